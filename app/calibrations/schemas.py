@@ -1,0 +1,30 @@
+"""What a calibration request says, field by field. Limits that depend on the server or the model are checked by the service."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from app.jobs.schemas import JobRequest
+
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+Rule = Annotated[str, StringConstraints(pattern=r"^(massive|top5-3layers|all|sun|ratio:[0-9]+(\.[0-9]+)?)$", max_length=20)]
+
+
+class CalibrationRequest(JobRequest):
+    """Which residual dimensions of a model are massive, where, and how much of the norm they own."""
+
+    model: str = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
+    experiment: str = Field("calibration", min_length=1, max_length=100, pattern=r"^[\w.-]+$", description="written into the file")
+    prompts: list[Prompt] | None = Field(None, min_length=1, description="your own prompts instead of the 50 shipped neutral ones")
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="layers to capture, 0-based outputs of decoder blocks; all when left out"
+    )
+    max_new_tokens: int = Field(128, ge=1, description="length of the greedy answers")
+    rule: Rule = Field("massive", description="which dims the file lists for cleaning: massive, top5-3layers, all, sun or ratio:R")
+
+
+class CalibrationSpec(CalibrationRequest):
+    """A request with everything resolved that its result depends on."""
+
+    weight_hash: str | None = None
+    kind: Literal["calibrate"] = "calibrate"

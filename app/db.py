@@ -1,0 +1,78 @@
+"""Engines and sessions of the one database. Repositories hold the SQL, services the transactions; neither knows which side it runs on.
+
+Repositories and services are written once, for a synchronous Session. The API runs them on an async engine through `run_sync`, so that
+a waiting request holds neither a thread nor a connection; workers run them directly.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, MetaData, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+T = TypeVar("T")
+
+NAMES = {
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "pk": "%(table_name)s_pkey",
+}
+
+
+class Base(DeclarativeBase):
+    """The declarative base; its naming convention is what lets migrations name every constraint."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+def connect_args(statement_timeout: float = 10) -> dict[str, Any]:
+    """Connection options under which a dead or hung database is noticed in seconds, never waited for without end."""
+    return {
+        "connect_timeout": 5,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+        "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c idle_in_transaction_session_timeout=30000",
+        "application_name": "binnacle",
+    }
+
+
+def make_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """A synchronous engine, for workers, migrations and the command line."""
+    return create_engine(url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args())
+
+
+def make_async_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """An engine for the API's event loop, on the same driver and URL."""
+    return create_async_engine(url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args())
+
+
+def make_sessions(engine: Engine) -> sessionmaker[Session]:
+    """Session factory; `with sessions.begin() as session:` is one transaction."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+class AsyncDatabase:
+    """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = make_async_engine(url)
+        self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False)
+
+    async def run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises."""
+        async with self._sessions.begin() as session:
+            return await session.run_sync(work, *args, **kwargs)
+
+    async def ping(self) -> None:
+        """Raises what the driver raises when the database does not answer."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()

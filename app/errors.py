@@ -1,0 +1,45 @@
+"""One error type for everything a caller did or met, rendered as RFC 9457 problem+json by the handlers in `app/problems.py`.
+
+Knows nothing about HTTP frameworks: services raise it, the command line prints it, workers store it on the job.
+"""
+
+from typing import Any
+
+
+class Problem(Exception):  # noqa: N818 - the word of the RFC
+    """What went wrong, for a person and for a program.
+
+    `code` is stable snake_case; `detail` says what happened, with the numbers, and what to do about it; `errors` names fields by JSON
+    pointer: `[{"pointer": "/prompts/3", "detail": "...", "code": "..."}]`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[dict[str, str]] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors or []
+        self.headers = headers or {}
+
+
+def invalid(pointer: str, code: str, detail: str) -> Problem:
+    """422 for one field of the payload."""
+    return Problem(422, code, detail, errors=[{"pointer": pointer, "detail": detail, "code": code}])
+
+
+def not_found(what: str, identifier: str) -> Problem:
+    """404, also for what exists but is not the caller's."""
+    return Problem(404, "not_found", f"There is no {what} {identifier} that you may see.")
+
+
+def as_error(code: str, detail: str, **facts: Any) -> dict[str, Any]:
+    """The `error` of a failed job: a code, a sentence that says what to do, and the facts it rests on."""
+    return {"code": code, "detail": detail, **({"facts": facts} if facts else {})}

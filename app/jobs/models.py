@@ -1,0 +1,188 @@
+"""The tables of the job lifecycle. Times are the database's own clock; no other clock is ever compared with them."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+import app.storage.models  # noqa: F401 - the table `blobs`, which cells and artifacts refer to
+from app.db import Base
+from app.jobs.states import State
+
+Timestamp = DateTime(timezone=True)
+CLAIMABLE = "state = 'queued' AND blockers = 0"
+
+
+class Job(Base):
+    """One request and everything that happened to it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued','running','cancelling','succeeded','failed','cancelled')", name="state"),
+        CheckConstraint("job_class IN ('model','light')", name="job_class"),
+        CheckConstraint("(state IN ('running','cancelling')) = (worker_id IS NOT NULL)", name="held_by_a_worker"),
+        CheckConstraint("blockers >= 0", name="blockers"),
+        Index("jobs_claimable_idx", "job_class", "owner", text("priority DESC"), "id", postgresql_where=text(CLAIMABLE)),
+        Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
+        Index("jobs_listed_idx", "created_at", "id"),
+        Index("jobs_owner_listed_idx", "owner", "created_at", "id"),
+        Index("jobs_tags_idx", "tags", postgresql_using="gin"),
+        Index("jobs_reuse_idx", "kind", "spec_hash", postgresql_where=text("state = 'succeeded'")),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    job_class: Mapped[str] = mapped_column(String(10))
+    handler_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    owner: Mapped[str] = mapped_column(String(100))
+    name: Mapped[str | None] = mapped_column(String(200))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String(64)), server_default=text("'{}'"))
+    notes: Mapped[str | None] = mapped_column(Text)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    spec_hash: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str | None] = mapped_column(String(200))
+    priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+    state: Mapped[State] = mapped_column(String(12), server_default=State.QUEUED.value)
+    phase: Mapped[str] = mapped_column(String(60), server_default=text("'queued'"))
+    progress_done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    progress_total: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    progress_unit: Mapped[str] = mapped_column(String(30), server_default=text("''"))
+    progress_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    eta_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    stall_seconds: Mapped[float] = mapped_column(Double, server_default=text("600"))
+    max_seconds: Mapped[float] = mapped_column(Double, server_default=text("21600"))
+
+    blockers: Mapped[int] = mapped_column(Integer, server_default=text("0"), doc="edges not yet met")
+    not_before: Mapped[datetime | None] = mapped_column(Timestamp, doc="backoff after a transient error")
+    queued_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(Timestamp, doc="start of the latest attempt")
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"), doc="starts, shown to the user")
+    losses: Mapped[int] = mapped_column(Integer, server_default=text("0"), doc="consecutive losses with no newly finished cell")
+    lease_token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"), doc="grows with every claim; fences old workers out")
+    lease_expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    worker_id: Mapped[str | None] = mapped_column(String(120))
+    child_pid: Mapped[int | None] = mapped_column(Integer)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    cancelled_by: Mapped[str | None] = mapped_column(String(100))
+
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    device_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))
+    peak_bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    event_seq: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+
+class JobEdge(Base):
+    """`job` waits for `after`: until it succeeded (`success`) or merely ended (`end`)."""
+
+    __tablename__ = "job_edges"
+    __table_args__ = (CheckConstraint("needs IN ('success','end')", name="needs"), Index("job_edges_after_idx", "after_id"))
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    after_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    needs: Mapped[str] = mapped_column(String(7))
+
+
+class JobEvent(Base):
+    """Append-only history of a job, numbered from 1 without gaps."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    type: Mapped[str] = mapped_column(String(40))
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+
+class JobCell(Base):
+    """A finished part of a job, committed as it comes and never computed again."""
+
+    __tablename__ = "job_cells"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    cell: Mapped[str] = mapped_column(String(200), primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("blobs.digest"), index=True)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+class Artifact(Base):
+    """A named file of a job's result. Access is by this row, never by digest."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (UniqueConstraint("job_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[str] = mapped_column(ForeignKey("blobs.digest"), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+class OwnerTurn(Base):
+    """When an owner was last served in a class and how much device time they used lately: fair share's memory."""
+
+    __tablename__ = "owner_turns"
+
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
+    job_class: Mapped[str] = mapped_column(String(10), primary_key=True)
+    last_started: Mapped[datetime] = mapped_column(Timestamp, server_default=text("'epoch'"))
+    recent_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"), doc="device seconds, halved every six hours")
+    decayed_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+class Worker(Base):
+    """A worker node as it last described itself."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(120), primary_key=True)
+    job_class: Mapped[str] = mapped_column(String(10))
+    device: Mapped[str] = mapped_column(String(100))
+    host: Mapped[str] = mapped_column(String(200))
+    parent_pid: Mapped[int] = mapped_column(Integer)
+    version: Mapped[str] = mapped_column(String(40))
+    started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    models: Mapped[list[str]] = mapped_column(ARRAY(String(200)), server_default=text("'{}'"), doc="models loaded now")
+    memory: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+
+class IdempotencyKey(Base):
+    """A remembered submission: written in the same transaction as its job, kept for seven days."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("idempotency_keys_age_idx", "created_at"),)
+
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
+    route: Mapped[str] = mapped_column(String(100), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_hash: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+

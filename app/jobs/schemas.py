@@ -1,0 +1,91 @@
+"""The Job as the API speaks of it, and what every request that makes one has in common."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.jobs.states import State
+
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:/ -]+$")]
+
+
+class Edge(BaseModel):
+    """A job that must come first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job: str = Field(pattern=r"^job_[0-9a-z]{26}$", description="the job to wait for")
+    needs: Literal["success", "end"] = Field("success", description="`success`: it must succeed; `end`: it must merely be over")
+
+
+class JobRequest(BaseModel):
+    """What every submission may say, whatever its kind."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+    name: str | None = Field(None, max_length=200, description="a name people will recognise")
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    notes: str | None = Field(None, max_length=5_000)
+    priority: int = Field(0, ge=-10, le=10, description="orders your own jobs; others' turns are not affected")
+    after: list[Edge] = Field(default_factory=list, max_length=500, description="jobs that must come first")
+
+
+class Progress(BaseModel):
+    """How far the present phase is."""
+
+    done: int
+    total: int
+    unit: str
+
+
+class ArtifactOut(BaseModel):
+    """A file of the result."""
+
+    name: str
+    size: int
+    media_type: str
+    sha256: str
+    href: str
+
+
+class JobOut(BaseModel):
+    """A job. `phase` and `progress` describe the present; `attempt` counts starts; `position` 1 is next."""
+
+    id: str
+    kind: str
+    name: str | None
+    tags: list[str]
+    notes: str | None
+    state: State
+    phase: str
+    progress: Progress
+    position: int | None = Field(description="place in the queue of its class; null unless queued and ready to run")
+    waiting_for: list[str] = Field(description="jobs it comes after that are not over yet")
+    eta_at: datetime | None
+    attempt: int
+    losses: int
+    spec: dict[str, Any]
+    model: str | None
+    owner: str
+    priority: int
+    retry_of: str | None
+    worker: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    error: dict[str, Any] | None
+    result: dict[str, Any] | None
+    artifacts: list[ArtifactOut]
+    metrics: dict[str, Any]
+    links: dict[str, str]
+
+
+class EventOut(BaseModel):
+    """One entry of a job's history; `seq` counts from 1 without gaps."""
+
+    seq: int
+    at: datetime
+    type: str
+    data: dict[str, Any]

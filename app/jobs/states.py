@@ -1,0 +1,30 @@
+"""The states of a job and the arrows between them. Nothing else in the tree decides whether an arrow exists."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ARROWS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
+    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLING, State.CANCELLED, State.QUEUED}),
+    State.CANCELLING: frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+HELD = frozenset({State.RUNNING, State.CANCELLING})
+"""States in which a worker holds a lease."""
+
+FINISHED = frozenset(state for state, onward in ARROWS.items() if not onward)
+"""States that nothing leaves."""

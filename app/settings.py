@@ -1,0 +1,83 @@
+"""Every setting of the service, read once from the environment (prefix `BINNACLE_`, plus the three URLs every deployment knows).
+
+Durations are seconds, sizes are bytes. Tests shorten the durations; nothing else in the tree holds a default for them.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LeaseSettings(BaseSettings):
+    """How long a worker may hold a job without saying that it lives, and how often everybody looks (design: Lease, Reconciler)."""
+
+    model_config = SettingsConfigDict(env_prefix="BINNACLE_LEASE_")
+
+    ttl: float = Field(60, gt=0, description="a lease not renewed for this long is lost")
+    margin: float = Field(10, gt=0, description="a worker that could not renew stops this long before its lease ends")
+    watch: float = Field(5, gt=0, description="how often a worker's parent reads the row of the job its child runs")
+    sweep: float = Field(15, gt=0, description="how often the reconciler looks")
+    cancel_grace: float = Field(30, gt=0, description="from a cancel request to SIGTERM for a handler that does not look up")
+    kill_grace: float = Field(5, gt=0, description="from SIGTERM to SIGKILL")
+    stall: float = Field(600, gt=0, description="a phase without progress for this long is hung, unless it sets its own limit")
+    slice: float = Field(300, gt=0, description="how long a job runs before it yields to another user who waits")
+    max_losses: int = Field(3, ge=1, description="consecutive losses without a new finished cell that make a job poison")
+
+    @model_validator(mode="after")
+    def _a_worker_must_stop_before_others_start(self) -> "LeaseSettings":
+        if self.margin >= self.ttl * 2 / 3:
+            raise ValueError("margin must be under two thirds of ttl: renewals come every ttl/3 and one may fail")
+        return self
+
+
+class LimitSettings(BaseSettings):
+    """What one request may ask for."""
+
+    model_config = SettingsConfigDict(env_prefix="BINNACLE_LIMIT_")
+
+    body_bytes: int = 5_000_000
+    prompts: int = 2_000
+    prompt_characters: int = 20_000
+    new_tokens: int = 1_024
+    tokens: int = Field(500_000, description="generated tokens one job may ask for")
+    wait_seconds: float = Field(60, description="the longest ?wait=")
+    stream_seconds: float = Field(600, description="the longest life of one event stream; the client reconnects")
+    job_seconds: float = Field(6 * 3600, description="a job that runs longer than this in one go is stopped")
+
+
+class Settings(BaseSettings):
+    """The service's own settings."""
+
+    model_config = SettingsConfigDict(env_prefix="BINNACLE_", env_nested_delimiter="__", populate_by_name=True)
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql+psycopg://localhost/binnacle"), validation_alias=AliasChoices("DATABASE_URL", "database_url")
+    )
+    broker_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), validation_alias=AliasChoices("BROKER_URL", "broker_url"))
+    storage_url: SecretStr = Field(SecretStr("file:///var/lib/binnacle/objects"), validation_alias=AliasChoices("STORAGE_URL", "storage_url"))
+    broker_prefix: str = Field("binnacle:", description="prefix of every key in the broker, so that it can be shared")
+
+    home: Path = Field(Path("~/.binnacle"), description="the data folder of the embedded service, and where the client finds its key")
+    key_pepper: SecretStr = Field(SecretStr(""), description="server-side secret of the HMAC under which keys are stored")
+    cursor_secret: SecretStr = Field(SecretStr(""), description="signs list cursors; the pepper serves when empty")
+    auth: Literal["on", "off"] = Field("on", description="off is allowed on loopback alone")
+    metrics_port: int = Field(0, description="internal port of the Prometheus metrics; 0 for none")
+
+    device: str = Field("cpu", description="the torch device of this worker: cpu or cuda:0")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on CUDA")
+    threads: int = Field(0, ge=0, description="torch threads of a CPU worker; 0 for all cores. Part of a result's provenance")
+    model_budget_bytes: int = Field(8 << 30, description="models kept loaded between jobs")
+    batch_budget_bytes: int = Field(2 << 30, description="keys, values and activations of one CPU batch")
+    model_idle_minutes: float = Field(30, description="an idle model is unloaded after this")
+
+    lease: LeaseSettings = Field(default_factory=LeaseSettings)
+    limit: LimitSettings = Field(default_factory=LimitSettings)
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read from its environment once."""
+    return Settings()

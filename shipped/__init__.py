@@ -1,0 +1,25 @@
+"""Where the shipped models, traits and prompts lie. Paths only: importing this never imports torch."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+MODELS = ROOT / "models"
+TRAITS = ROOT / "traits"
+PROMPTS = ROOT / "prompts"
+
+MODEL_NAMES = ("demo-severe", "demo-mild", "demo-plain", "demo-signal")
+TRAIT_NAMES = ("refusal", "sycophancy")
+
+
+def model_folder(name: str) -> Path:
+    """The Hugging Face folder of a shipped model. Raises KeyError with the known names for any other name."""
+    if name not in MODEL_NAMES:
+        raise KeyError(f"no shipped model is called {name!r}; there are {', '.join(MODEL_NAMES)}")
+    return MODELS / name
+
+
+def trait_folder(name: str) -> Path:
+    """The dataset folder of a shipped trait. Raises KeyError with the known names for any other name."""
+    if name not in TRAIT_NAMES:
+        raise KeyError(f"no shipped trait is called {name!r}; there are {', '.join(TRAIT_NAMES)}")
+    return TRAITS / name

@@ -1,0 +1,18 @@
+"""Handlers by kind of job, as `module:function`, imported only in the child that runs them (they import torch)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from workers.handlers.base import Handler
+
+HANDLERS = {
+    "calibrate": "workers.handlers.calibration:run",
+    "inspect": "workers.handlers.inspection:run",
+}
+
+
+def handler_for(kind: str) -> "Handler":
+    """The handler of a kind. Raises KeyError for a kind this worker does not know."""
+    module, function = HANDLERS[kind].split(":")
+    return cast("Handler", getattr(import_module(module), function))

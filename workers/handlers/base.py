@@ -1,0 +1,104 @@
+"""What a handler is: a function of a spec and a context that returns a result. It speaks no SQL and no HTTP.
+
+    def run(spec: dict, context: JobContext) -> Outcome
+
+The context is how it tells progress, keeps finished cells, hears of cancellation and gets its model. `check()` (and `progress()`, which
+calls it) raises one of the `Interruption`s below; a handler lets them pass, after leaving the model without hooks.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from workers.lm.loading import LanguageModel
+
+
+class Interruption(BaseException):
+    """The job must stop here; not an Exception, so that no handler swallows it by accident."""
+
+
+class JobCancelled(Interruption):
+    """Its owner asked for it; finished cells are kept."""
+
+
+class LeaseLost(Interruption):
+    """Another worker may hold the job now: stop and write nothing."""
+
+
+class JobYielded(Interruption):
+    """Its slice is over and somebody else waits: back to the queue, finished cells are kept."""
+
+
+class JobFault(Exception):  # noqa: N818 - it is the job's fault, not the program's
+    """A deterministic failure: `code`, a sentence that says what to do, and the facts. The job fails at once."""
+
+    def __init__(self, code: str, detail: str, **facts: Any) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.facts = facts
+
+
+class TransientFault(Exception):  # noqa: N818
+    """Something outside is down (storage, a judge): the job goes back to the queue with a backoff."""
+
+
+@dataclass(frozen=True)
+class ArtifactBytes:
+    """A file of the result, by name."""
+
+    name: str
+    data: bytes | Path
+    media_type: str
+
+
+@dataclass
+class Outcome:
+    """What a handler returns: a small JSON result (it is put on the Job) and files."""
+
+    result: dict[str, Any]
+    artifacts: list[ArtifactBytes] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+class JobContext(Protocol):
+    """The handler's only way to the world."""
+
+    @property
+    def device(self) -> str:
+        """The torch device of this worker."""
+
+    @property
+    def batch_budget_bytes(self) -> int:
+        """Memory that one batch's cache and activations may take."""
+
+    def model(self, name: str) -> LanguageModel:
+        """The registered model, loaded on this worker's device (kept loaded between jobs). Tells phase `loading model`.
+
+        Raises JobFault when the files changed since they were inspected or do not load.
+        """
+
+    def model_facts(self, name: str) -> Mapping[str, Any]:
+        """What inspecting the model found (hashes, layers, width, source), without loading it."""
+
+    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None) -> None:
+        """A new phase begins at 0 of `total`. It is hung when it makes no progress for `stall_seconds`."""
+
+    def progress(self, done: int) -> None:
+        """`done` of the phase's total is reached; cheap, call it per batch or step. Calls `check()`."""
+
+    def check(self) -> None:
+        """Raises JobCancelled, LeaseLost or JobYielded when the job must stop here. Cheap."""
+
+    def may_yield(self) -> None:
+        """A cell or batch boundary: raises JobYielded when the slice is over and somebody else waits. Calls `check()`."""
+
+    def cell(self, name: str) -> bytes | None:
+        """The bytes of a cell finished earlier (also by an earlier attempt), or None."""
+
+    def commit_cell(self, name: str, data: bytes) -> None:
+        """Keeps a finished cell for good. It resets the count of losses."""
+
+
+Handler = Callable[[dict[str, Any], JobContext], Outcome]
