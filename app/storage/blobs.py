@@ -1,0 +1,151 @@
+"""How bytes come to be stored and referred to, so that no row ever points at a missing object, whoever dies when.
+
+    stage:   hash -> upsert the row (touched now), committed -> put the object
+    refer:   one transaction of the caller's: lock the row, insert the reference
+    collect: one transaction: lock a row unreferenced and untouched for 24 h -> delete the object -> the row goes with the commit
+
+Why it holds. A stage touches the row before it looks for the object, so for 24 h after that nobody collects it, and a reference
+must come within 12 h of its stage. Once referenced, the row cannot be deleted (the foreign key). `collect` deletes the row first
+in its transaction, so that the database itself has said that nothing refers to it before the object goes. A crash leaves a row or
+an object that nothing refers to; `collect` and `adopt_orphans` find both. All ages are by the database's one clock.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.schema import Column
+
+from app.db import Base
+from app.storage.base import Storage, digest_of, key_of
+from app.storage.hashing import measure
+from app.storage.models import BlobRow
+
+DAY = 86_400.0
+
+
+class BlobGone(Exception):  # noqa: N818 - as the design calls it
+    """The staged object may have been collected before it was referred to: stage it again."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A stored object: SHA-256 (hexadecimal), bytes, and when its stage began (the database's clock)."""
+
+    digest: str
+    size: int
+    staged_at: datetime
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one collection removed."""
+
+    objects: int
+    bytes: int
+
+
+def stage(sessions: sessionmaker[Session], storage: Storage, data: bytes | Path) -> Blob:
+    """Stores the bytes under their digest and returns once they are durable; nothing refers to them yet.
+
+    Doing it again with the same bytes costs a hash and a look. Raises what `Storage.put` raises.
+    """
+    digest, size = measure(data)
+    upsert = insert(BlobRow).values(digest=digest, size=size)
+    touched = upsert.on_conflict_do_update(
+        index_elements=[BlobRow.digest], set_={"touched_at": func.greatest(BlobRow.touched_at, func.now())}
+    )
+    with sessions.begin() as session:
+        session.execute(touched)
+        staged_at = session.scalar(select(func.now()))
+    assert staged_at is not None
+    storage.put(key_of(digest), data)
+    return Blob(digest, size, staged_at)
+
+
+def reference_lock(session: Session, blob: Blob, *, max_age_seconds: float = DAY / 2) -> None:
+    """Locks the blob's row to the end of the caller's transaction, in which the caller inserts its reference.
+
+    The lock keeps collectors away, and neither stages nor other references. Raises BlobGone when the row was collected, or when
+    the stage is so old that it may have been (another stage can have made the row anew without having put the object yet).
+    """
+    age_of = select(func.extract("epoch", func.clock_timestamp() - blob.staged_at)).where(BlobRow.digest == blob.digest)
+    lock = age_of.with_for_update(of=BlobRow, read=True, key_share=True)
+    age = session.scalar(lock)
+    if age is None:
+        raise BlobGone(f"sha256/{blob.digest} was collected before anything referred to it; stage it again")
+    if age > max_age_seconds:
+        raise BlobGone(f"sha256/{blob.digest} was staged {age:.0f} s ago; after {max_age_seconds:.0f} s it must be staged again")
+
+
+def referencing_columns() -> list[Column[object]]:
+    """Every column of the loaded models with a foreign key to `blobs.digest`."""
+    columns = []
+    for table in Base.metadata.tables.values():
+        for column in table.columns:
+            for key in column.foreign_keys:
+                if key.target_fullname == f"{BlobRow.__tablename__}.digest":
+                    if key.ondelete not in (None, "RESTRICT", "NO ACTION"):
+                        raise ValueError(
+                            f"{column}: a reference to a blob must keep it alive; ON DELETE {key.ondelete} would not"
+                        )
+                    columns.append(column)
+    return columns
+
+
+def collect(sessions: sessionmaker[Session], storage: Storage, *, min_age_seconds: float = DAY, limit: int = 1000) -> Collected:
+    """Deletes up to `limit` objects that nothing has referred to or touched for `min_age_seconds`, each in its own transaction.
+
+    Any number of collectors may run beside each other and beside stages. Raises what `Storage.delete` raises, with the row kept.
+    """
+    storage.sweep(min_age_seconds)
+    with sessions() as session:
+        candidates = session.scalars(
+            select(BlobRow.digest).where(_garbage(min_age_seconds)).order_by(BlobRow.touched_at).limit(limit)
+        ).all()
+    sizes = [size for digest in candidates if (size := _collect_one(sessions, storage, digest, min_age_seconds)) is not None]
+    return Collected(objects=len(sizes), bytes=sum(sizes))
+
+
+def adopt_orphans(sessions: sessionmaker[Session], storage: Storage, *, min_age_seconds: float = DAY) -> int:
+    """Gives old objects without a row (a database restored from a backup, say) a row as old as they are, and says how many.
+
+    The next `collect` then removes them under the row's lock. To delete them here would race with a stage that has just found the
+    object present.
+    """
+    adopted = 0
+    for found in storage.list():
+        if found.age_seconds < min_age_seconds:
+            continue
+        since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, found.age_seconds)
+        row = insert(BlobRow).values(digest=digest_of(found.key), size=found.size, touched_at=since)
+        with sessions.begin() as session:
+            adopted += session.scalar(row.on_conflict_do_nothing().returning(1)) or 0
+    return adopted
+
+
+def _garbage(min_age_seconds: float) -> ColumnElement[bool]:
+    old = BlobRow.touched_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, min_age_seconds)
+    return and_(old, *(~exists().where(column == BlobRow.digest) for column in referencing_columns()))
+
+
+def _collect_one(sessions: sessionmaker[Session], storage: Storage, digest: str, min_age_seconds: float) -> int | None:
+    """Size of the object deleted; None when its row is locked, was touched or referred to since, or is not ours to delete."""
+    lock = select(BlobRow.size).where(BlobRow.digest == digest, _garbage(min_age_seconds)).with_for_update(skip_locked=True)
+    with sessions.begin() as session:
+        size = session.scalar(lock)
+        if size is None:
+            return None
+        try:
+            # First the row, though only the commit makes it so: the foreign keys now refuse a reference that came while we waited
+            # for the lock, or from a table this process has not loaded. With the row locked, none can come after this.
+            with session.begin_nested():
+                session.execute(delete(BlobRow).where(BlobRow.digest == digest))
+        except IntegrityError:
+            return None
+        storage.delete(key_of(digest))
+    return size

@@ -1,0 +1,47 @@
+"""SHA-256 of bytes and files, in bounded memory, and the check that content is what its key says."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.storage.base import CHUNK, ObjectCorrupt, digest_of
+
+
+def measure(data: bytes | Path) -> tuple[str, int]:
+    """Digest (hexadecimal) and size in bytes."""
+    sha, size = hashlib.sha256(), 0
+    for chunk in chunks(data, CHUNK):
+        sha.update(chunk)
+        size += len(chunk)
+    return sha.hexdigest(), size
+
+
+def chunks(data: bytes | Path, chunk_size: int) -> Iterator[bytes]:
+    """The content in pieces of `chunk_size` bytes, the last one shorter; nothing for no content."""
+    if isinstance(data, bytes):
+        for at in range(0, len(data), chunk_size):
+            yield data[at : at + chunk_size]
+        return
+    with data.open("rb") as file:
+        while chunk := file.read(chunk_size):
+            yield chunk
+
+
+def checked_chunks(key: str, data: bytes | Path, chunk_size: int) -> Iterator[bytes]:
+    """As `chunks`, but raises ObjectCorrupt after the last piece when the pieces were not what `key` names.
+
+    The check is on the very bytes that are stored: a file may change between being hashed and being read again.
+    """
+    sha = hashlib.sha256()
+    for chunk in chunks(data, chunk_size):
+        sha.update(chunk)
+        yield chunk
+    check_digest(key, sha.hexdigest())
+
+
+def check_digest(key: str, found: str) -> None:
+    """Raises ObjectCorrupt unless `found` is the digest `key` names."""
+    if found != digest_of(key):
+        raise ObjectCorrupt(
+            f"{key}: the bytes have SHA-256 {found}; the file changed while it was stored, or the object is damaged"
+        )

@@ -1,0 +1,175 @@
+"""Objects as files of one folder. Durable: written aside, fsynced, renamed, and the folder fsynced, before `put` returns.
+
+Written on the operating system rather than on obstore's LocalStore, which neither fsyncs nor tells a full disk from other errors
+by anything but its message, and creates folders readable by all.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.storage.base import (
+    CHUNK,
+    ObjectCorrupt,
+    ObjectMissing,
+    StorageDenied,
+    StorageFull,
+    StorageUnavailable,
+    StoredObject,
+    check_range,
+    digest_of,
+)
+from app.storage.hashing import check_digest, checked_chunks
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+
+
+class LocalStorage:
+    """Storage in `root`: objects in `root/sha256`, unfinished writes in `root/staging`; both only for the service's own user."""
+
+    def __init__(self, root: Path) -> None:
+        """Makes the folders that are missing. Raises StorageDenied when it may not."""
+        self.root = root
+        self._objects = root / "sha256"
+        self._staging = root / "staging"
+        with self._translated(str(root)):
+            for folder in (root, self._objects, self._staging):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_folder(root)
+
+    def put(self, key: str, data: bytes | Path) -> bool:
+        target = self._path(key)
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        with self._translated(key):
+            if target.is_file() and target.stat().st_size == size:
+                # Whoever renamed it may not have come to the fsync yet, and our caller will refer to it at once.
+                _sync_folder(self._objects)
+                return False
+            staged = self._staging / uuid.uuid4().hex
+            try:
+                _write_durably(staged, checked_chunks(key, data, CHUNK))
+                staged.replace(target)
+            finally:
+                staged.unlink(missing_ok=True)
+            _sync_folder(self._objects)
+        return True
+
+    def get(self, key: str) -> bytes:
+        with self._translated(key):
+            data = self._path(key).read_bytes()
+        check_digest(key, hashlib.sha256(data).hexdigest())
+        return data
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        check_range(key, start, end, self.head(key).size)
+        with self._translated(key), self._path(key).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def head(self, key: str) -> StoredObject:
+        with self._translated(key):
+            return _described(key, self._path(key).stat())
+
+    def delete(self, key: str) -> None:
+        with self._translated(key):
+            self._path(key).unlink(missing_ok=True)
+            _sync_folder(self._objects)
+
+    def list(self, prefix: str = "sha256/") -> Iterator[StoredObject]:
+        with self._translated(prefix), os.scandir(self._objects) as entries:
+            for entry in entries:
+                key = f"sha256/{entry.name}"
+                if not key.startswith(prefix):
+                    continue
+                try:
+                    yield _described(key, entry.stat())
+                except FileNotFoundError:
+                    continue  # deleted since the folder was read
+
+    def sweep(self, older_than_seconds: float) -> int:
+        removed = 0
+        with self._translated(str(self._staging)):
+            for path in self._staging.iterdir():
+                try:
+                    if time.time() - path.stat().st_mtime > older_than_seconds:
+                        path.unlink()
+                        removed += 1
+                except FileNotFoundError:
+                    continue  # its put has just ended
+        return removed
+
+    def check(self) -> None:
+        probe = self._staging / uuid.uuid4().hex
+        with self._translated(str(self.root)):
+            try:
+                probe.write_bytes(b"ready")
+            finally:
+                probe.unlink(missing_ok=True)
+
+    def presign(self, key: str, filename: str, media_type: str, seconds: int) -> str | None:
+        return None
+
+    async def astream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        size = (await asyncio.to_thread(self.head, key)).size
+        check_range(key, start, end, size)
+        with self._translated(key):
+            file = await asyncio.to_thread(self._path(key).open, "rb")
+            try:
+                file.seek(start)
+                while start < end:
+                    chunk = await asyncio.to_thread(file.read, min(CHUNK, end - start))
+                    if not chunk:
+                        raise ObjectCorrupt(f"{key}: its file was cut to {start} bytes while it was read")
+                    start += len(chunk)
+                    yield chunk
+            finally:
+                file.close()
+
+    def _path(self, key: str) -> Path:
+        return self._objects / digest_of(key)
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        """Turns the operating system's errors into this package's, by their number."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if self._objects.is_dir() and self._staging.is_dir():
+                raise ObjectMissing(f"{what} is not in {self.root}") from error
+            raise StorageUnavailable(f"{self.root} is gone: is the disk that STORAGE_URL names mounted?") from error
+        except OSError as error:
+            if error.errno in _FULL:
+                raise StorageFull(
+                    f"storage_full: {what}: {error.strerror}. Free space or raise the quota of {self.root}"
+                ) from error
+            if error.errno in _DENIED:
+                raise StorageDenied(f"{what}: {error.strerror}. The service's user must own {self.root}") from error
+            raise StorageUnavailable(f"{what}: {error.strerror or error}") from error
+
+
+def _write_durably(path: Path, content: Iterator[bytes]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        for chunk in content:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _described(key: str, stat: os.stat_result) -> StoredObject:
+    return StoredObject(key, stat.st_size, time.time() - stat.st_mtime)

@@ -1,0 +1,22 @@
+"""The table of stored objects. Whoever refers to an object has a foreign key to it; nothing else keeps an object alive."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Text, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+
+
+class BlobRow(Base):
+    """One object, stored or about to be. A row that nothing refers to promises nothing; a row referred to has its object."""
+
+    __tablename__ = "blobs"
+    __table_args__ = (
+        CheckConstraint("digest ~ '^[0-9a-f]{64}$'", name="digest"),
+        CheckConstraint("size >= 0", name="size"),
+    )
+
+    digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    touched_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), index=True)
