@@ -1,0 +1,68 @@
+"""Reading activations while a model runs: forward hooks that are always removed, and a prefill without the LM head.
+
+Shapes: B batch rows, T positions, D width of the component (hidden size, but for k_proj and v_proj).
+A reader gets each [B, T, D] tensor as it appears and should reduce it at once; nothing is kept here. Only own hooks are used:
+transformers' output_hidden_states gives the last layer AFTER the final norm, and installs hooks that it never removes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from workers.lm.errors import ModelFault, first_few
+from workers.lm.model import LanguageModel
+
+Reader = Callable[[int, str, Tensor], None]
+_HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@contextmanager
+def reading(lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None = None) -> Iterator[None]:
+    """While open, each forward pass calls `readers[component](layer, component, tensor)` with the component's output, [B, T,
+    D].
+
+    Layers are called in ascending order; within a block attention comes before MLP before residual (GPT-NeoX too). `layers`
+    are all by default. The hooks are gone when the block ends, also by an exception. Raises ModelFault layer_out_of_range,
+    unknown_component.
+    """
+    wanted = range(lm.layout.n_layers) if layers is None else sorted(set(layers))
+    sites = [
+        (lm.layout.site(layer, component), layer, component, read) for layer in wanted for component, read in readers.items()
+    ]
+    handles = []
+    try:
+        for module, layer, component, read in sites:
+            handles.append(module.register_forward_hook(_hook(layer, component, read)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(layer: int, component: str, read: Reader) -> Callable[[nn.Module, object, object], None]:
+    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        assert isinstance(tensor, Tensor)
+        read(layer, component, tensor)  # and return None: another value would replace the module's output
+
+    return hook
+
+
+def prefill(lm: LanguageModel, ids: Sequence[int]) -> None:
+    """Run the decoder over one row of token ids: B=1, no padding, no cache, no LM head. Its values depend on nothing but the
+    row.
+
+    Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range.
+    """
+    lm.check_ids(ids)
+    with torch.no_grad():
+        lm.layout.decoder(input_ids=torch.tensor([list(ids)], device=lm.device), use_cache=False)
+
+
+def assert_no_hooks(model: nn.Module) -> None:
+    """Raise ModelFault hooks_left when any module still has a hook: the next job on this model would read or be steered by it."""
+    left = [name or "(root)" for name, module in model.named_modules() if any(getattr(module, table) for table in _HOOK_TABLES)]
+    if left:
+        raise ModelFault("hooks_left", f"Hooks are left on {first_few(left)}. Unload the model before it is used again.")

@@ -1,0 +1,122 @@
+"""Building a model from its folder, on the meta device or for real, and refusing a config that does not fit the weights.
+
+The library itself fills what is missing with random values and goes on; here every missing, surplus or misshapen tensor is a
+fault.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from workers.lm.errors import ModelFault, first_few
+from workers.lm.jsonfile import read_json
+
+
+def read_config(folder: Path) -> Any:
+    """The config object. Raises ModelFault not_a_model_folder, unknown_architecture, quantized_weights."""
+    raw = read_json(folder / "config.json")
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        kind = raw.get("model_type", "none")
+        raise ModelFault(
+            "unknown_architecture",
+            f"The config's model_type {kind!r} is not one the installed transformers knows without running code from the folder: "
+            f"{_first_line(error)}",
+        ) from error
+    except Exception as error:  # a config's own validators raise what they like
+        raise ModelFault("config_invalid", f"config.json cannot be used: {_first_line(error)} Correct it.") from error
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelFault(
+            "quantized_weights", "This model is quantized. Statistics need its original weights: give the unquantized model."
+        )
+    return config
+
+
+def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: bool = False) -> PreTrainedModel:
+    """The causal language model in `folder`, on the CPU, or on the meta device without reading any tensor's data.
+
+    Raises ModelFault unknown_architecture, config_weights_mismatch, config_invalid, weights_unreadable.
+    """
+    try:
+        with quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                device_map="meta" if meta else None,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # so that they are reported, and refused below with their shapes
+                output_loading_info=True,
+            )
+    except (SafetensorError, OSError) as error:
+        raise ModelFault(
+            "weights_unreadable", f"The weight files cannot be read: {_first_line(error)} Copy them again."
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "memory" in str(error):
+            raise
+        if "Unrecognized configuration class" in str(error):
+            raise _no_causal_model(config) from error
+        raise ModelFault("config_invalid", f"No model can be built from config.json: {_first_line(error)} Correct it.") from error
+    _refuse_misfit(report)
+    return model
+
+
+def _no_causal_model(config: Any) -> ModelFault:
+    named = ", ".join(getattr(config, "architectures", None) or ["none named"])
+    return ModelFault(
+        "unknown_architecture",
+        f"model_type {config.model_type!r} (architectures: {named}) is no causal language model. Give a decoder-only model.",
+    )
+
+
+def _refuse_misfit(report: dict[str, Any]) -> None:
+    problems = []
+    if report["mismatched_keys"]:
+        shapes = sorted((name, tuple(stored), tuple(built)) for name, stored, built in report["mismatched_keys"])
+        problems.append("wrong shapes: " + first_few(f"{n} is {s} in the file, {b} by the config" for n, s, b in shapes))
+    if report["missing_keys"]:
+        problems.append(f"{len(report['missing_keys'])} tensors missing: {first_few(sorted(report['missing_keys']))}")
+    if report["unexpected_keys"]:
+        problems.append(
+            f"{len(report['unexpected_keys'])} tensors not in the config: {first_few(sorted(report['unexpected_keys']))}"
+        )
+    if report["error_msgs"]:
+        problems.append(first_few(report["error_msgs"]))
+    if problems:
+        raise ModelFault(
+            "config_weights_mismatch",
+            f"config.json and the weight files describe different models; {'; '.join(problems)}. Take both from the same place.",
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The library's reports and progress bars are off: what matters is raised, and progress is reported by the caller."""
+    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".") + "."

@@ -1,0 +1,30 @@
+"""What can be wrong with a model, as faults a person can act on.
+
+Every fault has a `code` (snake_case, stable, for programs) and a `sentence` (for people: what is wrong, the numbers, what to
+do). Knows nothing of jobs or HTTP; whoever runs a job stores both as they are.
+"""
+
+from collections.abc import Iterable
+
+
+class ModelFault(Exception):  # noqa: N818, it names what is at fault, not what went wrong in a program
+    """A model, its files or a prompt cannot be used as asked. Trying again unchanged gives the same fault."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+
+
+class OutOfMemory(ModelFault):
+    """Even one row alone did not fit the device's memory."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("out_of_memory", sentence)
+
+
+def first_few(names: Iterable[object], limit: int = 4) -> str:
+    """The first names, and how many more there are: errors stay readable on models with thousands of tensors."""
+    listed = [str(name) for name in names]
+    shown = ", ".join(listed[:limit])
+    return f"{shown} and {len(listed) - limit} more" if len(listed) > limit else shown

@@ -1,0 +1,49 @@
+"""`ModelFacts`: what a model folder holds, as plain values that can be stored and compared. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """A file as it was when it was read. Any change of content changes the size, the time or the inode."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Found by `inspection.inspect_folder`.
+
+    `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files,
+    each with its name. `bytes` is the size of the weight files, `dtype` the type most of them are stored in. `context_length`
+    is the number of tokens up to which positions mean the same in every batch: for models that switch their rotary factors
+    past a length, that length.
+    """
+
+    architecture: str
+    layer_class: str
+    layers: int
+    hidden_size: int
+    context_length: int
+    vocab_size: int
+    dtype: str
+    n_parameters: int
+    bytes: int
+    has_chat_template: bool
+    weight_hash: str
+    tokenizer_hash: str
+    files: tuple[FileStamp, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `facts_from_dict` is the inverse."""
+        return asdict(self)
+
+
+def facts_from_dict(stored: Mapping[str, Any]) -> ModelFacts:
+    """The facts stored by `ModelFacts.to_dict`."""
+    return ModelFacts(**{**stored, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})

@@ -1,0 +1,116 @@
+"""The files of a model folder: which they are, whether they may be read, their hashes, and whether they changed since.
+
+Only safetensors weights are ever opened; nothing pickled, and no link that leads out of the folder. Imports no torch.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from workers.lm.errors import ModelFault, first_few
+from workers.lm.facts import FileStamp
+from workers.lm.jsonfile import read_json
+
+Progress = Callable[[int, int], None]
+
+CHUNK = 8 << 20
+INDEX = "model.safetensors.index.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# What a tokenizer may be made of. At least one of TOKENIZER_MODELS must be there: without, the library builds an empty one.
+TOKENIZER_MODELS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+TOKENIZER_FILES = (
+    *TOKENIZER_MODELS,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+CONFIG_FILES = ("config.json", "generation_config.json", INDEX)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ModelFault not_a_model_folder, link_leads_out, pickle_weights_only, no_weights or no_tokenizer."""
+    if not folder.is_dir():
+        raise ModelFault("not_a_model_folder", f"{folder} is not a folder. Give a folder in the Hugging Face layout.")
+    _check_links(folder)
+    if not (folder / "config.json").is_file():
+        found = first_few(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+        raise ModelFault(
+            "not_a_model_folder", f"{folder} has no config.json (found: {found}). Give a folder in the Hugging Face layout."
+        )
+    weight_files(folder)
+    if not any((folder / name).is_file() for name in TOKENIZER_MODELS):
+        raise ModelFault(
+            "no_tokenizer", f"{folder} has no tokenizer (looked for {', '.join(TOKENIZER_MODELS)}). Put its files there."
+        )
+
+
+def _check_links(folder: Path) -> None:
+    """A link may not lead out of the folder; in a snapshot of the hub's cache, not out of that repository's cache."""
+    root = folder.resolve()
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        root = root.parent.parent
+    for entry in sorted(folder.rglob("*")):
+        if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+            raise ModelFault(
+                "link_leads_out",
+                f"{entry.relative_to(folder)} in {folder} is a link to {entry.resolve()}, outside the model's folder. "
+                "Copy the file into the folder.",
+            )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files the model is loaded from, in name order. Raises ModelFault pickle_weights_only, no_weights."""
+    if (folder / INDEX).is_file():
+        shards = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) and Path(name).name == name for name in shards.values()):
+            raise ModelFault("no_weights", f"{INDEX} has no usable weight_map. Save the model again with save_pretrained.")
+        names = sorted(set(shards.values()))
+    else:
+        names = ["model.safetensors"]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if not missing:
+        return [folder / name for name in names]
+    pickled = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLED)
+    if pickled and len(missing) == len(names):
+        raise ModelFault(
+            "pickle_weights_only",
+            f"{folder} has its weights only as {first_few(pickled)}: pickle files can run code and are never read. On a machine where you "
+            "trust them, convert once: AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW), and copy the tokenizer's files.",
+        )
+    raise ModelFault("no_weights", f"{folder} lacks weight files: {first_few(missing)}. Download or copy them.")
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The tokenizer's files, in name order."""
+    return [folder / name for name in sorted(TOKENIZER_FILES) if (folder / name).is_file()]
+
+
+def stamps(folder: Path) -> tuple[FileStamp, ...]:
+    """A stamp of every file the model is made of, in name order."""
+    configs = [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
+    files = sorted({*configs, *tokenizer_files(folder), *weight_files(folder)})
+    return tuple(FileStamp(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files)
+
+
+def files_changed(path: str | Path, files: Sequence[FileStamp]) -> bool:
+    """Whether any of the files the facts were found from was changed, replaced, added or removed since."""
+    try:
+        return stamps(Path(path)) != tuple(files)
+    except (OSError, ModelFault):
+        return True
+
+
+def content_hash(files: Iterable[Path], *, with_names: bool, advance: Callable[[int], None] = lambda _: None) -> str:
+    """sha256 over the files' contents in the order given, each after its name and size when `with_names`. Memory: one chunk."""
+    digest = hashlib.sha256()
+    for file in files:
+        if with_names:
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+                advance(len(chunk))
+    return digest.hexdigest()

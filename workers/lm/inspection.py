@@ -1,0 +1,139 @@
+"""Looking a model folder over without putting the model on a device: is it whole, is it known, what are its facts.
+
+Memory stays at one chunk of one tensor: the layout is checked on a meta-device build against the safetensors headers, values
+are scanned in slices, hashes are streamed.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from workers.lm.architecture import find_layout
+from workers.lm.checkpoint import open_model, quiet, read_config
+from workers.lm.errors import ModelFault
+from workers.lm.facts import ModelFacts
+from workers.lm.folder import Progress, check_folder, content_hash, files_changed, stamps, tokenizer_files, weight_files
+
+__all__ = ["files_changed", "inspect_folder", "open_tokenizer"]
+
+SLICE_ELEMENTS = 16 << 20
+# Rotary factors that depend on the longest row of a batch: past the original length a row's text would depend on its neighbours.
+SWITCHING_ROPE = ("longrope", "dynamic")
+
+
+def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelFacts:
+    """The facts of the model in `path`; `progress(done_bytes, total_bytes)` is called while its weights are read (twice:
+    scan, hash).
+
+    Raises ModelFault: not_a_model_folder, link_leads_out, pickle_weights_only, no_weights, no_tokenizer, unknown_architecture,
+    config_invalid, quantized_weights, config_weights_mismatch, weights_unreadable, weights_not_finite, weights_changed.
+    """
+    folder = Path(path)
+    check_folder(folder)
+    before = stamps(folder)
+    config = read_config(folder)
+    model = open_model(folder, config, dtype="auto", meta=True)
+    layout = find_layout(model)
+    tokenizer = open_tokenizer(folder)
+    weights = weight_files(folder)
+    size = sum(file.stat().st_size for file in weights)
+    advance = _advancer(progress, 2 * size)
+    dtype = _scan(weights, advance)
+    weight_hash = content_hash(weights, with_names=False, advance=advance)
+    tokenizer_hash = content_hash(tokenizer_files(folder), with_names=True)
+    if files_changed(folder, before):
+        raise ModelFault(
+            "weights_changed", f"The files in {folder} changed while they were read. Inspect it again when they are at rest."
+        )
+    return ModelFacts(
+        architecture=type(model).__name__,
+        layer_class=layout.layer_class,
+        layers=layout.n_layers,
+        hidden_size=layout.hidden_size,
+        context_length=_context_length(config.get_text_config()),
+        vocab_size=model.get_input_embeddings().num_embeddings,
+        dtype=dtype,
+        n_parameters=sum(p.numel() for p in model.parameters()),
+        bytes=size,
+        has_chat_template=bool(tokenizer.chat_template),
+        weight_hash=weight_hash,
+        tokenizer_hash=tokenizer_hash,
+        files=before,
+    )
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer. Raises ModelFault no_tokenizer."""
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizer files fail in as many ways as there are kinds of them
+        raise ModelFault("no_tokenizer", f"The tokenizer in {folder} cannot be loaded: {str(error)[:300]}") from error
+
+
+def _advancer(progress: Progress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(read: int) -> None:
+        nonlocal done
+        done += read
+        if progress is not None:
+            progress(min(done, total), total)
+
+    return advance
+
+
+def _scan(weights: list[Path], advance: Callable[[int], None]) -> str:
+    """Check that every value is finite; the dtype most elements have. Raises ModelFault weights_not_finite,
+    weights_unreadable."""
+    elements: Counter[str] = Counter()
+    for file in weights:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118, it is no mapping
+                    dtype, count = _scan_tensor(tensors, name, advance)
+                    elements[dtype] += count
+        except SafetensorError as error:
+            raise ModelFault(
+                "weights_unreadable", f"{file.name} is no whole safetensors file: {error}. Copy it again."
+            ) from error
+    return elements.most_common(1)[0][0]
+
+
+def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tuple[str, int]:
+    tensor_slice = tensors.get_slice(name)
+    shape = tensor_slice.get_shape()
+    rows = shape[0] if shape else 0
+    per_row = 1
+    for width in shape[1:]:
+        per_row *= width
+    step = max(1, SLICE_ELEMENTS // max(1, per_row))
+    parts = (
+        (tensor_slice[at : at + step] for at in range(0, rows, step)) if shape else (tensors.get_tensor(name) for _ in range(1))
+    )
+    dtype, count = "", 0
+    for part in parts:
+        if part.is_floating_point() and not torch.isfinite(part).all():
+            bad = int((~torch.isfinite(part)).sum())
+            raise ModelFault(
+                "weights_not_finite",
+                f"The weight {name} {tuple(shape)} holds NaN or infinite values ({bad} in the first part that has any). "
+                "Copy the file again or ask who made it.",
+            )
+        dtype, count = str(part.dtype).removeprefix("torch."), count + part.numel()
+        advance(part.numel() * part.element_size())
+    return dtype, count
+
+
+def _context_length(config: Any) -> int:
+    length = int(config.max_position_embeddings)
+    rope = getattr(config, "rope_parameters", None) or {}
+    for parameters in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+        if parameters.get("rope_type") in SWITCHING_ROPE:
+            length = min(length, int(parameters.get("original_max_position_embeddings") or length))
+    return length

@@ -1,0 +1,113 @@
+"""Loading one language model onto one device: from a local folder, or from the hub by name.
+
+Safetensors only, no code from the model's folder, the whole model on one device, eval mode, no gradients.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from workers.lm.architecture import find_layout
+from workers.lm.capture import assert_no_hooks
+from workers.lm.checkpoint import open_model, read_config
+from workers.lm.errors import ModelFault
+from workers.lm.facts import ModelFacts
+from workers.lm.folder import Progress, check_folder, files_changed
+from workers.lm.hub import local_folder
+from workers.lm.inspection import inspect_folder, open_tokenizer
+from workers.lm.model import LanguageModel
+
+
+def load(
+    path: str | Path,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+    facts: ModelFacts | None = None,
+    progress: Progress | None = None,
+) -> LanguageModel:
+    """The model in the folder `path`, or of the hub id `path` at `revision`, ready to run on `device` in `dtype`.
+
+    `facts` are those of an earlier inspection: with them the weights are not scanned and hashed again, unless a file's stamp
+    changed; then they are, and another content is ModelFault weights_changed. Raises what `inspect_folder` raises, and
+    unknown_dtype, hub_unreachable.
+    """
+    folder = local_folder(path, revision)
+    facts = inspect_folder(folder, progress) if facts is None else confirm(folder, facts, progress)
+    check_folder(folder)
+    tokenizer = open_tokenizer(folder)
+    kind = _dtype(dtype)
+    model = open_model(folder, read_config(folder), dtype=kind)
+    model = _settle(model, torch.device(device))
+    if files_changed(folder, facts.files):
+        raise ModelFault(
+            "weights_changed", f"The files in {folder} changed while the model was loaded. Load it again when they are at rest."
+        )
+    assert_no_hooks(model)
+    return LanguageModel(
+        model=model,
+        tokenizer=tokenizer,
+        layout=find_layout(model),
+        device=torch.device(device),
+        dtype=kind,
+        facts=facts,
+        eos_ids=_eos_ids(model, tokenizer),
+        pad_id=_pad_id(tokenizer, facts.vocab_size),
+    )
+
+
+def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = None) -> ModelFacts:
+    """`facts`, or fresh ones with equal hashes when the files were only touched or copied. Raises ModelFault weights_changed."""
+    if not files_changed(path, facts.files):
+        return facts
+    fresh = inspect_folder(path, progress)
+    if (fresh.weight_hash, fresh.tokenizer_hash) != (facts.weight_hash, facts.tokenizer_hash):
+        raise ModelFault(
+            "weights_changed",
+            f"The files in {path} are not the ones that were inspected (weights {facts.weight_hash[:12]} then, {fresh.weight_hash[:12]} now). "
+            "Inspect the model again, or put the old files back.",
+        )
+    return fresh
+
+
+def _settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """The model on its device, in memory of its own.
+
+    Loaded on the CPU its tensors are views of the mapped file: a file rewritten in place would change a model that is
+    running, and one cut short would kill the process. So they are copied.
+    """
+    if device.type == "cpu":
+        copies: dict[int, torch.Tensor] = {}
+        for parameter in model.parameters():
+            copies.setdefault(parameter.data_ptr(), parameter.data.clone())
+            parameter.data = copies[parameter.data_ptr()]
+    model = model.to(device)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
+    if found not in (torch.float32, torch.bfloat16, torch.float16):
+        raise ModelFault("unknown_dtype", f"{dtype} is no type to run a model in. Use float32, bfloat16 or float16.")
+    assert isinstance(found, torch.dtype)
+    return found
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every id that ends a text, by the generation config (a list for instruct models), the config and the tokenizer."""
+    ids: set[int] = set()
+    for source in (model.generation_config, model.config.get_text_config(), tokenizer):
+        eos = getattr(source, "eos_token_id", None)
+        ids.update([eos] if isinstance(eos, int) else eos or [])
+    return frozenset(ids)
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> int:
+    """Any valid id: pads are masked."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if isinstance(candidate, int) and 0 <= candidate < vocab_size:
+            return candidate
+    return 0

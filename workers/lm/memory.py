@@ -1,0 +1,134 @@
+"""How many rows fit, and what to do when they did not: the size estimate and the out-of-memory ladder.
+
+The estimate decides the batch plan and comes from settings, never from the memory that happens to be free, so that a plan can
+be repeated. The ladder halves a batch that failed; rows already done are kept.
+"""
+
+import gc
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from workers.lm.errors import OutOfMemory
+from workers.lm.model import LanguageModel
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MAX_ROWS = 256
+_CPU_ALLOCATOR = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc")
+_STICKY = (
+    "device-side assert",
+    "an illegal memory access",
+    "illegal instruction",
+    "illegal address",
+    "misaligned address",
+    "uncorrectable ECC",
+    "unspecified launch failure",
+    "CUDA error: unknown error",
+    "fell off the bus",
+    "Xid",
+)
+
+
+def bytes_per_row(lm: LanguageModel, prompt_tokens: int, new_tokens: int) -> int:
+    """Estimate of one row's memory at its peak, in bytes: key-value cache, activations of the prefill, logits.
+
+    The cache is counted twice because it is rebuilt at each step; sliding windows are not deducted.
+    """
+    config = lm.text_config
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * config.hidden_size
+    element = torch.empty(0, dtype=lm.dtype).element_size()
+    cache = 2 * 2 * lm.layout.n_layers * kv_heads * head_dim * (prompt_tokens + new_tokens) * element
+    activations = prompt_tokens * (6 * config.hidden_size + 3 * inner + 3 * heads * head_dim) * element
+    mask = prompt_tokens * prompt_tokens * 2 * element
+    logits = 3 * lm.vocab_size * 4
+    return int(cache + activations + mask + logits)
+
+
+def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budget_bytes: int) -> int:
+    """Rows of one batch whose estimate fits `budget_bytes` (beside the weights): at least 1, at most MAX_ROWS."""
+    return max(1, min(MAX_ROWS, budget_bytes // bytes_per_row(lm, prompt_tokens, new_tokens)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` is any of the ways memory runs out: Python's, the device's, or the CPU allocator's RuntimeError."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError, OutOfMemory)):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _CPU_ALLOCATOR)
+
+
+def is_sticky_device_error(error: BaseException) -> bool:
+    """Whether the CUDA context is lost: every later call on it fails too, so the process must end."""
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _STICKY)
+
+
+def with_halving(
+    run: Callable[[Sequence[Item]], Sequence[Result]],
+    items: Sequence[Item],
+    rows: int,
+    *,
+    on_halved: Callable[[int], None] | None = None,
+) -> list[Result]:
+    """The results of `run` over `items` in order, at most `rows` at a time.
+
+    When a batch runs out of memory it is tried again at half its rows, from the last batch that was completed, and the
+    smaller size stays; `on_halved(rows)` is told. Other errors pass. Raises OutOfMemory when one row alone does not fit.
+    """
+    results: list[Result] = []
+    rows = max(1, min(rows, len(items)))
+    while len(results) < len(items):
+        batch = items[len(results) : len(results) + rows]
+        failure = None
+        try:
+            results.extend(run(batch))
+        except (MemoryError, RuntimeError, OutOfMemory) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error) or type(error).__name__
+            traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
+        if failure is not None:
+            free_memory()
+            if len(batch) == 1:
+                raise OutOfMemory(_too_big(failure))
+            rows = len(batch) // 2
+            if on_halved is not None:
+                on_halved(rows)
+    return results
+
+
+def free_memory() -> None:
+    """Collect what is unreachable and give the device's cached blocks back."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def available_bytes() -> int | None:
+    """Free memory of the current device, or of the machine where there is no CUDA device. For messages only."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def _too_big(failure: str) -> str:
+    asked = re.search(r"(?:allocate|alloc)\D{0,20}([\d.]+ ?(?:[KMGT]i?B|bytes))", failure)
+    free = available_bytes()
+    return (
+        f"One row alone does not fit the memory: {asked[1] if asked else 'an unknown amount'} more was needed, "
+        f"{'an unknown amount' if free is None else f'{free / 2**20:,.0f} MiB'} is free now. "
+        "Shorten the prompts, ask for fewer new tokens, or use a smaller model or a larger device."
+    )

@@ -1,0 +1,70 @@
+"""`LanguageModel`: one causal language model with its tokenizer, on one device, ready to be read and run.
+
+Holds, checks token ids against the model's limits, and counts bytes. How it came here is `loading`; what it does is `capture`
+and `generation`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from workers.lm.architecture import Layout
+from workers.lm.errors import ModelFault
+from workers.lm.facts import ModelFacts
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """`eos_ids` are all ids that end a generation (instruct models have several); `facts` describe the files it was loaded
+    from."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    layout: Layout
+    device: torch.device
+    dtype: torch.dtype
+    facts: ModelFacts
+    eos_ids: frozenset[int]
+    pad_id: int
+
+    @property
+    def text_config(self) -> Any:
+        """The text model's config, also inside a multimodal wrapper."""
+        return self.model.config.get_text_config()
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding: every token id is below it."""
+        return self.facts.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        """Longest row, prompt and answer together, in tokens."""
+        return self.facts.context_length
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of parameters and buffers, tied tensors once."""
+        tensors = {t.data_ptr(): t for t in (*self.model.parameters(), *self.model.buffers())}
+        return sum(t.numel() * t.element_size() for t in tensors.values())
+
+    def check_ids(self, ids: Sequence[int], new_tokens: int = 0) -> None:
+        """Raise ModelFault empty_prompt, prompt_too_long or token_out_of_range when a row cannot be run with `new_tokens`
+        more."""
+        if not ids:
+            raise ModelFault("empty_prompt", "A prompt has no tokens at all. Give it some text.")
+        if len(ids) + new_tokens > self.context_length:
+            raise ModelFault(
+                "prompt_too_long",
+                f"A prompt of {len(ids)} tokens and {new_tokens} new ones make {len(ids) + new_tokens}; this model's context is "
+                f"{self.context_length} tokens. Shorten the prompt or ask for fewer new tokens.",
+            )
+        if not 0 <= min(ids) <= max(ids) < self.vocab_size:
+            bad = next(i for i in ids if not 0 <= i < self.vocab_size)
+            raise ModelFault(
+                "token_out_of_range",
+                f"Token id {bad} is outside the model's vocabulary of {self.vocab_size}. The tokenizer does not belong to this model.",
+            )
