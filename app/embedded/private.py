@@ -1,0 +1,69 @@
+"""Folders and files that only their owner can read, and the short folder that unix sockets need."""
+
+import hashlib
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+
+from app.embedded.accounts import Account
+from app.embedded.errors import EmbeddedError
+
+SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its closing zero
+
+
+def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o700) -> Path:
+    """`path` as a folder of `owner` (None: ourselves) with exactly `mode`, made with its parents when missing.
+
+    Raises EmbeddedError when the path is a link or belongs to somebody else, who could then read what is put there.
+    """
+    uid = owner.uid if owner else os.geteuid()
+    made = not path.exists()
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    found = path.lstat()
+    if stat.S_ISDIR(found.st_mode) and owner and (made or found.st_uid == os.geteuid()):
+        os.chown(path, owner.uid, owner.gid)
+        found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
+        raise EmbeddedError(
+            "folder_not_ours",
+            f"{path} must be a folder of user id {uid}, but is one of {found.st_uid} or a link. Remove or rename it.",
+        )
+    if stat.S_IMODE(found.st_mode) != mode:
+        path.chmod(mode)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replaces `path` by `text` in one step; the file is readable by its owner alone at every moment."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(path)
+
+
+def secret_file(path: Path) -> str:
+    """The secret kept in `path`; 43 random url-safe characters on first use."""
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32))
+    return path.read_text().strip()
+
+
+def socket_folder(folder: Path, socket_name: str, *, owner: Account | None = None) -> Path:
+    """A private folder for a socket of that name: `folder` itself, or a short one under the temporary folder when the path is too long.
+
+    Unix socket paths end at 107 bytes. The short name is derived from `folder`, so that a restart finds the same socket.
+    """
+    if len(os.fsencode(folder / socket_name)) <= SOCKET_PATH_LIMIT:
+        return private_folder(folder, owner=owner)
+    name = f"binnacle-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}"
+    for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
+        if len(os.fsencode(parent / name / socket_name)) <= SOCKET_PATH_LIMIT:
+            return private_folder(parent / name, owner=owner)
+    raise EmbeddedError(
+        "socket_path_too_long", f"no folder short enough for the socket {socket_name}; set TMPDIR to a shorter path."
+    )

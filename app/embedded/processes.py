@@ -1,0 +1,49 @@
+"""Processes of this machine, as /proc shows them: who still works in a folder, and how to make sure that nobody does."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def working_in(folder: Path) -> list[int]:
+    """The processes whose working folder is `folder`. Both servers change into their data folder, so this finds what a crash left behind
+    without trusting a pid file, whose number may meanwhile belong to anybody."""
+    target = folder.resolve()
+    return _pids(lambda proc: Path(os.readlink(proc / "cwd")) == target)
+
+
+def carrying(mark: str) -> list[int]:
+    """The processes, other than this one, started with `mark` ("NAME=value") in their environment."""
+    wanted = os.fsencode(mark)
+    return [pid for pid in _pids(lambda proc: wanted in (proc / "environ").read_bytes().split(b"\0")) if pid != os.getpid()]
+
+
+def _pids(test: Callable[[Path], bool]) -> list[int]:
+    found = []
+    for proc in Path("/proc").iterdir():
+        if not proc.name.isdigit():
+            continue
+        try:
+            if test(proc):
+                found.append(int(proc.name))
+        except OSError:  # it ended meanwhile, or belongs to somebody whose processes we may not look into
+            continue
+    return found
+
+
+def end_all(find: Callable[[], list[int]], signals: Sequence[tuple[signal.Signals, float]]) -> bool:
+    """Sends each signal in turn to what `find` returns, waiting so many seconds for it to return nothing; whether it does at the end."""
+    for number, wait in signals:
+        for pid in find():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            if not find():
+                return True
+            time.sleep(0.05)
+    return not find()

@@ -1,0 +1,3 @@
+"""Fixtures for the whole suite; the real services are in `tests/services.py`."""
+
+pytest_plugins = ["tests.services"]
