@@ -1,0 +1,173 @@
+"""`binnacle.Client`: the service from Python. What it returns are the API's own JSON bodies, as dictionaries.
+
+Needs no torch. Every call that could make a job carries an idempotency key, so that trying again never makes two.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from app.client import downloads, following
+from app.client.address import find_address
+from app.client.connection import Connection
+from app.client.errors import JobFailed, ServiceError
+
+Job = dict[str, Any]
+
+ROUTES = {"calibrate": "/v1/calibrations"}
+"""Where each kind of job is submitted."""
+
+
+class Client:
+    """A connection to one service; a context manager, though a notebook may leave it open."""
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, home: str | Path | None = None, patience: float = 60
+    ) -> None:
+        """url, key: else `BINNACLE_URL`, `BINNACLE_KEY`; else the service that `binnacle up` runs in `home` (`BINNACLE_HOME`).
+
+        patience: seconds for which a service that is away or restarting is asked again. Raises NoService when none is named.
+        """
+        self._connection = Connection(find_address(url, key, Path(home) if home else None), patience=patience)
+
+    @property
+    def url(self) -> str:
+        return self._connection.address.url
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- making jobs
+
+    def submit(
+        self, kind: str, *, idempotency_key: str | None = None, dry_run: bool = False, reuse: bool = False, **spec: Any
+    ) -> Job:
+        """A new job of that kind; with `dry_run`, the validated spec and its estimated cost instead, and no job.
+
+        reuse: answer with a finished job of the same content if there is one. Raises ServiceError naming the field at fault.
+        """
+        if kind not in ROUTES:
+            raise ValueError(f"no kind of job is called {kind!r}; there are {', '.join(ROUTES)}")
+        return self._post_once(
+            ROUTES[kind], json=spec, key=idempotency_key, params={"dry_run": dry_run or None, "reuse": reuse or None}
+        )
+
+    def calibrate(self, model: str, **spec: Any) -> Job:
+        """A job that finds a registered model's massive dimensions; `spec`: prompts, layers, rule, max_new_tokens, name, tags."""
+        return self.submit("calibrate", model=model, **spec)
+
+    def cancel(self, job: str | Job) -> Job:
+        """Asks a job to stop; it is `cancelled` once its device is free. Cancelling what is cancelled already is no error."""
+        path = f"/v1/jobs/{_id(job)}"
+        try:
+            return dict(self._connection.request("POST", f"{path}/cancel").json())
+        except ServiceError as error:
+            now = self.job(job) if error.status == 409 else {}
+            if now.get("state") in {"cancelled", "cancelling"}:
+                return now
+            raise
+
+    def retry(self, job: str | Job, *, idempotency_key: str | None = None) -> Job:
+        """A new job with the spec of one that failed or was cancelled."""
+        return self._post_once(f"/v1/jobs/{_id(job)}/retry", key=idempotency_key)
+
+    # -- following jobs
+
+    def job(self, job: str | Job) -> Job:
+        """The job as it is now."""
+        return self._get(f"/v1/jobs/{_id(job)}")
+
+    def wait(
+        self,
+        job: str | Job,
+        timeout: float | None = None,
+        on_change: Callable[[Job], None] | None = None,
+        *,
+        check: bool = True,
+    ) -> Job:
+        """The job once it is over. `on_change(job)` sees every change; restarts of the service are waited out.
+
+        Raises WaitTimeout after `timeout` seconds and, unless `check` is False, JobFailed when it did not succeed.
+        """
+        finished = following.wait_until_over(self._connection, _id(job), timeout=timeout, on_change=on_change)
+        if check and finished["state"] != "succeeded":
+            raise JobFailed(finished)
+        return finished
+
+    def events(self, job: str | Job, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Every event past number `after`, as it comes, until the job is over."""
+        return following.events(self._connection, _id(job), after=after)
+
+    def jobs(self, *, limit: int | None = None, **filters: Any) -> Iterator[Job]:
+        """Jobs, newest first, at most `limit`, fetched page by page; filters: state, kind, model, owner, name, tag."""
+        yield from self._pages("/v1/jobs", filters, limit)
+
+    # -- results
+
+    def calibration(self, calibration: str) -> dict[str, Any]:
+        """calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`)."""
+        return self._get(f"/v1/calibrations/{calibration}/calibration.json")
+
+    def download(self, source: str | dict[str, Any], to: str | Path = "./") -> Path:
+        """One file to a path or into a folder; `source`: an artifact of a job, or a path of the API. Resumed and checked."""
+        return downloads.download(self._connection, source, to)
+
+    def download_all(self, job: str | Job, to: str | Path = "./") -> list[Path]:
+        """Every artifact of a job, into a folder."""
+        Path(to).mkdir(parents=True, exist_ok=True)
+        return [self.download(artifact, to) for artifact in self.job(job)["artifacts"]]
+
+    # -- models and the service
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models that jobs may name."""
+        return list(self._pages("/v1/models", {}, None))
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One model: its state, its facts, and its fault if inspecting it found one."""
+        return self._get(f"/v1/models/{name}")
+
+    def add_model(self, name: str, source: str, *, revision: str | None = None) -> dict[str, Any]:
+        """Registers a folder on the server, or a hub id with its pinned revision; a job inspects it. Administrators only."""
+        body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
+        return dict(self._connection.request("POST", "/v1/models", json=body, repeatable=False).json())
+
+    def status(self) -> dict[str, Any]:
+        """Workers, devices, queue and loaded models."""
+        return self._get("/v1/status")
+
+    # -- plumbing
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return dict(self._connection.request("GET", path).json())
+
+    def _post_once(self, path: str, *, json: Any = None, key: str | None = None, params: dict[str, Any] | None = None) -> Job:
+        headers = {"Idempotency-Key": key or secrets.token_urlsafe(16)}
+        return dict(self._connection.request("POST", path, json=json, headers=headers, params=params).json())
+
+    def _pages(self, path: str, filters: dict[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            page = self._connection.request("GET", path, params={**filters, "cursor": cursor, "limit": _page_size(left)}).json()
+            yield from page["items"][:left]
+            cursor = page.get("next_cursor")
+            left = None if left is None else left - len(page["items"])
+            if cursor is None:
+                return
+
+
+def _page_size(left: int | None) -> int | None:
+    return min(left, 100) if left is not None else None
+
+
+def _id(job: str | Job) -> str:
+    return str(job["id"]) if isinstance(job, dict) else str(job)
