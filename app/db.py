@@ -44,25 +44,29 @@ def connect_args(statement_timeout: float = 10) -> dict[str, Any]:
 
 def make_engine(url: str, *, pool_size: int = 5) -> Engine:
     """A synchronous engine, for workers, migrations and the command line."""
-    return create_engine(url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args())
+    return create_engine(
+        url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args()
+    )
 
 
 def make_async_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
     """An engine for the API's event loop, on the same driver and URL."""
-    return create_async_engine(url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args())
+    return create_async_engine(
+        url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args()
+    )
 
 
-def make_sessions(engine: Engine) -> sessionmaker[Session]:
-    """Session factory; `with sessions.begin() as session:` is one transaction."""
-    return sessionmaker(engine, expire_on_commit=False)
+def make_sessions(engine: Engine, **info: Any) -> sessionmaker[Session]:
+    """Session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see app.jobs.bell)."""
+    return sessionmaker(engine, expire_on_commit=False, info=info)
 
 
 class AsyncDatabase:
     """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **info: Any) -> None:
         self.engine = make_async_engine(url)
-        self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False)
+        self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
 
     async def run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises."""

@@ -79,7 +79,9 @@ class Job(Base):
 
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"), doc="starts, shown to the user")
     losses: Mapped[int] = mapped_column(Integer, server_default=text("0"), doc="consecutive losses with no newly finished cell")
-    lease_token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"), doc="grows with every claim; fences old workers out")
+    lease_token: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), doc="grows with every claim; fences old workers out"
+    )
     lease_expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     worker_id: Mapped[str | None] = mapped_column(String(120))
     child_pid: Mapped[int | None] = mapped_column(Integer)
@@ -182,7 +184,8 @@ class IdempotencyKey(Base):
     route: Mapped[str] = mapped_column(String(100), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
+        doc="written before the job, checked at commit",
+    )
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
-
-

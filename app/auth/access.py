@@ -1,0 +1,97 @@
+"""The keys of requests: who calls, before anything of the request but its headers is read.
+
+Routes are made by `KeyedRouter`, so that one without a key check cannot be written by accident; `public=True` in a route's
+`openapi_extra` would not do, it takes the `public` decorator.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from app.auth.viewer import Viewer
+from app.context import context_of
+from app.errors import Problem
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+LOCAL = Viewer(owner="local", role="admin", key_id="")
+"""Everybody, on a server without keys."""
+
+bearer = HTTPBearer(scheme_name="key", description="`Authorization: Bearer bnk_...`", auto_error=False)
+
+
+def public(endpoint: Endpoint) -> Endpoint:
+    """Marks a route that answers without a key."""
+    endpoint.__dict__["public"] = True
+    return endpoint
+
+
+async def identify(request: Request) -> Viewer:
+    """Whose key the request carries, kept on the request. Raises Problem 401."""
+    known: Viewer | None = getattr(request.state, "viewer", None)
+    if known is not None:
+        return known
+    context = context_of(request)
+    if context.settings.auth == "off":
+        viewer: Viewer | None = LOCAL
+    else:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        viewer = await context.keyring.holder(key.strip()) if scheme.lower() == "bearer" else None
+    if viewer is None:
+        raise Problem(
+            401,
+            "unauthenticated",
+            "This needs a valid key: send `Authorization: Bearer bnk_...`. A key may be mistyped, expired or revoked; an administrator makes new ones.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    request.state.viewer = viewer
+    structlog.contextvars.bind_contextvars(key_id=viewer.key_id)
+    return viewer
+
+
+class KeyedRoute(APIRoute):
+    """A route that knows its caller before it reads the body: nobody without a key makes the server parse megabytes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The usual handler, behind `identify`."""
+        handler = super().get_route_handler()
+        if getattr(self.endpoint, "public", False):
+            return handler
+
+        async def keyed(request: Request) -> Response:
+            await identify(request)
+            return await handler(request)
+
+        return keyed
+
+
+async def authenticate(request: Request, _header: Annotated[object, Security(bearer)] = None) -> Viewer:
+    """The caller. The header is read by `identify`; the parameter documents it."""
+    return await identify(request)
+
+
+async def require_member(viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
+    """The caller, who may change things. Raises Problem 403."""
+    if viewer.role == "viewer":
+        raise Problem(403, "forbidden", "Your key may read only. An administrator can make one of the role member.")
+    return viewer
+
+
+async def require_admin(viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
+    """The caller, who administers this server. Raises Problem 403."""
+    if viewer.role != "admin":
+        raise Problem(403, "forbidden", "This takes an administrator's key.")
+    return viewer
+
+
+Caller = Annotated[Viewer, Depends(authenticate)]
+Member = Annotated[Viewer, Depends(require_member)]
+Admin = Annotated[Viewer, Depends(require_admin)]
+
+
+def keyed_router(*, prefix: str, tag: str) -> APIRouter:
+    """A router all of whose routes need a key, unless marked `public`."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=KeyedRoute)

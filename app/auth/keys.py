@@ -1,0 +1,114 @@
+"""API keys: making them, and telling a real one from a forged one. Knows nothing of HTTP.
+
+A key reads `bnk_<id>_<secret><crc>`: 8 characters that find its row, 32 random ones (190 bits) that only the holder knows, and 6 that
+are the CRC-32 of all before them, so that a mistyped key is refused before any work is done. The secret is random and long, so a plain
+HMAC under the server's pepper is enough; a slow password hash would only slow every request down.
+"""
+
+import hmac
+import os
+import re
+import secrets
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.auth.models import ApiKey
+from app.auth.viewer import Role, Viewer
+from app.settings import get_settings
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KEY = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{38}", re.ASCII)
+_FIRST_KEY_LOCK = 0x626E6B31
+"""Advisory lock under which the first key is made, so that two starting servers make one."""
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made: `text` is shown once and never stored."""
+
+    text: str
+    row: ApiKey
+
+
+def new_key(owner: str, role: str, pepper: str, *, lifetime: timedelta | None = None, now: datetime | None = None) -> NewKey:
+    """A fresh key of `owner`; the caller adds `row` to its session. `lifetime` counts from `now`, and both are given or neither is."""
+    identifier = _random(8)
+    head = f"bnk_{identifier}_{_random(32)}"
+    text = head + _checksum(head)
+    expires = now + lifetime if now is not None and lifetime is not None else None
+    return NewKey(text, ApiKey(id=identifier, owner=owner, role=role, secret_hmac=_seal(text, pepper), expires_at=expires))
+
+
+def well_formed(text: str) -> bool:
+    """Whether `text` has a key's shape and checksum; says nothing about whether it was ever issued."""
+    return _KEY.fullmatch(text) is not None and hmac.compare_digest(text[-6:], _checksum(text[:-6]))
+
+
+def verify(session: Session, text: str, pepper: str) -> Viewer | None:
+    """Whose key this is, or None when it was never issued, has expired or was revoked. Notes its use, once a minute at most."""
+    if not well_formed(text):
+        return None
+    identifier = text.split("_")[1]
+    row = session.scalar(
+        select(ApiKey).where(
+            ApiKey.id == identifier,
+            ApiKey.revoked_at.is_(None),
+            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+        )
+    )
+    if row is None or not hmac.compare_digest(row.secret_hmac, _seal(text, pepper)):
+        return None
+    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(minutes=1))
+    session.execute(
+        update(ApiKey).where(ApiKey.id == identifier, stale).values(last_used_at=func.now()),
+        execution_options={"synchronize_session": False},
+    )
+    return Viewer(owner=row.owner, role=cast(Role, row.role), key_id=row.id)
+
+
+def ensure_first_key(sessions: sessionmaker[Session], key_file: Path, *, pepper: str | None = None, owner: str = "admin") -> str:
+    """The administrator's key in `key_file` (mode 0600), made when the file is missing or its key is not valid here any more."""
+    pepper = get_settings().key_pepper.get_secret_value() if pepper is None else pepper
+    with sessions.begin() as session:
+        session.execute(select(func.pg_advisory_xact_lock(_FIRST_KEY_LOCK)))
+        if key_file.exists():
+            text = key_file.read_text().strip()
+            if verify(session, text, pepper) is not None:
+                return text
+        made = new_key(owner, "admin", pepper)
+        session.add(made.row)
+        session.flush()
+        _write_private(key_file, made.text)
+    return made.text
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def _checksum(text: str) -> str:
+    number = zlib.crc32(text.encode())
+    digits = []
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def _seal(text: str, pepper: str) -> bytes:
+    return hmac.digest(pepper.encode(), text.encode(), "sha256")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replaces `path` in one step by a file that only its owner can read at every moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text + "\n")
+    temporary.replace(path)

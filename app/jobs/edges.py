@@ -1,0 +1,92 @@
+"""Dependencies between jobs: what a new job waits for, and what a finished one releases or fails.
+
+A job is claimable when `blockers`, the number of its unmet edges, is 0. No job ever waits for another while it holds a worker.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.errors import as_error, invalid
+from app.jobs.bell import ring_after_commit
+from app.jobs.kinds import kind_named
+from app.jobs.models import Job, JobEdge
+from app.jobs.schemas import Edge
+from app.jobs.states import FINISHED, State
+from app.jobs.transitions import Superseded, notify, transition
+
+
+def unmet(session: Session, after: Sequence[Edge], owner: str | None) -> list[Edge]:
+    """Those edges whose job is not over yet; its rows stay locked against finishing until this transaction ends.
+
+    `owner` limits them to jobs of that owner (None: any). Raises Problem(422) for an edge that can never be met, by its JSON pointer.
+    """
+    names = [edge.job for edge in after]
+    rows = session.execute(
+        select(Job.id, Job.state, Job.owner).where(Job.id.in_(sorted(set(names)))).with_for_update(read=True)
+    ).all()
+    states = {row.id: State(row.state) for row in rows if owner is None or row.owner == owner}
+    waiting = []
+    for i, edge in enumerate(after):
+        if names.index(edge.job) != i:
+            raise invalid(f"/after/{i}/job", "duplicate_edge", f"{edge.job} is named twice in /after.")
+        if edge.job not in states:
+            raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
+        state = states[edge.job]
+        if state not in FINISHED:
+            waiting.append(edge)
+        elif edge.needs == "success" and state != State.SUCCEEDED:
+            raise invalid(
+                f"/after/{i}/job", "dependency_failed", f"{edge.job} is {state} and will never succeed; retry it first."
+            )
+    return waiting
+
+
+def settle(session: Session, finished: Job) -> None:
+    """Releases the jobs that waited for this one, fails those that needed its success in vain, and so on down the graph."""
+    ended = deque([finished])
+    while ended:
+        job = ended.popleft()
+        edges = session.execute(
+            select(JobEdge.job_id, JobEdge.needs).where(JobEdge.after_id == job.id).order_by(JobEdge.job_id)
+        ).all()
+        for dependent, needs in edges:
+            if needs == "end" or job.state == State.SUCCEEDED:
+                _release(session, dependent)
+            else:
+                failed = _fail(session, dependent, job)
+                if failed is not None:
+                    ended.append(failed)
+
+
+def _release(session: Session, job_id: str) -> None:
+    """One edge less; with the last one the job becomes claimable."""
+    row = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.state == State.QUEUED, Job.blockers > 0)
+        .values(blockers=Job.blockers - 1)
+        .returning(Job.blockers, Job.job_class)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    notify(session, job_id)
+    if row is not None and row.blockers == 0:
+        ring_after_commit(session, row.job_class)
+
+
+def _fail(session: Session, job_id: str, cause: Job) -> Job | None:
+    """The dependent fails with the reason of the job it needed; None when it was over already."""
+    reason = (cause.error or {}).get("detail", "")
+    detail = f"It needed {cause.id} ({cause.kind}), which {cause.state}. {reason} Retry that job first, then this one.".replace(
+        "  ", " "
+    )
+    error = as_error("dependency_failed", detail, job=cause.id, state=cause.state)
+    try:
+        job = transition(
+            session, job_id, [State.QUEUED], State.FAILED, event="failed", data=error, error=error, finished_at=cause.finished_at
+        )
+    except Superseded:
+        return None
+    kind_named(job.kind).failed(session, job, error)
+    return job

@@ -1,0 +1,46 @@
+"""What differs between kinds of job on the service's side. A new kind adds one line here, a `kind.py` in its package and a handler."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.jobs.models import Job
+
+KINDS = {
+    "calibrate": "app.calibrations.kind:CALIBRATE",
+    "inspect": "app.models.kind:INSPECT",
+}
+
+
+def _nothing(_session: Session, _job: Job, _error: dict[str, Any]) -> None:
+    """Most kinds have nothing to tell anybody when a job of theirs fails."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`record` turns a handler's result into rows, in the transaction that finishes the job, and returns what the Job shows as `result`.
+
+    `failed` runs in the transaction that ends the job without success. `links` adds to the Job's links. `handler_version` grows when a
+    spec of the new version must not run on workers of the old one.
+    """
+
+    name: str
+    handler_version: int
+    record: Callable[[Session, Job, dict[str, Any]], dict[str, Any]]
+    links: Callable[[Job], dict[str, str]]
+    failed: Callable[[Session, Job, dict[str, Any]], None] = _nothing
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of that name; its package is imported when first asked for. Raises KeyError for an unknown one."""
+    module, attribute = KINDS[name].split(":")
+    kind: Kind = getattr(import_module(module), attribute)
+    return kind
+
+
+def handler_versions() -> dict[str, int]:
+    """Per kind, the newest handler version that this installation can run; workers leave newer jobs to newer workers."""
+    return {name: kind_named(name).handler_version for name in KINDS}

@@ -1,0 +1,109 @@
+"""Reads of jobs, events and artifacts. Every statement that shows a job to somebody goes through `visible`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.jobs.models import Artifact, Job, JobCell, JobEvent, Worker
+from app.jobs.states import State
+
+
+@dataclass(frozen=True)
+class JobFilters:
+    """What a list of jobs is narrowed to; None and empty mean everything."""
+
+    state: Sequence[State] = field(default_factory=list)
+    kind: str | None = None
+    model: str | None = None
+    owner: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def visible(viewer: Viewer) -> Select[tuple[Job]]:
+    """The jobs that a viewer may see."""
+    statement = select(Job)
+    return statement if viewer.role == "admin" else statement.where(Job.owner == viewer.owner)
+
+
+def find(session: Session, job_id: str, viewer: Viewer) -> Job | None:
+    """The job, if the viewer may see it."""
+    return session.scalars(visible(viewer).where(Job.id == job_id)).one_or_none()
+
+
+def listing(
+    session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
+) -> Sequence[Job]:
+    """Newest first; `before` is the `(created_at, id)` of the last job of the page before."""
+    statement = visible(viewer).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(tuple_(Job.created_at, Job.id) < before)
+    if filters.state:
+        statement = statement.where(Job.state.in_(list(filters.state)))
+    if filters.tag is not None:
+        statement = statement.where(Job.tags.contains([filters.tag]))
+    if filters.name is not None:
+        statement = statement.where(Job.name.icontains(filters.name, autoescape=True))
+    if filters.created_after is not None:
+        statement = statement.where(Job.created_at > filters.created_after)
+    if filters.created_before is not None:
+        statement = statement.where(Job.created_at < filters.created_before)
+    for column, value in ((Job.kind, filters.kind), (Job.model, filters.model), (Job.owner, filters.owner)):
+        if value is not None:
+            statement = statement.where(column == value)
+    return session.scalars(statement).all()
+
+
+def events(session: Session, job_id: str, after_seq: int, limit: int) -> Sequence[JobEvent]:
+    """The history of a job from `after_seq` on."""
+    return session.scalars(
+        select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after_seq).order_by(JobEvent.seq).limit(limit)
+    ).all()
+
+
+def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifact]]:
+    """The files of these jobs' results, by job."""
+    found: dict[str, list[Artifact]] = {}
+    for artifact in session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.name)):
+        found.setdefault(artifact.job_id, []).append(artifact)
+    return found
+
+
+def artifact(session: Session, job_id: str, name: str) -> Artifact | None:
+    """One file of a job's result."""
+    return session.scalars(select(Artifact).where(Artifact.job_id == job_id, Artifact.name == name)).one_or_none()
+
+
+def cell_digest(session: Session, job_id: str, cell: str) -> str | None:
+    """Where the bytes of a finished cell are."""
+    return session.scalar(select(JobCell.digest).where(JobCell.job_id == job_id, JobCell.cell == cell))
+
+
+def succeeded_with(session: Session, kind: str, spec_hash: str, viewer: Viewer) -> Job | None:
+    """The newest success of the same calculation that the viewer may read."""
+    statement = visible(viewer).where(Job.kind == kind, Job.spec_hash == spec_hash, Job.state == State.SUCCEEDED)
+    return session.scalars(statement.order_by(Job.finished_at.desc()).limit(1)).one_or_none()
+
+
+def bells_wanted(session: Session, job_class: str, *, silent_after: float) -> int:
+    """How many bells a class should have pending: one per idle worker that lives, and no more than there are jobs ready."""
+    busy = select(Job.worker_id).where(Job.state.in_([State.RUNNING, State.CANCELLING]))
+    idle = select(func.count()).where(
+        Worker.job_class == job_class,
+        Worker.id.not_in(busy),
+        Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, silent_after),
+    )
+    ready = select(Job.id).where(
+        Job.state == State.QUEUED,
+        Job.blockers == 0,
+        Job.job_class == job_class,
+        (Job.not_before.is_(None)) | (Job.not_before <= func.now()),
+    )
+    workers = session.scalar(idle) or 0
+    return min(workers, len(session.scalars(ready.limit(workers)).all())) if workers else 0

@@ -1,0 +1,204 @@
+"""What the API does to jobs. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem, not_found
+from app.ids import new_id
+from app.jobs import edges, repository
+from app.jobs.bell import ring_after_commit
+from app.jobs.kinds import kind_named
+from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
+from app.jobs.repository import JobFilters
+from app.jobs.schemas import Edge
+from app.jobs.states import FINISHED, State
+from app.jobs.transitions import born, transition
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A client's promise that equal keys mean one submission."""
+
+    route: str
+    key: str
+    body_hash: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A validated request, ready to become a job. `spec` holds all that the result depends on and nothing else."""
+
+    kind: str
+    spec: dict[str, Any]
+    owner: str
+    job_class: str
+    model: str | None = None
+    after: Sequence[Edge] = ()
+    after_any_owner: bool = False
+    name: str | None = None
+    tags: Sequence[str] = ()
+    notes: str | None = None
+    priority: int = 0
+    max_seconds: float = 6 * 3600
+    stall_seconds: float = 600
+    request_id: str | None = None
+    retry_of: str | None = None
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job, and whether it was there already under the same idempotency key."""
+
+    job: Job
+    replayed: bool = False
+
+
+def spec_hash(kind: str, spec: dict[str, Any]) -> str:
+    """SHA-256 of the canonical spec: equal hashes mean the same calculation."""
+    canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def submit(session: Session, submission: Submission) -> Submitted:
+    """Makes the job, its edges and its idempotency key in one transaction.
+
+    A concurrent twin waits on the key's unique index until the first one commits, and then gets the first one's job. Raises Problem 422
+    `idempotency_key_reused` for the same key with another body, 409 `idempotency_key_busy` when the first one does not finish within 2 s.
+    """
+    job_id = new_id("job")
+    if submission.idempotency is not None:
+        earlier = _remember(session, submission.owner, submission.idempotency, job_id)
+        if earlier is not None:
+            return Submitted(earlier, replayed=True)
+    waiting = edges.unmet(session, submission.after, None if submission.after_any_owner else submission.owner)
+    job = Job(
+        id=job_id,
+        kind=submission.kind,
+        job_class=submission.job_class,
+        handler_version=kind_named(submission.kind).handler_version,
+        owner=submission.owner,
+        name=submission.name,
+        tags=list(submission.tags),
+        notes=submission.notes,
+        spec=submission.spec,
+        spec_hash=spec_hash(submission.kind, submission.spec),
+        model=submission.model,
+        priority=submission.priority,
+        retry_of=submission.retry_of,
+        request_id=submission.request_id,
+        blockers=len(waiting),
+        max_seconds=submission.max_seconds,
+        stall_seconds=submission.stall_seconds,
+        event_seq=1,
+    )
+    session.add(job)
+    session.flush()
+    session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
+    turn = insert(OwnerTurn).values(owner=submission.owner, job_class=submission.job_class)
+    session.execute(turn.on_conflict_do_nothing())
+    born(session, job, {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]})
+    session.refresh(job)
+    if not waiting:
+        ring_after_commit(session, job.job_class)
+    return Submitted(job)
+
+
+def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) -> Job | None:
+    """Writes the key row, or finds the job of the one that is there. The row's foreign key is checked at commit, so it may come first."""
+    session.execute(text("SET LOCAL lock_timeout = '2s'"))
+    key = {"owner": owner, "route": wanted.route, "key": wanted.key}
+    inserted = session.execute(
+        insert(IdempotencyKey)
+        .values(**key, body_hash=wanted.body_hash, job_id=job_id)
+        .on_conflict_do_nothing()
+        .returning(IdempotencyKey.job_id)
+    ).one_or_none()
+    if inserted is not None:
+        return None
+    row = session.get_one(IdempotencyKey, (owner, wanted.route, wanted.key))
+    if row.body_hash != wanted.body_hash:
+        detail = f"Idempotency-Key {wanted.key!r} was used for another body (job {row.job_id}); take a new key for a new request."
+        raise Problem(422, "idempotency_key_reused", detail)
+    return session.get_one(Job, row.job_id)
+
+
+def find(session: Session, job_id: str, viewer: Viewer) -> Job:
+    """The job. Raises Problem 404 also for other people's."""
+    job = repository.find(session, job_id, viewer)
+    if job is None:
+        raise not_found("job", job_id)
+    return job
+
+
+def listing(
+    session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None = None
+) -> Sequence[Job]:
+    """A page of jobs, newest first."""
+    return repository.listing(session, viewer, filters, limit=limit, before=before)
+
+
+def events(session: Session, job_id: str, viewer: Viewer, after_seq: int, limit: int) -> Sequence[JobEvent]:
+    """The job's history after an event number. Raises Problem 404."""
+    find(session, job_id, viewer)
+    return repository.events(session, job_id, after_seq, limit)
+
+
+def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
+    """A queued job is cancelled at once; a running one is told, and is `cancelled` when its device has stopped. Needs no broker.
+
+    Raises Problem 404, and 409 when the job is finished otherwise.
+    """
+    job = find(session, job_id, viewer)
+    session.refresh(job, with_for_update=True)
+    if job.state in (State.CANCELLING, State.CANCELLED):
+        return job
+    if job.state in FINISHED:
+        raise Problem(409, "job_finished", f"{job_id} has {job.state}; only a queued or running job can be cancelled.")
+    asked = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
+    if job.state == State.RUNNING:
+        return transition(
+            session, job_id, [State.RUNNING], State.CANCELLING, event="cancel_requested", data={"by": viewer.owner}, **asked
+        )
+    return _cancel_queued(session, job_id, viewer, asked)
+
+
+def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: dict[str, Any]) -> Job:
+    job = transition(
+        session, job_id, [State.QUEUED], State.CANCELLED, event="cancelled", data={"by": viewer.owner},
+        finished_at=text("now()"), phase="cancelled", **asked,
+    )  # fmt: skip
+    kind_named(job.kind).failed(session, job, {"code": "cancelled", "detail": f"It was cancelled by {viewer.owner}."})
+    edges.settle(session, job)
+    return job
+
+
+def retry(session: Session, job_id: str, viewer: Viewer, request_id: str | None = None) -> Submitted:
+    """A new job with the same spec. History is never changed. Raises Problem 404, and 409 unless the job failed or was cancelled."""
+    old = find(session, job_id, viewer)
+    if old.state not in (State.FAILED, State.CANCELLED):
+        raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
+    after = session.execute(
+        select(JobEdge.after_id, JobEdge.needs).join(Job, Job.id == JobEdge.after_id).where(JobEdge.job_id == job_id)
+    ).all()
+    submission = Submission(
+        kind=old.kind, spec=old.spec, owner=old.owner, model=old.model, job_class=old.job_class,
+        after=[Edge(job=row.after_id, needs=row.needs) for row in after], after_any_owner=True,
+        name=old.name, tags=old.tags, notes=old.notes, priority=old.priority, max_seconds=old.max_seconds,
+        stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
+    )  # fmt: skip
+    return submit(session, submission)
+
+
+def find_reusable(session: Session, kind: str, spec: dict[str, Any], viewer: Viewer) -> Job | None:
+    """A finished job of the same calculation that the caller may read."""
+    return repository.succeeded_with(session, kind, spec_hash(kind, spec), viewer)

@@ -1,0 +1,96 @@
+"""Every change of a job's row that others should notice: one compare-and-set UPDATE, its event and its notification, in one transaction.
+
+A transition that touches no row means that somebody else was first; the caller learns it by `Superseded` and must not go on.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import insert, text, update
+from sqlalchemy.orm import Session
+
+from app.jobs.models import Job, JobEvent
+from app.jobs.states import ARROWS, State
+
+CHANNEL = "binnacle_jobs"
+
+
+class Superseded(Exception):
+    """The row was not in the expected state or under the expected lease: the change did not happen."""
+
+
+def transition(
+    session: Session,
+    job_id: str,
+    source: Iterable[State],
+    target: State,
+    *,
+    token: int | None = None,
+    event: str,
+    data: dict[str, Any] | None = None,
+    **values: Any,
+) -> Job:
+    """Moves the job along one arrow and returns its new row.
+
+    `token` is the lease the caller holds; None is for arrows that need none (a queued job, or the reconciler which matched the lease itself).
+    Raises Superseded when the job is in none of the `source` states or under another lease, ValueError for an arrow that does not exist.
+    """
+    sources = [state for state in source if target in ARROWS[state]]
+    if not sources:
+        raise ValueError(f"no arrow leads to {target}")
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.state.in_(sources))
+        .values(state=target.value, event_seq=Job.event_seq + 1, **values)
+        .returning(Job)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
+    if token is not None:
+        statement = statement.where(Job.lease_token == token)
+    job = session.scalars(statement).one_or_none()
+    if job is None:
+        raise Superseded(f"{job_id} is not {' or '.join(sources)}{'' if token is None else f' under lease {token}'}")
+    _append(session, job, event, data)
+    return job
+
+
+def touch(
+    session: Session, job_id: str, *, token: int, event: str | None = None, data: dict[str, Any] | None = None, **values: Any
+) -> Job:
+    """Changes columns of a held job (phase, progress, lease) without moving it; with `event`, an entry of its history too.
+
+    Raises Superseded when the lease is not the caller's any more.
+    """
+    if event is not None:
+        values["event_seq"] = Job.event_seq + 1
+    job = session.scalars(
+        update(Job)
+        .where(Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING]))
+        .values(**values)
+        .returning(Job)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    ).one_or_none()
+    if job is None:
+        raise Superseded(f"{job_id} is not held under lease {token}")
+    if event is not None:
+        _append(session, job, event, data)
+    else:
+        notify(session, job_id)
+    return job
+
+
+def born(session: Session, job: Job, data: dict[str, Any]) -> None:
+    """The first event of a new job (its row was inserted with `event_seq` 1)."""
+    _append(session, job, "submitted", data)
+
+
+def notify(session: Session, job_id: str) -> None:
+    """Wakes whoever listens for changes of this job, when the transaction commits."""
+    session.execute(text("SELECT pg_notify(:channel, :job)"), {"channel": CHANNEL, "job": job_id})
+
+
+def _append(session: Session, job: Job, event: str, data: dict[str, Any] | None) -> None:
+    json.dumps(data)  # an event that is no JSON must fail here, not when somebody reads it
+    session.execute(insert(JobEvent).values(job_id=job.id, seq=job.event_seq, type=event, data=data or {}))
+    notify(session, job.id)

@@ -1,0 +1,54 @@
+"""Jobs as the API shows them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.jobs import claims, repository
+from app.jobs.kinds import kind_named
+from app.jobs.models import Artifact, Job
+from app.jobs.schemas import ArtifactOut, JobOut, Progress
+from app.jobs.states import FINISHED, State
+
+
+def views(session: Session, jobs: Sequence[Job], *, slice_seconds: float) -> list[JobOut]:
+    """Each job with its place in the queue, what it waits for, its files and links; a fixed number of statements however many jobs."""
+    ids = [job.id for job in jobs]
+    files = repository.artifacts(session, [job.id for job in jobs if job.state in FINISHED])
+    queued = [job for job in jobs if job.state == State.QUEUED]
+    places: dict[str, int] = {}
+    for job_class in sorted({job.job_class for job in queued if job.blockers == 0}):
+        places |= claims.positions(session, job_class, ids, slice_seconds=slice_seconds)
+    waiting = claims.waiting_for(session, [job.id for job in queued if job.blockers]) if queued else {}
+    return [_view(job, files.get(job.id, []), places.get(job.id), waiting.get(job.id, [])) for job in jobs]
+
+
+def _view(job: Job, files: Sequence[Artifact], position: int | None, waiting: list[str]) -> JobOut:
+    return JobOut(
+        id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, state=job.state,
+        phase="waiting" if waiting else job.phase,
+        progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
+        position=position, waiting_for=waiting, eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,
+        owner=job.owner, priority=job.priority, retry_of=job.retry_of, worker=job.worker_id, created_at=job.created_at,
+        started_at=job.started_at, finished_at=job.finished_at, cancel_requested_at=job.cancel_requested_at, error=job.error,
+        result=job.result, artifacts=[_file(job.id, file) for file in files], metrics=_metrics(job), links=_links(job),
+    )  # fmt: skip
+
+
+def _file(job_id: str, file: Artifact) -> ArtifactOut:
+    href = f"/v1/jobs/{job_id}/artifacts/{file.name}"
+    return ArtifactOut(name=file.name, size=file.size, media_type=file.media_type, sha256=file.digest, href=href)
+
+
+def _metrics(job: Job) -> dict[str, Any]:
+    return {"device_seconds": round(job.device_seconds, 3), "peak_bytes": job.peak_bytes, **job.metrics}
+
+
+def _links(job: Job) -> dict[str, str]:
+    own = {"self": f"/v1/jobs/{job.id}", "events": f"/v1/jobs/{job.id}/events"}
+    if job.state in (State.QUEUED, State.RUNNING):
+        own["cancel"] = f"/v1/jobs/{job.id}/cancel"
+    if job.state in (State.FAILED, State.CANCELLED):
+        own["retry"] = f"/v1/jobs/{job.id}/retry"
+    return own | (kind_named(job.kind).links(job) if job.state == State.SUCCEEDED else {})

@@ -1,0 +1,58 @@
+"""Bringing a database to the newest schema, by Alembic, one process at a time."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+import migrations
+
+LOCK = 0x42494E4E  # "BINN": one migration at a time, however many processes start together
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def head_revision() -> str:
+    """The newest revision this installation knows. Raises when the history has more than one head."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise RuntimeError("the migrations folder is empty")
+    return head
+
+
+def current_revision(session: Session) -> str | None:
+    """The revision the database is at; None for one that was never migrated."""
+    return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Migrates the database at `url` upwards; concurrent callers wait for each other, and the later ones find nothing to do."""
+    _run(url, command.upgrade, revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Migrates downwards, to a revision or `base`."""
+    _run(url, command.downgrade, revision)
+
+
+def _run(url: str, step: object, revision: str) -> None:
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+            connection.commit()
+            config = _config()
+            config.attributes["connection"] = connection
+            step(config, revision)  # type: ignore[operator]
+            connection.commit()
+    finally:
+        engine.dispose()
