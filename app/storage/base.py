@@ -1,7 +1,7 @@
 """What every object store promises. Keys are made by the server alone (`sha256/<digest>`); no user's text ever becomes one."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,23 +14,23 @@ class StorageError(Exception):
     """Anything that went wrong between us and the bytes."""
 
 
-class ObjectMissing(StorageError):  # noqa: N818 - these names are the words of the design
+class ObjectMissing(StorageError):
     """There is no object under this key."""
 
 
-class ObjectCorrupt(StorageError):  # noqa: N818
+class ObjectCorrupt(StorageError):
     """The bytes do not have the digest their key states: a file changed while it was stored, or what lies there is damaged."""
 
 
-class StorageUnavailable(StorageError):  # noqa: N818
+class StorageUnavailable(StorageError):
     """The store did not answer as it should; the same call may succeed later."""
 
 
-class StorageFull(StorageError):  # noqa: N818
+class StorageFull(StorageError):
     """No room is left; the same call succeeds once somebody makes room."""
 
 
-class StorageDenied(StorageError):  # noqa: N818
+class StorageDenied(StorageError):
     """The store refuses us (rights, credentials, bucket): no retry helps, an administrator must act."""
 
 
@@ -81,7 +81,7 @@ class Storage(Protocol):
     def presign(self, key: str, filename: str, media_type: str, seconds: int) -> str | None:
         """A URL at which anybody may read the object for `seconds` as an attachment of that name; None if it has no such URLs."""
 
-    def astream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+    def astream(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Bytes `start` up to `end` in pieces of a few MiB, read no faster than they are taken. Raises what `get_range` does."""
 
 

@@ -28,7 +28,7 @@ from app.storage.models import BlobRow
 DAY = 86_400.0
 
 
-class BlobGone(Exception):  # noqa: N818 - as the design calls it
+class BlobGone(Exception):
     """The staged object may have been collected before it was referred to: stage it again."""
 
 

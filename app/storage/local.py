@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,7 +116,7 @@ class LocalStorage:
     def presign(self, key: str, filename: str, media_type: str, seconds: int) -> str | None:
         return None
 
-    async def astream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+    async def astream(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         size = (await asyncio.to_thread(self.head, key)).size
         check_range(key, start, end, size)
         with self._translated(key):

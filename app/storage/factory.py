@@ -1,0 +1,75 @@
+"""From `STORAGE_URL` to a store."""
+
+import os
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from app.storage.base import Storage
+from app.storage.local import LocalStorage
+from app.storage.presign import Credentials
+from app.storage.s3 import Bucket, S3Storage
+
+# Each option of an S3 URL's query, and the environment variables that stand in for it.
+_OPTIONS = {
+    "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "public_endpoint": (),
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "access_key_id": ("AWS_ACCESS_KEY_ID",),
+    "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
+    "session_token": ("AWS_SESSION_TOKEN",),
+}
+
+
+def open_storage(url: str) -> Storage:
+    """The store at `file:///folder` or `s3://bucket/prefix?endpoint=https://host:9000&region=...`.
+
+    The query may also hold `public_endpoint` (the endpoint as downloaders reach it, when that is not how we do), `access_key_id`,
+    `secret_access_key` and `session_token`, percent-encoded; what it lacks comes from AWS_ENDPOINT_URL, AWS_REGION,
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Raises ValueError, which names no secret, for any other URL,
+    and StorageDenied for a folder it may not make.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return LocalStorage(_folder(parts))
+    if parts.scheme == "s3":
+        return S3Storage(_bucket(parts))
+    raise ValueError(f"STORAGE_URL has the scheme {parts.scheme!r}; use file:///folder or s3://bucket/prefix")
+
+
+def _folder(parts: SplitResult) -> Path:
+    if parts.netloc or parts.query or parts.path in ("", "/"):
+        raise ValueError(
+            "STORAGE_URL must be file:// and an absolute folder, with three slashes: file:///var/lib/binnacle/objects"
+        )
+    return Path(unquote(parts.path))
+
+
+def _bucket(parts: SplitResult) -> Bucket:
+    if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc:
+        raise ValueError("STORAGE_URL must be s3://bucket/prefix; host and keys go into its query: ?endpoint=https://host:9000")
+    options = _options(parts.query)
+    region = options.get("region", "us-east-1")
+    endpoint = options.get("endpoint", f"https://s3.{region}.amazonaws.com").rstrip("/")
+    public_endpoint = options.get("public_endpoint", endpoint).rstrip("/")
+    for name, value in (("endpoint", endpoint), ("public_endpoint", public_endpoint)):
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"STORAGE_URL: {name} is {value!r}; it must begin with http:// or https://")
+    credentials = None
+    if "access_key_id" in options and "secret_access_key" in options:
+        credentials = Credentials(options["access_key_id"], options["secret_access_key"], options.get("session_token"))
+    return Bucket(parts.netloc, parts.path.strip("/"), endpoint, public_endpoint, region, credentials)
+
+
+def _options(query: str) -> dict[str, str]:
+    """The query's options over the environment's. A plus sign is itself: secrets hold them, and nobody encodes them."""
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    given = {name: unquote(value) for name, _, value in pairs}
+    if unknown := sorted(given.keys() - _OPTIONS.keys()):
+        raise ValueError(f"STORAGE_URL has the unknown option {unknown[0]!r}; it knows {', '.join(_OPTIONS)}")
+    found = {
+        name: os.environ[variable]
+        for name, variables in _OPTIONS.items()
+        for variable in reversed(variables)
+        if variable in os.environ
+    }
+    return {**found, **given}

@@ -1,0 +1,177 @@
+"""Objects in a bucket of S3 or of anything that speaks its protocol, through obstore; addressed by path, never by host name.
+
+Every call ends within 25 seconds: a collector holds a row's lock while it deletes, and its transaction may not idle longer.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import obstore
+from obstore import exceptions
+from obstore.store import S3Store
+
+from app.storage.base import (
+    ObjectCorrupt,
+    ObjectMissing,
+    StorageDenied,
+    StorageFull,
+    StorageUnavailable,
+    StoredObject,
+    check_range,
+    digest_of,
+)
+from app.storage.disposition import attachment
+from app.storage.hashing import check_digest, checked_chunks
+from app.storage.presign import Credentials, presigned_get
+
+PART = 8 << 20  # bytes of one part of an upload and of one read of a stream; a smaller object goes up in one request
+_FULL = ("507 Insufficient Storage", "QuotaExceeded", "StorageFull")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where the objects are. `public_endpoint` is the endpoint as downloaders reach it, where that differs from ours."""
+
+    name: str
+    prefix: str
+    endpoint: str
+    public_endpoint: str
+    region: str
+    credentials: Credentials | None
+
+
+class S3Storage:
+    """Storage in a bucket that exists. Without credentials obstore asks for an instance's role, and no URL is presigned."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        credentials = bucket.credentials
+        access = {"access_key_id": credentials.key_id, "secret_access_key": credentials.secret} if credentials else {}
+        if credentials and credentials.token:
+            access["session_token"] = credentials.token
+        self._store = S3Store(
+            bucket.name,
+            prefix=bucket.prefix or None,
+            endpoint=bucket.endpoint,
+            region=bucket.region,
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": bucket.endpoint.startswith("http://"), "connect_timeout": "5s", "timeout": "10s"},
+            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=15)},
+            **access,
+        )
+
+    def put(self, key: str, data: bytes | Path) -> bool:
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        try:
+            if self.head(key).size == size:
+                return False
+        except ObjectMissing:
+            pass
+        with self._translated(key):
+            if size <= PART:
+                obstore.put(self._store, key, b"".join(checked_chunks(key, data, PART)), use_multipart=False)
+            else:
+                # The digest is checked before the parts become an object: an iterator that raises aborts the upload.
+                obstore.put(
+                    self._store, key, checked_chunks(key, data, PART), use_multipart=True, chunk_size=PART, max_concurrency=2
+                )
+        return True
+
+    def get(self, key: str) -> bytes:
+        digest_of(key)
+        with self._translated(key):
+            data = bytes(obstore.get(self._store, key).bytes())
+        check_digest(key, hashlib.sha256(data).hexdigest())
+        return data
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        check_range(key, start, end, self.head(key).size)
+        with self._translated(key):
+            return bytes(obstore.get_range(self._store, key, start=start, end=end))
+
+    def head(self, key: str) -> StoredObject:
+        digest_of(key)
+        with self._translated(key):
+            return _described(obstore.head(self._store, key))
+
+    def delete(self, key: str) -> None:
+        digest_of(key)
+        try:
+            with self._translated(key):
+                obstore.delete(self._store, key)
+        except ObjectMissing:
+            pass  # some servers say so, S3 itself does not
+
+    def list(self, prefix: str = "sha256/") -> Iterator[StoredObject]:
+        with self._translated(prefix):
+            for batch in obstore.list(self._store, prefix="sha256"):
+                yield from (_described(meta) for meta in batch if meta["path"].startswith(prefix))
+
+    def sweep(self, older_than_seconds: float) -> int:
+        """Nothing: the parts of an interrupted upload are no objects; a lifecycle rule of the bucket removes them."""
+        return 0
+
+    def check(self) -> None:
+        """That the bucket answers us; that there is room shows only when something is put."""
+        with self._translated(self.bucket.name):
+            next(iter(obstore.list(self._store, prefix="sha256", chunk_size=1)), None)
+
+    def presign(self, key: str, filename: str, media_type: str, seconds: int) -> str | None:
+        digest_of(key)
+        if self.bucket.credentials is None:
+            return None
+        path = "/".join(part for part in (self.bucket.name, self.bucket.prefix, key) if part)
+        return presigned_get(
+            f"{self.bucket.public_endpoint}/{path}",
+            self.bucket.credentials,
+            region=self.bucket.region,
+            seconds=seconds,
+            now=datetime.now(UTC),
+            response_headers={"response-content-disposition": attachment(filename), "response-content-type": media_type},
+        )
+
+    async def astream(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        digest_of(key)
+        with self._translated(key):
+            check_range(key, start, end, (await obstore.head_async(self._store, key))["size"])
+            # One request a part, not one for all: a slow reader would run a long response into the request's timeout.
+            for at in range(start, end, PART):
+                part = bytes(await obstore.get_range_async(self._store, key, start=at, end=min(at + PART, end)))
+                if len(part) != min(PART, end - at):
+                    raise ObjectCorrupt(f"{key}: the bucket sent {len(part)} bytes from {at} on, fewer than it has")
+                yield part
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        """Turns obstore's errors into this package's. Their text is kept to its first line; it holds no credentials."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise StorageDenied(
+                    f"There is no bucket {self.bucket.name} at {self.bucket.endpoint}; make it or correct STORAGE_URL"
+                ) from error
+            raise ObjectMissing(f"{what} is not in bucket {self.bucket.name}") from error
+        except (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            raise StorageDenied(
+                f"{what}: {_first_line(error)}. Check the key and its rights on bucket {self.bucket.name}"
+            ) from error
+        except exceptions.BaseError as error:
+            if any(sign in str(error) for sign in _FULL):
+                raise StorageFull(
+                    f"storage_full: {what}: bucket {self.bucket.name} takes no more; free space or raise its quota"
+                ) from error
+            raise StorageUnavailable(f"{what}: {_first_line(error)}") from error
+
+
+def _described(meta: obstore.ObjectMeta) -> StoredObject:
+    age = datetime.now(UTC) - meta["last_modified"]
+    return StoredObject(meta["path"], meta["size"], age.total_seconds())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,102 @@
+"""One stored object as an HTTP response: validators, ranges, redirects. Knows nothing of jobs, owners or who may read what."""
+
+import base64
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from app.errors import Problem
+from app.storage.base import ObjectCorrupt, ObjectMissing, Storage, StorageError, key_of
+from app.storage.disposition import attachment
+
+PRESIGNED_SECONDS = 300
+_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
+
+
+async def serve_object(request: Request, storage: Storage, digest: str, size: int, *, media_type: str, filename: str) -> Response:
+    """The object's bytes as a download, for GET and HEAD: 200, 206 or 304, or 307 to the bucket unless the query says `proxy=1`.
+
+    A malformed Range, or one of several ranges, is ignored, as RFC 9110 allows. Memory is bounded by the store's pieces. Raises
+    Problem: 416 `range_not_satisfiable`, 503 `storage_unavailable`, 500 `artifact_lost`.
+    """
+    etag = f'"sha256-{digest}"'
+    headers = _headers(digest, etag, media_type, filename)
+    if _names(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
+    if request.method == "HEAD":
+        return Response(headers={**headers, "Content-Length": str(size)})
+    wanted = _wanted_range(request, etag, size)
+    if wanted is not None and wanted[0] >= wanted[1]:
+        detail = f"The file has {size:,} bytes; Range asked for {request.headers['range']!r}, none of which it has."
+        raise Problem(416, "range_not_satisfiable", detail, headers={"Content-Range": f"bytes */{size}", "ETag": etag})
+    key = key_of(digest)
+    # The bucket knows another ETag than ours, so what is conditional on ours is answered here.
+    if request.query_params.get("proxy") != "1" and "if-range" not in request.headers:
+        location = storage.presign(key, filename, media_type, PRESIGNED_SECONDS)
+        if location is not None:
+            return RedirectResponse(location, status_code=307, headers={"Cache-Control": "no-store"})
+    start, end = wanted or (0, size)
+    headers["Content-Length"] = str(end - start)
+    if wanted:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    body = await _opened(storage, key, start, end)
+    return StreamingResponse(body, status_code=206 if wanted else 200, headers=headers)
+
+
+def _headers(digest: str, etag: str, media_type: str, filename: str) -> dict[str, str]:
+    return {
+        "ETag": etag,
+        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:",
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, immutable, max-age=31536000",
+        "Content-Disposition": attachment(filename),
+        "Content-Type": media_type,
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _names(condition: str | None, etag: str) -> bool:
+    """Whether If-None-Match holds this entity tag; weak and strong compare alike here (RFC 9110, 13.1.2)."""
+    if condition is None:
+        return False
+    return condition.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
+
+
+def _wanted_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """First byte and the one after the last; empty when none of the range exists; None for the whole object."""
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or match.groups() == ("", "") or request.headers.get("if-range", etag) != etag:
+        return None
+    first, last = match.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    if last and int(last) < int(first):
+        return None  # RFC 9110, 14.1.1: such a range is invalid, not unsatisfiable
+    return int(first), min(int(last) + 1, size) if last else size
+
+
+async def _opened(storage: Storage, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+    """The stream with its first piece already read, so that a store that fails is an error response and not a cut-off 200."""
+    if start == end:
+        return _chain(b"", None)
+    pieces = storage.astream(key, start, end)
+    try:
+        return _chain(await anext(pieces), pieces)
+    except (ObjectMissing, ObjectCorrupt) as error:
+        raise Problem(
+            500, "artifact_lost", f"The storage has lost {key}; the operator should restore it, or run the job again."
+        ) from error
+    except StorageError as error:
+        detail = "The file is safe, but the storage does not answer now. Try again in a few seconds."
+        raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from error
+
+
+async def _chain(first: bytes, rest: AsyncGenerator[bytes, None] | None) -> AsyncIterator[bytes]:
+    yield first
+    if rest is not None:
+        async with aclosing(rest):  # a client that goes away leaves no file open
+            async for piece in rest:
+                yield piece
