@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 
 
 def make_folder() -> Path:
-    """A short temporary folder (sockets need short paths) that the database's account can get through when the tests run as root."""
+    """A short temporary folder (sockets need short paths) that the database's account gets through when we are root."""
     folder = Path(tempfile.mkdtemp(prefix="bnk-", dir="/tmp"))
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     return folder

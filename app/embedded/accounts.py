@@ -41,7 +41,7 @@ def server_account() -> Account | None:
 
 
 def can_enter(path: Path, account: Account | None) -> bool:
-    """Whether `account` (None: ourselves) gets through to `path` and may enter or execute it. The kernel is asked, so ACLs count too."""
+    """Whether `account` (None: ourselves) gets through to `path` and may enter or execute it; the kernel is asked."""
     if account is None:
         return os.access(path, os.X_OK)
     asked = subprocess.run(["test", "-x", path], user=account.uid, group=account.gid, extra_groups=[], cwd="/", check=False)

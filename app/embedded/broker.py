@@ -1,7 +1,7 @@
 """The embedded broker: one Valkey server in one folder, reached over a private unix socket with a password.
 
-Everything is appended to a log each second, so that a killed broker comes back with its messages; nothing is ever evicted. It carries
-doorbells only: what it could still lose costs a wake-up, never a job.
+Everything is appended to a log each second, so that a killed broker comes back with its messages; nothing is ever evicted. It
+carries doorbells only: what it could still lose costs a wake-up, never a job.
 """
 
 import importlib.util
@@ -108,7 +108,7 @@ class Broker:
             shutil.rmtree(self._socket.parent, ignore_errors=True)
 
     def clear_leftovers(self) -> None:
-        """Ends a server of this folder that outlived its supervisor. Raises EmbeddedError when it cannot: two would spoil one log."""
+        """Ends a server of this folder that outlived its supervisor. Raises EmbeddedError when it cannot."""
         gentle_to_hard = [(signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)]
         if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
             raise EmbeddedError(
@@ -116,7 +116,7 @@ class Broker:
             )
 
 
-def connect(broker_url: str) -> redis.Redis:
+def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]
     """A client for the same server a kombu URL names: kombu says `redis+socket://` where redis-py says `unix://`."""
     parts = urlsplit(broker_url)
     if parts.scheme == "redis+socket":

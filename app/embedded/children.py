@@ -1,7 +1,7 @@
-"""One child process kept alive: started in its own session, dying with its parent, restarted with growing pauses, stopped as a group.
+"""One child process kept alive: started in its own session, dying with its parent, restarted after growing pauses, stopped whole.
 
-Single-threaded on purpose: the kernel sends the parent-death signal when the *thread* that started the child ends, and running code
-between fork and exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its one loop.
+Single-threaded on purpose: the kernel sends the parent-death signal when the *thread* that started the child ends, and
+running code between fork and exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its one loop.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class ChildSpec:
     ready: cheap check that never blocks for long; None means that running is being ready.
     prepare: called before every start, for what a crash may have left in the way.
     death_signal: what the kernel sends when the supervisor dies, however it dies.
+    inherit: open file descriptors the child keeps, such as a listening socket.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ChildSpec:
     prepare: Callable[[], None] | None = None
     account: Account | None = None
     cwd: Path | None = None
+    inherit: Sequence[int] = ()
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGTERM
     grace: float = 10
@@ -92,33 +95,42 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=dict(spec.env),
                 cwd=spec.cwd or "/",
+                pass_fds=list(spec.inherit),
                 start_new_session=True,
-                preexec_fn=_dies_with(os.getpid(), spec.death_signal),  # runs after the change of user, which would clear it
-                **({"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}),
+                preexec_fn=_dies_with(os.getpid(), spec.death_signal),  # noqa: PLW1509 - no threads here; after the change of user
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
             )
         self._started = time.monotonic()
         self._due = None
 
     def tick(self, now: float) -> str | None:
-        """Restarts the child when it has died and its pause is over; what happened, as a sentence for the person watching, or None."""
+        """Restarts the child when it has died and its pause is over; returns what happened, as a sentence, or None."""
         if self._process is None or self.alive:
             return None
         if self._due is None:
             self.last_exit = self._process.returncode
             self._kill_group()
             self._failures = 0 if now - self._started >= self.spec.backoff.healthy else self._failures
-            pause = self.spec.backoff.pause(self._failures)
-            self._failures += 1
-            self._due = now + pause
-            return f"{self.spec.name} {exit_reason(self.last_exit)}; starting it again in {pause:g} s (log: {self.spec.log})"
+            return self._postpone(now, exit_reason(self.last_exit))
         if now < self._due:
             return None
-        self.start()
+        try:
+            self.start()
+        except (OSError, EmbeddedError) as reason:
+            return self._postpone(now, f"could not be started: {reason}")
         self.restarts += 1
         return f"{self.spec.name} started again (pid {self.pid})"
 
+    def _postpone(self, now: float, reason: str) -> str:
+        pause = self.spec.backoff.pause(self._failures)
+        self._failures += 1
+        self._due = now + pause
+        return f"{self.spec.name} {reason}; starting it again in {pause:g} s (log: {self.spec.log})"
+
     def wait_ready(self, timeout: float, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Waits until the child is ready. Raises EmbeddedError, with the end of its log, when it ends first or takes over `timeout` s."""
+        """Waits until the child is ready. Raises EmbeddedError, with the end of its log, when it ends or `timeout` s pass."""
         deadline = time.monotonic() + timeout
         while not interrupted():
             if not self.alive:
@@ -132,23 +144,25 @@ class Child:
 
     def stop(self) -> None:
         """Asks the child to stop, waits its grace, then kills whatever is left of its process group."""
-        if self._process is None:
-            return
-        if self.alive:
+        stop_together([self])
+
+    def ask_to_stop(self) -> None:
+        """Sends the stop signal; `stop_together` says when it has been obeyed."""
+        if self._process is not None and self.alive:
             self._process.send_signal(self.spec.stop_signal)
-            try:
-                self._process.wait(self.spec.grace)
-            except subprocess.TimeoutExpired:
-                self._kill_group()
-        self._kill_group()
-        self._process.wait()
-        self._process = None
 
     def kill(self) -> None:
         """SIGKILL to the whole group, as a crash or the out-of-memory killer would; the next `tick` restarts it."""
         self._kill_group()
         if self._process:
-            self._process.wait()
+            with suppress(
+                subprocess.TimeoutExpired
+            ):  # stuck in the kernel: it dies when it comes back, and nobody waits for that
+                self._process.wait(10)
+
+    def forget(self) -> None:
+        """Makes `tick` leave the ended child alone."""
+        self._process = None
 
     def log_tail(self, lines: int = 15) -> str:
         """The end of the child's log, introduced by where it lies."""
@@ -160,10 +174,20 @@ class Child:
 
     def _kill_group(self) -> None:
         if self._process:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return
+
+
+def stop_together(children: Sequence[Child], impatient: Callable[[], bool] = lambda: False) -> None:
+    """Stops several children at once; each has its own grace, which ends at once when `impatient` says so. What is left is killed."""
+    for child in children:
+        child.ask_to_stop()
+    asked = time.monotonic()
+    for child in children:
+        while child.alive and time.monotonic() < asked + child.spec.grace and not impatient():
+            time.sleep(0.02)
+        child.kill()
+        child.forget()
 
 
 def exit_reason(code: int | None) -> str:

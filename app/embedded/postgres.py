@@ -1,4 +1,4 @@
-"""The embedded Postgres: one cluster in one folder, reached over a private unix socket with a password, safe to kill and start again.
+"""The embedded Postgres: one cluster in one folder, behind a private socket and a password, safe to kill and to start again.
 
 Drives the wheel's initdb and postgres itself. Knows nothing about what is stored in it.
 
@@ -36,8 +36,8 @@ THROWAWAY = {"fsync": "off", "full_page_writes": "off"}  # commits still reach t
 class Postgres:
     """One cluster; `prepare()` once, then run `child_spec()` under a supervisor, or `start()` and `stop()` it by hand.
 
-    folder: everything of this cluster. As root it moves to /var/lib/binnacle/<hash of folder> where the server's account cannot get
-        through to `folder` (a home folder under /root, for instance); `self.folder` says where it is.
+    folder: everything of this cluster. As root it moves to /var/lib/binnacle/<hash of folder> where the server's account cannot
+        get through to `folder` (a home folder under /root, for instance); `self.folder` says where it is.
     listen: (host, port) for TCP as well; None for the socket alone.
     durable: False gives up crash safety of the machine (not of the process) for speed, for tests.
     """
@@ -89,7 +89,7 @@ class Postgres:
         )
 
     def child_spec(self, env: Mapping[str, str] | None = None) -> ChildSpec:
-        """How to run the server. SIGINT is its fast shutdown: sessions are ended, everything is written; also when the supervisor dies."""
+        """How to run the server. SIGINT is its fast shutdown: sessions end, everything is written; so too when we die."""
         settings = {
             "listen_addresses": self._listen[0] if self._listen else "",
             "port": str(PORT),
@@ -174,16 +174,19 @@ class Postgres:
             return
         raise EmbeddedError(
             "postgres_major_version",
-            f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot read it. Either install "
-            f"the version of this package that wrote it, or move the data over. With the programs of PostgreSQL {found}, as the owner of "
-            f"the data:\n  pg_ctl -D {self.data} -o '-k /tmp' -w start && pg_dumpall -h /tmp -U {ROLE} > binnacle.sql && "
-            f"pg_ctl -D {self.data} stop\n"
-            f"(its password is in {self.folder / 'password'}); then\n  mv {self.data} {self.data}.{found}\nstart again, which makes an "
-            f"empty cluster, and restore:\n  psql -h {self._socket} -U {ROLE} -d postgres -f binnacle.sql",
+            f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot read it. "
+            "Either install the version of this package that wrote it, or move the data over. With the programs of PostgreSQL "
+            f"{found}, as the owner of the data (the password is in {self.folder / 'password'}):\n"
+            f"  pg_ctl -D {self.data} -o '-k /tmp' -w start\n"
+            f"  pg_dumpall -h /tmp -U {ROLE} > binnacle.sql\n"
+            f"  pg_ctl -D {self.data} stop\n"
+            f"  mv {self.data} {self.data}.{found}\n"
+            "then start again, which makes an empty cluster, and restore:\n"
+            f"  psql -h {self._socket} -U {ROLE} -d postgres -f binnacle.sql",
         )
 
     def _initialise(self) -> None:
-        """initdb into a folder beside, renamed when it is whole: an interrupted first start leaves nothing that looks like a cluster."""
+        """initdb into a folder beside, renamed when it is whole: a first start cut short leaves no half cluster."""
         partial = self.folder / f"data.partial.{secrets.token_hex(4)}"
         for abandoned in self.folder.glob("data.partial.*"):
             shutil.rmtree(abandoned, ignore_errors=True)
@@ -200,7 +203,6 @@ class Postgres:
             "--builtin-locale=C.UTF-8",
             "--locale=C",
         ]  # of no machine's making
-        who = {"user": self._account.uid, "group": self._account.gid, "extra_groups": []} if self._account else {}
         made = subprocess.run(
             [self._program("initdb"), "-D", partial, "-U", ROLE, *auth, *locale, *([] if self._durable else ["--no-sync"])],
             env=_environment(),
@@ -208,7 +210,9 @@ class Postgres:
             capture_output=True,
             text=True,
             check=False,
-            **who,  # type: ignore[call-overload]
+            user=self._account.uid if self._account else None,
+            group=self._account.gid if self._account else None,
+            extra_groups=[] if self._account else None,
         )
         password.unlink()
         if made.returncode:

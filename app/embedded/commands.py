@@ -1,0 +1,76 @@
+"""The command line and environment of every process of ours that `binnacle up` runs; compose runs the same commands."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import app
+
+CODE = Path(app.__file__).resolve().parents[1]
+"""Where `app` and `workers` are importable from: the checkout, or site-packages."""
+
+MARK = "BINNACLE_UP"
+"""Carried by every process of one data folder, so that the next `up` finds what a crash left running."""
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """One Celery node. cuda: the UUID of its GPU; None for the CPU."""
+
+    name: str
+    job_class: Literal["model", "light"]
+    cuda: str | None = None
+
+    @property
+    def description(self) -> str:
+        return f"{self.name} ({self.cuda or 'CPU'})" if self.job_class == "model" else self.name
+
+
+def plan_workers(cuda_devices: Sequence[str]) -> list[WorkerPlan]:
+    """One model worker per device, the CPU being the one where there is no GPU, and one light worker."""
+    devices: Sequence[str | None] = cuda_devices or [None]
+    return [*(WorkerPlan(f"model-{i}", "model", cuda) for i, cuda in enumerate(devices)), WorkerPlan("light-0", "light")]
+
+
+def api_command(listening: int) -> list[str]:
+    """The API on a socket that is already listening, so that connections wait while it restarts."""
+    return [
+        *(sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory"),
+        *("--fd", str(listening), "--no-server-header", "--no-access-log", "--timeout-graceful-shutdown", "5"),
+    ]
+
+
+def worker_command(plan: WorkerPlan) -> list[str]:
+    """One Celery node with one child, which is the process that loads models."""
+    return [
+        *(sys.executable, "-m", "celery", "-A", "workers.celery_app", "worker"),
+        *("-n", f"{plan.name}@%h", "-Q", plan.job_class, "-P", "prefork", "-c", "1"),
+        *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
+    ]
+
+
+def service_environment(
+    inherited: Mapping[str, str], *, home: Path, database: str, broker: str, storage: str, pepper: str
+) -> dict[str, str]:
+    """The environment of the API and the workers: ours where it says something, and the three URLs."""
+    return {
+        **inherited,
+        "DATABASE_URL": database,
+        "BROKER_URL": broker,
+        "STORAGE_URL": storage,
+        "BINNACLE_HOME": str(home),
+        "BINNACLE_KEY_PEPPER": pepper,
+        MARK: str(home),
+    }
+
+
+def worker_environment(plan: WorkerPlan, service: Mapping[str, str]) -> dict[str, str]:
+    """The service's environment, and the one device this worker may see."""
+    return {
+        **service,
+        "BINNACLE_WORKER_CLASS": plan.job_class,
+        "BINNACLE_DEVICE": "cuda:0" if plan.cuda else "cpu",
+        "CUDA_VISIBLE_DEVICES": plan.cuda or "",
+    }

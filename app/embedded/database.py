@@ -1,0 +1,27 @@
+"""Brings a database, embedded or given, to where the service can use it: migrated, with one administrator's key."""
+
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
+
+from app.auth.keys import ensure_first_key
+from app.db import make_engine, make_sessions
+from app.embedded.errors import EmbeddedError
+from app.migrate import upgrade
+
+
+def prepare_database(url: str, *, key_file: Path, pepper: str) -> None:
+    """Migrates to the newest revision and makes the first key. Raises EmbeddedError when the database does not answer."""
+    try:
+        upgrade(url)
+        engine = make_engine(url, pool_size=1)
+        try:
+            ensure_first_key(make_sessions(engine), key_file, pepper=pepper)
+        finally:
+            engine.dispose()
+    except OperationalError as failed:
+        where = make_url(url).render_as_string(hide_password=True)
+        raise EmbeddedError(
+            "database_unreachable", f"{where} does not answer: {failed.orig}. Check DATABASE_URL and that server."
+        ) from failed

@@ -1,0 +1,52 @@
+"""The socket the API listens on: opened by the supervisor, which keeps it while the API restarts."""
+
+import http.client
+import socket
+
+from app.embedded.errors import EmbeddedError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. Raises EmbeddedError when the address is taken or not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as unknown:
+        raise EmbeddedError(
+            "bad_host", f"{host!r} is no address of this machine ({unknown.strerror}). Try --host 127.0.0.1."
+        ) from unknown
+    opened = socket.socket(family, kind, protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by every connection: answers go out in one piece
+    try:
+        opened.bind(address)
+    except OSError as taken:
+        opened.close()
+        raise EmbeddedError(
+            "cannot_listen",
+            f"cannot listen on {host} port {port}: {taken.strerror}. Choose another with --port, or --port 0 for a free one.",
+        ) from taken
+    opened.listen(1024)
+    return opened
+
+
+def local_address(listening: socket.socket) -> tuple[str, int]:
+    """Host and port at which a program on this machine reaches the socket: loopback where it listens on every address."""
+    host, port = listening.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+
+
+def url_of(host: str, port: int) -> str:
+    """`http://host:port`, with brackets around an IPv6 address."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def answers_ready(host: str, port: int) -> bool:
+    """Whether `/readyz` answers 200 within two seconds."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

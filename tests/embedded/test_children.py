@@ -1,0 +1,190 @@
+"""A child process is restarted, never doubled, and takes everything it started with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.embedded.children import Backoff, Child, ChildSpec, stop_together
+from app.embedded.errors import EmbeddedError
+from app.embedded.processes import carrying
+
+QUICK = Backoff(first=0.05, most=0.4, healthy=60)
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    """Makes children of shell or Python programs; stops them all after the test."""
+    made: list[Child] = []
+
+    def make(script: str, **options: object) -> Child:
+        spec = ChildSpec(
+            name=f"child-{len(made)}",
+            argv=["/bin/sh", "-c", script],
+            log=tmp_path / f"child-{len(made)}.log",
+            **{"backoff": QUICK, "grace": 5, **options},  # type: ignore[arg-type]
+        )
+        made.append(Child(spec))
+        return made[-1]
+
+    yield make
+    stop_together(made, impatient=lambda: True)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
+
+
+def ticked(one: Child, seconds: float) -> list[str]:
+    """What the child's supervisor would have told within that time."""
+    said = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if news := one.tick(time.monotonic()):
+            said.append(news)
+        time.sleep(0.01)
+    return said
+
+
+def test_a_killed_child_is_started_again_and_the_reason_named(child: Callable[..., Child]) -> None:
+    one = child("sleep 60")
+    one.start()
+    first = one.pid
+    assert first
+    os.kill(first, signal.SIGKILL)
+    until(lambda: not one.alive)
+    said = ticked(one, 0.5)
+    assert "was killed by SIGKILL" in said[0]
+    assert one.alive
+    assert one.pid != first
+    assert one.restarts == 1
+
+
+def test_pauses_double_up_to_a_limit_while_the_child_keeps_dying(child: Callable[..., Child]) -> None:
+    one = child("exit 4")
+    one.start()
+    said = ticked(one, 2)
+    pauses = [line.split(" again in ")[1].split(" s ")[0] for line in said if "exited with status 4" in line]
+    assert pauses[:5] == ["0.05", "0.1", "0.2", "0.4", "0.4"]
+
+
+def test_a_child_that_lived_long_enough_starts_over_with_the_first_pause(child: Callable[..., Child]) -> None:
+    one = child("sleep 0.15; exit 1", backoff=Backoff(first=0.01, most=10, healthy=0.1))
+    one.start()
+    said = [line for line in ticked(one, 1) if "exited" in line]
+    assert len(said) >= 3
+    assert all("again in 0.01 s" in line for line in said)
+
+
+def test_a_child_that_cannot_be_started_again_is_tried_later(child: Callable[..., Child], tmp_path: Path) -> None:
+    """A leftover in the way, or a program being upgraded, must not end the supervisor."""
+    blocked = tmp_path / "blocked"
+
+    def prepare() -> None:
+        if blocked.exists():
+            raise EmbeddedError("leftover", "still there")
+
+    one = child("sleep 60", prepare=prepare)
+    one.start()
+    blocked.touch()
+    one.kill()
+    assert any("could not be started: leftover: still there" in line for line in ticked(one, 0.3))
+    blocked.unlink()
+    ticked(one, 0.8)
+    assert one.alive
+
+
+def test_stopping_waits_for_a_child_that_tidies_up(child: Callable[..., Child], tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    one = child(f"trap 'sleep 0.3; touch {done}; exit 0' TERM; echo up; while :; do sleep 0.05; done")
+    one.start()
+    until(lambda: "up" in one.log_tail())
+    one.stop()
+    assert done.exists()
+    assert one.tick(time.monotonic()) is None  # and it stays stopped
+
+
+def test_a_child_that_ignores_the_signal_is_killed_with_everything_it_started(
+    child: Callable[..., Child], tmp_path: Path
+) -> None:
+    mark = f"BINNACLE_TEST={tmp_path}"
+    one = child("trap '' TERM; sleep 61 & sleep 62 & echo up; wait", grace=0.2, env={"BINNACLE_TEST": str(tmp_path)})
+    one.start()
+    until(lambda: len(carrying(mark)) == 3)
+    one.stop()
+    until(lambda: not carrying(mark), 2)
+
+
+def test_what_a_dead_child_left_is_gone_before_the_next_one_starts(child: Callable[..., Child], tmp_path: Path) -> None:
+    mark = f"BINNACLE_TEST={tmp_path}"
+    one = child("sleep 61 & echo up; wait", env={"BINNACLE_TEST": str(tmp_path)})
+    one.start()
+    until(lambda: len(carrying(mark)) == 2)
+    before = set(carrying(mark))
+    assert one.pid
+    os.kill(one.pid, signal.SIGKILL)
+    until(lambda: not one.alive)
+    ticked(one, 0.5)
+    until(lambda: len(carrying(mark)) == 2)
+    assert not before & set(carrying(mark))
+
+
+def test_children_die_with_their_supervisor_however_it_dies(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from app.embedded.children import Child, ChildSpec\n"
+        "Child(ChildSpec('c', ['sleep', '60'], Path(sys.argv[1], 'log'), env={'BINNACLE_TEST': sys.argv[1]})).start()\n"
+        "print('up', flush=True); time.sleep(60)"
+    )
+    mark = f"BINNACLE_TEST={tmp_path}"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout
+        supervisor.stdout.readline()
+        until(lambda: carrying(mark))
+        supervisor.kill()
+    until(lambda: not carrying(mark), 2)
+
+
+def test_a_child_that_ends_before_it_is_ready_shows_the_end_of_its_log(child: Callable[..., Child]) -> None:
+    one = child("echo the config is wrong; exit 2", ready=lambda: False)
+    one.start()
+    with pytest.raises(EmbeddedError, match=r"exited with status 2 before it was ready(.|\n)*the config is wrong"):
+        one.wait_ready(10)
+
+
+def test_a_child_that_never_gets_ready_is_given_up(child: Callable[..., Child]) -> None:
+    one = child("echo still loading; sleep 60", ready=lambda: False)
+    one.start()
+    until(lambda: "loading" in one.log_tail())
+    with pytest.raises(EmbeddedError, match=r"not ready after 0.2 s(.|\n)*still loading"):
+        one.wait_ready(0.2)
+
+
+def test_an_impatient_stop_does_not_wait_for_the_grace(child: Callable[..., Child]) -> None:
+    several = [child("trap '' TERM; echo up; while :; do sleep 0.1; done", grace=60) for _ in range(2)]
+    for one in several:
+        one.start()
+        until(lambda one=one: "up" in one.log_tail())  # type: ignore[misc]
+    began = time.monotonic()
+    stop_together(several, impatient=lambda: time.monotonic() > began + 0.2)
+    assert time.monotonic() - began < 5
+    assert not any(one.alive for one in several)
+
+
+def test_a_log_that_grew_large_is_set_aside_at_the_next_start(
+    child: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.embedded.children.LOG_BYTES", 10)
+    one = child("echo a new line")
+    one.spec.log.write_text("many lines of an earlier run\n")
+    one.start()
+    until(lambda: not one.alive)
+    assert one.spec.log.read_text() == "a new line\n"
+    assert (tmp_path / "child-0.log.1").read_text() == "many lines of an earlier run\n"

@@ -1,0 +1,51 @@
+"""The fixtures the other tests stand on: each test its own migrated database, quickly."""
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import create_engine, inspect, text
+
+from app.embedded.postgres import Postgres
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    found = set(inspect(engine).get_table_names())
+    engine.dispose()
+    return found
+
+
+def test_each_database_is_migrated_and_no_other_tests(new_database: Callable[[], str]) -> None:
+    one, other = new_database(), new_database()
+    engine = create_engine(one)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE mine (a int)"))
+    engine.dispose()
+    assert "mine" in tables(one)
+    assert "mine" not in tables(other)
+    assert {"jobs", "alembic_version"} <= tables(other)
+
+
+def test_a_new_database_takes_a_fraction_of_a_second(new_database: Callable[[], str]) -> None:
+    new_database()
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        new_database()
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.3
+
+
+def test_a_database_still_in_use_is_dropped_all_the_same(postgres: Postgres) -> None:
+    from tests.services import _create, _drop
+
+    url = _create(postgres, template="template0")
+    engine = create_engine(url)
+    with engine.connect() as held:
+        held.execute(text("SELECT 1"))
+        _drop(postgres, url)
+        held.invalidate()
+    engine.dispose()
+    name = url.split("@/")[1].split("?")[0]
+    with postgres.connect() as connection:
+        assert connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None
