@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore import exceptions
@@ -18,6 +19,7 @@ from app.storage.base import (
     ObjectCorrupt,
     ObjectMissing,
     StorageDenied,
+    StorageError,
     StorageFull,
     StorageUnavailable,
     StoredObject,
@@ -147,31 +149,26 @@ class S3Storage:
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
-        """Turns obstore's errors into this package's. Their text is kept to its first line; it holds no credentials."""
+        """Turns obstore's errors into this package's, keeping of their text the first line; it holds no credentials."""
         try:
             yield
-        except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
-                raise StorageDenied(
-                    f"There is no bucket {self.bucket.name} at {self.bucket.endpoint}; make it or correct STORAGE_URL"
-                ) from error
-            raise ObjectMissing(f"{what} is not in bucket {self.bucket.name}") from error
-        except (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise StorageDenied(
-                f"{what}: {_first_line(error)}. Check the key and its rights on bucket {self.bucket.name}"
-            ) from error
-        except exceptions.BaseError as error:
-            if any(sign in str(error) for sign in _FULL):
-                raise StorageFull(
-                    f"storage_full: {what}: bucket {self.bucket.name} takes no more; free space or raise its quota"
-                ) from error
-            raise StorageUnavailable(f"{what}: {_first_line(error)}") from error
+        except (OSError, exceptions.BaseError) as error:
+            raise self._as_storage_error(what, error) from error
+
+    def _as_storage_error(self, what: str, error: Exception) -> StorageError:
+        bucket = self.bucket
+        said, first_line = str(error), str(error).partition("\n")[0]
+        if "NoSuchBucket" in said:
+            return StorageDenied(f"There is no bucket {bucket.name} at {bucket.endpoint}; make it or correct STORAGE_URL")
+        if isinstance(error, FileNotFoundError):
+            return ObjectMissing(f"{what} is not in bucket {bucket.name}")
+        if isinstance(error, PermissionError | exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+            return StorageDenied(f"{what}: {first_line}. Check the key and its rights on bucket {bucket.name}")
+        if any(sign in said for sign in _FULL):
+            return StorageFull(f"storage_full: {what}: bucket {bucket.name} takes no more; free space or raise its quota")
+        return StorageUnavailable(f"{what}: {first_line}")
 
 
-def _described(meta: obstore.ObjectMeta) -> StoredObject:
+def _described(meta: dict[str, Any]) -> StoredObject:
     age = datetime.now(UTC) - meta["last_modified"]
     return StoredObject(meta["path"], meta["size"], age.total_seconds())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
