@@ -1,0 +1,260 @@
+"""A calibration computed naively, straight from the definitions (science.md, section 2): the oracle of the calibration tests.
+
+It stores everything, loops over tokens and dims, sorts to find medians, and generates one token at a time without a cache. It shares no
+code with the product: hidden states come from its own hooks, one prompt at a time, in float32; all that follows is float64 numpy or plain
+Python. Slow on purpose.
+"""
+
+import math
+import unicodedata
+from typing import Any
+
+import numpy as np
+import torch
+
+ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+
+def generate(model: Any, prompt: list[int], eos: set[int], max_new_tokens: int) -> list[int]:
+    """Greedy, the whole row again for each token; the end token is not part of the answer."""
+    ids = list(prompt)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1].numpy()
+        token = max(range(len(logits)), key=lambda i: (logits[i], -i))
+        if token in eos:
+            break
+        ids.append(token)
+    return ids[len(prompt) :]
+
+
+def hidden(model: Any, modules: dict[Any, torch.nn.Module], ids: list[int]) -> dict[Any, np.ndarray]:
+    """The output of each of `modules` on one row, [T, D] float64 copies of the float32 values."""
+    found: dict[Any, np.ndarray] = {}
+
+    def keep(key: Any) -> Any:
+        def hook(_module: Any, _args: Any, output: Any) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            found[key] = tensor[0].detach().numpy().astype(np.float64).copy()
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(key)) for key, module in modules.items()]
+    with torch.no_grad():
+        model(torch.tensor([ids]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def low_median(values: Any) -> float:
+    ordered = sorted(float(v) for v in np.ravel(values))
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def linear_percentile(values: Any, q: float) -> float:
+    ordered = sorted(float(v) for v in values)
+    place = (len(ordered) - 1) * q / 100
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def is_delimiter(text: str) -> bool:
+    text = text.strip()
+    return text == "" or all(c in ASCII_PUNCTUATION or unicodedata.category(c)[0] == "P" for c in text)
+
+
+class Reference:
+    """All hidden states of all prompts, and every number of calibration.json computed from them, unrounded.
+
+    `modules[(component, layer)]` with components residual, attn, mlp. `rows` are (prompt ids, answer ids).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        modules: dict[tuple[str, int], torch.nn.Module],
+        rows: list[tuple[list[int], list[int]]],
+        n_layers: int,
+    ) -> None:
+        self.layers = sorted({layer for _, layer in modules})
+        self.n_layers = n_layers
+        self.rows = rows
+        self.states = [hidden(model, modules, prompt + answer) for prompt, answer in rows]
+        self.delimiters = []
+        for prompt, answer in rows:
+            ids = prompt + answer
+            marks = [t for t in range(1, len(ids)) if is_delimiter(tokenizer.decode([ids[t]]))]
+            self.delimiters.append(marks[0] if marks else -1)
+        self.width = self.states[0]["residual", self.layers[0]].shape[1]
+
+    def response(self, component: str, layer: int) -> np.ndarray:
+        """All prompts' response tokens pooled, [N, D]."""
+        return np.concatenate([s[component, layer][len(p) :] for s, (p, _) in zip(self.states, self.rows, strict=True)])
+
+    def ratios(self, layer: int) -> np.ndarray:
+        mean_abs = np.array([np.mean(np.abs(column)) for column in self.response("residual", layer).T])
+        return mean_abs / low_median(mean_abs)
+
+    def median_ratios(self) -> list[float]:
+        table = [self.ratios(layer) for layer in self.layers]
+        return [low_median([row[d] for row in table]) for d in range(self.width)]
+
+    def top5(self, layer: int) -> list[int]:
+        mean = np.abs(self.response("residual", layer).mean(axis=0))
+        return sorted(range(self.width), key=lambda d: (-mean[d], d))[:5]
+
+    def massive(self, rule: str) -> list[int]:
+        needed = min(3, len(self.layers))
+        if rule == "massive" or rule.startswith("ratio:"):
+            least = 10.0 if rule == "massive" else float(rule[6:])
+            chosen = {d for d in range(self.width) if sum(self.ratios(layer)[d] >= least for layer in self.layers) >= needed}
+        elif rule == "top5-3layers":
+            chosen = {d for d in range(self.width) if sum(d in self.top5(layer) for layer in self.layers) >= needed}
+        elif rule == "all":
+            chosen = {d for layer in self.layers for d in self.top5(layer)}
+        else:
+            chosen = set()
+            for state in self.states:
+                for layer in self.layers:
+                    size = np.abs(state["residual", layer])
+                    middle = low_median(size)
+                    for _, d in zip(*np.nonzero((size > 100) & (size > 1000 * middle)), strict=True):
+                        chosen.add(int(d))
+        medians = self.median_ratios()
+        return sorted(chosen, key=lambda d: (-medians[d], d))
+
+    def alignment(self, layer: int) -> float:
+        per_prompt = []
+        for state, (prompt, _) in zip(self.states, self.rows, strict=True):
+            h = state["residual", layer][: len(prompt)]
+            mean = h.mean(axis=0)
+            per_prompt.append(np.mean([x @ mean / (np.linalg.norm(x) * np.linalg.norm(mean)) for x in h]))
+        return float(np.mean(per_prompt))
+
+    def max_to_median(self, layer: int, dim: int) -> float:
+        found = []
+        for state in self.states:
+            largest = np.abs(state["residual", layer]).max(axis=0)
+            found.append(largest[dim] / low_median(largest))
+        return float(np.mean(found))
+
+    def max_to_entry(self, layer: int, dim: int) -> list[float]:
+        found = []
+        for state in self.states:
+            size = np.abs(state["residual", layer])
+            found.append(size[:, dim].max() / low_median(size))
+        return found
+
+    def entry_maxima(self, layer: int) -> np.ndarray:
+        """max_to_entry of every prompt and dim, [prompts, D]."""
+        sizes = [np.abs(state["residual", layer]) for state in self.states]
+        return np.array([size.max(axis=0) / low_median(size) for size in sizes])
+
+    def above_10x(self, layer: int, dim: int) -> float:
+        a = np.abs(self.response("residual", layer))
+        b = low_median(a.mean(axis=0))
+        return 100 * float(np.mean(a[:, dim] > 10 * b))
+
+    def dim_at_layer(self, layer: int, dim: int) -> dict[str, float]:
+        a = np.abs(self.response("residual", layer))
+        b = low_median(a.mean(axis=0))
+        column = a[:, dim]
+        mean = column.mean()
+        return {
+            "ratio": mean / b,
+            "cv": math.sqrt(float(np.mean((column - mean) ** 2))) / mean if mean else 0.0,
+            "p5_ratio": linear_percentile(column, 5) / b,
+            "pct_above_10x": self.above_10x(layer, dim),
+        }
+
+    def clean_norm(self, layer: int) -> float:
+        h = self.response("residual", layer).copy()
+        h[:, self.massive("massive")] = 0
+        return low_median([np.linalg.norm(x) for x in h])
+
+    def place(self, layer: int, dim: int) -> dict[str, float]:
+        largest, first, delimiter = 0.0, 0, 0
+        for state, mark in zip(self.states, self.delimiters, strict=True):
+            column = np.abs(state["residual", layer][:, dim])
+            at = int(np.argmax(column))
+            largest = max(largest, float(column[at]))
+            first += at == 0
+            delimiter += at != 0 and at == mark
+        n = len(self.states)
+        return {
+            "largest": largest,
+            "above_30x": sum(value > 30 for value in self.max_to_entry(layer, dim)) / n,
+            "first_token": first / n,
+            "first_delimiter": delimiter / n,
+            "elsewhere": (n - first - delimiter) / n,
+        }
+
+    def located(self, layer: int) -> list[int]:
+        table = self.entry_maxima(layer)
+        return [d for d in range(self.width) if 10 * int((table[:, d] > 30).sum()) >= len(self.states)]
+
+    def severity(self) -> dict[str, Any]:
+        medians = self.median_ratios()
+        dim = max(range(self.width), key=lambda d: (medians[d], -d))
+        low, high = math.floor(self.n_layers / 4), math.ceil(3 * self.n_layers / 4) - 1
+        middle = [layer for layer in self.layers if low <= layer <= high] or self.layers
+        means = {layer: np.abs(self.response("residual", layer).mean(axis=0)) for layer in middle}
+        squares = {layer: (self.response("residual", layer) ** 2).mean(axis=0) for layer in middle}
+        ratio = low_median([self.ratios(layer)[dim] for layer in middle])
+        above = low_median([self.above_10x(layer, dim) for layer in middle])
+        if above >= 90:
+            scope = "every_token"
+        elif self.massive("massive") or any(self.located(layer) for layer in self.layers):
+            scope = "token_local"
+        else:
+            scope = "none"
+        return {
+            "dominant_dim": dim,
+            "ratios": {
+                "ratio_to_median": ratio,
+                "ratio_to_mean": low_median([means[layer][dim] / means[layer].mean() for layer in middle]),
+                "max_to_median": low_median([self.max_to_median(layer, dim) for layer in middle]),
+                "max_to_entry_median": low_median([np.mean(self.max_to_entry(layer, dim)) for layer in middle]),
+            },
+            "share_of_squared_norm": low_median([squares[layer][dim] / squares[layer].sum() for layer in middle]),
+            "mean_alignment": low_median([self.alignment(layer) for layer in middle]),
+            "pct_above_10x": above,
+            "layers": middle,
+            "scope": scope,
+            "verdict": "none" if ratio < 10 else "mild" if ratio < 100 else "severe",
+        }
+
+    def aggregate(self, rule: str) -> dict[str, Any]:
+        """Every field of `aggregate` under its name, unrounded, with integer keys (JSON would make them strings)."""
+        means = {layer: self.response("residual", layer).mean(axis=0) for layer in self.layers}
+        listed = self.massive(rule)
+        tops = {layer: self.top5(layer) for layer in self.layers}
+        location = {layer: sorted({*self.located(layer), *listed}) for layer in self.layers}
+        return {
+            "n_prompts": len(self.rows),
+            "mean_alignment_by_layer": {layer: self.alignment(layer) for layer in self.layers},
+            "top_dims_by_layer": tops,
+            "dim_magnitude_by_layer": {
+                d: [abs(means[layer][d]) / np.abs(means[layer]).mean() for layer in self.layers]
+                for d in {d for dims in tops.values() for d in dims}
+            },
+            "layer_norms": {layer: self._norm("residual", layer) for layer in self.layers},
+            "attn_norms": {layer: self._norm("attn", layer) for layer in self.layers},
+            "mlp_norms": {layer: self._norm("mlp", layer) for layer in self.layers},
+            "consecutive_cosine": {
+                layer: means[layer] @ means[layer + 1] / np.linalg.norm(means[layer]) / np.linalg.norm(means[layer + 1])
+                for layer in self.layers
+                if layer + 1 in self.layers
+            },
+            "per_layer": {layer: {d: self.dim_at_layer(layer, d) for d in {*listed, *tops[layer]}} for layer in self.layers},
+            "massive_dims": {"rule": rule, "dims": listed},
+            "clean_norms": {layer: self.clean_norm(layer) for layer in self.layers},
+            "location": {layer: {d: self.place(layer, d) for d in dims} for layer, dims in location.items() if dims},
+            "severity": self.severity(),
+        }
+
+    def _norm(self, component: str, layer: int) -> float:
+        return float(np.mean([np.linalg.norm(x) for x in self.response(component, layer)]))

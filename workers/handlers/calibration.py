@@ -1,0 +1,206 @@
+"""`calibrate`: generate answers to neutral prompts, measure the residual stream over them, write calibration.json.
+
+Generation is batched and its finished chunks are kept as cells. Measuring reads each prompt alone, in order, so the file does not depend
+on how the answers were batched, where the job was interrupted or what ran out of memory. Measuring is short and starts over.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from shipped import PROMPTS
+from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
+from workers.lm.errors import ModelFault, OutOfMemory
+from workers.lm.generation import GenerationCounts, generate_greedy
+from workers.lm.memory import batch_rows_for
+from workers.lm.model import LanguageModel
+from workers.lm.prompts import encode_prompt
+from workers.science.aggregate import aggregate
+from workers.science.document import document, provenance, to_bytes
+from workers.science.errors import DegenerateActivations, NonFiniteActivations
+from workers.science.measuring import Row, measure
+from workers.science.statistics import Statistics
+from workers.science.tokenvalues import TokenValues
+
+CELL_PROMPTS = 8  # prompts per cell, and more only when there would be over MAX_CELLS cells
+MAX_CELLS = 32
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """Spec: the fields of `CalibrationSpec`. Result: `{"calibration": {severity, massive_dims, weight_hash, n_prompts, layers}}` and the
+    artifact calibration.json.
+
+    Raises JobFault: weights_changed, layer_out_of_range, empty_prompt, prompt_too_long, chat_template_failed, no_response_tokens,
+    activations_not_finite, degenerate_activations. OutOfMemory passes when one row alone does not fit.
+    """
+    try:
+        return _run(spec, context)
+    except OutOfMemory:
+        raise
+    except ModelFault as fault:
+        raise JobFault(fault.code, fault.sentence) from fault
+    except NonFiniteActivations as error:
+        raise JobFault("activations_not_finite", str(error), layer=error.layer, prompt=error.prompt) from error
+    except DegenerateActivations as error:
+        raise JobFault("degenerate_activations", str(error), layer=error.layer) from error
+
+
+def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    lm = context.model(spec["model"])
+    _check_weights(lm, spec)
+    layers = _layers(lm, spec.get("layers"))
+    texts: list[str] = spec.get("prompts") or shipped_prompts()
+    new_tokens: int = spec["max_new_tokens"]
+    prompts = _encode(lm, texts, new_tokens)
+    answers, metrics = _generate(lm, prompts, new_tokens, context, layers)
+    rows = [Row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    with closing(TokenValues(len(layers))) as tokens:
+        stats = _measure(lm, rows, tokens, layers, spec["rule"], context)
+        found = aggregate(stats, tokens, spec["rule"])
+    revision = context.model_facts(spec["model"]).get("revision")
+    content = document(
+        experiment=spec["experiment"],
+        model=spec["model"],
+        lm=lm,
+        provenance=provenance(lm, revision=revision, prompts=texts, max_new_tokens=new_tokens, stats=stats),
+        aggregate=found,
+    )
+    summary = {
+        "severity": found["severity"],
+        "massive_dims": found["massive_dims"],
+        "weight_hash": lm.facts.weight_hash,
+        "n_prompts": stats.prompts,
+        "layers": len(stats.layers),
+    }
+    return Outcome(
+        result={"calibration": summary},
+        artifacts=[ArtifactBytes("calibration.json", to_bytes(content), "application/json")],
+        metrics=metrics,
+    )
+
+
+def shipped_prompts() -> list[str]:
+    """The texts of the 50 neutral prompts that come with the project."""
+    stored = json.loads((PROMPTS / "calibration_50.json").read_text(encoding="utf-8"))
+    return [prompt["text"] for prompt in stored["prompts"]]
+
+
+def _check_weights(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
+    asked = spec.get("weight_hash")
+    if asked is not None and asked != lm.facts.weight_hash:
+        raise JobFault(
+            "weights_changed",
+            f"The weights of {spec['model']} are not the ones this job was submitted for (sha256 {asked[:12]} then, "
+            f"{lm.facts.weight_hash[:12]} now). Submit it again.",
+        )
+
+
+def _layers(lm: LanguageModel, asked: Sequence[int] | None) -> list[int]:
+    layers = sorted(set(asked)) if asked else list(range(lm.layout.n_layers))
+    for layer in layers:
+        lm.layout.site(layer, "residual")  # raises ModelFault layer_out_of_range
+    return layers
+
+
+def _encode(lm: LanguageModel, texts: Sequence[str], new_tokens: int) -> list[list[int]]:
+    """Ids of every prompt, each checked to fit the context together with its answer, before anything is generated."""
+    encoded = []
+    for index, text in enumerate(texts):
+        try:
+            ids = encode_prompt(lm, text)
+        except ModelFault as fault:
+            raise JobFault(fault.code, f"Prompt {index} (/prompts/{index}): {fault.sentence}", prompt=index) from fault
+        if len(ids) + new_tokens > lm.context_length:
+            raise JobFault(
+                "prompt_too_long",
+                f"Prompt {index} (/prompts/{index}): {len(ids)} tokens and {new_tokens} new ones make {len(ids) + new_tokens}; this "
+                f"model's context is {lm.context_length}. Shorten the prompt or lower /max_new_tokens.",
+                prompt=index,
+            )
+        encoded.append(ids)
+    return encoded
+
+
+def _generate(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    new_tokens: int,
+    context: JobContext,
+    layers: Sequence[int],
+) -> tuple[list[list[int]], dict[str, int]]:
+    """Every prompt's answer, from finished cells where there are any, and what this attempt did. Cells are chunks in the prompts'
+    order: a fixed plan, whatever the batch size."""
+    counts = GenerationCounts()
+    rows = batch_rows_for(lm, max(map(len, prompts)), new_tokens, context.batch_budget_bytes)
+    context.phase("generating", len(prompts) * new_tokens, "tokens")
+    size = max(CELL_PROMPTS, -(-len(prompts) // MAX_CELLS))
+    answers: list[list[int]] = []
+    for cell, start in enumerate(range(0, len(prompts), size)):
+        chunk = prompts[start : start + size]
+        name = f"generated/{cell:03d}"
+        kept = context.cell(name)
+        if kept is None:
+            found = _generate_chunk(lm, chunk, start, new_tokens, rows, context, counts, layers)
+            context.commit_cell(name, json.dumps(found, separators=(",", ":")).encode())
+        else:
+            found = json.loads(kept)
+        answers.extend(found)
+        context.progress(len(answers) * new_tokens)
+        context.may_yield()
+    metrics = {
+        "generation_batch_rows": min(rows, size),
+        "tokens_computed": counts.tokens_done,
+        "halvings": counts.halvings,
+        "near_ties_settled": counts.settled_alone,
+    }
+    return answers, metrics
+
+
+def _generate_chunk(
+    lm: LanguageModel,
+    chunk: Sequence[Sequence[int]],
+    start: int,
+    new_tokens: int,
+    rows: int,
+    context: JobContext,
+    counts: GenerationCounts,
+    layers: Sequence[int],
+) -> list[list[int]]:
+    before = counts.tokens_done
+
+    def step(tally: GenerationCounts) -> None:
+        # rows that end early count in full once the chunk is done; rows halved and repeated do not count twice
+        context.progress(start * new_tokens + min(tally.tokens_done - before, len(chunk) * new_tokens))
+
+    try:
+        return generate_greedy(lm, chunk, max_new_tokens=new_tokens, batch_rows=rows, on_step=step, counts=counts)
+    except ModelFault as fault:
+        if fault.code == "activations_not_finite":
+            _name_the_bad_layer(lm, chunk, start, layers)
+        raise
+
+
+def _name_the_bad_layer(lm: LanguageModel, chunk: Sequence[Sequence[int]], start: int, layers: Sequence[int]) -> None:
+    """Raise NonFiniteActivations with layer and prompt when reading a prompt shows where NaN begins; else return."""
+    rows = [Row(prompt, ()) for prompt in chunk]
+    with closing(TokenValues(len(layers))) as tokens:
+        try:
+            measure(lm, rows, tokens, layers=layers, rule="massive")
+        except NonFiniteActivations as error:
+            raise NonFiniteActivations(error.layer, start + error.prompt, error.component) from error
+        except ValueError:  # the prompts are sound: it happens in the answers
+            return
+
+
+def _measure(
+    lm: LanguageModel, rows: Sequence[Row], tokens: TokenValues, layers: Sequence[int], rule: str, context: JobContext
+) -> Statistics:
+    if not any(row.answer for row in rows):
+        raise JobFault(
+            "no_response_tokens",
+            f"The model ended every one of {len(rows)} answers at once, so there is no response token to measure. Give prompts that it "
+            "answers (/prompts), or check its chat template.",
+        )
+    context.phase("measuring", len(rows), "prompts")
+    return measure(lm, rows, tokens, layers=layers, rule=rule, on_prompt=context.progress)

@@ -1,0 +1,29 @@
+"""`inspect`: look a model folder over before any job may name it: is it whole, is it known, what are its facts."""
+
+from typing import Any
+
+from workers.handlers.base import JobContext, JobFault, Outcome
+from workers.lm.errors import ModelFault
+from workers.lm.hub import local_folder
+from workers.lm.inspection import inspect_folder
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """Spec: `model` (its registered name), `source` (folder or hub id), `revision` (commit of a hub id, else None).
+
+    Result: `{"facts": ModelFacts.to_dict()}`. Raises JobFault with the ModelFault's code (`inspect_folder`, `local_folder`).
+    """
+    begun = False
+
+    def progress(done: int, total: int) -> None:
+        nonlocal begun
+        if not begun:
+            context.phase("reading weights", total, "bytes")
+            begun = True
+        context.progress(done)
+
+    try:
+        facts = inspect_folder(local_folder(spec["source"], spec.get("revision")), progress)
+    except ModelFault as fault:
+        raise JobFault(fault.code, fault.sentence) from fault
+    return Outcome(result={"facts": facts.to_dict()})

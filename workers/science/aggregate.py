@@ -1,0 +1,121 @@
+"""The `aggregate` object of calibration.json: every field of science.md 2.2 with its formula and rounding.
+
+JSON object keys are strings; layers and dims come in ascending order, so that the same statistics give the same text.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from workers.science.massive import DEFAULT_RULE, baseline, dominant_dim, massive_dims, top_dims
+from workers.science.medians import Float, decimals, lower_median, percentile, significant
+from workers.science.severity import ABOVE, located, middle_rows, severity
+from workers.science.statistics import Statistics
+from workers.science.tokenvalues import TokenValues
+
+
+def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:
+    """The dims whose per-token values `aggregate` asks for, by row of the captured layers."""
+    everywhere = {*massive_dims(stats, rule), *massive_dims(stats, DEFAULT_RULE)}
+    needed = {row: everywhere | set(dims) for row, dims in enumerate(top_dims(stats))}
+    for row in middle_rows(stats):
+        needed[row] |= {dominant_dim(stats)}
+    return needed
+
+
+def aggregate(stats: Statistics, tokens: TokenValues, rule: str) -> dict[str, Any]:
+    """All fields. `tokens` must hold `needed_dims`. Raises DegenerateActivations."""
+    listed = massive_dims(stats, rule)
+    above = [_pct_above(tokens.column(row, dominant_dim(stats)), baseline(stats)[row]) for row in middle_rows(stats)]
+    return {
+        "n_prompts": stats.prompts,
+        "mean_alignment_by_layer": _by_layer(stats, stats.alignment, 4),
+        "top_dims_by_layer": {str(layer): dims for layer, dims in zip(stats.layers, top_dims(stats), strict=True)},
+        "dim_magnitude_by_layer": _dim_magnitude(stats),
+        "layer_norms": _by_layer(stats, stats.norm, 1),
+        "attn_norms": _by_layer(stats, stats.attn_norm, 1),
+        "mlp_norms": _by_layer(stats, stats.mlp_norm, 1),
+        "consecutive_cosine": _consecutive_cosine(stats),
+        "per_layer": _per_layer(stats, tokens, listed),
+        "massive_dims": {"rule": rule, "dims": listed},
+        "clean_norms": _clean_norms(stats, tokens),
+        "location": _location(stats, listed),
+        "severity": severity(stats, above),
+    }
+
+
+def _by_layer(stats: Statistics, value_L: Float, places: int) -> dict[str, float]:
+    return {str(layer): decimals(value, places) for layer, value in zip(stats.layers, value_L, strict=True)}
+
+
+def _dim_magnitude(stats: Statistics) -> dict[str, list[float]]:
+    """|m[dim]| / mean over dims of |m|, one entry per captured layer, for each dim in any layer's top."""
+    size_LD = np.abs(stats.mean)
+    mean_L = size_LD.mean(axis=1)
+    dims = sorted({dim for dims in top_dims(stats) for dim in dims})
+    return {str(dim): [decimals(value, 3) for value in size_LD[:, dim] / mean_L] for dim in dims}
+
+
+def _consecutive_cosine(stats: Statistics) -> dict[str, float]:
+    """cos(m_l, m_{l+1}), keyed by l, where both layers are captured."""
+    found = {}
+    for row in range(len(stats.layers) - 1):
+        if stats.layers[row + 1] == stats.layers[row] + 1:
+            here_D, next_D = stats.mean[row], stats.mean[row + 1]
+            cosine = float(here_D @ next_D) / (float(np.linalg.norm(here_D)) * float(np.linalg.norm(next_D)))
+            found[str(stats.layers[row])] = decimals(cosine, 4)
+    return found
+
+
+def _per_layer(stats: Statistics, tokens: TokenValues, listed: list[int]) -> dict[str, dict[str, Any]]:
+    baseline_L = baseline(stats)
+    return {
+        str(layer): {
+            str(dim): _dim_at_layer(tokens.column(row, dim), stats.mean_abs[row, dim], baseline_L[row])
+            for dim in sorted({*listed, *top_dims(stats)[row]})
+        }
+        for row, layer in enumerate(stats.layers)
+    }
+
+
+def _dim_at_layer(a: Float, mean: float, b: float) -> Mapping[str, float]:
+    """`a` is |h[dim]| of every response token, `b` the layer's baseline."""
+    return {
+        "ratio": decimals(mean / b, 1),
+        "cv": decimals(float(np.std(a)) / mean if mean else 0.0, 3),
+        "p5_ratio": decimals(percentile(a, 5) / b, 1),
+        "pct_above_10x": decimals(_pct_above(a, b), 1),
+    }
+
+
+def _pct_above(a: Float, b: float) -> float:
+    return 100.0 * float(np.count_nonzero(a > ABOVE * b)) / len(a)
+
+
+def _clean_norms(stats: Statistics, tokens: TokenValues) -> dict[str, float]:
+    dims = massive_dims(stats, DEFAULT_RULE)
+    medians = [float(lower_median(tokens.norms_without(row, dims))) for row in range(len(stats.layers))]
+    return {str(layer): significant(median, 4) for layer, median in zip(stats.layers, medians, strict=True)}
+
+
+def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Any]]:
+    """Over all tokens: how large, in how many prompts, and at which token. A layer without such dims has no entry."""
+    located_LD = located(stats)
+    found: dict[str, dict[str, Any]] = {}
+    for row, layer in enumerate(stats.layers):
+        dims = sorted({*listed, *(int(dim) for dim in np.flatnonzero(located_LD[row]))})
+        if dims:
+            found[str(layer)] = {str(dim): _place(stats, row, dim) for dim in dims}
+    return found
+
+
+def _place(stats: Statistics, row: int, dim: int) -> dict[str, float]:
+    first, delimiter, prompts = int(stats.at_first[row, dim]), int(stats.at_delimiter[row, dim]), stats.prompts
+    return {
+        "largest": decimals(stats.largest[row, dim], 3),
+        "above_30x": decimals(int(stats.located[row, dim]) / prompts, 3),
+        "first_token": decimals(first / prompts, 3),
+        "first_delimiter": decimals(delimiter / prompts, 3),
+        "elsewhere": decimals((prompts - first - delimiter) / prompts, 3),
+    }

@@ -1,0 +1,84 @@
+"""calibration.json as a whole: identity, provenance and aggregate, and the one way it is written as bytes.
+
+It holds no time, host, path or job: the same spec gives the same bytes (design.md, Reproducible).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from workers.lm.choosing import NEAR_TIE
+from workers.lm.model import LanguageModel
+from workers.science.statistics import Statistics
+
+SCHEMA_VERSION = 1
+STATISTICS_ROWS = 1  # prompts read alone, whatever batches they were generated in
+
+
+def document(
+    *,
+    experiment: str,
+    model: str,
+    lm: LanguageModel,
+    provenance: dict[str, Any],
+    aggregate: dict[str, Any],
+) -> dict[str, Any]:
+    """The whole file. `model` is the registered name."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "experiment": experiment,
+        "model": model,
+        "model_variant": "chat" if lm.tokenizer.chat_template else "base",
+        "prompt_set": "calibration",
+        "is_calibration": True,
+        "provenance": provenance,
+        "aggregate": aggregate,
+    }
+
+
+def provenance(
+    lm: LanguageModel, *, revision: str | None, prompts: Sequence[str], max_new_tokens: int, stats: Statistics
+) -> dict[str, Any]:
+    """What the numbers come from. `revision` is the pinned commit of a hub model, None for a local folder."""
+    return {
+        "model_source": "hub" if revision else "local",
+        "model_revision": revision,
+        "weight_hash": lm.facts.weight_hash,
+        "tokenizer_hash": lm.facts.tokenizer_hash,
+        "prompts_hash": prompts_hash(prompts),
+        "prompts": len(prompts),
+        "prompt_tokens": stats.prompt_tokens,
+        "response_tokens": stats.response_tokens,
+        "max_new_tokens": max_new_tokens,
+        "decoding": {"greedy": True, "near_tie": NEAR_TIE},
+        "layers": list(stats.layers),
+        "model_layers": stats.model_layers,
+        "hidden_size": lm.layout.hidden_size,
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "device": lm.device.type,
+        "versions": {name: _version(name) for name in ("binnacle", "torch", "transformers")},
+        "batch_plan": {"statistics_rows": STATISTICS_ROWS},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def prompts_hash(prompts: Sequence[str]) -> str:
+    """sha256 of the prompts' texts in order, as JSON without spaces in UTF-8."""
+    return hashlib.sha256(json.dumps(list(prompts), ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def to_bytes(content: dict[str, Any]) -> bytes:
+    """The one serialisation: keys in the order given, one space of indent, ASCII. Raises ValueError on NaN and infinities."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _version(package: str) -> str | None:
+    """The installed version; None where the package runs from a plain checkout."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

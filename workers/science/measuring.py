@@ -1,0 +1,155 @@
+"""Measuring a language model's residual stream over given rows: one prefill per prompt, alone, reduced inside the hooks.
+
+A row's values depend on nothing but its ids (B=1, no padding, no cache), and its sums are added in row order: the same rows give
+the same bits however they were generated. Memory is O(layers x hidden size) plus the scalars of `tokenvalues`.
+Uses `workers.lm` to run the model; knows nothing of jobs.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from workers.lm.capture import Reader, prefill, reading
+from workers.lm.errors import OutOfMemory
+from workers.lm.memory import free_memory, is_out_of_memory
+from workers.lm.model import LanguageModel
+from workers.science.aggregate import needed_dims
+from workers.science.delimiters import Delimiters
+from workers.science.residual import LayerReading, TokenSpan, norm_sum, read_layer
+from workers.science.statistics import PromptReading, RunningStatistics, Statistics
+from workers.science.tokenvalues import TokenValues, shared_dims, watch
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt's ids and the ids of the answer to it (possibly none)."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+
+    @property
+    def ids(self) -> list[int]:
+        return [*self.prompt, *self.answer]
+
+
+def measure(
+    lm: LanguageModel,
+    rows: Sequence[Row],
+    tokens: TokenValues,
+    *,
+    layers: Sequence[int],
+    rule: str,
+    on_prompt: Callable[[int], None] | None = None,
+) -> Statistics:
+    """The statistics of `rows` at `layers` (ascending); `tokens` then holds the per-token values that `aggregate` needs.
+
+    `on_prompt(done)` is called after each row and may raise. Raises NonFiniteActivations, DegenerateActivations, ValueError when
+    no row has an answer, ModelFault as `prefill` does, OutOfMemory.
+    """
+    running = RunningStatistics(layers, lm.layout.n_layers, lm.layout.hidden_size, lm.device)
+    delimiters = Delimiters(lm.tokenizer)
+    for done, row in enumerate(rows, start=1):
+        ids = row.ids
+        span = TokenSpan(len(row.prompt), len(row.answer), delimiters.first_after_start(ids))
+        watched = _read_prompt(lm, ids, span, running)
+        running.add(watched.statistics())
+        tokens.add_prompt(watched.norm_squares(), watched.dims, watched.values)
+        if on_prompt is not None:
+            on_prompt(done)
+    stats = running.result()
+    _read_missing(lm, rows, tokens, stats, rule)
+    return stats
+
+
+class _PromptPass:
+    """Collects one prompt's readings as its forward pass goes up the layers."""
+
+    def __init__(self, span: TokenSpan, running: RunningStatistics) -> None:
+        self.span = span
+        self.running = running
+        self.shared = shared_dims(running.absolute)
+        self.layers: list[LayerReading] = []
+        self.attn_norms: list[Tensor] = []
+        self.mlp_norms: list[Tensor] = []
+        self.dims: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def readers(self) -> Mapping[str, Reader]:
+        """What to call with each component."""
+        return {
+            "attn_contribution": lambda _layer, _component, x_BTD: self.attn_norms.append(norm_sum(x_BTD[0], self.span)),
+            "mlp_contribution": lambda _layer, _component, x_BTD: self.mlp_norms.append(norm_sum(x_BTD[0], self.span)),
+            "residual": lambda _layer, _component, h_BTD: self._residual(h_BTD[0]),
+        }
+
+    def _residual(self, h_TD: Tensor) -> None:
+        row = len(self.layers)
+        layer = read_layer(h_TD, self.span)
+        dims_K = watch(self.running.signed[row] + layer.signed, self.running.absolute[row] + layer.absolute, self.shared)
+        self.layers.append(layer)
+        self.dims.append(dims_K)
+        self.values.append(h_TD[self.span.prompt_tokens :, dims_K].float().abs())
+
+    def norm_squares(self) -> list[Tensor]:
+        """Float64 [R] per layer."""
+        return [layer.norm_square for layer in self.layers]
+
+    def statistics(self) -> PromptReading:
+        """What the pass read."""
+        return PromptReading(self.span, self.layers, self.attn_norms, self.mlp_norms)
+
+
+def _read_prompt(lm: LanguageModel, ids: Sequence[int], span: TokenSpan, running: RunningStatistics) -> _PromptPass:
+    def once() -> _PromptPass:
+        prompt = _PromptPass(span, running)
+        with reading(lm, prompt.readers(), running.layers):
+            prefill(lm, ids)
+        return prompt
+
+    return _with_second_try(once, len(ids))
+
+
+def _read_missing(lm: LanguageModel, rows: Sequence[Row], tokens: TokenValues, stats: Statistics, rule: str) -> None:
+    """Read again the prompts in which a dim that is needed was not watched: first of all the first ones, before it stood out."""
+    for prompt, dims_by_row in tokens.missing(needed_dims(stats, rule)).items():
+        found = _read_dims(lm, rows[prompt], {stats.layers[row]: dims for row, dims in dims_by_row.items()})
+        for row, dims in dims_by_row.items():
+            tokens.add_dims(prompt, row, torch.tensor(dims), found[stats.layers[row]])
+
+
+def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable[int]]) -> dict[int, Tensor]:
+    def once() -> dict[int, Tensor]:
+        found: dict[int, Tensor] = {}
+
+        def residual(layer: int, _component: str, h_BTD: Tensor) -> None:
+            found[layer] = h_BTD[0, len(row.prompt) :, list(dims_by_layer[layer])].float().abs()
+
+        with reading(lm, {"residual": residual}, dims_by_layer):
+            prefill(lm, row.ids)
+        return found
+
+    return _with_second_try(once, len(row.ids))
+
+
+def _with_second_try(read: Callable[[], Result], n_tokens: int) -> Result:
+    """`read()`, once more when memory ran out: what generation left behind is given back first. Raises OutOfMemory."""
+    try:
+        return read()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    free_memory()
+    try:
+        return read()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, ask for fewer new tokens, or "
+            "use a smaller model or a larger device."
+        ) from error

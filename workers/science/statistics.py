@@ -1,0 +1,161 @@
+"""Statistics of a residual stream over many prompts: running sums on the device, and the plain arrays they end as.
+
+Shapes: L captured layers, D hidden size. Memory is O(L x D), however many tokens come. Each prompt's sums are formed alone and
+added in prompt order in float64, so that the bits depend on neither batch nor load.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.science.errors import DegenerateActivations, NonFiniteActivations
+from workers.science.medians import Float
+from workers.science.residual import LayerReading, TokenSpan
+
+Int = NDArray[np.int64]
+
+LOCATED_RATIO = 30.0  # a dim is located where its max_to_entry_median passes this ...
+SUN_SIZE, SUN_RATIO = 100.0, 1000.0  # Sun et al.'s two conditions for a massive activation
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What all prompts together say; numpy on the CPU. Response means are over all prompts' response tokens pooled."""
+
+    layers: tuple[int, ...]  # captured layers, ascending; L of them
+    model_layers: int
+    prompts: int
+    prompt_tokens: int
+    response_tokens: int
+    mean: Float  # [L, D] signed mean of h over response tokens
+    mean_abs: Float  # [L, D] mean of |h| over response tokens
+    mean_square: Float  # [L, D] mean of h^2 over response tokens
+    norm: Float  # [L] mean over response tokens of |h|_2
+    attn_norm: Float  # [L] ... of what attention adds
+    mlp_norm: Float  # [L] ... of what the MLP adds
+    alignment: Float  # [L] mean over prompts of the mean cosine of prompt tokens with their mean
+    max_to_median: Float  # [L, D] mean over prompts of max_t |h| over the median dim's
+    max_to_entry: Float  # [L, D] mean over prompts of max_t |h| over the median of all |h|
+    largest: Float  # [L, D] max over prompts and tokens of |h|
+    located: Int  # [L, D] prompts in which max_to_entry_median passes LOCATED_RATIO
+    sun: Int  # [L, D] prompts in which some token is massive by Sun et al.
+    at_first: Int  # [L, D] prompts whose peak is at the first token
+    at_delimiter: Int  # [L, D] ... at the first delimiter
+
+
+@dataclass(frozen=True)
+class PromptReading:
+    """One prompt at all captured layers, in their order."""
+
+    span: TokenSpan
+    layers: Sequence[LayerReading]
+    attn_norms: Sequence[Tensor]  # float64 sums over response tokens
+    mlp_norms: Sequence[Tensor]
+
+
+class RunningStatistics:
+    """Adds prompts one by one."""
+
+    def __init__(self, layers: Sequence[int], model_layers: int, width: int, device: torch.device) -> None:
+        self.layers = tuple(sorted(set(layers)))
+        self.model_layers = model_layers
+        self.prompts = self.prompt_tokens = self.response_tokens = 0
+        shape = (len(self.layers), width)
+        self._sums = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name in _SUMS}
+        self._counts = {name: torch.zeros(shape, dtype=torch.int64, device=device) for name in _COUNTS}
+        self._scalars = {name: torch.zeros(shape[0], dtype=torch.float64, device=device) for name in _SCALARS}
+        self._largest_LD = torch.zeros(shape, dtype=torch.float32, device=device)
+
+    @property
+    def signed(self) -> Tensor:
+        """Sum of h over the response tokens so far."""
+        return self._sums["signed"]
+
+    @property
+    def absolute(self) -> Tensor:
+        """Sum of |h| over the response tokens so far."""
+        return self._sums["absolute"]
+
+    def add(self, reading: PromptReading) -> None:
+        """Add one prompt. Raises NonFiniteActivations, DegenerateActivations; then nothing was added."""
+        self._check(reading)
+        for row, layer in enumerate(reading.layers):
+            peak_D = layer.peak.double()
+            to_entry_D = peak_D / layer.entry_median.double()
+            for name, value_D in (
+                ("signed", layer.signed),
+                ("absolute", layer.absolute),
+                ("square", layer.square),
+                ("max_to_median", peak_D / layer.peak_median.double()),
+                ("max_to_entry", to_entry_D),
+            ):
+                self._sums[name][row] += value_D
+            for name, hit_D in (
+                ("located", to_entry_D > LOCATED_RATIO),
+                ("sun", (peak_D > SUN_SIZE) & (to_entry_D > SUN_RATIO)),
+                ("first", layer.peak_first),
+                ("delimiter", layer.peak_delimiter),
+            ):
+                self._counts[name][row] += hit_D
+            self._scalars["norm"][row] += layer.norm_square.sqrt().sum()
+            self._scalars["alignment"][row] += layer.alignment
+            self._scalars["attn_norm"][row] += reading.attn_norms[row]
+            self._scalars["mlp_norm"][row] += reading.mlp_norms[row]
+            self._largest_LD[row] = torch.maximum(self._largest_LD[row], layer.peak)
+        self.prompts += 1
+        self.prompt_tokens += reading.span.prompt_tokens
+        self.response_tokens += reading.span.response_tokens
+
+    def _check(self, reading: PromptReading) -> None:
+        finite = [
+            torch.stack([layer.peak.isfinite().all() for layer in reading.layers]),
+            torch.stack([norm.isfinite() for norm in reading.attn_norms]),
+            torch.stack([norm.isfinite() for norm in reading.mlp_norms]),
+        ]
+        medians = torch.stack([torch.stack([layer.entry_median, layer.peak_median]) for layer in reading.layers]).cpu()
+        for row, layer in enumerate(self.layers):  # the lowest bad layer is where it began
+            for component, good in zip(("residual stream", "attention output", "MLP output"), finite, strict=True):
+                if not good[row]:
+                    raise NonFiniteActivations(layer, self.prompts, component)
+            for median, what in zip(medians[row], ("the median of all values", "the median dim's maximum"), strict=True):
+                if median == 0:
+                    raise DegenerateActivations(layer, what)
+
+    def result(self) -> Statistics:
+        """The means. Raises ValueError without any response token."""
+        if not self.response_tokens:
+            raise ValueError("there is no response token to take a mean over")
+        sums = {name: value.cpu().numpy() for name, value in self._sums.items()}
+        counts = {name: value.cpu().numpy() for name, value in self._counts.items()}
+        scalars = {name: value.cpu().numpy() for name, value in self._scalars.items()}
+        tokens, prompts = self.response_tokens, self.prompts
+        return Statistics(
+            layers=self.layers,
+            model_layers=self.model_layers,
+            prompts=prompts,
+            prompt_tokens=self.prompt_tokens,
+            response_tokens=tokens,
+            mean=sums["signed"] / tokens,
+            mean_abs=sums["absolute"] / tokens,
+            mean_square=sums["square"] / tokens,
+            norm=scalars["norm"] / tokens,
+            attn_norm=scalars["attn_norm"] / tokens,
+            mlp_norm=scalars["mlp_norm"] / tokens,
+            alignment=scalars["alignment"] / prompts,
+            max_to_median=sums["max_to_median"] / prompts,
+            max_to_entry=sums["max_to_entry"] / prompts,
+            largest=self._largest_LD.cpu().numpy().astype(np.float64),
+            located=counts["located"],
+            sun=counts["sun"],
+            at_first=counts["first"],
+            at_delimiter=counts["delimiter"],
+        )
+
+
+_SUMS = ("signed", "absolute", "square", "max_to_median", "max_to_entry")
+_COUNTS = ("located", "sun", "first", "delimiter")
+_SCALARS = ("norm", "attn_norm", "mlp_norm", "alignment")

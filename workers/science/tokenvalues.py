@@ -1,0 +1,124 @@
+"""Per-token scalars that exact quantiles need: |h|^2 of each response token, and |h[dim]| for a few watched dims.
+
+A percentile or median cannot be formed from sums, and which dims matter is known only at the end. So for each prompt and layer
+the likely dims are kept (`watch`), and a dim that turns out to be needed but was not watched in some prompt is named by
+`missing`, to be read again. Watching decides how much is read twice, never a value.
+
+Shapes: R response tokens of one prompt, K watched dims. 8 R + 4 R K bytes per prompt and layer (K is about 20), in memory up to
+`MEMORY_BYTES` in all and in a temporary file beyond; per call one column of all tokens is in memory.
+"""
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.science.medians import Float
+
+MEMORY_BYTES = 64 << 20
+OWN_DIMS = 8  # watched per layer by each of its own two orders
+SHARED_DIMS = 32  # watched at every layer, at most: dims that look massive over all layers so far
+SHARED_RATIO = 5.0  # half of what makes a dim massive
+
+
+@dataclass(frozen=True)
+class _Block:
+    """K columns of R float32 values each, one after another from `offset`."""
+
+    dims: NDArray[np.int32]
+    offset: int
+
+
+def watch(signed_D: Tensor, absolute_D: Tensor, shared: Tensor) -> Tensor:
+    """The dims to keep at one layer, ascending: its own largest by |sum h| and by sum |h| so far, and the shared ones."""
+    own = min(OWN_DIMS, signed_D.shape[0])
+    return torch.unique(torch.cat([signed_D.abs().topk(own).indices, absolute_D.topk(own).indices, shared]))  # type: ignore[no-any-return,no-untyped-call]
+
+
+def shared_dims(absolute_LD: Tensor) -> Tensor:
+    """Dims that may end in the default massive list, by the sums of |h| so far; at most SHARED_DIMS, int64."""
+    ratio_LD = absolute_LD / absolute_LD.median(dim=1, keepdim=True).values
+    rank = min(3, ratio_LD.shape[0])
+    reach_D = ratio_LD.nan_to_num(0.0).topk(rank, dim=0).values[-1]
+    best = reach_D.topk(min(SHARED_DIMS, reach_D.shape[0]))
+    return best.indices[best.values >= SHARED_RATIO]
+
+
+class TokenValues:
+    """Keeps the scalars of prompts added in order, and gives back whole columns in that order."""
+
+    def __init__(self, n_layers: int) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115, closed by close()
+        self._size = 0
+        self._lengths: list[int] = []
+        self._norms: list[list[int]] = [[] for _ in range(n_layers)]
+        self._blocks: list[list[list[_Block]]] = [[] for _ in range(n_layers)]
+
+    def close(self) -> None:
+        """Give the memory or the file back."""
+        self._file.close()
+
+    def add_prompt(self, norm_squares: Sequence[Tensor], dims: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        """Per layer: float64 [R], int64 [K] and float32 [R, K]."""
+        self._lengths.append(norm_squares[0].shape[0])
+        for row, (norm_square_R, dims_K, values_RK) in enumerate(zip(norm_squares, dims, values, strict=True)):
+            self._norms[row].append(self._write(norm_square_R.cpu().numpy().astype(np.float64)))
+            self._blocks[row].append([])
+            self.add_dims(len(self._lengths) - 1, row, dims_K, values_RK)
+
+    def add_dims(self, prompt: int, row: int, dims_K: Tensor, values_RK: Tensor) -> None:
+        """More dims of a prompt that was added before: int64 [K], float32 [R, K]."""
+        offset = self._write(np.ascontiguousarray(values_RK.T.cpu().numpy(), dtype=np.float32))
+        self._blocks[row][prompt].append(_Block(dims_K.cpu().numpy().astype(np.int32), offset))
+
+    def missing(self, needed: Mapping[int, Iterable[int]]) -> dict[int, dict[int, list[int]]]:
+        """Of the dims `needed` at each layer row: {prompt: {row: dims not kept}}. Prompts without tokens lack nothing."""
+        lacking: dict[int, dict[int, list[int]]] = {}
+        for row, dims in needed.items():
+            for prompt, length in enumerate(self._lengths):
+                kept = {int(dim) for block in self._blocks[row][prompt] for dim in block.dims}
+                lost = sorted(set(dims) - kept)
+                if lost and length:
+                    lacking.setdefault(prompt, {})[row] = lost
+        return lacking
+
+    def column(self, row: int, dim: int) -> Float:
+        """|h[dim]| at one layer row, of every response token in order. Raises KeyError when a prompt lacks it."""
+        parts = [
+            self._read(self._find(row, prompt, dim), length, np.float32) for prompt, length in enumerate(self._lengths) if length
+        ]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def norm_squares(self, row: int) -> Float:
+        """|h|^2 at one layer row, of every response token in order."""
+        parts = [self._read(offset, length, np.float64) for offset, length in zip(self._norms[row], self._lengths, strict=True)]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def norms_without(self, row: int, dims: Iterable[int]) -> Float:
+        """The norm of h with `dims` set to 0, of every response token; exact to 1e-15 of |h|^2."""
+        left = self.norm_squares(row)
+        for dim in dims:
+            left = left - self.column(row, dim) ** 2
+        return np.asarray(np.sqrt(np.maximum(left, 0.0)))
+
+    def _find(self, row: int, prompt: int, dim: int) -> int:
+        for block in self._blocks[row][prompt]:
+            at = np.flatnonzero(block.dims == dim)
+            if at.size:
+                return block.offset + int(at[0]) * self._lengths[prompt] * 4
+        raise KeyError(f"dim {dim} was not kept for prompt {prompt}")
+
+    def _write(self, values: NDArray[np.generic]) -> int:
+        offset = self._size
+        self._file.seek(offset)
+        self._file.write(values.tobytes())
+        self._size += values.nbytes
+        return offset
+
+    def _read(self, offset: int, length: int, kind: type[np.floating]) -> Float:
+        self._file.seek(offset)
+        return np.frombuffer(self._file.read(length * np.dtype(kind).itemsize), dtype=kind).astype(np.float64)
