@@ -22,20 +22,30 @@ from app.embedded.broker import Broker, connect
 from app.embedded.postgres import DATABASE, Postgres
 
 TEMPLATE = "migrated"
+MEMORY = Path("/dev/shm")
 _numbers = itertools.count(1)
 
 
-def make_folder() -> Path:
+def make_folder(parent: str = "/tmp") -> Path:
     """A short temporary folder (sockets need short paths) that the database's account gets through when we are root."""
-    folder = Path(tempfile.mkdtemp(prefix="bnk-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"bnk-{os.getpid()}-", dir=parent))
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     return folder
+
+
+def make_quick_folder() -> Path:
+    """The same in memory where there is room, which makes copying a database several times faster."""
+    for left in MEMORY.glob("bnk-*"):  # by tests that were killed
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30
+    return make_folder(str(MEMORY) if roomy else "/tmp")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The shared cluster. For tests that need a server rather than a database; do not stop it."""
-    folder = make_folder()
+    folder = make_quick_folder()
     server = Postgres(folder / "pg", durable=False)
     server.start()
     yield server
@@ -93,7 +103,7 @@ def own_postgres() -> Iterator[Postgres]:
     """A server of the test's own, its database `own_postgres.url` migrated."""
     from app.migrate import upgrade
 
-    folder = make_folder()
+    folder = make_quick_folder()
     server = Postgres(folder / "pg", durable=False)
     server.start()
     upgrade(server.url)

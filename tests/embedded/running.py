@@ -1,0 +1,99 @@
+"""A real `binnacle up` in a process of its own, for tests that use or harm the whole service."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.embedded.commands import MARK
+from app.embedded.processes import carrying, working_in
+
+CODE = Path(__file__).resolve().parents[2]
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Waits for `condition`; fails naming `what` was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+class Up:
+    """`binnacle up` on `home`. After `start()` it has answered /readyz; `output()` is what a person saw."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str] | None = None, *arguments: str) -> None:
+        self.home = home
+        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+        self._arguments = arguments or ("--port", "0", "--device", "cpu")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> None:
+        """Starts the process without waiting for anything."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "app.cli", "up", "--home", str(self.home), *self._arguments]
+        with (self.home / "seen").open("ab") as seen:
+            self.process = subprocess.Popen(command, stdout=seen, stderr=seen, env=self._environment, cwd=CODE)
+
+    def start(self, seconds: float = 120) -> None:
+        """Starts it and waits until it has published where it is."""
+        self.launch()
+        assert self.process
+        until(lambda: (self.home / "run.json").exists() or self.process.poll() is not None, seconds, "run.json")  # type: ignore[union-attr]
+        assert self.process.poll() is None, self.output()
+
+    @property
+    def url(self) -> str:
+        return str(json.loads((self.home / "run.json").read_text())["url"])
+
+    @property
+    def key(self) -> str:
+        return (self.home / "admin.key").read_text().strip()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and body of a GET with the administrator's key; 0 when nobody answers."""
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.key}"})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read()
+        except (OSError, ValueError):
+            return 0, None
+
+    def processes(self, word: str) -> list[int]:
+        """The API's and workers' processes whose command line has `word`."""
+        found = []
+        for pid in carrying(f"{MARK}={self.home}"):
+            try:
+                if word in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(pid)
+            except OSError:
+                continue
+        return found
+
+    @property
+    def postmaster(self) -> int:
+        return int((self.home / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+
+    def everything(self) -> list[int]:
+        """Every process of this folder except `binnacle up` itself."""
+        servers = [pid for name in ("postgres", "broker") for pid in working_in(self.home / name / "data")]
+        return [*servers, *carrying(f"{MARK}={self.home}")]
+
+    def output(self) -> str:
+        return (self.home / "seen").read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 60) -> int:
+        """Sends the signal and waits; the exit status."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(seconds)

@@ -1,0 +1,92 @@
+"""Whose the data folder is, and what others can read in it."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.embedded.errors import EmbeddedError
+from app.embedded.home import ALREADY_RUNNING, Home, Running
+from app.embedded.listening import listen, local_address, url_of
+from app.embedded.private import private_folder
+
+RUNNING = Running(os.getpid(), "http://127.0.0.1:8000", "postgresql+psycopg://a:b@/c", "redis+socket://:d@/e", "file:///f")
+HOLD = (
+    "import sys, time; from pathlib import Path; from app.embedded.home import Home\n"
+    "with Home(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
+)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_folder_in_use_is_refused_with_the_process_and_the_address(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(home.folder)], stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        home.publish(RUNNING)
+        with pytest.raises(EmbeddedError) as refused, home.lock():
+            pass
+        other.kill()
+    assert refused.value.exit_status == ALREADY_RUNNING == 3
+    assert f"process {other.pid}" in refused.value.detail
+    assert RUNNING.url in refused.value.detail
+    assert home.running() == RUNNING  # the refused one takes nothing away
+    with home.lock():  # a killed holder holds nothing
+        assert home.running() is None  # nor does it run any more
+
+
+def test_secrets_are_made_once_and_only_we_can_read_them(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        home = Home(tmp_path / "home")
+        pepper = home.pepper
+        home.publish(RUNNING)
+    finally:
+        os.umask(before)
+    assert Home(tmp_path / "home").pepper == pepper
+    assert len(pepper) >= 40
+    assert Home(tmp_path / "other").pepper != pepper
+    assert mode(home.folder / "pepper") == mode(home.folder / "run.json") == 0o600
+    assert mode(home.logs) == 0o700
+    assert mode(home.folder) == (0o711 if os.geteuid() == 0 else 0o700)
+    assert json.loads((home.folder / "run.json").read_text())["url"] == RUNNING.url
+
+
+def test_a_folder_that_is_a_link_or_somebody_elses_is_refused(tmp_path: Path) -> None:
+    """A socket folder under /tmp has a name that others can guess."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(EmbeddedError, match="folder_not_ours"):
+        private_folder(tmp_path / "link")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "real", 65534, 65534)
+        with pytest.raises(EmbeddedError, match="folder_not_ours"):
+            private_folder(tmp_path / "real")
+
+
+def test_a_taken_port_is_named_and_a_way_out(tmp_path: Path) -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = local_address(first)[1]
+        with pytest.raises(EmbeddedError, match=rf"cannot listen on 127.0.0.1 port {port}: Address already in use.*--port 0"):
+            listen("127.0.0.1", port)
+
+
+def test_an_unknown_host_is_refused() -> None:
+    with pytest.raises(EmbeddedError, match=r"bad_host: 'nowhere\.invalid'"):
+        listen("nowhere.invalid", 0)
+
+
+def test_a_socket_on_every_address_is_reached_by_loopback() -> None:
+    with listen("0.0.0.0", 0) as everywhere:
+        host, port = local_address(everywhere)
+        assert host == "127.0.0.1"
+        socket.create_connection((host, port), timeout=5).close()
+    assert url_of("::1", 8000) == "http://[::1]:8000"

@@ -1,0 +1,172 @@
+"""`binnacle up` as a whole: real Postgres, broker, API and workers, and what becomes of them when one of them, or all, are killed."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.embedded.broker import connect
+from app.embedded.processes import working_in
+from tests.embedded.running import CODE, Up, until
+from tests.services import make_folder
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Up]:
+    """One running service, which the tests of this file use one after the other; they leave it running."""
+    folder = make_folder()
+    up = Up(folder / "home")
+    up.start()
+    yield up
+    if up.process and up.process.poll() is None:
+        assert up.stop() == 0, up.output()
+    shutil.rmtree(folder)
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_it_says_where_everything_is_and_the_key_opens_the_api(service: Up) -> None:
+    seen = service.output()
+    assert "Binnacle is ready" in seen
+    for what in (service.url, str(service.home / "admin.key"), str(service.home / "logs")):
+        assert what in seen
+    assert service.key not in seen
+    assert stat.S_IMODE((service.home / "run.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((service.home / "admin.key").stat().st_mode) == 0o600
+    assert service.get("/readyz")[0] == 200
+    assert service.get("/v1/status")[0] == 200
+
+
+def test_one_model_worker_and_one_light_worker_report_for_work(service: Up) -> None:
+    def classes() -> list[str]:
+        return sorted(worker["job_class"] for worker in service.get("/v1/status")[1]["workers"])
+
+    until(lambda: classes() == ["light", "model"], 60, "both workers in /v1/status")
+
+
+def test_a_second_up_on_the_folder_names_the_first(service: Up) -> None:
+    command = [sys.executable, "-m", "app.cli", "up", "--home", str(service.home), "--port", "0"]
+    second = subprocess.run(command, capture_output=True, text=True, cwd=CODE, timeout=60)
+    assert second.returncode == 3
+    said = second.stdout + second.stderr
+    assert service.url in said
+    assert service.process
+    assert str(service.process.pid) in said
+    assert service.get("/readyz")[0] == 200
+
+
+def test_a_killed_api_comes_back_on_the_same_port(service: Up) -> None:
+    [before] = service.processes("uvicorn")
+    url = service.url
+    kill(before)
+    until(lambda: service.processes("uvicorn") not in ([], [before]), 20, "another API process")
+    until(lambda: service.get("/readyz")[0] == 200, 60, "/readyz")
+    assert service.url == url
+
+
+def test_a_killed_postgres_comes_back_with_its_data(service: Up) -> None:
+    before = service.postmaster
+    kill(before)
+    until(
+        lambda: service.get("/v1/status")[0] == 200 and service.postmaster != before, 60, "the key in the database opens the API"
+    )
+
+
+def test_a_killed_broker_comes_back(service: Up) -> None:
+    data = service.home / "broker" / "data"
+    [before] = working_in(data)
+    kill(before)
+    until(lambda: working_in(data) not in ([], [before]), 20, "another broker process")
+    url = f"redis+socket://:{(service.home / 'broker' / 'password').read_text()}@{service.home}/broker/socket/broker.sock"
+    until(lambda: _answers(url), 10, "the broker")
+    until(lambda: service.get("/readyz")[0] == 200, 20, "/readyz")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with connect(url) as client:
+            return bool(client.ping())
+    except OSError:
+        return False
+
+
+def test_a_killed_worker_is_replaced_and_leaves_no_child(service: Up) -> None:
+    before = service.processes("model-0")
+    kill(min(before))
+    until(lambda: service.processes("model-0") and not set(before) & set(service.processes("model-0")), 40, "another worker")
+
+
+def test_ctrl_c_stops_everything_and_the_next_start_has_the_same_key(service: Up) -> None:
+    key = service.key
+    assert service.stop(signal.SIGINT) == 0
+    assert service.everything() == []
+    assert not (service.home / "run.json").exists()
+    assert "stopped" in service.output()
+    assert not (service.home / "postgres" / "data" / "postmaster.pid").exists()  # a clean shutdown
+    service.start()
+    assert service.key == key
+    assert service.get("/v1/status")[0] == 200
+
+
+def test_nothing_outlives_a_killed_up_and_the_next_one_starts_on_its_data(service: Up) -> None:
+    assert service.process
+    key = service.key
+    service.process.kill()
+    service.process.wait()
+    until(lambda: not service.everything(), 40, "the end of every child")
+    service.start()
+    assert service.key == key
+    assert service.get("/v1/status")[0] == 200
+
+
+def test_a_signal_during_the_start_stops_it_cleanly() -> None:
+    folder = make_folder()
+    up = Up(folder / "home")
+    up.launch()
+    until(up.everything, 60, "the first child")
+    assert up.stop(signal.SIGTERM) == 0, up.output()
+    assert up.everything() == []
+    shutil.rmtree(folder)
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
+    folder = make_folder()
+    up = Up(folder / "home", {"DATABASE_URL": "postgresql+psycopg://me:secret-word@127.0.0.1:1/binnacle"})
+    up.launch()
+    assert up.process
+    assert up.process.wait(60) == 1
+    assert "database_unreachable" in up.output()
+    assert "127.0.0.1:1/binnacle does not answer" in up.output()
+    assert "secret-word" not in up.output()
+    assert up.everything() == []
+    shutil.rmtree(folder)
+
+
+def test_given_servers_are_used_instead_of_the_embedded_ones(database_url: str, broker_url: str, tmp_path: Path) -> None:
+    folder = make_folder()
+    up = Up(
+        folder / "home",
+        {
+            "DATABASE_URL": database_url,
+            "BROKER_URL": broker_url,
+            "STORAGE_URL": f"file://{tmp_path}",
+            "BINNACLE_BROKER_PREFIX": "up:",
+        },
+    )
+    up.start()
+    try:
+        assert up.get("/readyz")[0] == 200
+        assert not (up.home / "postgres").exists()
+        assert not (up.home / "broker").exists()
+        assert not (up.home / "objects").exists()
+    finally:
+        assert up.stop() == 0
+        shutil.rmtree(folder)
