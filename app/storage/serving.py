@@ -16,7 +16,7 @@ PRESIGNED_SECONDS = 300
 _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
 
 
-async def serve_object(request: Request, storage: Storage, digest: str, size: int, *, media_type: str, filename: str) -> Response:
+async def serve_object(request: Request, storage: Storage, digest: str, size: int, media_type: str, filename: str) -> Response:
     """The object's bytes as a download, for GET and HEAD: 200, 206 or 304, or 307 to the bucket unless the query says `proxy=1`.
 
     A malformed Range, or one of several ranges, is ignored, as RFC 9110 allows. Memory is bounded by the store's pieces. Raises
