@@ -1,7 +1,6 @@
 """The keys of requests: who calls, before anything of the request but its headers is read.
 
-Routes are made by `KeyedRouter`, so that one without a key check cannot be written by accident; `public=True` in a route's
-`openapi_extra` would not do, it takes the `public` decorator.
+Routers are made by `keyed_router`, so that a route without a key check cannot be written by accident: it takes the `public` decorator.
 """
 
 from collections.abc import Callable, Coroutine
@@ -44,7 +43,8 @@ async def identify(request: Request) -> Viewer:
         raise Problem(
             401,
             "unauthenticated",
-            "This needs a valid key: send `Authorization: Bearer bnk_...`. A key may be mistyped, expired or revoked; an administrator makes new ones.",
+            "This needs a valid key: send `Authorization: Bearer bnk_...`. A key may be mistyped, expired or revoked; "
+            "an administrator makes new ones.",
             headers={"WWW-Authenticate": "Bearer"},
         )
     request.state.viewer = viewer

@@ -7,8 +7,8 @@ import hashlib
 import time
 
 from app.auth import keys
-from app.db import AsyncDatabase
 from app.auth.viewer import Viewer
+from app.db import AsyncDatabase
 
 LIFETIME = 5.0
 CAPACITY = 4096

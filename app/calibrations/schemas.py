@@ -14,13 +14,19 @@ class CalibrationRequest(JobRequest):
     """Which residual dimensions of a model are massive, where, and how much of the norm they own."""
 
     model: str = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
-    experiment: str = Field("calibration", min_length=1, max_length=100, pattern=r"^[\w.-]+$", description="written into the file")
-    prompts: list[Prompt] | None = Field(None, min_length=1, description="your own prompts instead of the 50 shipped neutral ones")
+    experiment: str = Field(
+        "calibration", min_length=1, max_length=100, pattern=r"^[\w.-]+$", description="written into the file"
+    )
+    prompts: list[Prompt] | None = Field(
+        None, min_length=1, description="your own prompts instead of the 50 shipped neutral ones"
+    )
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="layers to capture, 0-based outputs of decoder blocks; all when left out"
     )
     max_new_tokens: int = Field(128, ge=1, description="length of the greedy answers")
-    rule: Rule = Field("massive", description="which dims the file lists for cleaning: massive, top5-3layers, all, sun or ratio:R")
+    rule: Rule = Field(
+        "massive", description="which dims the file lists for cleaning: massive, top5-3layers, all, sun or ratio:R"
+    )
 
 
 class CalibrationSpec(CalibrationRequest):

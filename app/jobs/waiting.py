@@ -7,16 +7,15 @@ asyncio.Event and nothing else; when woken it reads its job through the pool lik
 
 import asyncio
 import contextlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import psycopg
 import structlog
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from app.db import AsyncDatabase, connect_args
-from app.jobs import positions
+from app.jobs.fingerprints import fingerprints
 from app.jobs.transitions import CHANNEL
 
 log = structlog.get_logger()
@@ -29,9 +28,10 @@ RETRY_AFTER = (0.1, 0.5, 1, 2, 5)
 class Wakeups:
     """Whoever waits for a job in this process."""
 
-    def __init__(self, database_url: str, database: AsyncDatabase) -> None:
+    def __init__(self, database_url: str, database: AsyncDatabase, *, slice_seconds: float) -> None:
         self._conninfo = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._database = database
+        self._slice = slice_seconds
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._seen: dict[str, Hashable] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -104,14 +104,11 @@ class Wakeups:
             if not self._watchers:
                 continue
             try:
-                now = await self._database.run(_look, list(self._watchers))
+                now = await self._database.run(fingerprints, list(self._watchers), slice_seconds=self._slice)
             except (SQLAlchemyError, OSError) as error:
                 log.warning("poll_failed", error=type(error).__name__)
                 continue
-            self._wake([job_id for job_id, seen in now.items() if self._seen.get(job_id, seen) != seen or job_id not in self._seen])
+            self._wake(
+                [job_id for job_id, seen in now.items() if self._seen.get(job_id, seen) != seen or job_id not in self._seen]
+            )
             self._seen = {job_id: seen for job_id, seen in now.items() if job_id in self._watchers}
-
-
-def _look(session: Session, job_ids: list[str]) -> Mapping[str, Hashable]:
-    """What a waiter would want to hear of, per job."""
-    return positions.fingerprints(session, job_ids)

@@ -21,7 +21,9 @@ class Model(Base):
     revision: Mapped[str | None] = mapped_column(String(64), doc="commit of a hub model; null for a folder")
     state: Mapped[str] = mapped_column(String(12), server_default=text("'inspecting'"))
     inspect_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
-    facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"), doc="layers, width, context, hashes, file stats")
+    facts: Mapped[dict[str, Any]] = mapped_column(
+        JSONB, server_default=text("'{}'"), doc="layers, width, context, hashes, file stats"
+    )
     fault: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_by: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

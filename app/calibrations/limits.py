@@ -1,0 +1,66 @@
+"""What can be known of a calibration at submit to be impossible or too much, each refusal with its numbers and the field to change."""
+
+from typing import Any
+
+from app.calibrations.schemas import CalibrationRequest
+from app.errors import Problem, invalid
+from app.settings import LimitSettings
+
+NEUTRAL_PROMPTS = 50
+"""How many prompts are shipped for requests without their own."""
+
+
+def prompt_count(request: CalibrationRequest) -> int:
+    """How many prompts the job will run."""
+    return NEUTRAL_PROMPTS if request.prompts is None else len(request.prompts)
+
+
+def arithmetic(request: CalibrationRequest) -> str:
+    """`50 prompts x 128 new tokens = 6,400 generated tokens`."""
+    prompts = prompt_count(request)
+    return f"{prompts:,} prompts x {request.max_new_tokens:,} new tokens = {prompts * request.max_new_tokens:,} generated tokens"
+
+
+def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
+    """Raises Problem 422 for prompts that are too many, too long or blank, and for answers over the server's budget."""
+    if request.max_new_tokens > limits.new_tokens:
+        detail = f"/max_new_tokens is {request.max_new_tokens:,}; this server allows {limits.new_tokens:,}."
+        raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
+    prompts = request.prompts or []
+    if len(prompts) > limits.prompts:
+        detail = f"/prompts holds {len(prompts):,} prompts; this server allows {limits.prompts:,}. Send fewer."
+        raise invalid("/prompts", "too_many_prompts", detail)
+    for i, prompt in enumerate(prompts):
+        if not prompt.strip():
+            raise invalid(
+                f"/prompts/{i}", "blank_prompt", f"/prompts/{i} holds nothing but white space. Write a prompt or leave it out."
+            )
+        if len(prompt) > limits.prompt_characters:
+            detail = f"/prompts/{i} has {len(prompt):,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
+            raise invalid(f"/prompts/{i}", "prompt_too_long", detail)
+    if prompt_count(request) * request.max_new_tokens > limits.tokens:
+        detail = (
+            f"{arithmetic(request)}; this server allows {limits.tokens:,}. "
+            "Send fewer prompts (/prompts) or ask for shorter answers (/max_new_tokens)."
+        )
+        pointers = ["/max_new_tokens"] if request.prompts is None else ["/prompts", "/max_new_tokens"]
+        errors = [{"pointer": pointer, "detail": detail, "code": "token_budget_exceeded"} for pointer in pointers]
+        raise Problem(422, "token_budget_exceeded", detail, errors=errors)
+
+
+def check_model(request: CalibrationRequest, facts: dict[str, Any]) -> None:
+    """Raises Problem 422 for layers and lengths that the model, as far as its facts are known, does not have."""
+    for i, layer in enumerate(request.layers or []):
+        if (request.layers or []).index(layer) != i:
+            raise invalid(f"/layers/{i}", "duplicate_layer", f"/layers/{i} names layer {layer} a second time. Name each once.")
+        if "layers" in facts and layer >= facts["layers"]:
+            count = facts["layers"]
+            detail = f"/layers/{i} is {layer}; {request.model} has {count} layers, 0 to {count - 1}."
+            raise invalid(f"/layers/{i}", "layers_out_of_range", detail)
+    context = facts.get("context_length")
+    if context is not None and request.max_new_tokens >= context:
+        detail = (
+            f"/max_new_tokens is {request.max_new_tokens:,}, but prompt and answer must fit into the {context:,} tokens of "
+            f"{request.model}'s context. Ask for fewer."
+        )
+        raise invalid("/max_new_tokens", "context_exceeded", detail)

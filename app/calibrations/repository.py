@@ -1,0 +1,53 @@
+"""Every statement about calibrations."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Row, Select, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.calibrations.models import Calibration
+from app.jobs.models import Job
+from app.jobs.states import State
+from app.models.models import Model
+
+Found = Row[Calibration, str | None]
+"""A calibration, and the hash of its model's weights as last inspected."""
+
+
+def _visible(viewer: Viewer) -> Select[Calibration, str | None]:
+    statement = select(Calibration, Model.facts["weight_hash"].astext).join(Model, Model.name == Calibration.model)
+    return statement if viewer.role == "admin" else statement.where(Calibration.owner == viewer.owner)
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
+    """By its own id or by that of the job that made it, if the viewer may see it."""
+    return session.execute(
+        _visible(viewer).where(or_(Calibration.id == identifier, Calibration.job_id == identifier))
+    ).one_or_none()
+
+
+def listing(
+    session: Session, viewer: Viewer, *, model: str | None, limit: int, before: tuple[datetime, str] | None
+) -> Sequence[Found]:
+    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    statement = _visible(viewer).order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(limit)
+    if model is not None:
+        statement = statement.where(Calibration.model == model)
+    if before is not None:
+        statement = statement.where(tuple_(Calibration.created_at, Calibration.id) < before)
+    return session.execute(statement).all()
+
+
+def seconds_per_token(session: Session, model: str) -> float | None:
+    """Device seconds per generated token asked for, over the last ten calibrations of the model; None when there are none."""
+    last = (
+        select(Job.device_seconds, Job.spec, Job.result)
+        .where(Job.kind == "calibrate", Job.model == model, Job.state == State.SUCCEEDED)
+        .order_by(Job.created_at.desc())
+        .limit(10)
+        .subquery()
+    )
+    tokens = last.c.spec["max_new_tokens"].as_integer() * last.c.result["calibration", "n_prompts"].as_integer()
+    return session.scalar(select(func.sum(last.c.device_seconds) / func.nullif(func.sum(tokens), 0)))

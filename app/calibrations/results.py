@@ -1,0 +1,66 @@
+"""Calibrations as the API shows them."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.calibrations.repository import Found
+
+
+class CalibrationOut(BaseModel):
+    """A finished calibration: its verdict and where its file is."""
+
+    id: str
+    job: str
+    owner: str
+    model: str
+    weight_hash: str = Field(description="sha256 of the weights it describes")
+    stale: bool = Field(description="the model's weights have changed since, so that this does not describe them")
+    severity: dict[str, Any]
+    massive_dims: dict[str, Any]
+    created_at: datetime
+    links: dict[str, str]
+
+
+class CalibrationPage(BaseModel):
+    """Calibrations, newest first."""
+
+    items: list[CalibrationOut]
+    next_cursor: str | None
+
+
+class CostOut(BaseModel):
+    """What a request would cost, and what would be calculated; nothing was written."""
+
+    spec: dict[str, Any] = Field(description="the request with everything resolved that its result depends on")
+    prompts: int
+    max_new_tokens: int
+    generated_tokens: int
+    arithmetic: str = Field(examples=["50 prompts x 128 new tokens = 6,400 generated tokens"])
+    limit: int = Field(description="generated tokens that this server allows one job")
+    estimated_seconds: float | None = Field(description="device time, from earlier calibrations of the model; null without any")
+    waits_for: list[str] = Field(description="jobs that it would wait for")
+
+
+def view(found: Found) -> CalibrationOut:
+    """One calibration; it is stale when its model was last seen with other weights."""
+    row, weights = found
+    own = f"/v1/calibrations/{row.id}"
+    return CalibrationOut(
+        id=row.id,
+        job=row.job_id,
+        owner=row.owner,
+        model=row.model,
+        weight_hash=row.weight_hash,
+        stale=weights is not None and weights != row.weight_hash,
+        severity=row.severity,
+        massive_dims=row.massive_dims,
+        created_at=row.created_at,
+        links={
+            "self": own,
+            "calibration.json": f"{own}/calibration.json",
+            "job": f"/v1/jobs/{row.job_id}",
+            "model": f"/v1/models/{row.model}",
+        },
+    )

@@ -1,0 +1,130 @@
+"""Calibrations over HTTP: submit one, list them, download `calibration.json`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Body, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from app.auth.access import Caller, Member, keyed_router
+from app.calibrations import service
+from app.calibrations.results import CalibrationOut, CalibrationPage, CostOut
+from app.calibrations.schemas import CalibrationRequest
+from app.context import Shared
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.responses import job_response, submitted_response
+from app.jobs.schemas import JobOut
+from app.paging import Cursor, Limit, page_of
+from app.problems import documented
+from app.storage.serving import serve_object
+
+router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
+
+EXAMPLES: dict[str, Any] = {
+    "shipped prompts": {"summary": "All layers, the 50 shipped prompts", "value": {"model": "demo-severe"}},
+    "own prompts": {
+        "summary": "Your own prompts, three layers, short answers",
+        "value": {
+            "model": "demo-severe",
+            "prompts": ["Name three rivers of Europe.", "Explain how a lock on a canal works."],
+            "layers": [0, 4, 7],
+            "max_new_tokens": 32,
+            "name": "quick look",
+            "tags": ["pilot"],
+        },
+    },
+}
+CalibrationId = Annotated[
+    str,
+    Path(
+        pattern=r"^(cal|job)_[0-9a-z]{26}$",
+        description="the calibration's id, or that of the job that made it",
+        examples=["cal_01k9zq3m4e8v6t2y5w7x9abcde"],
+    ),
+]
+
+
+@router.post(
+    "",
+    operation_id="submitCalibration",
+    summary="Submit a calibration",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {
+            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "model": CostOut | JobOut,
+        },
+        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
+        **documented(400, 403, 409, 413, 415, 422),
+    },
+)
+async def submit_calibration(
+    body: Annotated[CalibrationRequest, Body(openapi_examples=EXAMPLES)],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
+    reuse: Annotated[
+        bool, Query(description="answer with a finished job of the same calculation that you may read, if there is one")
+    ] = False,
+) -> Response:
+    """Finds the model's massive dimensions, in a job. With an Idempotency-Key, sending this again never makes a second job."""
+    if dry_run:
+        cost = await context.database.run(service.estimate, body, viewer, context.settings)
+        return JSONResponse(cost.model_dump(mode="json"))
+    promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
+    )
+    if answer.reused:
+        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.get(
+    "", operation_id="listCalibrations", summary="List calibrations", response_model=CalibrationPage, responses=documented(422)
+)
+async def list_calibrations(
+    viewer: Caller,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+) -> CalibrationPage:
+    """Newest first; those you may see."""
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[CalibrationOut]:
+        return list(service.listing(session, viewer, model=model, limit=count, before=before))
+
+    found = await page_of(
+        context, page, scope=f"calibrations {model}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    )
+    return CalibrationPage(items=found.items, next_cursor=found.next_cursor)
+
+
+@router.get("/{calibration_id}", operation_id="getCalibration", summary="A calibration's verdict", responses=documented(404, 422))
+async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context: Shared) -> CalibrationOut:
+    """`stale` says that the model's weights have changed since."""
+    return await context.database.run(service.find, calibration_id, viewer)
+
+
+@router.get(
+    "/{calibration_id}/calibration.json",
+    operation_id="getCalibrationFile",
+    summary="Download calibration.json",
+    response_class=Response,
+    responses={
+        200: {"description": "The file", "content": {"application/json": {"schema": {"type": "object"}}}},
+        206: {"description": "The range asked for"},
+        304: {"description": "You have it"},
+        307: {"description": "It is at this address of the object store for some minutes"},
+        **documented(404, 416, 422),
+    },
+)
+async def get_calibration_file(calibration_id: CalibrationId, request: Request, viewer: Caller, context: Shared) -> Response:
+    """The ETag is the file's SHA-256; one Range at a time."""
+    file = await context.database.run(service.file, calibration_id, viewer)
+    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{calibration_id}.{file.name}")

@@ -1,0 +1,36 @@
+"""What the routes of one application share: made once by its lifespan, asked for by `Shared`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.auth.keyring import Keyring
+from app.db import AsyncDatabase
+from app.jobs.cursors import Cursors
+from app.jobs.waiting import Wakeups
+from app.settings import Settings
+from app.status.metrics import Metrics
+from app.storage.base import Storage
+
+
+@dataclass(frozen=True)
+class Context:
+    """The application's parts."""
+
+    settings: Settings
+    database: AsyncDatabase
+    storage: Storage
+    keyring: Keyring
+    wakeups: Wakeups
+    cursors: Cursors
+    metrics: Metrics
+
+
+def context_of(request: Request) -> Context:
+    """The context of the application that serves this request."""
+    context: Context = request.app.state.context
+    return context
+
+
+Shared = Annotated[Context, Depends(context_of)]

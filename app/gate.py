@@ -1,0 +1,134 @@
+"""What every request passes first: its id, the refusals that need no route, the limit of its body, its line in the log, its latency.
+
+Pure ASGI, so that streams pass through unbuffered and a waiting request costs nothing here. Reads no body and knows no route.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Problem
+from app.ids import new_id
+from app.problems import render
+
+log = structlog.get_logger()
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+Observe = Callable[[str, str, int, float], None]
+
+
+class Gate:
+    """The outermost middleware of ours. `observe(method, route, status, seconds)` hears of every answer."""
+
+    def __init__(self, app: ASGIApp, *, body_bytes: int, auth: bool, observe: Observe) -> None:
+        self.app = app
+        self.body_bytes = body_bytes
+        self.auth = auth
+        self.observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = self._request_id(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status, made = time.perf_counter(), 500, ""
+
+        async def answer(message: Message) -> None:
+            nonlocal status, made
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-ID"] = request_id
+                out["X-Content-Type-Options"] = "nosniff"
+                made = out.get("location", "")
+            await send(message)
+
+        try:
+            problem = self._refusal(scope, headers)
+            if problem is not None:
+                await render(Request(scope), problem)(scope, receive, answer)
+            else:
+                await self.app(scope, self._limited(receive), answer)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self.observe(scope["method"], route, status, seconds)
+            job = made.removeprefix("/v1/jobs/") if made.startswith("/v1/jobs/") else scope.get("path_params", {}).get("job_id")
+            log.info("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1), job_id=job)
+
+    @staticmethod
+    def _request_id(headers: Headers) -> str:
+        """The caller's own id when it is harmless in logs and headers, else a new one."""
+        given = headers.get("x-request-id", "")
+        return given if REQUEST_ID.fullmatch(given) else new_id("req")
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Problem | None:
+        """The refusals that need no route and no body."""
+        if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            return Problem(400, "malformed_request", "The address holds a NUL character.")
+        length = headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and int(length) > self.body_bytes:
+            return self._too_large(int(length))
+        has_body = "transfer-encoding" in headers or length != "0"
+        if has_body and headers.get("content-encoding", "identity").lower() != "identity":
+            return Problem(415, "unsupported_encoding", "Bodies are taken as they are: send this one without Content-Encoding.")
+        if (
+            scope["method"] in UNSAFE
+            and has_body
+            and headers.get("content-type", "").split(";")[0].strip().lower() != "application/json"
+        ):
+            return Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
+        return None if self.auth else self._exposed(scope, headers)
+
+    @staticmethod
+    def _exposed(scope: Scope, headers: Headers) -> Problem | None:
+        """Without keys only this machine may ask, and no web page that its user happens to have open (rebinding, cross-site posts)."""
+        server = scope.get("server") or ("", None)
+        if server[1] is not None and server[0] not in LOOPBACK and not server[0].startswith("127."):
+            return Problem(403, "auth_off", "This server runs without keys and answers on the loopback address alone.")
+        host = headers.get("host", "")
+        if (urlsplit(f"//{host}").hostname or "") not in LOOPBACK:
+            return Problem(
+                403,
+                "auth_off",
+                "This server runs without keys and answers requests for localhost alone; the Host header names another.",
+            )
+        origin = headers.get("origin")
+        if scope["method"] in UNSAFE and origin is not None and urlsplit(origin).netloc != host:
+            return Problem(403, "auth_off", "This server runs without keys and takes no requests from other sites' pages.")
+        return None
+
+    def _limited(self, receive: Receive) -> Receive:
+        """`receive` that stops a body without a stated length once it is over the limit."""
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > self.body_bytes:
+                    raise HTTPException(413, self._too_large(taken).detail)
+            return message
+
+        return limited
+
+    def _too_large(self, size: int) -> Problem:
+        return Problem(
+            413,
+            "body_too_large",
+            f"The body has {size:,} bytes or more; this server takes {self.body_bytes:,}. Send fewer or shorter prompts.",
+        )

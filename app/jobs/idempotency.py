@@ -1,0 +1,52 @@
+"""From the header `Idempotency-Key` to the promise that `app.jobs.service.submit` keeps."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Header
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import OperationalError
+
+from app.db import AsyncDatabase
+from app.errors import Problem
+from app.jobs.service import Idempotency
+
+T = TypeVar("T")
+
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Equal keys of one owner and route are one submission, for 7 days: 1 to 255 visible ASCII characters",
+        examples=["7f9c0e52-calibrate-severe"],
+    ),
+]
+
+
+def idempotency(route: str, key: str | None, body: dict[str, Any]) -> Idempotency | None:
+    """The promise of this request, or None without the header. Raises Problem 422 for a key that cannot be one."""
+    if key is None:
+        return None
+    if KEY.fullmatch(key) is None:
+        detail = "Idempotency-Key must be 1 to 255 visible ASCII characters without spaces; a UUID is a good one."
+        errors = [{"pointer": "", "parameter": "header.idempotency-key", "detail": detail, "code": "invalid_idempotency_key"}]
+        raise Problem(422, "invalid_idempotency_key", detail, errors=errors)
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return Idempotency(route, key, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+async def once(database: AsyncDatabase, work: Callable[..., T], *args: Any) -> T:
+    """`work` in a transaction. Raises Problem 409 when an earlier request under the same key holds it for more than two seconds."""
+    try:
+        return await database.run(work, *args)
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        detail = (
+            "An earlier request with this Idempotency-Key is still at work. Nothing was done; send the same again in a moment."
+        )
+        raise Problem(409, "idempotency_key_busy", detail, headers={"Retry-After": "2"}) from error

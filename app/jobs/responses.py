@@ -1,0 +1,48 @@
+"""Jobs as HTTP answers: the body, its entity tag, and when to ask again."""
+
+import hashlib
+
+from fastapi import Request, Response
+
+from app.jobs.schemas import JobOut
+from app.jobs.states import FINISHED, State
+
+
+def etag_of(body: bytes) -> str:
+    """Names exactly these bytes."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def retry_after(job: JobOut) -> int | None:
+    """Seconds until another look is likely to show something new; None when nothing will change."""
+    if job.state in FINISHED:
+        return None
+    if job.state == State.QUEUED and (job.position is None or job.position > 3):
+        return 15
+    return 2
+
+
+def named(condition: str | None, etag: str) -> bool:
+    """Whether If-None-Match holds this entity tag; weak and strong ones compare alike here (RFC 9110, 13.1.2)."""
+    if condition is None:
+        return False
+    return condition.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
+
+
+def job_response(job: JobOut, *, request: Request, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The job; 304 when the request names what would be sent (for a 200 to a GET)."""
+    body = job.model_dump_json().encode()
+    etag = etag_of(body)
+    all_headers = {"ETag": etag, "Cache-Control": "private, no-cache", **(headers or {})}
+    seconds = retry_after(job)
+    if seconds is not None:
+        all_headers["Retry-After"] = str(seconds)
+    if request.method in ("GET", "HEAD") and status == 200 and named(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=all_headers)
+    return Response(body, status, headers=all_headers, media_type="application/json")
+
+
+def submitted_response(job: JobOut, *, request: Request, replayed: bool = False) -> Response:
+    """202 with where to look."""
+    headers = {"Location": f"/v1/jobs/{job.id}", **({"Idempotency-Replayed": "true"} if replayed else {})}
+    return job_response(job, request=request, status=202, headers=headers)

@@ -1,0 +1,210 @@
+"""Jobs over HTTP: look, wait, follow, list, cancel, retry, download. What a job is and may become is `service`'s business."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Header, Path, Query, Request, Response
+from fastapi.sse import EventSourceResponse
+from pydantic import AwareDatetime, BaseModel
+from sqlalchemy.orm import Session
+
+from app.auth.access import Caller, Member, keyed_router
+from app.context import Context, Shared
+from app.errors import not_found
+from app.ids import id_pattern
+from app.jobs import asking, repository, service
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.models import Artifact
+from app.jobs.repository import JobFilters
+from app.jobs.responses import job_response, submitted_response
+from app.jobs.schemas import EventOut, JobOut
+from app.jobs.service import Idempotency
+from app.jobs.states import State
+from app.jobs.streams import stream
+from app.jobs.views import views
+from app.paging import Cursor, Limit, Page, page_of
+from app.problems import documented
+from app.storage.serving import serve_object
+
+router = keyed_router(prefix="/v1/jobs", tag="jobs")
+
+JobId = Annotated[str, Path(pattern=id_pattern("job"), examples=["job_01k9zq3m4e8v6t2y5w7x9abcde"])]
+Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+JobPage = Page[JobOut]
+SENT = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobOut"}}}}
+WHERE = {"Location": {"description": "the job", "schema": {"type": "string"}}}
+
+
+class EventPage(BaseModel):
+    """A job's history in order; `next_cursor` is the `after` of the next page, null when there is nothing more for now."""
+
+    items: list[EventOut]
+    next_cursor: int | None
+
+
+@router.get("", operation_id="listJobs", summary="List jobs", response_model=JobPage, responses=documented(422))
+async def list_jobs(
+    viewer: Caller,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    state: Annotated[list[State] | None, Query(description="may be given several times")] = None,
+    kind: Text = None,
+    model: Text = None,
+    owner: Annotated[str | None, Query(max_length=100, description="`me` for your own")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="part of the name, in any case")] = None,
+    tag: Text = None,
+    created_after: AwareDatetime | None = None,
+    created_before: AwareDatetime | None = None,
+) -> JobPage:
+    """Newest first. Those you may see: your own, or everybody's with an administrator's key. A cursor holds for the same filters."""
+    filters = JobFilters(
+        state=state or [],
+        kind=kind,
+        model=model,
+        owner=viewer.owner if owner == "me" else owner,
+        name=name,
+        tag=tag,
+        created_after=created_after,
+        created_before=created_before,
+    )
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
+        found = service.listing(session, viewer, filters, limit=count, before=before)
+        return views(session, found, slice_seconds=context.settings.lease.slice)
+
+    return await page_of(
+        context, page, scope=f"jobs {filters}", limit=limit, cursor=cursor, key=lambda job: (job.created_at, job.id)
+    )
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="getJob",
+    summary="Look at a job, or wait for it to change",
+    response_model=JobOut,
+    responses={304: {"description": "It is as If-None-Match says"}, **documented(404, 422)},
+)
+async def get_job(
+    job_id: JobId,
+    request: Request,
+    viewer: Caller,
+    context: Shared,
+    wait: Annotated[
+        float, Query(ge=0, description="seconds to wait for a change; the server has an upper limit", examples=[25])
+    ] = 0,
+    if_none_match: Annotated[str | None, Header(description="the ETag you have")] = None,
+) -> Response:
+    """With `wait`, answers as soon as state, phase, progress or position differ from what the ETag in If-None-Match stands for (else
+    from what they are now), and after that many seconds anyway."""
+    if wait:
+        job = await asking.changed(context, request, job_id, viewer, wait)
+    else:
+        job = await context.database.run(asking.seen, job_id, viewer, context.settings.lease.slice)
+    return job_response(job, request=request)
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="getJobEvents",
+    summary="A job's history, as pages or as a stream",
+    response_model=EventPage,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **documented(404, 422)},
+)
+async def get_events(
+    job_id: JobId,
+    viewer: Caller,
+    context: Shared,
+    after: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="the last event number you have")] = None,
+    limit: Limit = 200,
+    accept: Annotated[str, Header(description="text/event-stream for a stream")] = "*/*",
+    last_event_id: Annotated[str | None, Header(description="as browsers send it; goes before `after`")] = None,
+) -> EventPage | Response:
+    """`Accept: text/event-stream` first sends what happened since `Last-Event-ID`, then what happens; it ends with the job, or
+    with an event `reconnect`. Event ids are the event numbers."""
+    if "text/event-stream" in accept.lower():
+        given = last_event_id if last_event_id is not None else ""
+        start = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else after or 0
+        await context.database.run(service.find, job_id, viewer)  # a 404 must come before the stream begins
+        lifetime = context.settings.limit.stream_seconds
+        frames = stream(context.database, context.wakeups, job_id, viewer, after=start, lifetime=lifetime)
+        return EventSourceResponse(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    found = await context.database.run(service.events, job_id, viewer, after or 0, limit + 1)
+    items = [EventOut.model_validate(event, from_attributes=True) for event in found[:limit]]
+    return EventPage(items=items, next_cursor=items[-1].seq if len(found) > limit else None)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    operation_id="cancelJob",
+    summary="Cancel a job",
+    status_code=202,
+    response_model=JobOut,
+    responses={200: {"description": "It is cancelled already", **SENT}, **documented(403, 404, 409, 422)},
+)
+async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: Shared) -> Response:
+    """A queued job is cancelled at once; a running one is `cancelling` until its device has stopped. Finished parts are kept."""
+
+    def cancel(session: Session) -> tuple[JobOut, bool]:
+        already = service.find(session, job_id, viewer).state == State.CANCELLED
+        job = service.cancel(session, job_id, viewer)
+        return views(session, [job], slice_seconds=context.settings.lease.slice)[0], already
+
+    job, already = await context.database.run(cancel)
+    return job_response(job, request=request, status=200 if already else 202)
+
+
+@router.post(
+    "/{job_id}/retry",
+    operation_id="retryJob",
+    summary="Do a failed or cancelled job again",
+    status_code=202,
+    response_model=JobOut,
+    responses={202: {"headers": WHERE}, **documented(403, 404, 409, 422)},
+)
+async def retry_job(
+    job_id: JobId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
+) -> Response:
+    """Makes a new job with the same spec, whose `retry_of` names this one. History is not changed."""
+    promise = idempotency(f"POST /v1/jobs/{job_id}/retry", idempotency_key, {})
+    job, replayed = await once(context.database, _retry, job_id, viewer, request.state.request_id, promise, context)
+    return submitted_response(job, request=request, replayed=replayed)
+
+
+def _retry(
+    session: Session, job_id: str, viewer: Caller, request_id: str, promise: Idempotency | None, context: Context
+) -> tuple[JobOut, bool]:
+    made = service.retry(session, job_id, viewer, request_id, promise)
+    return views(session, [made.job], slice_seconds=context.settings.lease.slice)[0], made.replayed
+
+
+@router.get(
+    "/{job_id}/artifacts/{name}",
+    operation_id="getArtifact",
+    summary="Download a file of a job's result",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        206: {"description": "The range asked for"},
+        304: {"description": "You have it"},
+        307: {"description": "It is at this address of the object store for some minutes"},
+        **documented(404, 416, 422),
+    },
+)
+async def get_artifact(
+    job_id: JobId, name: Annotated[str, Path(max_length=200)], request: Request, viewer: Caller, context: Shared
+) -> Response:
+    """The ETag is the file's SHA-256; one Range at a time. `?proxy=1` sends the bytes through this server instead of a redirect."""
+    file = await context.database.run(_artifact, job_id, name, viewer)
+    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, file.name)
+
+
+def _artifact(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:
+    service.find(session, job_id, viewer)
+    found = repository.artifact(session, job_id, name)
+    if found is None:
+        raise not_found("artifact", f"{name} of {job_id}")
+    return found

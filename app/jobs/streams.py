@@ -1,0 +1,66 @@
+"""A job's history as a stream of server-sent events: first what the database holds, then what happens.
+
+Every event comes from the database, in order, whatever woke us: a lost notification delays, and loses nothing. A slow client holds its
+own stream up and nothing else, as the next page is read only when the last one was taken.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.db import AsyncDatabase
+from app.jobs import service
+from app.jobs.models import JobEvent
+from app.jobs.schemas import EventOut
+from app.jobs.states import FINISHED
+from app.jobs.waiting import POLL, Wakeups
+
+PAGE = 200
+PING = 15.0
+RECONNECT_MS = 1000
+
+
+async def stream(
+    database: AsyncDatabase, wakeups: Wakeups, job_id: str, viewer: Viewer, *, after: int, lifetime: float
+) -> AsyncIterator[bytes]:
+    """Events numbered past `after`, until the job is over, or a `reconnect` after `lifetime` seconds or when the server stops."""
+    spoke = time.monotonic()
+    ends = spoke + lifetime
+    with wakeups.watch(job_id) as woken:
+        while True:
+            woken.clear()
+            page, over = await database.run(_page, job_id, viewer, after)
+            for event in page:
+                after = event.seq
+                yield _frame(event)
+                spoke = time.monotonic()
+            if len(page) == PAGE:
+                continue
+            if over:
+                return
+            now = time.monotonic()
+            if now >= ends or wakeups.closing.is_set():
+                yield format_sse_event(event="reconnect", data_str=f'{{"after": {after}}}', retry=RECONNECT_MS)
+                return
+            if now - spoke >= PING:
+                yield KEEPALIVE_COMMENT
+                spoke = now
+            try:
+                await asyncio.wait_for(woken.wait(), min(ends - now, spoke + PING - now, POLL))
+            except TimeoutError:
+                continue
+
+
+def _page(session: Session, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool]:
+    """The next events, and whether the job was over before they were read: then there will be no others."""
+    over = service.find(session, job_id, viewer).state in FINISHED
+    return service.events(session, job_id, viewer, after, PAGE), over
+
+
+def _frame(event: JobEvent) -> bytes:
+    body = EventOut.model_validate(event, from_attributes=True)
+    return format_sse_event(id=str(event.seq), event=event.type, data_str=body.model_dump_json())

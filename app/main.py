@@ -1,0 +1,91 @@
+"""The HTTP application: its parts, opened and closed together. What they do is told where they are."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import app.calibrations.routes
+import app.jobs.routes
+import app.models.routes
+import app.status.routes
+from app import problems
+from app.auth.keyring import Keyring
+from app.context import Context
+from app.db import AsyncDatabase
+from app.gate import Gate
+from app.jobs.bell import Bell
+from app.jobs.cursors import Cursors
+from app.jobs.waiting import Wakeups
+from app.observability import configure_logging
+from app.openapi import describe
+from app.settings import Settings
+from app.status.metrics import Metrics
+from app.storage.factory import open_storage
+from app.version import VERSION
+
+ROUTERS = (app.jobs.routes.router, app.calibrations.routes.router, app.models.routes.router, app.status.routes.router)
+TAGS = [
+    {
+        "name": "calibrations",
+        "description": "Which residual dimensions of a model are massive, where, and how much of the norm they own",
+    },
+    {"name": "jobs", "description": "Everything that was submitted, whatever its kind"},
+    {"name": "models", "description": "The models that jobs may name"},
+    {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
+]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Nothing is opened before its lifespan begins. Raises ValueError for settings that would be unsafe."""
+    settings = settings or Settings()
+    metrics = Metrics(VERSION)
+
+    @asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        if settings.auth == "on" and not settings.key_pepper.get_secret_value():
+            raise ValueError(
+                "BINNACLE_KEY_PEPPER is empty: set it to 32 or more random characters and keep it, or every key must be made anew"
+            )
+        async with opened(settings, metrics) as context:
+            api.state.context = context
+            yield
+
+    api = FastAPI(
+        title="Binnacle", version=VERSION, lifespan=lifespan, openapi_tags=TAGS, openapi_url=None, docs_url=None, redoc_url=None
+    )
+    problems.install(api)
+    api.add_middleware(Gate, body_bytes=settings.limit.body_bytes, auth=settings.auth == "on", observe=metrics.observe)
+    for router in ROUTERS:
+        api.include_router(router)
+    api.openapi = lambda: describe(api)  # type: ignore[method-assign]
+    return api
+
+
+@asynccontextmanager
+async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]:
+    """The parts of one application, closed in the reverse order. None of them needs the database or the broker to be there yet."""
+    configure_logging()
+    url = settings.database_url.get_secret_value()
+    pepper = settings.key_pepper.get_secret_value()
+    bell = Bell(settings)
+    database = AsyncDatabase(url, bell=bell)
+    wakeups = Wakeups(url, database, slice_seconds=settings.lease.slice)
+    context = Context(
+        settings=settings,
+        database=database,
+        storage=open_storage(settings.storage_url.get_secret_value()),
+        keyring=Keyring(database, pepper),
+        wakeups=wakeups,
+        cursors=Cursors(settings.cursor_secret.get_secret_value() or pepper),
+        metrics=metrics,
+    )
+    wakeups.start()
+    metrics.serve(settings.metrics_port, url, wakeups.watched)
+    try:
+        yield context
+    finally:
+        metrics.close()
+        await wakeups.close()
+        await database.close()
+        bell.close()

@@ -1,0 +1,44 @@
+"""What an `inspect` job leaves: the model's facts, or the fault for which jobs naming it are refused."""
+
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from app.jobs.kinds import Kind
+from app.jobs.models import Job
+from app.models.models import Model
+
+SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash")
+
+
+def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    facts = outcome["facts"]
+    model = _inspected_by(session, job)
+    if model is not None:
+        model.facts, model.state, model.fault, model.updated_at = facts, "ready", None, func.now()
+        session.flush()
+    return {"model": {"name": job.model, **{name: facts[name] for name in SHOWN if name in facts}}}
+
+
+def _failed(session: Session, job: Job, error: dict[str, Any]) -> None:
+    model = _inspected_by(session, job)
+    if model is not None:
+        model.state, model.fault, model.updated_at = "faulty", error, func.now()
+        session.flush()
+
+
+def _inspected_by(session: Session, job: Job) -> Model | None:
+    """The model, unless it is gone or another job inspects it by now. A retry of its inspect job takes that one's place."""
+    model = session.get(Model, job.model, with_for_update=True)
+    if model is None or model.inspect_job not in (job.id, job.retry_of):
+        return None
+    model.inspect_job = job.id
+    return model
+
+
+def _links(job: Job) -> dict[str, str]:
+    return {"result": f"/v1/models/{job.model}"}
+
+
+INSPECT = Kind("inspect", 1, _record, _links, _failed)

@@ -1,0 +1,89 @@
+"""The allow-list over HTTP. Anybody with a key reads it; administrators change it."""
+
+from typing import Annotated, Any
+
+from fastapi import Body, Path, Query, Request, Response
+
+from app.auth.access import Admin, Caller, keyed_router
+from app.context import Shared
+from app.jobs.responses import submitted_response
+from app.jobs.schemas import JobOut
+from app.models import service
+from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
+from app.paging import Limit
+from app.problems import documented
+
+router = keyed_router(prefix="/v1/models", tag="models")
+
+Name = Annotated[str, Path(pattern=NAME, examples=["demo-severe"])]
+WHERE: dict[int | str, dict[str, Any]] = {
+    202: {"headers": {"Location": {"description": "the inspect job", "schema": {"type": "string"}}}}
+}
+
+
+@router.get("", operation_id="listModels", summary="List the models that jobs may name", responses=documented(422))
+async def list_models(
+    _viewer: Caller,
+    context: Shared,
+    limit: Limit = 200,
+    cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
+) -> ModelPage:
+    """By name."""
+    found = await context.database.run(service.listing, limit=limit + 1, after=cursor)
+    return ModelPage(items=list(found[:limit]), next_cursor=found[limit - 1].name if len(found) > limit else None)
+
+
+@router.post(
+    "",
+    operation_id="registerModel",
+    summary="Allow a model",
+    status_code=202,
+    response_model=JobOut,
+    responses={**WHERE, **documented(400, 403, 409, 413, 415, 422)},
+)
+async def register_model(
+    body: Annotated[ModelRequest, Body(examples=[{"name": "demo-severe", "source": "/models/demo-severe"}])],
+    request: Request,
+    viewer: Admin,
+    context: Shared,
+) -> Response:
+    """Registers a folder on the workers, or a hub id with its commit, and makes the job that inspects it. Administrators only."""
+    job = await context.database.run(
+        service.register, body, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
+    )
+    return submitted_response(job, request=request)
+
+
+@router.get("/{name}", operation_id="getModel", summary="A model's state, facts and fault", responses=documented(404, 422))
+async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
+    """`facts` are there once it is `ready`, `fault` when it is `faulty`."""
+    return await context.database.run(service.find, name)
+
+
+@router.post(
+    "/{name}/inspect",
+    operation_id="inspectModel",
+    summary="Look at a model's files again",
+    status_code=202,
+    response_model=JobOut,
+    responses={**WHERE, **documented(403, 404, 422)},
+)
+async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
+    """For files that were mended or replaced; jobs that name the model wait until it is over. Administrators only."""
+    job = await context.database.run(
+        service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
+    )
+    return submitted_response(job, request=request)
+
+
+@router.delete(
+    "/{name}",
+    operation_id="deleteModel",
+    summary="Take a model off the list",
+    status_code=204,
+    response_class=Response,
+    responses=documented(403, 404, 409, 422),
+)
+async def delete_model(name: Name, _viewer: Admin, context: Shared) -> None:
+    """Its files are left alone. Refused while unfinished jobs or calibrations refer to it. Administrators only."""
+    await context.database.run(service.delete, name)

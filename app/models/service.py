@@ -1,0 +1,109 @@
+"""What the API does to models. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem, invalid, not_found
+from app.jobs import service as jobs
+from app.jobs.models import Job
+from app.jobs.schemas import JobOut
+from app.jobs.views import views
+from app.models import repository
+from app.models.models import Model
+from app.models.schemas import ModelOut, ModelRequest
+
+NAMED = 20
+"""Most models that an error lists."""
+
+
+def register(session: Session, request: ModelRequest, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
+    """Puts the model on the allow-list and makes the job that inspects it. Raises Problem 409 when the name is taken."""
+    made = session.scalar(
+        insert(Model)
+        .values(name=request.name, source=request.source, revision=request.revision, created_by=viewer.owner)
+        .on_conflict_do_nothing()
+        .returning(Model.name)
+    )
+    if made is None:
+        detail = (
+            f"A model {request.name} is registered already. To have it looked at again, POST /v1/models/{request.name}/inspect; "
+            "to register another source, take another name."
+        )
+        raise Problem(409, "model_exists", detail)
+    return inspect(session, request.name, viewer, request_id=request_id, slice_seconds=slice_seconds)
+
+
+def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
+    """Makes a job that looks at the model's files anew; until it is over, jobs naming the model wait for it. Raises Problem 404."""
+    model = repository.find(session, name, lock=True)
+    if model is None:
+        raise not_found("model", name)
+    job = _inspect_job(session, model, viewer, request_id)
+    model.state, model.inspect_job, model.updated_at = "inspecting", job.id, func.now()
+    session.flush()
+    return views(session, [job], slice_seconds=slice_seconds)[0]
+
+
+def _inspect_job(session: Session, model: Model, viewer: Viewer, request_id: str) -> Job:
+    spec = {"kind": "inspect", "model": model.name, "source": model.source, "revision": model.revision}
+    submission = jobs.Submission(
+        kind="inspect", spec=spec, owner=viewer.owner, model=model.name, job_class="light", request_id=request_id
+    )
+    return jobs.submit(session, submission).job
+
+
+def delete(session: Session, name: str) -> None:
+    """Takes the model off the list; its files are left alone. Raises Problem 404, and 409 while something refers to it."""
+    model = repository.find(session, name, lock=True)
+    if model is None:
+        raise not_found("model", name)
+    if repository.has_unfinished_jobs(session, name):
+        raise Problem(409, "model_in_use", f"Jobs that are not over name {name}; cancel them or wait, then try again.")
+    if repository.has_calibrations(session, name):
+        raise Problem(409, "model_in_use", f"Calibrations refer to {name}; it stays registered so that they stay readable.")
+    session.delete(model)
+
+
+def usable(session: Session, name: str) -> Model:
+    """The model a submission names. Raises Problem 422 when it is not registered or its files are at fault."""
+    model = repository.find(session, name)
+    if model is None:
+        names = repository.names(session)
+        more = f" and {len(names) - NAMED} more (GET /v1/models)" if len(names) > NAMED else ""
+        allowed = f"This server allows: {', '.join(names[:NAMED])}{more}." if names else "None is registered yet."
+        detail = f"No model is called {name!r}. {allowed}"
+        raise invalid("/model", "unknown_model", detail)
+    if model.state == "faulty":
+        fault = model.fault or {}
+        detail = (
+            f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')} "
+            f"When its files are mended, an administrator has it looked at again: POST /v1/models/{name}/inspect."
+        )
+        raise invalid("/model", "faulty_model", detail)
+    return model
+
+
+def find(session: Session, name: str) -> ModelOut:
+    """Raises Problem 404."""
+    model = repository.find(session, name)
+    if model is None:
+        raise not_found("model", name)
+    return view(model)
+
+
+def listing(session: Session, *, limit: int, after: str | None) -> Sequence[ModelOut]:
+    """A page of models, by name."""
+    return [view(model) for model in repository.listing(session, limit=limit, after=after)]
+
+
+def view(model: Model) -> ModelOut:
+    """The model as the API shows it."""
+    links = {"self": f"/v1/models/{model.name}", "calibrations": f"/v1/calibrations?model={model.name}"}
+    if model.inspect_job is not None:
+        links["inspect_job"] = f"/v1/jobs/{model.inspect_job}"
+    own = {name: getattr(model, name) for name in ModelOut.model_fields if name != "links"}
+    return ModelOut(**own, links=links)

@@ -1,0 +1,54 @@
+"""JSON logs, one object a line, joined by request id and job id. Prompts, bodies, queries and keys are never put into them."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+SECRET_NAMES = re.compile(r"authorization|cookie|password|secret|token|pepper|api_?key|prompt|_url$", re.IGNORECASE)
+SECRET_VALUES = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]+|(?<=://)[^/@\s]*:[^/@\s]*(?=@)", re.ASCII)
+"""Keys, and the user and password of a URL, wherever they stand in a text."""
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Sends structlog's and the standard library's records to stderr as JSON lines."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    logging.getLogger("uvicorn.access").disabled = True  # our own line per request says more
+
+
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hides secrets by the name of their field, and keys wherever they stand in a text (a traceback, a library's message)."""
+    for name, value in event.items():
+        if SECRET_NAMES.search(name):
+            event[name] = "[hidden]"
+        elif isinstance(value, str):
+            event[name] = SECRET_VALUES.sub("[hidden]", value)
+    return event

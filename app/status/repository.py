@@ -1,0 +1,64 @@
+"""Every statement about how the service is."""
+
+from sqlalchemy import Float, case, cast, func, select
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.jobs.models import Job, Worker
+from app.jobs.states import FINISHED, HELD, State
+from app.status.schemas import QueueOut, WorkerOut
+
+
+def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
+    """Every worker node seen within a day, with what it does now."""
+    age = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
+    statement = (
+        select(Worker, age, Job.id, Job.owner)
+        .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
+        .where(age < 86_400)
+        .order_by(Worker.job_class, Worker.id)
+    )
+    found = []
+    for row, seen, job_id, owner in session.execute(statement):
+        mine = viewer.role == "admin" or owner == viewer.owner
+        found.append(
+            WorkerOut(
+                id=row.id,
+                job_class=row.job_class,
+                device=row.device,
+                host=row.host,
+                version=row.version,
+                models=row.models,
+                memory=row.memory,
+                busy_with=job_id if job_id is None or mine else "another",
+                seen_seconds_ago=round(seen, 1),
+                alive=seen < lease_seconds,
+            )
+        )
+    return found
+
+
+def queues(session: Session) -> list[QueueOut]:
+    """Unfinished jobs by class and model."""
+    ready = (Job.state == State.QUEUED) & (Job.blockers == 0)
+    waited = cast(func.extract("epoch", func.now() - Job.queued_at), Float)
+    statement = (
+        select(
+            Job.job_class,
+            Job.model,
+            func.count().filter(ready).label("queued"),
+            func.count().filter((Job.state == State.QUEUED) & (Job.blockers > 0)).label("waiting"),
+            func.count().filter(Job.state.in_(list(HELD))).label("running"),
+            func.max(case((ready, waited))).label("oldest_seconds"),
+        )
+        .where(Job.state.not_in(list(FINISHED)))
+        .group_by(Job.job_class, Job.model)
+        .order_by(Job.job_class, Job.model)
+    )
+    return [QueueOut(**row) for row in session.execute(statement).mappings()]
+
+
+def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:
+    """`(kind, state, jobs)` over all that are over, for the metrics."""
+    statement = select(Job.kind, Job.state, func.count()).where(Job.state.in_(list(FINISHED))).group_by(Job.kind, Job.state)
+    return [(kind, state, count) for kind, state, count in session.execute(statement)]

@@ -1,0 +1,70 @@
+"""How the service is: for supervisors without a key, for people with one."""
+
+import platform
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from app.auth.access import Caller, KeyedRoute, public
+from app.context import Shared
+from app.problems import documented
+from app.status import health, repository
+from app.status.schemas import QueueOut, Readiness, StatusOut, WorkerOut
+from app.version import VERSION
+
+router = APIRouter(tags=["health"], route_class=KeyedRoute)
+
+SHOWN = ("fastapi", "sqlalchemy", "celery")
+
+
+@router.get("/livez", operation_id="livez", summary="Whether the process answers")
+@public
+async def livez() -> dict[str, str]:
+    """Looks at nothing else: a database that is away is no reason to restart this process."""
+    return {"status": "alive"}
+
+
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    summary="Whether requests can be served",
+    responses={503: {"model": Readiness, "description": "The database, its schema or the storage is not there"}},
+)
+@public
+async def readyz(context: Shared, response: Response) -> Readiness:
+    """200 also when the broker is away (`degraded`): the database is the queue, and jobs only start a little later."""
+    found = await health.readiness(context)
+    response.status_code = 503 if found.status == "unready" else 200
+    response.headers["Cache-Control"] = "no-store"
+    return found
+
+
+@router.get("/openapi.json", include_in_schema=False)
+@public
+async def openapi(request: Request) -> JSONResponse:
+    """This description."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get(
+    "/v1/status", operation_id="getStatus", summary="Workers, devices, loaded models and the queue", responses=documented()
+)
+async def get_status(viewer: Caller, context: Shared) -> StatusOut:
+    """Everybody with a key sees the board; jobs of others have no names on it."""
+
+    def board(session: Session) -> tuple[list[WorkerOut], list[QueueOut]]:
+        return repository.workers(session, viewer, lease_seconds=context.settings.lease.ttl), repository.queues(session)
+
+    workers, queues = await context.database.run(board)
+    return StatusOut(
+        version=VERSION,
+        auth=context.settings.auth,
+        broker=await health.broker(context),
+        listening=context.wakeups.listening.is_set(),
+        waiting_requests=context.wakeups.watched(),
+        workers=workers,
+        queues=queues,
+        versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN}},
+    )

@@ -1,0 +1,58 @@
+"""How the service is, as the API tells it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class Check(BaseModel):
+    """One thing the service needs."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(BaseModel):
+    """Whether requests can be served. A broker that is away makes the service `degraded`: jobs start a little later."""
+
+    status: Literal["ready", "degraded", "unready"]
+    checks: dict[str, Check]
+
+
+class WorkerOut(BaseModel):
+    """A worker node as it last described itself."""
+
+    id: str
+    job_class: str
+    device: str
+    host: str
+    version: str
+    models: list[str] = Field(description="models it keeps loaded")
+    memory: dict[str, Any]
+    busy_with: str | None = Field(description="the job it holds, if you may see it; `another` if you may not")
+    seen_seconds_ago: float
+    alive: bool = Field(description="seen within one lease")
+
+
+class QueueOut(BaseModel):
+    """Unfinished jobs of one class and model."""
+
+    job_class: str
+    model: str | None
+    queued: int = Field(description="ready to run")
+    waiting: int = Field(description="queued behind jobs they come after")
+    running: int
+    oldest_seconds: float | None = Field(description="how long the oldest ready one has been queued")
+
+
+class StatusOut(BaseModel):
+    """The board everybody may see."""
+
+    version: str
+    auth: Literal["on", "off"]
+    broker: Check
+    listening: bool = Field(description="whether changes of jobs are heard at once; else they are seen within five seconds")
+    waiting_requests: int
+    workers: list[WorkerOut]
+    queues: list[QueueOut]
+    versions: dict[str, str]
