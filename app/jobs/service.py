@@ -123,9 +123,14 @@ def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) ->
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.job_id)
     ).one_or_none()
-    if inserted is not None:
+    return promised(session, owner, wanted) if inserted is None else None
+
+
+def promised(session: Session, owner: str, wanted: Idempotency) -> Job | None:
+    """The job made earlier under this key, if any. Raises Problem 422 `idempotency_key_reused` when it was made for another body."""
+    row = session.get(IdempotencyKey, (owner, wanted.route, wanted.key))
+    if row is None:
         return None
-    row = session.get_one(IdempotencyKey, (owner, wanted.route, wanted.key))
     if row.body_hash != wanted.body_hash:
         detail = f"Idempotency-Key {wanted.key!r} was used for another body (job {row.job_id}); take a new key for a new request."
         raise Problem(422, "idempotency_key_reused", detail)
@@ -164,7 +169,7 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
         return job
     if job.state in FINISHED:
         raise Problem(409, "job_finished", f"{job_id} has {job.state}; only a queued or running job can be cancelled.")
-    asked = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
+    asked: dict[str, Any] = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
     if job.state == State.RUNNING:
         return transition(
             session, job_id, [State.RUNNING], State.CANCELLING, event="cancel_requested", data={"by": viewer.owner}, **asked
@@ -182,7 +187,13 @@ def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: dict[st
     return job
 
 
-def retry(session: Session, job_id: str, viewer: Viewer, request_id: str | None = None) -> Submitted:
+def retry(
+    session: Session,
+    job_id: str,
+    viewer: Viewer,
+    request_id: str | None = None,
+    idempotency: Idempotency | None = None,
+) -> Submitted:
     """A new job with the same spec. History is never changed. Raises Problem 404, and 409 unless the job failed or was cancelled."""
     old = find(session, job_id, viewer)
     if old.state not in (State.FAILED, State.CANCELLED):
@@ -195,6 +206,7 @@ def retry(session: Session, job_id: str, viewer: Viewer, request_id: str | None 
         after=[Edge(job=row.after_id, needs=row.needs) for row in after], after_any_owner=True,
         name=old.name, tags=old.tags, notes=old.notes, priority=old.priority, max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
+        idempotency=idempotency,
     )  # fmt: skip
     return submit(session, submission)
 
