@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from app.client import downloads, following
 from app.client.address import find_address
-from app.client.connection import Connection
+from app.client.connection import Attempts, Connection
 from app.client.errors import JobFailed, ServiceError
 
 Job = dict[str, Any]
@@ -114,7 +114,17 @@ class Client:
 
     def calibration(self, calibration: str) -> dict[str, Any]:
         """calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`)."""
-        return self._get(f"/v1/calibrations/{calibration}/calibration.json")
+        path = f"/v1/calibrations/{calibration}"
+        if calibration.startswith("job_"):
+            job = self.job(calibration)
+            if job["state"] != "succeeded":
+                raise JobFailed(job)
+            path = job["links"]["result"]
+        return self._get(f"{path}/calibration.json")
+
+    def job_of(self, which: str) -> str:
+        """The job's id, of a job or of the calibration it made."""
+        return str(self._get(f"/v1/calibrations/{which}")["job"]) if which.startswith("cal_") else which
 
     def download(self, source: str | dict[str, Any], to: str | Path = "./") -> Path:
         """One file to a path or into a folder; `source`: an artifact of a job, or a path of the API. Resumed and checked."""
@@ -135,6 +145,14 @@ class Client:
         """One model: its state, its facts, and its fault if inspecting it found one."""
         return self._get(f"/v1/models/{name}")
 
+    def await_model(self, name: str, timeout: float | None = 600) -> dict[str, Any]:
+        """The model once its inspection is over: `ready`, or `faulty` with the fault."""
+        model = self.model(name)
+        if model["state"] == "inspecting" and model["inspect_job"]:
+            self.wait(model["inspect_job"], timeout, check=False)
+            model = self.model(name)
+        return model
+
     def add_model(self, name: str, source: str, *, revision: str | None = None) -> dict[str, Any]:
         """Registers a folder on the server, or a hub id with its pinned revision; a job inspects it. Administrators only."""
         body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
@@ -151,7 +169,13 @@ class Client:
 
     def _post_once(self, path: str, *, json: Any = None, key: str | None = None, params: dict[str, Any] | None = None) -> Job:
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(16)}
-        return dict(self._connection.request("POST", path, json=json, headers=headers, params=params).json())
+        attempts = Attempts(self._connection.patience)
+        while True:
+            try:
+                return dict(self._connection.request("POST", path, json=json, headers=headers, params=params).json())
+            except ServiceError as error:  # busy: our own earlier attempt has not committed yet
+                if error.code != "idempotency_key_busy" or not attempts.pause():
+                    raise
 
     def _pages(self, path: str, filters: dict[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
         cursor: str | None = None

@@ -56,7 +56,13 @@ class Connection:
         while True:
             try:
                 response = self._http.request(
-                    method, path, params=_given(params), json=json, headers=headers, timeout=timeout or httpx2.USE_CLIENT_DEFAULT
+                    method,
+                    path,
+                    params=_given(params),
+                    json=json,
+                    headers=headers,
+                    timeout=timeout or httpx2.USE_CLIENT_DEFAULT,
+                    follow_redirects=method == "GET",  # to object storage; the key stays here
                 )
             except httpx2.TransportError as error:
                 sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)

@@ -15,7 +15,7 @@ _SHA256 = re.compile(r'^"?([0-9a-f]{64})"?$')
 
 
 def download(connection: Connection, source: str | dict[str, Any], to: str | Path) -> Path:
-    """The file that `source` (an artifact of a job, or a path of the API) names, at `to`: a file or a folder (ends in /, or is one).
+    """The file that `source` (an artifact of a job, or a path of the API) names, at `to`: a file, or a folder (ending in /).
 
     An interrupted download of an artifact is resumed by the next call too. Raises CorruptDownload, and leaves nothing at `to`,
     when the bytes do not have the sha256 the service named.

@@ -1,0 +1,70 @@
+# `make demo` and `make test` are all a fresh machine needs: Python 3.11 or newer, no service, no Docker.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+TORCH := torch==2.13.0
+# the first Python on this machine that is new enough; `make PYTHON=...` names another
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# tests run on one thread, where sums keep their order and two cores are not fought over, and without a model hub
+test migrations-check chaos bench: export OMP_NUM_THREADS := 1
+test migrations-check chaos bench: export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test setup up lint format migrations-check openapi models chaos bench constraints clean help
+
+help:  ## list what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: $(READY)  ## start everything, calibrate a shipped model over HTTP, print what was found, stop
+	$(VENV)/bin/binnacle demo
+
+test: $(READY)  ## all tests but the long ones
+	$(PY) -m pytest -m "not long" --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
+
+up: $(READY)  ## keep the service running in the foreground
+	$(VENV)/bin/binnacle up
+
+setup: $(READY)  ## create the environment
+
+# torch goes first and alone: which build of it fits this machine is for its package index to say, and the pins must not touch it
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Binnacle needs Python 3.11 or newer; none was found. Name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	$(PY) -m pip install --quiet $(TORCH)
+	$(PY) -m pip install --quiet -e ".[worker,embedded,test]" -c constraints.txt
+	@touch $@
+
+lint: $(READY)  ## style, types, import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(READY)  ## rewrite what ruff can rewrite
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+migrations-check: $(READY)  ## one head, reversible, and equal to the models
+	$(PY) -m pytest -q --durations=0 tests/db/test_migrations.py
+
+openapi: $(READY)  ## write openapi.json
+	$(VENV)/bin/binnacle openapi > openapi.json
+
+models: $(READY)  ## train the shipped models again
+	$(PY) -m shipped.training
+
+chaos: $(READY)  ## kill everything, for longer than `make test` does
+	$(PY) -m pytest -m chaos --timeout 1800 tests
+
+bench: $(READY)  ## print the figures as a table
+	$(PY) -m pytest -q -s -m long --timeout 1800 tests/benchmarks
+
+constraints: $(READY)  ## pin what is installed now
+	$(PY) .ci/pins.py > constraints.txt.new && mv constraints.txt.new constraints.txt
+
+clean:  ## remove what the other targets made; a service's data folder stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage openapi.json *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

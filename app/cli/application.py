@@ -1,0 +1,42 @@
+"""The tree of commands. Each lives in a module named for what it is about; heavy imports wait until a command runs."""
+
+import sys
+
+import typer
+
+from app.cli import demo, doctor, jobs, keys, models, service, submit
+from app.cli.output import print_error
+from app.client import BinnacleError
+from app.embedded.errors import EmbeddedError
+from app.errors import Problem
+
+application = typer.Typer(
+    name="binnacle",
+    help="Find the massive dimensions of language models, as a service on a shared machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+application.command("up")(service.up)
+application.command("prepare")(service.prepare)
+application.command("demo")(demo.demo)
+application.add_typer(submit.commands, name="submit")
+application.command("watch")(jobs.watch)
+application.command("jobs")(jobs.list_jobs)
+application.command("get")(jobs.get)
+application.command("cancel")(jobs.cancel)
+application.command("retry")(jobs.retry)
+application.add_typer(models.commands, name="models")
+application.command("status")(service.status)
+application.command("doctor")(doctor.doctor)
+application.add_typer(keys.commands, name="keys")
+application.command("openapi")(service.openapi)
+
+
+def run() -> None:
+    """Runs the command that was asked for; ends the process with 0, or with another status after saying why."""
+    try:
+        application()
+    except (BinnacleError, EmbeddedError, Problem) as error:
+        print_error(error, as_json="--json" in sys.argv)
+        sys.exit(getattr(error, "exit_status", 1))

@@ -1,0 +1,95 @@
+"""`watch`, `jobs`, `get`, `cancel`, `retry`: what one does with jobs that exist."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.cli.live import Watcher, headline
+from app.cli.output import Json, err, out, print_json
+from app.client import Client
+
+JobId = Annotated[str, typer.Argument(help="The job's id (job_...).")]
+
+
+def follow(client: Client, job_id: str, *, as_json: bool) -> None:
+    """Shows a job until it is over, then says how it ended; ends the process with 1 when it did not succeed."""
+    with Watcher() as watcher:
+        job = client.wait(job_id, on_change=watcher, check=False)
+    if as_json:
+        print_json(job)
+    elif job["state"] == "succeeded":
+        out.print(f"{job_id} succeeded; fetch its files with: binnacle get {job_id}")
+    else:
+        error = job["error"] or {}
+        err.print(f"{job_id} {job['state']} {error.get('code', '')}: {error.get('detail', 'no reason given')}", markup=False)
+    if job["state"] != "succeeded":
+        raise typer.Exit(1)
+
+
+def watch(job: JobId, as_json: Json = False) -> None:
+    """Watch a job until it is over."""
+    with Client() as client:
+        follow(client, job, as_json=as_json)
+
+
+def list_jobs(
+    state: Annotated[str | None, typer.Option(help="queued, running, cancelling, succeeded, failed or cancelled.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of job, like calibrate.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
+    tag: Annotated[str | None, typer.Option(help="A tag.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with Client() as client:
+        found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("job", "kind", "model", "state", "progress", "name", "created", box=None)
+    for job in found:
+        progress = job["progress"]
+        done = f"{progress['done']}/{progress['total']} {progress['unit']}" if progress["total"] else ""
+        table.add_row(job["id"], job["kind"], job["model"], headline(job), done, job["name"], job["created_at"][:19])
+    out.print(table)
+
+
+def get(
+    which: Annotated[str, typer.Argument(metavar="JOB|CALIBRATION", help="A job (job_...) or a calibration (cal_...).")],
+    to: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Download the files of a finished job; resumed where it broke off, checked by sha256."""
+    with Client() as client:
+        job_id = client.job_of(which)
+        paths = client.download_all(job_id, to)
+    if as_json:
+        print_json([str(path) for path in paths])
+        return
+    for path in paths:
+        out.print(str(path), markup=False)
+    if not paths:
+        err.print(f"{job_id} has no files (yet); see: binnacle watch {job_id}")
+        raise typer.Exit(1)
+
+
+def cancel(job: JobId, as_json: Json = False) -> None:
+    """Ask a job to stop."""
+    with Client() as client:
+        now = client.cancel(job)
+    if as_json:
+        print_json(now)
+    else:
+        out.print(f"{now['id']} {headline(now)}")
+
+
+def retry(job: JobId, as_json: Json = False) -> None:
+    """Run a failed or cancelled job again, as a new job."""
+    with Client() as client:
+        new = client.retry(job)
+    if as_json:
+        print_json(new)
+    else:
+        out.print(new["id"])

@@ -1,0 +1,63 @@
+"""`up`, `status`, `openapi`: the service as a whole."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.cli.output import Json, out, print_json
+from app.client import BinnacleError, Client
+
+
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free one.")] = 8000,
+    home: Annotated[Path | None, typer.Option(help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")] = None,
+    device: Annotated[str, typer.Option(help="auto: every GPU, else the CPU; cpu: the CPU alone.")] = "auto",
+) -> None:
+    """Run the service until Ctrl-C: Postgres, broker, API and workers."""
+    from app.cli.up import up as run
+
+    if device not in {"auto", "cpu"}:
+        raise typer.BadParameter("choose auto or cpu", param_hint="--device")
+    raise typer.Exit(run(home, host=host, port=port, device=device))
+
+
+def prepare() -> None:
+    """Migrate the database of DATABASE_URL and make the first key; safe to run at every start, by many at once."""
+    from app.embedded.database import prepare_database
+    from app.settings import get_settings
+
+    settings = get_settings()
+    if not (pepper := settings.key_pepper.get_secret_value()):
+        raise BinnacleError("no_pepper", "Set BINNACLE_KEY_PEPPER to a long random text: openssl rand -hex 32")
+    key_file = settings.home.expanduser() / "admin.key"
+    prepare_database(settings.database_url.get_secret_value(), key_file=key_file, pepper=pepper)
+    out.print(f"the database is ready; the administrator's key is in {key_file}", markup=False)
+
+
+def status(as_json: Json = False) -> None:
+    """Show workers, devices and the queue."""
+    with Client() as client:
+        now = client.status()
+    if as_json:
+        print_json(now)
+        return
+    table = Table("worker", "class", "device", "models loaded", "seen", box=None)
+    for worker in now["workers"]:
+        table.add_row(
+            worker["id"], worker["job_class"], worker["device"], ", ".join(worker["models"]), str(worker["seen_at"])[:19]
+        )
+    out.print(table)
+    for name, value in now.items():
+        if name != "workers":
+            out.print(f"{name}: {value}", markup=False)
+
+
+def openapi() -> None:
+    """Print the API's OpenAPI document; needs no running service."""
+    from app.main import create_app
+    from app.settings import Settings
+
+    print_json(create_app(Settings()).openapi())

@@ -1,0 +1,52 @@
+"""A calibration as a person reads it: the verdict with its ratios, then the dims layer by layer."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+SCOPES = {
+    "every_token": "at every token",
+    "token_local": "at some tokens only (see `location`)",
+    "none": "nowhere",
+}
+
+
+def calibration_report(calibration: dict[str, Any]) -> RenderableType:
+    """The report of one calibration.json."""
+    aggregate = calibration["aggregate"]
+    return Group(_verdict(aggregate), "", _layers(aggregate))
+
+
+def _verdict(aggregate: dict[str, Any]) -> Table:
+    severity, listed = aggregate["severity"], aggregate["massive_dims"]
+    ratios = severity["ratios"]
+    dims = ", ".join(map(str, listed["dims"])) or "none: cleaning changes nothing on this model"
+    rows = {
+        "severity": f"[bold]{severity['verdict']}[/], {SCOPES[severity['scope']]}",
+        "dominant dim": f"{severity['dominant_dim']}, {severity['share_of_squared_norm']:.1%} of the squared norm",
+        "ratio_to_median": f"{ratios['ratio_to_median']:g}   (its mean size over that of the median dim; severe from 100, mild from 10)",
+        "ratio_to_mean": f"{ratios['ratio_to_mean']:g}",
+        "max_to_median": f"{ratios['max_to_median']:g}",
+        "max_to_entry_median": f"{ratios['max_to_entry_median']:g}",
+        f"massive dims ({listed['rule']})": dims,
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _layers(aggregate: dict[str, Any]) -> Table:
+    massive = set(aggregate["massive_dims"]["dims"])
+    table = Table("layer", "top dims (ratio to the median dim; massive ones bold)", "norm", "norm without massive dims", box=None)
+    for layer, dims in aggregate["top_dims_by_layer"].items():
+        facts = aggregate["per_layer"][layer]
+        shown = [_dim(dim, facts[str(dim)]["ratio"], bold=dim in massive) for dim in dims]
+        table.add_row(layer, "  ".join(shown), f"{aggregate['layer_norms'][layer]:g}", f"{aggregate['clean_norms'][layer]:g}")
+    return table
+
+
+def _dim(dim: int, ratio: float, *, bold: bool) -> str:
+    text = f"{dim} ({ratio:g}x)"
+    return f"[bold]{text}[/]" if bold else text

@@ -1,0 +1,84 @@
+"""What is installed, and how: the pins, the import rules that an installer can see, and the files that travel in the wheel."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9]+)*((a|b|rc|\.?post)[0-9]+)?")
+
+
+@pytest.fixture(scope="module")
+def pins() -> list[str]:
+    return (ROOT / "constraints.txt").read_text().splitlines()
+
+
+def test_every_line_of_the_constraints_is_a_plain_pin(pins: list[str]) -> None:
+    """No local version (`+cpu`), URL, marker or comment: the file must mean the same on every package index."""
+    assert [line for line in pins if not PIN.fullmatch(line)] == []
+    names = [line.partition("==")[0] for line in pins]
+    assert names == sorted(set(names))
+
+
+def test_the_constraints_leave_torch_and_its_cuda_packages_to_the_machine(pins: list[str]) -> None:
+    names = {line.partition("==")[0] for line in pins}
+    assert not {name for name in names if name.startswith(("torch", "triton", "nvidia", "cuda"))}
+
+
+def test_everything_the_project_asks_for_is_pinned_within_what_it_asks_for(pins: list[str]) -> None:
+    versions = dict(line.split("==") for line in pins)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for extra in project["optional-dependencies"].values() for line in extra]
+    for requirement in map(Requirement, [*project["dependencies"], *extras]):
+        if (name := canonicalize_name(requirement.name)) != "torch":
+            assert requirement.specifier.contains(versions[name]), f"{requirement} does not admit {versions[name]}"
+
+
+def test_the_pins_are_those_of_this_environment_and_of_nothing_else(pins: list[str]) -> None:
+    """`make constraints` writes the file; a dependency that was added without it shows here."""
+    printed = subprocess.run([sys.executable, ".ci/pins.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines() == pins
+
+
+def test_the_client_and_the_command_line_load_neither_torch_nor_the_server() -> None:
+    """`import binnacle` in a notebook, and every `binnacle` command, must start in a fraction of a second."""
+    heavy = ("torch", "transformers", "numpy", "sqlalchemy", "fastapi", "pydantic", "celery", "workers")
+    code = (
+        f"import sys, time, binnacle, app.cli.application; print([m for m in {heavy} if m in sys.modules], time.process_time())"
+    )
+    loaded, seconds = min((_run(code).rsplit(" ", 1) for _ in range(3)), key=lambda line: float(line[1]))
+    assert loaded == "[]"
+    assert float(seconds) < 0.5
+
+
+def test_the_command_line_answers_from_the_installed_entry_point() -> None:
+    shown = subprocess.run([Path(sys.executable).parent / "binnacle", "--help"], capture_output=True, text=True, check=True)
+    assert "calibrate" not in shown.stderr
+    assert all(command in shown.stdout for command in ("up", "demo", "submit", "watch", "get", "doctor"))
+
+
+def test_the_wheel_holds_all_that_runs(tmp_path: Path) -> None:
+    """What an editable install finds in the checkout must be in the wheel too: migrations, prompts, shipped models."""
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--quiet", "-w", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("app", "workers", "migrations", "shipped")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
+    }
+    assert wanted - packed == set()
+    assert "binnacle.py" in packed
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
