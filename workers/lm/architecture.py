@@ -38,7 +38,7 @@ _NEOX = {
     "mlp_contribution": "mlp.dense_4h_to_h",
 }
 
-# Decoder layer class -> component -> the submodule of the layer whose output it is. Dropouts that follow are the identity here (eval).
+# Decoder layer class -> component -> the submodule of the layer whose output it is. Dropouts that follow are the identity (eval).
 KNOWN_LAYERS: Mapping[str, Mapping[str, str]] = {
     "LlamaDecoderLayer": _PRE_NORM | _SPLIT_QKV,
     "MistralDecoderLayer": _PRE_NORM | _SPLIT_QKV,
@@ -99,7 +99,7 @@ def find_layout(model: nn.Module) -> Layout:
         found = first_few((name for name, _ in layers[0].named_modules() if name), limit=12)
         raise ModelFault(
             "unknown_architecture",
-            f"{type(model).__name__} is built of {layer_class}, which this version does not know (modules found in its first layer: "
+            f"{type(model).__name__} is built of {layer_class}, which this version does not know (found in its first layer: "
             f"{found}). What attention and MLP add to the stream is only defined for: {known}.",
         )
     sites = tuple(

@@ -52,7 +52,6 @@ def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: boo
                 config=config,
                 dtype=dtype,
                 device_map="meta" if meta else None,
-                attn_implementation="sdpa",
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,

@@ -7,7 +7,7 @@ do). Knows nothing of jobs or HTTP; whoever runs a job stores both as they are.
 from collections.abc import Iterable
 
 
-class ModelFault(Exception):  # noqa: N818, it names what is at fault, not what went wrong in a program
+class ModelFault(Exception):
     """A model, its files or a prompt cannot be used as asked. Trying again unchanged gives the same fault."""
 
     def __init__(self, code: str, sentence: str) -> None:

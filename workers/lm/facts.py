@@ -39,6 +39,10 @@ class ModelFacts:
     tokenizer_hash: str
     files: tuple[FileStamp, ...]
 
+    def bytes_in(self, dtype: str) -> int:
+        """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""
+        return self.n_parameters * (4 if dtype == "float32" else 2)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `facts_from_dict` is the inverse."""
         return asdict(self)

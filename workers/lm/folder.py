@@ -77,8 +77,8 @@ def weight_files(folder: Path) -> list[Path]:
     if pickled and len(missing) == len(names):
         raise ModelFault(
             "pickle_weights_only",
-            f"{folder} has its weights only as {first_few(pickled)}: pickle files can run code and are never read. On a machine where you "
-            "trust them, convert once: AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW), and copy the tokenizer's files.",
+            f"{folder} has its weights only as {first_few(pickled)}: pickle files can run code and are never read. Where you "
+            "trust them, convert once: AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW); copy the tokenizer's files.",
         )
     raise ModelFault("no_weights", f"{folder} lacks weight files: {first_few(missing)}. Download or copy them.")
 

@@ -29,6 +29,6 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
     except Exception as error:  # the hub client's errors have no common base
         raise ModelFault(
             "hub_unreachable",
-            f"{name} is no folder here, and fetching it from the hub at revision {revision or 'main'} failed: {type(error).__name__}. "
-            "Check the name and the network, or copy the model to a folder and give its path.",
+            f"{name} is no folder here, and fetching it from the hub at revision {revision or 'main'} failed: "
+            f"{type(error).__name__}. Check the name and the network, or copy the model to a folder and give its path.",
         ) from error

@@ -18,6 +18,8 @@ from workers.lm.hub import local_folder
 from workers.lm.inspection import inspect_folder, open_tokenizer
 from workers.lm.model import LanguageModel
 
+__all__ = ["LanguageModel", "confirm", "load"]
+
 
 def load(
     path: str | Path,
@@ -66,8 +68,8 @@ def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = Non
     if (fresh.weight_hash, fresh.tokenizer_hash) != (facts.weight_hash, facts.tokenizer_hash):
         raise ModelFault(
             "weights_changed",
-            f"The files in {path} are not the ones that were inspected (weights {facts.weight_hash[:12]} then, {fresh.weight_hash[:12]} now). "
-            "Inspect the model again, or put the old files back.",
+            f"The files in {path} are not the ones that were inspected (weights {facts.weight_hash[:12]} then, "
+            f"{fresh.weight_hash[:12]} now). Inspect the model again, or put the old files back.",
         )
     return fresh
 

@@ -66,5 +66,6 @@ class LanguageModel:
             bad = next(i for i in ids if not 0 <= i < self.vocab_size)
             raise ModelFault(
                 "token_out_of_range",
-                f"Token id {bad} is outside the model's vocabulary of {self.vocab_size}. The tokenizer does not belong to this model.",
+                f"Token id {bad} is outside the model's vocabulary of {self.vocab_size}. "
+                "The tokenizer does not belong to this model.",
             )

@@ -15,6 +15,10 @@ from workers.lm.model import LanguageModel
 
 # Templates that print today's date would give other ids tomorrow. The day is the one Llama 3's templates fall back to.
 TEMPLATE_DAY = datetime(2024, 7, 26)  # noqa: DTZ001, a date to print, in no time zone
+# A macro, because functions given as variables reach the template as plain text. "%%" comes last: it makes the others' sign.
+_DATE_FORMATS = [f"%{letter}" for letter in "aAbBcdDeFHIjmMpRSTuUwWxXyY"] + ["%%"]
+_DAY_REPLACED = "".join(f" | replace('{form}', '{TEMPLATE_DAY.strftime(form)}')" for form in _DATE_FORMATS)
+_DAY_MACRO = "{%- macro strftime_now(format) -%}{{ format" + _DAY_REPLACED + " }}{%- endmacro -%}"
 
 
 def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system: str | None = None) -> list[int]:
@@ -48,24 +52,25 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, text: str, system: str | Non
         turns = [{"role": "system", "content": system}, {"role": "user", "content": text}]
         try:
             rendered = _render(tokenizer, turns)
-        except TemplateError:
+        except (TemplateError, ValueError, TypeError):
             rendered = ""
         if system.strip() in rendered:
             return rendered
     try:
         return _render(tokenizer, [{"role": "user", "content": _merged(text, system)}])
-    except TemplateError as error:
-        raise ModelFault("chat_template_failed", f"The model's chat template refuses a single user turn: {error}") from error
+    except (TemplateError, ValueError, TypeError) as error:
+        raise ModelFault("chat_template_failed", f"The model's chat template cannot write a single user turn: {error}") from error
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
+    template = tokenizer.get_chat_template()
     rendered: Any = tokenizer.apply_chat_template(
         turns,
+        chat_template=_DAY_MACRO + template if "strftime_now" in template else template,
         tokenize=False,
         add_generation_prompt=True,
         enable_thinking=False,
         thinking=False,
-        strftime_now=TEMPLATE_DAY.strftime,
         date_string=TEMPLATE_DAY.strftime("%d %b %Y"),
     )
     return str(rendered)

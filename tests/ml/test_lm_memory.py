@@ -1,0 +1,152 @@
+"""Batches sized to memory, and what happens when they were not: halved, resumed, and at one row refused with numbers."""
+
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.ml.tiny_models import ARCHITECTURES, VOCAB
+from workers.lm.errors import OutOfMemory
+from workers.lm.memory import MAX_ROWS, batch_rows_for, bytes_per_row, is_out_of_memory, is_sticky_device_error, with_halving
+from workers.lm.model import LanguageModel
+
+ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."
+)
+OUT_OF_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError(ALLOCATOR),
+]
+
+
+def test_the_cpu_allocators_real_error_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(error.value)
+    assert not is_sticky_device_error(error.value)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_every_way_memory_runs_out_is_one_class(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    assert not is_sticky_device_error(error)
+
+
+def test_other_errors_are_not_out_of_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"))
+    assert not is_out_of_memory(ValueError("DefaultCPUAllocator"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: device-side assert triggered",
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: uncorrectable ECC error encountered",
+        "CUDA error: unspecified launch failure",
+    ],
+)
+def test_errors_that_lose_the_device_are_sticky(text: str) -> None:
+    assert is_sticky_device_error(RuntimeError(text))
+    assert is_sticky_device_error(torch.AcceleratorError(text, 1) if hasattr(torch, "AcceleratorError") else RuntimeError(text))
+    assert not is_sticky_device_error(ValueError(text))
+
+
+@given(
+    items=st.lists(st.integers(), max_size=30),
+    rows=st.integers(1, 40),
+    fits=st.integers(1, 40),
+    error=st.sampled_from(OUT_OF_MEMORY),
+)
+def test_halving_gives_every_result_once_and_in_order(items: list[int], rows: int, fits: int, error: Exception) -> None:
+    sizes: list[int] = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        if len(batch) > fits:
+            raise error
+        sizes.append(len(batch))
+        return [item + 1 for item in batch]
+
+    assert with_halving(run, items, rows) == [item + 1 for item in items]
+    assert sum(sizes) == len(items)
+    assert max(sizes, default=1) <= min(rows, fits)
+
+
+def test_halving_goes_on_from_the_last_batch_that_was_completed() -> None:
+    tried: list[list[int]] = []
+    halved: list[int] = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        tried.append(list(batch))
+        if 5 in batch and len(batch) > 2:
+            raise MemoryError
+        return list(batch)
+
+    assert with_halving(run, list(range(8)), 4, on_halved=halved.append) == list(range(8))
+    assert tried == [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [6, 7]]
+    assert halved == [2]
+
+
+def test_one_row_that_does_not_fit_says_what_was_needed_and_what_is_free() -> None:
+    def run(_batch: Sequence[int]) -> list[int]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(OutOfMemory, match=r"out_of_memory: One row alone .*2\.00 GiB more was needed, [\d,]+ MiB is free"):
+        with_halving(run, [1, 2, 3], 2)
+
+
+def test_what_filled_the_memory_is_gone_before_the_next_try() -> None:
+    """Else the failed batch's tensors, held by the error's traceback, would make the halved batch fail too."""
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        assert all(ref() is None for ref in held)
+        block = torch.zeros(10)
+        held.append(weakref.ref(block))
+        if len(batch) > 1:
+            raise RuntimeError(ALLOCATOR)
+        return list(batch)
+
+    gc.disable()  # the ladder itself must collect
+    try:
+        assert with_halving(run, [1, 2, 3, 4], 4) == [1, 2, 3, 4]
+    finally:
+        gc.enable()
+    assert len(held) == 2 + 4
+
+
+def test_other_errors_pass_through_the_ladder_at_once() -> None:
+    tried: list[int] = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        tried.append(len(batch))
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        with_halving(run, [1, 2, 3, 4], 4)
+    assert tried == [4]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_estimate_covers_what_a_row_really_keeps(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Compared with the bytes of the cache the model itself fills, and of the logits."""
+    lm = tiny_lm(arch)
+    prompt, new = 30, 20
+    with torch.no_grad():
+        cache = lm.model(input_ids=torch.full((1, prompt + new), 50), use_cache=True).past_key_values
+    kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) + 4 * VOCAB
+    assert kept <= bytes_per_row(lm, prompt, new) < 40 * kept
+
+
+def test_rows_grow_with_the_budget_between_one_and_the_cap(tiny_lm: Callable[..., LanguageModel]) -> None:
+    lm = tiny_lm("llama")
+    row = bytes_per_row(lm, 30, 20)
+    assert [batch_rows_for(lm, 30, 20, budget) for budget in (0, row, 5 * row, 5 * row + row - 1)] == [1, 1, 5, 5]
+    assert batch_rows_for(lm, 30, 20, 10**15) == MAX_ROWS
+    assert bytes_per_row(lm, 60, 20) > bytes_per_row(lm, 30, 20) > bytes_per_row(lm, 30, 10)
+    assert bytes_per_row(tiny_lm("llama", dtype="bfloat16"), 30, 20) < row
