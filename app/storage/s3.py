@@ -4,6 +4,7 @@ Every call ends within 25 seconds: a collector holds a row's lock while it delet
 """
 
 import hashlib
+import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from app.storage.hashing import check_digest, checked_chunks
 from app.storage.presign import Credentials, presigned_get
 
 PART = 8 << 20  # bytes of one part of an upload and of one read of a stream; a smaller object goes up in one request
+_REFUSED = re.compile(r"status code: 40[13]\b")
 _FULL = ("507 Insufficient Storage", "QuotaExceeded", "StorageFull")
 
 
@@ -162,7 +164,7 @@ class S3Storage:
             return StorageDenied(f"There is no bucket {bucket.name} at {bucket.endpoint}; make it or correct STORAGE_URL")
         if isinstance(error, FileNotFoundError):
             return ObjectMissing(f"{what} is not in bucket {bucket.name}")
-        if isinstance(error, PermissionError | exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+        if _REFUSED.search(said):  # by its status: obstore has a type for it, but not where a listing is refused
             return StorageDenied(f"{what}: {first_line}. Check the key and its rights on bucket {bucket.name}")
         if any(sign in said for sign in _FULL):
             return StorageFull(f"storage_full: {what}: bucket {bucket.name} takes no more; free space or raise its quota")

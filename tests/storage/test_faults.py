@@ -178,8 +178,11 @@ def answering(status: int, *, seconds: float = 0) -> Iterator[str]:
     ("status", "error"), [(507, StorageFull), (403, StorageDenied), (401, StorageDenied), (500, StorageUnavailable)]
 )
 def test_what_a_server_answers_decides_whether_a_retry_helps(status: int, error: type[Exception]):
-    with answering(status) as url, pytest.raises(error):
-        open_storage(url).put(KEY, DATA)
+    with answering(status) as url:
+        storage = open_storage(url)
+        for call in (lambda: storage.put(KEY, DATA), lambda: storage.get(KEY), storage.check):
+            with pytest.raises(error):
+                call()
 
 
 @pytest.mark.long
