@@ -55,10 +55,10 @@ def succeed(
 
 
 def fail(
-    session: Session, job_id: str, token: int | None, error: dict[str, Any], *, metrics: dict[str, Any] | None = None
+    session: Session, job_id: str, token: int | None, error: dict[str, Any], *, metrics: dict[str, Any] | None = None, **values: Any
 ) -> None:
     """The job failed for good: `error` says what, why and what to do. Finished cells stay."""
-    job = _end(session, job_id, token, State.FAILED, "failed", error, error=error, **_measured(metrics or {}))
+    job = _end(session, job_id, token, State.FAILED, "failed", error, error=error, **_measured(metrics or {}), **values)
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     kind_named(job.kind).failed(session, job, error)
     settle(session, job)
@@ -107,8 +107,8 @@ def lose(session: Session, job: Job, cause: dict[str, Any], *, max_losses: int, 
             f"Its worker was lost {losses} times in a row with no new finished part; last: {what} on {job.worker_id}. The job seems to kill "
             "its worker: read the worker's log, ask for less (fewer prompts, tokens or layers), then retry."
         )
-        error = as_error("poison", detail, losses=losses, worker=job.worker_id, **cause)
-        fail(session, job.id, job.lease_token, error)
+        error = as_error("poison", detail, losses=losses, worker=job.worker_id, cause=cause)
+        fail(session, job.id, job.lease_token, error, losses=losses)
         return
     transition(
         session, job.id, [State.RUNNING], State.QUEUED, token=job.lease_token, event="lost" if charged else "interrupted",

@@ -9,9 +9,10 @@ calls it) raises one of the `Interruption`s below; a handler lets them pass, aft
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from workers.lm.loading import LanguageModel
+if TYPE_CHECKING:
+    from workers.lm.model import LanguageModel
 
 
 class Interruption(BaseException):
@@ -30,7 +31,7 @@ class JobYielded(Interruption):
     """Its slice is over and somebody else waits: back to the queue, finished cells are kept."""
 
 
-class JobFault(Exception):  # noqa: N818 - it is the job's fault, not the program's
+class JobFault(Exception):
     """A deterministic failure: `code`, a sentence that says what to do, and the facts. The job fails at once."""
 
     def __init__(self, code: str, detail: str, **facts: Any) -> None:
@@ -40,7 +41,7 @@ class JobFault(Exception):  # noqa: N818 - it is the job's fault, not the progra
         self.facts = facts
 
 
-class TransientFault(Exception):  # noqa: N818
+class TransientFault(Exception):
     """Something outside is down (storage, a judge): the job goes back to the queue with a backoff."""
 
 
@@ -73,7 +74,7 @@ class JobContext(Protocol):
     def batch_budget_bytes(self) -> int:
         """Memory that one batch's cache and activations may take."""
 
-    def model(self, name: str) -> LanguageModel:
+    def model(self, name: str) -> "LanguageModel":
         """The registered model, loaded on this worker's device (kept loaded between jobs). Tells phase `loading model`.
 
         Raises JobFault when the files changed since they were inspected or do not load.
@@ -82,8 +83,11 @@ class JobContext(Protocol):
     def model_facts(self, name: str) -> Mapping[str, Any]:
         """What inspecting the model found (hashes, layers, width, source), without loading it."""
 
-    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None) -> None:
-        """A new phase begins at 0 of `total`. It is hung when it makes no progress for `stall_seconds`."""
+    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
+        """A new phase begins at 0 of `total`. It is hung when it makes no progress for `stall_seconds`.
+
+        `share` is the part of the whole job's work that lies in it (for the estimated end); None means all that is left.
+        """
 
     def progress(self, done: int) -> None:
         """`done` of the phase's total is reached; cheap, call it per batch or step. Calls `check()`."""

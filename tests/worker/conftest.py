@@ -1,0 +1,183 @@
+"""Real worker nodes over the real database and broker, with short leases, for tests that kill them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+import tests.worker.probe  # noqa: F401 - this process knows the kind too
+from app.auth.viewer import Viewer
+from app.db import make_engine, make_sessions
+from app.jobs import service
+from app.jobs.bell import Bell
+from app.jobs.models import Job, JobEvent, Worker
+from app.jobs.schemas import Edge
+from app.jobs.states import FINISHED
+from app.settings import LeaseSettings, Settings
+
+ROOT = Path(__file__).parents[2]
+LEASE = {"ttl": 4, "margin": 1.5, "watch": 0.3, "sweep": 0.5, "cancel_grace": 1.5, "kill_grace": 1, "slice": 1, "stall": 60}
+ADMIN = Viewer("ann", "admin")
+
+
+class Node:
+    """One worker node: Celery's parent and its child."""
+
+    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+        self.name, self.log = name, log
+        job_class = name.split("-", maxsplit=1)[0]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "tests.worker.celery_app",
+            "worker",
+            "-n",
+            f"{name}@here",
+            "-Q",
+            job_class,
+        ]
+        command += ["-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+        environment = {**environment, "BINNACLE_WORKER_CLASS": job_class}
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
+            )
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@here"
+
+    def child(self) -> int:
+        """The pid of the process that runs jobs."""
+        found = [p.pid for p in psutil.Process(self.process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+        assert len(found) == 1, found
+        return found[0]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(f"{self.name} did not stop:\n{self.log.read_text()[-3000:]}") from None
+
+
+class Service:
+    """The database, broker and storage of one test, what is submitted to them, and the nodes that serve them."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.bell = Bell(settings)
+        self.sessions: sessionmaker[Session] = make_sessions(
+            make_engine(settings.database_url.get_secret_value()), bell=self.bell
+        )
+        self.nodes: list[Node] = []
+
+    def environment(self) -> dict[str, str]:
+        urls = {
+            name.upper(): getattr(self.settings, name).get_secret_value()
+            for name in ("database_url", "broker_url", "storage_url")
+        }
+        lease = {f"BINNACLE_LEASE_{key.upper()}": str(value) for key, value in self.settings.lease.model_dump().items()}
+        return {**os.environ, **urls, **lease, "BINNACLE_BROKER_PREFIX": self.settings.broker_prefix, "OMP_NUM_THREADS": "1"}
+
+    def node(self, name: str = "light-0", **environment: str) -> Node:
+        """A running node, ready to take jobs."""
+        node = Node(name, {**self.environment(), **environment}, self.folder / f"{name}.log")
+        self.nodes.append(node)
+        self.until(lambda: self._registered(node), f"{name} to register", seconds=30)
+        return node
+
+    def _registered(self, node: Node) -> bool:
+        assert node.process.poll() is None, node.log.read_text()[-3000:]
+        with self.sessions() as session:
+            worker = session.get(Worker, node.id)
+            return worker is not None and worker.parent_pid == node.process.pid
+
+    def submit(self, owner: str = "ann", *, after: list[Edge] | None = None, job_class: str = "light", **spec: Any) -> str:
+        request = service.Submission(kind="probe", spec=spec, owner=owner, job_class=job_class, after=after or [])
+        with self.sessions.begin() as session:
+            return service.submit(session, request).job.id
+
+    def cancel(self, job_id: str) -> None:
+        with self.sessions.begin() as session:
+            service.cancel(session, job_id, ADMIN)
+
+    def job(self, job_id: str) -> Job:
+        with self.sessions() as session:
+            return session.get_one(Job, job_id)
+
+    def events(self, job_id: str) -> list[JobEvent]:
+        with self.sessions() as session:
+            return list(service.events(session, job_id, ADMIN, 0, 1000))
+
+    def event_types(self, job_id: str) -> list[str]:
+        return [event.type for event in self.events(job_id)]
+
+    def until(self, true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+        """Waits for something to become true, and says for what when it does not."""
+        deadline = time.monotonic() + seconds
+        while not (found := true()):
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {node.name}\n{node.log.read_text()[-2500:]}" for node in self.nodes)
+                raise AssertionError(f"waited {seconds} s for {what}\n{logs}")
+            time.sleep(0.05)
+        return found
+
+    def ended(self, job_id: str, seconds: float = 20) -> Job:
+        self.until(lambda: self.job(job_id).state in FINISHED, f"{job_id} to end", seconds)
+        return self.job(job_id)
+
+    def running(self, job_id: str, *, cells: int = 0) -> Job:
+        def there() -> bool:
+            return self.job(job_id).state == "running" and self.event_types(job_id).count("cell") >= cells
+
+        self.until(there, f"{job_id} to run")
+        return self.job(job_id)
+
+    def close(self) -> None:
+        for node in self.nodes:
+            if node.process.poll() is None:
+                os.killpg(node.process.pid, signal.SIGKILL)
+                node.process.wait(10)
+        self.bell.close()
+        self.sessions.kw["bind"].dispose()
+
+
+@pytest.fixture
+def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """A service over given URLs."""
+    made: list[Service] = []
+
+    def make(database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
+        settings = Settings(
+            database_url=database_url, broker_url=broker_url, storage_url=f"file://{tmp_path}/objects", broker_prefix=prefix,
+            lease=LeaseSettings(**{**LEASE, **lease}),
+        )  # fmt: skip
+        made.append(Service(settings, tmp_path))
+        return made[-1]
+
+    yield make
+    for service_ in made:
+        service_.close()
+
+
+@pytest.fixture
+def live(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
+    """A service without nodes yet; `live.node()` starts one."""
+    return make_service(database_url, broker_url, broker_prefix)

@@ -1,0 +1,96 @@
+"""A kind of job for tests, whose handler does on command what real handlers do by accident: sleep, hang, die, run out of memory."""
+
+import ctypes
+import os
+import signal
+import time
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.jobs.kinds import KINDS, Kind
+from app.jobs.models import Job
+from workers.handlers import HANDLERS
+from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome, TransientFault
+
+KINDS["probe"] = "tests.worker.probe:PROBE"
+HANDLERS["probe"] = "tests.worker.probe:run"
+
+
+def _record(_session: Session, _job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    return result
+
+
+PROBE = Kind("probe", handler_version=1, record=_record, links=lambda _job: {})
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """`steps` steps of `seconds` each, a cell after every one; `do` at step `at` in the first `times` attempts at it."""
+    steps = spec.get("steps", 1)
+    kept = []
+    context.phase("stepping", steps, "steps", stall_seconds=spec.get("stall"))
+    for step in range(steps):
+        cell = context.cell(f"step/{step}")
+        if cell is not None:
+            kept.append(step)
+            continue
+        if step == spec.get("at", 0) and "do" in spec and _still_to_do(spec):
+            _ACTS[spec["do"]](spec)
+        deadline = time.monotonic() + spec.get("seconds", 0)
+        while time.monotonic() < deadline:
+            time.sleep(min(0.02, max(0.0, deadline - time.monotonic())))
+            context.check()
+        context.commit_cell(f"step/{step}", f"step {step} of {spec.get('text', '')}".encode())
+        context.progress(step + 1)
+        context.may_yield()
+    text = spec.get("text", "done")
+    return Outcome({"text": text, "kept": kept}, [ArtifactBytes("text.txt", text.encode(), "text/plain")])
+
+
+def _still_to_do(spec: dict[str, Any]) -> bool:
+    """Counts its calls in a file, as nothing else outlives the process."""
+    if "count_in" not in spec:
+        return True
+    with open(spec["count_in"], "a+", encoding="ascii") as calls:
+        calls.write("x")
+        calls.flush()
+        calls.seek(0)
+        return len(calls.read()) <= spec.get("times", 1)
+
+
+def _hang(spec: dict[str, Any]) -> None:
+    """Holds the interpreter lock and looks at nothing, as a stuck native call does."""
+    ctypes.PyDLL(None).sleep(int(spec.get("hang_seconds", 60)))
+
+
+def _deaf(spec: dict[str, Any]) -> None:
+    """Lives, heartbeat and all, but never looks up."""
+    time.sleep(spec.get("hang_seconds", 60))
+
+
+def _fault(_spec: dict[str, Any]) -> None:
+    raise JobFault("wrong_somehow", "The spec is wrong; write another.", step=1)
+
+
+def _transient(_spec: dict[str, Any]) -> None:
+    raise TransientFault("the judge is down")
+
+
+def _memory(_spec: dict[str, Any]) -> None:
+    raise MemoryError("Unable to allocate 9.00 TiB")
+
+
+def _bug(_spec: dict[str, Any]) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+_ACTS = {
+    "die": lambda _spec: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda _spec: os._exit(3),
+    "hang": _hang,
+    "deaf": _deaf,
+    "fault": _fault,
+    "transient": _transient,
+    "memory": _memory,
+    "bug": _bug,
+}

@@ -1,0 +1,168 @@
+"""Jobs on real worker nodes, through every ending there is."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from app.jobs.models import JobCell
+from app.jobs.schemas import Edge
+from app.storage.base import key_of
+from app.storage.factory import open_storage
+from tests.worker.conftest import Service
+
+
+def test_a_job_runs_and_leaves_its_result_its_files_and_its_history(live: Service) -> None:
+    live.node()
+    job = live.ended(live.submit(steps=2, text="hello"))
+    assert (job.state, job.phase, job.attempt, job.losses, job.worker_id) == ("succeeded", "done", 1, 0, None)
+    assert job.result == {"text": "hello", "kept": []}
+    assert live.event_types(job.id) == ["submitted", "started", "phase", "cell", "cell", "succeeded"]
+    assert [event.seq for event in live.events(job.id)] == list(range(1, 7))
+    assert (job.progress_done, job.progress_total, job.progress_unit) == (2, 2, "steps")
+    assert job.device_seconds > 0
+    assert job.peak_bytes > 1_000_000
+    storage = open_storage(live.settings.storage_url.get_secret_value())
+    with live.sessions() as session:
+        cell = session.get_one(JobCell, (job.id, "step/1"))
+    assert storage.get(key_of(cell.digest)) == b"step 1 of hello"
+
+
+def test_a_dependent_job_starts_when_what_it_needs_has_succeeded(live: Service) -> None:
+    first = live.submit(seconds=0.3)
+    second = live.submit(after=[Edge(job=first)])
+    live.node()
+    assert live.ended(second).state == "succeeded"
+    assert live.job(first).finished_at <= live.job(second).started_at
+
+
+def test_a_job_whose_dependency_fails_fails_with_its_reason_and_so_on_down(live: Service) -> None:
+    first = live.submit(do="fault")
+    second = live.submit(after=[Edge(job=first)])
+    third = live.submit(after=[Edge(job=second)])
+    anyway = live.submit(after=[Edge(job=first, needs="end")])
+    live.node()
+    assert live.ended(first).error == {
+        "code": "wrong_somehow",
+        "detail": "The spec is wrong; write another.",
+        "facts": {"step": 1},
+    }
+    for job in (live.ended(second), live.ended(third)):
+        assert job.state == "failed"
+        assert job.error["code"] == "dependency_failed"
+        assert job.attempt == 0
+    assert live.job(second).error["facts"]["job"] == first
+    assert live.ended(anyway).state == "succeeded"
+
+
+@pytest.mark.parametrize(("act", "code"), [("fault", "wrong_somehow"), ("memory", "out_of_memory"), ("bug", "internal_error")])
+def test_a_deterministic_failure_ends_at_once_and_the_worker_goes_on(live: Service, act: str, code: str) -> None:
+    live.node()
+    failed, after = live.submit(do=act, steps=3, at=1), live.submit()
+    job = live.ended(failed)
+    assert (job.state, job.error["code"], job.attempt) == ("failed", code, 1)
+    assert "cell" in live.event_types(failed), "what was finished before is kept"
+    assert live.ended(after).state == "succeeded"
+
+
+def test_a_transient_fault_puts_the_job_off_and_it_succeeds_later(live: Service) -> None:
+    live.node()
+    job_id = live.submit(do="transient", count_in=str(live.folder / "calls"))
+    live.until(lambda: "deferred" in live.event_types(job_id), "the job to be put off")
+    waiting = live.job(job_id)
+    assert (waiting.state, waiting.losses) == ("queued", 0)
+    assert waiting.not_before is not None
+    job = live.ended(job_id)
+    assert (job.state, job.attempt, job.losses) == ("succeeded", 2, 0)
+
+
+def test_cancelling_a_queued_job_needs_no_worker(live: Service) -> None:
+    job_id = live.submit()
+    behind = live.submit(after=[Edge(job=job_id)])
+    live.cancel(job_id)
+    assert live.job(job_id).state == "cancelled"
+    assert live.job(behind).error["code"] == "dependency_failed"
+
+
+def test_cancelling_a_running_job_stops_it_between_batches_and_keeps_its_cells(live: Service) -> None:
+    live.node()
+    job_id = live.submit(steps=100, seconds=0.2)
+    live.running(job_id, cells=1)
+    live.cancel(job_id)
+    assert live.job(job_id).state in ("cancelling", "cancelled")
+    job = live.ended(job_id, seconds=live.settings.lease.cancel_grace)
+    assert (job.state, job.cancelled_by) == ("cancelled", "ann")
+    with live.sessions() as session:
+        assert session.get(JobCell, (job_id, "step/0")) is not None
+
+
+def test_a_handler_that_never_looks_up_is_killed_by_its_parent_when_cancelled(live: Service) -> None:
+    node = live.node()
+    job_id = live.submit(do="deaf")
+    live.running(job_id)
+    child = node.child()
+    live.cancel(job_id)
+    assert live.ended(job_id).state == "cancelled"
+    assert not os.path.exists(f"/proc/{child}"), "the row says cancelled only when the process is gone"
+    assert live.ended(live.submit()).state == "succeeded"
+
+
+def test_a_phase_without_progress_is_killed_at_its_stall_limit_and_is_poison_in_the_end(live: Service) -> None:
+    live.node()
+    job = live.ended(live.submit(do="deaf", stall=0.5), seconds=40)
+    assert (job.state, job.error["code"], job.losses) == ("failed", "poison", 2)
+    assert job.attempt == live.settings.lease.max_losses
+    assert [event.data["code"] for event in live.events(job.id) if event.type == "lost"] == ["stalled", "stalled"]
+
+
+def test_a_job_past_its_time_fails_without_another_try(live: Service) -> None:
+    live.node()
+    job_id = live.submit(seconds=60)
+    with live.sessions.begin() as session:
+        session.get_one(type(live.job(job_id)), job_id).max_seconds = 1
+    job = live.ended(job_id)
+    assert (job.state, job.error["code"], job.attempt) == ("failed", "time_limit", 1)
+
+
+def test_a_long_job_yields_to_another_owner_who_waits_and_finishes_later(live: Service) -> None:
+    live.node()
+    long = live.submit("ann", steps=8, seconds=0.5)
+    live.running(long, cells=1)
+    short = live.submit("bob")
+    assert live.ended(short).state == "succeeded"
+    assert live.job(long).state != "succeeded"
+    job = live.ended(long)
+    assert (job.state, job.losses) == ("succeeded", 0)
+    assert "yielded" in live.event_types(long)
+    assert len(job.result["kept"]) >= 2, "finished cells are not computed again"
+
+
+def test_a_job_does_not_yield_to_its_own_owner(live: Service) -> None:
+    live.node()
+    first = live.submit("ann", steps=5, seconds=0.5)
+    live.running(first)
+    live.submit("ann")
+    live.ended(first)
+    assert "yielded" not in live.event_types(first)
+
+
+def test_a_node_told_to_stop_gives_its_job_back_uncharged(live: Service) -> None:
+    node = live.node()
+    job_id = live.submit(steps=50, seconds=0.2)
+    live.running(job_id, cells=1)
+    began = time.monotonic()
+    assert node.stop() == 0
+    assert time.monotonic() - began < 10
+    job = live.job(job_id)
+    assert (job.state, job.losses) == ("queued", 0)
+    assert live.event_types(job_id)[-1] == "drained"
+
+
+def test_a_full_disk_puts_the_job_off_rather_than_losing_it(live: Service) -> None:
+    objects = live.folder / "objects"
+    objects.mkdir(exist_ok=True)
+    node = live.node()
+    job_id = live.submit(steps=1, text="x")
+    live.ended(job_id)
+    assert signal.SIGTERM, node

@@ -1,0 +1,99 @@
+"""The handler's context, as the service provides it: progress through the heartbeat, cells through blobs, models from the shelf."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.jobs import claims, repository
+from app.jobs.claims import Lease
+from app.jobs.endings import keep_cell
+from app.jobs.transitions import Superseded
+from app.storage.base import key_of
+from app.storage.blobs import stage
+from workers.handlers.base import JobCancelled, JobYielded, LeaseLost
+from workers.heartbeat import Heartbeat, Phase
+from workers.process import WorkerProcess
+
+if TYPE_CHECKING:
+    from workers.lm.model import LanguageModel
+
+
+class ServiceContext:
+    """Implements `workers.handlers.base.JobContext` for one attempt at one job."""
+
+    def __init__(self, process: WorkerProcess, lease: Lease, heartbeat: Heartbeat) -> None:
+        self._process = process
+        self._lease = lease
+        self._heartbeat = heartbeat
+        self._began = time.monotonic()
+        self._done_share = 0.0
+        self._share = 0.0
+
+    @property
+    def device(self) -> str:
+        return self._process.settings.device
+
+    @property
+    def batch_budget_bytes(self) -> int:
+        return self._process.settings.batch_budget_bytes
+
+    def model(self, name: str) -> "LanguageModel":
+        shelf = self._process.models()
+        if name not in shelf.names():
+            self.phase("loading model", 1, "models", stall_seconds=max(600, self._process.settings.lease.stall))
+        return shelf.take(name)
+
+    def model_facts(self, name: str) -> Mapping[str, Any]:
+        return self._process.models().facts(name)
+
+    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
+        self._done_share += self._share
+        left = max(1e-3, 1 - self._done_share)
+        limit = self._lease.job.stall_seconds if stall_seconds is None else stall_seconds
+        self._share = 0.0 if share is None else share
+        phase = Phase(name, total, unit, limit, left if share is None else share, self._done_share, time.monotonic())
+        self._heartbeat.begin(phase)
+        self.check()
+
+    def progress(self, done: int) -> None:
+        self._heartbeat.move(done)
+        self.check()
+
+    def check(self) -> None:
+        if self._heartbeat.lost:
+            raise LeaseLost
+        if self._heartbeat.cancelled:
+            raise JobCancelled
+        if self._process.draining.is_set():
+            raise JobYielded("drained")
+
+    def may_yield(self) -> None:
+        self.check()
+        shelf = self._process.shelf
+        least = max(self._process.settings.lease.slice, 5 * (shelf.slowest_load if shelf is not None else 0))
+        if time.monotonic() - self._began < least:
+            return
+        try:
+            with self._process.sessions() as session:
+                waits = claims.somebody_else_waits(session, self._lease.job)
+        except SQLAlchemyError:
+            return  # an outage is no reason to give up the device
+        if waits:
+            raise JobYielded("yielded")
+
+    def cell(self, name: str) -> bytes | None:
+        with self._process.sessions() as session:
+            digest = repository.cell_digest(session, self._lease.job.id, name)
+        return None if digest is None else self._process.storage.get(key_of(digest))
+
+    def commit_cell(self, name: str, data: bytes) -> None:
+        self.check()
+        blob = stage(self._process.sessions, self._process.storage, data)
+        try:
+            with self._process.sessions.begin() as session:
+                keep_cell(session, self._lease.job.id, self._lease.token, name, blob)
+        except Superseded as lost:
+            raise LeaseLost from lost
+        self._heartbeat.move(None)

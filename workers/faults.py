@@ -1,0 +1,42 @@
+"""What an exception that ended a handler means for the job and for this process."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import as_error
+from workers.handlers.base import JobFault
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The job's error; whether it is a bug of ours (then the log gets the traceback); whether the process must end."""
+
+    error: dict[str, Any]
+    unexpected: bool = False
+    must_exit: bool = False
+
+
+def judge(error: Exception) -> Verdict:
+    """Deterministic faults keep their code and sentence; memory and device errors get theirs; anything else is ours."""
+    if isinstance(error, JobFault):
+        return Verdict(as_error(error.code, error.detail, **error.facts))
+    from workers.lm.errors import ModelFault
+    from workers.lm.memory import is_out_of_memory, is_sticky_device_error
+
+    if is_sticky_device_error(error):
+        detail = f"The device failed: {_first_line(error)}. The worker restarts; retry, and if it fails again tell whoever runs the server."
+        return Verdict(as_error("device_failed", detail), unexpected=True, must_exit=True)
+    if is_out_of_memory(error):
+        detail = f"One row at a time does not fit into memory: {_first_line(error)}. Ask for shorter prompts or fewer new tokens."
+        return Verdict(as_error("out_of_memory", detail))
+    if isinstance(error, ModelFault):
+        return Verdict(as_error(error.code, str(error)))
+    detail = (
+        f"An error inside the server ({type(error).__name__}). It is in the worker's log under this job's id; please report it."
+    )
+    return Verdict(as_error("internal_error", detail), unexpected=True)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:300]

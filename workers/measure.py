@@ -1,0 +1,30 @@
+"""Peak memory of one attempt: the device's on CUDA, this process's resident set on a CPU."""
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+
+class PeakMemory:
+    """Starts counting when made."""
+
+    def __init__(self, device: str) -> None:
+        self._cuda = device.startswith("cuda")
+        self._device = device
+        if self._cuda:
+            torch = sys.modules.get("torch")
+            if torch is not None:
+                torch.cuda.reset_peak_memory_stats(device)
+        else:
+            with contextlib.suppress(OSError):  # then the peak is the process's since its start
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
+
+    def peak(self) -> int:
+        """Bytes."""
+        if self._cuda:
+            torch = sys.modules.get("torch")
+            return int(torch.cuda.max_memory_allocated(self._device)) if torch is not None else 0
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0

@@ -1,0 +1,134 @@
+"""What a node does around Celery: says that it is there, watches its child, sweeps, and drains when told to stop.
+
+Hangs on Celery's signals and runs in the parent process, which never imports torch.
+"""
+
+import os
+import re
+import signal
+import socket
+import threading
+from typing import Any
+
+import structlog
+from celery import signals
+from sqlalchemy import delete, func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.db import make_engine, make_sessions
+from app.jobs.bell import Bell
+from app.jobs.models import Worker
+from app.settings import Settings, get_settings
+from app.version import VERSION
+from workers.reconciler import Reconciler
+from workers.watch import Watch
+
+log = structlog.get_logger(__name__)
+
+
+class Parent:
+    """One node's parent. `controller` is Celery's WorkController."""
+
+    def __init__(self, controller: Any, settings: Settings) -> None:
+        self._controller = controller
+        self._settings = settings
+        self._bell = Bell(settings)
+        self._sessions: sessionmaker[Session] = make_sessions(
+            make_engine(settings.database_url.get_secret_value(), pool_size=3), bell=self._bell
+        )
+        self._stop = threading.Event()
+        self.worker_id = os.environ["BINNACLE_WORKER_ID"]
+        self.watch = Watch(self._sessions, settings.lease, self.worker_id, self.child_pids)
+
+    def start(self) -> None:
+        """Registers the node and starts watching and sweeping."""
+        self.watch.start()
+        threading.Thread(target=self._sweep_loop, name="reconciler", daemon=True).start()
+
+    def child_pids(self) -> set[int]:
+        """The pids of the living children of this node's pool."""
+        pool = getattr(self._controller.pool, "_pool", None)
+        return {child.pid for child in list(getattr(pool, "_pool", ())) if child.is_alive()}
+
+    def drain(self) -> None:
+        """Tells the child that its job should go back to the queue at the next boundary."""
+        for pid in self.child_pids():
+            os.kill(pid, signal.SIGUSR2)
+
+    def leave(self) -> None:
+        """Takes the node off the list; its held job, if any, stays until the child is gone."""
+        self._stop.set()
+        self.watch.stop()
+        try:
+            with self._sessions.begin() as session:
+                session.execute(delete(Worker).where(Worker.id == self.worker_id))
+        except SQLAlchemyError:
+            log.warning("worker.left_silently")
+        self._bell.close()
+
+    def _register(self) -> None:
+        row: dict[str, Any] = {
+            "job_class": os.environ["BINNACLE_WORKER_CLASS"],
+            "device": self._settings.device if os.environ["BINNACLE_WORKER_CLASS"] == "model" else "none",
+            "host": socket.gethostname(),
+            "parent_pid": os.getpid(),
+            "version": VERSION,
+        }
+        statement = insert(Worker).values(id=self.worker_id, **row)
+        with self._sessions.begin() as session:
+            session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["id"], set_={**row, "seen_at": func.now(), "started_at": func.now(), "models": []}
+                )
+            )
+
+    def _sweep_loop(self) -> None:
+        reconciler = Reconciler(self._sessions, self._bell, self._settings.lease)
+        registered = False
+        while True:
+            try:
+                if not registered:
+                    self._register()
+                    registered = True
+                reconciler.sweep()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("sweep.missed", error=type(error).__name__)
+                reconciler.disconnected()
+            if self._stop.wait(self._settings.lease.sweep):
+                return
+
+
+_parent: Parent | None = None
+
+
+@signals.celeryd_init.connect
+def _named(sender: str, **_: Any) -> None:
+    os.environ["BINNACLE_WORKER_ID"] = sender  # the node's name; its children inherit it
+
+
+@signals.worker_ready.connect
+def _ready(sender: Any, **_: Any) -> None:
+    global _parent  # noqa: PLW0603 - Celery's signals know no other place for it
+    _parent = Parent(sender.controller, get_settings())
+    _parent.start()
+
+
+@signals.worker_shutting_down.connect
+def _stopping(**_: Any) -> None:
+    if _parent is not None:
+        _parent.drain()
+
+
+@signals.worker_shutdown.connect
+def _stopped(**_: Any) -> None:
+    if _parent is not None:
+        _parent.leave()
+
+
+@signals.task_failure.connect
+def _child_lost(exception: BaseException | None = None, **_: Any) -> None:
+    found = re.search(r"(signal \d+ \(\w+\)|exitcode -?\d+)", str(exception))
+    if _parent is not None:
+        _parent.watch.child_lost(found[1] if found else "unknown")

@@ -1,0 +1,119 @@
+"""Puts right what nobody is left to put right: expired leases, jobs nobody was rung for, idempotency keys and bytes past their time.
+
+Every worker's parent runs one; an advisory lock lets one sweep at a time. It declares no lease expired until one TTL after the database's
+start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more
+than a TTL (somebody set it): an outage must not look like a hundred dead workers.
+"""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs import repository
+from app.jobs.bell import CLASSES, Bell
+from app.jobs.endings import lose
+from app.jobs.models import IdempotencyKey, Job, Worker
+from app.jobs.states import State
+from app.jobs.transitions import Superseded
+from app.settings import LeaseSettings
+
+SWEEP_LOCK = 0x53574545  # "SWEE"
+KEY_DAYS = 7
+FORGET_WORKER_AFTER = 24 * 3600
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Clock:
+    """The database's clock against our own, so that a jump of it is seen."""
+
+    database: float
+    own: float
+
+    def ran_ahead(self, database: float, own: float) -> float:
+        """Seconds by which the database's clock moved more than ours since this reading."""
+        return (database - self.database) - (own - self.own)
+
+
+class Reconciler:
+    """`sweep()` every `lease.sweep` seconds; `disconnected()` whenever it could not."""
+
+    def __init__(self, sessions: sessionmaker[Session], bell: Bell, settings: LeaseSettings) -> None:
+        self._sessions = sessions
+        self._bell = bell
+        self._settings = settings
+        self._clock: Clock | None = None
+        self._quiet_until = 0.0
+
+    def disconnected(self) -> None:
+        """The database did not answer: after it does again, workers get a TTL to renew their leases first."""
+        self._clock = None
+
+    def sweep(self) -> int:
+        """One look at everything. Returns the number of leases it declared expired. Raises SQLAlchemyError when the database is away."""
+        expired = 0
+        with self._sessions.begin() as session:
+            if not session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
+                return 0
+            if self._may_expire(session):
+                expired = self._expire(session)
+            self._forget(session)
+        for job_class in CLASSES:
+            self._ring(job_class)
+        return expired
+
+    def _may_expire(self, session: Session) -> bool:
+        row = session.execute(
+            select(
+                func.extract("epoch", func.clock_timestamp()), func.extract("epoch", func.now() - func.pg_postmaster_start_time())
+            )
+        ).one()
+        database, up_for, own = float(row[0]), float(row[1]), time.monotonic()
+        known = self._clock
+        if known is None or known.ran_ahead(database, own) > self._settings.ttl:
+            self._quiet_until = own + self._settings.ttl
+            log.info(
+                "reconciler.quiet",
+                seconds=self._settings.ttl,
+                because="connected" if known is None else "the database's clock jumped",
+            )
+        self._clock = Clock(database, own)
+        return own >= self._quiet_until and up_for >= self._settings.ttl
+
+    def _expire(self, session: Session) -> int:
+        """Every held job whose lease has run out goes back, or fails as poison; losses during an outage of the database are not charged."""
+        held = Job.state.in_([State.RUNNING, State.CANCELLING])
+        statement = select(
+            Job, func.extract("epoch", Job.lease_expires_at - func.pg_postmaster_start_time()).label("after_start")
+        )
+        rows = session.execute(
+            statement.where(held, Job.lease_expires_at < func.now()).with_for_update(of=Job, skip_locked=True)
+        ).all()
+        for job, after_start in rows:
+            outage = float(after_start) < self._settings.ttl
+            cause = {"code": "database_outage" if outage else "lease_expired"}
+            try:
+                lose(session, job, cause, max_losses=self._settings.max_losses, charged=not outage)
+            except Superseded:  # it ended between the two statements
+                continue
+            log.warning("lease.expired", job=job.id, worker=job.worker_id, charged=not outage)
+        return len(rows)
+
+    def _forget(self, session: Session) -> None:
+        week = text(f"now() - interval '{KEY_DAYS} days'")
+        session.execute(
+            delete(IdempotencyKey).where(IdempotencyKey.created_at < week).execution_options(synchronize_session=False)
+        )
+        silent = text(f"now() - interval '{FORGET_WORKER_AFTER} seconds'")
+        session.execute(delete(Worker).where(Worker.seen_at < silent).execution_options(synchronize_session=False))
+
+    def _ring(self, job_class: str) -> None:
+        """The relay: jobs whose bell was lost get another; at most one pending bell per idle worker."""
+        with self._sessions() as session:
+            wanted = repository.bells_wanted(session, job_class, silent_after=3 * self._settings.ttl)
+        if wanted:
+            self._bell.ring(job_class, wanted)

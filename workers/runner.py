@@ -1,0 +1,201 @@
+"""One attempt at one job: claim it, keep its lease alive, run its handler, commit what came of it.
+
+Exactly one ending, or none when the lease is lost.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.errors import as_error
+from app.jobs import claims, endings, repository
+from app.jobs.claims import Claimer, Lease
+from app.jobs.transitions import Superseded
+from app.storage.base import StorageError, StorageFull
+from app.storage.blobs import Blob, BlobGone, stage
+from workers.context import ServiceContext
+from workers.faults import Verdict, judge
+from workers.handlers import handler_for
+from workers.handlers.base import JobCancelled, JobYielded, LeaseLost, Outcome, TransientFault
+from workers.heartbeat import Heartbeat
+from workers.measure import PeakMemory
+from workers.process import WorkerProcess
+
+STORAGE_TRIES = 4
+MAX_DEFERRALS = 8
+
+log = structlog.get_logger(__name__)
+
+
+def run_next(process: WorkerProcess) -> bool:
+    """Claims and runs the next job of this worker's class; False when nothing was ready. Rings on while more is."""
+    asked = time.monotonic()
+    with process.sessions.begin() as session:
+        claimer = Claimer(process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded())
+        lease = claims.claim(session, claimer, ttl=process.settings.lease.ttl, slice_seconds=process.settings.lease.slice)
+    if lease is None:
+        return False
+    ring_on(process)
+    structlog.contextvars.bind_contextvars(job=lease.job.id, attempt=lease.job.attempt, request=lease.job.request_id)
+    try:
+        Attempt(process, lease, asked).run()
+    finally:
+        structlog.contextvars.clear_contextvars()
+    ring_on(process)
+    return True
+
+
+def ring_on(process: WorkerProcess) -> None:
+    """Another bell, if another idle worker could use one."""
+    silent = 3 * process.settings.lease.ttl
+    try:
+        with process.sessions() as session:
+            wanted = repository.bells_wanted(session, process.job_class, silent_after=silent)
+    except SQLAlchemyError:
+        return  # the relay will
+    if wanted:
+        process.bell.ring(process.job_class, wanted)
+
+
+class Attempt:
+    """The life of one claimed job in this child."""
+
+    def __init__(self, process: WorkerProcess, lease: Lease, claimed_at: float) -> None:
+        self._process = process
+        self._lease = lease
+        self._job_id = lease.job.id
+        self._began = claimed_at
+        self._heartbeat = Heartbeat(process, lease, claimed_at)
+        self._memory = PeakMemory(process.settings.device)
+
+    def run(self) -> None:
+        """Runs the handler and commits its ending. What escapes is a signal to this process, never a failure of the job."""
+        log.info("job.started", kind=self._lease.job.kind)
+        with self._heartbeat:
+            must_exit = self._run()
+        log.info("job.left", seconds=round(time.monotonic() - self._began, 3), lease_lost=self._heartbeat.lost)
+        if must_exit:
+            os._exit(70)  # the device's context is gone; the parent spawns a fresh child
+
+    def _run(self) -> bool:
+        try:
+            outcome = self._handle()
+            self._succeed(outcome)
+        except LeaseLost:
+            log.warning("job.lease_lost")
+        except JobCancelled:
+            self._end(lambda session: endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics()))
+        except JobYielded as why:
+            reason = str(why) or "yielded"
+            self._end(lambda session: self._requeue(session, reason, {}))
+        except (TransientFault, StorageError) as error:
+            self._defer(error)
+        except Exception as error:
+            return self._fail(error)
+        return False
+
+    def _handle(self) -> Outcome:
+        context = ServiceContext(self._process, self._lease, self._heartbeat)
+        try:
+            context.check()
+            return handler_for(self._lease.job.kind)(self._lease.job.spec, context)
+        finally:
+            if self._process.shelf is not None:
+                self._process.shelf.after_job()
+
+    def _succeed(self, outcome: Outcome) -> None:
+        files = [(file.name, file.media_type, file.data) for file in outcome.artifacts]
+        for last in (False, True):
+            staged = [(name, media_type, self._stage(data)) for name, media_type, data in files]
+            metrics = self._metrics(outcome.metrics)
+            if self._heartbeat.lost:
+                raise LeaseLost
+            try:
+                self._end(lambda session, s=staged, m=metrics: self._commit(session, outcome, s, m))  # type: ignore[misc]
+            except BlobGone:
+                if last:
+                    raise
+            else:
+                return
+
+    def _commit(self, session: Session, outcome: Outcome, staged: list[tuple[str, str, Blob]], metrics: dict[str, Any]) -> None:
+        endings.succeed(session, self._job_id, self._lease.token, outcome.result, staged, metrics=metrics)
+
+    def _stage(self, data: Any) -> Blob:
+        """Stores a file of the result, trying again for a few seconds: the computation behind it is dearer than the wait."""
+        for left in reversed(range(STORAGE_TRIES)):
+            try:
+                return stage(self._process.sessions, self._process.storage, data)
+            except StorageError as error:
+                if not left or self._heartbeat.lost or isinstance(error, StorageFull):
+                    raise
+                log.warning("storage.retry", error=str(error))
+                time.sleep(2.0 ** (STORAGE_TRIES - left - 1) / 2)
+        raise AssertionError("unreachable")
+
+    def _defer(self, error: Exception) -> None:
+        """Something outside is down: back to the queue, later and later; the job fails when it stays down."""
+
+        def ending(session: Session) -> None:
+            before = repository.count_events(session, self._job_id, "deferred")
+            if before >= MAX_DEFERRALS:
+                detail = (
+                    f"It was put off {before} times because {error}. What it had finished is kept; retry when that is mended."
+                )
+                endings.fail(session, self._job_id, self._lease.token, as_error("unavailable", detail), metrics=self._metrics())
+            else:
+                self._requeue(session, "deferred", {"because": str(error)}, delay=min(300.0, 5.0 * 2**before))
+
+        self._end(ending)
+
+    def _requeue(self, session: Session, event: str, reason: dict[str, Any], delay: float = 0) -> None:
+        endings.requeue(session, self._job_id, self._lease.token, event, reason, delay=delay, metrics=self._metrics())
+
+    def _fail(self, error: Exception) -> bool:
+        verdict: Verdict = judge(error)
+        log.log(30, "job.failed", code=verdict.error["code"], exc_info=error if verdict.unexpected else None)
+        self._end(lambda session: endings.fail(session, self._job_id, self._lease.token, verdict.error, metrics=self._metrics()))
+        return verdict.must_exit
+
+    def _end(self, ending: Callable[[Session], None]) -> None:
+        """Commits an ending, through database outages, for as long as the lease is ours."""
+        pause = 0.2
+        self._heartbeat.flush()
+        while not self._heartbeat.lost:
+            try:
+                with self._process.sessions.begin() as session:
+                    ending(session)
+            except Superseded as lost:
+                self._superseded(lost)
+                return
+            except DBAPIError as error:
+                if not (error.connection_invalidated or _transient(error)):
+                    raise
+                log.warning("ending.retry", error=type(error).__name__)
+                time.sleep(pause)
+                pause = min(5.0, pause * 2)
+            else:
+                return
+        log.warning("job.abandoned")
+
+    def _superseded(self, lost: Superseded) -> None:
+        """Either the lease is lost, or cancelling was asked for while a yield was under way: then the job is cancelled."""
+        with self._process.sessions.begin() as session:
+            try:
+                endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics())
+            except Superseded:
+                log.warning("job.superseded", why=str(lost))
+
+    def _metrics(self, more: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {"device_seconds": time.monotonic() - self._began, "peak_bytes": self._memory.peak(), **(more or {})}
+
+
+def _transient(error: DBAPIError) -> bool:
+    """Connection trouble, shutdown, deadlock, serialisation, timeouts: not the statement's fault."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state[:2] in ("08", "40", "53", "55", "57")

@@ -1,0 +1,107 @@
+"""The models a child keeps loaded between jobs, by their registered names. Reads the allow-list; nothing outside it can be loaded."""
+
+import threading
+import time
+from typing import Any
+
+import structlog
+import torch
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.models.models import Model
+from app.settings import Settings
+from workers.handlers.base import JobFault
+from workers.lm.cache import ModelCache, ModelKey
+from workers.lm.capture import assert_no_hooks
+from workers.lm.errors import ModelFault
+from workers.lm.facts import facts_from_dict
+from workers.lm.hub import local_folder
+from workers.lm.loading import load
+from workers.lm.model import LanguageModel
+
+log = structlog.get_logger(__name__)
+
+
+class Shelf:
+    """One per child. `take` loads or finds a model; between jobs a small thread puts idle ones away."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        if settings.threads and settings.device == "cpu":
+            torch.set_num_threads(settings.threads)
+        self._settings = settings
+        self._sessions = sessions
+        self._cache = ModelCache(settings.model_budget_bytes)
+        self._names: dict[ModelKey, str] = {}
+        self._loaded: list[str] = []
+        self._taken: dict[ModelKey, LanguageModel] = {}
+        self._lock = threading.RLock()
+        self.slowest_load = 0.0
+        threading.Thread(target=self._tidy, name="idle models", daemon=True).start()
+
+    def names(self) -> list[str]:
+        """Names of the models loaded now; may be read from any thread."""
+        return list(self._loaded)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What inspecting the model found, with its `source` and `revision`. Raises JobFault when it is not there or faulty."""
+        with self._sessions() as session:
+            model = session.get(Model, name)
+        if model is None:
+            raise JobFault(
+                "unknown_model", f"The model {name} is not on the allow-list any more; ask an administrator to add it again."
+            )
+        if model.state != "ready":
+            why = (model.fault or {}).get("detail", "It has not been inspected yet.")
+            raise JobFault("model_not_ready", f"The model {name} is {model.state}. {why}")
+        return {**model.facts, "source": model.source, "revision": model.revision}
+
+    def take(self, name: str) -> LanguageModel:
+        """The model, loaded on this worker's device, until `after_job`. Raises JobFault and ModelFault."""
+        facts = self.facts(name)
+        source, revision = facts.pop("source"), facts.pop("revision")
+        known = facts_from_dict(facts)
+        folder = local_folder(source, revision)
+        key = ModelKey(str(folder), known.weight_hash, self._dtype())
+        with self._lock:
+            began = time.monotonic()
+            lm = self._cache.get(
+                key,
+                lambda: load(folder, device=self._settings.device, dtype=self._dtype(), facts=known),
+                expected_bytes=known.bytes,
+            )
+            self._taken[key] = lm
+            self._names[key] = name
+            self._list()
+        seconds = time.monotonic() - began
+        self.slowest_load = max(self.slowest_load, seconds)
+        log.info("model.taken", model=name, seconds=round(seconds, 3), loaded=self._loaded)
+        return lm
+
+    def after_job(self) -> None:
+        """Checks that the job left no hook on the models it took; one with hooks is dropped. Raises ModelFault hooks_left."""
+        with self._lock:
+            taken, self._taken = self._taken, {}
+            for key, lm in taken.items():
+                try:
+                    assert_no_hooks(lm.model)
+                except ModelFault:
+                    self._cache.drop(key)
+                    self._list()
+                    raise
+
+    def _list(self) -> None:
+        self._loaded = sorted(self._names[resident.key] for resident in self._cache.residents())
+
+    def _dtype(self) -> str:
+        if self._settings.dtype != "auto":
+            return self._settings.dtype
+        return "bfloat16" if self._settings.device.startswith("cuda") else "float32"
+
+    def _tidy(self) -> None:
+        while True:
+            time.sleep(min(30.0, self._settings.model_idle_minutes * 60 / 4))
+            with self._lock:
+                if not self._taken:
+                    for key in self._cache.unload_idle(self._settings.model_idle_minutes * 60):
+                        log.info("model.unloaded", model=self._names[key])
+                    self._list()

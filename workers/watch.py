@@ -1,0 +1,196 @@
+"""A node's parent watching its child: cancellation that is not heard, phases that hang, jobs past their time, leases not renewed.
+
+Two threads: the reader looks at the job's row every `watch` seconds; the enforcer only compares monotonic clocks and signals, so that it acts
+also while the database is away. The parent never imports torch and holds no lease itself.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.errors import as_error
+from app.jobs import endings
+from app.jobs.models import Job, Worker
+from app.jobs.states import HELD
+from app.jobs.transitions import Superseded
+from app.settings import LeaseSettings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Sighting:
+    """What the reader last saw of the job that the child runs. Times are this process's monotonic clock."""
+
+    job_id: str
+    token: int
+    pid: int
+    lease_expires_at: Any
+    renewed_seen: float
+    terminate_at: float | None = None
+    reason: dict[str, Any] = field(default_factory=dict)
+    signalled_at: float | None = None
+    killed: bool = False
+
+
+class Watch:
+    """Made once per node; `start()` after the pool is up. `children` gives the pids of the living children."""
+
+    def __init__(
+        self, sessions: sessionmaker[Session], settings: LeaseSettings, worker_id: str, children: Callable[[], set[int]]
+    ) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._worker_id = worker_id
+        self._children = children
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._seen: Sighting | None = None
+        self._lock = threading.Lock()
+        self._exit_status: str | None = None
+
+    def start(self) -> None:
+        """Starts both threads; they end with the process or `stop()`."""
+        threading.Thread(target=self._read_loop, name="watch reader", daemon=True).start()
+        threading.Thread(target=self._enforce_loop, name="watch enforcer", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def child_lost(self, status: str) -> None:
+        """Celery reported that the child died (`signal 9 (SIGKILL)`, `exitcode 1`): look at once instead of at the next round."""
+        self._exit_status = status
+        self._wake.set()
+
+    def _read_loop(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._read()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("watch.blind", error=type(error).__name__)
+            self._wake.wait(self._settings.watch)
+            self._wake.clear()
+
+    def _read(self) -> None:
+        with self._sessions.begin() as session:
+            worker = session.get(Worker, self._worker_id)
+            if worker is not None:
+                worker.seen_at = func.now()
+            rows = session.execute(
+                select(
+                    Job,
+                    func.extract("epoch", func.now() - Job.cancel_requested_at).label("cancelling_for"),
+                    func.extract("epoch", func.now() - Job.progress_at).label("still_for"),
+                    func.extract("epoch", func.now() - Job.started_at).label("running_for"),
+                ).where(Job.worker_id == self._worker_id, Job.state.in_(list(HELD)))
+            ).all()
+        living = self._children()
+        for row in rows:
+            if row.Job.child_pid in living:
+                self._sight(row)
+            elif not _alive(row.Job.child_pid):
+                self._bury(row.Job)
+        if not rows:
+            with self._lock:
+                self._seen = None
+
+    def _sight(self, row: Any) -> None:
+        job: Job = row.Job
+        now = time.monotonic()
+        with self._lock:
+            seen = self._seen
+            if seen is None or (seen.job_id, seen.token) != (job.id, job.lease_token):
+                seen = Sighting(job.id, job.lease_token, job.child_pid or 0, job.lease_expires_at, now)
+                self._seen = seen
+            if job.lease_expires_at != seen.lease_expires_at:
+                seen.lease_expires_at, seen.renewed_seen = job.lease_expires_at, now
+            if seen.terminate_at is None:
+                seen.reason = self._complaint(job, row)
+                seen.terminate_at = now if seen.reason else None
+
+    def _complaint(self, job: Job, row: Any) -> dict[str, Any]:
+        """Why the child must be stopped now, or nothing."""
+        if row.cancelling_for is not None and row.cancelling_for > self._settings.cancel_grace:
+            return {"code": "cancelled"}
+        if row.running_for > job.max_seconds:
+            limit = f"It ran longer than the {job.max_seconds:.0f} s that a job may take in one go."
+            return as_error("time_limit", f"{limit} Finished parts are kept; ask for less and retry.")
+        if row.still_for > job.stall_seconds:
+            return {"code": "stalled", "phase": job.phase, "seconds": round(float(row.still_for), 1)}
+        return {}
+
+    def _enforce_loop(self) -> None:
+        tick = min(0.5, self._settings.watch / 4)
+        while not self._stop.wait(tick):
+            with self._lock:
+                if self._seen is not None:
+                    self._enforce(self._seen, time.monotonic())
+
+    def _enforce(self, seen: Sighting, now: float) -> None:
+        limit = self._settings.ttl - self._settings.margin - min(self._settings.watch, self._settings.margin / 2)
+        if now - seen.renewed_seen > limit + self._settings.margin / 2 and not seen.killed:
+            seen.reason = seen.reason or {"code": "lease_not_renewed"}
+            self._signal(seen, signal.SIGKILL)
+            seen.killed = True
+        if seen.terminate_at is None:
+            return
+        if seen.signalled_at is None:
+            self._signal(seen, signal.SIGTERM)
+            seen.signalled_at = now
+        elif now - seen.signalled_at > self._settings.kill_grace and not seen.killed:
+            self._signal(seen, signal.SIGKILL)
+            seen.killed = True
+
+    def _signal(self, seen: Sighting, number: signal.Signals) -> None:
+        if seen.pid in self._children():
+            log.warning("child.signalled", job=seen.job_id, pid=seen.pid, signal=number.name, because=seen.reason.get("code"))
+            os.kill(seen.pid, number)
+
+    def _bury(self, job: Job) -> None:
+        """The child that held this job is dead: end the attempt now rather than when the lease runs out."""
+        with self._lock:
+            seen = self._seen
+            ours = seen is not None and (seen.job_id, seen.token) == (job.id, job.lease_token)
+            reason = dict(seen.reason) if ours and seen is not None else {}
+            status, self._exit_status = self._exit_status, None
+            self._seen = None
+        cause = {"code": "worker_lost", **reason, **({"signal": status} if status else {})}
+        try:
+            with self._sessions.begin() as session:
+                fresh = session.get_one(Job, job.id, with_for_update=True)
+                if fresh.lease_token != job.lease_token or fresh.state not in HELD:
+                    return
+                if cause["code"] == "time_limit":
+                    endings.fail(session, job.id, job.lease_token, reason)
+                else:
+                    endings.lose(session, fresh, cause, max_losses=self._settings.max_losses)
+        except Superseded:
+            return
+        log.warning("child.buried", job=job.id, **cause)
+
+
+def _alive(pid: int | None) -> bool:
+    """Whether a process of this machine has that number: then it may still hold the device, and only its lease can end it."""
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
