@@ -66,10 +66,12 @@ def _options(query: str) -> dict[str, str]:
     given = {name: unquote(value) for name, _, value in pairs}
     if unknown := sorted(given.keys() - _OPTIONS.keys()):
         raise ValueError(f"STORAGE_URL has the unknown option {unknown[0]!r}; it knows {', '.join(_OPTIONS)}")
+    # Key, secret and token belong together: a key from the URL must not meet a token from the environment.
+    own_key = "access_key_id" in given
     found = {
         name: os.environ[variable]
         for name, variables in _OPTIONS.items()
         for variable in reversed(variables)
-        if variable in os.environ
+        if variable in os.environ and not (own_key and name in {"secret_access_key", "session_token"})
     }
     return {**found, **given}

@@ -5,7 +5,7 @@ Every call ends within 25 seconds: a collector holds a row's lock while it delet
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -53,10 +53,8 @@ class S3Storage:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        credentials = bucket.credentials
-        access = {"access_key_id": credentials.key_id, "secret_access_key": credentials.secret} if credentials else {}
-        if credentials and credentials.token:
-            access["session_token"] = credentials.token
+        # A provider and not the plain options, to which obstore would add a session token that the environment has for another key.
+        access = {"credential_provider": _provider(bucket.credentials)} if bucket.credentials else {}
         self._store = S3Store(
             bucket.name,
             prefix=bucket.prefix or None,
@@ -169,6 +167,16 @@ class S3Storage:
         if any(sign in said for sign in _FULL):
             return StorageFull(f"storage_full: {what}: bucket {bucket.name} takes no more; free space or raise its quota")
         return StorageUnavailable(f"{what}: {first_line}")
+
+
+def _provider(credentials: Credentials) -> Callable[[], dict[str, Any]]:
+    given = {
+        "access_key_id": credentials.key_id,
+        "secret_access_key": credentials.secret,
+        "token": credentials.token,
+        "expires_at": None,
+    }
+    return lambda: given
 
 
 def _described(meta: dict[str, Any]) -> StoredObject:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 
-from app.storage.base import ObjectCorrupt, Storage, StorageDenied, StorageFull, StorageUnavailable
+from app.storage.base import ObjectCorrupt, ObjectMissing, Storage, StorageDenied, StorageFull, StorageUnavailable
 from app.storage.factory import open_storage
 from tests.storage.conftest import KEYS
 
@@ -149,12 +149,14 @@ def test_a_bucket_that_is_not_there_is_denied(s3_endpoint: str):
 
 
 @contextmanager
-def answering(status: int, *, seconds: float = 0) -> Iterator[str]:
+def answering(status: int, *, seconds: float = 0, seen: list[dict[str, str]] | None = None) -> Iterator[str]:
     """STORAGE_URL of a server that gives every request this answer, 404 to HEAD."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
+            if seen is not None:
+                seen.append({name.lower(): value for name, value in self.headers.items()})
             time.sleep(seconds)
             self.send_response(404 if self.command == "HEAD" else status)
             self.send_header("content-length", "0")
@@ -239,3 +241,16 @@ def test_the_environment_gives_what_the_url_lacks(monkeypatch: pytest.MonkeyPatc
     assert url.startswith(f"https://files.example/lab/team/{KEY}?")
     assert "env-key%2F" in url
     assert "%2Feu-west-1%2Fs3%2F" in url
+
+
+def test_a_key_in_the_url_does_not_meet_the_environments_token(monkeypatch: pytest.MonkeyPatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "of-another-account")
+    seen: list[dict[str, str]] = []
+    with answering(200, seen=seen) as url, pytest.raises(ObjectMissing):
+        open_storage(url).head(KEY)
+    assert "Credential=a/" in seen[0]["authorization"]
+    assert "x-amz-security-token" not in seen[0]
+    signed = open_storage(url).presign(KEY, "a.json", "application/json", 60)
+    assert signed is not None
+    assert "of-another-account" not in signed
