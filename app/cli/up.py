@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Running
@@ -24,7 +23,7 @@ def up(
         supervisor = Supervisor(
             Options(home or get_settings().home, host, port, device),
             say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
-            on_ready=lambda service, running: _announce(console, service, running, f"{host}"),
+            on_ready=lambda service, running: _announce(console, service, running, host),
         )
         supervisor.run()
     except EmbeddedError as reason:
@@ -44,8 +43,6 @@ def _announce(console: Console, service: Supervisor, running: Running, host: str
         "data": str(home.folder),
         "logs": str(home.logs),
     }
-    table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", value, style=None)
+        console.print(f"{name:<8} {value}", markup=False, highlight=False, soft_wrap=True)  # paths stay whole, to be copied
     console.print("[bold green]Binnacle is ready.[/] Ctrl-C stops it.")
-    console.print(table, soft_wrap=True)

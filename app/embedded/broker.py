@@ -76,11 +76,7 @@ class Broker:
 
     def answers(self) -> bool:
         """Whether it has loaded its log and takes commands."""
-        try:
-            with connect(self.url) as client:
-                return bool(client.ping())
-        except (redis.ConnectionError, redis.BusyLoadingError, redis.TimeoutError):
-            return False
+        return answers(self.url)
 
     def start(self, timeout: float = 30) -> None:
         """Prepares, starts and waits until it answers; for tests and tools without a supervisor."""
@@ -123,6 +119,15 @@ def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]
     if parts.scheme == "redis+socket":
         broker_url = "unix" + broker_url.removeprefix("redis+socket").replace("virtual_host=", "db=")
     return redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5)
+
+
+def answers(broker_url: str) -> bool:
+    """Whether the server a kombu URL names takes commands within five seconds."""
+    try:
+        with connect(broker_url) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
 
 
 def find_program() -> Path:

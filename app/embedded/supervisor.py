@@ -130,7 +130,7 @@ class Supervisor:
                 env=commands.worker_environment(plan, service),
                 log=self.home.logs / f"{plan.name}.log",
                 cwd=commands.CODE,
-                death_signal=signal.SIGQUIT,  # Celery's cold shutdown: nobody is left to wait for the job
+                death_signal=signal.SIGKILL,  # any gentler one has Celery wait for a broker and a database that die just now
                 grace=WORKER_GRACE,
             )
             self._launch(spec, tier)

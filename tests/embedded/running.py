@@ -15,6 +15,7 @@ from typing import Any
 from app.embedded.commands import MARK
 from app.embedded.processes import carrying, working_in
 
+READY = "Binnacle is ready"
 CODE = Path(__file__).resolve().parents[2]
 
 
@@ -27,7 +28,7 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
 
 
 class Up:
-    """`binnacle up` on `home`. After `start()` it has answered /readyz; `output()` is what a person saw."""
+    """`binnacle up` on `home`. After `start()` it has answered /readyz and said so; `output()` is what a person saw."""
 
     def __init__(self, home: Path, environment: Mapping[str, str] | None = None, *arguments: str) -> None:
         self.home = home
@@ -43,11 +44,13 @@ class Up:
             self.process = subprocess.Popen(command, stdout=seen, stderr=seen, env=self._environment, cwd=CODE)
 
     def start(self, seconds: float = 120) -> None:
-        """Starts it and waits until it has published where it is."""
+        """Starts it and waits until it says that it is ready."""
+        before = self.output().count(READY)
         self.launch()
-        assert self.process
-        until(lambda: (self.home / "run.json").exists() or self.process.poll() is not None, seconds, "run.json")  # type: ignore[union-attr]
-        assert self.process.poll() is None, self.output()
+        process = self.process
+        assert process
+        until(lambda: self.output().count(READY) > before or process.poll() is not None, seconds, READY)
+        assert process.poll() is None, self.output()
 
     @property
     def url(self) -> str:
@@ -90,7 +93,8 @@ class Up:
         return [*servers, *carrying(f"{MARK}={self.home}")]
 
     def output(self) -> str:
-        return (self.home / "seen").read_text()
+        seen = self.home / "seen"
+        return seen.read_text() if seen.exists() else ""
 
     def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 60) -> int:
         """Sends the signal and waits; the exit status."""

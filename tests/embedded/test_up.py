@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded.broker import connect
+from app.embedded.broker import answers
 from app.embedded.processes import working_in
 from tests.embedded.running import CODE, Up, until
 from tests.services import make_folder
@@ -86,16 +86,8 @@ def test_a_killed_broker_comes_back(service: Up) -> None:
     kill(before)
     until(lambda: working_in(data) not in ([], [before]), 20, "another broker process")
     url = f"redis+socket://:{(service.home / 'broker' / 'password').read_text()}@{service.home}/broker/socket/broker.sock"
-    until(lambda: _answers(url), 10, "the broker")
+    until(lambda: answers(url), 10, "the broker")
     until(lambda: service.get("/readyz")[0] == 200, 20, "/readyz")
-
-
-def _answers(url: str) -> bool:
-    try:
-        with connect(url) as client:
-            return bool(client.ping())
-    except OSError:
-        return False
 
 
 def test_a_killed_worker_is_replaced_and_leaves_no_child(service: Up) -> None:
