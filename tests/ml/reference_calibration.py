@@ -7,6 +7,7 @@ Python. Slow on purpose.
 
 import math
 import unicodedata
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def generate(model: Any, prompt: list[int], eos: set[int], max_new_tokens: int) 
     for _ in range(max_new_tokens):
         with torch.no_grad():
             logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1].numpy()
-        token = max(range(len(logits)), key=lambda i: (logits[i], -i))
+        token = int(np.argmax(logits))
         if token in eos:
             break
         ids.append(token)
@@ -89,6 +90,8 @@ class Reference:
             marks = [t for t in range(1, len(ids)) if is_delimiter(tokenizer.decode([ids[t]]))]
             self.delimiters.append(marks[0] if marks else -1)
         self.width = self.states[0]["residual", self.layers[0]].shape[1]
+        for name in ("response", "ratios", "median_ratios", "massive", "top5", "entry_maxima"):
+            setattr(self, name, cache(getattr(self, name)))
 
     def response(self, component: str, layer: int) -> np.ndarray:
         """All prompts' response tokens pooled, [N, D]."""

@@ -13,17 +13,19 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 
     Result: `{"facts": ModelFacts.to_dict()}`. Raises JobFault with the ModelFault's code (`inspect_folder`, `local_folder`).
     """
-    begun = False
+    size: int | None = None
 
     def progress(done: int, total: int) -> None:
-        nonlocal begun
-        if not begun:
+        nonlocal size
+        if size is None:
             context.phase("reading weights", total, "bytes")
-            begun = True
+        size = total
         context.progress(done)
 
     try:
         facts = inspect_folder(local_folder(spec["source"], spec.get("revision")), progress)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
+    if size is not None:
+        context.progress(size)  # the files' headers are no tensor's bytes
     return Outcome(result={"facts": facts.to_dict()})

@@ -1,0 +1,146 @@
+"""The same spec gives identical bytes under another batch size, load, forced out-of-memory, kill and resume (design.md, Reproducible)."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.ml.calibrating import calibrate_bytes, spec
+from tests.ml.fake_context import FakeContext
+from tests.ml.tiny_models import Planted
+from workers.handlers.base import JobCancelled, JobYielded, LeaseLost
+from workers.handlers.calibration import run
+from workers.lm.capture import assert_no_hooks
+from workers.lm.loading import load
+from workers.lm.memory import bytes_per_row
+from workers.lm.model import LanguageModel
+
+MANY = [f"{word} {number}, and so on." for number in range(5) for word in ("The cat", "Count", "x", "Why not this long one")]
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_folder: Callable[..., Path]) -> LanguageModel:
+    return load(tiny_folder("llama", planted=(Planted(17, 60.0, "every_token", 0.5), Planted(40, 100.0, "delimiters"))))
+
+
+@pytest.fixture(scope="module")
+def alone(lm: LanguageModel) -> bytes:
+    """The bytes when every prompt is generated alone."""
+    return calibrate_bytes(lm, FakeContext(lm, batch_budget_bytes=1), prompts=MANY)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 8, 64])
+def test_any_batch_size_gives_the_bytes_of_batches_of_one(lm: LanguageModel, alone: bytes, rows: int) -> None:
+    context = FakeContext(lm, batch_budget_bytes=rows * bytes_per_row(lm, 40, 16))
+    assert calibrate_bytes(lm, context, prompts=MANY) == alone
+
+
+@pytest.mark.parametrize("at_call", [1, 5, 17, 60])
+def test_running_out_of_memory_once_anywhere_gives_the_same_bytes(lm: LanguageModel, alone: bytes, at_call: int) -> None:
+    """Call 1 is the first prefill of a batch, 5 and 17 are decode steps, 60 and later also reach into measuring."""
+    with out_of_memory_at(lm, lambda call, _rows: call == at_call) as failures:
+        assert calibrate_bytes(lm, prompts=MANY) == alone
+    assert failures == [at_call]
+
+
+def test_running_out_of_memory_at_every_batch_of_three_gives_the_same_bytes_and_says_how_often(
+    lm: LanguageModel, alone: bytes
+) -> None:
+    with out_of_memory_at(lm, lambda _call, rows: rows >= 3) as failures:
+        outcome = run(spec(prompts=MANY), FakeContext(lm))
+    assert outcome.artifacts[0].data == alone
+    assert outcome.metrics["halvings"] == len(failures) > 0
+
+
+def test_running_out_of_memory_while_measuring_gives_the_same_bytes(lm: LanguageModel, alone: bytes) -> None:
+    context = FakeContext(lm)
+    with out_of_memory_at(lm, lambda _call, _rows: measuring_with(context, prompts_done=7) and not failures) as failures:
+        assert calibrate_bytes(lm, context, prompts=MANY) == alone
+    assert len(failures) == 1
+
+
+@pytest.mark.parametrize(
+    ("interruption", "reports"), [(JobYielded, 1), (JobCancelled, 17), (JobYielded, 25), (LeaseLost, 40), (JobCancelled, 60)]
+)
+def test_a_job_stopped_anywhere_and_resumed_gives_the_same_bytes_and_repeats_no_finished_cell(
+    lm: LanguageModel, alone: bytes, interruption: type[BaseException], reports: int
+) -> None:
+    """Generating reports about 51 times, so the last of these stops in the middle of measuring."""
+
+    def stop(so_far: int) -> None:
+        if so_far == reports:
+            raise interruption
+
+    first = FakeContext(lm, stop=stop)
+    with pytest.raises(interruption):
+        run(spec(prompts=MANY), first)
+    assert_no_hooks(lm.model)
+    second = FakeContext(lm, cells=first.cells, batch_budget_bytes=3 * bytes_per_row(lm, 40, 16))
+    assert calibrate_bytes(lm, second, prompts=MANY) == alone
+    assert sorted(first.committed + second.committed) == ["generated/000", "generated/001", "generated/002"]
+
+
+def test_other_work_on_the_machine_changes_no_byte(lm: LanguageModel, alone: bytes) -> None:
+    done = threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            torch.randn(200, 200) @ torch.randn(200, 200)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        assert calibrate_bytes(lm, prompts=MANY) == alone
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_nothing_of_the_run_is_in_the_file(lm: LanguageModel) -> None:
+    text = calibrate_bytes(lm, prompts=MANY).decode()
+    assert str(lm.facts.files[0].mtime_ns) not in text
+    assert "/tmp" not in text  # where the models of the tests lie
+    assert "NaN" not in text
+
+
+def test_progress_is_live_monotonic_and_ends_at_the_total(lm: LanguageModel) -> None:
+    context = FakeContext(lm)
+    run(spec(prompts=MANY), context)
+    assert context.phases == [("generating", 20 * 16, "tokens"), ("measuring", 20, "prompts")]
+    for phase, total, _unit in context.phases:
+        done = [value for name, value in context.reports if name == phase]
+        assert done == sorted(done)
+        assert done[-1] == total
+        assert len(done) >= 20
+    assert context.yield_points == 3
+
+
+def measuring_with(context: FakeContext, *, prompts_done: int) -> bool:
+    return context.reports[-1:] == [("measuring", prompts_done)]
+
+
+@contextmanager
+def out_of_memory_at(lm: LanguageModel, when: Callable[[int, int], bool]) -> Iterator[list[int]]:
+    """The decoder's forward raises torch's own error when `when(call, batch rows)` says so; yields the calls at which it did."""
+    failures: list[int] = []
+    calls = 0
+    decoder: Any = lm.layout.decoder
+    forward = decoder.forward
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if when(calls, kwargs["input_ids"].shape[0]):
+            failures.append(calls)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return forward(*args, **kwargs)
+
+    decoder.forward = failing
+    try:
+        yield failures
+    finally:
+        del decoder.forward
