@@ -1,7 +1,7 @@
 """Models for the model-side tests: tiny ones made once per session, and the pretrained one where the environment names its folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def _loaded(tiny_folder: Callable[..., Path]) -> Callable[..., LanguageModel]:
 
 
 @pytest.fixture
-def tiny_lm(_loaded: Callable[..., LanguageModel]) -> Callable[..., LanguageModel]:
+def tiny_lm(_loaded: Callable[..., LanguageModel]) -> Iterator[Callable[..., LanguageModel]]:
     """tiny_lm(arch, **options) -> a tiny model, loaded once per session and shared: no test may leave a hook on it."""
     used: list[LanguageModel] = []
 

@@ -1,6 +1,7 @@
 """What the hooks read is what the model computes: checked against the model's own hidden states, for every architecture."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_residual_is_the_models_own_hidden_state_before_the_final_norm(arch: str
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_residual_equals_output_hidden_states(arch: str, tiny_folder: Callable[..., object]) -> None:
+def test_residual_equals_output_hidden_states(arch: str, tiny_folder: Callable[..., Path]) -> None:
     """H[i+1] for all but the last layer, whose H is after the final norm (science.md, 3.7). A model of its own: the library's option
     leaves hooks behind."""
     lm = load(tiny_folder(arch))
@@ -157,7 +158,8 @@ def test_an_unknown_architecture_is_refused_with_the_modules_found(config: objec
 def test_a_familiar_class_name_from_elsewhere_is_refused() -> None:
     """A layer class of the same name that is not the library's may add anything to the stream."""
     model = tiny_model("llama")
-    layers = find_layout(model).decoder.layers
+    layers = find_layout(model).decoder.get_submodule("layers")
+    assert isinstance(layers, nn.ModuleList)
     stranger = type("LlamaDecoderLayer", (nn.Module,), {"__module__": "somewhere.modeling"})
     layers[0] = stranger()
     with pytest.raises(ModelFault, match="unknown_architecture"):

@@ -66,11 +66,12 @@ def test_room_is_made_before_the_next_model_is_loaded(shelf: Shelf) -> None:
     shelf.get("a")
     shelf.get("b")
     seen: list[list[str]] = []
-    shelf.cache.get(
-        shelf.key("c"),
-        lambda: (seen.append(shelf.names()), load(shelf.folders["c"]))[1],
-        expected_bytes=shelf.facts["c"].bytes_in("float32"),
-    )
+
+    def loader() -> LanguageModel:
+        seen.append(shelf.names())
+        return load(shelf.folders["c"])
+
+    shelf.cache.get(shelf.key("c"), loader, expected_bytes=shelf.facts["c"].bytes_in("float32"))
     assert seen == [["b"]]
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 import pytest
 import torch
@@ -38,18 +39,18 @@ def some_prompts(seed: int, rows: int, longest: int = 30) -> Prompts:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_row_equals_itself_alone(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
     """Unequal lengths, rows that end at different steps, sliding windows shorter than the rows."""
-    prompts = some_prompts(1, 9)
+    prompts = some_prompts(1, 8)
     endless = replace(tiny_lm(arch), eos_ids=frozenset())
-    answers = [naive(endless, prompt, 24) for prompt in prompts]
+    answers = [naive(endless, prompt, 20) for prompt in prompts]
     lm = replace(endless, eos_ids=frozenset(answer[3 * row] for row, answer in enumerate(answers[:6])))
-    alone = [naive(lm, prompt, 24) for prompt in prompts]
+    alone = [list(takewhile(lambda token: token not in lm.eos_ids, answer)) for answer in answers]
     assert len({len(answer) for answer in alone}) > 2, "the rows should end at different steps, or nothing is proven"
-    assert generate_greedy(lm, prompts, max_new_tokens=24, batch_rows=9) == alone
-    assert generate_greedy(endless, prompts, max_new_tokens=24, batch_rows=9) == answers
+    assert generate_greedy(lm, prompts, max_new_tokens=20, batch_rows=8) == alone
+    assert generate_greedy(endless, prompts, max_new_tokens=20, batch_rows=8) == answers
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma3", "gpt2", "gpt_neox", "olmo2"])
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 7),
@@ -93,13 +94,12 @@ def test_two_ways_of_computing_a_row_differ_by_far_less_than_the_near_tie_margin
     worst = 0.0
     choose = choosing.choose
 
-    def measured(logits_BV: torch.Tensor, alone: Callable[[int], torch.Tensor], *, settle_ties: bool) -> tuple[list[int], int]:
+    def measured(logits_BV: torch.Tensor, alone: Callable[[int], torch.Tensor], *, settle: list[int]) -> tuple[list[int], int]:
         nonlocal worst
-        for row, logits in enumerate(logits_BV):
+        for row in settle:
             reference = alone(row)
-            if reference.numel() > 1:  # a live row
-                worst = max(worst, float((logits - reference).abs().max() / reference.abs().max()))
-        return choose(logits_BV, alone, settle_ties=settle_ties)
+            worst = max(worst, float((logits_BV[row] - reference).abs().max() / reference.abs().max()))
+        return choose(logits_BV, alone, settle=settle)
 
     monkeypatch.setattr(decoding, "choose", measured)
     generate_greedy(lm, some_prompts(3, 8), max_new_tokens=16, batch_rows=8)
@@ -124,7 +124,7 @@ def test_near_ties_are_settled_by_the_row_alone(tiny_lm: Callable[..., LanguageM
 
 
 def test_a_wrong_choice_within_the_margin_is_put_right(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """Shown on the choice itself: within the margin the row alone decides, outside it the batch does, in half precision always."""
+    """Shown on the choice itself: within the margin the row alone decides, outside it the batch does."""
     logits_BV = torch.tensor([[1.0, 10.0, 10.0 - 5e-4], [1.0, 10.0, 10.0 - 5e-3]])
     asked: list[int] = []
 
@@ -132,9 +132,10 @@ def test_a_wrong_choice_within_the_margin_is_put_right(tiny_lm: Callable[..., La
         asked.append(row)
         return torch.tensor([0.0, 1.0, 2.0])
 
-    assert choosing.choose(logits_BV, alone, settle_ties=True) == ([2, 1], 1)
+    assert choosing.choose(logits_BV, alone, settle={0, 1}) == ([2, 1], 1)
     assert asked == [0]
-    assert choosing.choose(logits_BV, alone, settle_ties=False) == ([1, 1], 0)
+    assert choosing.choose(logits_BV, alone, settle={1}) == ([1, 1], 0)
+    assert choosing.choose(logits_BV, alone, settle=()) == ([1, 1], 0)
 
 
 class OutOfMemoryAbove:
@@ -274,7 +275,7 @@ def test_bfloat16_runs_in_batches(arch: str, tiny_lm: Callable[..., LanguageMode
 def test_the_pretrained_model_writes_the_same_story_in_any_batch(pretrained: LanguageModel) -> None:
     texts = ["Once upon a time ", "The cat ", "A big red dog ran to the park and ", "Lily ", "One day, Tom and his mom "]
     prompts = [pretrained.tokenizer(text)["input_ids"] for text in texts]
-    alone = [naive(pretrained, prompt, 60) for prompt in prompts]
-    for rows in (1, 2, 5):
-        assert generate_greedy(pretrained, prompts, max_new_tokens=60, batch_rows=rows) == alone
+    alone = [naive(pretrained, prompt, 40) for prompt in prompts]
+    for rows in (2, 5):
+        assert generate_greedy(pretrained, prompts, max_new_tokens=40, batch_rows=rows) == alone
     assert "Once upon a time" in pretrained.tokenizer.decode(prompts[0] + alone[0])

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def edit_config(folder: Path, **entries: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config | entries))
 
 
-def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     change(tensors)
@@ -314,6 +315,17 @@ def test_facts_with_the_load_spare_the_scan(folder: Path, monkeypatch: pytest.Mo
     assert load(folder, facts=facts).facts is facts
 
 
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b"{}", b"\xff\x00", b'{"a": ' * 5000])
+def test_a_damaged_json_file_is_a_fault_or_harmless_but_never_another_error(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    if name in ("config.json", "tokenizer.json"):
+        assert len(fault_of(folder).sentence) > 20
+        return
+    with suppress(ModelFault):
+        assert load(folder).eos_ids
+
+
 def test_types_other_than_those_of_computing_are_refused(folder: Path) -> None:
     for dtype in ("int8", "float64", "nonsense", torch.float8_e4m3fn):
         with pytest.raises(ModelFault, match="unknown_dtype"):
@@ -336,6 +348,13 @@ def test_rotary_factors_that_switch_limit_the_context(tiny_folder: Callable[...,
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0, "original_max_position_embeddings": 128}
     edit_config(folder, rope_parameters=rope)
     assert inspect_folder(folder).context_length == 128
+
+
+def test_longrope_limits_the_context_to_its_original_length(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder("phi3"), tmp_path / "m")
+    as_published = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+    edit_config(folder, rope_parameters=None, rope_scaling=as_published, original_max_position_embeddings=64)
+    assert load(folder).context_length == 64
 
 
 def test_the_pretrained_folder_has_the_facts_it_states(pretrained_folder: Path) -> None:

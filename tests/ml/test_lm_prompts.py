@@ -15,7 +15,8 @@ THINKING_OFF = [SPECIAL.index("<think>"), SPECIAL.index("</think>")]
 
 
 def letters(text: str) -> list[int]:
-    return tiny_tokenizer()(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tiny_tokenizer()(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def test_chat_prompts_have_one_bos_the_turns_and_the_head_of_the_answer() -> None:

@@ -186,9 +186,8 @@ def delimiter_ids() -> list[int]:
     """The ids of the tokens that are punctuation or space only."""
     tokenizer = tiny_tokenizer("plain")
     texts = [(i, tokenizer.decode([i])) for i in range(len(SPECIAL), VOCAB)]
-    return [i for i, text in texts if text.isascii() and text.isprintable() and not text.isalnum()] + tokenizer.encode(
-        "\n", add_special_tokens=False
-    )
+    newline: list[int] = tokenizer.encode("\n", add_special_tokens=False)
+    return [i for i, text in texts if text.isascii() and text.isprintable() and not text.isalnum()] + newline
 
 
 def tiny_tokenizer(kind: str = "plain") -> PreTrainedTokenizerFast:

@@ -11,7 +11,7 @@ A gap of 1e-4 of the largest logit cannot be overturned by such errors, and is r
 bfloat16 and float16 differ by far more than any useful margin; nothing is promised for them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -22,9 +22,10 @@ from workers.lm.model import LanguageModel
 NEAR_TIE = 1e-4
 
 
-def choose(logits_BV: Tensor, alone: Callable[[int], Tensor], *, settle_ties: bool) -> tuple[list[int], int]:
-    """The next id of each row, and how many rows were settled alone. `alone(row)` gives that row's logits [V] computed by
-    itself.
+def choose(logits_BV: Tensor, alone: Callable[[int], Tensor], *, settle: Collection[int]) -> tuple[list[int], int]:
+    """The next id of each row, and how many rows were settled alone.
+
+    `alone(row)` gives that row's logits [V] computed by itself; only the rows in `settle` are settled so.
 
     Raises ModelFault activations_not_finite.
     """
@@ -37,10 +38,10 @@ def choose(logits_BV: Tensor, alone: Callable[[int], Tensor], *, settle_ties: bo
             "The model's logits are not finite. In float16 a massive dimension overflows (beyond 65,504): use another dtype.",
         )
     ids: list[int] = top_B2.indices[:, 0].tolist()
-    if not settle_ties:
+    if not settle:
         return ids, 0
     near_B = (top_B2.values[:, 0] - top_B2.values[:, 1]) < NEAR_TIE * largest_B
-    rows: list[int] = near_B.nonzero()[:, 0].tolist()
+    rows = [row for row in near_B.nonzero()[:, 0].tolist() if row in settle]
     for row in rows:
         ids[row] = int(alone(row).float().argmax())
     return ids, len(rows)

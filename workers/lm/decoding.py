@@ -17,9 +17,8 @@ from workers.lm.model import LanguageModel
 
 @dataclass
 class _Row:
-    """One row's ids; `place` is its index among the batch's prompts."""
+    """One row's ids, and whether its answer has ended."""
 
-    place: int
     prompt: list[int]
     answer: list[int] = field(default_factory=list)
     done: bool = False
@@ -32,15 +31,13 @@ def decode_batch(
 
     `on_step(rows)` is called after each step with the number of rows that got a token; what it raises passes through.
     """
-    rows = [_Row(place, list(prompt)) for place, prompt in enumerate(prompts)]
-    answers: list[list[int]] = [[] for _ in rows]
-    settle_ties = lm.dtype == torch.float32
+    every_row = rows = [_Row(list(prompt)) for prompt in prompts]
     settled = 0
     with torch.no_grad():
         ids_BT, mask_BT = _left_padded(lm, prompts)
         positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache(config=lm.text_config)
-        for _ in range(max_new_tokens):
+        while True:
             logits_BV = lm.model(
                 input_ids=ids_BT,
                 attention_mask=mask_BT,
@@ -49,25 +46,29 @@ def decode_batch(
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            ids, near = choose(logits_BV, _alone(lm, rows), settle_ties=settle_ties)
+            ids, near = _choose(lm, rows, logits_BV)
             settled += near
-            stepped = _extend(rows, ids, lm.eos_ids, max_new_tokens)
-            on_step(stepped)
-            keep = _kept(rows)
-            if keep is not None:
-                for row in rows:
-                    if row.done:
-                        answers[row.place] = row.answer
-                rows = [rows[index] for index in keep]
-                if not rows:
-                    break
-                kept = torch.tensor(keep, device=lm.device)
+            on_step(_extend(rows, ids, lm.eos_ids, max_new_tokens))
+            live = [index for index, row in enumerate(rows) if not row.done]
+            if not live:
+                return [row.answer for row in every_row], settled
+            if 2 * len(live) <= len(rows):  # copying the cache costs about one step: not for every row that ends
+                rows, ids = [rows[index] for index in live], [ids[index] for index in live]
+                kept = torch.tensor(live, device=lm.device)
                 cache.batch_select_indices(kept)
-                ids, mask_BT, positions_BT = [ids[index] for index in keep], mask_BT[kept], positions_BT[kept]
+                mask_BT, positions_BT = mask_BT[kept], positions_BT[kept]
             ids_BT = torch.tensor([[token] for token in ids], device=lm.device)
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=-1)
             positions_BT = positions_BT[:, -1:] + 1
-    return answers, settled
+
+
+def _choose(lm: LanguageModel, rows: list[_Row], logits_BV: Tensor) -> tuple[list[int], int]:
+    live = [index for index, row in enumerate(rows) if not row.done]
+    return choose(
+        logits_BV,
+        lambda index: logits_alone(lm, rows[index].prompt + rows[index].answer),
+        settle=live if lm.dtype == torch.float32 else (),
+    )
 
 
 def _left_padded(lm: LanguageModel, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -76,18 +77,6 @@ def _left_padded(lm: LanguageModel, prompts: Sequence[Sequence[int]]) -> tuple[T
     ids = [[lm.pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(ids, device=lm.device), torch.tensor(mask, device=lm.device)
-
-
-def _alone(lm: LanguageModel, rows: list[_Row]) -> Callable[[int], Tensor]:
-    """The logits of one of the batch's rows by itself; a row that has ended is not computed again."""
-
-    def alone(index: int) -> Tensor:
-        row = rows[index]
-        if row.done:
-            return torch.zeros(1)
-        return logits_alone(lm, row.prompt + row.answer)
-
-    return alone
 
 
 def _extend(rows: list[_Row], ids: Sequence[int], eos_ids: frozenset[int], max_new_tokens: int) -> int:
@@ -103,9 +92,3 @@ def _extend(rows: list[_Row], ids: Sequence[int], eos_ids: frozenset[int], max_n
             row.answer.append(token)
             row.done = len(row.answer) == max_new_tokens
     return live
-
-
-def _kept(rows: list[_Row]) -> list[int] | None:
-    """The live rows' indices once at least half of the batch has ended, else None: copying the cache costs about one step."""
-    live = [index for index, row in enumerate(rows) if not row.done]
-    return live if 2 * len(live) <= len(rows) else None

@@ -34,12 +34,12 @@ def check_folder(folder: Path) -> None:
     """Raise ModelFault not_a_model_folder, link_leads_out, pickle_weights_only, no_weights or no_tokenizer."""
     if not folder.is_dir():
         raise ModelFault("not_a_model_folder", f"{folder} is not a folder. Give a folder in the Hugging Face layout.")
-    _check_links(folder)
     if not (folder / "config.json").is_file():
         found = first_few(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise ModelFault(
             "not_a_model_folder", f"{folder} has no config.json (found: {found}). Give a folder in the Hugging Face layout."
         )
+    _check_links(folder)
     weight_files(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_MODELS):
         raise ModelFault(

@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from workers.lm.errors import ModelFault
 from workers.lm.folder import TOKENIZER_FILES
 
-WANTED = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES]
+WANTED = ["model*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

@@ -135,5 +135,8 @@ def _context_length(config: Any) -> int:
     rope = getattr(config, "rope_parameters", None) or {}
     for parameters in (rope, *(value for value in rope.values() if isinstance(value, dict))):
         if parameters.get("rope_type") in SWITCHING_ROPE:
-            length = min(length, int(parameters.get("original_max_position_embeddings") or length))
+            original = parameters.get("original_max_position_embeddings") or getattr(
+                config, "original_max_position_embeddings", None
+            )
+            length = min(length, int(original or length))
     return length
