@@ -11,7 +11,7 @@ from app.jobs.claims import Lease
 from app.jobs.endings import keep_cell
 from app.jobs.transitions import Superseded
 from app.storage.base import key_of
-from app.storage.blobs import stage
+from app.storage.blobs import BlobGone, stage
 from workers.handlers.base import JobCancelled, JobYielded, LeaseLost
 from workers.heartbeat import Heartbeat, Phase
 from workers.process import WorkerProcess
@@ -90,10 +90,15 @@ class ServiceContext:
 
     def commit_cell(self, name: str, data: bytes) -> None:
         self.check()
-        blob = stage(self._process.sessions, self._process.storage, data)
         try:
-            with self._process.sessions.begin() as session:
-                keep_cell(session, self._lease.job.id, self._lease.token, name, blob)
+            self._keep(name, data)
+        except BlobGone:  # a day passed between the two steps; the second try stages afresh
+            self._keep(name, data)
         except Superseded as lost:
             raise LeaseLost from lost
         self._heartbeat.move(None)
+
+    def _keep(self, name: str, data: bytes) -> None:
+        blob = stage(self._process.sessions, self._process.storage, data)
+        with self._process.sessions.begin() as session:
+            keep_cell(session, self._lease.job.id, self._lease.token, name, blob)

@@ -1,5 +1,6 @@
 """What an exception that ended a handler means for the job and for this process."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +21,28 @@ def judge(error: Exception) -> Verdict:
     """Deterministic faults keep their code and sentence; memory and device errors get theirs; anything else is ours."""
     if isinstance(error, JobFault):
         return Verdict(as_error(error.code, error.detail, **error.facts))
+    if "torch" not in sys.modules:
+        return _out_of_memory(error) if isinstance(error, MemoryError) else _ours(error)
     from workers.lm.errors import ModelFault
     from workers.lm.memory import is_out_of_memory, is_sticky_device_error
 
     if is_sticky_device_error(error):
         detail = f"The device failed: {_first_line(error)}. The worker restarts; retry, and if it fails again tell whoever runs the server."
         return Verdict(as_error("device_failed", detail), unexpected=True, must_exit=True)
-    if is_out_of_memory(error):
-        detail = f"One row at a time does not fit into memory: {_first_line(error)}. Ask for shorter prompts or fewer new tokens."
-        return Verdict(as_error("out_of_memory", detail))
     if isinstance(error, ModelFault):
-        return Verdict(as_error(error.code, str(error)))
-    detail = (
-        f"An error inside the server ({type(error).__name__}). It is in the worker's log under this job's id; please report it."
-    )
+        return Verdict(as_error(error.code, error.sentence))
+    if is_out_of_memory(error):
+        return _out_of_memory(error)
+    return _ours(error)
+
+
+def _out_of_memory(error: Exception) -> Verdict:
+    detail = f"One row at a time does not fit into memory: {_first_line(error)}. Ask for shorter prompts or fewer new tokens."
+    return Verdict(as_error("out_of_memory", detail))
+
+
+def _ours(error: Exception) -> Verdict:
+    detail = f"An error inside the server ({type(error).__name__}), in the worker's log under this job's id; please report it."
     return Verdict(as_error("internal_error", detail), unexpected=True)
 
 

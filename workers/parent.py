@@ -21,9 +21,14 @@ from app.db import make_engine, make_sessions
 from app.jobs.bell import Bell
 from app.jobs.models import Worker
 from app.settings import Settings, get_settings
+from app.storage.base import StorageError
+from app.storage.blobs import adopt_orphans, collect
+from app.storage.factory import open_storage
 from app.version import VERSION
 from workers.reconciler import Reconciler
 from workers.watch import Watch
+
+HOUR = 3600.0
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +51,7 @@ class Parent:
         """Registers the node and starts watching and sweeping."""
         self.watch.start()
         threading.Thread(target=self._sweep_loop, name="reconciler", daemon=True).start()
+        threading.Thread(target=self._tidy_loop, name="janitor", daemon=True).start()
 
     def child_pids(self) -> set[int]:
         """The pids of the living children of this node's pool."""
@@ -96,8 +102,23 @@ class Parent:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("sweep.missed", error=type(error).__name__)
                 reconciler.disconnected()
+            except Exception:  # a bug must not end the sweeping
+                log.exception("sweep.failed")
             if self._stop.wait(self._settings.lease.sweep):
                 return
+
+    def _tidy_loop(self) -> None:
+        """Bytes that nothing refers to any more: hourly; objects without a row, which only a crash leaves: daily."""
+        storage = open_storage(self._settings.storage_url.get_secret_value())
+        hours = 0
+        while not self._stop.wait(HOUR):
+            try:
+                collected = collect(self._sessions, storage)
+                orphans = adopt_orphans(self._sessions, storage) if hours % 24 == 0 else 0
+                log.info("storage.tidied", objects=collected.objects, bytes=collected.bytes, orphans=orphans)
+            except (SQLAlchemyError, StorageError) as error:
+                log.warning("storage.untidy", error=str(error))
+            hours += 1
 
 
 _parent: Parent | None = None
@@ -106,6 +127,11 @@ _parent: Parent | None = None
 @signals.celeryd_init.connect
 def _named(sender: str, **_: Any) -> None:
     os.environ["BINNACLE_WORKER_ID"] = sender  # the node's name; its children inherit it
+
+
+@signals.worker_process_init.connect
+def _not_draining_yet(**_: Any) -> None:
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # by default it would end a child that has had no job yet
 
 
 @signals.worker_ready.connect

@@ -16,7 +16,7 @@ from app.errors import as_error
 from app.jobs import claims, endings, repository
 from app.jobs.claims import Claimer, Lease
 from app.jobs.transitions import Superseded
-from app.storage.base import StorageError, StorageFull
+from app.storage.base import StorageDenied, StorageError, StorageFull
 from app.storage.blobs import Blob, BlobGone, stage
 from workers.context import ServiceContext
 from workers.faults import Verdict, judge
@@ -132,7 +132,7 @@ class Attempt:
             try:
                 return stage(self._process.sessions, self._process.storage, data)
             except StorageError as error:
-                if not left or self._heartbeat.lost or isinstance(error, StorageFull):
+                if not left or self._heartbeat.lost or isinstance(error, (StorageFull, StorageDenied)):
                     raise
                 log.warning("storage.retry", error=str(error))
                 time.sleep(2.0 ** (STORAGE_TRIES - left - 1) / 2)

@@ -58,6 +58,8 @@ class Watch:
         self._seen: Sighting | None = None
         self._lock = threading.Lock()
         self._exit_status: str | None = None
+        self._missed: tuple[str, int] | None = None
+        self._read_at = time.monotonic()
 
     def start(self) -> None:
         """Starts both threads; they end with the process or `stop()`."""
@@ -79,6 +81,8 @@ class Watch:
                 self._read()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("watch.blind", error=type(error).__name__)
+            except Exception:  # a bug must not leave the child unwatched
+                log.exception("watch.failed")
             self._wake.wait(self._settings.watch)
             self._wake.clear()
 
@@ -95,6 +99,7 @@ class Watch:
                     func.extract("epoch", func.now() - Job.started_at).label("running_for"),
                 ).where(Job.worker_id == self._worker_id, Job.state.in_(list(HELD)))
             ).all()
+        self._read_at = time.monotonic()
         living = self._children()
         for row in rows:
             if row.Job.child_pid in living:
@@ -140,7 +145,9 @@ class Watch:
     def _enforce(self, seen: Sighting, now: float) -> None:
         limit = self._settings.ttl - self._settings.margin - min(self._settings.watch, self._settings.margin / 2)
         if now - seen.renewed_seen > limit + self._settings.margin / 2 and not seen.killed:
-            seen.reason = seen.reason or {"code": "lease_not_renewed"}
+            # A parent that could not read either was cut off from the database, and the child is not to blame.
+            blind = now - self._read_at > limit / 2
+            seen.reason = seen.reason or {"code": "database_unreachable" if blind else "lease_not_renewed"}
             self._signal(seen, signal.SIGKILL)
             seen.killed = True
         if seen.terminate_at is None:
@@ -164,6 +171,9 @@ class Watch:
             ours = seen is not None and (seen.job_id, seen.token) == (job.id, job.lease_token)
             reason = dict(seen.reason) if ours and seen is not None else {}
             status, self._exit_status = self._exit_status, None
+            if status is None and self._missed != (job.id, job.lease_token):
+                self._missed = (job.id, job.lease_token)  # Celery's word on how it died is on its way: one more round
+                return
             self._seen = None
         cause = {"code": "worker_lost", **reason, **({"signal": status} if status else {})}
         try:
@@ -174,7 +184,8 @@ class Watch:
                 if cause["code"] == "time_limit":
                     endings.fail(session, job.id, job.lease_token, reason)
                 else:
-                    endings.lose(session, fresh, cause, max_losses=self._settings.max_losses)
+                    charged = cause["code"] != "database_unreachable"
+                    endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
         except Superseded:
             return
         log.warning("child.buried", job=job.id, **cause)

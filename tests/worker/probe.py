@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -51,7 +52,7 @@ def _still_to_do(spec: dict[str, Any]) -> bool:
     """Counts its calls in a file, as nothing else outlives the process."""
     if "count_in" not in spec:
         return True
-    with open(spec["count_in"], "a+", encoding="ascii") as calls:
+    with Path(spec["count_in"]).open("a+", encoding="ascii") as calls:
         calls.write("x")
         calls.flush()
         calls.seek(0)

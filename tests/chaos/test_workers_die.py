@@ -1,0 +1,102 @@
+"""kill -9 of a worker's child and parent, hung and cut-off workers: the job still ends exactly once."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests.chaos.conftest import Cable, Ended
+from tests.worker.conftest import Service
+
+pytestmark = pytest.mark.chaos
+
+
+def test_the_child_is_killed_in_the_middle_and_its_parent_sees_to_it_at_once(live: Service) -> None:
+    node = live.node()
+    job_id = live.submit(steps=6, seconds=0.3)
+    live.running(job_id, cells=2)
+    os.kill(node.child(), signal.SIGKILL)
+    live.until(lambda: "lost" in live.event_types(job_id), "the loss to be noticed", seconds=5)
+    lost = next(event for event in live.events(job_id) if event.type == "lost")
+    assert lost.data["signal"] == "signal 9 (SIGKILL)"
+    Ended.well(live, job_id)
+    job = live.job(job_id)
+    assert (job.attempt, job.losses) == (2, 0), "a cell finished since"
+    assert len(job.result["kept"]) >= 2, "finished cells are not computed again"
+
+
+def test_the_parent_is_killed_its_child_dies_with_it_and_another_node_takes_over(live: Service) -> None:
+    first = live.node("light-0")
+    job_id = live.submit(steps=40, seconds=0.25)
+    live.running(job_id, cells=1)
+    live.node("light-1")
+    child = first.child()
+    first.kill()
+    live.until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie", "the child to die", seconds=3)
+    Ended.well(live, job_id)
+    assert live.job(job_id).attempt == 2
+
+
+def test_the_same_node_started_again_takes_its_job_up_without_waiting_for_the_lease(
+    make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str
+) -> None:
+    live = make_service(database_url, broker_url, broker_prefix, ttl=60, margin=10)
+    node = live.node()
+    job_id = live.submit(steps=4, seconds=0.3)
+    live.running(job_id, cells=1)
+    node.kill()
+    live.node()
+    Ended.well(live, job_id, seconds=30)
+
+
+def test_a_job_that_kills_its_worker_every_time_is_poison_and_others_go_on(live: Service) -> None:
+    live.node()
+    poison = live.submit(do="die")
+    others = [live.submit("bob") for _ in range(3)]
+    job = live.ended(poison, seconds=60)
+    assert (job.state, job.error["code"], job.attempt, job.losses) == ("failed", "poison", 3, 3)
+    assert "SIGKILL" in job.error["detail"]
+    for other in others:
+        Ended.well(live, other)
+
+
+def test_a_job_that_dies_once_is_run_again(live: Service) -> None:
+    live.node()
+    job_id = live.submit(steps=3, at=1, do="exit", count_in=str(live.folder / "calls"))
+    Ended.well(live, job_id)
+    assert live.job(job_id).attempt == 2
+
+
+def test_a_hung_child_that_cannot_renew_its_lease_is_killed_before_the_lease_ends(live: Service) -> None:
+    node = live.node()
+    job_id = live.submit(do="hang", count_in=str(live.folder / "calls"))
+    job = live.running(job_id)
+    child = job.child_pid
+    began = time.monotonic()
+    live.until(lambda: not psutil.pid_exists(child), "the hung child to be killed", seconds=10)
+    assert time.monotonic() - began < live.settings.lease.ttl + 1, node.log.read_text()[-2000:]
+    Ended.well(live, job_id)
+
+
+def test_a_cut_off_worker_stops_on_its_own_clock_another_finishes_and_it_writes_nothing_when_it_is_back(
+    live: Service, cable: Cable
+) -> None:
+    cut = live.node("light-0", DATABASE_URL=cable.url)
+    job_id = live.submit(steps=12, seconds=0.4)
+    job = live.running(job_id, cells=1)
+    live.node("light-1")
+    child = job.child_pid
+    cable.cut()
+    began = time.monotonic()
+    live.until(lambda: not psutil.pid_exists(child), "the cut-off child to stop", seconds=10)
+    assert time.monotonic() - began <= live.settings.lease.ttl, "it must stop before anybody else may start"
+    live.until(lambda: live.job(job_id).worker_id == "light-1@here", "another to take over", seconds=20)
+    cable.mend()
+    Ended.well(live, job_id)
+    job = live.job(job_id)
+    assert job.attempt == 2
+    after = [event for event in live.events(job_id) if event.type == "started"][-1].seq
+    assert all(event.data.get("worker") != cut.id for event in live.events(job_id) if event.seq > after)

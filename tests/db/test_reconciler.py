@@ -1,0 +1,140 @@
+"""When a lease counts as lost, and when it must not. Time is moved by writing the leases, never by waiting for them."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from app.jobs.bell import Bell
+from app.settings import LeaseSettings, Settings
+from tests.db.conftest import Desk
+from workers.reconciler import Clock, Reconciler
+
+TTL = 0.4
+
+
+@pytest.fixture
+def reconciler(desk: Desk, broker_url: str, broker_prefix: str) -> Reconciler:
+    bell = Bell(Settings(broker_url=broker_url, broker_prefix=broker_prefix))
+    return Reconciler(desk.sessions, bell, LeaseSettings(ttl=TTL, margin=0.1, sweep=0.1))
+
+
+def _expire(desk: Desk, seconds: float = 1) -> None:
+    with desk.sessions.begin() as session:
+        session.execute(text(f"UPDATE jobs SET lease_expires_at = now() - interval '{seconds} s' WHERE worker_id IS NOT NULL"))
+
+
+def _sweep_until_expired(reconciler: Reconciler) -> float:
+    began = time.monotonic()
+    while not reconciler.sweep():
+        assert time.monotonic() - began < 5
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def test_an_expired_lease_goes_back_to_the_queue_but_not_before_the_reconciler_has_been_connected_for_a_ttl(
+    desk: Desk, reconciler: Reconciler
+) -> None:
+    job_id = desk.submit()
+    desk.claim()
+    _expire(desk)
+    assert _sweep_until_expired(reconciler) >= TTL - 0.05
+    job = desk.job(job_id)
+    assert (job.state, job.losses, job.worker_id) == ("queued", 1, None)
+
+
+def test_a_lease_that_is_renewed_is_left_alone(desk: Desk, reconciler: Reconciler) -> None:
+    job_id = desk.submit()
+    desk.claim()
+    reconciler.sweep()
+    time.sleep(TTL + 0.1)
+    assert reconciler.sweep() == 0
+    assert desk.job(job_id).state == "running"
+
+
+def test_after_its_own_reconnect_it_waits_a_ttl_again(desk: Desk, reconciler: Reconciler) -> None:
+    reconciler.sweep()
+    time.sleep(TTL + 0.1)
+    desk.submit()
+    desk.claim()
+    _expire(desk)
+    reconciler.disconnected()
+    assert reconciler.sweep() == 0
+    assert _sweep_until_expired(reconciler) >= TTL - 0.1
+
+
+def test_when_the_databases_clock_has_run_ahead_it_waits_a_ttl(desk: Desk, reconciler: Reconciler) -> None:
+    reconciler.sweep()
+    time.sleep(TTL + 0.1)
+    desk.submit()
+    desk.claim()
+    _expire(desk)
+    assert reconciler._clock is not None
+    reconciler._clock = Clock(reconciler._clock.database - 3600, reconciler._clock.own)  # as if the clock were set on by an hour
+    assert reconciler.sweep() == 0
+    assert _sweep_until_expired(reconciler) >= TTL - 0.1
+
+
+def test_a_lease_that_ran_out_around_the_databases_start_is_charged_to_nobody(
+    desk: Desk, reconciler: Reconciler, postgres: object
+) -> None:
+    job_id = desk.submit()
+    desk.claim()
+    with desk.sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET lease_expires_at = pg_postmaster_start_time() - interval '1 s'"))
+    _sweep_until_expired(reconciler)
+    job = desk.job(job_id)
+    assert (job.state, job.losses) == ("queued", 0)
+
+
+def test_two_reconcilers_do_not_sweep_at_once(desk: Desk, reconciler: Reconciler) -> None:
+    from workers.reconciler import SWEEP_LOCK
+
+    reconciler.sweep()
+    time.sleep(TTL + 0.1)
+    desk.submit()
+    desk.claim()
+    _expire(desk)
+    with desk.sessions.begin() as other:
+        other.execute(text(f"SELECT pg_advisory_xact_lock({SWEEP_LOCK})"))
+        assert reconciler.sweep() == 0
+    assert reconciler.sweep() == 1
+
+
+def test_old_idempotency_keys_are_forgotten(desk: Desk, reconciler: Reconciler) -> None:
+    from app.jobs.service import Idempotency
+
+    desk.submit(idempotency=Idempotency("POST /v1/x", "k1", "0" * 64))
+    desk.submit(idempotency=Idempotency("POST /v1/x", "k2", "0" * 64))
+    with desk.sessions.begin() as session:
+        session.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '8 days' WHERE key = 'k1'"))
+    reconciler.sweep()
+    with desk.sessions() as session:
+        assert session.scalars(text("SELECT key FROM idempotency_keys")).all() == ["k2"]
+
+
+def test_a_job_whose_bell_was_lost_is_rung_for_again_once_per_idle_worker(
+    desk: Desk, broker_url: str, broker_prefix: str, make_client: Callable[[str], object]
+) -> None:
+    settings = Settings(broker_url=broker_url, broker_prefix=broker_prefix)
+    reconciler = Reconciler(desk.sessions, Bell(settings), LeaseSettings(ttl=60))
+    for _ in range(5):
+        desk.submit()
+    with desk.sessions.begin() as session:
+        for name in ("w1", "w2"):
+            session.execute(
+                text(
+                    "INSERT INTO workers (id, job_class, device, host, parent_pid, version) VALUES (:n, 'model', 'cpu', 'h', 1, '0')"
+                ),
+                {"n": name},
+            )
+    client = make_client(broker_url)
+    for _ in range(3):
+        reconciler.sweep()
+        assert client.llen(f"{broker_prefix}model") == 2  # type: ignore[attr-defined]
+    lease = desk.claim("w1")
+    assert lease is not None
+    client.delete(f"{broker_prefix}model")  # type: ignore[attr-defined]
+    reconciler.sweep()
+    assert client.llen(f"{broker_prefix}model") == 1, "a busy worker needs no bell"  # type: ignore[attr-defined]
