@@ -35,8 +35,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
 ENTRYPOINT ["tini", "--"]
-CMD ["python", "-m", "uvicorn", "app.main:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", \
-     "--no-server-header", "--no-access-log", "--timeout-graceful-shutdown", "5"]
+CMD ["python", "-m", "app.server", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM base AS worker
 COPY --from=worker-packages /opt/venv /opt/venv

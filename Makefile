@@ -51,7 +51,7 @@ migrations-check: $(READY)  ## one head, reversible, and equal to the models
 	$(PY) -m pytest -q --durations=0 tests/db/test_migrations.py
 
 openapi: $(READY)  ## write openapi.json
-	$(VENV)/bin/binnacle openapi > openapi.json
+	$(PY) -m app.openapi
 
 models: $(READY)  ## train the shipped models again
 	$(PY) -m shipped.training
@@ -66,5 +66,5 @@ constraints: $(READY)  ## pin what is installed now
 	$(PY) .ci/pins.py > constraints.txt.new && mv constraints.txt.new constraints.txt
 
 clean:  ## remove what the other targets made; a service's data folder stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage openapi.json *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.live import Watcher
+from app.cli.models import register_shipped
 from app.cli.output import err, out
 from app.cli.show import calibration_report
 from app.client import BinnacleError, Client
@@ -29,6 +30,7 @@ def demo(
     started = time.monotonic()
     with running_service(home.absolute()) as client:
         err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
+        register_shipped(client, model)
         ready(client.await_model(model))
         job = client.calibrate(model, name="demo")
         err.print(f"POST /v1/calibrations -> {job['id']}")

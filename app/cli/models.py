@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from app.cli.output import Json, err, out, print_json
-from app.client import Client
+from app.client import BinnacleError, Client, ServiceError
 
 commands = typer.Typer(help="The models that jobs may name.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -21,10 +21,12 @@ def list_models(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("model", "state", "layers", "width", "source", box=None)
+    table = Table("model", "state", "layers", "hidden size", "source", box=None)
     for model in found:
         facts = model["facts"]
-        table.add_row(model["name"], model["state"], *(str(facts.get(key, "")) for key in ("layers", "width")), model["source"])
+        table.add_row(
+            model["name"], model["state"], *(str(facts.get(key, "")) for key in ("layers", "hidden_size")), model["source"]
+        )
     out.print(table)
 
 
@@ -47,6 +49,20 @@ def inspect(name: Name, as_json: Json = False) -> None:
     """Show what inspecting a model found."""
     with Client() as client:
         report(client.model(name), as_json=as_json)
+
+
+def register_shipped(client: Client, name: str) -> None:
+    """Puts a shipped model on the allow-list unless it is there already. Raises BinnacleError when none has that name."""
+    from shipped import MODELS
+
+    if not (folder := MODELS / name).is_dir():
+        names = ", ".join(sorted(path.name for path in MODELS.iterdir()))
+        raise BinnacleError("unknown_model", f"no shipped model is called {name!r}; there are {names}")
+    try:
+        client.add_model(name, str(folder))
+    except ServiceError as error:
+        if error.code != "model_exists":
+            raise
 
 
 def report(model: dict[str, Any], *, as_json: bool) -> None:

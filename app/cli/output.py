@@ -9,8 +9,11 @@ from rich.console import Console
 
 from app.client import BinnacleError, ServiceError
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDE = 130
+"""Columns where there is no terminal to ask."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDE)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from app.cli.live import duration
 from app.cli.output import Json, out, print_json
 from app.client import BinnacleError, Client
 
@@ -44,20 +45,23 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json(now)
         return
-    table = Table("worker", "class", "device", "models loaded", "seen", box=None)
+    workers = Table("worker", "class", "device", "models loaded", "busy with", "seen", box=None)
     for worker in now["workers"]:
-        table.add_row(
-            worker["id"], worker["job_class"], worker["device"], ", ".join(worker["models"]), str(worker["seen_at"])[:19]
-        )
-    out.print(table)
-    for name, value in now.items():
-        if name != "workers":
-            out.print(f"{name}: {value}", markup=False)
+        seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else "[red]lost[/]"
+        loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or ""
+        workers.add_row(worker["id"], worker["job_class"], worker["device"], loaded, busy, seen)
+    queues = Table("queue", "model", "running", "ready", "waiting", "oldest", box=None)
+    for queue in now["queues"]:
+        oldest = duration(queue["oldest_seconds"]) if queue["oldest_seconds"] is not None else ""
+        counts = [str(queue[name]) for name in ("running", "queued", "waiting")]
+        queues.add_row(queue["job_class"], queue["model"] or "", *counts, oldest)
+    out.print(f"Binnacle {now['version']}, keys {now['auth']}, broker: {now['broker']['detail']}")
+    out.print(workers)
+    out.print(queues if now["queues"] else "nothing is queued")
 
 
 def openapi() -> None:
     """Print the API's OpenAPI document; needs no running service."""
     from app.main import create_app
-    from app.settings import Settings
 
-    print_json(create_app(Settings()).openapi())
+    print_json(create_app().openapi())

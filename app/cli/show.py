@@ -24,8 +24,8 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
     dims = ", ".join(map(str, listed["dims"])) or "none: cleaning changes nothing on this model"
     rows = {
         "severity": f"[bold]{severity['verdict']}[/], {SCOPES[severity['scope']]}",
-        "dominant dim": f"{severity['dominant_dim']}, {severity['share_of_squared_norm']:.1%} of the squared norm",
-        "ratio_to_median": f"{ratios['ratio_to_median']:g}   (its mean size over that of the median dim; severe from 100, mild from 10)",
+        "dominant dim": f"{severity['dominant_dim']}, {severity['share_of_squared_norm']:.2%} of the squared norm",
+        "ratio_to_median": f"{ratios['ratio_to_median']:g}  (mean size over the median dim's; mild from 10, severe from 100)",
         "ratio_to_mean": f"{ratios['ratio_to_mean']:g}",
         "max_to_median": f"{ratios['max_to_median']:g}",
         "max_to_entry_median": f"{ratios['max_to_entry_median']:g}",
@@ -39,7 +39,7 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
 
 def _layers(aggregate: dict[str, Any]) -> Table:
     massive = set(aggregate["massive_dims"]["dims"])
-    table = Table("layer", "top dims (ratio to the median dim; massive ones bold)", "norm", "norm without massive dims", box=None)
+    table = Table("layer", "top dims (ratio_to_median; bold: massive)", "norm", "norm without them", box=None)
     for layer, dims in aggregate["top_dims_by_layer"].items():
         facts = aggregate["per_layer"][layer]
         shown = [_dim(dim, facts[str(dim)]["ratio"], bold=dim in massive) for dim in dims]

@@ -107,20 +107,14 @@ class Client:
         return following.events(self._connection, _id(job), after=after)
 
     def jobs(self, *, limit: int | None = None, **filters: Any) -> Iterator[Job]:
-        """Jobs, newest first, at most `limit`, fetched page by page; filters: state, kind, model, owner, name, tag."""
+        """Jobs, newest first, at most `limit`, fetched page by page; filters as in the API."""
         yield from self._pages("/v1/jobs", filters, limit)
 
     # -- results
 
     def calibration(self, calibration: str) -> dict[str, Any]:
         """calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`)."""
-        path = f"/v1/calibrations/{calibration}"
-        if calibration.startswith("job_"):
-            job = self.job(calibration)
-            if job["state"] != "succeeded":
-                raise JobFailed(job)
-            path = job["links"]["result"]
-        return self._get(f"{path}/calibration.json")
+        return self._get(f"/v1/calibrations/{calibration}/calibration.json")
 
     def job_of(self, which: str) -> str:
         """The job's id, of a job or of the calibration it made."""
@@ -153,8 +147,8 @@ class Client:
             model = self.model(name)
         return model
 
-    def add_model(self, name: str, source: str, *, revision: str | None = None) -> dict[str, Any]:
-        """Registers a folder on the server, or a hub id with its pinned revision; a job inspects it. Administrators only."""
+    def add_model(self, name: str, source: str, *, revision: str | None = None) -> Job:
+        """Registers a folder on the workers, or a hub id with its pinned revision: the job that inspects it. Administrators only."""
         body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
         return dict(self._connection.request("POST", "/v1/models", json=body, repeatable=False).json())
 

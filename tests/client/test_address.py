@@ -1,0 +1,45 @@
+"""The client finds the service by itself, and gives the local key to the local service alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.client import Client, NoService
+from app.client.address import find_address
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder whose service runs."""
+    (tmp_path / "run.json").write_text(json.dumps({"pid": 1, "url": "http://127.0.0.1:8123"}))
+    (tmp_path / "admin.key").write_text("local key\n")
+    monkeypatch.setenv("BINNACLE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_arguments_go_before_the_environment_and_that_before_the_data_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (find_address().url, find_address().key) == ("http://127.0.0.1:8123", "local key")
+    monkeypatch.setenv("BINNACLE_URL", "http://lab:8000/")
+    monkeypatch.setenv("BINNACLE_KEY", "lab key")
+    assert (find_address().url, find_address().key) == ("http://lab:8000", "lab key")
+    chosen = find_address("https://other", "other key")
+    assert (chosen.url, chosen.key) == ("https://other", "other key")
+
+
+def test_the_local_key_goes_to_the_local_service_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINNACLE_URL", "http://lab:8000")
+    assert find_address().key is None
+    assert find_address("http://127.0.0.1:8123/").key == "local key"
+    assert "local key" not in repr(find_address("http://127.0.0.1:8123"))
+
+
+def test_no_service_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(NoService, match="binnacle up"):
+        Client(home=tmp_path)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://lab", "http://"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(NoService, match="http://host:port"):
+        find_address(url)

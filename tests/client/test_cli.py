@@ -1,0 +1,165 @@
+"""The command line as a person and as a script use it: real processes against the real application."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.api import lives
+from tests.api.conftest import PEPPER, Running
+
+Sessions = sessionmaker[Session]
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def binnacle(api: Running, tmp_path: Path) -> Cli:
+    """Runs one command as an administrator, in a folder of its own."""
+    environment = {
+        **os.environ,
+        "BINNACLE_URL": api.url,
+        "BINNACLE_KEY": api.key("root", "admin"),
+        "BINNACLE_HOME": str(tmp_path / "home"),
+        "BINNACLE_KEY_PEPPER": PEPPER,
+        "DATABASE_URL": api.settings.database_url.get_secret_value(),
+        "STORAGE_URL": api.settings.storage_url.get_secret_value(),
+        "BROKER_URL": api.settings.broker_url.get_secret_value(),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    }
+
+    def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "app.cli", *arguments]
+        return subprocess.run(
+            command, env={**environment, **changed}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+def read(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_job_from_submission_to_its_file(binnacle: Cli, api: Running, sessions: Sessions, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("Name a river.\n\nExplain a lock.\n")
+    submitted = binnacle("submit", "calibrate", "demo", "--prompts", "prompts.txt", "--layers", "0,2-3", "--name", "mine")
+    assert submitted.returncode == 0, submitted.stderr
+    job_id = submitted.stdout.strip()
+    job = read(binnacle("jobs", "--json"))[0]
+    assert (job["id"], job["name"]) == (job_id, "mine")
+    assert job["spec"]["prompts"] == ["Name a river.", "Explain a lock."]
+    assert job["spec"]["layers"] == [0, 2, 3]
+    lives.succeed(sessions, api.context.storage, lives.claim(sessions))
+    assert "succeeded" in binnacle("watch", job_id).stderr
+    [path] = read(binnacle("get", job_id, "--out", "results", "--json"))
+    assert (tmp_path / path).read_bytes() == lives.FILE
+    calibration = read(binnacle("watch", job_id, "--json"))["result"]["calibration"]["id"]
+    assert read(binnacle("get", calibration, "--json")) == ["calibration.json"]
+    assert job_id in binnacle("jobs", "--state", "succeeded").stdout
+
+
+def test_a_job_that_fails_ends_the_watch_with_its_reason(binnacle: Cli, sessions: Sessions) -> None:
+    job_id = binnacle("submit", "calibrate", "demo").stdout.strip()
+    lives.fail(sessions, lives.claim(sessions))
+    watched = binnacle("watch", job_id)
+    assert watched.returncode == 1
+    assert "It broke. Mend it." in watched.stderr
+    again = binnacle("retry", job_id).stdout.strip()
+    assert again not in ("", job_id)
+    assert binnacle("cancel", again).stdout == f"{again} cancelled\n"
+    assert binnacle("get", again).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (("submit", "calibrate", "nope"), "unknown_model", "demo"),
+        (("submit", "calibrate", "demo", "--layers", "2-x"), "bad_layers", "0,4,8-11"),
+        (("submit", "calibrate", "demo", "--prompts", "none.txt"), "bad_prompts", "none.txt"),
+        (("get", "job_00000000000000000000000000"), "not_found", "job_0"),
+        (("keys", "create", "ada", "--role", "king"), "bad_role", "member"),
+    ],
+)
+def test_an_error_is_one_line_with_a_hint_and_json_for_scripts(
+    binnacle: Cli, arguments: tuple[str, ...], code: str, hint: str
+) -> None:
+    said = binnacle(*arguments)
+    assert said.returncode == 1
+    assert said.stdout == ""
+    assert said.stderr.startswith(f"error: {code}: ")
+    assert hint in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+    for_scripts = json.loads(binnacle(*arguments, "--json").stderr)
+    assert for_scripts["code"] == code
+
+
+def test_nothing_that_runs_is_said_with_what_to_do(binnacle: Cli) -> None:
+    said = binnacle("jobs", BINNACLE_URL="", BINNACLE_KEY="")
+    assert said.returncode == 1
+    assert "binnacle up" in said.stderr
+
+
+def test_a_faulty_model_is_reported_with_its_fault(binnacle: Cli, api: Running) -> None:
+    api.add_model("torn", state="faulty", fault={"code": "no_weights", "detail": "The folder holds no .safetensors file."})
+    shown = binnacle("models", "inspect", "torn")
+    assert shown.returncode == 1
+    assert "no .safetensors" in shown.stderr
+    listed = {model["name"]: model["state"] for model in read(binnacle("models", "list", "--json"))}
+    assert listed == {"demo": "ready", "torn": "faulty"}
+    assert "faulty" in binnacle("models", "list").stdout
+
+
+def test_a_key_made_here_opens_the_service_until_it_is_revoked(binnacle: Cli, api: Running) -> None:
+    made = read(binnacle("keys", "create", "grace", "--role", "member", "--days", "7", "--json"))
+    mine = read(binnacle("status", "--json", BINNACLE_KEY=made["key"]))
+    assert mine["workers"] == []
+    listed = {key["id"]: key for key in read(binnacle("keys", "list", "--json"))}
+    assert listed[made["id"]]["expires_at"] is not None
+    assert made["key"] not in binnacle("keys", "list").stdout
+    assert binnacle("keys", "revoke", made["id"]).returncode == 0
+    assert "in use" in binnacle("keys", "revoke", made["id"]).stderr
+    assert {key["id"]: key for key in read(binnacle("keys", "list", "--json"))}[made["id"]]["revoked_at"] is not None
+
+
+def test_status_shows_the_queue(binnacle: Cli) -> None:
+    assert "nothing is queued" in binnacle("status").stdout
+    binnacle("submit", "calibrate", "demo")
+    assert "demo" in binnacle("status").stdout
+
+
+def test_preparing_twice_keeps_the_first_key(binnacle: Cli, empty_database_url: str, tmp_path: Path) -> None:
+    """Compose runs it at every start."""
+    key_file = tmp_path / "home" / "admin.key"
+    assert binnacle("prepare", DATABASE_URL=empty_database_url).returncode == 0
+    first = key_file.read_text()
+    assert binnacle("prepare", DATABASE_URL=empty_database_url).returncode == 0
+    assert key_file.read_text() == first
+    assert key_file.stat().st_mode & 0o077 == 0
+    assert "openssl" in binnacle("prepare", DATABASE_URL=empty_database_url, BINNACLE_KEY_PEPPER="").stderr
+
+
+def test_the_doctor_finds_what_is_well_and_what_is_not(binnacle: Cli, tmp_path: Path) -> None:
+    found = {finding["about"]: finding for finding in json.loads(binnacle("doctor", "--json").stdout)}
+    assert [found[about]["level"] for about in ("python", "torch", "database", "broker", "storage")] == ["ok"] * 5
+    assert found["service"]["level"] == "fault"  # it answers, but no worker has ever reported
+    assert found["model demo"]["level"] == "ok"
+    (tmp_path / "file").write_text("in the way")
+    broken = binnacle(
+        "doctor",
+        DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:1/none",
+        BROKER_URL="redis://127.0.0.1:1/0",
+        STORAGE_URL=f"file://{tmp_path}/file",
+    )
+    assert broken.returncode == 1
+    assert broken.stdout.count("fault") >= 4
+
+
+def test_the_description_of_the_api_needs_no_service(binnacle: Cli) -> None:
+    assert "/v1/calibrations" in read(binnacle("openapi", BINNACLE_URL=""))["paths"]

@@ -1,0 +1,90 @@
+"""A download is whole and right, or it is not there; what broke off goes on where it was."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.client import Client, CorruptDownload, ServiceError
+from tests.api import lives
+from tests.api.conftest import Running
+from tests.client.wire import Wire, cut_after, flipped_bytes
+
+DATA = json.dumps({"aggregate": {"numbers": list(range(60_000))}}).encode()
+
+
+@pytest.fixture
+def job(client: Client, api: Running, sessions: sessionmaker[Session]) -> dict[str, Any]:
+    """A finished calibration with a file of about 400 kB."""
+    job = client.calibrate("demo")
+    lives.succeed(sessions, api.context.storage, lives.claim(sessions), data=DATA)
+    return client.job(job)
+
+
+def test_the_file_arrives_as_it_is_in_a_folder_or_at_a_path(client: Client, job: dict[str, Any], tmp_path: Path) -> None:
+    [artifact] = job["artifacts"]
+    into = client.download(artifact, tmp_path)
+    assert into == tmp_path / "calibration.json"
+    assert into.read_bytes() == DATA
+    assert client.download(artifact, tmp_path / "new" / "other.json").read_bytes() == DATA
+    assert client.download(artifact["href"], f"{tmp_path}/by-path/").read_bytes() == DATA
+    assert client.download_all(job, tmp_path / "all") == [tmp_path / "all" / "calibration.json"]
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_the_calibration_is_found_by_its_id_and_by_its_job(client: Client, job: dict[str, Any]) -> None:
+    assert client.calibration(job["id"]) == json.loads(DATA)
+    calibration = job["result"]["calibration"]["id"]
+    assert client.calibration(calibration) == json.loads(DATA)
+    assert client.job_of(calibration) == job["id"]
+
+
+def test_a_broken_download_fetches_only_what_is_missing(far: Client, wire: Wire, job: dict[str, Any], tmp_path: Path) -> None:
+    wire.faults = [cut_after(100_000), cut_after(150_000)]
+    path = far.download(job["artifacts"][0], tmp_path)
+    assert path.read_bytes() == DATA
+    asked = [connection.said.split(b"\r\n\r\n")[0].lower() for connection in wire.connections]
+    assert [b"range: bytes=" in request for request in asked] == [False, True, True]
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_broke_off(
+    api: Running, key: str, wire: Wire, job: dict[str, Any], tmp_path: Path
+) -> None:
+    """As after a notebook was killed: half of the file lies there under a name that holds its digest."""
+    digest = hashlib.sha256(DATA).hexdigest()
+    part = tmp_path / f".calibration.json.{digest[:16]}.part"
+    part.write_bytes(DATA[:300_000])
+    with Client(wire.url, key) as client:
+        assert client.download(job["artifacts"][0], tmp_path).read_bytes() == DATA
+    assert b"range: bytes=300000-" in wire.connections[0].said.lower()
+    part.write_bytes(DATA)  # all of it: only the check is left to do
+    with Client(wire.url, key) as client:
+        assert client.download(job["artifacts"][0], tmp_path).read_bytes() == DATA
+
+
+def test_wrong_bytes_are_never_kept(far: Client, wire: Wire, job: dict[str, Any], tmp_path: Path) -> None:
+    wire.faults = [flipped_bytes()]
+    with pytest.raises(CorruptDownload, match="sha256"):
+        far.download(job["artifacts"][0], f"{tmp_path}/to/")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_name_cannot_lead_out_of_the_folder(client: Client, job: dict[str, Any], tmp_path: Path) -> None:
+    crafted = {**job["artifacts"][0], "name": "../../etc/calibration.json"}
+    assert client.download(crafted, tmp_path) == tmp_path / "calibration.json"
+
+
+def test_the_key_is_sent_to_no_other_host(client: Client, job: dict[str, Any], wire: Wire, tmp_path: Path) -> None:
+    crafted = {**job["artifacts"][0], "href": f"{wire.url}{job['artifacts'][0]['href']}"}
+    with pytest.raises(CorruptDownload, match="sent"):
+        client.download(crafted, tmp_path)
+    assert wire.connections == []
+
+
+def test_what_is_not_there_says_so_at_once(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="not_found"):
+        client.download("/v1/calibrations/cal_00000000000000000000000000/calibration.json", f"{tmp_path}/to/")
+    assert list((tmp_path / "to").iterdir()) == []
