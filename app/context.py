@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from app.auth.keyring import Keyring
 from app.db import AsyncDatabase
 from app.jobs.cursors import Cursors
+from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
 from app.settings import Settings
 from app.status.metrics import Metrics
@@ -23,6 +24,7 @@ class Context:
     storage: Storage
     keyring: Keyring
     wakeups: Wakeups
+    reader: Reader
     cursors: Cursors
     metrics: Metrics
 

@@ -16,6 +16,7 @@ from app.db import AsyncDatabase
 from app.gate import Gate
 from app.jobs.bell import Bell
 from app.jobs.cursors import Cursors
+from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
 from app.observability import configure_logging
 from app.openapi import describe
@@ -77,6 +78,7 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
         storage=open_storage(settings.storage_url.get_secret_value()),
         keyring=Keyring(database, pepper),
         wakeups=wakeups,
+        reader=Reader(database, slice_seconds=settings.lease.slice),
         cursors=Cursors(settings.cursor_secret.get_secret_value() or pepper),
         metrics=metrics,
     )

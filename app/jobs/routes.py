@@ -97,10 +97,7 @@ async def get_job(
 ) -> Response:
     """With `wait`, answers as soon as state, phase, progress or position differ from what the ETag in If-None-Match stands for (else
     from what they are now), and after that many seconds anyway."""
-    if wait:
-        job = await asking.changed(context, request, job_id, viewer, wait)
-    else:
-        job = await context.database.run(asking.seen, job_id, viewer, context.settings.lease.slice)
+    job = await (asking.changed(context, request, job_id, viewer, wait) if wait else context.reader.job(job_id, viewer))
     return job_response(job, request=request)
 
 

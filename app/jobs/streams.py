@@ -4,9 +4,9 @@ Every event comes from the database, in order, whatever woke us: a lost notifica
 own stream up and nothing else, as the next page is read only when the last one was taken.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy.orm import Session
@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.db import AsyncDatabase
 from app.jobs import service
+from app.jobs.fingerprints import Fingerprint
 from app.jobs.models import JobEvent
 from app.jobs.schemas import EventOut
 from app.jobs.states import FINISHED
-from app.jobs.waiting import POLL, Wakeups
+from app.jobs.waiting import Wakeups
 
 PAGE = 200
 PING = 15.0
@@ -30,9 +31,9 @@ async def stream(
     """Events numbered past `after`, until the job is over, or a `reconnect` after `lifetime` seconds or when the server stops."""
     spoke = time.monotonic()
     ends = spoke + lifetime
-    with wakeups.watch(job_id) as woken:
+    with wakeups.watch(job_id) as watch:
         while True:
-            woken.clear()
+            watch.clear()
             page, over = await database.run(_page, job_id, viewer, after)
             for event in page:
                 after = event.seq
@@ -49,10 +50,8 @@ async def stream(
             if now - spoke >= PING:
                 yield KEEPALIVE_COMMENT
                 spoke = now
-            try:
-                await asyncio.wait_for(woken.wait(), min(ends - now, spoke + PING - now, POLL))
-            except TimeoutError:
-                continue
+            watch.knows = partial(_knows, after)
+            await watch.wait(min(ends, spoke + PING) - now)
 
 
 def _page(session: Session, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool]:
@@ -64,3 +63,8 @@ def _page(session: Session, job_id: str, viewer: Viewer, after: int) -> tuple[Se
 def _frame(event: JobEvent) -> bytes:
     body = EventOut.model_validate(event, from_attributes=True)
     return format_sse_event(id=str(event.seq), event=event.type, data_str=body.model_dump_json())
+
+
+def _knows(after: int, found: Fingerprint) -> bool:
+    """Whether the history has no further events."""
+    return found.event_seq <= after

@@ -1,13 +1,13 @@
 """Waking requests that wait for a job to change, at the price of one database connection per process.
 
-One connection LISTENs; a notification carries a job's id and wakes those who watch that job. Every `POLL` seconds one statement looks at all
-watched jobs, for what no notification tells (a place in the queue) and for notifications that were lost. A waiter holds an
-asyncio.Event and nothing else; when woken it reads its job through the pool like anybody.
+One connection LISTENs; a notification carries a job's id and wakes those who watch that job. Every `POLL` seconds a few statements look at
+all watched jobs, for what no notification tells (a place in the queue) and for notifications that were lost; they wake those whose
+watch does not know what they found. A waiter holds a Watch and nothing else; when woken it reads its job through the pool like anybody.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import psycopg
 import structlog
@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import AsyncDatabase, connect_args
-from app.jobs.fingerprints import fingerprints
+from app.jobs.fingerprints import Fingerprint, fingerprints
 from app.jobs.transitions import CHANNEL
 
 log = structlog.get_logger()
@@ -25,6 +25,25 @@ RETRY_AFTER = (0.1, 0.5, 1, 2, 5)
 """Pauses between attempts to listen again."""
 
 
+class Watch:
+    """One waiter's place. Clear it before reading the job, or a change is missed."""
+
+    def __init__(self) -> None:
+        self._news = asyncio.Event()
+        self.clear = self._news.clear
+        self.wake = self._news.set
+        self.knows: Callable[[Fingerprint], bool] = lambda _found: False
+        """Whether what a look at the job found is what this waiter has read. Until it has said so, it is always news."""
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether there was news within so many seconds."""
+        try:
+            await asyncio.wait_for(self._news.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
 class Wakeups:
     """Whoever waits for a job in this process."""
 
@@ -32,8 +51,7 @@ class Wakeups:
         self._conninfo = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._database = database
         self._slice = slice_seconds
-        self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._seen: dict[str, Hashable] = {}
+        self._watchers: dict[str, set[Watch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.closing = asyncio.Event()
         self.listening = asyncio.Event()
@@ -55,18 +73,17 @@ class Wakeups:
         self._wake(list(self._watchers))
 
     @contextlib.contextmanager
-    def watch(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each change of the job from now on; clear it before reading the job, or a change is missed."""
-        event = asyncio.Event()
-        self._watchers.setdefault(job_id, set()).add(event)
+    def watch(self, job_id: str) -> Iterator[Watch]:
+        """A place that is woken at each change of the job from now on."""
+        watch = Watch()
+        self._watchers.setdefault(job_id, set()).add(watch)
         try:
-            yield event
+            yield watch
         finally:
             watchers = self._watchers[job_id]
-            watchers.discard(event)
+            watchers.discard(watch)
             if not watchers:
                 del self._watchers[job_id]
-                self._seen.pop(job_id, None)
 
     def watched(self) -> int:
         """How many requests wait."""
@@ -74,8 +91,8 @@ class Wakeups:
 
     def _wake(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            for event in self._watchers.get(job_id, ()):
-                event.set()
+            for watch in self._watchers.get(job_id, ()):
+                watch.wake()
 
     async def _listen(self) -> None:
         failures = 0
@@ -108,7 +125,7 @@ class Wakeups:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("poll_failed", error=type(error).__name__)
                 continue
-            self._wake(
-                [job_id for job_id, seen in now.items() if self._seen.get(job_id, seen) != seen or job_id not in self._seen]
-            )
-            self._seen = {job_id: seen for job_id, seen in now.items() if job_id in self._watchers}
+            for job_id, found in now.items():
+                for watch in self._watchers.get(job_id, ()):
+                    if not watch.knows(found):
+                        watch.wake()

@@ -31,7 +31,7 @@ def _failed(session: Session, job: Job, error: dict[str, Any]) -> None:
 def _inspected_by(session: Session, job: Job) -> Model | None:
     """The model, unless it is gone or another job inspects it by now. A retry of its inspect job takes that one's place."""
     model = session.get(Model, job.model, with_for_update=True)
-    if model is None or model.inspect_job not in (job.id, job.retry_of):
+    if model is None or model.inspect_job is None or model.inspect_job not in (job.id, job.retry_of):
         return None
     model.inspect_job = job.id
     return model

@@ -1,0 +1,122 @@
+"""The real application under a real uvicorn on loopback, over a migrated Postgres of the test's own. No workers: tests move jobs themselves."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.auth.keys import new_key
+from app.db import make_engine, make_sessions
+from app.models.models import Model
+from app.server import Server, make_server
+from app.settings import Settings
+
+PEPPER = "a pepper of forty characters for tests!!"
+FACTS = {"layers": 8, "hidden_size": 64, "context_length": 512, "vocab_size": 100, "weight_hash": "a" * 64}
+
+
+class Running:
+    """An application that serves, and ways to ask it and to look behind it."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self.settings = settings
+        self.sessions = sessions
+        self._server: Server = make_server(settings, "127.0.0.1", 0)
+        self._thread = threading.Thread(target=self._server.run)
+
+    def start(self) -> None:
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+        assert self._server.started, "the application did not start"
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    def stop(self) -> None:
+        self.context.wakeups.release() if self._server.started else None
+        self._server.should_exit = True
+        self._thread.join(timeout=20)
+        assert not self._thread.is_alive()
+
+    @property
+    def context(self) -> Any:
+        return self._server.config.app.state.context
+
+    def key(self, owner: str, role: str = "member") -> str:
+        made = new_key(owner, role, PEPPER)
+        with self.sessions.begin() as session:
+            session.add(made.row)
+        return made.text
+
+    def client(self, owner: str = "ada", role: str = "member", **headers: str) -> httpx2.Client:
+        return httpx2.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}", **headers}, timeout=30
+        )
+
+    def add_model(self, name: str = "demo", **values: Any) -> None:
+        row = {"source": f"/models/{name}", "state": "ready", "facts": FACTS, "created_by": "admin", **values}
+        with self.sessions.begin() as session:
+            session.add(Model(name=name, **row))
+
+
+@pytest.fixture
+def settings(database_url: str, broker_url: str, broker_prefix: str, tmp_path: Path) -> Settings:
+    """Settings of the application under test."""
+    return Settings(
+        database_url=database_url,
+        broker_url=broker_url,
+        storage_url=f"file://{tmp_path}/objects",
+        broker_prefix=broker_prefix,
+        key_pepper=PEPPER,
+        home=tmp_path,
+    )
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """A way into the application's database."""
+    engine = make_engine(settings.database_url.get_secret_value())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    """Transactions of the test's own."""
+    return make_sessions(engine)
+
+
+@pytest.fixture
+def api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Running]:
+    """The application, serving, with one usable model `demo`."""
+    running = Running(settings, sessions)
+    running.start()
+    running.add_model()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def ada(api: Running) -> Iterator[httpx2.Client]:
+    """A member."""
+    with api.client("ada") as client:
+        yield client
+
+
+@pytest.fixture
+def admin(api: Running) -> Iterator[httpx2.Client]:
+    """An administrator."""
+    with api.client("root", "admin") as client:
+        yield client
+
+
+def submit(client: httpx2.Client, **body: Any) -> dict[str, Any]:
+    """A calibration of `demo`."""
+    response = client.post("/v1/calibrations", json={"model": "demo", **body})
+    assert response.status_code == 202, response.text
+    return dict(response.json())

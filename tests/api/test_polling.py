@@ -1,0 +1,183 @@
+"""Looking at a job: validators, and waiting that costs nothing and wakes at once."""
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import httpx2
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs import claims
+from tests.api.conftest import Running, submit
+from tests.api.lives import claim, fail
+
+
+class Look(threading.Thread):
+    """A long poll on its way."""
+
+    def __init__(self, client: httpx2.Client, path: str, **headers: str) -> None:
+        super().__init__()
+        self._ask = lambda: client.get(path, headers=headers)
+        self.start()
+
+    def run(self) -> None:
+        self.response = self._ask()
+        self.answered = time.monotonic()
+
+
+def wait_until(true: Any) -> None:
+    for _ in range(500):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within five seconds")
+
+
+def test_the_entity_tag_stands_for_the_body(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    path = submit(ada)["links"]["self"]
+    first = ada.get(path)
+    tag = first.headers["ETag"]
+    same = ada.get(path, headers={"If-None-Match": tag})
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", tag)
+    assert int(same.headers["Retry-After"]) > 0
+    assert ada.get(path, headers={"If-None-Match": f'"other", W/{tag}'}).status_code == 304
+    claim(sessions)
+    changed = ada.get(path, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()["state"], changed.json()["attempt"]) == (200, "running", 1)
+    assert changed.headers["ETag"] != tag
+
+
+def test_a_finished_job_says_no_more_when_to_come_back(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    path = submit(ada)["links"]["self"]
+    fail(sessions, claim(sessions))
+    response = ada.get(f"{path}?wait=25")
+    assert "Retry-After" not in response.headers
+    assert (response.json()["state"], response.json()["error"]["code"]) == ("failed", "broken")
+
+
+def test_a_long_poll_wakes_within_300_ms_of_each_kind_of_change(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    path = submit(ada)["links"]["self"]
+    lease: Any = None
+
+    def start() -> None:
+        nonlocal lease
+        lease = claim(sessions)
+
+    def phase() -> None:
+        with sessions.begin() as session:
+            claims.report(
+                session,
+                lease.job.id,
+                lease.token,
+                phase_event=True,
+                phase="generating",
+                progress_total=50,
+                progress_unit="prompts",
+            )
+
+    def progress() -> None:
+        with sessions.begin() as session:
+            claims.report(session, lease.job.id, lease.token, phase_event=False, progress_done=7)
+
+    for change, seen in (
+        (start, lambda job: job["state"] == "running"),
+        (phase, lambda job: job["phase"] == "generating"),
+        (progress, lambda job: job["progress"] == {"done": 7, "total": 50, "unit": "prompts"}),
+        (lambda: fail(sessions, lease), lambda job: job["state"] == "failed"),
+    ):
+        known = ada.get(path).headers["ETag"]
+        look = Look(ada, f"{path}?wait=20", **{"If-None-Match": known})
+        wait_until(lambda: api.context.wakeups.watched() == 1)
+        time.sleep(0.1)
+        change()
+        changed = time.monotonic()
+        look.join(10)
+        assert look.response.status_code == 200
+        assert seen(look.response.json())
+        assert look.answered - changed < 0.3
+
+
+def test_a_long_poll_hears_that_its_job_moved_up_in_the_queue(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    """No notification is about this job; the poll of all watched jobs sees its place change."""
+    first, second = submit(ada), submit(ada)
+    assert (first["position"], second["position"]) == (1, 2)
+    look = Look(ada, f"{second['links']['self']}?wait=20")
+    time.sleep(0.2)
+    claim(sessions)
+    look.join(15)
+    assert look.response.json()["position"] == 1
+
+
+def test_a_long_poll_that_sees_nothing_answers_at_its_end(ada: httpx2.Client) -> None:
+    path = submit(ada)["links"]["self"]
+    started = time.monotonic()
+    known = ada.get(path).headers["ETag"]
+    assert ada.get(f"{path}?wait=0.5", headers={"If-None-Match": known}).status_code == 304
+    assert ada.get(f"{path}?wait=0.5").status_code == 200
+    assert 1 <= time.monotonic() - started < 2.5
+
+
+def test_a_client_with_an_outdated_tag_is_answered_at_once(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    """What changed between two polls must not be waited for again."""
+    path = submit(ada)["links"]["self"]
+    known = ada.get(path).headers["ETag"]
+    claim(sessions)
+    started = time.monotonic()
+    assert ada.get(f"{path}?wait=20", headers={"If-None-Match": known}).json()["state"] == "running"
+    assert time.monotonic() - started < 1
+
+
+def test_five_hundred_waiting_requests_hold_no_connection_and_all_wake(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    path = submit(ada)["links"]["self"]
+    headers = {"Authorization": ada.headers["Authorization"]}
+
+    def connections() -> int:
+        with sessions() as session:
+            busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            return session.scalar(text(busy + " AND (state <> 'idle' OR query LIKE 'LISTEN%')")) or 0
+
+    async def crowd() -> tuple[list[httpx2.Response], float, int]:
+        limits = httpx2.Limits(max_connections=None)
+        async with httpx2.AsyncClient(base_url=api.url, headers=headers, timeout=60, limits=limits) as client:
+            looks = [asyncio.create_task(client.get(f"{path}?wait=50")) for _ in range(500)]
+            while api.context.wakeups.watched() < 500:  # noqa: ASYNC110 - another thread counts them
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(2)  # what they asked is answered, and a poll of all of them may pass
+            held = min([await asyncio.to_thread(connections) for _ in range(10)])
+            lease = await asyncio.to_thread(claim, sessions)
+            changed = time.monotonic()
+            answers = await asyncio.gather(*looks)
+            assert lease.job.id in path
+            return answers, time.monotonic() - changed, held
+
+    answers, seconds, held = asyncio.run(crowd())
+    assert held == 1  # the one that listens
+    assert {answer.json()["state"] for answer in answers} == {"running"}
+    assert seconds < 15
+    wait_until(lambda: api.context.wakeups.watched() == 0)
+
+
+def test_the_listener_comes_back_after_its_connection_was_cut(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    wait_until(api.context.wakeups.listening.is_set)
+    with sessions.begin() as session:
+        session.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'binnacle listener'")
+        )
+    path = submit(ada)["links"]["self"]
+    wait_until(api.context.wakeups.listening.is_set)
+    look = Look(ada, f"{path}?wait=20")
+    wait_until(lambda: api.context.wakeups.watched() == 1)
+    time.sleep(0.1)
+    claim(sessions)
+    changed = time.monotonic()
+    look.join(10)
+    assert look.response.json()["state"] == "running"
+    assert look.answered - changed < 2

@@ -1,0 +1,184 @@
+"""Submitting: what comes back, what is stored, and that one promise makes one job."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+from sqlalchemy import func, make_url, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.embedded.broker import connect
+from app.jobs.models import IdempotencyKey, Job
+from tests.api.conftest import FACTS, Running, submit
+from tests.api.lives import claim, succeed
+
+
+def count(sessions: sessionmaker[Session], table: Any = Job) -> int:
+    with sessions() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_a_submission_answers_202_with_the_job_and_where_to_look(ada: httpx2.Client) -> None:
+    response = ada.post("/v1/calibrations", json={"model": "demo", "name": "first", "tags": ["pilot"], "layers": [3, 1]})
+    job = response.json()
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+    assert int(response.headers["Retry-After"]) > 0
+    assert (job["state"], job["position"], job["owner"], job["name"], job["tags"]) == ("queued", 1, "ada", "first", ["pilot"])
+    assert ada.get(response.headers["Location"]).json() == job
+
+
+def test_the_spec_holds_what_the_result_depends_on_and_nothing_else(ada: httpx2.Client) -> None:
+    """Equal specs mean the same calculation: names, tags and the order of layers must not tell two of them apart."""
+    one = submit(ada, name="one", tags=["a"], notes="n", priority=3, layers=[2, 1])["spec"]
+    two = submit(ada, layers=[1, 2])["spec"]
+    assert one == two
+    assert one == {
+        "kind": "calibrate",
+        "model": "demo",
+        "experiment": "calibration",
+        "prompts": None,
+        "layers": [1, 2],
+        "max_new_tokens": 128,
+        "rule": "massive",
+        "weight_hash": FACTS["weight_hash"],
+    }
+    assert submit(ada, layers=list(range(8)))["spec"]["layers"] is None
+
+
+def test_twenty_concurrent_equal_submissions_make_one_job(api: Running, sessions: sessionmaker[Session]) -> None:
+    headers = {"Authorization": f"Bearer {api.key('ada')}", "Idempotency-Key": "once"}
+
+    async def race() -> list[httpx2.Response]:
+        async with httpx2.AsyncClient(base_url=api.url, headers=headers, timeout=30) as client:
+            return await asyncio.gather(*(client.post("/v1/calibrations", json={"model": "demo"}) for _ in range(20)))
+
+    answers = asyncio.run(race())
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+    assert (count(sessions), count(sessions, IdempotencyKey)) == (1, 1)
+
+
+def test_a_key_is_good_for_one_body_of_one_owner(api: Running, ada: httpx2.Client) -> None:
+    first = ada.post("/v1/calibrations", json={"model": "demo"}, headers={"Idempotency-Key": "k"})
+    reordered = b'{ "tags": [], "model":"demo"}'
+    headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
+    other_order = ada.post("/v1/calibrations", content=reordered, headers=headers)
+    assert other_order.headers["Location"] == first.headers["Location"]
+    other_body = ada.post("/v1/calibrations", json={"model": "demo", "rule": "all"}, headers={"Idempotency-Key": "k"})
+    assert (other_body.status_code, other_body.json()["code"]) == (422, "idempotency_key_reused")
+    with api.client("bob") as bob:
+        theirs = bob.post("/v1/calibrations", json={"model": "demo"}, headers={"Idempotency-Key": "k"})
+    assert theirs.status_code == 202
+    assert theirs.headers["Location"] != first.headers["Location"]
+
+
+def test_refused_requests_and_dry_runs_use_up_no_key(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    headers = {"Idempotency-Key": "k"}
+    assert ada.post("/v1/calibrations", json={"model": "nobody"}, headers=headers).status_code == 422
+    assert ada.post("/v1/calibrations?dry_run=true", json={"model": "demo"}, headers=headers).status_code == 200
+    assert (count(sessions), count(sessions, IdempotencyKey)) == (0, 0)
+    assert ada.post("/v1/calibrations", json={"model": "demo", "rule": "all"}, headers=headers).status_code == 202
+
+
+def test_a_replay_answers_even_when_the_model_is_refused_by_now(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """A client that lost the answer must learn of its job, whatever happened to the model since."""
+    headers = {"Idempotency-Key": "k"}
+    first = ada.post("/v1/calibrations", json={"model": "demo"}, headers=headers)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE models SET state = 'faulty', fault = '{\"code\": \"x\"}'"))
+    again = ada.post("/v1/calibrations", json={"model": "demo"}, headers=headers)
+    assert (again.status_code, again.headers["Location"]) == (202, first.headers["Location"])
+
+
+def test_a_twin_that_stays_open_for_two_seconds_is_answered_409(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    earlier = submit(ada)["id"]
+    url = make_url(api.settings.database_url.get_secret_value()).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False)) as twin:
+        twin.execute(
+            "INSERT INTO idempotency_keys (owner, route, key, body_hash, job_id) VALUES ('ada', 'POST /v1/calibrations', 'k', 'h', %s)",
+            [earlier],
+        )
+        response = ada.post("/v1/calibrations", json={"model": "demo"}, headers={"Idempotency-Key": "k"})
+        twin.rollback()
+    assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_busy")
+    assert count(sessions) == 1
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256])
+def test_a_key_that_cannot_be_one_is_refused(ada: httpx2.Client, key: str) -> None:
+    response = ada.post("/v1/calibrations", json={"model": "demo"}, headers={"Idempotency-Key": key})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_idempotency_key")
+
+
+def test_a_dry_run_shows_the_arithmetic_and_writes_nothing(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    cost = ada.post("/v1/calibrations?dry_run=true", json={"model": "demo", "max_new_tokens": 64}).json()
+    assert cost["arithmetic"] == "50 prompts x 64 new tokens = 3,200 generated tokens"
+    assert (cost["generated_tokens"], cost["limit"], cost["estimated_seconds"]) == (3200, 500_000, None)
+    assert count(sessions) == 0
+    submit(ada)
+    succeed(sessions, api.context.storage, claim(sessions))  # 2 device seconds for 50 x 128 tokens
+    again = ada.post("/v1/calibrations?dry_run=true", json={"model": "demo", "max_new_tokens": 64}).json()
+    assert again["estimated_seconds"] == 1.0
+
+
+def test_reuse_answers_with_a_finished_job_of_the_same_calculation_that_the_caller_may_read(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    job = submit(ada)
+    body = {"model": "demo", "name": "another name"}
+    assert ada.post("/v1/calibrations?reuse=true", json=body).headers["Location"] != f"/v1/jobs/{job['id']}"  # not finished yet
+    succeed(sessions, api.context.storage, claim(sessions))
+    reused = ada.post("/v1/calibrations?reuse=true", json=body)
+    assert (reused.status_code, reused.headers["Binnacle-Reused"], reused.json()["id"]) == (200, job["id"], job["id"])
+    assert ada.post("/v1/calibrations?reuse=true", json={**body, "rule": "all"}).status_code == 202
+    with api.client("bob") as bob:
+        assert bob.post("/v1/calibrations?reuse=true", json=body).status_code == 202  # ada's results are not bob's to read
+
+
+def test_a_job_waits_for_the_inspection_of_its_model(api: Running, ada: httpx2.Client, admin: httpx2.Client) -> None:
+    inspection = admin.post("/v1/models", json={"name": "fresh", "source": "/models/fresh"}).json()
+    job = submit(ada, model="fresh", layers=[400])
+    assert (job["phase"], job["waiting_for"], job["position"]) == ("waiting", [inspection["id"]], None)
+
+
+def test_a_job_may_come_after_own_jobs_and_not_after_other_peoples(api: Running, ada: httpx2.Client) -> None:
+    first = submit(ada)
+    second = submit(ada, after=[{"job": first["id"], "needs": "end"}])
+    assert second["waiting_for"] == [first["id"]]
+    with api.client("bob") as bob:
+        refused = bob.post("/v1/calibrations", json={"model": "demo", "after": [{"job": first["id"]}]})
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_job")
+    assert refused.json()["errors"][0]["pointer"] == "/after/0/job"
+
+
+def test_the_request_id_is_returned_and_kept_on_the_job(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    given = ada.post("/v1/calibrations", json={"model": "demo"}, headers={"X-Request-ID": "lab-42"})
+    forged = ada.post("/v1/calibrations", json={"model": "demo"}, headers={"X-Request-ID": "x" * 300})
+    assert given.headers["X-Request-ID"] == "lab-42"
+    assert forged.headers["X-Request-ID"].startswith("req_")
+    with sessions() as session:
+        kept = session.scalars(select(Job.request_id).order_by(Job.created_at)).all()
+    assert kept == ["lab-42", forged.headers["X-Request-ID"]]
+
+
+def test_submitting_rings_the_workers_of_the_class(api: Running, ada: httpx2.Client) -> None:
+    """A submit is heard at once and not at the reconciler's next sweep."""
+    submit(ada)
+    with connect(api.settings.broker_url.get_secret_value()) as broker:
+        for _ in range(100):
+            if bells := broker.lrange(f"{api.settings.broker_prefix}model", 0, -1):
+                break
+            time.sleep(0.05)
+    assert [json.loads(bell)["headers"]["task"] for bell in bells] == ["workers.doorbell.answer"]
