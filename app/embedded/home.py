@@ -37,7 +37,7 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         """Makes the folder when it is missing. Only we may read it; as root, the database's account may pass through it to its own."""
-        self.folder = private_folder(folder.expanduser().absolute(), mode=0o711 if os.geteuid() == 0 else 0o700)
+        self.folder = private_folder(folder.expanduser().resolve(), mode=0o711 if os.geteuid() == 0 else 0o700)
         self.logs = private_folder(self.folder / "logs")
         self.postgres = self.folder / "postgres"
         self.broker = self.folder / "broker"

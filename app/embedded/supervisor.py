@@ -107,6 +107,10 @@ class Supervisor:
         if not database:
             postgres = Postgres(self.home.postgres, log=self.home.logs / "postgres.log")
             self._say("starting Postgres" if postgres.data.exists() else "making the database (once)")
+            if postgres.folder != self.home.postgres:
+                self._say(
+                    f"the database lies in {postgres.folder}: the account it runs as cannot get through to {self.home.folder}"
+                )
             postgres.prepare()
             started.append(self._launch(postgres.child_spec()))
             database = postgres.url
