@@ -1,0 +1,81 @@
+"""Every command of the README, as it stands there and in its order, against a real `binnacle up`.
+
+Left out, by name: `make`, which is what runs this test (and the demo has its own), Docker, which needs an engine, and `binnacle up`
+itself, which the fixture runs.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.embedded.running import Up
+from tests.services import make_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN_ELSEWHERE = ("make demo", "source .venv/bin/activate\nbinnacle up", "cp .env.example .env")
+URL = "http://127.0.0.1:8000"
+
+
+def blocks() -> list[tuple[str, str]]:
+    """(language, text) of every fenced block."""
+    return [(language, text) for language, text in BLOCK.findall(README)]
+
+
+@pytest.fixture
+def up() -> Iterator[Up]:
+    """The service of somebody whose home folder is new."""
+    folder = make_folder()
+    service = Up(folder / ".binnacle")
+    service.start()
+    yield service
+    assert service.stop() == 0
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_every_block_is_run_here_or_left_out_by_name() -> None:
+    languages = {language for language, _ in blocks()}
+    assert languages == {"sh", "python", "text"}
+    left_out = [text for language, text in blocks() if language == "sh" and text.startswith(RUN_ELSEWHERE)]
+    assert len(left_out) == len(RUN_ELSEWHERE)
+
+
+@pytest.mark.timeout(600)
+def test_every_command_of_the_readme_works_in_its_order(up: Up, tmp_path: Path) -> None:
+    """One shell for all, as a reader has; the only change is the port, which may be taken on the machine that tests."""
+    (tmp_path / "shipped").symlink_to(ROOT / "shipped")
+    script = ["set -euxo pipefail"]
+    for number, (language, text) in enumerate(blocks()):
+        if language == "sh" and not text.startswith(RUN_ELSEWHERE):
+            script.append(text.replace(URL, up.url))
+        if language == "python":
+            (tmp_path / f"{number}.py").write_text(text)
+            script.append(f"{shlex.quote(sys.executable)} {number}.py")
+    environment = {**os.environ, "HOME": str(up.home.parent), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for name in ("BINNACLE_URL", "BINNACLE_KEY", "BINNACLE_HOME"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=580, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    by_curl, by_python = (json.loads((tmp_path / path).read_text()) for path in ("calibration.json", "results/calibration.json"))
+    assert by_curl == by_python, "the same request gives the same bytes"
+    assert "event: succeeded" in done.stdout
+    assert (tmp_path / "openapi.json").stat().st_size > 10_000
+
+
+def test_every_file_and_command_the_readme_names_exists() -> None:
+    named = set(re.findall(r"`((?:app|shipped|docker|\.ci)[\w./-]*)`", README))
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    targets = set(re.findall(r"make ([a-z-]+)", README))
+    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets <= rules
