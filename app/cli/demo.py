@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.live import Watcher
-from app.cli.models import register_shipped
+from app.cli.models import register, shipped_folder
 from app.cli.output import err, out
 from app.cli.show import calibration_report
 from app.client import BinnacleError, Client
@@ -28,9 +28,10 @@ def demo(
 ) -> None:
     """Start everything, calibrate a shipped model over HTTP, print what was found, stop."""
     started = time.monotonic()
+    folder = shipped_folder(model)
     with running_service(home.absolute()) as client:
         err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
-        register_shipped(client, model)
+        register(client, model, folder)
         ready(client.await_model(model))
         job = client.calibrate(model, name="demo")
         err.print(f"POST /v1/calibrations -> {job['id']}")

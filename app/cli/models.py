@@ -51,13 +51,18 @@ def inspect(name: Name, as_json: Json = False) -> None:
         report(client.model(name), as_json=as_json)
 
 
-def register_shipped(client: Client, name: str) -> None:
-    """Puts a shipped model on the allow-list unless it is there already. Raises BinnacleError when none has that name."""
+def shipped_folder(name: str) -> Path:
+    """Where a shipped model lies. Raises BinnacleError when none has that name."""
     from shipped import MODELS
 
-    if not (folder := MODELS / name).is_dir():
-        names = ", ".join(sorted(path.name for path in MODELS.iterdir()))
+    if not (MODELS / name / "config.json").is_file():
+        names = ", ".join(sorted(path.parent.name for path in MODELS.glob("*/config.json")))
         raise BinnacleError("unknown_model", f"no shipped model is called {name!r}; there are {names}")
+    return MODELS / name
+
+
+def register(client: Client, name: str, folder: Path) -> None:
+    """Puts a model on the allow-list unless its name is there already."""
     try:
         client.add_model(name, str(folder))
     except ServiceError as error:
