@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Problem
 from app.ids import new_id
-from app.problems import render
+from app.problems import render, unexpected
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class Gate:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        started, status, made = time.perf_counter(), 500, ""
+        started, status, made = time.perf_counter(), 0, ""
 
         async def answer(message: Message) -> None:
             nonlocal status, made
@@ -62,6 +62,11 @@ class Gate:
                 await render(Request(scope), problem)(scope, receive, answer)
             else:
                 await self.app(scope, self._limited(receive), answer)
+        except Exception as error:
+            broken = unexpected(Request(scope), error)
+            if status:  # half an answer is out: the server must cut the connection, or it would look whole
+                raise
+            await broken(scope, receive, answer)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")

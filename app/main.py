@@ -18,7 +18,6 @@ from app.jobs.bell import Bell
 from app.jobs.cursors import Cursors
 from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
-from app.observability import configure_logging
 from app.openapi import describe
 from app.settings import Settings
 from app.status.metrics import Metrics
@@ -66,7 +65,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]:
     """The parts of one application, closed in the reverse order. None of them needs the database or the broker to be there yet."""
-    configure_logging()
     url = settings.database_url.get_secret_value()
     pepper = settings.key_pepper.get_secret_value()
     bell = Bell(settings)

@@ -144,15 +144,19 @@ async def _storage(request: Request, error: Exception) -> Response:
     return render(request, Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}))
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to a mistake of ours. Its traceback goes to the log, under the id that the caller is given."""
+    log.error("unexpected_error", exc_info=error)
     identifier = request.scope.get("state", {}).get("request_id", "")
-    log.error("unexpected_error", exc_info=error, request_id=identifier)
     detail = f"Something went wrong that should not have. Tell an administrator this request's id: {identifier}."
     return render(request, Problem(500, "internal_error", detail))
 
 
 def install(app: FastAPI) -> None:
-    """Registers the handlers. A lost connection is the database being away; any other refusal of a statement is our own mistake."""
+    """Registers the handlers; what none of them knows is answered by `app.gate`.
+
+    A lost connection is the database being away; any other refusal of a statement is our own mistake.
+    """
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
@@ -161,12 +165,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(DBAPIError, _lost_connection)
     app.add_exception_handler(StorageError, _storage)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _lost_connection(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)
-    return await (_database if error.connection_invalidated else _unexpected)(request, error)
+    return await _database(request, error) if error.connection_invalidated else unexpected(request, error)
 
 
 TEXTS = {

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.main import create_app
+from app.observability import configure_logging
 from app.settings import Settings
 
 STOP_SECONDS = 10
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     chosen = parser.parse_args()
+    configure_logging()
     make_server(Settings(), chosen.host, chosen.port).run()
 
 

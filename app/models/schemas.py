@@ -1,14 +1,11 @@
 """Models as the API speaks of them."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 
 
@@ -28,19 +25,6 @@ class ModelRequest(BaseModel):
         None,
         description="the commit of a hub model, 40 hexadecimal digits; for a hub id it is required, for a folder it must be left out",
     )
-
-    @model_validator(mode="after")
-    def _a_folder_or_a_pinned_hub_model(self) -> "ModelRequest":
-        if self.source.startswith("/"):
-            if self.revision is not None:
-                raise PydanticCustomError("revision_of_a_folder", "A folder has no revision: leave /revision out.")
-        elif HUB_ID.fullmatch(self.source) is None:
-            raise PydanticCustomError("invalid_source", "/source must be an absolute path (/models/x) or a hub id (owner/name).")
-        elif self.revision is None:
-            raise PydanticCustomError(
-                "revision_missing", "A hub model needs /revision, the 40 digits of a commit, so that it stays as it is."
-            )
-        return self
 
 
 class ModelOut(BaseModel):

@@ -1,5 +1,6 @@
 """What the API does to models. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
 
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import func
@@ -15,13 +16,20 @@ from app.jobs.views import views
 from app.models import repository
 from app.models.models import Model
 from app.models.schemas import ModelOut, ModelRequest
+from app.text import check_text
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 NAMED = 20
 """Most models that an error lists."""
 
 
 def register(session: Session, request: ModelRequest, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
-    """Puts the model on the allow-list and makes the job that inspects it. Raises Problem 409 when the name is taken."""
+    """Puts the model on the allow-list and makes the job that inspects it.
+
+    Raises Problem 422 for a source that is neither a folder nor a pinned hub model, 409 when the name is taken.
+    """
+    check_text(request.model_dump())
+    _check_source(request)
     made = session.scalar(
         insert(Model)
         .values(name=request.name, source=request.source, revision=request.revision, created_by=viewer.owner)
@@ -35,6 +43,20 @@ def register(session: Session, request: ModelRequest, viewer: Viewer, *, request
         )
         raise Problem(409, "model_exists", detail)
     return inspect(session, request.name, viewer, request_id=request_id, slice_seconds=slice_seconds)
+
+
+def _check_source(request: ModelRequest) -> None:
+    if request.source.startswith("/"):
+        if request.revision is not None:
+            raise invalid("/revision", "revision_of_a_folder", "/source is a folder, which has no revision: leave /revision out.")
+    elif HUB_ID.fullmatch(request.source) is None:
+        detail = "/source must be a folder's absolute path (/models/x) or a hub id (owner/name)."
+        raise invalid("/source", "invalid_source", detail)
+    elif request.revision is None:
+        detail = (
+            f"/revision is missing: {request.source} is a hub model, and only the 40 digits of a commit say which version of it."
+        )
+        raise invalid("/revision", "revision_missing", detail)
 
 
 def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:

@@ -1,5 +1,6 @@
 """The real application under a real uvicorn on loopback, over a migrated Postgres of the test's own. No workers: tests move jobs themselves."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -75,6 +76,14 @@ def settings(database_url: str, broker_url: str, broker_prefix: str, tmp_path: P
         key_pepper=PEPPER,
         home=tmp_path,
     )
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of 127.0.0.1 on which nothing listened a moment ago."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture

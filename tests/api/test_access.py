@@ -1,0 +1,192 @@
+"""Who may ask for what. Everything needs a key unless it says otherwise, and what is not yours does not exist."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.auth import keyring
+from app.auth.keys import ensure_first_key, new_key, well_formed
+from app.auth.models import ApiKey
+from app.main import create_app
+from app.server import make_server
+from app.settings import Settings
+from tests.api.conftest import PEPPER, Running, submit
+from tests.api.lives import claim, succeed
+
+PUBLIC = {"/livez", "/readyz", "/openapi.json"}
+
+
+def routes(settings: Settings) -> list[tuple[str, str]]:
+    """Every method and path the application serves."""
+    found = []
+    for context in iter_route_contexts(create_app(settings).routes):
+        assert isinstance(context.original_route, APIRoute), context.path
+        found += [(method, str(context.path)) for method in context.methods or set()]
+    return found
+
+
+def test_every_route_but_three_needs_a_key(api: Running) -> None:
+    served = routes(api.settings)
+    assert len(served) > 15
+    with httpx2.Client(base_url=api.url) as nobody:
+        for method, path in served:
+            url = path.format(job_id="job_" + "0" * 26, name="x", calibration_id="cal_" + "0" * 26)
+            response = nobody.request(method, url)
+            if path in PUBLIC:
+                assert response.status_code == 200, path
+            else:
+                assert (response.status_code, response.json()["code"]) == (401, "unauthenticated"), path
+                assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_without_a_key_the_body_is_not_even_looked_at(api: Running) -> None:
+    with httpx2.Client(base_url=api.url) as nobody:
+        response = nobody.post("/v1/calibrations", content=b"{not json", headers={"Content-Type": "application/json"})
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer bnk_x", "Basic {key}", "Bearer {key}x", "Bearer {forged}", "{key}"])
+def test_what_is_no_issued_key_opens_nothing(api: Running, header: str) -> None:
+    key = api.key("ada")
+    forged = new_key("ada", "admin", PEPPER).text  # well formed, never issued
+    with httpx2.Client(base_url=api.url) as client:
+        answer = client.get("/v1/jobs", headers={"Authorization": header.format(key=key, forged=forged)})
+        in_the_address = client.get("/v1/jobs", params={"key": key, "access_token": key})
+    assert (answer.status_code, in_the_address.status_code) == (401, 401)
+
+
+def test_a_key_sealed_under_another_pepper_opens_nothing(api: Running, sessions: sessionmaker[Session]) -> None:
+    made = new_key("ada", "admin", "another pepper")
+    with sessions.begin() as session:
+        session.add(made.row)
+    with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {made.text}"}) as client:
+        assert client.get("/v1/jobs").status_code == 401
+
+
+def test_revoked_and_expired_keys_close_within_the_lifetime_of_the_cache(
+    api: Running, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "LIFETIME", 0.2)
+    with api.client("ada") as revoked, api.client("bob") as expired:
+        assert [client.get("/v1/jobs").status_code for client in (revoked, expired)] == [200, 200]
+        with sessions.begin() as session:
+            session.execute(text("UPDATE api_keys SET revoked_at = now() WHERE owner = 'ada'"))
+            session.execute(text("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE owner = 'bob'"))
+        time.sleep(0.3)
+        assert [client.get("/v1/jobs").status_code for client in (revoked, expired)] == [401, 401]
+
+
+def test_a_mistyped_key_is_told_from_a_real_one_without_the_database() -> None:
+    key = new_key("ada", "member", PEPPER).text
+    assert well_formed(key)
+    for i in range(len(key)):
+        other = "A" if key[i] != "A" else "B"
+        assert not well_formed(key[:i] + other + key[i + 1 :])
+
+
+def test_the_first_key_is_made_once_and_only_its_owner_can_read_it(
+    settings: Settings, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    file = tmp_path / "deep" / "key"
+    first = ensure_first_key(sessions, file, pepper=PEPPER)
+    assert ensure_first_key(sessions, file, pepper=PEPPER) == first == file.read_text().strip()
+    assert file.stat().st_mode & 0o777 == 0o600
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(ApiKey)) == 1
+        row = session.scalars(select(ApiKey)).one()
+    assert row.role == "admin"
+    assert first.split("_")[2].encode() not in row.secret_hmac
+    file.write_text("bnk_lost\n")
+    assert ensure_first_key(sessions, file, pepper=PEPPER) != first
+
+
+def test_an_expiring_key_says_when() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert new_key("ada", "viewer", PEPPER, lifetime=timedelta(days=1), now=now).row.expires_at == datetime(
+        2026, 1, 2, tzinfo=UTC
+    )
+
+
+def test_another_persons_job_is_not_found_whatever_is_asked(
+    api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    job = submit(ada)["id"]
+    succeed(sessions, api.context.storage, claim(sessions))
+    calibration = ada.get(f"/v1/jobs/{job}").json()["result"]["calibration"]["id"]
+    paths = [
+        ("GET", f"/v1/jobs/{job}"),
+        ("GET", f"/v1/jobs/{job}?wait=1"),
+        ("GET", f"/v1/jobs/{job}/events"),
+        ("POST", f"/v1/jobs/{job}/cancel"),
+        ("POST", f"/v1/jobs/{job}/retry"),
+        ("GET", f"/v1/jobs/{job}/artifacts/calibration.json"),
+        ("GET", f"/v1/calibrations/{calibration}"),
+        ("GET", f"/v1/calibrations/{calibration}/calibration.json"),
+        ("GET", f"/v1/calibrations/{job}/calibration.json"),
+    ]
+    with api.client("bob") as bob:
+        for method, path in paths:
+            theirs, nobodys = (
+                bob.request(method, path),
+                bob.request(method, path.replace(job[4:], "0" * 26).replace(calibration[4:], "0" * 26)),
+            )
+            assert (theirs.status_code, nobodys.status_code) == (404, 404), path
+        assert bob.get("/v1/jobs").json()["items"] == []
+        assert bob.get("/v1/calibrations").json()["items"] == []
+    assert admin.get(f"/v1/jobs/{job}").status_code == 200
+    assert [one["id"] for one in admin.get("/v1/calibrations").json()["items"]] == [calibration]
+
+
+def test_viewers_read_and_members_register_nothing(api: Running, ada: httpx2.Client) -> None:
+    model = {"name": "m", "source": "/models/m"}
+    with api.client("eve", "viewer") as viewer:
+        assert viewer.get("/v1/jobs").status_code == 200
+        assert viewer.post("/v1/calibrations", json={"model": "demo"}).json()["code"] == "forbidden"
+        assert viewer.post("/v1/models", json=model).status_code == 403
+    assert ada.post("/v1/models", json=model).status_code == 403
+    assert ada.post("/v1/models/demo/inspect").status_code == 403
+    assert ada.delete("/v1/models/demo").status_code == 403
+
+
+def test_an_empty_pepper_keeps_the_server_from_starting(settings: Settings) -> None:
+    unsafe = settings.model_copy(update={"key_pepper": type(settings.key_pepper)("")})
+    server = make_server(unsafe, "127.0.0.1", 0)
+    with pytest.raises(SystemExit):
+        server.run()
+
+
+@pytest.fixture
+def open_api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Running]:
+    """The application without keys."""
+    running = Running(settings.model_copy(update={"auth": "off"}), sessions)
+    running.start()
+    running.add_model()
+    yield running
+    running.stop()
+
+
+def test_without_keys_only_this_machine_is_served_and_no_web_page(open_api: Running) -> None:
+    """Rebinding gives a page's own name as Host; a cross-site post gives its Origin, or no JSON content type."""
+    port = open_api.url.rsplit(":", 1)[1]
+    with httpx2.Client(base_url=open_api.url) as client:
+        assert client.get("/v1/status").json()["auth"] == "off"
+        assert client.post("/v1/calibrations", json={"model": "demo"}).status_code == 202
+        same = client.post("/v1/calibrations", json={"model": "demo"}, headers={"Origin": open_api.url})
+        rebound = client.get("/v1/jobs", headers={"Host": f"evil.example:{port}"})
+        crossed = client.post("/v1/calibrations", json={"model": "demo"}, headers={"Origin": "http://evil.example"})
+        plain = client.post("/v1/calibrations", content=b'{"model": "demo"}', headers={"Content-Type": "text/plain"})
+    assert same.status_code == 202
+    assert [(answer.status_code, answer.json()["code"]) for answer in (rebound, crossed)] == [(403, "auth_off")] * 2
+    assert plain.status_code == 415
+
+
+def test_without_keys_the_server_refuses_an_address_others_can_reach(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="needs a loopback address"):
+        make_server(settings.model_copy(update={"auth": "off"}), "0.0.0.0", 0)

@@ -1,0 +1,118 @@
+"""The allow-list: registering runs an inspection, and what it finds decides what may be submitted."""
+
+import httpx2
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs import endings
+from tests.api.conftest import FACTS, Running, submit
+from tests.api.lives import claim, fail, succeed
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def inspected(sessions: sessionmaker[Session], facts: dict[str, object]) -> None:
+    """The next inspection finds these facts."""
+    lease = claim(sessions, "light")
+    with sessions.begin() as session:
+        endings.succeed(session, lease.job.id, lease.token, {"facts": facts}, [], metrics={})
+
+
+def test_a_registered_model_is_inspected_and_then_ready(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    answer = admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
+    job = answer.json()
+    assert (answer.status_code, answer.headers["Location"], job["kind"]) == (202, job["links"]["self"], "inspect")
+    assert job["spec"] == {"kind": "inspect", "model": "new", "source": "/models/new", "revision": None}
+    assert admin.get("/v1/models/new").json()["state"] == "inspecting"
+    inspected(sessions, FACTS)
+    model = admin.get("/v1/models/new").json()
+    assert (model["state"], model["facts"], model["fault"]) == ("ready", FACTS, None)
+    assert admin.get(job["links"]["self"]).json()["result"]["model"]["layers"] == 8
+
+
+def test_a_models_fault_is_told_to_whoever_names_it_until_it_is_mended(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
+    waiting = submit(ada, model="new")
+    fail(sessions, claim(sessions, "light"), code="no_safetensors")
+    assert ada.get(waiting["links"]["self"]).json()["error"]["code"] == "dependency_failed"
+    refused = ada.post("/v1/calibrations", json={"model": "new"}).json()
+    assert refused["code"] == "faulty_model"
+    assert "no_safetensors: It broke. Mend it." in refused["detail"]
+    again = admin.post("/v1/models/new/inspect")
+    assert (again.status_code, again.json()["state"]) == (202, "queued")
+    inspected(sessions, FACTS)
+    submit(ada, model="new")
+
+
+def test_retrying_a_failed_inspection_mends_the_model_too(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    job = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
+    fail(sessions, claim(sessions, "light"))
+    admin.post(f"{job['links']['self']}/retry")
+    inspected(sessions, FACTS)
+    assert admin.get("/v1/models/new").json()["state"] == "ready"
+
+
+def test_an_older_inspection_does_not_overwrite_what_a_later_one_found(
+    admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
+    old = claim(sessions, "light")
+    admin.post("/v1/models/new/inspect")
+    inspected(sessions, {**FACTS, "layers": 9})
+    with sessions.begin() as session:
+        endings.succeed(session, old.job.id, old.token, {"facts": FACTS}, [], metrics={})
+    assert admin.get("/v1/models/new").json()["facts"]["layers"] == 9
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"name": "x y", "source": "/m"}, "string_pattern_mismatch"),
+        ({"name": "../x", "source": "/m"}, "string_pattern_mismatch"),
+        ({"name": "x", "source": "relative/path/x"}, "invalid_source"),
+        ({"name": "x", "source": "https://example.org/model"}, "invalid_source"),
+        ({"name": "x", "source": "google/gemma-3-4b-it"}, "revision_missing"),
+        ({"name": "x", "source": "google/gemma-3-4b-it", "revision": "main"}, "string_pattern_mismatch"),
+        ({"name": "x", "source": "/m", "revision": COMMIT}, "revision_of_a_folder"),
+        ({"name": "x", "source": "/m", "trust_remote_code": True}, "unknown_field"),
+        ({"name": "x", "source": "/m\u0000"}, "invalid_characters"),
+    ],
+)
+def test_sources_are_folders_or_pinned_hub_models(admin: httpx2.Client, body: dict[str, object], code: str) -> None:
+    refused = admin.post("/v1/models", json=body)
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, code)
+
+
+def test_a_pinned_hub_model_is_taken(admin: httpx2.Client) -> None:
+    answer = admin.post("/v1/models", json={"name": "x", "source": "google/gemma-3-4b-it", "revision": COMMIT})
+    assert (answer.status_code, answer.json()["spec"]["revision"]) == (202, COMMIT)
+
+
+def test_a_name_is_registered_once(admin: httpx2.Client) -> None:
+    refused = admin.post("/v1/models", json={"name": "demo", "source": "/elsewhere"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_exists")
+
+
+def test_a_model_leaves_the_list_when_nothing_refers_to_it(
+    api: Running, admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    job = submit(ada)
+    assert admin.delete("/v1/models/demo").json()["code"] == "model_in_use"
+    ada.post(job["links"]["cancel"])
+    assert admin.delete("/v1/models/demo").status_code == 204
+    assert admin.get("/v1/models/demo").status_code == 404
+    api.add_model()
+    submit(ada)
+    succeed(sessions, api.context.storage, claim(sessions))
+    assert admin.delete("/v1/models/demo").status_code == 409
+
+
+def test_models_are_listed_by_name_page_by_page(api: Running, ada: httpx2.Client) -> None:
+    for name in ("c", "a", "b"):
+        api.add_model(name)
+    first = ada.get("/v1/models", params={"limit": 3}).json()
+    assert [model["name"] for model in first["items"]] == ["a", "b", "c"]
+    second = ada.get("/v1/models", params={"limit": 3, "cursor": first["next_cursor"]}).json()
+    assert ([model["name"] for model in second["items"]], second["next_cursor"]) == (["demo"], None)

@@ -1,0 +1,98 @@
+"""The server as a program: its logs, and that it stops in time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.auth.keys import ensure_first_key
+from app.models.models import Model
+from app.settings import Settings
+from tests.api.conftest import FACTS, PEPPER, submit
+
+ROOT = Path(__file__).parents[2]
+
+
+class Program:
+    """`python -m app.server` and what it writes."""
+
+    def __init__(self, settings: Settings, port: int, log: Path) -> None:
+        self.url, self.log = f"http://127.0.0.1:{port}", log
+        environment = os.environ | {
+            "DATABASE_URL": settings.database_url.get_secret_value(),
+            "BROKER_URL": settings.broker_url.get_secret_value(),
+            "STORAGE_URL": settings.storage_url.get_secret_value(),
+            "BINNACLE_BROKER_PREFIX": settings.broker_prefix,
+            "BINNACLE_KEY_PEPPER": PEPPER,
+        }
+        with log.open("wb") as out:
+            command = [sys.executable, "-m", "app.server", "--port", str(port)]
+            self.process = subprocess.Popen(command, env=environment, stderr=out, stdout=out, cwd=ROOT)
+        for _ in range(600):
+            try:
+                httpx2.get(f"{self.url}/livez")
+                return
+            except httpx2.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(log.read_text())
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+def program(settings: Settings, sessions: sessionmaker[Session], tmp_path: Path, unused_port: int) -> Iterator[Program]:
+    with sessions.begin() as session:
+        session.add(Model(name="demo", source="/m", state="ready", facts=FACTS, created_by="root"))
+    running = Program(settings, unused_port, tmp_path / "log")
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.fixture
+def root(program: Program, sessions: sessionmaker[Session], tmp_path: Path) -> Iterator[httpx2.Client]:
+    key = ensure_first_key(sessions, tmp_path / "key", pepper=PEPPER)
+    with httpx2.Client(base_url=program.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+        yield client
+
+
+def test_logs_are_json_join_requests_to_jobs_and_hold_neither_prompts_nor_keys(program: Program, root: httpx2.Client) -> None:
+    prompts = ["a very private prompt"]
+    answer = root.post("/v1/calibrations", json={"model": "demo", "prompts": prompts, "notes": "private note"})
+    root.post("/v1/calibrations", json={"model": "demo", "prompts": [*prompts, ""]})
+    root.get("/v1/jobs?name=private")
+    [line] = [one for one in program.lines() if one["event"] == "request" and one["status"] == 202]
+    assert (line["request_id"], line["job_id"]) == (answer.headers["X-Request-ID"], answer.json()["id"])
+    assert line["route"] == "/v1/calibrations"
+    assert "private" not in program.log.read_text()
+    assert root.headers["Authorization"].split()[1] not in program.log.read_text()
+
+
+def test_a_stop_answers_who_waits_and_then_ends(program: Program, root: httpx2.Client) -> None:
+    """A long poll of a minute must not hold up a restart."""
+    path = submit(root)["links"]["self"]
+    found: list[httpx2.Response] = []
+    wait = threading.Thread(target=lambda: found.append(root.get(f"{path}?wait=50")))
+    stream = threading.Thread(target=lambda: found.append(root.get(f"{path}/events", headers={"Accept": "text/event-stream"})))
+    wait.start()
+    stream.start()
+    time.sleep(1)
+    program.process.send_signal(signal.SIGTERM)
+    stopped = time.monotonic()
+    assert program.process.wait(timeout=15) == -signal.SIGTERM
+    assert time.monotonic() - stopped < 5
+    wait.join(5)
+    stream.join(5)
+    assert [answer.status_code for answer in found] == [200, 200]
+    assert any("event: reconnect" in answer.text for answer in found)
