@@ -18,6 +18,7 @@ from app.jobs.bell import Bell
 from app.jobs.cursors import Cursors
 from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
+from app.observability import route_logs
 from app.openapi import describe
 from app.settings import Settings
 from app.status.metrics import Metrics
@@ -38,6 +39,7 @@ TAGS = [
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Nothing is opened before its lifespan begins. Raises ValueError for settings that would be unsafe."""
+    route_logs()
     settings = settings or Settings()
     metrics = Metrics(VERSION)
 
