@@ -1,7 +1,9 @@
 """The command line as a person and as a script use it: real processes against the real application."""
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.client import Client
 from tests.api import lives
 from tests.api.conftest import PEPPER, Running
 
@@ -19,9 +22,9 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def binnacle(api: Running, tmp_path: Path) -> Cli:
-    """Runs one command as an administrator, in a folder of its own."""
-    environment = {
+def environment(api: Running, tmp_path: Path) -> dict[str, str]:
+    """An administrator's, on the machine that runs the service."""
+    return {
         **os.environ,
         "BINNACLE_URL": api.url,
         "BINNACLE_KEY": api.key("root", "admin"),
@@ -32,6 +35,11 @@ def binnacle(api: Running, tmp_path: Path) -> Cli:
         "BROKER_URL": api.settings.broker_url.get_secret_value(),
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
     }
+
+
+@pytest.fixture
+def binnacle(environment: dict[str, str], tmp_path: Path) -> Cli:
+    """Runs one command in a folder of its own."""
 
     def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.cli", *arguments]
@@ -63,6 +71,32 @@ def test_a_job_from_submission_to_its_file(binnacle: Cli, api: Running, sessions
     calibration = read(binnacle("watch", job_id, "--json"))["result"]["calibration"]["id"]
     assert read(binnacle("get", calibration, "--json")) == ["calibration.json"]
     assert job_id in binnacle("jobs", "--state", "succeeded").stdout
+
+
+def test_on_a_terminal_a_watched_job_is_a_live_line(
+    environment: dict[str, str], api: Running, sessions: Sessions, tmp_path: Path
+) -> None:
+    """The same as elsewhere, redrawn in place; what it found still goes to stdout as plain text."""
+    with Client(api.url, environment["BINNACLE_KEY"]) as client:
+        job_id = client.calibrate("demo")["id"]
+    terminal, its_end = pty.openpty()
+    command = [sys.executable, "-m", "app.cli", "watch", job_id]
+    seen = {**environment, "TERM": "xterm", "COLUMNS": "120"}
+    watching = subprocess.Popen(command, env=seen, stderr=its_end, stdout=subprocess.PIPE, text=True)
+    os.close(its_end)
+    drawn = b""
+    while b"next in the queue" not in drawn:
+        drawn += os.read(terminal, 4096)
+    lives.succeed(sessions, api.context.storage, lives.claim(sessions))
+    with contextlib.suppress(OSError):  # a terminal whose other end is closed says so by an error
+        while chunk := os.read(terminal, 4096):
+            drawn += chunk
+    os.close(terminal)
+    stdout, _ = watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    assert b"\x1b[" in drawn
+    assert b"succeeded" in drawn
+    assert f"binnacle get {job_id}" in stdout
 
 
 def test_a_job_that_fails_ends_the_watch_with_its_reason(binnacle: Cli, sessions: Sessions) -> None:
