@@ -60,8 +60,9 @@ models: $(READY)  ## train the shipped models again
 chaos: $(READY)  ## kill everything, for longer than `make test` does
 	$(PY) -m pytest -m chaos --timeout 1800 tests
 
-bench: $(READY)  ## print the figures as a table
-	$(PY) -m pytest -q -s -m long --timeout 1800 tests/benchmarks
+bench: $(READY)  ## print the figures as tables
+	$(PY) -m tests.benchmarks.bench_jobs
+	$(PY) -m tests.benchmarks.bench_calibration
 
 constraints: $(READY)  ## pin what is installed now
 	$(PY) .ci/pins.py > constraints.txt.new && mv constraints.txt.new constraints.txt
