@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BertConfig, FalconConfig, MambaConfig
 
-from tests.ml.tiny_models import ARCHITECTURES, HIDDEN, LAYERS, VOCAB, tiny_model
+from tests.ml.tiny_models import ARCHITECTURES, BOS, HIDDEN, LAYERS, VOCAB, Planted, tiny_model
 from workers.lm.architecture import find_layout
 from workers.lm.capture import assert_no_hooks, prefill, reading
 from workers.lm.errors import ModelFault
@@ -192,3 +192,18 @@ def test_reading_changes_nothing_and_only_asked_layers_are_read(tiny_lm: Callabl
             read = lm.model(input_ids=ids).logits
     assert torch.equal(plain, read)
     assert seen == [(1, "residual"), (3, "residual")]
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma3", "gpt2", "olmo2", "gpt_neox"])
+@pytest.mark.parametrize(
+    ("where", "holds"), [("every_token", [1, 1, 1, 1]), ("first_token", [1, 0, 0, 0]), ("delimiters", [0, 0, 1, 0])]
+)
+def test_a_planted_dimension_is_where_it_was_planted_at_every_layer(
+    arch: str, where: str, holds: list[int], tiny_lm: Callable[..., LanguageModel]
+) -> None:
+    """The ground truth that calibration is tested with, read by the hooks under test."""
+    lm = tiny_lm(arch, planted=(Planted(7, 500.0, where),))
+    ids = [BOS, *lm.tokenizer("a, b", add_special_tokens=False)["input_ids"]][:3]
+    seen = record(lm, ("residual",), [*ids, lm.tokenizer("b", add_special_tokens=False)["input_ids"][0]])
+    for layer in range(LAYERS):
+        torch.testing.assert_close(seen[layer, "residual"][:, 7], 500.0 * torch.tensor(holds, dtype=torch.float32))
