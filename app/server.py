@@ -1,4 +1,4 @@
-"""Runs the API under uvicorn: `python -m app.server --host 127.0.0.1 --port 8000`.
+"""Runs the API under uvicorn: `python -m app.server --host 127.0.0.1 --port 8000`, or `--fd N` for a socket that is listening already.
 
 On the first signal to stop, waiting requests answer with what there is and streams tell their clients to reconnect; without this
 uvicorn would wait for every one of them.
@@ -65,9 +65,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--fd", type=int, help="a listening socket that the parent made, instead of host and port")
     chosen = parser.parse_args()
     configure_logging()
-    make_server(Settings(), chosen.host, chosen.port).run()
+    if chosen.fd is None:
+        make_server(Settings(), chosen.host, chosen.port).run()
+        return
+    with socket.socket(fileno=chosen.fd) as listening:
+        host, port = listening.getsockname()[:2]
+        make_server(Settings(), host, port).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -36,10 +36,7 @@ def plan_workers(cuda_devices: Sequence[str]) -> list[WorkerPlan]:
 
 def api_command(listening: int) -> list[str]:
     """The API on a socket that is already listening, so that connections wait while it restarts."""
-    return [
-        *(sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory"),
-        *("--fd", str(listening), "--no-server-header", "--no-access-log", "--timeout-graceful-shutdown", "5"),
-    ]
+    return [sys.executable, "-m", "app.server", "--fd", str(listening)]
 
 
 def worker_command(plan: WorkerPlan) -> list[str]:

@@ -64,10 +64,10 @@ def test_a_second_up_on_the_folder_names_the_first(service: Up) -> None:
 
 
 def test_a_killed_api_comes_back_on_the_same_port(service: Up) -> None:
-    [before] = service.processes("uvicorn")
+    [before] = service.processes("app.server")
     url = service.url
     kill(before)
-    until(lambda: service.processes("uvicorn") not in ([], [before]), 20, "another API process")
+    until(lambda: service.processes("app.server") not in ([], [before]), 20, "another API process")
     until(lambda: service.get("/readyz")[0] == 200, 60, "/readyz")
     assert service.url == url
 
