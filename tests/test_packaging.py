@@ -1,6 +1,7 @@
 """What is installed, and how: the pins, the import rules that an installer can see, and the files that travel in the wheel."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("app", "workers", "migrations", "shipped")
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9]+)*((a|b|rc|\.?post)[0-9]+)?")
 
 
@@ -66,16 +68,17 @@ def test_the_command_line_answers_from_the_installed_entry_point() -> None:
 
 def test_the_wheel_holds_all_that_runs(tmp_path: Path) -> None:
     """What an editable install finds in the checkout must be in the wheel too: migrations, prompts, shipped models."""
+    source = tmp_path / "source"  # setuptools leaves a build folder beside what it builds
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "binnacle.py"):
+        shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--quiet", "-w", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {
-        path.relative_to(ROOT).as_posix()
-        for package in ("app", "workers", "migrations", "shipped")
-        for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
-    }
+    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
+    wanted = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts and path.suffix != ".md"}
     assert wanted - packed == set()
     assert "binnacle.py" in packed
 
