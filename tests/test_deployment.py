@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.embedded.commands import plan_workers, worker_command, worker_environment
+from app.embedded.commands import api_command, plan_workers, worker_command, worker_environment
 from app.settings import LeaseSettings, LimitSettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +47,13 @@ def test_a_container_runs_the_worker_that_binnacle_up_runs(compose: dict[str, An
     assert service["command"] == ["python", *worker_command(plan)[1:]]
     wanted = worker_environment(plan, {})
     assert all(service["environment"][variable] == wanted[variable] for variable in ("BINNACLE_WORKER_CLASS", "BINNACLE_DEVICE"))
+
+
+def test_a_container_runs_the_api_that_binnacle_up_runs(compose: dict[str, Any]) -> None:
+    """The same program; only its socket differs, which `up` opens itself."""
+    program = ["python", *api_command(3)[1:3]]
+    assert compose["services"]["api"]["command"][:3] == program
+    assert '", "'.join(program) in (ROOT / "Dockerfile").read_text()
 
 
 def test_only_loopback_is_published_and_everything_comes_back_after_a_restart(compose: dict[str, Any]) -> None:
