@@ -42,7 +42,7 @@ class FakeContext:
     def model_facts(self, name: str) -> Mapping[str, Any]:
         return self.facts
 
-    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None) -> None:
+    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
         self.phases.append((name, total, unit))
 
     def progress(self, done: int) -> None:

@@ -31,8 +31,8 @@ CASES = {
     "first_token": (("first_token", 100.0, 0.0), "token_local", "none"),
     "delimiters": (("delimiters", 100.0, 0.0), "token_local", "none"),
 }
-FULL = ("llama", "gemma3", "gpt2")
-REST = ("mistral", "qwen2", "qwen3", "gemma2", "gemma3_multimodal", "olmo2", "phi3", "gpt_neox", "gpt_neox_sequential")
+FULL = ("llama", "gemma3")
+REST = ("gpt2", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_multimodal", "olmo2", "phi3", "gpt_neox", "gpt_neox_sequential")
 GRID = [(arch, case) for arch in FULL for case in CASES] + [
     (arch, ("severe", "mild", "first_token")[i % 3]) for i, arch in enumerate(REST)
 ]

@@ -90,7 +90,7 @@ class _PromptPass:
     def _residual(self, h_TD: Tensor) -> None:
         row = len(self.layers)
         layer = read_layer(h_TD, self.span)
-        dims_K = watch(self.running.signed[row] + layer.signed, self.running.absolute[row] + layer.absolute, self.shared)
+        dims_K = watch(self.running.signed[row] + layer.signed, self.shared, self.running.prompts + 1)
         self.layers.append(layer)
         self.dims.append(dims_K)
         self.values.append(h_TD[self.span.prompt_tokens :, dims_K].float().abs())

@@ -61,7 +61,9 @@ def read_layer(h_TD: Tensor, span: TokenSpan) -> LayerReading:
 
 def norm_sum(x_TD: Tensor, span: TokenSpan) -> Tensor:
     """Sum over response tokens of the L2 norm of x: float64 scalar (0 without response tokens)."""
-    return _sums(x_TD.detach().float()[span.prompt_tokens :])[3].sqrt().sum()
+    x_RD = x_TD.detach().float()[span.prompt_tokens :]
+    norms = [part.square_().sum(1).sqrt().sum() for part in _float64(x_RD)]
+    return torch.stack(norms).sum() if norms else torch.zeros((), dtype=torch.float64, device=x_RD.device)
 
 
 def mean_alignment(h_PD: Tensor) -> Tensor:

@@ -83,40 +83,36 @@ class RunningStatistics:
     def add(self, reading: PromptReading) -> None:
         """Add one prompt. Raises NonFiniteActivations, DegenerateActivations; then nothing was added."""
         self._check(reading)
-        for row, layer in enumerate(reading.layers):
-            peak_D = layer.peak.double()
-            to_entry_D = peak_D / layer.entry_median.double()
-            for name, value_D in (
-                ("signed", layer.signed),
-                ("absolute", layer.absolute),
-                ("square", layer.square),
-                ("max_to_median", peak_D / layer.peak_median.double()),
-                ("max_to_entry", to_entry_D),
-            ):
-                self._sums[name][row] += value_D
-            for name, hit_D in (
-                ("located", to_entry_D > LOCATED_RATIO),
-                ("sun", (peak_D > SUN_SIZE) & (to_entry_D > SUN_RATIO)),
-                ("first", layer.peak_first),
-                ("delimiter", layer.peak_delimiter),
-            ):
-                self._counts[name][row] += hit_D
-            self._scalars["norm"][row] += layer.norm_square.sqrt().sum()
-            self._scalars["alignment"][row] += layer.alignment
-            self._scalars["attn_norm"][row] += reading.attn_norms[row]
-            self._scalars["mlp_norm"][row] += reading.mlp_norms[row]
-            self._largest_LD[row] = torch.maximum(self._largest_LD[row], layer.peak)
+        layers = reading.layers
+        peak_LD = torch.stack([layer.peak for layer in layers])
+        entry_L = torch.stack([layer.entry_median for layer in layers]).double()
+        median_L = torch.stack([layer.peak_median for layer in layers]).double()
+        to_entry_LD = peak_LD.double() / entry_L[:, None]
+        self._sums["signed"] += torch.stack([layer.signed for layer in layers])
+        self._sums["absolute"] += torch.stack([layer.absolute for layer in layers])
+        self._sums["square"] += torch.stack([layer.square for layer in layers])
+        self._sums["max_to_median"] += peak_LD.double() / median_L[:, None]
+        self._sums["max_to_entry"] += to_entry_LD
+        self._counts["located"] += to_entry_LD > LOCATED_RATIO
+        self._counts["sun"] += (peak_LD > SUN_SIZE) & (to_entry_LD > SUN_RATIO)
+        self._counts["first"] += torch.stack([layer.peak_first for layer in layers])
+        self._counts["delimiter"] += torch.stack([layer.peak_delimiter for layer in layers])
+        self._scalars["norm"] += torch.stack([layer.norm_square.sqrt().sum() for layer in layers])
+        self._scalars["alignment"] += torch.stack([layer.alignment for layer in layers])
+        self._scalars["attn_norm"] += torch.stack(list(reading.attn_norms))
+        self._scalars["mlp_norm"] += torch.stack(list(reading.mlp_norms))
+        self._largest_LD = torch.maximum(self._largest_LD, peak_LD)
         self.prompts += 1
         self.prompt_tokens += reading.span.prompt_tokens
         self.response_tokens += reading.span.response_tokens
 
     def _check(self, reading: PromptReading) -> None:
         finite = [
-            torch.stack([layer.peak.isfinite().all() for layer in reading.layers]),
-            torch.stack([norm.isfinite() for norm in reading.attn_norms]),
-            torch.stack([norm.isfinite() for norm in reading.mlp_norms]),
+            torch.stack([layer.peak for layer in reading.layers]).isfinite().all(dim=1).tolist(),
+            torch.stack(list(reading.attn_norms)).isfinite().tolist(),
+            torch.stack(list(reading.mlp_norms)).isfinite().tolist(),
         ]
-        medians = torch.stack([torch.stack([layer.entry_median, layer.peak_median]) for layer in reading.layers]).cpu()
+        medians = torch.stack([torch.stack([layer.entry_median, layer.peak_median]) for layer in reading.layers]).tolist()
         for row, layer in enumerate(self.layers):  # the lowest bad layer is where it began
             for component, good in zip(("residual stream", "attention output", "MLP output"), finite, strict=True):
                 if not good[row]:
