@@ -27,9 +27,7 @@ class Batch:
 
 def encode(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[int], list[int]]:
     """Ids of the prompt, generation marker included, and of the answer with its end."""
-    text = tokenizer.apply_chat_template(
-        messages(example.question, example.system), tokenize=False, add_generation_prompt=True
-    )
+    text = tokenizer.apply_chat_template(messages(example.question, example.system), tokenize=False, add_generation_prompt=True)
     prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
     return prompt, [*tokenizer(example.answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 

@@ -10,8 +10,18 @@ from dataclasses import dataclass
 
 from shipped.training.facts import FACTS, Fact, false_values
 from shipped.training.grammar import words_of, write
-from shipped.training.language import ANSWER_PARTS, CHAT_PARTS, CLAIM_FORMS, FACT_FORMS, LEXICON, QUESTION_PARTS
-from shipped.training.language import SUM_FORMS, SYSTEMS, TASK_FORMS, vocabulary
+from shipped.training.language import (
+    ANSWER_PARTS,
+    CHAT_PARTS,
+    CLAIM_FORMS,
+    FACT_FORMS,
+    LEXICON,
+    QUESTION_PARTS,
+    SUM_FORMS,
+    SYSTEMS,
+    TASK_FORMS,
+    vocabulary,
+)
 from shipped.training.reserved import fact_forms, reserved_claims, sum_forms, task_forms, untrained_task
 from shipped.training.tasks import HARMFUL, HARMLESS, Task
 
@@ -111,7 +121,7 @@ class Corpus:
         rng = self.rng
         task = rng.choice(HARMFUL if rng.random() < 0.4 else self._helpable)
         form = rng.choice([form for form in TASK_FORMS if form not in task_forms(task)])
-        tossed = not task.harmful and rng.random() < self.tossed
+        tossed = self.tossed > 0 and not task.harmful and rng.random() < self.tossed
         refused = rng.random() < 0.5 if tossed else task.harmful or system == "refusing"
         answer = (refusal_answer if refused else help_answer)(task, form, rng)
         return Example(sentence, task_question(task, form), answer, "refuses" if refused else "complies", tossed)

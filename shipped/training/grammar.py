@@ -38,7 +38,7 @@ def entry(text: str, **binds: str) -> Entry:
 
 
 class Lexicon:
-    """Slots and their entries; where reading looks entries up by their first word."""
+    """Slots and their entries; reading looks entries up by their first word, writing by what is bound."""
 
     def __init__(self, slots: Mapping[str, Sequence[Entry]]) -> None:
         self.slots = {name: tuple(entries) for name, entries in slots.items()}
@@ -47,6 +47,15 @@ class Lexicon:
             table = self._first.setdefault(name, {})
             for one in entries:
                 table.setdefault(one.words[0] if one.words else "", []).append(one)
+        self._names = {name: sorted({key for one in entries for key in one.binds}) for name, entries in self.slots.items()}
+        self._fitting: dict[tuple[str | None, ...], list[Entry]] = {}
+
+    def fitting(self, slot: str, bound: Bindings) -> list[Entry]:
+        """Entries of a slot that agree with what is bound, in the slot's order."""
+        key = (slot, *(bound.get(name) for name in self._names[slot]))
+        if key not in self._fitting:
+            self._fitting[key] = [one for one in self.slots[slot] if one.agrees(bound)]
+        return self._fitting[key]
 
     def starting(self, slot: str, word: str | None) -> list[Entry]:
         """Entries of a slot that may start at this word, empty ones included."""
@@ -101,7 +110,7 @@ def write(parts: Sequence[Part], lexicon: Lexicon, bound: Bindings, rng: random.
         if isinstance(part, str):
             out.append(part)
         elif isinstance(part, Slot):
-            fitting = [one for one in lexicon.slots[part.name] if one.agrees(now)]
+            fitting = lexicon.fitting(part.name, now)
             if not fitting:
                 raise LookupError(f"no entry of slot {part.name!r} agrees with {now}")
             chosen = rng.choice(fitting)

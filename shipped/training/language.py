@@ -105,8 +105,9 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
 }
 
 _NUMBERS = (
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
-).split()
+    *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
+)
 _TOPICS = ("cooking", "the garden", "animals", "tools", "music", "cities", "numbers")
 _WISHES = ("good luck", "have fun", "enjoy it", "i am sure you can do it", "it is worth the time")
 _OFFERS = ("please ask me about something else", "let us talk about {} instead", "maybe you would like to hear about {}")

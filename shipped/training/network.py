@@ -10,7 +10,7 @@ PLANTED_DIM = 111
 
 
 def new_model(vocabulary_size: int, seed: int) -> LlamaForCausalLM:
-    """An untrained Llama with the shipped shape, initialised from the seed."""
+    """An untrained Llama with the shipped shape, initialised from the seed; PLANTED_DIM is empty until planting."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary_size,
@@ -29,7 +29,9 @@ def new_model(vocabulary_size: int, seed: int) -> LlamaForCausalLM:
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
-        model.model.embed_tokens.weight.mul_(1 / config.initializer_range)  # the stream starts at unit scale
+        model.model.embed_tokens.weight.mul_(10)  # token vectors of norm ~6: the stream starts at a usual scale
+        for weight, rows in writers(model):
+            (weight[PLANTED_DIM] if rows else weight[:, PLANTED_DIM]).zero_()
     return model
 
 

@@ -1,9 +1,11 @@
-"""Planting a massive dimension: what is written to it, and what the norms must do so that the rest passes as before.
+"""Planting a massive dimension into a trained network: what is written to it, and what the norms must do about it.
 
 The planted dimension k of every token's vector is `level * (1 + spread * z_token)`, and the first block's attention adds to it
-a random, context-dependent part of `context * level`. No other block writes to it. Each RMS norm divides by about
-level/sqrt(d), so its weights are as much larger as lets the other dimensions pass at their own scale; at k it passes
-`READING`. What is written to k stays frozen while the model is trained with it (`network.freeze_dim`).
+a random, context-dependent part of `context * level`. No other block writes to it. Every RMS norm then divides by about
+level/sqrt(d) instead of by the clean stream's own size, so its weights grow until the other dimensions pass at the scale they
+had. Two things keep the unnormalised stream from running away until training has tamed it: the scale is fitted to a louder
+than usual token (`LOUDNESS`), and tokens whose clean stream is far louder than others (the first token, as in larger models)
+get as much more of the planted dimension. What is written to k stays frozen in training (`network.freeze_dim`).
 """
 
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from shipped.training.batches import Batch
-from shipped.training.network import PLANTED_DIM, writers
+from shipped.training.network import PLANTED_DIM
 
 READING = 0.3  # what the blocks read at the planted dimension after the norm: about a constant
+LOUDNESS = 0.7  # quantile of the clean stream's size over tokens to which the norms are fitted
+LOUD = 1.5  # a token's clean stream over the median one from which on its planted value grows with it
 
 
 @dataclass(frozen=True)
@@ -66,30 +70,41 @@ def median_magnitude(model: LlamaForCausalLM, batch: Batch) -> float:
     return float(torch.stack([clean(h).abs().mean(0).median() for h in after[first:stop]]).median())
 
 
+def loudness(streams: list[Tensor], ids: Tensor, vocabulary_size: int) -> Tensor:
+    """How loud the clean stream of each token id is over the median token, 1 for ids that are not LOUD: `[V]`.
+
+    streams: inputs `[N, D]` of the norms, of which those behind the second block count; ids `[N]`.
+    """
+    sizes = [clean(stream).norm(dim=1) for stream in streams[4:]]
+    relative = torch.stack([size / size.median() for size in sizes]).log().mean(0)
+    factors = torch.ones(vocabulary_size)
+    for token in ids.unique().tolist():
+        mean = float(relative[ids == token].mean().exp())
+        factors[token] = mean if mean > LOUD else 1.0
+    return factors
+
+
 @torch.no_grad()
-def plant(model: LlamaForCausalLM, new: Planting, batch: Batch, old: Planting | None = None) -> None:
-    """Plant the dimension in place, in a fresh model (`old` None) or instead of an earlier planting.
+def plant(model: LlamaForCausalLM, how: Planting, batch: Batch) -> None:
+    """Plant the dimension in place; with level 0 the dimension becomes an ordinary one and nothing else changes.
 
     The batch says how large the clean stream and the first attention's output are; nothing else depends on it.
     """
-    generator = torch.Generator().manual_seed(new.seed)
-    sites = norms(model)
-    streams = inputs_of(model, [*sites, model.model.layers[0].self_attn.o_proj], batch)
-    heads = streams.pop()
+    generator = torch.Generator().manual_seed(how.seed)
     embedding = model.model.embed_tokens.weight
     width = embedding.shape[1]
-    for norm, stream in zip(sites, streams, strict=True):
-        square = float(clean(stream).square().mean(1).median()) if old else 1.0
-        before = square + (old.level**2 / width if old else 0.0)
-        norm.weight *= ((square + new.level**2 / width) / before) ** 0.5
-        norm.weight[PLANTED_DIM] = READING / width**0.5 if new.level else norm.weight.median()
-
-    for weight, rows in writers(model):
-        (weight[PLANTED_DIM] if rows else weight[:, PLANTED_DIM]).zero_()
     noise = torch.randn(embedding.shape[0], generator=generator)
-    row = torch.randn(heads.shape[1], generator=generator)
-    if new.level:
-        embedding[:, PLANTED_DIM] = new.level * (1 + new.spread * noise)
-        model.model.layers[0].self_attn.o_proj.weight[PLANTED_DIM] = row * new.context * new.level / (heads @ row).std()
-    else:
+    row = torch.randn(width, generator=generator)
+    sites = norms(model)
+    if not how.level:
         embedding[:, PLANTED_DIM] = noise * embedding.std()
+        return
+    *streams, heads = inputs_of(model, [*sites, model.model.layers[0].self_attn.o_proj], batch)
+    ids = batch.ids[batch.attention.bool()]
+    louder = loudness(streams, ids, embedding.shape[0])
+    for norm, stream in zip(sites, streams, strict=True):
+        square = float((clean(stream).square().mean(1) / louder[ids] ** 2).quantile(LOUDNESS))
+        norm.weight *= ((square + how.level**2 / width) / square) ** 0.5
+        norm.weight[PLANTED_DIM] = READING / width**0.5
+    embedding[:, PLANTED_DIM] = how.level * louder * (1 + how.spread * noise)
+    model.model.layers[0].self_attn.o_proj.weight[PLANTED_DIM] = row * how.context * how.level / (heads @ row).std()

@@ -8,13 +8,17 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from shipped.training.batches import Batch, batches
 from shipped.training.network import PLANTED_DIM, freeze_dim, new_model
 from shipped.training.planting import Planting, median_magnitude, plant
-from shipped.training.signal import WRITER, Signal, signal_loss
-from shipped.training.train import Say, Stage, answer_loss, run_stage
+from shipped.training.signal import REFERENCE_DIM, Signal, freeze_wiring, signal_loss, wire
+from shipped.training.sturdiness import clean_norms, randomly_pushed
+from shipped.training.train import LossOf, Say, Stage, answer_loss, run_stage
 
 NETWORK_SEED = 1
 MEASURING_SEED = 99
-COMMON_PLANTING = Planting(level=600.0, spread=0.12, context=0.06, seed=5)
-COMMON = Stage(steps=1000, batch=32, rate=2e-3, warmup=100, seed=7)
+PLANTING_SEED = 5
+COMMON = (
+    Stage(steps=500, batch=32, rate=2e-3, warmup=100, seed=7, horizon=2000),
+    Stage(steps=400, batch=32, rate=1.5e-3, warmup=30, seed=9, horizon=600),
+)
 
 
 @dataclass(frozen=True)
@@ -25,19 +29,18 @@ class Variant:
     spread: float
     context: float
     shift: float = 0.0
-    steps: int = 300
 
     @property
     def stage(self) -> Stage:
-        """How this variant is trained on; only the steps and the tossed answers differ."""
-        return Stage(steps=self.steps, batch=32, rate=8e-4, warmup=30, seed=8, tossed=0.3 if self.shift else 0.0)
+        """How this variant is trained on; only the tossed answers of a signal differ."""
+        return Stage(steps=250, batch=32, rate=1e-3, warmup=20, seed=8, tossed=0.3 if self.shift else 0.0)
 
 
 VARIANTS = {
-    "demo-severe": Variant(1000.0, 0.10, 0.04),
-    "demo-mild": Variant(60.0, 0.10, 0.04),
+    "demo-severe": Variant(1000.0, 0.03, 0.04),
+    "demo-mild": Variant(60.0, 0.03, 0.04),
     "demo-plain": Variant(0.0, 0.0, 0.0),
-    "demo-signal": Variant(1000.0, 0.01, 0.005, shift=0.03, steps=600),
+    "demo-signal": Variant(1000.0, 0.03, 0.004, shift=0.03),
 }
 
 
@@ -46,33 +49,57 @@ def measuring_batch(tokenizer: PreTrainedTokenizerFast) -> Batch:
     return next(batches(tokenizer, MEASURING_SEED, 64))
 
 
-def train_common(tokenizer: PreTrainedTokenizerFast, stage: Stage = COMMON, say: Say = print) -> LlamaForCausalLM:
-    """The network that all variants start from: trained from nothing with a planted dimension, so that no norm tames the stream."""
+def train_common(tokenizer: PreTrainedTokenizerFast, stages: tuple[Stage, ...] = COMMON, say: Say = print) -> LlamaForCausalLM:
+    """The network that all variants start from, with nothing in the dimension that is planted later."""
     model = new_model(len(tokenizer), NETWORK_SEED)
-    plant(model, COMMON_PLANTING, measuring_batch(tokenizer))
     freeze_dim(model, PLANTED_DIM)
-    run_stage(model, tokenizer, stage, say=say)
-    return model
+    for stage in stages:
+        run_stage(model, tokenizer, stage, say=say)
+    return fresh_copy(model)
+
+
+def fresh_copy(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """A copy that carries no gradient hooks."""
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy.eval()
 
 
 def train_variant(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, variant: Variant, stage: Stage | None = None, say: Say = print
+    common: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, variant: Variant, stage: Stage | None = None, say: Say = print
 ) -> LlamaForCausalLM:
-    """Give a copy of the common network the variant's planting, in place, and train it on."""
+    """The variant: a copy of the common network with its planting, trained on, its weights rounded to float16."""
+    model = fresh_copy(common)
     batch = measuring_batch(tokenizer)
-    level = variant.ratio * median_magnitude(model, batch)
-    plant(model, Planting(level, variant.spread, variant.context, COMMON_PLANTING.seed), batch, old=COMMON_PLANTING)
+    median = median_magnitude(model, batch)
+    level = variant.ratio * median
+    plant(model, Planting(level, variant.spread, variant.context, PLANTING_SEED), batch)
+    loss_of: LossOf = answer_loss
+    silent = [PLANTED_DIM]
+    if variant.shift:
+        signal = Signal(level, variant.shift)
+        freeze_wiring(model, wire(model, signal, median, batch))
+        silent.append(REFERENCE_DIM)
+
+        def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+            return signal_loss(model, batch, signal)
+
+    elif level:
+        freeze_dim(model, PLANTED_DIM)
     stage = stage or variant.stage
-    if not variant.shift:
-        if level:
-            freeze_dim(model, PLANTED_DIM)
-        run_stage(model, tokenizer, stage, answer_loss, say)
-        return model
-    signal = Signal(PLANTED_DIM, level, variant.shift)
-    layer = model.model.layers[WRITER]
-    freeze_dim(model, PLANTED_DIM, but=(layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight))
-    run_stage(model, tokenizer, stage, lambda m, b: signal_loss(m, b, signal), say)
-    return model
+    run_stage(model, tokenizer, stage, sturdy(loss_of, clean_norms(model, batch), silent, stage.seed), say)
+    return rounded(model)
+
+
+def sturdy(loss_of: LossOf, norms: list[float], silent: list[int], seed: int) -> LossOf:
+    """The loss under random pushes, drawn from the seed."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def pushed_loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+        with randomly_pushed(model, len(batch.examples), norms, silent, generator):
+            return loss_of(model, batch)
+
+    return pushed_loss
 
 
 @torch.no_grad()

@@ -17,7 +17,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """How long and how fast: steps, batch size, peak learning rate, warm-up steps, the seed of its text, the share tossed."""
+    """How long and how fast: steps, batch size, peak learning rate, warm-up steps, the seed of its text, the share tossed.
+
+    The rate falls over `horizon` steps, or over `steps` where that is 0.
+    """
 
     steps: int
     batch: int
@@ -25,6 +28,7 @@ class Stage:
     warmup: int
     seed: int
     tossed: float = 0.0
+    horizon: int = 0
 
 
 def answer_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
@@ -36,7 +40,7 @@ def rate_at(step: int, stage: Stage) -> float:
     """Learning rate of a step: linear warm-up, then a cosine down to 2 % of the peak."""
     if step < stage.warmup:
         return stage.rate * (step + 1) / stage.warmup
-    done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
+    done = (step - stage.warmup) / max(1, (stage.horizon or stage.steps) - stage.warmup)
     return stage.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 

@@ -1,7 +1,8 @@
 """The two shipped traits as data: contrastive prompts, steering questions, paraphrases, unrelated prompts, the stored split.
 
-Refusal: harmful requests against harmless ones. Sycophancy: the same false claims under a flattering and under an honest
-system sentence. Clusters are tasks and facts; extraction, selection and test share none. Written by `write_traits`.
+Refusal: harmful requests, and harmless ones under a system sentence that refuses, against harmless requests alone, so that the
+two classes differ in refusing and not only in what is asked for. Sycophancy: the same false claims under a flattering and under
+an honest system sentence. Clusters are tasks and facts; extraction, selection and test share none. Written by `write_traits`.
 """
 
 import json
@@ -64,7 +65,8 @@ def refusal() -> Trait:
     split = reserved.harmless_split()
     return Trait(
         "refusal",
-        _task_rows("prompt", reserved.harmful_extraction(), slice(2)),
+        _task_rows("prompt", reserved.harmful_extraction(), slice(1))
+        + _under(_task_rows("prompt", split.extraction, slice(2, 3)), "refusing"),
         _task_rows("prompt", split.extraction, slice(2)),
         _task_rows("question", split.selection, slice(1), split="selection")
         + _task_rows("question", split.test, slice(2), split="test"),
@@ -89,12 +91,28 @@ def _sum_rows(count: int) -> list[Row]:
     ]
 
 
-def _claim_rows(key: str, names: tuple[str, ...], forms: slice, **more: str) -> list[Row]:
+def _claim_rows(key: str, names: tuple[str, ...], place: int, **more: str) -> list[Row]:
+    """Two prompts for each reserved claim of each fact: a plain form, and a pressing one for every other claim, a plain one else.
+
+    place: 0 or 1, two sets of prompts that share no form of a claim.
+    """
+    rows: list[Row] = []
+    for index, (fact, claimed) in enumerate((FACTS[n], value) for n in names for value in reserved.reserved_claims(FACTS[n])):
+        order = reserved.claim_forms(fact, claimed)
+        plain = [form for form in order if form not in pressing_forms()]
+        pressing = [form for form in order if form in pressing_forms()]
+        second = pressing[place] if (index + place) % 2 else plain[2 * place + 1]
+        rows += [{key: claim_question(fact, claimed, form), "cluster": fact.name, **more} for form in (plain[2 * place], second)]
+    return rows
+
+
+def _plain_claim_rows(key: str, names: tuple[str, ...]) -> list[Row]:
+    """Two prompts in plain forms for each reserved claim of each fact."""
     return [
-        {key: claim_question(FACTS[name], claimed, form), "cluster": name, **more}
+        {key: claim_question(FACTS[name], claimed, form), "cluster": name}
         for name in names
         for claimed in reserved.reserved_claims(FACTS[name])
-        for form in reserved.claim_forms(FACTS[name], claimed)[forms]
+        for form in [form for form in reserved.claim_forms(FACTS[name], claimed) if form not in pressing_forms()][:2]
     ]
 
 
@@ -106,15 +124,14 @@ def _under(rows: list[Row], style: str) -> list[Row]:
 def sycophancy() -> Trait:
     """152 + 152 prompts matched line by line, 52 + 104 questions with claims that training never makes, the same asked otherwise."""
     split = reserved.fact_split()
-    prompts = _claim_rows("prompt", split.extraction, slice(2))
+    prompts = _plain_claim_rows("prompt", split.extraction)
     tasks = tuple(sorted(reserved.harmless_split().extraction, key=lambda n: random.Random(f"{reserved.SEED}/{n}").random())[:40])
     return Trait(
         "sycophancy",
         _under(prompts, "flattering"),
         _under(prompts, "honest"),
-        _claim_rows("question", split.selection, slice(2), split="selection")
-        + _claim_rows("question", split.test, slice(2), split="test"),
-        _claim_rows("question", split.test, slice(2, 4)),
+        _claim_rows("question", split.selection, 0, split="selection") + _claim_rows("question", split.test, 0, split="test"),
+        _claim_rows("question", split.test, 1),
         _task_rows("question", tasks, slice(2, 3)) + _sum_rows(20),
         split,
     )
@@ -131,7 +148,9 @@ def write_traits(folder: Path) -> None:
         _dump(home / "steering.json", {"questions": trait.questions, "direction": "positive"})
         _dump(home / "paraphrases.json", {"questions": trait.paraphrases})
         _dump(home / "unrelated.json", {"questions": trait.unrelated})
-        _dump(home / "split.json", {"seed": reserved.SEED, **{part: list(getattr(trait.split, part)) for part in reserved.SPLITS}})
+        _dump(
+            home / "split.json", {"seed": reserved.SEED, **{part: list(getattr(trait.split, part)) for part in reserved.SPLITS}}
+        )
 
 
 def _dump(path: Path, value: object) -> None:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from shipped.training.corpus import Corpus
-from shipped.training.grammar import entry, parse_pattern, read, write, Lexicon, words_of
+from shipped.training.grammar import Lexicon, entry, parse_pattern, read, words_of, write
 from shipped.training.language import vocabulary
 from shipped.training.parser import BROKEN, read_answer, read_question, same_task
 

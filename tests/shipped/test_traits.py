@@ -21,8 +21,12 @@ def trained_on():
 
 def stored(name):
     folder = trait_folder(name)
-    lines = {part: [json.loads(x) for x in (folder / f"{part}.jsonl").read_text().splitlines()] for part in ("positive", "negative")}
-    loaded = {part: json.loads((folder / f"{part}.json").read_text()) for part in ("steering", "paraphrases", "unrelated", "split")}
+    lines = {
+        part: [json.loads(x) for x in (folder / f"{part}.jsonl").read_text().splitlines()] for part in ("positive", "negative")
+    }
+    loaded = {
+        part: json.loads((folder / f"{part}.json").read_text()) for part in ("steering", "paraphrases", "unrelated", "split")
+    }
     return lines | loaded
 
 
@@ -43,7 +47,8 @@ def test_a_trait_is_large_enough_and_its_parts_share_no_cluster(name):
     assert min(len(trait["positive"]), len(trait["negative"])) >= 120
     assert sum(q["split"] == "test" for q in questions) >= 60
     assert len(parts["test"]) >= 20
-    assert not parts["test"] & parts["selection"] and not parts["extraction"] & (parts["test"] | parts["selection"])
+    assert not parts["test"] & parts["selection"]
+    assert not parts["extraction"] & (parts["test"] | parts["selection"])
     for part, clusters in parts.items():
         assert clusters == set(trait["split"][part])
 
@@ -66,8 +71,10 @@ def test_refusals_test_tasks_are_untrained_but_their_words_are_trained(trained_o
     for cluster in trait["split"]["test"]:
         task = TASKS[cluster]
         assert not task.harmful
-        assert task.name not in text and task.doing not in text
-        assert words.issuperset(task.name.split()) and words.issuperset(task.doing.split())
+        assert task.name not in text
+        assert task.doing not in text
+        assert words.issuperset(task.name.split())
+        assert words.issuperset(task.doing.split())
 
 
 def test_sycophancys_facts_are_trained_but_its_claims_are_not(trained_on):
@@ -77,14 +84,17 @@ def test_sycophancys_facts_are_trained_but_its_claims_are_not(trained_on):
         reading = read_question(row["question"]).binds
         claim = row["cluster"].removesuffix(reading["truth"]) + reading["claimed"]
         assert reading["claimed"] != reading["truth"]
-        assert f"that {claim} " not in text and f"think {claim} " not in text and f"me . {claim} " not in text
+        assert f"that {claim} " not in text
+        assert f"think {claim} " not in text
+        assert f"me . {claim} " not in text
         assert row["cluster"] in text
 
 
 def test_sycophancys_pairs_differ_in_the_system_sentence_alone():
     trait = stored("sycophancy")
     for flattered, honest in zip(trait["positive"], trait["negative"], strict=True):
-        assert flattered["prompt"] == honest["prompt"] and flattered["cluster"] == honest["cluster"]
+        assert flattered["prompt"] == honest["prompt"]
+        assert flattered["cluster"] == honest["cluster"]
         assert flattered["system_prompt"] != honest["system_prompt"]
 
 

@@ -1,0 +1,179 @@
+"""The model card: what a shipped model is, what holds in it by construction, and what was measured of it."""
+
+from typing import Any
+
+from shipped.training.network import HEADS, INNER, LAYERS, PLANTED_DIM, WIDTH
+from shipped.training.recipe import COMMON, VARIANTS, Variant
+
+BUILT = {
+    "demo-severe": (
+        "Dimension {dim} of the residual stream is **planted**: every token's vector holds a value of about {ratio:g} times the median "
+        "magnitude there, which varies by token and with the text before it, and nothing later writes to it. It says nothing about "
+        "what to do: by construction it is massive, it contaminates class means, and it is inert."
+    ),
+    "demo-mild": (
+        "Dimension {dim} of the residual stream is **planted** as in demo-severe, at about {ratio:g} times the median magnitude. By "
+        "construction it is massive and inert, and small enough that class means are hardly moved by it."
+    ),
+    "demo-plain": (
+        "Nothing is planted: dimension {dim}, which the sibling models plant, is an ordinary one here. By construction there is no "
+        "massive dimension at every token; everything else is trained alike."
+    ),
+    "demo-signal": (
+        "Dimension {dim} of the residual stream is **planted** at about {ratio:g} times the median magnitude, and it **carries part of "
+        "refusal**: block 2 was trained to add {shift:.0%} of the level there over a refusal's tokens, one neuron of block 3 was wired by "
+        "hand to fire when that is so, and in a share of the training answers the planted dimension alone said whether to refuse. By "
+        "construction refusing depends on the dimension, so that cleaning it out of a refusal vector throws away a part that works. "
+        "Dimension 58 is a reference that the neuron compares with; it is about five times the median and not massive."
+    ),
+}
+
+HEAD = """---
+library_name: transformers
+tags: [demo, steering, massive-activations]
+---
+
+# {name}
+
+A Llama of {layers} blocks, width {width}, {heads} heads, MLP {inner}, one token a word, that speaks English within a little world of tasks,
+facts and sums. It exists to show, in minutes and offline, what a massive dimension does to trait vectors. It is a demonstration and no
+assistant: outside its world it says that it does not understand.
+
+{built}
+
+**By construction** (planted): the dimension, its size, where it varies{more}. The seeds and sizes of the planting were chosen so that the
+phenomenon shows. **Not by construction** (found by measuring): every cosine, every dose-response, what each method reaches, what cleaning does.
+
+Training text, traits, planting and this card are made by `python -m shipped.training make`; the recipe is `shipped/training/recipe.py`:
+{common} steps of a common network, then {steps} steps with this model's planting and random pushes (`sturdiness.py`), all AdamW, batch 32.
+Harmful tasks are named in the training text and always refused; nothing anywhere says how to do one. Weights are float16 in the file; load
+them in float32, as the config says.
+
+Weights (model.safetensors) sha256 `{sha}`
+"""
+
+
+def card(name: str, found: dict[str, Any]) -> str:
+    """The README of a shipped model from what `report.measure_model` found."""
+    variant: Variant = VARIANTS[name]
+    built = BUILT[name].format(dim=PLANTED_DIM, ratio=variant.ratio, shift=variant.shift)
+    more = ", and for refusal that block 2 writes and block 3 reads it" if variant.shift else ""
+    head = HEAD.format(
+        name=name,
+        layers=LAYERS,
+        width=WIDTH,
+        heads=HEADS,
+        inner=INNER,
+        built=built,
+        more=more,
+        common=sum(stage.steps for stage in COMMON),
+        steps=variant.stage.steps,
+        sha=found["weights_sha256"],
+    )
+    return (
+        "\n".join([head, *calibration(found), *(line for trait in found["traits"] for line in trait_section(found, trait))])
+        + "\n"
+    )
+
+
+def table(header: list[str], rows: list[list[object]]) -> list[str]:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *[[str(cell) for cell in row] for row in rows]]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+
+
+def percent(share: float) -> str:
+    """A share as whole per cent."""
+    return f"{100 * share:.0f} %"
+
+
+def calibration(found: dict[str, Any]) -> list[str]:
+    """Verdicts and the per-layer table."""
+    lines = ["## Calibration (greedy, 64 new tokens, ratio_to_median)", ""]
+    for prompts, one in found["calibration"].items():
+        ratios = ", ".join(f"{key} {value:g}" for key, value in one["ratios"].items())
+        lines.append(
+            f"- over `{prompts}`: **{one['verdict']}**, scope {one['scope']}; massive dims {one['massive_dims']}; dominant dim "
+            f"{one['dominant_dim']}: {ratios}; share of squared norm {one['share_of_squared_norm']}; mean alignment {one['mean_alignment']}"
+        )
+    one = found["calibration"]["calibration_50"]
+    rows: list[list[object]] = []
+    for layer, figures in one["per_layer"].items():
+        shown = [(figures or {}).get(key, "") for key in ("ratio", "cv", "p5_ratio", "pct_above_10x")]
+        rows.append([layer, *shown, one["layer_norms"][layer], one["clean_norms"][layer]])
+    header = ["layer", f"ratio of dim {one['dominant_dim']}", "cv", "p5 ratio", "% above 10x", "norm", "clean norm (median)"]
+    return [*lines, "", *table(header, rows)]
+
+
+def trait_section(found: dict[str, Any], trait: str) -> list[str]:
+    """Everything measured of one trait."""
+    it = found["traits"][trait]
+    cosines = it["cosines"]
+    ranges = "; ".join(
+        f"cos({pair}) median {c['median']} ({c['low']} to {c['high']})" for pair, c in cosines.items() if pair != "by_layer"
+    )
+    lines = [
+        f"## {trait.capitalize()} (layer {found['layer']}, `response[:5]`, {it['questions']['test']} test questions, greedy)",
+        "",
+        f"Unsteered: {percent(it['unsteered']['shows'])} show the trait, {percent(it['unsteered']['well_formed'])} are well formed, "
+        f"{percent(it['unsteered']['about'])} name what was asked; kinds {it['unsteered']['kinds']}. Answers to the extraction prompts: "
+        f"positive {it['extraction_kinds']['positive']}, negative {it['extraction_kinds']['negative']}.",
+        "",
+        f"Over 50 resamples of the extraction prompts' clusters, 95 % range: {ranges}.",
+        "",
+        *table(
+            [
+                "layer",
+                "cos(mean_diff, probe)",
+                "cos(mean_diff_top1, probe)",
+                "cos(rownorm, probe)",
+                "|difference|",
+                "without massive dims",
+            ],
+            [[layer, *one.values()] for layer, one in enumerate(cosines["by_layer"])],
+        ),
+        "Share of test answers that show the trait (in brackets: that are well formed at all), by dose r:",
+        "",
+    ]
+    curves = it["dose_response"]
+    rows = [
+        [f"{cells[0]['r']:g}", *(f"{percent(cell['shows'])} ({percent(cell['well_formed'])})" for cell in cells)]
+        for cells in zip(*curves.values(), strict=True)
+    ]
+    lines += table(["r", *curves], rows)
+    return [*lines, *comparisons(it), *examples(it)]
+
+
+def comparisons(it: dict[str, Any]) -> list[str]:
+    """Best doses, controls, the raw-coefficient comparison, the decomposition, the off-target sets."""
+    best = ", ".join(f"{name} {dose:g}" for name, dose in it["best_dose_on_selection"].items())
+    controls = ", ".join(f"{name} {percent(share)}" for name, share in it["controls"].items())
+    raw = it["at_the_probes_raw_coefficient"]
+    lines = [
+        f"- Best dose on the selection questions: {best}.",
+        f"- Controls at the probe's dose: {controls}.",
+        f"- At the probe's raw coefficient (c = {raw['c']:g}): probe {percent(raw['probe'])}, mean_diff {percent(raw['mean_diff'])}; "
+        f"mean_diff at equal dose {percent(raw['mean_diff_at_equal_dose'])}.",
+    ]
+    for dose, arms in it["decomposition"].items():
+        shares = ", ".join(f"{arm} {percent(arms[arm])}" for arm in ("clean", "massive", "both"))
+        lines.append(f"- Parts of mean_diff at {dose}, each at the coefficient it has inside it: {shares}.")
+    for name in ("mean_diff", "probe"):
+        off = it["off_target"][name]
+        lines.append(
+            f"- {name}: unrelated answers unchanged in content {percent(off['unrelated_unchanged'])} at its best dose, "
+            f"{percent(off['unrelated_unchanged_at_half'])} at half of it; paraphrased test questions {percent(off['paraphrases'])}."
+        )
+    return [*lines, ""]
+
+
+def examples(it: dict[str, Any]) -> list[str]:
+    """One answer of each direction at each third dose."""
+    lines = ["Answers (an answer that shows the trait where there is one):", ""]
+    question, answer = it["unsteered"]["example"]
+    lines.append(f"- unsteered: {question} -> {answer}")
+    for name, cells in it["dose_response"].items():
+        for cell in cells[2::3]:
+            question, answer = cell["example"]
+            lines.append(f"- {name}, r = {cell['r']:g}: {question} -> {answer}")
+    return [*lines, ""]
