@@ -22,8 +22,10 @@ _READY = """j.state = 'queued' AND j.blockers = 0 AND j.job_class = :job_class
     AND j.handler_version <= CAST(CAST(:versions AS jsonb) ->> j.kind AS integer)"""
 
 # When an owner was last served, pushed later by the device time they used lately: at most one slice, so that nobody waits without bound.
-_SCORE = f"""extract(epoch FROM t.last_started)
-    + least(:slice, t.recent_seconds * power(0.5, extract(epoch FROM now() - t.decayed_at) / {HALF_LIFE_SECONDS}))"""
+# In floating point: `power` on numeric, which `extract` gives, costs 60 microseconds a row.
+_SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
+    + least(:slice, t.recent_seconds
+        * power(CAST(0.5 AS float8), CAST(extract(epoch FROM now() - t.decayed_at) AS float8) / {HALF_LIFE_SECONDS}))"""
 
 _TURN = f"""
 SELECT t.owner FROM owner_turns t

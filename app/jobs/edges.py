@@ -23,6 +23,8 @@ def unmet(session: Session, after: Sequence[Edge], owner: str | None) -> list[Ed
 
     `owner` limits them to jobs of that owner (None: any). Raises Problem(422) for an edge that can never be met, by its JSON pointer.
     """
+    if not after:
+        return []
     names = [edge.job for edge in after]
     rows = session.execute(
         select(Job.id, Job.state, Job.owner).where(Job.id.in_(sorted(set(names)))).with_for_update(read=True)

@@ -15,12 +15,14 @@ from app.jobs.states import FINISHED, State
 def views(session: Session, jobs: Sequence[Job], *, slice_seconds: float) -> list[JobOut]:
     """Each job with its place in the queue, what it waits for, its files and links; a fixed number of statements however many jobs."""
     ids = [job.id for job in jobs]
-    files = repository.artifacts(session, [job.id for job in jobs if job.state in FINISHED])
+    finished = [job.id for job in jobs if job.state in FINISHED]
+    files = repository.artifacts(session, finished) if finished else {}
     queued = [job for job in jobs if job.state == State.QUEUED]
     places: dict[str, int] = {}
     for job_class in sorted({job.job_class for job in queued if job.blockers == 0}):
         places |= claims.positions(session, job_class, ids, slice_seconds=slice_seconds)
-    waiting = claims.waiting_for(session, [job.id for job in queued if job.blockers]) if queued else {}
+    blocked = [job.id for job in queued if job.blockers]
+    waiting = claims.waiting_for(session, blocked) if blocked else {}
     return [_view(job, files.get(job.id, []), places.get(job.id), waiting.get(job.id, [])) for job in jobs]
 
 
