@@ -1,6 +1,10 @@
 """The one Celery task: a bell rang, so look for a job and run it. Its argument list is empty: a bell stands for no job."""
 
+import os
+import threading
+
 import structlog
+from celery import signals
 
 from app.jobs.bell import TASK
 from workers.celery_app import app
@@ -18,3 +22,15 @@ def answer() -> None:
         run_next(this_process())
     except Exception as error:
         log.exception("doorbell.failed", error=type(error).__name__)
+
+
+@signals.worker_process_init.connect
+def _warm(**_: object) -> None:
+    """A child that will need torch starts importing it now, beside Celery's own start, instead of in its first job."""
+    if os.environ.get("BINNACLE_WORKER_CLASS") == "model":
+        threading.Thread(target=_import_models, name="warm", daemon=True).start()
+
+
+def _import_models() -> None:
+    import workers.handlers.calibration
+    import workers.shelf  # noqa: F401

@@ -38,7 +38,7 @@ NEW_TOKENS = 128
 SIZES: dict[str, dict[str, Any]] = {
     "4 layers x 64": {},
     "8 layers x 256": {"num_hidden_layers": 8, "hidden_size": 256, "intermediate_size": 1024, "head_dim": 64},
-    "8 layers x 768": {"num_hidden_layers": 8, "hidden_size": 768, "intermediate_size": 3072, "head_dim": 192},
+    "6 layers x 512": {"num_hidden_layers": 6, "hidden_size": 512, "intermediate_size": 2048, "head_dim": 128},
 }
 
 

@@ -158,3 +158,14 @@ def test_a_node_told_to_stop_gives_its_job_back_uncharged(live: Service) -> None
     job = live.job(job_id)
     assert (job.state, job.losses) == ("queued", 0)
     assert live.event_types(job_id)[-1] == "drained"
+
+
+def test_the_estimated_end_of_a_steady_job_is_near_its_end(live: Service) -> None:
+    live.node()
+    job_id = live.submit(steps=30, seconds=0.2)
+    live.running(job_id, cells=15)
+    estimated = live.until(lambda: live.job(job_id).eta_at, "an estimate")
+    job = live.ended(job_id)
+    whole = (job.finished_at - job.started_at).total_seconds()
+    assert abs((job.finished_at - estimated).total_seconds()) < 0.25 * whole
+    assert job.eta_at is None, "a job that is over has no end to come"

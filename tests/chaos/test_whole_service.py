@@ -1,0 +1,65 @@
+"""`kill -9` of every process of a running service, one after the other, in the middle of one calibration: one ending, the same bytes."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import binnacle
+from shipped import MODELS
+from tests.embedded.running import Up, until
+from tests.services import make_folder
+
+pytestmark = pytest.mark.chaos
+PROMPTS = [f"please tell me {n} things about boats and harbours ." for n in range(2, 34)]
+
+
+@pytest.fixture
+def up() -> Iterator[Up]:
+    folder = make_folder()
+    lease = {"TTL": "12", "MARGIN": "4", "SWEEP": "2", "WATCH": "1"}
+    service = Up(folder / "home", {f"BINNACLE_LEASE_{name}": value for name, value in lease.items()})
+    service.start()
+    yield service
+    service.stop()
+    shutil.rmtree(folder)
+
+
+def _file(client: binnacle.Client, job: dict[str, Any], folder: Path) -> bytes:
+    return client.download(job["artifacts"][0], folder / job["id"]).read_bytes()
+
+
+@pytest.mark.timeout(400)
+def test_a_calibration_survives_the_death_of_everything_around_it_to_the_byte(up: Up, tmp_path: Path) -> None:
+    with binnacle.Client(up.url, up.key) as client:
+        _disturb(up, client, tmp_path)
+
+
+def _disturb(up: Up, client: binnacle.Client, tmp_path: Path) -> None:
+    name = sorted(path.name for path in MODELS.iterdir() if path.is_dir())[0]
+    if name not in {model["name"] for model in client.models()}:
+        client.add_model(name, str(MODELS / name))
+    client.await_model(name, timeout=120)
+    undisturbed = client.wait(client.calibrate(name, prompts=PROMPTS, max_new_tokens=96)["id"], timeout=180)
+    assert undisturbed["state"] == "succeeded", undisturbed["error"]
+
+    job = client.calibrate(name, prompts=PROMPTS, max_new_tokens=96, priority=1)["id"]
+    until(lambda: client.job(job)["state"] == "running", 30, "the job to run")
+    worker = next(pid for pid in up.processes("celery") if "model-0" in " ".join(psutil.Process(pid).cmdline()))
+    child = next(p.pid for p in psutil.Process(worker).children() if "spawn_main" in " ".join(p.cmdline()))
+    victims = [child, up.processes("app.server")[0], up.postmaster, worker]
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+        time.sleep(2)
+    ended = client.wait(job, timeout=240)
+    assert ended["state"] == "succeeded", ended["error"]
+    assert ended["losses"] <= 2
+    types = [event["type"] for event in client.events(job)]
+    assert [t for t in types if t in {"succeeded", "failed", "cancelled"}] == ["succeeded"]
+    assert _file(client, ended, tmp_path) == _file(client, undisturbed, tmp_path)
