@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def streams(seed: int, layers: int = 4, width: int = 12) -> list[list[torch.Tens
     return found
 
 
-def whole(prompts: list[list[torch.Tensor]], rule: str) -> tuple[Statistics, dict[str, object]]:
+def whole(prompts: list[list[torch.Tensor]], rule: str) -> tuple[Statistics, dict[str, Any]]:
     """Statistics and aggregate of the given streams."""
     n_layers, width = len(prompts[0]), prompts[0][0].shape[1]
     running = RunningStatistics(range(n_layers), n_layers, width, torch.device("cpu"))
@@ -132,6 +133,16 @@ def by_hand(ratios_LD: list[list[float]], *, model_layers: int | None = None, lo
         at_first=count,
         at_delimiter=count,
     )
+
+
+def test_a_dim_at_a_layer_by_hand() -> None:
+    """All other dims are 1, so the baseline is 1; the five response tokens have mean 16 and squared deviations 320.5 in all."""
+    h_TD = torch.ones(8, 6)
+    h_TD[3:, 0] = torch.tensor([9.5, -10.0, 10.5, 20.0, -30.0])
+    _, found = whole([[h_TD]], "massive")
+    assert found["per_layer"]["0"]["0"] == {"ratio": 16.0, "cv": 0.5, "p5_ratio": 9.6, "pct_above_10x": 60.0}
+    assert found["clean_norms"] == {"0": 2.236}  # of five ones
+    assert found["layer_norms"] == {"0": round(float(np.mean(np.sqrt(5 + np.array([9.5, 10, 10.5, 20, 30]) ** 2))), 1)}
 
 
 def test_massive_needs_ten_at_three_layers_and_ties_go_by_index() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from workers.science.medians import Float
 
-MEMORY_BYTES = 64 << 20
+MEMORY_BYTES = 4 << 20
 OWN_DIMS = 32  # watched at a layer because they may end in its top 5; more of them while few prompts have been seen
 FIRST_DIMS = 256
 SHARED_DIMS = 32  # watched at every layer, at most, because they may end in the massive list
