@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from workers.science.delimiters import is_delimiter_text
+from tests.ml.tiny_models import tiny_tokenizer
+from workers.science.delimiters import Delimiters, is_delimiter_text
 from workers.science.medians import decimals, lower_median, percentile, significant
 from workers.science.residual import ROWS, TokenSpan, mean_alignment, read_layer
 from workers.science.tokenvalues import TokenValues
@@ -98,6 +99,12 @@ def test_float32_values_are_summed_in_float64() -> None:
 )
 def test_a_delimiter_is_space_or_punctuation_only(text: str, delimiter: bool) -> None:
     assert is_delimiter_text(text) is delimiter
+
+
+def test_the_first_token_is_never_the_first_delimiter() -> None:
+    tokenizer = tiny_tokenizer("no_bos")
+    places = {text: Delimiters(tokenizer).first_after_start(tokenizer(text)["input_ids"]) for text in (".a,b", "..", ".a", "a b")}
+    assert places == {".a,b": 2, "..": 1, ".a": None, "a b": 1}
 
 
 def test_token_values_come_back_in_order_and_say_what_is_missing() -> None:
