@@ -55,7 +55,13 @@ def succeed(
 
 
 def fail(
-    session: Session, job_id: str, token: int | None, error: dict[str, Any], *, metrics: dict[str, Any] | None = None, **values: Any
+    session: Session,
+    job_id: str,
+    token: int | None,
+    error: dict[str, Any],
+    *,
+    metrics: dict[str, Any] | None = None,
+    **values: Any,
 ) -> None:
     """The job failed for good: `error` says what, why and what to do. Finished cells stay."""
     job = _end(session, job_id, token, State.FAILED, "failed", error, error=error, **_measured(metrics or {}), **values)
