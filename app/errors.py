@@ -6,7 +6,7 @@ Knows nothing about HTTP frameworks: services raise it, the command line prints 
 from typing import Any
 
 
-class Problem(Exception):  # noqa: N818 - the word of the RFC
+class Problem(Exception):
     """What went wrong, for a person and for a program.
 
     `code` is stable snake_case; `detail` says what happened, with the numbers, and what to do about it; `errors` names fields by JSON
