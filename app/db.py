@@ -50,9 +50,9 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
 
 
 def make_async_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """An engine for the API's event loop, on the same driver and URL."""
+    """An engine for the API's event loop, on the same driver and URL. A burst of requests waits for a connection rather than fail."""
     return create_async_engine(
-        url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args()
+        url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, pool_timeout=30, connect_args=connect_args()
     )
 
 

@@ -1,4 +1,4 @@
-"""The one Celery task: a bell rang, so look for a job and run it. Its argument list is empty: a bell stands for no job."""
+"""The one Celery task: a bell rang, so look for jobs and run them. Its argument list is empty: a bell stands for no job."""
 
 import os
 import threading
@@ -14,12 +14,17 @@ log = structlog.get_logger(__name__)
 
 @app.task(name=TASK, ignore_result=True)
 def answer() -> None:
-    """Claims one job at most, runs it, and rings on. Lets no exception out: a MemoryError that left it would kill Celery's parent."""
+    """Runs jobs until none is ready, so that what one job releases starts without another bell.
+
+    Lets no exception out: a MemoryError that left it would kill Celery's parent.
+    """
     from workers.process import this_process
     from workers.runner import run_next
 
     try:
-        run_next(this_process())
+        process = this_process()
+        while not process.draining.is_set() and run_next(process):
+            pass
     except Exception as error:
         log.exception("doorbell.failed", error=type(error).__name__)
 

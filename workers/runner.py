@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 def run_next(process: WorkerProcess) -> bool:
-    """Claims and runs the next job of this worker's class; False when nothing was ready. Rings on while more is."""
+    """Claims and runs the next job of this worker's class; False when nothing was ready. Rings on when more is."""
     asked = time.monotonic()
     with process.sessions.begin() as session:
         claimer = Claimer(process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded())
@@ -46,7 +46,6 @@ def run_next(process: WorkerProcess) -> bool:
         Attempt(process, lease, asked).run()
     finally:
         structlog.contextvars.clear_contextvars()
-    ring_on(process)
     return True
 
 
