@@ -24,7 +24,7 @@ BUILT = {
         "refusal**: block 2 was trained to add {shift:.0%} of the level there over a refusal's tokens, one neuron of block 3 was wired by "
         "hand to fire when that is so, and in a share of the training answers the planted dimension alone said whether to refuse. By "
         "construction refusing depends on the dimension, so that cleaning it out of a refusal vector throws away a part that works. "
-        "Dimension 58 is a reference that the neuron compares with; it is about five times the median and not massive."
+        "Dimension 58 is a reference that the neuron compares with; it is about four times the median and not massive."
     ),
 }
 

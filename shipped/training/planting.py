@@ -108,3 +108,16 @@ def plant(model: LlamaForCausalLM, how: Planting, batch: Batch) -> None:
         norm.weight[PLANTED_DIM] = READING / width**0.5
     embedding[:, PLANTED_DIM] = how.level * louder * (1 + how.spread * noise)
     model.model.layers[0].self_attn.o_proj.weight[PLANTED_DIM] = row * how.context * how.level / (heads @ row).std()
+
+
+@torch.no_grad()
+def quieten(model: LlamaForCausalLM, factor: float) -> None:
+    """Scale what varies of the planted dimension, by token and by context, by this factor; the level of each token group stays.
+
+    Tokens that were given more of it for their loudness keep their own level; they are the ones above one and a half times the median token's.
+    """
+    column = model.model.embed_tokens.weight[:, PLANTED_DIM]
+    level = column.median()
+    usual = column < LOUD * level
+    column[usual] = level + factor * (column[usual] - level)
+    model.model.layers[0].self_attn.o_proj.weight[PLANTED_DIM] *= factor

@@ -14,7 +14,6 @@ from shipped.training.train import LossOf, Say, Stage, answer_loss, run_stage
 
 NETWORK_SEED = 1
 MEASURING_SEED = 99
-PLANTING_SEED = 5
 COMMON = (
     Stage(steps=500, batch=32, rate=2e-3, warmup=100, seed=7, horizon=2000),
     Stage(steps=400, batch=32, rate=1.5e-3, warmup=30, seed=9, horizon=600),
@@ -23,24 +22,31 @@ COMMON = (
 
 @dataclass(frozen=True)
 class Variant:
-    """ratio: planted level over the common network's median magnitude (0: none). shift: a refusal's share of it (0: no signal)."""
+    """ratio: planted level over the common network's median magnitude (0: none). shift: a refusal's share of it (0: no signal).
+
+    The seed draws what varies of the planted dimension. Over 400 seeds it moves the class means with a standard deviation of 10
+    (refusal) and 8 (sycophancy) in units of the stream, against clean differences of about 5 and 3; for demo-severe a seed was
+    chosen that lies near one standard deviation on both.
+    """
 
     ratio: float
     spread: float
     context: float
     shift: float = 0.0
+    seed: int = 5
+    steps: int = 250
 
     @property
     def stage(self) -> Stage:
-        """How this variant is trained on; only the tossed answers of a signal differ."""
-        return Stage(steps=250, batch=32, rate=1e-3, warmup=20, seed=8, tossed=0.3 if self.shift else 0.0)
+        """How this variant is trained on; a signal has tossed answers, and more steps as there is more to learn."""
+        return Stage(steps=self.steps, batch=32, rate=1e-3, warmup=20, seed=8, tossed=0.3 if self.shift else 0.0)
 
 
 VARIANTS = {
-    "demo-severe": Variant(1000.0, 0.03, 0.04),
+    "demo-severe": Variant(1000.0, 0.03, 0.04, seed=137),
     "demo-mild": Variant(60.0, 0.03, 0.04),
     "demo-plain": Variant(0.0, 0.0, 0.0),
-    "demo-signal": Variant(1000.0, 0.03, 0.004, shift=0.03),
+    "demo-signal": Variant(1000.0, 0.03, 0.004, shift=0.03, steps=350),
 }
 
 
@@ -73,7 +79,7 @@ def train_variant(
     batch = measuring_batch(tokenizer)
     median = median_magnitude(model, batch)
     level = variant.ratio * median
-    plant(model, Planting(level, variant.spread, variant.context, PLANTING_SEED), batch)
+    plant(model, Planting(level, variant.spread, variant.context, variant.seed), batch)
     loss_of: LossOf = answer_loss
     silent = [PLANTED_DIM]
     if variant.shift:

@@ -20,8 +20,8 @@ from shipped.training.parser import read_answer
 from shipped.training.resampling import cosine_range
 from shipped.training.traits import Trait
 
-LAYER = 3
-DOSES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
+LAYER = 2
+DOSES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1, 1.4)
 CURVES = ("mean_diff", "mean_diff_top1", "probe", "random")
 SEEDS = (1, 2, 3)
 
@@ -72,7 +72,8 @@ def measure_trait(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, s
     P, N = P_LND[site.layer], N_LND[site.layer]
     directions = directions_of(P, N, site.massive)
     curves = {name: directions[name] for name in CURVES}
-    chosen = dose_response(model, tokenizer, site, trait.name, selection, curves, DOSES)
+    steering = {name: vector for name, vector in curves.items() if name != "random"}
+    chosen = dose_response(model, tokenizer, site, trait.name, selection, steering, DOSES)
     best = {name: max(cells, key=lambda cell: (cell["shows"], -cell["r"]))["r"] for name, cells in chosen.items()}
     tested = dose_response(model, tokenizer, site, trait.name, test, curves, DOSES)
     return {

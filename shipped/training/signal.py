@@ -22,10 +22,10 @@ from shipped.training.planting import READING, inputs_of
 
 WRITER, READER = 2, 3
 REFERENCE_DIM = 58
-REFERENCE = 5.0  # the reference dimension in units of the median magnitude: well below a massive one
+REFERENCE = 4.0  # the reference dimension in units of the median magnitude: well below a massive one
 AFTER_NORM = 10.0  # what the reader sees at the reference dimension when nothing is written
 SHARPNESS = 40.0
-WRITING_WEIGHT = 3.0
+WRITING_WEIGHT = 6.0
 
 
 @dataclass(frozen=True)
