@@ -56,11 +56,17 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr("postgresql+psycopg://localhost/binnacle"), validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
-    broker_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), validation_alias=AliasChoices("BROKER_URL", "broker_url"))
-    storage_url: SecretStr = Field(SecretStr("file:///var/lib/binnacle/objects"), validation_alias=AliasChoices("STORAGE_URL", "storage_url"))
+    broker_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"), validation_alias=AliasChoices("BROKER_URL", "broker_url")
+    )
+    storage_url: SecretStr = Field(
+        SecretStr("file:///var/lib/binnacle/objects"), validation_alias=AliasChoices("STORAGE_URL", "storage_url")
+    )
     broker_prefix: str = Field("binnacle:", description="prefix of every key in the broker, so that it can be shared")
 
-    home: Path = Field(Path("~/.binnacle"), description="the data folder of the embedded service, and where the client finds its key")
+    home: Path = Field(
+        Path("~/.binnacle"), description="the data folder of the embedded service, and where the client finds its key"
+    )
     key_pepper: SecretStr = Field(SecretStr(""), description="server-side secret of the HMAC under which keys are stored")
     cursor_secret: SecretStr = Field(SecretStr(""), description="signs list cursors; the pepper serves when empty")
     auth: Literal["on", "off"] = Field("on", description="off is allowed on loopback alone")

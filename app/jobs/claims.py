@@ -42,15 +42,22 @@ SELECT id FROM (
 ) AS first
 ORDER BY priority DESC, (model = ANY(:models)) IS TRUE DESC, id""")
 
+# Owners take turns: ahead of a job are its owner's own earlier jobs, and of every other owner as many, plus one of those who go first.
 POSITIONS = text(f"""
-SELECT id, position FROM (
-    SELECT id, row_number() OVER (ORDER BY turn, score, owner) AS position FROM (
-        SELECT j.id, j.owner, {_SCORE} AS score,
-               row_number() OVER (PARTITION BY j.owner ORDER BY j.priority DESC, j.id) AS turn
-        FROM jobs j JOIN owner_turns t ON t.owner = j.owner AND t.job_class = j.job_class
-        WHERE j.state = 'queued' AND j.blockers = 0 AND j.job_class = :job_class
-    ) AS queue
-) AS places WHERE id = ANY(:ids)""")
+WITH waiting AS (
+    SELECT owner, count(*) AS jobs FROM jobs WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class GROUP BY owner
+), turns AS (
+    SELECT w.owner, w.jobs, row_number() OVER (ORDER BY {_SCORE}, w.owner) AS turn
+    FROM waiting w JOIN owner_turns t ON t.owner = w.owner AND t.job_class = :job_class
+), queues AS (
+    SELECT id, owner, row_number() OVER (PARTITION BY owner ORDER BY priority DESC, id) - 1 AS ahead
+    FROM jobs WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class
+        AND owner IN (SELECT owner FROM jobs WHERE id = ANY(:ids))
+)
+SELECT q.id, 1 + q.ahead + (
+    SELECT coalesce(sum(least(o.jobs, q.ahead + (o.turn < mine.turn)::int)), 0) FROM turns o WHERE o.owner <> q.owner
+)::bigint AS position
+FROM queues q JOIN turns mine ON mine.owner = q.owner WHERE q.id = ANY(:ids)""")
 
 CHARGE = text(f"""
 UPDATE owner_turns SET decayed_at = now(),

@@ -24,6 +24,7 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401
 from app.db import make_engine, make_sessions
@@ -155,10 +156,18 @@ def bench_submits(postgres: Postgres, broker: Broker, folder: Path, table: Table
     key = ensure_first_key(sessions, folder / "admin.key")
     with sessions.begin() as session:
         session.add(Model(name="m", source="/m", state="ready", created_by="admin"))
-    log = (folder / "api.log").open("wb")
-    command = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--port", "8377", "--no-access-log"]
-    api = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    base = "http://127.0.0.1:8377"
+    command = [sys.executable, "-m", "app.server", "--port", "8377"]
+    with (folder / "api.log").open("wb") as log:
+        api = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        _submit("http://127.0.0.1:8377", key, make_sessions(engine), table)
+    finally:
+        api.terminate()
+        api.wait(20)
+        engine.dispose()
+
+
+def _submit(base: str, key: str, sessions: sessionmaker[Session], table: Table) -> None:
     for _ in range(100):
         try:
             if httpx2.get(f"{base}/livez").status_code == 200:
@@ -168,12 +177,15 @@ def bench_submits(postgres: Postgres, broker: Broker, folder: Path, table: Table
     body = {"model": "m"}
     start = threading.Barrier(100)
 
+    def client() -> httpx2.Client:
+        return httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+
     def one(_: int) -> list[float]:
-        with httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+        with client() as mine:
             start.wait()
 
             def submit() -> None:
-                answer = client.post("/v1/calibrations", json=body)
+                answer = mine.post("/v1/calibrations", json=body)
                 assert answer.status_code == 202, answer.text
 
             return timed(submit, 10)
@@ -183,8 +195,8 @@ def bench_submits(postgres: Postgres, broker: Broker, folder: Path, table: Table
         taken = [seconds for times in pool.map(one, range(100)) for seconds in times]
     rate = len(taken) / (time.perf_counter() - began)
     table.add_row("submit over HTTP, 100 concurrent clients", *percentiles(taken), f"{rate:.0f} jobs/s; clients share the cores")
-    with httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}) as client:
-        alone = timed(lambda: client.post("/v1/calibrations", json=body).raise_for_status(), 100)
+    with client() as mine:
+        alone = timed(lambda: mine.post("/v1/calibrations", json=body).raise_for_status(), 100)
     request = service.Submission(kind="probe", spec={}, owner="ann", job_class="model")
 
     def bare() -> None:
@@ -195,9 +207,6 @@ def bench_submits(postgres: Postgres, broker: Broker, folder: Path, table: Table
     ratio = f"{statistics.median(alone) / statistics.median(database):.2f} x the bare transaction"
     table.add_row("submit over HTTP, one client", *percentiles(alone), ratio)
     table.add_row("the bare transaction", *percentiles(database), "baseline")
-    api.terminate()
-    api.wait(20)
-    engine.dispose()
 
 
 def main() -> None:

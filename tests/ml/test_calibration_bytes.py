@@ -42,8 +42,9 @@ def test_any_batch_size_gives_the_bytes_of_batches_of_one(lm: LanguageModel, alo
 @pytest.mark.parametrize("at_call", [1, 5, 17, 60])
 def test_running_out_of_memory_once_anywhere_gives_the_same_bytes(lm: LanguageModel, alone: bytes, at_call: int) -> None:
     """Call 1 is the first prefill of a batch, 5 and 17 are decode steps, 60 and later also reach into measuring."""
+    context = FakeContext(lm, batch_budget_bytes=8 * bytes_per_row(lm, 40, 16))
     with out_of_memory_at(lm, lambda call, _rows: call == at_call) as failures:
-        assert calibrate_bytes(lm, prompts=MANY) == alone
+        assert calibrate_bytes(lm, context, prompts=MANY) == alone
     assert failures == [at_call]
 
 
@@ -69,13 +70,13 @@ def test_running_out_of_memory_while_measuring_gives_the_same_bytes(lm: Language
 def test_a_job_stopped_anywhere_and_resumed_gives_the_same_bytes_and_repeats_no_finished_cell(
     lm: LanguageModel, alone: bytes, interruption: type[BaseException], reports: int
 ) -> None:
-    """Generating reports about 51 times, so the last of these stops in the middle of measuring."""
+    """Eight rows at a time, generating reports about 51 times, so the last of these stops in the middle of measuring."""
 
     def stop(so_far: int) -> None:
         if so_far == reports:
             raise interruption
 
-    first = FakeContext(lm, stop=stop)
+    first = FakeContext(lm, stop=stop, batch_budget_bytes=8 * bytes_per_row(lm, 40, 16))
     with pytest.raises(interruption):
         run(spec(prompts=MANY), first)
     assert_no_hooks(lm.model)
@@ -108,7 +109,7 @@ def test_nothing_of_the_run_is_in_the_file(lm: LanguageModel) -> None:
 
 
 def test_progress_is_live_monotonic_and_ends_at_the_total(lm: LanguageModel) -> None:
-    context = FakeContext(lm)
+    context = FakeContext(lm, batch_budget_bytes=8 * bytes_per_row(lm, 40, 16))
     run(spec(prompts=MANY), context)
     assert context.phases == [("generating", 20 * 16, "tokens"), ("measuring", 20, "prompts")]
     for phase, total, _unit in context.phases:
@@ -117,6 +118,19 @@ def test_progress_is_live_monotonic_and_ends_at_the_total(lm: LanguageModel) -> 
         assert done[-1] == total
         assert len(done) >= 20
     assert context.yield_points == 3
+
+
+def test_cells_that_fit_are_generated_together_and_those_finished_earlier_not_again(lm: LanguageModel, alone: bytes) -> None:
+    """Cells are small so that a kill costs little; a batch is as large as memory lets it be, so that the device is not idle."""
+    first = FakeContext(lm)
+    assert calibrate_bytes(lm, first, prompts=MANY) == alone
+    assert first.yield_points == 1
+    del first.cells["generated/001"]
+    again = FakeContext(lm, cells=first.cells)
+    outcome = run(spec(prompts=MANY), again)
+    assert outcome.artifacts[0].data == alone
+    assert again.committed == ["generated/001"]
+    assert outcome.metrics["tokens_computed"] <= 8 * 16
 
 
 def measuring_with(context: FakeContext, *, prompts_done: int) -> bool:

@@ -25,7 +25,8 @@ from workers.science.tokenvalues import TokenValues
 
 CELL_PROMPTS = 8  # prompts per cell, and more only when there would be over MAX_CELLS cells
 MAX_CELLS = 32
-GENERATING_SHARE = 0.85  # of the job's time; measured, tests/benchmarks/bench_calibration.py
+MOST_ROWS = 64  # in one batch: what a kill may cost
+GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
@@ -93,7 +94,7 @@ def _check_weights(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
         raise JobFault(
             "weights_changed",
             f"The weights of {spec['model']} are not the ones this job was submitted for (sha256 {asked[:12]} then, "
-            f"{lm.facts.weight_hash[:12]} now). Submit it again.",
+            f"{lm.facts.weight_hash[:12]} now). Have an administrator inspect the model again, then submit anew.",
         )
 
 
@@ -133,63 +134,70 @@ def _generate(
     """Every prompt's answer, from finished cells where there are any, and what this attempt did. Cells are chunks in the prompts'
     order: a fixed plan, whatever the batch size."""
     counts = GenerationCounts()
-    rows = batch_rows_for(lm, max(map(len, prompts)), new_tokens, context.batch_budget_bytes)
+    rows = min(MOST_ROWS, batch_rows_for(lm, max(map(len, prompts)), new_tokens, context.batch_budget_bytes))
     context.phase("generating", len(prompts) * new_tokens, "tokens", share=GENERATING_SHARE)
     size = max(CELL_PROMPTS, -(-len(prompts) // MAX_CELLS))
-    answers: list[list[int]] = []
-    for cell, start in enumerate(range(0, len(prompts), size)):
-        chunk = prompts[start : start + size]
-        name = f"generated/{cell:03d}"
-        kept = context.cell(name)
-        if kept is None:
-            found = _generate_chunk(lm, chunk, start, new_tokens, rows, context, counts, layers)
-            context.commit_cell(name, json.dumps(found, separators=(",", ":")).encode())
-        else:
-            found = json.loads(kept)
-        answers.extend(found)
-        context.progress(len(answers) * new_tokens)
+    cells = [range(start, min(start + size, len(prompts))) for start in range(0, len(prompts), size)]
+    kept = {cell: context.cell(_cell_name(cell)) for cell in range(len(cells))}
+    found: dict[int, list[list[int]]] = {cell: json.loads(data) for cell, data in kept.items() if data is not None}
+    missing = [cell for cell in range(len(cells)) if cell not in found]
+    together = max(1, rows // size)  # cells are the unit of resuming; a batch takes as many of them as fit
+    for batch in (missing[i : i + together] for i in range(0, len(missing), together)):
+        which = [index for cell in batch for index in cells[cell]]
+        done = sum(len(cells[cell]) for cell in found) * new_tokens
+        generated = iter(_generate_batch(lm, [prompts[i] for i in which], which, done, new_tokens, rows, context, counts, layers))
+        for cell in batch:
+            found[cell] = [next(generated) for _ in cells[cell]]
+            context.commit_cell(_cell_name(cell), json.dumps(found[cell], separators=(",", ":")).encode())
+        context.progress(sum(len(cells[cell]) for cell in found) * new_tokens)
         context.may_yield()
     metrics = {
-        "generation_batch_rows": min(rows, size),
+        "generation_batch_rows": min(rows, together * size, len(prompts)),
         "tokens_computed": counts.tokens_done,
         "halvings": counts.halvings,
         "near_ties_settled": counts.settled_alone,
     }
-    return answers, metrics
+    return [answer for cell in range(len(cells)) for answer in found[cell]], metrics
 
 
-def _generate_chunk(
+def _cell_name(cell: int) -> str:
+    return f"generated/{cell:03d}"
+
+
+def _generate_batch(
     lm: LanguageModel,
-    chunk: Sequence[Sequence[int]],
-    start: int,
+    batch: Sequence[Sequence[int]],
+    which: Sequence[int],
+    done: int,
     new_tokens: int,
     rows: int,
     context: JobContext,
     counts: GenerationCounts,
     layers: Sequence[int],
 ) -> list[list[int]]:
+    """Answers to the prompts number `which`; `done` tokens are accounted for already."""
     before = counts.tokens_done
 
     def step(tally: GenerationCounts) -> None:
-        # rows that end early count in full once the chunk is done; rows halved and repeated do not count twice
-        context.progress(start * new_tokens + min(tally.tokens_done - before, len(chunk) * new_tokens))
+        # rows that end early count in full once the batch is done; rows halved and repeated do not count twice
+        context.progress(done + min(tally.tokens_done - before, len(batch) * new_tokens))
 
     try:
-        return generate_greedy(lm, chunk, max_new_tokens=new_tokens, batch_rows=rows, on_step=step, counts=counts)
+        return generate_greedy(lm, batch, max_new_tokens=new_tokens, batch_rows=rows, on_step=step, counts=counts)
     except ModelFault as fault:
         if fault.code == "activations_not_finite":
-            _name_the_bad_layer(lm, chunk, start, layers)
+            _name_the_bad_layer(lm, batch, which, layers)
         raise
 
 
-def _name_the_bad_layer(lm: LanguageModel, chunk: Sequence[Sequence[int]], start: int, layers: Sequence[int]) -> None:
+def _name_the_bad_layer(lm: LanguageModel, batch: Sequence[Sequence[int]], which: Sequence[int], layers: Sequence[int]) -> None:
     """Raise NonFiniteActivations with layer and prompt when reading a prompt shows where NaN begins; else return."""
-    rows = [Row(prompt, ()) for prompt in chunk]
+    rows = [Row(prompt, ()) for prompt in batch]
     with closing(TokenValues(len(layers))) as tokens:
         try:
             measure(lm, rows, tokens, layers=layers, rule="massive")
         except NonFiniteActivations as error:
-            raise NonFiniteActivations(error.layer, start + error.prompt, error.component) from error
+            raise NonFiniteActivations(error.layer, which[error.prompt], error.component) from error
         except ValueError:  # the prompts are sound: it happens in the answers
             return
 
