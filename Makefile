@@ -20,8 +20,8 @@ help:  ## list what there is to make
 demo: $(READY)  ## start everything, calibrate a shipped model over HTTP, print what was found, stop
 	$(VENV)/bin/binnacle demo
 
-test: $(READY)  ## all tests but the long ones
-	$(PY) -m pytest -m "not long" --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
+test: $(READY)  ## all tests but the long ones, two at a time
+	$(PY) -m pytest -m "not long" -n 2 --dist loadfile --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
 
 up: $(READY)  ## keep the service running in the foreground
 	$(VENV)/bin/binnacle up

@@ -4,10 +4,13 @@ One node per device, one spawned child, early acknowledgement, no prefetching, n
 and the job rows decide everything else. SIGTERM is not remapped: spawned children would then ignore it.
 """
 
+from celery import signals
+
 from app.jobs.bell import celery_app
 from app.observability import configure_logging
 from app.settings import get_settings
 
+signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)  # or Celery sets up lines of its own
 configure_logging()
 app = celery_app(get_settings())
 app.conf.update(

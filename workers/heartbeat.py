@@ -17,7 +17,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs import claims
 from app.jobs.claims import Lease
-from app.jobs.models import Worker
 from app.jobs.transitions import Superseded
 from workers.process import WorkerProcess
 
@@ -118,9 +117,7 @@ class Heartbeat:
         asked = time.monotonic()
         with self._process.sessions.begin() as session:
             job = claims.renew(session, self._lease.job.id, self._lease.token, self._settings.ttl)
-            worker = session.get(Worker, self._process.worker_id)
-            if worker is not None:
-                worker.models = self._process.loaded()
+            self._process.describe(session)
         self._renewed = asked
         self.cancelled = self.cancelled or job.cancel_requested_at is not None
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import make_engine, make_sessions
 from app.jobs.bell import Bell
 from app.jobs.kinds import handler_versions
+from app.jobs.models import Worker
 from app.settings import Settings, get_settings
 from app.storage.base import Storage
 from app.storage.factory import open_storage
@@ -45,6 +47,11 @@ class WorkerProcess:
     def loaded(self) -> list[str]:
         """Names of the models loaded now."""
         return self.shelf.names() if self.shelf is not None else []
+
+    def describe(self, session: Session) -> None:
+        """Writes what this child holds into its node's row, for schedulers and status pages."""
+        memory = self.shelf.memory() if self.shelf is not None else {}
+        session.execute(update(Worker).where(Worker.id == self.worker_id).values(models=self.loaded(), memory=memory))
 
 
 @lru_cache

@@ -3,6 +3,7 @@
 Exactly one ending, or none when the lease is lost.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -46,6 +47,8 @@ def run_next(process: WorkerProcess) -> bool:
         Attempt(process, lease, asked).run()
     finally:
         structlog.contextvars.clear_contextvars()
+    with contextlib.suppress(SQLAlchemyError), process.sessions.begin() as session:
+        process.describe(session)
     return True
 
 

@@ -33,6 +33,7 @@ class Shelf:
         self._cache = ModelCache(settings.model_budget_bytes)
         self._names: dict[ModelKey, str] = {}
         self._loaded: list[str] = []
+        self._bytes = 0
         self._taken: dict[ModelKey, LanguageModel] = {}
         self._lock = threading.RLock()
         self.slowest_load = 0.0
@@ -89,8 +90,17 @@ class Shelf:
                     self._list()
                     raise
 
+    def memory(self) -> dict[str, int]:
+        """Bytes: what the loaded models take, and on a card what is free of how much; others' use of the card shows in it."""
+        if not self._settings.device.startswith("cuda"):
+            return {"models": self._bytes}
+        free, total = torch.cuda.mem_get_info(self._settings.device)
+        return {"models": self._bytes, "device_free": free, "device_total": total}
+
     def _list(self) -> None:
-        self._loaded = sorted(self._names[resident.key] for resident in self._cache.residents())
+        residents = self._cache.residents()
+        self._loaded = sorted(self._names[resident.key] for resident in residents)
+        self._bytes = sum(resident.bytes for resident in residents)
 
     def _dtype(self) -> str:
         if self._settings.dtype != "auto":

@@ -25,6 +25,8 @@ from app.jobs.states import HELD
 from app.jobs.transitions import Superseded
 from app.settings import LeaseSettings
 
+HEARSAY_SECONDS = 2.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -58,7 +60,7 @@ class Watch:
         self._seen: Sighting | None = None
         self._lock = threading.Lock()
         self._exit_status: str | None = None
-        self._missed: tuple[str, int] | None = None
+        self._missed: tuple[str, int, float] | None = None
         self._read_at = time.monotonic()
 
     def start(self) -> None:
@@ -135,6 +137,13 @@ class Watch:
             return {"code": "stalled", "phase": job.phase, "seconds": round(float(row.still_for), 1)}
         return {}
 
+    def _may_still_hear(self, job: Job) -> bool:
+        """Celery's word on how the child died follows within moments; a child of an earlier parent has nobody to give it."""
+        now = time.monotonic()
+        if self._missed is None or self._missed[:2] != (job.id, job.lease_token):
+            self._missed = (job.id, job.lease_token, now)
+        return now - self._missed[2] < HEARSAY_SECONDS
+
     def _enforce_loop(self) -> None:
         tick = min(0.5, self._settings.watch / 4)
         while not self._stop.wait(tick):
@@ -143,8 +152,9 @@ class Watch:
                     self._enforce(self._seen, time.monotonic())
 
     def _enforce(self, seen: Sighting, now: float) -> None:
-        limit = self._settings.ttl - self._settings.margin - min(self._settings.watch, self._settings.margin / 2)
-        if now - seen.renewed_seen > limit + self._settings.margin / 2 and not seen.killed:
+        # A renewal is seen up to `watch` late; the kill must still come before the lease ends.
+        limit = self._settings.ttl - self._settings.margin / 2 - min(self._settings.watch, self._settings.margin / 2)
+        if now - seen.renewed_seen > limit and not seen.killed:
             # A parent that could not read either was cut off from the database, and the child is not to blame.
             blind = now - self._read_at > limit / 2
             seen.reason = seen.reason or {"code": "database_unreachable" if blind else "lease_not_renewed"}
@@ -171,8 +181,7 @@ class Watch:
             ours = seen is not None and (seen.job_id, seen.token) == (job.id, job.lease_token)
             reason = dict(seen.reason) if ours and seen is not None else {}
             status, self._exit_status = self._exit_status, None
-            if status is None and self._missed != (job.id, job.lease_token):
-                self._missed = (job.id, job.lease_token)  # Celery's word on how it died is on its way: one more round
+            if status is None and self._may_still_hear(job):
                 return
             self._seen = None
         cause = {"code": "worker_lost", **reason, **({"signal": status} if status else {})}
