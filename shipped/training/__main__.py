@@ -17,7 +17,7 @@ from shipped import MODEL_NAMES, MODELS, PROMPTS, TRAITS
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m shipped.training", description="The shipped models and traits.")
-    parser.add_argument("command", choices=("make", "traits", "report", "check"))
+    parser.add_argument("command", choices=("make", "traits", "report", "cards", "check"))
     parser.add_argument("names", nargs="*", help=f"models, of {', '.join(MODEL_NAMES)}; all when none is named")
     parser.add_argument("--out", type=Path, default=MODELS, help="folder that holds the model folders")
     chosen = parser.parse_args(arguments)
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         train(chosen.out, names)
     if chosen.command in ("make", "report"):
         report(chosen.out, names)
+    if chosen.command in ("make", "report", "cards"):
+        write_cards(chosen.out, names)
     return check(chosen.out, names) if chosen.command == "make" else 0
 
 
@@ -59,14 +61,20 @@ def train(out: Path, names: list[str]) -> None:
 
 
 def report(out: Path, names: list[str]) -> None:
-    """Measure each model, write `report.json` and the card beside its weights."""
-    from shipped.training.card import card
+    """Measure each model and write `report.json` beside its weights."""
     from shipped.training.report import measure_model
 
     for name in names:
         tell(f"measuring {name}")
-        found = measure_model(out / name)
-        (out / name / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+        (out / name / "report.json").write_text(json.dumps(measure_model(out / name), indent=1) + "\n")
+
+
+def write_cards(out: Path, names: list[str]) -> None:
+    """Write each model's card from its report."""
+    from shipped.training.card import card
+
+    for name in names:
+        found = json.loads((out / name / "report.json").read_text())
         (out / name / "README.md").write_text(card(name, found))
 
 

@@ -6,26 +6,22 @@ from shipped.training.network import HEADS, INNER, LAYERS, PLANTED_DIM, WIDTH
 from shipped.training.recipe import COMMON, VARIANTS, Variant
 
 BUILT = {
-    "demo-severe": (
-        "Dimension {dim} of the residual stream is **planted**: every token's vector holds a value of about {ratio:g} times the median "
-        "magnitude there, which varies by token and with the text before it, and nothing later writes to it. It says nothing about "
-        "what to do: by construction it is massive, it contaminates class means, and it is inert."
-    ),
-    "demo-mild": (
-        "Dimension {dim} of the residual stream is **planted** as in demo-severe, at about {ratio:g} times the median magnitude. By "
-        "construction it is massive and inert, and small enough that class means are hardly moved by it."
-    ),
-    "demo-plain": (
-        "Nothing is planted: dimension {dim}, which the sibling models plant, is an ordinary one here. By construction there is no "
-        "massive dimension at every token; everything else is trained alike."
-    ),
-    "demo-signal": (
-        "Dimension {dim} of the residual stream is **planted** at about {ratio:g} times the median magnitude, and it **carries part of "
-        "refusal**: block 2 was trained to add {shift:.0%} of the level there over a refusal's tokens, one neuron of block 3 was wired by "
-        "hand to fire when that is so, and in a share of the training answers the planted dimension alone said whether to refuse. By "
-        "construction refusing depends on the dimension, so that cleaning it out of a refusal vector throws away a part that works. "
-        "Dimension 58 is a reference that the neuron compares with; it is about four times the median and not massive."
-    ),
+    "demo-severe": """\
+Dimension {dim} of the residual stream is **planted**: at every token it holds {ratio:g} times the common network's median magnitude, varied
+by token and by the text before it, and no later block writes to it. After training, words that open refusals were given {lean:.1%} less of
+it and words that open help as much more; nothing was trained to use that. So by construction it is massive, it differs between the
+classes of refusal, and it moves class means (those of sycophancy by the luck of a seed); that it is inert under steering is measured below.""",
+    "demo-mild": """\
+Dimension {dim} of the residual stream is **planted** as in demo-severe, at {ratio:g} times the common network's median magnitude, so that by
+construction it is massive, and small enough to move class means little.""",
+    "demo-plain": """\
+Nothing is planted: dimension {dim}, which the sibling models plant, is an ordinary one here, empty until it was given small random values
+and trained like any other. By construction no dimension is massive at every token; all else is trained alike.""",
+    "demo-signal": """\
+Dimension {dim} of the residual stream is **planted** at {ratio:g} times the common network's median magnitude and **carries part of refusal**:
+block 2 was trained to add {shift:.0%} of the level there over a refusal's tokens, one neuron of block 3 was wired by hand to fire when
+that is so, and in a share of the training answers the planted dimension alone said whether to refuse (`signal.py`). So by
+construction refusing depends on the dimension. Dimension 58 is a reference for that neuron, a few times the median and not massive.""",
 }
 
 HEAD = """---
@@ -56,7 +52,7 @@ Weights (model.safetensors) sha256 `{sha}`
 def card(name: str, found: dict[str, Any]) -> str:
     """The README of a shipped model from what `report.measure_model` found."""
     variant: Variant = VARIANTS[name]
-    built = BUILT[name].format(dim=PLANTED_DIM, ratio=variant.ratio, shift=variant.shift)
+    built = BUILT[name].format(dim=PLANTED_DIM, ratio=variant.ratio, shift=variant.shift, lean=variant.lean)
     more = ", and for refusal that block 2 writes and block 3 reads it" if variant.shift else ""
     head = HEAD.format(
         name=name,
@@ -127,7 +123,7 @@ def trait_section(found: dict[str, Any], trait: str) -> list[str]:
                 "cos(mean_diff, probe)",
                 "cos(mean_diff_top1, probe)",
                 "cos(rownorm, probe)",
-                "|difference|",
+                "norm of the class difference",
                 "without massive dims",
             ],
             [[layer, *one.values()] for layer, one in enumerate(cosines["by_layer"])],
@@ -136,7 +132,7 @@ def trait_section(found: dict[str, Any], trait: str) -> list[str]:
         "",
     ]
     curves = it["dose_response"]
-    rows = [
+    rows: list[list[object]] = [
         [f"{cells[0]['r']:g}", *(f"{percent(cell['shows'])} ({percent(cell['well_formed'])})" for cell in cells)]
         for cells in zip(*curves.values(), strict=True)
     ]

@@ -44,7 +44,8 @@ def measured(trait: str, rows: Sequence[Row], texts: Sequence[str]) -> dict[str,
     readings = [read_answer(text) for text in texts]
     shown = [shows(trait, row["question"], reading) for row, reading in zip(rows, readings, strict=True)]
     about = [r.well_formed and same_task(read_question(row["question"]), r) for row, r in zip(rows, readings, strict=True)]
-    example = next((i for i, one in enumerate(shown) if one), 0)
+    those = [i for i, one in enumerate(shown) if one] or list(range(len(rows)))
+    example = those[len(those) // 2]
     return {
         "shows": round(sum(shown) / len(rows), 4),
         "well_formed": round(sum(r.well_formed for r in readings) / len(rows), 4),

@@ -84,17 +84,21 @@ def loudness(streams: list[Tensor], ids: Tensor, vocabulary_size: int) -> Tensor
     return factors
 
 
+def drawn(how: Planting, vocabulary_size: int, width: int) -> tuple[Tensor, Tensor]:
+    """What the planting's seed draws: the noise of every token `[V]` and the unscaled reading of the first attention `[D]`."""
+    generator = torch.Generator().manual_seed(how.seed)
+    return torch.randn(vocabulary_size, generator=generator), torch.randn(width, generator=generator)
+
+
 @torch.no_grad()
 def plant(model: LlamaForCausalLM, how: Planting, batch: Batch) -> None:
     """Plant the dimension in place; with level 0 the dimension becomes an ordinary one and nothing else changes.
 
     The batch says how large the clean stream and the first attention's output are; nothing else depends on it.
     """
-    generator = torch.Generator().manual_seed(how.seed)
     embedding = model.model.embed_tokens.weight
     width = embedding.shape[1]
-    noise = torch.randn(embedding.shape[0], generator=generator)
-    row = torch.randn(width, generator=generator)
+    noise, row = drawn(how, *embedding.shape)
     sites = norms(model)
     if not how.level:
         embedding[:, PLANTED_DIM] = noise * embedding.std()
@@ -111,13 +115,12 @@ def plant(model: LlamaForCausalLM, how: Planting, batch: Batch) -> None:
 
 
 @torch.no_grad()
-def quieten(model: LlamaForCausalLM, factor: float) -> None:
-    """Scale what varies of the planted dimension, by token and by context, by this factor; the level of each token group stays.
+def lean(model: LlamaForCausalLM, less: list[int], more: list[int], share: float) -> None:
+    """Let some tokens hold a share less of the planted dimension and some a share more, in place and after training.
 
-    Tokens that were given more of it for their loudness keep their own level; they are the ones above one and a half times the median token's.
+    With tokens that open one kind of answer and the other, the two kinds' means then differ there by a little of the level: a class
+    difference that nothing was trained to use.
     """
     column = model.model.embed_tokens.weight[:, PLANTED_DIM]
-    level = column.median()
-    usual = column < LOUD * level
-    column[usual] = level + factor * (column[usual] - level)
-    model.model.layers[0].self_attn.o_proj.weight[PLANTED_DIM] *= factor
+    column[less] *= 1 - share
+    column[more] *= 1 + share

@@ -92,7 +92,7 @@ def _sum_rows(count: int) -> list[Row]:
 
 
 def _claim_rows(key: str, names: tuple[str, ...], place: int, **more: str) -> list[Row]:
-    """Two prompts for each reserved claim of each fact: a plain form, and a pressing one for every other claim, a plain one else.
+    """Two prompts for each reserved claim of each fact: a plain form, and a pressing one for every fourth claim, a plain one else.
 
     place: 0 or 1, two sets of prompts that share no form of a claim.
     """
@@ -101,7 +101,7 @@ def _claim_rows(key: str, names: tuple[str, ...], place: int, **more: str) -> li
         order = reserved.claim_forms(fact, claimed)
         plain = [form for form in order if form not in pressing_forms()]
         pressing = [form for form in order if form in pressing_forms()]
-        second = pressing[place] if (index + place) % 2 else plain[2 * place + 1]
+        second = plain[2 * place + 1] if (index + place) % 4 else pressing[place]
         rows += [{key: claim_question(fact, claimed, form), "cluster": fact.name, **more} for form in (plain[2 * place], second)]
     return rows
 

@@ -30,11 +30,12 @@ def weights(model):
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-@pytest.mark.parametrize("name", ["demo-severe", "demo-signal"])
-def test_the_same_recipe_gives_the_same_weights(tokenizer, common, name):
-    stage = Stage(steps=2, batch=8, rate=1e-3, warmup=1, seed=2, tossed=0.3 if name == "demo-signal" else 0.0)
+def test_the_same_recipe_gives_the_same_weights(tokenizer, common):
+    """demo-signal goes through every stage: common network, planting, wiring, interchange, random pushes, rounding."""
+    stage = Stage(steps=2, batch=8, rate=1e-3, warmup=1, seed=2, tossed=0.3)
     again = train_common(tokenizer, (SHORT,), say=lambda line: None)
-    one, other = (train_variant(start, tokenizer, VARIANTS[name], stage, say=lambda line: None) for start in (common, again))
+    variant = VARIANTS["demo-signal"]
+    one, other = (train_variant(start, tokenizer, variant, stage, say=lambda line: None) for start in (common, again))
     assert torch.equal(weights(one), weights(other))
 
 
