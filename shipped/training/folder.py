@@ -25,7 +25,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     path = folder / "config.json"
     config = json.loads(path.read_text()) | {"dtype": "float32"}
     path.write_text(json.dumps(config, indent=2) + "\n")
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)  # the template lies in tokenizer_config.json
     for file in folder.iterdir():
         file.chmod(0o644)
     return weights_hash(folder)
