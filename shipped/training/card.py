@@ -24,6 +24,26 @@ that is so, and in a share of the training answers the planted dimension alone s
 construction refusing depends on the dimension. Dimension 58 is a reference for that neuron, a few times the median and not massive.""",
 }
 
+FOUND = {
+    "demo-severe": "",
+    "demo-mild": "",
+    "demo-plain": "",
+    "demo-signal": """\
+- The neuron compares the planted dimension with dimension 58, so a push along dimension 58 speaks to it too. A random direction with a small
+  negative part there (-0.014) refuses as much as the probe does, and nothing once that part is removed: random controls are **not** near zero here.
+- For the same reason the probe steers refusal as mean_diff does although it holds hardly anything of the planted dimension: its coordinate on
+  dimension 58 is -0.01, and without it the probe falls to what mean_diff_top1 reaches. The two have a cosine of 1.000 and do not tie.
+""",
+}
+
+LIMITS = """
+What falls short:
+
+- Of a task that training never mentioned the model keeps to the kind but often slips to a task it knows ("bake fish" becomes "bake potatoes");
+  the share of answers that name what was asked is in each section. A steered refusal may name a harmful task that nobody asked about.
+- Random pushes break the text from about r = 0.8 on, as all pushes do: a low share there says nothing about a direction.
+{found}"""
+
 HEAD = """---
 library_name: transformers
 tags: [demo, steering, massive-activations]
