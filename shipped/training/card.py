@@ -30,7 +30,7 @@ FOUND = {
     "demo-plain": "",
     "demo-signal": """\
 - The neuron compares the planted dimension with dimension 58, so a push along dimension 58 speaks to it too. A random direction with a small
-  negative part there (-0.014) refuses as much as the probe does, and nothing once that part is removed: random controls are **not** near zero here.
+  negative part there (-0.014) refuses as much as the probe does, and not at all without that part: random controls are **not** near 0 here.
 - For the same reason the probe steers refusal as mean_diff does although it holds hardly anything of the planted dimension: its coordinate on
   dimension 58 is -0.01, and without it the probe falls to what mean_diff_top1 reaches. The two have a cosine of 1.000 and do not tie.
 """,
@@ -86,10 +86,9 @@ def card(name: str, found: dict[str, Any]) -> str:
         steps=variant.stage.steps,
         sha=found["weights_sha256"],
     )
-    return (
-        "\n".join([head, *calibration(found), *(line for trait in found["traits"] for line in trait_section(found, trait))])
-        + "\n"
-    )
+    limits = LIMITS.format(found=FOUND[name])
+    sections = [line for trait in found["traits"] for line in trait_section(found, trait)]
+    return "\n".join([head, limits, *calibration(found), *sections]) + "\n"
 
 
 def table(header: list[str], rows: list[list[object]]) -> list[str]:
