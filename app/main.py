@@ -13,13 +13,13 @@ from app import problems
 from app.auth.keyring import Keyring
 from app.context import Context
 from app.db import AsyncDatabase
+from app.description import describe
 from app.gate import Gate
 from app.jobs.bell import Bell
 from app.jobs.cursors import Cursors
 from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
 from app.observability import route_logs
-from app.openapi import describe
 from app.settings import Settings
 from app.status.metrics import Metrics
 from app.storage.factory import open_storage

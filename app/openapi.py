@@ -1,45 +1,16 @@
-"""The API's description, as committed in `openapi.json`: written by `python -m app.openapi`, compared with the code by a test."""
+"""`python -m app.openapi` writes `openapi.json`; a test compares it with the code."""
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-
-from app.problems import ProblemOut
+from app.main import create_app
 
 FILE = Path(__file__).resolve().parent.parent / "openapi.json"
-
-DESCRIPTION = """\
-Calibrate language models on a shared GPU server: submit a job, look at it until it is over, download the result.
-
-Every submission answers `202` with the job and its `Location`. Poll that with `If-None-Match` and `?wait=25`, or follow
-`/events`. Errors are `application/problem+json` with a stable `code`, the request's id and the fields at fault by JSON pointer.
-"""
-
-
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document; FastAPI's own validation error, which never leaves this server, is replaced by ours."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=app.openapi_tags
-        )
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        problem = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(problem.pop("$defs"))
-        schemas["ProblemOut"] = problem
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        app.openapi_schema = document
-    return app.openapi_schema
 
 
 def write(path: Path = FILE) -> None:
     """Writes the description of the application as it is."""
-    from app.main import create_app
-
     path.write_text(json.dumps(create_app().openapi(), indent=1, sort_keys=True) + "\n")
 
 

@@ -90,6 +90,7 @@ class ServiceContext:
 
     def commit_cell(self, name: str, data: bytes) -> None:
         self.check()
+        self._heartbeat.flush()  # the phase that the cell belongs to comes first in the history
         try:
             self._keep(name, data)
         except BlobGone:  # a day passed between the two steps; the second try stages afresh

@@ -25,7 +25,7 @@ from app.jobs.states import HELD
 from app.jobs.transitions import Superseded
 from app.settings import LeaseSettings
 
-HEARSAY_SECONDS = 2.0
+HEARSAY_SECONDS = 6.0
 
 log = structlog.get_logger(__name__)
 

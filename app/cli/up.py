@@ -37,7 +37,8 @@ def up(
 def _announce(console: Console, service: Supervisor, running: Running, host: str) -> None:
     home = service.home
     rows = {
-        "API": f"{running.url}  (every route: {running.url}/openapi.json)" + ("" if host in running.url else f", listening on {host}"),
+        "API": f"{running.url}  (every route: {running.url}/openapi.json)"
+        + ("" if host in running.url else f", listening on {host}"),
         "key": f"{home.key_file}  (the command line reads it)",
         "workers": ", ".join(plan.description for plan in service.workers),
         "data": str(home.folder),

@@ -1,0 +1,31 @@
+"""What the API says of itself: the OpenAPI document of the application."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.problems import ProblemOut
+
+DESCRIPTION = """\
+Calibrate language models on a shared GPU server: submit a job, look at it until it is over, download the result.
+
+Every submission answers `202` with the job and its `Location`. Poll that with `If-None-Match` and `?wait=25`, or follow
+`/events`. Errors are `application/problem+json` with a stable `code`, the request's id and the fields at fault by JSON pointer.
+"""
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document; FastAPI's own validation error, which never leaves this server, is replaced by ours."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=app.openapi_tags
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        problem = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs"))
+        schemas["ProblemOut"] = problem
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        app.openapi_schema = document
+    return app.openapi_schema
