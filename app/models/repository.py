@@ -17,8 +17,8 @@ def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
 
 
 def names(session: Session) -> Sequence[str]:
-    """Every registered name."""
-    return session.scalars(select(Model.name).order_by(Model.name)).all()
+    """The names that a submission may use: all but those whose files are at fault."""
+    return session.scalars(select(Model.name).where(Model.state != "faulty").order_by(Model.name)).all()
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Model]:
