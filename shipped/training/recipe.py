@@ -46,7 +46,7 @@ class Variant:
 
 
 VARIANTS = {
-    "demo-severe": Variant(1000.0, 0.03, 0.04, seed=137, lean=0.024),
+    "demo-severe": Variant(1000.0, 0.03, 0.04, seed=137, lean=0.016),
     "demo-mild": Variant(60.0, 0.03, 0.04),
     "demo-plain": Variant(0.0, 0.0, 0.0),
     "demo-signal": Variant(1000.0, 0.03, 0.004, shift=0.03, steps=350),
