@@ -14,6 +14,7 @@ from app.storage.base import key_of
 from app.storage.blobs import BlobGone, stage
 from workers.handlers.base import JobCancelled, JobYielded, LeaseLost
 from workers.heartbeat import Heartbeat, Phase
+from workers.outages import through_outages
 from workers.process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ class ServiceContext:
         shelf = self._process.models()
         if name not in shelf.names():
             self.phase("loading model", 1, "models", stall_seconds=max(600, self._process.settings.lease.stall))
-        return shelf.take(name)
+        return through_outages(lambda: shelf.take(name), lambda: self._heartbeat.lost)
 
     def model_facts(self, name: str) -> Mapping[str, Any]:
-        return self._process.models().facts(name)
+        return through_outages(lambda: self._process.models().facts(name), lambda: self._heartbeat.lost)
 
     def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
         self._done_share += self._share
@@ -84,22 +85,30 @@ class ServiceContext:
             raise JobYielded("yielded")
 
     def cell(self, name: str) -> bytes | None:
-        with self._process.sessions() as session:
-            digest = repository.cell_digest(session, self._lease.job.id, name)
-        return None if digest is None else self._process.storage.get(key_of(digest))
+        return through_outages(lambda: self._cell(name), lambda: self._heartbeat.lost)
 
     def commit_cell(self, name: str, data: bytes) -> None:
         self.check()
         self._heartbeat.flush()  # the phase that the cell belongs to comes first in the history
         try:
-            self._keep(name, data)
-        except BlobGone:  # a day passed between the two steps; the second try stages afresh
-            self._keep(name, data)
+            through_outages(lambda: self._keep(name, data), lambda: self._heartbeat.lost)
         except Superseded as lost:
             raise LeaseLost from lost
         self._heartbeat.move(None)
 
+    def _cell(self, name: str) -> bytes | None:
+        with self._process.sessions() as session:
+            digest = repository.cell_digest(session, self._lease.job.id, name)
+        return None if digest is None else self._process.storage.get(key_of(digest))
+
     def _keep(self, name: str, data: bytes) -> None:
-        blob = stage(self._process.sessions, self._process.storage, data)
-        with self._process.sessions.begin() as session:
-            keep_cell(session, self._lease.job.id, self._lease.token, name, blob)
+        for last in (False, True):
+            blob = stage(self._process.sessions, self._process.storage, data)
+            try:
+                with self._process.sessions.begin() as session:
+                    keep_cell(session, self._lease.job.id, self._lease.token, name, blob)
+            except BlobGone:  # half a day passed between the two steps: stage afresh, once
+                if last:
+                    raise
+            else:
+                return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.errors import as_error
@@ -25,6 +25,7 @@ from workers.handlers import handler_for
 from workers.handlers.base import JobCancelled, JobYielded, LeaseLost, Outcome, TransientFault
 from workers.heartbeat import Heartbeat
 from workers.measure import PeakMemory
+from workers.outages import through_outages
 from workers.process import WorkerProcess
 
 STORAGE_TRIES = 4
@@ -132,7 +133,9 @@ class Attempt:
         """Stores a file of the result, trying again for a few seconds: the computation behind it is dearer than the wait."""
         for left in reversed(range(STORAGE_TRIES)):
             try:
-                return stage(self._process.sessions, self._process.storage, data)
+                return through_outages(
+                    lambda: stage(self._process.sessions, self._process.storage, data), lambda: self._heartbeat.lost
+                )
             except StorageError as error:
                 if not left or self._heartbeat.lost or isinstance(error, (StorageFull, StorageDenied)):
                     raise
@@ -166,24 +169,17 @@ class Attempt:
 
     def _end(self, ending: Callable[[Session], None]) -> None:
         """Commits an ending, through database outages, for as long as the lease is ours."""
-        pause = 0.2
         self._heartbeat.flush()
-        while not self._heartbeat.lost:
-            try:
-                with self._process.sessions.begin() as session:
-                    ending(session)
-            except Superseded as lost:
-                self._superseded(lost)
-                return
-            except DBAPIError as error:
-                if not (error.connection_invalidated or _transient(error)):
-                    raise
-                log.warning("ending.retry", error=type(error).__name__)
-                time.sleep(pause)
-                pause = min(5.0, pause * 2)
-            else:
-                return
-        log.warning("job.abandoned")
+        try:
+            through_outages(lambda: self._commit_ending(ending), lambda: self._heartbeat.lost)
+        except Superseded as lost:
+            self._superseded(lost)
+        except LeaseLost:
+            log.warning("job.abandoned")
+
+    def _commit_ending(self, ending: Callable[[Session], None]) -> None:
+        with self._process.sessions.begin() as session:
+            ending(session)
 
     def _superseded(self, lost: Superseded) -> None:
         """Either the lease is lost, or cancelling was asked for while a yield was under way: then the job is cancelled."""
@@ -195,9 +191,3 @@ class Attempt:
 
     def _metrics(self, more: dict[str, Any] | None = None) -> dict[str, Any]:
         return {"device_seconds": time.monotonic() - self._began, "peak_bytes": self._memory.peak(), **(more or {})}
-
-
-def _transient(error: DBAPIError) -> bool:
-    """Connection trouble, shutdown, deadlock, serialisation, timeouts: not the statement's fault."""
-    state = getattr(error.orig, "sqlstate", None)
-    return state is None or state[:2] in ("08", "40", "53", "55", "57")

@@ -142,7 +142,7 @@ class Watch:
         now = time.monotonic()
         if self._missed is None or self._missed[:2] != (job.id, job.lease_token):
             self._missed = (job.id, job.lease_token, now)
-        return now - self._missed[2] < HEARSAY_SECONDS
+        return now - self._missed[2] < min(HEARSAY_SECONDS, self._settings.ttl / 4)
 
     def _enforce_loop(self) -> None:
         tick = min(0.5, self._settings.watch / 4)
@@ -180,7 +180,7 @@ class Watch:
             seen = self._seen
             ours = seen is not None and (seen.job_id, seen.token) == (job.id, job.lease_token)
             reason = dict(seen.reason) if ours and seen is not None else {}
-            status, self._exit_status = self._exit_status, None
+            status, self._exit_status = self._exit_status or (_sent(seen) if ours and seen is not None else None), None
             if status is None and self._may_still_hear(job):
                 return
             self._seen = None
@@ -198,6 +198,12 @@ class Watch:
         except Superseded:
             return
         log.warning("child.buried", job=job.id, **cause)
+
+
+def _sent(seen: Sighting) -> str | None:
+    """How the child died, when it was we who killed it."""
+    number = signal.SIGKILL if seen.killed else signal.SIGTERM
+    return f"signal {number.value} ({number.name})" if seen.killed or seen.signalled_at is not None else None
 
 
 def _alive(pid: int | None) -> bool:

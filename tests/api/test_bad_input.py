@@ -16,7 +16,7 @@ UNKNOWN_JOB = "job_" + "0" * 26
 
 BUDGET = "2,000 prompts x 256 new tokens = 512,000 generated tokens; this server allows 500,000"
 BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
-    ("unknown model", {"model": "gpt-5"}, "unknown_model", "/model", "This server allows: broken, demo"),
+    ("unknown model", {"model": "gpt-5"}, "unknown_model", "/model", "This server allows: demo"),
     ("faulty model", {"model": "broken"}, "faulty_model", "/model", "nan_weights: 3 tensors hold NaN."),
     ("no model", {}, "missing_field", "/model", "required"),
     ("unknown field", {"model": "demo", "layer": [1]}, "unknown_field", "/layer", "no such field"),
