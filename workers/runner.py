@@ -25,7 +25,7 @@ from workers.handlers import handler_for
 from workers.handlers.base import JobCancelled, JobYielded, LeaseLost, Outcome, TransientFault
 from workers.heartbeat import Heartbeat
 from workers.measure import PeakMemory
-from workers.outages import through_outages
+from workers.outages import is_outage, through_outages
 from workers.process import WorkerProcess
 
 STORAGE_TRIES = 4
@@ -36,10 +36,7 @@ log = structlog.get_logger(__name__)
 
 def run_next(process: WorkerProcess) -> bool:
     """Claims and runs the next job of this worker's class; False when nothing was ready. Rings on when more is."""
-    asked = time.monotonic()
-    with process.sessions.begin() as session:
-        claimer = Claimer(process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded())
-        lease = claims.claim(session, claimer, ttl=process.settings.lease.ttl, slice_seconds=process.settings.lease.slice)
+    asked, lease = _claim(process)
     if lease is None:
         return False
     ring_on(process)
@@ -51,6 +48,24 @@ def run_next(process: WorkerProcess) -> bool:
     with contextlib.suppress(SQLAlchemyError), process.sessions.begin() as session:
         process.describe(session)
     return True
+
+
+def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
+    """The claim and when it was asked for (monotonic). Tried again through a stumble of the database: the bell is spent."""
+    claimer = Claimer(process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded())
+    for pause in (0.05, 0.5, 2.0, None):
+        asked = time.monotonic()
+        try:
+            with process.sessions.begin() as session:
+                lease = claims.claim(session, claimer, ttl=process.settings.lease.ttl, slice_seconds=process.settings.lease.slice)
+        except SQLAlchemyError as error:
+            if pause is None or not is_outage(error):
+                raise
+            log.warning("claim.retry", error=type(error).__name__)
+            time.sleep(pause)
+        else:
+            return asked, lease
+    raise AssertionError("unreachable")
 
 
 def ring_on(process: WorkerProcess) -> None:

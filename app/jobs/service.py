@@ -80,6 +80,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
         earlier = _remember(session, submission.owner, submission.idempotency, job_id)
         if earlier is not None:
             return Submitted(earlier, replayed=True)
+    _give_a_turn(session, submission.owner, submission.job_class)
     waiting = edges.unmet(session, submission.after, None if submission.after_any_owner else submission.owner)
     job = Job(
         id=job_id,
@@ -104,13 +105,20 @@ def submit(session: Session, submission: Submission) -> Submitted:
     session.add(job)
     session.flush()
     session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
-    turn = insert(OwnerTurn).values(owner=submission.owner, job_class=submission.job_class)
-    session.execute(turn.on_conflict_do_nothing())
     born(session, job, {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]})
     session.refresh(job)
     if not waiting:
         ring_after_commit(session, job.job_class)
     return Submitted(job)
+
+
+def _give_a_turn(session: Session, owner: str, job_class: str) -> None:
+    """A row in fair share's memory, once per owner and class. Before any job is locked: a claim locks the turn first and the job second.
+
+    Looked for before it is inserted, since an insert waits for whoever is updating the row, a conflict or not.
+    """
+    if session.get(OwnerTurn, (owner, job_class)) is None:
+        session.execute(insert(OwnerTurn).values(owner=owner, job_class=job_class).on_conflict_do_nothing())
 
 
 def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) -> Job | None:

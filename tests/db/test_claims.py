@@ -202,3 +202,23 @@ def test_a_lost_worker_of_a_job_being_cancelled_cancels_it(desk: Desk) -> None:
     desk.do(service.cancel, job_id, ADMIN)
     desk.do(endings.lose, desk.job(job_id), {"code": "lease_expired"}, max_losses=3)
     assert desk.job(job_id).state == State.CANCELLED
+
+
+def test_submitting_behind_jobs_that_are_being_claimed_and_ended_never_deadlocks(desk: Desk) -> None:
+    """A claim locks the owner's turn and then a job; a submission behind that job must not lock them the other way round."""
+    done = []
+
+    def work() -> None:
+        while len(done) < 40:
+            lease = desk.claim()
+            if lease is not None:
+                desk.do(endings.succeed, lease.job.id, lease.token, {}, [], metrics={"device_seconds": 0.01})
+                done.append(lease.job.id)
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(work) for _ in range(3)]
+        last = desk.submit()
+        for _ in range(60):
+            last = desk.submit(after=[Edge(job=last)])
+        for worker in workers:
+            worker.result()
