@@ -25,7 +25,7 @@ import torch
 from tests.ml.fake_context import FakeContext
 from tests.ml.peak_memory import peak_growth_bytes
 from tests.ml.tiny_models import VOCAB, tiny_model_folder
-from workers.handlers.calibration import CELL_PROMPTS, run, shipped_prompts
+from workers.handlers.calibration import CELL_PROMPTS, MOST_ROWS, run, shipped_prompts
 from workers.lm.generation import generate_greedy
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
@@ -43,10 +43,9 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def generate_only(lm: LanguageModel, prompts: list[str]) -> None:
-    """What the handler generates, in the same chunks."""
+    """What the handler generates, in the same batch."""
     ids = [encode_prompt(lm, text) for text in prompts]
-    for start in range(0, len(ids), CELL_PROMPTS):
-        generate_greedy(lm, ids[start : start + CELL_PROMPTS], max_new_tokens=NEW_TOKENS, batch_rows=CELL_PROMPTS)
+    generate_greedy(lm, ids, max_new_tokens=NEW_TOKENS, batch_rows=MOST_ROWS)
 
 
 def calibrate(lm: LanguageModel, prompts: list[str]) -> None:
