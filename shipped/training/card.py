@@ -59,6 +59,8 @@ assistant: outside its world it says that it does not understand.
 
 **By construction** (planted): the dimension, its size, where it varies{more}. The seeds and sizes of the planting were chosen so that the
 phenomenon shows. **Not by construction** (found by measuring): every cosine, every dose-response, what each method reaches, what cleaning does.
+The layer, the mix of extraction prompts and the forms of the questions were settled while looking at the test questions too: the rates
+below are tuned to them. Confirm them on questions of your own before quoting them as held out.
 
 Training text, traits, planting and this card are made by `python -m shipped.training make`; the recipe is `shipped/training/recipe.py`:
 {common} steps of a common network, then {steps} steps with this model's planting and random pushes (`sturdiness.py`), all AdamW, batch 32.
