@@ -13,8 +13,6 @@ import pytest
 from tests.services import make_folder
 from tests.worker.conftest import Service, live, make_service  # noqa: F401
 
-pytestmark = pytest.mark.chaos
-
 
 class Cable:
     """A socket folder in front of a Postgres socket, whose traffic can be cut: silently, both ways, connections left open."""
@@ -75,11 +73,6 @@ def cable(database_url: str) -> Iterator[Cable]:
     made = Cable(database_url)
     yield made
     made.close()
-
-
-@pytest.fixture
-def ended_once() -> "type[Ended]":
-    return Ended
 
 
 class Ended:
