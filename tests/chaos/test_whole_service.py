@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 import binnacle
+from app.embedded.processes import working_in
 from shipped import MODELS
 from tests.embedded.running import Up, until
 from tests.services import make_folder
@@ -53,7 +54,8 @@ def _disturb(up: Up, client: binnacle.Client, tmp_path: Path) -> None:
     until(lambda: client.job(job)["state"] == "running", 30, "the job to run")
     worker = next(pid for pid in up.processes("celery") if "model-0" in " ".join(psutil.Process(pid).cmdline()))
     child = next(p.pid for p in psutil.Process(worker).children() if "spawn_main" in " ".join(p.cmdline()))
-    victims = [child, up.processes("app.server")[0], up.postmaster, worker]
+    broker = working_in(up.home / "broker" / "data")[0]
+    victims = [child, up.processes("app.server")[0], up.postmaster, broker, worker]
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
         time.sleep(2)
