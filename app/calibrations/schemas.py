@@ -1,6 +1,6 @@
 """What a calibration request says, field by field. Limits that depend on the server or the model are checked by the service."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -27,10 +27,3 @@ class CalibrationRequest(JobRequest):
     rule: Rule = Field(
         "massive", description="which dims the file lists for cleaning: massive, top5-3layers, all, sun or ratio:R"
     )
-
-
-class CalibrationSpec(CalibrationRequest):
-    """A request with everything resolved that its result depends on."""
-
-    weight_hash: str | None = None
-    kind: Literal["calibrate"] = "calibrate"

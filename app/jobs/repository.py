@@ -112,9 +112,3 @@ def bells_wanted(session: Session, job_class: str, *, silent_after: float) -> in
 def count_events(session: Session, job_id: str, event: str) -> int:
     """How often something happened to a job."""
     return session.scalar(select(func.count()).where(JobEvent.job_id == job_id, JobEvent.type == event)) or 0
-
-
-def held_by(session: Session, worker_id: str) -> Sequence[Job]:
-    """The jobs that a worker node holds; more than one only when an older child of it died unnoticed."""
-    held = Job.state.in_([State.RUNNING, State.CANCELLING])
-    return session.scalars(select(Job).where(held, Job.worker_id == worker_id).order_by(Job.started_at)).all()
