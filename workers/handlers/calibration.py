@@ -30,7 +30,8 @@ GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
-    """Spec: the fields of a calibration request that its result depends on, and `weight_hash`. Result: `{"calibration": {severity, massive_dims, weight_hash, n_prompts, layers}}` and the
+    """Spec: what a calibration request says of the result, and `weight_hash`.
+    Result: `{"calibration": {severity, massive_dims, weight_hash, n_prompts, layers}}` and the
     artifact calibration.json.
 
     Raises JobFault: weights_changed, layer_out_of_range, empty_prompt, prompt_too_long, chat_template_failed, no_response_tokens,
