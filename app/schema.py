@@ -2,9 +2,14 @@
 
 import app.auth.models
 import app.calibrations.models
+import app.extractions.models
 import app.jobs.models
+import app.judges.models
 import app.models.models
-import app.storage.models  # noqa: F401
+import app.steerings.models
+import app.storage.models
+import app.studies.models
+import app.traits.models  # noqa: F401
 from app.db import Base
 
 metadata = Base.metadata

@@ -9,10 +9,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.jobs import claims, repository
 from app.jobs.claims import Lease
 from app.jobs.endings import keep_cell
+from app.jobs.models import Job
 from app.jobs.transitions import Superseded
-from app.storage.base import key_of
+from app.storage.base import ObjectMissing, key_of
 from app.storage.blobs import BlobGone, stage
-from workers.handlers.base import JobCancelled, JobYielded, LeaseLost
+from workers.handlers.base import JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.heartbeat import Heartbeat, Phase
 from workers.outages import through_outages
 from workers.process import WorkerProcess
@@ -48,6 +49,25 @@ class ServiceContext:
 
     def model_facts(self, name: str) -> Mapping[str, Any]:
         return through_outages(lambda: self._process.models().facts(name), lambda: self._heartbeat.lost)
+
+    def blob(self, digest: str) -> bytes:
+        try:
+            return self._process.storage.get(key_of(digest))
+        except ObjectMissing as error:
+            raise JobFault(
+                "missing_input", f"The stored object {digest[:12]} that this job reads is gone. Submit it anew."
+            ) from error
+
+    def artifact(self, job: str, name: str) -> bytes:
+        digest = through_outages(lambda: self._artifact_digest(job, name), lambda: self._heartbeat.lost)
+        if digest is None:
+            raise JobFault(
+                "missing_input", f"Job {job} left no {name}, which this job reads. Run it again, then submit this one anew."
+            )
+        return self.blob(digest)
+
+    def result(self, job: str) -> Mapping[str, Any]:
+        return through_outages(lambda: self._result(job), lambda: self._heartbeat.lost)
 
     def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
         self._done_share += self._share
@@ -100,6 +120,18 @@ class ServiceContext:
         with self._process.sessions() as session:
             digest = repository.cell_digest(session, self._lease.job.id, name)
         return None if digest is None else self._process.storage.get(key_of(digest))
+
+    def _artifact_digest(self, job: str, name: str) -> str | None:
+        with self._process.sessions() as session:
+            found = repository.artifact(session, job, name)
+            return None if found is None else found.digest
+
+    def _result(self, job: str) -> Mapping[str, Any]:
+        with self._process.sessions() as session:
+            row = session.get(Job, job)
+            if row is None:
+                raise JobFault("missing_input", f"There is no job {job}, whose result this job reads.")
+            return {"state": str(row.state), "kind": row.kind, "spec": row.spec, "result": row.result, "error": row.error}
 
     def _keep(self, name: str, data: bytes) -> None:
         for last in (False, True):

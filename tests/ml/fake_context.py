@@ -21,12 +21,18 @@ class FakeContext:
         batch_budget_bytes: int = 1 << 30,
         stop: Callable[[int], None] = lambda _reports: None,
         facts: Mapping[str, Any] | None = None,
+        blobs: Mapping[str, bytes] | None = None,
+        artifacts: Mapping[tuple[str, str], bytes] | None = None,
+        results: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.lm = lm
         self.cells = {} if cells is None else cells
         self.batch_budget_bytes = batch_budget_bytes
         self.stop = stop
         self.facts = lm.facts.to_dict() if facts is None else facts
+        self.blobs = blobs or {}
+        self.artifacts = artifacts or {}
+        self.results = results or {}
         self.phases: list[tuple[str, int, str]] = []
         self.reports: list[tuple[str, int]] = []
         self.committed: list[str] = []
@@ -41,6 +47,15 @@ class FakeContext:
 
     def model_facts(self, name: str) -> Mapping[str, Any]:
         return self.facts
+
+    def blob(self, digest: str) -> bytes:
+        return self.blobs[digest]
+
+    def artifact(self, job: str, name: str) -> bytes:
+        return self.artifacts[job, name]
+
+    def result(self, job: str) -> Mapping[str, Any]:
+        return self.results[job]
 
     def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
         self.phases.append((name, total, unit))

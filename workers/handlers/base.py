@@ -83,6 +83,15 @@ class JobContext(Protocol):
     def model_facts(self, name: str) -> Mapping[str, Any]:
         """What inspecting the model found (hashes, layers, width, source), without loading it."""
 
+    def blob(self, digest: str) -> bytes:
+        """A stored object that the spec names by its sha256: a trait dataset, a file of vectors. Raises JobFault missing_input."""
+
+    def artifact(self, job: str, name: str) -> bytes:
+        """A file of an earlier job's result, named in the spec. Raises JobFault missing_input."""
+
+    def result(self, job: str) -> Mapping[str, Any]:
+        """An earlier job as it stands: `{"state", "kind", "spec", "result", "error"}`. Raises JobFault missing_input."""
+
     def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
         """A new phase begins at 0 of `total`. It is hung when it makes no progress for `stall_seconds`.
 

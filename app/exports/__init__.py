@@ -1,0 +1,1 @@
+"""Vectors in the formats that others read, written with numpy alone."""

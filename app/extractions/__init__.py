@@ -1,0 +1,1 @@
+"""Extractions and the vectors they leave."""

@@ -1,0 +1,69 @@
+"""Finished extractions, and every vector that can be steered with, extracted or imported."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, DateTime, Double, ForeignKey, Index, Integer, String, func
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+
+
+class Extraction(Base):
+    """What one finished extraction holds; `rows_key` names the captured rows it kept, so that another may read them again."""
+
+    __tablename__ = "extractions"
+    __table_args__ = (Index("extractions_listed_idx", "created_at", "id"), Index("extractions_rows_idx", "rows_key"))
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
+    owner: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    weight_hash: Mapped[str] = mapped_column(String(64))
+    trait: Mapped[str] = mapped_column(String(100))
+    trait_version: Mapped[str] = mapped_column(String(64))
+    positions: Mapped[list[str]] = mapped_column(ARRAY(String(40)))
+    components: Mapped[list[str]] = mapped_column(ARRAY(String(30)))
+    layers: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    methods: Mapped[list[str]] = mapped_column(ARRAY(String(200)))
+    calibration_job: Mapped[str | None] = mapped_column(String(40))
+    rows_key: Mapped[str | None] = mapped_column(String(64))
+    summary: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Vector(Base):
+    """One unit vector: `key` in the safetensors object `digest`. Columns are what lists filter and sort by; the rest is in `facts`."""
+
+    __tablename__ = "vectors"
+    __table_args__ = (
+        CheckConstraint("source IN ('extracted','imported')", name="source"),
+        CheckConstraint("(source = 'extracted') = (extraction_id IS NOT NULL)", name="extracted_by"),
+        Index("vectors_found_idx", "model", "trait", "method", "layer"),
+        Index("vectors_listed_idx", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    source: Mapped[str] = mapped_column(String(10))
+    extraction_id: Mapped[str | None] = mapped_column(ForeignKey("extractions.id", ondelete="CASCADE"), index=True)
+    owner: Mapped[str] = mapped_column(String(100))
+    name: Mapped[str | None] = mapped_column(String(200))
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    weight_hash: Mapped[str | None] = mapped_column(String(64))
+    trait: Mapped[str | None] = mapped_column(String(100))
+    trait_version: Mapped[str | None] = mapped_column(String(64))
+    position: Mapped[str | None] = mapped_column(String(40))
+    component: Mapped[str] = mapped_column(String(30))
+    method: Mapped[str] = mapped_column(String(200))
+    layer: Mapped[int] = mapped_column(Integer)
+    width: Mapped[int] = mapped_column(Integer)
+    digest: Mapped[str] = mapped_column(ForeignKey("blobs.digest"), index=True)
+    key: Mapped[str] = mapped_column(String(300))
+    norm: Mapped[float | None] = mapped_column(Double, doc="before scaling to one")
+    accuracy: Mapped[float | None] = mapped_column(Double)
+    cohens_d: Mapped[float | None] = mapped_column(Double)
+    auroc: Mapped[float | None] = mapped_column(Double)
+    massive_share: Mapped[float | None] = mapped_column(Double, doc="share of squared norm in massive dims")
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

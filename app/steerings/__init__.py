@@ -1,0 +1,1 @@
+"""Steerings: dose-responses of vectors, judged."""

@@ -1,0 +1,1 @@
+"""Studies: a graph of jobs and the tables it ends in."""

@@ -1,0 +1,1 @@
+"""Trait datasets: uploaded, versioned by content, listed."""

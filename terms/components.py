@@ -1,0 +1,6 @@
+"""Where in a block a value is read or changed (science: Component)."""
+
+RESIDUAL_COMPONENTS = ("residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out")
+"""In the coordinates of the residual stream, so that a massive dimension means the same in them."""
+
+COMPONENTS = (*RESIDUAL_COMPONENTS, "k_proj", "v_proj")

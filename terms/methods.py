@@ -1,0 +1,140 @@
+"""Names of extraction methods: `base[_suffix]`, with parameters (science: Methods). What they compute is `workers.science.directions`.
+
+    probe   probe_cleaned   mean_diff_top1   mean_diff_preclean   gradient (steps=500)   random (seed=2)   shuffled (of=probe, seed=1)
+
+A method's `key` is its name in files and tables: the name, then its parameters where they differ from the default, as in
+`random__seed2` or `shuffled__of-probe_cleaned__seed1`. Keys are safe in paths and read back by `parse_method`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Value = int | float | str
+
+
+class UnknownMethod(ValueError):
+    """The name or a parameter is not known; the message lists what is."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number from `low` to `high` (an int when the default is one), or the name of another method."""
+
+    default: Value
+    low: float = -math.inf
+    high: float = math.inf
+
+    def accept(self, name: str, value: Any) -> Value:
+        """The value as its type. Raises UnknownMethod."""
+        if isinstance(self.default, str):
+            if not isinstance(value, str):
+                raise UnknownMethod(f"{name} must be the name of a method.")
+            return parse_method(value).key
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UnknownMethod(f"{name} must be a number.")
+        if isinstance(self.default, int) and value != int(value):
+            raise UnknownMethod(f"{name} must be a whole number.")
+        if not self.low <= value <= self.high:
+            raise UnknownMethod(f"{name} is {value}; it must be from {self.low:g} to {self.high:g}.")
+        return int(value) if isinstance(self.default, int) else float(value)
+
+
+_SEED = Parameter(0, 0, 2**31 - 1)
+BASES: Mapping[str, Mapping[str, Parameter]] = {
+    "mean_diff": {},
+    "mean_diff_rownorm": {},
+    "probe": {"c": Parameter(1.0, 1e-6, 1e6)},
+    "gradient": {"steps": Parameter(1000, 1, 100_000), "seed": _SEED},
+    "lm_loss": {"steps": Parameter(60, 1, 5000), "seed": _SEED},
+    "pca": {"seed": _SEED},
+    "lda": {},
+    "rfm": {"iterations": Parameter(3, 1, 20), "seed": _SEED},
+    "random": {"seed": _SEED},
+    "shuffled": {"of": Parameter("mean_diff"), "seed": _SEED},
+}
+"""Every base method and its parameters."""
+
+_NAME = re.compile(rf"({'|'.join(sorted(BASES, key=len, reverse=True))})(?:_(cleaned|preclean|top([1-9]\d{{0,4}})))?")
+
+
+@dataclass(frozen=True)
+class Method:
+    """`suffix` is "", "cleaned", "preclean" or "top"; `top` is the N of `_topN`. `parameters` hold every parameter of the base."""
+
+    base: str
+    suffix: str = ""
+    top: int = 0
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`base[_suffix]`, without parameters."""
+        suffix = f"top{self.top}" if self.suffix == "top" else self.suffix
+        return f"{self.base}_{suffix}" if suffix else self.base
+
+    @property
+    def key(self) -> str:
+        """The name and the parameters that differ from their defaults, safe in a path. A shuffled method's own seed is written after the seed of what it shuffles."""
+        changed = [
+            f"__{name}-{value}" if isinstance(value, str) else f"__{name}{value}"
+            for name, value in self.parameters.items()
+            if value != BASES[self.base][name].default or (name == "seed" and "__" in str(self.parameters.get("of")))
+        ]
+        return self.name + "".join(changed)
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether it asks which dimensions are massive, or in which order."""
+        return bool(self.suffix) or (self.base == "shuffled" and parse_method(str(self.parameters["of"])).needs_calibration)
+
+
+def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
+    """The method of that name. Raises UnknownMethod for an unknown name, parameter or value, listing the known ones."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise UnknownMethod(
+            f"{name!r} is no method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean or _topN."
+        )
+    base, suffix, top = found.groups()
+    known = BASES[base]
+    given = dict(parameters or {})
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise UnknownMethod(f"{base} has no parameter {', '.join(unknown)}. It has: {', '.join(known) or 'none'}.")
+    if base == "random" and suffix == "preclean":
+        raise UnknownMethod("random reads no activations, so there is nothing to clean before it; use random_cleaned.")
+    accepted = {key: parameter.accept(key, given.get(key, parameter.default)) for key, parameter in known.items()}
+    if base == "shuffled":
+        of = parse_method(str(accepted["of"]))
+        if of.base in ("random", "shuffled"):
+            raise UnknownMethod("shuffled needs a method that reads labels: `of` may be neither random nor shuffled.")
+        if suffix:
+            raise UnknownMethod(f"Give the suffix to the method itself: shuffled with of={of.name}_{suffix}.")
+    return Method(base, "top" if top else suffix or "", int(top or 0), accepted)
+
+
+def parse_method(key: str) -> Method:
+    """The method of a name or key. Raises UnknownMethod."""
+    name, *given = key.split("__")
+    if name == "shuffled" and given and given[0].startswith("of-"):
+        # the other method's key may hold parameters of its own: they lie between `of-` and this method's seed
+        last = given[-1] if len(given) > 1 and given[-1].startswith("seed") else None
+        of = "__".join(given if last is None else given[:-1]).removeprefix("of-")
+        return method(name, {"of": of} | ({} if last is None else {"seed": _number(last.removeprefix("seed"))}))
+    found: dict[str, Any] = {}
+    for text in given:
+        match = re.fullmatch(r"([a-z]+?)(-?\d.*)", text)
+        if match is None:
+            raise UnknownMethod(f"{key!r} is no method's key: {text!r} is no parameter.")
+        found[match[1]] = _number(match[2])
+    return method(name, found)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UnknownMethod(f"{text!r} is no number.") from None

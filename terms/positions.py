@@ -1,0 +1,81 @@
+"""Positions: `frame[slice]`, such as `response[:5]`. One grammar for requests, file keys and exports (science: Position)."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+FRAMES = ("prompt", "response", "all")
+GRAMMAR = (
+    "A position is frame[slice]: the frame is prompt, response or all; the slice is [:], [a:], [:b], [a:b] or [i], where negative "
+    "numbers count from the frame's end. Examples: response[:5], prompt[-1], all[2:10]."
+)
+_POSITION = re.compile(r"(prompt|response|all)\[(?:(-?\d{1,6})?(:)(-?\d{1,6})?|(-?\d{1,6}))\]")
+
+
+class UnknownPosition(ValueError):
+    """The text is not a position; the message holds the grammar."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A window of tokens. `start` and `stop` are half-open, None at the frame's ends; `[i]` is one token and has `single`."""
+
+    frame: str
+    start: int | None
+    stop: int | None
+    single: bool = False
+
+    def __str__(self) -> str:
+        if self.single:
+            return f"{self.frame}[{self.start}]"
+        return f"{self.frame}[{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}]"
+
+    def window(self, prompt_tokens: int, response_tokens: int) -> range:
+        """The indices into prompt + response that this position means there: clamped, and empty where nothing is left."""
+        length, offset = {
+            "prompt": (prompt_tokens, 0),
+            "response": (response_tokens, prompt_tokens),
+            "all": (prompt_tokens + response_tokens, 0),
+        }[self.frame]
+        if self.single:
+            assert self.start is not None
+            index = self.start + length if self.start < 0 else self.start
+            return range(offset + index, offset + index + 1) if 0 <= index < length else range(offset, offset)
+        first, last, _ = slice(self.start, self.stop).indices(length)
+        return range(offset + first, offset + max(first, last))
+
+    @property
+    def new_tokens(self) -> int | None:
+        """Response tokens that this position reads at least; None when it reads to the response's end (or from it)."""
+        if self.frame == "prompt":
+            return 0
+        if self.single:
+            assert self.start is not None
+            return self.start + 1 if self.frame == "response" and self.start >= 0 else None
+        if self.frame == "response" and self.stop is not None and self.stop >= 0 and (self.start is None or self.start >= 0):
+            return self.stop
+        return None
+
+
+def parse_position(text: str) -> Position:
+    """Raises UnknownPosition, with the grammar, for anything else and for windows that are empty whatever the lengths."""
+    found = _POSITION.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise UnknownPosition(f"{text!r} is no position. {GRAMMAR}")
+    frame, start, colon, stop, single = found.groups()
+    if colon is None:
+        return Position(frame, int(single), None, single=True)
+    position = Position(frame, None if start is None else int(start), None if stop is None else int(stop))
+    low, high = position.start or 0, position.stop
+    if high is not None and (low < 0) == (high < 0) and high <= low and not (high == 0 and low < 0):
+        raise UnknownPosition(f"{text!r} holds no token whatever the lengths. {GRAMMAR}")
+    if high == 0:
+        raise UnknownPosition(f"{text!r} holds no token whatever the lengths. {GRAMMAR}")
+    return position
+
+
+def new_tokens_for(positions: Iterable[Position], otherwise: int) -> int:
+    """New tokens to generate so that every window can be filled; `otherwise` where one reads to the response's end."""
+    needed = [position.new_tokens for position in positions]
+    known = [tokens for tokens in needed if tokens is not None]
+    return max([*known, 0 if None not in needed else otherwise])

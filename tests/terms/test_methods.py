@@ -1,0 +1,69 @@
+"""Method names: every key reads back as the method it came from, and what is no method says what is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from terms.methods import BASES, Method, UnknownMethod, method, parse_method
+
+FITTED = sorted(set(BASES) - {"random", "shuffled"})
+
+
+def _parameters(base: str) -> st.SearchStrategy[dict[str, object]]:
+    numbers = {
+        name: st.integers(int(p.low), int(p.high)) if isinstance(p.default, int) else st.floats(p.low, p.high)
+        for name, p in BASES[base].items()
+        if not isinstance(p.default, str)
+    }
+    return st.fixed_dictionaries({}, optional=numbers)
+
+
+@st.composite
+def methods(draw: st.DrawFn) -> Method:
+    base = draw(st.sampled_from(sorted(BASES)))
+    if base == "shuffled":
+        of = draw(st.sampled_from(FITTED))
+        suffix = draw(st.sampled_from(["", "_cleaned", "_top3"]))
+        return method(base, {"of": method(of + suffix, draw(_parameters(of))).key, **draw(_parameters(base))})
+    suffixes = ["", "_cleaned", "_top1", "_top12"] + ([] if base == "random" else ["_preclean"])
+    return method(base + draw(st.sampled_from(suffixes)), draw(_parameters(base)))
+
+
+@given(methods())
+def test_a_key_reads_back_as_its_method_and_is_safe_in_a_path(one: Method) -> None:
+    assert parse_method(one.key) == one
+    assert not set(one.key) & set("/\\ :%\0")
+
+
+def test_default_parameters_do_not_show() -> None:
+    assert method("probe", {"c": 1}).key == "probe"
+    assert method("random", {"seed": 2}).key == "random__seed2"
+    assert method("shuffled", {"of": "probe_cleaned", "seed": 1}).key == "shuffled__of-probe_cleaned__seed1"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "said"),
+    [
+        ("pobe", {}, "mean_diff, mean_diff_rownorm, probe"),
+        ("probe_top0", {}, "no method"),
+        ("probe", {"d": 1}, "It has: c"),
+        ("probe", {"c": 0}, "from 1e-06"),
+        ("probe", {"c": True}, "a number"),
+        ("gradient", {"steps": 1.5}, "whole number"),
+        ("random_preclean", {}, "random_cleaned"),
+        ("shuffled", {"of": "random"}, "neither"),
+        ("shuffled_cleaned", {}, "of=mean_diff_cleaned"),
+    ],
+)
+def test_what_is_no_method_says_what_is(name: str, parameters: dict[str, object], said: str) -> None:
+    with pytest.raises(UnknownMethod, match=said):
+        method(name, parameters)
+
+
+def test_what_needs_a_calibration() -> None:
+    needing = {
+        key
+        for key in ("probe", "probe_cleaned", "pca_top1", "random", "shuffled__of-lda_preclean")
+        if parse_method(key).needs_calibration
+    }
+    assert needing == {"probe_cleaned", "pca_top1", "shuffled__of-lda_preclean"}
