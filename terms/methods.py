@@ -77,7 +77,10 @@ class Method:
 
     @property
     def key(self) -> str:
-        """The name and the parameters that differ from their defaults, safe in a path. A shuffled method's own seed is written after the seed of what it shuffles."""
+        """The name and the parameters that differ from their defaults, safe in a path.
+
+        A shuffled method's own seed is written after the seed of what it shuffles.
+        """
         changed = [
             f"__{name}-{value}" if isinstance(value, str) else f"__{name}{value}"
             for name, value in self.parameters.items()
