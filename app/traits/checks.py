@@ -1,0 +1,116 @@
+"""What makes a dataset no trait, each refusal with its numbers and a JSON pointer to the rows at fault. Reads no files."""
+
+from typing import Any
+
+from app.errors import Problem, invalid
+from app.settings import LimitSettings
+from app.text import check_text
+from app.traits.schemas import Prompt, TraitRequest
+
+LEAST = 2
+"""Prompts of each class: with one, nothing can be held out and nothing has a spread."""
+SHOWN = 20
+"""Most rows that one refusal lists."""
+
+
+def check(request: TraitRequest, limits: LimitSettings) -> None:
+    """Raises Problem 422 for the first thing wrong with the dataset."""
+    check_text(request.model_dump(mode="json"))
+    _check_size(request, limits)
+    _check_texts(request, limits)
+    for part, rows in (("positive", request.positive), ("negative", request.negative)):
+        if len(rows) < LEAST:
+            other = "negative" if part == "positive" else "positive"
+            detail = (
+                f"/{part} holds {len(rows)} prompts; a trait is a contrast and needs {LEAST} or more of each class, "
+                f"{other} and {part}."
+            )
+            raise invalid(f"/{part}", "too_few_prompts", detail)
+    _check_classes(request)
+    if not request.steering.questions:
+        detail = (
+            "/steering/questions is empty; without questions a vector of this trait can be found but never steered or judged."
+        )
+        raise invalid("/steering/questions", "no_questions", detail)
+    _check_eval_prompt(request.steering.eval_prompt)
+
+
+def _check_size(request: TraitRequest, limits: LimitSettings) -> None:
+    sizes = {
+        "positive": len(request.positive),
+        "negative": len(request.negative),
+        "questions": len(request.steering.questions),
+        "paraphrases": len(request.paraphrases),
+        "unrelated": len(request.unrelated),
+    }
+    total = sum(sizes.values())
+    if total > limits.trait_prompts:
+        sums = " + ".join(f"{count:,} {part}" for part, count in sizes.items() if count)
+        detail = (
+            f"{sums} = {total:,} prompts and questions; this server allows {limits.trait_prompts:,} in one trait. Send fewer."
+        )
+        largest = max(sizes, key=lambda part: sizes[part])
+        raise invalid("/steering/questions" if largest == "questions" else f"/{largest}", "too_many_prompts", detail)
+
+
+def _texts(request: TraitRequest) -> list[tuple[str, str]]:
+    """Every prompt and question by pointer."""
+    found = [(f"/positive/{i}/prompt", row.prompt) for i, row in enumerate(request.positive)]
+    found += [(f"/negative/{i}/prompt", row.prompt) for i, row in enumerate(request.negative)]
+    found += [(f"/steering/questions/{i}/question", row.question) for i, row in enumerate(request.steering.questions)]
+    found += [(f"/paraphrases/{i}/question", row.question) for i, row in enumerate(request.paraphrases)]
+    return found + [(f"/unrelated/{i}/question", row.question) for i, row in enumerate(request.unrelated)]
+
+
+def _check_texts(request: TraitRequest, limits: LimitSettings) -> None:
+    for pointer, text in _texts(request):
+        if not text.strip():
+            raise invalid(pointer, "blank_prompt", f"{pointer} holds nothing but white space. Write a text or leave the row out.")
+    for pointer, text in [*_texts(request), *_further_texts(request)]:
+        if len(text) > limits.prompt_characters:
+            detail = f"{pointer} has {len(text):,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
+            raise invalid(pointer, "prompt_too_long", detail)
+
+
+def _further_texts(request: TraitRequest) -> list[tuple[str, str]]:
+    """The texts that may be missing, by pointer, where they are there."""
+    found: list[tuple[str, str | None]] = [
+        ("/definition", request.definition),
+        ("/steering/eval_prompt", request.steering.eval_prompt),
+    ]
+    for part, rows in (("positive", request.positive), ("negative", request.negative)):
+        for i, row in enumerate(rows):
+            found += [(f"/{part}/{i}/system_prompt", row.system_prompt), (f"/{part}/{i}/response", row.response)]
+    found += [(f"/steering/questions/{i}/system_prompt", row.system_prompt) for i, row in enumerate(request.steering.questions)]
+    return [(pointer, text) for pointer, text in found if text is not None]
+
+
+def _same(row: Prompt) -> tuple[Any, ...]:
+    """What would make the model's reading of two rows equal."""
+    return row.prompt.strip(), (row.system_prompt or "").strip(), row.response
+
+
+def _check_classes(request: TraitRequest) -> None:
+    """Rows of both classes may share a prompt when a system prompt or a given response sets them apart, and not otherwise."""
+    negative: dict[tuple[Any, ...], int] = {}
+    for j, row in enumerate(request.negative):
+        negative.setdefault(_same(row), j)
+    both = [(i, negative[_same(row)]) for i, row in enumerate(request.positive) if _same(row) in negative]
+    if not both:
+        return
+    rows = ", ".join(f"/positive/{i} = /negative/{j}" for i, j in both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
+    detail = (
+        f"{len(both):,} of {len(request.positive):,} positive prompts are also negative ones, with the same system prompt and "
+        f"response: {rows}. A text can be of one class only; change or remove them."
+    )
+    errors = [
+        {"pointer": f"/positive/{i}", "detail": f"It is the same as /negative/{j}.", "code": "prompt_in_both_classes"}
+        for i, j in both[:SHOWN]
+    ]
+    raise Problem(422, "prompt_in_both_classes", detail, errors=errors)
+
+
+def _check_eval_prompt(template: str | None) -> None:
+    if template is not None and "{answer}" not in template:
+        detail = "/steering/eval_prompt has no {answer}: the judge would never see the text. Write {question} and {answer} where they go."
+        raise invalid("/steering/eval_prompt", "eval_prompt_without_answer", detail)

@@ -1,0 +1,144 @@
+"""From a checked request to the dataset that jobs read: every cluster and split filled in, as canonical JSON bytes.
+
+Equal content gives equal bytes, and a version is the SHA-256 of those bytes. Pure: no database, no clock, no chance but the seed.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from app.traits import clusters
+from app.traits.schemas import TraitRequest
+
+NAMED = 5
+"""Most clusters that a note lists."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A trait as it is stored. `counts` are by part; `notes` say what was filled in and what could not be kept apart."""
+
+    name: str
+    definition: str
+    data: bytes
+    counts: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def version(self) -> str:
+        """SHA-256 of the bytes, which is also the digest of the stored object."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
+    """The dataset of a request that passed `app.traits.checks`. `notes` are those of reading its files."""
+    notes = list(notes or [])
+    content = _content(request, notes)
+    content["definition"] = _definition(request, notes)
+    _fill_clusters(content, notes)
+    _fill_splits(content, request.seed, notes)
+    data = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    counts = _counts(content)
+    notes += _shared_notes(counts["shared"])
+    return Dataset(request.name, content["definition"], data, counts, notes)
+
+
+def _content(request: TraitRequest, notes: list[str]) -> dict[str, Any]:
+    content = request.model_dump(mode="json", exclude={"seed", "public"})
+    for part in ("positive", "negative"):
+        seen: set[tuple[Any, ...]] = set()
+        again = 0
+        for row in content[part]:
+            key = (row["prompt"], row["system_prompt"], row["response"])
+            again += key in seen
+            seen.add(key)
+        if again:
+            notes.append(
+                f"{again} of the {len(content[part])} {part} prompts repeat an earlier one; they are kept and count each time."
+            )
+    return content
+
+
+def _definition(request: TraitRequest, notes: list[str]) -> str:
+    given = (request.definition or "").strip()
+    if given:
+        return given
+    words = request.name.replace("_", " ").replace("-", " ")
+    notes.append("There is no definition; judges are told the trait's name alone. Say what is high and what is low in it.")
+    return f"How strongly a text shows {words}."
+
+
+def _rows(content: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Every row of the dataset that has a cluster, with its text, the extraction's first."""
+    found = [(row, row["prompt"]) for part in ("positive", "negative") for row in content[part]]
+    asked = [*content["steering"]["questions"], *content["paraphrases"], *content["unrelated"]]
+    return found + [(row, row["question"]) for row in asked]
+
+
+def _fill_clusters(content: dict[str, Any], notes: list[str]) -> None:
+    rows = _rows(content)
+    missing = sum(row["cluster"] is None for row, _ in rows)
+    if not missing:
+        return
+    filled = clusters.fill([text for _, text in rows], [row["cluster"] for row, _ in rows])
+    for (row, _), cluster in zip(rows, filled, strict=True):
+        row["cluster"] = cluster
+    notes.append(
+        f"{missing:,} of {len(rows):,} prompts and questions came without a cluster and got that of their near-duplicates "
+        f"(token Jaccard over {clusters.THRESHOLD}), {len(set(filled)):,} clusters in all."
+    )
+
+
+def _fill_splits(content: dict[str, Any], seed: int, notes: list[str]) -> None:
+    """Questions without a split follow their cluster: to where others of it were put, to selection when extraction has it, else drawn."""
+    questions = content["steering"]["questions"]
+    open_ones = [row for row in questions if row["split"] is None]
+    if not open_ones:
+        return
+    placed: dict[str, str] = {}
+    for row in questions:
+        if row["split"] is not None:
+            placed.setdefault(row["cluster"], row["split"])
+    extraction = {row["cluster"] for part in ("positive", "negative") for row in content[part]}
+    to_draw = {row["cluster"] for row in open_ones} - placed.keys() - extraction
+    test = clusters.draw(to_draw, seed)
+    for row in open_ones:
+        cluster = row["cluster"]
+        row["split"] = placed.get(cluster, "test" if cluster in test else "selection")
+    notes.append(
+        f"{len(open_ones):,} questions came without a split: {len(test):,} of {len(to_draw):,} clusters were drawn for the test (seed {seed})."
+    )
+
+
+def _counts(content: dict[str, Any]) -> dict[str, Any]:
+    questions = content["steering"]["questions"]
+    parts = {
+        "extraction": {row["cluster"] for part in ("positive", "negative") for row in content[part]},
+        "selection": {row["cluster"] for row in questions if row["split"] == "selection"},
+        "test": {row["cluster"] for row in questions if row["split"] == "test"},
+    }
+    pairs = (("extraction", "selection"), ("extraction", "test"), ("selection", "test"))
+    examples = [*content["positive"], *content["negative"]]
+    return {
+        "positive": len(content["positive"]),
+        "negative": len(content["negative"]),
+        "selection": sum(row["split"] == "selection" for row in questions),
+        "test": sum(row["split"] == "test" for row in questions),
+        "paraphrases": len(content["paraphrases"]),
+        "unrelated": len(content["unrelated"]),
+        "system_prompts": sum(row["system_prompt"] is not None for row in examples),
+        "given_responses": sum(row["response"] is not None for row in examples),
+        "clusters": {part: len(found) for part, found in parts.items()},
+        "shared": {f"{one}_{other}": sorted(parts[one] & parts[other]) for one, other in pairs if parts[one] & parts[other]},
+    }
+
+
+def _shared_notes(shared: dict[str, list[str]]) -> list[str]:
+    """One sentence for each two parts that share clusters: what is tested there was partly seen before."""
+    notes = []
+    for pair, found in shared.items():
+        one, other = pair.split("_")
+        listed = ", ".join(repr(cluster) for cluster in found[:NAMED]) + (", ..." if len(found) > NAMED else "")
+        notes.append(f"{one.capitalize()} and {other} share {len(found):,} clusters ({listed}), which could not be kept apart.")
+    return notes

@@ -1,0 +1,207 @@
+"""From the files of a trait folder, trait-interp's and ours, to a request: each line and field checked, each fault with its file and line.
+
+    positive.txt | positive.jsonl   negative.txt | negative.jsonl   definition.txt   steering.json
+    paraphrases.json   unrelated.json   split.json                                   (ours, optional)
+
+A .jsonl goes before a .txt of the same class. Fields of trait-interp that mean nothing here are left out and noted; what makes
+sense as a trait is for `app.traits.checks`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from app.errors import Problem, invalid
+from app.problems import FIELD_CODES, pointer
+from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, QuestionRow, Steering, TraitRequest
+
+KNOWN = (
+    "positive.txt", "positive.jsonl", "negative.txt", "negative.jsonl", "definition.txt", "steering.json", "paraphrases.json",
+    "unrelated.json", "split.json",
+)  # fmt: skip
+SHOWN = 20
+"""Most faults or fields that one sentence lists."""
+T = TypeVar("T")
+
+
+class Split(BaseModel):
+    """Which clusters are where. That those of the extraction are listed too is for people."""
+
+    seed: int | None = Field(None, ge=0, lt=2**31)
+    selection: list[str] = Field(default_factory=list)
+    test: list[str] = Field(default_factory=list)
+
+
+_PROMPT: TypeAdapter[Prompt] = TypeAdapter(PromptRow)
+_QUESTION: TypeAdapter[Question] = TypeAdapter(QuestionRow)
+_ASIDE: TypeAdapter[Aside] = TypeAdapter(AsideRow)
+_SPLIT, _REQUEST = TypeAdapter(Split), TypeAdapter(TraitRequest)
+
+
+@dataclass
+class Folder:
+    """What the files of one folder say, and what of it was left out."""
+
+    request: TraitRequest
+    notes: list[str] = field(default_factory=list)
+
+
+def read(name: str, files: Mapping[str, bytes], *, seed: int = 0, public: bool = False) -> Folder:
+    """The trait in these files, by their bare names. Raises Problem 422 naming the file, the line and the field."""
+    for file in files:
+        if file not in KNOWN:
+            raise invalid(f"/{file}", "unknown_file", f"{file} is no file of a trait; those are {', '.join(KNOWN)}.")
+    notes: list[str] = []
+    split = _split(files)
+    request = {
+        "name": name,
+        "definition": _text(files["definition.txt"], "definition.txt") if "definition.txt" in files else None,
+        "positive": _class(files, "positive", notes),
+        "negative": _class(files, "negative", notes),
+        "steering": _steering(files, notes),
+        "paraphrases": _asides(files, "paraphrases", notes),
+        "unrelated": _asides(files, "unrelated", notes),
+        "seed": split.get("seed", seed),
+        "public": public,
+    }
+    checked = _checked(_REQUEST, request, "", "")
+    _apply_split(checked, split)
+    return Folder(checked, notes)
+
+
+def _class(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Prompt]:
+    jsonl, txt = f"{part}.jsonl", f"{part}.txt"
+    if jsonl in files:
+        if txt in files:
+            notes.append(f"{txt} was not read: {jsonl} goes before it.")
+        return _jsonl(files[jsonl], jsonl, part, notes)
+    if txt in files:
+        lines = (line.strip() for line in _text(files[txt], txt).split("\n"))
+        return [_checked(_PROMPT, line, f"/{part}", txt) for line in lines if line]
+    raise invalid(f"/{part}", "missing_file", f"There is no {jsonl} and no {txt}: a trait is a contrast and needs both classes.")
+
+
+def _jsonl(data: bytes, file: str, part: str, notes: list[str]) -> list[Prompt]:
+    rows: list[Prompt] = []
+    left_out: set[str] = set()
+    for number, line in enumerate(_text(data, file).split("\n"), start=1):
+        if line.strip():
+            where = f"{file}, line {number}"
+            row = _known(_parsed(line, where, f"/{file}"), Prompt, left_out)
+            rows.append(_checked(_PROMPT, row, f"/{part}/{len(rows)}", where))
+    _note_left_out(file, left_out, notes)
+    return rows
+
+
+def _steering(files: Mapping[str, bytes], notes: list[str]) -> dict[str, Any]:
+    """A list of questions, or an object with them; a question is a string or an object."""
+    file = "steering.json"
+    if file not in files:
+        detail = "There is no steering.json; without questions a vector of this trait can be found but never steered or judged."
+        raise invalid("/steering", "missing_file", detail)
+    left_out: set[str] = set()
+    body = _known(_questions_in(files, file), Steering, left_out)
+    questions = [
+        _checked(_QUESTION, _known(row, Question, left_out), f"/steering/questions/{i}", f"{file}, question {i + 1}")
+        for i, row in enumerate(body["questions"])
+    ]
+    _note_left_out(file, left_out, notes)
+    return {**body, "questions": questions}
+
+
+def _asides(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Aside]:
+    file = f"{part}.json"
+    if file not in files:
+        return []
+    left_out: set[str] = set()
+    rows = [
+        _checked(_ASIDE, _known(row, Aside, left_out), f"/{part}/{i}", f"{file}, question {i + 1}")
+        for i, row in enumerate(_questions_in(files, file)["questions"])
+    ]
+    _note_left_out(file, left_out, notes)
+    return rows
+
+
+def _questions_in(files: Mapping[str, bytes], file: str) -> dict[str, Any]:
+    """The object with the questions; a bare list is taken for them."""
+    found = _json(files[file], file)
+    body = {"questions": found} if isinstance(found, list) else found
+    if not isinstance(body, dict) or not isinstance(body.get("questions"), list):
+        raise invalid(f"/{file}", "no_questions", f'{file} must be a list of questions, or an object with a list "questions".')
+    return body
+
+
+def _split(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """`split.json`: a seed, and the clusters of selection and test."""
+    if "split.json" not in files:
+        return {}
+    return _checked(_SPLIT, _json(files["split.json"], "split.json"), "/split.json", "split.json").model_dump(exclude_none=True)
+
+
+def _apply_split(request: TraitRequest, split: Mapping[str, Any]) -> None:
+    """Gives the questions of a listed cluster its split. Raises Problem 422 where a question says otherwise."""
+    place = {cluster: part for part in ("selection", "test") for cluster in split.get(part, ())}
+    for i, row in enumerate(request.steering.questions):
+        listed = place.get(row.cluster or "")
+        if listed is not None and row.split not in (None, listed):
+            detail = (
+                f"steering.json puts question {i + 1} (cluster {row.cluster!r}) in {row.split}, split.json in {listed}. Say one."
+            )
+            raise invalid(f"/steering/questions/{i}/split", "contradicting_split", detail)
+        row.split = row.split or listed  # type: ignore[assignment]
+
+
+def _text(data: bytes, file: str) -> str:
+    """UTF-8, with or without a byte order mark, its line ends as \\n."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        detail = f"{file}, line {line}: byte {error.start} (0x{data[error.start]:02X}) is no UTF-8. Save the file as UTF-8."
+        raise invalid(f"/{file}", "invalid_utf8", detail) from error
+
+
+def _json(data: bytes, file: str) -> Any:
+    return _parsed(_text(data, file), file, f"/{file}")
+
+
+def _parsed(text: str, where: str, at: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f", line {error.lineno}" if "\n" in text else ""
+        raise invalid(at, "malformed_json", f"{where}{place}: no JSON: {error.msg} at character {error.colno}.") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise invalid(at, "malformed_json", f"{where}: a number or a nesting that no dataset needs.") from error
+
+
+def _known(row: Any, model: type[BaseModel], left_out: set[str]) -> Any:
+    """An object without the fields that mean nothing here, which are remembered."""
+    if not isinstance(row, dict):
+        return row
+    left_out |= row.keys() - model.model_fields.keys()
+    return {name: value for name, value in row.items() if name in model.model_fields}
+
+
+def _note_left_out(file: str, left_out: set[str], notes: list[str]) -> None:
+    if left_out:
+        shown = ", ".join(repr(name[:40]) for name in sorted(left_out)[:SHOWN])
+        notes.append(f"{file}: the fields {shown} are not used here and were left out.")
+
+
+def _checked(adapter: TypeAdapter[T], value: Any, at: str, where: str) -> T:
+    """The value as its type. Raises Problem 422 with pointers below `at`, the sentence beginning with `where`."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        errors = []
+        for one in error.errors(include_url=False, include_input=False)[:SHOWN]:
+            fields = "/".join(str(part) for part in one["loc"])
+            detail = ": ".join(part for part in (where, fields, one["msg"]) if part) + "."
+            errors.append(
+                {"pointer": at + pointer(one["loc"]), "detail": detail, "code": FIELD_CODES.get(one["type"], one["type"])}
+            )
+        raise Problem(422, "invalid_request", errors[0]["detail"], errors=errors) from error

@@ -1,0 +1,63 @@
+"""Every statement about traits. What a viewer may not see is never in an answer."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.traits.models import Trait
+
+
+def _visible(viewer: Viewer) -> Select[Trait]:
+    statement = select(Trait)
+    return statement if viewer.role == "admin" else statement.where(or_(Trait.owner == viewer.owner, Trait.public))
+
+
+def _nearness(viewer: Viewer) -> ColumnElement[int]:
+    """Own traits before public ones before those that administrators alone see."""
+    return case((Trait.owner == viewer.owner, 0), (Trait.public, 1), else_=2)
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> Trait | None:
+    """By its id."""
+    return session.scalars(_visible(viewer).where(Trait.id == identifier)).one_or_none()
+
+
+def named(session: Session, name: str, version: str, viewer: Viewer) -> Sequence[Trait]:
+    """Those of this name whose version begins so: own before public, newest first."""
+    statement = _visible(viewer).where(Trait.name == name, Trait.version.startswith(version, autoescape=True))
+    ordered = statement.order_by(_nearness(viewer), Trait.created_at.desc(), Trait.id.desc())
+    return session.scalars(ordered.limit(100)).all()
+
+
+def names(session: Session, viewer: Viewer, limit: int) -> Sequence[str]:
+    """The first names that the viewer may use, in order."""
+    visible = _visible(viewer).subquery()
+    return session.scalars(select(visible.c.name).distinct().order_by(visible.c.name).limit(limit)).all()
+
+
+def listing(
+    session: Session, viewer: Viewer, *, name: str | None, owner: str | None, limit: int, before: tuple[datetime, str] | None
+) -> Sequence[Trait]:
+    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    statement = _visible(viewer).order_by(Trait.created_at.desc(), Trait.id.desc()).limit(limit)
+    for column, value in ((Trait.name, name), (Trait.owner, owner)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if before is not None:
+        statement = statement.where(tuple_(Trait.created_at, Trait.id) < before)
+    return session.scalars(statement).all()
+
+
+def of_owner(session: Session, owner: str, name: str, version: str) -> Trait | None:
+    """This very content, as this owner uploaded it."""
+    return session.scalars(select(Trait).where(Trait.owner == owner, Trait.name == name, Trait.version == version)).one_or_none()
+
+
+def add(session: Session, **values: Any) -> bool:
+    """A new row; False when its owner has the same content under the same name already."""
+    return session.scalar(insert(Trait).values(**values).on_conflict_do_nothing().returning(Trait.id)) is not None

@@ -1,0 +1,114 @@
+"""Trait datasets as the API speaks of them. Which contents make a usable trait is checked by `app.traits.dataset`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
+"""A trait as requests name it: the newest version of that name, or one version by the first digits of its hash."""
+
+TraitName = Annotated[str, StringConstraints(pattern=NAME)]
+TraitReference = Annotated[str, StringConstraints(pattern=REFERENCE)]
+Text = Annotated[str, StringConstraints(max_length=1_000_000)]
+Cluster = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Prompt(_Row):
+    """A prompt of one class. Two prompts of one `cluster` are nearly the same question; without one, near-duplicates share one."""
+
+    prompt: Text
+    system_prompt: Text | None = None
+    cluster: Cluster | None = None
+    response: Text | None = Field(None, description="the answer to read; without one the model generates it")
+
+
+class Question(_Row):
+    """A question to steer on. Without a `split` it is drawn for selection or test, by cluster."""
+
+    question: Text
+    system_prompt: Text | None = None
+    cluster: Cluster | None = None
+    split: Literal["selection", "test"] | None = None
+
+
+class Aside(_Row):
+    """A question asked otherwise, or about something else: what steering should carry over to, or leave alone."""
+
+    question: Text
+    cluster: Cluster | None = None
+
+
+def _named(field: str) -> BeforeValidator:
+    """A bare string stands for an object with this one field."""
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value, json_schema_input_type=Any)
+
+
+PromptRow = Annotated[Prompt, _named("prompt")]
+QuestionRow = Annotated[Question, _named("question")]
+AsideRow = Annotated[Aside, _named("question")]
+
+
+class Steering(_Row):
+    """What the trait is steered and judged on; trait-interp's `steering.json`."""
+
+    questions: list[QuestionRow]
+    eval_prompt: Text | None = Field(None, description="the judge's own prompt for this trait, with {question} and {answer}")
+    direction: Literal["positive", "negative"] = Field("positive", description="negative: less of the trait is wanted")
+
+
+class TraitRequest(_Row):
+    """A trait dataset. Wherever a row holds a text alone, that text may stand for it."""
+
+    name: TraitName = Field(examples=["politeness"])
+    definition: Text | None = Field(None, description="what the trait is, and what is high and low in it; judges read it")
+    positive: list[PromptRow] = Field(description="prompts whose answers show the trait")
+    negative: list[PromptRow] = Field(description="prompts whose answers do not")
+    steering: Steering
+    paraphrases: list[AsideRow] = Field(default_factory=list)
+    unrelated: list[AsideRow] = Field(default_factory=list)
+    seed: int = Field(0, ge=0, lt=2**31, description="of the draw of a selection and a test half, where rows name none")
+    public: bool = Field(False, description="everybody may read and use it; administrators only")
+
+
+class TraitOut(BaseModel):
+    """One version of a trait, without its texts."""
+
+    id: str
+    name: str
+    version: str = Field(description="sha256 of dataset.json")
+    reference: str = Field(description="name@version: what requests name this very version by")
+    owner: str
+    public: bool
+    definition: str
+    counts: dict[str, Any] = Field(description="rows and clusters by part, and what the parts share")
+    notes: list[str] = Field(description="what was filled in, and what could not be kept apart")
+    created_at: datetime
+    links: dict[str, str]
+
+
+class TraitVersion(BaseModel):
+    """Another version of the same name."""
+
+    id: str
+    version: str
+    owner: str
+    created_at: datetime
+
+
+class TraitDetail(TraitOut):
+    """One version, and which others of its name the caller may see."""
+
+    versions: list[TraitVersion] = Field(description="newest first, 100 at most")
+
+
+class TraitPage(BaseModel):
+    """Traits, newest first."""
+
+    items: list[TraitOut]
+    next_cursor: str | None
