@@ -2,6 +2,10 @@
 
     probe   probe_cleaned   mean_diff_top1   mean_diff_preclean   gradient (steps=500)   random (seed=2)   shuffled (of=probe, seed=1)
 
+Suffixes: `_cleaned` and `_topN` zero dims of the finished vector, `_preclean` and `_pretopN` the same dims of the activations before the
+fit. `_randomdimsN` and `_largestN` are the controls of the cleaning ablation: N random other dims, and the N of the largest weight outside
+the massive list. `refit=k` fits on the k-th cluster resample of the examples.
+
 A method's `key` is its name in files and tables: the name, then its parameters where they differ from the default, as in
 `random__seed2` or `shuffled__of-probe_cleaned__seed1`. Keys are safe in paths and read back by `parse_method`.
 """
@@ -43,26 +47,32 @@ class Parameter:
 
 
 _SEED = Parameter(0, 0, 2**31 - 1)
+_FITTED = {"refit": Parameter(0, 0, 1000)}
 BASES: Mapping[str, Mapping[str, Parameter]] = {
-    "mean_diff": {},
-    "mean_diff_rownorm": {},
-    "probe": {"c": Parameter(1.0, 1e-6, 1e6)},
-    "gradient": {"steps": Parameter(1000, 1, 100_000), "seed": _SEED},
-    "lm_loss": {"steps": Parameter(60, 1, 5000), "seed": _SEED},
-    "pca": {"seed": _SEED},
-    "lda": {},
-    "rfm": {"iterations": Parameter(3, 1, 20), "seed": _SEED},
+    "mean_diff": _FITTED,
+    "mean_diff_rownorm": _FITTED,
+    "probe": {"c": Parameter(1.0, 1e-6, 1e6)} | _FITTED,
+    "gradient": {"steps": Parameter(1000, 1, 100_000), "seed": _SEED} | _FITTED,
+    "lm_loss": {"steps": Parameter(60, 1, 5000), "seed": _SEED} | _FITTED,
+    "pca": {"seed": _SEED} | _FITTED,
+    "lda": _FITTED,
+    "rfm": {"iterations": Parameter(3, 1, 20), "seed": _SEED} | _FITTED,
     "random": {"seed": _SEED},
     "shuffled": {"of": Parameter("mean_diff"), "seed": _SEED},
 }
 """Every base method and its parameters."""
 
-_NAME = re.compile(rf"({'|'.join(sorted(BASES, key=len, reverse=True))})(?:_(cleaned|preclean|top([1-9]\d{{0,4}})))?")
+_NAME = re.compile(
+    rf"({'|'.join(sorted(BASES, key=len, reverse=True))})(?:_(cleaned|preclean|(top|pretop|randomdims|largest)([1-9]\d{{0,4}})))?"
+)
 
 
 @dataclass(frozen=True)
 class Method:
-    """`suffix` is "", "cleaned", "preclean" or "top"; `top` is the N of `_topN`. `parameters` hold every parameter of the base."""
+    """`suffix` is "", "cleaned", "preclean", or with `top` as its N "top", "pretop", "randomdims" or "largest".
+
+    `parameters` hold every parameter of the base.
+    """
 
     base: str
     suffix: str = ""
@@ -72,7 +82,7 @@ class Method:
     @property
     def name(self) -> str:
         """`base[_suffix]`, without parameters."""
-        suffix = f"top{self.top}" if self.suffix == "top" else self.suffix
+        suffix = f"{self.suffix}{self.top or ''}"
         return f"{self.base}_{suffix}" if suffix else self.base
 
     @property
@@ -99,15 +109,16 @@ def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
     found = _NAME.fullmatch(name)
     if found is None:
         raise UnknownMethod(
-            f"{name!r} is no method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean or _topN."
+            f"{name!r} is no method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean, _topN, "
+            "_pretopN, _randomdimsN or _largestN."
         )
-    base, suffix, top = found.groups()
+    base, suffix, counted, top = found.groups()
     known = BASES[base]
     given = dict(parameters or {})
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise UnknownMethod(f"{base} has no parameter {', '.join(unknown)}. It has: {', '.join(known) or 'none'}.")
-    if base == "random" and suffix == "preclean":
+    if base == "random" and (counted or suffix or "").startswith("pre"):
         raise UnknownMethod("random reads no activations, so there is nothing to clean before it; use random_cleaned.")
     accepted = {key: parameter.accept(key, given.get(key, parameter.default)) for key, parameter in known.items()}
     if base == "shuffled":
@@ -116,7 +127,7 @@ def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
             raise UnknownMethod("shuffled needs a method that reads labels: `of` may be neither random nor shuffled.")
         if suffix:
             raise UnknownMethod(f"Give the suffix to the method itself: shuffled with of={of.name}_{suffix}.")
-    return Method(base, "top" if top else suffix or "", int(top or 0), accepted)
+    return Method(base, counted or suffix or "", int(top or 0), accepted)
 
 
 def parse_method(key: str) -> Method:

@@ -23,9 +23,10 @@ def methods(draw: st.DrawFn) -> Method:
     base = draw(st.sampled_from(sorted(BASES)))
     if base == "shuffled":
         of = draw(st.sampled_from(FITTED))
-        suffix = draw(st.sampled_from(["", "_cleaned", "_top3"]))
+        suffix = draw(st.sampled_from(["", "_cleaned", "_top3", "_pretop1"]))
         return method(base, {"of": method(of + suffix, draw(_parameters(of))).key, **draw(_parameters(base))})
-    suffixes = ["", "_cleaned", "_top1", "_top12"] + ([] if base == "random" else ["_preclean"])
+    suffixes = ["", "_cleaned", "_top1", "_top12", "_largest3", "_randomdims5"]
+    suffixes += [] if base == "random" else ["_preclean", "_pretop2"]
     return method(base + draw(st.sampled_from(suffixes)), draw(_parameters(base)))
 
 
