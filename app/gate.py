@@ -22,6 +22,9 @@ log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+FORM = "multipart/form-data"
+TAKEN = frozenset({"application/json", FORM})
+"""Types of bodies; only the routes marked for it take the form (`app.auth.access`)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 Observe = Callable[[str, str, int, float], None]
 
@@ -29,9 +32,10 @@ Observe = Callable[[str, str, int, float], None]
 class Gate:
     """The outermost middleware of ours. `observe(method, route, status, seconds)` hears of every answer."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes: int, auth: bool, observe: Observe) -> None:
+    def __init__(self, app: ASGIApp, *, body_bytes: int, upload_bytes: int, auth: bool, observe: Observe) -> None:
         self.app = app
         self.body_bytes = body_bytes
+        self.upload_bytes = upload_bytes
         self.auth = auth
         self.observe = observe
 
@@ -61,7 +65,7 @@ class Gate:
             if problem is not None:
                 await render(Request(scope), problem)(scope, receive, answer)
             else:
-                await self.app(scope, self._limited(receive), answer)
+                await self.app(scope, self._limited(receive, self._limit(headers)), answer)
         except Exception as error:
             broken = unexpected(Request(scope), error)
             if status:  # half an answer is out: the server must cut the connection, or it would look whole
@@ -85,16 +89,12 @@ class Gate:
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
             return Problem(400, "malformed_request", "The address holds a NUL character.")
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > self.body_bytes:
-            return self._too_large(int(length))
+        if length.isascii() and length.isdigit() and int(length) > self._limit(headers):
+            return self._too_large(int(length), self._limit(headers))
         has_body = "transfer-encoding" in headers or length != "0"
         if has_body and headers.get("content-encoding", "identity").lower() != "identity":
             return Problem(415, "unsupported_encoding", "Bodies are taken as they are: send this one without Content-Encoding.")
-        if (
-            scope["method"] in UNSAFE
-            and has_body
-            and headers.get("content-type", "").split(";")[0].strip().lower() != "application/json"
-        ):
+        if scope["method"] in UNSAFE and has_body and media_type(headers) not in TAKEN:
             return Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
         return None if self.auth else self._exposed(scope, headers)
 
@@ -116,7 +116,11 @@ class Gate:
             return Problem(403, "auth_off", "This server runs without keys and takes no requests from other sites' pages.")
         return None
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limit(self, headers: Headers) -> int:
+        """Bytes that a body of this type may have."""
+        return self.upload_bytes if media_type(headers) == FORM else self.body_bytes
+
+    def _limited(self, receive: Receive, limit: int) -> Receive:
         """`receive` that stops a body without a stated length once it is over the limit."""
         taken = 0
 
@@ -125,15 +129,21 @@ class Gate:
             message = await receive()
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))
-                if taken > self.body_bytes:
-                    raise HTTPException(413, self._too_large(taken).detail)
+                if taken > limit:
+                    raise HTTPException(413, self._too_large(taken, limit).detail)
             return message
 
         return limited
 
-    def _too_large(self, size: int) -> Problem:
+    @staticmethod
+    def _too_large(size: int, limit: int) -> Problem:
         return Problem(
             413,
             "body_too_large",
-            f"The body has {size:,} bytes or more; this server takes {self.body_bytes:,}. Send fewer or shorter prompts.",
+            f"The body has {size:,} bytes or more; this server takes {limit:,}. Send fewer or shorter prompts, or smaller files.",
         )
+
+
+def media_type(headers: Headers) -> str:
+    """The type a body says it has, without parameters, in lower case."""
+    return headers.get("content-type", "").split(";")[0].strip().lower()

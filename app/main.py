@@ -9,6 +9,7 @@ import app.calibrations.routes
 import app.jobs.routes
 import app.models.routes
 import app.status.routes
+import app.traits.routes
 from app import problems
 from app.auth.keyring import Keyring
 from app.context import Context
@@ -23,9 +24,16 @@ from app.observability import route_logs
 from app.settings import Settings
 from app.status.metrics import Metrics
 from app.storage.factory import open_storage
+from app.traits.seeding import seed_at_start
 from app.version import VERSION
 
-ROUTERS = (app.jobs.routes.router, app.calibrations.routes.router, app.models.routes.router, app.status.routes.router)
+ROUTERS = (
+    app.jobs.routes.router,
+    app.calibrations.routes.router,
+    app.models.routes.router,
+    app.traits.routes.router,
+    app.status.routes.router,
+)
 TAGS = [
     {
         "name": "calibrations",
@@ -33,6 +41,7 @@ TAGS = [
     },
     {"name": "jobs", "description": "Everything that was submitted, whatever its kind"},
     {"name": "models", "description": "The models that jobs may name"},
+    {"name": "traits", "description": "Datasets of prompts that show a trait and prompts that do not, and questions to steer on"},
     {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
 ]
 
@@ -57,7 +66,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Binnacle", version=VERSION, lifespan=lifespan, openapi_tags=TAGS, openapi_url=None, docs_url=None, redoc_url=None
     )
     problems.install(api)
-    api.add_middleware(Gate, body_bytes=settings.limit.body_bytes, auth=settings.auth == "on", observe=metrics.observe)
+    limit = settings.limit
+    api.add_middleware(
+        Gate,
+        body_bytes=limit.body_bytes,
+        upload_bytes=limit.upload_bytes,
+        auth=settings.auth == "on",
+        observe=metrics.observe,
+    )
     for router in ROUTERS:
         api.include_router(router)
     api.openapi = lambda: describe(api)  # type: ignore[method-assign]
@@ -84,9 +100,12 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
     )
     wakeups.start()
     metrics.serve(settings.metrics_port, url, wakeups.watched)
+    seeding = await seed_at_start(context)
     try:
         yield context
     finally:
+        if seeding is not None:
+            seeding.cancel()
         metrics.close()
         await wakeups.close()
         await database.close()

@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from app.auth.viewer import Viewer
 from app.context import context_of
 from app.errors import Problem
+from app.uploads import is_form
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 LOCAL = Viewer(owner="local", role="admin", key_id="")
@@ -61,8 +62,12 @@ class KeyedRoute(APIRoute):
         if getattr(self.endpoint, "public", False):
             return handler
 
+        takes_files = getattr(self.endpoint, "takes_files", False)
+
         async def keyed(request: Request) -> Response:
             await identify(request)
+            if is_form(request) and not takes_files:
+                raise Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
             return await handler(request)
 
         return keyed

@@ -55,16 +55,22 @@ def stage(sessions: sessionmaker[Session], storage: Storage, data: bytes | Path)
     Doing it again with the same bytes costs a hash and a look. Raises what `Storage.put` raises.
     """
     digest, size = measure(data)
+    with sessions.begin() as session:
+        staged_at = announce(session, digest, size)
+    storage.put(key_of(digest), data)
+    return Blob(digest, size, staged_at)
+
+
+def announce(session: Session, digest: str, size: int) -> datetime:
+    """The first step of a stage, and when it was: the row, touched now. Its transaction must be committed before the object is put."""
     upsert = insert(BlobRow).values(digest=digest, size=size)
     touched = upsert.on_conflict_do_update(
         index_elements=[BlobRow.digest], set_={"touched_at": func.greatest(BlobRow.touched_at, func.now())}
     )
-    with sessions.begin() as session:
-        session.execute(touched)
-        staged_at = session.scalar(select(func.now()))
+    session.execute(touched)
+    staged_at: datetime | None = session.scalar(select(func.now()))
     assert staged_at is not None
-    storage.put(key_of(digest), data)
-    return Blob(digest, size, staged_at)
+    return staged_at
 
 
 def reference_lock(session: Session, blob: Blob, *, max_age_seconds: float = DAY / 2) -> None:

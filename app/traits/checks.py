@@ -114,3 +114,10 @@ def _check_eval_prompt(template: str | None) -> None:
     if template is not None and "{answer}" not in template:
         detail = "/steering/eval_prompt has no {answer}: the judge would never see the text. Write {question} and {answer} where they go."
         raise invalid("/steering/eval_prompt", "eval_prompt_without_answer", detail)
+
+
+def check_bytes(size: int, limits: LimitSettings) -> None:
+    """Raises Problem 422 for a dataset too large to store."""
+    if size > limits.trait_bytes:
+        detail = f"The dataset has {size:,} bytes as it is stored; this server allows {limits.trait_bytes:,}. Send fewer or shorter texts."
+        raise invalid("", "trait_too_large", detail)

@@ -37,7 +37,7 @@ def test_every_route_but_three_needs_a_key(api: Running) -> None:
     assert len(served) > 15
     with httpx2.Client(base_url=api.url) as nobody:
         for method, path in served:
-            url = path.format(job_id="job_" + "0" * 26, name="x", calibration_id="cal_" + "0" * 26)
+            url = path.format(job_id="job_" + "0" * 26, name="x", calibration_id="cal_" + "0" * 26, reference="x")
             response = nobody.request(method, url)
             if path in PUBLIC:
                 assert response.status_code == 200, path

@@ -195,8 +195,8 @@ def test_a_table_this_process_has_not_loaded_keeps_its_objects_too(sessions: Ses
     """An older collector beside a newer server must not delete what only the newer one knows to be in use."""
     blob = stage(sessions, local, b"of a newer version")
     with sessions.begin() as session:
-        session.execute(text("CREATE TABLE vectors (digest text REFERENCES blobs)"))
-        session.execute(text("INSERT INTO vectors VALUES (:digest)"), {"digest": blob.digest})
+        session.execute(text("CREATE TABLE unknown_here (digest text REFERENCES blobs)"))
+        session.execute(text("INSERT INTO unknown_here VALUES (:digest)"), {"digest": blob.digest})
     age(sessions, 90_000)
     assert collect(sessions, local) == NOTHING
     assert local.get(key_of(blob.digest)) == b"of a newer version"

@@ -1,0 +1,156 @@
+"""Traits over HTTP: upload a dataset as JSON or as its files, list, look at and download them."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from app.auth.access import Caller, Member, keyed_router
+from app.context import Context, Shared
+from app.errors import invalid
+from app.paging import Cursor, Limit, page_of
+from app.problems import documented
+from app.settings import LimitSettings
+from app.storage.blobs import BlobGone
+from app.storage.serving import serve_object
+from app.storage.staging import stage_async
+from app.traits import checks, files, service
+from app.traits.dataset import Dataset, build
+from app.traits.schemas import REFERENCE, TraitDetail, TraitOut, TraitPage, TraitRequest
+from app.uploads import Form, checked, described, is_form, read_form, read_json, takes_files
+
+router = keyed_router(prefix="/v1/traits", tag="traits")
+
+Reference = Annotated[
+    str,
+    Path(pattern=REFERENCE, description="a trait's id, its name, or name@version of 8 digits or more", examples=["refusal"]),
+]
+FIELDS = {
+    "name": "what requests call the trait",
+    "seed": "of the draw of selection and test, where split.json names none",
+    "public": "true: everybody may read and use it; administrators only",
+}
+UPLOAD = described(
+    TraitRequest, FIELDS, file=f"the trait's files under their own names: {', '.join(files.KNOWN)}", required=["name"]
+)
+UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
+    "smallest": {
+        "summary": "Two prompts of each class and two questions; clusters and split are filled in",
+        "value": {
+            "name": "politeness",
+            "definition": "How polite the answer is.\nHIGH: it thanks and asks kindly. LOW: it is curt.",
+            "positive": ["Ask a colleague kindly for a report.", "Thank a neighbour for watering the plants."],
+            "negative": ["Tell a colleague to hand over a report.", "Tell a neighbour to water the plants."],
+            "steering": {"questions": ["How do I ask for a day off?", "What do I write to a late supplier?"]},
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    operation_id="uploadTrait",
+    summary="Upload a trait",
+    status_code=201,
+    response_model=TraitOut,
+    responses={
+        200: {"description": "You have uploaded this content before: the trait it made", "model": TraitOut},
+        201: {"headers": {"Location": {"description": "the trait", "schema": {"type": "string"}}}},
+        **documented(400, 403, 413, 415, 422),
+    },
+    openapi_extra=UPLOAD,
+)
+@takes_files
+async def upload_trait(request: Request, viewer: Member, context: Shared) -> Response:
+    """JSON, or a form with the files of a trait folder. Each content is a version of its own, named by its hash."""
+    limits = context.settings.limit
+    body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
+    trait, dataset = await asyncio.to_thread(_read, body, limits)
+    service.may_publish(viewer, trait.public)
+    found = await context.database.run(service.stored, dataset, owner=viewer.owner, public=trait.public)
+    made = found is None
+    if found is None:
+        found, made = await store(context, dataset, owner=viewer.owner, public=trait.public)
+    return JSONResponse(found.model_dump(mode="json"), 201 if made else 200, headers={"Location": found.links["self"]})
+
+
+def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitRequest, Dataset]:
+    """The checked request and its dataset; a second of work for the largest, so not for the event loop."""
+    notes: list[str] = []
+    if isinstance(body, Form):
+        head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **_fields(body)}, TraitRequest)
+        folder = files.read(head.name, body.files, seed=head.seed, public=head.public)
+        body, notes = folder.request, folder.notes
+    checks.check(body, limits)
+    dataset = build(body, notes)
+    checks.check_bytes(len(dataset.data), limits)
+    return body, dataset
+
+
+def _fields(form: Form) -> dict[str, Any]:
+    unknown = sorted(form.fields.keys() - FIELDS.keys())
+    if unknown:
+        raise invalid(
+            f"/{unknown[0]}", "unknown_field", f"The form has the field {unknown[0]!r}; it takes {', '.join(FIELDS)}, and files."
+        )
+    return dict(form.fields)
+
+
+async def store(context: Context, dataset: Dataset, *, owner: str, public: bool) -> tuple[TraitOut, bool]:
+    """The trait, its bytes stored first, and whether it is new."""
+    for last in (False, True):
+        blob = await stage_async(context.database, context.storage, dataset.data)
+        try:
+            return await context.database.run(service.add, dataset, blob, owner=owner, public=public)
+        except BlobGone:  # half a day passed between the two steps: stage afresh, once
+            if last:
+                raise
+    raise AssertionError
+
+
+@router.get("", operation_id="listTraits", summary="List traits", responses=documented(422))
+async def list_traits(
+    viewer: Caller,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    name: Annotated[str | None, Query(max_length=100)] = None,
+    owner: Annotated[str | None, Query(max_length=100)] = None,
+) -> TraitPage:
+    """Newest first, every version its own entry; yours and the public ones."""
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
+        return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))
+
+    found = await page_of(
+        context, page, scope=f"traits {name} {owner}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    )
+    return TraitPage(items=found.items, next_cursor=found.next_cursor)
+
+
+@router.get("/{reference}", operation_id="getTrait", summary="A trait's facts and versions", responses=documented(404, 422))
+async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> TraitDetail:
+    """By name, the newest version: your own before a public one."""
+    return await context.database.run(service.find, reference, viewer)
+
+
+@router.get(
+    "/{reference}/dataset.json",
+    operation_id="getTraitDataset",
+    summary="Download a trait's dataset",
+    response_class=Response,
+    responses={
+        200: {"description": "The dataset as jobs read it", "content": {"application/json": {"schema": {"type": "object"}}}},
+        206: {"description": "The range asked for"},
+        304: {"description": "You have it"},
+        307: {"description": "It is at this address of the object store for some minutes"},
+        **documented(404, 416, 422),
+    },
+)
+async def get_trait_dataset(reference: Reference, request: Request, viewer: Caller, context: Shared) -> Response:
+    """Its SHA-256, which is the ETag, is the trait's version."""
+    file = await context.database.run(service.file, reference, viewer)
+    return await serve_object(request, context.storage, file.digest, file.size, "application/json", file.name)

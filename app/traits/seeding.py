@@ -1,0 +1,60 @@
+"""The shipped traits in the database, from the start of the first API process on. Any number of processes may do this at once."""
+
+import asyncio
+from functools import cache
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.context import Context
+from app.storage.base import StorageError
+from app.traits import files, service
+from app.traits.dataset import Dataset, build
+from app.traits.routes import store
+from shipped import TRAIT_NAMES, trait_folder
+
+log = structlog.get_logger()
+
+OWNER = "binnacle"
+FIRST_TRY = 5.0
+"""Seconds that a start waits for the first try; a database that is away is no reason not to serve."""
+AGAIN = 5.0
+
+
+@cache
+def shipped_datasets() -> tuple[Dataset, ...]:
+    """The datasets of the shipped folders."""
+    found = []
+    for name in TRAIT_NAMES:
+        folder = files.read(name, {path.name: path.read_bytes() for path in sorted(trait_folder(name).iterdir())})
+        found.append(build(folder.request, folder.notes))
+    return tuple(found)
+
+
+async def seed(context: Context) -> None:
+    """Adds the shipped traits that are not there yet in these very versions. Raises when database or storage are away."""
+    for dataset in await asyncio.to_thread(shipped_datasets):
+        if await context.database.run(service.stored, dataset, owner=OWNER, public=True) is None:
+            await store(context, dataset, owner=OWNER, public=True)
+
+
+async def seed_at_start(context: Context) -> asyncio.Task[None] | None:
+    """Tries once; goes on trying in the task that it then returns, which whoever closes the context cancels."""
+    try:
+        async with asyncio.timeout(FIRST_TRY):
+            await seed(context)
+    except (SQLAlchemyError, StorageError, TimeoutError, OSError) as error:
+        log.warning("shipped_traits_wait", why=type(error).__name__)
+        return asyncio.create_task(_until_seeded(context))
+    return None
+
+
+async def _until_seeded(context: Context) -> None:
+    while True:
+        await asyncio.sleep(AGAIN)
+        try:
+            await seed(context)
+        except (SQLAlchemyError, StorageError, OSError):
+            continue
+        log.info("shipped_traits_are_there")
+        return
