@@ -100,8 +100,9 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
     )
     wakeups.start()
     metrics.serve(settings.metrics_port, url, wakeups.watched)
-    seeding = await seed_at_start(context)
+    seeding = None
     try:
+        seeding = await seed_at_start(context)
         yield context
     finally:
         if seeding is not None:
