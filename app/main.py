@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import app.calibrations.routes
+import app.exports.routes
 import app.jobs.routes
 import app.models.routes
 import app.status.routes
@@ -30,6 +31,7 @@ from app.version import VERSION
 ROUTERS = (
     app.jobs.routes.router,
     app.calibrations.routes.router,
+    app.exports.routes.router,
     app.models.routes.router,
     app.traits.routes.router,
     app.status.routes.router,

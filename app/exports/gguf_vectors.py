@@ -5,6 +5,7 @@ layer N, and nothing is shifted. llama.cpp refuses N = 0, so layer 0 is left out
 It is written by the `gguf` package and read here, because a file may lie about every count that the package's reader loops over.
 """
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def _written(directions: dict[int, np.ndarray], origin: Origin) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vector.gguf"
         writer = gguf.GGUFWriter(path, ARCHITECTURE)
-        writer.add_string(f"{ARCHITECTURE}.model_hint", origin.architecture or origin.model)
+        writer.add_string(f"{ARCHITECTURE}.model_hint", _hint(origin))
         writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(directions))
         for name, value in origin.facts().items():
             writer.add_string(f"binnacle.{name}", value)
@@ -72,6 +73,11 @@ def _written(directions: dict[int, np.ndarray], origin: Origin) -> bytes:
         writer.write_tensors_to_file()
         writer.close()
         return path.read_bytes()
+
+
+def _hint(origin: Origin) -> str:
+    """The model's family as repeng and llama.cpp write it: `gemma3` for Gemma3ForCausalLM; a model of another family warns there."""
+    return re.sub(r"(For[A-Z]|LMHead|Model).*", "", origin.architecture).lower() or origin.model
 
 
 def read(data: bytes, most: int) -> list[NamedVector]:

@@ -47,7 +47,7 @@ class NamedVector:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file says of all its vectors. `architecture` is the model's, as llama.cpp and repeng call it (`gemma3`, `llama`)."""
+    """What a file says of all its vectors. `architecture` is the model's class, as its facts have it (`LlamaForCausalLM`)."""
 
     model: str
     architecture: str = ""

@@ -11,6 +11,7 @@ from app.jobs.models import Job
 
 KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
+    "export": "app.exports.kind:EXPORT",
     "inspect": "app.models.kind:INSPECT",
 }
 

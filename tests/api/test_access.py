@@ -1,5 +1,6 @@
 """Who may ask for what. Everything needs a key unless it says otherwise, and what is not yours does not exist."""
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -37,8 +38,7 @@ def test_every_route_but_three_needs_a_key(api: Running) -> None:
     assert len(served) > 15
     with httpx2.Client(base_url=api.url) as nobody:
         for method, path in served:
-            url = path.format(job_id="job_" + "0" * 26, name="x", calibration_id="cal_" + "0" * 26, reference="x")
-            response = nobody.request(method, url)
+            response = nobody.request(method, re.sub(r"\{\w+\}", "x", path))
             if path in PUBLIC:
                 assert response.status_code == 200, path
             else:

@@ -16,7 +16,7 @@ from app.exports.formats import FORMATS, read_vectors, recognised, write_vectors
 from app.exports.tensorfile import to_bytes
 from app.exports.vectors import NamedVector, Origin, Unwritable
 
-ORIGIN = Origin("gemma-3-4b", "gemma3", "a" * 64, "refusal", "b" * 64)
+ORIGIN = Origin("gemma-3-4b", "Gemma3ForCausalLM", "a" * 64, "refusal", "b" * 64)
 
 
 def vector(seed: int, width: int = 16) -> np.ndarray:

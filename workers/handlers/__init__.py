@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 HANDLERS = {
     "calibrate": "workers.handlers.calibration:run",
+    "export": "workers.handlers.export:run",
     "inspect": "workers.handlers.inspection:run",
 }
 

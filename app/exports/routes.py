@@ -1,0 +1,52 @@
+"""Exports over HTTP: a job that writes an extraction as another program's files."""
+
+from typing import Annotated
+
+from fastapi import Body, Path, Request, Response
+
+from app.auth.access import Member, keyed_router
+from app.context import Shared
+from app.exports import service
+from app.exports.schemas import ExportRequest
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.responses import submitted_response
+from app.jobs.schemas import JobOut
+from app.problems import documented
+
+router = keyed_router(prefix="/v1/extractions", tag="extractions")
+
+ExtractionId = Annotated[
+    str,
+    Path(
+        pattern=r"^(ext|job)_[0-9a-z]{26}$",
+        description="the extraction's id, or that of the job that made it",
+        examples=["ext_01k9zq3m4e8v6t2y5w7x9abcde"],
+    ),
+]
+
+
+@router.post(
+    "/{extraction_id}/exports",
+    operation_id="submitExport",
+    summary="Export an extraction",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        202: {"headers": {"Location": {"description": "the job; its artifact is the export", "schema": {"type": "string"}}}},
+        **documented(400, 403, 404, 409, 413, 415, 422),
+    },
+)
+async def submit_export(
+    extraction_id: ExtractionId,
+    body: Annotated[ExportRequest, Body(examples=[{"format": "trait-interp"}, {"format": "gguf", "methods": ["probe"]}])],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+) -> Response:
+    """Writes `.pt`, trait-interp's folder, GGUF control vectors or .npy files; layer N is the output of block N in all of them."""
+    promise = idempotency(f"POST /v1/extractions/{extraction_id}/exports", idempotency_key, body.model_dump(mode="json"))
+    job, replayed = await once(
+        context.database, service.submit, extraction_id, body, viewer, context.settings, promise, request.state.request_id
+    )
+    return submitted_response(job, request=request, replayed=replayed)

@@ -1,0 +1,27 @@
+"""What a request for an export says. What the extraction holds of it is checked by the service."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from app.jobs.schemas import JobRequest
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+ExportFormat = Literal["trait-interp", "pt", "gguf", "npy"]
+
+
+class ExportRequest(JobRequest):
+    """An extraction, or a part of it, as files of another program. (The whole of it as safetensors is an artifact of its own job.)"""
+
+    format: ExportFormat = Field(
+        description=(
+            "trait-interp: its folder of .pt files, as .tar.gz; pt: one state dict of all vectors by key; "
+            "gguf: control vectors for llama.cpp and repeng; npy: one file a vector"
+        )
+    )
+    positions: list[Label] | None = Field(None, min_length=1, description="all when left out", examples=[["response[:5]"]])
+    components: list[Label] | None = Field(None, min_length=1, description="all when left out")
+    methods: list[Label] | None = Field(
+        None, min_length=1, description="by key; all when left out", examples=[["probe", "mean_diff_top1"]]
+    )
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1, description="all when left out")

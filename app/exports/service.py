@@ -1,0 +1,105 @@
+"""What the API does to exports. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import invalid, not_found
+from app.exports import repository
+from app.exports.schemas import ExportRequest
+from app.extractions.models import Extraction
+from app.jobs import repository as job_repository
+from app.jobs import service as jobs
+from app.jobs.schemas import JobOut
+from app.jobs.service import Idempotency, Submitted
+from app.jobs.views import views
+from app.models import repository as models
+from app.settings import Settings
+from app.text import check_text
+from terms.components import RESIDUAL_COMPONENTS
+
+NAMED = 20
+"""Most values that an error lists."""
+PARTS = ("positions", "components", "methods", "layers")
+
+
+def submit(
+    session: Session,
+    identifier: str,
+    request: ExportRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+) -> tuple[JobOut, bool]:
+    """The job that writes the export, and whether it was there under the same key. Raises Problem 404 and 422."""
+    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    made = (
+        _make(session, identifier, request, viewer, settings, promise, request_id)
+        if earlier is None
+        else Submitted(earlier, True)
+    )
+    return views(session, [made.job], slice_seconds=settings.lease.slice)[0], made.replayed
+
+
+def _make(
+    session: Session,
+    identifier: str,
+    request: ExportRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+) -> Submitted:
+    check_text(request.model_dump(mode="json"))
+    found = repository.extraction(session, identifier, viewer)
+    if found is None:
+        raise not_found("extraction", identifier)
+    _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
+    for i, edge in enumerate(request.after):
+        if job_repository.find(session, edge.job, viewer) is None:
+            raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
+    submission = jobs.Submission(
+        kind="export", spec=_spec(session, found, request), owner=viewer.owner, model=found.model, job_class="light",
+        after=request.after, after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes,
+        priority=request.priority, max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall,
+        request_id=request_id, idempotency=promise,
+    )  # fmt: skip
+    return jobs.submit(session, submission)
+
+
+def _spec(session: Session, found: Extraction, request: ExportRequest) -> dict[str, Any]:
+    model = models.find(session, found.model)
+    chosen = {part: None if getattr(request, part) is None else sorted(set(getattr(request, part))) for part in PARTS}
+    return {
+        "kind": "export",
+        "format": request.format,
+        "extraction": found.job_id,
+        "model": found.model,
+        "architecture": (model.facts if model else {}).get("architecture", ""),
+        "weight_hash": found.weight_hash,
+        "trait": {"name": found.trait, "version": found.trait_version},
+        **chosen,
+    }
+
+
+def _check_selection(request: ExportRequest, places: list[tuple[Any, ...]]) -> None:
+    """Raises Problem 422 for a value that no vector has, and for values that no vector has together."""
+    for column, part in enumerate(PARTS):
+        known = sorted({place[column] for place in places})
+        for i, value in enumerate(getattr(request, part) or []):
+            if value not in known:
+                more = ", ..." if len(known) > NAMED else ""
+                detail = (
+                    f"/{part}/{i}: the extraction has no vector of {value!r}. It has: {', '.join(map(str, known[:NAMED]))}{more}."
+                )
+                raise invalid(f"/{part}/{i}", "unknown_selection", detail)
+    left = [place for place in places if all(place[i] in (getattr(request, part) or [place[i]]) for i, part in enumerate(PARTS))]
+    if request.format == "gguf":
+        left = [place for place in left if place[1] in RESIDUAL_COMPONENTS and place[3] > 0]
+    if not left:
+        why = " that a control vector can hold (no layer 0, nothing but residual coordinates)" if request.format == "gguf" else ""
+        raise invalid(
+            "", "nothing_to_export", f"None of the extraction's {len(places):,} vectors is of this selection{why}. Ask for more."
+        )

@@ -1,0 +1,155 @@
+"""The export job's files, read as the programs they are for read them."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from app.exports.tensorfile import to_bytes
+from tests.exports.test_formats import vector
+from tests.ml.fake_context import FakeContext
+from workers.handlers.export import run
+
+METHODS = ["probe", "mean_diff_top1", "random__seed1"]
+POSITIONS = ["response[:5]", "response[:]", "prompt[-1]"]
+LAYERS = [0, 3, 10]
+
+
+def keys(component: str = "residual") -> list[tuple[str, str, str, int]]:
+    return [(position, component, method, layer) for position in POSITIONS for method in METHODS for layer in LAYERS]
+
+
+def extraction() -> dict[tuple[str, str], bytes]:
+    """The artifacts of an `extract` job, as it writes them."""
+    places = keys() + keys("k_proj")
+    vectors = {"/".join(map(str, place)): vector(number, 8) for number, place in enumerate(places)}
+    facts = [
+        {
+            "key": "/".join(map(str, place)), "position": place[0], "component": place[1], "method": place[2], "layer": place[3],
+            "width": 8, "norm": 2.0 + number, "baseline": -0.5 * number,
+            "fit": {"train_accuracy": 0.975, "bias": 0.125, "converged": True} if place[2] == "probe" else {},
+        }
+        for number, place in enumerate(places)
+    ]  # fmt: skip
+    lines = [
+        {
+            "class": name,
+            "index": i,
+            "prompt": f"{name} {i}",
+            "system_prompt": None,
+            "response": " yes",
+            "response_ids": [1, 2],
+            "kept": i < 2,
+        }
+        for name in ("positive", "negative")
+        for i in range(3)
+    ]
+    return {
+        ("job_1", "vectors.safetensors"): to_bytes(vectors, {"model": "demo"}),
+        ("job_1", "extraction.json"): json.dumps({"vectors": facts}).encode(),
+        ("job_1", "responses.jsonl"): "\n".join(map(json.dumps, lines)).encode(),
+    }
+
+
+def spec(form: str, **chosen: Any) -> dict[str, Any]:
+    every = dict.fromkeys(("positions", "components", "methods", "layers"))
+    return {
+        "kind": "export", "format": form, "extraction": "job_1", "model": "demo", "architecture": "Gemma3ForCausalLM",
+        "weight_hash": "a" * 64, "trait": {"name": "refusal", "version": "b" * 64}, **every, **chosen,
+    }  # fmt: skip
+
+
+def export(form: str, **chosen: Any) -> tuple[str, bytes, dict[str, Any]]:
+    """Name and bytes of the artifact, and the result."""
+    outcome = run(spec(form, **chosen), FakeContext(None, facts={}, artifacts=extraction()))  # type: ignore[arg-type]
+    (file,) = outcome.artifacts
+    assert outcome.result["export"]["file"] == file.name
+    assert isinstance(file.data, bytes)
+    return file.name, file.data, outcome.result["export"]
+
+
+def unpacked(data: bytes, folder: Path) -> Path:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert [member.name for member in archive] == sorted(member.name for member in archive)
+        assert {(member.mtime, member.uid, member.uname) for member in archive} == {(0, 0, "")}
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def vector_folder(root: Path, position: str, component: str, method: str) -> Path:
+    """Where trait-interp's `get_vector_dir` looks: `[:]` is `_all`, `[` and `:` are `_`, `]` is nothing."""
+    known = {"response[:5]": "response__5", "response[:]": "response_all", "prompt[-1]": "prompt_-1"}
+    return root / "vectors" / known[position] / component / method
+
+
+def test_each_vector_is_found_and_loaded_as_trait_interp_does(tmp_path: Path) -> None:
+    """Its `load_vector_with_baseline`: torch.load(weights_only=True), then metadata["layers"][str(layer)]["baseline"]."""
+    name, data, result = export("trait-interp")
+    assert name == "refusal.tar.gz"
+    root = unpacked(data, tmp_path)
+    places = keys() + keys("k_proj")
+    assert result["vectors"] == len(places) == len(list(root.rglob("layer*.pt")))
+    for number, (position, component, method, layer) in enumerate(places):
+        folder = vector_folder(root, position, component, method)
+        tensor = torch.load(folder / f"layer{layer}.pt", weights_only=True)
+        assert (tensor.shape, tensor.dtype) == ((8,), torch.float32)
+        np.testing.assert_array_equal(tensor.numpy(), vector(number, 8))
+        metadata = json.loads((folder / "metadata.json").read_text())
+        assert metadata["layers"][str(layer)]["baseline"] == -0.5 * number
+        assert metadata["layers"][str(layer)]["norm"] == 2.0 + number
+        assert {key: metadata[key] for key in ("model", "trait", "method", "component", "position")} == {
+            "model": "demo", "trait": "refusal", "method": method, "component": component, "position": position,
+        }  # fmt: skip
+        assert list(metadata["layers"]) == ["0", "3", "10"]
+        assert ("bias" in metadata["layers"][str(layer)]) == (method == "probe")
+    answers = json.loads((root / "responses" / "pos.json").read_text())
+    assert [(one["scenario_idx"], one["prompt"], one["response"]) for one in answers] == [
+        (0, "positive 0", " yes"),
+        (1, "positive 1", " yes"),
+    ]
+    assert len(json.loads((root / "responses" / "neg.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("form", ["trait-interp", "pt", "gguf", "npy"])
+def test_the_same_export_is_the_same_bytes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = hashlib.sha256(export(form)[1]).hexdigest()
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    assert hashlib.sha256(export(form)[1]).hexdigest() == first
+
+
+def test_a_state_dict_holds_every_vector_by_key() -> None:
+    name, data, _ = export("pt", methods=["probe"], positions=["response[:5]"], components=["residual"])
+    assert name == "refusal.pt"
+    found = torch.load(io.BytesIO(data), weights_only=True)
+    assert sorted(found) == [f"response[:5]/residual/probe/{layer}" for layer in ("0", "10", "3")]
+    np.testing.assert_array_equal(found["response[:5]/residual/probe/3"].numpy(), vector(1, 8))
+
+
+def test_control_vectors_are_one_file_a_kind_and_say_what_they_leave_out(tmp_path: Path) -> None:
+    name, data, result = export("gguf")
+    assert name == "refusal.gguf.tar.gz"
+    root = unpacked(data, tmp_path)
+    assert len(list(root.rglob("*.gguf"))) == len(POSITIONS) * len(METHODS)
+    reader = gguf.GGUFReader(root / "response[:5]" / "residual" / "mean_diff_top1.gguf")
+    assert sorted(tensor.name for tensor in reader.tensors) == ["direction.10", "direction.3"]
+    assert reader.get_field("controlvector.model_hint").contents() == "gemma3"
+    assert any("36 of 54 vectors are left out" in note for note in result["notes"])
+    name, data, _ = export("gguf", methods=["probe"], positions=["response[:]"])
+    (tmp_path / "one.gguf").write_bytes(data)
+    tensors = {one.name: one.data for one in gguf.GGUFReader(tmp_path / "one.gguf").tensors}
+    assert name == "refusal.gguf"
+    np.testing.assert_array_equal(tensors["direction.3"], vector(10, 8))
+
+
+def test_arrays_are_a_file_each(tmp_path: Path) -> None:
+    name, data, _ = export("npy", layers=[3], methods=["probe"])
+    root = unpacked(data, tmp_path)
+    assert (name, len(list(root.rglob("*.npy")))) == ("refusal.npy.tar.gz", 6)
+    np.testing.assert_array_equal(np.load(root / "response[:5]" / "residual" / "probe" / "3.npy"), vector(1, 8))

@@ -1,0 +1,106 @@
+"""`export`: write an extraction, or a part of it, as the files of another program. Loads no model; torch only writes the .pt files.
+
+Nothing is computed: the vectors leave as they were stored, each format's meaning of layer and position in its own file of `app.exports`.
+"""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from app.exports import archives, gguf_vectors, tensorfile, trait_interp
+from app.exports.formats import write_vectors
+from app.exports.vectors import NamedVector, Origin
+from terms.components import RESIDUAL_COMPONENTS
+from workers.handlers.base import ArtifactBytes, JobContext, Outcome
+
+MOST = 1_000_000
+PARTS = {"positions": "position", "components": "component", "methods": "method", "layers": "layer"}
+Written = tuple[ArtifactBytes, list[str]]
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """Spec: `extraction` (the job), `format`, and `positions`, `components`, `methods`, `layers`, each None for all.
+
+    Result: `{"export": {file, format, vectors, notes}}` and the one artifact. Raises JobFault missing_input.
+    """
+    context.phase("reading", 1, "extractions", share=0.2)
+    stored = tensorfile.read(context.artifact(spec["extraction"], "vectors.safetensors"), MOST)
+    vectors = [
+        one for one in stored if all(spec[part] is None or getattr(one, name) in spec[part] for part, name in PARTS.items())
+    ]
+    trait = spec["trait"]
+    origin = Origin(spec["model"], spec["architecture"], spec["weight_hash"], trait["name"], trait["version"])
+    context.progress(1)
+    file, notes = WRITERS[spec["format"]](vectors, origin, spec, context)
+    summary = {"file": file.name, "format": spec["format"], "vectors": len(vectors), "notes": notes}
+    return Outcome(result={"export": summary}, artifacts=[file])
+
+
+def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: dict[str, Any], context: JobContext) -> Written:
+    """trait-interp's folder: a tensor for each vector, metadata for each method, and the answers."""
+    wanted = {one.key for one in vectors}
+    facts = [
+        one for one in json.loads(context.artifact(spec["extraction"], "extraction.json"))["vectors"] if one["key"] in wanted
+    ]
+    lines = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines() if line.strip()]
+    documents = {**trait_interp.metadata(facts, origin), **trait_interp.responses(lines)}
+    files = {path: (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode() for path, content in documents.items()}
+    context.phase("writing", len(vectors), "vectors")
+    for done, one in enumerate(vectors, start=1):
+        files[trait_interp.tensor_path(one)] = _pt(torch.from_numpy(one.vector))
+        context.progress(done)
+    notes = [
+        "Layer N is the output of block N. Unpack it as experiments/{experiment}/extraction/{category}/{trait}/{model variant}/."
+    ]
+    return ArtifactBytes(f"{origin.trait}.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
+
+
+def _state_dict(vectors: Sequence[NamedVector], origin: Origin, _spec: dict[str, Any], _context: JobContext) -> Written:
+    """One dictionary of tensors [D] by key."""
+    tensors = {one.key: torch.from_numpy(one.vector) for one in vectors}
+    notes = ["A dictionary of tensors by position/component/method/layer; layer N is the output of block N."]
+    return ArtifactBytes(f"{origin.trait}.pt", _pt(tensors), "application/octet-stream"), notes
+
+
+def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: dict[str, Any], _context: JobContext) -> Written:
+    """A GGUF file for each position, component and method; the file itself where there is one only."""
+    kinds: dict[str, list[NamedVector]] = {}
+    for one in vectors:
+        if one.component in RESIDUAL_COMPONENTS and one.layer:
+            kinds.setdefault(one.key.rsplit("/", 1)[0], []).append(one)
+    files, notes = {}, []
+    for kind, members in kinds.items():
+        files[f"{kind}.gguf"], _, said = write_vectors("gguf", members, origin)
+        notes += [note for note in said if note not in notes]
+    left_out = len(vectors) - sum(map(len, kinds.values()))
+    if left_out:
+        notes.append(
+            f"{left_out:,} of {len(vectors):,} vectors are left out: those of layer 0, which llama.cpp refuses, and of k_proj and v_proj."
+        )
+    if len(files) == 1:
+        return ArtifactBytes(f"{origin.trait}.gguf", next(iter(files.values())), gguf_vectors.MEDIA_TYPE), notes
+    return ArtifactBytes(f"{origin.trait}.gguf.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
+
+
+def _arrays(vectors: Sequence[NamedVector], origin: Origin, _spec: dict[str, Any], _context: JobContext) -> Written:
+    """A .npy file for each vector, its key the path."""
+    files = {f"{one.key}.npy": write_vectors("npy", [one], origin)[0] for one in vectors}
+    notes = ["Paths are position/component/method/layer; layer N is the output of block N."]
+    return ArtifactBytes(f"{origin.trait}.npy.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
+
+
+WRITERS: dict[str, Callable[[Sequence[NamedVector], Origin, dict[str, Any], JobContext], Written]] = {
+    "trait-interp": _folder,
+    "pt": _state_dict,
+    "gguf": _control_vectors,
+    "npy": _arrays,
+}
+
+
+def _pt(content: torch.Tensor | dict[str, torch.Tensor]) -> bytes:
+    out = io.BytesIO()
+    torch.save(content, out)
+    return out.getvalue()
