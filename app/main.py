@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 import app.calibrations.routes
 import app.exports.routes
+import app.extractions.import_routes
 import app.jobs.routes
 import app.models.routes
 import app.status.routes
@@ -32,6 +33,7 @@ ROUTERS = (
     app.jobs.routes.router,
     app.calibrations.routes.router,
     app.exports.routes.router,
+    app.extractions.import_routes.router,
     app.models.routes.router,
     app.traits.routes.router,
     app.status.routes.router,

@@ -42,7 +42,6 @@ class LimitSettings(BaseSettings):
     upload_bytes: int = Field(64_000_000, description="a multipart body: files of vectors, trait datasets")
     trait_prompts: int = Field(4_000, description="prompts and questions of one trait dataset")
     trait_bytes: int = Field(5_000_000, description="one trait dataset, as it is stored")
-    vector_bytes: int = Field(64_000_000, description="one file of vectors to import")
     vectors: int = Field(2_000, description="vectors of one import")
     prompts: int = 2_000
     prompt_characters: int = 20_000

@@ -1,0 +1,68 @@
+"""Importing vectors over HTTP: a form with the file, or JSON with the file in base64."""
+
+import asyncio
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from app.auth.access import Member, keyed_router
+from app.context import Context, Shared
+from app.errors import invalid
+from app.extractions import imports
+from app.extractions.import_schemas import ImportedOut, ImportFields, ImportRequest
+from app.extractions.results import vector_view
+from app.problems import documented
+from app.storage.blobs import BlobGone
+from app.storage.staging import stage_async
+from app.uploads import checked, described, is_form, read_form, read_json, takes_files
+
+router = keyed_router(prefix="/v1/vectors", tag="vectors")
+
+FIELDS = {name: field.description or name for name, field in ImportFields.model_fields.items()}
+BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetensors, .npy or GGUF", required=["model"])
+
+
+@router.post(
+    "",
+    operation_id="importVectors",
+    summary="Import vectors",
+    status_code=201,
+    response_model=ImportedOut,
+    responses={
+        200: {"description": "You have imported this file with these labels before: the vectors it made", "model": ImportedOut},
+        **documented(400, 403, 413, 415, 422),
+    },
+    openapi_extra=BODY,
+)
+@takes_files
+async def import_vectors(request: Request, viewer: Member, context: Shared) -> Response:
+    """Checks the file against the model and stores its vectors, scaled to one and marked as imported. Pickles (`.pt`) are never read."""
+    fields, data = await _body(request)
+    to = await context.database.run(imports.target, fields, viewer)
+    wanted = await asyncio.to_thread(imports.read, fields, data, to, context.settings.limit.vectors)
+    found, made = await _store(context, wanted, viewer.owner)
+    return JSONResponse(found.model_dump(mode="json"), 201 if made else 200)
+
+
+async def _body(request: Request) -> tuple[ImportFields, bytes]:
+    if not is_form(request):
+        body = await read_json(request, ImportRequest)
+        return body, await asyncio.to_thread(body.content)
+    form = await read_form(request)
+    if len(form.files) != 1:
+        raise invalid("/file", "one_file", f"The form holds {len(form.files)} files; vectors are imported one file at a time.")
+    return checked(form.fields, ImportFields), next(iter(form.files.values()))
+
+
+async def _store(context: Context, wanted: imports.Import, owner: str) -> tuple[ImportedOut, bool]:
+    for last in (False, True):
+        blob = await stage_async(context.database, context.storage, wanted.data)
+        try:
+            rows, made = await context.database.run(imports.add, wanted, blob, owner)
+        except BlobGone:  # half a day passed between the two steps: stage afresh, once
+            if last:
+                raise
+        else:
+            return ImportedOut(items=[vector_view(row) for row in rows]), made
+    raise AssertionError

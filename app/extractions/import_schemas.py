@@ -1,0 +1,62 @@
+"""What a request for importing vectors says. Whether the file agrees with it is checked by `app.extractions.imports`."""
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from app.errors import invalid
+from app.extractions.results import VectorOut
+from app.traits.schemas import TraitReference
+
+METHOD = "imported"
+"""The method of a vector that nobody names one for."""
+
+
+def _numbers(value: Any) -> Any:
+    """`3` and "3,4" mean lists too: forms know no lists."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Layers = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_numbers, json_schema_input_type=Any)]
+
+
+class ImportFields(BaseModel):
+    """Whose vectors these are, and what the file does not say of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(min_length=1, max_length=200, description="name of a registered model, in whose coordinates they are")
+    format: Literal["safetensors", "npy", "gguf"] | None = Field(None, description="told from the first bytes when left out")
+    layers: Layers | None = Field(None, description="the layer of each vector in the file's order, where the file names none")
+    component: Literal["residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"] | None = (
+        None
+    )
+    position: str | None = Field(None, max_length=40, examples=["response[:5]"])
+    method: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
+        None, description=f"a label; `{METHOD}` when neither file nor request has one"
+    )
+    trait: TraitReference | None = Field(None, description="the trait that they are of, if it is one of this server's")
+    name: str | None = Field(None, max_length=200, description="a name people will recognise")
+
+
+class ImportRequest(ImportFields):
+    """The same with the file in it."""
+
+    file: str = Field(min_length=1, description="the file, in base64")
+
+    def content(self) -> bytes:
+        """The bytes. Raises Problem 422."""
+        try:
+            return base64.b64decode(self.file, validate=True)
+        except binascii.Error as error:
+            raise invalid("/file", "invalid_base64", f"/file is no base64: {error}.") from error
+
+
+class ImportedOut(BaseModel):
+    """The vectors of the file, by layer."""
+
+    items: list[VectorOut]

@@ -1,0 +1,190 @@
+"""Vectors from elsewhere: a file, and what the request says of it where the file does not, checked against the model's facts.
+
+They are stored as extracted ones are, unit vectors in one safetensors object with their norms beside them, and marked as imported: nothing
+here knows from what data, or even from what weights, they were made.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import invalid
+from app.exports import tensorfile
+from app.exports.formats import read_vectors, recognised
+from app.exports.vectors import NamedVector, Origin, Unreadable
+from app.extractions.import_schemas import METHOD, ImportFields
+from app.extractions.models import Vector
+from app.ids import new_id
+from app.models import service as models
+from app.storage.blobs import Blob, reference_lock
+from app.text import check_text
+from app.traits import service as traits
+from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
+from terms.positions import UnknownPosition, parse_position
+
+CONVENTIONS = {
+    "gguf": "direction.N is the output of block N, which is layer N here; nothing was shifted.",
+    "safetensors": "Layer N, of the key or of the request, was taken as the output of block N, 0-based, before any final norm.",
+    "npy": "The request's layers, in the order of the rows, were taken as outputs of blocks, 0-based, before any final norm.",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the database knows of the model and trait that a request names."""
+
+    facts: Mapping[str, Any]
+    trait: str | None
+    trait_version: str | None
+
+
+@dataclass(frozen=True)
+class Import:
+    """Checked vectors: `data` is the object to store, `rows` the columns of each vector but those that the storing adds."""
+
+    data: bytes
+    rows: list[dict[str, Any]]
+
+
+def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
+    """Raises Problem 422 for a model that is not registered, not inspected yet or at fault, and for an unknown trait."""
+    check_text(request.model_dump(mode="json", exclude={"file"}))
+    model = models.usable(session, request.model)
+    if model.state != "ready":
+        detail = (
+            f"{request.model} is still being inspected, so that its layers and width are not known. Try again when it is ready."
+        )
+        raise invalid("/model", "model_not_inspected", detail)
+    if request.trait is None:
+        return Target(model.facts, None, None)
+    trait = traits.resolve(session, request.trait, viewer)
+    return Target(model.facts, trait.name, trait.version)
+
+
+def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
+    """The vectors of the file, each with its place in the model. Raises Problem 422."""
+    try:
+        form = request.format or recognised(data)
+        vectors = read_vectors(form, data, most)
+    except Unreadable as error:
+        raise invalid("/file", "unreadable_vectors", str(error)) from error
+    vectors = _placed(request, vectors)
+    _check_model(request, vectors, to.facts)
+    digest = hashlib.sha256(data).hexdigest()
+    provenance = {
+        "source": "imported",
+        "format": form,
+        "file_sha256": digest,
+        "file_bytes": len(data),
+        "convention": CONVENTIONS[form],
+    }
+    rows, units = [], {}
+    for one in vectors:
+        exact = one.vector.astype(np.float64)
+        norm = float(np.linalg.norm(exact))
+        units[one.key] = (exact / norm).astype(np.float32)
+        rows.append(_row(request, one, norm, to, provenance))
+    origin = Origin(request.model, "", to.facts.get("weight_hash"), to.trait, to.trait_version)
+    return Import(tensorfile.to_bytes(units, {**origin.facts(), "source": "imported", "file_sha256": digest}), rows)
+
+
+def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, provenance: dict[str, Any]) -> dict[str, Any]:
+    place = {"position": one.position, "component": one.component, "method": one.method, "layer": one.layer}
+    width = int(one.vector.size)
+    unknown = dict.fromkeys(("baseline", "fit", "separation", "massive", "stability", "pairs", "counts", "seed"))
+    facts = {"key": one.key, **place, "width": width, "norm": norm, **unknown, "provenance": {**provenance, "tensor": one.name}}
+    return {
+        "source": "imported", "name": request.name, "model": request.model, "weight_hash": to.facts.get("weight_hash"),
+        "trait": to.trait, "trait_version": to.trait_version, **place, "width": width, "key": one.key, "norm": norm, "facts": facts,
+    }  # fmt: skip
+
+
+def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[NamedVector]:
+    """Each vector with layer, component, method and position: the file's, else the request's."""
+    given = request.layers
+    if given is not None and len(given) != len(vectors):
+        detail = f"/layers names {len(given):,} layers; the file holds {len(vectors):,} vectors. Name one for each, in the file's order."
+        raise invalid("/layers", "layers_do_not_match", detail)
+    placed = [_place(request, one, None if given is None else given[i]) for i, one in enumerate(vectors)]
+    seen: set[str] = set()
+    for one in placed:
+        if one.key in seen:
+            detail = f"The file holds two vectors of {one.key}. Import them one by one, each with another /method."
+            raise invalid("/file", "duplicate_vector", detail)
+        seen.add(one.key)
+    return placed
+
+
+def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedVector:
+    found = _agreed("layers", one.layer, layer, one)
+    if found is None:
+        detail = (
+            f"The file does not say of which layer {one.name or 'its vector'} is. Give /layers, one for each vector in its order."
+        )
+        raise invalid("/layers", "missing_layer", detail)
+    return NamedVector(
+        one.vector,
+        found,
+        _agreed("component", one.component, request.component, one) or "residual",
+        _agreed("method", one.method, request.method, one) or METHOD,
+        _agreed("position", _position(one.position, "/file"), _position(request.position, "/position"), one),
+        one.name,
+    )
+
+
+def _agreed(field: str, said: Any, asked: Any, one: NamedVector) -> Any:
+    if said is not None and asked is not None and said != asked:
+        detail = f"The file says {said!r} of {one.name!r}, /{field} says {asked!r}. Leave /{field} out to take the file's word."
+        raise invalid(f"/{field}", "contradicts_file", detail)
+    return asked if said is None else said
+
+
+def _position(text: str | None, pointer: str) -> str | None:
+    if text is None:
+        return None
+    try:
+        return str(parse_position(text))
+    except UnknownPosition as error:
+        raise invalid(pointer, "unknown_position", str(error)) from error
+
+
+def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: Mapping[str, Any]) -> None:
+    for one in vectors:
+        if one.component not in COMPONENTS:
+            detail = f"{one.name!r} is of the component {one.component!r}; this server has {', '.join(COMPONENTS)}."
+            raise invalid("/file", "unknown_component", detail)
+        if one.layer is None or one.layer >= facts["layers"]:
+            count = facts["layers"]
+            detail = f"{one.name or 'The vector'} is of layer {one.layer}; {request.model} has {count} layers, 0 to {count - 1}."
+            raise invalid("/layers" if request.layers else "/file", "layers_out_of_range", detail)
+        if one.component in RESIDUAL_COMPONENTS and one.vector.size != facts["hidden_size"]:
+            detail = (
+                f"{one.name or 'The vector'} has {one.vector.size:,} numbers; the residual stream of {request.model} has "
+                f"{facts['hidden_size']:,}. It is of another model."
+            )
+            raise invalid("/file", "wrong_width", detail)
+
+
+def stored(session: Session, digest: str, owner: str) -> Sequence[Vector]:
+    """The vectors that this owner made of the same file, labels and model before."""
+    found = select(Vector).where(Vector.owner == owner, Vector.digest == digest, Vector.source == "imported")
+    return session.scalars(found.order_by(Vector.layer, Vector.key)).all()
+
+
+def add(session: Session, wanted: Import, blob: Blob, owner: str) -> tuple[Sequence[Vector], bool]:
+    """The vectors, and whether they are new. Raises BlobGone: stage the bytes again."""
+    reference_lock(session, blob)
+    # a twin of this request waits here until this one has committed, and then finds its rows
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"import {owner} {blob.digest}", 0))))
+    found = stored(session, blob.digest, owner)
+    if found:
+        return found, False
+    session.add_all(Vector(id=new_id("vec"), owner=owner, digest=blob.digest, **row) for row in wanted.rows)
+    session.flush()
+    return stored(session, blob.digest, owner), True
