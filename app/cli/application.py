@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import demo, doctor, jobs, keys, models, service, submit
+from app.cli import demo, doctor, jobs, keys, models, service, submit, traits
 from app.cli.output import print_error
 from app.client import BinnacleError
 from app.embedded.errors import EmbeddedError
@@ -27,6 +27,7 @@ application.command("get")(jobs.get)
 application.command("cancel")(jobs.cancel)
 application.command("retry")(jobs.retry)
 application.add_typer(models.commands, name="models")
+application.add_typer(traits.commands, name="traits")
 application.command("status")(service.status)
 application.command("doctor")(doctor.doctor)
 application.add_typer(keys.commands, name="keys")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from app.client import downloads, following
+from app.client import downloads, following, uploads
 from app.client.address import find_address
 from app.client.connection import Attempts, Connection
 from app.client.errors import JobFailed, ServiceError
@@ -128,6 +128,38 @@ class Client:
         """Every artifact of a job, into a folder."""
         Path(to).mkdir(parents=True, exist_ok=True)
         return [self.download(artifact, to) for artifact in self.job(job)["artifacts"]]
+
+    # -- traits and vectors
+
+    def traits(self, **filters: Any) -> list[dict[str, Any]]:
+        """Every version of every trait you may use, newest first; filters: name, owner."""
+        return list(self._pages("/v1/traits", filters, None))
+
+    def trait(self, reference: str) -> dict[str, Any]:
+        """One trait by name, name@version or id: its counts, what was filled in, its versions."""
+        return self._get(f"/v1/traits/{reference}")
+
+    def trait_dataset(self, reference: str) -> dict[str, Any]:
+        """The dataset as jobs read it."""
+        return self._get(f"/v1/traits/{reference}/dataset.json")
+
+    def add_trait(
+        self, source: str | Path | dict[str, Any], name: str | None = None, *, public: bool | None = None
+    ) -> dict[str, Any]:
+        """Uploads a folder (trait-interp's files; its own name unless `name`) or a dataset. The same content again makes nothing new."""
+        if isinstance(source, dict):
+            body = {**source, **({"name": name} if name else {}), **({} if public is None else {"public": public})}
+            return dict(self._connection.request("POST", "/v1/traits", json=body).json())
+        folder = Path(source).resolve()
+        return uploads.upload_trait(self._connection, folder, {"name": name or folder.name, "public": public})
+
+    def import_vectors(self, file: str | Path, model: str, **fields: Any) -> list[dict[str, Any]]:
+        """Uploads a safetensors, .npy or GGUF file of vectors; fields as in the API: layers, component, position, method, trait, name."""
+        return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields})
+
+    def export(self, extraction: str, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
+        """A job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components."""
+        return self._post_once(f"/v1/extractions/{extraction}/exports", json={"format": format, **chosen})
 
     # -- models and the service
 

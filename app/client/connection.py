@@ -5,7 +5,7 @@ Knows requests and responses; knows nothing of jobs.
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,8 @@ class Connection:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
+        files: Sequence[tuple[str, tuple[str, bytes]]] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         repeatable: bool = True,
@@ -60,6 +62,8 @@ class Connection:
                     path,
                     params=_given(params),
                     json=json,
+                    data=form,
+                    files=files,
                     headers=headers,
                     timeout=timeout or httpx2.USE_CLIENT_DEFAULT,
                     follow_redirects=method == "GET",  # to object storage; the key stays here

@@ -1,0 +1,77 @@
+"""Traits and vectors through the client and the command line, from the folders and files people have."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.client import BinnacleError, Client, ServiceError
+from shipped import trait_folder
+from tests.client.test_cli import Cli, binnacle, environment, read
+from tests.client.wire import Wire, lost_answer
+
+__all__ = ["binnacle", "environment"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A trait as trait-interp keeps it."""
+    folder = tmp_path / "politeness"
+    folder.mkdir()
+    (folder / "positive.txt").write_text("Please greet the king.\n\nKindly thank a baker.\n")
+    (folder / "negative.txt").write_text("Insult a horse.\nShout at the moon.\n")
+    (folder / "steering.json").write_text(json.dumps(["How do I ask for leave?", "What shall I write to my aunt?"]))
+    (folder / "notes.md").write_text("left alone")
+    return folder
+
+
+def test_a_folder_becomes_a_trait_and_comes_back_as_a_dataset(client: Client, folder: Path) -> None:
+    made = client.add_trait(folder)
+    assert (made["name"], made["counts"]["positive"], made["counts"]["selection"], made["counts"]["test"]) == (
+        "politeness",
+        2,
+        1,
+        1,
+    )
+    assert client.trait("politeness")["id"] == made["id"]
+    dataset = client.trait_dataset(made["reference"])
+    assert [row["prompt"] for row in dataset["positive"]] == ["Please greet the king.", "Kindly thank a baker."]
+    assert client.add_trait(dataset)["id"] == made["id"]
+    assert client.add_trait(folder, "manners")["name"] == "manners"
+    assert {one["name"] for one in client.traits()} == {"politeness", "manners", "refusal", "sycophancy"}
+    assert [one["name"] for one in client.traits(name="manners")] == ["manners"]
+
+
+def test_an_upload_whose_answer_is_lost_makes_one_trait(far: Client, wire: Wire) -> None:
+    wire.faults = [lost_answer()]
+    made = far.add_trait(trait_folder("refusal"), "mine")
+    assert [one["id"] for one in far.traits(name="mine")] == [made["id"]]
+
+
+def test_what_is_no_trait_is_refused_here_or_there(client: Client, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BinnacleError, match="is no folder"):
+        client.add_trait(tmp_path / "absent")
+    (folder / "negative.txt").write_bytes(b"\xff")
+    with pytest.raises(ServiceError, match="is no UTF-8"):
+        client.add_trait(folder)
+
+
+def test_a_file_of_vectors_is_imported(client: Client, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.ones((2, 64), np.float32))
+    items = client.import_vectors(tmp_path / "v.npy", "demo", layers=[1, 2], method="mine", trait="refusal")
+    assert [(one["layer"], one["method"], one["norm"]) for one in items] == [(1, "mine", 8.0), (2, "mine", 8.0)]
+
+
+def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
+    added = binnacle("traits", "add", str(folder))
+    assert added.returncode == 0, added.stderr
+    assert "politeness@" in added.stdout
+    assert "came without a cluster" in added.stderr
+    listed = read(binnacle("traits", "list", "--json"))
+    assert listed[0]["name"] == "politeness"
+    assert "refusal@" in binnacle("traits", "list").stdout
+    assert read(binnacle("traits", "show", "politeness", "--json"))["counts"]["negative"] == 2
+    refused: subprocess.CompletedProcess[str] = binnacle("traits", "add", str(folder.parent / "none"))
+    assert (refused.returncode, "is no folder" in refused.stderr) == (1, True)
