@@ -1,0 +1,146 @@
+"""Likelihoods against a naive row of log-softmaxes, in every architecture, and that no batch plan changes the settled value."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.ml.test_lm_generation import OutOfMemoryAbove
+from tests.ml.tiny_models import ARCHITECTURES, SPECIAL, VOCAB
+from workers.lm import likelihood
+from workers.lm.errors import ModelFault
+from workers.lm.likelihood import MARGIN, PRECISION, SharedPrompt, log_likelihood_alone, mean_log_likelihoods, settled
+from workers.lm.model import LanguageModel
+
+Rows = list[list[int]]
+
+
+def some_rows(seed: int, count: int, longest: int) -> Rows:
+    rng = random.Random(seed)
+    return [[rng.randrange(len(SPECIAL), VOCAB) for _ in range(rng.randint(1, longest))] for _ in range(count)]
+
+
+def naive(lm: LanguageModel, prompt: list[int], answer: list[int]) -> float:
+    """The whole model's own logits for one row, each token's log-softmax read off one by one in float64."""
+    with torch.no_grad():
+        logits_TV = lm.model(input_ids=torch.tensor([prompt + answer]), use_cache=False).logits[0].double()
+    found = [logits_TV[len(prompt) - 1 + t].log_softmax(-1)[token].item() for t, token in enumerate(answer)]
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_both_ways_give_what_the_naive_row_gives(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+    """1e-5: float32 logits of about 30 carry errors of 4e-6 of them at single tokens (workers/lm/choosing.py), means of tokens less.
+
+    Prompts go beyond the sliding window of 12, so that the shared prompt's cache has forgotten its beginning.
+    """
+    lm = tiny_lm(arch)
+    prompts, answers = some_rows(1, 6, 30), some_rows(2, 6, 20)
+    expected = [naive(lm, *row) for row in zip(prompts, answers, strict=True)]
+    assert mean_log_likelihoods(lm, prompts, answers, batch_rows=4) == pytest.approx(expected, abs=1e-5)
+    for prompt in (prompts[0], [*prompts[1], *prompts[2], *prompts[3]]):
+        shared = SharedPrompt(lm, prompt)
+        expected = [naive(lm, prompt, answer) for answer in answers]
+        for _ in range(2):  # scoring leaves the shared cache as it was
+            assert shared.mean_log_likelihoods(answers, batch_rows=4) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt2", "gpt_neox"])
+def test_other_batches_differ_by_less_than_a_third_of_the_margin(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+    lm = tiny_lm(arch)
+    prompts, answers = some_rows(3, 24, 25), some_rows(4, 24, 25)
+    alone = [log_likelihood_alone(lm, *row) for row in zip(prompts, answers, strict=True)]
+    for rows in (5, 24):
+        together = mean_log_likelihoods(lm, prompts, answers, batch_rows=rows)
+        assert max(abs(a - b) for a, b in zip(alone, together, strict=True)) < MARGIN / 3
+
+
+def test_settled_values_are_the_same_in_every_batch_and_on_either_way(
+    tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a precision near the error every value lies at a border: all are settled alone, and so equal to the last bit."""
+    lm = tiny_lm("llama")
+    prompt = some_rows(5, 1, 20)[0]
+    answers = some_rows(6, 16, 20)
+    prompts = [prompt] * len(answers)
+    monkeypatch.setattr(likelihood, "PRECISION", MARGIN)
+    ways = [mean_log_likelihoods(lm, prompts, answers, batch_rows=rows) for rows in (1, 3, 16)]
+    ways.append(SharedPrompt(lm, prompt).mean_log_likelihoods(answers, batch_rows=7))
+    results = [settled(lm, way, prompts, answers) for way in ways]
+    assert all(result == results[0] for result in results)
+
+
+def test_a_value_at_a_border_is_computed_alone_and_no_other(
+    tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def alone(lm: LanguageModel, prompt: list[int], answer: list[int]) -> float:
+        asked.append(answer)
+        return -1.2349
+
+    monkeypatch.setattr(likelihood, "log_likelihood_alone", alone)
+    values = [-1.234 + MARGIN, -1.235 + MARGIN / 2, -1.235 - MARGIN / 2, -1.236]
+    found = settled(tiny_lm("llama"), values, [[1]] * 4, [[10], [11], [12], [13]])
+    assert found == [-1.23, -1.23, -1.23, -1.24]
+    assert asked == [[11], [12]]
+    assert PRECISION == 0.01
+
+
+@pytest.mark.parametrize("fits", [1, 2, 5])
+def test_running_out_of_memory_halves_the_batch(
+    fits: int, tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_lm("llama")
+    prompts, answers = some_rows(7, 11, 10), some_rows(8, 11, 10)
+    expected = mean_log_likelihoods(lm, prompts, answers, batch_rows=1)
+    forward = OutOfMemoryAbove(lm, fits)
+    forward.forward = lm.layout.decoder.forward
+    monkeypatch.setattr(lm.layout.decoder, "forward", forward)
+    counted: list[int] = []
+    found = mean_log_likelihoods(lm, prompts, answers, batch_rows=11, on_rows=counted.append)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert forward.failures > 0
+    assert sum(counted) == 11
+
+
+def test_the_head_never_sees_more_positions_than_its_budget(
+    tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vocabulary of 262,144 times a batch of answers would be gigabytes of logits."""
+    lm = tiny_lm("llama")
+    prompts, answers = some_rows(9, 8, 40), some_rows(10, 8, 10)
+    expected = mean_log_likelihoods(lm, prompts, answers, batch_rows=8)
+    monkeypatch.setattr(likelihood, "HEAD_BYTES", 7 * 4 * VOCAB)
+    seen: list[int] = []
+    head = lm.model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    try:
+        assert mean_log_likelihoods(lm, prompts, answers, batch_rows=8) == pytest.approx(expected, abs=1e-5)
+    finally:
+        handle.remove()
+    assert max(seen) == 7
+    assert sum(seen) == sum(map(len, answers))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "code"),
+    [
+        ([1], [], "empty_answer"),
+        ([], [5], "empty_prompt"),
+        ([1] * 250, [5] * 7, "prompt_too_long"),
+        ([1], [VOCAB], "token_out_of_range"),
+    ],
+)
+def test_what_has_no_likelihood_is_refused(
+    prompt: list[int], answer: list[int], code: str, tiny_lm: Callable[..., LanguageModel]
+) -> None:
+    with pytest.raises(ModelFault) as fault:
+        mean_log_likelihoods(tiny_lm("llama"), [prompt], [answer], batch_rows=1)
+    assert fault.value.code == code
+
+
+def test_nothing_gives_nothing(tiny_lm: Callable[..., LanguageModel]) -> None:
+    assert mean_log_likelihoods(tiny_lm("llama"), [], [], batch_rows=4) == []
+    assert SharedPrompt(tiny_lm("llama"), [1, 20]).mean_log_likelihoods([], batch_rows=4) == []

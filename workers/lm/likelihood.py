@@ -1,0 +1,187 @@
+"""How likely an unsteered model finds an answer: mean log-likelihood per answer token in nats, teacher-forced, in batches.
+
+    l(answer | prompt) = 1/n sum_t log p(answer_t | prompt, answer_<t)
+
+The LM head runs at answer positions only, a few at a time, so that memory does not grow with vocabulary x tokens. Rows are padded on
+the right, where causal attention cannot see them. `SharedPrompt` computes a prompt once for many answers. Shapes: B rows, T positions,
+N answer tokens of a batch, D width, V vocabulary.
+
+Other batches give float32 sums in another order; a mean differs by up to 6e-6 nats between them (seen on every known architecture;
+tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` turns that into values that do not depend on the batch at all: rounded to
+PRECISION, and where a value lies within MARGIN of the border between two roundings, computed again alone. In 16-bit types nothing of the
+kind is promised.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from workers.lm.errors import ModelFault
+from workers.lm.memory import with_halving
+from workers.lm.model import LanguageModel
+
+PRECISION = 0.01
+MARGIN = 2e-5
+HEAD_BYTES = 64 << 20
+"""The logits that are held at once."""
+
+OnRows = Callable[[int], None]
+
+
+def mean_log_likelihoods(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    *,
+    batch_rows: int,
+    on_rows: OnRows | None = None,
+) -> list[float]:
+    """Mean log-likelihood of each answer after its own prompt, in order. `on_rows(count)` follows every batch and may raise.
+
+    Raises ModelFault empty_answer, empty_prompt, prompt_too_long, token_out_of_range, activations_not_finite, OutOfMemory.
+    """
+    for prompt, answer in zip(prompts, answers, strict=True):
+        _check(lm, prompt, answer)
+
+    def run(batch: Sequence[int]) -> list[float]:
+        rows = [[*prompts[i], *answers[i][:-1]] for i in batch]  # the last answer token predicts nothing that is asked for
+        with torch.no_grad():
+            hidden_BTD = lm.layout.decoder(input_ids=_right_padded(lm, rows), use_cache=False).last_hidden_state
+            spans = [(len(prompts[i]) - 1, len(answers[i])) for i in batch]
+            found = _means(_token_scores(lm, hidden_BTD, spans, [answers[i] for i in batch]), [len(answers[i]) for i in batch])
+        if on_rows is not None:
+            on_rows(len(batch))
+        return found
+
+    return _in_batches(run, [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)], batch_rows)
+
+
+class SharedPrompt:
+    """One prompt, computed once, after which many answers are scored: its keys and values are shared by all rows of a batch."""
+
+    def __init__(self, lm: LanguageModel, ids: Sequence[int]) -> None:
+        """Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range."""
+        lm.check_ids(ids, 1)
+        self.ids = tuple(ids)
+        self._lm = lm
+        self._cache = DynamicCache(config=lm.text_config)
+        with torch.no_grad():
+            row = torch.tensor([list(ids)], device=lm.device)
+            hidden_BTD = lm.layout.decoder(input_ids=row, past_key_values=self._cache, use_cache=True).last_hidden_state
+            self._first_V = _log_probabilities(lm, hidden_BTD[0, -1:])[0]
+
+    def mean_log_likelihoods(
+        self, answers: Sequence[Sequence[int]], *, batch_rows: int, on_rows: OnRows | None = None
+    ) -> list[float]:
+        """Mean log-likelihood of each answer after this prompt, in order. Raises as the function of that name."""
+        lm = self._lm
+        for answer in answers:
+            _check(lm, self.ids, answer)
+
+        def run(batch: Sequence[int]) -> list[float]:
+            texts = [answers[i] for i in batch]
+            with torch.no_grad():
+                first_B = self._first_V[torch.tensor([text[0] for text in texts], device=lm.device)]
+                scores = [first_B.double().tolist()]
+                if max(map(len, texts)) > 1:
+                    rows = _right_padded(lm, [text[:-1] for text in texts])
+                    output = lm.layout.decoder(input_ids=rows, past_key_values=self._for_rows(len(batch)), use_cache=True)
+                    spans = [(0, len(text) - 1) for text in texts]
+                    rest_N = _token_scores(lm, output.last_hidden_state, spans, [text[1:] for text in texts])
+                    scores.append(_sums(rest_N, [len(text) - 1 for text in texts]))
+            if on_rows is not None:
+                on_rows(len(batch))
+            return [sum(parts) / len(text) for *parts, text in zip(*scores, texts, strict=True)]
+
+        return _in_batches(run, [len(answer) for answer in answers], batch_rows)
+
+    def _for_rows(self, rows: int) -> DynamicCache:
+        """The prompt's cache as seen by every row of a batch: views, which the forward pass extends by copies."""
+        cache = copy.copy(self._cache)
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        for layer in cache.layers:
+            layer.keys = layer.keys.expand(rows, -1, -1, -1)
+            layer.values = layer.values.expand(rows, -1, -1, -1)
+        return cache
+
+
+def log_likelihood_alone(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> float:
+    """The mean log-likelihood of one row by itself, unpadded and without a cache: the reference for every other way."""
+    return mean_log_likelihoods(lm, [prompt], [answer], batch_rows=1)[0]
+
+
+def settled(
+    lm: LanguageModel, values: Sequence[float], prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+) -> list[float]:
+    """The values rounded to PRECISION; one that lies within MARGIN of a border is computed again alone. Float32 models only; for others
+    it only rounds."""
+    found = []
+    for value, prompt, answer in zip(values, prompts, answers, strict=True):
+        steps = value / PRECISION
+        near = abs(steps - math.floor(steps) - 0.5) * PRECISION < MARGIN
+        sure = log_likelihood_alone(lm, prompt, answer) if near and lm.dtype == torch.float32 else value
+        found.append(round(round(sure / PRECISION) * PRECISION, 6))
+    return found
+
+
+def _check(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> None:
+    if not answer:
+        raise ModelFault("empty_answer", "An answer without tokens has no likelihood.")
+    lm.check_ids(prompt, len(answer))
+    lm.check_ids(answer)
+
+
+def _in_batches(run: Callable[[Sequence[int]], list[float]], lengths: Sequence[int], batch_rows: int) -> list[float]:
+    """`run` over all indices, longest rows first, in the original order again."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    by_index = dict(zip(order, with_halving(run, order, batch_rows), strict=True)) if order else {}
+    return [by_index[i] for i in range(len(order))]
+
+
+def _right_padded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Ids [B, T]. No attention mask is needed: causal attention never looks right."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[lm.pad_id] * (longest - len(row))] for row in rows], device=lm.device)
+
+
+def _token_scores(
+    lm: LanguageModel, hidden_BTD: Tensor, spans: Sequence[tuple[int, int]], targets: Sequence[Sequence[int]]
+) -> Tensor:
+    """Log-likelihood of every target, [N] float32, rows one after another: those of row b are predicted at `spans[b]` = (start, count)."""
+    width = hidden_BTD.shape[1]
+    flat = [b * width + t for b, (start, count) in enumerate(spans) for t in range(start, start + count)]
+    hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])[torch.tensor(flat, device=lm.device, dtype=torch.long)]
+    target_N = torch.tensor([token for row in targets for token in row], device=lm.device, dtype=torch.long)
+    chunk = max(1, HEAD_BYTES // (4 * lm.vocab_size))
+    parts = [
+        _log_probabilities(lm, hidden).gather(-1, target[:, None])[:, 0]
+        for hidden, target in zip(torch.split(hidden_ND, chunk), torch.split(target_N, chunk), strict=True)
+    ]
+    return torch.cat(parts) if parts else hidden_ND.new_zeros(0, dtype=torch.float32)
+
+
+def _log_probabilities(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
+    """Next-token log-probabilities [N, V] in float32 of final hidden states. Raises ModelFault activations_not_finite."""
+    head = lm.model.get_output_embeddings()
+    logits_NV: Tensor = head(hidden_ND).float()
+    cap = getattr(lm.text_config, "final_logit_softcapping", None)
+    if cap:
+        logits_NV = torch.tanh(logits_NV / cap) * cap
+    if not torch.isfinite(logits_NV).all():
+        raise ModelFault(
+            "activations_not_finite",
+            "The model's logits are not finite. In float16 a massive dimension overflows (beyond 65,504): use another dtype.",
+        )
+    return logits_NV.log_softmax(-1)
+
+
+def _sums(scores_N: Tensor, counts: Sequence[int]) -> list[float]:
+    return [float(part.sum()) for part in torch.split(scores_N.double().cpu(), list(counts))]
+
+
+def _means(scores_N: Tensor, counts: Sequence[int]) -> list[float]:
+    return [total / count for total, count in zip(_sums(scores_N, counts), counts, strict=True)]
