@@ -22,6 +22,8 @@ KNOWN = (
     "positive.txt", "positive.jsonl", "negative.txt", "negative.jsonl", "definition.txt", "steering.json", "paraphrases.json",
     "unrelated.json", "split.json",
 )  # fmt: skip
+UNUSED = tuple(f"ood_{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
+"""Files that some of trait-interp's folders hold beside these."""
 SHOWN = 20
 """Most faults or fields that one sentence lists."""
 T = TypeVar("T")
@@ -51,10 +53,10 @@ class Folder:
 
 def read(name: str, files: Mapping[str, bytes], *, seed: int = 0, public: bool = False) -> Folder:
     """The trait in these files, by their bare names. Raises Problem 422 naming the file, the line and the field."""
+    notes = [f"{file} was not read: datasets have no such part here." for file in sorted(files) if file in UNUSED]
     for file in files:
-        if file not in KNOWN:
+        if file not in KNOWN + UNUSED:
             raise invalid(f"/{file}", "unknown_file", f"{file} is no file of a trait; those are {', '.join(KNOWN)}.")
-    notes: list[str] = []
     split = _split(files)
     request = {
         "name": name,

@@ -34,6 +34,10 @@ def named(*layers: int, component: str = "residual", method: str = "probe") -> l
     return [NamedVector(direction(layer), layer, component, method, "response[:5]") for layer in layers]
 
 
+def made(form: str, *layers: int, **labels: str) -> bytes:
+    return write_vectors(form, named(*layers, **labels), ORIGIN)[0]
+
+
 def npy(array: Any, **options: Any) -> bytes:
     out = io.BytesIO()
     np.save(out, array, **options)
@@ -121,15 +125,15 @@ BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("wrong width", npy(direction(1, 63)), {"layers": "1"}, "wrong_width", "/file", "has 63 numbers; the residual stream of demo has 64"),
     ("wrong shape", npy(np.ones((1, 2, WIDTH))), {"layers": "1"}, "unreadable_vectors", "/file", "the shape (1, 2, 64)"),
     ("layer past the end", GOOD, {"layers": "8"}, "layers_out_of_range", "/layers", "8 layers, 0 to 7"),
-    ("layer past the end in the file", write_vectors("gguf", named(9), ORIGIN)[0], {}, "layers_out_of_range", "/file", "direction.9 is of layer 9"),
+    ("layer past the end in the file", made("gguf", 9), {}, "layers_out_of_range", "/file", "direction.9 is of layer 9"),
     ("negative layer", GOOD, {"layers": "-1"}, "greater_than_equal", "/layers/0", "0"),
     ("no layer", GOOD, {}, "missing_layer", "/layers", "Give /layers"),
     ("too many layers", GOOD, {"layers": "1,2"}, "layers_do_not_match", "/layers", "2 layers; the file holds 1 vectors"),
-    ("another layer than the file", write_vectors("gguf", named(3), ORIGIN)[0], {"layers": "4"}, "contradicts_file", "/layers", "says 3"),
-    ("another method than the file", write_vectors("safetensors", named(3), ORIGIN)[0], {"method": "x"}, "contradicts_file", "/method", "'probe'"),
+    ("another layer than the file", made("gguf", 3), {"layers": "4"}, "contradicts_file", "/layers", "says 3"),
+    ("another method than the file", made("safetensors", 3), {"method": "x"}, "contradicts_file", "/method", "'probe'"),
     ("two of a key", two_of_a_key(), {}, "duplicate_vector", "/file", "none/residual/imported/3"),
     ("unknown component", GOOD, {"layers": "1", "component": "embedding"}, "literal_error", "/component", "residual"),
-    ("unknown component in the file", write_vectors("safetensors", named(3, component="embedding"), ORIGIN)[0], {}, "unknown_component", "/file", "embedding"),
+    ("unknown component in the file", made("safetensors", 3, component="embedding"), {}, "unknown_component", "/file", "embedding"),
     ("unknown position", GOOD, {"layers": "1", "position": "answer[0]"}, "unknown_position", "/position", "frame[slice]"),
     ("bad method", GOOD, {"layers": "1", "method": "a/b"}, "string_pattern_mismatch", "/method", "pattern"),
     ("unknown model", GOOD, {"layers": "1", "model": "other"}, "unknown_model", "/model", "This server allows: demo"),
