@@ -17,6 +17,7 @@ def check(request: TraitRequest, limits: LimitSettings) -> None:
     """Raises Problem 422 for the first thing wrong with the dataset."""
     check_text(request.model_dump(mode="json"))
     _check_size(request, limits)
+    check_bytes(sum(len(text) for _, text in [*_texts(request), *_further_texts(request)]), limits)
     _check_texts(request, limits)
     for part, rows in (("positive", request.positive), ("negative", request.negative)):
         if len(rows) < LEAST:
@@ -119,5 +120,5 @@ def _check_eval_prompt(template: str | None) -> None:
 def check_bytes(size: int, limits: LimitSettings) -> None:
     """Raises Problem 422 for a dataset too large to store."""
     if size > limits.trait_bytes:
-        detail = f"The dataset has {size:,} bytes as it is stored; this server allows {limits.trait_bytes:,}. Send fewer or shorter texts."
+        detail = f"The dataset has {size:,} bytes or more as it is stored; this server allows {limits.trait_bytes:,}. Send fewer or shorter texts."
         raise invalid("", "trait_too_large", detail)

@@ -30,19 +30,23 @@ def near_duplicates(texts: Sequence[str]) -> list[int]:
     larger one, so they meet among the first `n - ceil(threshold n) + 1` tokens of each in one common order (prefix filtering).
     """
     sets = [tokens(text) for text in texts]
-    parent = list(range(len(sets)))
     frequency = Counter(token for one in sets for token in one)
-    seen: dict[frozenset[str], int] = {}
-    by_token: dict[str, list[int]] = {}
+    number = {token: i for i, token in enumerate(sorted(frequency, key=lambda token: (-frequency[token], token)))}
+    masks = [sum(1 << number[token] for token in one) for one in sets]  # an intersection is one AND of two integers
+    parent = list(range(len(sets)))
+    seen: dict[int, int] = {}
+    by_token: dict[int, list[int]] = {}
     for i, one in enumerate(sets):
-        if one in seen:
-            _join(parent, seen[one], i)
+        if masks[i] in seen:
+            _join(parent, seen[masks[i]], i)
             continue
-        seen[one] = i
-        ordered = sorted(one, key=lambda token: (frequency[token], token))
-        prefix = ordered[: len(one) - math.ceil(THRESHOLD * len(one) - 1e-9) + 1]  # 0.6 x 5 is 3, whatever floats say
+        seen[masks[i]] = i
+        size = len(one)
+        rarest = sorted((number[token] for token in one), reverse=True)
+        prefix = rarest[: size - math.ceil(THRESHOLD * size - 1e-9) + 1]  # 0.6 x 5 is 3, whatever floats say
         for j in sorted({j for token in prefix for j in by_token.get(token, ())}):
-            if _root(parent, i) != _root(parent, j) and _jaccard(one, sets[j]) > THRESHOLD:
+            shared = (masks[i] & masks[j]).bit_count()
+            if shared > THRESHOLD * (size + len(sets[j]) - shared) and _root(parent, i) != _root(parent, j):
                 _join(parent, j, i)
         for token in prefix:
             by_token.setdefault(token, []).append(i)
@@ -76,11 +80,6 @@ def _free(text: str, taken: set[str]) -> str:
     while name in taken:
         name, number = f"{shown} ({number})", number + 1
     return name
-
-
-def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
 
 
 def _root(parent: list[int], i: int) -> int:
