@@ -120,5 +120,8 @@ def _check_eval_prompt(template: str | None) -> None:
 def check_bytes(size: int, limits: LimitSettings) -> None:
     """Raises Problem 422 for a dataset too large to store."""
     if size > limits.trait_bytes:
-        detail = f"The dataset has {size:,} bytes or more as it is stored; this server allows {limits.trait_bytes:,}. Send fewer or shorter texts."
+        detail = (
+            f"The dataset has {size:,} bytes or more as it is stored; this server allows {limits.trait_bytes:,}. "
+            "Send fewer or shorter texts."
+        )
         raise invalid("", "trait_too_large", detail)
