@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ml.tiny_models import ARCHITECTURES, BOS, CONTEXT, EOS_IDS, SPECIAL, VOCAB
-from workers.lm import choosing, decoding
+from workers.lm import choosing, refilling
 from workers.lm.errors import ModelFault
 from workers.lm.generation import GenerationCounts, generate_greedy
 from workers.lm.model import LanguageModel
@@ -94,14 +95,16 @@ def test_two_ways_of_computing_a_row_differ_by_far_less_than_the_near_tie_margin
     worst = 0.0
     choose = choosing.choose
 
-    def measured(logits_BV: torch.Tensor, alone: Callable[[int], torch.Tensor], *, settle: list[int]) -> tuple[list[int], int]:
+    def measured(
+        logits_BV: torch.Tensor, alone: Callable[[int], torch.Tensor], *, settle: list[int], draws: dict[int, Any]
+    ) -> tuple[list[int | None], int]:
         nonlocal worst
         for row in settle:
             reference = alone(row)
             worst = max(worst, float((logits_BV[row] - reference).abs().max() / reference.abs().max()))
-        return choose(logits_BV, alone, settle=settle)
+        return choose(logits_BV, alone, settle=settle, draws=draws)
 
-    monkeypatch.setattr(decoding, "choose", measured)
+    monkeypatch.setattr(refilling, "choose", measured)
     generate_greedy(lm, some_prompts(3, 8), max_new_tokens=16, batch_rows=8)
     assert 0 < worst < choosing.NEAR_TIE / 10
 

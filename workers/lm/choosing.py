@@ -11,40 +11,53 @@ A gap of 1e-4 of the largest logit cannot be overturned by such errors, and is r
 bfloat16 and float16 differ by far more than any useful margin; nothing is promised for them.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
 
-from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
+from workers.lm.sampling import Sampling, draw
 
 NEAR_TIE = 1e-4
 
 
-def choose(logits_BV: Tensor, alone: Callable[[int], Tensor], *, settle: Collection[int]) -> tuple[list[int], int]:
-    """The next id of each row, and how many rows were settled alone.
+def choose(
+    logits_BV: Tensor,
+    alone: Callable[[int], Tensor],
+    *,
+    settle: Collection[int],
+    draws: Mapping[int, tuple[Sampling, float]] | None = None,
+) -> tuple[list[int | None], int]:
+    """The next id of each row, and how many rows were settled alone. None where the row's logits are not finite.
 
-    `alone(row)` gives that row's logits [V] computed by itself; only the rows in `settle` are settled so.
-
-    Raises ModelFault activations_not_finite.
+    `alone(row)` gives that row's logits [V] computed by itself; only the rows in `settle` are settled so. Rows in `draws` are sampled,
+    by a uniform number each; the others take their best id.
     """
     logits_BV = logits_BV.float()
     top_B2 = logits_BV.topk(2, dim=-1)
-    largest_B = logits_BV.abs().amax(dim=-1)
-    if not torch.isfinite(largest_B).all():  # amax passes NaN on
-        raise ModelFault(
-            "activations_not_finite",
-            "The model's logits are not finite. In float16 a massive dimension overflows (beyond 65,504): use another dtype.",
-        )
-    ids: list[int] = top_B2.indices[:, 0].tolist()
-    if not settle:
-        return ids, 0
-    near_B = (top_B2.values[:, 0] - top_B2.values[:, 1]) < NEAR_TIE * largest_B
-    rows = [row for row in near_B.nonzero()[:, 0].tolist() if row in settle]
-    for row in rows:
-        ids[row] = int(alone(row).float().argmax())
-    return ids, len(rows)
+    largest_B = logits_BV.abs().amax(dim=-1)  # amax passes NaN on
+    finite = torch.isfinite(largest_B).tolist()
+    ids: list[int | None] = [token if fine else None for token, fine in zip(top_B2.indices[:, 0].tolist(), finite, strict=True)]
+    near = set(((top_B2.values[:, 0] - top_B2.values[:, 1]) < NEAR_TIE * largest_B).nonzero()[:, 0].tolist()) if settle else set()
+    sampled = [row for row in draws or () if finite[row]]
+    if draws and sampled:
+        how, uniforms = [draws[row][0] for row in sampled], [draws[row][1] for row in sampled]
+        drawn, unsure = draw(logits_BV[sampled], how, uniforms, (NEAR_TIE * largest_B[sampled]).tolist())
+        for row, token, doubtful in zip(sampled, drawn, unsure, strict=True):
+            ids[row] = token
+            (near.add if doubtful else near.discard)(row)
+    near = {row for row in near if row in settle and finite[row]}
+    for row in near:
+        ids[row] = _alone(alone(row).float(), draws.get(row) if draws else None)
+    return ids, len(near)
+
+
+def _alone(logits_V: Tensor, sampled: tuple[Sampling, float] | None) -> int:
+    if sampled is None:
+        return int(logits_V.argmax())
+    [token], _ = draw(logits_V[None], [sampled[0]], [sampled[1]], [0.0])
+    return token
 
 
 def logits_alone(lm: LanguageModel, ids: list[int]) -> Tensor:

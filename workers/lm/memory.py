@@ -99,7 +99,7 @@ def with_halving(
         if failure is not None:
             free_memory()
             if len(batch) == 1:
-                raise OutOfMemory(_too_big(failure))
+                raise OutOfMemory(does_not_fit(failure))
             rows = len(batch) // 2
             if on_halved is not None:
                 on_halved(rows)
@@ -124,7 +124,8 @@ def available_bytes() -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _too_big(failure: str) -> str:
+def does_not_fit(failure: str) -> str:
+    """The sentence for one row that ran out of memory; `failure` is what the allocator said."""
     asked = re.search(r"(?:allocate|alloc)\D{0,20}([\d.]+ ?(?:[KMGT]i?B|bytes))", failure)
     free = available_bytes()
     return (

@@ -1,0 +1,86 @@
+"""Hooks that carry out a batch's pushes, count their firing and measure what they changed; always removed.
+
+B batch rows, T positions, D width of a site. Two hooks a site: the first changes the module's output, the second reads what the module
+then really hands on, so that a push lost on the way (a bypassed hook, a push below the type's precision) is seen as no change. Which
+rows there are, and what happens to them, is the caller's: it sets `actions` before each pass.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from workers.lm.interventions import Site
+from workers.lm.model import LanguageModel
+
+Action = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Hooks:
+    """What the hooks do in the next pass, and what they saw in the last one."""
+
+    actions: Mapping[Site, Action] = field(default_factory=dict)
+    fired: set[Site] = field(default_factory=set)
+    changes: list[Tensor] = field(default_factory=list)
+    measuring: bool = False
+
+    @contextmanager
+    def during(self, actions: Mapping[Site, Action], *, measuring: bool = False) -> Iterator[None]:
+        """Passes within the block are changed by `actions`; `measuring` wants T = 1. What was seen is that of this block."""
+        self.actions, self.fired, self.changes, self.measuring = actions, set(), [], measuring
+        try:
+            yield
+        finally:
+            self.actions = {}
+
+    def change(self) -> Tensor | None:
+        """Sum over the sites that fired of |h after - h before|, float32 [B]; None when none was measured."""
+        return torch.stack(self.changes).sum(0) if self.changes else None
+
+
+@contextmanager
+def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
+    """Hooks at `sites`, gone when the block ends, also by an exception. Outside of `Hooks.during` they change nothing.
+
+    Raises ModelFault layer_out_of_range, unknown_component.
+    """
+    hooks = Hooks()
+    handles = []
+    try:
+        for site in sorted(set(sites)):
+            module = lm.layout.site(*site)
+            change, read = _pair(hooks, site)
+            handles += [module.register_forward_hook(change), module.register_forward_hook(read)]
+        yield hooks
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _pair(hooks: Hooks, site: Site) -> tuple[Callable[..., object], Callable[..., None]]:
+    before: list[Tensor] = []
+
+    def change(_module: nn.Module, _inputs: object, output: object) -> object:
+        action = hooks.actions.get(site)
+        if action is None:
+            return None  # another value would replace the module's output
+        h_BTD = output[0] if isinstance(output, tuple) else output
+        assert isinstance(h_BTD, Tensor)
+        before[:] = [h_BTD]
+        changed = action(h_BTD)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    def read(_module: nn.Module, _inputs: object, output: object) -> None:
+        if not before:
+            return
+        h_BTD = before.pop()
+        hooks.fired.add(site)
+        if hooks.measuring:
+            handed_on = output[0] if isinstance(output, tuple) else output
+            assert isinstance(handed_on, Tensor)
+            hooks.changes.append((handed_on.float() - h_BTD.float()).norm(dim=-1)[:, -1])
+
+    return change, read

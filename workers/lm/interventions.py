@@ -1,0 +1,127 @@
+"""What may be done to a row's hidden states while it runs: `Push`, its meaning, and what cannot be pushed.
+
+    add         h <- h + c v                        scaled in float32, then cast to the model's type
+    ablate      h <- h - c (h . u) u                at the output of EVERY layer; c = 1 removes the direction
+    norm_match  h <- h + c |h without massive| u    per token
+
+u is v with the `massive` dims set to zero, scaled to length 1; `plain` takes v itself, scaled to length 1, also where dims are massive
+(projecting out a vector that holds one empties the text and looks like success). Source: science.md, 4.1. A row's pushes at one
+site act in the order in which they are given, each on what the one before left.
+
+Knows one row's wishes; how a batch carries them out is `site_actions` and `hooks`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from terms.components import RESIDUAL_COMPONENTS
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+
+Site = tuple[int, str]
+"""(layer, component)."""
+Frame = Literal["prompt", "response"]
+"""Which part of a row a position belongs to; a prompt's last token is prompt, and its output predicts the first new token."""
+
+OPERATIONS = ("add", "ablate", "norm_match")
+SCOPES = ("all", "prompt", "response")
+
+
+@dataclass(frozen=True, eq=False)
+class Push:
+    """One vector at one place, with what to do with it. `vector` is float [D], of the width of the component, on the CPU.
+
+    `ablate` acts on the residual of every layer; its `layer` and `component` only say where the vector was found.
+    """
+
+    layer: int
+    component: str
+    vector: Tensor
+    coefficient: float
+    operation: Literal["add", "ablate", "norm_match"] = "add"
+    scope: Literal["all", "prompt", "response"] = "all"
+    massive: tuple[int, ...] = ()
+    plain: bool = False
+
+    def acts_in(self, frame: Frame) -> bool:
+        """Whether positions of `frame` are changed."""
+        return self.scope in ("all", frame)
+
+    def sites(self, n_layers: int) -> Iterator[Site]:
+        """Where it acts."""
+        if self.operation == "ablate":
+            yield from ((layer, "residual") for layer in range(n_layers))
+        else:
+            yield self.layer, self.component
+
+    def direction(self) -> Tensor:
+        """The vector its operation uses, float32 [D]: v itself to add, else u (see the module). Raises ModelFault no_clean_part."""
+        vector = self.vector.detach().to(torch.float32)
+        if self.operation == "add":
+            return vector
+        kept = vector.clone()
+        if not self.plain:
+            kept[list(self.massive)] = 0
+        norm = float(kept.norm())
+        if norm <= 1e-6 * float(vector.norm()):
+            raise ModelFault(
+                "no_clean_part",
+                f"Nothing is left of a vector of layer {self.layer} without the massive dims {list(self.massive)[:8]}, so there is no "
+                f"direction to {self.operation}. Use another vector, or the plain form.",
+            )
+        return kept / norm
+
+
+def check_pushes(lm: LanguageModel, pushes: Iterable[Push]) -> None:
+    """Raise ModelFault when a push cannot be carried out on `lm`: layer_out_of_range, unknown_component, wrong_width,
+    vector_not_finite, bad_coefficient, unknown_operation, unknown_scope, bad_massive_dims, no_clean_part."""
+    for push in pushes:
+        width = site_width(lm, (push.layer, push.component))
+        where = f"at layer {push.layer}, {push.component}"
+        if push.operation not in OPERATIONS:
+            raise ModelFault("unknown_operation", f"{push.operation!r} is no operation. There are: {', '.join(OPERATIONS)}.")
+        if push.scope not in SCOPES:
+            raise ModelFault("unknown_scope", f"{push.scope!r} is no scope. There are: {', '.join(SCOPES)}.")
+        if push.vector.shape != (width,):
+            raise ModelFault(
+                "wrong_width",
+                f"A vector of shape {list(push.vector.shape)} is to be used {where}, where this model is {width} wide. "
+                "It belongs to another model or component.",
+            )
+        if not torch.isfinite(push.vector).all() or not push.vector.any():
+            raise ModelFault("vector_not_finite", f"The vector {where} is zero or holds values that are not finite.")
+        if not math.isfinite(push.coefficient) or push.coefficient == 0:
+            raise ModelFault(
+                "bad_coefficient",
+                f"The coefficient {where} is {push.coefficient}. It must be a finite number, and not 0: give an unsteered row no push.",
+            )
+        _check_massive(push, width)
+        push.direction()
+
+
+def _check_massive(push: Push, width: int) -> None:
+    residual = push.component in RESIDUAL_COMPONENTS
+    if push.massive and not (residual and 0 <= min(push.massive) <= max(push.massive) < width):
+        raise ModelFault(
+            "bad_massive_dims",
+            f"The massive dims {list(push.massive)[:8]} do not fit {push.component} of width {width}: they are dims of the residual stream.",
+        )
+    if push.operation == "ablate" and not residual:
+        raise ModelFault(
+            "unknown_operation", f"ablate acts on the residual stream, and {push.component} is not in its coordinates."
+        )
+
+
+def site_width(lm: LanguageModel, site: Site) -> int:
+    """D of the values at `site`. Raises ModelFault layer_out_of_range, unknown_component."""
+    module = lm.layout.site(*site)
+    if site[1] in RESIDUAL_COMPONENTS:
+        return lm.layout.hidden_size
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return int(weight.shape[0])

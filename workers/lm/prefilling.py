@@ -1,0 +1,139 @@
+"""The first tokens of rows that enter a batch: equal prompts are computed once, up to the layer where their pushes part them.
+
+N rows, T positions, L layers, D hidden. A row's prefix is its prompt without the last token. Two rows with the same prefix have the same hidden
+states at the input of a block when the same pushes act on their prompts before it; they are one class there. The pass begins with one
+row per distinct prefix and fans out: where classes part, the hook on the block before copies each class's hidden states to those it
+parts into, and then pushes. The keys and values of each layer go to the slots of all rows of their class. So five doses of one vector at
+layer 15 share the blocks 0 to 15, and rows steered only in their response, or not at all, share the whole prompt.
+"""
+
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from workers.lm.hooks import Hooks
+from workers.lm.interventions import Push, Site
+from workers.lm.model import LanguageModel
+from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs_at
+from workers.lm.slots import SlotCache, prefill_masks
+
+MOST_TOKENS = 8192  # of one pass: beyond it a larger pass is no faster, and its activations take memory
+
+
+def sites_to_hook(sites: set[Site]) -> set[Site]:
+    """`sites`, and the blocks before those inside a block: there classes part."""
+    return sites | {(layer - 1, "residual") for layer, component in sites if component != "residual" and layer > 0}
+
+
+def prefill_rows(
+    lm: LanguageModel,
+    hooks: Hooks,
+    bank: VectorBank,
+    cache: SlotCache,
+    prefixes: Sequence[Sequence[int]],
+    pushes: Sequence[Sequence[Push]],
+    slots: Sequence[int],
+) -> set[Site]:
+    """Fill the rows' slots with their prefixes; the sites at which hooks fired. A prefix may be empty: its slot is then cleared."""
+    fired: set[Site] = set()
+    for part in _parts(prefixes):
+        lengths = [len(prefixes[row]) for row in part]
+        width = max(lengths)
+        if width == 0:
+            cache.clear([slots[row] for row in part])
+            continue
+        classes = _Classes(lm, bank, [prefixes[row] for row in part], [pushes[row] for row in part])
+        real_NT = torch.arange(width, device=lm.device) < torch.tensor(lengths, device=lm.device)[:, None]
+        cache.prefilling([slots[row] for row in part], lengths, real_NT, classes.of_rows())
+        ids = [list(prefix) + [lm.pad_id] * (width - len(prefix)) for prefix in classes.prefixes()]
+        with hooks.during(classes.actions()):
+            lm.layout.decoder(
+                input_ids=torch.tensor(ids, device=lm.device),
+                attention_mask=prefill_masks(lm, width),
+                position_ids=torch.arange(width, device=lm.device)[None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+        fired |= hooks.fired
+    return fired
+
+
+def _parts(prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The rows in order, cut where the pass would hold more than MOST_TOKENS."""
+    parts: list[list[int]] = []
+    width = 0
+    for row, prefix in enumerate(prefixes):
+        width = max(width, len(prefix))
+        if not parts or (len(parts[-1]) + 1) * width > MOST_TOKENS:
+            parts.append([])
+            width = len(prefix)
+        parts[-1].append(row)
+    return parts
+
+
+class _Classes:
+    """Which rows are computed as one, at the input of each block (and after the last)."""
+
+    def __init__(
+        self, lm: LanguageModel, bank: VectorBank, prefixes: Sequence[Sequence[int]], pushes: Sequence[Sequence[Push]]
+    ) -> None:
+        self._lm, self._bank, self._prefixes, self._pushes = lm, bank, prefixes, pushes
+        n_layers = lm.layout.n_layers
+        parting: list[dict[int, list[object]]] = [
+            {} for _ in range(n_layers + 1)
+        ]  # block -> row -> pushes first felt at its input
+        for row, program in enumerate(pushes):
+            for push in program:
+                if push.acts_in("prompt"):
+                    for layer, component in push.sites(n_layers):
+                        felt = layer + 1 if component == "residual" else layer
+                        parting[felt].setdefault(row, []).append((layer, component, bank.identity(push)))
+        first = [(tuple(prefix), tuple(parting[0].get(row, ()))) for row, prefix in enumerate(prefixes)]
+        self._levels = [_numbered(first)]
+        for parted in parting[1:]:
+            before = self._levels[-1]
+            self._levels.append(
+                _numbered([(at, tuple(parted.get(row, ()))) for row, at in enumerate(before)]) if parted else before
+            )
+
+    def prefixes(self) -> list[Sequence[int]]:
+        """The prefix of each class at the input of the first block."""
+        return [self._prefixes[row] for row in _first_rows(self._levels[0])]
+
+    def of_rows(self) -> list[Tensor | None]:
+        """For each layer the class of each row there; None where every row is its own."""
+        made: dict[int, Tensor | None] = {}
+        for level in self._levels:
+            if id(level) not in made:
+                alone = max(level) + 1 == len(level)
+                made[id(level)] = None if alone else torch.tensor(level, device=self._lm.device)
+        return [made[id(level)] for level in self._levels[:-1]]
+
+    def actions(self) -> dict[Site, SiteAction]:
+        """What each site's hook does to the classes of its pass."""
+        actions: dict[Site, SiteAction] = {}
+        for site, programs in programs_at(self._lm, self._pushes, ["prompt"] * len(self._pushes)).items():
+            level = self._levels[site[0] + 1 if site[1] == "residual" else site[0]]
+            actions[site] = action_for(self._lm, self._bank, [programs[row] for row in _first_rows(level)])
+        for layer, (before, after) in enumerate(pairwise(self._levels)):
+            if max(after) > max(before):
+                parents = [before[row] for row in _first_rows(after)]
+                residual = actions.setdefault((layer, "residual"), SiteAction())
+                residual.spread = torch.tensor(parents, device=self._lm.device)
+        return actions
+
+
+def _numbered(keys: Sequence[Hashable]) -> list[int]:
+    """Equal keys get equal numbers, counted from 0 in the order of their first rows."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+
+def _first_rows(level: Sequence[int]) -> list[int]:
+    """The first row of each class."""
+    first: dict[int, int] = {}
+    for row, number in enumerate(level):
+        first.setdefault(number, row)
+    return list(first.values())

@@ -1,0 +1,197 @@
+"""One batch whose rows come and go: rows that end leave, waiting ones take their slots, and no row waits for the longest.
+
+B rows in the batch, V vocabulary. A row enters with its prompt's prefix computed (`prefilling`) and gives the prompt's last token in
+its first step, so that all logits come from one kind of pass: one token of each row. What a row computes depends on its own slot and
+pushes alone; near ties are settled by the row alone WITH its pushes (`choosing`). Who is asked next, and what happens when memory runs
+out, is `steered`'s.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.lm.choosing import choose, logits_alone
+from workers.lm.hooks import Action, Hooks
+from workers.lm.interventions import Frame, Push, Site
+from workers.lm.model import LanguageModel
+from workers.lm.prefilling import prefill_rows
+from workers.lm.sampling import Sampling
+from workers.lm.site_actions import VectorBank, actions_for, framed_actions
+from workers.lm.slots import SlotCache, step_masks
+
+TURN_OVER = 16  # rows change places when a 16th of the batch has ended: moving few rows often costs more than a few idle ones
+
+
+@dataclass
+class GenerationCounts:
+    """What happened, filled while rows are generated: it changes with the batch plan and belongs in no artifact but the provenance.
+
+    `tokens_done` counts tokens computed, also those of a batch that was halved and done again. `settled_alone` counts near ties.
+    """
+
+    rows_done: int = 0
+    tokens_done: int = 0
+    settled_alone: int = 0
+    halvings: int = 0
+    smallest_batch: int = 0
+
+
+@dataclass(eq=False)
+class Row:
+    """One row on its way: what was asked, the answer so far, and what was seen of its pushes (in pairs of site and position)."""
+
+    index: int
+    prompt: Sequence[int]
+    pushes: tuple[Push, ...]
+    sampling: Sampling | None
+    sites: dict[Frame, frozenset[Site]]
+    answer: list[int] = field(default_factory=list)
+    ended: bool = False
+    finite: bool = True
+    done: bool = False
+    due: int = 0
+    fires: int = 0
+    measured: int = 0
+    change: float = 0.0
+    uniforms: np.random.Generator | None = None
+
+    def __post_init__(self) -> None:
+        self.uniforms = self.sampling.uniforms() if self.sampling else None
+
+    @property
+    def frame(self) -> Frame:
+        """Of the token that the next step is given: the prompt's last one at first."""
+        return "response" if self.answer else "prompt"
+
+    def saw(self, fired: set[Site], frame: Frame, positions: int = 1) -> None:
+        """Count a pass over `positions` of the row."""
+        due = self.sites[frame]
+        self.due += len(due) * positions
+        self.fires += (len(due) if due <= fired else len(due & fired)) * positions
+
+    def take(self, token: int | None, eos_ids: frozenset[int], max_new_tokens: int) -> None:
+        """The step's outcome: a token, the answer's end, or None: the row's logits are not finite."""
+        if token is None:
+            self.finite, self.done = False, True
+        elif token in eos_ids:
+            self.ended, self.done = True, True
+        else:
+            self.answer.append(token)
+            self.done = len(self.answer) == max_new_tokens
+
+
+class Batch:
+    """At most `slots` rows at a time, none longer than `columns` tokens when its last token is given."""
+
+    def __init__(
+        self, lm: LanguageModel, hooks: Hooks, bank: VectorBank, *, slots: int, columns: int, max_new_tokens: int
+    ) -> None:
+        self.rows: list[Row] = []  # row i is in slot i
+        self._lm, self._hooks, self._bank = lm, hooks, bank
+        self._max_new_tokens = max_new_tokens
+        self._cache = SlotCache(slots, columns)
+        self._actions: dict[Site, Action] | None = None
+
+    def run(self, waiting: Iterable[Row], counts: GenerationCounts, on_step: Callable[[list[Row]], None]) -> None:
+        """Generate all rows of `waiting`, entering in that order; `on_step(ended)` after each step, what it raises passes."""
+        queue = list(reversed(list(waiting)))
+        with torch.no_grad():
+            while queue or self.rows:
+                self._turn_over(queue)
+                if self.rows:
+                    live = [row for row in self.rows if not row.done]
+                    counts.settled_alone += self._step()
+                    counts.tokens_done += len(live)
+                    on_step([row for row in live if row.done])
+
+    def _turn_over(self, queue: list[Row]) -> None:
+        """Rows that are done leave, once they are enough to bother; waiting ones take their slots; the rest close ranks."""
+        live = [slot for slot, row in enumerate(self.rows) if not row.done]
+        done = [slot for slot, row in enumerate(self.rows) if row.done]
+        if self.rows and len(done) * TURN_OVER < max(len(self.rows), TURN_OVER):
+            return
+        free = done + list(range(len(self.rows), self._cache.slots))
+        entering = [queue.pop() for _ in range(min(len(queue), len(free)))]
+        taken, free = free[: len(entering)], free[len(entering) :]
+        total = len(live) + len(entering)
+        holes = [slot for slot in free if slot < total]
+        movers = [slot for slot in live if slot >= total]
+        if movers:
+            self._cache.move(movers, holes)
+        places = dict(enumerate(self.rows)) | dict(zip(taken, entering, strict=True))
+        places |= {hole: self.rows[mover] for hole, mover in zip(holes, movers, strict=True)}
+        self.rows = [places[slot] for slot in range(total)]
+        self._actions = None
+        if entering:
+            self._prefill(entering, taken)
+
+    def _prefill(self, entering: Sequence[Row], slots: Sequence[int]) -> None:
+        prefixes = [row.prompt[:-1] for row in entering]
+        fired = prefill_rows(self._lm, self._hooks, self._bank, self._cache, prefixes, [row.pushes for row in entering], slots)
+        for row, prefix in zip(entering, prefixes, strict=True):
+            row.saw(fired, "prompt", len(prefix))
+
+    def _step(self) -> int:
+        """One token of each row; how many choices were settled alone."""
+        lm, rows = self._lm, self.rows
+        frames: list[Frame] = [row.frame for row in rows]
+        if self._actions is None:
+            self._actions = dict(actions_for(lm, self._bank, [row.pushes for row in rows], frames))
+        with self._hooks.during(self._actions, measuring=True):
+            logits_BV = self._logits()
+        self._account(frames)
+        live = [index for index, row in enumerate(rows) if not row.done]
+        ids, settled = choose(
+            logits_BV,
+            lambda index: self._alone(rows[index]),
+            settle=live if lm.dtype == torch.float32 else (),
+            draws={i: (s, rows[i].uniforms.random()) for i in live if (s := rows[i].sampling)},  # type: ignore[union-attr]
+        )
+        for index in live:
+            rows[index].take(ids[index], lm.eos_ids, self._max_new_tokens)
+        if any(rows[i].frame != frames[i] and rows[i].sites["prompt"] != rows[i].sites["response"] for i in live):
+            self._actions = None
+        return settled
+
+    def _logits(self) -> Tensor:
+        """[B, V] after one more token of each row. A row that is done has not left yet: it is given anything, in its first column."""
+        lm = self._lm
+        tokens = [lm.pad_id if row.done else (row.answer or row.prompt)[-1] for row in self.rows]
+        columns = [0 if row.done else len(row.prompt) - 1 + len(row.answer) for row in self.rows]
+        pos_B = torch.tensor(columns, device=lm.device)
+        longest = max(columns) + 1
+        self._cache.stepping(pos_B, longest)
+        logits: Tensor = lm.model(
+            input_ids=torch.tensor(tokens, device=lm.device)[:, None],
+            attention_mask=step_masks(lm, pos_B, longest),
+            position_ids=pos_B[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        return logits[:, -1]
+
+    def _account(self, frames: Sequence[Frame]) -> None:
+        """Note for each row that its hooks fired, and by how much its hidden states changed."""
+        if not self._actions:
+            return
+        change_B = self._hooks.change()
+        changes = [0.0] * len(self.rows) if change_B is None else change_B.tolist()
+        for row, frame, change in zip(self.rows, frames, changes, strict=True):
+            if not row.done and row.pushes:
+                row.saw(self._hooks.fired, frame)
+                if np.isfinite(change):
+                    row.measured += len(row.sites[frame])
+                    row.change += change
+
+    def _alone(self, row: Row) -> Tensor:
+        """Its next token's logits [V], computed with its pushes and without its neighbours."""
+        ids = [*row.prompt, *row.answer]
+        if not row.pushes:
+            return logits_alone(self._lm, ids)
+        in_prompt_BT = torch.arange(len(ids), device=self._lm.device)[None] < len(row.prompt)
+        with self._hooks.during(framed_actions(self._lm, self._bank, [row.pushes], in_prompt_BT, ~in_prompt_BT)):
+            return logits_alone(self._lm, ids)

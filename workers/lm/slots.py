@@ -1,0 +1,132 @@
+"""The key-value cache of a batch whose rows come and go: each row in a slot of its own, token t in column t.
+
+N rows computed in a pass, H key-value heads, T positions, C columns, E width of a head. Because a row starts at column 0 whatever its
+neighbours, rows of any lengths stand side by side without padding, one that ends is overwritten by another, and nothing is shifted.
+What a slot holds beyond its row's length is zero: a masked column still is multiplied (by zero), and a row that overflowed must not
+leave an infinity there for the next. The buffers never move or grow, which is what a captured CUDA graph would need.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from workers.lm.model import LanguageModel
+
+# Decoder layers whose models take one mask per kind of layer, and name the kinds in config.layer_types
+_MASK_PER_KIND = frozenset({"Qwen2DecoderLayer", "Qwen3DecoderLayer", "Gemma2DecoderLayer", "Gemma3DecoderLayer"})
+
+Masks = Tensor | Mapping[str, Tensor]
+
+
+class SlotCache(Cache):  # type: ignore[misc]
+    """`slots` rows of at most `columns` tokens. Set what the next pass is with `prefilling` or `stepping`, then run the model."""
+
+    def __init__(self, slots: int, columns: int) -> None:
+        super().__init__(layers=[])
+        self.slots, self.columns = slots, columns
+        self._stores: list[tuple[Tensor, Tensor]] = []
+        self._used = [0] * slots  # columns that were ever written
+        self._into: Tensor | None = None
+        self._stale = 0
+        self._real: Tensor | None = None
+        self._from: Sequence[Tensor | None] = ()
+        self._pos = torch.zeros(0, dtype=torch.long)
+        self._rows = torch.zeros(0, dtype=torch.long)
+        self._width = 0
+
+    def prefilling(self, slots: Sequence[int], lengths: Sequence[int], real_NT: Tensor, from_L: Sequence[Tensor | None]) -> None:
+        """The next pass computes the first tokens of the rows of `slots`. `real_NT` says which of its positions a row has; at layer
+        l row i is computed as row `from_L[l][i]` of the pass (None: as row i)."""
+        self._stale = max(self._used[slot] for slot in slots)
+        for slot, length in zip(slots, lengths, strict=True):
+            self._used[slot] = length
+        self._into = torch.tensor(slots, device=real_NT.device)
+        self._real, self._from = real_NT, from_L
+
+    def stepping(self, pos_N: Tensor, longest: int) -> None:
+        """The next pass computes one token of each of slots 0..N-1, at columns `pos_N`, all below `longest`."""
+        self._into = None
+        self._pos, self._width = pos_N, longest
+        self._rows = torch.arange(len(pos_N), device=pos_N.device)
+        self._used[: len(pos_N)] = [max(used, longest) for used in self._used[: len(pos_N)]]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Called by the model's attention at each layer: store what was computed, return what is attended to."""
+        self._make_room(layer_idx, key_states, value_states)
+        if self._into is not None:
+            for store, states in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
+                self._fill(store, states, self._from[layer_idx])
+            return key_states, value_states
+        keys, values = self._stores[layer_idx]
+        keys[self._rows, :, self._pos] = key_states[:, :, 0]
+        values[self._rows, :, self._pos] = value_states[:, :, 0]
+        n = len(self._rows)
+        return keys[:n, :, : self._width], values[:n, :, : self._width]
+
+    def clear(self, slots: Sequence[int]) -> None:
+        """Make the slots zero, for rows of which nothing is computed ahead."""
+        width = max(self._used[slot] for slot in slots)
+        for store in (store for pair in self._stores for store in pair):
+            store[torch.tensor(slots, device=store.device), :, :width] = 0
+
+    def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy the rows of some slots over others; the sources are then free. No slot is both."""
+        width = max(self._used[slot] for slot in (*sources, *targets))
+        for store in (store for pair in self._stores for store in pair):
+            source, target = (torch.tensor(slots, device=store.device) for slots in (sources, targets))
+            store[target, :, :width] = store[source, :, :width]
+        for source_slot, target_slot in zip(sources, targets, strict=True):
+            self._used[target_slot] = self._used[source_slot]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Nothing may count on one length for all rows: positions and masks are given with each pass."""
+        return 0
+
+    def _fill(self, store: Tensor, states: Tensor, origin: Tensor | None) -> None:
+        assert self._into is not None
+        assert self._real is not None
+        states = states if origin is None else states[origin]
+        width = self._real.shape[1]
+        store[self._into, :, :width] = states.masked_fill(~self._real[:, None, :, None], 0)
+        if self._stale > width:
+            store[self._into, :, width : self._stale] = 0
+
+    def _make_room(self, layer_idx: int, *states: Tensor) -> None:
+        while len(self._stores) <= layer_idx:
+            made = [s.new_zeros(self.slots, s.shape[1], self.columns, s.shape[3]) for s in states]
+            self._stores.append((made[0], made[1]))
+
+
+def prefill_masks(lm: LanguageModel, width: int) -> Masks:
+    """Which columns each of `width` positions attends to: [1, 1, T, T], 0 where it does and the type's least value elsewhere."""
+    positions_1T = torch.arange(width, device=lm.device)[None]
+    return _masks(lm, positions_1T, width)
+
+
+def step_masks(lm: LanguageModel, pos_N: Tensor, longest: int) -> Masks:
+    """Which columns each row's one position attends to: [N, 1, 1, longest]."""
+    return _masks(lm, pos_N[:, None], longest)
+
+
+def _masks(lm: LanguageModel, positions_NT: Tensor, columns: int) -> Masks:
+    """Additive, because every attention implementation takes that form."""
+    config = lm.text_config
+    column_C = torch.arange(columns, device=lm.device)
+    later_NTC = column_C > positions_NT[..., None]
+    window = getattr(config, "sliding_window", None)
+
+    def additive(hidden_NTC: Tensor) -> Tensor:
+        mask = torch.zeros(hidden_NTC.shape, dtype=lm.dtype, device=lm.device)
+        return mask.masked_fill_(hidden_NTC, torch.finfo(lm.dtype).min)[:, None]
+
+    def windowed() -> Tensor:
+        return additive(later_NTC | (column_C <= positions_NT[..., None] - window)) if window is not None else additive(later_NTC)
+
+    if lm.layout.layer_class not in _MASK_PER_KIND:
+        return windowed()
+    kinds = set(config.layer_types)
+    return {kind: windowed() if kind == "sliding_attention" else additive(later_NTC) for kind in sorted(kinds)}

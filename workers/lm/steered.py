@@ -1,0 +1,176 @@
+"""Steered generation: rows of any layers, vectors, doses, operations and questions in one batch, each as if it were alone.
+
+In float32 a row's ids are those of the row alone whatever the batch plan (`choosing` says how). Each answer says how often its hooks
+fired and by how much they changed the hidden states; a row that was to be steered and was not is a fault, never an answer. Knows nothing
+of text, templates, doses or scores.
+"""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from workers.lm.errors import ModelFault, OutOfMemory
+from workers.lm.hooks import Hooks, hooked
+from workers.lm.interventions import Frame, Push, Site, check_pushes
+from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory
+from workers.lm.model import LanguageModel
+from workers.lm.prefilling import sites_to_hook
+from workers.lm.refilling import Batch, GenerationCounts, Row
+from workers.lm.sampling import Sampling
+from workers.lm.site_actions import VectorBank
+
+
+@dataclass(frozen=True, eq=False)
+class SteeredRow:
+    """What to generate: greedy without `sampling`, unsteered without pushes."""
+
+    prompt_ids: Sequence[int]
+    pushes: tuple[Push, ...] = ()
+    sampling: Sampling | None = None
+
+
+class Effect(TypedDict):
+    """What the pushes of a row really did, counted in pairs of site and position.
+
+    `fires`: at how many its hooks ran; `due`: at how many they should have. `mean_change`: mean of |h after - h before| over the pairs of
+    the generation steps, the prompt's last position included. `asked`: that mean by the coefficients, where the row only adds; else None.
+    """
+
+    fires: int
+    due: int
+    mean_change: float
+    asked: float | None
+
+
+@dataclass(frozen=True)
+class SteeredAnswer:
+    """`ids` without the end-of-sequence token; `ended` by it. Not `finite`: the logits overflowed, and `ids` are those before."""
+
+    ids: list[int]
+    ended: bool
+    finite: bool
+    effect: Effect
+
+
+OnRowsDone = Callable[[list[tuple[int, SteeredAnswer]]], None]
+
+
+def generate_steered(
+    lm: LanguageModel,
+    rows: Sequence[SteeredRow],
+    *,
+    max_new_tokens: int,
+    batch_rows: int,
+    on_step: Callable[[GenerationCounts], None] | None = None,
+    on_rows_done: OnRowsDone | None = None,
+    counts: GenerationCounts | None = None,
+) -> list[SteeredAnswer]:
+    """The answers, in the rows' order. At most `batch_rows` rows run together, longest prompts first, equal prompts together.
+
+    `on_step(counts)` is called after every token step and may raise to cancel; `on_rows_done([(index, answer)])` after each step in which
+    rows ended, each row once. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range, bad_sampling and what `check_pushes`
+    raises before anything is computed; no_effect; OutOfMemory when one row alone does not fit.
+    """
+    _check(lm, rows, max_new_tokens, batch_rows)
+    if not rows:
+        return []
+    tally = counts if counts is not None else GenerationCounts()
+    answers: dict[int, SteeredAnswer] = {}
+
+    def step(ended: list[Row]) -> None:
+        found = [(row.index, _answer(row)) for row in ended]
+        answers.update(found)
+        tally.rows_done += len(found)
+        if found and on_rows_done is not None:
+            on_rows_done(found)
+        if on_step is not None:
+            on_step(tally)
+
+    every_push = [push for row in rows for push in row.pushes]
+    sites = {site for push in every_push for site in push.sites(lm.layout.n_layers)}
+    bank = VectorBank(lm, every_push)
+    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt_ids), tuple(rows[i].prompt_ids), i))
+    with hooked(lm, sites_to_hook(sites)) as hooks:
+        _down_the_ladder(lm, rows, order, answers, hooks, bank, max_new_tokens, batch_rows, tally, step)
+    return [answers[index] for index in range(len(rows))]
+
+
+def _down_the_ladder(
+    lm: LanguageModel,
+    rows: Sequence[SteeredRow],
+    order: Sequence[int],
+    answers: dict[int, SteeredAnswer],
+    hooks: Hooks,
+    bank: VectorBank,
+    max_new_tokens: int,
+    batch_rows: int,
+    tally: GenerationCounts,
+    step: Callable[[list[Row]], None],
+) -> None:
+    """Fill `answers`. When memory runs out, the rows that had not ended start again in a batch of half the size, which stays."""
+    slots = tally.smallest_batch = min(batch_rows, len(rows))
+    while waiting := [index for index in order if index not in answers]:
+        longest = max(len(rows[index].prompt_ids) for index in waiting)
+        batch = Batch(lm, hooks, bank, slots=slots, columns=longest + max_new_tokens - 1, max_new_tokens=max_new_tokens)
+        failure = None
+        try:
+            batch.run([_row(lm, rows[index], index) for index in waiting], tally, step)
+        except (MemoryError, RuntimeError, OutOfMemory) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error) or type(error).__name__
+            traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
+        if failure is not None:
+            running = len(batch.rows)
+            del batch
+            free_memory()
+            if running <= 1:
+                raise OutOfMemory(does_not_fit(failure))
+            slots = running // 2
+            tally.halvings += 1
+            tally.smallest_batch = slots
+
+
+def _row(lm: LanguageModel, row: SteeredRow, index: int) -> Row:
+    def sites(frame: Frame) -> frozenset[Site]:
+        return frozenset(site for push in row.pushes if push.acts_in(frame) for site in push.sites(lm.layout.n_layers))
+
+    return Row(index, row.prompt_ids, row.pushes, row.sampling, {"prompt": sites("prompt"), "response": sites("response")})
+
+
+def _answer(row: Row) -> SteeredAnswer:
+    """Raises ModelFault no_effect."""
+    mean_change = row.change / row.measured if row.measured else 0.0
+    if row.fires < row.due or (row.measured and row.finite and mean_change == 0):
+        raise ModelFault(
+            "no_effect",
+            f"Row {row.index} was to be steered at {row.due} pairs of site and position; its hooks ran at {row.fires} and changed the "
+            f"hidden states by {mean_change:g} on average. Its text would be an unsteered one: nothing was kept of it. A dose this small "
+            "may be below the precision of the model's type; else another program has removed or bypassed the hooks.",
+        )
+    effect = Effect(fires=row.fires, due=row.due, mean_change=mean_change, asked=_asked(row))
+    return SteeredAnswer(row.answer, row.ended, row.finite, effect)
+
+
+def _asked(row: Row) -> float | None:
+    """The mean over the row's sites of |sum of c v|, when all it does is add everywhere."""
+    if not row.pushes or any(push.operation != "add" or push.scope != row.pushes[0].scope for push in row.pushes):
+        return None
+    at: dict[Site, list[Push]] = {}
+    for push in row.pushes:
+        at.setdefault((push.layer, push.component), []).append(push)
+    sizes = [float(sum(push.coefficient * push.vector for push in pushes).norm()) for pushes in at.values()]  # type: ignore[union-attr]
+    return sum(sizes) / len(sizes)
+
+
+def _check(lm: LanguageModel, rows: Sequence[SteeredRow], max_new_tokens: int, batch_rows: int) -> None:
+    if max_new_tokens < 1 or batch_rows < 1:
+        raise ModelFault(
+            "nothing_to_generate", f"max_new_tokens is {max_new_tokens}, batch_rows {batch_rows}: each must be at least 1."
+        )
+    for row in rows:
+        lm.check_ids(row.prompt_ids, max_new_tokens)
+        if row.sampling is not None:
+            row.sampling.check()
+        check_pushes(lm, row.pushes)
