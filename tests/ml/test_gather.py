@@ -1,0 +1,190 @@
+"""Captured rows against a naive loop: one text at a time, no padding, means in float64 of what the model itself returns.
+
+Tolerance 1e-5 of the row's norm: float32 kernels add in another order for another batch shape; nothing else may differ.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
+from terms.positions import Position, parse_position
+from tests.ml.tiny_models import ARCHITECTURES
+from workers.lm.capture import assert_no_hooks, prefill, reading
+from workers.lm.errors import ModelFault
+from workers.lm.gather import Example, gather_rows
+from workers.lm.loading import load
+from workers.lm.model import LanguageModel
+
+Lms = Callable[..., LanguageModel]
+POSITIONS = [parse_position(text) for text in ("response[:5]", "prompt[-1]", "all[1:-1]", "response[2]")]
+
+
+def _examples(lm: LanguageModel, count: int, seed: int = 0) -> list[Example]:
+    draw = torch.Generator().manual_seed(seed)
+
+    def ids(low: int, high: int) -> list[int]:
+        size = int(torch.randint(low, high, (1,), generator=draw))
+        return torch.randint(3, lm.vocab_size, (size,), generator=draw).tolist()  # type: ignore[no-any-return]
+
+    return [Example(ids(2, 12), ids(1, 9)) for _ in range(count)]
+
+
+def _naive(model: PreTrainedModel, example: Example, position: Position, layer: int) -> torch.Tensor | None:
+    """The window's mean of the block's output, from transformers' own hidden states, alone and in float64."""
+    ids = torch.tensor([[*example.prompt_ids, *example.response_ids]])
+    states = model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
+    window = example.window(position)
+    return states[layer + 1][0, window.start : window.stop].double().mean(0) if window else None
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_rows_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str) -> None:
+    lm = tiny_lm(arch)
+    examples = _examples(lm, 9)
+    layers = list(range(lm.layout.n_layers - 1))  # transformers gives the last layer after the final norm
+    rows = gather_rows(lm, examples, positions=POSITIONS, components=["residual"], layers=layers, batch_rows=4)
+    naive = copy.deepcopy(lm.model)  # asking for hidden states leaves hooks on a model
+    with torch.no_grad():
+        for position in POSITIONS:
+            for layer in layers:
+                wanted = [row for one in examples if (row := _naive(naive, one, position, layer)) is not None]
+                found = rows.values[str(position), "residual", layer].double()
+                assert found.shape == (len(wanted), lm.layout.hidden_size)
+                gap = (found - torch.stack(wanted)).norm(dim=1) / torch.stack(wanted).norm(dim=1)
+                assert float(gap.max()) < 1e-5
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_component_is_what_its_module_gives_for_the_row_alone(tiny_lm: Lms, arch: str) -> None:
+    lm = tiny_lm(arch)
+    examples, layer = _examples(lm, 5, seed=1), lm.layout.n_layers - 1
+    position = parse_position("response[:3]")
+    rows = gather_rows(lm, examples, positions=[position], components=lm.layout.components, layers=[layer])
+    for component in lm.layout.components:
+        for place, example in enumerate(examples):
+            seen: list[torch.Tensor] = []
+            with reading(lm, {component: lambda _l, _c, tensor, seen=seen: seen.append(tensor)}, [layer]):
+                prefill(lm, [*example.prompt_ids, *example.response_ids])
+            window = example.window(position)
+            alone = seen[0][0, window.start : window.stop].double().mean(0)
+            found = rows.values[str(position), component, layer][place].double()
+            assert float((found - alone).norm() / alone.norm()) < 1e-5
+
+
+def test_the_batch_size_changes_nothing_but_rounding_and_the_plan_nothing_at_all(tiny_lm: Lms) -> None:
+    lm = tiny_lm("llama")
+    examples = _examples(lm, 40, seed=2)
+    asked = {"positions": POSITIONS, "components": ["residual"], "layers": [0, 1]}
+    once, again, small = (gather_rows(lm, examples, batch_rows=n, **asked) for n in (32, 32, 3))
+    for site, values in once.values.items():
+        assert torch.equal(values, again.values[site])
+        assert float((values - small.values[site]).norm() / values.norm()) < 1e-5
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frame=st.sampled_from(["prompt", "response", "all"]),
+    start=st.none() | st.integers(-6, 6),
+    stop=st.none() | st.integers(-6, 6),
+)
+def test_any_window_is_the_mean_of_its_single_tokens(
+    tiny_lm_llama: LanguageModel, frame: str, start: int | None, stop: int | None
+) -> None:
+    lm = shared_llama
+    examples = _examples(lm, 6, seed=3)
+    singles = [Position(frame, i, None, single=True) for i in range(24)]
+    window = Position(frame, start, stop)
+    rows = gather_rows(lm, examples, positions=[window, *singles], components=["residual"], layers=[1])
+    token = {(i, str(p)): rows.values[str(p), "residual", 1][n] for p in singles for n, i in enumerate(rows.kept[str(p)])}
+    for place, index in enumerate(rows.kept[str(window)]):
+        example = examples[index]
+        offset = len(example.prompt_ids) if frame == "response" else 0
+        mean = torch.stack([token[index, f"{frame}[{at - offset}]"] for at in example.window(window)]).mean(0)
+        assert torch.allclose(rows.values[str(window), "residual", 1][place], mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def shared_llama(tiny_folder: Callable[..., Path]) -> LanguageModel:
+    return load(tiny_folder("llama"))
+
+
+def test_examples_with_an_empty_window_are_left_out_and_named(tiny_lm: Lms) -> None:
+    lm = tiny_lm("llama")
+    examples = [Example([5, 6, 7], [8, 9]), Example([5, 6], []), Example([5], [6, 7, 8])]
+    rows = gather_rows(
+        lm,
+        examples,
+        positions=[parse_position("response[:5]"), parse_position("prompt[-2]")],
+        components=["residual"],
+        layers=[0],
+    )
+    assert rows.kept == {"response[:5]": [0, 2], "prompt[-2]": [0, 1]}
+    assert rows.values["response[:5]", "residual", 0].shape == (2, lm.layout.hidden_size)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_a_planted_massive_dimension_neither_overflows_nor_swallows_the_small_ones(tiny_lm: Lms, dtype: str) -> None:
+    """Means are taken in float32 from the stored dtype: sums of five times 30,000 pass 65,504, and small dims keep their own precision."""
+    lm = tiny_lm("llama", dtype=dtype)
+    example = Example([5, 6, 7], [8, 9, 10, 11, 12])
+    embedding = lm.model.get_input_embeddings()
+
+    def plant(_module: object, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        planted = output.clone()
+        planted[..., 3] = 30_000
+        return planted
+
+    handle = embedding.register_forward_hook(plant)
+    tokens: list[torch.Tensor] = []
+    try:
+        rows = gather_rows(lm, [example], positions=[parse_position("response[:5]")], components=["residual"], layers=[0])
+        with reading(lm, {"residual": lambda _l, _c, tensor: tokens.append(tensor[0, 3:8].double())}, [0]):
+            prefill(lm, [*example.prompt_ids, *example.response_ids])
+    finally:
+        handle.remove()
+    found, wanted = rows.values["response[:5]", "residual", 0][0].double(), tokens[0].mean(0)
+    assert abs(float(found[3])) > 25_000
+    small = torch.arange(len(found)) != 3
+    assert float((found - wanted)[small].norm() / wanted[small].norm()) < 1e-5
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_no_hook_stays(tiny_lm: Lms) -> None:
+    lm = tiny_lm("llama")
+    examples = _examples(lm, 8, seed=4)
+    asked = {"positions": POSITIONS, "components": ["residual"], "layers": [0]}
+    whole = gather_rows(lm, examples, **asked)
+    failed: list[int] = []
+
+    def too_big(_module: object, inputs: Sequence[torch.Tensor], kwargs: dict[str, torch.Tensor]) -> None:
+        if len(kwargs["input_ids"]) > 3:
+            failed.append(len(kwargs["input_ids"]))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    handle = lm.layout.decoder.register_forward_pre_hook(too_big, with_kwargs=True)
+    try:
+        halved = gather_rows(lm, examples, **asked)
+    finally:
+        handle.remove()
+    assert failed == [8, 4]
+    assert halved.halvings == 2
+    for site, values in whole.values.items():
+        assert float((values - halved.values[site]).norm() / values.norm()) < 1e-5
+    assert_no_hooks(lm.model)
+
+
+def test_values_that_are_not_finite_name_their_layer_and_example(tiny_lm: Lms) -> None:
+    lm = tiny_lm("llama")
+    site = lm.layout.site(1, "residual")
+    handle = site.register_forward_hook(lambda _m, _i, out: out * torch.tensor(float("nan")) if len(out) else out)
+    try:
+        with pytest.raises(ModelFault, match=r"residual of layer 1 .* example 0") as fault:
+            gather_rows(lm, [Example([5, 6], [7])], positions=[parse_position("all[:]")], components=["residual"], layers=[0, 1])
+    finally:
+        handle.remove()
+    assert fault.value.code == "activations_not_finite"
