@@ -26,6 +26,8 @@ from workers.lm.model import LanguageModel
 
 PRECISION = 0.01
 MARGIN = 2e-5
+WORTH_SHARING = 6
+"""Answers of one prompt from which computing the prompt apart costs less than computing it with each."""
 HEAD_BYTES = 64 << 20
 """The logits that are held at once."""
 
@@ -126,6 +128,34 @@ def settled(
         sure = log_likelihood_alone(lm, prompt, answer) if near and lm.dtype == torch.float32 else value
         found.append(round(round(sure / PRECISION) * PRECISION, 6))
     return found
+
+
+def settled_log_likelihoods(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    *,
+    batch_rows: int,
+    on_rows: OnRows | None = None,
+) -> list[float]:
+    """The settled mean log-likelihood of each answer after its prompt, each distinct pair computed once, prompts that many answers follow
+    computed once. Raises as `mean_log_likelihoods`."""
+    pairs = [(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
+    by_prompt: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for prompt, answer in dict.fromkeys(pairs):
+        by_prompt.setdefault(prompt, []).append(answer)
+    values: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+    rest = []
+    for prompt, texts in by_prompt.items():
+        if len(texts) < WORTH_SHARING:
+            rest += [(prompt, text) for text in texts]
+            continue
+        found = SharedPrompt(lm, prompt).mean_log_likelihoods(texts, batch_rows=batch_rows, on_rows=on_rows)
+        values |= zip([(prompt, text) for text in texts], settled(lm, found, [prompt] * len(texts), texts), strict=True)
+    alone, texts = [prompt for prompt, _ in rest], [text for _, text in rest]
+    found = mean_log_likelihoods(lm, alone, texts, batch_rows=batch_rows, on_rows=on_rows)
+    values |= zip(rest, settled(lm, found, alone, texts), strict=True)
+    return [values[pair] for pair in pairs]
 
 
 def _check(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> None:

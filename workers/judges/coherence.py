@@ -1,0 +1,173 @@
+"""How coherent a text is for the model itself, unsteered: likely word after word, and not repeating itself.
+
+    coherence = 100 clip((l - l_shuf) / (l_base - l_shuf), 0, 1) x (1 - share of repeated 4-grams)
+
+l is the text's mean token log-likelihood, the best over the question's own prompt and 32 fixed extraction prompts of both classes, so that a
+fluent refusal of a harmless request is coherent. l_base is the median over the model's own extraction answers (read after the prompts
+that elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text has 0. Source: science.md, Judges.
+
+The best of 33 prompts is searched, not tried: the own prompt first; the first OPENING tokens under all 32; the whole text under the
+READERS prompts that read its opening best, until no more than ENOUGH points can be gained. Never more than the best of all, and on the
+shipped models 0.1 points less in the mean (tests/judges/test_coherence.py), at a tenth of the cost. All values compared are settled
+(workers/lm/likelihood.py), so that the same prompts are tried in any batch.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from workers.judges.words import repeated_share, shuffled
+from workers.lm.likelihood import PRECISION, OnRows, settled_log_likelihoods
+from workers.lm.model import LanguageModel
+
+FIXED_PROMPTS = 32
+MOST_SHUFFLED = 48
+OPENING = 8
+READERS = 3
+ENOUGH = 1.0
+OWN = -1
+"""`read_after` of a text that its own prompt reads best."""
+
+Ids = tuple[int, ...]
+Row = tuple[Ids, Ids]
+"""A prompt's ids and the ids of the text after it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a coherence score rests on. `read_after` is the fixed prompt's number, or OWN; likelihood None where nothing fits the
+    context."""
+
+    log_likelihood: float | None
+    repeated: float
+    read_after: int = OWN
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The two ends of the likelihoods, and the fixed prompts."""
+
+    base: float
+    shuffled: float
+    prompts: tuple[Ids, ...]
+
+    def fluency(self, log_likelihood: float) -> float:
+        """0-100 before repetition counts."""
+        if log_likelihood >= self.base:
+            return 100.0
+        return 100 * max(0.0, (log_likelihood - self.shuffled) / (self.base - self.shuffled))
+
+    def coherence(self, reading: Reading) -> float | None:
+        """0-100. None where the scale has no extent or nothing could be read."""
+        if reading.log_likelihood is None or self.base - self.shuffled < 2 * PRECISION:
+            return None
+        return round(self.fluency(reading.log_likelihood) * (1 - reading.repeated), 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {"base": self.base, "shuffled": self.shuffled, "prompts": [list(ids) for ids in self.prompts]}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Scale":
+        """The scale that `to_json` told of."""
+        return cls(stored["base"], stored["shuffled"], tuple(tuple(ids) for ids in stored["prompts"]))
+
+
+def fit_scale(
+    lm: LanguageModel,
+    positive: Sequence[Row],
+    negative: Sequence[Row],
+    *,
+    batch_rows: int,
+    seed: int = 0,
+    on_rows: OnRows | None = None,
+) -> Scale:
+    """The scale from the model's own answers of both classes. Raises ValueError when there is no answer at all."""
+    rows = [row for row in (*positive, *negative) if row[1]]
+    if not rows:
+        raise ValueError("no response with any token in it")
+    fixed = tuple(dict.fromkeys([*_spread(positive, FIXED_PROMPTS // 2), *_spread(negative, FIXED_PROMPTS // 2)]))
+    own = settled_log_likelihoods(lm, [p for p, _ in rows], [a for _, a in rows], batch_rows=batch_rows, on_rows=on_rows)
+    base = round(median(own), 6)
+    some = [rows[place * len(rows) // MOST_SHUFFLED] for place in range(MOST_SHUFFLED)] if len(rows) > MOST_SHUFFLED else rows
+    mixed = [(prompt, tuple(shuffled(answer, random.Random(f"{seed}/{place}")))) for place, (prompt, answer) in enumerate(some)]
+    reader = Reader(lm, Scale(base, -math.inf, fixed), batch_rows=batch_rows)
+    found = [one.log_likelihood for one in reader.read(mixed, on_rows=on_rows)]
+    return Scale(base, round(median(value for value in found if value is not None), 6), fixed)
+
+
+def _spread(rows: Sequence[Row], count: int) -> list[Ids]:
+    """`count` prompts at even distances of those that were answered."""
+    prompts = list(dict.fromkeys(prompt for prompt, answer in rows if answer))
+    return [prompts[place * len(prompts) // count] for place in range(count)] if len(prompts) > count else prompts
+
+
+class Reader:
+    """Reads texts after the prompts that read them best. What was read once is remembered; nothing depends on what was."""
+
+    def __init__(self, lm: LanguageModel, scale: Scale, *, batch_rows: int) -> None:
+        self._lm, self._scale, self._batch_rows = lm, scale, batch_rows
+        self._known: dict[Row, Reading] = {}
+        self._ranked: dict[Ids, list[tuple[float, int]]] = {}
+        self._on_rows: OnRows | None = None
+
+    def read(self, rows: Sequence[Row], *, on_rows: OnRows | None = None) -> list[Reading]:
+        """A reading of each (own prompt's ids, text's ids), in order. A text without tokens has none: `Reading(None, 0)`."""
+        self._on_rows = on_rows
+        fresh = [row for row in dict.fromkeys(rows) if row[1] and row not in self._known]
+        repeated = {row: repeated_share(row[1]) for row in fresh}
+        owned = [row for row in fresh if row[0] and self._fits(*row)]
+        best = {row: (score, OWN) for row, score in zip(owned, self._score(owned), strict=True)}
+        open_rows = [row for row in fresh if self._can_gain(best.get(row), repeated[row])]
+        self._rank(row[1][:OPENING] for row in open_rows)
+        readers = {row: self._readers(row[1]) for row in open_rows}
+        for turn in range(READERS):
+            tried = []
+            for row in open_rows:
+                if turn < len(readers[row]) and self._can_gain(best.get(row), repeated[row]):
+                    opening, number = readers[row][turn]
+                    if row not in best or not _is_beaten(opening, len(row[1]), best[row][0]):
+                        tried.append((row, number))
+            scores = self._score([(self._scale.prompts[number], row[1]) for row, number in tried])
+            for (row, number), score in zip(tried, scores, strict=True):
+                if row not in best or score > best[row][0]:
+                    best[row] = (score, number)
+        for row in fresh:
+            self._known[row] = Reading(best[row][0], repeated[row], best[row][1]) if row in best else Reading(None, repeated[row])
+        return [self._known.get(row, Reading(None, 0.0)) for row in rows]
+
+    def _rank(self, openings: Iterable[Ids]) -> None:
+        """Every fixed prompt's likelihood of these openings."""
+        prompts = self._scale.prompts
+        missing = [opening for opening in dict.fromkeys(openings) if opening not in self._ranked]
+        pairs = [
+            (number, opening) for number in range(len(prompts)) for opening in missing if self._fits(prompts[number], opening)
+        ]
+        scores = self._score([(prompts[number], opening) for number, opening in pairs])
+        self._ranked |= {opening: [] for opening in missing}
+        for (number, opening), score in zip(pairs, scores, strict=True):
+            self._ranked[opening].append((score, number))
+        for opening in missing:
+            self._ranked[opening].sort(key=lambda one: (-one[0], one[1]))
+
+    def _readers(self, text: Ids) -> list[tuple[float, int]]:
+        """The fixed prompts that read the text's opening best, as (mean log-likelihood of the opening, number)."""
+        return [one for one in self._ranked[text[:OPENING]] if self._fits(self._scale.prompts[one[1]], text)][:READERS]
+
+    def _can_gain(self, best: tuple[float, int] | None, repeated: float) -> bool:
+        return best is None or (100 - self._scale.fluency(best[0])) * (1 - repeated) >= ENOUGH
+
+    def _fits(self, prompt: Ids, text: Ids) -> bool:
+        return len(prompt) + len(text) <= self._lm.context_length
+
+    def _score(self, rows: Sequence[Row]) -> list[float]:
+        prompts, texts = [prompt for prompt, _ in rows], [text for _, text in rows]
+        return settled_log_likelihoods(self._lm, prompts, texts, batch_rows=self._batch_rows, on_rows=self._on_rows)
+
+
+def _is_beaten(opening: float, length: int, best: float) -> bool:
+    """Whether the opening alone costs more than the whole text does after its best prompt: no token is likelier than certain."""
+    return opening * min(OPENING, length) <= best * length

@@ -1,0 +1,94 @@
+"""The unsteered model's own answers that the reference judge is fitted on: to the trait's prompts, its questions and its unrelated questions.
+
+An extraction that needed five tokens of each response stored five; whether those show the trait nobody can tell. Such responses are
+elicited again, long enough.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.lm.generation import GenerationCounts, generate_greedy
+from workers.lm.model import LanguageModel
+from workers.lm.prompts import encode_prompt
+
+MOST_QUESTIONS = 200
+"""Of each set, asked without steering."""
+MOST_UNRELATED = 40
+
+Ids = tuple[int, ...]
+OnStep = Callable[[GenerationCounts], None]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prompt and its answer. `label` is the class whose prompt it is, `unrelated`, or `set ` and a set's name."""
+
+    prompt: str
+    cluster: str
+    prompt_ids: Ids
+    ids: Ids
+    text: str
+    label: str | None = None
+
+
+def from_responses(lm: LanguageModel, responses: Sequence[Mapping[str, Any]]) -> list[Answered]:
+    """Stored responses (lines of responses.jsonl) with their prompts' ids. Those an extraction did not keep are left out."""
+    found = []
+    for one in responses:
+        if one.get("kept", True):
+            ids = one.get("response_ids")
+            ids = lm.tokenizer(one["response"] or "", add_special_tokens=False)["input_ids"] if ids is None else ids
+            prompt = tuple(encode_prompt(lm, one["prompt"], one.get("system_prompt")))
+            cluster = one.get("cluster") or one["prompt"]
+            found.append(Answered(one["prompt"], cluster, prompt, tuple(ids), one["response"] or "", one["class"]))
+    return found
+
+
+def are_cut(answers: Sequence[Answered], max_new_tokens: int) -> bool:
+    """Whether most answers stop at one length below `max_new_tokens`: that length was the limit they were generated under."""
+    longest = max((len(one.ids) for one in answers), default=0)
+    return longest < max_new_tokens and 2 * sum(len(one.ids) == longest for one in answers) > len(answers)
+
+
+def labelled_rows(trait: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
+    """The trait's extraction prompts with their class, positives first."""
+    return [(row, name) for name in ("positive", "negative") for row in trait[name]]
+
+
+def questions_of(trait: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The trait's questions, each with its `set`: selection, test, paraphrases."""
+    listed = [{**one, "set": one.get("split") or "test"} for one in trait["steering"]["questions"]]
+    return listed + [{**one, "set": "paraphrases"} for one in trait.get("paraphrases") or ()]
+
+
+def by_set(questions: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The questions by their `set`, in order; those without one are a set of their own."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for one in questions:
+        found.setdefault(one.get("set") or "", []).append(one)
+    return found
+
+
+def spread(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """At most `most` rows, at even distances."""
+    return [rows[place * len(rows) // most] for place in range(most)] if len(rows) > most else list(rows)
+
+
+def elicit(
+    lm: LanguageModel,
+    rows: Sequence[tuple[Mapping[str, Any], str | None]],
+    *,
+    max_new_tokens: int,
+    batch_rows: int,
+    on_step: OnStep | None = None,
+) -> list[Answered]:
+    """The model's greedy answers to rows with a `prompt` or a `question`, each with its label, in order. Raises ModelFault as
+    `generate_greedy`."""
+    texts = [str(row.get("question") or row["prompt"]) for row, _ in rows]
+    prompts = [tuple(encode_prompt(lm, text, row.get("system_prompt"))) for text, (row, _) in zip(texts, rows, strict=True)]
+    found = generate_greedy(lm, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows, on_step=on_step)
+    return [
+        Answered(text, row.get("cluster") or text, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
+        for text, prompt, ids, (row, label) in zip(texts, prompts, found, rows, strict=True)
+    ]

@@ -1,0 +1,221 @@
+"""The judge that needs no second model: a classifier of the trait's own responses, and the model's own likelihood of a text.
+
+    trait = 100 (P(positive) + P(neither) x b)
+
+b is the share that shows the trait among the unsteered model's answers, to the same set of questions, that show either class: a text that
+says nothing moves no score away from the unsteered baseline, whichever side of it a trait is steered to. Coherence is `coherence`'s.
+Source: science.md, Judges.
+
+It knows the trait by how THIS model's responses express it. A model that expresses it otherwise when steered is read wrongly; that is what
+agreement with labels (`agreement`) shows.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from workers.handlers.base import JobFault
+from workers.judges.base import JudgeItem, Score, done
+from workers.judges.baseline import Baseline, measure
+from workers.judges.coherence import Reader, Reading, Scale, fit_scale
+from workers.judges.elicited import (
+    MOST_QUESTIONS,
+    MOST_UNRELATED,
+    Answered,
+    OnStep,
+    are_cut,
+    by_set,
+    elicit,
+    from_responses,
+    labelled_rows,
+    questions_of,
+    spread,
+)
+from workers.judges.neither import neither_of
+from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit
+from workers.lm.likelihood import OnRows
+from workers.lm.model import LanguageModel
+
+NAME, VERSION = "reference", "1"
+BATCH_ROWS = 64
+UNSURE = 0.7
+"""Below this accuracy on held-out clusters the classes' texts hardly differ, and the judge says so."""
+
+
+class ReferenceJudge:
+    """Fitted for one trait on one model. Without `lm` it can redo scores from what was stored with them (`rescore`)."""
+
+    uses_device = True
+
+    def __init__(
+        self,
+        lm: LanguageModel | None,
+        classifier: TraitClassifier,
+        scale: Scale,
+        *,
+        baseline: Baseline,
+        facts: Mapping[str, Any],
+        batch_rows: int = BATCH_ROWS,
+    ) -> None:
+        self._lm, self._classifier, self._scale = lm, classifier, scale
+        self._baseline, self.facts = baseline, dict(facts)
+        self._reader = None if lm is None else Reader(lm, scale, batch_rows=batch_rows)
+        self._tally: Counter[str] = Counter()
+        state = json.dumps(self._state(), sort_keys=True, separators=(",", ":"))
+        self._hash = hashlib.sha256(state.encode()).hexdigest()
+
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        trait: Mapping[str, Any],
+        responses: Sequence[Mapping[str, Any]] | None,
+        *,
+        max_new_tokens: int,
+        batch_rows: int = BATCH_ROWS,
+        given: bool = False,
+        questions: Sequence[Mapping[str, Any]] | None = None,
+        other_texts: Sequence[str] = (),
+        seed: int = 0,
+        on_step: OnStep | None = None,
+        on_rows: OnRows | None = None,
+    ) -> "ReferenceJudge":
+        """The judge of `trait` (a dataset) on `lm`, from an extraction's responses; None, or responses cut short of the answers to be
+        judged (`max_new_tokens`), are elicited here.
+
+        `given` says that the responses are not the model's own: then its own answers set the scale of coherence. `questions` are those to
+        be judged, with their `set` (the trait's own by default): unsteered answers to some of each set are its baseline. `other_texts`
+        are texts of other traits, beside the answers to the trait's unrelated questions.
+
+        Raises JobFault judge_not_fitted when a class has no text at all, and ModelFault as generation does.
+        """
+        stored = from_responses(lm, responses or ())
+        fresh = not stored or (not given and are_cut(stored, max_new_tokens))
+        asked: list[tuple[Mapping[str, Any], str | None]] = []
+        asked += labelled_rows(trait) if fresh or given else []
+        sets = by_set(questions_of(trait) if questions is None else questions)
+        asked += [(row, f"set {name}") for name, rows in sets.items() for row in spread(rows, MOST_QUESTIONS)]
+        asked += [(row, "unrelated") for row in spread(trait.get("unrelated") or (), MOST_UNRELATED)]
+        own = elicit(lm, asked, max_new_tokens=max_new_tokens, batch_rows=batch_rows, on_step=on_step)
+        labelled = [one for one in own if one.label in ("positive", "negative")] if fresh else stored
+        unrelated = [one.text for one in own if one.label == "unrelated"]
+        try:
+            fitted = _fit_classifier(labelled, [*unrelated, *other_texts], seed)
+            scaled = [one for one in own if one.label in ("positive", "negative")] or labelled
+            scale = fit_scale(
+                lm,
+                *([(one.prompt_ids, one.ids) for one in scaled if one.label == name] for name in ("positive", "negative")),
+                batch_rows=batch_rows,
+                seed=seed,
+                on_rows=on_rows,
+            )
+        except ValueError as error:
+            raise JobFault(
+                "judge_not_fitted",
+                f"The reference judge learns the trait from the responses to its prompts, and there is {error}. Ask for more new tokens, "
+                "check that the model answers the trait's prompts, or name another judge.",
+            ) from error
+        answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
+        set_of = {str(row.get("question") or row["prompt"]): name for name in reversed(list(sets)) for row in sets[name]}
+        baseline = measure(fitted.classifier, answers, set_of)
+        facts = _facts(fitted, labelled, scale, baseline, elicited=fresh)
+        return cls(lm, fitted.classifier, scale, baseline=baseline, facts=facts, batch_rows=batch_rows)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Name, version, and the hash of everything that was fitted."""
+        return {"name": NAME, "version": VERSION, "prompt_hash": self._hash}
+
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """Items judged, and how many of them have no coherence."""
+        return dict(self._tally)
+
+    def score(self, items: Sequence[JudgeItem], *, on_rows: OnRows | None = None) -> list[Score]:
+        """Scores in order; equal answers to equal prompts are read once, so many items at a time are quicker than few. `raw` keeps what
+        `rescore` needs."""
+        if self._reader is None:
+            raise ValueError("this judge has no model: rescore stored readings, or give it one")
+        rows = [(tuple(item.prompt_ids), self._ids(item)) for item in items]
+        readings = self._reader.read(rows, on_rows=on_rows)
+        return self._scores(items, readings)
+
+    def submit(self, items: Sequence[JudgeItem]) -> "Future[list[Score]]":
+        """`score`, done when it returns: the judge runs on the device that generates."""
+        return done(self.score(items))
+
+    def rescore(self, items: Sequence[JudgeItem], raws: Sequence[Mapping[str, Any]]) -> list[Score]:
+        """Scores of the same items from the `raw` of their earlier scores by a judge of the same model; no model is needed."""
+        readings = [Reading(raw.get("log_likelihood"), raw.get("repeated", 0.0), raw.get("read_after", -1)) for raw in raws]
+        return self._scores(items, readings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that was fitted, as JSON values."""
+        return {**self._state(), "facts": self.facts}
+
+    @classmethod
+    def from_json(
+        cls, stored: Mapping[str, Any], lm: LanguageModel | None = None, *, batch_rows: int = BATCH_ROWS
+    ) -> "ReferenceJudge":
+        """The judge that `to_json` told of."""
+        classifier, scale = TraitClassifier.from_json(stored["classifier"]), Scale.from_json(stored["scale"])
+        return cls(
+            lm, classifier, scale, baseline=Baseline.from_json(stored["baseline"]), facts=stored["facts"], batch_rows=batch_rows
+        )
+
+    def _state(self) -> dict[str, Any]:
+        fitted = {"classifier": self._classifier.to_json(), "scale": self._scale.to_json(), "baseline": self._baseline.to_json()}
+        return {"name": NAME, "version": VERSION, **fitted}
+
+    def _ids(self, item: JudgeItem) -> tuple[int, ...]:
+        assert self._lm is not None
+        if item.ids or not item.text:
+            return tuple(item.ids)
+        return tuple(self._lm.tokenizer(item.text, add_special_tokens=False)["input_ids"])
+
+    def _scores(self, items: Sequence[JudgeItem], readings: Sequence[Reading]) -> list[Score]:
+        classes = self._classifier.probabilities([item.text for item in items], [item.question for item in items])
+        found = []
+        for item, reading, row in zip(items, readings, classes, strict=True):
+            p = [round(float(value), 4) for value in row]
+            empty = not item.text.strip()
+            b = self._baseline.of(item.question)
+            trait = 100 * (b if empty else p[POSITIVE] + p[NEITHER] * b)
+            coherence = 0.0 if empty else self._scale.coherence(reading)
+            raw: dict[str, Any] = {"p": p, "log_likelihood": reading.log_likelihood}
+            raw |= {"repeated": round(reading.repeated, 4), "read_after": reading.read_after}
+            if coherence is None:
+                raw["failures"] = {"coherence": "no scale" if reading.log_likelihood is not None else "does not fit the context"}
+                self._tally["failures"] += 1
+            found.append(Score(round(trait, 2), coherence, None, raw))
+        self._tally["items"] += len(items)
+        return found
+
+
+def _fit_classifier(labelled: Sequence[Answered], other_texts: Sequence[str], seed: int) -> Fitted:
+    names = {"positive": POSITIVE, "negative": NEGATIVE}
+    said = [Example(one.text, one.prompt, names[str(one.label)], one.cluster) for one in labelled if one.text.strip()]
+    return fit(said, neither_of(said, other_texts, seed=seed), seed=seed)
+
+
+def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> dict[str, Any]:
+    """What a reader of the scores should know of the fit."""
+    counts = Counter(str(one.label) for one in labelled if one.text.strip())
+    warnings = []
+    if fitted.accuracy < UNSURE:
+        warnings.append(
+            f"The responses of the two classes hardly differ: on held-out clusters {100 * fitted.accuracy:.0f} % are told apart (50 % "
+            "is chance). The trait score means little here."
+        )
+    return {
+        "held_out_accuracy": round(fitted.accuracy, 4),
+        "counts": dict(counts),
+        "left_out": len(fitted.left_out),
+        "baseline": {name or "all": round(100 * value, 2) for name, value in {"all": baseline.overall, **baseline.sets}.items()},
+        "log_likelihood": {"base": scale.base, "shuffled": scale.shuffled},
+        "responses_elicited": elicited,
+        "warnings": warnings,
+    }

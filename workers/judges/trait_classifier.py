@@ -1,0 +1,199 @@
+"""A classifier of texts fitted on a trait's own labelled responses: positive, negative, or neither.
+
+Features: words and neighbouring pairs of words, present or not, after the words of the example's own prompt are masked (a task's name must
+not stand for the trait); and how much of the text is word pairs known from other responses, is repeated, is distinct, and its length, by
+which texts that say nothing are told. Multinomial logistic regression, L2, C = 1, balanced classes, scikit-learn in float64 on one thread.
+
+A response need not express the class whose prompt elicited it. So each is first predicted by classifiers that have not seen its cluster;
+those that they put into the opposite class (probability over half) are left out of the final fit, and counted.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from workers.judges.words import repeated_share, words_of
+
+POSITIVE, NEGATIVE, NEITHER = range(3)
+FOLDS = 3
+SHAPE = ("known", "repeated", "distinct", "length")
+SHAPE_SCALE = (4.0, 2.0, 2.0, 0.5)
+"""Brings the four numbers to the reach of a few words under the same penalty."""
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled text and the prompt it answers. Examples of one cluster are kept on one side of a split."""
+
+    text: str
+    prompt: str
+    label: int
+    cluster: str
+
+
+@dataclass(frozen=True)
+class TraitClassifier:
+    """`terms` are the n-grams in column order, followed by the columns of SHAPE; `known_pairs` the word pairs of labelled responses."""
+
+    terms: Mapping[str, int]
+    known_pairs: frozenset[Pair]
+    weights: NDArray[np.float64]
+    """[3, terms + 4]"""
+    bias: NDArray[np.float64]
+    """[3]"""
+
+    def probabilities(self, texts: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float64]:
+        """[N, 3]: positive, negative, neither. A text's own row depends on nothing else."""
+        found = np.empty((len(texts), 3))
+        for row, (text, prompt) in enumerate(zip(texts, prompts, strict=True)):
+            columns = [self.terms[term] for term in _terms(text, prompt) if term in self.terms]
+            logits = (
+                self.weights[:, columns].sum(1) + self.weights[:, len(self.terms) :] @ _shape(text, self.known_pairs) + self.bias
+            )
+            powers = np.exp(logits - logits.max())
+            found[row] = powers / powers.sum()
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON values; `from_json` gives an equal classifier."""
+        return {
+            "terms": sorted(self.terms),
+            "known_pairs": sorted(" ".join(pair) for pair in self.known_pairs),
+            "weights": self.weights.tolist(),
+            "bias": self.bias.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "TraitClassifier":
+        """The classifier that `to_json` told of."""
+        pairs = frozenset((first, second) for first, second in (pair.split(" ") for pair in stored["known_pairs"]))
+        terms = {term: column for column, term in enumerate(stored["terms"])}
+        return cls(terms, pairs, np.array(stored["weights"]), np.array(stored["bias"]))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A classifier and how it came out: `accuracy` on clusters it had not seen (positive against negative), the examples left out."""
+
+    classifier: TraitClassifier
+    accuracy: float
+    left_out: tuple[int, ...]
+
+
+def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 0) -> Fitted:
+    """The classifier of both classes' responses and of texts that are neither.
+
+    Raises ValueError when a class has no response at all. Where the clusters are too few to hold any out, nothing is left out.
+    """
+    for label, name in ((POSITIVE, "positive"), (NEGATIVE, "negative")):
+        if not any(one.label == label for one in labelled):
+            raise ValueError(f"no {name} response with any text in it")
+    held_out = _held_out(labelled, neither, seed)
+    left_out: list[int] = []
+    right = 0.0
+    for index, one in enumerate(labelled):
+        if held_out[index] is not None:
+            own, other = held_out[index][one.label], held_out[index][1 - one.label]
+            right += 1.0 if own > other else 0.0
+            if other > 0.5:
+                left_out.append(index)
+    seen = sum(1 for row in held_out if row is not None)
+    kept = [one for index, one in enumerate(labelled) if index not in set(left_out)]
+    if min(sum(one.label == label for one in kept) for label in (POSITIVE, NEGATIVE)) * 2 < min(
+        sum(one.label == label for one in labelled) for label in (POSITIVE, NEGATIVE)
+    ):
+        kept, left_out = list(labelled), []  # the classes do not differ; then nothing says which labels are wrong
+    return Fitted(_fit([*kept, *neither]), right / seen if seen else 0.0, tuple(left_out))
+
+
+def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int) -> list[Any]:
+    """Each labelled example's probabilities [3] by a classifier that has not seen its cluster; None where there is none."""
+    clusters = sorted({one.cluster for one in labelled})
+    random.Random(seed).shuffle(clusters)
+    fold = {cluster: place % FOLDS for place, cluster in enumerate(clusters)}
+    found: list[Any] = [None] * len(labelled)
+    for number in range(FOLDS):
+        train = [one for one in labelled if fold[one.cluster] != number]
+        test = [index for index, one in enumerate(labelled) if fold[one.cluster] == number]
+        if not test or len({one.label for one in train}) < 2:
+            continue
+        made = _fit([*train, *(one for one in neither if fold.get(one.cluster) != number)])
+        rows = made.probabilities([labelled[i].text for i in test], [labelled[i].prompt for i in test])
+        for index, row in zip(test, rows, strict=True):
+            found[index] = row
+    return found
+
+
+def _fit(examples: Sequence[Example]) -> TraitClassifier:
+    documents = [_terms(one.text, one.prompt) for one in examples]
+    counts: dict[str, int] = {}
+    for terms in documents:
+        for term in terms:
+            counts[term] = counts.get(term, 0) + 1
+    columns = {term: column for column, term in enumerate(sorted(term for term, count in counts.items() if count > 1))}
+    owners: dict[Pair, set[str]] = {}
+    for one in examples:
+        if one.label != NEITHER:
+            for pair in _pairs(one.text):
+                owners.setdefault(pair, set()).add(one.cluster)
+    rows, places = [], []
+    shape = np.empty((len(examples), len(SHAPE)))
+    for row, (one, terms) in enumerate(zip(examples, documents, strict=True)):
+        found = [columns[term] for term in terms if term in columns]
+        rows += [row] * len(found)
+        places += found
+        shape[row] = _shape(one.text, {pair for pair in _pairs(one.text) if owners.get(pair, set()) - {one.cluster}})
+    words = csr_matrix((np.ones(len(rows)), (rows, places)), shape=(len(examples), len(columns)))
+    with threadpool_limits(1):
+        model = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-6, max_iter=2000)
+        model.fit(hstack([words, csr_matrix(shape)]).tocsr(), [one.label for one in examples])
+    return TraitClassifier(columns, frozenset(owners), _short(model.coef_), _short(model.intercept_))
+
+
+def _short(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Six significant digits: what is stored is what is used."""
+    return np.vectorize(lambda value: float(f"{value:.6g}"))(values)  # type: ignore[no-any-return]
+
+
+def _terms(text: str, prompt: str) -> list[str]:
+    """Words and neighbouring pairs, each once, sorted; the prompt's words are gaps that no pair spans."""
+    masked = {word for word in words_of(prompt) if word[0].isalnum()}
+    found: set[str] = set()
+    before = None
+    for word in words_of(text):
+        if word in masked:
+            before = None
+            continue
+        found.add(word)
+        if before is not None:
+            found.add(f"{before} {word}")
+        before = word
+    return sorted(found)
+
+
+def _pairs(text: str) -> set[Pair]:
+    words = words_of(text)
+    return set(pairwise(words))
+
+
+def _shape(text: str, known: frozenset[Pair] | set[Pair]) -> NDArray[np.float64]:
+    words = words_of(text)
+    pairs = _pairs(text)
+    values = (
+        sum(pair in known for pair in pairs) / len(pairs) if pairs else 0.0,
+        repeated_share(words),
+        len(set(words)) / len(words) if words else 0.0,
+        math.log1p(len(words)),
+    )
+    return np.array(values) * SHAPE_SCALE

@@ -1,0 +1,54 @@
+"""Texts as words, and the texts that are none: shuffled, looped, pieced together. Pure; all chance is seeded."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+Token = TypeVar("Token", bound=Hashable)
+_IDEOGRAMS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_IDEOGRAMS}]|[^\W{_IDEOGRAMS}]+|[^\w\s]")
+LOOPS = (1, 2, 3, 5, 8)
+"""Lengths of what a looped text repeats."""
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words and punctuation marks; ideograms count as words, since no spaces part them."""
+    return _WORD.findall(text.lower())
+
+
+def repeated_share(tokens: Sequence[Token], n: int = 4) -> float:
+    """Share of the n-grams that occur more than once in the text: 0 for a text that never repeats n tokens, 1 for a loop of any length.
+
+    All occurrences count, the first too: a sentence said five times is repetition from the beginning.
+    """
+    grams = Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+    total = sum(grams.values())
+    return sum(count for count in grams.values() if count > 1) / total if total else 0.0
+
+
+def shuffled(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
+    """The same tokens in another order."""
+    out = list(tokens)
+    rng.shuffle(out)
+    return out
+
+
+def looped(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
+    """A few neighbouring tokens over and over, as long as the text was and at least said twice."""
+    length = rng.choice(LOOPS)
+    start = rng.randrange(max(1, len(tokens) - length + 1))
+    piece = list(tokens[start : start + length])
+    total = max(len(tokens), 2 * len(piece))
+    return (piece * (total // len(piece) + 1))[:total]
+
+
+def pieced(texts: Sequence[Sequence[Token]], rng: random.Random, length: int = 20) -> list[Token]:
+    """Pieces of two to five tokens of different texts, one after another."""
+    out: list[Token] = []
+    while len(out) < length:
+        text = rng.choice(texts)
+        start = rng.randrange(len(text))
+        out += text[start : start + rng.randint(2, 5)]
+    return out
