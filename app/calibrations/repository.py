@@ -40,6 +40,17 @@ def listing(
     return session.execute(statement).all()
 
 
+def newest(session: Session, viewer: Viewer, model: str, weight_hash: str) -> Calibration | None:
+    """The newest calibration of these weights that the viewer may see and that lists dims by the default rule over all layers."""
+    statement = select(Calibration).where(Calibration.model == model, Calibration.weight_hash == weight_hash)
+    statement = statement.join(Job, Job.id == Calibration.job_id).where(
+        Job.spec["rule"].astext == "massive", Job.spec["layers"].astext.is_(None)
+    )
+    if viewer.role != "admin":
+        statement = statement.where(Calibration.owner == viewer.owner)
+    return session.scalars(statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(1)).one_or_none()
+
+
 def seconds_per_token(session: Session, model: str) -> float | None:
     """Device seconds per generated token asked for, over the last ten calibrations of the model; None when there are none."""
     last = (

@@ -1,7 +1,6 @@
 """What the API does to calibrations. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,36 +12,13 @@ from app.calibrations.results import CalibrationOut, CostOut, view
 from app.calibrations.schemas import CalibrationRequest
 from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
-from app.jobs import service as jobs
-from app.jobs.models import Artifact, Job
-from app.jobs.schemas import Edge, JobOut
+from app.jobs.models import Artifact
 from app.jobs.service import Idempotency
-from app.jobs.views import views
+from app.jobs.submitting import ABOUT_THE_JOB, Answer, Plan, edges_of, promised, submitted
 from app.models import service as models
 from app.models.models import Model
 from app.settings import Settings
 from app.text import check_text
-
-ABOUT_THE_JOB = {"name", "tags", "notes", "priority", "after"}
-"""Fields that say nothing about what is calculated: they belong to the Job and not to its spec."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A request found possible: what will be calculated, and after what."""
-
-    request: CalibrationRequest
-    spec: dict[str, Any]
-    after: list[Edge]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The job, and how it came about: made now, made earlier under the same key, or finished earlier with the same spec."""
-
-    job: JobOut
-    replayed: bool = False
-    reused: bool = False
 
 
 def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> Plan:
@@ -51,13 +27,8 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
     limits.check_size(request, settings.limit)
     model = models.usable(session, request.model)
     limits.check_model(request, model.facts if model.state == "ready" else {})
-    after = list(request.after)
-    for i, edge in enumerate(after):
-        if job_repository.find(session, edge.job, viewer) is None:
-            raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
-    if model.state == "inspecting" and model.inspect_job is not None and all(edge.job != model.inspect_job for edge in after):
-        after.append(Edge(job=model.inspect_job, needs="success"))
-    return Plan(request, _spec(request, model), after)
+    after = edges_of(session, request, viewer, model)
+    return Plan("calibrate", "model", request.model, _spec(request, model), after)
 
 
 def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
@@ -98,25 +69,49 @@ def submit(
     reuse: bool,
 ) -> Answer:
     """The job for this request, in one transaction. A replayed key answers without checking anew: what was possible then was accepted."""
-    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    earlier = promised(session, viewer, settings, promise)
     if earlier is not None:
-        return Answer(_shown(session, earlier, settings), replayed=True)
+        return earlier
     planned = plan(session, request, viewer, settings)
-    if reuse and planned.spec["weight_hash"] is not None:
-        finished = jobs.find_reusable(session, "calibrate", planned.spec, viewer)
-        if finished is not None:
-            return Answer(_shown(session, finished, settings), reused=True)
-    submission = jobs.Submission(
-        kind="calibrate", spec=planned.spec, owner=viewer.owner, model=request.model, job_class="model", after=planned.after,
-        after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, priority=request.priority,
-        max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
-    )  # fmt: skip
-    made = jobs.submit(session, submission)
-    return Answer(_shown(session, made.job, settings), replayed=made.replayed)
+    return submitted(session, planned, request, viewer, settings, promise, request_id, reuse=reuse)
 
 
-def _shown(session: Session, job: Job, settings: Settings) -> JobOut:
-    return views(session, [job], slice_seconds=settings.lease.slice)[0]
+def for_model(
+    session: Session, asked: str | None, model: Model, viewer: Viewer, settings: Settings, request_id: str
+) -> tuple[str, bool]:
+    """The job of the calibration to use for a model, and whether to come after it.
+
+    The one asked for, by its id or its job's; else the newest finished one of these weights that the caller may read; else one submitted now.
+    Raises Problem 422 for one of another model or of other weights.
+    """
+    weights = model.facts.get("weight_hash") if model.state == "ready" else None
+    if asked is not None:
+        return _asked(session, asked, model, weights, viewer)
+    newest = None if weights is None else repository.newest(session, viewer, model.name, weights)
+    if newest is not None:
+        return newest.job_id, False
+    made = submit(session, CalibrationRequest(model=model.name), viewer, settings, None, request_id, False)
+    return made.job.id, True
+
+
+def _asked(session: Session, asked: str, model: Model, weights: str | None, viewer: Viewer) -> tuple[str, bool]:
+    found = repository.find(session, asked, viewer)
+    if found is not None:
+        row, _ = found
+        if row.model != model.name or (weights is not None and row.weight_hash != weights):
+            what = f"of {row.model}" if row.model != model.name else "of other weights: the model's files have changed since"
+            raise invalid(
+                "/calibration",
+                "calibration_of_another_model",
+                f"{asked} is {what}. Massive dims belong to one model's weights; name a calibration of {model.name}, or leave the field out.",
+            )
+        return row.job_id, False
+    job = job_repository.find(session, asked, viewer) if asked.startswith("job_") else None
+    if job is None or job.kind != "calibrate":
+        raise invalid("/calibration", "unknown_calibration", f"There is no calibration {asked} that you may see.")
+    if job.model != model.name:
+        raise invalid("/calibration", "calibration_of_another_model", f"{asked} calibrates {job.model}, not {model.name}.")
+    return job.id, True
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> CalibrationOut:

@@ -64,11 +64,11 @@ def settle(session: Session, finished: Job) -> None:
 
 
 def _release(session: Session, job_id: str) -> None:
-    """One edge less; with the last one the job becomes claimable."""
+    """One edge less; with the last one the job becomes claimable. What a waiting job shows as progress is how many of them are met."""
     row = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.state == State.QUEUED, Job.blockers > 0)
-        .values(blockers=Job.blockers - 1)
+        .values(blockers=Job.blockers - 1, progress_done=Job.progress_done + 1)
         .returning(Job.blockers, Job.job_class)
         .execution_options(synchronize_session=False)
     ).one_or_none()

@@ -7,12 +7,16 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.auth.viewer import Viewer
 from app.jobs.models import Job
 
 KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
     "export": "app.exports.kind:EXPORT",
     "inspect": "app.models.kind:INSPECT",
+    "report": "app.studies.kind:REPORT",
+    "rescore": "app.steerings.kind:RESCORE",
+    "steer": "app.steerings.kind:STEER",
 }
 
 
@@ -20,12 +24,18 @@ def _nothing(_session: Session, _job: Job, _error: dict[str, Any]) -> None:
     """Most kinds have nothing to tell anybody when a job of theirs fails."""
 
 
+def _as_any_job(_session: Session, _job: Job, _viewer: Viewer) -> bool:
+    """Most kinds are cancelled as every job is."""
+    return False
+
+
 @dataclass(frozen=True)
 class Kind:
     """`record` turns a handler's result into rows, in the transaction that finishes the job, and returns what the Job shows as `result`.
 
-    `failed` runs in the transaction that ends the job without success. `links` adds to the Job's links. `handler_version` grows when a
-    spec of the new version must not run on workers of the old one.
+    `failed` runs in the transaction that ends the job without success. `cancelled` may take a cancel request upon itself, before the job
+    is locked, and says so with True. `links` adds to the Job's links. `handler_version` grows when a spec of the new version must not run
+    on workers of the old one.
     """
 
     name: str
@@ -33,6 +43,7 @@ class Kind:
     record: Callable[[Session, Job, dict[str, Any]], dict[str, Any]]
     links: Callable[[Job], dict[str, str]]
     failed: Callable[[Session, Job, dict[str, Any]], None] = _nothing
+    cancelled: Callable[[Session, Job, Viewer], bool] = _as_any_job
 
 
 def kind_named(name: str) -> Kind:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -98,6 +98,8 @@ def submit(session: Session, submission: Submission) -> Submitted:
         retry_of=submission.retry_of,
         request_id=submission.request_id,
         blockers=len(waiting),
+        progress_total=len(waiting),
+        progress_unit="jobs" if waiting else "",
         max_seconds=submission.max_seconds,
         stall_seconds=submission.stall_seconds,
         event_seq=1,
@@ -172,6 +174,8 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     Raises Problem 404, and 409 when the job is finished otherwise.
     """
     job = find(session, job_id, viewer)
+    if job.state not in FINISHED and kind_named(job.kind).cancelled(session, job, viewer):
+        return job
     session.refresh(job, with_for_update=True)
     if job.state in (State.CANCELLING, State.CANCELLED):
         return job
@@ -206,17 +210,38 @@ def retry(
     old = find(session, job_id, viewer)
     if old.state not in (State.FAILED, State.CANCELLED):
         raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
+    return again(session, old, request_id, idempotency)
+
+
+def again(
+    session: Session,
+    old: Job,
+    request_id: str | None = None,
+    idempotency: Idempotency | None = None,
+    renamed: Mapping[str, str] | None = None,
+) -> Submitted:
+    """A new job with the spec and edges of `old`. `renamed` replaces jobs that it refers to by those that took their place."""
+    names = renamed or {}
     after = session.execute(
-        select(JobEdge.after_id, JobEdge.needs).join(Job, Job.id == JobEdge.after_id).where(JobEdge.job_id == job_id)
+        select(JobEdge.after_id, JobEdge.needs).join(Job, Job.id == JobEdge.after_id).where(JobEdge.job_id == old.id)
     ).all()
     submission = Submission(
-        kind=old.kind, spec=old.spec, owner=old.owner, model=old.model, job_class=old.job_class,
-        after=[Edge(job=row.after_id, needs=row.needs) for row in after], after_any_owner=True,
+        kind=old.kind, spec=_with_names(old.spec, names), owner=old.owner, model=old.model, job_class=old.job_class,
+        after=[Edge(job=names.get(row.after_id, row.after_id), needs=row.needs) for row in after], after_any_owner=True,
         name=old.name, tags=old.tags, notes=old.notes, priority=old.priority, max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
         idempotency=idempotency,
     )  # fmt: skip
     return submit(session, submission)
+
+
+def _with_names(spec: Any, names: Mapping[str, str]) -> Any:
+    """The spec with every string that is an old job's id replaced by the new one's."""
+    if isinstance(spec, dict):
+        return {key: _with_names(value, names) for key, value in spec.items()}
+    if isinstance(spec, list):
+        return [_with_names(value, names) for value in spec]
+    return names.get(spec, spec) if isinstance(spec, str) else spec
 
 
 def find_reusable(session: Session, kind: str, spec: dict[str, Any], viewer: Viewer) -> Job | None:

@@ -80,6 +80,18 @@ def touch(
     return job
 
 
+def note(session: Session, job_id: str, event: str, data: dict[str, Any]) -> None:
+    """An entry of the job's history that changes nothing else."""
+    job = session.scalars(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(event_seq=Job.event_seq + 1)
+        .returning(Job)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    ).one()
+    _append(session, job, event, data)
+
+
 def born(session: Session, job: Job, data: dict[str, Any]) -> None:
     """The first event of a new job (its row was inserted with `event_seq` 1)."""
     _append(session, job, "submitted", data)

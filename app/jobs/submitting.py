@@ -1,0 +1,95 @@
+"""What every domain's submission has in common: fields that say nothing of the calculation, checks of edges, reuse, and the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import invalid
+from app.jobs import repository
+from app.jobs import service as jobs
+from app.jobs.models import Job
+from app.jobs.schemas import Edge, JobOut, JobRequest
+from app.jobs.service import Idempotency
+from app.jobs.views import views
+from app.models.models import Model
+from app.settings import Settings
+
+ABOUT_THE_JOB = set(JobRequest.model_fields)
+"""Fields that say nothing about what is calculated: they belong to the Job and not to its spec."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The job, and how it came about: made now, made earlier under the same key, or finished earlier with the same spec."""
+
+    job: JobOut
+    replayed: bool = False
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request found possible: what will be calculated, and after what."""
+
+    kind: str
+    job_class: str
+    model: str
+    spec: dict[str, Any]
+    after: list[Edge]
+
+
+def edges_of(session: Session, request: JobRequest, viewer: Viewer, model: Model) -> list[Edge]:
+    """The edges asked for, and one to the inspection of a model that is not over. Raises Problem 422 for jobs that the caller may not see."""
+    after = list(request.after)
+    for i, edge in enumerate(after):
+        if repository.find(session, edge.job, viewer) is None:
+            raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
+    if model.state == "inspecting" and model.inspect_job is not None:
+        after = with_edge(after, model.inspect_job)
+    return after
+
+
+def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
+    """The edges and one more that needs the job's success, if it is not among them."""
+    if any(edge.job == job for edge in after):
+        return list(after)
+    return [*after, Edge(job=job, needs="success")]
+
+
+def promised(session: Session, viewer: Viewer, settings: Settings, promise: Idempotency | None) -> Answer | None:
+    """The answer to an earlier request under the same key. A replay checks nothing anew: what was possible then was accepted."""
+    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    return None if earlier is None else Answer(shown(session, earlier, settings), replayed=True)
+
+
+def submitted(
+    session: Session,
+    plan: Plan,
+    request: JobRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    *,
+    reuse: bool = False,
+) -> Answer:
+    """The job of a plan; with `reuse`, a finished job of the same calculation on known weights that the caller may read."""
+    if reuse and plan.spec.get("weight_hash") is not None:
+        finished = jobs.find_reusable(session, plan.kind, plan.spec, viewer)
+        if finished is not None:
+            return Answer(shown(session, finished, settings), reused=True)
+    submission = jobs.Submission(
+        kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
+        after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, priority=request.priority,
+        max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
+    )  # fmt: skip
+    made = jobs.submit(session, submission)
+    return Answer(shown(session, made.job, settings), replayed=made.replayed)
+
+
+def shown(session: Session, job: Job, settings: Settings) -> JobOut:
+    """The job as the API shows it."""
+    return views(session, [job], slice_seconds=settings.lease.slice)[0]
