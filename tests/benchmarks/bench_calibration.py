@@ -25,7 +25,8 @@ import torch
 from tests.ml.fake_context import FakeContext
 from tests.ml.peak_memory import peak_growth_bytes
 from tests.ml.tiny_models import VOCAB, tiny_model_folder
-from workers.handlers.calibration import CELL_PROMPTS, MOST_ROWS, run, shipped_prompts
+from workers.handlers.calibration import run, shipped_prompts
+from workers.lm.answering import CELL_PROMPTS, MOST_ROWS
 from workers.lm.generation import generate_greedy
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel

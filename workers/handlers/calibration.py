@@ -5,15 +5,15 @@ on how the answers were batched, where the job was interrupted or what ran out o
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from shipped import PROMPTS
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
+from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
-from workers.lm.generation import GenerationCounts, generate_greedy
-from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 from workers.science.aggregate import aggregate
@@ -23,9 +23,6 @@ from workers.science.measuring import Row, measure
 from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 
-CELL_PROMPTS = 8  # prompts per cell, and more only when there would be over MAX_CELLS cells
-MAX_CELLS = 32
-MOST_ROWS = 64  # in one batch: what a kill may cost
 GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 
@@ -132,63 +129,15 @@ def _generate(
     context: JobContext,
     layers: Sequence[int],
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """Every prompt's answer, from finished cells where there are any, and what this attempt did. Cells are chunks in the prompts'
-    order: a fixed plan, whatever the batch size."""
-    counts = GenerationCounts()
-    rows = min(MOST_ROWS, batch_rows_for(lm, max(map(len, prompts)), new_tokens, context.batch_budget_bytes))
+    """Every prompt's answer, and what this attempt did."""
+
+    def on_fault(which: Sequence[int]) -> None:
+        error = sys.exception()
+        if isinstance(error, ModelFault) and error.code == "activations_not_finite":
+            _name_the_bad_layer(lm, [prompts[i] for i in which], which, layers)
+
     context.phase("generating", len(prompts) * new_tokens, "tokens", share=GENERATING_SHARE)
-    size = max(CELL_PROMPTS, -(-len(prompts) // MAX_CELLS))
-    cells = [range(start, min(start + size, len(prompts))) for start in range(0, len(prompts), size)]
-    kept = {cell: context.cell(_cell_name(cell)) for cell in range(len(cells))}
-    found: dict[int, list[list[int]]] = {cell: json.loads(data) for cell, data in kept.items() if data is not None}
-    missing = [cell for cell in range(len(cells)) if cell not in found]
-    together = max(1, rows // size)  # cells are the unit of resuming; a batch takes as many of them as fit
-    for batch in (missing[i : i + together] for i in range(0, len(missing), together)):
-        which = [index for cell in batch for index in cells[cell]]
-        done = sum(len(cells[cell]) for cell in found) * new_tokens
-        generated = iter(_generate_batch(lm, [prompts[i] for i in which], which, done, new_tokens, rows, context, counts, layers))
-        for cell in batch:
-            found[cell] = [next(generated) for _ in cells[cell]]
-            context.commit_cell(_cell_name(cell), json.dumps(found[cell], separators=(",", ":")).encode())
-        context.progress(sum(len(cells[cell]) for cell in found) * new_tokens)
-        context.may_yield()
-    metrics = {
-        "generation_batch_rows": min(rows, together * size, len(prompts)),
-        "tokens_computed": counts.tokens_done,
-        "halvings": counts.halvings,
-        "near_ties_settled": counts.settled_alone,
-    }
-    return [answer for cell in range(len(cells)) for answer in found[cell]], metrics
-
-
-def _cell_name(cell: int) -> str:
-    return f"generated/{cell:03d}"
-
-
-def _generate_batch(
-    lm: LanguageModel,
-    batch: Sequence[Sequence[int]],
-    which: Sequence[int],
-    done: int,
-    new_tokens: int,
-    rows: int,
-    context: JobContext,
-    counts: GenerationCounts,
-    layers: Sequence[int],
-) -> list[list[int]]:
-    """Answers to the prompts number `which`; `done` tokens are accounted for already."""
-    before = counts.tokens_done
-
-    def step(tally: GenerationCounts) -> None:
-        # rows that end early count in full once the batch is done; rows halved and repeated do not count twice
-        context.progress(done + min(tally.tokens_done - before, len(batch) * new_tokens))
-
-    try:
-        return generate_greedy(lm, batch, max_new_tokens=new_tokens, batch_rows=rows, on_step=step, counts=counts)
-    except ModelFault as fault:
-        if fault.code == "activations_not_finite":
-            _name_the_bad_layer(lm, batch, which, layers)
-        raise
+    return answer_all(lm, prompts, new_tokens, context, on_fault=on_fault)
 
 
 def _name_the_bad_layer(lm: LanguageModel, batch: Sequence[Sequence[int]], which: Sequence[int], layers: Sequence[int]) -> None:
