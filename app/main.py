@@ -9,6 +9,7 @@ import app.calibrations.routes
 import app.exports.routes
 import app.extractions.import_routes
 import app.jobs.routes
+import app.judges.routes
 import app.models.routes
 import app.status.routes
 import app.traits.routes
@@ -34,6 +35,7 @@ ROUTERS = (
     app.calibrations.routes.router,
     app.exports.routes.router,
     app.extractions.import_routes.router,
+    app.judges.routes.router,
     app.models.routes.router,
     app.traits.routes.router,
     app.status.routes.router,
@@ -44,6 +46,7 @@ TAGS = [
         "description": "Which residual dimensions of a model are massive, where, and how much of the norm they own",
     },
     {"name": "jobs", "description": "Everything that was submitted, whatever its kind"},
+    {"name": "judges", "description": "What scores answers: how much of a trait they show, and how coherent they are"},
     {"name": "models", "description": "The models that jobs may name"},
     {"name": "traits", "description": "Datasets of prompts that show a trait and prompts that do not, and questions to steer on"},
     {"name": "health", "description": "For supervisors and for people who wonder what the server does"},

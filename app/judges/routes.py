@@ -1,0 +1,52 @@
+"""Judges over HTTP. Anybody with a key reads the list; administrators change it."""
+
+from typing import Annotated
+
+from fastapi import Body, Path, Response
+
+from app.auth.access import Admin, Caller, keyed_router
+from app.context import Shared
+from app.judges import service
+from app.judges.schemas import NAME, JudgeList, JudgeOut, JudgeRequest
+from app.problems import documented
+
+router = keyed_router(prefix="/v1/judges", tag="judges")
+
+EXAMPLE = {
+    "name": "gpt-4.1-mini",
+    "kind": "openai",
+    "model": "gpt-4.1-mini",
+    "url": "https://api.openai.com/v1",
+    "key_env": "OPENAI_API_KEY",
+}
+
+
+@router.get("", operation_id="listJudges", summary="List the judges that jobs may name", responses=documented())
+async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
+    """`reference` first, then the others by name. Keys are never shown, as they are never stored."""
+    return await context.database.run(service.listing)
+
+
+@router.post(
+    "",
+    operation_id="addJudge",
+    summary="Allow a judge",
+    status_code=201,
+    responses=documented(400, 403, 409, 413, 415, 422),
+)
+async def add_judge(body: Annotated[JudgeRequest, Body(examples=[EXAMPLE])], viewer: Admin, context: Shared) -> JudgeOut:
+    """An OpenAI-compatible endpoint, or a registered model. Administrators only: answers are sent to it."""
+    return await context.database.run(service.add, body, viewer)
+
+
+@router.delete(
+    "/{name}",
+    operation_id="deleteJudge",
+    summary="Take a judge off the list",
+    status_code=204,
+    response_class=Response,
+    responses=documented(403, 404, 409, 422),
+)
+async def delete_judge(name: Annotated[str, Path(pattern=NAME)], _viewer: Admin, context: Shared) -> None:
+    """Jobs that were submitted with it keep it. Administrators only."""
+    await context.database.run(service.delete, name)

@@ -1,0 +1,69 @@
+"""Judges as the API speaks of them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+KEY_ENV = r"^[A-Z][A-Z0-9_]{0,90}_(KEY|TOKEN)$"
+REFERENCE = "reference"
+
+
+class JudgeOptions(BaseModel):
+    """How an endpoint is spoken to. A judge that is a local model heeds `relevance` alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    concurrency: int = Field(8, ge=1, le=64, description="requests under way at once")
+    timeout_seconds: float = Field(60, ge=1, le=600, description="for one request, from first byte to last")
+    requests_per_minute: int | None = Field(None, ge=1, le=1_000_000, description="at most; null: as many as the endpoint takes")
+    relevance: bool = Field(
+        True, description="also ask whether the answer engages with the question; off topic caps coherence at 50"
+    )
+    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="what the endpoint calls the limit of new tokens"
+    )
+    extra: dict[str, Any] = Field(
+        default_factory=dict, max_length=20, description="more fields of every request body, such as chat_template_kwargs"
+    )
+
+
+class JudgeRequest(BaseModel):
+    """Allows a judge. The endpoint is asked first when a job uses it: the API makes no requests of its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="what jobs call it", examples=["gpt-4.1-mini"])
+    kind: Literal["openai", "local"] = Field(
+        description="openai: any endpoint that answers POST {url}/chat/completions with logprobs; local: a registered model"
+    )
+    model: str = Field(min_length=1, max_length=200, description="the endpoint's name of the model, or a registered model's name")
+    url: str | None = Field(
+        None, max_length=1000, description="of the endpoint, up to and with /v1", examples=["https://api.openai.com/v1"]
+    )
+    key_env: Annotated[str, StringConstraints(pattern=KEY_ENV)] | None = Field(
+        None,
+        description="the variable of the workers' environment that holds the endpoint's key; it ends in _KEY or _TOKEN. Keys are never stored",
+        examples=["OPENAI_API_KEY"],
+    )
+    options: JudgeOptions = JudgeOptions()
+
+
+class JudgeOut(BaseModel):
+    """A judge that jobs may name. `reference` is always there: it is fitted by each job and needs no second model."""
+
+    name: str
+    kind: Literal["reference", "openai", "local"]
+    model: str | None
+    url: str | None
+    key_env: str | None
+    options: dict[str, Any]
+    created_by: str | None
+    created_at: datetime | None
+
+
+class JudgeList(BaseModel):
+    """The reference judge, then the others by name."""
+
+    items: list[JudgeOut]

@@ -1,0 +1,118 @@
+"""What the API does to judges. Each function works in its caller's transaction and raises Problem for what the caller did wrong.
+
+A submission stores the whole description of its judge in the spec (never a key), so that deleting a judge breaks no job.
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem, invalid, not_found
+from app.judges import repository
+from app.judges.models import Judge
+from app.judges.schemas import REFERENCE, JudgeList, JudgeOut, JudgeRequest
+from app.models import service as models
+from app.text import check_text
+
+RESERVED = ("BINNACLE_", "AWS_")
+OURS = ("model", "messages", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "stream", "n")
+"""Fields of a request that decide what a score means."""
+NAMED = 20
+
+
+def add(session: Session, request: JudgeRequest, viewer: Viewer) -> JudgeOut:
+    """Allows a judge. Raises Problem 409 when the name is taken, 422 for an address, key or model that cannot be used."""
+    check_text(request.model_dump(mode="json"))
+    if request.kind == "openai":
+        _check_endpoint(request)
+    else:
+        _check_local(session, request)
+    row = {**request.model_dump(mode="json"), "created_by": viewer.owner}
+    made = None if request.name == REFERENCE else repository.add(session, row)
+    if made is None:
+        detail = (
+            f"A judge {request.name} is there already. Delete it first (DELETE /v1/judges/{request.name}), or take another name."
+        )
+        raise Problem(409, "judge_exists", detail)
+    return view(made)
+
+
+def _check_endpoint(request: JudgeRequest) -> None:
+    if request.url is None:
+        raise invalid("/url", "url_missing", "/url is missing: an openai judge needs its endpoint's address, up to and with /v1.")
+    _check_url(request.url)
+    if request.key_env is not None and request.key_env.startswith(RESERVED):
+        detail = f"/key_env must not begin with {' or '.join(RESERVED)}: such a variable holds a secret of this service's own."
+        raise invalid("/key_env", "reserved_key_env", detail)
+    taken = sorted(set(request.options.extra) & set(OURS))
+    if taken:
+        detail = f"/options/extra may not set {', '.join(taken)}: these fields decide what a score means."
+        raise invalid("/options/extra", "reserved_field", detail)
+
+
+def _check_url(url: str) -> None:
+    """Raises Problem 422 for anything but http or https, a host, perhaps a port, and a path."""
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or 0 < parts.port < 65536
+    except ValueError:
+        raise invalid("/url", "invalid_url", "/url is no address: its host or port cannot be read.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine or any(c.isspace() for c in url):
+        raise invalid("/url", "invalid_url", "/url must be an http:// or https:// address such as https://judge.example.org/v1.")
+    if parts.username is not None or parts.password is not None:
+        raise invalid(
+            "/url", "credentials_in_url", "/url holds a user or password. Name the variable with the key in /key_env instead."
+        )
+    if parts.query or parts.fragment:
+        raise invalid("/url", "invalid_url", "/url has a query or a fragment; give the address up to and with /v1.")
+
+
+def _check_local(session: Session, request: JudgeRequest) -> None:
+    for field in ("url", "key_env"):
+        if getattr(request, field) is not None:
+            raise invalid(f"/{field}", "not_for_local", f"/{field} belongs to an endpoint; a local judge is a registered model.")
+    models.usable(session, request.model)
+
+
+def delete(session: Session, name: str) -> None:
+    """Takes the judge off the list; jobs that were submitted with it keep it. Raises Problem 404, and 409 for the reference judge."""
+    if name == REFERENCE:
+        raise Problem(409, "judge_built_in", "The reference judge is part of this service and cannot be deleted.")
+    if not repository.delete(session, name):
+        raise not_found("judge", name)
+
+
+def resolve(session: Session, name: str) -> dict[str, Any] | None:
+    """What a job must know of a judge: `{"name", "kind", "model", "url", "key_env", "options"}`; None when there is none of that name."""
+    if name == REFERENCE:
+        return {"name": REFERENCE, "kind": REFERENCE, "model": None, "url": None, "key_env": None, "options": {}}
+    judge = repository.find(session, name)
+    if judge is None:
+        return None
+    return {field: getattr(judge, field) for field in ("name", "kind", "model", "url", "key_env", "options")}
+
+
+def usable(session: Session, name: str, pointer: str = "/judge") -> dict[str, Any]:
+    """`resolve` for a submission. Raises Problem 422 with the names there are."""
+    found = resolve(session, name)
+    if found is None:
+        names = [REFERENCE, *repository.names(session)]
+        more = f" and {len(names) - NAMED} more (GET /v1/judges)" if len(names) > NAMED else ""
+        detail = f"No judge is called {name!r}. This server has: {', '.join(names[:NAMED])}{more}."
+        raise invalid(pointer, "unknown_judge", detail)
+    return found
+
+
+def listing(session: Session) -> JudgeList:
+    """Every judge."""
+    reference = JudgeOut(
+        name=REFERENCE, kind=REFERENCE, model=None, url=None, key_env=None, options={}, created_by=None, created_at=None
+    )
+    return JudgeList(items=[reference, *(view(judge) for judge in repository.listing(session))])
+
+
+def view(judge: Judge) -> JudgeOut:
+    """The judge as the API shows it."""
+    return JudgeOut(**{name: getattr(judge, name) for name in JudgeOut.model_fields})

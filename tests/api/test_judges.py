@@ -1,0 +1,106 @@
+"""Judges: administrators name them, everybody sees them, and no secret or foreign address gets in by the way."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.errors import Problem
+from app.judges import service
+from app.judges.models import Judge
+from tests.api.conftest import Running
+
+ENDPOINT = {
+    "name": "house",
+    "kind": "openai",
+    "model": "judge-7b",
+    "url": "http://judge.internal:8000/v1",
+    "key_env": "HOUSE_JUDGE_KEY",
+}
+
+
+def test_the_reference_judge_is_always_there(ada: httpx2.Client) -> None:
+    [only] = ada.get("/v1/judges").json()["items"]
+    assert (only["name"], only["kind"], only["model"]) == ("reference", "reference", None)
+
+
+def test_an_administrator_adds_and_deletes_what_everybody_sees(admin: httpx2.Client, ada: httpx2.Client) -> None:
+    made = admin.post("/v1/judges", json={**ENDPOINT, "options": {"concurrency": 4}})
+    assert made.status_code == 201, made.text
+    listed = ada.get("/v1/judges").json()["items"]
+    assert [one["name"] for one in listed] == ["reference", "house"]
+    assert listed[1] == made.json()
+    assert listed[1]["options"]["concurrency"] == 4
+    assert listed[1]["created_by"] == "root"
+    assert admin.delete("/v1/judges/house").status_code == 204
+    assert [one["name"] for one in ada.get("/v1/judges").json()["items"]] == ["reference"]
+    assert admin.delete("/v1/judges/house").json()["code"] == "not_found"
+
+
+def test_members_may_not_add_or_delete(admin: httpx2.Client, ada: httpx2.Client) -> None:
+    admin.post("/v1/judges", json=ENDPOINT)
+    assert ada.post("/v1/judges", json={**ENDPOINT, "name": "mine"}).status_code == 403
+    assert ada.delete("/v1/judges/house").status_code == 403
+
+
+def test_a_registered_model_may_judge(api: Running, admin: httpx2.Client) -> None:
+    made = admin.post("/v1/judges", json={"name": "own", "kind": "local", "model": "demo"})
+    assert (made.status_code, made.json()["url"]) == (201, None)
+    refused = admin.post("/v1/judges", json={"name": "other", "kind": "local", "model": "none"}).json()
+    assert (refused["code"], refused["errors"][0]["pointer"]) == ("unknown_model", "/model")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "pointer"),
+    [
+        ({"url": None}, "url_missing", "/url"),
+        ({"url": "file:///etc/passwd"}, "invalid_url", "/url"),
+        ({"url": "ftp://judge/v1"}, "invalid_url", "/url"),
+        ({"url": "judge.internal/v1"}, "invalid_url", "/url"),
+        ({"url": "http://"}, "invalid_url", "/url"),
+        ({"url": "http://judge:99999/v1"}, "invalid_url", "/url"),
+        ({"url": "http://[::1/v1"}, "invalid_url", "/url"),
+        ({"url": "http://judge/v1 /x"}, "invalid_url", "/url"),
+        ({"url": "http://judge/v1?key=abc"}, "invalid_url", "/url"),
+        ({"url": "https://user:secret@judge/v1"}, "credentials_in_url", "/url"),
+        ({"key_env": "sk-abcdef"}, "string_pattern_mismatch", "/key_env"),
+        ({"key_env": "DATABASE_URL"}, "string_pattern_mismatch", "/key_env"),
+        ({"key_env": "BINNACLE_PEPPER_KEY"}, "reserved_key_env", "/key_env"),
+        ({"key_env": "AWS_SECRET_ACCESS_KEY"}, "reserved_key_env", "/key_env"),
+        ({"name": "../x"}, "string_pattern_mismatch", "/name"),
+        ({"kind": "anthropic"}, "literal_error", "/kind"),
+        ({"api_key": "sk-1"}, "unknown_field", "/api_key"),
+        ({"options": {"concurrency": 0}}, "greater_than_equal", "/options/concurrency"),
+        ({"options": {"extra": {"logprobs": False}}}, "reserved_field", "/options/extra"),
+        ({"kind": "local", "model": "demo"}, "not_for_local", "/url"),
+    ],
+)
+def test_what_cannot_be_a_judge_is_refused(admin: httpx2.Client, change: dict[str, Any], code: str, pointer: str) -> None:
+    refused = admin.post("/v1/judges", json={**ENDPOINT, **change})
+    body = refused.json()
+    assert (refused.status_code, body["errors"][0]["code"], body["errors"][0]["pointer"]) == (422, code, pointer)
+    assert "secret@" not in refused.text
+
+
+@pytest.mark.parametrize("name", ["house", "reference"])
+def test_a_name_is_given_once(admin: httpx2.Client, name: str) -> None:
+    admin.post("/v1/judges", json=ENDPOINT)
+    assert admin.post("/v1/judges", json={**ENDPOINT, "name": name}).json()["code"] == "judge_exists"
+    assert admin.delete("/v1/judges/reference").json()["code"] == "judge_built_in"
+
+
+def test_a_submission_gets_all_that_its_job_must_know(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    admin.post("/v1/judges", json=ENDPOINT)
+    with sessions.begin() as session:
+        found = service.usable(session, "house")
+        assert found["options"].pop("concurrency") == 8
+        assert {k: v for k, v in found.items() if k != "options"} == ENDPOINT
+        assert service.usable(session, "reference")["kind"] == "reference"
+        assert service.resolve(session, "none") is None
+        with pytest.raises(Problem) as refused:
+            service.usable(session, "none", "/vetting/judge")
+        assert session.scalars(select(Judge.key_env)).all() == ["HOUSE_JUDGE_KEY"]
+    assert "This server has: reference, house." in refused.value.detail
+    assert refused.value.errors[0]["pointer"] == "/vetting/judge"
