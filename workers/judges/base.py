@@ -55,6 +55,9 @@ class Judge(Protocol):
     def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
         """The same, beside the caller's own work where the judge does not use the device."""
 
+    def close(self) -> None:
+        """Ends what the judge has running. Whoever opened it closes it, also after a fault."""
+
 
 def done(scores: list[Score]) -> Future[list[Score]]:
     """A future that already holds its result: `submit` of judges that share the device."""

@@ -147,6 +147,9 @@ class ReferenceJudge:
         """`score`, done when it returns: the judge runs on the device that generates."""
         return done(self.score(items))
 
+    def close(self) -> None:
+        """Nothing of its own is running."""
+
     def rescore(self, items: Sequence[JudgeItem], raws: Sequence[Mapping[str, Any]]) -> list[Score]:
         """Scores of the same items from the `raw` of their earlier scores by a judge of the same model; no model is needed."""
         readings = [Reading(raw.get("log_likelihood"), raw.get("repeated", 0.0), raw.get("read_after", -1)) for raw in raws]

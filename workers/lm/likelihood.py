@@ -15,6 +15,7 @@ kind is promised.
 import copy
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ HEAD_BYTES = 64 << 20
 """The logits that are held at once."""
 
 OnRows = Callable[[int], None]
+Value = TypeVar("Value")
 
 
 def mean_log_likelihoods(
@@ -101,6 +103,22 @@ class SharedPrompt:
 
         return _in_batches(run, [len(answer) for answer in answers], batch_rows)
 
+    def log_probabilities(self, continuations: Sequence[Sequence[int]], columns: Sequence[int]) -> list[Tensor]:
+        """For each non-empty continuation of n tokens the log-probabilities [n + 1, len(columns)] (float64, CPU) of the `columns` as the
+        token after the prompt, after its first token, and so on to after its last. All continuations are one batch."""
+        lm = self._lm
+        for row in continuations:
+            lm.check_ids([*self.ids, *row])
+        chosen = torch.tensor(columns, device=lm.device)
+        with torch.no_grad():
+            rows = _right_padded(lm, continuations)
+            output = lm.layout.decoder(input_ids=rows, past_key_values=self._for_rows(len(continuations)), use_cache=True)
+            first_1C = self._first_V[chosen][None]
+            return [
+                torch.cat([first_1C, _log_probabilities(lm, hidden_TD[: len(row)])[:, chosen]]).double().cpu()
+                for hidden_TD, row in zip(output.last_hidden_state, continuations, strict=True)
+            ]
+
     def _for_rows(self, rows: int) -> DynamicCache:
         """The prompt's cache as seen by every row of a batch: views, which the forward pass extends by copies."""
         cache = copy.copy(self._cache)
@@ -109,6 +127,27 @@ class SharedPrompt:
             layer.keys = layer.keys.expand(rows, -1, -1, -1)
             layer.values = layer.values.expand(rows, -1, -1, -1)
         return cache
+
+
+def next_token_log_probabilities(
+    lm: LanguageModel, prompts: Sequence[Sequence[int]], columns: Sequence[int], *, batch_rows: int
+) -> list[list[float]]:
+    """The log-probability of each of `columns` as the token after each prompt, [len(prompts)][len(columns)]. Raises ModelFault as
+    `mean_log_likelihoods`."""
+    for prompt in prompts:
+        lm.check_ids(prompt)
+    chosen = torch.tensor(columns, device=lm.device)
+
+    def run(batch: Sequence[int]) -> list[list[float]]:
+        with torch.no_grad():
+            rows = _right_padded(lm, [prompts[i] for i in batch])
+            hidden_BTD = lm.layout.decoder(input_ids=rows, use_cache=False).last_hidden_state
+            last_B = torch.tensor([len(prompts[i]) - 1 for i in batch], device=lm.device)
+            hidden_BD = hidden_BTD[torch.arange(len(batch), device=lm.device), last_B]
+            found: list[list[float]] = _log_probabilities(lm, hidden_BD)[:, chosen].double().cpu().tolist()
+            return found
+
+    return _in_batches(run, [len(prompt) for prompt in prompts], batch_rows)
 
 
 def log_likelihood_alone(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> float:
@@ -165,7 +204,7 @@ def _check(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> N
     lm.check_ids(answer)
 
 
-def _in_batches(run: Callable[[Sequence[int]], list[float]], lengths: Sequence[int], batch_rows: int) -> list[float]:
+def _in_batches(run: Callable[[Sequence[int]], list[Value]], lengths: Sequence[int], batch_rows: int) -> list[Value]:
     """`run` over all indices, longest rows first, in the original order again."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     by_index = dict(zip(order, with_halving(run, order, batch_rows), strict=True)) if order else {}

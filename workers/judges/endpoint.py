@@ -1,0 +1,198 @@
+"""One OpenAI-compatible endpoint: asks for one token with its likeliest alternatives, patiently, and counts what it costs.
+
+A rate limit holds all requests back together; what may pass is tried again with growing waits; what will not is a fault that says so. Knows
+nothing of scores. The key is read from the environment by its variable's name and appears in no message.
+"""
+
+import email.utils
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+
+from workers.handlers.base import JobFault, TransientFault
+from workers.judges.prompts import Message
+
+TRIES = 6
+BACKOFF = 0.5
+LONGEST_HOLD = 60.0
+"""Seconds that requests wait for a rate limit; past it the job goes back to the queue and frees its worker."""
+MOST_BYTES = 1 << 20
+TOP = 20
+
+
+class RequestRefused(Exception):
+    """This one request cannot be served (too long, filtered); others may."""
+
+
+class Pace:
+    """When the next request may start: spaced evenly under a limit per minute, and held back by whoever was told to wait."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self._lock = threading.Lock()
+        self._step = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+
+    def wait(self, closed: threading.Event) -> None:
+        """Returns when it is this caller's turn. Raises TransientFault when the judge is closed meanwhile."""
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                if now >= self._next:
+                    self._next = now + self._step
+                    return
+                left = self._next - now
+            if closed.wait(left):
+                raise TransientFault("the judge was closed")
+
+    def hold(self, seconds: float) -> None:
+        """Nobody starts for so long."""
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+class Endpoint:
+    """Requests may come from many threads. `described` is a judge as a job's spec holds it."""
+
+    def __init__(self, described: Mapping[str, Any], *, backoff: float = BACKOFF) -> None:
+        """Raises JobFault judge_key_missing."""
+        options = described["options"]
+        self.name, self.model = str(described["name"]), str(described["model"])
+        self.concurrency = int(options.get("concurrency", 8))
+        self.counts: Counter[str] = Counter()
+        self._url = f"{described['url'].rstrip('/')}/chat/completions"
+        self._extra = dict(options.get("extra") or {})
+        self._limit = str(options.get("token_limit_field", "max_tokens"))
+        self._timeout = float(options.get("timeout_seconds", 60))
+        self._backoff = backoff
+        self._pace = Pace(options.get("requests_per_minute"))
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._client = httpx2.Client(
+            headers=self._headers(described.get("key_env")),
+            timeout=self._timeout,
+            limits=httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency),
+        )
+
+    def ask(self, messages: list[Message]) -> Any:
+        """The body of the reply. Raises RequestRefused, TransientFault when the endpoint stays away, JobFault judge_unusable when it does not
+        take our requests at all."""
+        payload = {
+            **self._extra,
+            "model": self.model,
+            "messages": messages,
+            "temperature": 0,
+            self._limit: 1,
+            "logprobs": True,
+            "top_logprobs": TOP,
+        }
+        why = ""
+        for attempt in range(TRIES):
+            if attempt:
+                self._count(retries=1)
+                if self._closed.wait(self._backoff * 2 ** (attempt - 1)):
+                    break
+            self._pace.wait(self._closed)
+            body, why = self._once(payload)
+            if not why:
+                self._count_tokens(body)
+                return body
+        raise TransientFault(f"the judge {self.name} did not answer in {TRIES} tries: {why}")
+
+    def close(self) -> None:
+        """Waiting requests end with TransientFault."""
+        self._closed.set()
+        self._client.close()
+
+    def _once(self, payload: Mapping[str, Any]) -> tuple[Any, str]:
+        """The body, or why to try again."""
+        self._count(requests=1)
+        try:
+            status, headers, data = self._post(payload)
+        except httpx2.TransportError as error:
+            return None, type(error).__name__
+        if status == 200:
+            try:
+                return json.loads(data), ""
+            except (ValueError, RecursionError):
+                return None, "it answers with something that is no JSON"
+        if status == 429 or status in (408, 425) or status >= 500:
+            self._hold(headers.get("Retry-After"), status)
+            return None, f"HTTP {status}"
+        if status in (400, 413, 422):
+            raise RequestRefused(f"HTTP {status}")
+        raise JobFault(
+            "judge_unusable",
+            f"The judge {self.name} answers HTTP {status}: {_MEANINGS.get(status, 'it does not serve chat completions there')}. Tell an "
+            "administrator, or name another judge; what was generated is kept and can be rescored.",
+        )
+
+    def _post(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and at most MOST_BYTES of body, all within the timeout however slowly it drips."""
+        deadline = time.monotonic() + self._timeout
+        data = b""
+        with self._client.stream("POST", self._url, json=payload) as response:
+            for chunk in response.iter_bytes():
+                data += chunk
+                if len(data) > MOST_BYTES:
+                    raise httpx2.ReadError("the reply is over 1 MiB")
+                if time.monotonic() > deadline:
+                    raise httpx2.ReadTimeout("the reply took too long")
+            return response.status_code, response.headers, data
+
+    def _hold(self, retry_after: str | None, status: int) -> None:
+        seconds = _seconds(retry_after)
+        if seconds is not None and seconds > LONGEST_HOLD:
+            raise TransientFault(f"the judge {self.name} answers HTTP {status} and asks to come back in {seconds:.0f} seconds")
+        if seconds is not None:
+            self._pace.hold(seconds)
+
+    def _headers(self, key_env: str | None) -> dict[str, str]:
+        if key_env is None:
+            return {}
+        key = os.environ.get(key_env, "").strip()
+        if not key:
+            raise JobFault(
+                "judge_key_missing",
+                f"The judge {self.name} takes its key from the variable {key_env}, which is not set where this worker runs. An administrator "
+                "sets it there and restarts the worker; what was generated is kept.",
+            )
+        return {"Authorization": f"Bearer {key}"}
+
+    def _count_tokens(self, body: Any) -> None:
+        usage = body.get("usage") if isinstance(body, dict) else None
+        for name in ("prompt_tokens", "completion_tokens"):
+            value = usage.get(name) if isinstance(usage, dict) else None
+            if isinstance(value, int) and value >= 0:
+                self._count(**{name: value})
+
+    def _count(self, **more: int) -> None:
+        with self._lock:
+            self.counts.update(more)
+
+
+_MEANINGS = {
+    401: "it does not take the key",
+    403: "the key may not use it",
+    404: "it serves no such address or no such model",
+}
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """The wait that a Retry-After header asks for, in seconds or as a date; None when it says nothing that can be read."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,147 @@
+"""The judge that is a chat model on this worker's device: the exact distribution of its next token, no sampling and no network.
+
+Where the tokenizer splits "85", each score is read over a prefix tree of all 101 numbers, end token included (`prefix_tree`). In float32 every
+prompt is run alone, so that no score depends on a batch; 16-bit models, of which nothing of the kind can be promised, run in batches.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import torch
+
+from workers.handlers.base import JobFault
+from workers.judges.base import JudgeItem, Score, done
+from workers.judges.combining import combined
+from workers.judges.prefix_tree import PrefixTree
+from workers.judges.prompts import ENGAGES, NUMBERS, Kind, messages, prompt_hash
+from workers.judges.replies import Parsed, expectation
+from workers.lm.errors import ModelFault
+from workers.lm.likelihood import next_token_log_probabilities
+from workers.lm.model import LanguageModel
+from workers.lm.prompts import encode_prompt, render_chat
+
+VERSION = "1"
+KEPT = 20
+"""The likeliest words that are kept with a score."""
+
+
+class LocalJudge:
+    """Scores with a registered model. `name` is the judge's, `model` the registered name."""
+
+    uses_device = True
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        trait: Mapping[str, Any],
+        *,
+        name: str,
+        model: str,
+        relevance: bool = True,
+        batch_rows: int = 16,
+    ) -> None:
+        """Raises JobFault judge_unusable for a model without a chat template."""
+        if not lm.tokenizer.chat_template:
+            raise JobFault(
+                "judge_unusable",
+                f"The judge {name} is the model {model}, which has no chat template: it cannot be asked. Name another.",
+            )
+        self._lm, self._trait, self._name, self._model = lm, trait, name, model
+        self._kinds: tuple[Kind, ...] = ("trait", "coherence", "relevance") if relevance else ("trait", "coherence")
+        self._batch_rows = 1 if lm.dtype == torch.float32 else batch_rows
+        self._ids = {word: _ids_after_a_chat(lm, word) for word in (*NUMBERS, *ENGAGES)}
+        self._trees = {
+            values: PrefixTree({word: self._ids[word] for word in values}, lm.eos_ids) for values in (_NUMBERS, _ENGAGES)
+        }
+        self._known: dict[tuple[Kind, str, str], Parsed] = {}
+        self._tally: Counter[str] = Counter()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Name, model and its weights, and the hash of its prompts."""
+        return {
+            "name": self._name,
+            "version": VERSION,
+            "prompt_hash": prompt_hash(self._trait, "numbers"),
+            "kind": "local",
+            "model": self._model,
+            "weight_hash": self._lm.facts.weight_hash,
+            "scale": "prefix tree" if self._trees[_NUMBERS].splits else "numbers",
+        }
+
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """Items, replies read, failures by kind."""
+        return dict(self._tally)
+
+    def score(self, items: Sequence[JudgeItem]) -> list[Score]:
+        """Scores in order; equal questions about equal answers are asked once."""
+        for kind in self._kinds:
+            self._read(kind, [item for item in items if item.text.strip() or kind == "trait"])
+        found = []
+        for item in items:
+            kinds = self._kinds if item.text.strip() else ("trait",)
+            found.append(combined(item, {kind: self._known[_key(kind, item)] for kind in kinds}))
+        self._tally["items"] += len(items)
+        return found
+
+    def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
+        """`score`, done when it returns: the judge runs on the device that generates."""
+        return done(self.score(items))
+
+    def close(self) -> None:
+        """Nothing of its own is running."""
+
+    def _read(self, kind: Kind, items: Sequence[JudgeItem]) -> None:
+        """The replies of one kind to all items that were not asked about yet."""
+        fresh = {_key(kind, item): item for item in items if _key(kind, item) not in self._known}
+        words = _ENGAGES if kind == "relevance" else _NUMBERS
+        prompts = {key: self._prompt(kind, item) for key, item in fresh.items()}
+        fitting = {key: ids for key, ids in prompts.items() if len(ids) + self._trees[words].longest <= self._lm.context_length}
+        for key, probabilities in zip(fitting, self._probabilities(list(fitting.values()), words), strict=True):
+            self._known[key] = _parsed(probabilities, ENGAGES if kind == "relevance" else NUMBERS)
+        for key in prompts.keys() - fitting.keys():
+            self._known[key] = Parsed(None, 0.0, {}, failure="does not fit the judge's context")
+        failed = sum(self._known[key].failure is not None for key in fresh)
+        self._tally.update({"replies": len(fresh), **({f"failed_{kind}": failed, "failed": failed} if failed else {})})
+
+    def _prompt(self, kind: Kind, item: JudgeItem) -> list[int]:
+        system, user = messages(kind, item, self._trait, "numbers")
+        return encode_prompt(self._lm, user["content"], system["content"])
+
+    def _probabilities(self, prompts: Sequence[Sequence[int]], words: tuple[str, ...]) -> list[dict[str, float]]:
+        tree = self._trees[words]
+        if tree.splits:
+            return [tree.probabilities(self._lm, prompt) for prompt in prompts]
+        columns = [self._ids[word][0] for word in words]
+        rows = next_token_log_probabilities(self._lm, prompts, columns, batch_rows=self._batch_rows)
+        return [{word: math.exp(value) for word, value in zip(words, row, strict=True)} for row in rows]
+
+
+_NUMBERS, _ENGAGES = tuple(NUMBERS), tuple(ENGAGES)
+
+
+def _key(kind: Kind, item: JudgeItem) -> tuple[Kind, str, str]:
+    return (kind, "" if kind == "coherence" else item.question, item.text)
+
+
+def _parsed(probabilities: Mapping[str, float], values: Mapping[str, float]) -> Parsed:
+    score, mass = expectation(probabilities, values)
+    likeliest = sorted(probabilities.items(), key=lambda one: (-one[1], one[0]))[:KEPT]
+    top = {word: round(math.log(p), 4) for word, p in likeliest if p > 0}
+    return Parsed(score, mass, top, failure=None if score is not None else "low_mass")
+
+
+def _ids_after_a_chat(lm: LanguageModel, word: str) -> tuple[int, ...]:
+    """The ids of a word where the answer to a chat begins: a tokenizer may put a space before a word that stands alone."""
+    try:
+        chat = render_chat(lm.tokenizer, "?")
+    except ModelFault as fault:
+        raise JobFault(fault.code, fault.sentence) from fault
+    before, together = (lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (chat, chat + word))
+    if len(together) > len(before) and together[: len(before)] == before:
+        return tuple(together[len(before) :])
+    return tuple(lm.tokenizer(word, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,160 @@
+"""The judge behind an OpenAI-compatible endpoint: one token a score, read from its 20 likeliest alternatives.
+
+At start it is asked for numbers that it must know as single tokens; a model that splits "85" would make 8 of it. Then letters stand for
+0 to 100, and a model that cannot do that either is refused. Failures are counted; a judge that fails too often is no judge.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
+
+from workers.handlers.base import JobFault, TransientFault
+from workers.judges.base import JudgeItem, Score
+from workers.judges.combining import combined
+from workers.judges.endpoint import Endpoint, RequestRefused
+from workers.judges.prompts import ENGAGES, LETTERS, NUMBERS, Kind, Scale, messages, probe, prompt_hash
+from workers.judges.replies import Parsed, parse
+
+VERSION = "1"
+PROBED: Mapping[Scale, Sequence[str]] = {"numbers": ("0", "7", "42", "85", "100"), "letters": ("A", "F", "K")}
+VALUES: Mapping[Scale, Mapping[str, float]] = {"numbers": NUMBERS, "letters": LETTERS}
+MOST_FAILURES = 0.3
+JUDGED_AFTER = 20
+"""A share of failures over MOST_FAILURES ends the job, once so many replies were read."""
+
+
+class OpenAIJudge:
+    """Scores on its own threads; equal requests are made once."""
+
+    uses_device = False
+
+    def __init__(self, endpoint: Endpoint, trait: Mapping[str, Any], *, relevance: bool = True) -> None:
+        """Asks the endpoint which scale it can use. Raises JobFault judge_unusable, TransientFault."""
+        self._endpoint, self._trait = endpoint, trait
+        self._kinds: tuple[Kind, ...] = ("trait", "coherence", "relevance") if relevance else ("trait", "coherence")
+        self._requests = ThreadPoolExecutor(endpoint.concurrency, thread_name_prefix="judge-request")
+        self._submitted = ThreadPoolExecutor(2, thread_name_prefix="judge")
+        self._lock = threading.Lock()
+        self._asked: dict[tuple[str, ...], Future[Parsed]] = {}
+        self._counts: Counter[str] = Counter()
+        self._fault: Exception | None = None
+        try:
+            self._scale = self._find_scale()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Name, model, scale, and the hash of its prompts."""
+        return {
+            "name": self._endpoint.name,
+            "version": VERSION,
+            "prompt_hash": prompt_hash(self._trait, self._scale),
+            "kind": "openai",
+            "model": self._endpoint.model,
+            "scale": self._scale,
+        }
+
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """Items, replies and failures by kind; requests, retries and tokens: the cost."""
+        with self._lock:
+            return {**self._counts, **self._endpoint.counts}
+
+    def score(self, items: Sequence[JudgeItem]) -> list[Score]:
+        """Scores in order. Raises TransientFault when the endpoint stays away, JobFault judge_unusable when it is no judge; what was
+        scored until then is remembered, so that trying again asks for the rest only."""
+        asked = [{kind: self._ask(kind, item) for kind in self._kinds_for(item)} for item in items]
+        try:
+            found = [
+                combined(item, {kind: future.result() for kind, future in row.items()})
+                for item, row in zip(items, asked, strict=True)
+            ]
+        except CancelledError:
+            raise self._fault or TransientFault(f"the judge {self._endpoint.name} was closed") from None
+        except BaseException as error:
+            self._fault = self._fault or (error if isinstance(error, Exception) else None)
+            self._forget(future for row in asked for future in row.values())
+            raise
+        with self._lock:
+            self._counts["items"] += len(items)
+        return found
+
+    def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
+        """`score` beside the caller's own work."""
+        return self._submitted.submit(self.score, items)
+
+    def close(self) -> None:
+        """Ends its threads; scores under way end with TransientFault."""
+        self._endpoint.close()
+        self._requests.shutdown(wait=True, cancel_futures=True)
+        self._submitted.shutdown(wait=True, cancel_futures=True)
+
+    def _kinds_for(self, item: JudgeItem) -> Sequence[Kind]:
+        """An empty answer's coherence is known, and it engages with nothing."""
+        return self._kinds if item.text.strip() else ("trait",)
+
+    def _ask(self, kind: Kind, item: JudgeItem) -> Future[Parsed]:
+        key = (kind, item.text) if kind == "coherence" else (kind, item.question, item.text)
+        with self._lock:
+            if key not in self._asked:
+                self._asked[key] = self._requests.submit(self._reply, kind, item)
+            return self._asked[key]
+
+    def _forget(self, futures: Iterable[Future[Parsed]]) -> None:
+        """Drop requests that were not made or failed; a later call makes them again."""
+        for future in futures:
+            future.cancel()
+        with self._lock:
+            failed = [key for key, one in self._asked.items() if one.cancelled() or (one.done() and one.exception() is not None)]
+            for key in failed:
+                del self._asked[key]
+
+    def _reply(self, kind: Kind, item: JudgeItem) -> Parsed:
+        values = ENGAGES if kind == "relevance" else VALUES[self._scale]
+        try:
+            parsed = parse(self._endpoint.ask(messages(kind, item, self._trait, self._scale)), values)
+        except RequestRefused as refused:
+            parsed = Parsed(None, 0.0, {}, failure=f"refused: {refused}")
+        with self._lock:
+            self._counts["replies"] += 1
+            if parsed.failure is not None:
+                self._counts[f"failed_{kind}"] += 1
+                self._counts["failed"] += 1
+            replies, failed = self._counts["replies"], self._counts["failed"]
+        if replies >= JUDGED_AFTER and failed > MOST_FAILURES * replies:
+            raise JobFault(
+                "judge_unusable",
+                f"The judge {self._endpoint.name} gave {failed} of {replies} replies without a score (the last: {parsed.failure}, "
+                f"{parsed.words[:80]!r}); at most {100 * MOST_FAILURES:.0f} % are borne. Name another judge; what was generated is kept "
+                "and can be rescored.",
+                failed=failed,
+                replies=replies,
+            )
+        return parsed
+
+    def _find_scale(self) -> Scale:
+        for scale, words in PROBED.items():
+            if all(self._has_token(word, scale) for word in words):
+                return scale
+        raise JobFault(
+            "judge_unusable",
+            f"The judge {self._endpoint.name} ({self._endpoint.model}) gives neither whole numbers nor letters as single tokens with their "
+            "probabilities, so no score can be read from it. It must return logprobs with 20 top_logprobs; name another judge.",
+        )
+
+    def _has_token(self, word: str, scale: Scale) -> bool:
+        """Whether the word is among the alternatives when asked for. A model that splits it has no such token to offer."""
+        asked = f"the number {word}" if scale == "numbers" else f"the letter {word}"
+        try:
+            found = parse(self._endpoint.ask(probe(asked)), {word: 1.0})
+        except RequestRefused as refused:
+            raise JobFault(
+                "judge_unusable",
+                f"The judge {self._endpoint.name} refuses a request for one token with 20 top_logprobs ({refused}). Its endpoint or model "
+                "does not support that; name another judge.",
+            ) from refused
+        return word in {token.strip() for token in found.top}

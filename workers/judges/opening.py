@@ -1,0 +1,85 @@
+"""From a judge as a job's spec describes it to one that scores the answers of one trait."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workers.handlers.base import JobContext, JobFault
+from workers.judges.base import Judge
+
+if TYPE_CHECKING:
+    from workers.lm.model import LanguageModel
+
+
+class Responded(Protocol):
+    """An extraction example with its response."""
+
+    prompt: str
+    system_prompt: str | None
+    cluster: str
+    positive: bool
+    response: str
+    response_ids: Sequence[int]
+
+
+def response_of(one: Responded) -> dict[str, Any]:
+    """The example as the reference judge is fitted on it: what it reads of a line of responses.jsonl."""
+    return {
+        "class": "positive" if one.positive else "negative",
+        "prompt": one.prompt,
+        "system_prompt": one.system_prompt,
+        "cluster": one.cluster,
+        "response": one.response,
+        "response_ids": list(one.response_ids),
+    }
+
+
+def open_judge(
+    described: Mapping[str, Any],
+    lm: "LanguageModel | None",
+    trait: Mapping[str, Any],
+    responses: Sequence[Mapping[str, Any]] | None,
+    *,
+    max_new_tokens: int,
+    context: JobContext,
+    given: bool = False,
+    questions: Sequence[Mapping[str, Any]] | None = None,
+) -> Judge:
+    """The judge that `described` ({"name", "kind", "model", "url", "key_env", "options"}) names, for the answers of `lm`.
+
+    Only the reference judge reads `lm` and what follows `trait` (see `ReferenceJudge.fit`). Cancellation is heard while it is fitted.
+
+    Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint is away.
+    """
+    relevance = bool(described["options"].get("relevance", True))
+    if described["kind"] == "openai":
+        from workers.judges.endpoint import Endpoint
+        from workers.judges.openai import OpenAIJudge
+
+        return OpenAIJudge(Endpoint(described), trait, relevance=relevance)
+    if described["kind"] == "local":
+        from workers.judges.local import LocalJudge
+
+        return LocalJudge(
+            context.model(described["model"]), trait, name=described["name"], model=described["model"], relevance=relevance
+        )
+    if described["kind"] == "reference" and lm is not None:
+        from workers.judges.reference import ReferenceJudge
+        from workers.lm.memory import batch_rows_for
+
+        rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), max_new_tokens, context.batch_budget_bytes)
+        return ReferenceJudge.fit(
+            lm,
+            trait,
+            responses,
+            max_new_tokens=max_new_tokens,
+            batch_rows=rows,
+            given=given,
+            questions=questions,
+            on_step=lambda _counts: context.check(),
+            on_rows=lambda _rows: context.check(),
+        )
+    raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")
+
+
+MOST_PROMPT = 512
+"""Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""

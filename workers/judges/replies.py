@@ -1,0 +1,70 @@
+"""From a reply's token probabilities to a score. Pure; whatever a reply holds, the outcome is a number or a reason why there is none.
+
+    score = sum(p n) / sum(p)   over the tokens that are values of the scale; none when sum(p) < 0.25
+
+Source: science.md, Judges; the expectation uses what sampling one token would throw away.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LEAST_MASS = 0.25
+MOST_SHOWN = 200
+"""Characters of a reply's words that are kept."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """`score` is None exactly when there is a `failure`. `top` are the reply's likeliest first tokens with their log-probabilities."""
+
+    score: float | None
+    mass: float
+    top: dict[str, float]
+    words: str = ""
+    failure: str | None = None
+
+    def raw(self) -> dict[str, Any]:
+        """What is kept with the answer."""
+        kept: dict[str, Any] = {"score": self.score, "mass": round(self.mass, 4), "top": self.top, "reply": self.words}
+        return kept if self.failure is None else {**kept, "failure": self.failure}
+
+
+def expectation(probabilities: Mapping[str, float], values: Mapping[str, float]) -> tuple[float | None, float]:
+    """The mean value under the probabilities of the words that have one, and those words' whole probability."""
+    known = [(p, values[word]) for word, p in probabilities.items() if word in values]
+    mass = math.fsum(p for p, _ in known)
+    if mass < LEAST_MASS:
+        return None, mass
+    return round(math.fsum(p * value for p, value in known) / mass, 4), mass
+
+
+def parse(body: Any, values: Mapping[str, float]) -> Parsed:
+    """The score in a chat completion with logprobs. Tokens count with and without a space around them."""
+    try:
+        choice = body["choices"][0]
+        words = str((choice.get("message") or {}).get("content") or "")[:MOST_SHOWN]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return Parsed(None, 0.0, {}, failure="no_choices")
+    top = _top_of(choice)
+    if not top:
+        return Parsed(None, 0.0, {}, words, "no_logprobs")
+    if not all(math.isfinite(logprob) and logprob <= 0.01 for logprob in top.values()):
+        return Parsed(None, 0.0, {}, words, "bad_logprobs")
+    probabilities: dict[str, float] = {}
+    for token, logprob in top.items():
+        probabilities[token.strip()] = probabilities.get(token.strip(), 0.0) + math.exp(min(0.0, logprob))
+    score, mass = expectation(probabilities, values)
+    kept = {token: round(logprob, 4) for token, logprob in top.items()}
+    return Parsed(score, mass, kept, words, None if score is not None else "low_mass")
+
+
+def _top_of(choice: Mapping[str, Any]) -> dict[str, float]:
+    """The first token's alternatives with their log-probabilities; those a server floors at -9999 or -inf have none. {} when malformed."""
+    try:
+        listed = choice["logprobs"]["content"][0]["top_logprobs"]
+        found = {str(one["token"])[:50]: float(one["logprob"]) for one in listed[:50]}
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}
+    return {token: logprob for token, logprob in found.items() if not logprob < -1000}
