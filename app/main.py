@@ -8,6 +8,8 @@ from fastapi import FastAPI
 import app.calibrations.routes
 import app.exports.routes
 import app.extractions.import_routes
+import app.extractions.routes
+import app.extractions.vector_routes
 import app.jobs.routes
 import app.judges.routes
 import app.models.routes
@@ -34,6 +36,8 @@ ROUTERS = (
     app.jobs.routes.router,
     app.calibrations.routes.router,
     app.exports.routes.router,
+    app.extractions.routes.router,
+    app.extractions.vector_routes.router,
     app.extractions.import_routes.router,
     app.judges.routes.router,
     app.models.routes.router,

@@ -43,6 +43,9 @@ class LimitSettings(BaseSettings):
     trait_prompts: int = Field(4_000, description="prompts and questions of one trait dataset")
     trait_bytes: int = Field(5_000_000, description="one trait dataset, as it is stored")
     vectors: int = Field(2_000, description="vectors of one import")
+    extracted_vectors: int = Field(20_000, description="vectors of one extraction, controls and refits among them")
+    rows_bytes: int = Field(512 << 20, description="captured rows that an extraction keeps for reuse; more are not kept")
+    answers: int = Field(200_000, description="answers that one steering may generate")
     prompts: int = 2_000
     prompt_characters: int = 20_000
     new_tokens: int = 1_024

@@ -1,11 +1,12 @@
-"""Vectors as the API shows them."""
+"""Extractions and vectors as the API shows them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.extractions.models import Vector
+from app.extractions.models import Extraction, Vector
 
 
 class VectorOut(BaseModel):
@@ -50,3 +51,101 @@ def vector_view(row: Vector) -> VectorOut:
         links=links,
         **{name: getattr(row, name) for name in VectorOut.model_fields if name not in {"extraction", "separation", "links"}},
     )
+
+
+class ExtractionOut(BaseModel):
+    """A finished extraction. `vectors` says of each what it is made of; its numbers are in the files."""
+
+    id: str
+    job: str
+    owner: str
+    model: str
+    weight_hash: str
+    trait: str
+    trait_version: str
+    positions: list[str]
+    components: list[str]
+    layers: list[int]
+    methods: list[str]
+    calibration_job: str | None
+    summary: dict[str, Any] = Field(description="counts of examples, empty windows among them, and of the split")
+    vectors: list[dict[str, Any]] | None = Field(
+        description="per vector its share of massive dims and of sampling noise, and how well it separates; null in lists"
+    )
+    created_at: datetime
+    links: dict[str, str]
+
+
+class ExtractionPage(BaseModel):
+    """Extractions, newest first."""
+
+    items: list[ExtractionOut]
+    next_cursor: str | None
+
+
+class VectorPage(BaseModel):
+    """Vectors."""
+
+    items: list[VectorOut]
+    next_cursor: str | None
+
+
+class CosinesOut(BaseModel):
+    """Cosines between the vectors of one layer, position and component, in the order of `methods`."""
+
+    layer: int
+    position: str | None
+    component: str
+    massive_dims: list[int]
+    methods: list[str]
+    before: list[list[float]]
+    after: list[list[float]] = Field(description="with the massive dims of every vector set to 0")
+
+
+class ExtractionCost(BaseModel):
+    """What a request would cost, and what would be calculated; nothing was written."""
+
+    spec: dict[str, Any]
+    examples: int
+    vectors: int
+    generated_tokens: int
+    rows_bytes: int
+    arithmetic: str
+    calibration: str | None = Field(description="the calibration that would be used")
+    estimated_seconds: float | None = Field(description="device time, from earlier extractions of the model; null without any")
+
+
+def extraction_view(row: Extraction, vectors: Sequence[Vector] | None) -> ExtractionOut:
+    """One extraction; with its vectors, what each is made of."""
+    own = f"/v1/extractions/{row.id}"
+    links = {
+        "self": own,
+        "job": f"/v1/jobs/{row.job_id}",
+        "vectors": f"/v1/vectors?extraction={row.id}",
+        "cosines": f"{own}/cosines",
+        "model": f"/v1/models/{row.model}",
+        **{name: f"{own}/{name}" for name in ("extraction.json", "vectors.safetensors", "responses.jsonl")},
+    }
+    if row.calibration_job is not None:
+        links["calibration"] = f"/v1/calibrations/{row.calibration_job}"
+    return ExtractionOut(
+        job=row.job_id,
+        vectors=None if vectors is None else [_made_of(one) for one in vectors],
+        links=links,
+        **{name: getattr(row, name) for name in ExtractionOut.model_fields if name not in {"job", "vectors", "links"}},
+    )
+
+
+def _made_of(row: Vector) -> dict[str, Any]:
+    massive = row.facts.get("massive") or {}
+    stability = row.facts.get("stability") or {}
+    return {
+        "id": row.id,
+        "key": row.key,
+        "massive_share": row.massive_share,
+        "noise_share": massive.get("noise_share"),
+        "accuracy": row.accuracy,
+        "auroc": row.auroc,
+        "split_half_cosine": stability.get("split_half_cosine"),
+        "converged": (row.facts.get("fit") or {}).get("converged"),
+    }

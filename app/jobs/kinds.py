@@ -13,6 +13,7 @@ from app.jobs.models import Job
 KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
     "export": "app.exports.kind:EXPORT",
+    "extract": "app.extractions.kind:EXTRACT",
     "inspect": "app.models.kind:INSPECT",
     "report": "app.studies.kind:REPORT",
     "rescore": "app.steerings.kind:RESCORE",

@@ -11,7 +11,10 @@ from app.db import Base
 
 
 class Study(Base):
-    """`nodes` are the graph's jobs by name: `{"calibrate/demo-severe": {"job": ..., "kind": ..., "reused": false, ...}}`."""
+    """`nodes` are the graph's jobs by name, `{"calibrate/demo-severe": {"place": 0, "job": ..., "kind": ..., "reused": false, ...}}`.
+
+    `place` is the order of submission, which JSON objects in Postgres do not keep.
+    """
 
     __tablename__ = "studies"
     __table_args__ = (Index("studies_listed_idx", "created_at", "id"),)

@@ -94,7 +94,7 @@ def test_the_batch_size_changes_nothing_but_rounding_and_the_plan_nothing_at_all
     stop=st.none() | st.integers(-6, 6),
 )
 def test_any_window_is_the_mean_of_its_single_tokens(
-    tiny_lm_llama: LanguageModel, frame: str, start: int | None, stop: int | None
+    shared_llama: LanguageModel, frame: str, start: int | None, stop: int | None
 ) -> None:
     lm = shared_llama
     examples = _examples(lm, 6, seed=3)

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 HANDLERS = {
     "calibrate": "workers.handlers.calibration:run",
     "export": "workers.handlers.export:run",
+    "extract": "workers.handlers.extraction:run",
     "inspect": "workers.handlers.inspection:run",
+    "report": "workers.handlers.report:run",
+    "rescore": "workers.handlers.rescoring:run",
+    "steer": "workers.handlers.steering:run",
 }
 
 

@@ -48,7 +48,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 
 def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     lm = context.model(spec["model"])
-    _check_weights(lm, spec)
+    check_weights(lm, spec)
     layers = _layers(lm, spec.get("layers"))
     texts: list[str] = spec.get("prompts") or shipped_prompts()
     new_tokens: int = spec["max_new_tokens"]
@@ -86,7 +86,8 @@ def shipped_prompts() -> list[str]:
     return [prompt["text"] for prompt in stored["prompts"]]
 
 
-def _check_weights(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
+def check_weights(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
+    """Raises JobFault weights_changed when the loaded weights are not those that the job was submitted for."""
     asked = spec.get("weight_hash")
     if asked is not None and asked != lm.facts.weight_hash:
         raise JobFault(

@@ -10,15 +10,25 @@ if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
 
+MOST_PROMPT = 512
+"""Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""
+
+
 class Responded(Protocol):
     """An extraction example with its response."""
 
-    prompt: str
-    system_prompt: str | None
-    cluster: str
-    positive: bool
-    response: str
-    response_ids: Sequence[int]
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def system_prompt(self) -> str | None: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def positive(self) -> bool: ...
+    @property
+    def response(self) -> str: ...
+    @property
+    def response_ids(self) -> Sequence[int]: ...
 
 
 def response_of(one: Responded) -> dict[str, Any]:
@@ -79,7 +89,3 @@ def open_judge(
             on_rows=lambda _rows: context.check(),
         )
     raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")
-
-
-MOST_PROMPT = 512
-"""Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""

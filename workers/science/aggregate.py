@@ -14,6 +14,9 @@ from workers.science.severity import ABOVE, located, middle_rows, severity
 from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 
+RANKED_DIMS = 64
+"""Dims of each layer that the file ranks by ratio_to_median: `_topN` can zero at most so many."""
+
 
 def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:
     """The dims whose per-token values `aggregate` asks for, by row of the captured layers."""
@@ -32,6 +35,7 @@ def aggregate(stats: Statistics, tokens: TokenValues, rule: str) -> dict[str, An
         "n_prompts": stats.prompts,
         "mean_alignment_by_layer": _by_layer(stats, stats.alignment, 4),
         "top_dims_by_layer": {str(layer): dims for layer, dims in zip(stats.layers, top_dims(stats), strict=True)},
+        "ratio_order_by_layer": _ratio_order(stats),
         "dim_magnitude_by_layer": _dim_magnitude(stats),
         "layer_norms": _by_layer(stats, stats.norm, 1),
         "attn_norms": _by_layer(stats, stats.attn_norm, 1),
@@ -47,6 +51,12 @@ def aggregate(stats: Statistics, tokens: TokenValues, rule: str) -> dict[str, An
 
 def _by_layer(stats: Statistics, value_L: Float, places: int) -> dict[str, float]:
     return {str(layer): decimals(value, places) for layer, value in zip(stats.layers, value_L, strict=True)}
+
+
+def _ratio_order(stats: Statistics) -> dict[str, list[int]]:
+    """The dims of largest ratio_to_median at each layer, descending, ties by index: the order in which cleaning takes them."""
+    order_LD = np.argsort(-stats.mean_abs, axis=1, kind="stable")[:, :RANKED_DIMS]
+    return {str(layer): [int(dim) for dim in order_LD[row]] for row, layer in enumerate(stats.layers)}
 
 
 def _dim_magnitude(stats: Statistics) -> dict[str, list[float]]:

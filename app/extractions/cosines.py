@@ -1,0 +1,57 @@
+"""Vectors read back from the store, on the HTTP side: numpy alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi.concurrency import run_in_threadpool
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from app.context import Context
+from app.extractions.models import Vector
+from app.extractions.results import CosinesOut
+from app.storage.base import Storage, key_of
+from terms.methods import UnknownMethod, parse_method
+
+
+def read_vectors(storage: Storage, rows: Sequence[Vector]) -> list[NDArray[np.float32]]:
+    """The numbers of these vectors, [D] each. Every object is read once. Raises StorageError."""
+    objects = {digest: load(storage.get(key_of(digest))) for digest in dict.fromkeys(row.digest for row in rows)}
+    return [objects[row.digest][row.key] for row in rows]
+
+
+async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
+    """Of those vectors of one layer that are no controls and no refits, before and after cleaning."""
+    compared = [row for row in rows if _compared(row.method)]
+    vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, compared)])
+    massive = next((list(row.facts["massive"]["dims"]) for row in compared if row.facts.get("massive")), [])
+    clean = vectors.copy()
+    clean[:, massive] = 0
+    first = compared[0]
+    return CosinesOut(
+        layer=first.layer,
+        position=first.position,
+        component=first.component,
+        massive_dims=massive,
+        methods=[row.method for row in compared],
+        before=_cosines(vectors),
+        after=_cosines(clean),
+    )
+
+
+def _compared(method: str) -> bool:
+    try:
+        parsed = parse_method(method)
+    except UnknownMethod:
+        return True
+    return (
+        parsed.base != "shuffled"
+        and not (parsed.base == "random" and parsed.parameters["seed"])
+        and not parsed.parameters.get("refit")
+    )
+
+
+def _cosines(vectors_KD: NDArray[np.float64]) -> list[list[float]]:
+    norms = np.linalg.norm(vectors_KD, axis=1, keepdims=True)
+    unit = np.divide(vectors_KD, norms, out=np.zeros_like(vectors_KD), where=norms > 0)
+    return [[round(float(value), 6) for value in row] for row in unit @ unit.T]

@@ -1,0 +1,71 @@
+"""What finishing an `extract` job leaves: a row by which extractions are found, and one for each vector."""
+
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app.extractions.models import Extraction, Vector
+from app.ids import new_id
+from app.jobs.kinds import Kind
+from app.jobs.models import Artifact, Job
+
+
+def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    found = outcome["extraction"]
+    trait = job.spec["trait"]
+    assert job.model is not None
+    row = Extraction(
+        id=new_id("ext"),
+        job_id=job.id,
+        owner=job.owner,
+        model=job.model,
+        weight_hash=found["weight_hash"],
+        trait=trait["name"],
+        trait_version=trait["version"],
+        positions=found["positions"],
+        components=found["components"],
+        layers=found["layers"],
+        methods=job.spec["methods"],
+        calibration_job=(job.spec["calibration"] or {}).get("job"),
+        rows_key=found["rows_key"],
+        summary=found["summary"],
+    )
+    session.add(row)
+    session.flush()
+    digest = session.scalars(
+        select(Artifact.digest).where(Artifact.job_id == job.id, Artifact.name == "vectors.safetensors")
+    ).one()
+    vectors = outcome["vectors"]
+    if vectors:
+        common = {
+            "source": "extracted",
+            "extraction_id": row.id,
+            "owner": job.owner,
+            "model": job.model,
+            "weight_hash": found["weight_hash"],
+            "trait": trait["name"],
+            "trait_version": trait["version"],
+            "digest": digest,
+        }
+        session.execute(insert(Vector), [common | _columns(facts) for facts in vectors])
+    return {"extraction": {"id": row.id, **found}}
+
+
+def _columns(facts: dict[str, Any]) -> dict[str, Any]:
+    separation = facts.get("separation") or {}
+    return {
+        "id": new_id("vec"),
+        **{name: facts[name] for name in ("position", "component", "method", "layer", "width", "key", "norm")},
+        **{name: separation.get(name) for name in ("accuracy", "cohens_d", "auroc")},
+        "massive_share": (facts.get("massive") or {}).get("share"),
+        "facts": facts,
+    }
+
+
+def _links(job: Job) -> dict[str, str]:
+    own = f"/v1/extractions/{(job.result or {})['extraction']['id']}"
+    return {"result": own, "vectors": f"/v1/vectors?extraction={(job.result or {})['extraction']['id']}"}
+
+
+EXTRACT = Kind("extract", 1, _record, _links)

@@ -1,0 +1,144 @@
+"""What can be known of an extraction at submit to be impossible or too much, each refusal with its numbers and the field to change."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.errors import Problem, invalid
+from app.extractions.schemas import ExtractionRequest
+from app.settings import LimitSettings
+from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
+from terms.methods import Method, UnknownMethod, method, parse_method
+from terms.positions import Position, UnknownPosition, new_tokens_for, parse_position
+
+WHOLE_RESPONSE = 64
+"""New tokens where a position reads to the response's end and the request does not say how long it is."""
+UNSHUFFLED = ("random", "shuffled", "gradient", "lm_loss", "rfm")
+"""Bases without a shuffled-label control of their own: they read no labels, or are too dear to fit again and again."""
+
+
+def methods_of(request: ExtractionRequest) -> list[Method]:
+    """The methods, each once, in the order given. Raises Problem 422 by pointer."""
+    found: dict[str, Method] = {}
+    for i, one in enumerate(request.methods):
+        try:
+            if isinstance(one, str):
+                parsed = parse_method(one)
+            else:
+                parameters = dict(one)
+                parsed = method(str(parameters.pop("method", "")), parameters)
+        except UnknownMethod as error:
+            raise invalid(f"/methods/{i}", "unknown_method", str(error)) from error
+        found.setdefault(parsed.key, parsed)
+    return list(found.values())
+
+
+def controls_of(methods: Sequence[Method], count: int) -> list[str]:
+    """Keys of the controls beside these methods: random vectors, and every method on shuffled labels."""
+    asked = {one.key for one in methods}
+    keys = [method("random", {"seed": seed}).key for seed in range(count)]
+    for one in methods:
+        if one.base not in UNSHUFFLED and not one.parameters.get("refit"):
+            keys += [method("shuffled", {"of": one.key, "seed": seed}).key for seed in range(count)]
+    return [key for key in keys if key not in asked]
+
+
+def refits_of(methods: Sequence[Method], count: int) -> list[str]:
+    """Keys of the same methods on resampled examples."""
+    fitted = [one for one in methods if "refit" in one.parameters and not one.parameters["refit"]]
+    return [method(one.name, {**one.parameters, "refit": k}).key for one in fitted for k in range(1, count + 1)]
+
+
+def positions_of(request: ExtractionRequest) -> list[Position]:
+    """The positions, each once. Raises Problem 422 with the grammar."""
+    found: dict[str, Position] = {}
+    for i, text in enumerate(request.positions):
+        try:
+            position = parse_position(text)
+        except UnknownPosition as error:
+            raise invalid(f"/positions/{i}", "unknown_position", str(error)) from error
+        found.setdefault(str(position), position)
+    return list(found.values())
+
+
+def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: Mapping[str, Any]) -> None:
+    """Raises Problem 422 for components that the model does not have, and for cleaning where the massive dims mean nothing."""
+    have = facts.get("components") or COMPONENTS
+    for i, component in enumerate(request.components):
+        if component not in COMPONENTS or component not in have:
+            raise invalid(
+                f"/components/{i}", "unknown_component", f"{component!r} is no component here. There are: {', '.join(have)}."
+            )
+        if component not in RESIDUAL_COMPONENTS:
+            cleaning = [one.key for one in methods if one.needs_calibration]
+            if cleaning:
+                detail = (
+                    f"{component} is not in the coordinates of the residual stream, so its dims are not the massive ones: "
+                    f"{', '.join(cleaning)} cannot be had there. Leave out one or the other."
+                )
+                raise invalid(f"/components/{i}", "cleaning_elsewhere", detail)
+
+
+def layers_of(request: ExtractionRequest, facts: Mapping[str, Any]) -> list[int] | None:
+    """The layers in order; None for all. Raises Problem 422 for one that the model does not have."""
+    if request.layers is None:
+        return None
+    count = facts.get("layers")
+    for i, layer in enumerate(request.layers):
+        if count is not None and layer >= count:
+            raise invalid(
+                f"/layers/{i}",
+                "layer_out_of_range",
+                f"Layer {layer} does not exist: {request.model} has layers 0 to {count - 1}.",
+            )
+    layers = sorted(set(request.layers))
+    return None if count is not None and layers == list(range(count)) else layers
+
+
+def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits: LimitSettings) -> int:
+    """Tokens to generate. Raises Problem 422 when the request asks for fewer than a window needs, or for more than the server allows."""
+    needed = new_tokens_for(positions, 1)
+    asked = request.max_new_tokens
+    if asked is not None and asked < needed:
+        detail = f"/max_new_tokens is {asked}; {', '.join(map(str, positions))} need {needed}. Raise it or leave it out."
+        raise invalid("/max_new_tokens", "window_not_filled", detail)
+    tokens = asked if asked is not None else new_tokens_for(positions, WHOLE_RESPONSE)
+    if tokens > limits.new_tokens:
+        raise invalid(
+            "/max_new_tokens", "too_many_new_tokens", f"{tokens:,} new tokens; this server allows {limits.new_tokens:,}."
+        )
+    return tokens
+
+
+def check_size(
+    request: ExtractionRequest,
+    *,
+    examples: int,
+    tokens: int,
+    vectors: int,
+    layers: int,
+    width: int | None,
+    positions: int,
+    limits: LimitSettings,
+) -> dict[str, Any]:
+    """The cost as numbers and arithmetic. Raises Problem 422 `too_many_vectors`, `too_many_tokens`."""
+    grid = f"{positions} positions x {len(request.components)} components x {layers} layers"
+    if vectors > limits.extracted_vectors:
+        detail = (
+            f"{grid} x methods with their controls and refits = {vectors:,} vectors; this server allows {limits.extracted_vectors:,}. "
+            "Name fewer layers (/layers), methods or controls."
+        )
+        raise invalid("/layers", "too_many_vectors", detail)
+    generated = examples * tokens if request.responses == "generate" else 0
+    if generated > limits.tokens:
+        detail = f"{examples:,} examples x {tokens:,} new tokens = {generated:,} tokens; this server allows {limits.tokens:,}."
+        raise Problem(
+            422, "too_many_tokens", detail, errors=[{"pointer": "/max_new_tokens", "detail": detail, "code": "too_many_tokens"}]
+        )
+    rows = positions * len(request.components) * layers * examples * (width or 0) * 4
+    return {
+        "examples": examples,
+        "vectors": vectors,
+        "generated_tokens": generated,
+        "rows_bytes": rows,
+        "arithmetic": f"{examples:,} examples x {tokens:,} new tokens = {generated:,} generated tokens; {grid} = {vectors:,} vectors",
+    }

@@ -1,0 +1,146 @@
+"""Every statement about extractions and vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.auth.viewer import Viewer
+from app.extractions.models import Extraction, Vector
+from app.jobs.models import Artifact, Job
+from app.jobs.states import State
+
+SORTS: dict[str, InstrumentedAttribute[float | None]] = {
+    "accuracy": Vector.accuracy,
+    "cohens_d": Vector.cohens_d,
+    "auroc": Vector.auroc,
+    "massive_share": Vector.massive_share,
+}
+
+
+@dataclass(frozen=True)
+class VectorFilters:
+    """What a list of vectors is narrowed to; None means everything."""
+
+    model: str | None = None
+    trait: str | None = None
+    method: str | None = None
+    layer: int | None = None
+    position: str | None = None
+    component: str | None = None
+    source: str | None = None
+    extraction: str | None = None
+
+
+def _extractions(viewer: Viewer) -> Select[Extraction]:
+    statement = select(Extraction)
+    return statement if viewer.role == "admin" else statement.where(Extraction.owner == viewer.owner)
+
+
+def _vectors(viewer: Viewer) -> Select[Vector]:
+    statement = select(Vector)
+    return statement if viewer.role == "admin" else statement.where(Vector.owner == viewer.owner)
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> Extraction | None:
+    """By its own id or by that of the job that made it, if the viewer may see it."""
+    return session.scalars(
+        _extractions(viewer).where(or_(Extraction.id == identifier, Extraction.job_id == identifier))
+    ).one_or_none()
+
+
+def listing(
+    session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
+) -> Sequence[Extraction]:
+    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    statement = _extractions(viewer).order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(limit)
+    for column, value in ((Extraction.model, model), (Extraction.trait, trait)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if before is not None:
+        statement = statement.where(tuple_(Extraction.created_at, Extraction.id) < before)
+    return session.scalars(statement).all()
+
+
+def with_rows(session: Session, viewer: Viewer, rows_key: str) -> Extraction | None:
+    """The newest extraction whose captured rows have this key and were kept, if the viewer may read one."""
+    statement = (
+        _extractions(viewer).join(Artifact, Artifact.job_id == Extraction.job_id).where(Artifact.name == "rows.safetensors")
+    )
+    return session.scalars(
+        statement.where(Extraction.rows_key == rows_key).order_by(Extraction.created_at.desc()).limit(1)
+    ).one_or_none()
+
+
+def vectors_of(session: Session, extraction_id: str) -> Sequence[Vector]:
+    """Every vector of an extraction, in the order of its file."""
+    return session.scalars(
+        select(Vector)
+        .where(Vector.extraction_id == extraction_id)
+        .order_by(Vector.position, Vector.component, Vector.layer, Vector.id)
+    ).all()
+
+
+def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector | None:
+    """One vector, if the viewer may see it."""
+    return session.scalars(_vectors(viewer).where(Vector.id == vector_id)).one_or_none()
+
+
+def vectors(
+    session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
+) -> Sequence[Vector]:
+    """A page. Newest first, or by a separation metric (`-` for descending; those without one come last)."""
+    statement = _vectors(viewer)
+    for column, value in (
+        (Vector.model, filters.model),
+        (Vector.trait, filters.trait),
+        (Vector.method, filters.method),
+        (Vector.layer, filters.layer),
+        (Vector.position, filters.position),
+        (Vector.component, filters.component),
+        (Vector.source, filters.source),
+        (Vector.extraction_id, filters.extraction),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if sort is None:
+        statement = statement.order_by(Vector.created_at.desc(), Vector.id.desc())
+    else:
+        metric = SORTS[sort.removeprefix("-")]
+        statement = statement.order_by((metric.desc() if sort.startswith("-") else metric.asc()).nulls_last(), Vector.id)
+    return session.scalars(statement.limit(limit).offset(offset)).all()
+
+
+def newest_with(
+    session: Session,
+    viewer: Viewer,
+    *,
+    model: str,
+    weight_hash: str,
+    trait_version: str,
+    methods: Sequence[str],
+    layers: Sequence[int],
+) -> Extraction | None:
+    """The newest extraction of this trait on these weights that holds all these methods and layers."""
+    statement = _extractions(viewer).where(
+        Extraction.model == model,
+        Extraction.weight_hash == weight_hash,
+        Extraction.trait_version == trait_version,
+        Extraction.methods.contains(list(methods)),
+        Extraction.layers.contains(list(layers)),
+    )
+    return session.scalars(statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(1)).one_or_none()
+
+
+def seconds_per_example(session: Session, model: str) -> float | None:
+    """Device seconds per example over the last ten extractions of the model; None when there are none."""
+    last = (
+        select(Job.device_seconds, Job.result["extraction", "summary", "examples"].as_integer().label("examples"))
+        .where(Job.kind == "extract", Job.model == model, Job.state == State.SUCCEEDED)
+        .order_by(Job.created_at.desc())
+        .limit(10)
+        .subquery()
+    )
+    return session.scalar(select(func.sum(last.c.device_seconds) / func.nullif(func.sum(last.c.examples), 0)))

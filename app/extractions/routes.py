@@ -1,0 +1,164 @@
+"""Extractions over HTTP: submit one, list them, read what the vectors are made of, download them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Body, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from app.auth.access import Caller, Member, keyed_router
+from app.context import Shared
+from app.extractions import service
+from app.extractions.cosines import cosines_of
+from app.extractions.results import CosinesOut, ExtractionCost, ExtractionOut, ExtractionPage
+from app.extractions.schemas import ExtractionRequest
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.responses import job_response, submitted_response
+from app.jobs.schemas import JobOut
+from app.paging import Cursor, Limit, page_of
+from app.problems import documented
+from app.storage.serving import serve_object
+
+router = keyed_router(prefix="/v1/extractions", tag="extractions")
+
+EXAMPLES: dict[str, Any] = {
+    "defaults": {
+        "summary": "mean_diff, its row-normalised twin and the probe, all layers",
+        "value": {"model": "demo-severe", "trait": "refusal"},
+    },
+    "cleaned": {
+        "summary": "Cleaned of massive dims, two positions, three layers",
+        "value": {
+            "model": "demo-severe",
+            "trait": "refusal",
+            "methods": ["mean_diff", "mean_diff_cleaned", "probe_top1", {"method": "gradient", "steps": 500}],
+            "positions": ["response[:5]", "prompt[-1]"],
+            "layers": [2, 3, 4],
+        },
+    },
+}
+ExtractionId = Annotated[
+    str,
+    Path(
+        pattern=r"^(ext|job)_[0-9a-z]{26}$",
+        description="the extraction's id, or that of its job",
+        examples=["ext_01k9zq3m4e8v6t2y5w7x9abcde"],
+    ),
+]
+FileName = Literal["extraction.json", "vectors.safetensors", "responses.jsonl", "rows.safetensors"]
+
+
+@router.post(
+    "",
+    operation_id="submitExtraction",
+    summary="Submit an extraction",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {
+            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "model": ExtractionCost | JobOut,
+        },
+        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
+        **documented(400, 403, 409, 413, 415, 422),
+    },
+)
+async def submit_extraction(
+    body: Annotated[ExtractionRequest, Body(openapi_examples=EXAMPLES)],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
+    reuse: Annotated[
+        bool,
+        Query(
+            description="use a finished job of the same calculation, or the rows that an earlier extraction captured, if you may read it"
+        ),
+    ] = False,
+) -> Response:
+    """Turns a trait and a model into vectors by every method asked for, in a job."""
+    if dry_run:
+        cost = await context.database.run(service.estimate, body, viewer, context.settings)
+        return JSONResponse(cost.model_dump(mode="json"))
+    promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
+    )
+    if answer.reused:
+        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.get(
+    "", operation_id="listExtractions", summary="List extractions", response_model=ExtractionPage, responses=documented(422)
+)
+async def list_extractions(
+    viewer: Caller,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+    trait: Annotated[str | None, Query(max_length=100)] = None,
+) -> ExtractionPage:
+    """Newest first; those you may see."""
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
+        return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
+
+    found = await page_of(
+        context, page, scope=f"extractions {model} {trait}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    )
+    return ExtractionPage(items=found.items, next_cursor=found.next_cursor)
+
+
+@router.get(
+    "/{extraction_id}",
+    operation_id="getExtraction",
+    summary="An extraction and what its vectors are made of",
+    responses=documented(404, 422),
+)
+async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: Shared) -> ExtractionOut:
+    """Per vector: the share of massive dims and of sampling noise, separation, stability."""
+    return await context.database.run(service.find, extraction_id, viewer)
+
+
+@router.get(
+    "/{extraction_id}/cosines",
+    operation_id="getCosines",
+    summary="Cosines between the vectors of a layer",
+    responses=documented(404, 422),
+)
+async def get_cosines(
+    extraction_id: ExtractionId,
+    viewer: Caller,
+    context: Shared,
+    layer: Annotated[int | None, Query(ge=0, description="the extraction's first when left out")] = None,
+    position: Annotated[str | None, Query(max_length=40)] = None,
+    component: Annotated[str | None, Query(max_length=30)] = None,
+) -> CosinesOut:
+    """Before and after cleaning; controls and refits are left out."""
+    rows = await context.database.run(service.layer_of, extraction_id, layer, position, component, viewer)
+    return await cosines_of(context, rows)
+
+
+@router.get(
+    "/{extraction_id}/{name}",
+    operation_id="getExtractionFile",
+    summary="Download a file of the result",
+    response_class=Response,
+    responses={
+        200: {"description": "The file"},
+        206: {"description": "The range asked for"},
+        304: {"description": "You have it"},
+        307: {"description": "It is at this address of the object store for some minutes"},
+        **documented(404, 416, 422),
+    },
+)
+async def get_extraction_file(
+    extraction_id: ExtractionId, name: FileName, request: Request, viewer: Caller, context: Shared
+) -> Response:
+    """The ETag is the file's SHA-256; one Range at a time. `rows.safetensors` is there when the rows were kept."""
+    file = await context.database.run(service.file, extraction_id, name, viewer)
+    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{extraction_id}.{file.name}")

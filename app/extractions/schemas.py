@@ -1,0 +1,59 @@
+"""What an extraction request says, field by field. Limits that depend on the server or the model are checked by the service."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.jobs.schemas import JobRequest
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class VettingIn(BaseModel):
+    """Keep only responses that express the trait (positives) or do not (negatives), by a judge."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    judge: str = Field("reference", min_length=1, max_length=100)
+    threshold: float = Field(50, ge=0, le=100, description="trait score from which a response expresses the trait")
+    paired: bool = Field(False, description="drop the whole pair when one of it fails")
+
+
+class ExtractionRequest(JobRequest):
+    """Vectors of a trait by any number of methods, at any number of layers, components and positions, from one pass over the examples."""
+
+    model: str = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
+    trait: str = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
+    methods: list[Name | dict[str, Any]] = Field(
+        ["mean_diff", "mean_diff_rownorm", "probe"],
+        min_length=1,
+        max_length=200,
+        description='names such as probe_cleaned, or {"method": "gradient", "steps": 500}',
+    )
+    positions: list[Name] = Field(
+        default_factory=lambda: ["response[:5]"], min_length=1, max_length=20, description="frame[slice]"
+    )
+    components: list[Name] = Field(["residual"], min_length=1, max_length=7)
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="0-based decoder blocks; all when left out"
+    )
+    calibration: Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")] | None = Field(
+        None, description="which dims are massive; the newest of the model, or one made first, when a method needs it"
+    )
+    responses: Literal["generate", "given"] = Field(
+        "generate", description="greedy answers of the model, or those of the dataset"
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="derived from the positions when left out, and at least what they need"
+    )
+    controls: int = Field(
+        3, ge=0, le=20, description="random vectors, and shuffled-label vectors of each method, to compare with"
+    )
+    refits: int = Field(0, ge=0, le=50, description="also fit each method on so many cluster resamples of the examples")
+    validation_share: float = Field(0.2, ge=0, le=0.5, description="of the clusters, held out to measure separation")
+    resamples: int = Field(50, ge=0, le=1000, description="cluster resamples for the range of each vector's cosine")
+    keep_rows: bool = Field(
+        True, description="keep the captured rows, so that reuse=true can fit other methods without the model"
+    )
+    vetting: VettingIn | None = None
+    seed: int = Field(0, ge=0, lt=2**31)

@@ -1,0 +1,243 @@
+"""What the API does to extractions. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.calibrations import service as calibrations
+from app.errors import Problem, invalid, not_found
+from app.extractions import limits, repository
+from app.extractions.models import Vector
+from app.extractions.repository import VectorFilters
+from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, extraction_view, vector_view
+from app.extractions.schemas import ExtractionRequest
+from app.jobs import repository as job_repository
+from app.jobs.models import Artifact
+from app.jobs.service import Idempotency
+from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
+from app.judges import service as judges
+from app.models import service as models
+from app.models.models import Model
+from app.settings import Settings
+from app.text import check_text
+from app.traits import service as traits
+from app.traits.models import Trait
+from terms.methods import Method
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A request with everything looked up that needs no other job."""
+
+    model: Model
+    trait: Trait
+    methods: list[Method]
+    spec: dict[str, Any]
+    cost: dict[str, Any]
+
+    @property
+    def needs_calibration(self) -> bool:
+        return any(one.needs_calibration or one.base == "lm_loss" for one in self.methods)
+
+
+def _check(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> _Checked:
+    check_text(request.model_dump(mode="json"))
+    model = models.usable(session, request.model)
+    facts = model.facts if model.state == "ready" else {}
+    trait = traits.resolve(session, request.trait, viewer)
+    _check_responses(request, trait)
+    vetting = None
+    if request.vetting is not None:
+        vetting = request.vetting.model_dump() | {"judge": judges.usable(session, request.vetting.judge, "/vetting/judge")}
+    methods, positions = limits.methods_of(request), limits.positions_of(request)
+    limits.check_components(request, methods, facts)
+    layers = limits.layers_of(request, facts)
+    tokens = limits.new_tokens(request, positions, settings.limit)
+    keys = [one.key for one in methods]
+    controls, refits = limits.controls_of(methods, request.controls), limits.refits_of(methods, request.refits)
+    count = len(layers) if layers is not None else facts.get("layers", 1)
+    grid = len(positions) * len(request.components) * count
+    examples = trait.counts["positive"] + trait.counts["negative"]
+    cost = limits.check_size(
+        request, examples=examples, tokens=tokens, vectors=grid * len([*keys, *controls, *refits]), layers=count,
+        width=facts.get("hidden_size"), positions=len(positions), limits=settings.limit,
+    )  # fmt: skip
+    spec = {
+        "kind": "extract",
+        "model": request.model,
+        "weight_hash": facts.get("weight_hash"),
+        "trait": {"name": trait.name, "version": trait.version},
+        "positions": [str(one) for one in positions],
+        "components": list(dict.fromkeys(request.components)),
+        "layers": layers,
+        "methods": keys,
+        "controls": controls,
+        "refits": refits,
+        "calibration": None,
+        "responses": request.responses,
+        "max_new_tokens": tokens,
+        "validation_share": request.validation_share,
+        "seed": request.seed,
+        "resamples": request.resamples,
+        "keep_rows": request.keep_rows and cost["rows_bytes"] <= settings.limit.rows_bytes,
+        "vetting": vetting,
+        "rows_from": None,
+    }
+    return _Checked(model, trait, methods, spec, cost)
+
+
+def _check_responses(request: ExtractionRequest, trait: Trait) -> None:
+    counts = trait.counts
+    examples = counts["positive"] + counts["negative"]
+    if request.responses == "given" and counts["given_responses"] < examples:
+        detail = (
+            f"{examples - counts['given_responses']:,} of {examples:,} examples of {trait.name} have no response in the dataset. Upload the "
+            "trait with a `response` for every example, or let the model answer (responses: generate)."
+        )
+        raise invalid("/responses", "responses_missing", detail)
+
+
+def rows_key(spec: dict[str, Any], facts: dict[str, Any]) -> str | None:
+    """Names the rows that a spec captures: equal keys mean the same rows. None while the model's weights are not known."""
+    if spec["weight_hash"] is None or spec["vetting"] is not None:
+        return None
+    of_the_rows = {
+        name: spec[name]
+        for name in ("model", "weight_hash", "trait", "positions", "components", "layers", "responses", "max_new_tokens")
+    }
+    of_the_rows["tokenizer_hash"] = facts.get("tokenizer_hash")
+    return hashlib.sha256(json.dumps(of_the_rows, sort_keys=True).encode()).hexdigest()
+
+
+def plan(
+    session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings, request_id: str, *, reuse: bool
+) -> Plan:
+    """The job to make, after a calibration where a method needs one. Raises Problem 422."""
+    checked = _check(session, request, viewer, settings)
+    spec, after = checked.spec, edges_of(session, request, viewer, checked.model)
+    if request.calibration is not None or checked.needs_calibration:
+        job, wait = calibrations.for_model(session, request.calibration, checked.model, viewer, settings, request_id)
+        spec["calibration"] = {"job": job}
+        after = with_edge(after, job) if wait else after
+    spec["rows_key"] = rows_key(spec, checked.model.facts)
+    if reuse and spec["rows_key"] is not None:
+        earlier = repository.with_rows(session, viewer, spec["rows_key"])
+        spec["rows_from"] = None if earlier is None else earlier.job_id
+    return Plan("extract", "model", request.model, spec, after)
+
+
+def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> ExtractionCost:
+    """What the request would cost; writes nothing."""
+    checked = _check(session, request, viewer, settings)
+    calibration = None
+    if request.calibration is None and checked.needs_calibration:
+        calibration = "the newest calibration of the model, or one made first"
+    each = repository.seconds_per_example(session, request.model)
+    return ExtractionCost(
+        spec=checked.spec,
+        estimated_seconds=None if each is None else round(each * checked.cost["examples"], 1),
+        calibration=request.calibration or calibration,
+        **checked.cost,
+    )
+
+
+def submit(
+    session: Session,
+    request: ExtractionRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+) -> Answer:
+    """The job for this request, and the calibration it needs, in one transaction."""
+    earlier = promised(session, viewer, settings, promise)
+    if earlier is not None:
+        return earlier
+    planned = plan(session, request, viewer, settings, request_id, reuse=False)
+    if reuse:
+        same = submitted_before(session, planned, viewer, settings)
+        if same is not None:
+            return same
+        planned = plan(session, request, viewer, settings, request_id, reuse=True)
+    return submitted(session, planned, request, viewer, settings, promise, request_id)
+
+
+def submitted_before(session: Session, planned: Plan, viewer: Viewer, settings: Settings) -> Answer | None:
+    """A finished job of the same calculation, wherever its rows came from."""
+    from app.jobs import service as jobs
+    from app.jobs.submitting import shown
+
+    if planned.spec["weight_hash"] is None:
+        return None
+    found = jobs.find_reusable(session, "extract", planned.spec, viewer)
+    return None if found is None else Answer(shown(session, found, settings), reused=True)
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
+    """By its own id or its job's. Raises Problem 404."""
+    found = repository.find(session, identifier, viewer)
+    if found is None:
+        raise not_found("extraction", identifier)
+    return extraction_view(found, repository.vectors_of(session, found.id))
+
+
+def listing(
+    session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
+) -> Sequence[ExtractionOut]:
+    """A page of extractions, newest first, without their vectors."""
+    found = repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)
+    return [extraction_view(one, None) for one in found]
+
+
+def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
+    """A file of the extraction. Raises Problem 404."""
+    found = repository.find(session, identifier, viewer)
+    artifact = None if found is None else job_repository.artifact(session, found.job_id, name)
+    if artifact is None:
+        raise not_found(f"{name} of extraction", identifier)
+    return artifact
+
+
+def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector:
+    """Raises Problem 404."""
+    found = repository.vector(session, vector_id, viewer)
+    if found is None:
+        raise not_found("vector", vector_id)
+    return found
+
+
+def vectors(
+    session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
+) -> Sequence[VectorOut]:
+    """A page of vectors."""
+    return [vector_view(row) for row in repository.vectors(session, viewer, filters, sort=sort, limit=limit, offset=offset)]
+
+
+def layer_of(
+    session: Session, identifier: str, layer: int | None, position: str | None, component: str | None, viewer: Viewer
+) -> list[Vector]:
+    """The vectors of one layer, position and component, the first of each when not named. Raises Problem 404, 422."""
+    found = repository.find(session, identifier, viewer)
+    if found is None:
+        raise not_found("extraction", identifier)
+    wanted = {
+        "layer": found.layers[0] if layer is None else layer,
+        "position": position or found.positions[0],
+        "component": component or found.components[0],
+    }
+    rows = [
+        row
+        for row in repository.vectors_of(session, found.id)
+        if all(getattr(row, name) == value for name, value in wanted.items())
+    ]
+    if not rows:
+        have = f"layers {', '.join(map(str, found.layers))}; positions {', '.join(found.positions)}; components {', '.join(found.components)}"
+        raise Problem(422, "no_such_vectors", f"The extraction holds no vector at {wanted}. It has {have}.")
+    return rows

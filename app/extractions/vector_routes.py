@@ -1,0 +1,91 @@
+"""Vectors over HTTP: find them, look at one, download it."""
+
+from typing import Annotated, Literal
+
+from fastapi import Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from app.auth.access import Caller, keyed_router
+from app.context import Shared
+from app.errors import invalid
+from app.exports.formats import write_vectors
+from app.exports.vectors import NamedVector, Origin, Unwritable
+from app.extractions import service
+from app.extractions.cosines import read_vectors
+from app.extractions.repository import VectorFilters
+from app.extractions.results import VectorOut, VectorPage, vector_view
+from app.ids import id_pattern
+from app.jobs.responses import etag_of, named
+from app.problems import documented
+from app.storage.disposition import attachment
+
+router = keyed_router(prefix="/v1/vectors", tag="vectors")
+
+VectorId = Annotated[str, Path(pattern=id_pattern("vec"), examples=["vec_01k9zq3m4e8v6t2y5w7x9abcde"])]
+Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+Sort = Literal["accuracy", "-accuracy", "cohens_d", "-cohens_d", "auroc", "-auroc", "massive_share", "-massive_share"]
+
+
+@router.get("", operation_id="listVectors", summary="Find vectors", response_model=VectorPage, responses=documented(422))
+async def list_vectors(
+    viewer: Caller,
+    context: Shared,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="next_cursor of the page before")] = 0,
+    model: Text = None,
+    trait: Text = None,
+    method: Text = None,
+    layer: Annotated[int | None, Query(ge=0, le=10_000)] = None,
+    position: Text = None,
+    component: Text = None,
+    source: Literal["extracted", "imported"] | None = None,
+    extraction: Annotated[str | None, Query(pattern=id_pattern("ext"))] = None,
+    sort: Annotated[Sort | None, Query(description="a separation metric; - for descending. It does not predict steering")] = None,
+) -> VectorPage:
+    """Newest first, or by a separation metric; those you may see."""
+    filters = VectorFilters(model, trait, method, layer, position, component, source, extraction)
+    items = await context.database.run(service.vectors, viewer, filters, sort=sort, limit=limit + 1, offset=cursor)
+    more = len(items) > limit
+    return VectorPage(items=list(items[:limit]), next_cursor=str(cursor + limit) if more else None)
+
+
+@router.get("/{vector_id}", operation_id="getVector", summary="One vector", responses=documented(404, 422))
+async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
+    """Everything that was stored with it but its numbers."""
+    return vector_view(await context.database.run(service.vector, vector_id, viewer))
+
+
+@router.get(
+    "/{vector_id}/download",
+    operation_id="downloadVector",
+    summary="Download a vector",
+    response_class=Response,
+    responses={200: {"description": "The file"}, 304: {"description": "You have it"}, **documented(404, 422)},
+)
+async def download_vector(
+    vector_id: VectorId,
+    request: Request,
+    viewer: Caller,
+    context: Shared,
+    file_format: Annotated[Literal["safetensors", "gguf", "npy"], Query(alias="format")] = "safetensors",
+) -> Response:
+    """One unit vector, float32. GGUF is a control vector as llama.cpp and repeng read it; it has no place for layer 0."""
+    row = await context.database.run(service.vector, vector_id, viewer)
+    [numbers] = await run_in_threadpool(read_vectors, context.storage, [row])
+    vector = NamedVector(numbers, row.layer, row.component, row.method, row.position)
+    origin = Origin(row.model, "", row.weight_hash, row.trait, row.trait_version)
+    try:
+        data, media_type, notes = write_vectors(file_format, [vector], origin)
+    except Unwritable as error:
+        raise invalid("", "not_in_this_format", str(error)) from error
+    etag = etag_of(data)
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": attachment(f"{vector_id}.{file_format}"),
+    }
+    if notes:
+        headers["Binnacle-Notes"] = "; ".join(notes).encode("ascii", "replace").decode()
+    if named(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)

@@ -1,0 +1,39 @@
+"""What finishing a `steer` or `rescore` job leaves: a row by which steerings are found."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.ids import new_id
+from app.jobs.kinds import Kind
+from app.jobs.models import Job
+from app.steerings.models import Steering
+
+
+def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    found = outcome["steering"]
+    assert job.model is not None
+    row = Steering(
+        id=new_id("str"),
+        job_id=job.id,
+        owner=job.owner,
+        model=job.model,
+        weight_hash=found["weight_hash"],
+        trait=job.spec["trait"]["name"],
+        trait_version=job.spec["trait"]["version"],
+        judge=found["judge"],
+        rescore_of=job.spec.get("steering"),
+        summary=found["summary"],
+    )
+    session.add(row)
+    session.flush()
+    return {"steering": {"id": row.id, **found}}
+
+
+def _links(job: Job) -> dict[str, str]:
+    own = f"/v1/steerings/{(job.result or {})['steering']['id']}"
+    return {"result": own, "runs": f"{own}/runs", "responses": f"{own}/responses"}
+
+
+STEER = Kind("steer", 1, _record, _links)
+RESCORE = Kind("rescore", 1, _record, _links)

@@ -1,0 +1,62 @@
+"""How many answers a steering asks for, and what can be known at submit to be too much, each refusal with its product."""
+
+from dataclasses import dataclass
+
+from app.errors import invalid
+from app.settings import LimitSettings
+from app.steerings.schemas import SteeringRequest
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a steering multiplies. `groups` are what competes as one row each (a method at a position); `cells` are group x layer."""
+
+    cells: int
+    groups: int
+    selection: int
+    test: int
+    extra: int = 0
+
+
+def evaluations_per_cell(request: SteeringRequest) -> int:
+    """Doses each cell runs at most on the selection questions."""
+    if request.operation == "ablate":
+        return 1
+    explicit = request.doses or request.coefficients
+    return len(explicit) if explicit is not None else request.budget
+
+
+def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
+    """The answers to generate at most, and the arithmetic."""
+    doses = evaluations_per_cell(request)
+    matching = 4 if "coherence" in request.matched else 0
+    reported = 1 + len(set(request.matched) & {"dose", "coherence"}) + 2 * ("divergence" in request.matched)
+    controls = request.controls.random + request.controls.shuffled
+    arms = 2 if request.decomposition else 0
+    search = grid.cells * doses * grid.selection
+    match = grid.groups * matching * grid.selection
+    test = grid.groups * (reported + controls + arms) * grid.test
+    extra = grid.groups * 2 * grid.extra
+    base = grid.selection + grid.test * (1 + request.controls.prompt_only) + grid.extra
+    total = search + match + test + extra + base
+    said = (
+        f"{grid.cells:,} cells x {doses} doses x {grid.selection:,} selection questions = {search:,}; "
+        f"{grid.groups:,} methods x {reported + controls + arms} runs x {grid.test:,} test questions = {test:,}; "
+        f"matching, extra sets and unsteered {match + extra + base:,}: {total:,} answers"
+    )
+    return total, said
+
+
+def check_size(request: SteeringRequest, grid: Grid, limits: LimitSettings) -> None:
+    """Raises Problem 422 `grid_too_large`, `too_many_new_tokens`."""
+    if request.max_new_tokens > limits.new_tokens:
+        detail = f"/max_new_tokens is {request.max_new_tokens:,}; this server allows {limits.new_tokens:,}."
+        raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
+    total, said = answers(request, grid)
+    if total > limits.answers:
+        raise invalid(
+            "/layers" if request.vectors is None else "/vectors",
+            "grid_too_large",
+            f"{said}; this server allows {limits.answers:,}. Name fewer layers or methods (/layers, /methods), lower /budget, or set "
+            "/selection_limit and /test_limit.",
+        )

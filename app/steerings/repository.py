@@ -1,0 +1,54 @@
+"""Every statement about steerings."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.jobs.models import Job
+from app.jobs.states import State
+from app.steerings.models import Steering
+
+
+def _visible(viewer: Viewer) -> Select[Steering]:
+    statement = select(Steering)
+    return statement if viewer.role == "admin" else statement.where(Steering.owner == viewer.owner)
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> Steering | None:
+    """By its own id or by that of the job that made it, if the viewer may see it."""
+    return session.scalars(_visible(viewer).where(or_(Steering.id == identifier, Steering.job_id == identifier))).one_or_none()
+
+
+def listing(
+    session: Session,
+    viewer: Viewer,
+    *,
+    model: str | None,
+    trait: str | None,
+    limit: int,
+    before: tuple[datetime, str] | None,
+) -> Sequence[Steering]:
+    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    statement = _visible(viewer).order_by(Steering.created_at.desc(), Steering.id.desc()).limit(limit)
+    if model is not None:
+        statement = statement.where(Steering.model == model)
+    if trait is not None:
+        statement = statement.where(Steering.trait == trait)
+    if before is not None:
+        statement = statement.where(tuple_(Steering.created_at, Steering.id) < before)
+    return session.scalars(statement).all()
+
+
+def seconds_per_answer(session: Session, model: str) -> float | None:
+    """Device seconds per generated answer over the last ten steerings of the model; None when there are none."""
+    last = (
+        select(Job.device_seconds, Job.metrics["answers"].as_integer().label("answers"))
+        .where(Job.kind == "steer", Job.model == model, Job.state == State.SUCCEEDED)
+        .order_by(Job.created_at.desc())
+        .limit(10)
+        .subquery()
+    )
+    return session.scalar(select(func.sum(last.c.device_seconds) / func.nullif(func.sum(last.c.answers), 0)))

@@ -1,0 +1,72 @@
+"""Steerings as the API shows them."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.steerings.models import Steering
+
+
+class SteeringOut(BaseModel):
+    """A finished steering: per method the chosen layer and dose, the gain on test questions with its interval, and the controls."""
+
+    id: str
+    job: str
+    owner: str
+    model: str
+    weight_hash: str
+    trait: str | None
+    trait_version: str | None
+    judge: str
+    rescore_of: str | None = Field(description="the steering whose texts were scored again")
+    summary: dict[str, Any] = Field(description="what summary.json says; the table a person reads first is `methods`")
+    created_at: datetime
+    links: dict[str, str]
+
+
+class SteeringPage(BaseModel):
+    """Steerings, newest first."""
+
+    items: list[SteeringOut]
+    next_cursor: str | None
+
+
+class RunsOut(BaseModel):
+    """Runs of a steering: one set of questions under one intervention each, with mean scores."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class SteeringCost(BaseModel):
+    """What a request would cost, and what would be calculated; nothing was written."""
+
+    spec: dict[str, Any]
+    cells: int = Field(description="vectors x layers whose dose is searched")
+    answers: int = Field(description="answers to generate at most")
+    arithmetic: str
+    limit: int = Field(description="answers that this server allows one job")
+    generated_tokens: int
+    estimated_seconds: float | None = Field(description="device time, from earlier steerings of the model; null without any")
+    waits_for: list[str]
+
+
+def view(row: Steering) -> SteeringOut:
+    """One steering."""
+    own = f"/v1/steerings/{row.id}"
+    files = {name: f"{own}/{name}" for name in ("summary.json", "runs.jsonl", "responses.jsonl", "results.jsonl")}
+    return SteeringOut(
+        id=row.id,
+        job=row.job_id,
+        owner=row.owner,
+        model=row.model,
+        weight_hash=row.weight_hash,
+        trait=row.trait,
+        trait_version=row.trait_version,
+        judge=row.judge,
+        rescore_of=row.rescore_of,
+        summary=row.summary,
+        created_at=row.created_at,
+        links={"self": own, "runs": f"{own}/runs", "responses": f"{own}/responses", "job": f"/v1/jobs/{row.job_id}", **files},
+    )

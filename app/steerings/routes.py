@@ -1,0 +1,206 @@
+"""Steerings over HTTP: submit one, list them, read its summary, runs and texts, score the texts again."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Body, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from app.auth.access import Caller, Member, keyed_router
+from app.context import Shared
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.responses import job_response, submitted_response
+from app.jobs.schemas import JobOut
+from app.paging import Cursor, Limit, page_of
+from app.problems import documented
+from app.steerings import lines, service
+from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
+from app.steerings.schemas import RescoreRequest, SteeringRequest
+from app.storage.serving import serve_object
+
+router = keyed_router(prefix="/v1/steerings", tag="steerings")
+
+EXAMPLES: dict[str, Any] = {
+    "newest vectors": {
+        "summary": "The newest extraction's probe and mean_diff at two layers",
+        "value": {"model": "demo-severe", "trait": "refusal", "methods": ["probe", "mean_diff"], "layers": [2, 3]},
+    },
+    "explicit doses": {
+        "summary": "One vector at three doses, no search",
+        "value": {
+            "model": "demo-severe",
+            "trait": "refusal",
+            "vectors": ["vec_01k9zq3m4e8v6t2y5w7x9abcde"],
+            "doses": [0.25, 0.5, 1.0],
+        },
+    },
+}
+SteeringId = Annotated[
+    str,
+    Path(
+        pattern=r"^(str|job)_[0-9a-z]{26}$",
+        description="the steering's id, or that of its job",
+        examples=["str_01k9zq3m4e8v6t2y5w7x9abcde"],
+    ),
+]
+FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jsonl"]
+
+
+@router.post(
+    "",
+    operation_id="submitSteering",
+    summary="Submit a steering",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {
+            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "model": SteeringCost | JobOut,
+        },
+        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
+        **documented(400, 403, 409, 413, 415, 422),
+    },
+)
+async def submit_steering(
+    body: Annotated[SteeringRequest, Body(openapi_examples=EXAMPLES)],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
+    reuse: Annotated[
+        bool, Query(description="answer with a finished job of the same calculation that you may read, if there is one")
+    ] = False,
+) -> Response:
+    """Finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
+    if dry_run:
+        cost = await context.database.run(service.estimate, body, viewer, context.settings)
+        return JSONResponse(cost.model_dump(mode="json"))
+    promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
+    )
+    if answer.reused:
+        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.get("", operation_id="listSteerings", summary="List steerings", response_model=SteeringPage, responses=documented(422))
+async def list_steerings(
+    viewer: Caller,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+    trait: Annotated[str | None, Query(max_length=100)] = None,
+) -> SteeringPage:
+    """Newest first; those you may see."""
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[SteeringOut]:
+        return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
+
+    found = await page_of(
+        context, page, scope=f"steerings {model} {trait}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    )
+    return SteeringPage(items=found.items, next_cursor=found.next_cursor)
+
+
+@router.get("/{steering_id}", operation_id="getSteering", summary="A steering's summary", responses=documented(404, 422))
+async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared) -> SteeringOut:
+    """Per method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
+    return await context.database.run(service.find, steering_id, viewer)
+
+
+@router.get(
+    "/{steering_id}/runs",
+    operation_id="listSteeringRuns",
+    summary="Every run",
+    response_model=RunsOut,
+    responses=documented(404, 422),
+)
+async def list_runs(
+    steering_id: SteeringId,
+    viewer: Caller,
+    context: Shared,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[int, Query(ge=0, description="next_cursor of the page before")] = 0,
+    question_set: Annotated[str | None, Query(alias="set", max_length=40)] = None,
+    method: Annotated[str | None, Query(max_length=200)] = None,
+    layer: Annotated[int | None, Query(ge=0)] = None,
+) -> RunsOut:
+    """One set of questions under one intervention each: dose, mean scores, effect at the site."""
+    wanted = {"set": question_set, "method": method, "layer": layer}
+    file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
+    items, following = await lines.page(context.storage, file, wanted, cursor, limit)
+    return RunsOut(items=items, next_cursor=following)
+
+
+@router.get(
+    "/{steering_id}/responses",
+    operation_id="listSteeringResponses",
+    summary="The texts with their scores",
+    response_model=RunsOut,
+    responses=documented(404, 422),
+)
+async def list_responses(
+    steering_id: SteeringId,
+    viewer: Caller,
+    context: Shared,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[int, Query(ge=0, description="next_cursor of the page before")] = 0,
+    run: Annotated[str | None, Query(max_length=200)] = None,
+    question_set: Annotated[str | None, Query(alias="set", max_length=40)] = None,
+    min_trait: Annotated[float | None, Query(ge=0, le=100)] = None,
+    max_coherence: Annotated[float | None, Query(ge=0, le=100)] = None,
+) -> RunsOut:
+    """Every answer as it was generated and judged."""
+    wanted = {"run": run, "set": question_set, "trait>=": min_trait, "coherence<=": max_coherence}
+    file = await context.database.run(service.file, steering_id, "responses.jsonl", viewer)
+    items, following = await lines.page(context.storage, file, wanted, cursor, limit)
+    return RunsOut(items=items, next_cursor=following)
+
+
+@router.post(
+    "/{steering_id}/rescore",
+    operation_id="rescoreSteering",
+    summary="Score the texts with another judge",
+    status_code=202,
+    response_model=JobOut,
+    responses=documented(400, 403, 404, 409, 413, 415, 422),
+)
+async def rescore_steering(
+    steering_id: SteeringId,
+    body: RescoreRequest,
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+) -> Response:
+    """A new steering with the same texts and other scores. It needs no device, except with a judge that is a local model."""
+    promise = idempotency(f"POST /v1/steerings/{steering_id}/rescore", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.rescore, steering_id, body, viewer, context.settings, promise, request.state.request_id
+    )
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.get(
+    "/{steering_id}/{name}",
+    operation_id="getSteeringFile",
+    summary="Download a file of the result",
+    response_class=Response,
+    responses={
+        200: {"description": "The file"},
+        206: {"description": "The range asked for"},
+        304: {"description": "You have it"},
+        307: {"description": "It is at this address of the object store for some minutes"},
+        **documented(404, 416, 422),
+    },
+)
+async def get_steering_file(
+    steering_id: SteeringId, name: FileName, request: Request, viewer: Caller, context: Shared
+) -> Response:
+    """`results.jsonl` has trait-interp's schema. The ETag is the file's SHA-256; one Range at a time."""
+    file = await context.database.run(service.file, steering_id, name, viewer)
+    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{steering_id}.{file.name}")

@@ -1,0 +1,118 @@
+"""What a steering request says, field by field. Limits that depend on the server or the model are checked by the service."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.jobs.schemas import JobRequest
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
+Dose = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Coefficient = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+SourceId = Annotated[str, StringConstraints(pattern=r"^(ext|job)_[0-9a-z]{26}$")]
+CalibrationRef = Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class QuestionIn(_Strict):
+    """One question. Questions of one cluster are nearly the same question and are resampled together."""
+
+    question: Text
+    system_prompt: Text | None = None
+    cluster: str | None = Field(None, min_length=1, max_length=500)
+
+
+class QuestionsIn(_Strict):
+    """Your own questions instead of the trait's: the dose is chosen on `selection` and reported on `test`."""
+
+    selection: list[QuestionIn] = Field(min_length=1)
+    test: list[QuestionIn] = Field(min_length=1)
+
+
+class ControlsIn(_Strict):
+    """What every result is compared with, at equal dose."""
+
+    random: int = Field(3, ge=0, le=20, description="random vectors at each layer and dose that is reported")
+    shuffled: int = Field(
+        3, ge=0, le=20, description="vectors of the same method on shuffled labels; the extraction must hold them"
+    )
+    prompt_only: bool = Field(True, description="no vector, but a system prompt that asks for the trait")
+
+
+class SamplingIn(_Strict):
+    """Seeded sampling instead of greedy answers."""
+
+    temperature: float = Field(1.0, gt=0, le=5)
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+class SteeringRequest(JobRequest):
+    """How well vectors steer: dose searched on selection questions, reported on test questions, against controls, with intervals."""
+
+    model: str = Field(min_length=1, max_length=200, examples=["demo-severe"])
+    trait: str = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
+    vectors: list[VectorId] | None = Field(None, min_length=1, max_length=2_000, description="vectors by id")
+    extraction: SourceId | None = Field(
+        None, description="take vectors from this extraction (or its job, finished or not); the newest fitting one when left out"
+    )
+    methods: list[str] | None = Field(
+        None, min_length=1, max_length=100, description="of the extraction's vectors, those of these methods"
+    )
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="and these layers; all when left out"
+    )
+    positions: list[str] | None = Field(None, min_length=1, max_length=20)
+    components: list[str] | None = Field(None, min_length=1, max_length=7)
+    combine: bool = Field(False, description="push all layers of a method at once, each at the same dose")
+    calibration: CalibrationRef | None = Field(None, description="what doses are measured with; found or made when left out")
+    operation: Literal["add", "ablate", "norm_match"] = "add"
+    ablate_plain: bool = Field(False, description="project out the vector with its massive dims, which empties the text; flagged")
+    scope: Literal["all", "prompt", "response"] = "all"
+    doses: list[Dose] | None = Field(None, min_length=1, max_length=50, description="these doses r instead of a search")
+    coefficients: list[Coefficient] | None = Field(
+        None, min_length=1, max_length=50, description="raw coefficients c instead of a search"
+    )
+    budget: int = Field(6, ge=2, le=24, description="doses that the search may run for each vector and layer")
+    questions: QuestionsIn | None = None
+    selection_limit: int | None = Field(None, ge=2, description="use at most so many selection questions, clusters in turn")
+    test_limit: int | None = Field(None, ge=2, description="use at most so many test questions, clusters in turn")
+    max_new_tokens: int = Field(64, ge=1)
+    sampling: SamplingIn | None = None
+    judge: str = Field("reference", min_length=1, max_length=100)
+    coherence_threshold: float = Field(70, ge=0, le=100)
+    controls: ControlsIn = Field(default_factory=ControlsIn)
+    matched: list[Literal["dose", "coherence", "divergence"]] = Field(
+        default_factory=lambda: ["dose", "coherence", "divergence"],
+        description="how vectors are compared besides each at its best dose",
+    )
+    decomposition: bool = Field(True, description="steer with the massive part and the rest of mean-based vectors apart")
+    extra_sets: list[Literal["paraphrases", "unrelated"]] = Field(
+        default_factory=list, description="also answer these at the chosen dose and at half of it"
+    )
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _one_way_of_choosing(self) -> Self:
+        if self.doses is not None and self.coefficients is not None:
+            raise ValueError("/doses and /coefficients exclude each other: give one, or neither for a search")
+        if self.vectors is not None and any((self.extraction, self.methods, self.layers, self.positions, self.components)):
+            raise ValueError(
+                "/vectors names vectors one by one; /extraction, /methods, /layers, /positions and /components choose among one's"
+            )
+        if self.operation == "ablate" and self.coefficients is not None:
+            raise ValueError("/operation ablate has no dose: leave /coefficients out")
+        if self.ablate_plain and self.operation != "ablate":
+            raise ValueError("/ablate_plain belongs to /operation ablate")
+        return self
+
+
+class RescoreRequest(JobRequest):
+    """Scores the stored texts of a finished steering with another judge; nothing is generated."""
+
+    judge: str = Field(min_length=1, max_length=100)
+    coherence_threshold: float | None = Field(None, ge=0, le=100)

@@ -1,0 +1,156 @@
+"""A study as a graph of ordinary requests, planned without a database: what is submitted, in which order, and what refers to what.
+
+    calibrate/<model>  ->  extract/<model>/<trait>  ->  steer/<model>/<trait>  ->  (full) off/<model>/<trait>/<other trait>
+
+A body may hold `Ref(node)`, which becomes the id of that node's job when it is submitted. Nodes come model by model, so that a worker
+loads each model once.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.studies.schemas import StudyRequest
+from terms.methods import method, parse_method
+
+ABLATION = (1, 2, 3, 5, 10)
+REFITS = 5
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands for the job of an earlier node."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """One job of the study. `body` is the request that would be posted by hand."""
+
+    name: str
+    kind: str
+    model: str
+    trait: str | None
+    body: dict[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plan(request: StudyRequest, layers: Mapping[str, list[int]]) -> list[Node]:
+    """Every job of the study in the order of submission. `layers` are those to steer at, by model."""
+    return [node for model in request.models for node in _of_model(request, model, layers[model])]
+
+
+def middle(n_layers: int) -> list[int]:
+    """Every second layer of the middle half (science: Which dims count as massive, its layers floor(L/4) to ceil(3L/4)-1)."""
+    return list(range(n_layers // 4, -(-3 * n_layers // 4), 2))
+
+
+def method_keys(request: StudyRequest) -> list[str]:
+    """The methods' keys, those of the cleaning ablation included. Raises UnknownMethod."""
+    asked = [_key(one) for one in request.methods]
+    bases = [base for base in ("mean_diff", "probe") if any(parse_method(key).base == base for key in asked)]
+    counts = request.ablation if request.ablation is not None else (ABLATION if request.evidence == "full" else ())
+    ablated = [f"{base}_{suffix}{n}" for base in bases for n in counts for suffix in ("top", "pretop", "randomdims", "largest")]
+    return list(dict.fromkeys([*asked, *ablated]))
+
+
+def _key(one: str | dict[str, Any]) -> str:
+    if isinstance(one, str):
+        return parse_method(one).key
+    parameters = dict(one)
+    return method(str(parameters.pop("method", "")), parameters).key
+
+
+def _of_model(request: StudyRequest, model: str, layers: list[int]) -> Iterator[Node]:
+    calibration = f"calibrate/{model}"
+    yield Node(calibration, "calibrate", model, None, {"model": model, "max_new_tokens": request.calibration_new_tokens})
+    for trait in request.traits:
+        yield from _of_trait(request, model, trait, layers, Ref(calibration))
+    if request.evidence == "full":
+        for trait in request.traits:
+            for other in request.traits:
+                if other != trait:
+                    yield _off_target(request, model, trait, other)
+
+
+def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], calibration: Ref) -> Iterator[Node]:
+    extraction = f"extract/{model}/{trait}"
+    keys = method_keys(request)
+    refits = request.refits if request.refits is not None else (REFITS if request.evidence == "full" else 0)
+    yield Node(
+        extraction,
+        "extract",
+        model,
+        trait,
+        {
+            "model": model,
+            "trait": trait,
+            "methods": keys,
+            "positions": request.positions,
+            "components": request.components,
+            "layers": layers,
+            "calibration": calibration,
+            "controls": max(request.controls.random, request.controls.shuffled),
+            "refits": refits,
+            "resamples": request.resamples,
+            "seed": request.seed,
+        },
+    )
+    yield Node(
+        f"steer/{model}/{trait}",
+        "steer",
+        model,
+        trait,
+        {
+            "model": model,
+            "trait": trait,
+            "extraction": Ref(extraction),
+            "methods": keys,
+            "calibration": calibration,
+            "budget": request.budget,
+            "max_new_tokens": request.max_new_tokens,
+            "selection_limit": request.selection_limit,
+            "test_limit": request.test_limit,
+            "judge": request.judge,
+            "coherence_threshold": request.coherence_threshold,
+            "controls": request.controls.model_dump(),
+            "extra_sets": ["paraphrases", "unrelated"] if request.evidence == "full" else [],
+            "refits": refits,
+            "reference_protocol": request.reference_protocol,
+            "seed": request.seed,
+        },
+    )
+
+
+def _off_target(request: StudyRequest, model: str, trait: str, other: str) -> Node:
+    """The vectors of one trait, at the doses chosen for it, on the questions and under the judge of another trait."""
+    return Node(
+        f"off/{model}/{trait}/{other}",
+        "steer",
+        model,
+        trait,
+        {
+            "model": model,
+            "trait": other,
+            "like": Ref(f"steer/{model}/{trait}"),
+            "calibration": Ref(f"calibrate/{model}"),
+            "max_new_tokens": request.max_new_tokens,
+            "test_limit": request.test_limit,
+            "judge": request.judge,
+            "coherence_threshold": request.coherence_threshold,
+            "controls": {"random": 0, "shuffled": 0, "prompt_only": False},
+            "seed": request.seed,
+        },
+        {"off_target": other},
+    )
+
+
+def resolved(body: Mapping[str, Any], jobs: Mapping[str, str]) -> dict[str, Any]:
+    """The body with every Ref replaced by its job's id, and without fields left at None."""
+    return {name: jobs[value.node] if isinstance(value, Ref) else value for name, value in body.items() if value is not None}
+
+
+def comes_after(body: Mapping[str, Any]) -> list[str]:
+    """The nodes that a body refers to."""
+    return [value.node for value in body.values() if isinstance(value, Ref)]

@@ -1,0 +1,57 @@
+"""What is particular about a study's Job: it is the last of a graph, so cancelling and retrying it concern the graph."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem
+from app.jobs.kinds import Kind
+from app.jobs.models import Job
+from app.jobs.states import FINISHED, State
+from app.jobs.transitions import note
+from app.studies.models import Study
+
+
+def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
+    return {"study": {"id": study.id, **outcome["study"]}}
+
+
+def _links(job: Job) -> dict[str, str]:
+    own = f"/v1/studies/{job.id}"
+    return {
+        "result": own,
+        "report.html": f"{own}/report.html",
+        "report.md": f"{own}/report.md",
+        "tables.json": f"{own}/tables.json",
+    }
+
+
+def _cancelled(session: Session, job: Job, viewer: Viewer) -> bool:
+    """Cancels the study's own unfinished jobs; the report then still runs on what there is. With none left, the report itself is cancelled.
+
+    The jobs before the report are locked before it, in the order in which they finish and release it.
+    """
+    from app.jobs.service import cancel
+
+    study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
+    if study is None or job.state != State.QUEUED:
+        return False
+    own = [node["job"] for node in study.nodes.values() if not node["reused"]]
+    unfinished = session.scalars(select(Job.id).where(Job.id.in_(own), Job.state.not_in(list(FINISHED)), Job.id != job.id)).all()
+    if not unfinished:
+        return False
+    for node in sorted(unfinished, reverse=True):  # the last first: what waits is not failed for what it waits for
+        try:
+            cancel(session, node, viewer)
+        except Problem as problem:  # it finished in this moment
+            if problem.status != 409:
+                raise
+    note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(unfinished)})
+    session.refresh(job)
+    return True
+
+
+REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled)

@@ -1,0 +1,35 @@
+"""Every statement about studies."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.jobs.models import Job
+from app.studies.models import Study
+
+
+def _visible(viewer: Viewer) -> Select[Study]:
+    statement = select(Study)
+    return statement if viewer.role == "admin" else statement.where(Study.owner == viewer.owner)
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> Study | None:
+    """By its own id or that of its Job, if the viewer may see it."""
+    return session.scalars(_visible(viewer).where(or_(Study.id == identifier, Study.job_id == identifier))).one_or_none()
+
+
+def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[Study]:
+    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    statement = _visible(viewer).order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(tuple_(Study.created_at, Study.id) < before)
+    return session.scalars(statement).all()
+
+
+def jobs_of(session: Session, study: Study) -> dict[str, Job]:
+    """The jobs of its graph by node, and the report's under `report`."""
+    ids = {node["job"]: name for name, node in study.nodes.items()} | {study.job_id: "report"}
+    return {ids[job.id]: job for job in session.scalars(select(Job).where(Job.id.in_(list(ids))))}

@@ -1,0 +1,104 @@
+"""Studies as the API shows them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.jobs.models import Job
+from app.jobs.states import FINISHED, State
+from app.studies.models import Study
+
+
+class NodeOut(BaseModel):
+    """One job of the graph."""
+
+    job: str
+    kind: str
+    model: str
+    trait: str | None
+    state: State
+    phase: str
+    reused: bool = Field(description="finished before this study and used by it")
+    error: dict[str, Any] | None
+
+
+class StudyOut(BaseModel):
+    """A study: its graph as it stands, and its result once the report is written."""
+
+    id: str
+    job: str
+    title: str | None
+    owner: str
+    state: State = Field(description="of the study's Job, which is the report at the end of its graph")
+    spec: dict[str, Any]
+    progress: dict[str, int] = Field(description="jobs of the graph by state")
+    nodes: dict[str, NodeOut]
+    result: dict[str, Any] | None
+    created_at: datetime
+    links: dict[str, str]
+
+
+class StudyPage(BaseModel):
+    """Studies, newest first."""
+
+    items: list[StudyOut]
+    next_cursor: str | None
+
+
+class StudyCost(BaseModel):
+    """What a study would run; nothing was written."""
+
+    jobs: int
+    reused: int
+    nodes: list[dict[str, Any]] = Field(description="each job with its own arithmetic and estimate")
+    estimated_seconds: float | None = Field(
+        description="device time of all jobs whose model has run such jobs before; null when one has not"
+    )
+    arithmetic: str
+
+
+def view(study: Study, jobs: Mapping[str, Job]) -> StudyOut:
+    """One study with the jobs of its graph."""
+    own = f"/v1/studies/{study.id}"
+    report = jobs["report"]
+    nodes = {name: _node(node, jobs[name]) for name, node in sorted(study.nodes.items(), key=_place) if name in jobs}
+    counts: dict[str, int] = {}
+    for node in nodes.values():
+        counts[node.state] = counts.get(node.state, 0) + 1
+    links = {"self": own, "job": f"/v1/jobs/{report.id}"}
+    if report.state == State.SUCCEEDED:
+        links |= {name: f"{own}/{name}" for name in ("report.html", "report.md", "tables.json")}
+    elif report.state not in FINISHED:
+        links["cancel"] = f"/v1/jobs/{report.id}/cancel"
+    return StudyOut(
+        id=study.id,
+        job=report.id,
+        title=study.title,
+        owner=study.owner,
+        state=report.state,
+        spec=study.spec,
+        progress=counts,
+        nodes=nodes,
+        result=report.result,
+        created_at=study.created_at,
+        links=links,
+    )
+
+
+def _node(node: Mapping[str, Any], job: Job) -> NodeOut:
+    return NodeOut(
+        job=job.id,
+        kind=job.kind,
+        model=node["model"],
+        trait=node["trait"],
+        state=job.state,
+        phase=job.phase,
+        reused=node["reused"],
+        error=job.error,
+    )
+
+
+def _place(item: tuple[str, Mapping[str, Any]]) -> int:
+    return int(item[1]["place"])

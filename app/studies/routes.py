@@ -1,0 +1,143 @@
+"""Studies over HTTP: plan one, submit it, watch its graph, read the report."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Body, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from app.auth.access import Caller, Member, keyed_router
+from app.context import Shared
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.responses import job_response, submitted_response
+from app.jobs.schemas import JobOut
+from app.paging import Cursor, Limit, page_of
+from app.problems import documented
+from app.storage.serving import serve_object
+from app.studies import service
+from app.studies.results import StudyCost, StudyOut, StudyPage
+from app.studies.schemas import StudyRequest
+
+router = keyed_router(prefix="/v1/studies", tag="studies")
+
+EXAMPLES: dict[str, Any] = {
+    "one model": {
+        "summary": "Which method to trust for refusal on one model",
+        "value": {"models": ["demo-severe"], "traits": ["refusal"], "methods": ["mean_diff", "mean_diff_top1", "probe"]},
+    },
+    "everything": {
+        "summary": "Four models, two traits, all the evidence",
+        "value": {
+            "models": ["demo-severe", "demo-mild", "demo-plain", "demo-signal"],
+            "traits": ["refusal", "sycophancy"],
+            "evidence": "full",
+            "reference_protocol": True,
+        },
+    },
+}
+StudyId = Annotated[
+    str,
+    Path(
+        pattern=r"^(std|job)_[0-9a-z]{26}$",
+        description="the study's id, or that of its Job",
+        examples=["std_01k9zq3m4e8v6t2y5w7x9abcde"],
+    ),
+]
+FileName = Literal["report.html", "report.md", "tables.json", "labelling.csv"]
+SANDBOX = "sandbox allow-scripts allow-downloads"
+"""The report may draw its plots and save them, and nothing else: it holds text that models wrote."""
+
+
+@router.post(
+    "",
+    operation_id="submitStudy",
+    summary="Submit a study",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {
+            "description": "dry_run: every job it would run, with its cost. reuse: the finished study's Job",
+            "model": StudyCost | JobOut,
+        },
+        202: {"headers": {"Location": {"description": "the study's Job", "schema": {"type": "string"}}}},
+        **documented(400, 403, 409, 413, 415, 422),
+    },
+)
+async def submit_study(
+    body: Annotated[StudyRequest, Body(openapi_examples=EXAMPLES)],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+    dry_run: Annotated[bool, Query(description="plan the graph, say what each job costs, and make nothing")] = False,
+    reuse: Annotated[bool, Query(description="use finished jobs of the same calculation that you may read")] = False,
+) -> Response:
+    """Calibrates, extracts and steers for every model and trait, and ends in the tables that compare the methods."""
+    if dry_run:
+        cost = await context.database.run(service.estimate, body, viewer, context.settings, reuse)
+        return JSONResponse(cost.model_dump(mode="json"))
+    promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
+    )
+    if answer.reused:
+        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.get("", operation_id="listStudies", summary="List studies", response_model=StudyPage, responses=documented(422))
+async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, cursor: Cursor = None) -> StudyPage:
+    """Newest first; those you may see."""
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[StudyOut]:
+        return list(service.listing(session, viewer, limit=count, before=before))
+
+    found = await page_of(context, page, scope="studies", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id))
+    return StudyPage(items=found.items, next_cursor=found.next_cursor)
+
+
+@router.get("/{study_id}", operation_id="getStudy", summary="A study and its graph", responses=documented(404, 422))
+async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> StudyOut:
+    """Every job of the graph with its state, and the result once the report is written."""
+    return await context.database.run(service.find, study_id, viewer)
+
+
+@router.post(
+    "/{study_id}/retry",
+    operation_id="retryStudy",
+    summary="Run again what failed",
+    status_code=202,
+    response_model=JobOut,
+    responses=documented(400, 403, 404, 409, 422),
+)
+async def retry_study(
+    study_id: StudyId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
+) -> Response:
+    """A new study of the same spec with new jobs for those that failed or were cancelled; what succeeded is used as it is."""
+    promise = idempotency(f"POST /v1/studies/{study_id}/retry", idempotency_key, {})
+    answer = await once(context.database, service.retry, study_id, viewer, context.settings, promise, request.state.request_id)
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.get(
+    "/{study_id}/{name}",
+    operation_id="getStudyFile",
+    summary="Read or download the report",
+    response_class=Response,
+    responses={
+        200: {"description": "The file"},
+        206: {"description": "The range asked for"},
+        304: {"description": "You have it"},
+        307: {"description": "It is at this address of the object store for some minutes"},
+        **documented(404, 416, 422),
+    },
+)
+async def get_study_file(study_id: StudyId, name: FileName, request: Request, viewer: Caller, context: Shared) -> Response:
+    """`report.html` needs no network and is shown sandboxed; the ETag is the file's SHA-256."""
+    file = await context.database.run(service.file, study_id, name, viewer)
+    response = await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{study_id}.{file.name}")
+    if name == "report.html" and response.status_code == 200:
+        response.headers["Content-Security-Policy"] = SANDBOX
+        response.headers["Content-Disposition"] = f'inline; filename="{study_id}.{file.name}"'
+    return response

@@ -1,0 +1,57 @@
+"""What a study request says: models x traits x methods, and how thorough to be."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from app.jobs.schemas import JobRequest
+from app.steerings.schemas import ControlsIn
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MethodIn = Name | dict[str, Any]
+
+METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleaned", "probe", "probe_cleaned", "random")
+"""What a study compares when it names no methods: the reference's, the control that explains them, and chance."""
+
+
+class StudyRequest(JobRequest):
+    """Calibrate, extract and steer for every model and trait, then compare: which method to trust on which model."""
+
+    models: list[Name] = Field(min_length=1, max_length=50, examples=[["demo-severe", "demo-plain"]])
+    traits: list[Name] = Field(min_length=1, max_length=50, examples=[["refusal", "sycophancy"]])
+    methods: list[MethodIn] = Field(default_factory=lambda: list(METHODS), min_length=1, max_length=100)
+    positions: list[Name] = Field(default_factory=lambda: ["response[:5]"], min_length=1, max_length=20)
+    components: list[Name] = Field(default_factory=lambda: ["residual"], min_length=1, max_length=7)
+    layers: list[Annotated[int, Field(ge=0)]] | Literal["middle"] = Field(
+        "middle", description="layers to steer at; `middle`: every second layer of the middle half"
+    )
+    evidence: Literal["quick", "full"] = Field(
+        "quick",
+        description="full adds refits, the off-target matrix, the paraphrase and unrelated sets and the cleaning ablation",
+    )
+    reference_protocol: bool = Field(
+        False, description="also the reference's own protocol: raw coefficients, ten questions, nothing held out, no intervals"
+    )
+    ablation: list[Annotated[int, Field(ge=1, le=1000)]] | None = Field(
+        None,
+        max_length=20,
+        description="how many dims to zero in the cleaning ablation; 1, 2, 3, 5, 10 with full evidence, else none",
+    )
+    refits: int | None = Field(None, ge=0, le=50, description="extraction sets to refit on; 5 with full evidence, else 0")
+    budget: int = Field(6, ge=2, le=24)
+    max_new_tokens: int = Field(64, ge=1)
+    calibration_new_tokens: int = Field(128, ge=1)
+    selection_limit: int | None = Field(None, ge=2)
+    test_limit: int | None = Field(None, ge=2)
+    judge: str = Field("reference", min_length=1, max_length=100)
+    second_judge: str | None = Field(
+        None, min_length=1, max_length=100, description="scores the same texts, for the agreement of judges"
+    )
+    coherence_threshold: float = Field(70, ge=0, le=100)
+    controls: ControlsIn = Field(default_factory=ControlsIn)
+    resamples: int = Field(50, ge=0, le=1000)
+    seed: int = Field(0, ge=0, lt=2**31)
+    published: dict[str, Any] | None = Field(
+        None,
+        description="numbers published elsewhere, printed beside this study's with their definitions; shipped specs hold the reference's",
+    )

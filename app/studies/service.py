@@ -1,0 +1,296 @@
+"""What the API does to studies: plan the graph, submit every job of it in one transaction, show it, retry what failed.
+
+Every job of a study is submitted by its own domain's service, exactly as if it had been posted by hand; what that refuses, the study
+refuses with the field of the study at fault.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.calibrations import service as calibrations
+from app.calibrations.schemas import CalibrationRequest
+from app.errors import Problem, invalid, not_found
+from app.extractions import service as extractions
+from app.extractions.schemas import ExtractionRequest
+from app.ids import new_id
+from app.jobs import repository as job_repository
+from app.jobs import service as jobs
+from app.jobs.models import Artifact, Job
+from app.jobs.schemas import Edge, JobOut
+from app.jobs.service import Idempotency
+from app.jobs.states import State
+from app.jobs.submitting import Answer
+from app.jobs.views import views
+from app.models import service as models
+from app.settings import Settings
+from app.steerings import service as steerings
+from app.steerings.schemas import SteeringRequest
+from app.studies import repository
+from app.studies.graph import Node, middle, plan, resolved
+from app.studies.models import Study
+from app.studies.results import StudyCost, StudyOut, view
+from app.studies.schemas import StudyRequest
+from app.text import check_text
+from terms.methods import UnknownMethod
+
+
+@dataclass(frozen=True)
+class _Domain:
+    """How a kind of node is submitted."""
+
+    request: type[BaseModel]
+    submit: Callable[..., Answer]
+    estimate: Callable[..., BaseModel]
+
+
+DOMAINS = {
+    "calibrate": _Domain(CalibrationRequest, calibrations.submit, calibrations.estimate),
+    "extract": _Domain(ExtractionRequest, extractions.submit, extractions.estimate),
+    "steer": _Domain(SteeringRequest, steerings.submit, steerings.estimate),
+}
+
+
+def nodes_of(session: Session, request: StudyRequest) -> list[Node]:
+    """The study's graph. Raises Problem 422 for unknown models and methods."""
+    check_text(request.model_dump(mode="json"))
+    for field in ("models", "traits"):
+        given = getattr(request, field)
+        if len(set(given)) != len(given):
+            raise invalid(f"/{field}", "duplicate", f"/{field} names one twice: {', '.join(given)}.")
+    layers: dict[str, list[int]] = {}
+    for i, name in enumerate(request.models):
+        model = _usable(session, name, i)
+        count = model.facts.get("layers")
+        if request.layers != "middle":
+            layers[name] = sorted(set(request.layers))
+        elif count is None:
+            detail = f"{name} is still being inspected, so its middle layers are not known. Wait for it, or name /layers."
+            raise invalid(f"/models/{i}", "model_not_ready", detail)
+        else:
+            layers[name] = middle(count)
+    try:
+        return plan(request, layers)
+    except UnknownMethod as error:
+        raise invalid("/methods", "unknown_method", str(error)) from error
+
+
+def _usable(session: Session, name: str, index: int) -> Any:
+    try:
+        return models.usable(session, name)
+    except Problem as problem:
+        raise invalid(f"/models/{index}", problem.code, problem.detail) from problem
+
+
+def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
+    """What the study would run: every job is really submitted, priced, and rolled back again."""
+    costs = []
+    with session.begin_nested() as nothing_stays:
+        known: dict[str, str] = {}
+        for node in nodes_of(session, request):
+            body = _body(node, known, request)
+            cost = (
+                DOMAINS[node.kind]
+                .estimate(session, body, viewer, settings)
+                .model_dump(mode="json", exclude={"spec", "waits_for"})
+            )
+            answer = _submit(session, node, known, request, viewer, settings, "", reuse)
+            known[node.name] = answer.job.id
+            costs.append({"node": node.name, "kind": node.kind, "reused": answer.reused, **cost})
+        nothing_stays.rollback()
+    run = [one for one in costs if not one["reused"]]
+    seconds = [one.get("estimated_seconds") for one in run]
+    return StudyCost(
+        jobs=len(run) + 1,
+        reused=len(costs) - len(run),
+        nodes=costs,
+        estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
+        arithmetic=_arithmetic(request, len(run)),
+    )
+
+
+def _arithmetic(request: StudyRequest, jobs_to_run: int) -> str:
+    pairs = len(request.models) * len(request.traits)
+    off = pairs * (len(request.traits) - 1) if request.evidence == "full" else 0
+    return (
+        f"{len(request.models)} calibrations + {pairs} extractions + {pairs} steerings + {off} off-target steerings + 1 report; "
+        f"{jobs_to_run + 1} of them to run"
+    )
+
+
+def submit(
+    session: Session,
+    request: StudyRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+) -> Answer:
+    """The whole graph in one transaction, or nothing of it."""
+    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    if earlier is not None:
+        return Answer(_shown(session, earlier, settings), replayed=True)
+    placed: dict[str, dict[str, Any]] = {}
+    for node in nodes_of(session, request):
+        known = {name: one["job"] for name, one in placed.items()}
+        answer = _submit(session, node, known, request, viewer, settings, request_id, reuse)
+        placed[node.name] = {
+            "place": len(placed),
+            "job": answer.job.id,
+            "kind": node.kind,
+            "model": node.model,
+            "trait": node.trait,
+            "reused": answer.reused,
+        }
+    return _report(session, request.model_dump(mode="json"), placed, viewer, settings, promise, request_id, reuse, request)
+
+
+def _submit(
+    session: Session,
+    node: Node,
+    known: Mapping[str, str],
+    request: StudyRequest,
+    viewer: Viewer,
+    settings: Settings,
+    request_id: str,
+    reuse: bool,
+) -> Answer:
+    body = _body(node, known, request)
+    try:
+        return DOMAINS[node.kind].submit(session, body, viewer, settings, None, request_id, reuse)
+    except Problem as problem:
+        raise _of_the_study(problem, node) from problem
+
+
+def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseModel:
+    common = {
+        "name": f"{request.name or 'study'}: {node.name}"[:200],
+        "tags": request.tags,
+        "priority": request.priority,
+        "after": request.after,
+    }
+    try:
+        return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known), context={"study": True})
+    except ValidationError as error:
+        first = error.errors()[0]
+        detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {first['msg']}"
+        raise invalid(f"/{first['loc'][0]}", "invalid_study", detail) from error
+
+
+def _of_the_study(problem: Problem, node: Node) -> Problem:
+    """The same refusal, said of the study. Fields have the same names there, but for the one model and the one trait."""
+    plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
+    errors = [one | {"pointer": plural.get(str(one.get("pointer")), one.get("pointer"))} for one in problem.errors]
+    return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)
+
+
+def _report(
+    session: Session,
+    spec: dict[str, Any],
+    placed: Mapping[str, Mapping[str, Any]],
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+    about: StudyRequest,
+    retry_of: str | None = None,
+) -> Answer:
+    shown = {key: value for key, value in spec.items() if key not in ("name", "tags", "notes", "priority", "after")}
+    nodes = {name: {key: node[key] for key in ("place", "job", "kind", "model", "trait")} for name, node in placed.items()}
+    job_spec = {"kind": "report", "study": shown, "nodes": nodes}
+    if reuse:
+        finished = jobs.find_reusable(session, "report", job_spec, viewer)
+        if finished is not None:
+            return Answer(_shown(session, finished, settings), reused=True)
+    made = jobs.submit(
+        session,
+        jobs.Submission(
+            kind="report", spec=job_spec, owner=viewer.owner, job_class="light", after_any_owner=True,
+            after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
+            name=about.name, tags=about.tags, notes=about.notes, priority=about.priority, max_seconds=settings.limit.job_seconds,
+            stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise, retry_of=retry_of,
+        ),
+    )  # fmt: skip
+    if not made.replayed:
+        session.add(
+            Study(
+                id=new_id("std"),
+                job_id=made.job.id,
+                owner=viewer.owner,
+                title=about.name,
+                spec=spec,
+                nodes={k: dict(v) for k, v in placed.items()},
+            )
+        )
+        session.flush()
+    return Answer(_shown(session, made.job, settings), replayed=made.replayed)
+
+
+def retry(
+    session: Session, identifier: str, viewer: Viewer, settings: Settings, promise: Idempotency | None, request_id: str
+) -> Answer:
+    """A new study of the same spec: new jobs for what failed or was cancelled, the rest as it is. Raises Problem 404, 409."""
+    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    if earlier is not None:
+        return Answer(_shown(session, earlier, settings), replayed=True)
+    study = _find(session, identifier, viewer)
+    graph = repository.jobs_of(session, study)
+    ended_badly = [name for name in study.nodes if graph[name].state in (State.FAILED, State.CANCELLED)]
+    unfinished = [name for name in study.nodes if graph[name].state in (State.QUEUED, State.RUNNING, State.CANCELLING)]
+    if unfinished:
+        detail = (
+            f"{len(unfinished)} jobs of the study are not over ({unfinished[0]}, ...). Wait for them or cancel the study first."
+        )
+        raise Problem(409, "study_not_over", detail)
+    if not ended_badly and graph["report"].state == State.SUCCEEDED:
+        raise Problem(409, "job_not_retryable", "Every job of the study succeeded; there is nothing to retry.")
+    names: dict[str, str] = {}
+    placed: dict[str, dict[str, Any]] = {}
+    for name, node in sorted(study.nodes.items(), key=lambda item: int(item[1]["place"])):  # what comes first is renamed first
+        old = graph[name]
+        if name in ended_badly:
+            names[old.id] = jobs.again(session, old, request_id, renamed=names).job.id
+        placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
+    about = StudyRequest.model_validate(study.spec)
+    return _report(session, study.spec, placed, viewer, settings, promise, request_id, False, about, retry_of=study.job_id)
+
+
+def _shown(session: Session, job: Job, settings: Settings) -> JobOut:
+    return views(session, [job], slice_seconds=settings.lease.slice)[0]
+
+
+def _find(session: Session, identifier: str, viewer: Viewer) -> Study:
+    study = repository.find(session, identifier, viewer)
+    if study is None:
+        raise not_found("study", identifier)
+    return study
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> StudyOut:
+    """By its own id or its Job's. Raises Problem 404."""
+    study = _find(session, identifier, viewer)
+    return view(study, repository.jobs_of(session, study))
+
+
+def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[StudyOut]:
+    """A page of studies, newest first."""
+    return [
+        view(study, repository.jobs_of(session, study))
+        for study in repository.listing(session, viewer, limit=limit, before=before)
+    ]
+
+
+def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
+    """A file of the study's report. Raises Problem 404, also while the report is not written."""
+    study = _find(session, identifier, viewer)
+    artifact = job_repository.artifact(session, study.job_id, name)
+    if artifact is None:
+        raise not_found(f"{name} of study", identifier)
+    return artifact

@@ -1,0 +1,90 @@
+"""extraction.json: everything that was stored with the vectors, and what the numbers come from. No time, host, path or job."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from workers.extracting.examples import Prompted
+from workers.extracting.fits import Calibrated, Fitted
+from workers.lm.gather import BATCH_ROWS, Rows
+from workers.lm.model import LanguageModel
+
+SCHEMA_VERSION = 1
+
+
+def describe(one: Fitted, _calibrated: bool) -> dict[str, Any]:
+    """One vector's facts under its key."""
+    facts = one.direction.to_dict()
+    return {"key": one.key, "position": one.position, "component": one.component, "layer": one.layer, **facts}
+
+
+def document(
+    lm: LanguageModel,
+    spec: Mapping[str, Any],
+    examples: Sequence[Prompted],
+    rows: Rows,
+    layers: Sequence[int],
+    fitted: Sequence[Fitted],
+    calibration: Calibrated | None,
+) -> dict[str, Any]:
+    """The whole file."""
+    counted = Counter(f"{one.label} {'train' if one.train else 'validation'}" for one in examples if one.kept)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": spec["model"],
+        "trait": spec["trait"],
+        "positions": spec["positions"],
+        "components": spec["components"],
+        "layers": list(layers),
+        "methods": spec["methods"],
+        "controls": spec["controls"],
+        "refits": spec["refits"],
+        "counts": {
+            "examples": len(examples),
+            "dropped_by_vetting": sum(not one.kept for one in examples),
+            **dict(sorted(counted.items())),
+            "empty_windows": {
+                position: _labels(examples, set(range(len(examples))) - set(kept)) for position, kept in rows.kept.items()
+            },
+        },
+        "split": {"seed": spec["seed"], "validation_share": spec["validation_share"], "validation_clusters": _held_out(examples)},
+        "provenance": _provenance(lm, spec, examples, calibration),
+        "vectors": [describe(one, calibration is not None) for one in fitted],
+    }
+
+
+def _labels(examples: Sequence[Prompted], indices: set[int]) -> dict[str, list[int]]:
+    return {
+        label: [examples[i].index for i in sorted(indices) if examples[i].label == label] for label in ("positive", "negative")
+    }
+
+
+def _held_out(examples: Sequence[Prompted]) -> list[str]:
+    return sorted({one.cluster for one in examples if not one.train})
+
+
+def _provenance(
+    lm: LanguageModel, spec: Mapping[str, Any], examples: Sequence[Prompted], calibration: Calibrated | None
+) -> dict[str, Any]:
+    responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
+    return {
+        "weight_hash": lm.facts.weight_hash,
+        "tokenizer_hash": lm.facts.tokenizer_hash,
+        "trait_version": spec["trait"]["version"],
+        "responses": spec["responses"],
+        "responses_hash": hashlib.sha256(responses.encode()).hexdigest(),
+        "max_new_tokens": spec["max_new_tokens"],
+        "calibration": None
+        if calibration is None
+        else {"weight_hash": calibration.weight_hash, "rule": calibration.rule, "dims": calibration.massive},
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "device": lm.device.type,
+        "batch_plan": {"capture_rows": BATCH_ROWS},
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "scikit-learn", "numpy")},
+    }

@@ -1,0 +1,135 @@
+"""The examples of a trait, encoded, with their responses and their place in the split."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+from workers.lm.prompts import encode_prompt
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """One example. `ids` are the prompt's; `response_ids` follow them as they are."""
+
+    label: str
+    index: int
+    prompt: str
+    system_prompt: str | None
+    cluster: str
+    given: str | None
+    ids: tuple[int, ...]
+    train: bool = True
+    response_ids: tuple[int, ...] = ()
+    response: str = ""
+    kept: bool = True
+
+    @property
+    def positive(self) -> bool:
+        return self.label == "positive"
+
+
+def encode_examples(lm: LanguageModel, trait: Mapping[str, Any], new_tokens: int) -> list[Prompted]:
+    """Positives first, in the dataset's order, each checked to fit the context with its response.
+
+    Raises ModelFault prompt_too_long, empty_prompt, chat_template_failed, naming the example.
+    """
+    examples = []
+    for label in ("positive", "negative"):
+        for index, row in enumerate(trait[label]):
+            try:
+                ids = tuple(encode_prompt(lm, row["prompt"], row.get("system_prompt")))
+                lm.check_ids(ids, new_tokens)
+            except ModelFault as fault:
+                raise ModelFault(fault.code, f"The {label} prompt {index} (counted from 0): {fault.sentence}") from fault
+            examples.append(
+                Prompted(label, index, row["prompt"], row.get("system_prompt"), row["cluster"], row.get("response"), ids)
+            )
+    return examples
+
+
+def split(examples: Sequence[Prompted], share: float, seed: int) -> list[Prompted]:
+    """Held-out clusters drawn by seed, `share` of them, so that pairs and clusters stay together; classes are kept in proportion by taking
+    clusters with both classes, with positives only and with negatives only in turn."""
+    if share == 0:
+        return list(examples)
+    classes: dict[str, set[str]] = {}
+    for one in examples:
+        classes.setdefault(one.cluster, set()).add(one.label)
+    held: set[str] = set()
+    draw = np.random.default_rng([seed, 0x5EED])
+    for stratum in (("negative", "positive"), ("positive",), ("negative",)):
+        names = sorted(cluster for cluster, labels in classes.items() if tuple(sorted(labels)) == stratum)
+        held.update(names[i] for i in draw.permutation(len(names))[: round(share * len(names))])
+    return [replace(one, train=one.cluster not in held) for one in examples]
+
+
+def with_responses(lm: LanguageModel, examples: Sequence[Prompted], answers: Sequence[Sequence[int]]) -> list[Prompted]:
+    """The examples with these response ids and their text."""
+    return [
+        replace(one, response_ids=tuple(ids), response=lm.tokenizer.decode(list(ids), skip_special_tokens=True))
+        for one, ids in zip(examples, answers, strict=True)
+    ]
+
+
+def given_ids(lm: LanguageModel, examples: Sequence[Prompted], most: int) -> list[list[int]]:
+    """The given responses as ids, a leading space kept, cut at `most` tokens. Raises ModelFault responses_missing."""
+    ids = []
+    for one in examples:
+        if one.given is None:
+            raise ModelFault(
+                "responses_missing", f"The {one.label} example {one.index} has no response. Let the model answer, or give one."
+            )
+        encoded = lm.tokenizer(one.given, add_special_tokens=False, verbose=False)["input_ids"]
+        ids.append([int(token) for token in encoded][:most])
+    return ids
+
+
+def to_lines(examples: Sequence[Prompted]) -> bytes:
+    """responses.jsonl."""
+    return b"".join(
+        json.dumps(
+            {
+                "class": one.label,
+                "index": one.index,
+                "prompt": one.prompt,
+                "system_prompt": one.system_prompt,
+                "cluster": one.cluster,
+                "split": "train" if one.train else "validation",
+                "response": one.response,
+                "response_ids": list(one.response_ids),
+                "kept": one.kept,
+            },
+            ensure_ascii=False,
+        ).encode()
+        + b"\n"
+        for one in examples
+    )
+
+
+def from_lines(lm: LanguageModel, data: bytes) -> list[Prompted]:
+    """The examples that a responses.jsonl holds, with their prompts encoded again."""
+    found = []
+    for line in data.splitlines():
+        row = json.loads(line)
+        ids = tuple(encode_prompt(lm, row["prompt"], row["system_prompt"]))
+        found.append(
+            Prompted(
+                row["class"],
+                row["index"],
+                row["prompt"],
+                row["system_prompt"],
+                row["cluster"],
+                None,
+                ids,
+                row["split"] == "train",
+                tuple(row["response_ids"]),
+                row["response"],
+                row["kept"],
+            )
+        )
+    return found

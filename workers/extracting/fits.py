@@ -1,0 +1,160 @@
+"""From captured rows to directions, layer by layer, with what the calibration says of each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from terms.components import RESIDUAL_COMPONENTS
+from terms.methods import Method
+from workers.extracting.examples import Prompted
+from workers.lm.errors import ModelFault
+from workers.lm.gather import Rows, Site
+from workers.lm.model import LanguageModel
+from workers.lm.soft_vector import Pair, train
+from workers.science.directions.base import Fit
+from workers.science.directions.fitting import Direction, Layer, fit_all
+from workers.science.examples import Examples
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What an extraction reads of calibration.json."""
+
+    weight_hash: str
+    rule: str
+    massive: list[int]
+    order: Mapping[int, list[int]]
+    clean_norms: Mapping[int, float]
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> "Calibrated":
+        """From the whole file."""
+        aggregate = content["aggregate"]
+        return cls(
+            content["provenance"]["weight_hash"],
+            aggregate["massive_dims"]["rule"],
+            list(aggregate["massive_dims"]["dims"]),
+            {int(layer): dims for layer, dims in aggregate["ratio_order_by_layer"].items()},
+            {int(layer): norm for layer, norm in aggregate["clean_norms"].items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A direction and where it stands."""
+
+    position: str
+    component: str
+    layer: int
+    direction: Direction
+
+    @property
+    def key(self) -> str:
+        """`position/component/method/layer`, the name in every file."""
+        return f"{self.position}/{self.component}/{self.direction.key}/{self.layer}"
+
+
+def fit_everything(
+    lm: LanguageModel,
+    spec: Mapping[str, Any],
+    examples: Sequence[Prompted],
+    rows: Rows,
+    methods: Sequence[Method],
+    sites: Sequence[Site],
+    calibration: Calibrated | None,
+    on_layer: Callable[[int], None],
+) -> list[Fitted]:
+    """Every method at every site. Raises DegenerateRows, ModelFault layer_not_calibrated."""
+    fitted = []
+    for done, site in enumerate(sites):
+        position, component, layer = site
+        layer_rows = _layer(lm, spec, examples, rows, site, methods, calibration)
+        try:
+            directions = fit_all(layer_rows, methods, seed=spec["seed"], resamples=spec["resamples"])
+        except ValueError as error:
+            if hasattr(error, "code"):
+                error.args = (f"{position}, {component}, layer {layer}: {error}",)
+                raise
+            raise ModelFault("too_few_ranked_dims", str(error)) from error
+        fitted += [Fitted(position, component, layer, one) for one in directions]
+        on_layer(done + 1)
+    return fitted
+
+
+def _layer(
+    lm: LanguageModel,
+    spec: Mapping[str, Any],
+    examples: Sequence[Prompted],
+    rows: Rows,
+    site: Site,
+    methods: Sequence[Method],
+    calibration: Calibrated | None,
+) -> Layer:
+    position, component, layer = site
+    usable = [n for n, i in enumerate(rows.kept[position]) if examples[i].kept]
+    chosen = [examples[rows.kept[position][n]] for n in usable]
+    sides = {label: [one for one in chosen if one.label == label] for label in ("positive", "negative")}
+    ranks = _ranks(examples)
+    described = Examples.build(
+        [one.cluster for one in sides["positive"]],
+        [one.cluster for one in sides["negative"]],
+        positive_train=[one.train for one in sides["positive"]],
+        negative_train=[one.train for one in sides["negative"]],
+        positive_ranks=[ranks[one.label, one.index] for one in sides["positive"]],
+        negative_ranks=[ranks[one.label, one.index] for one in sides["negative"]],
+    )
+    values = rows.values[site].numpy()[usable]
+    if calibration is None or component not in RESIDUAL_COMPONENTS:
+        return Layer(values, described)
+    if layer not in calibration.order and any(one.suffix for one in methods):
+        raise ModelFault(
+            "layer_not_calibrated",
+            f"The calibration did not capture layer {layer}. Calibrate with all layers, then extract again.",
+        )
+    own = _trained(lm, spec, examples, layer, component, methods, calibration)
+    return Layer(values, described, calibration.massive, calibration.order.get(layer, []), own)
+
+
+def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:
+    """Place of every example among its class in its cluster, before any is left out: so that pairs stay pairs."""
+    seen: dict[tuple[str, str], int] = {}
+    ranks = {}
+    for one in examples:
+        ranks[one.label, one.index] = seen.get((one.label, one.cluster), 0)
+        seen[one.label, one.cluster] = ranks[one.label, one.index] + 1
+    return ranks
+
+
+def _trained(
+    lm: LanguageModel,
+    spec: Mapping[str, Any],
+    examples: Sequence[Prompted],
+    layer: int,
+    component: str,
+    methods: Sequence[Method],
+    calibration: Calibrated,
+) -> dict[str, Fit]:
+    """The vectors of methods that are trained through the model, by key."""
+    found: dict[str, Fit] = {}
+    for method in methods:
+        if method.base == "lm_loss":
+            if component != "residual":
+                raise ModelFault("method_elsewhere", f"lm_loss is trained at the residual stream; leave it out, or {component}.")
+            found[method.key] = train(
+                lm,
+                _pairs(examples),
+                layer=layer,
+                norm=calibration.clean_norms[layer],
+                steps=int(method.parameters["steps"]),
+                seed=int(method.parameters["seed"]),
+            )
+    return found
+
+
+def _pairs(examples: Sequence[Prompted]) -> list[Pair]:
+    """Training pairs by place: the negative prompt with both responses."""
+    sides = {
+        label: [one for one in examples if one.label == label and one.train and one.kept and one.response_ids]
+        for label in ("positive", "negative")
+    }
+    return [Pair(n.ids, p.response_ids, n.response_ids) for p, n in zip(sides["positive"], sides["negative"], strict=False)]

@@ -1,0 +1,33 @@
+"""Keeping only responses that express what their class should, by a judge (science: Input)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from workers.extracting.examples import Prompted
+from workers.handlers.base import JobContext
+from workers.judges.base import JudgeItem
+from workers.judges.opening import open_judge, response_of
+from workers.lm.model import LanguageModel
+
+
+def vetted(
+    lm: LanguageModel, examples: Sequence[Prompted], trait: Mapping[str, Any], how: Mapping[str, Any], context: JobContext
+) -> list[Prompted]:
+    """The examples with `kept` False where the judge found the response on the wrong side of the threshold, or could not tell.
+
+    `paired` drops both of a pair. Raises what the judge raises.
+    """
+    context.phase("vetting", len(examples), "responses")
+    longest = max((len(one.response_ids) for one in examples), default=1)
+    judge = open_judge(how["judge"], lm, trait, [response_of(one) for one in examples], max_new_tokens=longest, context=context)
+    items = [JudgeItem(one.prompt, one.system_prompt, one.response, one.response_ids, one.ids) for one in examples]
+    scores = judge.score(items)
+    good = [
+        score.trait is not None and (score.trait >= how["threshold"]) == one.positive
+        for one, score in zip(examples, scores, strict=True)
+    ]
+    if how["paired"]:
+        bad = {(one.cluster, one.index) for one, fine in zip(examples, good, strict=True) if not fine}
+        good = [(one.cluster, one.index) not in bad for one in examples]
+    return [replace(one, kept=fine) for one, fine in zip(examples, good, strict=True)]

@@ -1,0 +1,198 @@
+"""`extract`: let the model answer a trait's prompts, read its activations over the answers, fit every method, write the vectors.
+
+Answers are kept as cells. Reading and fitting are short beside them and start over after a loss, but for rows that an earlier extraction
+kept (`rows_from`). The files hold no time, host, path or id: the same spec gives the same bytes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.exports.tensorfile import to_bytes
+from terms.methods import Method, parse_method
+from terms.positions import Position, parse_position
+from workers.extracting import vetting
+from workers.extracting.document import describe, document
+from workers.extracting.examples import Prompted, encode_examples, from_lines, given_ids, split, to_lines, with_responses
+from workers.extracting.fits import Calibrated, Fitted, fit_everything
+from workers.extracting.rowsfile import read_rows, write_rows
+from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
+from workers.handlers.calibration import check_weights
+from workers.lm.answering import answer_all
+from workers.lm.errors import ModelFault, OutOfMemory
+from workers.lm.gather import Example, Rows, gather_rows
+from workers.lm.model import LanguageModel
+from workers.science.degenerate import DegenerateRows
+
+ANSWERING_SHARE, READING_SHARE = 0.5, 0.2
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """Spec: what an extraction request says of the result, with keys of methods, controls and refits spelt out.
+
+    Raises JobFault: weights_changed, layer_out_of_range, unknown_component, prompt_too_long, class_vanished, activations_not_finite,
+    layer_not_calibrated and the codes of workers.science.degenerate. OutOfMemory passes when one example alone does not fit.
+    """
+    try:
+        return _run(spec, context)
+    except OutOfMemory:
+        raise
+    except ModelFault as fault:
+        raise JobFault(fault.code, fault.sentence) from fault
+    except DegenerateRows as error:
+        raise JobFault(error.code, str(error)) from error
+
+
+def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    trait = json.loads(context.blob(spec["trait"]["version"]))
+    calibration = _calibration(spec, context)
+    lm = context.model(spec["model"])
+    check_weights(lm, spec)
+    layers = spec["layers"] if spec["layers"] is not None else list(range(lm.layout.n_layers))
+    positions = [parse_position(text) for text in spec["positions"]]
+    for component in spec["components"]:
+        for layer in layers:
+            lm.layout.site(layer, component)
+    examples, metrics = _examples(lm, spec, trait, context)
+    examples = split(examples, spec["validation_share"], spec["seed"])
+    rows, captured = _rows(lm, spec, examples, positions, layers, context)
+    _check_classes(examples, rows.kept, positions)
+    methods = [parse_method(key) for key in dict.fromkeys([*spec["methods"], *spec["controls"], *spec["refits"]])]
+    fitted = _fit(lm, spec, examples, rows, methods, positions, layers, calibration, context)
+    files = _files(lm, spec, examples, rows, layers, fitted, calibration, captured)
+    described = [describe(one, calibration is not None) for one in fitted]
+    summary = {
+        "examples": len(examples),
+        "kept": sum(one.kept for one in examples),
+        "validation": sum(not one.train for one in examples),
+        "empty_windows": {position: len(examples) - len(kept) for position, kept in rows.kept.items()},
+        "vectors": len(fitted),
+        "rows_kept": spec["keep_rows"] and captured,
+    }
+    result = {
+        "weight_hash": lm.facts.weight_hash,
+        "positions": spec["positions"],
+        "components": spec["components"],
+        "layers": layers,
+        "rows_key": spec["rows_key"],
+        "summary": summary,
+    }
+    return Outcome(result={"extraction": result, "vectors": described}, artifacts=files, metrics=metrics)
+
+
+def _calibration(spec: Mapping[str, Any], context: JobContext) -> Calibrated | None:
+    if spec["calibration"] is None:
+        return None
+    content = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+    found = Calibrated.read(content)
+    if spec["weight_hash"] is not None and found.weight_hash != spec["weight_hash"]:
+        raise JobFault(
+            "calibration_of_another_model",
+            f"The calibration describes weights {found.weight_hash[:12]}, the model has {spec['weight_hash'][:12]}. Calibrate the model again.",
+        )
+    return found
+
+
+def _examples(
+    lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str, Any], context: JobContext
+) -> tuple[list[Prompted], dict[str, int]]:
+    """Every example with its response: from an earlier extraction, from the dataset, or generated."""
+    if spec["rows_from"] is not None:
+        return from_lines(lm, context.artifact(spec["rows_from"], "responses.jsonl")), {}
+    new_tokens = spec["max_new_tokens"]
+    examples = encode_examples(lm, trait, new_tokens)
+    metrics: dict[str, int] = {}
+    if spec["responses"] == "given":
+        answers = given_ids(lm, examples, new_tokens)
+    elif new_tokens:
+        context.phase("answering", len(examples) * new_tokens, "tokens", share=ANSWERING_SHARE)
+        answers, metrics = answer_all(lm, [one.ids for one in examples], new_tokens, context)
+    else:
+        answers = [[] for _ in examples]
+    examples = with_responses(lm, examples, answers)
+    if spec["vetting"] is not None:
+        examples = vetting.vetted(lm, examples, trait, spec["vetting"], context)
+    return examples, metrics
+
+
+def _rows(
+    lm: LanguageModel,
+    spec: Mapping[str, Any],
+    examples: Sequence[Prompted],
+    positions: Sequence[Position],
+    layers: Sequence[int],
+    context: JobContext,
+) -> tuple[Rows, bool]:
+    """The captured rows, and whether they were captured now (and not read from an earlier extraction)."""
+    if spec["rows_from"] is not None:
+        return read_rows(context.artifact(spec["rows_from"], "rows.safetensors"), examples), False
+    context.phase("reading", len(examples), "examples", share=READING_SHARE)
+    rows = gather_rows(
+        lm,
+        [Example(one.ids, one.response_ids) for one in examples],
+        positions=positions,
+        components=spec["components"],
+        layers=layers,
+        on_batch=context.progress,
+    )
+    return rows, True
+
+
+def _check_classes(examples: Sequence[Prompted], kept: Mapping[str, Sequence[int]], positions: Sequence[Position]) -> None:
+    """Raises JobFault class_vanished when no training example of a class has a token in some window."""
+    for position in map(str, positions):
+        for label in ("positive", "negative"):
+            if not any(examples[i].label == label and examples[i].train and examples[i].kept for i in kept[position]):
+                raise JobFault(
+                    "class_vanished",
+                    f"No {label} training example has a token in {position}: their responses are too short, or vetting dropped them all. "
+                    "Choose another position, or look at responses.jsonl of an extraction with a wider one.",
+                    position=position,
+                )
+
+
+def _fit(
+    lm: LanguageModel,
+    spec: Mapping[str, Any],
+    examples: Sequence[Prompted],
+    rows: Rows,
+    methods: Sequence[Method],
+    positions: Sequence[Position],
+    layers: Sequence[int],
+    calibration: Calibrated | None,
+    context: JobContext,
+) -> list[Fitted]:
+    sites = [(str(position), component, layer) for position in positions for component in spec["components"] for layer in layers]
+    context.phase("fitting", len(sites), "layers")
+    return fit_everything(lm, spec, examples, rows, methods, sites, calibration, context.progress)
+
+
+def _files(
+    lm: LanguageModel,
+    spec: Mapping[str, Any],
+    examples: Sequence[Prompted],
+    rows: Rows,
+    layers: Sequence[int],
+    fitted: Sequence[Fitted],
+    calibration: Calibrated | None,
+    captured: bool,
+) -> list[ArtifactBytes]:
+    metadata = {
+        "model": spec["model"],
+        "weight_hash": lm.facts.weight_hash,
+        "trait": spec["trait"]["name"],
+        "trait_version": spec["trait"]["version"],
+    }
+    content = document(lm, spec, examples, rows, layers, fitted, calibration)
+    files = [
+        ArtifactBytes(
+            "vectors.safetensors",
+            to_bytes({one.key: one.direction.vector_D for one in fitted}, metadata),
+            "application/octet-stream",
+        ),
+        ArtifactBytes("extraction.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), "application/json"),
+        ArtifactBytes("responses.jsonl", to_lines(examples), "application/jsonl"),
+    ]
+    if spec["keep_rows"] and captured:
+        files.append(ArtifactBytes("rows.safetensors", write_rows(rows, examples), "application/octet-stream"))
+    return files

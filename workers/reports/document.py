@@ -1,0 +1,165 @@
+"""The report as a whole: which tables and plots it holds, in which order, and its three written forms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.reports import matrices, plots, published, recommendations, tables
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.html import render
+from workers.reports.table import Table, to_markdown
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """`sections` hold a table or a plot each, in reading order."""
+
+    title: str
+    facts: Mapping[str, str]
+    findings: Sequence[Mapping[str, Any]]
+    sections: Sequence[Mapping[str, Any]]
+    missing: Sequence[Mapping[str, Any]]
+    study: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """tables.json: every table at full precision, plots as Vega-Lite specifications."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "title": self.title,
+            "study": dict(self.study),
+            "recommendations": [dict(one) for one in self.findings],
+            "missing": [dict(one) for one in self.missing],
+            "tables": [one["table"].to_dict() for one in self.sections if "table" in one],
+            "plots": [{key: one[key] for key in ("title", "note", "plot")} for one in self.sections if "plot" in one],
+        }
+
+    def to_markdown(self) -> str:
+        """report.md: recommendations and tables, without plots."""
+        lines = [
+            f"# {self.title}",
+            "",
+            *(f"- **{one['model']}**: {one['sentence']} {one['because']}" for one in self.findings),
+            "",
+        ]
+        if self.missing:
+            lines += [
+                "This report is partial. Missing:",
+                "",
+                *(f"- {one['node']}: {one['state']} {one['reason']}" for one in self.missing),
+                "",
+            ]
+        return "\n".join([*lines, *(to_markdown(one["table"]) for one in self.sections if "table" in one)])
+
+    def to_html(self) -> str:
+        """report.html: everything in one file."""
+        return render(title=self.title, facts=self.facts, findings=self.findings, sections=self.sections, missing=self.missing)
+
+
+def build(study: Mapping[str, Any], data: Gathered) -> Report:
+    """The report of a study from what its jobs left."""
+    per_model = recommendations.per_model(data)
+    severity = tables.severity(data, {model: found.severity_columns for model, found in per_model.items()})
+    methods = tables.methods(data)
+    sections: list[dict[str, Any]] = [{"table": recommendations.table(per_model)}, {"table": methods}]
+    sections += [_forest(cell, methods) for cell in data.cells if cell.steering]
+    sections += [_dose_response(cell) for cell in data.cells if cell.steering]
+    sections += [{"table": tables.cleaning(data)}, {"table": tables.vectors(data)}]
+    for cell in data.cells:
+        sections += matrices.sections(cell)
+    sections += [{"table": tables.traits(data)}, {"table": severity}, *_model_plots(data)]
+    sections += [
+        {"table": table} for table in (tables.decomposition(data), tables.off_target(data), tables.extra_sets(data)) if table.rows
+    ]
+    if study.get("reference_protocol"):
+        sections.append({"table": tables.reference_protocol(data)})
+    if study.get("published"):
+        sections.append({"table": published.table(study["published"], data)})
+    facts = {
+        "models": ", ".join(study["models"]),
+        "traits": ", ".join(study["traits"]),
+        "evidence": study["evidence"],
+        "judge": ", ".join(sorted({_judge(cell) for cell in data.cells if cell.steering})) or "none ran",
+        "coherence threshold": f"{study['coherence_threshold']:g}",
+        "questions": ", ".join(sorted({_questions(cell) for cell in data.cells if cell.steering})) or "none asked",
+    }
+    findings = [one for found in per_model.values() for one in found.findings]
+    title = f"Which method to trust: {', '.join(study['traits'])} on {', '.join(study['models'])}"
+    return Report(title, facts, findings, sections, data.missing, study)
+
+
+def _judge(cell: Cell) -> str:
+    assert cell.steering is not None
+    judge = cell.steering["judge"]
+    return f"{judge['name']} {judge.get('version', '')}".strip()
+
+
+def _questions(cell: Cell) -> str:
+    assert cell.steering is not None
+    asked = cell.steering["questions"]
+    sizes = {name: f"{asked[name]['n']} questions in {asked[name]['clusters']} clusters" for name in ("selection", "test")}
+    return f"{cell.trait}: {sizes['selection']} to choose on, {sizes['test']} to report"
+
+
+def _forest(cell: Cell, methods: Table) -> dict[str, Any]:
+    rows = [
+        {
+            "row": row["method"],
+            "kind": row["kind"],
+            "delta": row["delta"],
+            "low": row.get("delta_low"),
+            "high": row.get("delta_high"),
+        }
+        for row in methods.rows
+        if (row["model"], row["trait"]) == (cell.model, cell.trait) and row.get("delta") is not None
+    ]
+    note = "Gain in points on test questions at each method's best dose, with 95 % intervals; controls at the best method's dose."
+    return {"title": f"{cell.trait} on {cell.model}: gains", "note": note, "plot": plots.forest(rows)}
+
+
+def _dose_response(cell: Cell) -> dict[str, Any]:
+    assert cell.steering is not None
+    chosen = {name for group in cell.steering["groups"] for name in [group["subject"]] if not tables.is_ablation(group["method"])}
+    rows = [
+        {
+            "r": point["r"],
+            "method": subject["method"],
+            "layer": "+".join(map(str, subject["layers"])),
+            "score": score,
+            "value": point[score],
+            "low": point.get(f"{score}_low"),
+            "high": point.get(f"{score}_high"),
+        }
+        for subject in cell.steering["subjects"]
+        if subject["name"] in chosen and not subject["same_as"]
+        for point in subject["curve"]
+        if point["r"] and point["r"] > 0
+        for score in ("trait", "coherence")
+    ]
+    note = "Mean scores over dose on the selection questions, at each method's chosen layer. The dashed line is the coherence threshold."
+    plot = plots.dose_response(rows, cell.steering["coherence_threshold"])
+    return {"title": f"{cell.trait} on {cell.model}: dose-response", "note": note, "plot": plot}
+
+
+def _model_plots(data: Gathered) -> list[dict[str, Any]]:
+    heat = [
+        {"model": model, "layer": int(layer), "dim": int(dim), "ratio": max(1e-3, facts["ratio"])}
+        for model, aggregate in data.calibrations.items()
+        for layer, dims in aggregate["per_layer"].items()
+        for dim, facts in dims.items()
+    ]
+    norms = [
+        {"model": model, "layer": int(layer), "which": which, "norm": value}
+        for model, aggregate in data.calibrations.items()
+        for which, field in (("full", "layer_norms"), ("clean", "clean_norms"))
+        for layer, value in aggregate[field].items()
+    ]
+    sections = []
+    if heat:
+        note = "Token-mean size of a dim over the median dim's, at the dims that are largest or massive anywhere."
+        sections.append({"title": "Massive dimensions by layer", "note": note, "plot": plots.massive_dims(heat)})
+    if norms:
+        note = "Norm of the stream, and without the massive dims: what a dose is measured in."
+        sections.append({"title": "Norms, full and clean", "note": note, "plot": plots.norms(norms)})
+    return sections

@@ -1,0 +1,87 @@
+"""What a study's jobs left, read once: calibrations by model, extraction and steering by model and trait, and what is missing and why."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_safetensors
+
+from workers.handlers.base import JobContext
+
+Vectors = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One model and trait. `steering` is summary.json, `extraction` extraction.json; None where the job did not succeed."""
+
+    model: str
+    trait: str
+    extraction: Mapping[str, Any] | None
+    vectors: Vectors
+    steering: Mapping[str, Any] | None
+    links: Mapping[str, str]
+    off_target: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """`calibrations[model]` is the aggregate of calibration.json. `missing` names every node without a result, with its reason."""
+
+    calibrations: Mapping[str, Mapping[str, Any]]
+    cells: list[Cell]
+    missing: list[dict[str, Any]]
+
+
+def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]]) -> Gathered:
+    """Reads every node's files; a job that failed, was cancelled or never ran is named instead."""
+    found: dict[str, dict[str, Any]] = {}
+    missing: list[dict[str, Any]] = []
+    nodes = dict(sorted(nodes.items(), key=lambda item: int(item[1]["place"])))  # the database keeps no order of keys
+    for done, (name, node) in enumerate(nodes.items()):
+        job = context.result(node["job"])
+        if job["state"] == "succeeded":
+            found[name] = _files(context, node)
+        else:
+            missing.append({"node": name, "kind": node["kind"], "state": job["state"], "reason": _reason(job["error"])})
+        context.progress(done + 1)
+    calibrations = {
+        node["model"]: found[name]["calibration"] for name, node in nodes.items() if node["kind"] == "calibrate" and name in found
+    }
+    pairs = dict.fromkeys((node["model"], node["trait"]) for node in nodes.values() if node["trait"] is not None)
+    return Gathered(calibrations, [_cell(model, trait, nodes, found) for model, trait in pairs], missing)
+
+
+def _files(context: JobContext, node: Mapping[str, Any]) -> dict[str, Any]:
+    job, kind = node["job"], node["kind"]
+    if kind == "calibrate":
+        return {"calibration": json.loads(context.artifact(job, "calibration.json"))["aggregate"]}
+    if kind == "extract":
+        document = json.loads(context.artifact(job, "extraction.json"))
+        return {"extraction": document, "vectors": load_safetensors(context.artifact(job, "vectors.safetensors"))}
+    return {"steering": json.loads(context.artifact(job, "summary.json"))}
+
+
+def _cell(model: str, trait: str, nodes: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> Cell:
+    extract, steer = f"extract/{model}/{trait}", f"steer/{model}/{trait}"
+    prefix = f"off/{model}/{trait}/"
+    return Cell(
+        model,
+        trait,
+        found.get(extract, {}).get("extraction"),
+        found.get(extract, {}).get("vectors", {}),
+        found.get(steer, {}).get("steering"),
+        {
+            kind: f"/v1/{kind}s/{nodes[name]['job']}"
+            for kind, name in (("extraction", extract), ("steering", steer))
+            if name in nodes
+        },
+        {name.removeprefix(prefix): one["steering"] for name, one in found.items() if name.startswith(prefix)},
+    )
+
+
+def _reason(error: Mapping[str, Any] | None) -> str:
+    return "" if not error else f"{error.get('code', '')}: {error.get('detail', '')}".strip(": ")

@@ -1,0 +1,89 @@
+"""Table 3: cosines between the vectors of one layer, before and after cleaning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terms.methods import UnknownMethod, parse_method
+from workers.reports import plots
+from workers.reports.gathered import Cell
+from workers.reports.table import Column, Table
+from workers.reports.tables import is_ablation
+
+
+def sections(cell: Cell) -> Iterator[dict[str, Any]]:
+    """A table and a heat map at the layer where the best method steers (else the middle one), if there are vectors."""
+    if cell.extraction is None or not cell.vectors:
+        return
+    layer = _layer(cell)
+    keys = [key for key in cell.vectors if key.endswith(f"/{layer}") and _compared(key.split("/")[2])]
+    if len(keys) < 2:
+        return
+    names = [key.split("/")[2] for key in keys]
+    if len(set(names)) < len(names):
+        names = ["/".join(key.split("/")[:3]) for key in keys]
+    vectors = np.stack([cell.vectors[key].astype(np.float64) for key in keys])
+    massive = _massive(cell)
+    before, after = cosines(vectors), cosines(cleaned(vectors, massive))
+    yield {"table": _table(cell, layer, names, before, after)}
+    rows = [
+        {"a": names[i], "b": names[j], "cosine": round(float(matrix[i, j]), 4), "which": which}
+        for which, matrix in (("before cleaning", before), ("after cleaning", after))
+        for i in range(len(names))
+        for j in range(len(names))
+    ]
+    note = f"Layer {layer}. Cleaning sets the massive dims ({', '.join(map(str, massive)) or 'none'}) to 0."
+    yield {"title": f"{cell.trait} on {cell.model}: cosines", "note": note, "plot": plots.cosines(rows, names)}
+
+
+def cosines(vectors_KD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[K, K]; 0 where a vector is zero."""
+    norms = np.linalg.norm(vectors_KD, axis=1, keepdims=True)
+    unit = np.divide(vectors_KD, norms, out=np.zeros_like(vectors_KD), where=norms > 0)
+    return unit @ unit.T
+
+
+def cleaned(vectors_KD: NDArray[np.float64], massive: Sequence[int]) -> NDArray[np.float64]:
+    """The massive dims set to 0."""
+    out = vectors_KD.copy()
+    out[:, list(massive)] = 0
+    return out
+
+
+def _compared(method: str) -> bool:
+    try:
+        parsed = parse_method(method)
+    except UnknownMethod:
+        return True
+    return parsed.base not in ("random", "shuffled") and not is_ablation(method) and not parsed.parameters.get("refit")
+
+
+def _layer(cell: Cell) -> int:
+    assert cell.extraction is not None
+    layers: list[int] = cell.extraction["layers"]
+    if cell.steering:
+        leader = next((one for one in cell.steering["groups"] if one["group"] == cell.steering["leader"]), None)
+        if leader is not None and len(leader["layers"]) == 1:
+            return int(leader["layers"][0])
+    return layers[len(layers) // 2]
+
+
+def _massive(cell: Cell) -> list[int]:
+    assert cell.extraction is not None
+    return next((one["massive"]["dims"] for one in cell.extraction["vectors"] if one.get("massive")), [])
+
+
+def _table(cell: Cell, layer: int, names: Sequence[str], before: NDArray[np.float64], after: NDArray[np.float64]) -> Table:
+    rows = [
+        {"method": name} | {other: f"{before[i, j]:.3f} / {after[i, j]:.3f}" for j, other in enumerate(names)}
+        for i, name in enumerate(names)
+    ]
+    return Table(
+        f"cosines-{cell.model}-{cell.trait}",
+        f"3. Cosines: {cell.trait} on {cell.model}",
+        f"Cosine between vectors at layer {layer}: before / after the massive dims are set to 0.",
+        [Column("method", "method"), *(Column(name, name) for name in names)],
+        rows,
+    )

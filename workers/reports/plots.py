@@ -1,0 +1,109 @@
+"""The report's plots as Vega-Lite specifications. Each takes plain rows and returns a dict; nothing is rendered here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+Row = dict[str, Any]
+Plot = dict[str, Any]
+
+WIDTH, HEIGHT = 320, 180
+
+
+def massive_dims(rows: Sequence[Row]) -> Plot:
+    """Rows of model, layer, dim, ratio (ratio_to_median): a heat map on a log scale, a panel a model."""
+    chart = (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_rect()
+        .encode(
+            x=alt.X("layer:O", title="layer"),
+            y=alt.Y("dim:O", title="residual dimension"),
+            color=alt.Color("ratio:Q", scale=alt.Scale(type="log", scheme="viridis"), title="ratio_to_median"),
+            tooltip=["model:N", "layer:O", "dim:O", alt.Tooltip("ratio:Q", format=".1f")],
+        )
+        .properties(width=220, height=160)
+        .facet(facet=alt.Facet("model:N", title=None), columns=3)
+        .resolve_scale(y="independent")
+    )
+    return _spec(chart)
+
+
+def norms(rows: Sequence[Row]) -> Plot:
+    """Rows of model, layer, norm, which (full | clean): what massive dims own of the stream's norm, log scale."""
+    chart = (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("layer:O", title="layer"),
+            y=alt.Y("norm:Q", scale=alt.Scale(type="log"), title="norm of the stream"),
+            color=alt.Color("which:N", title=None, scale=alt.Scale(domain=["full", "clean"], range=["#c2410c", "#0369a1"])),
+            tooltip=["model:N", "layer:O", "which:N", alt.Tooltip("norm:Q", format=".2f")],
+        )
+        .properties(width=220, height=140)
+        .facet(facet=alt.Facet("model:N", title=None), columns=3)
+    )
+    return _spec(chart)
+
+
+def dose_response(rows: Sequence[Row], threshold: float) -> Plot:
+    """Rows of r, method, score, value, low, high (None without an interval): trait and coherence over dose, a line a method.
+
+    Bands are 95 % intervals of the mean over clusters of questions.
+    """
+    base = alt.Chart(alt.Data(values=list(rows)))
+    x = alt.X("r:Q", scale=alt.Scale(type="log"), title="dose r")
+    color = alt.Color("method:N", title=None)
+    band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.15).encode(x=x, y="low:Q", y2="high:Q", color=color)
+    line = base.mark_line(point=True).encode(
+        x=x,
+        y=alt.Y("value:Q", title="score, 0-100", scale=alt.Scale(domain=[0, 100])),
+        color=color,
+        tooltip=["method:N", alt.Tooltip("r:Q", format=".3g"), "score:N", alt.Tooltip("value:Q", format=".1f"), "layer:O"],
+    )
+    rule = (
+        base.transform_filter("datum.score == 'coherence'")
+        .mark_rule(strokeDash=[4, 4], color="#888")
+        .encode(y=alt.datum(threshold))
+    )
+    layered = alt.layer(band, line, rule).properties(width=WIDTH, height=HEIGHT)
+    return _spec(layered.facet(facet=alt.Facet("score:N", title=None, sort=["trait", "coherence"]), columns=2))
+
+
+def forest(rows: Sequence[Row]) -> Plot:
+    """Rows of row (method), kind (method | control), delta, low, high: gains on test questions with their 95 % intervals."""
+    values = list(rows)
+    order = [row["row"] for row in values]
+    base = alt.Chart(alt.Data(values=values))
+    y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
+    color = alt.Color("kind:N", title=None, scale=alt.Scale(domain=["method", "control"], range=["#0369a1", "#9ca3af"]))
+    interval = (
+        base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(y=y, x="low:Q", x2="high:Q", color=color)
+    )
+    point = base.mark_point(filled=True, size=60).encode(
+        y=y,
+        x=alt.X("delta:Q", title="gain in points on test questions"),
+        color=color,
+        tooltip=["row:N", *(alt.Tooltip(f"{name}:Q", format="+.1f") for name in ("delta", "low", "high"))],
+    )
+    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color="#444").encode(x="zero:Q")
+    return _spec((zero + interval + point).properties(width=420, height=max(60, 22 * len(values))))
+
+
+def cosines(rows: Sequence[Row], names: Sequence[str]) -> Plot:
+    """Rows of a, b, cosine, which (before | after cleaning): two heat maps in the order of `names`."""
+    base = alt.Chart(alt.Data(values=list(rows)))
+    x, y = alt.X("a:N", sort=list(names), title=None), alt.Y("b:N", sort=list(names), title=None)
+    cells = base.mark_rect().encode(
+        x=x, y=y, color=alt.Color("cosine:Q", scale=alt.Scale(domain=[-1, 0, 1], range=["#b91c1c", "#ffffff", "#0369a1"]))
+    )
+    text = base.mark_text(fontSize=10).encode(x=x, y=y, text=alt.Text("cosine:Q", format=".2f"))
+    side = max(120, 34 * len(names))
+    panels = (cells + text).properties(width=side, height=side)
+    return _spec(panels.facet(facet=alt.Facet("which:N", title=None, sort=["before cleaning", "after cleaning"]), columns=2))
+
+
+def _spec(chart: Any) -> Plot:
+    spec: Plot = chart.configure_view(strokeOpacity=0).to_dict(validate=True)
+    spec.pop("config", None)
+    return spec

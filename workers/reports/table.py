@@ -1,0 +1,73 @@
+"""One table of a report: columns, rows, a note that defines its numbers. JSON, Markdown, HTML and the terminal all show the same one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """`kind`: text, points (signed, one decimal, with `low` and `high` in the same row when the key has them), number, share, dims."""
+
+    key: str
+    title: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """`note` says what the numbers are; a reader should need nothing else."""
+
+    id: str
+    title: str
+    note: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As tables.json holds it: every number at full precision."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "note": self.note,
+            "columns": [asdict(column) for column in self.columns],
+            "rows": [dict(row) for row in self.rows],
+        }
+
+    def cells(self) -> list[list[str]]:
+        """Every cell as text."""
+        return [[cell(column, row) for column in self.columns] for row in self.rows]
+
+
+def cell(column: Column, row: Row) -> str:
+    """One value as a person reads it; an en dash where there is none."""
+    value = row.get(column.key)
+    if value is None:
+        return "–"
+    if column.kind == "points":
+        low, high = row.get(f"{column.key}_low"), row.get(f"{column.key}_high")
+        interval = "" if low is None or high is None else f" [{low:+.1f}, {high:+.1f}]"
+        return f"{value:+.1f}{interval}"
+    if column.kind == "number":
+        return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+    if column.kind == "share":
+        return f"{100 * value:.1f} %"
+    if column.kind == "dims":
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub-flavoured Markdown section."""
+    head = [column.title for column in table.columns]
+    lines = [f"## {table.title}", "", table.note, ""]
+    if not table.rows:
+        return "\n".join([*lines, "No rows.", ""])
+    body = [head, ["---"] * len(head), *([_escaped(text) for text in row] for row in table.cells())]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in body), ""])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")

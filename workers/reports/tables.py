@@ -1,0 +1,238 @@
+"""The tables of a study (science: Studies), from what was gathered. Every number's definition stands in its table's note."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from terms.methods import UnknownMethod, parse_method
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.table import Column, Row, Table
+from workers.science.dose import NO_CLEAN_DOSE
+
+EFFECT = (
+    "Gains are in points of the judge's trait score (0-100), steered minus unsteered on the same test questions, none of which was used to "
+    "choose layer or dose. Brackets hold 95 % intervals over clusters of questions; without one there were too few clusters."
+)
+
+
+def methods(data: Gathered) -> Table:
+    """Table 1: every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
+    rows = [row for cell in data.cells if cell.steering for row in _method_rows(cell, cell.steering)]
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("layer", "layer"),
+        Column("r", "dose r", "number"),
+        Column("c", "coefficient c", "number"),
+        Column("coherence", "coherence", "number"),
+        Column("delta", "gain", "points"),
+        Column("joint", "joint gain", "points"),
+        Column("at_dose", "gain at the leader's dose", "points"),
+        Column("at_coherence", "gain at matched coherence", "points"),
+        Column("verdict", "against the leader at equal dose"),
+        Column("link", "texts", "link"),
+    ]
+    note = (
+        f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
+        "outside the massive dims over the stream's norm without them; equal r is matched dose. Controls run at the best method's dose."
+    )
+    return Table("methods", "1. Methods", note, columns, rows)
+
+
+def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
+    verdicts = {one["b"]: one["verdict"] for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
+    unsteered = summary["unsteered"]["test"]
+    link = cell.links["steering"] + "/responses"
+    base = {"model": cell.model, "trait": cell.trait, "link": link}
+    yield base | {
+        "method": "unsteered",
+        "kind": "control",
+        "coherence": unsteered["coherence"],
+        "trait_score": unsteered["trait"],
+    }
+    if summary["prompt_only"]:
+        yield base | {"method": "prompt only", "kind": "control"} | _effect(summary["prompt_only"])
+    for group in summary["groups"]:
+        if is_ablation(group["method"]):
+            continue
+        leads = group["group"] == summary["leader"]
+        row = base | {"method": group["method"], "kind": "method", "layer": _layers(group["layers"]), "group": group["group"]}
+        if group["best"] is not None:
+            row |= _effect(group["best"])
+        row |= _points("at_dose", group["matched"].get("dose")) | _points("at_coherence", group["matched"].get("coherence"))
+        yield row | {"verdict": "leads" if leads else verdicts.get(group["group"], _same(group))}
+    leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
+    for kind, runs in (leader["controls"] if leader else {}).items():
+        for number, run in enumerate(runs):
+            yield base | {"method": f"{kind} control {number + 1}", "kind": "control"} | _effect(run)
+
+
+def _effect(effect: Mapping[str, Any]) -> dict[str, Any]:
+    return (
+        {key: effect.get(key) for key in ("r", "c", "coherence", "run")}
+        | _points("delta", effect)
+        | _points("joint", effect, "delta_joint")
+    )
+
+
+def _points(name: str, effect: Mapping[str, Any] | None, source: str = "delta") -> dict[str, Any]:
+    if not effect or effect.get(source) is None:
+        return {}
+    return {name: effect[source], f"{name}_low": effect.get(f"{source}_low"), f"{name}_high": effect.get(f"{source}_high")}
+
+
+def _layers(layers: list[int]) -> str:
+    return "+".join(map(str, layers))
+
+
+def _same(group: Mapping[str, Any]) -> str | None:
+    return f"same vector as {group['same_as']}" if group.get("same_as") else None
+
+
+def is_ablation(key: str) -> bool:
+    """Whether a method belongs to the cleaning ablation alone."""
+    try:
+        return parse_method(key).suffix in ("pretop", "randomdims", "largest")
+    except UnknownMethod:
+        return False
+
+
+def cleaning(data: Gathered) -> Table:
+    """Table 2: what zeroing N dims does, beside zeroing N others."""
+    rows = [
+        row
+        for cell in data.cells
+        if cell.steering
+        for row in _cleaning_rows(cell, cell.steering, data.calibrations.get(cell.model, {}))
+    ]
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("base", "method"),
+        Column("n", "dims zeroed", "number"),
+        Column("massive", "of them massive", "number"),
+        Column("top", "largest ratio, after the fit", "points"),
+        Column("pretop", "largest ratio, before the fit", "points"),
+        Column("randomdims", "random other dims", "points"),
+        Column("largest", "largest weight outside the massive list", "points"),
+    ]
+    note = f"{EFFECT} Dims are zeroed in the order of their ratio_to_median at the layer, whether massive or not. All at the leader's dose."
+    return Table("cleaning", "2. Cleaning ablation", note, columns, rows)
+
+
+def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[Row]:
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    massive = len(calibration.get("massive_dims", {}).get("dims", []))
+    for group in summary["groups"]:
+        try:
+            method = parse_method(group["method"])
+        except UnknownMethod:
+            continue
+        if method.base not in ("mean_diff", "probe") or method.suffix in ("cleaned", "preclean"):
+            continue
+        effect = group["matched"].get("dose") or group["best"]
+        row = found.setdefault(
+            (method.base, method.top), {"base": method.base, "n": method.top, "massive": min(method.top, massive)}
+        )
+        for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
+            row.update(_points(suffix, effect))
+    for key in sorted(found):
+        if any(n > 0 for base, n in found if base == key[0]):
+            yield {"model": cell.model, "trait": cell.trait} | found[key]
+
+
+def traits(data: Gathered) -> Table:
+    """Table 4: the same method on every trait, side by side."""
+    names = list(dict.fromkeys(cell.trait for cell in data.cells))
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in data.cells:
+        for group in cell.steering["groups"] if cell.steering else []:
+            if not is_ablation(group["method"]) and group["best"] is not None:
+                row = rows.setdefault((cell.model, group["method"]), {"model": cell.model, "method": group["method"]})
+                row.update(_points(cell.trait, group["matched"].get("dose") or group["best"]))
+    columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
+    return Table(
+        "traits", "4. Traits side by side", f"{EFFECT} All at the leader's dose of each trait.", columns, list(rows.values())
+    )
+
+
+def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:
+    """Table 5: which dimension dominates each model, in all four ratios, and what that means for mean_diff."""
+    rows = []
+    for model, aggregate in data.calibrations.items():
+        found = aggregate["severity"]
+        rows.append(
+            {
+                "model": model,
+                "verdict": found["verdict"],
+                "scope": found["scope"],
+                "dim": found["dominant_dim"],
+                "dims": aggregate["massive_dims"]["dims"],
+                "share": found["share_of_squared_norm"],
+                "alignment": found["mean_alignment"],
+                **found["ratios"],
+                **verdicts.get(model, {}),
+            }
+        )
+    columns = [
+        Column("model", "model"),
+        Column("verdict", "severity"),
+        Column("scope", "scope"),
+        Column("dim", "dominant dim"),
+        Column("dims", "massive dims", "dims"),
+        Column("ratio_to_median", "ratio_to_median", "number"),
+        Column("ratio_to_mean", "ratio_to_mean", "number"),
+        Column("max_to_median", "max_to_median", "number"),
+        Column("max_to_entry_median", "max_to_entry_median", "number"),
+        Column("share", "share of squared norm", "share"),
+        Column("alignment", "mean alignment", "number"),
+        Column("viable", "mean_diff viable"),
+        Column("why", "why"),
+        Column("massive_part", "the massive part is"),
+    ]
+    note = (
+        "ratio_to_median: token-mean size over the median dim's (mild from 10, severe from 100). ratio_to_mean: size of the mean vector's "
+        "entry over the mean entry. max_to_median: per prompt, largest over the median dim's largest. max_to_entry_median: per prompt, "
+        "largest over the median of all entries. mean_diff is viable where it ties with the best method at equal dose."
+    )
+    return Table("severity", "5. Model severity", note, columns, rows)
+
+
+def vectors(data: Gathered) -> Table:
+    """Beside table 3: what each vector is made of."""
+    rows = []
+    for cell in data.cells:
+        chosen = {one["group"]: one["layers"] for one in cell.steering["groups"]} if cell.steering else {}
+        for facts in cell.extraction["vectors"] if cell.extraction else []:
+            group = f"{facts['position']}/{facts['component']}/{facts['method']}"
+            massive = facts.get("massive") or {}
+            if chosen.get(group) != [facts["layer"]]:
+                continue
+            stability = facts.get("stability") or {}
+            clean = massive.get("clean_norm")
+            rows.append(
+                {
+                    "model": cell.model,
+                    "trait": cell.trait,
+                    "method": facts["method"],
+                    "layer": facts["layer"],
+                    "massive": massive.get("share"),
+                    "noise": massive.get("noise_share"),
+                    "split_half": stability.get("split_half_cosine"),
+                    "accuracy": (facts.get("separation") or {}).get("accuracy"),
+                    "dosed": "no clean dose" if clean is not None and clean**2 < NO_CLEAN_DOSE else None,
+                }
+            )
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("layer", "layer"),
+        Column("massive", "squared norm in massive dims", "share"),
+        Column("noise", "sampling noise", "share"),
+        Column("split_half", "split-half cosine", "number"),
+        Column("accuracy", "held-out accuracy", "number"),
+        Column("dosed", "dose"),
+    ]
+    note = "What each chosen vector is made of. Held-out accuracy is a separation: it does not predict steering."
+    return Table("vectors", "3a. What the vectors are made of", note, columns, rows)

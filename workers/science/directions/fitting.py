@@ -1,0 +1,207 @@
+"""Every method at one layer, component and position: vectors and all that is stored with them (science: What is stored with each vector).
+
+Fits are shared: methods that differ in what they set to 0 afterwards are fitted once, on each resample too. All in float64; vectors come out as
+float32 of norm 1. Deterministic: the same rows give the same bits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terms.methods import Method, parse_method
+from workers.science import separation
+from workers.science.degenerate import NothingLeft
+from workers.science.directions import gradient, lda, mean_diff, mean_diff_rownorm, pca, probe, random, rfm  # noqa: F401 - they register
+from workers.science.directions.base import REGISTRY, Fit, Labelled
+from workers.science.directions.zeroing import BEFORE, dims_of
+from workers.science.examples import Examples
+from workers.science.linalg import Bool, Float, Int, norms, without
+from workers.science.resampling import halves, pairs, resampled, too_few_clusters
+from workers.science.threads import one_thread
+
+STABILITY_LEVEL = (2.5, 97.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One vector of norm 1 and its facts; `norm` is its length before scaling."""
+
+    key: str
+    vector_D: NDArray[np.float32]
+    norm: float
+    baseline: float
+    fit: dict[str, Any]
+    separation: dict[str, Any] | None
+    massive: dict[str, Any] | None
+    stability: dict[str, Any] | None
+    pairs: dict[str, Any]
+    counts: dict[str, int]
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as extraction.json holds them, without the numbers of the vector."""
+        return {
+            "method": self.key, "width": len(self.vector_D), "norm": self.norm, "baseline": self.baseline, "fit": self.fit,
+            "separation": self.separation, "massive": self.massive, "stability": self.stability, "pairs": self.pairs,
+            "counts": self.counts, "seed": self.seed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The rows [N, D] of one layer, component and position, and what the calibration says of it.
+
+    `massive` is None without a calibration; `order` are dims by descending ratio_to_median. `own_fits` are vectors that were made elsewhere
+    (through the model), by key.
+    """
+
+    rows_ND: NDArray[np.float32]
+    examples: Examples
+    massive: Sequence[int] | None = None
+    order: Sequence[int] = ()
+    own_fits: Mapping[str, Fit] = field(default_factory=dict)
+
+
+def fit_all(layer: Layer, methods: Sequence[Method], *, seed: int = 0, resamples: int = 50) -> list[Direction]:
+    """A direction for each method, in order. Raises DegenerateRows, and ValueError for a suffix that the calibration cannot serve."""
+    with one_thread():
+        work = _Work(layer, seed)
+        return [work.direction(method, resamples) for method in methods]
+
+
+class _Work:
+    """The shared parts of one layer: training rows, fits already made, what is the same for all methods."""
+
+    def __init__(self, layer: Layer, seed: int) -> None:
+        self._layer = layer
+        self._seed = seed
+        chosen = layer.examples.train
+        self._examples = layer.examples.subset(chosen)
+        self._rows_ND = layer.rows_ND[chosen].astype(np.float64)
+        self._held_ND = layer.rows_ND[~chosen].astype(np.float64)
+        self._held = layer.examples.subset(~chosen)
+        self._ones_N = np.ones(len(self._rows_ND), dtype=np.int64)
+        self._fits: dict[tuple[Any, ...], Fit] = {}
+        self._labelled: dict[tuple[Any, ...], Labelled] = {}
+        self._noise: separation.Noise | None = None
+        self._pairs: dict[str, Any] | None = None
+
+    def direction(self, method: Method, resamples: int) -> Direction:
+        counts_N = self._counts(method)
+        vector_D, fit = self._vector(method, counts_N)
+        norm = float(np.linalg.norm(vector_D))
+        unit_D = (vector_D / norm).astype(np.float32)
+        data = self._data(self._examples.positive, counts_N, ())
+        positive_D, negative_D = data.class_means(data.rows_ND)
+        baseline = float(unit_D.astype(np.float64) @ (positive_D + negative_D)) / 2
+        return Direction(
+            key=method.key,
+            vector_D=unit_D,
+            norm=norm,
+            baseline=baseline,
+            fit=fit.facts,
+            separation=separation.measured(self._held_ND @ unit_D.astype(np.float64), self._held.positive, baseline),
+            massive=self._massive(method, unit_D.astype(np.float64)),
+            stability=self._stability(method, vector_D, resamples),
+            pairs=self._paired(),
+            counts={"positive": int(self._examples.positive.sum()), "negative": int((~self._examples.positive).sum())},
+            seed=self._seed,
+        )
+
+    def _counts(self, method: Method) -> Int:
+        refit = int(method.parameters.get("refit", 0))
+        return resampled(self._examples, self._seed, refit) if refit else self._ones_N
+
+    def _vector(self, method: Method, counts_N: Int) -> tuple[Float, Fit]:
+        """The method's vector on the examples counted so, cleaned as its suffix says. Raises NothingLeft."""
+        if method.base == "shuffled":
+            of = parse_method(str(method.parameters["of"]))
+            return self._cleaned(of, self._fit(of, counts_N, self._shuffled(int(method.parameters["seed"]))))
+        return self._cleaned(method, self._fit(method, counts_N, None))
+
+    def _cleaned(self, method: Method, fit: Fit) -> tuple[Float, Fit]:
+        dims = [] if method.suffix in BEFORE else self._dims(method, fit.vector_D)
+        vector_D = without(fit.vector_D[None], dims)[0]
+        if not np.linalg.norm(vector_D) > np.linalg.norm(fit.vector_D) * np.finfo(np.float32).eps:
+            raise NothingLeft(f"{method.key}: nothing is left of the vector once dims {dims} are set to 0.")
+        facts = fit.facts | ({"zeroed": dims} if method.suffix else {})
+        return vector_D, Fit(fit.vector_D, facts)
+
+    def _dims(self, method: Method, vector_D: Float | None) -> list[int]:
+        return dims_of(method, vector_D, massive=self._layer.massive or (), order=self._layer.order)
+
+    def _fit(self, method: Method, counts_N: Int, labels_N: Bool | None) -> Fit:
+        if method.key in self._layer.own_fits or method.base in self._layer.own_fits:
+            return self._layer.own_fits.get(method.key) or self._layer.own_fits[method.base]
+        before = tuple(self._dims(method, None)) if method.suffix in BEFORE else ()
+        parameters = {name: value for name, value in method.parameters.items() if name != "refit"}
+        labels_N = self._examples.positive if labels_N is None else labels_N
+        asked = (method.base, tuple(sorted(parameters.items())), before, counts_N.tobytes(), labels_N.tobytes())
+        if asked not in self._fits:
+            data = self._data(labels_N, counts_N, before)
+            fit = REGISTRY[method.base](data, parameters)
+            self._fits[asked] = Fit(fit.vector_D, fit.facts | ({"precleaned": list(before)} if before else {}))
+        return self._fits[asked]
+
+    def _data(self, labels_N: Bool, counts_N: Int, before: tuple[int, ...]) -> Labelled:
+        asked = (labels_N.tobytes(), counts_N.tobytes(), before)
+        if asked not in self._labelled:
+            rows_ND = without(self._rows_ND, before) if before else self._rows_ND
+            self._labelled = {asked: Labelled(rows_ND, labels_N, counts_N, self._examples)}  # the last one alone: rows are large
+        return self._labelled[asked]
+
+    def _shuffled(self, seed: int) -> Bool:
+        return np.random.default_rng([seed, 0x5407]).permutation(self._examples.positive)
+
+    def _massive(self, method: Method, unit_D: Float) -> dict[str, Any] | None:
+        if self._layer.massive is None:
+            return None
+        if self._noise is None:
+            self._noise = separation.noise(self._rows_ND, self._examples.positive)
+        dims = list(self._layer.massive)
+        share = float((unit_D[dims] ** 2).sum())
+        zeroed = self._dims(method, unit_D) if method.suffix else []
+        return {
+            "dims": dims,
+            "share": share,
+            "clean_norm": float(np.sqrt(max(0.0, 1 - share))),
+            "noise_share": self._noise.share(zeroed) if method.base == "mean_diff" else None,
+            "per_dim": {str(dim): self._noise.of(dim) for dim in dims},
+        }
+
+    def _stability(self, method: Method, vector_D: Float, resamples: int) -> dict[str, Any] | None:
+        """Cosines with the vector on resampled clusters, and between two halves. None for controls, refits and what is too dear to repeat."""
+        if (
+            method.base in ("random", "shuffled", "gradient", "rfm", "lm_loss")
+            or method.parameters.get("refit")
+            or resamples == 0
+        ):
+            return None
+        why_not = too_few_clusters(self._examples)
+        if why_not is not None:
+            return {"resamples": 0, "reason": why_not}
+        drawn = np.stack([self._vector(method, resampled(self._examples, self._seed, k + 1))[0] for k in range(resamples)])
+        cosines = drawn @ vector_D / (norms(drawn) * np.linalg.norm(vector_D))
+        low, high = np.percentile(cosines, STABILITY_LEVEL)
+        split = halves(self._examples, self._seed)
+        half = None
+        if split is not None:
+            one, other = (self._vector(method, counts_N)[0] for counts_N in split)
+            half = float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+        return {"split_half_cosine": half, "cosine_low": float(low), "cosine_high": float(high), "resamples": resamples}
+
+    def _paired(self) -> dict[str, Any]:
+        """Mean cosine among the differences of pairs: how much the pairs agree on one direction."""
+        if self._pairs is None:
+            paired = list(pairs(self._examples, self._examples.positive, self._ones_N, self._seed))
+            one, other = (list(side) for side in zip(*paired, strict=True))
+            differences = self._rows_ND[one] - self._rows_ND[other]
+            size = norms(differences)
+            units = differences[size > 0] / size[size > 0][:, None]
+            n = len(units)
+            mean = None if n < 2 else float((np.square(units.sum(0)).sum() - n) / (n * (n - 1)))
+            self._pairs = {"n": len(paired), "mean_cosine": mean}
+        return self._pairs

@@ -1,0 +1,78 @@
+"""Cluster resamples of examples as counts: how often each row is drawn, so that a resampled mean is a matrix product.
+
+Clusters are drawn with replacement inside three strata (clusters with both classes, with positives only, with negatives only), so that no
+class can vanish. The k-th draw depends on the seed, k and the clusters alone: it is the same at every layer.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from workers.science.examples import Examples
+from workers.science.linalg import Bool, Int
+
+_RESAMPLE, _HALVES = 1, 2  # what a generator's numbers are for, mixed into its seed
+
+
+def strata(examples: Examples) -> list[Int]:
+    """The cluster numbers of each stratum that has any, ascending."""
+    with_positive = set(examples.cluster[examples.positive].tolist())
+    with_negative = set(examples.cluster[~examples.positive].tolist())
+    groups = (with_positive & with_negative, with_positive - with_negative, with_negative - with_positive)
+    return [np.asarray(sorted(group), dtype=np.int64) for group in groups if group]
+
+
+def resampled(examples: Examples, seed: int, k: int) -> Int:
+    """[N] the k-th cluster resample (k >= 1)."""
+    generator = np.random.default_rng([seed, _RESAMPLE, k])
+    counts_C = np.zeros(int(examples.cluster.max()) + 1, dtype=np.int64)
+    for clusters in strata(examples):
+        np.add.at(counts_C, generator.choice(clusters, size=len(clusters)), 1)
+    return counts_C[examples.cluster]
+
+
+def halves(examples: Examples, seed: int) -> tuple[Int, Int] | None:
+    """[N], [N]: two halves that share no cluster, or None where a half would lack a class."""
+    generator = np.random.default_rng([seed, _HALVES])
+    first_C = np.zeros(int(examples.cluster.max()) + 1, dtype=np.bool_)
+    for turn, clusters in enumerate(strata(examples)):
+        first_C[generator.permutation(clusters)[: (len(clusters) + turn % 2) // 2]] = True
+    first_N = first_C[examples.cluster]
+    if not all(_both_classes(examples, half) for half in (first_N, ~first_N)):
+        return None
+    return first_N.astype(np.int64), (~first_N).astype(np.int64)
+
+
+def too_few_clusters(examples: Examples) -> str | None:
+    """Why no resample would vary, or None: each class needs rows in at least two clusters."""
+    for name, of_class in (("positive", examples.positive), ("negative", ~examples.positive)):
+        if len(np.unique(examples.cluster[of_class])) < 2:
+            return (
+                f"The {name} training examples lie in one cluster: there is nothing to resample. Give prompts of other scenarios."
+            )
+    return None
+
+
+def pairs(examples: Examples, positive_N: Bool, counts_N: Int, seed: int) -> Iterator[tuple[int, int]]:
+    """Rows (i positive, j negative) drawn `counts_N` times, each draw in one pair at most: those of equal cluster and rank first, the
+    rest at random by the seed; what the larger class has left over stays unpaired.
+
+    `positive_N` are the labels, which need not be the examples' own.
+    """
+    rest: tuple[list[int], list[int]] = ([], [])
+    sides: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
+    for row in np.flatnonzero(counts_N).tolist():
+        place = (int(examples.cluster[row]), int(examples.rank[row]))
+        sides.setdefault(place, ([], []))[0 if positive_N[row] else 1].extend([row] * int(counts_N[row]))
+    for place in sorted(sides):
+        one, other = sides[place]
+        matched = min(len(one), len(other))
+        yield from zip(one[:matched], other[:matched], strict=True)
+        rest[0].extend(one[matched:])
+        rest[1].extend(other[matched:])
+    generator = np.random.default_rng(seed)
+    yield from zip(*(generator.permutation(side).tolist() for side in rest), strict=False)
+
+
+def _both_classes(examples: Examples, half_N: Bool) -> bool:
+    return bool((half_N & examples.positive).any() and (half_N & ~examples.positive).any())

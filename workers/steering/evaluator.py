@@ -1,0 +1,168 @@
+"""From run specs to runs: generate all their answers in shared batches, judge them, keep each finished run as a cell.
+
+A run that a cell holds is never generated or judged again. Runs go in waves, so that a kill costs one wave at most; where the judge
+does not use this device, one wave is judged while the next is generated.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+
+from workers.handlers.base import JobContext
+from workers.judges.base import Judge, JudgeItem, Score
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+from workers.lm.sampling import Sampling
+from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
+from workers.steering.questions import Question
+from workers.steering.runs import Answer, Run, RunSpec
+
+WAVE_BATCHES = 4
+"""A wave fills this many batches: long enough to keep batches full, short enough that little is lost with it."""
+
+
+class Evaluator:
+    """Runs specs on one model under one judge. `batch_rows` is the largest batch; `sampling` None means greedy."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        context: JobContext,
+        judge: Judge,
+        *,
+        max_new_tokens: int,
+        batch_rows: int,
+        sampling: dict[str, Any] | None = None,
+    ) -> None:
+        self._lm = lm
+        self._context = context
+        self._judge = judge
+        self._max_new_tokens = max_new_tokens
+        self._batch_rows = batch_rows
+        self._sampling = sampling
+        self._known: dict[str, Run] = {}
+        self.tokens = 0
+        self.generated_runs = 0
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run so far, in the order first asked for."""
+        return list(self._known.values())
+
+    def begin(self, phase: str, runs: int, share: float | None = None) -> None:
+        """A phase of about `runs` runs."""
+        self._context.phase(phase, runs, "runs", share=share)
+        self._done = 0
+
+    def evaluate(self, specs: Sequence[RunSpec]) -> list[Run]:
+        """The runs, in the specs' order. Raises ModelFault no_effect when an intervention never fired."""
+        fresh = {spec.id: spec for spec in specs if spec.id not in self._known}
+        missing = []
+        for spec in fresh.values():
+            kept = self._context.cell(f"run/{spec.id}")
+            if kept is None:
+                missing.append(spec)
+            else:
+                self._known[spec.id] = Run.from_bytes(spec, kept)
+        self._fill(missing)
+        self._known = {key: self._known[key] for key in [*(k for k in self._known if k not in fresh), *fresh]}
+        self._done += len(fresh)
+        self._context.progress(self._done)
+        return [self._known[spec.id] for spec in specs]
+
+    def _fill(self, missing: Sequence[RunSpec]) -> None:
+        judging = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        try:
+            pending: list[tuple[RunSpec, list[SteeredAnswer], Future[list[Score]]]] = []
+            for wave in _waves(missing, WAVE_BATCHES * self._batch_rows):
+                answers = self._generate(wave)
+                for spec, answered in zip(wave, answers, strict=True):
+                    items = [
+                        _item(question, one, self._text(one)) for question, one in zip(spec.questions, answered, strict=True)
+                    ]
+                    pending.append((spec, answered, judging.submit(self._judge.score, items)))
+                waiting = pending if self._judge.uses_device else [one for one in pending if one[2].done()]
+                pending = [one for one in pending if one not in waiting]
+                for one in waiting:
+                    self._keep(*one)
+                self._context.may_yield()
+            for one in pending:
+                self._keep(*one)
+        finally:
+            judging.shutdown(wait=True, cancel_futures=True)
+
+    def _generate(self, wave: Sequence[RunSpec]) -> list[list[SteeredAnswer]]:
+        rows = [
+            SteeredRow(question.prompt_ids, spec.pushes, self._row_sampling(place))
+            for spec in wave
+            for place, question in enumerate(spec.questions)
+        ]
+        found = iter(
+            generate_steered(
+                self._lm,
+                rows,
+                max_new_tokens=self._max_new_tokens,
+                batch_rows=self._batch_rows,
+                on_step=lambda _counts: self._context.progress(self._done),
+            )
+        )
+        return [[next(found) for _ in spec.questions] for spec in wave]
+
+    def _row_sampling(self, place: int) -> Sampling | None:
+        """Each question draws from its own stream, the same one under every intervention."""
+        if self._sampling is None:
+            return None
+        return Sampling(self._sampling["temperature"], self._sampling["top_p"], self._sampling["seed"] * 1_000_003 + place)
+
+    def _text(self, answer: SteeredAnswer) -> str:
+        return str(self._lm.tokenizer.decode(list(answer.ids), skip_special_tokens=True))
+
+    def _keep(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Future[list[Score]]) -> None:
+        while not scores.done():
+            self._context.check()
+            wait([scores], timeout=1)
+        answers = [
+            Answer(
+                tuple(one.ids), self._text(one), one.ended, one.finite, score.trait, score.coherence, score.relevance, score.raw
+            )
+            for one, score in zip(answered, scores.result(), strict=True)
+        ]
+        run = Run(spec, tuple(answers), _effect(spec, answered))
+        self._context.commit_cell(f"run/{spec.id}", run.to_bytes())
+        self._known[spec.id] = run
+        self.generated_runs += 1
+        self.tokens += sum(len(one.ids) for one in answered)
+
+
+def _waves(specs: Sequence[RunSpec], rows: int) -> list[list[RunSpec]]:
+    """The specs in order, cut so that a wave holds at least `rows` answers (or what is left)."""
+    waves: list[list[RunSpec]] = []
+    filled = rows
+    for spec in specs:
+        if filled >= rows:
+            waves.append([])
+            filled = 0
+        waves[-1].append(spec)
+        filled += len(spec.questions)
+    return waves
+
+
+def _item(question: Question, answer: SteeredAnswer, text: str) -> JudgeItem:
+    return JudgeItem(question.question, question.system_prompt, text, answer.ids, question.prompt_ids)
+
+
+def _effect(spec: RunSpec, answered: Sequence[SteeredAnswer]) -> dict[str, Any]:
+    """Over all answers of a run. An intervention that no answer felt is a fault, not a score of 0 (science: Intervention)."""
+    if not spec.pushes:
+        return {}
+    fires = [int(one.effect["fires"]) for one in answered]
+    if min(fires) == 0:
+        raise ModelFault(
+            "no_effect",
+            f"The intervention of {spec.id} fired for {sum(map(bool, fires))} of {len(fires)} answers. Such a run would look like one "
+            "without effect; the site of the hook does not fit this model.",
+        )
+    change = float(np.mean([one.effect["mean_change"] for one in answered]))
+    return {"fires": sum(fires), "mean_change": change, "not_finite": sum(not one.finite for one in answered)}

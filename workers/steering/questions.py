@@ -1,0 +1,86 @@
+"""The questions of a steering by set: `selection` (the dose is chosen on these), `test` (reported), and the extra sets of a trait.
+
+Selection and test share no cluster. A limit takes clusters in turn, so that as many as possible stay.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+from workers.lm.prompts import encode_prompt
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, ready to be asked: `prompt_ids` end where the answer begins."""
+
+    index: int
+    set: str
+    question: str
+    system_prompt: str | None
+    cluster: str
+    prompt_ids: tuple[int, ...]
+
+
+def question_sets(lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str, Any]) -> dict[str, list[Question]]:
+    """Every set that the spec asks for, encoded and checked to fit the context with its answer.
+
+    Raises ModelFault no_questions, prompt_too_long, chat_template_failed, each naming the question.
+    """
+    own = spec.get("questions")
+    listed: Sequence[Mapping[str, Any]] = trait["steering"]["questions"]
+    texts = {name: own[name] if own else [one for one in listed if one["split"] == name] for name in ("selection", "test")}
+    limits = {"selection": spec.get("selection_limit"), "test": spec.get("test_limit")}
+    texts = {name: clusters_in_turn(ones, limits[name]) for name, ones in texts.items()}
+    texts |= {name: trait[name] for name in spec.get("extra_sets", ())}
+    for name, ones in texts.items():
+        if not ones:
+            raise ModelFault("no_questions", f"There is no {name} question: the trait has none and the request gives none.")
+    return {name: encode(lm, name, ones, spec["max_new_tokens"]) for name, ones in texts.items()}
+
+
+def clusters_in_turn(questions: Sequence[Mapping[str, Any]], limit: int | None) -> list[Mapping[str, Any]]:
+    """At most `limit` questions: the first of every cluster, then the second of every cluster, in the order given."""
+    if limit is None or len(questions) <= limit:
+        return list(questions)
+    seen: dict[Any, int] = defaultdict(int)
+    turns = []
+    for place, one in enumerate(questions):
+        cluster = one.get("cluster") or one["question"]
+        turns.append((seen[cluster], place))
+        seen[cluster] += 1
+    return [questions[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
+
+
+def encode(lm: LanguageModel, name: str, questions: Sequence[Mapping[str, Any]], new_tokens: int) -> list[Question]:
+    """One set as Questions. A question without a cluster is its own."""
+    encoded = []
+    for index, one in enumerate(questions):
+        try:
+            ids = tuple(encode_prompt(lm, one["question"], one.get("system_prompt")))
+            lm.check_ids(ids, new_tokens)
+        except ModelFault as fault:
+            raise ModelFault(fault.code, f"Question {index} of the {name} set: {fault.sentence}") from fault
+        cluster = one.get("cluster") or one["question"]
+        encoded.append(Question(index, name, one["question"], one.get("system_prompt"), cluster, ids))
+    return encoded
+
+
+def asking_for_the_trait(
+    lm: LanguageModel, questions: Sequence[Question], trait: Mapping[str, Any], new_tokens: int
+) -> list[Question]:
+    """The prompt-only control: the same questions under a system prompt that asks for the trait (or for its absence)."""
+    less = trait["steering"]["direction"] == "negative"
+    system = f"In every answer be {'low' if less else 'high'} in {trait['name'].replace('_', ' ')}. {' '.join(trait['definition'].split())}"
+    asked = [
+        {
+            "question": one.question,
+            "system_prompt": f"{one.system_prompt}\n{system}" if one.system_prompt else system,
+            "cluster": one.cluster,
+        }
+        for one in questions
+    ]
+    return encode(lm, questions[0].set, asked, new_tokens)

@@ -1,0 +1,93 @@
+"""A run: one set of questions answered under one intervention, and judged. What is asked for is a `RunSpec`, what came out a `Run`.
+
+A run's id is made of what decides its answers and nothing else, so the same run asked for by two stages is done once.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.lm.interventions import Push
+from workers.steering.questions import Question
+from workers.steering.subjects import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class RunSpec:
+    """`questions` answered under `pushes`. `label` says what it is where there is no subject (unsteered, prompt_only) or an arm of one."""
+
+    questions: Sequence[Question]
+    label: str
+    pushes: tuple[Push, ...] = ()
+    subject: Subject | None = None
+    r: float | None = None
+
+    @property
+    def set(self) -> str:
+        return self.questions[0].set
+
+    @property
+    def id(self) -> str:
+        """Readable, safe in a path, and different for every other intervention or set."""
+        coefficients = [[push.layer, push.component, push.operation, push.scope, push.coefficient] for push in self.pushes]
+        canonical = json.dumps([self.set, self.label, coefficients], separators=(",", ":"))
+        dose = "" if self.r is None else f"-r{self.r:.4g}"
+        readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{self.set}-{self.label}{dose}")
+        return f"{readable[:120]}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One judged answer. Scores are 0-100; None where the judge failed."""
+
+    ids: tuple[int, ...]
+    text: str
+    ended: bool
+    finite: bool
+    trait: float | None
+    coherence: float | None
+    relevance: float | None
+    raw: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """`effect`: how often the hooks fired and the mean change of the stream at the site, over all answers."""
+
+    spec: RunSpec
+    answers: tuple[Answer, ...]
+    effect: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trait(self) -> NDArray[np.float64]:
+        """Trait scores [Q]; NaN where the judge failed."""
+        return _column([one.trait for one in self.answers])
+
+    @property
+    def coherence(self) -> NDArray[np.float64]:
+        """Coherence scores [Q]; NaN where the judge failed."""
+        return _column([one.coherence for one in self.answers])
+
+    def to_bytes(self) -> bytes:
+        """What a finished cell keeps of the run."""
+        answers = [
+            [list(one.ids), one.text, one.ended, one.finite, one.trait, one.coherence, one.relevance, one.raw]
+            for one in self.answers
+        ]
+        return json.dumps({"effect": self.effect, "answers": answers}, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, spec: RunSpec, data: bytes) -> "Run":
+        """The run a cell kept."""
+        stored = json.loads(data)
+        return cls(spec, tuple(Answer(tuple(ids), *rest) for ids, *rest in stored["answers"]), stored["effect"])
+
+
+def _column(scores: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)

@@ -1,0 +1,125 @@
+"""What is steered with: a `Subject` is one vector at its layer, or the vectors of one method at several layers pushed at once.
+
+A subject's dose is science.md's r: the clean part of the push over the clean norm of its layer. Two subjects whose vectors are the same to
+float32 rounding are one subject with two names; it is run once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.lm.interventions import Push
+
+NO_CLEAN_DOSE = 0.01
+"""A vector with less of its squared norm outside the massive dims has no clean dose (science: Dose)."""
+SAME = 1 - 1e-6
+"""Cosine from which two vectors are the same: float32 rounding of the same mathematics stays above it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One vector at one layer. `unit_norm` is the norm that a dose is measured in there, `clean_share` is ||v_clean||."""
+
+    layer: int
+    component: str
+    vector_D: Tensor
+    massive: tuple[int, ...]
+    unit_norm: float
+    clean_share: float
+
+    def coefficient(self, r: float) -> float:
+        """c of dose r. For a vector without a clean dose, of the raw dose: it can still be run at explicit coefficients."""
+        return r * self.unit_norm / self.clean_share
+
+    def dose(self, c: float) -> float:
+        """r of coefficient c."""
+        return c * self.clean_share / self.unit_norm
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """`group` is what competes as one row of a table: position, component and method; its layers are chosen among."""
+
+    name: str
+    group: str
+    method: str
+    position: str | None
+    component: str
+    layers: tuple[int, ...]
+    parts: tuple[Part, ...]
+    ids: tuple[str | None, ...] = ()
+    keys: tuple[str, ...] = ()
+    same_as: str | None = None
+    facts: Mapping[str, Any] | None = None
+
+    @property
+    def has_clean_dose(self) -> bool:
+        """Whether enough of every part lies outside the massive dims for a dose to be measured."""
+        return all(part.clean_share**2 >= NO_CLEAN_DOSE for part in self.parts)
+
+    def pushes(self, r: float, *, operation: str = "add", scope: str = "all", sign: int = 1) -> tuple[Push, ...]:
+        """The pushes of dose r; for norm_match r is the multiple of each token's clean norm, and ablate has none."""
+        return tuple(
+            Push(
+                part.layer,
+                part.component,
+                part.vector_D,
+                sign * (part.coefficient(r) if operation == "add" else r),
+                operation,
+                scope,
+                part.massive,
+            )
+            for part in self.parts
+        )
+
+
+def clean(vector_D: Tensor, massive: Sequence[int]) -> Tensor:
+    """v_clean: the massive dims set to 0, not renormalised."""
+    out = vector_D.clone()
+    out[list(massive)] = 0
+    return out
+
+
+def part(vector_D: Tensor, layer: int, component: str, massive: Sequence[int], unit_norm: float) -> Part:
+    """A part whose massive dims are those of the residual stream (none for k_proj and v_proj, which have other coordinates)."""
+    dims = () if component in ("k_proj", "v_proj") else tuple(massive)
+    share = float(torch.linalg.vector_norm(clean(vector_D, dims).double()) / torch.linalg.vector_norm(vector_D.double()))
+    return Part(layer, component, vector_D, dims, unit_norm, share)
+
+
+def name_twins(subjects: Sequence[Subject]) -> list[Subject]:
+    """The same subjects, where those equal to an earlier one say so (`same_as`): they are run once."""
+    found: list[Subject] = []
+    for subject in subjects:
+        twin = next((one.name for one in found if one.same_as is None and _equal(one, subject)), None)
+        found.append(replace(subject, same_as=twin))
+    return found
+
+
+def _equal(one: Subject, other: Subject) -> bool:
+    sites = [(p.layer, p.component) for p in one.parts]
+    if sites != [(p.layer, p.component) for p in other.parts]:
+        return False
+    cosines = (
+        torch.cosine_similarity(a.vector_D.double(), b.vector_D.double(), dim=0)
+        for a, b in zip(one.parts, other.parts, strict=True)
+    )
+    return all(float(cosine) > SAME for cosine in cosines)
+
+
+def random_subject(like: Subject, seed: int) -> Subject:
+    """N(0, I) of the same shape at the same sites and therefore, at the same r, of the same dose (a control)."""
+    parts = []
+    for one in like.parts:
+        noise = torch.randn(
+            len(one.vector_D), generator=torch.Generator().manual_seed(seed * 1_000_003 + one.layer), dtype=torch.float64
+        )
+        parts.append(part((noise / noise.norm()).float(), one.layer, one.component, one.massive, one.unit_norm))
+    method = f"random__seed{seed}" if seed else "random"
+    site = "+".join(map(str, like.layers))
+    return Subject(
+        f"{like.component}/{method}/{site}", f"{like.component}/{method}", method, None, like.component, like.layers, tuple(parts)
+    )

@@ -1,0 +1,57 @@
+"""The norms that doses are measured in (science: Dose), by component and layer.
+
+The residual stream and what is added to it: clean_norms of the calibration. Raw outputs, keys and values: the median norm of their own
+tokens over the selection prompts, measured here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.lm.capture import prefill, reading
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+
+OF_THE_STREAM = ("residual", "attn_contribution", "mlp_contribution")
+
+
+def clean_norms(calibration: Mapping[str, Any]) -> dict[int, float]:
+    """Median clean norm of the residual stream by layer."""
+    return {int(layer): float(norm) for layer, norm in calibration["aggregate"]["clean_norms"].items()}
+
+
+def units_of(
+    lm: LanguageModel, sites: Iterable[tuple[str, int]], calibration: Mapping[str, Any], prompts: Sequence[Sequence[int]]
+) -> dict[tuple[str, int], float]:
+    """The unit of each (component, layer). Raises ModelFault layer_not_calibrated."""
+    norms = clean_norms(calibration)
+    units: dict[tuple[str, int], float] = {}
+    own: dict[str, list[int]] = {}
+    for component, layer in sorted(set(sites)):
+        if component not in OF_THE_STREAM:
+            own.setdefault(component, []).append(layer)
+        elif layer not in norms:
+            raise ModelFault(
+                "layer_not_calibrated",
+                f"The calibration did not capture layer {layer}, so a dose there has no unit (it has {', '.join(map(str, sorted(norms)))}). "
+                "Calibrate with all layers.",
+            )
+        else:
+            units[component, layer] = norms[layer]
+    for component, layers in own.items():
+        units |= {(component, layer): norm for layer, norm in _median_norms(lm, component, layers, prompts).items()}
+    return units
+
+
+def _median_norms(lm: LanguageModel, component: str, layers: Sequence[int], prompts: Sequence[Sequence[int]]) -> dict[int, float]:
+    seen: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+
+    def read(layer: int, _component: str, tensor_BTD: Tensor) -> None:
+        seen[layer].append(tensor_BTD[0].float().norm(dim=-1).cpu())
+
+    with reading(lm, {component: read}, layers):
+        for prompt in prompts:
+            prefill(lm, prompt)
+    return {layer: float(torch.cat(norms).median()) for layer, norms in seen.items()}

@@ -1,0 +1,167 @@
+"""From what a spec names to subjects: the vectors themselves, their layers' units of dose, and the shuffled-label controls of each method."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from terms.methods import UnknownMethod, parse_method
+from workers.handlers.base import JobContext
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+from workers.steering.subjects import Subject, name_twins, part
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """One vector and where it stands."""
+
+    position: str | None
+    component: str
+    method: str
+    layer: int
+    vector_D: Tensor
+    key: str
+    id: str | None
+    facts: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """`subjects` compete; `shuffled[group][seed]` are the vectors of the same method on shuffled labels, by layer."""
+
+    subjects: list[Subject]
+    shuffled: Mapping[str, list[dict[int, Named]]]
+
+
+def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
+    """Every vector that the spec's `vectors` and `from` name, and the controls that lie beside the latter. Raises JobFault missing_input."""
+    named: list[Named] = []
+    files: dict[str, dict[str, Tensor]] = {}
+    for one in spec.get("vectors") or ():
+        if one["digest"] not in files:
+            files[one["digest"]] = load_safetensors(context.blob(one["digest"]))
+        vector = files[one["digest"]][one["key"]].float()
+        named.append(
+            Named(
+                one.get("position"),
+                one["component"],
+                one["method"],
+                one["layer"],
+                vector,
+                one["key"],
+                one.get("id"),
+                one.get("facts"),
+            )
+        )
+    for source in spec.get("from") or ():
+        tensors = load_safetensors(context.artifact(source["job"], "vectors.safetensors"))
+        facts = {one["key"]: one for one in _facts(context, source["job"])}
+        named += [_from_key(key, tensor.float(), facts.get(key)) for key, tensor in tensors.items() if _wanted(key, source)]
+    return named
+
+
+def _facts(context: JobContext, job: str) -> Sequence[Mapping[str, Any]]:
+    import json
+
+    return json.loads(context.artifact(job, "extraction.json"))["vectors"]  # type: ignore[no-any-return]
+
+
+def _from_key(key: str, vector_D: Tensor, facts: Mapping[str, Any] | None) -> Named:
+    position, component, method, layer = key.split("/")
+    return Named(position, component, method, int(layer), vector_D, key, None, facts)
+
+
+def _wanted(key: str, source: Mapping[str, Any]) -> bool:
+    position, component, method, layer = key.split("/")
+    chosen = {"positions": position, "components": component, "layers": int(layer)}
+    if any(source.get(name) is not None and value not in source[name] for name, value in chosen.items()):
+        return False
+    if source.get("methods") is None or method in source["methods"]:
+        return True
+    control_of = shuffled_of(method)
+    return control_of is not None and control_of in source["methods"]
+
+
+def shuffled_of(method: str) -> str | None:
+    """The method whose shuffled-label control this one is; None for any other."""
+    try:
+        parsed = parse_method(method)
+    except UnknownMethod:
+        return None  # an imported vector's own label
+    return str(parsed.parameters["of"]) if parsed.base == "shuffled" else None
+
+
+def load_subjects(
+    lm: LanguageModel,
+    named: Sequence[Named],
+    *,
+    units: Mapping[tuple[str, int], float],
+    massive: Sequence[int],
+    combine: bool,
+    asked: Iterable[str] | None,
+) -> Loaded:
+    """Subjects in the order of the vectors, twins named. `units[component, layer]` is the norm that a dose is measured in.
+
+    Raises ModelFault layer_out_of_range, unknown_component, wrong_width, vector_not_finite, no_vectors.
+    """
+    wanted = None if asked is None else set(asked)
+    controls: dict[str, dict[int, dict[int, Named]]] = {}
+    groups: dict[str, list[Named]] = {}
+    for one in named:
+        _check(lm, one)
+        of = shuffled_of(one.method)
+        if of is not None and (wanted is None or one.method not in wanted):
+            seed = int(parse_method(one.method).parameters["seed"])
+            controls.setdefault(group_name(one, of), {}).setdefault(seed, {})[one.layer] = one
+        elif wanted is None or one.method in wanted:
+            groups.setdefault(group_name(one, one.method), []).append(one)
+    subjects = []
+    for group, unsorted in groups.items():
+        members = sorted(unsorted, key=lambda one: one.layer)
+        for together in [members] if combine else [[one] for one in members]:
+            subjects.append(make_subject(group, together, units, massive))
+    if not subjects:
+        raise ModelFault(
+            "no_vectors", "None of the named vectors fits: the extraction holds no vector of these methods, layers and positions."
+        )
+    return Loaded(name_twins(subjects), {group: [by[seed] for seed in sorted(by)] for group, by in controls.items()})
+
+
+def group_name(one: Named, method: str) -> str:
+    """`position/component/method`; an imported vector has no position."""
+    return f"{one.position or 'imported'}/{one.component}/{method}"
+
+
+def make_subject(group: str, members: Sequence[Named], units: Mapping[tuple[str, int], float], massive: Sequence[int]) -> Subject:
+    """One subject of vectors of one group at different layers."""
+    first = members[0]
+    return Subject(
+        name=f"{group}/{'+'.join(str(one.layer) for one in members)}",
+        group=group,
+        method=first.method,
+        position=first.position,
+        component=first.component,
+        layers=tuple(one.layer for one in members),
+        parts=tuple(part(one.vector_D, one.layer, one.component, massive, units[one.component, one.layer]) for one in members),
+        ids=tuple(one.id for one in members),
+        keys=tuple(one.key for one in members),
+        facts=first.facts if len(members) == 1 else None,
+    )
+
+
+def _check(lm: LanguageModel, one: Named) -> None:
+    lm.layout.site(one.layer, one.component)
+    if not bool(torch.isfinite(one.vector_D).all()) or float(one.vector_D.norm()) == 0:
+        raise ModelFault(
+            "vector_not_finite", f"The vector {one.key} is zero or holds NaN or infinity; nothing can be steered with it."
+        )
+    if one.component not in ("k_proj", "v_proj") and len(one.vector_D) != lm.layout.hidden_size:
+        raise ModelFault(
+            "wrong_width",
+            f"The vector {one.key} has {len(one.vector_D)} dimensions; {one.component} of this model has {lm.layout.hidden_size}. "
+            "It comes from another model.",
+        )
