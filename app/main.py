@@ -14,6 +14,7 @@ import app.jobs.routes
 import app.judges.routes
 import app.models.routes
 import app.status.routes
+import app.steerings.routes
 import app.traits.routes
 from app import problems
 from app.auth.keyring import Keyring
@@ -36,6 +37,7 @@ ROUTERS = (
     app.jobs.routes.router,
     app.calibrations.routes.router,
     app.exports.routes.router,
+    app.steerings.routes.router,
     app.extractions.routes.router,
     app.extractions.vector_routes.router,
     app.extractions.import_routes.router,

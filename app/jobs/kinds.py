@@ -16,7 +16,6 @@ KINDS = {
     "extract": "app.extractions.kind:EXTRACT",
     "inspect": "app.models.kind:INSPECT",
     "report": "app.studies.kind:REPORT",
-    "rescore": "app.steerings.kind:RESCORE",
     "steer": "app.steerings.kind:STEER",
 }
 

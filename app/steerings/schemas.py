@@ -87,7 +87,7 @@ class SteeringRequest(JobRequest):
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
     matched: list[Literal["dose", "coherence", "divergence"]] = Field(
-        default_factory=lambda: ["dose", "coherence", "divergence"],
+        ["dose", "coherence", "divergence"],
         description="how vectors are compared besides each at its best dose",
     )
     decomposition: bool = Field(True, description="steer with the massive part and the rest of mean-based vectors apart")
@@ -109,10 +109,3 @@ class SteeringRequest(JobRequest):
         if self.ablate_plain and self.operation != "ablate":
             raise ValueError("/ablate_plain belongs to /operation ablate")
         return self
-
-
-class RescoreRequest(JobRequest):
-    """Scores the stored texts of a finished steering with another judge; nothing is generated."""
-
-    judge: str = Field(min_length=1, max_length=100)
-    coherence_threshold: float | None = Field(None, ge=0, le=100)

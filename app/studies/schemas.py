@@ -19,9 +19,9 @@ class StudyRequest(JobRequest):
 
     models: list[Name] = Field(min_length=1, max_length=50, examples=[["demo-severe", "demo-plain"]])
     traits: list[Name] = Field(min_length=1, max_length=50, examples=[["refusal", "sycophancy"]])
-    methods: list[MethodIn] = Field(default_factory=lambda: list(METHODS), min_length=1, max_length=100)
-    positions: list[Name] = Field(default_factory=lambda: ["response[:5]"], min_length=1, max_length=20)
-    components: list[Name] = Field(default_factory=lambda: ["residual"], min_length=1, max_length=7)
+    methods: list[MethodIn] = Field(list(METHODS), min_length=1, max_length=100)
+    positions: list[Name] = Field(["response[:5]"], min_length=1, max_length=20)
+    components: list[Name] = Field(["residual"], min_length=1, max_length=7)
     layers: list[Annotated[int, Field(ge=0)]] | Literal["middle"] = Field(
         "middle", description="layers to steer at; `middle`: every second layer of the middle half"
     )

@@ -186,7 +186,7 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
 def _of_the_study(problem: Problem, node: Node) -> Problem:
     """The same refusal, said of the study. Fields have the same names there, but for the one model and the one trait."""
     plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
-    errors = [one | {"pointer": plural.get(str(one.get("pointer")), one.get("pointer"))} for one in problem.errors]
+    errors = [one | {"pointer": plural.get(one["pointer"], one["pointer"])} for one in problem.errors]
     return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)
 
 

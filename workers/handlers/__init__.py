@@ -12,7 +12,6 @@ HANDLERS = {
     "extract": "workers.handlers.extraction:run",
     "inspect": "workers.handlers.inspection:run",
     "report": "workers.handlers.report:run",
-    "rescore": "workers.handlers.rescoring:run",
     "steer": "workers.handlers.steering:run",
 }
 

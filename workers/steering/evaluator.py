@@ -56,6 +56,11 @@ class Evaluator:
         self._context.phase(phase, runs, "runs", share=share)
         self._done = 0
 
+    def tick(self) -> None:
+        """One more thing of the phase is done."""
+        self._done += 1
+        self._context.progress(self._done)
+
     def evaluate(self, specs: Sequence[RunSpec]) -> list[Run]:
         """The runs, in the specs' order. Raises ModelFault no_effect when an intervention never fired."""
         fresh = {spec.id: spec for spec in specs if spec.id not in self._known}

@@ -5,7 +5,6 @@ Each stage asks for all its runs at once, so that they share batches. What two s
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -13,21 +12,23 @@ from workers.lm.interventions import Push
 from workers.steering.evaluator import Evaluator
 from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec
-from workers.steering.subjects import Subject
+from workers.steering.subjects import Operation, Scope, Subject
 
 
 @dataclass(frozen=True)
 class Intervention:
     """What is the same for every run of a job. `sign` is -1 where the trait is to be suppressed."""
 
-    operation: str
-    scope: str
+    operation: Operation
+    scope: Scope
     sign: int
     plain: bool = False
 
     def spec(self, subject: Subject, questions: Sequence[Question], r: float | None) -> RunSpec:
         """The subject at dose r on these questions; `ablate` has no dose."""
-        pushes = subject.pushes(1.0 if r is None else r, operation=self.operation, scope=self.scope, sign=self.sign)
+        pushes = subject.pushes(
+            1.0 if r is None else r, operation=self.operation, scope=self.scope, sign=self.sign, plain=self.plain
+        )
         return RunSpec(questions, subject.name, pushes, subject, r)
 
 
@@ -94,8 +95,3 @@ def by_group(searched: Iterable[Searched]) -> dict[str, list[Searched]]:
     for one in searched:
         groups.setdefault(one.subject.group, []).append(one)
     return groups
-
-
-def doses(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Dose of each run, for messages."""
-    return [{"r": run.spec.r} for run in runs]

@@ -6,15 +6,16 @@ float32 rounding are one subject with two names; it is run once.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from workers.lm.interventions import Push
+from workers.science.dose import NO_CLEAN_DOSE, coefficient_of, dose_of
 
-NO_CLEAN_DOSE = 0.01
-"""A vector with less of its squared norm outside the massive dims has no clean dose (science: Dose)."""
+Operation = Literal["add", "ablate", "norm_match"]
+Scope = Literal["all", "prompt", "response"]
 SAME = 1 - 1e-6
 """Cosine from which two vectors are the same: float32 rounding of the same mathematics stays above it."""
 
@@ -31,12 +32,13 @@ class Part:
     clean_share: float
 
     def coefficient(self, r: float) -> float:
-        """c of dose r. For a vector without a clean dose, of the raw dose: it can still be run at explicit coefficients."""
-        return r * self.unit_norm / self.clean_share
+        """c of dose r; of the raw dose for a vector without a clean one, which can still be run at explicit coefficients."""
+        c = coefficient_of(r, self.clean_share, self.unit_norm)
+        return r * self.unit_norm if c is None else c
 
     def dose(self, c: float) -> float:
-        """r of coefficient c."""
-        return c * self.clean_share / self.unit_norm
+        """r of coefficient c, and the raw dose where there is no clean one."""
+        return c / self.unit_norm if self.clean_share**2 < NO_CLEAN_DOSE else dose_of(c, self.clean_share, self.unit_norm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,9 @@ class Subject:
         """Whether enough of every part lies outside the massive dims for a dose to be measured."""
         return all(part.clean_share**2 >= NO_CLEAN_DOSE for part in self.parts)
 
-    def pushes(self, r: float, *, operation: str = "add", scope: str = "all", sign: int = 1) -> tuple[Push, ...]:
+    def pushes(
+        self, r: float, *, operation: Operation = "add", scope: Scope = "all", sign: int = 1, plain: bool = False
+    ) -> tuple[Push, ...]:
         """The pushes of dose r; for norm_match r is the multiple of each token's clean norm, and ablate has none."""
         return tuple(
             Push(
@@ -71,6 +75,7 @@ class Subject:
                 operation,
                 scope,
                 part.massive,
+                plain,
             )
             for part in self.parts
         )

@@ -1,0 +1,307 @@
+"""What the API does to steerings. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.calibrations import service as calibrations
+from app.errors import invalid, not_found
+from app.extractions import repository as extractions
+from app.extractions.models import Extraction, Vector
+from app.jobs import repository as job_repository
+from app.jobs.models import Artifact, Job
+from app.jobs.schemas import Edge
+from app.jobs.service import Idempotency
+from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
+from app.judges import service as judges
+from app.models import service as models
+from app.models.models import Model
+from app.settings import Settings
+from app.steerings import limits, repository
+from app.steerings.results import SteeringCost, SteeringOut, view
+from app.steerings.schemas import SteeringRequest
+from app.text import check_text
+from app.traits import service as traits
+from app.traits.models import Trait
+from terms.methods import UnknownMethod, parse_method
+
+NAMED = ("methods", "layers", "positions", "components")
+COPIED = (
+    "combine", "operation", "ablate_plain", "scope", "doses", "coefficients", "budget", "selection_limit", "test_limit", "max_new_tokens",
+    "coherence_threshold", "matched", "decomposition", "extra_sets", "seed",
+)  # fmt: skip
+"""Fields of the request that the spec holds as they are."""
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """What is steered with: named vectors, or those of an extraction (finished or not)."""
+
+    vectors: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+    extraction: str | None
+    wait_for: str | None
+    cells: int
+    groups: int
+
+
+@dataclass(frozen=True)
+class _Checked:
+    model: Model
+    trait: Trait
+    vectors: _Vectors
+    spec: dict[str, Any]
+    grid: limits.Grid
+
+
+def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> _Checked:
+    check_text(request.model_dump(mode="json"))
+    model = models.usable(session, request.model)
+    facts = model.facts if model.state == "ready" else {}
+    trait = traits.resolve(session, request.trait, viewer)
+    judge = judges.usable(session, request.judge)
+    _check_layers(request, facts)
+    vectors = (
+        _named(session, request, viewer, model) if request.vectors else _of_an_extraction(session, request, viewer, model, trait)
+    )
+    grid = _grid(request, trait, vectors)
+    limits.check_size(request, grid, settings.limit)
+    spec = {
+        "kind": "steer",
+        "model": request.model,
+        "weight_hash": facts.get("weight_hash"),
+        "trait": {"name": trait.name, "version": trait.version},
+        "vectors": vectors.vectors,
+        "from": vectors.sources or None,
+        "extraction": vectors.extraction,
+        "questions": None if request.questions is None else request.questions.model_dump(mode="json"),
+        "sampling": None if request.sampling is None else request.sampling.model_dump(mode="json"),
+        "judge": judge,
+        "controls": request.controls.model_dump(mode="json"),
+        **{name: getattr(request, name) for name in COPIED},
+    }
+    return _Checked(model, trait, vectors, spec, grid)
+
+
+def _check_layers(request: SteeringRequest, facts: dict[str, Any]) -> None:
+    count = facts.get("layers")
+    for i, layer in enumerate(request.layers or ()):
+        if count is not None and layer >= count:
+            raise invalid(
+                f"/layers/{i}",
+                "layer_out_of_range",
+                f"Layer {layer} does not exist: {request.model} has layers 0 to {count - 1}.",
+            )
+
+
+def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors) -> limits.Grid:
+    own = request.questions
+    asked = {name: len(getattr(own, name)) if own else trait.counts[name] for name in ("selection", "test")}
+    for name, count in asked.items():
+        if count == 0:
+            detail = f"{trait.name} has no {name} question. Upload it with steering questions, or give /questions."
+            raise invalid("/questions" if own else "/trait", "no_questions", detail)
+    limited = {
+        "selection": min(asked["selection"], request.selection_limit or asked["selection"]),
+        "test": min(asked["test"], request.test_limit or asked["test"]),
+    }
+    extra = sum(trait.counts[name] for name in request.extra_sets)
+    return limits.Grid(vectors.cells, vectors.groups, limited["selection"], limited["test"], extra)
+
+
+def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Model) -> _Vectors:
+    """Vectors by id. Raises Problem 422 for each that cannot be used on this model."""
+    found = []
+    for i, vector_id in enumerate(request.vectors or ()):
+        row = extractions.vector(session, vector_id, viewer)
+        if row is None:
+            raise invalid(f"/vectors/{i}", "unknown_vector", f"There is no vector {vector_id} that you may see.")
+        _check_vector(row, model, f"/vectors/{i}")
+        found.append(row)
+    groups = {(row.position, row.component, row.method) for row in found}
+    source = next(
+        (row.extraction_id for row in found if row.extraction_id is not None and row.trait == request.trait.split("@")[0]), None
+    )
+    extraction = session.get(Extraction, source) if source else None
+    named = [
+        {
+            "id": row.id, "digest": row.digest, "key": row.key, "method": row.method, "layer": row.layer, "component": row.component,
+            "position": row.position,
+        }
+        for row in found
+    ]  # fmt: skip
+    return _Vectors(named, [], None if extraction is None else extraction.job_id, None, len(found), len(groups))
+
+
+def _check_vector(row: Vector, model: Model, pointer: str) -> None:
+    facts = model.facts if model.state == "ready" else {}
+    if row.model != model.name:
+        raise invalid(pointer, "vector_of_another_model", f"{row.id} belongs to {row.model}; it means nothing in {model.name}.")
+    if row.weight_hash is not None and facts.get("weight_hash") not in (None, row.weight_hash):
+        detail = f"{row.id} was made from other weights of {model.name} (sha256 {row.weight_hash[:12]}). Extract it again."
+        raise invalid(pointer, "vector_of_other_weights", detail)
+
+
+def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait) -> _Vectors:
+    methods = _methods(request)
+    if request.extraction is not None:
+        row = extractions.find(session, request.extraction, viewer)
+        job = (
+            None
+            if row is not None or not request.extraction.startswith("job_")
+            else job_repository.find(session, request.extraction, viewer)
+        )
+        if row is None and (job is None or job.kind != "extract"):
+            raise invalid("/extraction", "unknown_extraction", f"There is no extraction {request.extraction} that you may see.")
+    else:
+        row, job = _newest(session, request, viewer, model, trait, methods), None
+    made_by = row.job_id if row is not None else None if job is None else job.id
+    assert made_by is not None
+    spec = session.get_one(Job, made_by).spec
+    if spec["model"] != model.name:
+        raise invalid(
+            "/extraction",
+            "vector_of_another_model",
+            f"{request.extraction} holds vectors of {spec['model']}, not of {model.name}.",
+        )
+    if row is not None and model.state == "ready" and row.weight_hash != model.facts.get("weight_hash"):
+        raise invalid(
+            "/extraction", "vector_of_other_weights", f"{row.id} was made from other weights of {model.name}. Extract again."
+        )
+    have = {
+        "methods": [*spec["methods"], *spec["controls"], *spec["refits"]],
+        "layers": row.layers if row is not None else spec["layers"] or list(range(model.facts.get("layers", 1))),
+        "positions": spec["positions"],
+        "components": spec["components"],
+    }
+    wanted = {
+        "methods": methods or spec["methods"],
+        "layers": request.layers,
+        "positions": request.positions,
+        "components": request.components,
+    }
+    for name, values in wanted.items():
+        for i, value in enumerate(values or ()):
+            if value not in have[name]:
+                known = ", ".join(map(str, have[name][:20]))
+                raise invalid(
+                    f"/{name}/{i}", "not_in_the_extraction", f"The extraction holds no {name[:-1]} {value}. It has: {known}."
+                )
+    counts = {name: len(values or have[name]) for name, values in wanted.items()}
+    groups = counts["methods"] * counts["positions"] * counts["components"]
+    refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in wanted["methods"] or ())]
+    source = {"job": made_by, **wanted, "methods": [*(wanted["methods"] or ()), *refits]}
+    own_trait = spec["trait"]["version"] == trait.version
+    return _Vectors(
+        [], [source], made_by if own_trait else None, None if row is not None else made_by, groups * counts["layers"], groups
+    )
+
+
+def _methods(request: SteeringRequest) -> list[str] | None:
+    if request.methods is None:
+        return None
+    keys = []
+    for i, name in enumerate(request.methods):
+        try:
+            keys.append(parse_method(name).key)
+        except UnknownMethod as error:
+            raise invalid(f"/methods/{i}", "unknown_method", str(error)) from error
+    return list(dict.fromkeys(keys))
+
+
+def _newest(
+    session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait, methods: list[str] | None
+) -> Extraction:
+    weights = model.facts.get("weight_hash") if model.state == "ready" else None
+    found = None
+    if weights is not None:
+        found = extractions.newest_with(
+            session,
+            viewer,
+            model=model.name,
+            weight_hash=weights,
+            trait_version=trait.version,
+            methods=methods or [],
+            layers=request.layers or [],
+        )
+    if found is None:
+        named = ", ".join(methods) if methods else "any method"
+        detail = (
+            f"There is no finished extraction of {trait.name} on {model.name} with {named} that you may read. POST /v1/extractions first and "
+            "give its job as /extraction (this job then waits for it), or name /vectors."
+        )
+        raise invalid("/extraction", "no_extraction", detail)
+    return found
+
+
+def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, request_id: str) -> Plan:
+    """The job to make, after the extraction and the calibration that it needs. Raises Problem 422."""
+    checked = _check(session, request, viewer, settings)
+    after: list[Edge] = edges_of(session, request, viewer, checked.model)
+    job, wait = calibrations.for_model(session, request.calibration, checked.model, viewer, settings, request_id)
+    for needed in (job if wait else None, checked.vectors.wait_for):
+        after = after if needed is None else with_edge(after, needed)
+    return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after)
+
+
+def estimate(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> SteeringCost:
+    """What the request would cost; writes nothing."""
+    checked = _check(session, request, viewer, settings)
+    total, said = limits.answers(request, checked.grid)
+    each = repository.seconds_per_answer(session, request.model)
+    return SteeringCost(
+        spec=checked.spec,
+        cells=checked.grid.cells,
+        answers=total,
+        arithmetic=said,
+        limit=settings.limit.answers,
+        generated_tokens=total * request.max_new_tokens,
+        estimated_seconds=None if each is None else round(each * total, 1),
+        waits_for=[checked.vectors.wait_for] if checked.vectors.wait_for else [],
+    )
+
+
+def submit(
+    session: Session,
+    request: SteeringRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+) -> Answer:
+    """The job for this request, and the calibration it needs, in one transaction."""
+    earlier = promised(session, viewer, settings, promise)
+    if earlier is not None:
+        return earlier
+    return submitted(
+        session, plan(session, request, viewer, settings, request_id), request, viewer, settings, promise, request_id, reuse=reuse
+    )
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:
+    """By its own id or its job's. Raises Problem 404."""
+    found = repository.find(session, identifier, viewer)
+    if found is None:
+        raise not_found("steering", identifier)
+    return view(found)
+
+
+def listing(
+    session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
+) -> Sequence[SteeringOut]:
+    """A page of steerings, newest first."""
+    return [view(row) for row in repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)]
+
+
+def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
+    """A file of the steering. Raises Problem 404."""
+    found = repository.find(session, identifier, viewer)
+    artifact = None if found is None else job_repository.artifact(session, found.job_id, name)
+    if artifact is None:
+        raise not_found(f"{name} of steering", identifier)
+    return artifact

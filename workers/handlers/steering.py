@@ -1,0 +1,346 @@
+"""`steer`: search each vector's dose on selection questions, report its gain on test questions beside controls, with intervals.
+
+Every finished run is a cell and is never generated or judged again. Which dose comes next depends on recorded results alone, so a job that
+was killed goes on as it would have.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from terms.methods import parse_method
+from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
+from workers.handlers.calibration import check_weights
+from workers.judges.base import Judge
+from workers.judges.opening import open_judge
+from workers.lm.errors import ModelFault, OutOfMemory
+from workers.lm.memory import batch_rows_for
+from workers.lm.model import LanguageModel
+from workers.science.scores import mean
+from workers.steering import stages
+from workers.steering.effects import Scale, effect_of, scores_of
+from workers.steering.evaluator import Evaluator
+from workers.steering.questions import Question, asking_for_the_trait, question_sets
+from workers.steering.runs import Run, RunSpec
+from workers.steering.sets import Intervention, Reported, Searched, unsteered
+from workers.steering.subjects import Subject
+from workers.steering.summary import (
+    SCHEMA_VERSION,
+    contrasts,
+    group_facts,
+    reference_lines,
+    response_lines,
+    run_lines,
+    subject_facts,
+)  # fmt: skip
+from workers.steering.units import units_of
+from workers.steering.vectors import Loaded, load_named, load_subjects, make_subject
+
+MOST_ROWS = 64
+MOST_FAILED = 0.2
+"""Share of answers that the judge may fail on; above it nothing is concluded."""
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """Spec: what a steering request says of the result, with vectors, judge and calibration resolved.
+
+    Raises JobFault: weights_changed, missing_input, no_vectors, wrong_width, layer_not_calibrated, no_questions, prompt_too_long, no_effect,
+    no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does not fit.
+    """
+    try:
+        return _run(spec, context)
+    except OutOfMemory:
+        raise
+    except ModelFault as fault:
+        raise JobFault(fault.code, fault.sentence) from fault
+
+
+def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    trait = json.loads(context.blob(spec["trait"]["version"]))
+    calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+    named = load_named(context, spec)
+    lm = context.model(spec["model"])
+    check_weights(lm, spec)
+    sets = question_sets(lm, spec, trait)
+    selection = [one.prompt_ids for one in sets["selection"]]
+    units = units_of(lm, [(one.component, one.layer) for one in named], calibration, selection)
+    massive = calibration["aggregate"]["massive_dims"]["dims"]
+    asked = None if spec.get("from") is None else {key for source in spec["from"] for key in source["methods"] or ()} or None
+    loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
+    judge = _judge(spec, lm, trait, sets, context)
+    longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
+    rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
+    evaluator = Evaluator(lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"])
+    return _Steering(spec, lm, trait, sets, loaded, judge, evaluator, rows, massive).outcome()
+
+
+def _judge(
+    spec: Mapping[str, Any],
+    lm: LanguageModel,
+    trait: Mapping[str, Any],
+    sets: Mapping[str, Sequence[Question]],
+    context: JobContext,
+) -> Judge:
+    context.phase("preparing the judge", 1, "judges", share=0.1)
+    responses = None
+    if spec["extraction"] is not None:
+        responses = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines()]
+    questions = [
+        {"question": one.question, "system_prompt": one.system_prompt, "cluster": one.cluster, "set": name}
+        for name, ones in sets.items()
+        for one in ones
+    ]
+    judge = open_judge(
+        spec["judge"], lm, trait, responses, max_new_tokens=spec["max_new_tokens"], given=spec.get("responses_given", False),
+        questions=questions, context=context,
+    )  # fmt: skip
+    context.progress(1)
+    return judge
+
+
+class _Steering:
+    """One job's work, stage by stage."""
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        lm: LanguageModel,
+        trait: Mapping[str, Any],
+        sets: Mapping[str, Sequence[Question]],
+        loaded: Loaded,
+        judge: Judge,
+        evaluator: Evaluator,
+        rows: int,
+        massive: Sequence[int],
+    ) -> None:
+        self.spec, self.lm, self.trait, self.sets = spec, lm, trait, sets
+        self.judge, self.evaluator, self.rows, self.massive = judge, evaluator, rows, list(massive)
+        self.direction = trait["steering"]["direction"]
+        sign = -1 if self.direction == "negative" else 1
+        self.scale = Scale(spec["coherence_threshold"], sign, spec["seed"])
+        self.how = Intervention(spec["operation"], spec["scope"], sign, spec["ablate_plain"])
+        self.subjects = [one for one in loaded.subjects if not _refit_of(one)]
+        self.refits: dict[str, list[Subject]] = {}
+        for one in loaded.subjects:
+            if _refit_of(one):
+                self.refits.setdefault(_refit_of(one), []).append(one)
+        self.shuffled = {
+            group: [make_subject(f"{group}, labels shuffled {seed}", [vector], {(vector.component, vector.layer): self._unit(vector)}, massive)
+                    for seed, vectors in enumerate(by_seed) for vector in vectors.values()]
+            for group, by_seed in loaded.shuffled.items()
+        }  # fmt: skip
+
+    def _unit(self, vector: Any) -> float:
+        for subject in self.subjects:
+            for part in subject.parts:
+                if (part.component, part.layer) == (vector.component, vector.layer):
+                    return part.unit_norm
+        return 1.0  # a control of a layer that nothing is steered at; it is never run
+
+    def outcome(self) -> Outcome:
+        bases = unsteered(self.evaluator, self.sets)
+        searched = stages.search(
+            self.evaluator, self.subjects, self.sets["selection"], bases["selection"], self.how, self.scale, self.spec
+        )
+        chosen = stages.choose(searched, bases["selection"], self.scale)
+        leader = stages.leader_of(chosen, bases["selection"], self.scale)
+        if leader is None:
+            raise JobFault(
+                "no_clean_dose",
+                "None of the vectors has a clean dose: over 99 % of each lies in massive dims. Clean them, or give raw coefficients "
+                "(/coefficients).",
+            )
+        reported, budget = self._report(chosen, leader, bases)
+        prompt_only = self._prompt_only(bases["test"])
+        self._check_failures()
+        return self._outcome(bases, searched, reported, leader, prompt_only, budget)
+
+    def _report(
+        self, chosen: Mapping[str, Searched], leader: str, bases: Mapping[str, Run]
+    ) -> tuple[dict[str, Reported], float | None]:
+        coherent: Mapping[str, float | None] = {}
+        divergent: Mapping[str, float | None] = {}
+        budget = None
+        if self.how.operation != "ablate":
+            best = chosen[leader].best
+            assert best is not None
+            if "coherence" in self.spec["matched"]:
+                target = mean(best.coherence) or 0.0
+                coherent = stages.match_coherence(self.evaluator, chosen, self.sets["selection"], target, self.how)
+            if "divergence" in self.spec["matched"] and not self.spec["sampling"]:
+                budget, divergent = stages.match_divergence(
+                    self.lm, chosen, bases["selection"], leader, self.how, self.rows, self.evaluator
+                )
+        reported = stages.report(
+            self.evaluator,
+            chosen,
+            leader,
+            self.sets,
+            self.how,
+            self.spec,
+            coherent,
+            divergent,
+            self.shuffled,
+            self._refits_of(chosen),
+        )
+        return reported, budget
+
+    def _refits_of(self, chosen: Mapping[str, Searched]) -> dict[str, list[Subject]]:
+        return {
+            group: [one for one in self.refits.get(group, []) if one.layers == searched.subject.layers]
+            for group, searched in chosen.items()
+        }
+
+    def _prompt_only(self, base: Run) -> Run | None:
+        if not self.spec["controls"]["prompt_only"]:
+            return None
+        questions = asking_for_the_trait(self.lm, self.sets["test"], self.trait, self.spec["max_new_tokens"])
+        return self.evaluator.evaluate([RunSpec(questions, "prompt only")])[0]
+
+    def _check_failures(self) -> None:
+        scores = np.concatenate([run.trait for run in self.evaluator.runs])
+        failed = float(np.isnan(scores).mean())
+        if failed > MOST_FAILED:
+            raise JobFault(
+                "judge_unusable",
+                f"The judge gave no score for {failed:.0%} of {len(scores):,} answers (at most {MOST_FAILED:.0%} may fail). The texts are kept: "
+                "score them again with another judge.",
+            )
+
+    def _outcome(
+        self, bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], leader: str, prompt_only: Run | None,
+        budget: float | None,
+    ) -> Outcome:  # fmt: skip
+        runs = self.evaluator.runs
+        identity = dict(self.judge.identity)
+        summary = {
+            "schema_version": SCHEMA_VERSION,
+            "model": self.spec["model"],
+            "trait": self.spec["trait"],
+            "direction": self.direction,
+            "operation": self.how.operation,
+            "plain": self.how.plain,
+            "scope": self.how.scope,
+            "judge": identity,
+            "judge_facts": dict(getattr(self.judge, "facts", {})),
+            "judge_tally": dict(self.judge.tally),
+            "coherence_threshold": self.scale.threshold,
+            "massive_dims": self.massive,
+            "questions": {
+                name: {"n": len(ones), "clusters": len({one.cluster for one in ones})} for name, ones in self.sets.items()
+            },
+            "leader": leader,
+            "unsteered": {name: scores_of(run) for name, run in bases.items()},
+            "prompt_only": None if prompt_only is None else effect_of(prompt_only, bases["test"], self.scale),
+            "matched_divergence_nats": None if budget is None else round(budget, 4),
+            "groups": [group_facts(group, one, bases["test"], bases, self.scale) for group, one in reported.items()],
+            "contrasts": contrasts(reported, leader, bases["test"], self.scale, self.spec["seed"]),
+            "subjects": [subject_facts(one, bases["selection"], self.scale) for one in searched],
+            "provenance": self._provenance(),
+        }
+        content = (json.dumps(_plain_numbers(summary), indent=1, allow_nan=False) + "\n").encode()
+        return Outcome(
+            result={
+                "steering": {"weight_hash": self.lm.facts.weight_hash, "judge": identity["name"], "summary": _short(summary)}
+            },
+            artifacts=[
+                ArtifactBytes("summary.json", content, "application/json"),
+                ArtifactBytes(
+                    "runs.jsonl", run_lines(runs, self._roles(bases, searched, reported, prompt_only)), "application/jsonl"
+                ),
+                ArtifactBytes("responses.jsonl", response_lines(runs), "application/jsonl"),
+                ArtifactBytes(
+                    "results.jsonl",
+                    reference_lines(self.spec, runs, bases["test"], identity, self.direction),
+                    "application/jsonl",
+                ),
+            ],
+            metrics={
+                "answers": sum(len(run.answers) for run in runs),
+                "runs": len(runs),
+                "tokens_computed": self.evaluator.tokens,
+            },
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            "weight_hash": self.lm.facts.weight_hash,
+            "tokenizer_hash": self.lm.facts.tokenizer_hash,
+            "max_new_tokens": self.spec["max_new_tokens"],
+            "sampling": self.spec["sampling"],
+            "seed": self.spec["seed"],
+            "dtype": str(self.lm.dtype).removeprefix("torch."),
+            "device": self.lm.device.type,
+            "batch_plan": {"rows": self.rows},
+            "threads": torch.get_num_threads(),
+        }
+
+    def _roles(
+        self, bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], prompt_only: Run | None
+    ) -> dict[str, list[str]]:
+        """What each run was for; one run may serve several."""
+        roles: dict[str, list[str]] = {}
+
+        def add(run: Run | str | None, role: str) -> None:
+            if isinstance(run, Run) and role not in roles.setdefault(run.spec.id, []):
+                roles[run.spec.id].append(role)
+
+        for base in bases.values():
+            add(base, "unsteered")
+        add(prompt_only, "prompt_only")
+        for one in searched:
+            for run in one.curve:
+                add(run, "search")
+        for group in reported.values():
+            add(group.best, "test")
+            for name, matched in group.matched.items():
+                add(matched, f"matched_{name}")
+            for runs in group.controls.values():
+                for run in runs:
+                    add(run, "control")
+            for run in group.arms.values():
+                add(run, "decomposition")
+            for at in group.extra.values():
+                for run in at.values():
+                    add(run, "extra")
+            for run in group.refits:
+                add(run, "refit")
+        return roles
+
+
+def _refit_of(subject: Subject) -> str:
+    """The group of which this is a refit; empty for any other subject."""
+    try:
+        parsed = parse_method(subject.method)
+    except ValueError:
+        return ""
+    refit = int(parsed.parameters.get("refit", 0))
+    return subject.group.removesuffix(f"__refit{refit}") if refit else ""
+
+
+def _short(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the job and lists show: one row a method."""
+    return {
+        "leader": summary["leader"],
+        "unsteered": summary["unsteered"],
+        "questions": summary["questions"],
+        "methods": [
+            {"group": one["group"], "layers": one["layers"], "same_as": one["same_as"]}
+            | {key: one["best"][key] for key in ("r", "c", "coherence", "delta", "delta_low", "delta_high", "delta_joint")}
+            for one in summary["groups"]
+        ],
+    }
+
+
+def _plain_numbers(value: Any) -> Any:
+    """Without NaN and infinities, which JSON has not: they become null."""
+    if isinstance(value, Mapping):
+        return {key: _plain_numbers(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_numbers(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value

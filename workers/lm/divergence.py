@@ -1,0 +1,105 @@
+"""How far steering moves the model's next-token distributions: KL(steered || base) at each token of a given answer, in nats.
+
+    KL_t = sum over the vocabulary of p_t (log p_t - log q_t),  p steered, q base, both after prompt + answer[:t]
+
+Teacher-forced: both read the same ids, so the numbers measure the push and not where the texts went (science.md, 4.5). float64 sums of
+log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.lm.errors import ModelFault
+from workers.lm.hooks import Hooks, hooked
+from workers.lm.interventions import Push, Site, check_pushes
+from workers.lm.memory import with_halving
+from workers.lm.model import LanguageModel
+from workers.lm.site_actions import VectorBank, framed_actions
+
+Texted = tuple[Sequence[int], Sequence[int], tuple[Push, ...]]
+"""(prompt ids, answer ids, pushes)."""
+
+
+def divergences(lm: LanguageModel, rows: Sequence[Texted], *, batch_rows: int) -> list[np.ndarray]:
+    """For each row its KL at each answer token, float64 [A]: 0 without pushes, inf where the steered logits are not finite.
+
+    Steered rows of the same prompt and answer share one base row, in the same pass; at most `batch_rows` rows, bases among them, and at
+    least two. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range, no_effect, activations_not_finite (the base model's)
+    and what `check_pushes` raises; OutOfMemory.
+    """
+    for prompt, answer, pushes in rows:
+        lm.check_ids([*prompt, *answer])
+        check_pushes(lm, pushes)
+    found = [np.zeros(len(answer)) for _, answer, _ in rows]
+    computed = [index for index, (_, answer, pushes) in enumerate(rows) if len(answer) and pushes]
+    if not computed:
+        return found
+    order = sorted(computed, key=lambda i: (-len(rows[i][0]) - len(rows[i][1]), tuple(rows[i][0]), tuple(rows[i][1]), i))
+    every_push = [push for _, _, pushes in rows for push in pushes]
+    bank = VectorBank(lm, every_push)
+
+    with hooked(lm, {site for push in every_push for site in push.sites(lm.layout.n_layers)}) as hooks, torch.no_grad():
+
+        def run(batch: Sequence[int]) -> list[np.ndarray]:
+            return _batch(lm, hooks, bank, [rows[index] for index in batch])
+
+        # a batch of n rows has at most n bases beside them
+        for index, values in zip(order, with_halving(run, order, max(1, batch_rows // 2)), strict=True):
+            found[index] = values
+    return found
+
+
+def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> list[np.ndarray]:
+    bases: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    for prompt, answer, _ in rows:
+        bases.setdefault((tuple(prompt), tuple(answer)), len(rows) + len(bases))
+    whole: list[Texted] = [*rows, *((prompt, answer, ()) for prompt, answer in bases)]
+    logits_NAV = _logits(lm, hooks, bank, whole)
+    found = []
+    for row, (prompt, answer, _) in enumerate(rows):
+        base = logits_NAV[bases[tuple(prompt), tuple(answer)], -len(answer) :]
+        if not torch.isfinite(base).all():
+            raise ModelFault(
+                "activations_not_finite", "The unsteered model's logits are not finite, so there is nothing to compare with."
+            )
+        found.append(_kl(logits_NAV[row, -len(answer) :], base))
+    return found
+
+
+def _kl(steered_AV: Tensor, base_AV: Tensor) -> np.ndarray:
+    log_p_AV, log_q_AV = (logits.double().log_softmax(-1) for logits in (steered_AV, base_AV))
+    kl_A = (log_p_AV.exp() * (log_p_AV - log_q_AV)).sum(-1).clamp(min=0)  # rounding may leave -1e-17 where they are equal
+    values: np.ndarray = kl_A.nan_to_num(nan=float("inf")).cpu().numpy()
+    return values
+
+
+def _logits(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> Tensor:
+    """[N, A of the longest answer, V]: each row's last positions are those that predict its answer. Left-padded, so that they align."""
+    fed = [[*prompt, *answer[:-1]] for prompt, answer, _ in rows]
+    width = max(map(len, fed))
+    pads_N1 = torch.tensor([[width - len(ids)] for ids in fed], device=lm.device)
+    first_N1 = pads_N1 + torch.tensor([[len(prompt)] for prompt, _, _ in rows], device=lm.device)
+    column_T = torch.arange(width, device=lm.device)
+    in_prompt_NT, in_response_NT = (column_T >= pads_N1) & (column_T < first_N1), column_T >= first_N1
+    pushes = [pushes for _, _, pushes in rows]
+    with hooks.during(framed_actions(lm, bank, pushes, in_prompt_NT, in_response_NT)):
+        logits: Tensor = lm.model(
+            input_ids=torch.tensor([[lm.pad_id] * (width - len(ids)) + ids for ids in fed], device=lm.device),
+            attention_mask=(column_T >= pads_N1).long(),
+            position_ids=(column_T - pads_N1).clamp(min=0),
+            use_cache=False,
+            logits_to_keep=max(len(answer) for _, answer, _ in rows),
+        ).logits
+    _check_fired(lm, pushes, hooks.fired)
+    return logits
+
+
+def _check_fired(lm: LanguageModel, pushes: Sequence[Sequence[Push]], fired: set[Site]) -> None:
+    silent = {site for row in pushes for push in row for site in push.sites(lm.layout.n_layers)} - fired
+    if silent:
+        raise ModelFault(
+            "no_effect", f"The hooks at {sorted(silent)[:4]} did not run, so the divergence would be that of unsteered rows."
+        )

@@ -1,0 +1,188 @@
+"""What an interval says, and what a study recommends (science: Scores; Studies). Pure rules: other numbers, another verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from terms.methods import UnknownMethod, parse_method
+from workers.science.uncertainty import Interval
+
+TIE = 10.0
+"""Points within which two vectors tie, when the whole interval lies inside."""
+TRAITS_NEEDED = 2
+NOT_ENOUGH = "not enough evidence"
+COST = ("random", "mean_diff", "mean_diff_rownorm", "pca", "lda", "probe", "gradient", "rfm", "lm_loss")
+"""Bases from the cheapest; a suffix costs a calibration more."""
+
+
+def verdict(interval: Interval | None) -> str:
+    """`ties`, `better`, `worse` (the difference's sign) or `not enough evidence`. A small sure difference within the band is a tie."""
+    if interval is None:
+        return NOT_ENOUGH
+    if interval.low > -TIE and interval.high < TIE:
+        return "ties"
+    if interval.low > 0:
+        return "better"
+    return "worse" if interval.high < 0 else NOT_ENOUGH
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One method's gain minus the leader's at matched dose, in points."""
+
+    difference: float
+    interval: Interval | None
+
+    @property
+    def verdict(self) -> str:
+        return verdict(self.interval)
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{self.difference:+.1f}, no interval"
+        return f"{self.difference:+.1f} [{self.interval.low:+.1f}, {self.interval.high:+.1f}]"
+
+
+@dataclass(frozen=True)
+class TraitEvidence:
+    """Of one trait on one model. `contrasts` are against the leader, by method; `cleaning` are cleaned minus plain, by base method.
+
+    `massive_part` is signal, inert, noise, unclear, or none where no vector holds a massive dim.
+    """
+
+    trait: str
+    leader: str
+    leader_gain: Interval | None
+    contrasts: Mapping[str, Contrast]
+    cleaning: Mapping[str, Contrast] = field(default_factory=dict)
+    massive_part: str = "none"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence and the rule and numbers that it rests on."""
+
+    sentence: str
+    because: str
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """`method` None and `cleaning` `not enough evidence` where the numbers do not carry more."""
+
+    method: str | None
+    cleaning: str
+    findings: Sequence[Finding]
+
+
+def cost(key: str) -> tuple[int, int, str]:
+    """Orders methods by what they cost; unknown ones come last."""
+    try:
+        parsed = parse_method(key)
+    except UnknownMethod:
+        return len(COST), 0, key
+    return COST.index(parsed.base) if parsed.base in COST else len(COST), int(bool(parsed.suffix)), key
+
+
+def recommend(evidence: Sequence[TraitEvidence]) -> Recommendation:
+    """The cheapest method that leads or ties with the leader on at least two traits (on all, where a study has fewer)."""
+    method, of_method = _method(evidence)
+    cleaning, of_cleaning = _cleaning(evidence)
+    return Recommendation(method, cleaning, [of_method, of_cleaning])
+
+
+def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
+    steering = [one for one in evidence if one.leader_gain is not None and one.leader_gain.low > 0]
+    band = f"95 % interval inside +-{TIE:g} points"
+    rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
+    if len(steering) < TRAITS_NEEDED:
+        shown = (
+            "; ".join(f"{one.trait}: best {one.leader}, gain {_gain(one.leader_gain)}" for one in evidence)
+            or "no trait was steered"
+        )
+        return None, Finding(
+            f"{NOT_ENOUGH.capitalize()} to recommend a method: {len(steering)} traits were steered for certain.",
+            f"{rule} {shown}.",
+        )
+    methods = sorted({name for one in steering for name in [one.leader, *one.contrasts] if not _is_control(name)}, key=cost)
+    for name in methods:
+        where = [
+            one for one in steering if name == one.leader or (name in one.contrasts and one.contrasts[name].verdict == "ties")
+        ]
+        if len(where) >= TRAITS_NEEDED:
+            numbers = "; ".join(f"{one.trait}: {_against(one, name)}" for one in where)
+            return name, Finding(f"Use {name}: the cheapest method that ties with the best.", f"{rule} {numbers}.")
+    closest = "; ".join(
+        f"{one.trait}: {', '.join(f'{name} {contrast}' for name, contrast in one.contrasts.items() if not _is_control(name))}"
+        for one in steering
+    )
+    return None, Finding(
+        f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits.",
+        f"{rule} {closest}.",
+    )
+
+
+def _is_control(name: str) -> bool:
+    return cost(name)[0] == 0 or name.startswith("shuffled")
+
+
+def _gain(interval: Interval | None) -> str:
+    return "without an interval" if interval is None else f"[{interval.low:+.1f}, {interval.high:+.1f}]"
+
+
+def _against(one: TraitEvidence, name: str) -> str:
+    if name == one.leader:
+        return f"leads with a gain in {_gain(one.leader_gain)}"
+    return f"{one.contrasts[name]} against {one.leader}"
+
+
+def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
+    rule = (
+        "Rule: cleaning is advised only where it is better at equal dose, and advised against where the massive part is signal."
+    )
+    signal = [one.trait for one in evidence if one.massive_part == "signal"]
+    if signal:
+        return "advised against", Finding(
+            f"Do not clean vectors on this model: the massive part carries the trait ({', '.join(signal)}).",
+            f"{rule} {_cleaned(evidence)}",
+        )
+    if evidence and all(one.massive_part == "none" for one in evidence) and not any(one.cleaning for one in evidence):
+        return "changes nothing", Finding("Cleaning changes nothing here: the model has no massive dims.", rule)
+    better = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == "better"]
+    worse = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == "worse"]
+    ties = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == "ties"]
+    if worse:
+        named = ", ".join(f"{base} ({trait})" for trait, base in worse)
+        return "advised against", Finding(f"Do not clean: it is worse for {named}.", f"{rule} {_cleaned(evidence)}")
+    if better:
+        named = ", ".join(f"{base} ({trait})" for trait, base in better)
+        return "advised", Finding(f"Clean {named}: it is better at equal dose.", f"{rule} {_cleaned(evidence)}")
+    if ties and len(ties) == sum(len(one.cleaning) for one in evidence):
+        return "not needed", Finding(
+            "Cleaning is not needed: at equal dose cleaned and plain vectors tie.", f"{rule} {_cleaned(evidence)}"
+        )
+    return NOT_ENOUGH, Finding(f"{NOT_ENOUGH.capitalize()} to say whether cleaning helps.", f"{rule} {_cleaned(evidence)}")
+
+
+def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
+    parts = [
+        f"{one.trait}, {base}: cleaned minus plain {contrast}" for one in evidence for base, contrast in one.cleaning.items()
+    ]
+    parts += [f"{one.trait}: the massive part is {one.massive_part}" for one in evidence if one.massive_part != "none"]
+    return "; ".join(parts) + "." if parts else ""
+
+
+def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
+    """`yes`, `no` or `unclear`, and why: whether mean_diff leads or ties at equal dose on every trait that could be steered."""
+    found = []
+    for one in evidence:
+        if one.leader == "mean_diff":
+            found.append(("yes", f"{one.trait}: it leads"))
+        elif "mean_diff" in one.contrasts:
+            contrast = one.contrasts["mean_diff"]
+            answer = {"ties": "yes", "better": "yes", "worse": "no"}.get(contrast.verdict, "unclear")
+            found.append((answer, f"{one.trait}: {contrast} against {one.leader} at equal dose"))
+    why = "; ".join(reason for _, reason in found) or "it was not run"
+    answers = {answer for answer, _ in found}
+    if not found or "unclear" in answers:
+        return ("no" if "no" in answers else "unclear"), why
+    return ("no" if "no" in answers else "yes"), why

@@ -1,0 +1,128 @@
+"""What a run did, against the unsteered answers to the same questions: gains with intervals, joint gains, shares moved, side effects."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.science.scores import joint, mean, moved
+from workers.science.uncertainty import Interval, paired_interval
+from workers.steering.runs import Run
+
+Column = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """How scores are read: the coherence threshold, the direction asked for (-1: less of the trait), and the seed of intervals."""
+
+    threshold: float
+    sign: int
+    seed: int
+
+    def gain(self, run: Run, base: Run) -> Column:
+        """Per question, signed: positive is what was asked for."""
+        return self.sign * (run.trait - base.trait)
+
+    def joint_gain(self, run: Run, base: Run) -> Column:
+        """Per question, in percentage points."""
+        return self._joint(run) - self._joint(base)
+
+    def _joint(self, run: Run) -> Column:
+        return joint(run.trait, run.coherence, self.threshold, self.sign)
+
+
+def clusters_of(run: Run) -> list[str]:
+    """The cluster of each question."""
+    return [question.cluster for question in run.spec.questions]
+
+
+def scores_of(run: Run) -> dict[str, Any]:
+    """Means of a run without comparison."""
+    return {
+        "run": run.spec.id,
+        "n": len(run.answers),
+        "trait": _rounded(mean(run.trait)),
+        "coherence": _rounded(mean(run.coherence)),
+        "failed": int(np.isnan(run.trait).sum()),
+    }
+
+
+def effect_of(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+    """A run on test questions as tables show it. Every interval is over clusters; without enough of them it is null."""
+    clusters = clusters_of(run)
+    gain, joint_gain = scale.gain(run, base), scale.joint_gain(run, base)
+    interval = paired_interval(gain, clusters, seed=scale.seed)
+    joint_interval = paired_interval(joint_gain, clusters, seed=scale.seed)
+    return {
+        **scores_of(run),
+        **dose_of_run(run),
+        **_limits("delta", mean(gain), interval),
+        **_limits("delta_joint", mean(joint_gain), joint_interval),
+        "interval": None if interval is None else interval.method,
+        "clusters": len(set(clusters)),
+        "moved": {name: _rounded(share, 4) for name, share in moved(gain).items()},
+        **side_effects(run),
+        "effect": run.effect,
+    }
+
+
+def dose_of_run(run: Run) -> dict[str, Any]:
+    """r, c and r_raw; c and r_raw of a subject at several layers are lists, and the sum of r is stored."""
+    if run.spec.subject is None or run.spec.r is None:
+        return {"r": None, "c": None, "r_raw": None}
+    parts = run.spec.subject.parts
+    coefficients = [push.coefficient for push in run.spec.pushes]
+    raw = [c / part.unit_norm for c, part in zip(coefficients, parts, strict=True)]
+    if len(parts) == 1:
+        return {"r": run.spec.r, "c": _rounded(coefficients[0], 4), "r_raw": _rounded(raw[0], 4)}
+    return {
+        "r": run.spec.r,
+        "r_sum": run.spec.r * len(parts),
+        "c": [_rounded(c, 4) for c in coefficients],
+        "r_raw": [_rounded(x, 4) for x in raw],
+    }
+
+
+def side_effects(run: Run) -> dict[str, Any]:
+    """Mean length in tokens, share of repeated 4-grams, share that ended by itself, share whose logits stayed finite."""
+    lengths = [len(one.ids) for one in run.answers]
+    return {
+        "length": _rounded(float(np.mean(lengths))),
+        "repetition": _rounded(float(np.mean([repeated_4grams(one.ids) for one in run.answers])), 4),
+        "ended": _rounded(float(np.mean([one.ended for one in run.answers])), 4),
+        "finite": _rounded(float(np.mean([one.finite for one in run.answers])), 4),
+    }
+
+
+def repeated_4grams(ids: Sequence[int]) -> float:
+    """Share of 4-grams that occurred before in the same answer; 0 for answers under five tokens."""
+    grams = Counter(tuple(ids[i : i + 4]) for i in range(len(ids) - 3))
+    total = sum(grams.values())
+    return (total - len(grams)) / total if total > 1 else 0.0
+
+
+def _limits(name: str, value: float | None, interval: Interval | None) -> dict[str, float | None]:
+    return {
+        name: _rounded(value),
+        f"{name}_low": None if interval is None else _rounded(interval.low),
+        f"{name}_high": None if interval is None else _rounded(interval.high),
+    }
+
+
+def _rounded(value: float | None, places: int = 2) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, places)
+
+
+def unchanged(run: Run, base: Run) -> float:
+    """Share of answers that are the same text as without a push."""
+    return round(float(np.mean([one.text == other.text for one, other in zip(run.answers, base.answers, strict=True)])), 4)
+
+
+def by_name(items: Mapping[str, Run], base: Run, scale: Scale) -> dict[str, Any]:
+    """Effects by name."""
+    return {name: effect_of(run, base, scale) for name, run in items.items()}

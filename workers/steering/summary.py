@@ -1,0 +1,259 @@
+"""summary.json and the lines beside it: what was compared, at which doses, with which gains, intervals and verdicts."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from workers.science.contrasts import simultaneous, smallest_detectable
+from workers.science.decomposition import massive_part
+from workers.science.scores import mean
+from workers.science.uncertainty import Interval, mean_interval, paired_interval, two_level
+from workers.science.verdicts import verdict
+from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, scores_of, unchanged
+from workers.steering.runs import Answer, Run
+from workers.steering.sets import Reported, Searched
+from workers.steering.stages import matrix
+from workers.steering.subjects import Subject
+
+SCHEMA_VERSION = 1
+
+
+def subject_facts(one: Searched, base: Run, scale: Scale) -> dict[str, Any]:
+    """One subject with its dose-response on the selection questions."""
+    subject = one.subject
+    return {
+        "name": subject.name,
+        "group": subject.group,
+        "method": subject.method,
+        "position": subject.position,
+        "component": subject.component,
+        "layers": list(subject.layers),
+        "ids": list(subject.ids),
+        "keys": list(subject.keys),
+        "same_as": subject.same_as,
+        "clean_share": [round(part.clean_share, 6) for part in subject.parts],
+        "unit_norm": [part.unit_norm for part in subject.parts],
+        "has_clean_dose": subject.has_clean_dose,
+        "curve": [_point(run, base, scale) for run in one.curve],
+        "best_r": None if one.best is None else one.best.spec.r,
+        "stopped": one.stopped,
+    }
+
+
+def _point(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+    clusters = clusters_of(run)
+    found: dict[str, Any] = {**scores_of(run), **dose_of_run(run)}
+    for name, values in (("trait", run.trait), ("coherence", run.coherence)):
+        interval = mean_interval(values, clusters, seed=scale.seed)
+        found |= {
+            f"{name}_low": None if interval is None else round(interval.low, 2),
+            f"{name}_high": None if interval is None else round(interval.high, 2),
+        }
+    return found | {"objective": _round(mean(scale.joint_gain(run, base)))}
+
+
+def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale) -> dict[str, Any]:
+    """What a method did at its chosen layer, in every way it was compared."""
+    subject = one.searched.subject
+    return {
+        "group": group,
+        "subject": subject.name,
+        "method": subject.method,
+        "position": subject.position,
+        "component": subject.component,
+        "layers": list(subject.layers),
+        "same_as": subject.same_as,
+        "best": effect_of(one.best, base, scale),
+        "matched": {name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in one.matched.items()},
+        "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
+        "decomposition": _decomposition(one, subject, base, scale),
+        "extra": {
+            name: {
+                at: effect_of(run, bases[name], scale) | {"unchanged": unchanged(run, bases[name])} for at, run in runs.items()
+            }
+            for name, runs in one.extra.items()
+        },
+        "refits": _refits(one, base, scale),
+    }
+
+
+def _refits(one: Reported, base: Run, scale: Scale) -> dict[str, Any] | None:
+    if not one.refits:
+        return None
+    gains = matrix(one.refits, scale, base)
+    interval = two_level(gains, clusters_of(base))
+    return {
+        "n": len(one.refits),
+        "gains": [_round(float(value)) for value in np.nanmean(gains, axis=1)],
+        "low": None if interval is None else round(interval.low, 2),
+        "high": None if interval is None else round(interval.high, 2),
+    }
+
+
+def _decomposition(one: Reported, subject: Subject, base: Run, scale: Scale) -> dict[str, Any] | None:
+    if not one.arms:
+        return None
+    clusters = clusters_of(base)
+    gains = {name: scale.gain(run, base) for name, run in one.arms.items()}
+    alone = paired_interval(gains["massive"], clusters, seed=scale.seed)
+    on_top = paired_interval(gains["both"] - gains["clean"], clusters, seed=scale.seed)
+    per_dim = ((subject.facts or {}).get("massive") or {}).get("per_dim") or {}
+    return {
+        "massive_part": massive_part(alone, on_top, per_dim),
+        "arms": {name: effect_of(run, base, scale) for name, run in one.arms.items()},
+        "on_top": None if on_top is None else {"low": round(on_top.low, 2), "high": round(on_top.high, 2)},
+        "per_dim": per_dim,
+    }
+
+
+def contrasts(
+    reported: Mapping[str, Reported], leader: str, base: Run, scale: Scale, seed: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    clusters = clusters_of(base)
+    for way in ("dose", "coherence", "divergence", "best"):
+        runs = {
+            group: run
+            for group, one in reported.items()
+            if isinstance(run := one.best if way == "best" else one.matched.get(way), Run)
+        }
+        pairs = {f"{leader} -> {group}": (leader, group) for group in runs if group != leader and leader in runs}
+        pairs |= {f"{plain} -> {group}": (plain, group) for group in runs if (plain := _plain(group)) in runs and plain != leader}
+        differences = {name: scale.gain(runs[b], base) - scale.gain(runs[a], base) for name, (a, b) in pairs.items()}
+        twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
+        intervals = simultaneous({name: gap for name, gap in differences.items() if name not in twins}, clusters, seed=seed)
+        intervals |= {name: Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters))) for name in twins}
+        found[way] = [
+            {
+                "a": a,
+                "b": b,
+                "difference": _round(mean(differences[name])),
+                "low": None if (interval := intervals[name]) is None else round(interval.low, 2),
+                "high": None if interval is None else round(interval.high, 2),
+                "verdict": verdict(interval),
+                "interval": None if interval is None else interval.method,
+                "smallest_detectable": _round(smallest_detectable(differences[name], clusters)),
+            }
+            for name, (a, b) in pairs.items()
+        ]
+    return found
+
+
+def _plain(group: str) -> str:
+    """The group of the same method without cleaning."""
+    return group.removesuffix("_cleaned") if group.endswith("_cleaned") else ""
+
+
+def run_lines(runs: Sequence[Run], roles: Mapping[str, Sequence[str]]) -> bytes:
+    """runs.jsonl."""
+    return b"".join(
+        json.dumps(
+            {
+                **scores_of(run),
+                "roles": list(roles.get(run.spec.id, ())),
+                "set": run.spec.set,
+                "label": run.spec.label,
+                "vector": _vector(run.spec.subject),
+                **dose_of_run(run),
+                "effect": run.effect,
+                "tokens": sum(len(one.ids) for one in run.answers),
+            },
+            ensure_ascii=False,
+        ).encode()
+        + b"\n"
+        for run in runs
+    )
+
+
+def _vector(subject: Subject | None) -> dict[str, Any] | None:
+    if subject is None:
+        return None
+    return {
+        "name": subject.name,
+        "method": subject.method,
+        "layer": subject.layers[0] if len(subject.layers) == 1 else None,
+        "layers": list(subject.layers),
+        "component": subject.component,
+        "position": subject.position,
+        "ids": list(subject.ids),
+    }
+
+
+def response_lines(runs: Sequence[Run]) -> bytes:
+    """responses.jsonl: every text with its scores, as they came."""
+    return b"".join(line for run in runs for line in _responses(run))
+
+
+def _responses(run: Run) -> Iterator[bytes]:
+    for question, answer in zip(run.spec.questions, run.answers, strict=True):
+        line = {
+            "run": run.spec.id,
+            "set": run.spec.set,
+            "question": question.question,
+            "system_prompt": question.system_prompt,
+            "cluster": question.cluster,
+            **_scored(answer),
+            "ids": list(answer.ids),
+            "prompt_ids": list(question.prompt_ids),
+        }
+        yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def _scored(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "trait": answer.trait,
+        "coherence": answer.coherence,
+        "relevance": answer.relevance,
+        "raw": answer.raw,
+        "ended": answer.ended,
+        "finite": answer.finite,
+    }
+
+
+def reference_lines(spec: Mapping[str, Any], runs: Sequence[Run], base: Run, judge: Mapping[str, Any], direction: str) -> bytes:
+    """results.jsonl in trait-interp's schema: a header, the baseline, then one line a run; no timestamps, which would change the bytes."""
+    questions = [question.question for question in base.spec.questions]
+    header = {
+        "type": "header",
+        "trait": spec["trait"]["name"],
+        "direction": direction,
+        "steering_model": spec["model"],
+        "vector_source": {"model": spec["model"], "trait": spec["trait"]["name"]},
+        "eval": {"model": judge["name"], "method": "score", "trait_judge": judge.get("prompt_hash")},
+        "prompts_hash": hashlib.sha256(json.dumps(questions).encode()).hexdigest(),
+        "n_questions": len(questions),
+    }
+    lines: list[dict[str, Any]] = [header, {"type": "baseline", "result": _result(base, base)}]
+    for run in runs:
+        subject = run.spec.subject
+        if subject is None or run.spec.set != base.spec.set:
+            continue
+        vectors = [
+            {
+                "layer": push.layer,
+                "component": push.component,
+                "position": subject.position,
+                "method": subject.method,
+                "weight": push.coefficient,
+            }
+            for push in run.spec.pushes
+        ]
+        lines.append(
+            {"result": _result(run, base), "config": {"vectors": vectors}, "eval": {"trait_judge": judge.get("prompt_hash")}}
+        )
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+def _result(run: Run, base: Run) -> dict[str, Any]:
+    trait, coherence = mean(run.trait), mean(run.coherence)
+    delta = mean(run.trait - base.trait)
+    return {"trait_mean": _round(trait), "coherence_mean": _round(coherence), "delta": _round(delta), "n": len(run.answers)}
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
