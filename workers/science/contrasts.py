@@ -1,82 +1,81 @@
 """Differences between vectors on the same questions, with intervals that hold for all contrasts of one table at once.
 
-Max-t over a shared cluster bootstrap (Westfall and Young 1993): the largest studentised deviation among all contrasts sets one width in
-units of each contrast's standard error.
+Max-t (Hothorn, Bretz & Westfall 2008): the 95 % quantile c of the largest |t| among contrasts that have no true difference and are as
+correlated as these are; each contrast then gets the interval that a single one would get at the level of c. So few or nearly equal
+contrasts cost little, and a contrast of which nearly all differences are equal keeps its exact interval. The largest |t| is drawn with
+Gaussian multipliers on the clusters' pulls (Chernozhukov, Chetverikov & Kato 2013), with one chi^2 a draw for the estimated errors.
+
+Shapes: J contrasts, Q questions, K clusters, B draws.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import t as student
 
-from workers.science.scores import Scores
-from workers.science.uncertainty import FEWEST_CLUSTERS, RESAMPLES, Interval, clustered, mostly_equal, paired_interval
+from workers.science.clusters import Clustering
+from workers.science.intervals import FEWEST_CLUSTERS, LEVEL, Interval, clustered, paired_interval
+from workers.science.linalg import Float
+
+DRAWS = 20_000
+POWER = 0.8
 
 
 def simultaneous(
-    differences: Mapping[str, Scores], clusters: list[str], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    differences: Mapping[str, Float], labels: Sequence[str], *, level: float = LEVEL, seed: int = 0
 ) -> dict[str, Interval | None]:
-    """By name: per-question differences [Q] in, an interval of each mean out. A contrast without spread has its own exact interval."""
-    found: dict[str, Interval | None] = {}
-    moving = {}
-    for name, values in differences.items():
-        data = clustered(values, clusters)
-        if len(data.sums_K) < FEWEST_CLUSTERS:
-            found[name] = None
-        elif mostly_equal(values):
-            found[name] = paired_interval(values, clusters, level=_shared(level, len(differences)), seed=seed)
-        else:
-            moving[name] = values
-    if moving:
-        found |= _max_t(moving, clusters, level, resamples, seed)
-    return {name: found[name] for name in differences}
+    """By name: paired differences [Q] in points in, the interval of their mean out; None where there are too few clusters.
+
+    `labels` [Q] are the clusters. All intervals together hold with probability `level`.
+    """
+    each = simultaneous_level(list(differences.values()), labels, level=level, seed=seed)
+    return {name: paired_interval(values, labels, level=each, seed=seed) for name, values in differences.items()}
 
 
-def _shared(level: float, contrasts: int) -> float:
-    """Bonferroni's level for those that cannot join the bootstrap."""
-    return 1 - (1 - level) / max(1, contrasts)
+def simultaneous_level(differences: Sequence[Float], labels: Sequence[str], *, level: float = LEVEL, seed: int = 0) -> float:
+    """The level of each interval with which all of them hold at `level`: between `level` (one contrast) and Bonferroni's."""
+    if len(differences) < 2:
+        return level
+    clustering = Clustering.of(labels)
+    clusters = clustering.clusters
+    pull_JK = np.stack([_pull(values, clustering) for values in differences])
+    size_J = np.sqrt(np.square(pull_JK).sum(1))
+    moving_JK = pull_JK[size_J > 0] / size_J[size_J > 0, None]
+    if clusters < FEWEST_CLUSTERS or len(moving_JK) == 0:
+        return _bonferroni(level, len(differences))
+    generator = np.random.default_rng([seed, clusters, len(moving_JK)])
+    largest_B = np.abs(generator.standard_normal((DRAWS, clusters)) @ moving_JK.T).max(1)
+    largest_B /= np.sqrt(generator.chisquare(clusters - 1, DRAWS) / (clusters - 1))
+    each = 1 - 2 * float(student.sf(np.quantile(largest_B, level), clusters - 1))
+    still = len(differences) - len(moving_JK)  # a contrast without any spread has no correlation to speak of
+    each = 1 - (1 - each) * len(moving_JK) / (len(moving_JK) + still)
+    return min(max(each, level), _bonferroni(level, len(differences)))
 
 
-def _max_t(
-    differences: Mapping[str, Scores], clusters: list[str], level: float, resamples: int, seed: int
-) -> dict[str, Interval | None]:
-    names, place = np.unique(np.asarray(clusters, dtype=np.str_), return_inverse=True)
-    k = len(names)
-    drawn = np.random.default_rng(seed).integers(0, k, (resamples, k))
-    weights_RK = np.stack([np.bincount(row, minlength=k) for row in drawn]).astype(np.float64)
-    largest_R = np.zeros(resamples)
-    facts = {}
-    for name, values in differences.items():
-        known = ~np.isnan(values)
-        sums_K = np.bincount(place[known], values[known], k)
-        sizes_K = np.bincount(place[known], minlength=k).astype(np.float64)
-        size_R = weights_RK @ sizes_K
-        mean_R = np.divide(weights_RK @ sums_K, size_R, out=np.zeros(resamples), where=size_R > 0)
-        squares = weights_RK @ sums_K**2 - 2 * mean_R * (weights_RK @ (sums_K * sizes_K)) + mean_R**2 * (weights_RK @ sizes_K**2)
-        error_R = np.sqrt(np.maximum(squares, 0) * k / (k - 1)) / np.maximum(size_R, 1)
-        data = clustered(values, clusters)
-        usable = error_R > 0.05 * data.standard_error
-        pivot_R = np.where(usable, np.abs(mean_R - data.mean) / np.where(usable, error_R, 1.0), 0.0)
-        largest_R = np.maximum(largest_R, pivot_R)
-        facts[name] = data
-    bound = 2 * float(t.ppf((1 + _shared(level, len(differences))) / 2, k - 1))
-    width = min(float(np.quantile(largest_R, level)), bound)
-    return {
-        name: Interval(
-            max(-100.0, data.mean - width * data.standard_error),
-            min(100.0, data.mean + width * data.standard_error),
-            "max-t",
-            len(data.values),
-            len(data.sums_K),
-        )
-        for name, data in facts.items()
-    }
+def smallest_detectable(
+    differences_Q: Float, labels: Sequence[str], *, level: float = LEVEL, power: float = POWER, seed: int = 0
+) -> float | None:
+    """The true difference in points that such an interval would leave 0 out for with probability `power`; None where that is unknown.
 
-
-def smallest_detectable(differences_Q: Scores, clusters: list[str], *, level: float = 0.95, power: float = 0.8) -> float | None:
-    """The smallest mean difference that such an experiment would find with this power, in points; None under two clusters."""
-    data = clustered(differences_Q, clusters)
-    k = len(data.sums_K)
-    if k < 2:
+    (t_{(1 + level) / 2} + t_{power}) se with K - 1 degrees of freedom; where there is an interval, se is its half-width over the first.
+    """
+    data = clustered(differences_Q, labels)
+    if data is None or data.clustering.clusters < 2:
         return None
-    return float((t.ppf((1 + level) / 2, k - 1) + t.ppf(power, k - 1)) * data.standard_error)
+    freedom = data.clustering.clusters - 1
+    quantile = float(student.ppf((1 + level) / 2, freedom))
+    interval = paired_interval(differences_Q, labels, level=level, seed=seed)
+    error = data.standard_error if interval is None else (interval.high - interval.low) / 2 / quantile
+    return (quantile + float(student.ppf(power, freedom))) * error if error > 0 else None
+
+
+def _pull(values_Q: Float, clustering: Clustering) -> Float:
+    """[K] each cluster's part in the mean's error; a question without a score pulls nowhere."""
+    known_Q = ~np.isnan(values_Q)
+    if not known_Q.any():
+        return np.zeros(clustering.clusters)
+    return clustering.sums(np.where(known_Q, values_Q - values_Q[known_Q].mean(), 0.0))
+
+
+def _bonferroni(level: float, contrasts: int) -> float:
+    return 1 - (1 - level) / max(1, contrasts)

@@ -1,0 +1,71 @@
+"""Limits of a mean of bounded values of which nearly all are equal, where a bootstrap has next to nothing to resample.
+
+    value = mode + (ceiling - mode) u - (mode - floor) w,   u, w in [0, 1], nearly all of both 0
+
+The two shares, of what lies above and of what lies below, get mid-P binomial limits each (for differences of 0/100 scores these are the
+discordant pairs of McNemar's test; sizes in between count as fractions, for which a binomial is the widest case), at the effective number
+of questions Q / deff, deff >= 1 the variance among clusters over that of independent questions (Korn & Graubard 1998). The limits of the
+mean are put together by their squared distances (Zou & Donner 2008, as Newcombe's method for paired proportions). Where every change goes
+one way and a mid-P sign test on clusters says so, the way not taken adds nothing.
+"""
+
+import math
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import betainc
+
+from workers.science.clusters import Clustering
+from workers.science.linalg import Float
+
+_ZERO = 1e-9
+
+
+def mid_p_limits(x: float, n: float, alpha: float) -> tuple[float, float]:
+    """Two-sided 1 - alpha limits of a share of which `x` of `n` were seen, 0 <= x <= n, both real (continued through the beta function).
+
+    P(X > x) + P(X = x) / 2 = alpha / 2 at the lower, the mirror image at the upper (Berry & Armitage 1995).
+    """
+
+    def at_most(p: float) -> float:
+        below = betainc(n - x + 1, x, 1 - p) if x > 0 else 0.0
+        upto = betainc(n - x, x + 1, 1 - p) if x < n else 1.0
+        return float(below + upto) / 2
+
+    low = 0.0 if x <= 0 else brentq(lambda p: at_most(p) - (1 - alpha / 2), 0.0, 1.0, xtol=1e-10)
+    high = 1.0 if x >= n else brentq(lambda p: at_most(p) - alpha / 2, 0.0, 1.0, xtol=1e-10)
+    return float(low), float(high)
+
+
+def limits(values_Q: Float, mode: float, clustering: Clustering, alpha: float, span: tuple[float, float]) -> tuple[float, float]:
+    """Limits of the mean of values in `span` (floor, ceiling), most of which are `mode`."""
+    floor, ceiling = span
+    deviation_Q = values_Q - mode
+    up_room, down_room = ceiling - mode, mode - floor
+    up, up_low, up_high = _share(deviation_Q, up_room, clustering, alpha)
+    down, down_low, down_high = _share(-deviation_Q, down_room, clustering, alpha)
+    more_up, more_down = up_room * (up_high - up), down_room * (down_high - down)  # how much more there may be of each
+    if one_way(clustering.sums(deviation_Q), alpha):
+        more_up, more_down = (more_up, 0.0) if up > 0 else (0.0, more_down)
+    estimate = mode + up_room * up - down_room * down
+    low = estimate - math.hypot(up_room * (up - up_low), more_down)
+    high = estimate + math.hypot(more_up, down_room * (down - down_low))
+    return max(floor, low), min(ceiling, high)
+
+
+def one_way(net_K: Float, alpha: float) -> bool:
+    """Whether every cluster that changed changed the same way, too many for chance: a two-sided mid-P sign test, 2^-n <= alpha."""
+    up, down = int((net_K > _ZERO).sum()), int((net_K < -_ZERO).sum())
+    return bool(min(up, down) == 0 and 0.5 ** max(up, down) <= alpha)
+
+
+def _share(deviation_Q: Float, room: float, clustering: Clustering, alpha: float) -> tuple[float, float, float]:
+    """The share of the room that the positive deviations take, and its limits."""
+    if room <= _ZERO:
+        return 0.0, 0.0, 0.0
+    share_Q = np.clip(deviation_Q / room, 0.0, 1.0)
+    n, p = len(share_Q), float(share_Q.mean())
+    design = 1.0
+    if 0 < p < 1:
+        design = max(1.0, float(clustering.standard_error(share_Q)) ** 2 * n / (p * (1 - p)))
+    return p, *mid_p_limits(p * n / design, n / design, alpha)
