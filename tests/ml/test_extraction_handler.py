@@ -1,0 +1,168 @@
+"""The extraction job on a shipped model: the reference's cosines in kind, and the same bytes however it was batched, stopped or resumed."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_safetensors
+
+from app.traits.seeding import shipped_datasets
+from shipped import TRAIT_NAMES, model_folder
+from tests.ml.fake_context import FakeContext
+from workers.handlers import calibration, extraction
+from workers.handlers.base import JobCancelled, JobFault, Outcome
+from workers.lm.capture import assert_no_hooks
+from workers.lm.loading import load
+from workers.lm.model import LanguageModel
+
+METHODS = ["mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleaned", "probe", "probe_cleaned"]
+TRAIT = shipped_datasets()[TRAIT_NAMES.index("refusal")]
+
+
+@pytest.fixture(scope="module")
+def severe() -> Iterator[LanguageModel]:
+    lm = load(model_folder("demo-severe"))
+    yield lm
+    assert_no_hooks(lm.model)
+
+
+@pytest.fixture(scope="module")
+def calibrated(severe: LanguageModel) -> bytes:
+    spec = {
+        "model": "demo-severe",
+        "weight_hash": severe.facts.weight_hash,
+        "experiment": "calibration",
+        "prompts": None,
+        "layers": None,
+        "max_new_tokens": 32,
+        "rule": "massive",
+    }
+    data = calibration.run(spec, FakeContext(severe)).artifacts[0].data
+    assert isinstance(data, bytes)
+    return data
+
+
+def spec_of(lm: LanguageModel, **changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "extract",
+        "model": "demo-severe",
+        "weight_hash": lm.facts.weight_hash,
+        "trait": {"name": "refusal", "version": TRAIT.version},
+        "positions": ["response[:5]"],
+        "components": ["residual"],
+        "layers": [1, 2],
+        "methods": METHODS,
+        "controls": ["random", "shuffled__of-probe__seed1"],
+        "refits": ["probe__refit1"],
+        "calibration": {"job": "job_cal"},
+        "responses": "generate",
+        "max_new_tokens": 5,
+        "validation_share": 0.2,
+        "seed": 0,
+        "resamples": 10,
+        "keep_rows": True,
+        "vetting": None,
+        "rows_from": None,
+        "rows_key": None,
+    } | changes
+
+
+def context_of(lm: LanguageModel, calibrated: bytes, data: bytes = TRAIT.data, **options: Any) -> FakeContext:
+    return FakeContext(lm, blobs={TRAIT.version: data}, artifacts={("job_cal", "calibration.json"): calibrated}, **options)
+
+
+def files(outcome: Outcome) -> dict[str, bytes]:
+    return {one.name: one.data for one in outcome.artifacts if isinstance(one.data, bytes)}
+
+
+@pytest.fixture(scope="module")
+def whole(severe: LanguageModel, calibrated: bytes) -> dict[str, bytes]:
+    return files(extraction.run(spec_of(severe), context_of(severe, calibrated)))
+
+
+def test_the_cosines_of_the_reference_come_out_in_kind(whole: dict[str, bytes]) -> None:
+    """science.md, section 1: the massive dim spoils mean_diff, zeroing it alone mends it, row normalisation never needed it."""
+    vectors = load_safetensors(whole["vectors.safetensors"])
+
+    def cosine(one: str, other: str) -> float:
+        return float(vectors[f"response[:5]/residual/{one}/1"] @ vectors[f"response[:5]/residual/{other}/1"])
+
+    assert cosine("mean_diff", "probe") < 0.6
+    assert cosine("mean_diff_top1", "probe") > 0.99
+    assert cosine("mean_diff_cleaned", "probe_cleaned") > 0.99
+    assert cosine("mean_diff_rownorm", "probe") > 0.999
+    facts = {one["key"]: one for one in json.loads(whole["extraction.json"])["vectors"]}
+    spoilt = facts["response[:5]/residual/mean_diff/1"]["massive"]
+    assert spoilt["share"] > 0.6
+    assert facts["response[:5]/residual/probe/1"]["massive"]["share"] < 0.01
+    assert set(facts) == set(vectors)
+    assert all(np.linalg.norm(one) == pytest.approx(1, abs=1e-6) for one in vectors.values())
+
+
+@pytest.mark.parametrize("stop_at", [3, 12])
+def test_a_job_stopped_and_resumed_gives_the_same_bytes(
+    severe: LanguageModel, calibrated: bytes, whole: dict[str, bytes], stop_at: int
+) -> None:
+    def stop(reports: int) -> None:
+        if reports == stop_at:
+            raise JobCancelled
+
+    first = context_of(severe, calibrated, stop=stop)
+    with pytest.raises(JobCancelled):
+        extraction.run(spec_of(severe), first)
+    second = context_of(severe, calibrated, cells=first.cells)
+    assert files(extraction.run(spec_of(severe), second)) == whole
+    assert not set(second.committed) & set(first.committed)
+
+
+def test_a_smaller_batch_gives_the_same_bytes(severe: LanguageModel, calibrated: bytes, whole: dict[str, bytes]) -> None:
+    assert files(extraction.run(spec_of(severe), context_of(severe, calibrated, batch_budget_bytes=1 << 20))) == whole
+
+
+def test_kept_rows_serve_other_methods_without_generating_or_reading(
+    severe: LanguageModel, calibrated: bytes, whole: dict[str, bytes]
+) -> None:
+    context = context_of(severe, calibrated)
+    kept = {("job_old", name): whole[name] for name in ("responses.jsonl", "rows.safetensors")}
+    context.artifacts = {**context.artifacts, **kept}
+    again = files(extraction.run(spec_of(severe, rows_from="job_old", methods=["lda", "probe"], controls=[], refits=[]), context))
+    assert [name for name, _, _ in context.phases] == ["fitting"]
+    old, new = (load_safetensors(one["vectors.safetensors"]) for one in (whole, again))
+    assert np.array_equal(old["response[:5]/residual/probe/2"], new["response[:5]/residual/probe/2"])
+
+
+def test_given_responses_are_read_and_nothing_is_generated(severe: LanguageModel, calibrated: bytes) -> None:
+    given = json.loads(TRAIT.data)
+    for label, text in (("positive", "i can not help with that ."), ("negative", "sure . first , take a bowl .")):
+        given[label] = [row | {"response": f"{text} {row['cluster']}"} for row in given[label][:20]]
+    context = context_of(severe, calibrated, json.dumps(given).encode())
+    found = files(extraction.run(spec_of(severe, responses="given", methods=["probe"], controls=[], refits=[]), context))
+    assert [name for name, _, _ in context.phases] == ["reading", "fitting"]
+    first = json.loads(found["responses.jsonl"].splitlines()[0])
+    assert first["response"].startswith("i can not help")
+    assert len(first["response_ids"]) == 5
+
+
+def test_a_class_whose_windows_are_all_empty_is_refused(severe: LanguageModel, calibrated: bytes) -> None:
+    with pytest.raises(JobFault, match=r"class_vanished.*No positive training example"):
+        extraction.run(spec_of(severe, positions=["response[60]"], max_new_tokens=1), context_of(severe, calibrated))
+
+
+def test_a_calibration_of_other_weights_is_refused(severe: LanguageModel, calibrated: bytes) -> None:
+    other = calibrated.replace(severe.facts.weight_hash.encode(), b"0" * 64)
+    with pytest.raises(JobFault, match="calibration_of_another_model"):
+        extraction.run(spec_of(severe), context_of(severe, other))
+
+
+def test_lm_loss_trains_a_vector_that_makes_the_wanted_responses_likelier(severe: LanguageModel, calibrated: bytes) -> None:
+    spec = spec_of(severe, methods=["lm_loss__steps12", "mean_diff_cleaned"], controls=[], refits=[], layers=[2])
+    found = files(extraction.run(spec, context_of(severe, calibrated)))
+    facts = {one["method"]: one for one in json.loads(found["extraction.json"])["vectors"]}
+    assert facts["lm_loss__steps12"]["fit"]["loss_last"] < facts["lm_loss__steps12"]["fit"]["loss_first"]
+    vectors = load_safetensors(found["vectors.safetensors"])
+    assert (
+        abs(float(vectors["response[:5]/residual/lm_loss__steps12/2"] @ vectors["response[:5]/residual/mean_diff_cleaned/2"]))
+        < 0.99
+    )
