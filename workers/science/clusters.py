@@ -38,7 +38,7 @@ class Clustering:
         """[..., Q] -> [..., K]."""
         flat_RQ = values.reshape(-1, len(self.index_Q))
         out_RK = np.stack([np.bincount(self.index_Q, weights=row, minlength=self.clusters) for row in flat_RQ])
-        return out_RK.reshape(*values.shape[:-1], self.clusters)
+        return np.asarray(out_RK.reshape(*values.shape[:-1], self.clusters))
 
     def residuals(self, values: Float) -> Float:
         """[..., Q] -> [..., K], each cluster's pull on the mean of all questions: (S_k - mean n_k) / (Q / K), which sum to 0.
@@ -46,7 +46,7 @@ class Clustering:
         The linearisation of a ratio of sums (Cochran 1977, 6.4): the mean's variance is sum z^2 / (K (K - 1)).
         """
         mean = values.mean(axis=-1, keepdims=True)
-        return (self.sums(values) - mean * self.size_K) * (self.clusters / len(self.index_Q))
+        return np.asarray((self.sums(values) - mean * self.size_K) * (self.clusters / len(self.index_Q)))
 
     def standard_error(self, values: Float) -> Float:
         """[..., Q] -> [...] of the mean over questions, clusters independent; NaN with one cluster."""
