@@ -2,11 +2,12 @@
 
     fewer than 20 clusters   None: "not enough evidence"
     >= 90 % of values equal  exact (`workers.science.exact`)
-    else                     BCa bootstrap over clusters, its normal quantiles widened to Student's
+    else                     BCa bootstrap over clusters, at neither end narrower than Student's t
 
 BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), z0 the bias and a the skewness of the clusters'
 pulls on the mean; q = -+ t_{K-1} sqrt(K / (K-1)) in the place of the normal quantile undoes the bootstrap's narrowness at few clusters
-(Hesterberg 2015). Coverage on scores of known truth, and what else was tried: tests/benchmarks/coverage.md.
+(Hesterberg 2015). Where few clusters differ and both ways, the skewness is mostly noise and BCa leaves out too much: mean -+ t se is then
+the wider. Coverage on scores of known truth, and what else was tried: tests/benchmarks/coverage.md.
 
 Shapes: Q questions, K clusters, B resamples, R refits. Values are in points; NaN is a question without a score: it is left out of the mean
 and counted as missing, never read as 0.
@@ -151,6 +152,7 @@ def _interval(
         method, (low, high) = "exact", exact.limits(data.values, mode, data.clustering, 1 - level, span)
     else:
         method, (low, high) = "bca", _bca(data, 1 - level, seed, resamples)
+        low, high = max(low, span[0]), min(high, span[1])
     return Interval(low, high, method, len(data.values), data.clustering.clusters, data.missing)
 
 
@@ -172,4 +174,5 @@ def _bca(data: Clustered, alpha: float, seed: int, resamples: int) -> tuple[floa
     quantile = student.ppf(1 - alpha / 2, clusters - 1) * np.sqrt(clusters / (clusters - 1))
     reach = bias + np.array([-quantile, quantile])
     low, high = np.quantile(means_B, ndtr(bias + reach / np.maximum(1 - skewness * reach, 1e-6)))
-    return float(low), float(high)
+    half = student.ppf(1 - alpha / 2, clusters - 1) * data.standard_error
+    return float(min(low, data.mean - half)), float(max(high, data.mean + half))
