@@ -15,6 +15,7 @@ import app.judges.routes
 import app.models.routes
 import app.status.routes
 import app.steerings.routes
+import app.studies.routes
 import app.traits.routes
 from app import problems
 from app.auth.keyring import Keyring
@@ -38,6 +39,7 @@ ROUTERS = (
     app.calibrations.routes.router,
     app.exports.routes.router,
     app.steerings.routes.router,
+    app.studies.routes.router,
     app.extractions.routes.router,
     app.extractions.vector_routes.router,
     app.extractions.import_routes.router,

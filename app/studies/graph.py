@@ -1,13 +1,13 @@
 """A study as a graph of ordinary requests, planned without a database: what is submitted, in which order, and what refers to what.
 
-    calibrate/<model>  ->  extract/<model>/<trait>  ->  steer/<model>/<trait>  ->  (full) off/<model>/<trait>/<other trait>
+    calibrate/<model>  ->  extract/<model>/<trait>  ->  steer/<model>/<trait>
 
 A body may hold `Ref(node)`, which becomes the id of that node's job when it is submitted. Nodes come model by model, so that a worker
 loads each model once.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from app.studies.schemas import StudyRequest
@@ -33,7 +33,6 @@ class Node:
     model: str
     trait: str | None
     body: dict[str, Any]
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan(request: StudyRequest, layers: Mapping[str, list[int]]) -> list[Node]:
@@ -67,11 +66,6 @@ def _of_model(request: StudyRequest, model: str, layers: list[int]) -> Iterator[
     yield Node(calibration, "calibrate", model, None, {"model": model, "max_new_tokens": request.calibration_new_tokens})
     for trait in request.traits:
         yield from _of_trait(request, model, trait, layers, Ref(calibration))
-    if request.evidence == "full":
-        for trait in request.traits:
-            for other in request.traits:
-                if other != trait:
-                    yield _off_target(request, model, trait, other)
 
 
 def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], calibration: Ref) -> Iterator[Node]:
@@ -116,41 +110,11 @@ def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], 
             "coherence_threshold": request.coherence_threshold,
             "controls": request.controls.model_dump(),
             "extra_sets": ["paraphrases", "unrelated"] if request.evidence == "full" else [],
-            "refits": refits,
-            "reference_protocol": request.reference_protocol,
             "seed": request.seed,
         },
-    )
-
-
-def _off_target(request: StudyRequest, model: str, trait: str, other: str) -> Node:
-    """The vectors of one trait, at the doses chosen for it, on the questions and under the judge of another trait."""
-    return Node(
-        f"off/{model}/{trait}/{other}",
-        "steer",
-        model,
-        trait,
-        {
-            "model": model,
-            "trait": other,
-            "like": Ref(f"steer/{model}/{trait}"),
-            "calibration": Ref(f"calibrate/{model}"),
-            "max_new_tokens": request.max_new_tokens,
-            "test_limit": request.test_limit,
-            "judge": request.judge,
-            "coherence_threshold": request.coherence_threshold,
-            "controls": {"random": 0, "shuffled": 0, "prompt_only": False},
-            "seed": request.seed,
-        },
-        {"off_target": other},
     )
 
 
 def resolved(body: Mapping[str, Any], jobs: Mapping[str, str]) -> dict[str, Any]:
     """The body with every Ref replaced by its job's id, and without fields left at None."""
     return {name: jobs[value.node] if isinstance(value, Ref) else value for name, value in body.items() if value is not None}
-
-
-def comes_after(body: Mapping[str, Any]) -> list[str]:
-    """The nodes that a body refers to."""
-    return [value.node for value in body.values() if isinstance(value, Ref)]

@@ -32,7 +32,6 @@ EXAMPLES: dict[str, Any] = {
             "models": ["demo-severe", "demo-mild", "demo-plain", "demo-signal"],
             "traits": ["refusal", "sycophancy"],
             "evidence": "full",
-            "reference_protocol": True,
         },
     },
 }
@@ -44,7 +43,7 @@ StudyId = Annotated[
         examples=["std_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
-FileName = Literal["report.html", "report.md", "tables.json", "labelling.csv"]
+FileName = Literal["report.html", "report.md", "tables.json"]
 SANDBOX = "sandbox allow-scripts allow-downloads"
 """The report may draw its plots and save them, and nothing else: it holds text that models wrote."""
 

@@ -27,10 +27,7 @@ class StudyRequest(JobRequest):
     )
     evidence: Literal["quick", "full"] = Field(
         "quick",
-        description="full adds refits, the off-target matrix, the paraphrase and unrelated sets and the cleaning ablation",
-    )
-    reference_protocol: bool = Field(
-        False, description="also the reference's own protocol: raw coefficients, ten questions, nothing held out, no intervals"
+        description="full adds refits, the paraphrase and unrelated sets and the cleaning ablation",
     )
     ablation: list[Annotated[int, Field(ge=1, le=1000)]] | None = Field(
         None,
@@ -44,14 +41,7 @@ class StudyRequest(JobRequest):
     selection_limit: int | None = Field(None, ge=2)
     test_limit: int | None = Field(None, ge=2)
     judge: str = Field("reference", min_length=1, max_length=100)
-    second_judge: str | None = Field(
-        None, min_length=1, max_length=100, description="scores the same texts, for the agreement of judges"
-    )
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
     resamples: int = Field(50, ge=0, le=1000)
     seed: int = Field(0, ge=0, lt=2**31)
-    published: dict[str, Any] | None = Field(
-        None,
-        description="numbers published elsewhere, printed beside this study's with their definitions; shipped specs hold the reference's",
-    )

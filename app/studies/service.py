@@ -116,9 +116,8 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
 
 def _arithmetic(request: StudyRequest, jobs_to_run: int) -> str:
     pairs = len(request.models) * len(request.traits)
-    off = pairs * (len(request.traits) - 1) if request.evidence == "full" else 0
     return (
-        f"{len(request.models)} calibrations + {pairs} extractions + {pairs} steerings + {off} off-target steerings + 1 report; "
+        f"{len(request.models)} calibrations + {pairs} extractions + {pairs} steerings + 1 report; "
         f"{jobs_to_run + 1} of them to run"
     )
 
@@ -176,7 +175,7 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
         "after": request.after,
     }
     try:
-        return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known), context={"study": True})
+        return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known))
     except ValidationError as error:
         first = error.errors()[0]
         detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""`report`: the end of a study. Reads what its jobs left and writes tables.json, report.md, report.html and the blind labelling sheet.
+"""`report`: the end of a study. Reads what its jobs left and writes tables.json, report.md and report.html.
 
 It runs when every job before it is over, however each ended, and names what is missing with its reason.
 """
@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from workers.handlers.base import ArtifactBytes, JobContext, Outcome
-from workers.reports import document, labelling
+from workers.reports import document
 from workers.reports.gathered import gather
 
 
@@ -24,9 +24,6 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         ArtifactBytes("report.md", report.to_markdown().encode(), "text/markdown; charset=utf-8"),
         ArtifactBytes("report.html", report.to_html().encode(), "text/html; charset=utf-8"),
     ]
-    sheet = labelling.sheet(context, spec["nodes"], seed=spec["study"]["seed"]) if spec["study"]["evidence"] == "full" else None
-    if sheet is not None:
-        files.append(ArtifactBytes("labelling.csv", sheet, "text/csv; charset=utf-8"))
     context.progress(1)
     summary = {
         "partial": bool(data.missing),

@@ -1,6 +1,6 @@
 """The third class of the trait classifier: texts that show neither class, made of the labelled responses or of other traits.
 
-Each response shuffled and looped, as many pieced together of several as half of them, the empty text, and other traits' texts. A spoilt
+Each response shuffled, and looped twice; as many pieced together of several as half of them, the empty text, and other traits' texts. A spoilt
 response keeps its cluster, so that whoever holds the cluster out holds it out too.
 """
 
@@ -18,7 +18,7 @@ def neither_of(said: Sequence[Example], other_texts: Sequence[str], *, seed: int
     rng = random.Random(seed)
     found = [Example("", "", NEITHER, "")] * EMPTY
     for one in said:
-        for spoil in (shuffled, looped):
+        for spoil in (shuffled, looped, looped):
             found.append(Example(" ".join(spoil(words_of(one.text), rng)), one.prompt, NEITHER, one.cluster))
     texts = [words_of(one.text) for one in said]
     found += [Example(" ".join(pieced(texts, rng)), "", NEITHER, "") for _ in range(len(said) // 2)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.reports import matrices, plots, published, recommendations, tables
+from workers.reports import matrices, plots, recommendations, tables
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.html import render
 from workers.reports.table import Table, to_markdown
@@ -69,13 +69,7 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
     for cell in data.cells:
         sections += matrices.sections(cell)
     sections += [{"table": tables.traits(data)}, {"table": severity}, *_model_plots(data)]
-    sections += [
-        {"table": table} for table in (tables.decomposition(data), tables.off_target(data), tables.extra_sets(data)) if table.rows
-    ]
-    if study.get("reference_protocol"):
-        sections.append({"table": tables.reference_protocol(data)})
-    if study.get("published"):
-        sections.append({"table": published.table(study["published"], data)})
+    sections += [{"table": table} for table in (tables.decomposition(data), tables.extra_sets(data)) if table.rows]
     facts = {
         "models": ", ".join(study["models"]),
         "traits": ", ".join(study["traits"]),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ class Cell:
     vectors: Vectors
     steering: Mapping[str, Any] | None
     links: Mapping[str, str]
-    off_target: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,6 @@ def _files(context: JobContext, node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cell(model: str, trait: str, nodes: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> Cell:
     extract, steer = f"extract/{model}/{trait}", f"steer/{model}/{trait}"
-    prefix = f"off/{model}/{trait}/"
     return Cell(
         model,
         trait,
@@ -79,7 +77,6 @@ def _cell(model: str, trait: str, nodes: Mapping[str, Mapping[str, Any]], found:
             for kind, name in (("extraction", extract), ("steering", steer))
             if name in nodes
         },
-        {name.removeprefix(prefix): one["steering"] for name, one in found.items() if name.startswith(prefix)},
     )
 
 

@@ -42,7 +42,7 @@ def cosines(vectors_KD: NDArray[np.float64]) -> NDArray[np.float64]:
     """[K, K]; 0 where a vector is zero."""
     norms = np.linalg.norm(vectors_KD, axis=1, keepdims=True)
     unit = np.divide(vectors_KD, norms, out=np.zeros_like(vectors_KD), where=norms > 0)
-    return unit @ unit.T
+    return np.asarray(unit @ unit.T)
 
 
 def cleaned(vectors_KD: NDArray[np.float64], massive: Sequence[int]) -> NDArray[np.float64]:

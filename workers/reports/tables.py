@@ -236,3 +236,51 @@ def vectors(data: Gathered) -> Table:
     ]
     note = "What each chosen vector is made of. Held-out accuracy is a separation: it does not predict steering."
     return Table("vectors", "3a. What the vectors are made of", note, columns, rows)
+
+
+def decomposition(data: Gathered) -> Table:
+    """Beside table 5: the massive part of mean-based vectors, steered with alone."""
+    rows = []
+    for cell in data.cells:
+        for group in cell.steering["groups"] if cell.steering else []:
+            parts = group["decomposition"]
+            if parts and not is_ablation(group["method"]):
+                row = {"model": cell.model, "trait": cell.trait, "method": group["method"], "verdict": parts["massive_part"]}
+                for arm, effect in parts["arms"].items():
+                    row |= _points(arm, effect)
+                rows.append(row)
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("clean", "clean part alone", "points"),
+        Column("massive", "massive part alone", "points"),
+        Column("both", "both", "points"),
+        Column("verdict", "the massive part is"),
+    ]
+    note = f"{EFFECT} Each part at the coefficient it has inside the vector, at the leader's dose."
+    return Table("decomposition", "5a. What the massive part does", note, columns, rows)
+
+
+def extra_sets(data: Gathered) -> Table:
+    """Paraphrases and unrelated questions at the chosen dose and at half of it (evidence: full)."""
+    rows = []
+    for cell in data.cells:
+        for group in cell.steering["groups"] if cell.steering else []:
+            for name, runs in group["extra"].items():
+                for at, effect in runs.items():
+                    base = {"model": cell.model, "trait": cell.trait, "method": group["method"], "set": name, "at": at}
+                    rows.append(
+                        base | {"unchanged": effect["unchanged"], "coherence": effect["coherence"]} | _points("delta", effect)
+                    )
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("set", "questions"),
+        Column("at", "dose"),
+        Column("delta", "gain", "points"),
+        Column("coherence", "coherence", "number"),
+        Column("unchanged", "answers unchanged", "share"),
+    ]
+    return Table("extra", "Paraphrases and unrelated questions", f"{EFFECT} At the chosen dose and at half of it.", columns, rows)

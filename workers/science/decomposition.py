@@ -8,7 +8,7 @@ quarter of its square or |z| < 2; between them it is unclear.
 from collections.abc import Mapping
 from typing import Any
 
-from workers.science.uncertainty import Interval
+from workers.science.intervals import Interval
 
 SURE_Z, NOISE_Z, NOISE_SHARE = 4.0, 2.0, 0.25
 SIGNAL = 5.0

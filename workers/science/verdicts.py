@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from terms.methods import UnknownMethod, parse_method
-from workers.science.uncertainty import Interval
+from workers.science.intervals import Interval
 
 TIE = 10.0
 """Points within which two vectors tie, when the whole interval lies inside."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.science.intervals import Interval, paired_interval
 from workers.science.scores import joint, mean, moved
-from workers.science.uncertainty import Interval, paired_interval
 from workers.steering.runs import Run
 
 Column = NDArray[np.float64]

@@ -10,10 +10,10 @@ import numpy as np
 
 from workers.lm.divergence import divergences
 from workers.lm.model import LanguageModel
+from workers.science.intervals import standard_error
 from workers.science.matching import FIRST_TOKENS, CoherenceMatch, DivergenceMatch, p95
 from workers.science.scores import mean
 from workers.science.search import Search
-from workers.science.uncertainty import standard_error
 from workers.steering.effects import Scale, clusters_of
 from workers.steering.evaluator import Evaluator
 from workers.steering.questions import Question

@@ -9,8 +9,8 @@ import numpy as np
 
 from workers.science.contrasts import simultaneous, smallest_detectable
 from workers.science.decomposition import massive_part
+from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
-from workers.science.uncertainty import Interval, mean_interval, paired_interval, two_level
 from workers.science.verdicts import verdict
 from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, scores_of, unchanged
 from workers.steering.runs import Answer, Run

@@ -60,7 +60,10 @@ def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
     for source in spec.get("from") or ():
         tensors = load_safetensors(context.artifact(source["job"], "vectors.safetensors"))
         facts = {one["key"]: one for one in _facts(context, source["job"])}
-        named += [_from_key(key, tensor.float(), facts.get(key)) for key, tensor in tensors.items() if _wanted(key, source)]
+        # a file of tensors is read in no order: the methods' own, then the layers'
+        place = {method: i for i, method in enumerate(source.get("methods") or ())}
+        own = [_from_key(key, tensors[key].float(), facts.get(key)) for key in sorted(tensors) if _wanted(key, source)]
+        named += sorted(own, key=lambda one: (place.get(one.method, len(place)), one.layer))
     return named
 
 

@@ -1,0 +1,88 @@
+"""Table 6: what the study recommends for each model, by the rules of `workers.science.verdicts`, with the numbers behind each sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.table import Column, Table
+from workers.reports.tables import is_ablation
+from workers.science.intervals import Interval
+from workers.science.verdicts import Contrast, TraitEvidence, mean_diff_viable, recommend
+
+FROM_STRONGEST = ("signal", "unclear", "inert", "noise")
+
+
+@dataclass(frozen=True)
+class ModelFindings:
+    """`severity_columns` go into the table of severity, beside the ratios."""
+
+    method: str | None
+    cleaning: str
+    findings: list[dict[str, str]]
+    severity_columns: dict[str, str]
+
+
+def per_model(data: Gathered) -> dict[str, ModelFindings]:
+    """By model, in the study's order."""
+    found = {}
+    for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
+        evidence = [_evidence(cell, cell.steering) for cell in data.cells if cell.model == model and cell.steering]
+        advice = recommend(evidence)
+        viable, why = mean_diff_viable(evidence)
+        parts = sorted({one.massive_part for one in evidence})
+        found[model] = ModelFindings(
+            advice.method,
+            advice.cleaning,
+            [{"model": model, "sentence": one.sentence, "because": one.because} for one in advice.findings],
+            {"viable": viable, "why": why, "massive_part": ", ".join(parts) or "unknown"},
+        )
+    return found
+
+
+def table(found: Mapping[str, ModelFindings]) -> Table:
+    """One row a model."""
+    rows = [
+        {
+            "model": model,
+            "method": one.method or "not enough evidence",
+            "cleaning": one.cleaning,
+            "viable": one.severity_columns["viable"],
+        }
+        for model, one in found.items()
+    ]
+    columns = [
+        Column("model", "model"),
+        Column("method", "method"),
+        Column("cleaning", "cleaning"),
+        Column("viable", "mean_diff viable"),
+    ]
+    note = "By rule, from the numbers below. Ties and betters are of paired differences at equal dose, with simultaneous 95 % intervals."
+    return Table("recommendations", "6. Recommendations", note, columns, rows)
+
+
+def _evidence(cell: Cell, summary: Mapping[str, Any]) -> TraitEvidence:
+    groups = {one["group"]: one for one in summary["groups"] if not is_ablation(one["method"])}
+    leader = summary["leader"]
+    contrasts = {
+        groups[one["b"]]["method"]: _contrast(one)
+        for one in summary["contrasts"]["dose"]
+        if one["a"] == leader and one["b"] in groups
+    }
+    cleaning = {
+        groups[one["a"]]["method"]: _contrast(one)
+        for one in summary["contrasts"]["dose"]
+        if one["a"] in groups and one["b"] == f"{one['a']}_cleaned" and one["b"] in groups
+    }
+    parts = {one["decomposition"]["massive_part"] for one in groups.values() if one["decomposition"]}
+    best = groups[leader]["best"]
+    gain = None
+    if best["delta_low"] is not None:
+        gain = Interval(best["delta_low"], best["delta_high"], best["interval"], best["n"], best["clusters"])
+    part = next((one for one in FROM_STRONGEST if one in parts), "none")
+    return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part)
+
+
+def _contrast(one: Mapping[str, Any]) -> Contrast:
+    interval = None if one["low"] is None else Interval(one["low"], one["high"], one["interval"], 0, 0)
+    return Contrast(one["difference"], interval)
