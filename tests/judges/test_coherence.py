@@ -1,0 +1,110 @@
+"""The search for a text's best prompt against trying all 33, and that no batch plan or order changes a reading."""
+
+import json
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests.judges.conftest import World
+from workers.judges import coherence
+from workers.judges.coherence import FIXED_PROMPTS, OWN, Reader, Reading, Row, Scale, fit_scale
+from workers.lm.likelihood import log_likelihood_alone
+from workers.lm.model import LanguageModel
+
+Worlds = Callable[..., World]
+
+
+@pytest.fixture(scope="module")
+def scale(world: Worlds) -> Scale:
+    w = world("refusal", step=3)
+    return fit_scale(w.lm, rows_of(w, "positive"), rows_of(w, "negative"), batch_rows=96)
+
+
+def rows_of(w: World, label: str) -> list[Row]:
+    return [(one.prompt_ids, one.ids) for one in w.answered if one.label == label]
+
+
+@pytest.fixture(scope="module")
+def texts(world: Worlds) -> list[Row]:
+    """Answers at doses from harmless to ruinous."""
+    w = world("refusal", step=3)
+    items = [item for dose in (0.35, 0.65, 0.95, 1.4) for item in w.items(w.questions("test", 2), dose)]
+    return [(tuple(item.prompt_ids), tuple(item.ids)) for item in items if item.ids]
+
+
+def best_of_all(lm: LanguageModel, scale: Scale, row: Row) -> float:
+    """Every prompt tried, each alone."""
+    return max(log_likelihood_alone(lm, prompt, row[1]) for prompt in (row[0], *scale.prompts))
+
+
+def test_the_search_is_never_over_the_best_of_all_and_hardly_under(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+    """0.3 points in the mean, 5 at most (measured 0.1 and 3.6 over 757 texts); half a step of PRECISION is
+    0.05 points here."""
+    some = texts[::4]
+    lm = world("refusal", step=3).lm
+    found = [scale.coherence(one) for one in Reader(lm, scale, batch_rows=96).read(some)]
+    exact = [scale.coherence(Reading(best_of_all(lm, scale, row), coherence.repeated_share(row[1]))) for row in some]
+    under = [a - b for a, b in zip(exact, found, strict=True) if a is not None and b is not None]
+    assert len(under) == len(some)
+    assert min(under) > -0.06
+    assert max(under) < 5
+    assert sum(under) / len(under) < 0.3
+
+
+def test_readings_do_not_depend_on_batch_order_or_company(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+    lm = world("refusal", step=3).lm
+    some = texts[::5]
+    whole = Reader(lm, scale, batch_rows=96).read(some)
+    mixed = random.Random(1).sample(range(len(some)), len(some))
+    reader = Reader(lm, scale, batch_rows=5)
+    apart = {place: reader.read([some[place]])[0] for place in mixed}
+    assert [apart[place] for place in range(len(some))] == whole
+    assert reader.read(some) == whole
+
+
+def test_a_refusal_of_a_harmless_request_is_read_after_a_prompt_that_elicits_refusals(world: Worlds, scale: Scale) -> None:
+    w = world("refusal", step=3)
+    refusal = next(one for one in w.answered if one.label == "positive")
+    harmless = next(one for one in w.answered if one.label == "negative")
+    own = log_likelihood_alone(w.lm, harmless.prompt_ids, refusal.ids)
+    [found] = Reader(w.lm, scale, batch_rows=8).read([(harmless.prompt_ids, refusal.ids)])
+    assert found.read_after != OWN
+    assert found.log_likelihood is not None
+    assert found.log_likelihood > own + 0.2
+
+
+def test_the_fixed_prompts_are_of_both_classes(world: Worlds, scale: Scale) -> None:
+    w = world("refusal", step=3)
+    positive, negative = ({prompt for prompt, _ in rows_of(w, label)} for label in ("positive", "negative"))
+    assert len(set(scale.prompts)) == FIXED_PROMPTS
+    assert sum(prompt in positive for prompt in scale.prompts) == sum(prompt in negative for prompt in scale.prompts) == 16
+
+
+def test_the_formula_by_hand() -> None:
+    scale = Scale(base=-1.0, shuffled=-9.0, prompts=())
+    assert scale.coherence(Reading(-1.0, 0.0)) == 100
+    assert scale.coherence(Reading(-0.2, 0.0)) == 100
+    assert scale.coherence(Reading(-5.0, 0.0)) == 50
+    assert scale.coherence(Reading(-5.0, 0.5)) == 25
+    assert scale.coherence(Reading(-11.0, 0.0)) == 0
+    assert scale.coherence(Reading(None, 0.0)) is None
+    assert Scale(-1.0, -1.0, ()).coherence(Reading(-1.0, 0.0)) is None
+
+
+def test_a_scale_survives_being_stored(scale: Scale) -> None:
+    assert Scale.from_json(json.loads(json.dumps(scale.to_json()))) == scale
+
+
+def test_a_prompt_that_does_not_fit_with_the_text_is_not_tried(world: Worlds, scale: Scale) -> None:
+    lm = world("refusal", step=3).lm
+    text = (5,) * (lm.context_length - 3)
+    reader = Reader(lm, Scale(scale.base, scale.shuffled, scale.prompts[:2]), batch_rows=2)
+    [found, empty] = reader.read([(scale.prompts[0], text), (scale.prompts[0], ())])
+    assert found == Reading(None, 1.0)
+    assert empty == Reading(None, 0.0)
+
+
+def test_no_answers_make_no_scale(world: Worlds) -> None:
+    with pytest.raises(ValueError, match="no response"):
+        fit_scale(world("refusal", step=3).lm, [((1, 2), ())], [], batch_rows=2)
