@@ -1,0 +1,164 @@
+"""A whole study over HTTP on real processes: calibrate, extract, steer and report on a shipped model; then the same again from the store."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_safetensors
+
+import binnacle
+from shipped import model_folder
+from tests.embedded.running import Up
+from tests.services import make_folder
+
+pytestmark = pytest.mark.timeout(500)
+STUDY = {
+    "models": ["demo-severe"],
+    "traits": ["refusal"],
+    "methods": ["mean_diff", "mean_diff_cleaned", "probe", "random"],
+    "layers": [3],
+    "budget": 3,
+    "max_new_tokens": 24,
+    "calibration_new_tokens": 16,
+    "selection_limit": 12,
+    "test_limit": 24,
+    "resamples": 5,
+    "controls": {"random": 1, "shuffled": 1, "prompt_only": False},
+}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[tuple[binnacle.Client, httpx.Client]]:
+    folder = make_folder()
+    up = Up(folder / "home")
+    up.start()
+    with (
+        binnacle.Client(up.url, up.key) as client,
+        httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=120, follow_redirects=True) as http,
+    ):
+        client.add_model("demo-severe", str(model_folder("demo-severe")))
+        assert client.await_model("demo-severe")["state"] == "ready"
+        yield client, http
+    up.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def study(service: tuple[binnacle.Client, httpx.Client]) -> dict[str, Any]:
+    client, http = service
+    cost = http.post("/v1/studies", params={"dry_run": "true"}, json=STUDY)
+    assert cost.status_code == 200, cost.text
+    assert cost.json()["jobs"] == 4
+    assert len(list(client.jobs(kind="report"))) == 0  # planning left nothing behind
+    made = http.post("/v1/studies", json=STUDY)
+    assert made.status_code == 202, made.text
+    assert made.json()["phase"] == "waiting"
+    client.wait(made.json()["id"], timeout=400)
+    found: dict[str, Any] = http.get(f"/v1/studies/{made.json()['id']}").json()
+    return found
+
+
+def test_every_job_of_the_graph_succeeded_and_the_report_is_whole(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
+    _, http = service
+    assert study["progress"] == {"succeeded": 3}
+    assert list(study["nodes"]) == ["calibrate/demo-severe", "extract/demo-severe/refusal", "steer/demo-severe/refusal"]
+    assert study["result"]["study"]["partial"] is False
+    tables = {one["id"]: one for one in http.get(study["links"]["tables.json"]).json()["tables"]}
+    methods = {row["method"]: row for row in tables["methods"]["rows"]}
+    assert methods["probe"]["delta"] > 30
+    assert methods["random"]["delta"] < 10
+    assert [row["verdict"] for row in tables["severity"]["rows"]] == ["severe"]
+    page = http.get(study["links"]["report.html"])
+    assert page.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
+    assert "http://" not in page.text.split("<script>")[0]  # nothing is fetched
+    assert http.get(study["links"]["report.md"]).text.startswith("# Which method to trust")
+
+
+def test_its_vectors_can_be_found_compared_and_downloaded(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
+    _, http = service
+    job = study["nodes"]["extract/demo-severe/refusal"]["job"]
+    extraction = http.get(f"/v1/extractions/{job}").json()
+    assert {one["key"].split("/")[2] for one in extraction["vectors"]} >= {"mean_diff", "probe", "shuffled__of-probe"}
+    cosines = http.get(f"/v1/extractions/{job}/cosines", params={"layer": 3}).json()
+    one, other = cosines["methods"].index("mean_diff"), cosines["methods"].index("probe")
+    assert cosines["before"][one][other] < 0.9 < cosines["after"][one][other]
+    listed = http.get("/v1/vectors", params={"trait": "refusal", "method": "probe", "layer": 3, "sort": "-auroc"}).json()["items"]
+    assert [row["method"] for row in listed] == ["probe"]
+    own = listed[0]["links"]["download"]
+    numbers = np.load(BytesIO(http.get(own, params={"format": "npy"}).content))
+    whole = load_safetensors(http.get(f"/v1/extractions/{job}/vectors.safetensors").content)
+    np.testing.assert_array_equal(numbers.ravel(), whole["response[:5]/residual/probe/3"])
+    assert http.get(own, params={"format": "gguf"}).content[:4] == b"GGUF"
+
+
+def test_its_runs_and_texts_can_be_read(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+    _, http = service
+    job = study["nodes"]["steer/demo-severe/refusal"]["job"]
+    runs = http.get(f"/v1/steerings/{job}/runs", params={"set": "test", "method": "probe"}).json()["items"]
+    assert all(run["effect"]["fires"] > 0 and run["effect"]["mean_change"] > 0 for run in runs)
+    texts = http.get(f"/v1/steerings/{job}/responses", params={"run": runs[0]["run"], "limit": 5}).json()
+    assert len(texts["items"]) == 5
+    assert texts["next_cursor"] is not None
+    assert {"question", "text", "trait", "coherence"} <= set(texts["items"][0])
+    lines = http.get(f"/v1/steerings/{job}/results.jsonl").text.splitlines()
+    assert [json.loads(line).get("type") for line in lines[:2]] == ["header", "baseline"]
+
+
+def test_the_same_study_is_answered_from_the_store(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+    _, http = service
+    again = http.post("/v1/studies", params={"reuse": "true"}, json=STUDY)
+    assert again.status_code == 200, again.text
+    assert again.headers["binnacle-reused"] == study["job"]
+
+
+def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+    client, http = service
+    body = {"model": "demo-severe", "trait": "refusal", "methods": ["lda", "probe"], "layers": [3], "controls": 0, "resamples": 0}
+    job = http.post("/v1/extractions", params={"reuse": "true"}, json=body).json()
+    assert job["spec"]["rows_from"] == study["nodes"]["extract/demo-severe/refusal"]["job"]
+    done = client.wait(job["id"], timeout=120)
+    phases = [event["data"]["phase"] for event in client.events(job["id"]) if event["type"] == "phase"]
+    assert "answering" not in phases
+    assert done["result"]["extraction"]["summary"]["vectors"] == 2
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "pointer", "said"),
+    [
+        ("extractions", {"methods": ["pobe"]}, "/methods/0", "mean_diff"),
+        ("extractions", {"positions": ["answer[:5]"]}, "/positions/0", "frame[slice]"),
+        ("extractions", {"layers": [99]}, "/layers/0", "layers 0 to 5"),
+        ("extractions", {"trait": "kindness"}, "/trait", "kindness"),
+        ("extractions", {"components": ["k_proj"], "methods": ["probe_cleaned"]}, "/components/0", "probe_cleaned"),
+        ("extractions", {"responses": "given"}, "/responses", "240"),
+        ("extractions", {"max_new_tokens": 3}, "/max_new_tokens", "need 5"),
+        ("extractions", {"calibration": "cal_01k9zq3m4e8v6t2y5w7x9abcde"}, "/calibration", "no calibration"),
+        ("steerings", {"methods": ["lm_loss"]}, "/extraction", "POST /v1/extractions first"),
+        ("steerings", {"vectors": ["vec_01k9zq3m4e8v6t2y5w7x9abcde"]}, "/vectors/0", "no vector"),
+        ("steerings", {"judge": "nobody", "methods": ["probe"]}, "/judge", "nobody"),
+        ("steerings", {"methods": ["probe"], "max_new_tokens": 4000}, "/max_new_tokens", "4,000"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_submit_by_field(
+    service: tuple[binnacle.Client, httpx.Client],
+    study: dict[str, Any],
+    route: str,
+    body: dict[str, Any],
+    pointer: str,
+    said: str,
+) -> None:
+    _, http = service
+    answer = http.post(f"/v1/{route}", json={"model": "demo-severe", "trait": "refusal", **body})
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    assert problem["errors"][0]["pointer"] == pointer
+    assert said in problem["errors"][0]["detail"]
