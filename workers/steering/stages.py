@@ -64,7 +64,8 @@ def _searched(
     spec: Mapping[str, Any],
 ) -> dict[str, Searched]:
     dosed = {one.name: one for one in own if one.has_clean_dose}
-    state = Search(list(dosed), budget=spec["budget"], threshold=scale.threshold)
+    groups = {name: one.group for name, one in dosed.items()}
+    state = Search(list(dosed), budget=spec["budget"], threshold=scale.threshold, groups=groups)
     runs: dict[str, list[Run]] = {name: [] for name in dosed}
     evaluator.begin("searching doses", len(dosed) * spec["budget"], share=0.45)
     while asked := state.next_round():
