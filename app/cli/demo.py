@@ -1,4 +1,4 @@
-"""`binnacle demo`: the whole service, from nothing to a calibration.json, over HTTP like any client; then everything stops."""
+"""`binnacle demo`: the whole service, from nothing to a study's tables, over HTTP like any client; then everything stops."""
 
 import os
 import sys
@@ -14,19 +14,29 @@ from app.cli.live import Watcher
 from app.cli.models import register, shipped_folder
 from app.cli.output import err, out
 from app.cli.show import calibration_report
+from app.cli.tables import study_report
 from app.client import BinnacleError, Client
 
 START_SECONDS = 180.0
+STUDY: dict[str, Any] = {
+    "traits": ["refusal", "sycophancy"],
+    "layers": [3],
+    "budget": 5,
+    "max_new_tokens": 32,
+    "test_limit": 48,
+    "controls": {"random": 2, "shuffled": 1, "prompt_only": True},
+}
+"""Small enough for a minute or two on two cores, large enough for intervals: at least 20 clusters of test questions."""
 
 
 def demo(
     home: Annotated[Path, typer.Option(help="Data folder; kept, so that a second demo starts faster.")] = Path("data"),
-    model: Annotated[str, typer.Option(help="Which shipped model to calibrate.")] = "demo-severe",
+    model: Annotated[str, typer.Option(help="Which shipped model to calibrate and study.")] = "demo-severe",
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Where calibration.json goes; the data folder when left out.")
     ] = None,
 ) -> None:
-    """Start everything, calibrate a shipped model over HTTP, print what was found, stop."""
+    """Start everything, calibrate a shipped model and study it over HTTP, print what was found, stop."""
     started = time.monotonic()
     folder = shipped_folder(model)
     with running_service(home.absolute()) as client:
@@ -40,8 +50,21 @@ def demo(
         [artifact] = [file for file in job["artifacts"] if file["name"] == "calibration.json"]
         path = client.download(artifact, (out_dir or home) / model / "calibration.json")
         out.print(calibration_report(client.calibration(job["id"])))
-        out.print(f"\ncalibration.json ({artifact['size']:,} bytes): {path}", markup=False)
+        out.print(f"\ncalibration.json ({artifact['size']:,} bytes): {path}\n", markup=False)
+        study(client, model, (out_dir or home) / model)
     err.print(f"everything is stopped; {time.monotonic() - started:.0f} s in all")
+
+
+def study(client: Client, model: str, folder: Path) -> None:
+    """Extract, steer and compare; the tables are printed and the report is kept in `folder`."""
+    job = client.study([model], name="demo", **STUDY)
+    err.print(f"POST /v1/studies -> {job['id']}")
+    with Watcher() as watcher:
+        job = client.wait(job, on_change=watcher)
+    report = next(file for file in job["artifacts"] if file["name"] == "report.html")
+    path = client.download(report, folder / "report.html")
+    out.print(study_report(client.tables(job["id"])))
+    out.print(f"\nreport.html, with plots ({report['size']:,} bytes): {path}", markup=False)
 
 
 def ready(model: dict[str, Any]) -> None:

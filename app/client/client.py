@@ -16,7 +16,12 @@ from app.client.errors import JobFailed, ServiceError
 
 Job = dict[str, Any]
 
-ROUTES = {"calibrate": "/v1/calibrations"}
+ROUTES = {
+    "calibrate": "/v1/calibrations",
+    "extract": "/v1/extractions",
+    "steer": "/v1/steerings",
+    "study": "/v1/studies",
+}
 """Where each kind of job is submitted."""
 
 
@@ -63,6 +68,18 @@ class Client:
     def calibrate(self, model: str, **spec: Any) -> Job:
         """A job that finds a registered model's massive dimensions; `spec`: prompts, layers, rule, max_new_tokens, name, tags."""
         return self.submit("calibrate", model=model, **spec)
+
+    def extract(self, model: str, trait: str, **spec: Any) -> Job:
+        """A job that turns a trait into vectors; `spec`: methods, positions, components, layers, calibration, controls, name, tags."""
+        return self.submit("extract", model=model, trait=trait, **spec)
+
+    def steer(self, model: str, trait: str, **spec: Any) -> Job:
+        """A job that searches doses and reports gains; `spec`: vectors or extraction, methods, layers, budget, judge, name, tags."""
+        return self.submit("steer", model=model, trait=trait, **spec)
+
+    def study(self, models: list[str], traits: list[str], **spec: Any) -> Job:
+        """The Job at the end of a study's graph; `spec`: methods, layers, evidence, budget, judge, name, tags."""
+        return self.submit("study", models=models, traits=traits, **spec)
 
     def cancel(self, job: str | Job) -> Job:
         """Asks a job to stop; it is `cancelled` once its device is free. Cancelling what is cancelled already is no error."""
@@ -115,6 +132,14 @@ class Client:
     def calibration(self, calibration: str) -> dict[str, Any]:
         """calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`)."""
         return self._get(f"/v1/calibrations/{calibration}/calibration.json")
+
+    def vectors(self, *, limit: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Vectors by model, trait, method, layer, position, component, source, extraction; sort by a separation metric."""
+        yield from self._pages("/v1/vectors", filters, limit)
+
+    def tables(self, study: str) -> dict[str, Any]:
+        """tables.json of a study (`std_...`) or of its Job."""
+        return self._get(f"/v1/studies/{study}/tables.json")
 
     def job_of(self, which: str) -> str:
         """The job's id, of a job or of the calibration it made."""

@@ -73,6 +73,7 @@ class Endpoint:
         self._backoff = backoff
         self._pace = Pace(options.get("requests_per_minute"))
         self._lock = threading.Lock()
+        self._under_way = 0
         self._closed = threading.Event()
         self._client = httpx2.Client(
             headers=self._headers(described.get("key_env")),
@@ -106,9 +107,12 @@ class Endpoint:
         raise TransientFault(f"the judge {self.name} did not answer in {TRIES} tries: {why}")
 
     def close(self) -> None:
-        """Waiting requests end with TransientFault."""
-        self._closed.set()
-        self._client.close()
+        """Waiting requests end with TransientFault at once; those under way end by themselves, the last one closes the connections."""
+        with self._lock:
+            self._closed.set()
+            idle = not self._under_way
+        if idle:
+            self._client.close()
 
     def _once(self, payload: Mapping[str, Any]) -> tuple[Any, str]:
         """The body, or why to try again."""
@@ -135,6 +139,20 @@ class Endpoint:
 
     def _post(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and at most MOST_BYTES of body, all within the timeout however slowly it drips."""
+        with self._lock:
+            if self._closed.is_set():
+                raise TransientFault(f"the judge {self.name} was closed")
+            self._under_way += 1
+        try:
+            return self._stream(payload)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                last = self._closed.is_set() and not self._under_way
+            if last:
+                self._client.close()
+
+    def _stream(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         deadline = time.monotonic() + self._timeout
         data = b""
         with self._client.stream("POST", self._url, json=payload) as response:

@@ -6,7 +6,7 @@ At start it is asked for numbers that it must know as single tokens; a model tha
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -77,7 +77,8 @@ class OpenAIJudge:
             raise self._fault or TransientFault(f"the judge {self._endpoint.name} was closed") from None
         except BaseException as error:
             self._fault = self._fault or (error if isinstance(error, Exception) else None)
-            self._forget(future for row in asked for future in row.values())
+            for future in (future for row in asked for future in row.values()):
+                future.cancel()
             raise
         with self._lock:
             self._counts["items"] += len(items)
@@ -88,30 +89,29 @@ class OpenAIJudge:
         return self._submitted.submit(self.score, items)
 
     def close(self) -> None:
-        """Ends its threads; scores under way end with TransientFault."""
+        """Scores under way end with TransientFault. Returns at once; a request that was sent is not waited for."""
         self._endpoint.close()
-        self._requests.shutdown(wait=True, cancel_futures=True)
-        self._submitted.shutdown(wait=True, cancel_futures=True)
+        self._requests.shutdown(wait=False, cancel_futures=True)
+        self._submitted.shutdown(wait=False, cancel_futures=True)
 
     def _kinds_for(self, item: JudgeItem) -> Sequence[Kind]:
         """An empty answer's coherence is known, and it engages with nothing."""
         return self._kinds if item.text.strip() else ("trait",)
 
     def _ask(self, kind: Kind, item: JudgeItem) -> Future[Parsed]:
+        """The reply, made, under way or in the queue. One that fails is forgotten, so that a later call makes it again."""
         key = (kind, item.text) if kind == "coherence" else (kind, item.question, item.text)
         with self._lock:
-            if key not in self._asked:
-                self._asked[key] = self._requests.submit(self._reply, kind, item)
-            return self._asked[key]
+            if key in self._asked:
+                return self._asked[key]
+            future = self._asked[key] = self._requests.submit(self._reply, kind, item)
+        future.add_done_callback(lambda one: self._forget_failed(key, one))
+        return future
 
-    def _forget(self, futures: Iterable[Future[Parsed]]) -> None:
-        """Drop requests that were not made or failed; a later call makes them again."""
-        for future in futures:
-            future.cancel()
-        with self._lock:
-            failed = [key for key, one in self._asked.items() if one.cancelled() or (one.done() and one.exception() is not None)]
-            for key in failed:
-                del self._asked[key]
+    def _forget_failed(self, key: tuple[str, ...], future: Future[Parsed]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            with self._lock:
+                self._asked.pop(key, None)
 
     def _reply(self, kind: Kind, item: JudgeItem) -> Parsed:
         values = ENGAGES if kind == "relevance" else VALUES[self._scale]

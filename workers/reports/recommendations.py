@@ -34,7 +34,13 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
         found[model] = ModelFindings(
             advice.method,
             advice.cleaning,
-            [{"model": model, "sentence": one.sentence, "because": one.because} for one in advice.findings],
+            [{"model": model, "sentence": one.sentence, "because": one.because} for one in advice.findings]
+            + [
+                warning
+                for cell in data.cells
+                if cell.model == model and cell.steering
+                for warning in _warnings(cell, cell.steering)
+            ],
             {"viable": viable, "why": why, "massive_part": ", ".join(parts) or "unknown"},
         )
     return found
@@ -81,6 +87,27 @@ def _evidence(cell: Cell, summary: Mapping[str, Any]) -> TraitEvidence:
         gain = Interval(best["delta_low"], best["delta_high"], best["interval"], best["n"], best["clusters"])
     part = next((one for one in FROM_STRONGEST if one in parts), "none")
     return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part)
+
+
+def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A control that gains as much as the leader's interval begins with: then the push matters, and not what the labels taught it."""
+    leader = next(one for one in summary["groups"] if one["group"] == summary["leader"])
+    low = leader["best"]["delta_low"]
+    if low is None:
+        return []
+    found = []
+    for kind, runs in leader["controls"].items():
+        gains = [run["delta"] for run in runs if run["delta"] is not None]
+        if gains and max(gains) >= max(low, 0):
+            found.append(
+                {
+                    "model": cell.model,
+                    "sentence": f"Careful with {cell.trait}: a {kind} control at the same dose gains as much as the best method.",
+                    "because": f"Control {max(gains):+.1f}, {leader['method']} {leader['best']['delta']:+.1f} "
+                    f"[{low:+.1f}, {leader['best']['delta_high']:+.1f}]: the gain may come from the push and not from the trait's labels.",
+                }
+            )
+    return found
 
 
 def _contrast(one: Mapping[str, Any]) -> Contrast:
