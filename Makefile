@@ -17,7 +17,7 @@ test migrations-check chaos bench: export HF_HUB_OFFLINE := 1
 help:  ## list what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: $(READY)  ## start everything, calibrate a shipped model over HTTP, print what was found, stop
+demo: $(READY)  ## start everything, study a shipped model over HTTP, print the tables, stop
 	$(VENV)/bin/binnacle demo
 
 test: $(READY)  ## all tests but the long ones, two at a time
