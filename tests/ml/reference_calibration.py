@@ -241,7 +241,8 @@ class Reference:
             "mean_alignment_by_layer": {layer: self.alignment(layer) for layer in self.layers},
             "top_dims_by_layer": tops,
             "ratio_order_by_layer": {
-                layer: sorted(range(self.width), key=lambda d, layer=layer: (-self.ratios(layer)[d], d))[:64] for layer in self.layers
+                layer: sorted(range(self.width), key=lambda d, layer=layer: (-self.ratios(layer)[d], d))[:64]
+                for layer in self.layers
             },
             "dim_magnitude_by_layer": {
                 d: [abs(means[layer][d]) / np.abs(means[layer]).mean() for layer in self.layers]

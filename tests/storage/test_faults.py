@@ -162,7 +162,7 @@ def answering(status: int, *, seconds: float = 0, seen: list[dict[str, str]] | N
             self.send_header("content-length", "0")
             self.end_headers()
 
-        do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = answer  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = answer
 
         def log_message(self, *_: object) -> None: ...
 

@@ -1,7 +1,9 @@
 """Limits of a mean of bounded values of which nearly all are equal, where a bootstrap has next to nothing to resample.
 
-    value = mode + (ceiling - mode) u - (mode - floor) w,   u, w in [0, 1], nearly all of both 0
+    value = usual + (ceiling - usual) u - (usual - floor) w + e,   u, w in [0, 1], nearly all of both 0, |e| <= 1
 
+Judges give whole numbers or probabilities of them: values within a point of the median are equal, their mean is `usual`, and what they
+still differ by, e, adds Student's t limits of its own mean (0 where they are equal to the last digit).
 The two shares, of what lies above and of what lies below, get mid-P binomial limits each (for differences of 0/100 scores these are the
 discordant pairs of McNemar's test; sizes in between count as fractions, for which a binomial is the widest case), at the effective number
 of questions Q / deff, deff >= 1 the variance among clusters over that of independent questions (Korn & Graubard 1998). Few changes say
@@ -15,12 +17,15 @@ import math
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc
+from scipy.stats import t as student
 
 from workers.science.clusters import Clustering
-from workers.science.linalg import Float
+from workers.science.linalg import Bool, Float
 
 PRIOR_CORRELATION = 0.25
 """What one pseudo-cluster says of the correlation inside clusters: of 0, 0.25 and 0.5 the one with the best coverage at 2 % (coverage.md)."""
+EQUAL_WITHIN = 1.0
+"""Points: the resolution of a judge."""
 _ZERO = 1e-9
 
 
@@ -40,19 +45,28 @@ def mid_p_limits(x: float, n: float, alpha: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def limits(values_Q: Float, mode: float, clustering: Clustering, alpha: float, span: tuple[float, float]) -> tuple[float, float]:
-    """Limits of the mean of values in `span` (floor, ceiling), most of which are `mode`."""
+def equal_values(values_Q: Float) -> Bool:
+    """[Q] which values equal the usual one: those within a point of the median."""
+    return np.asarray(np.abs(values_Q - np.median(values_Q)) <= EQUAL_WITHIN)
+
+
+def limits(values_Q: Float, clustering: Clustering, alpha: float, span: tuple[float, float]) -> tuple[float, float]:
+    """Limits of the mean of values in `span` (floor, ceiling), of which nearly all are equal."""
     floor, ceiling = span
-    deviation_Q = values_Q - mode
-    up_room, down_room = ceiling - mode, mode - floor
+    equal_Q = equal_values(values_Q)
+    usual = float(values_Q[equal_Q].mean())
+    deviation_Q = np.where(equal_Q, 0.0, values_Q - usual)
+    up_room, down_room = ceiling - usual, usual - floor
     up, up_low, up_high = _share(deviation_Q, up_room, clustering, alpha)
     down, down_low, down_high = _share(-deviation_Q, down_room, clustering, alpha)
     more_up, more_down = up_room * (up_high - up), down_room * (down_high - down)  # how much more there may be of each
     if one_way(clustering.sums(deviation_Q), alpha):
         more_up, more_down = (more_up, 0.0) if up > 0 else (0.0, more_down)
-    estimate = mode + up_room * up - down_room * down
-    low = estimate - math.hypot(up_room * (up - up_low), more_down)
-    high = estimate + math.hypot(more_up, down_room * (down - down_low))
+    error = float(clustering.standard_error(np.where(equal_Q, values_Q - usual, 0.0)))
+    jitter = float(student.ppf(1 - alpha / 2, clustering.clusters - 1)) * error
+    estimate = float(values_Q.mean())
+    low = estimate - math.hypot(up_room * (up - up_low), more_down, jitter)
+    high = estimate + math.hypot(more_up, down_room * (down - down_low), jitter)
     return max(floor, low), min(ceiling, high)
 
 

@@ -1,7 +1,7 @@
 """Intervals of a mean over questions that come in clusters (science.md, 4.5). One seed, no clock, no global state.
 
     fewer than 20 clusters   None: "not enough evidence"
-    >= 90 % of values equal  exact (`workers.science.exact`)
+    >= 90 % equal            exact (`workers.science.exact`): a score's own resolution, a point, apart
     else                     BCa bootstrap over clusters, at neither end narrower than Student's t
 
 BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), z0 the bias and a the skewness of the clusters'
@@ -147,19 +147,12 @@ def _interval(
     if data.values.min() < span[0] - _EQUAL or data.values.max() > span[1] + _EQUAL:
         worst = data.values[np.abs(data.values - sum(span) / 2).argmax()]
         raise ValueError(f"a value is {worst:g}; it must lie from {span[0]:g} to {span[1]:g}: scores are from 0 to 100")
-    mode, share = common_value(data.values)
-    if share >= NEARLY_ALL:
-        method, (low, high) = "exact", exact.limits(data.values, mode, data.clustering, 1 - level, span)
+    if exact.equal_values(data.values).mean() >= NEARLY_ALL:
+        method, (low, high) = "exact", exact.limits(data.values, data.clustering, 1 - level, span)
     else:
         method, (low, high) = "bca", _bca(data, 1 - level, seed, resamples)
         low, high = max(low, span[0]), min(high, span[1])
     return Interval(low, high, method, len(data.values), data.clustering.clusters, data.missing)
-
-
-def common_value(values_Q: Float) -> tuple[float, float]:
-    """The most frequent value and its share; values that differ by rounding are equal."""
-    values, counts = np.unique(np.round(values_Q, 9), return_counts=True)
-    return float(values[counts.argmax()]), float(counts.max() / len(values_Q))
 
 
 def _bca(data: Clustered, alpha: float, seed: int, resamples: int) -> tuple[float, float]:
