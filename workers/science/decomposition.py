@@ -1,35 +1,46 @@
-"""What the massive part of a mean-based vector is (science: What the massive part is): noise, an inert class difference, or signal.
+"""What the massive part of a mean-based vector is (science.md, 4.6): sampling noise, an inert class difference, or signal.
 
-Three arms at the c each part has inside v: v_clean alone, the massive part alone, both. Signal: the massive part moves the trait, alone or on
-top of the clean part. If it does not, its class difference is real (inert) where |z| >= 4, and noise where sampling alone explains at least a
-quarter of its square or |z| < 2; between them it is unclear.
+Three arms at the c each part has inside v: v_clean alone, the massive part alone, both. By what they gain over the unsteered answers,
+
+    signal    the massive part moves the trait: alone, or both minus v_clean, by more than 5 points with the whole 95 % interval
+    (neither) both of these intervals lie inside +-10 points: the part does nothing; then by what it is made of
+    inert       a real difference of the classes: sampling explains at most a ninth of its square (for one dim |z| >= 3)
+    noise       no more than sampling gives
+    unclear   the intervals are too wide, or there are too few clusters for any
+
+The sampling share is sum_d (var+/n+ + var-/n-) / sum_d delta_d^2 over the massive dims, so that a dim counts by its share of the part. The
+5 points and the ninth are conventions.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from workers.science.intervals import Interval
+from workers.science.verdicts import TIE
 
-SURE_Z, NOISE_Z, NOISE_SHARE = 4.0, 2.0, 0.25
 SIGNAL = 5.0
 """Points that the massive part must move the trait by, interval and all, to be signal."""
+REAL = 1 / 9
+"""Sampling's largest share of the squared class difference for it to be real."""
 
 
 def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mapping[str, Mapping[str, Any]]) -> str:
-    """`signal`, `inert`, `noise` or `unclear`. `alone` is the massive arm's gain, `on_top` both arms' gain minus the clean arm's.
+    """`signal`, `inert`, `noise` or `unclear`. `alone` is the massive arm's gain, `on_top` both arms' gain minus the clean arm's, in points.
 
-    `per_dim` holds z and noise_share of the class difference in each massive dim.
+    `per_dim` holds `delta` and `noise_share` of the class difference in each massive dim.
     """
     if any(one is not None and (one.low > SIGNAL or one.high < -SIGNAL) for one in (alone, on_top)):
         return "signal"
-    if alone is None or on_top is None:
+    if alone is None or on_top is None or not (alone.within(TIE) and on_top.within(TIE)):
         return "unclear"
-    if max(abs(alone.low), abs(alone.high), abs(on_top.low), abs(on_top.high)) > 4 * SIGNAL:
-        return "unclear"  # too wide to say that it does nothing
-    sizes = [abs(one["z"]) for one in per_dim.values() if one.get("z") is not None]
-    shares = [one["noise_share"] for one in per_dim.values() if one.get("noise_share") is not None]
-    if sizes and max(sizes) >= SURE_Z:
-        return "inert"
-    if (shares and min(shares) >= NOISE_SHARE) or (sizes and max(sizes) < NOISE_Z):
-        return "noise"
-    return "unclear"
+    share = sampling_share(per_dim)
+    if share is None:
+        return "unclear"
+    return "inert" if share <= REAL else "noise"
+
+
+def sampling_share(per_dim: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Sampling's share of the squared class difference over all massive dims; None where it was not measured or there is no difference."""
+    known = [(one["delta"] ** 2, one["noise_share"]) for one in per_dim.values() if one.get("noise_share") is not None]
+    total = sum(square for square, _ in known)
+    return sum(square * share for square, share in known) / total if total > 0 else None

@@ -1,91 +1,153 @@
-"""Doses at which vectors are comparable: equal coherence, or equal divergence from the unsteered model (science: Scores)."""
+"""Doses at which vectors are comparable: equal coherence, or equal divergence from the unsteered model (science.md, 4.5).
+
+Both are state machines like the search: `next` is the dose to run, `record` what it gave, `found` a dose that was run. Divergence grows with
+dose as r^2 at first, so its next dose is interpolated on logarithmic scales; coherence falls off a cliff, so it is bisected. Equal r,
+matched dose, needs no search.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-TOLERANCE = 2.0
+from workers.science.linalg import Float
+
+COHERENCE_TOLERANCE = 2.0
+"""Points."""
+DIVERGENCE_TOLERANCE = 0.05
+"""Share of the target."""
 FIRST_TOKENS = 20
+CLOSE = 1.05
+"""Doses of a smaller ratio are as good as equal: no larger one is looked for between them."""
+CLIFF = 1.01
+"""A jump over the target within this ratio of doses is one that no dose stops at."""
 
 
-class CoherenceMatch:
-    """Bisects, on a log scale, for the largest dose whose coherence lies within the tolerance of the target."""
+class _Match:
+    """A bracket of two doses: too little push below, too much above."""
+
+    def __init__(self, known: Mapping[float, float], low: float, high: float, budget: int) -> None:
+        self._known = dict(known)
+        self._low, self._high, self._left = low, high, budget
+
+    def record(self, r: float, value: float) -> None:
+        """What a dose gave on the selection questions."""
+        self._known[r] = value
+        self._left -= 1
+
+    def _side(self, value: float) -> int:
+        """-1 where the dose is too small, 0 where it matches, 1 where it is too large."""
+        raise NotImplementedError
+
+    def _of_side(self, *sides: int) -> list[float]:
+        return [r for r, value in self._known.items() if self._side(value) in sides]
+
+    def _bracket(self, *too_small: int) -> tuple[float | None, float | None]:
+        """The largest dose of these sides, and the smallest one above it that is too large."""
+        below = max(self._of_side(*too_small), default=None)
+        above = min((r for r in self._of_side(1) if below is None or r > below), default=None)
+        return below, above
+
+
+class CoherenceMatch(_Match):
+    """The largest dose whose coherence is within the tolerance of the target."""
 
     def __init__(
         self,
         known: Mapping[float, float],
         *,
         target: float,
-        tolerance: float = TOLERANCE,
+        tolerance: float = COHERENCE_TOLERANCE,
         low: float = 0.05,
         high: float = 4.0,
         budget: int = 4,
     ) -> None:
-        self._known = dict(known)
+        """`known` are coherences by dose from the search; `budget` more doses may be run."""
+        super().__init__(known, low, high, budget)
         self._target, self._tolerance = target, tolerance
-        self._low, self._high, self._left = low, high, budget
+
+    def _side(self, value: float) -> int:
+        return int(value < self._target - self._tolerance) - int(value > self._target + self._tolerance)
 
     def next(self) -> float | None:
-        """The next dose to run; None when the dose is found, cannot be, or the budget is used."""
-        if self.found is not None or self._left == 0:
+        """The next dose to run; None when the largest match is found, none can be, or the budget is used."""
+        if self._left <= 0:
             return None
-        above = [r for r, coherence in self._known.items() if coherence > self._target + self._tolerance]
-        below = [r for r, coherence in self._known.items() if coherence < self._target - self._tolerance]
-        low = max(above, default=None)
-        high = min((r for r in below if low is None or r > low), default=None)
-        if low is None and high is None:
-            return None
-        if low is None:
-            assert high is not None
-            return high / 2 if high / 2 >= self._low else None
-        if high is None:
-            return min(2 * low, self._high) if low < self._high * 0.999 else None
-        return math.sqrt(low * high) if high / low > 1.01 else None
-
-    def record(self, r: float, coherence: float) -> None:
-        """What a dose gave on the selection questions."""
-        self._known[r] = coherence
-        self._left -= 1
+        below, above = self._bracket(-1, 0)
+        if below is None:
+            return None if above is None or above <= self._low else max(above / 2, self._low)
+        if above is None:
+            return None if below >= self._high else min(2 * below, self._high)
+        return math.sqrt(below * above) if above / below > (CLIFF if self.found is None else CLOSE) else None
 
     @property
     def found(self) -> float | None:
-        """The largest dose run whose coherence is within the tolerance."""
-        return max((r for r, coherence in self._known.items() if abs(coherence - self._target) <= self._tolerance), default=None)
+        """The largest dose run whose coherence matches."""
+        return max(self._of_side(0), default=None)
+
+    @property
+    def unreachable(self) -> str | None:
+        """Why no dose matches; None where one does."""
+        if self.found is not None:
+            return None
+        aim = f"coherence {self._target:.0f} +-{self._tolerance:g}"
+        below, above = self._bracket(-1)
+        if below is None and above is None:
+            return f"{aim} is not reached: nothing was run"
+        if below is None:
+            return f"{aim} is not reached: at r = {above:.3g} it is {self._known[above or 0]:.0f} and no smaller dose was coherent enough"
+        if above is None:
+            return f"{aim} is not reached: it is still {self._known[below]:.0f} at r = {below:.3g}"
+        return f"{aim} is not reached: it falls from {self._known[below]:.0f} at r = {below:.3g} to {self._known[above]:.0f} at r = {above:.3g}"
 
 
-class DivergenceMatch:
-    """Bisects for the dose whose p95 divergence equals a target within 5 %; divergence grows with dose."""
+class DivergenceMatch(_Match):
+    """The dose whose divergence, in nats, is within a share of the target."""
 
-    def __init__(self, *, target: float, low: float = 0.02, high: float = 6.0, budget: int = 10, tolerance: float = 0.05) -> None:
+    def __init__(
+        self, *, target: float, low: float = 0.02, high: float = 6.0, budget: int = 10, tolerance: float = DIVERGENCE_TOLERANCE
+    ) -> None:
+        super().__init__({}, low, high, budget)
         self._target, self._tolerance = target, tolerance
-        self._low, self._high, self._left = low, high, budget
-        self._known: dict[float, float] = {}
+
+    def _side(self, value: float) -> int:
+        return int(value > self._target * (1 + self._tolerance)) - int(value < self._target * (1 - self._tolerance))
 
     def next(self) -> float | None:
-        """The next dose to measure; None when found, out of reach, or the budget is used."""
-        if self.found is not None or self._left == 0:
+        """The next dose to measure; None when found, not reached by the largest dose, or the budget is used."""
+        if self.found is not None or self._left <= 0:
             return None
         if not self._known:
             return math.sqrt(self._low * self._high)
-        under = max((r for r, kl in self._known.items() if kl < self._target), default=self._low)
-        over = min((r for r, kl in self._known.items() if kl > self._target and r > under), default=self._high)
-        return math.sqrt(under * over) if over / under > 1.005 else None
+        below, above = self._bracket(-1)
+        if above is None and below is not None and below >= self._high:
+            return None
+        if below is None and above is not None and above <= self._low:
+            return None
+        return self._between(below, above)
 
-    def record(self, r: float, divergence: float) -> None:
-        """What a dose gave, in nats."""
-        self._known[r] = divergence
-        self._left -= 1
+    def _between(self, below: float | None, above: float | None) -> float | None:
+        """Where the line through both ends, ln divergence over ln r, meets the target; where an end is open, r^2 from the other."""
+        if below is None or above is None:
+            end = above if below is None else below
+            assert end is not None
+            step = math.sqrt(self._target / self._known[end]) if self._known[end] > 0 else 4.0
+            return min(max(end * min(max(step, 0.25), 4.0), self._low), self._high)
+        if above / below < CLIFF:
+            return None
+        share = 0.5
+        if self._known[below] > 0:
+            rise = math.log(self._known[above] / self._known[below])
+            share = min(max(math.log(self._target / self._known[below]) / rise, 0.1), 0.9)
+        return math.exp(math.log(below) + share * math.log(above / below))
 
     @property
     def found(self) -> float | None:
-        """The dose run that is nearest to the target, if it is within the tolerance."""
-        near = [r for r, kl in self._known.items() if abs(kl - self._target) <= self._tolerance * self._target]
-        return min(near, key=lambda r: abs(self._known[r] - self._target), default=None)
+        """The dose run that comes nearest to the target, if it is within the tolerance."""
+        return min(self._of_side(0), key=lambda r: abs(self._known[r] - self._target), default=None)
 
 
-def p95(divergences: Sequence[NDArray[np.float64]], first: int = FIRST_TOKENS) -> float:
-    """The 95th percentile over all questions' first tokens, nats; 0 without any token."""
+def p95(divergences: Sequence[Float], first: int = FIRST_TOKENS) -> float:
+    """The 95th percentile over all questions' first tokens, nats; 0 without any token. One array [T] of divergences per question."""
     tokens = np.concatenate([one[:first] for one in divergences]) if len(divergences) else np.empty(0)
     return float(np.percentile(tokens, 95)) if len(tokens) else 0.0
