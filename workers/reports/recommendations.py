@@ -112,4 +112,4 @@ def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _contrast(one: Mapping[str, Any]) -> Contrast:
     interval = None if one["low"] is None else Interval(one["low"], one["high"], one["interval"], 0, 0)
-    return Contrast(one["difference"], interval)
+    return Contrast(one["difference"], interval, one["smallest_detectable"])

@@ -1,4 +1,11 @@
-"""From judged answers to per-question scores. Q questions; NaN where the judge failed, and NaN stays NaN: a failure is never a 0."""
+"""From judged answers to per-question scores (science.md, 4.5).
+
+    delta        = mean over questions of sign (steered - unsteered), all answers counted
+    delta_joint  = share with trait >= 50 and coherence >= the threshold, minus the same unsteered, in percentage points
+
+A score that the judge could not make is NaN and stays NaN: never a 0. Such a question is left out of the means and counted, and `bounds`
+says how far the mean could lie off for it. Q questions.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +19,20 @@ MOVED = 10.0
 
 
 def joint(trait_Q: Scores, coherence_Q: Scores, threshold: float, sign: int = 1) -> Scores:
-    """100 where an answer shows the trait (with `sign` -1: does not) and is coherent, else 0."""
-    shown = trait_Q >= SHOWN if sign > 0 else trait_Q < SHOWN
-    found = np.where(shown & (coherence_Q >= threshold), 100.0, 0.0)
-    return np.where(np.isnan(trait_Q) | np.isnan(coherence_Q), np.nan, found)
+    """100 where an answer shows the trait (with `sign` -1: does not) and is coherent, else 0; NaN where a missing score would decide."""
+    shown_Q = trait_Q >= SHOWN if sign > 0 else trait_Q < SHOWN
+    coherent_Q = coherence_Q >= threshold
+    no_trait, no_coherence = np.isnan(trait_Q), np.isnan(coherence_Q)
+    undecided_Q = (no_trait & no_coherence) | (no_trait & coherent_Q) | (no_coherence & shown_Q)
+    return np.where(undecided_Q, np.nan, np.where(shown_Q & coherent_Q, 100.0, 0.0))
+
+
+def bounds(steered_Q: Scores, unsteered_Q: Scores, sign: int = 1) -> tuple[float, float]:
+    """The least and the most that the mean of all differences could be, whatever the missing scores were (0 to 100)."""
+    low_Q = np.nan_to_num(steered_Q, nan=0.0) - np.nan_to_num(unsteered_Q, nan=100.0)
+    high_Q = np.nan_to_num(steered_Q, nan=100.0) - np.nan_to_num(unsteered_Q, nan=0.0)
+    low, high = float(low_Q.mean()), float(high_Q.mean())
+    return (low, high) if sign > 0 else (-high, -low)
 
 
 def moved(differences_Q: Scores) -> dict[str, float | None]:

@@ -9,7 +9,9 @@ from workers.science.intervals import Interval
 TIE = 10.0
 """Points within which two vectors tie, when the whole interval lies inside."""
 TRAITS_NEEDED = 2
-NOT_ENOUGH = "not enough evidence"
+TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
+AGREEMENT = 0.6
+"""Spearman correlation of the judge with labels under which no verdict stands."""
 COST = ("random", "mean_diff", "mean_diff_rownorm", "pca", "lda", "probe", "gradient", "rfm", "lm_loss")
 """Bases from the cheapest; a suffix costs a calibration more."""
 
@@ -18,28 +20,33 @@ def verdict(interval: Interval | None) -> str:
     """`ties`, `better`, `worse` (the difference's sign) or `not enough evidence`. A small sure difference within the band is a tie."""
     if interval is None:
         return NOT_ENOUGH
-    if interval.low > -TIE and interval.high < TIE:
-        return "ties"
-    if interval.low > 0:
-        return "better"
-    return "worse" if interval.high < 0 else NOT_ENOUGH
+    if interval.within(TIE):
+        return TIES
+    if not interval.excludes_zero():
+        return NOT_ENOUGH
+    return BETTER if interval.low > 0 else WORSE
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """One method's gain minus the leader's at matched dose, in points."""
+    """One method's gain minus the leader's at matched dose, in points. `detectable` is the smallest difference that would have been seen."""
 
     difference: float
     interval: Interval | None
+    detectable: float | None = None
 
     @property
     def verdict(self) -> str:
         return verdict(self.interval)
 
     def __str__(self) -> str:
-        if self.interval is None:
-            return f"{self.difference:+.1f}, no interval"
-        return f"{self.difference:+.1f} [{self.interval.low:+.1f}, {self.interval.high:+.1f}]"
+        limits = "no interval" if self.interval is None else f"[{self.interval.low:+.1f}, {self.interval.high:+.1f}]"
+        seen = (
+            ""
+            if self.detectable is None or self.verdict != NOT_ENOUGH
+            else f" (it takes {self.detectable:.0f} points to be seen)"
+        )
+        return f"{self.difference:+.1f} {limits}{seen}"
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,15 @@ def cost(key: str) -> tuple[int, int, str]:
     return COST.index(parsed.base) if parsed.base in COST else len(COST), int(bool(parsed.suffix)), key
 
 
-def recommend(evidence: Sequence[TraitEvidence]) -> Recommendation:
-    """The cheapest method that leads or ties with the leader on at least two traits (on all, where a study has fewer)."""
+def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = None) -> Recommendation:
+    """The cheapest method that leads, ties with the leader or beats it on at least two traits, and whether to clean.
+
+    `agreement` is the judge's Spearman correlation with labels, None where none were given.
+    """
+    if agreement is not None and agreement < AGREEMENT:
+        because = f"Rule: no verdict stands on a judge that agrees with labels less than {AGREEMENT:g} (Spearman). This one: {agreement:.2f}."
+        doubt = Finding(f"{NOT_ENOUGH.capitalize()} for any recommendation: the judge and the labels disagree.", because)
+        return Recommendation(None, NOT_ENOUGH, [doubt])
     method, of_method = _method(evidence)
     cleaning, of_cleaning = _cleaning(evidence)
     return Recommendation(method, cleaning, [of_method, of_cleaning])
@@ -106,7 +120,9 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     methods = sorted({name for one in steering for name in [one.leader, *one.contrasts] if not _is_control(name)}, key=cost)
     for name in methods:
         where = [
-            one for one in steering if name == one.leader or (name in one.contrasts and one.contrasts[name].verdict == "ties")
+            one
+            for one in steering
+            if name == one.leader or (name in one.contrasts and one.contrasts[name].verdict in (TIES, BETTER))
         ]
         if len(where) >= TRAITS_NEEDED:
             numbers = "; ".join(f"{one.trait}: {_against(one, name)}" for one in where)
@@ -147,9 +163,9 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
         )
     if evidence and all(one.massive_part == "none" for one in evidence) and not any(one.cleaning for one in evidence):
         return "changes nothing", Finding("Cleaning changes nothing here: the model has no massive dims.", rule)
-    better = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == "better"]
-    worse = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == "worse"]
-    ties = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == "ties"]
+    better = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == BETTER]
+    worse = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == WORSE]
+    ties = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == TIES]
     if worse:
         named = ", ".join(f"{base} ({trait})" for trait, base in worse)
         return "advised against", Finding(f"Do not clean: it is worse for {named}.", f"{rule} {_cleaned(evidence)}")
@@ -179,7 +195,7 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
             found.append(("yes", f"{one.trait}: it leads"))
         elif "mean_diff" in one.contrasts:
             contrast = one.contrasts["mean_diff"]
-            answer = {"ties": "yes", "better": "yes", "worse": "no"}.get(contrast.verdict, "unclear")
+            answer = {TIES: "yes", BETTER: "yes", WORSE: "no"}.get(contrast.verdict, "unclear")
             found.append((answer, f"{one.trait}: {contrast} against {one.leader} at equal dose"))
     why = "; ".join(reason for _, reason in found) or "it was not run"
     answers = {answer for answer, _ in found}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.science.intervals import Interval, paired_interval
-from workers.science.scores import joint, mean, moved
+from workers.science.scores import bounds, joint, mean, moved
 from workers.steering.runs import Run
 
 Column = NDArray[np.float64]
@@ -63,6 +63,7 @@ def effect_of(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
         **dose_of_run(run),
         **_limits("delta", mean(gain), interval),
         **_limits("delta_joint", mean(joint_gain), joint_interval),
+        "delta_bounds": [_rounded(bound) for bound in bounds(run.trait, base.trait, scale.sign)],
         "interval": None if interval is None else interval.method,
         "clusters": len(set(clusters)),
         "moved": {name: _rounded(share, 4) for name, share in moved(gain).items()},
