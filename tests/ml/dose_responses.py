@@ -11,7 +11,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -86,11 +86,6 @@ def searched(response: Response, *, questions: int = 24, seed: int = 0, budget: 
 def regret(response: Response, r: float | None) -> float:
     """Percentage points of true joint share that the chosen dose leaves on the table."""
     return response.best() - (0.0 if r is None else response.joint(r))
-
-
-def without_sawtooth(response: Response) -> Response:
-    """The same curve, smooth: what an interpolation would believe."""
-    return replace(response, sawtooth=0.0)
 
 
 def _sigmoid(x: float) -> float:

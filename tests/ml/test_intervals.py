@@ -1,0 +1,229 @@
+"""Intervals over clusters against formulas by hand, brute force and known limits; their coverage is test_intervals_coverage.py."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, skewnorm
+from scipy.stats import t as student
+
+from tests.ml.simulated_scores import differences, labels
+from workers.science.clusters import Clustering, resample_counts
+from workers.science.exact import mid_p_limits
+from workers.science.intervals import FEWEST_CLUSTERS, Interval, mean_interval, paired_interval, standard_error, two_level
+
+PAIRS = labels(30, 2)
+
+
+def interval(values: np.ndarray, names: list[str], **options: object) -> Interval:
+    found = paired_interval(values, names, **options)  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def test_nineteen_clusters_have_no_interval_however_many_questions():
+    rng = np.random.default_rng(0)
+    assert FEWEST_CLUSTERS == 20
+    assert paired_interval(rng.normal(0, 10, 190), labels(19, 10)) is None
+    assert paired_interval(rng.normal(0, 10, 20), labels(20, 1)) is not None
+    assert mean_interval(rng.uniform(0, 100, 5), labels(5, 1)) is None
+
+
+def test_questions_without_a_score_are_left_out_and_counted_and_can_cost_the_interval():
+    values = np.random.default_rng(0).normal(10, 20, 60)
+    values[[0, 1, 5]] = np.nan  # one whole cluster and one question more
+    names = PAIRS
+    found = interval(values, names)
+    kept = ~np.isnan(values)
+    assert found == Interval(**{**vars(interval(values[kept], [n for n, k in zip(names, kept, strict=True) if k])), "missing": 3})
+    assert (found.questions, found.clusters, found.missing) == (57, 29, 3)
+    values[np.repeat(np.arange(30) < 11, 2)] = np.nan
+    assert paired_interval(values, names) is None
+    assert paired_interval(np.full(60, np.nan), names) is None
+
+
+def test_the_standard_error_is_the_cluster_jackknife_s_to_first_order_and_exact_for_equal_sizes():
+    """Equal clusters: the standard deviation of the cluster means over sqrt K, to the last digits."""
+    values = np.random.default_rng(0).normal(0, 10, 60)
+    means = values.reshape(30, 2).mean(1)
+    assert standard_error(values, PAIRS) == pytest.approx(means.std(ddof=1) / math.sqrt(30), rel=1e-12)
+    uneven = [f"{k:02d}" for k, size in enumerate([1, 2, 3] * 20) for _ in range(size)]
+    wide = np.random.default_rng(1).normal(0, 10, len(uneven))
+    index = np.array([int(name) for name in uneven])
+    without = np.array([wide[index != k].mean() for k in range(60)])
+    jackknife = math.sqrt(59 / 60 * ((without - without.mean()) ** 2).sum())
+    assert standard_error(wide, uneven) == pytest.approx(jackknife, rel=0.03)
+    assert math.isnan(standard_error(wide, ["one"] * len(wide)))
+
+
+def test_where_nothing_is_skewed_the_interval_is_student_s_t():
+    """240 clusters of a symmetric sample: 2 % is the noise of 4,000 resamples at the limits."""
+    half = np.random.default_rng(0).normal(0, 20, 120)
+    values = np.concatenate([half, -half]) + 5
+    found = interval(values, labels(240, 1))
+    width = float(student.ppf(0.975, 239)) * values.std(ddof=1) / math.sqrt(240)
+    assert found.method == "bca"
+    assert (found.low, found.high) == pytest.approx((5 - width, 5 + width), abs=0.04 * width)
+
+
+def test_a_skewed_sample_s_interval_reaches_further_on_the_long_side():
+    values = np.clip(skewnorm.rvs(20, loc=0, scale=15, size=60, random_state=0), -100, 100)
+    found = interval(values, labels(60, 1))
+    mean = values.mean()
+    assert found.high - mean > 1.05 * (mean - found.low)
+
+
+def test_questions_of_one_cluster_do_not_count_as_many():
+    """Each question asked four times is no more evidence than once: same limits, and far wider than 120 independent ones."""
+    once = np.random.default_rng(0).normal(10, 30, 30)
+    fourfold = np.repeat(once, 4)
+    assert (interval(once, labels(30, 1)).low, interval(once, labels(30, 1)).high) == pytest.approx(
+        (interval(fourfold, labels(30, 4)).low, interval(fourfold, labels(30, 4)).high), rel=1e-9
+    )
+    independent = interval(fourfold, labels(120, 1))
+    assert interval(fourfold, labels(30, 4)).high - once.mean() > 1.8 * (independent.high - once.mean())
+
+
+def test_the_order_of_the_questions_and_the_names_of_the_clusters_do_not_matter():
+    values = np.random.default_rng(0).normal(10, 30, 60)
+    order = np.random.default_rng(1).permutation(60)
+    shuffled = interval(values[order], [PAIRS[i] for i in order])
+    assert (shuffled.low, shuffled.high) == pytest.approx((interval(values, PAIRS).low, interval(values, PAIRS).high), rel=1e-9)
+
+
+def test_the_same_seed_gives_the_same_limits_and_another_one_nearly_the_same():
+    values = np.random.default_rng(0).normal(10, 30, 60)
+    first = interval(values, PAIRS, seed=1)
+    assert interval(values, PAIRS, seed=1) == first
+    other = interval(values, PAIRS, seed=2)
+    assert other != first
+    assert (other.low, other.high) == pytest.approx((first.low, first.high), abs=0.1 * (first.high - first.low))
+
+
+def test_gain_and_loss_are_each_other_s_mirror_image():
+    drawn, _ = differences("gain", 0.3, 0.0, 40, 2, 1, seed=3)
+    for values in (drawn[0], np.where(np.arange(80) < 5, 100.0, 0.0)):
+        plus, minus = interval(values, labels(40, 2)), interval(-values, labels(40, 2))
+        assert (plus.low, plus.high) == pytest.approx((-minus.high, -minus.low), abs=1.0)
+
+
+def test_mid_p_limits_solve_their_definition_for_whole_counts():
+    """P(X > x) + P(X = x) / 2 = 2.5 % at the lower limit and the mirror image at the upper, by summing the binomial."""
+    for n, x in itertools.product((20, 57), (0, 1, 2, 7, 19, 20)):
+        low, high = mid_p_limits(x, n, 0.05)
+        if x > 0:
+            assert binom.sf(x, n, low) + binom.pmf(x, n, low) / 2 == pytest.approx(0.025, rel=1e-6)
+        else:
+            assert low == 0
+        if x < n:
+            assert binom.cdf(x - 1, n, high) + binom.pmf(x, n, high) / 2 == pytest.approx(0.025, rel=1e-6)
+        else:
+            assert high == 1
+
+
+@given(st.floats(0, 40), st.floats(0, 20))
+@settings(max_examples=50)
+def test_mid_p_limits_hold_the_share_and_grow_with_it(x, more):
+    n = 40.0
+    larger = min(x + more, n)
+    low, high = mid_p_limits(x, n, 0.05)
+    assert 0 <= low <= x / n + 1e-9
+    assert x / n - 1e-9 <= high <= 1
+    assert mid_p_limits(larger, n, 0.05) >= (low - 1e-7, high - 1e-7)
+
+
+def test_no_change_at_all_leaves_room_for_the_changes_not_seen():
+    """A percentile bootstrap would say [0, 0]. Rule of three: 60 independent questions leave 0.5 (1 - p)^60 = 2.5 %, p = 4.9 %."""
+    found = interval(np.zeros(60), labels(60, 1))
+    p = 1 - 0.05 ** (1 / 60)
+    assert found.method == "exact"
+    assert (found.low, found.high) == pytest.approx((-100 * p, 100 * p), rel=1e-6)
+    assert interval(np.full(60, 100.0), labels(60, 1)).high == 100
+    assert interval(np.full(60, 100.0), labels(60, 1)).low == pytest.approx(100 - 200 * p, rel=1e-6)
+
+
+def test_one_changed_answer_of_sixty_is_no_gain_but_five_all_one_way_are():
+    """McNemar: 1 against 0 is a coin; 5 against 0 has a mid-P of 2^-5 = 3.1 %; 5 against 1 is nothing again."""
+    for up, down, better in ((1, 0, False), (4, 0, False), (5, 0, True), (5, 1, False)):
+        values = np.zeros(80)
+        values[:up], values[40 : 40 + down] = 100.0, -100.0
+        assert interval(values, labels(80, 1)).excludes_zero() is better, (up, down)
+
+
+def test_five_changed_answers_of_one_cluster_are_one_change():
+    values = np.zeros(150)
+    values[:5] = 100.0  # all of the first cluster
+    assert not interval(values, labels(30, 5)).excludes_zero()
+    assert interval(np.roll(np.where(np.arange(150) % 30 == 0, 100.0, 0.0), 1), labels(30, 5)).low > 0
+
+
+def test_a_jitter_below_a_point_is_no_certainty():
+    """Random vectors change a classifier's score in the third digit; that none of 72 answers flipped does not show that none would."""
+    values = np.random.default_rng(0).normal(0.01, 0.05, 72)
+    found = interval(values, labels(36, 2))
+    assert found.method == "exact"
+    assert found.low < -3
+    assert found.high > 3
+
+
+def test_nothing_leaves_the_range_of_scores():
+    rng = np.random.default_rng(0)
+    high = mean_interval(np.where(rng.random(40) < 0.85, 100.0, 60.0), labels(20, 2))
+    assert high is not None
+    assert high.high <= 100
+    with pytest.raises(ValueError, match="a value is 130"):
+        paired_interval(np.array([130.0] * 20), labels(20, 1))
+    with pytest.raises(ValueError, match="a value is -5"):
+        mean_interval(np.array([-5.0] * 20), labels(20, 1))
+    with pytest.raises(ValueError, match="20 values and 19"):
+        paired_interval(np.zeros(20), labels(19, 1))
+
+
+def test_resamples_draw_whole_clusters_each_as_often_as_every_other():
+    counts = resample_counts(25, 4000, 0)
+    assert (counts.sum(1) == 25).all()
+    assert counts.mean(0) == pytest.approx(np.ones(25), abs=0.08)  # 5 standard errors
+    with pytest.raises(ValueError, match="read-only"):
+        counts[0, 0] = 1
+
+
+def test_sums_by_cluster_are_what_a_loop_gives():
+    names = ["b", "a", "b", "c", "a", "b"]
+    values = np.array([[1.0, 2, 3, 4, 5, 6], [6.0, 5, 4, 3, 2, 1]])
+    clustering = Clustering.of(names)
+    by_hand = [[sum(v for v, n in zip(row, names, strict=True) if n == name) for name in "abc"] for row in values]
+    assert clustering.sums(values).tolist() == by_hand
+    assert clustering.size_K.tolist() == [2, 3, 1]
+    with pytest.raises(ValueError, match="no question"):
+        Clustering.of([])
+
+
+def test_two_levels_add_the_spread_of_extraction_sets_that_more_questions_cannot_remove():
+    """Equal questions, refits at 0, 10, 20, 30, 40: s^2 = 250, times 1 + 1/5, t with 4 degrees of freedom."""
+    rows = np.repeat(np.arange(0.0, 50, 10)[:, None], 60, axis=1)
+    found = two_level(rows, PAIRS)
+    assert found is not None
+    width = float(student.ppf(0.975, 4)) * math.sqrt(250 * 1.2)
+    assert (found.low, found.high) == pytest.approx((20 - width, 20 + width), rel=1e-9)
+
+
+def test_two_levels_without_any_spread_among_sets_are_the_questions_own_interval():
+    values = np.random.default_rng(0).normal(10, 20, 60)
+    found = two_level(np.stack([values] * 5), PAIRS)
+    assert found is not None
+    width = float(student.ppf(0.975, 29)) * standard_error(values, PAIRS)
+    assert (found.low, found.high) == pytest.approx((values.mean() - width, values.mean() + width), rel=1e-9)
+
+
+def test_two_levels_need_two_refits_and_twenty_clusters():
+    rows = np.random.default_rng(0).normal(0, 10, (5, 60))
+    assert two_level(rows[:1], PAIRS) is None
+    assert two_level(rows[:, :38], PAIRS[:38]) is None
+    rows[:, 3] = np.nan
+    rows[2, 7] = np.nan
+    found = two_level(rows, PAIRS)
+    assert found is not None
+    assert (found.questions, found.missing) == (59, 1)

@@ -1,0 +1,121 @@
+"""Doses, matched coherence and matched divergence."""
+
+import math
+
+import numpy as np
+import pytest
+
+from workers.science.dose import coefficient_of, dose_of
+from workers.science.matching import FIRST_TOKENS, CoherenceMatch, DivergenceMatch, p95
+
+
+def test_equal_doses_push_equally_hard_outside_the_massive_dims():
+    """A mean_diff of which 0.477 lies outside dim 443 needs 2.1 times the probe's coefficient (the reference's 2500 for 1193)."""
+    probe, diluted = coefficient_of(1.065, 1.0, 1120.0), coefficient_of(1.065, 0.477, 1120.0)
+    assert probe is not None
+    assert diluted is not None
+    assert probe == pytest.approx(1192.8)
+    assert diluted * 0.477 == pytest.approx(probe)
+    assert diluted == pytest.approx(2500, rel=0.001)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.23, 1.0])
+def test_dose_and_coefficient_are_each_others_inverse(share):
+    c = coefficient_of(0.8, share, 37.5)
+    assert c is not None
+    assert dose_of(c, share, 37.5) == pytest.approx(0.8, rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.0999])
+def test_a_vector_of_which_less_than_a_hundredth_is_clean_has_no_dose_and_is_never_divided_by(share):
+    assert coefficient_of(1.0, share, 10.0) is None
+    assert math.isnan(dose_of(1.0, share, 10.0))
+
+
+def coherence(r: float, cliff: float = 1.0, fall: float = 0.2) -> float:
+    return 95 / (1 + math.exp(math.log(r / cliff) / fall))
+
+
+def run_coherence(state: CoherenceMatch, curve) -> list[float]:
+    ran = []
+    while (r := state.next()) is not None:
+        state.record(r, curve(r))
+        ran.append(r)
+    return ran
+
+
+@pytest.mark.parametrize("target", [80.0, 70.0, 40.0])
+def test_the_largest_dose_within_two_points_of_the_target_is_found(target):
+    """From a search's curve; the true largest dose is where the curve is 2 points under the target."""
+    state = CoherenceMatch({r: coherence(r) for r in (0.3, 0.6, 1.2)}, target=target, budget=12)
+    run_coherence(state, coherence)
+    assert state.found is not None
+    assert abs(coherence(state.found) - target) <= 2
+    largest = math.exp(0.2 * math.log(95 / (target - 2) - 1))
+    assert largest / 1.05 < state.found <= largest
+    assert state.unreachable is None
+
+
+def test_a_cliff_that_jumps_over_the_target_is_unreachable_and_says_between_which_doses():
+    state = CoherenceMatch({0.6: 95.0, 1.2: 20.0}, target=70.0, budget=20)
+    ran = run_coherence(state, lambda r: 90.0 if r < 0.9 else 30.0)
+    assert state.found is None
+    assert len(ran) < 12  # it ends when the jump is within 1 % of dose
+    assert "falls from 90 at r = 0.89" in str(state.unreachable)
+    assert "to 30 at r = 0.90" in str(state.unreachable)
+
+
+def test_a_vector_that_stays_more_coherent_than_the_target_is_unreachable():
+    state = CoherenceMatch({0.6: 95.0}, target=70.0)
+    assert run_coherence(state, lambda r: 95.0) == [1.2, 2.4, 4.0]
+    assert "still 95 at r = 4" in str(state.unreachable)
+
+
+def test_a_vector_that_is_never_as_coherent_as_the_target_is_unreachable():
+    state = CoherenceMatch({0.1: 50.0}, target=70.0)
+    assert run_coherence(state, lambda r: 50.0) == [0.05]
+    assert "no smaller dose" in str(state.unreachable)
+
+
+@pytest.mark.parametrize("target", [0.01, 0.4, 3.0])
+def test_a_divergence_that_grows_with_the_square_is_matched_in_few_measurements(target):
+    state = DivergenceMatch(target=target)
+    count = 0
+    while (r := state.next()) is not None:
+        state.record(r, 1.3 * r**2)
+        count += 1
+    assert state.found is not None
+    assert 1.3 * state.found**2 == pytest.approx(target, rel=0.05)
+    assert count <= 4
+
+
+def test_a_divergence_that_saturates_below_the_target_is_not_reached():
+    state = DivergenceMatch(target=5.0)
+    ran = []
+    while (r := state.next()) is not None:
+        state.record(r, 2 * math.tanh(r))
+        ran.append(r)
+    assert state.found is None
+    assert max(ran) == 6.0
+
+
+def test_a_vector_that_does_nothing_is_not_reached_and_ends():
+    state = DivergenceMatch(target=1.0)
+    count = 0
+    while (r := state.next()) is not None:
+        state.record(r, 0.0)
+        count += 1
+    assert state.found is None
+    assert count <= 10
+
+
+def test_p95_is_over_all_questions_first_tokens_alone():
+    """Against numpy on the same values written out; later tokens and questions without any do not count."""
+    rng = np.random.default_rng(0)
+    answers = [rng.exponential(size=n) for n in (5, 20, 60)] + [np.empty(0)]
+    expected = sorted([*answers[0], *answers[1], *answers[2][:FIRST_TOKENS]])
+    place = 0.95 * (len(expected) - 1)
+    below = math.floor(place)
+    by_hand = expected[below] + (place - below) * (expected[below + 1] - expected[below])
+    assert p95(answers) == pytest.approx(by_hand, rel=1e-12)
+    assert p95([]) == 0
