@@ -1,0 +1,85 @@
+"""Contrasts that hold together, and what would have been seen."""
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from tests.ml.simulated_scores import labels
+from workers.science.contrasts import simultaneous, simultaneous_level, smallest_detectable
+from workers.science.intervals import paired_interval
+
+NAMES = labels(40, 2)
+
+
+def gaps(count: int, seed: int = 0) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).normal(5, 20, (count, 80)))
+
+
+def test_one_contrast_is_its_own_interval():
+    (only,) = gaps(1)
+    assert simultaneous({"a": only}, NAMES) == {"a": paired_interval(only, NAMES)}
+
+
+def test_equal_contrasts_cost_nothing_and_independent_ones_nearly_bonferroni():
+    """Max-t knows that five copies of one contrast are one; Bonferroni would ask for 99 %."""
+    (only,) = gaps(1)
+    assert simultaneous_level([only] * 5, NAMES) == pytest.approx(0.95, abs=0.004)
+    apart = simultaneous_level(gaps(5), NAMES)
+    assert 0.985 < apart <= 0.99
+
+
+def test_the_level_of_two_contrasts_is_the_bivariate_t_s():
+    """Correlation 0.5, 39 degrees of freedom: by 400,000 draws of the two t's themselves."""
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 400_000)) / np.sqrt(rng.chisquare(39, 400_000) / 39)
+    largest = np.maximum(abs(first), abs(0.5 * first + np.sqrt(0.75) * second))
+    expected = 1 - 2 * float(student.sf(np.quantile(largest, 0.95), 39))
+    base = rng.standard_normal((2, 40))
+    base -= base.mean(1, keepdims=True)
+    base[1] -= base[0] * (base[0] @ base[1]) / (base[0] @ base[0])
+    base /= np.linalg.norm(base, axis=1, keepdims=True)
+    one, other = base[0], 0.5 * base[0] + np.sqrt(0.75) * base[1]
+    found = simultaneous_level([np.repeat(one, 2), np.repeat(other, 2)], NAMES)
+    assert found == pytest.approx(expected, abs=0.002)
+
+
+def test_a_contrast_of_which_nothing_changes_keeps_its_exact_interval_at_a_stricter_level():
+    still = np.zeros(80)
+    found = simultaneous({"still": still, "a": gaps(1)[0]}, NAMES)
+    alone = paired_interval(still, NAMES)
+    assert found["still"] is not None
+    assert alone is not None
+    assert found["still"].method == "exact"
+    assert found["still"].high > alone.high
+
+
+def test_too_few_clusters_have_no_contrast_and_the_order_of_names_is_kept():
+    assert simultaneous({"b": np.ones(10), "a": np.zeros(10)}, labels(10, 1)) == {"b": None, "a": None}
+    assert list(simultaneous({"b": gaps(1)[0], "a": gaps(2)[1]}, NAMES)) == ["b", "a"]
+
+
+def test_questions_missing_in_one_contrast_stay_in_the_others():
+    first, second = gaps(2)
+    first[3] = np.nan
+    found = simultaneous({"first": first, "second": second}, NAMES)
+    assert (found["first"].questions, found["second"].questions) == (79, 80)  # type: ignore[union-attr]
+
+
+def test_the_smallest_detectable_difference_is_detected_four_times_in_five():
+    """Simulated at exactly the difference that it names: 80 % +-5 (600 simulations) of intervals leave 0 out."""
+    rng, names = np.random.default_rng(0), labels(40, 1)
+    typical = smallest_detectable(25 * student.ppf((np.arange(40) + 0.5) / 40, 1e6), names)
+    assert typical is not None
+    found = [
+        paired_interval(np.clip(typical + 25 * rng.standard_normal(40), -100, 100), names, resamples=800) for _ in range(600)
+    ]
+    assert np.mean([one is not None and one.excludes_zero() for one in found]) == pytest.approx(0.8, abs=0.05)
+
+
+def test_where_nothing_changed_what_would_be_detected_is_still_known():
+    """A standard error of 0 would say that anything is detected."""
+    found = smallest_detectable(np.zeros(60), labels(60, 1))
+    assert found is not None
+    assert 4 < found < 10
+    assert smallest_detectable(np.full(80, np.nan), NAMES) is None
+    assert smallest_detectable(gaps(1)[0], ["one"] * 80) is None
