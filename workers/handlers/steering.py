@@ -226,7 +226,6 @@ class _Steering:
             "scope": self.how.scope,
             "judge": identity,
             "judge_facts": dict(getattr(self.judge, "facts", {})),
-            "judge_tally": dict(self.judge.tally),
             "coherence_threshold": self.scale.threshold,
             "massive_dims": self.massive,
             "questions": {

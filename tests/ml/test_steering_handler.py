@@ -1,0 +1,185 @@
+"""The steering job on a shipped model: it steers, controls do not, and it gives the same bytes however it was stopped and resumed."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shipped import model_folder
+from tests.ml.fake_context import FakeContext
+from tests.ml.test_extraction_handler import TRAIT, context_of, files, spec_of
+from workers.handlers import calibration, extraction, steering
+from workers.handlers.base import JobCancelled, JobFault
+from workers.lm.capture import assert_no_hooks
+from workers.lm.loading import load
+from workers.lm.model import LanguageModel
+
+Files = dict[tuple[str, str], bytes]
+
+
+@pytest.fixture(scope="module")
+def severe() -> Iterator[LanguageModel]:
+    lm = load(model_folder("demo-severe"))
+    yield lm
+    assert_no_hooks(lm.model)
+
+
+@pytest.fixture(scope="module")
+def extracted(severe: LanguageModel) -> Files:
+    spec = {
+        "model": "demo-severe", "weight_hash": severe.facts.weight_hash, "experiment": "calibration", "prompts": None, "layers": None,
+        "max_new_tokens": 32, "rule": "massive",
+    }  # fmt: skip
+    calibrated = calibration.run(spec, FakeContext(severe)).artifacts[0].data
+    assert isinstance(calibrated, bytes)
+    asked = spec_of(
+        severe,
+        layers=[2, 3],
+        methods=["mean_diff", "mean_diff_cleaned", "probe"],
+        controls=["shuffled__of-probe__seed1"],
+        refits=[],
+        max_new_tokens=24,
+    )
+    outcome = files(extraction.run(asked, context_of(severe, calibrated)))
+    return {("job_cal", "calibration.json"): calibrated, **{("job_ext", name): data for name, data in outcome.items()}}
+
+
+def steer_spec(lm: LanguageModel, **changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "steer",
+        "model": "demo-severe",
+        "weight_hash": lm.facts.weight_hash,
+        "trait": {"name": "refusal", "version": TRAIT.version},
+        "vectors": [],
+        "from": [
+            {
+                "job": "job_ext",
+                "methods": ["mean_diff", "mean_diff_cleaned", "probe"],
+                "layers": [3],
+                "positions": None,
+                "components": None,
+            }
+        ],
+        "combine": False,
+        "calibration": {"job": "job_cal"},
+        "extraction": "job_ext",
+        "operation": "add",
+        "ablate_plain": False,
+        "scope": "all",
+        "doses": [0.3, 0.7],
+        "coefficients": None,
+        "budget": 3,
+        "questions": None,
+        "selection_limit": 6,
+        "test_limit": 22,
+        "max_new_tokens": 24,
+        "sampling": None,
+        "judge": {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}},
+        "coherence_threshold": 70,
+        "controls": {"random": 1, "shuffled": 1, "prompt_only": False},
+        "matched": ["dose"],
+        "decomposition": True,
+        "extra_sets": [],
+        "seed": 0,
+    } | changes
+
+
+def context(lm: LanguageModel, extracted: Files, **options: Any) -> FakeContext:
+    return FakeContext(lm, blobs={TRAIT.version: TRAIT.data}, artifacts=extracted, **options)
+
+
+def summary_of(lm: LanguageModel, extracted: Files, **changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files(steering.run(steer_spec(lm, **changes), context(lm, extracted)))["summary.json"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(severe: LanguageModel, extracted: Files) -> dict[str, bytes]:
+    return files(steering.run(steer_spec(severe), context(severe, extracted)))
+
+
+def test_at_equal_dose_mean_diff_steers_as_the_probe_does_and_a_random_vector_does_not(whole: dict[str, bytes]) -> None:
+    """science.md, section 1: `mean_diff fails` was an artefact of equal raw coefficients."""
+    summary = json.loads(whole["summary.json"])
+    groups = {one["method"]: one for one in summary["groups"]}
+    for method in ("mean_diff", "mean_diff_cleaned", "probe"):
+        assert groups[method]["matched"]["dose"]["delta"] > 40
+    assert groups["mean_diff"]["best"]["c"] > 1.2 * groups["probe"]["best"]["c"]
+    assert groups["probe"]["controls"]["random"][0]["delta"] < 15
+    assert groups["mean_diff"]["decomposition"]["arms"]["massive"]["delta"] < 10
+    assert summary["unsteered"]["test"]["trait"] < 10
+
+
+def test_every_run_says_what_its_hooks_did(whole: dict[str, bytes]) -> None:
+    runs = [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
+    steered = [run for run in runs if run["vector"] is not None]
+    assert steered
+    for run in steered:
+        assert run["effect"]["fires"] > 0
+        assert run["effect"]["mean_change"] == pytest.approx(abs(run["c"]), rel=0.02)
+    assert sum(run["n"] for run in runs) == len(whole["responses.jsonl"].splitlines())
+
+
+@pytest.mark.parametrize("stop_at", [20, 60])
+def test_a_job_stopped_and_resumed_gives_the_same_bytes_and_repeats_no_finished_run(
+    severe: LanguageModel, extracted: Files, whole: dict[str, bytes], stop_at: int
+) -> None:
+    def stop(reports: int) -> None:
+        if reports == stop_at:
+            raise JobCancelled
+
+    first = context(severe, extracted, stop=stop)
+    with pytest.raises(JobCancelled):
+        steering.run(steer_spec(severe), first)
+    second = context(severe, extracted, cells=first.cells)
+    assert files(steering.run(steer_spec(severe), second)) == whole
+    assert not set(second.committed) & set(first.committed)
+
+
+def test_raw_coefficients_are_what_the_reference_compared(severe: LanguageModel, extracted: Files) -> None:
+    """At the probe's own coefficient mean_diff pushes less: most of it is spent on the massive dim."""
+    found = summary_of(severe, extracted, doses=None, coefficients=[20.0], matched=[], decomposition=False)
+    groups = {one["method"]: one["best"] for one in found["groups"]}
+    assert groups["probe"]["c"] == groups["mean_diff"]["c"] == 20
+    assert groups["mean_diff"]["r"] < 0.9 * groups["probe"]["r"]
+
+
+def test_layers_pushed_together_have_a_dose_each(severe: LanguageModel, extracted: Files) -> None:
+    source = {"job": "job_ext", "methods": ["probe"], "layers": None, "positions": None, "components": None}
+    found = summary_of(
+        severe,
+        extracted,
+        **{"from": [source]},
+        combine=True,
+        doses=[0.3],
+        controls={"random": 0, "shuffled": 0, "prompt_only": False},
+    )
+    [group] = found["groups"]
+    assert group["layers"] == [2, 3]
+    assert group["best"]["r_sum"] == pytest.approx(0.6)
+    assert len(group["best"]["c"]) == 2
+
+
+@pytest.mark.parametrize("operation", ["ablate", "norm_match"])
+def test_other_operations_run_and_are_reported(severe: LanguageModel, extracted: Files, operation: str) -> None:
+    source = {"job": "job_ext", "methods": ["probe"], "layers": [3], "positions": None, "components": None}
+    changes = {"doses": None} if operation == "ablate" else {"doses": [0.5]}
+    none = {"random": 0, "shuffled": 0, "prompt_only": False}
+    found = summary_of(
+        severe, extracted, **{"from": [source]}, operation=operation, controls=none, decomposition=False, **changes
+    )
+    [group] = found["groups"]
+    assert group["best"]["effect"]["fires"] > 0
+
+
+def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, extracted: Files) -> None:
+    found = summary_of(
+        severe, extracted, doses=[0.5], controls={"random": 0, "shuffled": 0, "prompt_only": True}, decomposition=False
+    )
+    assert found["prompt_only"]["n"] == 22
+
+
+def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted: Files) -> None:
+    with pytest.raises(JobFault, match="weights_changed"):
+        steering.run(steer_spec(severe, weight_hash="0" * 64), context(severe, extracted))
