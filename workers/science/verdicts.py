@@ -105,7 +105,7 @@ def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = No
 
 
 def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
-    steering = [one for one in evidence if one.leader_gain is not None and one.leader_gain.low > 0]
+    steering = [one for one in evidence if _steered(one)]
     band = f"95 % interval inside +-{TIE:g} points"
     rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
     if len(steering) < TRAITS_NEEDED:
@@ -135,6 +135,10 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
         f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits.",
         f"{rule} {closest}.",
     )
+
+
+def _steered(one: TraitEvidence) -> bool:
+    return one.leader_gain is not None and one.leader_gain.low > 0
 
 
 def _is_control(name: str) -> bool:
@@ -188,17 +192,21 @@ def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
 
 
 def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
-    """`yes`, `no` or `unclear`, and why: whether mean_diff leads or ties at equal dose on every trait that could be steered."""
-    found = []
+    """`yes`, `no` or `unclear`, and why: `yes` where mean_diff leads or ties at equal dose on every trait that it was run for, `no` where it
+    is worse on one, `unclear` where a trait was not steered for certain or the numbers carry neither."""
+    answers, why = set(), []
     for one in evidence:
-        if one.leader == "mean_diff":
-            found.append(("yes", f"{one.trait}: it leads"))
-        elif "mean_diff" in one.contrasts:
+        if one.leader != "mean_diff" and "mean_diff" not in one.contrasts:
+            continue
+        if not _steered(one):
+            answers.add("unclear")
+            why.append(f"{one.trait}: not steered for certain, the best gain is {_gain(one.leader_gain)}")
+        elif one.leader == "mean_diff":
+            answers.add("yes")
+            why.append(f"{one.trait}: it leads")
+        else:
             contrast = one.contrasts["mean_diff"]
-            answer = {TIES: "yes", BETTER: "yes", WORSE: "no"}.get(contrast.verdict, "unclear")
-            found.append((answer, f"{one.trait}: {contrast} against {one.leader} at equal dose"))
-    why = "; ".join(reason for _, reason in found) or "it was not run"
-    answers = {answer for answer, _ in found}
-    if not found or "unclear" in answers:
-        return ("no" if "no" in answers else "unclear"), why
-    return ("no" if "no" in answers else "yes"), why
+            answers.add({TIES: "yes", BETTER: "yes", WORSE: "no"}.get(contrast.verdict, "unclear"))
+            why.append(f"{one.trait}: {contrast} against {one.leader} at equal dose")
+    answer = next((one for one in ("no", "unclear", "yes") if one in answers), "unclear")
+    return answer, "; ".join(why) or "it was not run"
