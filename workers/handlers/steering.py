@@ -161,7 +161,7 @@ class _Steering:
     def _report(
         self, chosen: Mapping[str, Searched], leader: str, bases: Mapping[str, Run]
     ) -> tuple[dict[str, Reported], float | None]:
-        coherent: Mapping[str, float | None] = {}
+        coherent: Mapping[str, float | str | None] = {}
         divergent: Mapping[str, float | None] = {}
         budget = None
         if self.how.operation != "ablate":

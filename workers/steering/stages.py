@@ -141,8 +141,8 @@ def _best(one: Searched) -> Run:
 
 def match_coherence(
     evaluator: Evaluator, chosen: Mapping[str, Searched], questions: Sequence[Question], target: float, how: Intervention
-) -> dict[str, float | None]:
-    """Per group the largest dose whose coherence on the selection questions is within +-2 of the target; None where none is."""
+) -> dict[str, float | str | None]:
+    """Per group the largest dose whose coherence on the selection questions is within +-2 of the target, or a sentence on why none is."""
     states = {
         group: CoherenceMatch({run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target)
         for group, one in chosen.items()
@@ -153,7 +153,9 @@ def match_coherence(
         runs = evaluator.evaluate([how.spec(chosen[group].subject, questions, r) for group, r in asked])
         for (group, r), run in zip(asked, runs, strict=True):
             states[group].record(r, mean(run.coherence) or 0.0)
-    by_subject = {chosen[group].subject.name: state.found for group, state in states.items()}
+    by_subject = {
+        chosen[group].subject.name: state.unreachable if state.found is None else state.found for group, state in states.items()
+    }
     return {group: by_subject.get(one.subject.same_as or one.subject.name) for group, one in chosen.items()}
 
 
@@ -205,7 +207,7 @@ def report(
     sets: Mapping[str, Sequence[Question]],
     how: Intervention,
     spec: Mapping[str, Any],
-    coherent: Mapping[str, float | None],
+    coherent: Mapping[str, float | str | None],
     divergent: Mapping[str, float | None],
     shuffled: Mapping[str, Sequence[Subject]],
     refits: Mapping[str, Sequence[Subject]],
@@ -243,8 +245,8 @@ def report(
     return {group: _reported(chosen[group], plan, known) for group, plan in plans.items()}
 
 
-def _matched(one: Searched, test: Sequence[Question], r: float | None, how: Intervention) -> RunSpec | None:
-    return None if r is None else how.spec(one.subject, test, r)
+def _matched(one: Searched, test: Sequence[Question], r: float | str | None, how: Intervention) -> RunSpec | str | None:
+    return r if r is None or isinstance(r, str) else how.spec(one.subject, test, r)
 
 
 def _controls(
@@ -296,8 +298,8 @@ def _specs(plans: Mapping[str, Mapping[str, Any]]) -> list[RunSpec]:
 
 
 def _reported(searched: Searched, plan: Mapping[str, Any], known: Mapping[str, Run]) -> Reported:
-    def run(spec: RunSpec | None) -> Run | None:
-        return None if spec is None else known[spec.id]
+    def run(spec: RunSpec | str | None) -> Run | str | None:
+        return known[spec.id] if isinstance(spec, RunSpec) else spec
 
     return Reported(
         searched,

@@ -68,6 +68,7 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
         "same_as": subject.same_as,
         "best": effect_of(one.best, base, scale),
         "matched": {name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in one.matched.items()},
+        "unreachable": {name: why for name, why in one.matched.items() if isinstance(why, str)},
         "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
         "decomposition": _decomposition(one, subject, base, scale),
         "extra": {
