@@ -71,7 +71,7 @@ def ours(
 def measured(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Median CPU seconds of each side, alternating."""
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for name, side in sides.items():
+    for side in sides.values():
         side()  # warm
     for _ in range(rounds):
         for name, side in sides.items():

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from workers.judges.words import repeated_share, words_of
+from workers.science.threads import one_thread
 
 POSITIVE, NEGATIVE, NEITHER = range(3)
 FOLDS = 3
@@ -154,7 +154,7 @@ def _fit(examples: Sequence[Example]) -> TraitClassifier:
         places += found
         shape[row] = _shape(one.text, {pair for pair in _pairs(one.text) if owners.get(pair, set()) - {one.cluster}})
     words = csr_matrix((np.ones(len(rows)), (rows, places)), shape=(len(examples), len(columns)))
-    with threadpool_limits(1):
+    with one_thread():
         model = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-6, max_iter=2000)
         model.fit(hstack([words, csr_matrix(shape)]).tocsr(), [one.label for one in examples])
     return TraitClassifier(columns, frozenset(owners), _short(model.coef_), _short(model.intercept_))
