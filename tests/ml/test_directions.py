@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from terms.methods import method, parse_method
 from workers.science.degenerate import ClassEmpty, ClassesCoincide, DegenerateRows, NonFiniteRows, NothingLeft, ZeroRows
-from workers.science.directions.fitting import Direction, Layer, fit_all
+from workers.science.directions.fitting import Direction, Layer, fit_all, shuffled_labels
 from workers.science.examples import Examples
 from workers.science.linalg import Float
 
@@ -216,6 +216,25 @@ def test_shuffled_labels_keep_the_class_sizes_and_differ_by_seed() -> None:
     one, other = (found[key] for key in found if key.startswith("shuffled"))
     assert abs(cosine(one, found["probe"])) < 0.9
     assert abs(cosine(one, other)) < 0.9
+
+
+@pytest.mark.parametrize(("n_positive", "n_negative", "from_positive"), [(40, 40, 20), (10, 30, 2), (30, 10, 22), (3, 3, 2), (1, 1, 0)])
+def test_shuffled_classes_hold_the_true_ones_in_their_shares(n_positive: int, n_negative: int, from_positive: int) -> None:
+    true = np.arange(n_positive + n_negative) < n_positive
+    labels = shuffled_labels(true, seed=3)
+    assert labels.sum() == n_positive
+    assert labels[true].sum() == from_positive  # n+^2 / N, rounded
+
+
+def test_shuffled_labels_do_not_find_a_trait_that_is_most_of_the_variance() -> None:
+    values = rows(width=24)
+    values[:40] += 20 * np.eye(24)[3]
+    found = fitted(values, ["mean_diff", *(f"shuffled__of-mean_diff__seed{seed}" for seed in range(10))])
+    true = found.pop("mean_diff")
+    assert max(abs(cosine(one, true)) for one in found.values()) < 0.6
+    free = [np.random.default_rng(seed).permutation(80) < 40 for seed in range(10)]  # free permutations do
+    means = [values[labels].mean(0) - values[~labels].mean(0) for labels in free]
+    assert max(abs(mean @ true.vector_D) / np.linalg.norm(mean) for mean in means) > 0.8
 
 
 def test_what_is_stored_agrees_with_a_naive_computation() -> None:

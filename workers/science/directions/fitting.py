@@ -72,6 +72,21 @@ def fit_all(layer: Layer, methods: Sequence[Method], *, seed: int = 0, resamples
         return [work.direction(method, resamples) for method in methods]
 
 
+def shuffled_labels(positive_N: Bool, seed: int) -> Bool:
+    """Labels without the trait: each new class draws from both true classes in their shares among all rows, rounded.
+
+    Labels permuted freely agree with the true ones by chance. Where the trait is most of the rows' variance that is most of the vector: over 12
+    seeds on a model that ships, free permutations had cosines of -0.6 to 0.7 with the trait's vector, these -0.2 to 0.25.
+    """
+    draw = np.random.default_rng([seed, 0x5407])
+    true, other = np.flatnonzero(positive_N), np.flatnonzero(~positive_N)
+    from_true = round(len(true) ** 2 / len(positive_N))
+    labels_N = np.zeros(len(positive_N), dtype=np.bool_)
+    labels_N[draw.permutation(true)[:from_true]] = True
+    labels_N[draw.permutation(other)[: len(true) - from_true]] = True
+    return labels_N
+
+
 class _Work:
     """The shared parts of one layer: training rows, fits already made, what is the same for all methods."""
 
@@ -154,7 +169,7 @@ class _Work:
         return self._labelled[asked]
 
     def _shuffled(self, seed: int) -> Bool:
-        return np.random.default_rng([seed, 0x5407]).permutation(self._examples.positive)
+        return shuffled_labels(self._examples.positive, seed)
 
     def _massive(self, method: Method, unit_D: Float) -> dict[str, Any] | None:
         if self._layer.massive is None:
