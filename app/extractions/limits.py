@@ -95,13 +95,15 @@ def layers_of(request: ExtractionRequest, facts: Mapping[str, Any]) -> list[int]
 
 
 def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits: LimitSettings) -> int:
-    """Tokens to generate. Raises Problem 422 when the request asks for fewer than a window needs, or for more than the server allows."""
+    """Tokens to generate: what the windows need, or a whole response where one is read to its end or a judge vets it. Raises Problem 422 when the request asks for fewer than a window needs, or for more than the server allows."""
     needed = new_tokens_for(positions, 1)
     asked = request.max_new_tokens
     if asked is not None and asked < needed:
         detail = f"/max_new_tokens is {asked}; {', '.join(map(str, positions))} need {needed}. Raise it or leave it out."
         raise invalid("/max_new_tokens", "window_not_filled", detail)
     tokens = asked if asked is not None else new_tokens_for(positions, WHOLE_RESPONSE)
+    if asked is None and request.vetting is not None:
+        tokens = max(tokens, WHOLE_RESPONSE)
     if tokens > limits.new_tokens:
         raise invalid(
             "/max_new_tokens", "too_many_new_tokens", f"{tokens:,} new tokens; this server allows {limits.new_tokens:,}."

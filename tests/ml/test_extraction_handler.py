@@ -82,6 +82,14 @@ def whole(severe: LanguageModel, calibrated: bytes) -> dict[str, bytes]:
     return files(extraction.run(spec_of(severe), context_of(severe, calibrated)))
 
 
+@pytest.fixture(scope="module")
+def longer(severe: LanguageModel, calibrated: bytes) -> list[dict[str, Any]]:
+    """The model's own responses of up to 32 tokens, as lines of responses.jsonl."""
+    spec = spec_of(severe, max_new_tokens=32, methods=["mean_diff"], controls=[], refits=[], layers=[2], calibration=None)
+    found = files(extraction.run(spec, context_of(severe, calibrated)))
+    return [json.loads(line) for line in found["responses.jsonl"].splitlines()]
+
+
 def test_the_cosines_of_the_reference_come_out_in_kind(whole: dict[str, bytes]) -> None:
     """science.md, section 1: the massive dim spoils mean_diff, zeroing it alone mends it, row normalisation never needed it."""
     vectors = load_safetensors(whole["vectors.safetensors"])
@@ -143,6 +151,40 @@ def test_given_responses_are_read_and_nothing_is_generated(severe: LanguageModel
     first = json.loads(found["responses.jsonl"].splitlines()[0])
     assert first["response"].startswith("i can not help")
     assert len(first["response_ids"]) == 5
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_vetting_keeps_the_responses_that_express_their_class(
+    severe: LanguageModel, calibrated: bytes, longer: list[dict[str, Any]], paired: bool
+) -> None:
+    """Five positives were given a negative's response: the judge finds them, and drops their partners where pairs stay together."""
+    given = json.loads(TRAIT.data)
+    for row in longer:
+        given[row["class"]][row["index"]]["response"] = row["response"]
+    for i, row in enumerate(given["positive"]):
+        row["cluster"] = given["negative"][i]["cluster"] = f"pair {i % 40}"
+    wrong = range(7, 12)
+    for i in wrong:
+        given["positive"][i]["response"] = given["negative"][i]["response"]
+    judge = {"judge": {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}}}
+    spec = spec_of(
+        severe, responses="given", max_new_tokens=32, methods=["probe"], controls=[], refits=[], layers=[2],
+        vetting=judge | {"threshold": 50, "paired": paired},
+    )  # fmt: skip
+    found = files(extraction.run(spec, context_of(severe, calibrated, json.dumps(given).encode())))
+    lines = [json.loads(line) for line in found["responses.jsonl"].splitlines()]
+    dropped = {
+        label: {row["index"] for row in lines if row["class"] == label and not row["kept"]}
+        for label in given
+        if label in ("positive", "negative")
+    }
+    assert set(wrong) <= dropped["positive"]
+    assert len(dropped["positive"]) <= len(wrong) + 6  # a few honest responses are no clear case
+    assert (dropped["positive"] == dropped["negative"]) is paired
+    facts = json.loads(found["extraction.json"])["vectors"][0]
+    assert facts["counts"]["positive"] == sum(
+        row["kept"] and row["split"] == "train" for row in lines if row["class"] == "positive"
+    )
 
 
 def test_a_class_whose_windows_are_all_empty_is_refused(severe: LanguageModel, calibrated: bytes) -> None:

@@ -1,5 +1,6 @@
 """Keeping only responses that express what their class should, by a judge (science: Input)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ def vetted(
 ) -> list[Prompted]:
     """The examples with `kept` False where the judge found the response on the wrong side of the threshold, or could not tell.
 
-    `paired` drops both of a pair. Raises what the judge raises.
+    `paired` drops both of a pair: the i-th positive and the i-th negative of a cluster. Raises what the judge raises.
     """
     context.phase("vetting", len(examples), "responses")
     longest = max((len(one.response_ids) for one in examples), default=1)
@@ -28,6 +29,17 @@ def vetted(
         for one, score in zip(examples, scores, strict=True)
     ]
     if how["paired"]:
-        bad = {(one.cluster, one.index) for one, fine in zip(examples, good, strict=True) if not fine}
-        good = [(one.cluster, one.index) not in bad for one in examples]
+        places = _pair_places(examples)
+        bad = {place for place, fine in zip(places, good, strict=True) if not fine}
+        good = [place not in bad for place in places]
     return [replace(one, kept=fine) for one, fine in zip(examples, good, strict=True)]
+
+
+def _pair_places(examples: Sequence[Prompted]) -> list[tuple[str, int]]:
+    """Cluster and place among the examples of its class there: what both of a pair have alike."""
+    seen: Counter[tuple[str, str]] = Counter()
+    places = []
+    for one in examples:
+        places.append((one.cluster, seen[one.cluster, one.label]))
+        seen[one.cluster, one.label] += 1
+    return places
