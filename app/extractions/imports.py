@@ -25,7 +25,7 @@ from app.models import service as models
 from app.storage.blobs import Blob, reference_lock
 from app.text import check_text
 from app.traits import service as traits
-from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
+from terms.components import COMPONENTS
 from terms.positions import UnknownPosition, parse_position
 
 CONVENTIONS = {
@@ -156,17 +156,19 @@ def _position(text: str | None, pointer: str) -> str | None:
 
 def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: Mapping[str, Any]) -> None:
     for one in vectors:
-        if one.component not in COMPONENTS:
-            detail = f"{one.name!r} is of the component {one.component!r}; this server has {', '.join(COMPONENTS)}."
-            raise invalid("/file", "unknown_component", detail)
         if one.layer is None or one.layer >= facts["layers"]:
             count = facts["layers"]
             detail = f"{one.name or 'The vector'} is of layer {one.layer}; {request.model} has {count} layers, 0 to {count - 1}."
             raise invalid("/layers" if request.layers else "/file", "layers_out_of_range", detail)
-        if one.component in RESIDUAL_COMPONENTS and one.vector.size != facts["hidden_size"]:
+        width = facts["widths"].get(one.component)
+        if width is None:
+            have = ", ".join(name for name in COMPONENTS if name in facts["widths"])
+            detail = f"{one.name or 'The vector'} is of the component {one.component}; {request.model} has {have}."
+            raise invalid("/file", "unknown_component", detail)
+        if one.vector.size != width:
             detail = (
-                f"{one.name or 'The vector'} has {one.vector.size:,} numbers; the residual stream of {request.model} has "
-                f"{facts['hidden_size']:,}. It is of another model."
+                f"{one.name or 'The vector'} has {one.vector.size:,} numbers; {one.component} of {request.model} has {width:,}. "
+                "It is of another model."
             )
             raise invalid("/file", "wrong_width", detail)
 

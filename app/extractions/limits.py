@@ -62,7 +62,7 @@ def positions_of(request: ExtractionRequest) -> list[Position]:
 
 def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: Mapping[str, Any]) -> None:
     """Raises Problem 422 for components that the model does not have, and for cleaning where the massive dims mean nothing."""
-    have = facts.get("components") or COMPONENTS
+    have = [name for name in COMPONENTS if name in (facts.get("widths") or COMPONENTS)]
     for i, component in enumerate(request.components):
         if component not in COMPONENTS or component not in have:
             raise invalid(
@@ -95,7 +95,10 @@ def layers_of(request: ExtractionRequest, facts: Mapping[str, Any]) -> list[int]
 
 
 def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits: LimitSettings) -> int:
-    """Tokens to generate: what the windows need, or a whole response where one is read to its end or a judge vets it. Raises Problem 422 when the request asks for fewer than a window needs, or for more than the server allows."""
+    """Tokens to generate: what the windows need, or a whole response where one is read to its end or a judge vets it.
+
+    Raises Problem 422 when the request asks for fewer than a window needs, or for more than the server allows.
+    """
     needed = new_tokens_for(positions, 1)
     asked = request.max_new_tokens
     if asked is not None and asked < needed:

@@ -19,7 +19,14 @@ from app.server import Server, make_server
 from app.settings import Settings
 
 PEPPER = "a pepper of forty characters for tests!!"
-FACTS = {"layers": 8, "hidden_size": 64, "context_length": 512, "vocab_size": 100, "weight_hash": "a" * 64}
+FACTS = {
+    "layers": 8,
+    "hidden_size": 64,
+    "context_length": 512,
+    "vocab_size": 100,
+    "weight_hash": "a" * 64,
+    "widths": {"residual": 64, "mlp_contribution": 64, "attn_out": 64, "k_proj": 16, "v_proj": 16},
+}
 
 
 class Running:

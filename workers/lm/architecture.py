@@ -76,6 +76,11 @@ class Layout:
         """The components this architecture has, in the order of COMPONENTS."""
         return tuple(name for name in COMPONENTS if name in self.sites[0])
 
+    def width(self, component: str) -> int:
+        """Numbers in a token's vector of `component`, the same at every layer."""
+        module = self.sites[0][component]
+        return int(module.out_features) if component in ("k_proj", "v_proj") else self.hidden_size  # type: ignore[arg-type]
+
     def site(self, layer: int, component: str) -> nn.Module:
         """The module whose output is `component` at `layer`. Raises ModelFault layer_out_of_range, unknown_component."""
         if not 0 <= layer < self.n_layers:

@@ -1,7 +1,7 @@
 """`ModelFacts`: what a model folder holds, as plain values that can be stored and compared. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -22,7 +22,7 @@ class ModelFacts:
     `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files,
     each with its name. `bytes` is the size of the weight files, `dtype` the type most of them are stored in. `context_length`
     is the number of tokens up to which positions mean the same in every batch: for models that switch their rotary factors
-    past a length, that length.
+    past a length, that length. `widths` are the components that the architecture has, each with the size of its vectors.
     """
 
     architecture: str
@@ -38,6 +38,7 @@ class ModelFacts:
     weight_hash: str
     tokenizer_hash: str
     files: tuple[FileStamp, ...]
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     def bytes_in(self, dtype: str) -> int:
         """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""

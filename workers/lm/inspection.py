@@ -64,6 +64,7 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
         weight_hash=weight_hash,
         tokenizer_hash=tokenizer_hash,
         files=before,
+        widths={component: layout.width(component) for component in layout.components},
     )
 
 

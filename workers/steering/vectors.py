@@ -162,9 +162,9 @@ def _check(lm: LanguageModel, one: Named) -> None:
         raise ModelFault(
             "vector_not_finite", f"The vector {one.key} is zero or holds NaN or infinity; nothing can be steered with it."
         )
-    if one.component not in ("k_proj", "v_proj") and len(one.vector_D) != lm.layout.hidden_size:
+    if len(one.vector_D) != lm.layout.width(one.component):
         raise ModelFault(
             "wrong_width",
-            f"The vector {one.key} has {len(one.vector_D)} dimensions; {one.component} of this model has {lm.layout.hidden_size}. "
+            f"The vector {one.key} has {len(one.vector_D)} dimensions; {one.component} of this model has {lm.layout.width(one.component)}. "
             "It comes from another model.",
         )
