@@ -104,7 +104,7 @@ def test_a_cut_off_worker_stops_on_its_own_clock_another_finishes_and_it_writes_
     began = time.monotonic()
     live.until(lambda: gone(child), "the cut-off child to stop", seconds=10)
     assert time.monotonic() - began <= live.settings.lease.ttl, "it must stop before anybody else may start"
-    live.until(lambda: live.job(job_id).worker_id == "light-1@here", "another to take over", seconds=20)
+    live.until(lambda: live.job(job_id).worker_id == "light-1@here", "another to take over", seconds=60)
     cable.mend()
     Ended.well(live, job_id)
     job = live.job(job_id)
