@@ -16,13 +16,16 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free one.")] = 8000,
     home: Annotated[Path | None, typer.Option(help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")] = None,
     device: Annotated[str, typer.Option(help="auto: every GPU, else the CPU; cpu: the CPU alone.")] = "auto",
+    cpu_workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Model workers that share the CPU; several suit small models.")
+    ] = 1,
 ) -> None:
     """Run the service until Ctrl-C: Postgres, broker, API and workers."""
     from app.cli.up import up as run
 
     if device not in {"auto", "cpu"}:
         raise typer.BadParameter("choose auto or cpu", param_hint="--device")
-    raise typer.Exit(run(home, host=host, port=port, device=device))
+    raise typer.Exit(run(home, host=host, port=port, device=device, cpu_workers=cpu_workers))
 
 
 def prepare() -> None:

@@ -11,17 +11,24 @@ from app.settings import get_settings
 
 
 def up(
-    home: Path | None = None, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", console: Console | None = None
+    home: Path | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "auto",
+    cpu_workers: int = 1,
+    console: Console | None = None,
 ) -> int:
     """Runs the service until Ctrl-C or SIGTERM; returns the exit status: 0 stopped, 1 could not start, 3 runs already.
 
     home: the data folder (None: BINNACLE_HOME, else ~/.binnacle). device: "auto" for every GPU, else the CPU; "cpu" for the CPU alone.
+    cpu_workers: model workers where there is no GPU.
     Must be called from the main thread, which the children's lives are bound to.
     """
     console = console or Console()
     try:
         supervisor = Supervisor(
-            Options(home or get_settings().home, host, port, device),
+            Options(home or get_settings().home, host, port, device, cpu_workers),
             say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
             on_ready=lambda service, running: _announce(console, service, running, host),
         )

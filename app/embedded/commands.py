@@ -1,5 +1,6 @@
 """The command line and environment of every process of ours that `binnacle up` runs; compose runs the same commands."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +18,24 @@ MARK = "BINNACLE_UP"
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """One Celery node. cuda: the UUID of its GPU; None for the CPU."""
+    """One Celery node. cuda: the UUID of its GPU; None for the CPU. threads: torch's, where the cores are shared; None for the setting."""
 
     name: str
     job_class: Literal["model", "light"]
     cuda: str | None = None
+    threads: int | None = None
 
     @property
     def description(self) -> str:
         return f"{self.name} ({self.cuda or 'CPU'})" if self.job_class == "model" else self.name
 
 
-def plan_workers(cuda_devices: Sequence[str]) -> list[WorkerPlan]:
-    """One model worker per device, the CPU being the one where there is no GPU, and one light worker."""
-    devices: Sequence[str | None] = cuda_devices or [None]
-    return [*(WorkerPlan(f"model-{i}", "model", cuda) for i, cuda in enumerate(devices)), WorkerPlan("light-0", "light")]
+def plan_workers(cuda_devices: Sequence[str], cpu_workers: int = 1) -> list[WorkerPlan]:
+    """One model worker per device, and one light worker. Where there is no GPU, `cpu_workers` share the CPU's cores."""
+    threads = max(1, (os.cpu_count() or 1) // cpu_workers) if cpu_workers > 1 and not cuda_devices else None
+    devices: Sequence[str | None] = cuda_devices or [None] * cpu_workers
+    models = (WorkerPlan(f"model-{i}", "model", cuda, threads) for i, cuda in enumerate(devices))
+    return [*models, WorkerPlan("light-0", "light")]
 
 
 def api_command(listening: int) -> list[str]:
@@ -70,4 +74,5 @@ def worker_environment(plan: WorkerPlan, service: Mapping[str, str]) -> dict[str
         "BINNACLE_WORKER_CLASS": plan.job_class,
         "BINNACLE_DEVICE": "cuda:0" if plan.cuda else "cpu",
         "CUDA_VISIBLE_DEVICES": plan.cuda or "",
+        **({} if plan.threads is None else {"BINNACLE_THREADS": str(plan.threads)}),
     }

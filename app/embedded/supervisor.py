@@ -35,12 +35,16 @@ class _AskedToStop(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What `binnacle up` was asked for. device: "auto" (every GPU, else the CPU) or "cpu"."""
+    """What `binnacle up` was asked for. device: "auto" (every GPU, else the CPU) or "cpu".
+
+    cpu_workers: model workers that share the CPU where there is no GPU; several suit small models, as they keep one core each busy.
+    """
 
     home: Path
     host: str = "127.0.0.1"
     port: int = 8000
     device: str = "auto"
+    cpu_workers: int = 1
 
 
 class Supervisor:
@@ -124,7 +128,8 @@ class Supervisor:
         return database, broker
 
     def _start_workers(self, service: Mapping[str, str]) -> None:
-        self.workers = commands.plan_workers(cuda_devices(self._environment) if self.options.device == "auto" else [])
+        found = cuda_devices(self._environment) if self.options.device == "auto" else []
+        self.workers = commands.plan_workers(found, self.options.cpu_workers)
         tier: list[Child] = []
         self._tiers.append(tier)
         for plan in self.workers:
