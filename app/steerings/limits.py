@@ -6,6 +6,9 @@ from app.errors import invalid
 from app.settings import LimitSettings
 from app.steerings.schemas import SteeringRequest
 
+REFERENCE_ANSWERS = 5 * 10
+"""Answers a method of the reference's protocol gives: coefficients x questions."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -16,6 +19,7 @@ class Grid:
     selection: int
     test: int
     extra: int = 0
+    off_target: int = 0
 
 
 def evaluations_per_cell(request: SteeringRequest) -> int:
@@ -30,13 +34,13 @@ def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
     """The answers to generate at most, and the arithmetic."""
     doses = evaluations_per_cell(request)
     matching = 4 if "coherence" in request.matched else 0
-    reported = 1 + len(set(request.matched) & {"dose", "coherence"}) + 2 * ("divergence" in request.matched)
+    reported = 1 + len(set(request.matched) & {"dose", "coherence", "coefficient"}) + 2 * ("divergence" in request.matched)
     controls = request.controls.random + request.controls.shuffled
     arms = 2 if request.decomposition else 0
     search = grid.cells * doses * grid.selection
     match = grid.groups * matching * grid.selection
     test = grid.groups * (reported + controls + arms) * grid.test
-    extra = grid.groups * 2 * grid.extra
+    extra = grid.groups * (2 * grid.extra + grid.off_target + REFERENCE_ANSWERS * request.reference_protocol)
     base = grid.selection + grid.test * (1 + request.controls.prompt_only) + grid.extra
     total = search + match + test + extra + base
     said = (

@@ -51,6 +51,13 @@ class SamplingIn(_Strict):
     seed: int = Field(0, ge=0, lt=2**31)
 
 
+class OffTargetIn(_Strict):
+    """Another trait that the vectors are tried on, scored by that trait's own judge."""
+
+    trait: str = Field(min_length=1, max_length=200)
+    extraction: SourceId | None = Field(None, description="whose responses the reference judge of that trait is fitted on")
+
+
 class SteeringRequest(JobRequest):
     """How well vectors steer: dose searched on selection questions, reported on test questions, against controls, with intervals."""
 
@@ -86,13 +93,21 @@ class SteeringRequest(JobRequest):
     judge: str = Field("reference", min_length=1, max_length=100)
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
-    matched: list[Literal["dose", "coherence", "divergence"]] = Field(
-        ["dose", "coherence", "divergence"],
-        description="how vectors are compared besides each at its best dose",
+    matched: list[Literal["dose", "coherence", "divergence", "coefficient"]] = Field(
+        ["dose", "coherence", "divergence", "coefficient"],
+        description="how vectors are compared besides each at its best dose; `coefficient`: all at the probe's raw coefficient, which is "
+        "no fair comparison and is shown to say so",
+    )
+    reference_protocol: bool = Field(
+        False,
+        description="also compare as the reference system does: raw coefficients around the probe's, ten questions, none held out",
     )
     decomposition: bool = Field(True, description="steer with the massive part and the rest of mean-based vectors apart")
     extra_sets: list[Literal["paraphrases", "unrelated"]] = Field(
         default_factory=list, description="also answer these at the chosen dose and at half of it"
+    )
+    off_target: list[OffTargetIn] = Field(
+        default_factory=list, max_length=50, description="also answer these traits' test questions at the chosen dose"
     )
     seed: int = Field(0, ge=0, lt=2**31)
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
-from app.errors import invalid, not_found
+from app.errors import Problem, invalid, not_found
 from app.extractions import repository as extractions
 from app.extractions.models import Extraction, Vector
 from app.jobs import repository as job_repository
@@ -32,7 +32,7 @@ from terms.methods import UnknownMethod, parse_method
 NAMED = ("methods", "layers", "positions", "components")
 COPIED = (
     "combine", "operation", "ablate_plain", "scope", "doses", "coefficients", "budget", "selection_limit", "test_limit", "max_new_tokens",
-    "coherence_threshold", "matched", "decomposition", "extra_sets", "seed",
+    "coherence_threshold", "matched", "decomposition", "extra_sets", "reference_protocol", "seed",
 )  # fmt: skip
 """Fields of the request that the spec holds as they are."""
 
@@ -56,6 +56,7 @@ class _Checked:
     vectors: _Vectors
     spec: dict[str, Any]
     grid: limits.Grid
+    waits_for: list[str]
 
 
 def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> _Checked:
@@ -68,7 +69,8 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     vectors = (
         _named(session, request, viewer, model) if request.vectors else _of_an_extraction(session, request, viewer, model, trait)
     )
-    grid = _grid(request, trait, vectors)
+    off_target, off_questions, waits = _off_target(session, request, viewer, model)
+    grid = _grid(request, trait, vectors, off_questions)
     limits.check_size(request, grid, settings.limit)
     spec = {
         "kind": "steer",
@@ -82,9 +84,10 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
         "sampling": None if request.sampling is None else request.sampling.model_dump(mode="json"),
         "judge": judge,
         "controls": request.controls.model_dump(mode="json"),
+        "off_target": off_target,
         **{name: getattr(request, name) for name in COPIED},
     }
-    return _Checked(model, trait, vectors, spec, grid)
+    return _Checked(model, trait, vectors, spec, grid, [*([vectors.wait_for] if vectors.wait_for else []), *waits])
 
 
 def _check_layers(request: SteeringRequest, facts: dict[str, Any]) -> None:
@@ -98,7 +101,32 @@ def _check_layers(request: SteeringRequest, facts: dict[str, Any]) -> None:
             )
 
 
-def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors) -> limits.Grid:
+def _off_target(
+    session: Session, request: SteeringRequest, viewer: Viewer, model: Model
+) -> tuple[list[dict[str, Any]], int, list[str]]:
+    """The other traits as the spec holds them, their test questions in all, and the extractions to wait for."""
+    found, questions, waits = [], 0, []
+    for i, one in enumerate(request.off_target):
+        try:
+            trait = traits.resolve(session, one.trait, viewer)
+        except Problem as problem:
+            raise invalid(f"/off_target/{i}/trait", problem.code, problem.detail) from problem
+        job = None
+        if one.extraction is not None:
+            row, job = _made_by(session, one.extraction, viewer, f"/off_target/{i}/extraction")
+            spec = session.get_one(Job, job).spec
+            if (spec["model"], spec["trait"]["version"]) != (model.name, trait.version):
+                detail = (
+                    f"{one.extraction} is of {spec['trait']['name']} on {spec['model']}, not of {trait.name} on {model.name}."
+                )
+                raise invalid(f"/off_target/{i}/extraction", "extraction_of_another", detail)
+            waits += [] if row is not None else [job]
+        found.append({"trait": {"name": trait.name, "version": trait.version}, "extraction": job})
+        questions += min(trait.counts["test"], request.test_limit or trait.counts["test"])
+    return found, questions, waits
+
+
+def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors, off_target: int) -> limits.Grid:
     own = request.questions
     asked = {name: len(getattr(own, name)) if own else trait.counts[name] for name in ("selection", "test")}
     for name, count in asked.items():
@@ -110,7 +138,7 @@ def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors) -> limits.G
         "test": min(asked["test"], request.test_limit or asked["test"]),
     }
     extra = sum(trait.counts[name] for name in request.extra_sets)
-    return limits.Grid(vectors.cells, vectors.groups, limited["selection"], limited["test"], extra)
+    return limits.Grid(vectors.cells, vectors.groups, limited["selection"], limited["test"], extra, off_target)
 
 
 def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Model) -> _Vectors:
@@ -149,18 +177,10 @@ def _check_vector(row: Vector, model: Model, pointer: str) -> None:
 def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait) -> _Vectors:
     methods = _methods(request)
     if request.extraction is not None:
-        row = extractions.find(session, request.extraction, viewer)
-        job = (
-            None
-            if row is not None or not request.extraction.startswith("job_")
-            else job_repository.find(session, request.extraction, viewer)
-        )
-        if row is None and (job is None or job.kind != "extract"):
-            raise invalid("/extraction", "unknown_extraction", f"There is no extraction {request.extraction} that you may see.")
+        row, made_by = _made_by(session, request.extraction, viewer, "/extraction")
     else:
-        row, job = _newest(session, request, viewer, model, trait, methods), None
-    made_by = row.job_id if row is not None else None if job is None else job.id
-    assert made_by is not None
+        row = _newest(session, request, viewer, model, trait, methods)
+        made_by = row.job_id
     spec = session.get_one(Job, made_by).spec
     if spec["model"] != model.name:
         raise invalid(
@@ -199,6 +219,17 @@ def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer
     return _Vectors(
         [], [source], made_by if own_trait else None, None if row is not None else made_by, groups * counts["layers"], groups
     )
+
+
+def _made_by(session: Session, identifier: str, viewer: Viewer, pointer: str) -> tuple[Extraction | None, str]:
+    """The extraction (None while it is not finished) and its job, by the id of either. Raises Problem 422."""
+    row = extractions.find(session, identifier, viewer)
+    if row is not None:
+        return row, row.job_id
+    job = job_repository.find(session, identifier, viewer) if identifier.startswith("job_") else None
+    if job is None or job.kind != "extract":
+        raise invalid(pointer, "unknown_extraction", f"There is no extraction {identifier} that you may see.")
+    return None, job.id
 
 
 def _methods(request: SteeringRequest) -> list[str] | None:
@@ -243,8 +274,8 @@ def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: S
     checked = _check(session, request, viewer, settings)
     after: list[Edge] = edges_of(session, request, viewer, checked.model)
     job, wait = calibrations.for_model(session, request.calibration, checked.model, viewer, settings, request_id)
-    for needed in (job if wait else None, checked.vectors.wait_for):
-        after = after if needed is None else with_edge(after, needed)
+    for needed in [*([job] if wait else []), *checked.waits_for]:
+        after = with_edge(after, needed)
     return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after)
 
 
@@ -261,7 +292,7 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         limit=settings.limit.answers,
         generated_tokens=total * request.max_new_tokens,
         estimated_seconds=None if each is None else round(each * total, 1),
-        waits_for=[checked.vectors.wait_for] if checked.vectors.wait_for else [],
+        waits_for=checked.waits_for,
     )
 
 

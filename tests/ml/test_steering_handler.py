@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from safetensors.numpy import load as load_safetensors
 
-from shipped import model_folder
+from app.exports.tensorfile import to_bytes
+from app.traits.seeding import shipped_datasets
+from shipped import TRAIT_NAMES, model_folder
 from tests.ml.fake_context import FakeContext
 from tests.ml.test_extraction_handler import TRAIT, context_of, files, spec_of
 from workers.handlers import calibration, extraction, steering
@@ -183,3 +186,67 @@ def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, ex
 def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted: Files) -> None:
     with pytest.raises(JobFault, match="weights_changed"):
         steering.run(steer_spec(severe, weight_hash="0" * 64), context(severe, extracted))
+
+
+def test_the_probes_raw_coefficient_is_no_fair_comparison_and_is_shown(severe: LanguageModel, extracted: Files) -> None:
+    """At equal c mean_diff pushes less where it matters, by its share outside the massive dims; its gain is the one at that smaller dose."""
+    summary = summary_of(severe, extracted, matched=["dose", "coefficient"], reference_protocol=True)
+    groups = {one["method"]: one for one in summary["groups"]}
+    at_c = {method: groups[method]["matched"]["coefficient"] for method in ("mean_diff", "probe")}
+    assert at_c["mean_diff"]["c"] == pytest.approx(groups["probe"]["best"]["c"])
+    assert at_c["probe"]["run"] == groups["probe"]["best"]["run"]
+    assert at_c["mean_diff"]["r"] < 0.8 * groups["probe"]["best"]["r"]
+    assert at_c["mean_diff"]["delta"] < groups["mean_diff"]["matched"]["dose"]["delta"]
+    assert {one["b"] for one in summary["contrasts"]["coefficient"]} | {
+        one["a"] for one in summary["contrasts"]["coefficient"]
+    } == {one["group"] for one in summary["groups"]}
+    protocol = summary["reference_protocol"]
+    assert protocol["questions"] == 10
+    rows = {one["group"]: one for one in protocol["rows"]}
+    assert set(rows) == {one["group"] for one in summary["groups"]}
+    tried = [round(times * protocol["around"]["c"], 3) for times in protocol["around"]["times"]]
+    assert all(any(abs(row["c"] - c) < 0.01 for c in tried) for row in rows.values())
+
+
+def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extracted: Files) -> None:
+    changed = dict(extracted)
+    vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
+    vectors["response[:5]/residual/mean_diff_cleaned/3"] = vectors["response[:5]/residual/probe/3"]
+    changed["job_ext", "vectors.safetensors"] = to_bytes(vectors, {})
+    outcome = files(steering.run(steer_spec(severe), context(severe, changed)))
+    summary = json.loads(outcome["summary.json"])
+    groups = {one["method"]: one for one in summary["groups"]}
+    assert groups["probe"]["same_as"] == groups["mean_diff_cleaned"]["subject"]
+    assert groups["probe"]["best"]["run"] == groups["mean_diff_cleaned"]["best"]["run"]
+    runs = [json.loads(line) for line in outcome["runs.jsonl"].splitlines()]
+    pushed = [
+        (one["set"], one["label"].split("/")[-2], one["r"]) for one in runs if one["vector"] and "random" not in one["label"]
+    ]
+    assert not [one for one in pushed if one[1] == "probe" and one[2] is not None and "shuffled" not in one[1]]
+
+
+def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe: LanguageModel, extracted: Files) -> None:
+    other = shipped_datasets()[TRAIT_NAMES.index("sycophancy")]
+    spec = spec_of(
+        severe, trait={"name": "sycophancy", "version": other.version}, layers=[3], methods=["probe"], controls=[], refits=[]
+    )
+    calibrated = extracted["job_cal", "calibration.json"]
+    own = FakeContext(severe, blobs={other.version: other.data}, artifacts={("job_cal", "calibration.json"): calibrated})
+    answers = files(extraction.run(spec | {"max_new_tokens": 24}, own))["responses.jsonl"]
+    spec = steer_spec(severe, off_target=[{"trait": {"name": "sycophancy", "version": other.version}, "extraction": "job_other"}])
+    found = FakeContext(
+        severe,
+        blobs={TRAIT.version: TRAIT.data, other.version: other.data},
+        artifacts={**extracted, ("job_other", "responses.jsonl"): answers},
+    )
+    outcome = files(steering.run(spec, found))
+    summary = json.loads(outcome["summary.json"])
+    assert [one["trait"] for one in summary["off_target"]] == ["sycophancy"]
+    effects = {one["method"]: one["off_target"]["sycophancy"] for one in summary["groups"]}
+    assert effects["probe"]["n"] == 22
+    assert effects["probe"]["delta_low"] is not None
+    assert summary["off_target"][0]["unsteered"]["trait"] > 5  # the baseline of sycophancy, which is none of refusal's
+    texts = [json.loads(line) for line in outcome["responses.jsonl"].splitlines()]
+    assert sum(one["set"] == "off_target:sycophancy" for one in texts) == 22 * 4
+    roles = {role for line in outcome["runs.jsonl"].splitlines() for role in json.loads(line)["roles"]}
+    assert "off_target" in roles

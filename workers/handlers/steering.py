@@ -20,13 +20,16 @@ from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
 from workers.science.scores import mean
-from workers.steering import stages
+from workers.steering import offtarget, protocol, stages
 from workers.steering.effects import Scale, effect_of, scores_of
 from workers.steering.evaluator import Evaluator
+from workers.steering.offtarget import OffTarget
+from workers.steering.protocol import RawCoefficient, raw_coefficient
 from workers.steering.questions import Question, asking_for_the_trait, question_sets
+from workers.steering.roles import roles
 from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import Intervention, Reported, Searched, unsteered
-from workers.steering.subjects import Subject
+from workers.steering.subjects import Subject, name_twins
 from workers.steering.summary import (
     SCHEMA_VERSION,
     contrasts,
@@ -74,7 +77,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
     evaluator = Evaluator(lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"])
-    return _Steering(spec, lm, trait, sets, loaded, judge, evaluator, rows, massive).outcome()
+    return _Steering(spec, lm, trait, sets, loaded, judge, evaluator, rows, massive, context).outcome()
 
 
 def _judge(
@@ -115,8 +118,9 @@ class _Steering:
         evaluator: Evaluator,
         rows: int,
         massive: Sequence[int],
+        context: JobContext,
     ) -> None:
-        self.spec, self.lm, self.trait, self.sets = spec, lm, trait, sets
+        self.spec, self.lm, self.trait, self.sets, self.context = spec, lm, trait, sets, context
         self.judge, self.evaluator, self.rows, self.massive = judge, evaluator, rows, list(massive)
         self.direction = trait["steering"]["direction"]
         sign = -1 if self.direction == "negative" else 1
@@ -127,11 +131,20 @@ class _Steering:
         for one in loaded.subjects:
             if _refit_of(one):
                 self.refits.setdefault(_refit_of(one), []).append(one)
-        self.shuffled = {
-            group: [make_subject(f"{group}, labels shuffled {seed}", [vector], {(vector.component, vector.layer): self._unit(vector)}, massive)
-                    for seed, vectors in enumerate(by_seed) for vector in vectors.values()]
+        self.shuffled = self._shuffled(loaded)
+
+    def _shuffled(self, loaded: Loaded) -> dict[str, list[Subject]]:
+        """The shuffled-label controls of each group, those that are the same vector known as such."""
+        made = [
+            (group, make_subject(f"{group}, labels shuffled {seed}", [one], {(one.component, one.layer): self._unit(one)}, self.massive))
             for group, by_seed in loaded.shuffled.items()
-        }  # fmt: skip
+            for seed, vectors in enumerate(by_seed)
+            for one in vectors.values()
+        ]  # fmt: skip
+        found: dict[str, list[Subject]] = {}
+        for (group, _), subject in zip(made, name_twins([subject for _, subject in made]), strict=True):
+            found.setdefault(group, []).append(subject)
+        return found
 
     def _unit(self, vector: Any) -> float:
         for subject in self.subjects:
@@ -153,13 +166,26 @@ class _Steering:
                 "None of the vectors has a clean dose: over 99 % of each lies in massive dims. Clean them, or give raw coefficients "
                 "(/coefficients).",
             )
-        reported, budget = self._report(chosen, leader, bases)
+        raw = None if self.how.operation != "add" else raw_coefficient(searched, chosen, leader)
+        reported, budget = self._report(chosen, leader, bases, raw)
+        reference = self._reference_protocol(raw, bases)
+        off_target = [
+            offtarget.measure(self.lm, asked, self.spec, reported, self.how, self.rows, self.context)
+            for asked in self.spec.get("off_target", ())
+        ]
         prompt_only = self._prompt_only(bases["test"])
-        self._check_failures()
-        return self._outcome(bases, searched, reported, leader, prompt_only, budget)
+        runs = [*self.evaluator.runs, *(run for one in off_target for run in one.runs)]
+        _check_failures(runs)
+        return self._outcome(runs, bases, searched, reported, leader, prompt_only, budget, reference, off_target)
+
+    def _reference_protocol(self, raw: RawCoefficient | None, bases: Mapping[str, Run]) -> dict[str, Any] | None:
+        if raw is None or not self.spec.get("reference_protocol"):
+            return None
+        runs = stages.reference_protocol(self.evaluator, raw, self.sets["reference"], self.how)
+        return protocol.facts(raw, runs, bases["reference"], self.scale)
 
     def _report(
-        self, chosen: Mapping[str, Searched], leader: str, bases: Mapping[str, Run]
+        self, chosen: Mapping[str, Searched], leader: str, bases: Mapping[str, Run], raw: RawCoefficient | None
     ) -> tuple[dict[str, Reported], float | None]:
         coherent: Mapping[str, float | str | None] = {}
         divergent: Mapping[str, float | None] = {}
@@ -185,6 +211,7 @@ class _Steering:
             divergent,
             self.shuffled,
             self._refits_of(chosen),
+            raw,
         )
         return reported, budget
 
@@ -200,21 +227,10 @@ class _Steering:
         questions = asking_for_the_trait(self.lm, self.sets["test"], self.trait, self.spec["max_new_tokens"])
         return self.evaluator.evaluate([RunSpec(questions, "prompt only")])[0]
 
-    def _check_failures(self) -> None:
-        scores = np.concatenate([run.trait for run in self.evaluator.runs])
-        failed = float(np.isnan(scores).mean())
-        if failed > MOST_FAILED:
-            raise JobFault(
-                "judge_unusable",
-                f"The judge gave no score for {failed:.0%} of {len(scores):,} answers (at most {MOST_FAILED:.0%} may fail). The texts are kept: "
-                "score them again with another judge.",
-            )
-
     def _outcome(
-        self, bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], leader: str, prompt_only: Run | None,
-        budget: float | None,
+        self, runs: Sequence[Run], bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], leader: str,
+        prompt_only: Run | None, budget: float | None, reference: dict[str, Any] | None, off_target: Sequence[OffTarget],
     ) -> Outcome:  # fmt: skip
-        runs = self.evaluator.runs
         identity = dict(self.judge.identity)
         summary = {
             "schema_version": SCHEMA_VERSION,
@@ -235,7 +251,13 @@ class _Steering:
             "unsteered": {name: scores_of(run) for name, run in bases.items()},
             "prompt_only": None if prompt_only is None else effect_of(prompt_only, bases["test"], self.scale),
             "matched_divergence_nats": None if budget is None else round(budget, 4),
-            "groups": [group_facts(group, one, bases["test"], bases, self.scale) for group, one in reported.items()],
+            "reference_protocol": reference,
+            "groups": [
+                group_facts(group, one, bases["test"], bases, self.scale)
+                | {"off_target": {other.trait: other.effect(group, self.scale) for other in off_target}}
+                for group, one in reported.items()
+            ],
+            "off_target": [one.facts() for one in off_target],
             "contrasts": contrasts(reported, leader, bases["test"], self.scale, self.spec["seed"]),
             "subjects": [subject_facts(one, bases["selection"], self.scale) for one in searched],
             "provenance": self._provenance(),
@@ -248,7 +270,9 @@ class _Steering:
             artifacts=[
                 ArtifactBytes("summary.json", content, "application/json"),
                 ArtifactBytes(
-                    "runs.jsonl", run_lines(runs, self._roles(bases, searched, reported, prompt_only)), "application/jsonl"
+                    "runs.jsonl",
+                    run_lines(runs, roles(bases, searched, reported, off_target, prompt_only)),
+                    "application/jsonl",
                 ),
                 ArtifactBytes("responses.jsonl", response_lines(runs), "application/jsonl"),
                 ArtifactBytes(
@@ -277,37 +301,16 @@ class _Steering:
             "threads": torch.get_num_threads(),
         }
 
-    def _roles(
-        self, bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], prompt_only: Run | None
-    ) -> dict[str, list[str]]:
-        """What each run was for; one run may serve several."""
-        roles: dict[str, list[str]] = {}
 
-        def add(run: Run | str | None, role: str) -> None:
-            if isinstance(run, Run) and role not in roles.setdefault(run.spec.id, []):
-                roles[run.spec.id].append(role)
-
-        for base in bases.values():
-            add(base, "unsteered")
-        add(prompt_only, "prompt_only")
-        for one in searched:
-            for run in one.curve:
-                add(run, "search")
-        for group in reported.values():
-            add(group.best, "test")
-            for name, matched in group.matched.items():
-                add(matched, f"matched_{name}")
-            for runs in group.controls.values():
-                for run in runs:
-                    add(run, "control")
-            for run in group.arms.values():
-                add(run, "decomposition")
-            for at in group.extra.values():
-                for run in at.values():
-                    add(run, "extra")
-            for run in group.refits:
-                add(run, "refit")
-        return roles
+def _check_failures(runs: Sequence[Run]) -> None:
+    scores = np.concatenate([run.trait for run in runs])
+    failed = float(np.isnan(scores).mean())
+    if failed > MOST_FAILED:
+        raise JobFault(
+            "judge_unusable",
+            f"The judge gave no score for {failed:.0%} of {len(scores):,} answers (at most {MOST_FAILED:.0%} may fail). The texts are kept: "
+            "score them again with another judge.",
+        )
 
 
 def _refit_of(subject: Subject) -> str:

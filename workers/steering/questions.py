@@ -12,6 +12,9 @@ from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
+REFERENCE_QUESTIONS = 10
+"""The set `reference`: the first questions of the trait, whatever their split, as the reference system takes them."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -36,6 +39,8 @@ def question_sets(lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str
     limits = {"selection": spec.get("selection_limit"), "test": spec.get("test_limit")}
     texts = {name: clusters_in_turn(ones, limits[name]) for name, ones in texts.items()}
     texts |= {name: trait[name] for name in spec.get("extra_sets", ())}
+    if spec.get("reference_protocol"):
+        texts["reference"] = listed[:REFERENCE_QUESTIONS]
     for name, ones in texts.items():
         if not ones:
             raise ModelFault("no_questions", f"There is no {name} question: the trait has none and the request gives none.")

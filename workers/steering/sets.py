@@ -25,11 +25,11 @@ class Intervention:
     plain: bool = False
 
     def spec(self, subject: Subject, questions: Sequence[Question], r: float | None) -> RunSpec:
-        """The subject at dose r on these questions; `ablate` has no dose."""
+        """The subject at dose r on these questions, under its twin's name where it has one; `ablate` has no dose."""
         pushes = subject.pushes(
             1.0 if r is None else r, operation=self.operation, scope=self.scope, sign=self.sign, plain=self.plain
         )
-        return RunSpec(questions, subject.name, pushes, subject, r)
+        return RunSpec(questions, subject.same_as or subject.name, pushes, subject, r)
 
 
 @dataclass(frozen=True, eq=False)

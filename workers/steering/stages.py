@@ -16,6 +16,7 @@ from workers.science.scores import mean
 from workers.science.search import Search
 from workers.steering.effects import Scale, clusters_of
 from workers.steering.evaluator import Evaluator
+from workers.steering.protocol import AROUND, RawCoefficient
 from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import Intervention, Reported, Searched, by_group, clean_arm, massive_arm
@@ -211,10 +212,12 @@ def report(
     divergent: Mapping[str, float | None],
     shuffled: Mapping[str, Sequence[Subject]],
     refits: Mapping[str, Sequence[Subject]],
+    raw: RawCoefficient | None,
 ) -> dict[str, Reported]:
     """Everything on test questions, in one go: best, matched, controls, arms, refits, and the extra sets at the dose and at half of it."""
     test = sets["test"]
     lead_r = _best(chosen[leader]).spec.r
+    at_raw = raw.specs(test, how) if raw is not None and "coefficient" in spec["matched"] else {}
     plans: dict[str, dict[str, Any]] = {}
     for group, one in chosen.items():
         if one.best is None:
@@ -228,6 +231,7 @@ def report(
             plan["dose"] = how.spec(one.subject, test, lead_r) if "dose" in spec["matched"] else None
             plan["coherence"] = _matched(one, test, coherent.get(group), how) if "coherence" in spec["matched"] else None
             plan["divergence"] = _matched(one, test, divergent.get(group), how) if "divergence" in spec["matched"] else None
+            plan["coefficient"] = at_raw.get(group)
             plan["arms"] = _arms(one.subject, test, lead_r or 0.0, how) if spec["decomposition"] else {}
             plan["refits"] = [how.spec(refit, test, lead_r) for refit in refits.get(group, ())]
             plan["extra"] = {
@@ -304,12 +308,22 @@ def _reported(searched: Searched, plan: Mapping[str, Any], known: Mapping[str, R
     return Reported(
         searched,
         known[plan["best"].id],
-        {name: run(plan.get(name)) for name in ("dose", "coherence", "divergence")},
+        {name: run(plan.get(name)) for name in ("dose", "coherence", "divergence", "coefficient")},
         {kind: [known[one.id] for one in runs] for kind, runs in plan["controls"].items()},
         {name: known[one.id] for name, one in plan.get("arms", {}).items()},
         {name: {at: known[one.id] for at, one in runs.items()} for name, runs in plan.get("extra", {}).items()},
         [known[one.id] for one in plan.get("refits", ())],
     )
+
+
+def reference_protocol(
+    evaluator: Evaluator, raw: RawCoefficient, questions: Sequence[Question], how: Intervention
+) -> dict[str, list[Run]]:
+    """Every group at the raw coefficients around the probe's, on the reference's questions."""
+    rounds = [raw.specs(questions, how, times) for times in AROUND]
+    evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects))
+    runs = iter(evaluator.evaluate([specs[group] for group in raw.subjects for specs in rounds]))
+    return {group: [next(runs) for _ in rounds] for group in raw.subjects}
 
 
 def matrix(runs: Sequence[Run], scale: Scale, base: Run) -> np.ndarray:

@@ -96,11 +96,11 @@ def part(vector_D: Tensor, layer: int, component: str, massive: Sequence[int], u
 
 
 def name_twins(subjects: Sequence[Subject]) -> list[Subject]:
-    """The same subjects, where those equal to an earlier one say so (`same_as`): they are run once."""
+    """The same subjects, where those equal to an earlier one say so (`same_as`) and have its parts, to the last bit: they are run once."""
     found: list[Subject] = []
     for subject in subjects:
-        twin = next((one.name for one in found if one.same_as is None and _equal(one, subject)), None)
-        found.append(replace(subject, same_as=twin))
+        twin = next((one for one in found if one.same_as is None and _equal(one, subject)), None)
+        found.append(subject if twin is None else replace(subject, same_as=twin.name, parts=twin.parts))
     return found
 
 

@@ -116,7 +116,7 @@ def contrasts(
     """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain."""
     found: dict[str, list[dict[str, Any]]] = {}
     clusters = clusters_of(base)
-    for way in ("dose", "coherence", "divergence", "best"):
+    for way in ("dose", "coherence", "divergence", "coefficient", "best"):
         runs = {
             group: run
             for group, one in reported.items()

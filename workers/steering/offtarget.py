@@ -1,0 +1,72 @@
+"""The off-target matrix: what a vector does to the traits it is not for (science: Studies, evidence: full).
+
+Each method's chosen vector answers another trait's test questions at its chosen dose, and that trait's own judge scores them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.handlers.base import JobContext
+from workers.judges.opening import open_judge
+from workers.lm.model import LanguageModel
+from workers.steering.effects import Scale, effect_of, scores_of
+from workers.steering.evaluator import Evaluator
+from workers.steering.questions import clusters_in_turn, encode
+from workers.steering.runs import Run, RunSpec
+from workers.steering.sets import Intervention, Reported
+
+
+@dataclass(frozen=True, eq=False)
+class OffTarget:
+    """One other trait: its unsteered answers and every group's, on the same questions."""
+
+    trait: str
+    base: Run
+    by_group: Mapping[str, Run]
+    judge: Mapping[str, Any]
+    runs: Sequence[Run]
+
+    def facts(self) -> dict[str, Any]:
+        """What the matrix needs besides the effects."""
+        return {"trait": self.trait, "judge": dict(self.judge), "unsteered": scores_of(self.base)}
+
+    def effect(self, group: str, scale: Scale) -> dict[str, Any]:
+        """The change of this trait's score under the group's vector; positive is more of this trait, whatever was asked for."""
+        return effect_of(self.by_group[group], self.base, Scale(scale.threshold, 1, scale.seed))
+
+
+def measure(
+    lm: LanguageModel,
+    asked: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    reported: Mapping[str, Reported],
+    how: Intervention,
+    batch_rows: int,
+    context: JobContext,
+) -> OffTarget:
+    """asked: {"trait": {name, version}, "extraction": job or None}. Raises ModelFault prompt_too_long, JobFault of the judge."""
+    name = asked["trait"]["name"]
+    trait = json.loads(context.blob(asked["trait"]["version"]))
+    listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
+    set_name = f"off_target:{name}"
+    questions = encode(lm, set_name, clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
+    context.phase(f"preparing the judge of {name}", 1, "judges")
+    responses = None
+    if asked["extraction"] is not None:
+        responses = [json.loads(line) for line in context.artifact(asked["extraction"], "responses.jsonl").splitlines()]
+    described = [
+        {"question": one.question, "system_prompt": one.system_prompt, "cluster": one.cluster, "set": set_name}
+        for one in questions
+    ]
+    judge = open_judge(
+        spec["judge"], lm, trait, responses, max_new_tokens=spec["max_new_tokens"], questions=described, context=context
+    )
+    evaluator = Evaluator(
+        lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=batch_rows, sampling=spec["sampling"]
+    )
+    evaluator.begin(f"answering questions on {name}", 1 + len(reported))
+    specs = [how.spec(one.searched.subject, questions, one.best.spec.r) for one in reported.values()]
+    base, *steered = evaluator.evaluate([RunSpec(questions, "unsteered"), *specs])
+    return OffTarget(name, base, dict(zip(reported, steered, strict=True)), judge.identity, evaluator.runs)

@@ -1,0 +1,72 @@
+"""What the reference system does: every vector at the same raw coefficients, on ten questions that also choose the coefficient.
+
+Kept beside the matched doses, so that a report shows what such a comparison concludes and what it hides (science: The problem).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.science.scores import mean
+from workers.steering.effects import Scale, dose_of_run, scores_of
+from workers.steering.questions import Question
+from workers.steering.runs import Run, RunSpec
+from workers.steering.sets import Intervention, Searched
+from workers.steering.subjects import Subject
+
+AROUND = (0.7, 0.85, 1.0, 1.15, 1.3)
+"""The coefficients tried, as multiples of the probe's best one: the reference's steps up and down, and its published range."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawCoefficient:
+    """The coefficient `c` that `group` steered best with, and every group's subject at the same layer."""
+
+    group: str
+    c: float
+    subjects: Mapping[str, Subject]
+
+    def specs(self, questions: Sequence[Question], how: Intervention, times: float = 1.0) -> dict[str, RunSpec]:
+        """Every group at `times` the coefficient."""
+        return {
+            group: how.spec(subject, questions, subject.parts[0].dose(times * self.c)) for group, subject in self.subjects.items()
+        }
+
+
+def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched], leader: str) -> RawCoefficient | None:
+    """The probe's best coefficient, or the leader's where no probe was steered with. None where a coefficient is no single number."""
+    group = next((name for name, one in chosen.items() if one.subject.method == "probe" and one.best is not None), leader)
+    best = chosen[group].best
+    if best is None or len(best.spec.pushes) != 1 or best.spec.pushes[0].operation != "add":
+        return None
+    sites = [(part.layer, part.component) for part in chosen[group].subject.parts]
+    subjects = {
+        one.subject.group: one.subject
+        for one in searched
+        if [(part.layer, part.component) for part in one.subject.parts] == sites
+    }
+    return RawCoefficient(group, abs(best.spec.pushes[0].coefficient), subjects)
+
+
+def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
+    """The reference's rule: the largest gain among runs whose mean coherence reaches the threshold, else the most coherent run."""
+    coherent = [run for run in runs if (mean(run.coherence) or 0.0) >= scale.threshold]
+    if coherent:
+        return max(coherent, key=lambda run: mean(scale.gain(run, base)) or 0.0)
+    return max(runs, key=lambda run: mean(run.coherence) or 0.0)
+
+
+def facts(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> dict[str, Any]:
+    """The protocol's own table: one number a group, without an interval."""
+    rows = []
+    for group, tried in runs.items():
+        best = best_of(tried, scale, base)
+        gain = mean(scale.gain(best, base))
+        rows.append({"group": group, "delta": None if gain is None else round(gain, 2), **dose_of_run(best), **scores_of(best)})
+    return {
+        "questions": len(base.answers),
+        "around": {"group": raw.group, "c": round(raw.c, 4), "times": list(AROUND)},
+        "threshold": scale.threshold,
+        "unsteered": scores_of(base),
+        "rows": rows,
+    }
