@@ -113,7 +113,10 @@ def _decomposition(one: Reported, subject: Subject, base: Run, scale: Scale) -> 
 def contrasts(
     reported: Mapping[str, Reported], leader: str, base: Run, scale: Scale, seed: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain."""
+    """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
+
+    At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     clusters = clusters_of(base)
     for way in ("dose", "coherence", "divergence", "coefficient", "best"):
@@ -129,19 +132,49 @@ def contrasts(
         intervals = simultaneous({name: gap for name, gap in differences.items() if name not in twins}, clusters, seed=seed)
         intervals |= {name: Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters))) for name in twins}
         found[way] = [
-            {
-                "a": a,
-                "b": b,
-                "difference": _round(mean(differences[name])),
-                "low": None if (interval := intervals[name]) is None else round(interval.low, 2),
-                "high": None if interval is None else round(interval.high, 2),
-                "verdict": verdict(interval),
-                "interval": None if interval is None else interval.method,
-                "smallest_detectable": _round(smallest_detectable(differences[name], clusters)),
-            }
+            _contrast(a, b, differences[name], intervals[name], clusters)
+            | (_over_extraction_sets(reported[a], reported[b], base, scale) if way == "dose" else {})
             for name, (a, b) in pairs.items()
         ]
     return found
+
+
+def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clusters: Sequence[str]) -> dict[str, Any]:
+    return {
+        "a": a,
+        "b": b,
+        "difference": _round(mean(gap_Q)),
+        **_ends(interval),
+        "verdict": verdict(interval),
+        "smallest_detectable": _round(smallest_detectable(gap_Q, clusters)),
+    }
+
+
+def _over_extraction_sets(a: Reported, b: Reported, base: Run, scale: Scale) -> dict[str, Any]:
+    """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
+
+    Its interval and verdict stand instead of those over questions alone (science: Studies, evidence: full).
+    """
+    if not a.refits or len(a.refits) != len(b.refits):
+        return {}
+    differences_RQ = matrix(b.refits, scale, base) - matrix(a.refits, scale, base)
+    interval = two_level(differences_RQ, clusters_of(base))
+    if interval is None:
+        return {}
+    return {
+        **_ends(interval),
+        "verdict": verdict(interval),
+        "refits": len(a.refits),
+        "over_refits": _round(float(np.nanmean(differences_RQ))),
+    }
+
+
+def _ends(interval: Interval | None) -> dict[str, Any]:
+    return {
+        "low": None if interval is None else round(interval.low, 2),
+        "high": None if interval is None else round(interval.high, 2),
+        "interval": None if interval is None else interval.method,
+    }
 
 
 def _plain(group: str) -> str:
