@@ -1,6 +1,6 @@
 """A study as a graph of ordinary requests, planned without a database: what is submitted, in which order, and what refers to what.
 
-    calibrate/<model>  ->  extract/<model>/<trait>  ->  steer/<model>/<trait>
+    calibrate/<model>  ->  extract/<model>/<trait>, ...  ->  steer/<model>/<trait>, ...
 
 A body may hold `Ref(node)`, which becomes the id of that node's job when it is submitted. Nodes come model by model, so that a worker
 loads each model once.
@@ -65,22 +65,22 @@ def _of_model(request: StudyRequest, model: str, layers: list[int]) -> Iterator[
     calibration = f"calibrate/{model}"
     yield Node(calibration, "calibrate", model, None, {"model": model, "max_new_tokens": request.calibration_new_tokens})
     for trait in request.traits:
-        yield from _of_trait(request, model, trait, layers, Ref(calibration))
+        yield _extraction(request, model, trait, layers, Ref(calibration))
+    for trait in request.traits:
+        yield _steering(request, model, trait, Ref(calibration))
 
 
-def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], calibration: Ref) -> Iterator[Node]:
-    extraction = f"extract/{model}/{trait}"
-    keys = method_keys(request)
+def _extraction(request: StudyRequest, model: str, trait: str, layers: list[int], calibration: Ref) -> Node:
     refits = request.refits if request.refits is not None else (REFITS if request.evidence == "full" else 0)
-    yield Node(
-        extraction,
+    return Node(
+        f"extract/{model}/{trait}",
         "extract",
         model,
         trait,
         {
             "model": model,
             "trait": trait,
-            "methods": keys,
+            "methods": method_keys(request),
             "positions": request.positions,
             "components": request.components,
             "layers": layers,
@@ -91,7 +91,11 @@ def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], 
             "seed": request.seed,
         },
     )
-    yield Node(
+
+
+def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref) -> Node:
+    others = [one for one in request.traits if one != trait] if request.evidence == "full" else []
+    return Node(
         f"steer/{model}/{trait}",
         "steer",
         model,
@@ -99,8 +103,8 @@ def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], 
         {
             "model": model,
             "trait": trait,
-            "extraction": Ref(extraction),
-            "methods": keys,
+            "extraction": Ref(f"extract/{model}/{trait}"),
+            "methods": method_keys(request),
             "calibration": calibration,
             "budget": request.budget,
             "max_new_tokens": request.max_new_tokens,
@@ -110,6 +114,8 @@ def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], 
             "coherence_threshold": request.coherence_threshold,
             "controls": request.controls.model_dump(),
             "extra_sets": ["paraphrases", "unrelated"] if request.evidence == "full" else [],
+            "reference_protocol": request.reference_protocol,
+            "off_target": [{"trait": one, "extraction": Ref(f"extract/{model}/{one}")} for one in others],
             "seed": request.seed,
         },
     )
@@ -117,4 +123,12 @@ def _of_trait(request: StudyRequest, model: str, trait: str, layers: list[int], 
 
 def resolved(body: Mapping[str, Any], jobs: Mapping[str, str]) -> dict[str, Any]:
     """The body with every Ref replaced by its job's id, and without fields left at None."""
-    return {name: jobs[value.node] if isinstance(value, Ref) else value for name, value in body.items() if value is not None}
+    return {name: _resolved(value, jobs) for name, value in body.items() if value is not None}
+
+
+def _resolved(value: Any, jobs: Mapping[str, str]) -> Any:
+    if isinstance(value, Ref):
+        return jobs[value.node]
+    if isinstance(value, Mapping):
+        return {name: _resolved(one, jobs) for name, one in value.items()}
+    return [_resolved(one, jobs) for one in value] if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
 from app.steerings.schemas import ControlsIn
@@ -12,6 +12,24 @@ MethodIn = Name | dict[str, Any]
 
 METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleaned", "probe", "probe_cleaned", "random")
 """What a study compares when it names no methods: the reference's, the control that explains them, and chance."""
+
+
+class PublishedNumber(BaseModel):
+    """A number somebody published for the same question, shown beside this study's own with what it means."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Name
+    trait: Name
+    method: Name
+    position: Name = "response[:5]"
+    layer: int | None = Field(None, ge=0)
+    value: float = Field(allow_inf_nan=False)
+    coefficient: float | None = Field(None, allow_inf_nan=False)
+    definition: str = Field(
+        min_length=1, max_length=1000, description="what the number is: questions, judge, how the dose was chosen"
+    )
+    source: str = Field(min_length=1, max_length=500)
 
 
 class StudyRequest(JobRequest):
@@ -27,7 +45,7 @@ class StudyRequest(JobRequest):
     )
     evidence: Literal["quick", "full"] = Field(
         "quick",
-        description="full adds refits, the paraphrase and unrelated sets and the cleaning ablation",
+        description="full adds refits, the off-target matrix, the paraphrase and unrelated sets and the cleaning ablation",
     )
     ablation: list[Annotated[int, Field(ge=1, le=1000)]] | None = Field(
         None,
@@ -43,5 +61,12 @@ class StudyRequest(JobRequest):
     judge: str = Field("reference", min_length=1, max_length=100)
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
+    reference_protocol: bool = Field(
+        False,
+        description="also compare as the reference system does (raw coefficients, ten questions, none held out), beside Binnacle's own",
+    )
+    published: list[PublishedNumber] = Field(
+        default_factory=list, max_length=500, description="published numbers to stand beside this study's own"
+    )
     resamples: int = Field(50, ge=0, le=1000)
     seed: int = Field(0, ge=0, lt=2**31)

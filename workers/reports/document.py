@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.reports import matrices, plots, recommendations, tables
+from workers.reports import beside, matrices, plots, recommendations, tables
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.html import render
 from workers.reports.table import Table, to_markdown
@@ -69,7 +69,11 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
     for cell in data.cells:
         sections += matrices.sections(cell)
     sections += [{"table": tables.traits(data)}, {"table": severity}, *_model_plots(data)]
-    sections += [{"table": table} for table in (tables.decomposition(data), tables.extra_sets(data)) if table.rows]
+    more = (
+        tables.decomposition(data), tables.extra_sets(data), beside.off_target(data), beside.protocol(data),
+        beside.published(data, study.get("published", [])),
+    )  # fmt: skip
+    sections += [{"table": table} for table in more if table.rows]
     facts = {
         "models": ", ".join(study["models"]),
         "traits": ", ".join(study["traits"]),

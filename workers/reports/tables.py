@@ -29,12 +29,15 @@ def methods(data: Gathered) -> Table:
         Column("joint", "joint gain", "points"),
         Column("at_dose", "gain at the leader's dose", "points"),
         Column("at_coherence", "gain at matched coherence", "points"),
+        Column("at_coefficient", "gain at the probe's coefficient", "points"),
         Column("verdict", "against the leader at equal dose"),
         Column("link", "texts", "link"),
     ]
     note = (
         f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
-        "outside the massive dims over the stream's norm without them; equal r is matched dose. Controls run at the best method's dose."
+        "outside the massive dims over the stream's norm without them; equal r is matched dose. At the probe's raw "
+        "coefficient a vector with massive dims pushes less where it counts: that column compares no methods, and is what was published of "
+        "mean_diff. Controls run at the best method's dose."
     )
     return Table("methods", "1. Methods", note, columns, rows)
 
@@ -59,7 +62,8 @@ def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
         row = base | {"method": group["method"], "kind": "method", "layer": _layers(group["layers"]), "group": group["group"]}
         if group["best"] is not None:
             row |= _effect(group["best"])
-        row |= _points("at_dose", group["matched"].get("dose")) | _points("at_coherence", group["matched"].get("coherence"))
+        row |= points("at_dose", group["matched"].get("dose")) | points("at_coherence", group["matched"].get("coherence"))
+        row |= points("at_coefficient", group["matched"].get("coefficient"))
         yield row | {"verdict": "leads" if leads else verdicts.get(group["group"], _same(group))}
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     for kind, runs in (leader["controls"] if leader else {}).items():
@@ -70,12 +74,13 @@ def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
 def _effect(effect: Mapping[str, Any]) -> dict[str, Any]:
     return (
         {key: effect.get(key) for key in ("r", "c", "coherence", "run")}
-        | _points("delta", effect)
-        | _points("joint", effect, "delta_joint")
+        | points("delta", effect)
+        | points("joint", effect, "delta_joint")
     )
 
 
-def _points(name: str, effect: Mapping[str, Any] | None, source: str = "delta") -> dict[str, Any]:
+def points(name: str, effect: Mapping[str, Any] | None, source: str = "delta") -> dict[str, Any]:
+    """A column of kind points with its interval, from an effect as summary.json holds it; nothing where there is none."""
     if not effect or effect.get(source) is None:
         return {}
     return {name: effect[source], f"{name}_low": effect.get(f"{source}_low"), f"{name}_high": effect.get(f"{source}_high")}
@@ -135,7 +140,7 @@ def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[
             (method.base, method.top), {"base": method.base, "n": method.top, "massive": min(method.top, massive)}
         )
         for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
-            row.update(_points(suffix, effect))
+            row.update(points(suffix, effect))
     for key in sorted(found):
         if any(n > 0 for base, n in found if base == key[0]):
             yield {"model": cell.model, "trait": cell.trait} | found[key]
@@ -149,7 +154,7 @@ def traits(data: Gathered) -> Table:
         for group in cell.steering["groups"] if cell.steering else []:
             if not is_ablation(group["method"]) and group["best"] is not None:
                 row = rows.setdefault((cell.model, group["method"]), {"model": cell.model, "method": group["method"]})
-                row.update(_points(cell.trait, group["matched"].get("dose") or group["best"]))
+                row.update(points(cell.trait, group["matched"].get("dose") or group["best"]))
     columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
     return Table(
         "traits", "4. Traits side by side", f"{EFFECT} All at the leader's dose of each trait.", columns, list(rows.values())
@@ -247,7 +252,7 @@ def decomposition(data: Gathered) -> Table:
             if parts and not is_ablation(group["method"]):
                 row = {"model": cell.model, "trait": cell.trait, "method": group["method"], "verdict": parts["massive_part"]}
                 for arm, effect in parts["arms"].items():
-                    row |= _points(arm, effect)
+                    row |= points(arm, effect)
                 rows.append(row)
     columns = [
         Column("model", "model"),
@@ -271,7 +276,7 @@ def extra_sets(data: Gathered) -> Table:
                 for at, effect in runs.items():
                     base = {"model": cell.model, "trait": cell.trait, "method": group["method"], "set": name, "at": at}
                     rows.append(
-                        base | {"unchanged": effect["unchanged"], "coherence": effect["coherence"]} | _points("delta", effect)
+                        base | {"unchanged": effect["unchanged"], "coherence": effect["coherence"]} | points("delta", effect)
                     )
     columns = [
         Column("model", "model"),

@@ -1,0 +1,108 @@
+"""What others measured, beside this study's own: the reference system's protocol on the same vectors, and published numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.table import Column, Table
+from workers.reports.tables import EFFECT, is_ablation, points
+
+
+def protocol(data: Gathered) -> Table:
+    """Every method as the reference compares it, and the same at the same coefficient and at equal dose on held-out questions."""
+    rows: list[dict[str, Any]] = []
+    notes = []
+    for cell in data.cells:
+        found = cell.steering.get("reference_protocol") if cell.steering else None
+        if not found or cell.steering is None:
+            continue
+        groups = {one["group"]: one for one in cell.steering["groups"]}
+        notes.append(f"{found['questions']} questions on {cell.trait}")
+        for one in found["rows"]:
+            group = groups.get(one["group"])
+            if group is None or is_ablation(group["method"]):
+                continue
+            rows.append(
+                {
+                    "model": cell.model, "trait": cell.trait, "method": group["method"], "c": one["c"], "reference": one["delta"],
+                    "coherence": one["coherence"],
+                }
+                | points("held_out", group["matched"].get("coefficient"))
+                | points("equal_dose", group["matched"].get("dose"))
+            )  # fmt: skip
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("c", "coefficient c", "number"),
+        Column("coherence", "coherence", "number"),
+        Column("reference", "gain, the reference's way", "points"),
+        Column("held_out", "held out, at the probe's coefficient", "points"),
+        Column("equal_dose", "held out, at equal dose", "points"),
+    ]
+    note = (
+        f"The reference's way: the best of five raw coefficients around the probe's, chosen and reported on the same questions "
+        f"({', '.join(dict.fromkeys(notes))}), coherence at least the threshold, no interval. {EFFECT}"
+    )
+    return Table("reference", "7. The reference's own protocol", note, columns, rows)
+
+
+def published(data: Gathered, numbers: list[Mapping[str, Any]]) -> Table:
+    """Published numbers with their definitions, and this study's own for the same model, trait, method and position."""
+    cells = {(cell.model, cell.trait.split("@")[0]): cell for cell in data.cells}
+    rows = []
+    for one in numbers:
+        cell = cells.get((one["model"], one["trait"].split("@")[0]))
+        row = {key: one[key] for key in ("model", "trait", "method", "position", "value", "coefficient", "definition", "source")}
+        rows.append(row | (_own(cell, one) if cell else {}))
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("position", "position"),
+        Column("value", "published", "points"),
+        Column("coefficient", "at c", "number"),
+        Column("own", "here: best dose, held out", "points"),
+        Column("own_reference", "here: the reference's way", "points"),
+        Column("definition", "what was published"),
+        Column("source", "source"),
+    ]
+    return Table("published", "8. Published numbers", f"Others' numbers as they define them. {EFFECT}", columns, rows)
+
+
+def _own(cell: Cell, one: Mapping[str, Any]) -> dict[str, Any]:
+    if cell.steering is None:
+        return {}
+    group = next(
+        (g for g in cell.steering["groups"] if g["method"] == one["method"] and g["position"] in (None, one["position"])), None
+    )
+    if group is None:
+        return {}
+    protocol_rows = (cell.steering.get("reference_protocol") or {}).get("rows", [])
+    ours = next((row["delta"] for row in protocol_rows if row["group"] == group["group"]), None)
+    return points("own", group["best"]) | {"own_reference": ours}
+
+
+def off_target(data: Gathered) -> Table:
+    """What each method's vector does to the scores of the other traits."""
+    names = list(dict.fromkeys(cell.trait for cell in data.cells))
+    rows = [
+        {"model": cell.model, "trait": cell.trait, "method": group["method"]}
+        | points(cell.trait, group["best"])
+        | {key: value for name, effect in group["off_target"].items() for key, value in points(name, effect).items()}
+        for cell in data.cells
+        if cell.steering and cell.steering.get("off_target")
+        for group in cell.steering["groups"]
+        if not is_ablation(group["method"])
+    ]
+    columns = [
+        Column("model", "model"),
+        Column("trait", "the vector's trait"),
+        Column("method", "method"),
+        *(Column(name, f"change of {name}", "points") for name in names),
+    ]
+    note = (
+        "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own judge; a positive number "
+        f"is more of the trait that the column names. {EFFECT}"
+    )
+    return Table("off_target", "Off-target matrix", note, columns, rows)
