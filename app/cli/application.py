@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import demo, doctor, jobs, keys, models, service, submit, traits
+from app.cli import demo, doctor, jobs, keys, models, service, studies, submit, traits
 from app.cli.output import print_error
 from app.client import BinnacleError
 from app.embedded.errors import EmbeddedError
@@ -26,6 +26,7 @@ application.command("jobs")(jobs.list_jobs)
 application.command("get")(jobs.get)
 application.command("cancel")(jobs.cancel)
 application.command("retry")(jobs.retry)
+application.add_typer(studies.commands, name="study")
 application.add_typer(models.commands, name="models")
 application.add_typer(traits.commands, name="traits")
 application.command("status")(service.status)

@@ -16,55 +16,60 @@ from app.cli.output import err, out
 from app.cli.show import calibration_report
 from app.cli.tables import study_report
 from app.client import BinnacleError, Client
+from app.studies.shipped import shipped_study
 
 START_SECONDS = 180.0
-STUDY: dict[str, Any] = {
-    "traits": ["refusal", "sycophancy"],
-    "layers": [3],
-    "budget": 5,
-    "max_new_tokens": 32,
-    "test_limit": 48,
-    "controls": {"random": 2, "shuffled": 1, "prompt_only": True},
-}
-"""Small enough for a minute or two on two cores, large enough for intervals: at least 20 clusters of test questions."""
+CPU_WORKERS = 2
+"""The shipped models keep a core busy each; more workers than this gain little, and a laptop stays usable."""
 
 
 def demo(
     home: Annotated[Path, typer.Option(help="Data folder; kept, so that a second demo starts faster.")] = Path("data"),
-    model: Annotated[str, typer.Option(help="Which shipped model to calibrate and study.")] = "demo-severe",
+    model: Annotated[
+        list[str] | None, typer.Option(help="A shipped model to study; may be repeated. All four when left out.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="All the evidence: refits, ablation, off-target matrix; an hour or more.")
+    ] = False,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Where calibration.json goes; the data folder when left out.")
+        Path | None, typer.Option("--out", help="Where the report and calibration.json go; the data folder when left out.")
     ] = None,
 ) -> None:
-    """Start everything, calibrate a shipped model and study it over HTTP, print what was found, stop."""
+    """Start everything, study the shipped models over HTTP, print what was found, stop."""
     started = time.monotonic()
-    folder = shipped_folder(model)
+    asked = shipped_study("demo").request | ({"models": model} if model else {}) | ({"evidence": "full"} if full else {})
+    folders = {name: shipped_folder(name) for name in asked["models"]}
     with running_service(home.absolute()) as client:
         err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
-        register(client, model, folder)
-        ready(client.await_model(model))
-        job = client.calibrate(model, name="demo")
-        err.print(f"POST /v1/calibrations -> {job['id']}")
-        with Watcher() as watcher:
-            job = client.wait(job, on_change=watcher)
-        [artifact] = [file for file in job["artifacts"] if file["name"] == "calibration.json"]
-        path = client.download(artifact, (out_dir or home) / model / "calibration.json")
-        out.print(calibration_report(client.calibration(job["id"])))
-        out.print(f"\ncalibration.json ({artifact['size']:,} bytes): {path}\n", markup=False)
-        study(client, model, (out_dir or home) / model)
+        for name, folder in folders.items():
+            register(client, name, folder)
+        for name in folders:
+            ready(client.await_model(name))
+        study(client, asked, out_dir or home)
     err.print(f"everything is stopped; {time.monotonic() - started:.0f} s in all")
 
 
-def study(client: Client, model: str, folder: Path) -> None:
-    """Extract, steer and compare; the tables are printed and the report is kept in `folder`."""
-    job = client.study([model], name="demo", **STUDY)
+def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
+    """Runs the study, prints each model's calibration and the tables, keeps the files in `folder`.
+
+    Finished jobs of the same calculation are used, so that a second demo is a matter of seconds.
+    """
+    job = client.submit("study", reuse=True, name="demo", **asked)
     err.print(f"POST /v1/studies -> {job['id']}")
     with Watcher() as watcher:
         job = client.wait(job, on_change=watcher)
+    for name, node in client.nodes(job["id"]).items():
+        if node["kind"] == "calibrate":
+            [artifact] = [file for file in client.job(node["job"])["artifacts"] if file["name"] == "calibration.json"]
+            path = client.download(artifact, folder / node["model"] / "calibration.json")
+            if name == f"calibrate/{asked['models'][0]}":
+                out.print(calibration_report(client.calibration(node["job"])))
+            out.print(f"calibration.json of {node['model']}: {path}", markup=False, soft_wrap=True)
+    out.print()
+    out.print(study_report(client.tables(job["id"])))
     report = next(file for file in job["artifacts"] if file["name"] == "report.html")
     path = client.download(report, folder / "report.html")
-    out.print(study_report(client.tables(job["id"])))
-    out.print(f"\nreport.html, with plots ({report['size']:,} bytes): {path}", markup=False)
+    out.print(f"\nreport.html, with plots ({report['size']:,} bytes): {path}", markup=False, soft_wrap=True)
 
 
 def ready(model: dict[str, Any]) -> None:
@@ -84,7 +89,7 @@ def running_service(home: Path) -> Iterator[Client]:
     service = Child(
         ChildSpec(
             name="binnacle up",
-            argv=[sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", "0"],
+            argv=[sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", "0", "--cpu-workers", str(CPU_WORKERS)],
             env=dict(os.environ),
             log=folder.logs / "up.log",
             cwd=Path(__file__).resolve().parents[2],

@@ -12,18 +12,29 @@ SHOWN = {
     "r": "dose r",
     "coherence": "coherence",
     "delta": "gain",
-    "at_dose": "at the leader's dose",
+    "at_dose": "at equal dose",
+    "at_coefficient": "at the probe's c",
     "verdict": "verdict",
 }
 
 
+INTERVALS = ("delta", "at_dose", "at_coefficient")
+
+
 def study_report(tables: dict[str, Any]) -> RenderableType:
-    """What tables.json holds."""
+    """What tables.json holds: what is recommended for each model and why, how severe it is, and its methods trait by trait."""
+    by_id = {table["id"]: table for table in tables["tables"]}
+    methods = by_id["methods"]
     parts: list[RenderableType] = []
-    for one in tables["recommendations"]:
-        parts += [f"[bold]{one['model']}: {one['sentence']}[/]", f"[dim]{one['because']}[/]"]
-    methods = next(table for table in tables["tables"] if table["id"] == "methods")
-    return Group(*parts, "", _methods(methods["rows"]), f"[dim]{methods['note']}[/]")
+    for row in by_id["severity"]["rows"]:
+        model = row["model"]
+        ratio = "" if row.get("ratio_to_median") is None else f", ratio_to_median {row['ratio_to_median']:,.0f}"
+        parts.append(f"[bold]{model}[/]: {row['verdict']}, massive dims {row['dims'] or 'none'}{ratio}")
+        for one in tables["recommendations"]:
+            if one["model"] == model:
+                parts += [f"  [bold]{one['sentence']}[/]", f"  [dim]{one['because']}[/]"]
+        parts += ["", _methods([one for one in methods["rows"] if one["model"] == model]), ""]
+    return Group(*parts, f"[dim]{methods['note']}[/]")
 
 
 def _methods(rows: list[dict[str, Any]]) -> Table:
@@ -37,7 +48,7 @@ def _cell(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
     if value is None:
         return ""
-    if key in ("delta", "at_dose"):
+    if key in INTERVALS:
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
         return f"{value:+.1f}" + ("" if low is None else f"  {low:+.1f} to {high:+.1f}")
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -4,7 +4,7 @@ Needs no torch. Every call that could make a job carries an idempotency key, so 
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +81,10 @@ class Client:
         """The Job at the end of a study's graph; `spec`: methods, layers, evidence, budget, judge, name, tags."""
         return self.submit("study", models=models, traits=traits, **spec)
 
+    def label(self, study: str, labels: Mapping[str, float]) -> Job:
+        """The Job that writes a study's report again with a person's labels (0-100) of the texts in its labelling.csv, by id."""
+        return self._post_once(f"/v1/studies/{study}/labels", json={"labels": dict(labels)}, key=None)
+
     def cancel(self, job: str | Job) -> Job:
         """Asks a job to stop; it is `cancelled` once its device is free. Cancelling what is cancelled already is no error."""
         path = f"/v1/jobs/{_id(job)}"
@@ -140,6 +144,10 @@ class Client:
     def tables(self, study: str) -> dict[str, Any]:
         """tables.json of a study (`std_...`) or of its Job."""
         return self._get(f"/v1/studies/{study}/tables.json")
+
+    def nodes(self, study: str) -> dict[str, Any]:
+        """The jobs of a study's graph by name, as they stand: job, kind, model, trait, state."""
+        return dict(self._get(f"/v1/studies/{study}")["nodes"])
 
     def job_of(self, which: str) -> str:
         """The job's id, of a job or of the calibration it made."""

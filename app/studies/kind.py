@@ -26,6 +26,7 @@ def _links(job: Job) -> dict[str, str]:
         "report.html": f"{own}/report.html",
         "report.md": f"{own}/report.md",
         "tables.json": f"{own}/tables.json",
+        "labelling.csv": f"{own}/labelling.csv",
     }
 
 

@@ -69,7 +69,7 @@ def view(study: Study, jobs: Mapping[str, Job]) -> StudyOut:
         counts[node.state] = counts.get(node.state, 0) + 1
     links = {"self": own, "job": f"/v1/jobs/{report.id}"}
     if report.state == State.SUCCEEDED:
-        links |= {name: f"{own}/{name}" for name in ("report.html", "report.md", "tables.json")}
+        links |= {name: f"{own}/{name}" for name in ("report.html", "report.md", "tables.json", "labelling.csv")}
     elif report.state not in FINISHED:
         links["cancel"] = f"/v1/jobs/{report.id}/cancel"
     return StudyOut(

@@ -17,7 +17,7 @@ from app.problems import documented
 from app.storage.serving import serve_object
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
-from app.studies.schemas import StudyRequest
+from app.studies.schemas import LabelsIn, StudyRequest
 
 router = keyed_router(prefix="/v1/studies", tag="studies")
 
@@ -43,7 +43,7 @@ StudyId = Annotated[
         examples=["std_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
-FileName = Literal["report.html", "report.md", "tables.json"]
+FileName = Literal["report.html", "report.md", "tables.json", "labelling.csv"]
 SANDBOX = "sandbox allow-scripts allow-downloads"
 """The report may draw its plots and save them, and nothing else: it holds text that models wrote."""
 
@@ -116,6 +116,30 @@ async def retry_study(
     """A new study of the same spec with new jobs for those that failed or were cancelled; what succeeded is used as it is."""
     promise = idempotency(f"POST /v1/studies/{study_id}/retry", idempotency_key, {})
     answer = await once(context.database, service.retry, study_id, viewer, context.settings, promise, request.state.request_id)
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.post(
+    "/{study_id}/labels",
+    operation_id="labelStudy",
+    summary="Say how a person labels its texts",
+    status_code=202,
+    response_model=JobOut,
+    responses=documented(400, 403, 404, 409, 413, 415, 422),
+)
+async def label_study(
+    study_id: StudyId,
+    body: LabelsIn,
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+) -> Response:
+    """The report again, with the judge's agreement with these labels. Below a rank correlation of 0.6 no verdict stands."""
+    promise = idempotency(f"POST /v1/studies/{study_id}/labels", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.label, study_id, body.labels, viewer, context.settings, promise, request.state.request_id
+    )
     return submitted_response(answer.job, request=request, replayed=answer.replayed)
 
 

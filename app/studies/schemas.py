@@ -32,6 +32,16 @@ class PublishedNumber(BaseModel):
     source: str = Field(min_length=1, max_length=500)
 
 
+class LabelsIn(BaseModel):
+    """A person's labels of the texts in a study's labelling.csv: 0 (does not show the trait) to 100 (fully does)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: dict[
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")], Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    ] = Field(min_length=1, max_length=200, examples=[{"0123456789ab": 100, "ba9876543210": 0}])
+
+
 class StudyRequest(JobRequest):
     """Calibrate, extract and steer for every model and trait, then compare: which method to trust on which model."""
 

@@ -200,10 +200,16 @@ def _report(
     reuse: bool,
     about: StudyRequest,
     retry_of: str | None = None,
+    labels: Mapping[str, float] | None = None,
 ) -> Answer:
     shown = {key: value for key, value in spec.items() if key not in ("name", "tags", "notes", "priority", "after")}
     nodes = {name: {key: node[key] for key in ("place", "job", "kind", "model", "trait")} for name, node in placed.items()}
-    job_spec = {"kind": "report", "study": shown, "nodes": nodes}
+    job_spec = {
+        "kind": "report",
+        "study": shown,
+        "nodes": nodes,
+        "labels": None if labels is None else dict(sorted(labels.items())),
+    }
     if reuse:
         finished = jobs.find_reusable(session, "report", job_spec, viewer)
         if finished is not None:
@@ -259,6 +265,29 @@ def retry(
         placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
     about = StudyRequest.model_validate(study.spec)
     return _report(session, study.spec, placed, viewer, settings, promise, request_id, False, about, retry_of=study.job_id)
+
+
+def label(
+    session: Session,
+    identifier: str,
+    labels: Mapping[str, float],
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+) -> Answer:
+    """The same study's report written again with a person's labels of its sheet: a new study of the same jobs. Raises Problem 404, 409."""
+    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    if earlier is not None:
+        return Answer(_shown(session, earlier, settings), replayed=True)
+    study = _find(session, identifier, viewer)
+    if repository.jobs_of(session, study)["report"].state != State.SUCCEEDED:
+        raise Problem(
+            409, "study_not_over", "The study's report is not written yet, so there is no sheet that these labels could be of."
+        )
+    placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
+    about = StudyRequest.model_validate(study.spec)
+    return _report(session, study.spec, placed, viewer, settings, promise, request_id, False, about, labels=labels)
 
 
 def _shown(session: Session, job: Job, settings: Settings) -> JobOut:

@@ -1,7 +1,9 @@
 """A whole study over HTTP on real processes: calibrate, extract, steer and report on a shipped model; then the same again from the store."""
 
+import csv
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load as load_safetensors
 
 import binnacle
@@ -29,7 +32,14 @@ STUDY = {
     "test_limit": 24,
     "resamples": 5,
     "controls": {"random": 1, "shuffled": 1, "prompt_only": False},
-}
+    "reference_protocol": True,
+    "published": [
+        {
+            "model": "demo-severe", "trait": "refusal", "method": "mean_diff", "value": 0.0, "definition": "at the probe's coefficient",
+            "source": "a test",
+        }
+    ],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +85,12 @@ def test_every_job_of_the_graph_succeeded_and_the_report_is_whole(
     assert methods["probe"]["delta"] > 30
     assert methods["random"]["delta"] < 10
     assert [row["verdict"] for row in tables["severity"]["rows"]] == ["severe"]
+    spoilt = methods["mean_diff"]
+    assert spoilt["at_coefficient_low"] < spoilt["at_coefficient"] < spoilt["at_coefficient_high"]
+    [protocol] = [row for row in tables["reference"]["rows"] if row["method"] == "mean_diff"]
+    assert protocol["held_out"] == spoilt["at_coefficient"]
+    [published] = tables["published"]["rows"]
+    assert (published["value"], published["own"]) == (0.0, spoilt["delta"])
     page = http.get(study["links"]["report.html"])
     assert page.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
     assert "http://" not in page.text.split("<script>")[0]  # nothing is fetched
@@ -120,6 +136,73 @@ def test_the_same_study_is_answered_from_the_store(service: tuple[binnacle.Clien
     assert again.headers["binnacle-reused"] == study["job"]
 
 
+def labelled(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any], sign: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """tables.json and facts of the report after its sheet was labelled with the judge's own scores, or with their opposites."""
+    client, http = service
+    sheet = list(csv.DictReader(http.get(study["links"]["labelling.csv"]).text.splitlines()))
+    assert {tuple(row) for row in sheet} == {("id", "trait", "question", "answer", "label")}
+    assert 30 <= len(sheet) <= 50
+    assert {row["label"] for row in sheet} == {""}  # blind
+    job = study["nodes"]["steer/demo-severe/refusal"]["job"]
+    texts = [json.loads(line) for line in http.get(f"/v1/steerings/{job}/responses.jsonl").text.splitlines()]
+    scores = {(one["question"], one["text"]): one["trait"] for one in texts if one["set"] == "test"}
+    labels = {row["id"]: 50 + sign * (scores[row["question"], row["answer"]] - 50) for row in sheet}
+    made = http.post(f"/v1/studies/{study['id']}/labels", json={"labels": labels})
+    assert made.status_code == 202, made.text
+    done = client.wait(made.json()["id"], timeout=60)
+    assert done["state"] == "succeeded"
+    return http.get(f"/v1/studies/{done['id']}/tables.json").json(), http.get(f"/v1/studies/{done['id']}").json()
+
+
+def test_no_verdict_stands_on_a_judge_that_disagrees_with_a_person(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
+    agreeing, same = labelled(service, study, +1)
+    disagreeing, _ = labelled(service, study, -1)
+    assert set(same["nodes"]) == set(study["nodes"])
+    verdicts = {
+        name: {
+            row["verdict"] for row in next(one for one in found["tables"] if one["id"] == "methods")["rows"] if row.get("verdict")
+        }
+        for name, found in (("agreeing", agreeing), ("disagreeing", disagreeing))
+    }
+    assert "leads" in verdicts["agreeing"]
+    assert verdicts["disagreeing"] == {"not enough evidence (the judge)"}
+    assert "the judge and the labels disagree" in disagreeing["recommendations"][0]["sentence"]
+
+
+def test_labels_of_other_texts_are_refused(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+    client, http = service
+    made = http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 100}}).json()
+    with pytest.raises(binnacle.BinnacleError, match="no text in this study's sheet"):
+        client.wait(made["id"], timeout=60)
+    assert http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 101}}).status_code == 422
+
+
+def test_a_real_extraction_is_exported_as_trait_interp_keeps_it(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
+    client, http = service
+    job = study["nodes"]["extract/demo-severe/refusal"]["job"]
+    made = http.post(f"/v1/extractions/{job}/exports", json={"format": "trait-interp"})
+    assert made.status_code == 202, made.text
+    [file] = client.wait(made.json()["id"], timeout=120)["artifacts"]
+    with tarfile.open(fileobj=BytesIO(http.get(file["href"]).content)) as folder:
+        names = folder.getnames()
+        [name] = [
+            name
+            for name in names
+            if name.endswith("vectors/response__5/residual/probe/layer3.pt") or name.endswith("residual/probe/layer3.pt")
+        ]
+        content = folder.extractfile(name)
+        assert content is not None
+        vector = torch.load(BytesIO(content.read()), weights_only=True)
+    whole = load_safetensors(http.get(f"/v1/extractions/{job}/vectors.safetensors").content)
+    np.testing.assert_array_equal(vector.numpy(), whole["response[:5]/residual/probe/3"])
+
+
 def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
     client, http = service
     body = {"model": "demo-severe", "trait": "refusal", "methods": ["lda", "probe"], "layers": [3], "controls": 0, "resamples": 0}
@@ -162,3 +245,21 @@ def test_what_cannot_be_is_refused_at_submit_by_field(
     problem = answer.json()
     assert problem["errors"][0]["pointer"] == pointer
     assert said in problem["errors"][0]["detail"]
+
+
+def test_the_same_study_again_gives_the_same_files_to_the_last_bit(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
+    client, http = service
+    job = client.wait(http.post("/v1/studies", json=STUDY).json()["id"], timeout=400)
+    again = http.get(f"/v1/studies/{job['id']}").json()
+    for name in study["nodes"]:
+        one, other = (
+            {file["name"]: file["sha256"] for file in client.job(of["nodes"][name]["job"])["artifacts"]} for of in (study, again)
+        )
+        assert one == other
+        assert one
+    own, others = (http.get(of["links"]["tables.json"]).json() for of in (study, again))
+    assert json.dumps(own).replace(study["nodes"]["steer/demo-severe/refusal"]["job"], "") == json.dumps(others).replace(
+        again["nodes"]["steer/demo-severe/refusal"]["job"], ""
+    )

@@ -1,20 +1,27 @@
-"""`report`: the end of a study. Reads what its jobs left and writes tables.json, report.md and report.html.
+"""`report`: the end of a study. Reads what its jobs left and writes tables.json, report.md, report.html and a blind labelling sheet.
 
 It runs when every job before it is over, however each ended, and names what is missing with its reason.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from workers.handlers.base import ArtifactBytes, JobContext, Outcome
-from workers.reports import document
+from workers.reports import document, labelling
 from workers.reports.gathered import gather
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
-    """Spec: `{"study": what was asked, "nodes": {name: {job, kind, model, trait, place}}}`. Raises JobFault missing_input."""
+    """Spec: `{"study": what was asked, "nodes": {name: {job, kind, model, trait, place}}, "labels": {text id: 0-100} or None}`.
+
+    Raises JobFault missing_input, unknown_labels.
+    """
     context.phase("gathering", len(spec["nodes"]), "jobs", share=0.7)
     data = gather(context, spec["nodes"])
+    texts = labelling.sample(context, spec["nodes"], spec["study"]["seed"])
+    if spec.get("labels"):
+        data = replace(data, agreement=labelling.agreed(texts, spec["labels"]))
     context.phase("writing", 1, "reports")
     report = document.build(spec["study"], data)
     files = [
@@ -23,6 +30,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         ),
         ArtifactBytes("report.md", report.to_markdown().encode(), "text/markdown; charset=utf-8"),
         ArtifactBytes("report.html", report.to_html().encode(), "text/html; charset=utf-8"),
+        ArtifactBytes("labelling.csv", labelling.sheet(texts), "text/csv; charset=utf-8"),
     ]
     context.progress(1)
     summary = {

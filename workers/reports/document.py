@@ -80,11 +80,20 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
         "evidence": study["evidence"],
         "judge": ", ".join(sorted({_judge(cell) for cell in data.cells if cell.steering})) or "none ran",
         "coherence threshold": f"{study['coherence_threshold']:g}",
+        "judge and labels": _agreement(data),
         "questions": ", ".join(sorted({_questions(cell) for cell in data.cells if cell.steering})) or "none asked",
     }
     findings = [one for found in per_model.values() for one in found.findings]
     title = f"Which method to trust: {', '.join(study['traits'])} on {', '.join(study['models'])}"
     return Report(title, facts, findings, sections, data.missing, study)
+
+
+def _agreement(data: Gathered) -> str:
+    found = data.agreement
+    if found is None:
+        return "not labelled: fill in labelling.csv and send it back"
+    rank = "no rank correlation: all alike" if found.spearman is None else f"Spearman {found.spearman:.2f}"
+    return f"{rank} over {found.n} texts; {found.same_side or 0:.0%} on the same side of 50"
 
 
 def _judge(cell: Cell) -> str:

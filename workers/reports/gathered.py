@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
 from workers.handlers.base import JobContext
+from workers.judges.agreement import Agreement
 
 Vectors = Mapping[str, NDArray[np.float32]]
 
@@ -28,11 +29,15 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """`calibrations[model]` is the aggregate of calibration.json. `missing` names every node without a result, with its reason."""
+    """`calibrations[model]` is the aggregate of calibration.json. `missing` names every node without a result, with its reason.
+
+    `agreement` is the judge's with a person's labels, None where none were given.
+    """
 
     calibrations: Mapping[str, Mapping[str, Any]]
     cells: list[Cell]
     missing: list[dict[str, Any]]
+    agreement: Agreement | None = None
 
 
 def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]]) -> Gathered:

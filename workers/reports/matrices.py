@@ -18,7 +18,8 @@ def sections(cell: Cell) -> Iterator[dict[str, Any]]:
     if cell.extraction is None or not cell.vectors:
         return
     layer = _layer(cell)
-    keys = [key for key in cell.vectors if key.endswith(f"/{layer}") and _compared(key.split("/")[2])]
+    in_order = [one["key"] for one in cell.extraction["vectors"]]  # a tensor file has no order of its own
+    keys = [key for key in in_order if key.endswith(f"/{layer}") and _compared(key.split("/")[2])]
     if len(keys) < 2:
         return
     names = [key.split("/")[2] for key in keys]

@@ -8,7 +8,7 @@ from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
 from workers.reports.tables import is_ablation
 from workers.science.intervals import Interval
-from workers.science.verdicts import Contrast, TraitEvidence, mean_diff_viable, recommend
+from workers.science.verdicts import AGREEMENT, NOT_ENOUGH, Contrast, TraitEvidence, mean_diff_viable, recommend
 
 FROM_STRONGEST = ("signal", "unclear", "inert", "noise")
 
@@ -28,8 +28,11 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
     found = {}
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
         evidence = [_evidence(cell, cell.steering) for cell in data.cells if cell.model == model and cell.steering]
-        advice = recommend(evidence)
-        viable, why = mean_diff_viable(evidence)
+        rank = None if data.agreement is None else data.agreement.spearman
+        advice = recommend(evidence, agreement=rank)
+        viable, why = (
+            mean_diff_viable(evidence) if rank is None or rank >= AGREEMENT else (NOT_ENOUGH, "judge and labels disagree")
+        )
         parts = sorted({one.massive_part for one in evidence})
         found[model] = ModelFindings(
             advice.method,

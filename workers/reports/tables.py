@@ -7,6 +7,7 @@ from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
 from workers.science.dose import NO_CLEAN_DOSE
+from workers.science.verdicts import AGREEMENT, NOT_ENOUGH
 
 EFFECT = (
     "Gains are in points of the judge's trait score (0-100), steered minus unsteered on the same test questions, none of which was used to "
@@ -17,6 +18,8 @@ EFFECT = (
 def methods(data: Gathered) -> Table:
     """Table 1: every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
     rows = [row for cell in data.cells if cell.steering for row in _method_rows(cell, cell.steering)]
+    if data.agreement is not None and (data.agreement.spearman or 0.0) < AGREEMENT:
+        rows = [{**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row for row in rows]
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),

@@ -1,0 +1,106 @@
+"""`binnacle study`: whole comparisons from a file or from those that ship, and the labelling of their texts."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from app.cli.live import Watcher
+from app.cli.output import Json, err, out, print_json
+from app.cli.tables import study_report
+from app.client import BinnacleError, Client
+from app.studies.shipped import shipped_studies, shipped_study
+
+commands = typer.Typer(help="Compare methods over models and traits.", no_args_is_help=True)
+
+
+@commands.command("list")
+def list_specs() -> None:
+    """List the studies that ship with Binnacle."""
+    table = Table("name", "models", "traits", "about", box=None)
+    for one in shipped_studies():
+        table.add_row(one.name, ", ".join(one.request["models"]), ", ".join(one.request["traits"]), one.about)
+    out.print(table)
+
+
+@commands.command()
+def run(
+    spec: Annotated[
+        str, typer.Argument(help="The name of a shipped study (`binnacle study list`), or a JSON file with a request.")
+    ],
+    full: Annotated[
+        bool, typer.Option("--full", help="All the evidence: refits, ablation, off-target matrix; hours, not minutes.")
+    ] = False,
+    reuse: Annotated[bool, typer.Option("--reuse", help="Use finished jobs of the same calculation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan it and estimate its cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study, print its tables, keep its report here."""
+    asked = read(spec) | ({"evidence": "full"} if full else {})
+    with Client() as client:
+        job = client.submit("study", dry_run=dry_run, reuse=reuse, **asked)
+        if dry_run:
+            print_json(job)
+            return
+        with Watcher() as watcher:
+            job = client.wait(job, on_change=watcher)
+        tables = client.tables(job["id"])
+        if as_json:
+            print_json(tables)
+            return
+        out.print(study_report(tables))
+        report = next(file for file in job["artifacts"] if file["name"] == "report.html")
+        path = client.download(report, Path(f"{job['id']}.report.html"))
+        err.print(f"report.html, with plots: {path}", markup=False)
+
+
+@commands.command()
+def label(
+    study: Annotated[str, typer.Argument(help="The study (std_...) or its job.")],
+    sheet: Annotated[Path, typer.Argument(help="Its labelling.csv with the last column filled in, 0 to 100.")],
+) -> None:
+    """Send back a filled-in labelling sheet: the report again, with the judge's agreement."""
+    with Client() as client:
+        job = client.label(study, read_labels(sheet))
+        with Watcher() as watcher:
+            job = client.wait(job, on_change=watcher)
+        out.print(study_report(client.tables(job["id"])))
+
+
+def read(spec: str) -> dict[str, Any]:
+    """A shipped study's request, or that of a file. Raises BinnacleError for a file that holds none."""
+    path = Path(spec)
+    if path.suffix != ".json":
+        return shipped_study(spec).request
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BinnacleError("bad_study", f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BinnacleError("bad_study", f"{path} holds no request: write the body of POST /v1/studies.")
+    request = found.get("request", found)
+    return dict(request)
+
+
+def read_labels(path: Path) -> dict[str, float]:
+    """The labels of a filled-in sheet by id; texts left empty are left out. Raises BinnacleError naming the line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
+    labels: dict[str, float] = {}
+    for line, row in enumerate(rows, start=2):
+        text = (row.get("label") or "").strip()
+        if not text:
+            continue
+        try:
+            labels[row["id"]] = float(text)
+        except (KeyError, ValueError) as error:
+            raise BinnacleError("bad_labels", f"{path}, line {line}: {text!r} is no number from 0 to 100.") from error
+    if not labels:
+        raise BinnacleError("bad_labels", f"{path} holds no label; fill in its last column.")
+    return labels

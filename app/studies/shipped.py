@@ -1,0 +1,32 @@
+"""Study specs that ship inside the package: the demo's, and the reference's own experiments with its published numbers."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from app.errors import Problem
+
+
+@dataclass(frozen=True)
+class ShippedStudy:
+    """`request` is the body of `POST /v1/studies`; `about` says what it needs first."""
+
+    name: str
+    about: str
+    request: dict[str, Any]
+
+
+def shipped_studies() -> list[ShippedStudy]:
+    """All of them, by name."""
+    folder = resources.files("app.studies") / "specs"
+    files = sorted((one for one in folder.iterdir() if one.name.endswith(".json")), key=lambda one: one.name)
+    return [ShippedStudy(one.name.removesuffix(".json"), **json.loads(one.read_text(encoding="utf-8"))) for one in files]
+
+
+def shipped_study(name: str) -> ShippedStudy:
+    """Raises Problem 404 naming those that there are."""
+    known = {one.name: one for one in shipped_studies()}
+    if name not in known:
+        raise Problem(404, "unknown_study", f"No study called {name} ships with Binnacle; there are {', '.join(known)}.")
+    return known[name]

@@ -1,0 +1,85 @@
+"""The blind labelling sheet: texts of a study drawn over the whole range of scores, for a person to label without seeing any score.
+
+The draw depends on the study's results and seed alone, so that labels given later are matched by id with the same texts.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.handlers.base import JobContext, JobFault
+from workers.judges.agreement import Agreement, agreement
+
+TEXTS = 50
+BANDS = ((0.0, 34.0), (34.0, 67.0), (67.0, 101.0))
+"""Ranges of the trait score that are drawn from alike: a rank correlation over texts of one kind would say nothing."""
+COLUMNS = ("id", "trait", "question", "answer", "label")
+
+
+@dataclass(frozen=True)
+class Text:
+    """One answer with the score that the judge gave it; `id` says nothing of either."""
+
+    id: str
+    trait: str
+    question: str
+    answer: str
+    score: float
+
+
+def sample(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], seed: int) -> list[Text]:
+    """At most TEXTS answers of the study's steerings, no two alike, in an order that says nothing."""
+    found: dict[str, Text] = {}
+    for node in sorted(nodes.values(), key=lambda one: int(one["place"])):
+        if node["kind"] == "steer" and context.result(node["job"])["state"] == "succeeded":
+            for line in context.artifact(node["job"], "responses.jsonl").splitlines():
+                row = json.loads(line)
+                if row["set"] == "test" and row["trait"] is not None and row["text"].strip():
+                    text = _text(node["trait"].split("@")[0], row)
+                    found.setdefault(text.id, text)
+    texts = sorted(found.values(), key=lambda one: one.id)
+    draw = random.Random(f"labelling {seed}")
+    drawn: list[Text] = []
+    for low, high in BANDS:
+        band = [one for one in texts if low <= one.score < high]
+        drawn += draw.sample(band, min(len(band), -(-TEXTS // len(BANDS))))
+    taken = {one.id for one in drawn}
+    rest = [one for one in texts if one.id not in taken]
+    drawn += draw.sample(rest, min(len(rest), max(0, TEXTS - len(drawn))))
+    return sorted(drawn[:TEXTS], key=lambda one: one.id)
+
+
+def _text(trait: str, row: Mapping[str, Any]) -> Text:
+    digest = hashlib.sha256(json.dumps([trait, row["question"], row["text"]]).encode()).hexdigest()
+    return Text(digest[:12], trait, row["question"], row["text"], row["trait"])
+
+
+def sheet(texts: Sequence[Text]) -> bytes:
+    """labelling.csv, its last column empty: 0 (the answer does not show the trait) to 100 (it fully does)."""
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL)
+    writer.writerow(COLUMNS)
+    writer.writerows((one.id, one.trait, _inert(one.question), _inert(one.answer), "") for one in texts)
+    return out.getvalue().encode()
+
+
+def _inert(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+
+
+def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:
+    """The judge's scores against the labels. Raises JobFault unknown_labels."""
+    unknown = sorted(set(labels) - {one.id for one in texts})
+    if unknown:
+        raise JobFault(
+            "unknown_labels",
+            f"{len(unknown)} of {len(labels)} labels are of no text in this study's sheet ({', '.join(unknown[:3])}). Fill in the "
+            "labelling.csv of this study and send its ids as they are.",
+        )
+    return agreement([one.score for one in texts], [labels.get(one.id) for one in texts])
