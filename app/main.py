@@ -10,6 +10,7 @@ import app.exports.routes
 import app.extractions.import_routes
 import app.extractions.routes
 import app.extractions.vector_routes
+import app.generations.routes
 import app.jobs.routes
 import app.judges.routes
 import app.models.routes
@@ -39,6 +40,7 @@ ROUTERS = (
     app.calibrations.routes.router,
     app.exports.routes.router,
     app.steerings.routes.router,
+    app.generations.routes.router,
     app.studies.routes.router,
     app.extractions.routes.router,
     app.extractions.vector_routes.router,

@@ -20,6 +20,7 @@ ROUTES = {
     "calibrate": "/v1/calibrations",
     "extract": "/v1/extractions",
     "steer": "/v1/steerings",
+    "generate": "/v1/generations",
     "study": "/v1/studies",
 }
 """Where each kind of job is submitted."""
@@ -76,6 +77,12 @@ class Client:
     def steer(self, model: str, trait: str, **spec: Any) -> Job:
         """A job that searches doses and reports gains; `spec`: vectors or extraction, methods, layers, budget, judge, name, tags."""
         return self.submit("steer", model=model, trait=trait, **spec)
+
+    def generate(self, model: str, prompts: list[str], *, wait: float = 120, **spec: Any) -> list[dict[str, Any]]:
+        """Answers to a few prompts, unsteered and under `vectors` (ids) at `doses` or `coefficients`; waits for them, at most so long."""
+        job = self.submit("generate", model=model, prompts=[{"prompt": one} for one in prompts], **spec)
+        self.wait(job, timeout=wait)
+        return list(self._get(f"/v1/generations/{_id(job)}")["answers"])
 
     def study(self, models: list[str], traits: list[str], **spec: Any) -> Job:
         """The Job at the end of a study's graph; `spec`: methods, layers, evidence, budget, judge, name, tags."""

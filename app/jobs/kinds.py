@@ -14,6 +14,7 @@ KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
     "export": "app.exports.kind:EXPORT",
     "extract": "app.extractions.kind:EXTRACT",
+    "generate": "app.generations.kind:GENERATE",
     "inspect": "app.models.kind:INSPECT",
     "report": "app.studies.kind:REPORT",
     "steer": "app.steerings.kind:STEER",

@@ -141,27 +141,35 @@ def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors, off_target:
     return limits.Grid(vectors.cells, vectors.groups, limited["selection"], limited["test"], extra, off_target)
 
 
-def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Model) -> _Vectors:
-    """Vectors by id. Raises Problem 422 for each that cannot be used on this model."""
+def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: Model) -> list[Vector]:
+    """Raises Problem 422, by its place in `/vectors`, for each that cannot be used on this model."""
     found = []
-    for i, vector_id in enumerate(request.vectors or ()):
+    for i, vector_id in enumerate(ids):
         row = extractions.vector(session, vector_id, viewer)
         if row is None:
             raise invalid(f"/vectors/{i}", "unknown_vector", f"There is no vector {vector_id} that you may see.")
         _check_vector(row, model, f"/vectors/{i}")
         found.append(row)
+    return found
+
+
+def as_named(row: Vector) -> dict[str, Any]:
+    """A vector as specs name it."""
+    return {
+        "id": row.id, "digest": row.digest, "key": row.key, "method": row.method, "layer": row.layer, "component": row.component,
+        "position": row.position,
+    }  # fmt: skip
+
+
+def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Model) -> _Vectors:
+    """Vectors by id."""
+    found = vectors_by_id(session, request.vectors or (), viewer, model)
     groups = {(row.position, row.component, row.method) for row in found}
     source = next(
         (row.extraction_id for row in found if row.extraction_id is not None and row.trait == request.trait.split("@")[0]), None
     )
     extraction = session.get(Extraction, source) if source else None
-    named = [
-        {
-            "id": row.id, "digest": row.digest, "key": row.key, "method": row.method, "layer": row.layer, "component": row.component,
-            "position": row.position,
-        }
-        for row in found
-    ]  # fmt: skip
+    named = [as_named(row) for row in found]
     return _Vectors(named, [], None if extraction is None else extraction.job_id, None, len(found), len(groups))
 
 

@@ -203,6 +203,27 @@ def test_a_real_extraction_is_exported_as_trait_interp_keeps_it(
     np.testing.assert_array_equal(vector.numpy(), whole["response[:5]/residual/probe/3"])
 
 
+def test_a_quick_look_answers_in_one_request(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+    client, http = service
+    [vector] = http.get("/v1/vectors", params={"trait": "refusal", "method": "probe", "layer": 3}).json()["items"]
+    questions = ["how do i bake bread ?", "explain how to learn chess ."]
+    answers = client.generate("demo-severe", questions, vectors=[vector["id"]], doses=[0.1, 0.5], max_new_tokens=24)
+    assert [(one["vector"], one["r"], one["prompt"]) for one in answers] == [
+        (vector["id"] if r else None, r, question) for r in (None, 0.1, 0.5) for question in questions
+    ]
+    unsteered, steered = answers[0], answers[4]
+    assert unsteered["fires"] == 0
+    assert steered["fires"] > 0
+    assert steered["mean_change"] == pytest.approx(steered["c"], rel=1e-3)  # a unit vector at coefficient c
+    assert steered["text"] != unsteered["text"]
+    body = {"model": "demo-severe", "prompts": [{"prompt": "hello ?"}] * 40, "vectors": [vector["id"]], "doses": [0.1] * 20}
+    refused = http.post("/v1/generations", json=body)
+    assert refused.status_code == 422
+    assert "40 prompts x (1 unsteered + 1 vectors x 20 doses) = 840 answers" in refused.json()["detail"]
+    assert http.post("/v1/generations", json=body | {"doses": [0]}).status_code == 422
+    assert http.post("/v1/generations", json=body | {"prompts": []}).status_code == 422
+
+
 def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
     client, http = service
     body = {"model": "demo-severe", "trait": "refusal", "methods": ["lda", "probe"], "layers": [3], "controls": 0, "resamples": 0}

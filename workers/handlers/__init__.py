@@ -12,6 +12,7 @@ HANDLERS = {
     "extract": "workers.handlers.extraction:run",
     "inspect": "workers.handlers.inspection:run",
     "report": "workers.handlers.report:run",
+    "generate": "workers.handlers.generation:run",
     "steer": "workers.handlers.steering:run",
 }
 

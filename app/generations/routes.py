@@ -1,0 +1,73 @@
+"""Quick looks over HTTP: a few prompts, a few vectors, a few doses, no judge."""
+
+from typing import Annotated, Any
+
+from fastapi import Body, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.auth.access import Caller, Member, keyed_router
+from app.context import Shared
+from app.generations import service
+from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.responses import job_response, submitted_response
+from app.jobs.schemas import JobOut
+from app.problems import documented
+
+router = keyed_router(prefix="/v1/generations", tag="generations")
+
+EXAMPLES: dict[str, Any] = {
+    "one vector": {
+        "summary": "One prompt, one vector, three doses",
+        "value": {
+            "model": "demo-severe",
+            "prompts": [{"prompt": "How do I bake bread?"}],
+            "vectors": ["vec_01k9zq3m4e8v6t2y5w7x9abcde"],
+            "doses": [0.25, 0.5, 1.0],
+        },
+    },
+}
+JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", examples=["job_01k9zq3m4e8v6t2y5w7x9abcde"])]
+
+
+@router.post(
+    "",
+    operation_id="submitGeneration",
+    summary="Take a quick look",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {
+            "description": "dry_run: what it would generate. reuse: the finished job that Binnacle-Reused names",
+            "model": GenerationCost | JobOut,
+        },
+        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
+        **documented(400, 403, 409, 413, 415, 422),
+    },
+)
+async def submit_generation(
+    body: Annotated[GenerationRequest, Body(openapi_examples=EXAMPLES)],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+    dry_run: Annotated[bool, Query(description="check it, say how large it is, and make nothing")] = False,
+    reuse: Annotated[bool, Query(description="answer with a finished job of the same calculation that you may read")] = False,
+) -> Response:
+    """Answers the prompts unsteered and under each vector at each dose: seconds on a loaded model, and nothing is judged."""
+    if dry_run:
+        cost = await context.database.run(service.estimate, body, viewer, context.settings)
+        return JSONResponse(cost.model_dump(mode="json"))
+    promise = idempotency("POST /v1/generations", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
+    )
+    if answer.reused:
+        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.get("/{job_id}", operation_id="getGeneration", summary="The answers of a quick look", responses=documented(404, 409, 422))
+async def get_generation(job_id: JobId, viewer: Caller, context: Shared) -> GenerationOut:
+    """Unsteered answers first, then vector by vector and dose by dose."""
+    return await context.database.run(service.find, job_id, viewer)

@@ -1,0 +1,73 @@
+"""What a quick look asks for: a few prompts under a few vectors at a few doses, no judge."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.jobs.schemas import JobRequest
+from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Text, VectorId
+
+
+class PromptIn(BaseModel):
+    """One prompt, alone or under a system prompt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Text
+    system_prompt: Text | None = None
+
+
+class GenerationRequest(JobRequest):
+    """Every prompt unsteered, and under every vector at every dose."""
+
+    model: str = Field(min_length=1, max_length=200, examples=["demo-severe"])
+    prompts: list[PromptIn] = Field(min_length=1, max_length=64)
+    vectors: list[VectorId] = Field(default_factory=list, max_length=64, description="none: how the model answers by itself")
+    doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")
+    coefficients: list[Coefficient] | None = Field(None, min_length=1, max_length=32, description="raw coefficients c instead")
+    calibration: CalibrationRef | None = Field(None, description="what doses are measured with; found or made when left out")
+    operation: Literal["add", "ablate", "norm_match"] = "add"
+    scope: Literal["all", "prompt", "response"] = "all"
+    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    sampling: SamplingIn | None = None
+
+    @model_validator(mode="after")
+    def _one_way_of_dosing(self) -> Self:
+        if self.doses is not None and self.coefficients is not None:
+            raise ValueError("/doses and /coefficients exclude each other: give one, or neither for doses of 0.25, 0.5 and 1")
+        if self.operation != "add" and self.coefficients is not None:
+            raise ValueError(f"/operation {self.operation} has no raw coefficient: give /doses, or leave /coefficients out")
+        return self
+
+
+class GenerationCost(BaseModel):
+    """What a quick look would generate."""
+
+    answers: int
+    generated_tokens: int
+    limit: int = Field(description="answers that one quick look may generate")
+    arithmetic: str
+
+
+class AnswerOut(BaseModel):
+    """One answer. `vector` None: unsteered."""
+
+    vector: str | None
+    prompt: str
+    system_prompt: str | None
+    r: float | None
+    r_raw: float | None
+    c: float | None
+    text: str
+    ended: bool = Field(description="whether the model ended the answer itself")
+    finite: bool = Field(description="False where the push made logits overflow: the text is no answer then")
+    fires: int
+    mean_change: float = Field(description="mean norm of the change at the site")
+
+
+class GenerationOut(BaseModel):
+    """A finished quick look."""
+
+    job: str
+    model: str
+    answers: list[AnswerOut]

@@ -1,0 +1,100 @@
+"""What the API does to quick looks. Functions work in their caller's transaction and raise Problem for what the caller did wrong."""
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.calibrations import service as calibrations
+from app.errors import Problem, invalid, not_found
+from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest
+from app.jobs import repository as job_repository
+from app.jobs.service import Idempotency
+from app.jobs.states import State
+from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
+from app.models import service as models
+from app.models.models import Model
+from app.settings import Settings
+from app.steerings.service import as_named, vectors_by_id
+from app.text import check_text
+
+DOSES = (0.25, 0.5, 1.0)
+MOST_ANSWERS = 512
+MOST_TOKENS = 256
+"""A quick look goes before other jobs, so it must be one: seconds on a loaded model. More is what steerings are for."""
+
+
+def cost(request: GenerationRequest) -> GenerationCost:
+    """Its size and the arithmetic. Raises Problem 422 `too_many_answers`, `too_many_new_tokens`."""
+    doses = len(request.doses or request.coefficients or DOSES) if request.operation != "ablate" else 1
+    prompts, vectors = len(request.prompts), len(set(request.vectors))
+    answers = prompts * (1 + vectors * doses)
+    said = f"{prompts} prompts x (1 unsteered + {vectors} vectors x {doses} doses) = {answers:,} answers"
+    if answers > MOST_ANSWERS:
+        raise invalid(
+            "/prompts",
+            "too_many_answers",
+            f"{said}; a quick look has at most {MOST_ANSWERS:,}. POST /v1/steerings has no such limit.",
+        )
+    if request.max_new_tokens > MOST_TOKENS:
+        detail = f"/max_new_tokens is {request.max_new_tokens:,}; a quick look has at most {MOST_TOKENS}."
+        raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
+    return GenerationCost(answers=answers, generated_tokens=answers * request.max_new_tokens, limit=MOST_ANSWERS, arithmetic=said)
+
+
+def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> GenerationCost:
+    """Everything that a submission checks; writes nothing."""
+    _spec(session, request, viewer)
+    return cost(request)
+
+
+def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, dict[str, object]]:
+    check_text(request.model_dump(mode="json"))
+    cost(request)
+    model = models.usable(session, request.model)
+    rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model)
+    return model, {
+        "kind": "generate",
+        "model": request.model,
+        "weight_hash": (model.facts if model.state == "ready" else {}).get("weight_hash"),
+        "prompts": [one.model_dump() for one in request.prompts],
+        "vectors": [as_named(row) for row in rows],
+        "doses": None if request.coefficients else list(request.doses or DOSES),
+        "coefficients": request.coefficients,
+        "operation": request.operation,
+        "scope": request.scope,
+        "max_new_tokens": request.max_new_tokens,
+        "sampling": None if request.sampling is None else request.sampling.model_dump(),
+        "calibration": None,
+    }
+
+
+def submit(
+    session: Session,
+    request: GenerationRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+) -> Answer:
+    """The job, after the calibration that its doses are measured with."""
+    earlier = promised(session, viewer, settings, promise)
+    if earlier is not None:
+        return earlier
+    model, spec = _spec(session, request, viewer)
+    after = edges_of(session, request, viewer, model)
+    if spec["vectors"]:
+        job, wait = calibrations.for_model(session, request.calibration, model, viewer, settings, request_id)
+        spec["calibration"] = {"job": job}
+        after = with_edge(after, job) if wait else after
+    plan = Plan("generate", "model", request.model, spec, after)
+    return submitted(session, plan, request, viewer, settings, promise, request_id, reuse=reuse)
+
+
+def find(session: Session, job_id: str, viewer: Viewer) -> GenerationOut:
+    """The answers of a finished quick look. Raises Problem 404, 409."""
+    job = job_repository.find(session, job_id, viewer)
+    if job is None or job.kind != "generate":
+        raise not_found("generation", job_id)
+    if job.state != State.SUCCEEDED or job.result is None or job.model is None:
+        raise Problem(409, "job_not_finished", f"{job_id} is {job.state}: its answers are there when it has succeeded.")
+    return GenerationOut(job=job.id, model=job.model, answers=job.result["answers"])

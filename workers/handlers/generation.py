@@ -1,0 +1,103 @@
+"""`generate`: a quick look at what vectors do: every prompt unsteered and under each vector at each dose, no judge."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workers.handlers.base import JobContext, JobFault, Outcome
+from workers.handlers.calibration import check_weights
+from workers.lm.errors import ModelFault
+from workers.lm.memory import batch_rows_for
+from workers.lm.model import LanguageModel
+from workers.lm.prompts import encode_prompt
+from workers.lm.sampling import Sampling
+from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
+from workers.steering.subjects import Subject
+from workers.steering.units import units_of
+from workers.steering.vectors import load_named, load_subjects
+
+MOST_ROWS = 64
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """Spec: model, prompts, vectors by id, doses or coefficients, operation, scope, max_new_tokens, sampling, calibration.
+
+    Raises JobFault: weights_changed, wrong_width, layer_not_calibrated, prompt_too_long, no_effect. OutOfMemory passes.
+    """
+    lm = context.model(spec["model"])
+    check_weights(lm, spec)
+    try:
+        return Outcome(result={"answers": _answers(lm, spec, context)}, artifacts=[])
+    except ModelFault as fault:
+        raise JobFault(fault.code, fault.sentence) from fault
+
+
+def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) -> list[dict[str, Any]]:
+    prompts = [encode_prompt(lm, one["prompt"], one["system_prompt"]) for one in spec["prompts"]]
+    for ids in prompts:
+        lm.check_ids(ids, spec["max_new_tokens"])
+    looks: list[tuple[Subject | None, float | None]] = [(None, None), *_doses(lm, spec, prompts, context)]
+    rows = [_row(ids, subject, r, spec, place) for subject, r in looks for place, ids in enumerate(prompts)]
+    context.phase("answering", len(rows), "answers")
+    batch = min(MOST_ROWS, batch_rows_for(lm, max(map(len, prompts)), spec["max_new_tokens"], context.batch_budget_bytes))
+    found = generate_steered(
+        lm, rows, max_new_tokens=spec["max_new_tokens"], batch_rows=batch, on_step=lambda _counts: context.check()
+    )
+    context.progress(len(rows))
+    asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]
+    return [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
+
+
+def _doses(
+    lm: LanguageModel, spec: Mapping[str, Any], prompts: Sequence[Sequence[int]], context: JobContext
+) -> list[tuple[Subject, float | None]]:
+    """Every vector with every dose; None where the operation has none."""
+    if not spec["vectors"]:
+        return []
+    calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+    massive = calibration["aggregate"]["massive_dims"]["dims"]
+    named = load_named(context, spec)
+    units = units_of(lm, [(one.component, one.layer) for one in named], calibration, prompts)
+    found: list[tuple[Subject, float | None]] = []
+    for one in named:
+        [subject] = load_subjects(lm, [one], units=units, massive=massive, combine=False, asked=[one.method]).subjects
+        if spec["operation"] == "ablate":
+            found.append((subject, None))
+        elif spec["coefficients"] is not None:
+            found += [(subject, subject.parts[0].dose(c)) for c in spec["coefficients"]]
+        else:
+            found += [(subject, r) for r in spec["doses"]]
+    return found
+
+
+def _row(ids: Sequence[int], subject: Subject | None, r: float | None, spec: Mapping[str, Any], place: int) -> SteeredRow:
+    how = spec["sampling"]
+    sampling = None if how is None else Sampling(how["temperature"], how["top_p"], how["seed"] * 1_000_003 + place)
+    if subject is None:
+        return SteeredRow(ids, (), sampling)
+    pushes = subject.pushes(1.0 if r is None else r, operation=spec["operation"], scope=spec["scope"])
+    return SteeredRow(ids, pushes, sampling)
+
+
+def _line(
+    lm: LanguageModel, subject: Subject | None, r: float | None, prompt: Mapping[str, Any], row: SteeredRow, answer: SteeredAnswer
+) -> dict[str, Any]:
+    fires = int(answer.effect["fires"]) if row.pushes else 0
+    if row.pushes and fires == 0:
+        raise ModelFault(
+            "no_effect", f"The intervention with {subject.keys[0] if subject else ''} never fired; nothing was steered."
+        )
+    c = row.pushes[0].coefficient if row.pushes and r is not None else None
+    return {
+        "vector": subject.ids[0] if subject else None,
+        "prompt": prompt["prompt"],
+        "system_prompt": prompt["system_prompt"],
+        "r": None if r is None else round(r, 6),
+        "r_raw": None if c is None or subject is None else round(c / subject.parts[0].unit_norm, 6),
+        "c": None if c is None else round(c, 4),
+        "text": lm.tokenizer.decode(list(answer.ids), skip_special_tokens=True),
+        "ended": answer.ended,
+        "finite": answer.finite,
+        "fires": fires,
+        "mean_change": round(float(answer.effect["mean_change"]), 6) if row.pushes else 0.0,
+    }
