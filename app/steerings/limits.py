@@ -34,7 +34,7 @@ def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
     """The answers to generate at most, and the arithmetic."""
     doses = evaluations_per_cell(request)
     matching = 4 if "coherence" in request.matched else 0
-    reported = 1 + len(set(request.matched) & {"dose", "coherence", "coefficient"}) + 2 * ("divergence" in request.matched)
+    reported = 1 + len(set(request.matched) & {"dose", "coherence", "coefficient"}) + 3 * ("divergence" in request.matched)
     controls = request.controls.random + request.controls.shuffled
     arms = 2 if request.decomposition else 0
     search = grid.cells * doses * grid.selection

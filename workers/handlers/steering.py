@@ -29,6 +29,7 @@ from workers.steering.questions import Question, asking_for_the_trait, question_
 from workers.steering.roles import roles
 from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import Intervention, Reported, Searched, unsteered
+from workers.steering.stages import Divergences
 from workers.steering.subjects import Subject, name_twins
 from workers.steering.summary import (
     SCHEMA_VERSION,
@@ -167,7 +168,7 @@ class _Steering:
                 "(/coefficients).",
             )
         raw = None if self.how.operation != "add" else raw_coefficient(searched, chosen, leader)
-        reported, budget = self._report(chosen, leader, bases, raw)
+        reported, divergent = self._report(chosen, leader, bases, raw)
         reference = self._reference_protocol(raw, bases)
         off_target = [
             offtarget.measure(self.lm, asked, self.spec, reported, self.how, self.rows, self.context)
@@ -176,7 +177,7 @@ class _Steering:
         prompt_only = self._prompt_only(bases["test"])
         runs = [*self.evaluator.runs, *(run for one in off_target for run in one.runs)]
         _check_failures(runs)
-        return self._outcome(runs, bases, searched, reported, leader, prompt_only, budget, reference, off_target)
+        return self._outcome(runs, bases, searched, reported, leader, prompt_only, divergent, reference, off_target)
 
     def _reference_protocol(self, raw: RawCoefficient | None, bases: Mapping[str, Run]) -> dict[str, Any] | None:
         if raw is None or not self.spec.get("reference_protocol"):
@@ -186,10 +187,9 @@ class _Steering:
 
     def _report(
         self, chosen: Mapping[str, Searched], leader: str, bases: Mapping[str, Run], raw: RawCoefficient | None
-    ) -> tuple[dict[str, Reported], float | None]:
+    ) -> tuple[dict[str, Reported], Divergences | None]:
         coherent: Mapping[str, float | str | None] = {}
-        divergent: Mapping[str, float | None] = {}
-        budget = None
+        divergent: Divergences | None = None
         if self.how.operation != "ablate":
             best = chosen[leader].best
             assert best is not None
@@ -197,7 +197,7 @@ class _Steering:
                 target = mean(best.coherence) or 0.0
                 coherent = stages.match_coherence(self.evaluator, chosen, self.sets["selection"], target, self.how)
             if "divergence" in self.spec["matched"] and not self.spec["sampling"]:
-                budget, divergent = stages.match_divergence(
+                divergent = stages.match_divergence(
                     self.lm, chosen, bases["selection"], leader, self.how, self.rows, self.evaluator
                 )
         reported = stages.report(
@@ -213,7 +213,7 @@ class _Steering:
             self._refits_of(chosen),
             raw,
         )
-        return reported, budget
+        return reported, divergent
 
     def _refits_of(self, chosen: Mapping[str, Searched]) -> dict[str, list[Subject]]:
         return {
@@ -229,7 +229,7 @@ class _Steering:
 
     def _outcome(
         self, runs: Sequence[Run], bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], leader: str,
-        prompt_only: Run | None, budget: float | None, reference: dict[str, Any] | None, off_target: Sequence[OffTarget],
+        prompt_only: Run | None, divergent: Divergences | None, reference: dict[str, Any] | None, off_target: Sequence[OffTarget],
     ) -> Outcome:  # fmt: skip
         identity = dict(self.judge.identity)
         summary = {
@@ -250,7 +250,7 @@ class _Steering:
             "leader": leader,
             "unsteered": {name: scores_of(run) for name, run in bases.items()},
             "prompt_only": None if prompt_only is None else effect_of(prompt_only, bases["test"], self.scale),
-            "matched_divergence_nats": None if budget is None else round(budget, 4),
+            "divergence_nats": {name: round(nats, 4) for name, nats in divergent.targets.items()} if divergent else {},
             "reference_protocol": reference,
             "groups": [
                 group_facts(group, one, bases["test"], bases, self.scale)

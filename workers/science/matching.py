@@ -105,9 +105,16 @@ class DivergenceMatch(_Match):
     """The dose whose divergence, in nats, is within a share of the target."""
 
     def __init__(
-        self, *, target: float, low: float = 0.02, high: float = 6.0, budget: int = 10, tolerance: float = DIVERGENCE_TOLERANCE
+        self,
+        known: Mapping[float, float] | None = None,
+        *,
+        target: float,
+        low: float = 0.02,
+        high: float = 6.0,
+        budget: int = 10,
+        tolerance: float = DIVERGENCE_TOLERANCE,
     ) -> None:
-        super().__init__({}, low, high, budget)
+        super().__init__(known or {}, low, high, budget)
         self._target, self._tolerance = target, tolerance
 
     def _side(self, value: float) -> int:

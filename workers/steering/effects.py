@@ -90,11 +90,16 @@ def dose_of_run(run: Run) -> dict[str, Any]:
 
 
 def side_effects(run: Run) -> dict[str, Any]:
-    """Mean length in tokens, share of repeated 4-grams, share that ended by itself, share whose logits stayed finite."""
+    """Mean length in tokens, share of repeated 4-grams, perplexity, share that ended by itself, share whose logits stayed finite.
+
+    Perplexity is exp of minus the mean, over answers, of a text's mean token log-likelihood under the unsteered model.
+    """
+    likelihoods = [value for one in run.answers if (value := one.raw.get("log_likelihood")) is not None]
     lengths = [len(one.ids) for one in run.answers]
     return {
         "length": _rounded(float(np.mean(lengths))),
         "repetition": _rounded(float(np.mean([repeated_4grams(one.ids) for one in run.answers])), 4),
+        "perplexity": _rounded(math.exp(min(50.0, -float(np.mean(likelihoods))))) if likelihoods else None,
         "ended": _rounded(float(np.mean([one.ended for one in run.answers])), 4),
         "finite": _rounded(float(np.mean([one.finite for one in run.answers])), 4),
     }

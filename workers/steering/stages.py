@@ -4,6 +4,7 @@ Nothing here looks at test answers to decide anything: doses and layers are chos
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from workers.steering.subjects import Subject, random_subject
 MASSIVE_WORTH_TAKING_APART = 1e-4
 """Share of squared norm in massive dims from which a mean-based vector is taken apart."""
 HALF = 0.5
+WAYS = ("dose", "coherence", "divergence", "divergence_half", "divergence_1_nat", "coefficient")
+"""How vectors are compared besides each at its best dose."""
 
 
 def search(
@@ -160,6 +163,14 @@ def match_coherence(
     return {group: by_subject.get(one.subject.same_as or one.subject.name) for group, one in chosen.items()}
 
 
+@dataclass(frozen=True)
+class Divergences:
+    """`targets` in nats by the name of the way of matching; `doses[name][group]` reaches it, None where no dose does."""
+
+    targets: Mapping[str, float]
+    doses: Mapping[str, Mapping[str, float | None]]
+
+
 def match_divergence(
     lm: LanguageModel,
     chosen: Mapping[str, Searched],
@@ -168,8 +179,8 @@ def match_divergence(
     how: Intervention,
     batch_rows: int,
     evaluator: Evaluator,
-) -> tuple[float, dict[str, float | None]]:
-    """The p95 divergence of the leader's best run on the selection questions, and each group's dose at half of it and at all of it.
+) -> Divergences:
+    """Doses of equal divergence: the p95 of the leader's best run on the selection questions, half of it, and 1 nat where that is in range.
 
     Teacher-forced on the unsteered greedy answers, first 20 tokens; nothing is generated.
     """
@@ -178,27 +189,32 @@ def match_divergence(
         for question, answer in zip(base.spec.questions, base.answers, strict=True)
     ]
     texts = [(prompt, ids) for prompt, ids in texts if ids]
+    measured: dict[str, dict[float, float]] = {}
 
     def measure(subject: Subject, r: float) -> float:
-        pushes = subject.pushes(r, operation=how.operation, scope=how.scope, sign=how.sign)
-        return p95(divergences(lm, [(prompt, ids, pushes) for prompt, ids in texts], batch_rows=batch_rows))
+        known = measured.setdefault(subject.same_as or subject.name, {})
+        if r not in known:
+            pushes = subject.pushes(r, operation=how.operation, scope=how.scope, sign=how.sign)
+            known[r] = p95(divergences(lm, [(prompt, ids, pushes) for prompt, ids in texts], batch_rows=batch_rows))
+            evaluator.tick()
+        return known[r]
 
+    def reaching(subject: Subject, target: float) -> float | None:
+        state = DivergenceMatch(measured.get(subject.same_as or subject.name), target=target)
+        while (r := state.next()) is not None:
+            state.record(r, measure(subject, r))
+        return state.found
+
+    evaluator.begin("matching divergence", len(chosen), share=0.1)
     leader = _best(chosen[target_group])
     assert leader.spec.subject is not None
     budget = measure(leader.spec.subject, leader.spec.r or 0.0)
-    found: dict[str, float | None] = {}
-    known: dict[str, float | None] = {}
-    evaluator.begin("matching divergence", len(chosen), share=0.1)
-    for group, one in chosen.items():
-        name = one.subject.same_as or one.subject.name
-        if name not in known and one.best is not None:
-            state = DivergenceMatch(target=budget)
-            while (r := state.next()) is not None:
-                state.record(r, measure(one.subject, r))
-                evaluator.tick()
-            known[name] = state.found
-        found[group] = known.get(name)
-    return budget, found
+    targets = {"divergence": budget, "divergence_half": HALF * budget} | ({"divergence_1_nat": 1.0} if budget > 1 else {})
+    doses = {
+        name: {group: None if one.best is None else reaching(one.subject, target) for group, one in chosen.items()}
+        for name, target in targets.items()
+    }
+    return Divergences(targets, doses)
 
 
 def report(
@@ -209,7 +225,7 @@ def report(
     how: Intervention,
     spec: Mapping[str, Any],
     coherent: Mapping[str, float | str | None],
-    divergent: Mapping[str, float | None],
+    divergent: Divergences | None,
     shuffled: Mapping[str, Sequence[Subject]],
     refits: Mapping[str, Sequence[Subject]],
     raw: RawCoefficient | None,
@@ -230,7 +246,7 @@ def report(
         if how.operation != "ablate":
             plan["dose"] = how.spec(one.subject, test, lead_r) if "dose" in spec["matched"] else None
             plan["coherence"] = _matched(one, test, coherent.get(group), how) if "coherence" in spec["matched"] else None
-            plan["divergence"] = _matched(one, test, divergent.get(group), how) if "divergence" in spec["matched"] else None
+            plan |= {name: _matched(one, test, by[group], how) for name, by in (divergent.doses if divergent else {}).items()}
             plan["coefficient"] = at_raw.get(group)
             plan["arms"] = _arms(one.subject, test, lead_r or 0.0, how) if spec["decomposition"] else {}
             plan["refits"] = [how.spec(refit, test, lead_r) for refit in refits.get(group, ())]
@@ -308,7 +324,7 @@ def _reported(searched: Searched, plan: Mapping[str, Any], known: Mapping[str, R
     return Reported(
         searched,
         known[plan["best"].id],
-        {name: run(plan.get(name)) for name in ("dose", "coherence", "divergence", "coefficient")},
+        {name: run(plan.get(name)) for name in WAYS},
         {kind: [known[one.id] for one in runs] for kind, runs in plan["controls"].items()},
         {name: known[one.id] for name, one in plan.get("arms", {}).items()},
         {name: {at: known[one.id] for at, one in runs.items()} for name, runs in plan.get("extra", {}).items()},

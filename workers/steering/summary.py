@@ -15,7 +15,7 @@ from workers.science.verdicts import verdict
 from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, scores_of, unchanged
 from workers.steering.runs import Answer, Run
 from workers.steering.sets import Reported, Searched
-from workers.steering.stages import matrix
+from workers.steering.stages import WAYS, matrix
 from workers.steering.subjects import Subject
 
 SCHEMA_VERSION = 1
@@ -119,7 +119,7 @@ def contrasts(
     """
     found: dict[str, list[dict[str, Any]]] = {}
     clusters = clusters_of(base)
-    for way in ("dose", "coherence", "divergence", "coefficient", "best"):
+    for way in (*WAYS, "best"):
         runs = {
             group: run
             for group, one in reported.items()
