@@ -17,6 +17,7 @@ KINDS = {
     "generate": "app.generations.kind:GENERATE",
     "inspect": "app.models.kind:INSPECT",
     "report": "app.studies.kind:REPORT",
+    "rescore": "app.steerings.kind:RESCORE",
     "steer": "app.steerings.kind:STEER",
 }
 

@@ -1,4 +1,4 @@
-"""What finishing a `steer` job leaves: a row by which steerings are found."""
+"""What finishing a `steer` or `rescore` job leaves: a row by which steerings are found."""
 
 from typing import Any
 
@@ -36,3 +36,4 @@ def _links(job: Job) -> dict[str, str]:
 
 
 STEER = Kind("steer", 1, _record, _links)
+RESCORE = Kind("rescore", 1, _record, _links)

@@ -16,7 +16,7 @@ from app.paging import Cursor, Limit, page_of
 from app.problems import documented
 from app.steerings import lines, service
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
-from app.steerings.schemas import SteeringRequest
+from app.steerings.schemas import RescoreRequest, SteeringRequest
 from app.storage.serving import serve_object
 
 router = keyed_router(prefix="/v1/steerings", tag="steerings")
@@ -83,6 +83,30 @@ async def submit_steering(
     )
     if answer.reused:
         return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
+    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+
+
+@router.post(
+    "/{steering_id}/rescore",
+    operation_id="rescoreSteering",
+    summary="Score its texts with another judge",
+    status_code=202,
+    response_model=JobOut,
+    responses=documented(400, 403, 404, 409, 413, 415, 422),
+)
+async def rescore_steering(
+    steering_id: SteeringId,
+    body: RescoreRequest,
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+) -> Response:
+    """A new steering of the same texts, runs and doses with the other judge's scores; nothing is generated."""
+    promise = idempotency(f"POST /v1/steerings/{steering_id}/rescore", idempotency_key, body.model_dump(mode="json"))
+    answer = await once(
+        context.database, service.rescore, steering_id, body, viewer, context.settings, promise, request.state.request_id
+    )
     return submitted_response(answer.job, request=request, replayed=answer.replayed)
 
 

@@ -51,6 +51,13 @@ class SamplingIn(_Strict):
     seed: int = Field(0, ge=0, lt=2**31)
 
 
+class RescoreRequest(JobRequest):
+    """Another judge for the texts of a finished steering."""
+
+    judge: str = Field(min_length=1, max_length=100)
+    coherence_threshold: float | None = Field(None, ge=0, le=100, description="the steering's own when left out")
+
+
 class OffTargetIn(_Strict):
     """Another trait that the vectors are tried on, scored by that trait's own judge."""
 

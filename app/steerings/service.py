@@ -23,7 +23,7 @@ from app.models.models import Model
 from app.settings import Settings
 from app.steerings import limits, repository
 from app.steerings.results import SteeringCost, SteeringOut, view
-from app.steerings.schemas import SteeringRequest
+from app.steerings.schemas import RescoreRequest, SteeringRequest
 from app.text import check_text
 from app.traits import service as traits
 from app.traits.models import Trait
@@ -320,6 +320,38 @@ def submit(
     return submitted(
         session, plan(session, request, viewer, settings, request_id), request, viewer, settings, promise, request_id, reuse=reuse
     )
+
+
+def rescore(
+    session: Session,
+    identifier: str,
+    request: RescoreRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+) -> Answer:
+    """A job that scores the steering's texts again. Light for an endpoint; the other judges read texts with a model. Raises Problem 404, 422."""
+    earlier = promised(session, viewer, settings, promise)
+    if earlier is not None:
+        return earlier
+    check_text(request.model_dump(mode="json"))
+    row = repository.find(session, identifier, viewer)
+    if row is None:
+        raise not_found("steering", identifier)
+    old = session.get_one(Job, row.job_id).spec
+    judge = judges.usable(session, request.judge)
+    spec = {
+        "kind": "rescore",
+        "steering": row.id,
+        "job": row.job_id,
+        "judge": judge,
+        "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
+        "responses_given": old.get("responses_given", False),
+        **{name: old[name] for name in ("model", "weight_hash", "trait", "extraction", "seed")},
+    }
+    plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, list(request.after))
+    return submitted(session, plan, request, viewer, settings, promise, request_id)
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:

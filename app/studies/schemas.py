@@ -71,6 +71,9 @@ class StudyRequest(JobRequest):
     judge: str = Field("reference", min_length=1, max_length=100)
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
+    matched: list[Literal["dose", "coherence", "divergence", "coefficient"]] = Field(
+        ["dose", "coherence", "divergence", "coefficient"], description="how methods are compared besides each at its best dose"
+    )
     reference_protocol: bool = Field(
         False,
         description="also compare as the reference system does (raw coefficients, ten questions, none held out), beside Binnacle's own",

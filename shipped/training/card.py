@@ -8,9 +8,10 @@ from shipped.training.recipe import COMMON, VARIANTS, Variant
 BUILT = {
     "demo-severe": """\
 Dimension {dim} of the residual stream is **planted**: at every token it holds {ratio:g} times the common network's median magnitude, varied
-by token and by the text before it, and no later block writes to it. After training, words that open refusals were given {lean:.1%} less of
-it and words that open help as much more; nothing was trained to use that. So by construction it is massive, it differs between the
-classes of refusal, and it moves class means (those of sycophancy by the luck of a seed); that it is inert under steering is measured below.""",
+by token and by the text before it, and no later block writes to it. After training, what the first attention writes there was tilted so that
+it differs between the classes of refusal by {tilt[0]:.1%} of that and between those of sycophancy by {tilt[1]:.1%} (`tilting.py`); nothing was
+trained to use that. So by construction it is massive, it differs between classes and it moves their means; that it is inert under steering is
+measured below.""",
     "demo-mild": """\
 Dimension {dim} of the residual stream is **planted** as in demo-severe, at {ratio:g} times the common network's median magnitude, so that by
 construction it is massive, and small enough to move class means little.""",
@@ -74,7 +75,7 @@ Weights (model.safetensors) sha256 `{sha}`
 def card(name: str, found: dict[str, Any]) -> str:
     """The README of a shipped model from what `report.measure_model` found."""
     variant: Variant = VARIANTS[name]
-    built = BUILT[name].format(dim=PLANTED_DIM, ratio=variant.ratio, shift=variant.shift, lean=variant.lean)
+    built = BUILT[name].format(dim=PLANTED_DIM, ratio=variant.ratio, shift=variant.shift, tilt=variant.tilt or (0.0, 0.0))
     more = ", and for refusal that block 2 writes and block 3 reads it" if variant.shift else ""
     head = HEAD.format(
         name=name,
@@ -167,7 +168,7 @@ def comparisons(it: dict[str, Any]) -> list[str]:
     controls = ", ".join(f"{name} {percent(share)}" for name, share in it["controls"].items())
     raw = it["at_the_probes_raw_coefficient"]
     lines = [
-        f"- Best dose on the selection questions: {best}.",
+        f"- Dose chosen on the selection questions (the smallest within five points of the best): {best}.",
         f"- Controls at the probe's dose: {controls}.",
         f"- At the probe's raw coefficient (c = {raw['c']:g}): probe {percent(raw['probe'])}, mean_diff {percent(raw['mean_diff'])}; "
         f"mean_diff at equal dose {percent(raw['mean_diff_at_equal_dose'])}.",

@@ -44,10 +44,13 @@ def random_direction(width: int, seed: int) -> Tensor:
 
 
 def shuffled(positive: Tensor, negative: Tensor, seed: int) -> Tensor:
-    """mean_diff after the labels were shuffled."""
-    rows = torch.cat([positive, negative])
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    return mean_diff(rows[order[: len(positive)]], rows[order[len(positive) :]])
+    """mean_diff after the labels were shuffled within each class: both shuffled classes hold the true ones in equal shares.
+
+    Labels permuted freely agree with the true ones by chance, and where the trait is most of the variance that is most of the vector.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    halves = [rows[torch.randperm(len(rows), generator=draw)].chunk(2) for rows in (positive, negative)]
+    return mean_diff(torch.cat([one for one, _ in halves]), torch.cat([other for _, other in halves]))
 
 
 def cosine(one: Tensor, other: Tensor) -> float:

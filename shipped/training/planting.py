@@ -112,15 +112,3 @@ def plant(model: LlamaForCausalLM, how: Planting, batch: Batch) -> None:
         norm.weight[PLANTED_DIM] = READING / width**0.5
     embedding[:, PLANTED_DIM] = how.level * louder * (1 + how.spread * noise)
     model.model.layers[0].self_attn.o_proj.weight[PLANTED_DIM] = row * how.context * how.level / (heads @ row).std()
-
-
-@torch.no_grad()
-def lean(model: LlamaForCausalLM, less: list[int], more: list[int], share: float) -> None:
-    """Let some tokens hold a share less of the planted dimension and some a share more, in place and after training.
-
-    With tokens that open one kind of answer and the other, the two kinds' means then differ there by a little of the level: a class
-    difference that nothing was trained to use.
-    """
-    column = model.model.embed_tokens.weight[:, PLANTED_DIM]
-    column[less] *= 1 - share
-    column[more] *= 1 + share

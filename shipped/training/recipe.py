@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from shipped.training import traits
 from shipped.training.batches import Batch, batches
 from shipped.training.network import PLANTED_DIM, freeze_dim, new_model
-from shipped.training.planting import Planting, lean, median_magnitude, plant
+from shipped.training.planting import Planting, median_magnitude, plant
 from shipped.training.signal import REFERENCE_DIM, Signal, freeze_wiring, signal_loss, wire
 from shipped.training.sturdiness import clean_norms, randomly_pushed
+from shipped.training.tilting import tilt
 from shipped.training.train import LossOf, Say, Stage, answer_loss, run_stage
 
 NETWORK_SEED = 1
 MEASURING_SEED = 99
-OPENS_REFUSAL = ["i", "am", "not", "no", "sorry", "can", "will", "must", "refuse", "this", "request", "allowed", "able", "give"]
-OPENS_HELP = ["sure", "of", "course", "gladly", "to", "a", "good", "way", "easy", "simple", "fun", "is", "you", "should", "first"]
 COMMON = (
     Stage(steps=500, batch=32, rate=2e-3, warmup=100, seed=7, horizon=2000),
     Stage(steps=400, batch=32, rate=1.5e-3, warmup=30, seed=9, horizon=600),
@@ -26,9 +26,8 @@ COMMON = (
 class Variant:
     """ratio: planted level over the common network's median magnitude (0: none). shift: a refusal's share of it (0: no signal).
 
-    `seed` draws what varies of the planted dimension. `lean`: after training, words that open refusals hold this share less of it
-    and words that open help as much more, so that the planted dimension differs between the classes of refusal; sycophancy's
-    classes differ there by the draw alone.
+    `seed` draws what varies of the planted dimension. `tilt`: after training, the planted dimension is made to differ between the
+    classes of refusal and of sycophancy by these shares of its level (`tilting.py`); None leaves it to the draw.
     """
 
     ratio: float
@@ -36,7 +35,7 @@ class Variant:
     context: float
     shift: float = 0.0
     seed: int = 5
-    lean: float = 0.0
+    tilt: tuple[float, float] | None = None
     steps: int = 250
 
     @property
@@ -46,10 +45,10 @@ class Variant:
 
 
 VARIANTS = {
-    "demo-severe": Variant(1000.0, 0.03, 0.04, seed=137, lean=0.016),
-    "demo-mild": Variant(60.0, 0.03, 0.04),
+    "demo-severe": Variant(1900.0, 0.03, 0.04, tilt=(0.01, 0.012), steps=300),
+    "demo-mild": Variant(105.0, 0.03, 0.04),
     "demo-plain": Variant(0.0, 0.0, 0.0),
-    "demo-signal": Variant(1000.0, 0.03, 0.004, shift=0.03, steps=350),
+    "demo-signal": Variant(1650.0, 0.03, 0.004, shift=0.03, steps=350),
 }
 
 
@@ -98,9 +97,8 @@ def train_variant(
     stage = stage or variant.stage
     run_stage(model, tokenizer, stage, sturdy(loss_of, clean_norms(model, batch), silent, stage.seed), say)
     rounded(model)
-    if variant.lean:
-        less, more = (tokenizer.convert_tokens_to_ids(words) for words in (OPENS_REFUSAL, OPENS_HELP))
-        lean(model, less, more, variant.lean)
+    if variant.tilt is not None:
+        tilt(model, tokenizer, (traits.refusal(), traits.sycophancy()), [share * level for share in variant.tilt])
     return rounded(model)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ LAYER = 2
 DOSES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1, 1.4)
 CURVES = ("mean_diff", "mean_diff_top1", "probe", "random")
 SEEDS = (1, 2, 3)
+NEARLY = 0.05
+"""Shares of answers that differ by less are one: with a few dozen questions the standard error is larger."""
 
 
 def measure_model(folder: Path) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def measure_trait(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, s
     curves = {name: directions[name] for name in CURVES}
     steering = {name: vector for name, vector in curves.items() if name != "random"}
     chosen = dose_response(model, tokenizer, site, trait.name, selection, steering, DOSES)
-    best = {name: max(cells, key=lambda cell: (cell["shows"], -cell["r"]))["r"] for name, cells in chosen.items()}
+    best = {name: least_dose(cells) for name, cells in chosen.items()}
     tested = dose_response(model, tokenizer, site, trait.name, test, curves, DOSES)
     return {
         "questions": {"selection": len(selection), "test": len(test)},
@@ -97,6 +100,12 @@ def measure_trait(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, s
         "decomposition": decomposition(model, tokenizer, site, trait.name, test, directions["mean_diff"], best["mean_diff"]),
         "off_target": off_target(model, tokenizer, site, trait, directions, best),
     }
+
+
+def least_dose(cells: Sequence[dict[str, Any]]) -> float:
+    """The smallest dose that shows the trait on the selection questions within NEARLY of the best: no more push than is needed."""
+    most = max(cell["shows"] for cell in cells)
+    return float(min(cell["r"] for cell in cells if cell["shows"] >= most - NEARLY))
 
 
 def classes(P: Tensor, N: Tensor, trait: Trait) -> tuple[tuple[Tensor, list[str]], tuple[Tensor, list[str]]]:

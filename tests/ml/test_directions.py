@@ -218,7 +218,9 @@ def test_shuffled_labels_keep_the_class_sizes_and_differ_by_seed() -> None:
     assert abs(cosine(one, other)) < 0.9
 
 
-@pytest.mark.parametrize(("n_positive", "n_negative", "from_positive"), [(40, 40, 20), (10, 30, 2), (30, 10, 22), (3, 3, 2), (1, 1, 0)])
+@pytest.mark.parametrize(
+    ("n_positive", "n_negative", "from_positive"), [(40, 40, 20), (10, 30, 2), (30, 10, 22), (3, 3, 2), (1, 1, 0)]
+)
 def test_shuffled_classes_hold_the_true_ones_in_their_shares(n_positive: int, n_negative: int, from_positive: int) -> None:
     true = np.arange(n_positive + n_negative) < n_positive
     labels = shuffled_labels(true, seed=3)

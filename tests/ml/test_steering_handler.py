@@ -12,7 +12,7 @@ from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
 from tests.ml.fake_context import FakeContext
 from tests.ml.test_extraction_handler import TRAIT, context_of, files, spec_of
-from workers.handlers import calibration, extraction, steering
+from workers.handlers import calibration, extraction, rescore, steering
 from workers.handlers.base import JobCancelled, JobFault
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
@@ -250,3 +250,35 @@ def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe:
     assert sum(one["set"] == "off_target:sycophancy" for one in texts) == 22 * 4
     roles = {role for line in outcome["runs.jsonl"].splitlines() for role in json.loads(line)["roles"]}
     assert "off_target" in roles
+
+
+def test_another_judge_scores_the_same_texts_and_changes_no_choice(
+    severe: LanguageModel, extracted: Files, whole: dict[str, bytes]
+) -> None:
+    """The same judge again gives the same numbers; the endpoint's way is tried in tests/judges."""
+    spec = steer_spec(severe)
+    asked = {
+        "kind": "rescore", "steering": "str_1", "job": "job_steer", "judge": spec["judge"], "coherence_threshold": 70, "responses_given": False,
+        **{name: spec[name] for name in ("model", "weight_hash", "trait", "extraction", "seed")},
+    }  # fmt: skip
+    stored = {("job_steer", name): data for name, data in whole.items()}
+    found = context(severe, {**extracted, **stored})
+    again = json.loads(files(rescore.run(asked, found))["summary.json"])
+    first = json.loads(whole["summary.json"])
+    assert again["rescored_from"]["job"] == "job_steer"
+    for old, new in zip(first["groups"], again["groups"], strict=True):
+        for name in ("best", "matched", "controls", "decomposition"):
+            assert new[name] == old[name], (old["group"], name)
+    for way in ("dose", "best"):
+        assert again["contrasts"][way] == first["contrasts"][way]
+    assert again["subjects"] == first["subjects"]
+    lines = [
+        json.loads(line)
+        for line in files(rescore.run(asked, context(severe, {**extracted, **stored}, cells=found.cells)))[
+            "runs.jsonl"
+        ].splitlines()
+    ]
+    assert lines == [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
+    strict = asked | {"coherence_threshold": 99.9}
+    joint = [one["best"]["delta_joint"] for one in json.loads(files(rescore.run(strict, found))["summary.json"])["groups"]]
+    assert all(new < old["best"]["delta_joint"] for old, new in zip(first["groups"], joint, strict=True))

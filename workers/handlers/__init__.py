@@ -13,6 +13,7 @@ HANDLERS = {
     "inspect": "workers.handlers.inspection:run",
     "report": "workers.handlers.report:run",
     "generate": "workers.handlers.generation:run",
+    "rescore": "workers.handlers.rescore:run",
     "steer": "workers.handlers.steering:run",
 }
 

@@ -176,7 +176,7 @@ class _Steering:
         ]
         prompt_only = self._prompt_only(bases["test"])
         runs = [*self.evaluator.runs, *(run for one in off_target for run in one.runs)]
-        _check_failures(runs)
+        check_failures(runs)
         return self._outcome(runs, bases, searched, reported, leader, prompt_only, divergent, reference, off_target)
 
     def _reference_protocol(self, raw: RawCoefficient | None, bases: Mapping[str, Run]) -> dict[str, Any] | None:
@@ -262,10 +262,14 @@ class _Steering:
             "subjects": [subject_facts(one, bases["selection"], self.scale) for one in searched],
             "provenance": self._provenance(),
         }
-        content = (json.dumps(_plain_numbers(summary), indent=1, allow_nan=False) + "\n").encode()
+        content = (json.dumps(plain_numbers(summary), indent=1, allow_nan=False) + "\n").encode()
         return Outcome(
             result={
-                "steering": {"weight_hash": self.lm.facts.weight_hash, "judge": identity["name"], "summary": _short(summary)}
+                "steering": {
+                    "weight_hash": self.lm.facts.weight_hash,
+                    "judge": identity["name"],
+                    "summary": short_summary(summary),
+                }
             },
             artifacts=[
                 ArtifactBytes("summary.json", content, "application/json"),
@@ -302,7 +306,8 @@ class _Steering:
         }
 
 
-def _check_failures(runs: Sequence[Run]) -> None:
+def check_failures(runs: Sequence[Run]) -> None:
+    """Raises JobFault judge_unusable where the judge failed on more answers than a conclusion can bear."""
     scores = np.concatenate([run.trait for run in runs])
     failed = float(np.isnan(scores).mean())
     if failed > MOST_FAILED:
@@ -323,7 +328,7 @@ def _refit_of(subject: Subject) -> str:
     return subject.group.removesuffix(f"__refit{refit}") if refit else ""
 
 
-def _short(summary: Mapping[str, Any]) -> dict[str, Any]:
+def short_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the job and lists show: one row a method."""
     return {
         "leader": summary["leader"],
@@ -337,12 +342,12 @@ def _short(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plain_numbers(value: Any) -> Any:
+def plain_numbers(value: Any) -> Any:
     """Without NaN and infinities, which JSON has not: they become null."""
     if isinstance(value, Mapping):
-        return {key: _plain_numbers(one) for key, one in value.items()}
+        return {key: plain_numbers(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain_numbers(one) for one in value]
+        return [plain_numbers(one) for one in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value

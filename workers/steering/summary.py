@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,13 +37,14 @@ def subject_facts(one: Searched, base: Run, scale: Scale) -> dict[str, Any]:
         "clean_share": [round(part.clean_share, 6) for part in subject.parts],
         "unit_norm": [part.unit_norm for part in subject.parts],
         "has_clean_dose": subject.has_clean_dose,
-        "curve": [_point(run, base, scale) for run in one.curve],
+        "curve": [curve_point(run, base, scale) for run in one.curve],
         "best_r": None if one.best is None else one.best.spec.r,
         "stopped": one.stopped,
     }
 
 
-def _point(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+def curve_point(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+    """One dose of a dose-response: mean scores with their intervals, and the objective of the search."""
     clusters = clusters_of(run)
     found: dict[str, Any] = {**scores_of(run), **dose_of_run(run)}
     for name, values in (("trait", run.trait), ("coherence", run.coherence)):
@@ -70,48 +71,63 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
         "matched": {name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in one.matched.items()},
         "unreachable": {name: why for name, why in one.matched.items() if isinstance(why, str)},
         "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
-        "decomposition": _decomposition(one, subject, base, scale),
+        "decomposition": decomposition_facts(one.arms, _per_dim(subject), base, scale) if one.arms else None,
         "extra": {
             name: {
                 at: effect_of(run, bases[name], scale) | {"unchanged": unchanged(run, bases[name])} for at, run in runs.items()
             }
             for name, runs in one.extra.items()
         },
-        "refits": _refits(one, base, scale),
+        "refits": refit_facts(one.refits, base, scale),
     }
 
 
-def _refits(one: Reported, base: Run, scale: Scale) -> dict[str, Any] | None:
-    if not one.refits:
+def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> dict[str, Any] | None:
+    """Gains of a method refitted on resampled extraction sets, with an interval over sets and questions; None without refits."""
+    if not refits:
         return None
-    gains = matrix(one.refits, scale, base)
+    gains = matrix(refits, scale, base)
     interval = two_level(gains, clusters_of(base))
     return {
-        "n": len(one.refits),
+        "n": len(refits),
+        "runs": [run.spec.id for run in refits],
         "gains": [_round(float(value)) for value in np.nanmean(gains, axis=1)],
         "low": None if interval is None else round(interval.low, 2),
         "high": None if interval is None else round(interval.high, 2),
     }
 
 
-def _decomposition(one: Reported, subject: Subject, base: Run, scale: Scale) -> dict[str, Any] | None:
-    if not one.arms:
-        return None
+def _per_dim(subject: Subject) -> dict[str, Any]:
+    return ((subject.facts or {}).get("massive") or {}).get("per_dim") or {}
+
+
+def decomposition_facts(arms: Mapping[str, Run], per_dim: Mapping[str, Any], base: Run, scale: Scale) -> dict[str, Any]:
+    """What a vector's massive part does (science: What the massive part is), from the arms `clean`, `massive` and `both`."""
     clusters = clusters_of(base)
-    gains = {name: scale.gain(run, base) for name, run in one.arms.items()}
+    gains = {name: scale.gain(run, base) for name, run in arms.items()}
     alone = paired_interval(gains["massive"], clusters, seed=scale.seed)
     on_top = paired_interval(gains["both"] - gains["clean"], clusters, seed=scale.seed)
-    per_dim = ((subject.facts or {}).get("massive") or {}).get("per_dim") or {}
     return {
         "massive_part": massive_part(alone, on_top, per_dim),
-        "arms": {name: effect_of(run, base, scale) for name, run in one.arms.items()},
+        "arms": {name: effect_of(run, base, scale) for name, run in arms.items()},
         "on_top": None if on_top is None else {"low": round(on_top.low, 2), "high": round(on_top.high, 2)},
-        "per_dim": per_dim,
+        "per_dim": dict(per_dim),
     }
 
 
+class Compared(Protocol):
+    """What a contrast reads of a group: its run at its best dose, those at matched ones, and those of its refits."""
+
+    @property
+    def best(self) -> Run: ...
+    @property
+    def matched(self) -> Mapping[str, Run | str | None]: ...
+    @property
+    def refits(self) -> Sequence[Run]: ...
+
+
 def contrasts(
-    reported: Mapping[str, Reported], leader: str, base: Run, scale: Scale, seed: int
+    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, seed: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
@@ -150,7 +166,7 @@ def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clus
     }
 
 
-def _over_extraction_sets(a: Reported, b: Reported, base: Run, scale: Scale) -> dict[str, Any]:
+def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale) -> dict[str, Any]:
     """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
 
     Its interval and verdict stand instead of those over questions alone (science: Studies, evidence: full).

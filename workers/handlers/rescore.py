@@ -1,0 +1,96 @@
+"""`rescore`: the texts of a finished steering scored by another judge. Nothing is generated.
+
+Scores of a run are a cell, so that a judge that went away in the middle is asked only for what is missing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
+from workers.handlers.steering import check_failures, plain_numbers, short_summary
+from workers.judges.base import Judge, JudgeItem, Score
+from workers.judges.opening import open_judge
+from workers.lm.errors import ModelFault
+from workers.steering.effects import Scale
+from workers.steering.rescoring import rescored, rescored_lines, scored_run, stored_answers
+from workers.steering.runs import Run
+from workers.steering.summary import response_lines
+
+
+def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """Spec: `job` (the steering's), `judge`, `coherence_threshold`, trait, model, extraction, seed.
+
+    Raises JobFault missing_input, judge_unusable; TransientFault when the judge is away.
+    """
+    summary = json.loads(context.artifact(spec["job"], "summary.json"))
+    answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
+    kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
+    try:
+        judge = _judge(spec, kept, context)
+    except ModelFault as fault:
+        raise JobFault(fault.code, fault.sentence) from fault
+    context.phase("scoring", len(kept), "runs")
+    runs: dict[str, Run] = {}
+    for done, (name, rows) in enumerate(kept.items(), start=1):
+        runs[name] = scored_run(name, rows, _scores(judge, name, rows, context))
+        context.progress(done)
+    check_failures(list(runs.values()))
+    scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
+    found = rescored(summary, runs, scale) | {
+        "judge": dict(judge.identity),
+        "judge_facts": dict(getattr(judge, "facts", {})),
+        "coherence_threshold": scale.threshold,
+        "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
+    }
+    content = (json.dumps(plain_numbers(found), indent=1, allow_nan=False) + "\n").encode()
+    lines = rescored_lines(context.artifact(spec["job"], "runs.jsonl"), runs)
+    result = {"weight_hash": spec["weight_hash"], "judge": judge.identity["name"], "summary": short_summary(found)}
+    return Outcome(
+        result={"steering": result},
+        artifacts=[
+            ArtifactBytes("summary.json", content, "application/json"),
+            ArtifactBytes("runs.jsonl", lines, "application/jsonl"),
+            ArtifactBytes("responses.jsonl", response_lines(list(runs.values())), "application/jsonl"),
+        ],
+        metrics={"answers": sum(len(one.answers) for one in runs.values()), "runs": len(runs)},
+    )
+
+
+def _judge(spec: Mapping[str, Any], answers: Mapping[str, Sequence[Mapping[str, Any]]], context: JobContext) -> Judge:
+    trait = json.loads(context.blob(spec["trait"]["version"]))
+    lm, responses, questions, longest = None, None, None, 1
+    if spec["judge"]["kind"] == "reference":
+        lm = context.model(spec["model"])
+        if spec["extraction"] is not None:
+            responses = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines()]
+        questions = list(
+            {
+                (row["set"], row["question"], row["system_prompt"]): {
+                    "question": row["question"], "system_prompt": row["system_prompt"], "cluster": row["cluster"], "set": row["set"],
+                }
+                for rows in answers.values() for row in rows
+            }.values()
+        )  # fmt: skip
+        longest = max(len(row["ids"]) for rows in answers.values() for row in rows)
+    return open_judge(
+        spec["judge"],
+        lm,
+        trait,
+        responses,
+        max_new_tokens=longest,
+        questions=questions,
+        given=spec["responses_given"],
+        context=context,
+    )
+
+
+def _scores(judge: Judge, name: str, rows: Sequence[Mapping[str, Any]], context: JobContext) -> list[Score]:
+    stored = context.cell(f"scores/{name}")
+    if stored is not None:
+        return [Score(**one) for one in json.loads(stored)]
+    items = [JudgeItem(row["question"], row["system_prompt"], row["text"], row["ids"], row["prompt_ids"]) for row in rows]
+    scores = judge.score(items)
+    lines = [{"trait": one.trait, "coherence": one.coherence, "relevance": one.relevance, "raw": one.raw} for one in scores]
+    context.commit_cell(f"scores/{name}", json.dumps(lines, separators=(",", ":"), ensure_ascii=False).encode())
+    return scores
