@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.jobs import claims, repository
 from app.jobs.claims import Lease
@@ -20,6 +21,12 @@ from workers.process import WorkerProcess
 
 if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
+
+TEXTS = "texts/"
+"""Cells under this name hold what a model said, before anybody scored it."""
+
+SCORING = ("judge", "coherence_threshold")
+"""Fields of a spec that change what texts are worth, never a text under the same run."""
 
 
 class ServiceContext:
@@ -118,7 +125,7 @@ class ServiceContext:
 
     def _cell(self, name: str) -> bytes | None:
         with self._process.sessions() as session:
-            digest = repository.cell_digest(session, self._lease.job.id, name)
+            digest = _cell_digest(session, self._lease.job, name)
         return None if digest is None else self._process.storage.get(key_of(digest))
 
     def _artifact_digest(self, job: str, name: str) -> str | None:
@@ -144,3 +151,18 @@ class ServiceContext:
                     raise
             else:
                 return
+
+
+def _cell_digest(session: Session, job: Job, name: str) -> str | None:
+    """The digest of a cell, or of a job retried here: any cell where the spec is the same, texts where only the scoring differs."""
+    digest = repository.cell_digest(session, job.id, name)
+    first = job
+    while digest is None and first.retry_of is not None:
+        first = session.get_one(Job, first.retry_of)
+        if first.spec == job.spec or (name.startswith(TEXTS) and _unscored(first.spec) == _unscored(job.spec)):
+            digest = repository.cell_digest(session, first.id, name)
+    return digest
+
+
+def _unscored(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key not in SCORING}

@@ -8,7 +8,8 @@ from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.jobs.models import Artifact, Job, JobCell, JobEvent, Worker
+from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
+from app.jobs.schemas import Edge
 from app.jobs.states import State
 
 
@@ -35,6 +36,14 @@ def visible(viewer: Viewer) -> Select[Job]:
 def find(session: Session, job_id: str, viewer: Viewer) -> Job | None:
     """The job, if the viewer may see it."""
     return session.scalars(visible(viewer).where(Job.id == job_id)).one_or_none()
+
+
+def edges(session: Session, job_id: str) -> list[Edge]:
+    """The jobs that it comes after, and what it needs of them."""
+    rows = session.execute(
+        select(JobEdge.after_id, JobEdge.needs).join(Job, Job.id == JobEdge.after_id).where(JobEdge.job_id == job_id)
+    )
+    return [Edge(job=row.after_id, needs=row.needs) for row in rows]
 
 
 def listing(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -222,12 +222,9 @@ def again(
 ) -> Submitted:
     """A new job with the spec and edges of `old`. `renamed` replaces jobs that it refers to by those that took their place."""
     names = renamed or {}
-    after = session.execute(
-        select(JobEdge.after_id, JobEdge.needs).join(Job, Job.id == JobEdge.after_id).where(JobEdge.job_id == old.id)
-    ).all()
     submission = Submission(
         kind=old.kind, spec=_with_names(old.spec, names), owner=old.owner, model=old.model, job_class=old.job_class,
-        after=[Edge(job=names.get(row.after_id, row.after_id), needs=row.needs) for row in after], after_any_owner=True,
+        after=[Edge(job=names.get(edge.job, edge.job), needs=edge.needs) for edge in repository.edges(session, old.id)], after_any_owner=True,
         name=old.name, tags=old.tags, notes=old.notes, priority=old.priority, max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
         idempotency=idempotency,

@@ -32,13 +32,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request found possible: what will be calculated, and after what."""
+    """A request found possible: what will be calculated, after what, and in place of which job."""
 
     kind: str
     job_class: str
     model: str
     spec: dict[str, Any]
     after: list[Edge]
+    retry_of: str | None = None
 
 
 def edges_of(session: Session, request: JobRequest, viewer: Viewer, model: Model) -> list[Edge]:
@@ -85,6 +86,7 @@ def submitted(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
         after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, priority=request.priority,
         max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
+        retry_of=plan.retry_of,
     )  # fmt: skip
     made = jobs.submit(session, submission)
     return Answer(shown(session, made.job, settings), replayed=made.replayed)

@@ -102,7 +102,10 @@ async def rescore_steering(
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """A new steering of the same texts, runs and doses with the other judge's scores; nothing is generated."""
+    """A new steering of the same texts, runs and doses with the other judge's scores; nothing is generated.
+
+    Named by a steer job that failed, its judge having been away: that job continues under the other judge with the texts that it has.
+    """
     promise = idempotency(f"POST /v1/steerings/{steering_id}/rescore", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.rescore, steering_id, body, viewer, context.settings, promise, request.state.request_id

@@ -16,6 +16,7 @@ from app.jobs import repository as job_repository
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge
 from app.jobs.service import Idempotency
+from app.jobs.states import State
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models
@@ -331,16 +332,21 @@ def rescore(
     promise: Idempotency | None,
     request_id: str,
 ) -> Answer:
-    """A job that scores the steering's texts again. Light for an endpoint; the other judges read texts with a model. Raises Problem 404, 422."""
+    """A job that scores the steering's texts again. Light for an endpoint; the other judges read texts with a model.
+
+    A steer job that ended without a steering is continued under the other judge: what it generated is not generated again, only what the
+    new scores lead the search to. Raises Problem 404, 422.
+    """
     earlier = promised(session, viewer, settings, promise)
     if earlier is not None:
         return earlier
     check_text(request.model_dump(mode="json"))
+    judge = judges.usable(session, request.judge)
     row = repository.find(session, identifier, viewer)
     if row is None:
-        raise not_found("steering", identifier)
+        plan = _continued(session, identifier, request, viewer, judge)
+        return submitted(session, plan, request, viewer, settings, promise, request_id)
     old = session.get_one(Job, row.job_id).spec
-    judge = judges.usable(session, request.judge)
     spec = {
         "kind": "rescore",
         "steering": row.id,
@@ -352,6 +358,17 @@ def rescore(
     }
     plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, list(request.after))
     return submitted(session, plan, request, viewer, settings, promise, request_id)
+
+
+def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: dict[str, Any]) -> Plan:
+    """The steer job again with the other judge, in place of one that failed or was cancelled."""
+    old = job_repository.find(session, identifier, viewer)
+    if old is None or old.kind != "steer" or old.state not in (State.FAILED, State.CANCELLED):
+        raise not_found("steering", identifier)
+    threshold = old.spec["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
+    spec = {**old.spec, "judge": judge, "coherence_threshold": threshold}
+    after = [*job_repository.edges(session, old.id), *request.after]
+    return Plan("steer", old.job_class, old.spec["model"], spec, after, retry_of=old.id)
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:

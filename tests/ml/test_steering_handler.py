@@ -4,16 +4,19 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load as load_safetensors
 
 from app.exports.tensorfile import to_bytes
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
+from tests.judges.endpoint import Body, Fault, Request, rating, serving
 from tests.ml.fake_context import FakeContext
 from tests.ml.test_extraction_handler import TRAIT, context_of, files, spec_of
 from workers.handlers import calibration, extraction, rescore, steering
-from workers.handlers.base import JobCancelled, JobFault
+from workers.handlers.base import JobCancelled, JobFault, TransientFault
+from workers.judges import endpoint as judge_endpoint
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
@@ -114,6 +117,25 @@ def test_at_equal_dose_mean_diff_steers_as_the_probe_does_and_a_random_vector_do
     assert summary["unsteered"]["test"]["trait"] < 10
 
 
+def test_vectors_that_point_the_same_way_tie_at_equal_dose_and_say_the_same(extracted: Files, whole: dict[str, bytes]) -> None:
+    """A cosine over 0.998 leaves greedy text alone for four questions of five; the reference reported such a pair far apart."""
+    vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
+    one, other = (vectors[f"response[:5]/residual/{method}/3"].astype(float) for method in ("mean_diff_cleaned", "probe"))
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.998
+    summary = json.loads(whole["summary.json"])
+    at = {group["method"]: group["matched"]["dose"] for group in summary["groups"]}
+    assert at["mean_diff_cleaned"]["r"] == at["probe"]["r"]
+    assert abs(at["mean_diff_cleaned"]["delta"] - at["probe"]["delta"]) < 10
+    texts: dict[str, dict[str, list[int]]] = {}
+    for line in whole["responses.jsonl"].splitlines():
+        row = json.loads(line)
+        texts.setdefault(row["run"], {})[row["question"]] = row["ids"]
+    first, second = texts[at["mean_diff_cleaned"]["run"]], texts[at["probe"]["run"]]
+    same = sum(first[question] == second[question] for question in first)
+    assert len(first) == 22
+    assert same >= 0.8 * len(first)
+
+
 def test_every_run_says_what_its_hooks_did(whole: dict[str, bytes]) -> None:
     runs = [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
     steered = [run for run in runs if run["vector"] is not None]
@@ -138,6 +160,35 @@ def test_a_job_stopped_and_resumed_gives_the_same_bytes_and_repeats_no_finished_
     second = context(severe, extracted, cells=first.cells)
     assert files(steering.run(steer_spec(severe), second)) == whole
     assert not set(second.committed) & set(first.committed)
+
+
+def test_texts_outlive_a_judge_that_goes_away(severe: LanguageModel, extracted: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything generated before the endpoint failed is scored later and generated once; every text has its likelihood."""
+    monkeypatch.setattr(judge_endpoint, "TRIES", 1)
+    away = [False]
+
+    def behave(request: Request, before: int) -> Body | Fault:
+        return Fault(503) if before > 40 and away[0] else rating(request)
+
+    with serving(behave) as endpoint:
+        judge = {"name": "house", "kind": "openai", "model": "j", "url": endpoint.url, "key_env": None, "options": {}}
+        spec = steer_spec(severe, judge=judge, test_limit=8, decomposition=False)
+        away[0] = True
+        first = context(severe, extracted)
+        with pytest.raises(TransientFault):
+            steering.run(spec, first)
+        away[0] = False
+        second = context(severe, extracted, cells=first.cells)
+        outcome = files(steering.run(spec, second))
+        undisturbed = files(steering.run(spec, context(severe, extracted)))
+    texts = {name for name in first.committed if name.startswith("texts/")}
+    assert texts
+    assert any(f"run/{name.removeprefix('texts/')}" not in first.committed for name in texts)
+    assert not texts & set(second.committed)
+    assert outcome["runs.jsonl"] == undisturbed["runs.jsonl"]
+    assert outcome["responses.jsonl"] == undisturbed["responses.jsonl"]
+    answers = [json.loads(line) for line in outcome["responses.jsonl"].splitlines()]
+    assert all(answer["raw"]["log_likelihood"] < 0 for answer in answers if answer["ids"])
 
 
 def test_raw_coefficients_are_what_the_reference_compared(severe: LanguageModel, extracted: Files) -> None:

@@ -118,6 +118,10 @@ class Service:
         with self.sessions.begin() as session:
             service.cancel(session, job_id, ADMIN)
 
+    def retry(self, job_id: str) -> str:
+        with self.sessions.begin() as session:
+            return service.retry(session, job_id, ADMIN).job.id
+
     def job(self, job_id: str) -> Job:
         with self.sessions() as session:
             return session.get_one(Job, job_id)

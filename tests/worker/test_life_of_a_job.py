@@ -76,6 +76,18 @@ def test_a_transient_fault_puts_the_job_off_and_it_succeeds_later(live: Service)
     assert (job.state, job.attempt, job.losses) == ("succeeded", 2, 0)
 
 
+def test_a_retry_begins_with_what_the_failed_job_had_finished(live: Service, tmp_path: Path) -> None:
+    """And a retry of that retry too; another spec's cells are nobody's."""
+    live.node()
+    failing = {"steps": 4, "at": 2, "do": "fault", "count_in": str(tmp_path / "calls"), "times": 2}
+    first = live.submit(**failing)
+    assert live.ended(first).state == "failed"
+    second = live.retry(first)
+    assert live.ended(second).state == "failed"
+    third = live.ended(live.retry(second))
+    assert (third.state, third.result["kept"]) == ("succeeded", [0, 1])
+
+
 def test_cancelling_a_queued_job_needs_no_worker(live: Service) -> None:
     job_id = live.submit()
     behind = live.submit(after=[Edge(job=job_id)])

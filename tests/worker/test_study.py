@@ -17,6 +17,7 @@ from safetensors.numpy import load as load_safetensors
 import binnacle
 from shipped import model_folder
 from tests.embedded.running import Up
+from tests.judges.endpoint import Body, Fault, Request, rating, serving
 from tests.services import make_folder
 
 pytestmark = pytest.mark.timeout(500)
@@ -222,6 +223,33 @@ def test_a_quick_look_answers_in_one_request(service: tuple[binnacle.Client, htt
     assert "40 prompts x (1 unsteered + 1 vectors x 20 doses) = 840 answers" in refused.json()["detail"]
     assert http.post("/v1/generations", json=body | {"doses": [0]}).status_code == 422
     assert http.post("/v1/generations", json=body | {"prompts": []}).status_code == 422
+
+
+def test_a_steering_whose_judge_went_away_goes_on_under_another_with_the_texts_it_has(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
+    client, http = service
+
+    def behave(request: Request, before: int) -> Body | Fault:
+        return Fault(401) if before > 30 else rating(request)
+
+    with serving(behave) as endpoint:
+        judge = {"name": "house", "kind": "openai", "url": endpoint.url, "model": "judge-7b"}
+        assert http.post("/v1/judges", json=judge).status_code == 201
+        body = {
+            "model": "demo-severe", "trait": "refusal", "methods": ["probe"], "layers": [3], "doses": [0.3], "judge": "house",
+            "selection_limit": 6, "test_limit": 12, "max_new_tokens": 24, "controls": {"random": 0, "shuffled": 0, "prompt_only": False}, "decomposition": False,
+        }  # fmt: skip
+        job = http.post("/v1/steerings", json=body).json()["id"]
+        failed = client.wait(job, timeout=120, check=False)
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "judge_unusable")
+    assert http.post(f"/v1/steerings/{job}/rescore", json={"judge": "nobody"}).status_code == 422
+    made = http.post(f"/v1/steerings/{job}/rescore", json={"judge": "reference"})
+    assert made.status_code == 202, made.text
+    assert (made.json()["kind"], made.json()["retry_of"]) == ("steer", job)
+    client.wait(made.json()["id"], timeout=120)
+    summary = http.get(f"/v1/steerings/{made.json()['id']}").json()
+    assert summary["judge"] == "reference"
 
 
 def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,8 @@ def vetted(
     longest = max((len(one.response_ids) for one in examples), default=1)
     judge = open_judge(how["judge"], lm, trait, [response_of(one) for one in examples], max_new_tokens=longest, context=context)
     items = [JudgeItem(one.prompt, one.system_prompt, one.response, one.response_ids, one.ids) for one in examples]
-    scores = judge.score(items)
+    with closing(judge):
+        scores = judge.score(items)
     good = [
         score.trait is not None and (score.trait >= how["threshold"]) == one.positive
         for one, score in zip(examples, scores, strict=True)

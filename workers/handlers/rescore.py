@@ -5,6 +5,7 @@ Scores of a run are a cell, so that a judge that went away in the middle is aske
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
@@ -32,9 +33,10 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         raise JobFault(fault.code, fault.sentence) from fault
     context.phase("scoring", len(kept), "runs")
     runs: dict[str, Run] = {}
-    for done, (name, rows) in enumerate(kept.items(), start=1):
-        runs[name] = scored_run(name, rows, _scores(judge, name, rows, context))
-        context.progress(done)
+    with closing(judge):
+        for done, (name, rows) in enumerate(kept.items(), start=1):
+            runs[name] = scored_run(name, rows, _scores(judge, name, rows, context))
+            context.progress(done)
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
     found = rescored(summary, runs, scale) | {

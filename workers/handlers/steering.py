@@ -6,6 +6,7 @@ was killed goes on as it would have.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -74,11 +75,13 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     massive = calibration["aggregate"]["massive_dims"]["dims"]
     asked = None if spec.get("from") is None else {key for source in spec["from"] for key in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
-    judge = _judge(spec, lm, trait, sets, context)
     longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
-    evaluator = Evaluator(lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"])
-    return _Steering(spec, lm, trait, sets, loaded, judge, evaluator, rows, massive, context).outcome()
+    with closing(_judge(spec, lm, trait, sets, context)) as judge:
+        evaluator = Evaluator(
+            lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"]
+        )
+        return _Steering(spec, lm, trait, sets, loaded, judge, evaluator, rows, massive, context).outcome()
 
 
 def _judge(

@@ -1,9 +1,11 @@
 """From run specs to runs: generate all their answers in shared batches, judge them, keep each finished run as a cell.
 
 A run that a cell holds is never generated or judged again. Runs go in waves, so that a kill costs one wave at most; where the judge
-does not use this device, one wave is judged while the next is generated.
+does not use this device, one wave is judged while the next is generated, and texts are kept before they are judged: a judge that is away
+costs no text. Every text has its mean log-likelihood under the unsteered model among what is kept with its scores.
 """
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -12,7 +14,10 @@ import numpy as np
 
 from workers.handlers.base import JobContext
 from workers.judges.base import Judge, JudgeItem, Score
+from workers.judges.coherence import OWN
+from workers.judges.words import repeated_share
 from workers.lm.errors import ModelFault
+from workers.lm.likelihood import settled_log_likelihoods
 from workers.lm.model import LanguageModel
 from workers.lm.sampling import Sampling
 from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
@@ -82,8 +87,7 @@ class Evaluator:
         try:
             pending: list[tuple[RunSpec, list[SteeredAnswer], Future[list[Score]]]] = []
             for wave in _waves(missing, WAVE_BATCHES * self._batch_rows):
-                answers = self._generate(wave)
-                for spec, answered in zip(wave, answers, strict=True):
+                for spec, answered in zip(wave, self._texts(wave), strict=True):
                     items = [
                         _item(question, one, self._text(one)) for question, one in zip(spec.questions, answered, strict=True)
                     ]
@@ -97,6 +101,19 @@ class Evaluator:
                 self._keep(*one)
         finally:
             judging.shutdown(wait=True, cancel_futures=True)
+
+    def _texts(self, wave: Sequence[RunSpec]) -> list[list[SteeredAnswer]]:
+        """The answers of each run: kept from an attempt whose judge was away, or generated now."""
+        if self._judge.uses_device:
+            return self._generate(wave)
+        kept = {spec.id: self._context.cell(f"texts/{spec.id}") for spec in wave}
+        fresh = [spec for spec in wave if kept[spec.id] is None]
+        answers = dict(zip((spec.id for spec in fresh), self._generate(fresh), strict=True)) if fresh else {}
+        for name, answered in answers.items():
+            lines = [[list(one.ids), one.ended, one.finite, dict(one.effect)] for one in answered]
+            self._context.commit_cell(f"texts/{name}", json.dumps(lines, separators=(",", ":")).encode())
+        stored = {name: [SteeredAnswer(*one) for one in json.loads(data)] for name, data in kept.items() if data is not None}
+        return [(answers | stored)[spec.id] for spec in wave]
 
     def _generate(self, wave: Sequence[RunSpec]) -> list[list[SteeredAnswer]]:
         rows = [
@@ -129,16 +146,29 @@ class Evaluator:
             self._context.check()
             wait([scores], timeout=1)
         answers = [
-            Answer(
-                tuple(one.ids), self._text(one), one.ended, one.finite, score.trait, score.coherence, score.relevance, score.raw
-            )
-            for one, score in zip(answered, scores.result(), strict=True)
+            Answer(tuple(one.ids), self._text(one), one.ended, one.finite, score.trait, score.coherence, score.relevance, raw)
+            for one, score, raw in zip(answered, scores.result(), self._read(spec, answered, scores.result()), strict=True)
         ]
         run = Run(spec, tuple(answers), _effect(spec, answered))
         self._context.commit_cell(f"run/{spec.id}", run.to_bytes())
         self._known[spec.id] = run
         self.generated_runs += 1
         self.tokens += sum(len(one.ids) for one in answered)
+
+    def _read(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[dict[str, Any]]:
+        """What the judge kept of each answer, with its likelihood after its own prompt where the judge did not read it."""
+        raws = [score.raw for score in scores]
+        unread = [i for i, one in enumerate(answered) if one.ids and "log_likelihood" not in raws[i]]
+        prompts, texts = [spec.questions[i].prompt_ids for i in unread], [answered[i].ids for i in unread]
+        found = settled_log_likelihoods(self._lm, prompts, texts, batch_rows=self._batch_rows) if unread else []
+        for i, value in zip(unread, found, strict=True):
+            raws[i] = {
+                **raws[i],
+                "log_likelihood": value,
+                "repeated": round(repeated_share(answered[i].ids), 4),
+                "read_after": OWN,
+            }
+        return raws
 
 
 def _waves(specs: Sequence[RunSpec], rows: int) -> list[list[RunSpec]]:

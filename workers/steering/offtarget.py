@@ -5,6 +5,7 @@ Each method's chosen vector answers another trait's test questions at its chosen
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,5 +69,6 @@ def measure(
     )
     evaluator.begin(f"answering questions on {name}", 1 + len(reported))
     specs = [how.spec(one.searched.subject, questions, one.best.spec.r) for one in reported.values()]
-    base, *steered = evaluator.evaluate([RunSpec(questions, "unsteered"), *specs])
+    with closing(judge):
+        base, *steered = evaluator.evaluate([RunSpec(questions, "unsteered"), *specs])
     return OffTarget(name, base, dict(zip(reported, steered, strict=True)), judge.identity, evaluator.runs)
