@@ -54,8 +54,8 @@ migrations-check: $(READY)  ## one head, reversible, and equal to the models
 openapi: $(READY)  ## write openapi.json
 	$(PY) -m app.openapi
 
-models: $(READY)  ## train the shipped models again
-	$(PY) -m shipped.training
+models: $(READY)  ## train the shipped models again, measure them, check their hashes
+	$(PY) -m shipped.training make
 
 chaos: $(READY)  ## kill everything, for longer than `make test` does
 	$(PY) -m pytest -m chaos --timeout 1800 tests
@@ -63,6 +63,8 @@ chaos: $(READY)  ## kill everything, for longer than `make test` does
 bench: $(READY)  ## print the figures as tables
 	$(PY) -m tests.benchmarks.bench_jobs
 	$(PY) -m tests.benchmarks.bench_calibration
+	$(PY) -m tests.benchmarks.bench_extraction
+	$(PY) -m tests.benchmarks.bench_steering
 
 constraints: $(READY)  ## pin what is installed now
 	$(PY) .ci/pins.py > constraints.txt.new && mv constraints.txt.new constraints.txt

@@ -238,7 +238,8 @@ def test_a_steering_whose_judge_went_away_goes_on_under_another_with_the_texts_i
         assert http.post("/v1/judges", json=judge).status_code == 201
         body = {
             "model": "demo-severe", "trait": "refusal", "methods": ["probe"], "layers": [3], "doses": [0.3], "judge": "house",
-            "selection_limit": 6, "test_limit": 12, "max_new_tokens": 24, "controls": {"random": 0, "shuffled": 0, "prompt_only": False}, "decomposition": False,
+            "selection_limit": 6, "test_limit": 12, "max_new_tokens": 24, "decomposition": False,
+            "controls": {"random": 0, "shuffled": 0, "prompt_only": False},
         }  # fmt: skip
         job = http.post("/v1/steerings", json=body).json()["id"]
         failed = client.wait(job, timeout=120, check=False)
