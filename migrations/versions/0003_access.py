@@ -1,4 +1,4 @@
-"""shared use: groups, quotas, audit, devices, webhooks"""
+"""access: users, groups, scopes, who may see what, audit"""
 
 revision = "0003"
 down_revision = "0002"
