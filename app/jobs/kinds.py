@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
+
+if TYPE_CHECKING:
+    from app.jobs.service import Idempotency, Submitted
 
 KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
@@ -31,13 +34,20 @@ def _as_any_job(_session: Session, _job: Job, _viewer: Viewer) -> bool:
     return False
 
 
+def _as_any_retry(
+    _session: Session, _job: Job, _viewer: Viewer, _request_id: str | None, _promise: "Idempotency | None"
+) -> "Submitted | None":
+    """Most kinds are retried by a new job of the same spec."""
+    return None
+
+
 @dataclass(frozen=True)
 class Kind:
     """`record` turns a handler's result into rows, in the transaction that finishes the job, and returns what the Job shows as `result`.
 
     `failed` runs in the transaction that ends the job without success. `cancelled` may take a cancel request upon itself, before the job
-    is locked, and says so with True. `links` adds to the Job's links. `handler_version` grows when a spec of the new version must not run
-    on workers of the old one.
+    is locked, and says so with True; `retried` may take a retry, and returns the job it made. `links` adds to the Job's links.
+    `handler_version` grows when a spec of the new version must not run on workers of the old one.
     """
 
     name: str
@@ -46,6 +56,7 @@ class Kind:
     links: Callable[[Job], dict[str, str]]
     failed: Callable[[Session, Job, dict[str, Any]], None] = _nothing
     cancelled: Callable[[Session, Job, Viewer], bool] = _as_any_job
+    retried: Callable[[Session, Job, Viewer, str | None, "Idempotency | None"], "Submitted | None"] = _as_any_retry
 
 
 def kind_named(name: str) -> Kind:

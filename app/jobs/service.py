@@ -208,6 +208,9 @@ def retry(
 ) -> Submitted:
     """A new job with the same spec. History is never changed. Raises Problem 404, and 409 unless the job failed or was cancelled."""
     old = find(session, job_id, viewer)
+    made = kind_named(old.kind).retried(session, old, viewer, request_id, idempotency)
+    if made is not None:
+        return made
     if old.state not in (State.FAILED, State.CANCELLED):
         raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
     return again(session, old, request_id, idempotency)

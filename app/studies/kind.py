@@ -9,6 +9,7 @@ from app.auth.viewer import Viewer
 from app.errors import Problem
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
+from app.jobs.service import Idempotency, Submitted, cancel
 from app.jobs.states import FINISHED, State
 from app.jobs.transitions import note
 from app.studies.models import Study
@@ -35,8 +36,6 @@ def _cancelled(session: Session, job: Job, viewer: Viewer) -> bool:
 
     The jobs before the report are locked before it, in the order in which they finish and release it.
     """
-    from app.jobs.service import cancel
-
     study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
     if study is None or job.state != State.QUEUED:
         return False
@@ -55,4 +54,12 @@ def _cancelled(session: Session, job: Job, viewer: Viewer) -> bool:
     return True
 
 
-REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled)
+def _retried(session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None) -> Submitted | None:
+    """A new study: new jobs for those that failed, the rest as it is."""
+    from app.studies.service import retry_graph
+
+    study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
+    return retry_graph(session, study, viewer, promise, request_id)
+
+
+REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried)

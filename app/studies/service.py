@@ -49,6 +49,23 @@ class _Domain:
     estimate: Callable[..., BaseModel]
 
 
+@dataclass(frozen=True)
+class _Span:
+    """Seconds that the report may run in all, and without a sign of progress."""
+
+    longest: float
+    stall: float
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """A study's Job: made now, earlier under the same key, or finished before with the same spec."""
+
+    job: Job
+    replayed: bool = False
+    reused: bool = False
+
+
 DOMAINS = {
     "calibrate": _Domain(CalibrationRequest, calibrations.submit, calibrations.estimate),
     "extract": _Domain(ExtractionRequest, extractions.submit, extractions.estimate),
@@ -147,7 +164,9 @@ def submit(
             "trait": node.trait,
             "reused": answer.reused,
         }
-    return _report(session, request.model_dump(mode="json"), placed, viewer, settings, promise, request_id, reuse, request)
+    spec = request.model_dump(mode="json")
+    made = _report(session, spec, placed, viewer, _span(settings), promise, request_id, request, reuse=reuse)
+    return _answer(session, made, settings)
 
 
 def _submit(
@@ -194,14 +213,15 @@ def _report(
     spec: dict[str, Any],
     placed: Mapping[str, Mapping[str, Any]],
     viewer: Viewer,
-    settings: Settings,
+    span: _Span,
     promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
+    request_id: str | None,
     about: StudyRequest,
+    *,
+    reuse: bool = False,
     retry_of: str | None = None,
     labels: Mapping[str, float] | None = None,
-) -> Answer:
+) -> _Reported:
     shown = {key: value for key, value in spec.items() if key not in ("name", "tags", "notes", "priority", "after")}
     nodes = {name: {key: node[key] for key in ("place", "job", "kind", "model", "trait")} for name, node in placed.items()}
     job_spec = {
@@ -213,14 +233,14 @@ def _report(
     if reuse:
         finished = jobs.find_reusable(session, "report", job_spec, viewer)
         if finished is not None:
-            return Answer(_shown(session, finished, settings), reused=True)
+            return _Reported(finished, reused=True)
     made = jobs.submit(
         session,
         jobs.Submission(
             kind="report", spec=job_spec, owner=viewer.owner, job_class="light", after_any_owner=True,
             after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
-            name=about.name, tags=about.tags, notes=about.notes, priority=about.priority, max_seconds=settings.limit.job_seconds,
-            stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise, retry_of=retry_of,
+            name=about.name, tags=about.tags, notes=about.notes, priority=about.priority, max_seconds=span.longest,
+            stall_seconds=span.stall, request_id=request_id, idempotency=promise, retry_of=retry_of,
         ),
     )  # fmt: skip
     if not made.replayed:
@@ -235,7 +255,7 @@ def _report(
             )
         )
         session.flush()
-    return Answer(_shown(session, made.job, settings), replayed=made.replayed)
+    return _Reported(made.job, replayed=made.replayed)
 
 
 def retry(
@@ -246,6 +266,13 @@ def retry(
     if earlier is not None:
         return Answer(_shown(session, earlier, settings), replayed=True)
     study = _find(session, identifier, viewer)
+    return _answer(session, retry_graph(session, study, viewer, promise, request_id), settings)
+
+
+def retry_graph(
+    session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None
+) -> jobs.Submitted:
+    """What `retry` does once the study is found; also what retrying its Job means. Raises Problem 409 when there is nothing to do again."""
     graph = repository.jobs_of(session, study)
     ended_badly = [name for name in study.nodes if graph[name].state in (State.FAILED, State.CANCELLED)]
     unfinished = [name for name in study.nodes if graph[name].state in (State.QUEUED, State.RUNNING, State.CANCELLING)]
@@ -264,7 +291,9 @@ def retry(
             names[old.id] = jobs.again(session, old, request_id, renamed=names).job.id
         placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
     about = StudyRequest.model_validate(study.spec)
-    return _report(session, study.spec, placed, viewer, settings, promise, request_id, False, about, retry_of=study.job_id)
+    span = _Span(graph["report"].max_seconds, graph["report"].stall_seconds)
+    made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, retry_of=study.job_id)
+    return jobs.Submitted(made.job, made.replayed)
 
 
 def label(
@@ -287,7 +316,16 @@ def label(
         )
     placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
     about = StudyRequest.model_validate(study.spec)
-    return _report(session, study.spec, placed, viewer, settings, promise, request_id, False, about, labels=labels)
+    made = _report(session, study.spec, placed, viewer, _span(settings), promise, request_id, about, labels=labels)
+    return _answer(session, made, settings)
+
+
+def _span(settings: Settings) -> _Span:
+    return _Span(settings.limit.job_seconds, settings.lease.stall)
+
+
+def _answer(session: Session, made: "_Reported | jobs.Submitted", settings: Settings) -> Answer:
+    return Answer(_shown(session, made.job, settings), made.replayed, getattr(made, "reused", False))
 
 
 def _shown(session: Session, job: Job, settings: Settings) -> JobOut:

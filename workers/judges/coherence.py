@@ -8,8 +8,8 @@ that elicited them), l_shuf over MOST_SHUFFLED of the same answers with their to
 
 The best of 33 prompts is searched, not tried: the own prompt first; the first OPENING tokens under all 32; the whole text under the
 READERS prompts that read its opening best, until no more than ENOUGH points can be gained. Never more than the best of all, and on the
-shipped models 0.2 points less in the mean, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the cost. All values compared are settled
-(workers/lm/likelihood.py), so that the same prompts are tried in any batch.
+shipped models 0.2 points less in the mean, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the cost. All
+values compared are settled (workers/lm/likelihood.py), so that the same prompts are tried in any batch.
 """
 
 import math

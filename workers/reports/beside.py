@@ -25,10 +25,10 @@ def protocol(data: Gathered) -> Table:
             rows.append(
                 {
                     "model": cell.model, "trait": cell.trait, "method": group["method"], "c": one["c"], "reference": one["delta"],
-                    "coherence": one["coherence"],
+                    "reference_from": cell.texts(one), "coherence": one["coherence"],
                 }
-                | points("held_out", group["matched"].get("coefficient"))
-                | points("equal_dose", group["matched"].get("dose"))
+                | points(cell, "held_out", group["matched"].get("coefficient"))
+                | points(cell, "equal_dose", group["matched"].get("dose"))
             )  # fmt: skip
     columns = [
         Column("model", "model"),
@@ -80,7 +80,7 @@ def _own(cell: Cell, one: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     protocol_rows = (cell.steering.get("reference_protocol") or {}).get("rows", [])
     ours = next((row["delta"] for row in protocol_rows if row["group"] == group["group"]), None)
-    return points("own", group["best"]) | {"own_reference": ours}
+    return points(cell, "own", group["best"]) | {"own_reference": ours}
 
 
 def off_target(data: Gathered) -> Table:
@@ -88,8 +88,8 @@ def off_target(data: Gathered) -> Table:
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
     rows = [
         {"model": cell.model, "trait": cell.trait, "method": group["method"]}
-        | points(cell.trait, group["best"])
-        | {key: value for name, effect in group["off_target"].items() for key, value in points(name, effect).items()}
+        | points(cell, cell.trait, group["best"])
+        | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, name, effect).items()}
         for cell in data.cells
         if cell.steering and cell.steering.get("off_target")
         for group in cell.steering["groups"]

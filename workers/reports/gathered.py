@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,17 +26,26 @@ class Cell:
     steering: Mapping[str, Any] | None
     links: Mapping[str, str]
 
+    @property
+    def runs(self) -> str:
+        """Where every run of the steering is listed."""
+        return f"{self.links['steering']}/runs"
+
+    def texts(self, effect: Mapping[str, Any]) -> str | None:
+        """Where the answers of an effect's run are, each with its scores."""
+        return f"{self.links['steering']}/responses?run={effect['run']}" if effect.get("run") else None
+
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """`calibrations[model]` is the aggregate of calibration.json. `missing` names every node without a result, with its reason.
-
-    `agreement` is the judge's with a person's labels, None where none were given.
+    """`calibrations[model]` is the aggregate of calibration.json, `sources[model]` its address. `missing` names every node without a
+    result, with its reason. `agreement` is the judge's with a person's labels, None where none were given.
     """
 
     calibrations: Mapping[str, Mapping[str, Any]]
     cells: list[Cell]
     missing: list[dict[str, Any]]
+    sources: Mapping[str, str] = field(default_factory=dict)
     agreement: Agreement | None = None
 
 
@@ -56,7 +65,8 @@ def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]]) -> Gathe
         node["model"]: found[name]["calibration"] for name, node in nodes.items() if node["kind"] == "calibrate" and name in found
     }
     pairs = dict.fromkeys((node["model"], node["trait"]) for node in nodes.values() if node["trait"] is not None)
-    return Gathered(calibrations, [_cell(model, trait, nodes, found) for model, trait in pairs], missing)
+    sources = {node["model"]: f"/v1/calibrations/{node['job']}" for node in nodes.values() if node["kind"] == "calibrate"}
+    return Gathered(calibrations, [_cell(model, trait, nodes, found) for model, trait in pairs], missing, sources)
 
 
 def _files(context: JobContext, node: Mapping[str, Any]) -> dict[str, Any]:

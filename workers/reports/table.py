@@ -9,7 +9,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """`kind`: text, points (signed, one decimal, with `low` and `high` in the same row when the key has them), number, share, dims."""
+    """`kind`: text, points (signed, one decimal, with `low` and `high` in the same row when the key has them), number, share, dims, link.
+
+    A row that holds `<key>_from` says where the value comes from: the address of the texts it was computed from.
+    """
 
     key: str
     title: str
@@ -36,9 +39,14 @@ class Table:
             "rows": [dict(row) for row in self.rows],
         }
 
-    def cells(self) -> list[list[str]]:
-        """Every cell as text."""
-        return [[cell(column, row) for column in self.columns] for row in self.rows]
+    def cells(self) -> list[list[tuple[str, str | None]]]:
+        """Every cell as text, and the address that it links to, if any."""
+        return [[(cell(column, row), source(column, row)) for column in self.columns] for row in self.rows]
+
+
+def source(column: Column, row: Row) -> str | None:
+    """Where the value comes from."""
+    return row.get(column.key if column.kind == "link" else f"{column.key}_from")
 
 
 def cell(column: Column, row: Row) -> str:
@@ -56,7 +64,7 @@ def cell(column: Column, row: Row) -> str:
         return f"{100 * value:.1f} %"
     if column.kind == "dims":
         return ", ".join(map(str, value)) or "none"
-    return str(value)
+    return "open" if column.kind == "link" else str(value)
 
 
 def to_markdown(table: Table) -> str:
@@ -65,9 +73,13 @@ def to_markdown(table: Table) -> str:
     lines = [f"## {table.title}", "", table.note, ""]
     if not table.rows:
         return "\n".join([*lines, "No rows.", ""])
-    body = [head, ["---"] * len(head), *([_escaped(text) for text in row] for row in table.cells())]
+    body = [head, ["---"] * len(head), *([_linked(_escaped(text), link) for text, link in row] for row in table.cells())]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in body), ""])
 
 
+def _linked(text: str, link: str | None) -> str:
+    return text if link is None else f"[{text}]({link})"
+
+
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("]", "\\]").replace("\n", " ")

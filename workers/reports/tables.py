@@ -34,7 +34,7 @@ def methods(data: Gathered) -> Table:
         Column("at_coherence", "gain at matched coherence", "points"),
         Column("at_coefficient", "gain at the probe's coefficient", "points"),
         Column("verdict", "against the leader at equal dose"),
-        Column("link", "texts", "link"),
+        Column("link", "runs", "link"),
     ]
     note = (
         f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
@@ -48,45 +48,51 @@ def methods(data: Gathered) -> Table:
 def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
     verdicts = {one["b"]: one["verdict"] for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
     unsteered = summary["unsteered"]["test"]
-    link = cell.links["steering"] + "/responses"
-    base = {"model": cell.model, "trait": cell.trait, "link": link}
+    base = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
     yield base | {
         "method": "unsteered",
         "kind": "control",
         "coherence": unsteered["coherence"],
+        "coherence_from": cell.texts(unsteered),
         "trait_score": unsteered["trait"],
     }
     if summary["prompt_only"]:
-        yield base | {"method": "prompt only", "kind": "control"} | _effect(summary["prompt_only"])
+        yield base | {"method": "prompt only", "kind": "control"} | _effect(cell, summary["prompt_only"])
     for group in summary["groups"]:
         if is_ablation(group["method"]):
             continue
         leads = group["group"] == summary["leader"]
         row = base | {"method": group["method"], "kind": "method", "layer": _layers(group["layers"]), "group": group["group"]}
         if group["best"] is not None:
-            row |= _effect(group["best"])
-        row |= points("at_dose", group["matched"].get("dose")) | points("at_coherence", group["matched"].get("coherence"))
-        row |= points("at_coefficient", group["matched"].get("coefficient"))
+            row |= _effect(cell, group["best"])
+        for way in ("dose", "coherence", "coefficient"):
+            row |= points(cell, f"at_{way}", group["matched"].get(way))
         yield row | {"verdict": "leads" if leads else verdicts.get(group["group"], _same(group))}
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     for kind, runs in (leader["controls"] if leader else {}).items():
         for number, run in enumerate(runs):
-            yield base | {"method": f"{kind} control {number + 1}", "kind": "control"} | _effect(run)
+            yield base | {"method": f"{kind} control {number + 1}", "kind": "control"} | _effect(cell, run)
 
 
-def _effect(effect: Mapping[str, Any]) -> dict[str, Any]:
+def _effect(cell: Cell, effect: Mapping[str, Any]) -> dict[str, Any]:
     return (
         {key: effect.get(key) for key in ("r", "c", "coherence", "run")}
-        | points("delta", effect)
-        | points("joint", effect, "delta_joint")
+        | {"coherence_from": cell.texts(effect)}
+        | points(cell, "delta", effect)
+        | points(cell, "joint", effect, "delta_joint")
     )
 
 
-def points(name: str, effect: Mapping[str, Any] | None, source: str = "delta") -> dict[str, Any]:
-    """A column of kind points with its interval, from an effect as summary.json holds it; nothing where there is none."""
+def points(cell: Cell, name: str, effect: Mapping[str, Any] | None, source: str = "delta") -> dict[str, Any]:
+    """A column of kind points with its interval and where it comes from, of an effect as summary.json holds it; nothing where there is none."""
     if not effect or effect.get(source) is None:
         return {}
-    return {name: effect[source], f"{name}_low": effect.get(f"{source}_low"), f"{name}_high": effect.get(f"{source}_high")}
+    return {
+        name: effect[source],
+        f"{name}_low": effect.get(f"{source}_low"),
+        f"{name}_high": effect.get(f"{source}_high"),
+        f"{name}_from": cell.texts(effect),
+    }
 
 
 def _layers(layers: list[int]) -> str:
@@ -143,7 +149,7 @@ def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[
             (method.base, method.top), {"base": method.base, "n": method.top, "massive": min(method.top, massive)}
         )
         for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
-            row.update(points(suffix, effect))
+            row.update(points(cell, suffix, effect))
     for key in sorted(found):
         if any(n > 0 for base, n in found if base == key[0]):
             yield {"model": cell.model, "trait": cell.trait} | found[key]
@@ -157,7 +163,7 @@ def traits(data: Gathered) -> Table:
         for group in cell.steering["groups"] if cell.steering else []:
             if not is_ablation(group["method"]) and group["best"] is not None:
                 row = rows.setdefault((cell.model, group["method"]), {"model": cell.model, "method": group["method"]})
-                row.update(points(cell.trait, group["matched"].get("dose") or group["best"]))
+                row.update(points(cell, cell.trait, group["matched"].get("dose") or group["best"]))
     columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
     return Table(
         "traits", "4. Traits side by side", f"{EFFECT} All at the leader's dose of each trait.", columns, list(rows.values())
@@ -179,6 +185,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
                 "share": found["share_of_squared_norm"],
                 "alignment": found["mean_alignment"],
                 **found["ratios"],
+                "link": data.sources.get(model),
                 **verdicts.get(model, {}),
             }
         )
@@ -197,6 +204,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
         Column("viable", "mean_diff viable"),
         Column("why", "why"),
         Column("massive_part", "the massive part is"),
+        Column("link", "calibration", "link"),
     ]
     note = (
         "ratio_to_median: token-mean size over the median dim's (mild from 10, severe from 100). ratio_to_mean: size of the mean vector's "
@@ -229,6 +237,7 @@ def vectors(data: Gathered) -> Table:
                     "split_half": stability.get("split_half_cosine"),
                     "accuracy": (facts.get("separation") or {}).get("accuracy"),
                     "dosed": "no clean dose" if clean is not None and clean**2 < NO_CLEAN_DOSE else None,
+                    "link": cell.links["extraction"],
                 }
             )
     columns = [
@@ -241,6 +250,7 @@ def vectors(data: Gathered) -> Table:
         Column("split_half", "split-half cosine", "number"),
         Column("accuracy", "held-out accuracy", "number"),
         Column("dosed", "dose"),
+        Column("link", "extraction", "link"),
     ]
     note = "What each chosen vector is made of. Held-out accuracy is a separation: it does not predict steering."
     return Table("vectors", "3a. What the vectors are made of", note, columns, rows)
@@ -255,7 +265,7 @@ def decomposition(data: Gathered) -> Table:
             if parts and not is_ablation(group["method"]):
                 row = {"model": cell.model, "trait": cell.trait, "method": group["method"], "verdict": parts["massive_part"]}
                 for arm, effect in parts["arms"].items():
-                    row |= points(arm, effect)
+                    row |= points(cell, arm, effect)
                 rows.append(row)
     columns = [
         Column("model", "model"),
@@ -278,9 +288,12 @@ def extra_sets(data: Gathered) -> Table:
             for name, runs in group["extra"].items():
                 for at, effect in runs.items():
                     base = {"model": cell.model, "trait": cell.trait, "method": group["method"], "set": name, "at": at}
-                    rows.append(
-                        base | {"unchanged": effect["unchanged"], "coherence": effect["coherence"]} | points("delta", effect)
-                    )
+                    shares = {
+                        "unchanged": effect["unchanged"],
+                        "unchanged_from": cell.texts(effect),
+                        "coherence": effect["coherence"],
+                    }
+                    rows.append(base | shares | points(cell, "delta", effect))
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),
