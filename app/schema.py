@@ -2,6 +2,7 @@
 
 import app.auth.models
 import app.calibrations.models
+import app.devices.models
 import app.extractions.models
 import app.jobs.models
 import app.judges.models
@@ -9,7 +10,8 @@ import app.models.models
 import app.steerings.models
 import app.storage.models
 import app.studies.models
-import app.traits.models  # noqa: F401
+import app.traits.models
+import app.webhooks.models  # noqa: F401
 from app.db import Base
 
 metadata = Base.metadata

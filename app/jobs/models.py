@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     Double,
@@ -95,6 +96,10 @@ class Job(Base):
     metrics: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     event_seq: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
+    webhook: Mapped[str | None] = mapped_column(String(100), doc="the target that is told when it is over")
+    kept: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="retention leaves its results alone")
+    results_removed_at: Mapped[datetime | None] = mapped_column(Timestamp, doc="when retention removed its files")
+
 
 class JobEdge(Base):
     """`job` waits for `after`: until it succeeded (`success`) or merely ended (`end`)."""
@@ -172,6 +177,7 @@ class Worker(Base):
     seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
     models: Mapped[list[str]] = mapped_column(ARRAY(String(200)), server_default=text("'{}'"), doc="models loaded now")
     memory: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    blocked: Mapped[dict[str, Any] | None] = mapped_column(JSONB, doc="why it claims nothing by itself: a full disk")
 
 
 class IdempotencyKey(Base):
