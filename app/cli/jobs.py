@@ -1,4 +1,4 @@
-"""`watch`, `jobs`, `get`, `cancel`, `retry`: what one does with jobs that exist."""
+"""`watch`, `jobs`, `edit`, `get`, `cancel`, `retry`: what one does with jobs that exist."""
 
 from pathlib import Path
 from typing import Annotated
@@ -39,12 +39,13 @@ def list_jobs(
     kind: Annotated[str | None, typer.Option(help="Kind of job, like calibrate.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
     tag: Annotated[str | None, typer.Option(help="A tag.")] = None,
+    search: Annotated[str | None, typer.Option(help="Words, each in the name, notes or tags.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
     with Client() as client:
-        found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag))
+        found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag, q=search))
     if as_json:
         print_json(found)
         return
@@ -54,6 +55,24 @@ def list_jobs(
         done = f"{progress['done']}/{progress['total']} {progress['unit']}" if progress["total"] else ""
         table.add_row(job["id"], job["kind"], job["model"], headline(job), done, job["name"], job["created_at"][:19])
     out.print(table)
+
+
+def edit(
+    job: JobId,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated. They replace those there are.")] = None,
+    notes: Annotated[str | None, typer.Option(help="New notes.")] = None,
+    keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Whether retention leaves its results alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change a job's name, tags or notes, or keep its results."""
+    changes = {"name": name, "tags": tag, "notes": notes, "keep": keep}
+    with Client() as client:
+        now = client.edit(job, **{field: value for field, value in changes.items() if value is not None})
+    if as_json:
+        print_json(now)
+    else:
+        out.print(f"{now['id']} {now['name'] or ''} {' '.join(now['tags'])}".strip(), markup=False)
 
 
 def get(

@@ -107,6 +107,10 @@ class Client:
         """A new job with the spec of one that failed or was cancelled."""
         return self._post_once(f"/v1/jobs/{_id(job)}/retry", key=idempotency_key)
 
+    def edit(self, job: str | Job, **changes: Any) -> Job:
+        """Changes a job's name, tags, notes or keep; what is not named stays."""
+        return dict(self._connection.request("PATCH", f"/v1/jobs/{_id(job)}", json=changes).json())
+
     # -- following jobs
 
     def job(self, job: str | Job) -> Job:

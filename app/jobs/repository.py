@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
 from app.jobs.schemas import Edge
 from app.jobs.states import State
+
+SEARCHED = (Job.name, Job.notes, func.array_to_string(Job.tags, " "))
+"""What `words` are looked for in: each must be in one of them."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class JobFilters:
     owner: str | None = None
     name: str | None = None
     tag: str | None = None
+    words: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -59,6 +63,8 @@ def listing(
         statement = statement.where(Job.tags.contains([filters.tag]))
     if filters.name is not None:
         statement = statement.where(Job.name.icontains(filters.name, autoescape=True))
+    for word in (filters.words or "").split():
+        statement = statement.where(or_(*(text.icontains(word, autoescape=True) for text in SEARCHED)))
     if filters.created_after is not None:
         statement = statement.where(Job.created_at > filters.created_after)
     if filters.created_before is not None:

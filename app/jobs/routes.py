@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Header, Path, Query, Request, Response
+from fastapi import Body, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 from pydantic import AwareDatetime, BaseModel
 from sqlalchemy.orm import Session
@@ -13,11 +13,12 @@ from app.context import Context, Shared
 from app.errors import not_found
 from app.ids import id_pattern
 from app.jobs import asking, repository, service
+from app.jobs.editing import edit
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.models import Artifact
 from app.jobs.repository import JobFilters
 from app.jobs.responses import job_response, submitted_response
-from app.jobs.schemas import EventOut, JobOut
+from app.jobs.schemas import EventOut, JobEdit, JobOut
 from app.jobs.service import Idempotency
 from app.jobs.states import State
 from app.jobs.streams import stream
@@ -54,6 +55,9 @@ async def list_jobs(
     owner: Annotated[str | None, Query(max_length=100, description="`me` for your own")] = None,
     name: Annotated[str | None, Query(max_length=200, description="part of the name, in any case")] = None,
     tag: Text = None,
+    q: Annotated[
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words, each in the name, notes or tags")
+    ] = None,
     created_after: AwareDatetime | None = None,
     created_before: AwareDatetime | None = None,
 ) -> JobPage:
@@ -65,6 +69,7 @@ async def list_jobs(
         owner=viewer.owner if owner == "me" else owner,
         name=name,
         tag=tag,
+        words=q,
         created_after=created_after,
         created_before=created_before,
     )
@@ -99,6 +104,28 @@ async def get_job(
     from what they are now), and after that many seconds anyway."""
     job = await (asking.changed(context, request, job_id, viewer, wait) if wait else context.reader.job(job_id, viewer))
     return job_response(job, request=request)
+
+
+@router.patch(
+    "/{job_id}",
+    operation_id="editJob",
+    summary="Change a job's name, tags or notes, or keep its results",
+    response_model=JobOut,
+    responses=documented(400, 403, 404, 413, 415, 422),
+)
+async def edit_job(
+    job_id: JobId,
+    body: Annotated[JobEdit, Body(examples=[{"name": "layer sweep, the good one", "tags": ["paper"], "keep": True}])],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+) -> Response:
+    """Fields that are left out stay. What the job calculates never changes. For its owner and administrators."""
+
+    def change(session: Session) -> JobOut:
+        return views(session, [edit(session, job_id, viewer, body)], slice_seconds=context.settings.lease.slice)[0]
+
+    return job_response(await context.database.run(change), request=request)
 
 
 @router.get(

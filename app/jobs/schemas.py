@@ -31,6 +31,17 @@ class JobRequest(BaseModel):
     after: list[Edge] = Field(default_factory=list, max_length=500, description="jobs that must come first")
 
 
+class JobEdit(BaseModel):
+    """Changes to a job; a field that is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+    name: str | None = Field(None, max_length=200, description="null takes the name away")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="all of them: they replace those there are")
+    notes: str | None = Field(None, max_length=5_000)
+    keep: bool = Field(False, description="retention leaves its results, and those of the jobs it comes after, alone")
+
+
 class Progress(BaseModel):
     """How far the present phase is."""
 
@@ -57,6 +68,7 @@ class JobOut(BaseModel):
     name: str | None
     tags: list[str]
     notes: str | None
+    keep: bool = Field(description="retention leaves its results alone")
     state: State
     phase: str
     progress: Progress

@@ -28,7 +28,7 @@ def views(session: Session, jobs: Sequence[Job], *, slice_seconds: float) -> lis
 
 def _view(job: Job, files: Sequence[Artifact], position: int | None, waiting: list[str]) -> JobOut:
     return JobOut(
-        id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, state=job.state,
+        id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, keep=job.kept, state=job.state,
         phase="waiting" if waiting else job.phase,
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
         position=position, waiting_for=waiting, eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,
