@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import app.calibrations.routes
+import app.devices.routes
 import app.exports.routes
 import app.extractions.import_routes
 import app.extractions.routes
@@ -38,6 +39,7 @@ from app.version import VERSION
 ROUTERS = (
     app.jobs.routes.router,
     app.calibrations.routes.router,
+    app.devices.routes.router,
     app.exports.routes.router,
     app.steerings.routes.router,
     app.generations.routes.router,
@@ -55,6 +57,7 @@ TAGS = [
         "name": "calibrations",
         "description": "Which residual dimensions of a model are massive, where, and how much of the norm they own",
     },
+    {"name": "devices", "description": "Worker nodes: who holds which, and how to share a card with notebooks"},
     {"name": "jobs", "description": "Everything that was submitted, whatever its kind"},
     {"name": "judges", "description": "What scores answers: how much of a trait they show, and how coherent they are"},
     {"name": "models", "description": "The models that jobs may name"},

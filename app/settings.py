@@ -84,7 +84,10 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="torch threads of a CPU worker; 0 for all cores. Part of a result's provenance")
     model_budget_bytes: int = Field(8 << 30, description="models kept loaded between jobs")
     batch_budget_bytes: int = Field(2 << 30, description="keys, values and activations of one CPU batch")
-    model_idle_minutes: float = Field(30, description="an idle model is unloaded after this")
+    model_idle_minutes: float = Field(30, gt=0, description="an idle model is unloaded after this")
+
+    min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk nothing new is claimed; 0 never looks")
+    hub_cache: Path | None = Field(None, description="folder of models from the hub; else where the hub's client keeps them")
 
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     limit: LimitSettings = Field(default_factory=LimitSettings)

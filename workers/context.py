@@ -99,6 +99,8 @@ class ServiceContext:
 
     def may_yield(self) -> None:
         self.check()
+        if self._process.keeper.mode == "draining":
+            raise JobYielded("drained")
         shelf = self._process.shelf
         least = max(self._process.settings.lease.slice, 5 * (shelf.slowest_load if shelf is not None else 0))
         if time.monotonic() - self._began < least:

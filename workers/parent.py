@@ -24,6 +24,7 @@ from app.settings import Settings, get_settings
 from app.storage.base import StorageError
 from app.storage.blobs import adopt_orphans, collect
 from app.storage.factory import open_storage
+from app.storage.space import shortage
 from app.version import VERSION
 from workers.reconciler import Reconciler
 from workers.watch import Watch
@@ -45,7 +46,7 @@ class Parent:
         )
         self._stop = threading.Event()
         self.worker_id = os.environ["BINNACLE_WORKER_ID"]
-        self.watch = Watch(self._sessions, settings.lease, self.worker_id, self.child_pids)
+        self.watch = Watch(self._sessions, settings.lease, self.worker_id, self.child_pids, lambda: shortage(settings))
 
     def start(self) -> None:
         """Registers the node and starts watching and sweeping."""

@@ -17,6 +17,7 @@ from app.jobs.models import Worker
 from app.settings import Settings, get_settings
 from app.storage.base import Storage
 from app.storage.factory import open_storage
+from workers.keeper import Keeper
 
 if TYPE_CHECKING:
     from workers.shelf import Shelf
@@ -35,6 +36,10 @@ class WorkerProcess:
     versions: dict[str, int]
     draining: threading.Event = field(default_factory=threading.Event)
     shelf: "Shelf | None" = None
+    keeper: Keeper = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keeper = Keeper(self)
 
     def models(self) -> "Shelf":
         """The models this child keeps loaded; torch is imported here, when the first job needs one."""
@@ -68,5 +73,6 @@ def this_process() -> WorkerProcess:
         bell=bell,
         versions=handler_versions(),
     )
+    process.keeper.start()
     signal.signal(signal.SIGUSR2, lambda _signal, _frame: process.draining.set())
     return process

@@ -13,12 +13,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.devices import repository as devices
 from app.errors import as_error
 from app.jobs import claims, endings, repository
 from app.jobs.claims import Claimer, Lease
 from app.jobs.transitions import Superseded
 from app.storage.base import StorageDenied, StorageError, StorageFull
 from app.storage.blobs import Blob, BlobGone, stage
+from app.storage.space import shortage
 from workers.context import ServiceContext
 from workers.faults import Verdict, judge
 from workers.handlers import handler_for
@@ -30,13 +32,20 @@ from workers.process import WorkerProcess
 
 STORAGE_TRIES = 4
 MAX_DEFERRALS = 8
+PASS_ON_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
 
 def run_next(process: WorkerProcess) -> bool:
     """Claims and runs the next job of this worker's class; False when nothing was ready. Rings on when more is."""
-    asked, lease = _claim(process)
+    try:
+        asked, lease = _claim(process)
+    except MayNotClaim as why:
+        log.info("claim.not_now", because=str(why))
+        time.sleep(PASS_ON_SECONDS)  # the bell was meant for another; while this child sleeps its node takes no further one
+        ring_on(process)
+        return False
     if lease is None:
         return False
     ring_on(process)
@@ -50,13 +59,26 @@ def run_next(process: WorkerProcess) -> bool:
     return True
 
 
+class MayNotClaim(Exception):
+    """The device is held, or the disk is nearly full."""
+
+
 def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
-    """The claim and when it was asked for (monotonic). Tried again through a stumble of the database: the bell is spent."""
+    """The claim and when it was asked for (monotonic). Tried again through a stumble of the database: the bell is spent.
+
+    Raises MayNotClaim.
+    """
+    short = shortage(process.settings)
+    if short is not None:
+        raise MayNotClaim(short["detail"])
     claimer = Claimer(process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded())
     for pause in (0.05, 0.5, 2.0, None):
         asked = time.monotonic()
         try:
             with process.sessions.begin() as session:
+                held = devices.mode_for_claiming(session, process.worker_id)
+                if held is not None:
+                    raise MayNotClaim(f"the device is {held}")
                 lease = claims.claim(session, claimer, ttl=process.settings.lease.ttl, slice_seconds=process.settings.lease.slice)
         except SQLAlchemyError as error:
             if pause is None or not is_outage(error):

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class Shelf:
-    """One per child. `take` loads or finds a model; between jobs a small thread puts idle ones away."""
+    """One per child. `take` loads or finds a model; the keeper's thread has idle ones put away."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         if settings.threads and settings.device == "cpu":
@@ -37,7 +37,6 @@ class Shelf:
         self._taken: dict[ModelKey, LanguageModel] = {}
         self._lock = threading.RLock()
         self.slowest_load = 0.0
-        threading.Thread(target=self._tidy, name="idle models", daemon=True).start()
 
     def names(self) -> list[str]:
         """Names of the models loaded now; may be read from any thread."""
@@ -83,12 +82,22 @@ class Shelf:
         with self._lock:
             taken, self._taken = self._taken, {}
             for key, lm in taken.items():
+                self._cache.used(key)  # idle counts from the end of the job, however long it was
                 try:
                     assert_no_hooks(lm.model)
                 except ModelFault:
                     self._cache.drop(key)
                     self._list()
                     raise
+
+    def put_away(self, idle_seconds: float) -> bool:
+        """Unloads the models that no job has used for so long, unless a job runs with one; whether there were any."""
+        with self._lock:
+            unloaded = [] if self._taken else self._cache.unload_idle(idle_seconds)
+            for key in unloaded:
+                log.info("model.unloaded", model=self._names[key])
+            self._list()
+        return bool(unloaded)
 
     def memory(self) -> dict[str, int]:
         """Bytes: what the loaded models take, and on a card what is free of how much; others' use of the card shows in it."""
@@ -106,12 +115,3 @@ class Shelf:
         if self._settings.dtype != "auto":
             return self._settings.dtype
         return "bfloat16" if self._settings.device.startswith("cuda") else "float32"
-
-    def _tidy(self) -> None:
-        while True:
-            time.sleep(min(30.0, self._settings.model_idle_minutes * 60 / 4))
-            with self._lock:
-                if not self._taken:
-                    for key in self._cache.unload_idle(self._settings.model_idle_minutes * 60):
-                        log.info("model.unloaded", model=self._names[key])
-                    self._list()

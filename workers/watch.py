@@ -46,15 +46,24 @@ class Sighting:
 
 
 class Watch:
-    """Made once per node; `start()` after the pool is up. `children` gives the pids of the living children."""
+    """Made once per node; `start()` after the pool is up. `children` gives the pids of the living children.
+
+    `blocked` says why the node may claim nothing; it is written beside the sign of life.
+    """
 
     def __init__(
-        self, sessions: sessionmaker[Session], settings: LeaseSettings, worker_id: str, children: Callable[[], set[int]]
+        self,
+        sessions: sessionmaker[Session],
+        settings: LeaseSettings,
+        worker_id: str,
+        children: Callable[[], set[int]],
+        blocked: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._worker_id = worker_id
         self._children = children
+        self._blocked = blocked
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._seen: Sighting | None = None
@@ -93,6 +102,7 @@ class Watch:
             worker = session.get(Worker, self._worker_id)
             if worker is not None:
                 worker.seen_at = func.now()
+                worker.blocked = self._blocked()
             rows = session.execute(
                 select(
                     Job,

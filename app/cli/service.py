@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from app.cli.devices import standing
 from app.cli.live import duration
 from app.cli.output import Json, out, print_json
 from app.client import BinnacleError, Client
@@ -51,7 +52,7 @@ def status(as_json: Json = False) -> None:
     workers = Table("worker", "class", "device", "models loaded", "busy with", "seen", box=None)
     for worker in now["workers"]:
         seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else "[red]lost[/]"
-        loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or ""
+        loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or standing(worker)
         workers.add_row(worker["id"], worker["job_class"], worker["device"], loaded, busy, seen)
     queues = Table("queue", "model", "running", "ready", "waiting", "oldest", box=None)
     for queue in now["queues"]:

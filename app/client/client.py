@@ -228,6 +228,21 @@ class Client:
         body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
         return dict(self._connection.request("POST", "/v1/models", json=body, repeatable=False).json())
 
+    def devices(self) -> list[dict[str, Any]]:
+        """Worker nodes, with who holds them and why they claim nothing."""
+        return list(self._get("/v1/devices")["items"])
+
+    def hold_device(
+        self, device: str, mode: str = "pause", *, reason: str | None = None, minutes: float | None = None
+    ) -> dict[str, Any]:
+        """Takes a device from the queue: `pause` (its job is finished) or `drain` (its job goes back). Administrators only."""
+        body = {"reason": reason, "minutes": minutes}
+        return dict(self._connection.request("POST", f"/v1/devices/{device}/{mode}", json=body).json())
+
+    def resume_device(self, device: str) -> dict[str, Any]:
+        """Gives a held device back to the queue. Administrators only."""
+        return dict(self._connection.request("POST", f"/v1/devices/{device}/resume").json())
+
     def status(self) -> dict[str, Any]:
         """Workers, devices, queue and loaded models."""
         return self._get("/v1/status")

@@ -177,7 +177,9 @@ class Worker(Base):
     seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
     models: Mapped[list[str]] = mapped_column(ARRAY(String(200)), server_default=text("'{}'"), doc="models loaded now")
     memory: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    blocked: Mapped[dict[str, Any] | None] = mapped_column(JSONB, doc="why it claims nothing by itself: a full disk")
+    blocked: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="why it claims nothing though nobody holds it: a full disk"
+    )
 
 
 class IdempotencyKey(Base):

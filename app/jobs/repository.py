@@ -8,6 +8,8 @@ from sqlalchemy import Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
+from app.devices.models import DeviceHold
+from app.devices.repository import in_force
 from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
 from app.jobs.schemas import Edge
 from app.jobs.states import State
@@ -107,11 +109,14 @@ def succeeded_with(session: Session, kind: str, spec_hash: str, viewer: Viewer) 
 
 
 def bells_wanted(session: Session, job_class: str, *, silent_after: float) -> int:
-    """How many bells a class should have pending: one per idle worker that lives, and no more than there are jobs ready."""
+    """How many bells a class should have pending: one per idle worker that lives and may claim, and no more than there are jobs ready."""
     busy = select(Job.worker_id).where(Job.state.in_([State.RUNNING, State.CANCELLING]))
+    held = select(DeviceHold.worker_id).where(in_force())
     idle = select(func.count()).where(
         Worker.job_class == job_class,
         Worker.id.not_in(busy),
+        Worker.id.not_in(held),
+        Worker.blocked.is_(None),
         Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, silent_after),
     )
     ready = select(Job.id).where(

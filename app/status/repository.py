@@ -4,6 +4,9 @@ from sqlalchemy import Float, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
+from app.devices.models import DeviceHold
+from app.devices.repository import in_force
+from app.devices.schemas import BlockedOut, HoldOut
 from app.jobs.models import Job, Worker
 from app.jobs.states import FINISHED, HELD, State
 from app.status.schemas import QueueOut, WorkerOut
@@ -13,13 +16,14 @@ def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[W
     """Every worker node seen within a day, with what it does now."""
     age = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
     statement = (
-        select(Worker, age, Job.id, Job.owner)
+        select(Worker, age, Job.id, Job.owner, DeviceHold)
+        .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
         .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
         .where(age < 86_400)
         .order_by(Worker.job_class, Worker.id)
     )
     found = []
-    for row, seen, job_id, owner in session.execute(statement):
+    for row, seen, job_id, owner, hold in session.execute(statement):
         mine = viewer.role == "admin" or owner == viewer.owner
         found.append(
             WorkerOut(
@@ -33,9 +37,17 @@ def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[W
                 busy_with=job_id if job_id is None or mine else "another",
                 seen_seconds_ago=round(seen, 1),
                 alive=seen < lease_seconds,
+                hold=None if hold is None else _hold(hold),
+                blocked=None if row.blocked is None else BlockedOut(**row.blocked),
             )
         )
     return found
+
+
+def _hold(hold: DeviceHold) -> HoldOut:
+    return HoldOut.model_validate(
+        {"mode": hold.mode, "reason": hold.reason, "by": hold.held_by, "since": hold.held_at, "until": hold.until}
+    )
 
 
 def queues(session: Session) -> list[QueueOut]:

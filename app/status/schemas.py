@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.devices.schemas import BlockedOut, HoldOut
+
 
 class Check(BaseModel):
     """One thing the service needs."""
@@ -32,6 +34,8 @@ class WorkerOut(BaseModel):
     busy_with: str | None = Field(description="the job it holds, if you may see it; `another` if you may not")
     seen_seconds_ago: float
     alive: bool = Field(description="seen within one lease")
+    hold: HoldOut | None = Field(description="who took it away from the queue, and until when")
+    blocked: BlockedOut | None = Field(description="why it claims nothing though nobody holds it")
 
 
 class QueueOut(BaseModel):

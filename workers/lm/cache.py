@@ -75,6 +75,11 @@ class ModelCache:
         self._held[key] = _Held(lm, lm.resident_bytes, self._clock())
         return lm
 
+    def used(self, key: ModelKey) -> None:
+        """A job that ran with the model is over: it has been idle since now."""
+        if key in self._held:
+            self._held[key].used_at = self._clock()
+
     def drop(self, key: ModelKey) -> None:
         """Unload one model, if it is loaded."""
         if self._held.pop(key, None) is not None:

@@ -1,0 +1,34 @@
+"""Taking a device away from the queue and giving it back. Each function works in its caller's transaction."""
+
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.devices import repository
+from app.devices.schemas import HoldRequest
+from app.errors import not_found
+from app.jobs.bell import ring_after_commit
+from app.jobs.models import Worker
+from app.text import check_text
+
+
+def hold(session: Session, worker_id: str, viewer: Viewer, request: HoldRequest, mode: Literal["paused", "draining"]) -> None:
+    """From this transaction's end on the node claims nothing; what it had claimed before is to be seen in its row. Raises Problem 404."""
+    check_text(request.model_dump())
+    _lock(session, worker_id)
+    repository.hold(session, worker_id, mode=mode, reason=request.reason, held_by=viewer.owner, minutes=request.minutes)
+
+
+def resume(session: Session, worker_id: str) -> None:
+    """The node claims again, at once; no error when it did all along. Raises Problem 404."""
+    worker = _lock(session, worker_id)
+    repository.release(session, worker_id)
+    ring_after_commit(session, worker.job_class)
+
+
+def _lock(session: Session, worker_id: str) -> Worker:
+    worker = repository.lock_worker(session, worker_id)
+    if worker is None:
+        raise not_found("device", worker_id)
+    return worker

@@ -1,0 +1,39 @@
+"""Whether there is room left where this machine writes: objects, the data folder, models from the hub. Costs a system call a folder."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from app.errors import as_error
+from app.settings import Settings
+
+
+def hub_cache(settings: Settings) -> Path:
+    """The folder of models fetched from the hub: ours if set, else where the hub's own client keeps them."""
+    if settings.hub_cache is not None:
+        return settings.hub_cache.expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+
+
+def written_folders(settings: Settings) -> list[Path]:
+    """The folders of this machine that the service writes to and that are there."""
+    storage = urlsplit(settings.storage_url.get_secret_value())
+    local = [Path(unquote(storage.path))] if storage.scheme == "file" else []
+    return [folder for folder in (*local, settings.home.expanduser(), hub_cache(settings)) if folder.is_dir()]
+
+
+def shortage(settings: Settings) -> dict[str, Any] | None:
+    """Why nothing new may begin: `{"code": "low_disk", ...}` with the arithmetic; None while there is room."""
+    least = settings.min_free_bytes
+    for folder in written_folders(settings) if least else []:
+        free = shutil.disk_usage(folder).free
+        if free < least:
+            detail = (
+                f"{free / 2**30:.2f} GiB are free at {folder}, and nothing new begins under {least / 2**30:.2f} GiB "
+                "(BINNACLE_MIN_FREE_BYTES). Make room: `binnacle gc` shows which results could go."
+            )
+            return as_error("low_disk", detail, folder=str(folder), free_bytes=free, min_free_bytes=least)
+    return None

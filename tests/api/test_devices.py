@@ -1,0 +1,114 @@
+"""Holding a device: who may, what everybody sees of it, and that a claim and a pause never cross."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.devices import repository
+from app.jobs.models import Worker
+from app.jobs.repository import bells_wanted
+from tests.api.conftest import Running, submit
+
+ID = "model-0@gpu-server.lab"
+
+
+@pytest.fixture
+def device(api: Running) -> str:
+    """A worker node's row."""
+    with api.sessions.begin() as session:
+        session.add(Worker(id=ID, job_class="model", device="cuda:0", host="gpu-server", parent_pid=1, version="1"))
+    return ID
+
+
+@pytest.fixture
+def shown(ada: httpx2.Client, device: str) -> Iterator[Any]:
+    """What anybody sees of it, in both places."""
+
+    def look() -> dict[str, Any]:
+        [one] = ada.get("/v1/devices").json()["items"]
+        [same] = ada.get("/v1/status").json()["workers"]
+        assert {**one, "seen_seconds_ago": 0} == {**same, "seen_seconds_ago": 0}
+        assert one["id"] == device
+        return dict(one)
+
+    return look
+
+
+def test_a_held_device_says_by_whom_why_and_until_when(admin: httpx2.Client, shown: Any) -> None:
+    assert (shown()["hold"], shown()["blocked"]) == (None, None)
+    paused = admin.post(f"/v1/devices/{ID}/pause", json={"reason": "notebook", "minutes": 90})
+    assert paused.status_code == 200, paused.text
+    hold = shown()["hold"]
+    assert (hold["mode"], hold["reason"], hold["by"]) == ("paused", "notebook", "root")
+    assert hold["since"] < hold["until"]
+    assert admin.post(f"/v1/devices/{ID}/drain").json()["hold"] == shown()["hold"]
+    assert (shown()["hold"]["mode"], shown()["hold"]["until"]) == ("draining", None)
+    assert admin.post(f"/v1/devices/{ID}/resume").json()["hold"] is None
+    assert admin.post(f"/v1/devices/{ID}/resume").status_code == 200
+    assert shown()["hold"] is None
+
+
+def test_a_hold_ends_by_itself(admin: httpx2.Client, shown: Any, sessions: sessionmaker[Session]) -> None:
+    admin.post(f"/v1/devices/{ID}/pause", json={"minutes": 10})
+    with sessions.begin() as session:
+        session.execute(text("UPDATE device_holds SET until = until - interval '10 minutes'"))
+    assert shown()["hold"] is None
+
+
+def test_devices_are_held_by_administrators_alone(ada: httpx2.Client, admin: httpx2.Client, device: str) -> None:
+    for act in ("pause", "drain", "resume"):
+        assert ada.post(f"/v1/devices/{device}/{act}").status_code == 403
+        assert admin.post(f"/v1/devices/nobody@nowhere/{act}").json()["code"] == "not_found"
+    assert admin.post(f"/v1/devices/{device}/pause", json={"minutes": 0}).status_code == 422
+    assert admin.post(f"/v1/devices/{device}/pause", json={"forever": True}).status_code == 422
+
+
+def test_held_and_blocked_devices_are_not_rung_for(
+    admin: httpx2.Client, ada: httpx2.Client, shown: Any, sessions: sessionmaker[Session]
+) -> None:
+    submit(ada)
+
+    def wanted() -> int:
+        with sessions() as session:
+            return bells_wanted(session, "model", silent_after=600)
+
+    assert wanted() == 1
+    admin.post(f"/v1/devices/{ID}/pause")
+    assert wanted() == 0
+    admin.post(f"/v1/devices/{ID}/resume")
+    blocked = {"code": "low_disk", "detail": "Make room."}
+    with sessions.begin() as session:
+        session.get_one(Worker, ID).blocked = blocked
+    assert wanted() == 0
+    assert shown()["blocked"] == {**blocked, "facts": {}}
+
+
+def test_a_pause_that_is_answered_has_met_every_claim(admin: httpx2.Client, device: str, sessions: sessionmaker[Session]) -> None:
+    """A claim that began before is finished first; one that begins after sees the hold."""
+    answered = threading.Event()
+
+    def pause() -> None:
+        assert admin.post(f"/v1/devices/{device}/pause").status_code == 200
+        answered.set()
+
+    with sessions.begin() as claiming:
+        assert repository.mode_for_claiming(claiming, device) is None
+        asking = threading.Thread(target=pause)
+        asking.start()
+        time.sleep(0.5)
+        assert not answered.is_set(), "the pause waits for the claim under way"
+        with sessions.begin() as heartbeat:  # which the two must not keep waiting
+            heartbeat.get_one(Worker, device)
+            heartbeat.execute(text("SET LOCAL lock_timeout = '2s'"))
+            other = repository.mode_for_claiming(claiming, device)
+            assert other is None
+    asking.join(10)
+    assert answered.is_set()
+    with sessions.begin() as session:
+        assert repository.mode_for_claiming(session, device) == "paused"

@@ -1,0 +1,161 @@
+"""Real nodes whose devices are held, or whose disk is full: they claim nothing, say so, and go on when they may."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from app.devices import service
+from app.devices.schemas import HoldRequest
+from app.jobs import service as jobs
+from app.jobs.models import Worker
+from app.models.models import Model
+from tests.ml.tiny_models import tiny_model_folder
+from tests.worker.conftest import ADMIN, Node, Service
+from workers.lm.inspection import inspect_folder
+
+
+def hold(live: Service, node: Node, mode: Any = "paused", **facts: Any) -> None:
+    with live.sessions.begin() as session:
+        service.hold(session, node.id, ADMIN, HoldRequest(**facts), mode)
+
+
+def resume(live: Service, node: Node) -> None:
+    with live.sessions.begin() as session:
+        service.resume(session, node.id)
+
+
+def worker(live: Service, node: Node) -> Worker:
+    with live.sessions() as session:
+        return session.get_one(Worker, node.id)
+
+
+def test_a_paused_node_finishes_its_job_and_claims_no_other_until_it_resumes(live: Service) -> None:
+    node = live.node()
+    first = live.submit(steps=10, seconds=0.2)
+    live.running(first, cells=1)
+    hold(live, node)
+    second = live.submit()
+    assert live.ended(first).state == "succeeded"
+    assert "drained" not in live.event_types(first)
+    live.bell.ring("light")
+    live.until(lambda: "claim.not_now" in node.log.read_text(), "the node to look and not to claim")
+    assert live.job(second).state == "queued"
+    resume(live, node)
+    job = live.ended(second)
+    assert (job.state, job.attempt) == ("succeeded", 1)
+
+
+def test_a_drained_node_gives_its_job_to_another_with_what_it_had_finished(live: Service) -> None:
+    first, second = live.node("light-0"), None
+    job_id = live.submit(steps=20, seconds=0.3)
+    live.running(job_id, cells=2)
+    hold(live, first, "draining")
+    live.until(lambda: "drained" in live.event_types(job_id), "the job to go back")
+    given_back = live.job(job_id)
+    assert (given_back.state, given_back.losses) == ("queued", 0)
+    second = live.node("light-1")
+    job = live.ended(job_id, seconds=60)
+    assert (job.state, job.attempt) == ("succeeded", 2)
+    assert len(job.result["kept"]) >= 2
+    started = [event.data["worker"] for event in live.events(job_id) if event.type == "started"]
+    assert started == [first.id, second.id]
+
+
+def test_a_hold_outlives_its_node_and_ends_at_its_time(live: Service) -> None:
+    node = live.node()
+    hold(live, node, minutes=60)
+    assert node.stop() == 0
+    job_id = live.submit()
+    again = live.node()
+    live.until(lambda: "claim.not_now" in again.log.read_text(), "the node to hear the bell and not to claim")
+    assert live.job(job_id).state == "queued"
+    with live.sessions.begin() as session:
+        session.execute(text("UPDATE device_holds SET until = now()"))
+    assert live.ended(job_id).state == "succeeded"
+
+
+def test_a_paused_node_does_not_swallow_the_bells_of_others(live: Service) -> None:
+    paused, _free = live.node("light-0"), live.node("light-1")
+    hold(live, paused)
+    for _ in range(6):
+        job_id = live.submit()
+        assert live.ended(job_id).state == "succeeded"
+        assert [event.data["worker"] for event in live.events(job_id) if event.type == "started"] == ["light-1@here"]
+
+
+def test_with_a_nearly_full_disk_nothing_is_claimed_and_everybody_is_told_why(live: Service) -> None:
+    """The watermark is set above what any disk has, rather than the disk filled."""
+    Path(live.folder, "objects").mkdir(exist_ok=True)
+    full = live.node("light-0", BINNACLE_MIN_FREE_BYTES=str(1 << 60))
+    job_id = live.submit()
+    blocked = live.until(lambda: worker(live, full).blocked, "the node to say why")
+    assert blocked["code"] == "low_disk"
+    assert "1073741824.00 GiB" in blocked["detail"]
+    assert blocked["facts"]["free_bytes"] > 0
+    live.bell.ring("light")
+    live.until(lambda: "claim.not_now" in full.log.read_text(), "the node to refuse")
+    assert live.job(job_id).state == "queued"
+    assert full.stop() == 0
+    roomy = live.node("light-0")
+    assert live.ended(job_id).state == "succeeded"
+    assert worker(live, roomy).blocked is None
+
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def look(live: Service, tmp_path: Path) -> Callable[[], str]:
+    """Submits a quick look at a registered model of some 200 MiB, random and two tokens long."""
+    size = {"hidden_size": 1024, "intermediate_size": 4096, "head_dim": 256}
+    folder = tiny_model_folder(tmp_path, "llama", **size)
+    facts = inspect_folder(folder, lambda _done, _total: None).to_dict()
+    assert facts["bytes"] > 150 * MIB
+    with live.sessions.begin() as session:
+        session.add(Model(name="big", source=str(folder), state="ready", facts=facts, created_by="root"))
+    spec = {
+        "kind": "generate", "model": "big", "weight_hash": facts["weight_hash"], "vectors": [], "doses": None, "coefficients": None,
+        "prompts": [{"prompt": "hello", "system_prompt": None}], "operation": "add", "scope": "response", "max_new_tokens": 2,
+        "sampling": None, "calibration": None,
+    }  # fmt: skip
+
+    def submit() -> str:
+        request = jobs.Submission(kind="generate", spec=spec, owner="ann", job_class="model", model="big")
+        with live.sessions.begin() as session:
+            return jobs.submit(session, request).job.id
+
+    return submit
+
+
+def rss(node: Node) -> int:
+    return int(psutil.Process(node.child()).memory_info().rss)
+
+
+def test_a_held_device_has_its_memory_free_and_loads_again_when_it_resumes(live: Service, look: Callable[[], str]) -> None:
+    """Long before models count as idle."""
+    node = live.node("model-0")
+    assert live.ended(look(), seconds=90).state == "succeeded"
+    assert worker(live, node).models == ["big"]
+    loaded = rss(node)
+    hold(live, node)
+    live.until(lambda: worker(live, node).models == [], "the model to leave the list")
+    assert loaded - rss(node) > 150 * MIB
+    waiting = look()
+    live.until(lambda: "claim.not_now" in node.log.read_text(), "the node to refuse")
+    assert live.job(waiting).state == "queued"
+    resume(live, node)
+    assert live.ended(waiting, seconds=60).state == "succeeded"
+    assert worker(live, node).models == ["big"]
+
+
+def test_a_model_nobody_asks_for_leaves_the_memory_and_the_status(live: Service, look: Callable[[], str]) -> None:
+    node = live.node("model-0", BINNACLE_MODEL_IDLE_MINUTES="0.1")
+    assert live.ended(look(), seconds=90).state == "succeeded"
+    loaded = rss(node)
+    live.until(lambda: worker(live, node).memory == {"models": 0}, "the idle model to go")
+    assert worker(live, node).models == []
+    assert loaded - rss(node) > 150 * MIB
