@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+import app.audit.routes
 import app.calibrations.routes
 import app.devices.routes
 import app.exports.routes
@@ -50,6 +51,7 @@ ROUTERS = (
     app.judges.routes.router,
     app.models.routes.router,
     app.traits.routes.router,
+    app.audit.routes.router,
     app.status.routes.router,
 )
 TAGS = [
@@ -62,6 +64,7 @@ TAGS = [
     {"name": "judges", "description": "What scores answers: how much of a trait they show, and how coherent they are"},
     {"name": "models", "description": "The models that jobs may name"},
     {"name": "traits", "description": "Datasets of prompts that show a trait and prompts that do not, and questions to steer on"},
+    {"name": "access", "description": "Keys, users and groups, and who did what; for administrators"},
     {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
 ]
 

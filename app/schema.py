@@ -1,5 +1,6 @@
 """Every table of the service, imported in one place, for migrations and for what compares them with the models."""
 
+import app.audit.models
 import app.auth.models
 import app.calibrations.models
 import app.devices.models

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from app.auth.viewer import Viewer
+from app.audit import service as audit
+from app.auth.viewer import ALLOWED, Role, Scope, Viewer
 from app.context import context_of
 from app.errors import Problem
 from app.uploads import is_form
@@ -79,17 +80,26 @@ async def authenticate(request: Request, _header: Annotated[object, Security(bea
 
 
 async def require_member(viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
-    """The caller, who may change things. Raises Problem 403."""
-    if viewer.role == "viewer":
-        raise Problem(403, "forbidden", "Your key may read only. An administrator can make one of the role member.")
+    """The caller, who may submit and change what is theirs. Raises Problem 403."""
+    if not viewer.may("submit"):
+        raise Problem(403, "forbidden", f"Your key may not submit: {_lacks(viewer, 'submit', 'member')}")
     return viewer
 
 
-async def require_admin(viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
-    """The caller, who administers this server. Raises Problem 403."""
-    if viewer.role != "admin":
-        raise Problem(403, "forbidden", "This takes an administrator's key.")
+async def require_admin(request: Request, viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
+    """The caller, who administers this server. Raises Problem 403, which the audit keeps."""
+    if not viewer.may("admin"):
+        asked = f"{request.method} {request.url.path}"[:200]
+        await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied")
+        raise Problem(403, "forbidden", f"This takes an administrator's key: {_lacks(viewer, 'admin', 'admin')}")
     return viewer
+
+
+def _lacks(viewer: Viewer, scope: Scope, role: Role) -> str:
+    """Why the caller may not do what needs this scope, and who could help."""
+    if scope in ALLOWED[viewer.role]:
+        return f"yours has the scopes {', '.join(sorted(viewer.scopes))}, without {scope}. An administrator can make a wider one."
+    return f"yours has the role {viewer.role}. An administrator can make one of the role {role}."
 
 
 Caller = Annotated[Viewer, Depends(authenticate)]

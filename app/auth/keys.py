@@ -10,22 +10,27 @@ import os
 import re
 import secrets
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.audit import service as audit
+from app.auth import repository
 from app.auth.models import ApiKey
-from app.auth.viewer import Role, Viewer
+from app.auth.viewer import SCOPES, Role, Scope, Viewer
 from app.settings import get_settings
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{38}", re.ASCII)
 _FIRST_KEY_LOCK = 0x626E6B31
 """Advisory lock under which the first key is made, so that two starting servers make one."""
+ITSELF = Viewer(owner="binnacle", role="admin")
+"""The server, where it acts of its own."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,25 @@ class NewKey:
     row: ApiKey
 
 
-def new_key(owner: str, role: str, pepper: str, *, lifetime: timedelta | None = None, now: datetime | None = None) -> NewKey:
+def new_key(
+    owner: str,
+    role: str,
+    pepper: str,
+    *,
+    scopes: Iterable[Scope] = SCOPES,
+    label: str | None = None,
+    lifetime: timedelta | None = None,
+    now: datetime | None = None,
+) -> NewKey:
     """A fresh key of `owner`; the caller adds `row` to its session. `lifetime` counts from `now`, and both are given or neither is."""
     identifier = _random(8)
     head = f"bnk_{identifier}_{_random(32)}"
     text = head + _checksum(head)
-    expires = now + lifetime if now is not None and lifetime is not None else None
-    return NewKey(text, ApiKey(id=identifier, owner=owner, role=role, secret_hmac=_seal(text, pepper), expires_at=expires))
+    row = ApiKey(
+        id=identifier, owner=owner, role=role, scopes=sorted({"read", *scopes}), label=label, secret_hmac=_seal(text, pepper),
+        expires_at=now + lifetime if now is not None and lifetime is not None else None,
+    )  # fmt: skip
+    return NewKey(text, row)
 
 
 def well_formed(text: str) -> bool:
@@ -51,25 +68,20 @@ def well_formed(text: str) -> bool:
 
 
 def verify(session: Session, text: str, pepper: str) -> Viewer | None:
-    """Whose key this is, or None when it was never issued, has expired or was revoked. Notes its use, once a minute at most."""
+    """Whose key this is, or None when it was never issued, has expired or was revoked, or when its holder is disabled."""
     if not well_formed(text):
         return None
-    identifier = text.split("_")[1]
-    row = session.scalar(
-        select(ApiKey).where(
-            ApiKey.id == identifier,
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-        )
-    )
-    if row is None or not hmac.compare_digest(row.secret_hmac, _seal(text, pepper)):
+    row = repository.usable_key(session, text.split("_")[1])
+    if not hmac.compare_digest(row.secret_hmac if row is not None else bytes(32), _seal(text, pepper)) or row is None:
         return None
-    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(minutes=1))
-    session.execute(
-        update(ApiKey).where(ApiKey.id == identifier, stale).values(last_used_at=func.now()),
-        execution_options={"synchronize_session": False},
+    repository.note_use(session, row.id)
+    return Viewer(
+        owner=row.owner,
+        role=cast(Role, row.role),
+        key_id=row.id,
+        scopes=frozenset(cast(list[Scope], row.scopes)),
+        groups=frozenset(repository.groups_of(session, [row.owner])[row.owner]),
     )
-    return Viewer(owner=row.owner, role=cast(Role, row.role), key_id=row.id)
 
 
 def ensure_first_key(sessions: sessionmaker[Session], key_file: Path, *, pepper: str | None = None, owner: str = "admin") -> str:
@@ -81,9 +93,11 @@ def ensure_first_key(sessions: sessionmaker[Session], key_file: Path, *, pepper:
             text = key_file.read_text().strip()
             if verify(session, text, pepper) is not None:
                 return text
+        repository.add_user(session, owner, ITSELF.owner)
         made = new_key(owner, "admin", pepper)
         session.add(made.row)
         session.flush()
+        audit.record(session, ITSELF, "key.create", made.row.id, owner=owner, role="admin", why="the first key")
         _write_private(key_file, made.text)
     return made.text
 

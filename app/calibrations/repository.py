@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.calibrations.models import Calibration
 from app.jobs.models import Job
+from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.models.models import Model
 
@@ -18,7 +19,7 @@ Found = Row[Calibration, str | None]
 
 def _visible(viewer: Viewer) -> Select[Calibration, str | None]:
     statement = select(Calibration, Model.facts["weight_hash"].astext).join(Model, Model.name == Calibration.model)
-    return statement if viewer.role == "admin" else statement.where(Calibration.owner == viewer.owner)
+    return statement.where(made_by_visible(Calibration.job_id, viewer))
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
@@ -46,8 +47,7 @@ def newest(session: Session, viewer: Viewer, model: str, weight_hash: str) -> Ca
     statement = statement.join(Job, Job.id == Calibration.job_id).where(
         Job.spec["rule"].astext == "massive", Job.spec["layers"].astext.is_(None)
     )
-    if viewer.role != "admin":
-        statement = statement.where(Calibration.owner == viewer.owner)
+    statement = statement.where(made_by_visible(Calibration.job_id, viewer))
     return session.scalars(statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(1)).one_or_none()
 
 

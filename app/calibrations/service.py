@@ -13,6 +13,7 @@ from app.calibrations.schemas import CalibrationRequest
 from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.models import Artifact
+from app.jobs.schemas import JobRequest
 from app.jobs.service import Idempotency
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, Plan, edges_of, promised, submitted
 from app.models import service as models
@@ -77,11 +78,12 @@ def submit(
 
 
 def for_model(
-    session: Session, asked: str | None, model: Model, viewer: Viewer, settings: Settings, request_id: str
+    session: Session, like: JobRequest, asked: str | None, model: Model, viewer: Viewer, settings: Settings, request_id: str
 ) -> tuple[str, bool]:
     """The job of the calibration to use for a model, and whether to come after it.
 
-    The one asked for, by its id or its job's; else the newest finished one of these weights that the caller may read; else one submitted now.
+    The one asked for, by its id or its job's; else the newest finished one of these weights that the caller may read; else one submitted now,
+    which those may see who may see `like`, the request that needs it.
     Raises Problem 422 for one of another model or of other weights.
     """
     weights = model.facts.get("weight_hash") if model.state == "ready" else None
@@ -90,7 +92,8 @@ def for_model(
     newest = None if weights is None else repository.newest(session, viewer, model.name, weights)
     if newest is not None:
         return newest.job_id, False
-    made = submit(session, CalibrationRequest(model=model.name), viewer, settings, None, request_id, False)
+    request = CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
+    made = submit(session, request, viewer, settings, None, request_id, False)
     return made.job.id, True
 
 

@@ -35,11 +35,13 @@ def add(
     ],
     name: Annotated[str | None, typer.Option(help="The trait's name; the folder's when left out.")] = None,
     public: Annotated[bool, typer.Option(help="Everybody may use it (administrators only).")] = False,
+    group: Annotated[str | None, typer.Option(help="The members of this group of yours may use it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Upload a trait from its files, as trait-interp keeps them."""
     with Client() as client:
-        report(client.add_trait(folder, name, public=public or None), as_json=as_json)
+        visibility = "public" if public else "group" if group else None
+        report(client.add_trait(folder, name, visibility=visibility, group=group), as_json=as_json)
 
 
 @commands.command()

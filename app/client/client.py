@@ -188,14 +188,20 @@ class Client:
         return self._get(f"/v1/traits/{reference}/dataset.json")
 
     def add_trait(
-        self, source: str | Path | dict[str, Any], name: str | None = None, *, public: bool | None = None
+        self,
+        source: str | Path | dict[str, Any],
+        name: str | None = None,
+        *,
+        visibility: str | None = None,
+        group: str | None = None,
     ) -> dict[str, Any]:
         """Uploads a folder (trait-interp's files; its own name unless `name`) or a dataset. The same content again makes nothing new."""
+        shown = {"visibility": visibility, "group": group}
         if isinstance(source, dict):
-            body = {**source, **({"name": name} if name else {}), **({} if public is None else {"public": public})}
+            body = {**source, **{key: value for key, value in {"name": name, **shown}.items() if value is not None}}
             return dict(self._connection.request("POST", "/v1/traits", json=body).json())
         folder = Path(source).resolve()
-        return uploads.upload_trait(self._connection, folder, {"name": name or folder.name, "public": public})
+        return uploads.upload_trait(self._connection, folder, {"name": name or folder.name, **shown})
 
     def import_vectors(self, file: str | Path, model: str, **fields: Any) -> list[dict[str, Any]]:
         """Uploads a safetensors, .npy or GGUF file of vectors; fields as in the API: layers, component, position, method, trait, name."""

@@ -8,11 +8,12 @@ from app.auth.viewer import Viewer
 from app.errors import invalid, not_found
 from app.exports import repository
 from app.exports.schemas import ExportRequest
+from app.extractions import repository as extractions
 from app.extractions.models import Extraction
-from app.jobs import repository as job_repository
 from app.jobs import service as jobs
 from app.jobs.schemas import JobOut
 from app.jobs.service import Idempotency, Submitted
+from app.jobs.submitting import check_edges, sharing_of
 from app.jobs.views import views
 from app.models import repository as models
 from app.settings import Settings
@@ -53,18 +54,15 @@ def _make(
     request_id: str,
 ) -> Submitted:
     check_text(request.model_dump(mode="json"))
-    found = repository.extraction(session, identifier, viewer)
+    found = extractions.find(session, identifier, viewer)
     if found is None:
         raise not_found("extraction", identifier)
     _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
-    for i, edge in enumerate(request.after):
-        if job_repository.find(session, edge.job, viewer) is None:
-            raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
     submission = jobs.Submission(
         kind="export", spec=_spec(session, found, request), owner=viewer.owner, model=found.model, job_class="light",
-        after=request.after, after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes,
+        after=check_edges(session, request, viewer), after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes,
         priority=request.priority, max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall,
-        request_id=request_id, idempotency=promise,
+        request_id=request_id, idempotency=promise, sharing=sharing_of(request),
     )  # fmt: skip
     return jobs.submit(session, submission)
 

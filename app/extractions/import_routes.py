@@ -7,6 +7,8 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from app.auth.access import Member, keyed_router
+from app.auth.sharing import Sharing
+from app.auth.viewer import Viewer
 from app.context import Context, Shared
 from app.errors import invalid
 from app.extractions import imports
@@ -41,7 +43,7 @@ async def import_vectors(request: Request, viewer: Member, context: Shared) -> R
     fields, data = await _body(request)
     to = await context.database.run(imports.target, fields, viewer)
     wanted = await asyncio.to_thread(imports.read, fields, data, to, context.settings.limit.vectors)
-    found, made = await _store(context, wanted, viewer.owner)
+    found, made = await _store(context, wanted, viewer, fields)
     return JSONResponse(found.model_dump(mode="json"), 201 if made else 200)
 
 
@@ -55,11 +57,11 @@ async def _body(request: Request) -> tuple[ImportFields, bytes]:
     return checked(form.fields, ImportFields), next(iter(form.files.values()))
 
 
-async def _store(context: Context, wanted: imports.Import, owner: str) -> tuple[ImportedOut, bool]:
+async def _store(context: Context, wanted: imports.Import, viewer: Viewer, to: Sharing) -> tuple[ImportedOut, bool]:
     for last in (False, True):
         blob = await stage_async(context.database, context.storage, wanted.data)
         try:
-            rows, made = await context.database.run(imports.add, wanted, blob, owner)
+            rows, made = await context.database.run(imports.add, wanted, blob, viewer, to)
         except BlobGone:  # half a day passed between the two steps: stage afresh, once
             if last:
                 raise

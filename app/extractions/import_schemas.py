@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from app.auth.sharing import Sharing
 from app.errors import invalid
 from app.extractions.results import VectorOut
 from app.traits.schemas import TraitReference
@@ -24,7 +25,7 @@ def _numbers(value: Any) -> Any:
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_numbers, json_schema_input_type=Any)]
 
 
-class ImportFields(BaseModel):
+class ImportFields(Sharing):
     """Whose vectors these are, and what the file does not say of them."""
 
     model_config = ConfigDict(extra="forbid")

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import Sharing, check, share
 from app.auth.viewer import Viewer
 from app.errors import invalid
 from app.exports import tensorfile
@@ -53,8 +54,9 @@ class Import:
 
 
 def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
-    """Raises Problem 422 for a model that is not registered, not inspected yet or at fault, and for an unknown trait."""
+    """Raises Problem 422 for a model that is not registered, not inspected yet or at fault, for an unknown trait, and for another's group."""
     check_text(request.model_dump(mode="json", exclude={"file"}))
+    check(session, viewer.owner, request)
     model = models.usable(session, request.model)
     if model.state != "ready":
         detail = (
@@ -179,14 +181,18 @@ def stored(session: Session, digest: str, owner: str) -> Sequence[Vector]:
     return session.scalars(found.order_by(Vector.layer, Vector.key)).all()
 
 
-def add(session: Session, wanted: Import, blob: Blob, owner: str) -> tuple[Sequence[Vector], bool]:
-    """The vectors, and whether they are new. Raises BlobGone: stage the bytes again."""
+def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[Sequence[Vector], bool]:
+    """The vectors, and whether they are new; shown to others too if that is asked for. Raises BlobGone: stage the bytes again."""
+    owner = viewer.owner
     reference_lock(session, blob)
     # a twin of this request waits here until this one has committed, and then finds its rows
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"import {owner} {blob.digest}", 0))))
     found = stored(session, blob.digest, owner)
     if found:
+        for row in found if to.visibility != "private" else ():
+            share(session, row, row.id, to, viewer)
         return found, False
-    session.add_all(Vector(id=new_id("vec"), owner=owner, digest=blob.digest, **row) for row in wanted.rows)
+    own = {"owner": owner, "digest": blob.digest, "visibility": to.visibility, "group_name": to.group}
+    session.add_all(Vector(id=new_id("vec"), **own, **row) for row in wanted.rows)
     session.flush()
     return stored(session, blob.digest, owner), True

@@ -7,6 +7,7 @@ from sqlalchemy import CheckConstraint, DateTime, Double, ForeignKey, Index, Int
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.auth.visibility import Shareable, Visibility, sharing_checks
 from app.db import Base
 
 
@@ -33,13 +34,18 @@ class Extraction(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
-class Vector(Base):
-    """One unit vector: `key` in the safetensors object `digest`. Columns are what lists filter and sort by; the rest is in `facts`."""
+class Vector(Shareable, Base):
+    """One unit vector: `key` in the safetensors object `digest`. Columns are what lists filter and sort by; the rest is in `facts`.
+
+    An extracted vector has no visibility of its own: it follows the job that made it.
+    """
 
     __tablename__ = "vectors"
     __table_args__ = (
         CheckConstraint("source IN ('extracted','imported')", name="source"),
         CheckConstraint("(source = 'extracted') = (extraction_id IS NOT NULL)", name="extracted_by"),
+        CheckConstraint("(source = 'imported') = (visibility IS NOT NULL)", name="imported_visibility"),
+        *sharing_checks(),
         Index("vectors_found_idx", "model", "trait", "method", "layer"),
         Index("vectors_listed_idx", "created_at", "id"),
     )
@@ -47,7 +53,7 @@ class Vector(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     source: Mapped[str] = mapped_column(String(10))
     extraction_id: Mapped[str | None] = mapped_column(ForeignKey("extractions.id", ondelete="CASCADE"), index=True)
-    owner: Mapped[str] = mapped_column(String(100))
+    visibility: Mapped[Visibility | None] = mapped_column(String(7))  # type: ignore[assignment]
     name: Mapped[str | None] = mapped_column(String(200))
     model: Mapped[str] = mapped_column(ForeignKey("models.name"))
     weight_hash: Mapped[str | None] = mapped_column(String(64))

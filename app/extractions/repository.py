@@ -8,8 +8,10 @@ from sqlalchemy import Select, func, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
+from app.auth.visibility import seen
 from app.extractions.models import Extraction, Vector
 from app.jobs.models import Artifact, Job
+from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 
 SORTS: dict[str, InstrumentedAttribute[float | None]] = {
@@ -35,13 +37,13 @@ class VectorFilters:
 
 
 def _extractions(viewer: Viewer) -> Select[Extraction]:
-    statement = select(Extraction)
-    return statement if viewer.role == "admin" else statement.where(Extraction.owner == viewer.owner)
+    return select(Extraction).where(made_by_visible(Extraction.job_id, viewer))
 
 
 def _vectors(viewer: Viewer) -> Select[Vector]:
-    statement = select(Vector)
-    return statement if viewer.role == "admin" else statement.where(Vector.owner == viewer.owner)
+    """Imported ones carry their visibility, extracted ones follow their extraction's job."""
+    shown = select(Extraction.id).where(made_by_visible(Extraction.job_id, viewer))
+    return select(Vector).where(or_(seen(Vector, viewer), Vector.extraction_id.in_(shown)))
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Extraction | None:

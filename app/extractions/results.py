@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
 
 
@@ -33,6 +34,8 @@ class VectorOut(BaseModel):
     )
     massive_share: float | None = Field(description="share of its squared norm in massive dims; null without a calibration")
     facts: dict[str, Any] = Field(description="everything that was stored with it")
+    visibility: Visibility | None = Field(description="of an imported one; extracted ones follow the job that made them")
+    group: str | None
     created_at: datetime
     links: dict[str, str]
 
@@ -48,8 +51,13 @@ def vector_view(row: Vector) -> VectorOut:
     return VectorOut(
         extraction=row.extraction_id,
         separation={"accuracy": row.accuracy, "cohens_d": row.cohens_d, "auroc": row.auroc},
+        group=row.group_name,
         links=links,
-        **{name: getattr(row, name) for name in VectorOut.model_fields if name not in {"extraction", "separation", "links"}},
+        **{
+            name: getattr(row, name)
+            for name in VectorOut.model_fields
+            if name not in {"extraction", "separation", "group", "links"}
+        },
     )
 
 

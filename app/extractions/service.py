@@ -122,7 +122,7 @@ def plan(
     checked = _check(session, request, viewer, settings)
     spec, after = checked.spec, edges_of(session, request, viewer, checked.model)
     if request.calibration is not None or checked.needs_calibration:
-        job, wait = calibrations.for_model(session, request.calibration, checked.model, viewer, settings, request_id)
+        job, wait = calibrations.for_model(session, request, request.calibration, checked.model, viewer, settings, request_id)
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
     spec["rows_key"] = rows_key(spec, checked.model.facts)

@@ -83,7 +83,7 @@ def submit(
     model, spec = _spec(session, request, viewer)
     after = edges_of(session, request, viewer, model)
     if spec["vectors"]:
-        job, wait = calibrations.for_model(session, request.calibration, model, viewer, settings, request_id)
+        job, wait = calibrations.for_model(session, request, request.calibration, model, viewer, settings, request_id)
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
     plan = Plan("generate", "model", request.model, spec, after)

@@ -1,10 +1,11 @@
-"""What people may change about a job that exists: what it is called, and what becomes of its results. Never what it calculates."""
+"""What people may change about a job that exists: what it is called, who sees it, what becomes of its results. Never what it calculates."""
 
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import Sharing, share
 from app.auth.viewer import Viewer
-from app.errors import Problem
 from app.jobs import service
+from app.jobs.kinds import kind_named
 from app.jobs.models import Job
 from app.jobs.schemas import JobEdit
 from app.jobs.transitions import notify
@@ -12,18 +13,29 @@ from app.text import check_text
 
 
 def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
-    """The job with the fields that `change` names set; those it leaves out stay. Raises Problem 404, 403 for others' jobs."""
-    job = service.find(session, job_id, viewer)
-    if viewer.role != "admin" and job.owner != viewer.owner:
-        raise Problem(403, "forbidden", f"{job_id} is {job.owner}'s: only its owner or an administrator may change it.")
-    values = change.model_dump(exclude_unset=True)
+    """The job with the fields that `change` names set; those it leaves out stay. Raises Problem 404, 403 for others' jobs, 422."""
+    job = service.managed(session, job_id, viewer)
+    values = change.model_dump(exclude_unset=True, exclude=set(Sharing.model_fields))
     check_text(values)
+    if change.model_fields_set & Sharing.model_fields.keys():
+        _show(session, job, viewer, change)
     session.refresh(job, with_for_update=True)
     for field, value in values.items():
         setattr(job, COLUMNS.get(field, field), value)
     session.flush()
     notify(session, job_id)
     return job
+
+
+def _show(session: Session, job: Job, viewer: Viewer, change: JobEdit) -> None:
+    """Who sees it from now on, and with it the jobs that follow it; naming a group means the visibility `group`."""
+    visibility = change.visibility if "visibility" in change.model_fields_set else "group" if change.group else job.visibility
+    to = Sharing(visibility=visibility, group=change.group)
+    followers = kind_named(job.kind).followers(session, job, to)
+    share(session, job, job.id, to, viewer)
+    for one in followers:
+        one.visibility, one.group_name = to.visibility, to.group
+    session.flush()
 
 
 COLUMNS = {"keep": "kept"}

@@ -1,12 +1,13 @@
 """What differs between kinds of job on the service's side. A new kind adds one line here, a `kind.py` in its package and a handler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
 
@@ -29,6 +30,11 @@ def _nothing(_session: Session, _job: Job, _error: dict[str, Any]) -> None:
     """Most kinds have nothing to tell anybody when a job of theirs fails."""
 
 
+def _nobody(_session: Session, _job: Job, _to: Sharing) -> Sequence[Job]:
+    """Most jobs are looked at by themselves."""
+    return ()
+
+
 def _as_any_job(_session: Session, _job: Job, _viewer: Viewer) -> bool:
     """Most kinds are cancelled as every job is."""
     return False
@@ -46,8 +52,9 @@ class Kind:
     """`record` turns a handler's result into rows, in the transaction that finishes the job, and returns what the Job shows as `result`.
 
     `failed` runs in the transaction that ends the job without success. `cancelled` may take a cancel request upon itself, before the job
-    is locked, and says so with True; `retried` may take a retry, and returns the job it made. `links` adds to the Job's links.
-    `handler_version` grows when a spec of the new version must not run on workers of the old one.
+    is locked, and says so with True; `retried` may take a retry, and returns the job it made. `followers` are the jobs that follow when the
+    job is shown to others. `links` adds to the Job's links. `handler_version` grows when a spec of the new version must not run on workers
+    of the old one.
     """
 
     name: str
@@ -57,6 +64,7 @@ class Kind:
     failed: Callable[[Session, Job, dict[str, Any]], None] = _nothing
     cancelled: Callable[[Session, Job, Viewer], bool] = _as_any_job
     retried: Callable[[Session, Job, Viewer, str | None, "Idempotency | None"], "Submitted | None"] = _as_any_retry
+    followers: Callable[[Session, Job, Sharing], Sequence[Job]] = _nobody
 
 
 def kind_named(name: str) -> Kind:

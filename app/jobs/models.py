@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 import app.storage.models  # noqa: F401 - the table `blobs`, which cells and artifacts refer to
+from app.auth.visibility import Shareable, sharing_checks
 from app.db import Base
 from app.jobs.states import State
 
@@ -29,7 +30,7 @@ Timestamp = DateTime(timezone=True)
 CLAIMABLE = "state = 'queued' AND blockers = 0"
 
 
-class Job(Base):
+class Job(Shareable, Base):
     """One request and everything that happened to it."""
 
     __tablename__ = "jobs"
@@ -38,6 +39,7 @@ class Job(Base):
         CheckConstraint("job_class IN ('model','light')", name="job_class"),
         CheckConstraint("(state IN ('running','cancelling')) = (worker_id IS NOT NULL)", name="held_by_a_worker"),
         CheckConstraint("blockers >= 0", name="blockers"),
+        *sharing_checks(),
         Index("jobs_claimable_idx", "job_class", "owner", text("priority DESC"), "id", postgresql_where=text(CLAIMABLE)),
         Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
         Index("jobs_listed_idx", "created_at", "id"),
@@ -50,7 +52,6 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(String(40))
     job_class: Mapped[str] = mapped_column(String(10))
     handler_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
-    owner: Mapped[str] = mapped_column(String(100))
     name: Mapped[str | None] = mapped_column(String(200))
     tags: Mapped[list[str]] = mapped_column(ARRAY(String(64)), server_default=text("'{}'"))
     notes: Mapped[str | None] = mapped_column(Text)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, func, or_, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
+from app.auth.visibility import seen
 from app.devices.models import DeviceHold
 from app.devices.repository import in_force
 from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
@@ -35,8 +36,12 @@ class JobFilters:
 
 def visible(viewer: Viewer) -> Select[Job]:
     """The jobs that a viewer may see."""
-    statement = select(Job)
-    return statement if viewer.role == "admin" else statement.where(Job.owner == viewer.owner)
+    return select(Job).where(seen(Job, viewer))
+
+
+def made_by_visible(job_id: InstrumentedAttribute[str], viewer: Viewer) -> ColumnElement[bool]:
+    """The rows of a table whose job, named by its column `job_id`, a viewer may see: results follow their jobs."""
+    return job_id.in_(select(Job.id).where(seen(Job, viewer)))
 
 
 def find(session: Session, job_id: str, viewer: Viewer) -> Job | None:

@@ -33,6 +33,11 @@ JobId = Annotated[str, Path(pattern=id_pattern("job"), examples=["job_01k9zq3m4e
 Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 JobPage = Page[JobOut]
 SENT = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobOut"}}}}
+EDITS = [
+    {"name": "layer sweep, the good one", "tags": ["paper"], "keep": True},
+    {"visibility": "public"},
+    {"visibility": "group", "group": "interp"},
+]
 WHERE = {"Location": {"description": "the job", "schema": {"type": "string"}}}
 
 
@@ -61,7 +66,8 @@ async def list_jobs(
     created_after: AwareDatetime | None = None,
     created_before: AwareDatetime | None = None,
 ) -> JobPage:
-    """Newest first. Those you may see: your own, or everybody's with an administrator's key. A cursor holds for the same filters."""
+    """Newest first. Those you may see: your own (`owner=me`) and those shared with you, or everybody's with an administrator's key.
+    A cursor holds for the same filters."""
     filters = JobFilters(
         state=state or [],
         kind=kind,
@@ -109,18 +115,19 @@ async def get_job(
 @router.patch(
     "/{job_id}",
     operation_id="editJob",
-    summary="Change a job's name, tags or notes, or keep its results",
+    summary="Change a job's name, tags or notes, keep its results, or show it to others",
     response_model=JobOut,
     responses=documented(400, 403, 404, 413, 415, 422),
 )
 async def edit_job(
     job_id: JobId,
-    body: Annotated[JobEdit, Body(examples=[{"name": "layer sweep, the good one", "tags": ["paper"], "keep": True}])],
+    body: Annotated[JobEdit, Body(examples=EDITS)],
     request: Request,
     viewer: Member,
     context: Shared,
 ) -> Response:
-    """Fields that are left out stay. What the job calculates never changes. For its owner and administrators."""
+    """Fields that are left out stay. What the job calculates never changes. What it makes (calibrations, vectors, steerings, files) is seen
+    by whom the job is seen; the jobs of a study follow the study's. For its owner and administrators."""
 
     def change(session: Session) -> JobOut:
         return views(session, [edit(session, job_id, viewer, body)], slice_seconds=context.settings.lease.slice)[0]

@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.auth.sharing import Name as GroupName
+from app.auth.sharing import Sharing
+from app.auth.visibility import Visibility
 from app.jobs.states import State
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:/ -]+$")]
@@ -19,7 +22,7 @@ class Edge(BaseModel):
     needs: Literal["success", "end"] = Field("success", description="`success`: it must succeed; `end`: it must merely be over")
 
 
-class JobRequest(BaseModel):
+class JobRequest(Sharing):
     """What every submission may say, whatever its kind."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
@@ -40,6 +43,8 @@ class JobEdit(BaseModel):
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="all of them: they replace those there are")
     notes: str | None = Field(None, max_length=5_000)
     keep: bool = Field(False, description="retention leaves its results, and those of the jobs it comes after, alone")
+    visibility: Visibility = Field("private", description="who may see it, and what it makes, from now on")
+    group: GroupName | None = Field(None, description="one of its owner's groups, for the visibility `group` alone")
 
 
 class Progress(BaseModel):
@@ -80,6 +85,8 @@ class JobOut(BaseModel):
     spec: dict[str, Any]
     model: str | None
     owner: str
+    visibility: Visibility
+    group: str | None = Field(description="the group it is shown to; null also when that was deleted")
     priority: int
     retry_of: str | None
     worker: str | None

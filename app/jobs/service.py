@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.auth.sharing import Sharing, check, require_management
 from app.auth.viewer import Viewer
 from app.errors import Problem, not_found
 from app.ids import new_id
@@ -53,6 +55,7 @@ class Submission:
     request_id: str | None = None
     retry_of: str | None = None
     idempotency: Idempotency | None = None
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,15 @@ def submit(session: Session, submission: Submission) -> Submitted:
     """Makes the job, its edges and its idempotency key in one transaction.
 
     A concurrent twin waits on the key's unique index until the first one commits, and then gets the first one's job. Raises Problem 422
-    `idempotency_key_reused` for the same key with another body, 409 `idempotency_key_busy` when the first one does not finish within 2 s.
+    `idempotency_key_reused` for the same key with another body and `not_in_group` for another's group, 409 `idempotency_key_busy` when the
+    first one does not finish within 2 s.
     """
     job_id = new_id("job")
     if submission.idempotency is not None:
         earlier = _remember(session, submission.owner, submission.idempotency, job_id)
         if earlier is not None:
             return Submitted(earlier, replayed=True)
+    check(session, submission.owner, submission.sharing)
     _give_a_turn(session, submission.owner, submission.job_class)
     waiting = edges.unmet(session, submission.after, None if submission.after_any_owner else submission.owner)
     job = Job(
@@ -88,6 +93,8 @@ def submit(session: Session, submission: Submission) -> Submitted:
         job_class=submission.job_class,
         handler_version=kind_named(submission.kind).handler_version,
         owner=submission.owner,
+        visibility=submission.sharing.visibility,
+        group_name=submission.sharing.group,
         name=submission.name,
         tags=list(submission.tags),
         notes=submission.notes,
@@ -155,6 +162,13 @@ def find(session: Session, job_id: str, viewer: Viewer) -> Job:
     return job
 
 
+def managed(session: Session, job_id: str, viewer: Viewer) -> Job:
+    """The job, which the caller may change. Raises Problem 404 for what the caller may not see, 403 for what is another's."""
+    job = find(session, job_id, viewer)
+    require_management(viewer, job.owner, job_id)
+    return job
+
+
 def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None = None
 ) -> Sequence[Job]:
@@ -171,16 +185,18 @@ def events(session: Session, job_id: str, viewer: Viewer, after_seq: int, limit:
 def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     """A queued job is cancelled at once; a running one is told, and is `cancelled` when its device has stopped. Needs no broker.
 
-    Raises Problem 404, and 409 when the job is finished otherwise.
+    Raises Problem 403 and 404, and 409 when the job is finished otherwise.
     """
-    job = find(session, job_id, viewer)
+    job = managed(session, job_id, viewer)
     if job.state not in FINISHED and kind_named(job.kind).cancelled(session, job, viewer):
+        _of_another(session, viewer, job, "job.cancel")
         return job
     session.refresh(job, with_for_update=True)
     if job.state in (State.CANCELLING, State.CANCELLED):
         return job
     if job.state in FINISHED:
         raise Problem(409, "job_finished", f"{job_id} has {job.state}; only a queued or running job can be cancelled.")
+    _of_another(session, viewer, job, "job.cancel")
     asked: dict[str, Any] = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
     if job.state == State.RUNNING:
         return transition(
@@ -206,14 +222,23 @@ def retry(
     request_id: str | None = None,
     idempotency: Idempotency | None = None,
 ) -> Submitted:
-    """A new job with the same spec. History is never changed. Raises Problem 404, and 409 unless the job failed or was cancelled."""
-    old = find(session, job_id, viewer)
+    """A new job with the same spec. History is never changed. Raises Problem 403 and 404, and 409 unless the job failed or was cancelled."""
+    old = managed(session, job_id, viewer)
     made = kind_named(old.kind).retried(session, old, viewer, request_id, idempotency)
     if made is not None:
         return made
     if old.state not in (State.FAILED, State.CANCELLED):
         raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
-    return again(session, old, request_id, idempotency)
+    made = again(session, old, request_id, idempotency)
+    if not made.replayed:
+        _of_another(session, viewer, old, "job.retry", job=made.job.id)
+    return made
+
+
+def _of_another(session: Session, viewer: Viewer, job: Job, action: str, **details: Any) -> None:
+    """Notes what is done to somebody else's job."""
+    if viewer.owner != job.owner:
+        audit.record(session, viewer, action, job.id, owner=job.owner, **details)
 
 
 def again(
@@ -230,7 +255,7 @@ def again(
         after=[Edge(job=names.get(edge.job, edge.job), needs=edge.needs) for edge in repository.edges(session, old.id)], after_any_owner=True,
         name=old.name, tags=old.tags, notes=old.notes, priority=old.priority, max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
-        idempotency=idempotency,
+        idempotency=idempotency, sharing=Sharing(visibility=old.visibility, group=old.group_name),
     )  # fmt: skip
     return submit(session, submission)
 

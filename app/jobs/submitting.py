@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.errors import invalid
 from app.jobs import repository
@@ -44,13 +45,18 @@ class Plan:
 
 def edges_of(session: Session, request: JobRequest, viewer: Viewer, model: Model) -> list[Edge]:
     """The edges asked for, and one to the inspection of a model that is not over. Raises Problem 422 for jobs that the caller may not see."""
-    after = list(request.after)
-    for i, edge in enumerate(after):
-        if repository.find(session, edge.job, viewer) is None:
-            raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
+    after = check_edges(session, request, viewer)
     if model.state == "inspecting" and model.inspect_job is not None:
         after = with_edge(after, model.inspect_job)
     return after
+
+
+def check_edges(session: Session, request: JobRequest, viewer: Viewer) -> list[Edge]:
+    """The edges asked for. Raises Problem 422 for jobs that the caller may not see."""
+    for i, edge in enumerate(request.after):
+        if repository.find(session, edge.job, viewer) is None:
+            raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
+    return list(request.after)
 
 
 def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
@@ -86,10 +92,15 @@ def submitted(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
         after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, priority=request.priority,
         max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
-        retry_of=plan.retry_of,
+        retry_of=plan.retry_of, sharing=sharing_of(request),
     )  # fmt: skip
     made = jobs.submit(session, submission)
     return Answer(shown(session, made.job, settings), replayed=made.replayed)
+
+
+def sharing_of(request: JobRequest) -> Sharing:
+    """Who may see what this request makes."""
+    return Sharing(visibility=request.visibility, group=request.group)
 
 
 def shown(session: Session, job: Job, settings: Settings) -> JobOut:

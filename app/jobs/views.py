@@ -32,7 +32,8 @@ def _view(job: Job, files: Sequence[Artifact], position: int | None, waiting: li
         phase="waiting" if waiting else job.phase,
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
         position=position, waiting_for=waiting, eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,
-        owner=job.owner, priority=job.priority, retry_of=job.retry_of, worker=job.worker_id, created_at=job.created_at,
+        owner=job.owner, visibility=job.visibility, group=job.group_name,
+        priority=job.priority, retry_of=job.retry_of, worker=job.worker_id, created_at=job.created_at,
         started_at=job.started_at, finished_at=job.finished_at, cancel_requested_at=job.cancel_requested_at, error=job.error,
         result=job.result, artifacts=[_file(job.id, file) for file in files], metrics=_metrics(job), links=_links(job),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from sqlalchemy import Float, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
+from app.auth.visibility import seen
 from app.devices.models import DeviceHold
 from app.devices.repository import in_force
 from app.devices.schemas import BlockedOut, HoldOut
@@ -16,15 +17,14 @@ def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[W
     """Every worker node seen within a day, with what it does now."""
     age = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
     statement = (
-        select(Worker, age, Job.id, Job.owner, DeviceHold)
+        select(Worker, age, Job.id, seen(Job, viewer), DeviceHold)
         .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
         .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
         .where(age < 86_400)
         .order_by(Worker.job_class, Worker.id)
     )
     found = []
-    for row, seen, job_id, owner, hold in session.execute(statement):
-        mine = viewer.role == "admin" or owner == viewer.owner
+    for row, silent, job_id, shown, hold in session.execute(statement):
         found.append(
             WorkerOut(
                 id=row.id,
@@ -34,9 +34,9 @@ def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[W
                 version=row.version,
                 models=row.models,
                 memory=row.memory,
-                busy_with=job_id if job_id is None or mine else "another",
-                seen_seconds_ago=round(seen, 1),
-                alive=seen < lease_seconds,
+                busy_with=job_id if job_id is None or shown else "another",
+                seen_seconds_ago=round(silent, 1),
+                alive=silent < lease_seconds,
                 hold=None if hold is None else _hold(hold),
                 blocked=None if row.blocked is None else BlockedOut(**row.blocked),
             )

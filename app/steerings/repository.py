@@ -8,13 +8,13 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
+from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.steerings.models import Steering
 
 
 def _visible(viewer: Viewer) -> Select[Steering]:
-    statement = select(Steering)
-    return statement if viewer.role == "admin" else statement.where(Steering.owner == viewer.owner)
+    return select(Steering).where(made_by_visible(Steering.job_id, viewer))
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Steering | None:

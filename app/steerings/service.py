@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import require_management
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
@@ -17,7 +18,7 @@ from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge
 from app.jobs.service import Idempotency
 from app.jobs.states import State
-from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import Answer, Plan, check_edges, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models
 from app.models.models import Model
@@ -282,7 +283,7 @@ def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: S
     """The job to make, after the extraction and the calibration that it needs. Raises Problem 422."""
     checked = _check(session, request, viewer, settings)
     after: list[Edge] = edges_of(session, request, viewer, checked.model)
-    job, wait = calibrations.for_model(session, request.calibration, checked.model, viewer, settings, request_id)
+    job, wait = calibrations.for_model(session, request, request.calibration, checked.model, viewer, settings, request_id)
     for needed in [*([job] if wait else []), *checked.waits_for]:
         after = with_edge(after, needed)
     return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after)
@@ -335,12 +336,13 @@ def rescore(
     """A job that scores the steering's texts again. Light for an endpoint; the other judges read texts with a model.
 
     A steer job that ended without a steering is continued under the other judge: what it generated is not generated again, only what the
-    new scores lead the search to. Raises Problem 404, 422.
+    new scores lead the search to. Raises Problem 403, 404, 422.
     """
     earlier = promised(session, viewer, settings, promise)
     if earlier is not None:
         return earlier
     check_text(request.model_dump(mode="json"))
+    after = check_edges(session, request, viewer)
     judge = judges.usable(session, request.judge)
     row = repository.find(session, identifier, viewer)
     if row is None:
@@ -356,7 +358,7 @@ def rescore(
         "responses_given": old.get("responses_given", False),
         **{name: old[name] for name in ("model", "weight_hash", "trait", "extraction", "seed")},
     }
-    plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, list(request.after))
+    plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
     return submitted(session, plan, request, viewer, settings, promise, request_id)
 
 
@@ -365,6 +367,7 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     old = job_repository.find(session, identifier, viewer)
     if old is None or old.kind != "steer" or old.state not in (State.FAILED, State.CANCELLED):
         raise not_found("steering", identifier)
+    require_management(viewer, old.owner, identifier)
     threshold = old.spec["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
     spec = {**old.spec, "judge": judge, "coherence_threshold": threshold}
     after = [*job_repository.edges(session, old.id), *request.after]

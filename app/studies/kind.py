@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.errors import Problem
 from app.jobs.kinds import Kind
@@ -13,6 +14,9 @@ from app.jobs.service import Idempotency, Submitted, cancel
 from app.jobs.states import FINISHED, State
 from app.jobs.transitions import note
 from app.studies.models import Study
+
+WIDTH = ("private", "group", "public")
+"""From the fewest who see it to the most."""
 
 
 def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -62,4 +66,20 @@ def _retried(session: Session, job: Job, viewer: Viewer, request_id: str | None,
     return retry_graph(session, study, viewer, promise, request_id)
 
 
-REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried)
+def _followers(session: Session, job: Job, to: Sharing) -> list[Job]:
+    """The jobs that were made for the study, and those of its owner's that it found finished where they would be shown to fewer.
+
+    They are locked in the order in which they finish and release each other, the report last: no transaction waits in a circle.
+    """
+    study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
+    placed = sorted(study.nodes.values(), key=lambda node: int(node["place"])) if study is not None else []
+    found = []
+    for node in placed:
+        one = session.get_one(Job, node["job"], with_for_update=True)
+        wider = WIDTH.index(to.visibility) > WIDTH.index(one.visibility)
+        if one.owner == job.owner and (wider or not node["reused"]):
+            found.append(one)
+    return found
+
+
+REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers)

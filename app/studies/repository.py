@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
+from app.jobs.repository import made_by_visible
 from app.studies.models import Study
 
 
 def _visible(viewer: Viewer) -> Select[Study]:
-    statement = select(Study)
-    return statement if viewer.role == "admin" else statement.where(Study.owner == viewer.owner)
+    return select(Study).where(made_by_visible(Study.job_id, viewer))
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Study | None:

@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.auth.sharing import Sharing, require_management
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.calibrations.schemas import CalibrationRequest
@@ -25,7 +27,7 @@ from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.service import Idempotency
 from app.jobs.states import State
-from app.jobs.submitting import Answer
+from app.jobs.submitting import ABOUT_THE_JOB, Answer, sharing_of
 from app.jobs.views import views
 from app.models import service as models
 from app.settings import Settings
@@ -165,7 +167,7 @@ def submit(
             "reused": answer.reused,
         }
     spec = request.model_dump(mode="json")
-    made = _report(session, spec, placed, viewer, _span(settings), promise, request_id, request, reuse=reuse)
+    made = _report(session, spec, placed, viewer, _span(settings), promise, request_id, request, sharing_of(request), reuse=reuse)
     return _answer(session, made, settings)
 
 
@@ -192,6 +194,8 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
         "tags": request.tags,
         "priority": request.priority,
         "after": request.after,
+        "visibility": request.visibility,
+        "group": request.group,
     }
     try:
         return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known))
@@ -217,12 +221,14 @@ def _report(
     promise: Idempotency | None,
     request_id: str | None,
     about: StudyRequest,
+    to: Sharing,
     *,
     reuse: bool = False,
-    retry_of: str | None = None,
+    retry_of: Job | None = None,
     labels: Mapping[str, float] | None = None,
 ) -> _Reported:
-    shown = {key: value for key, value in spec.items() if key not in ("name", "tags", "notes", "priority", "after")}
+    owner = viewer.owner if retry_of is None else retry_of.owner
+    shown = {key: value for key, value in spec.items() if key not in ABOUT_THE_JOB}
     nodes = {name: {key: node[key] for key in ("place", "job", "kind", "model", "trait")} for name, node in placed.items()}
     job_spec = {
         "kind": "report",
@@ -237,10 +243,11 @@ def _report(
     made = jobs.submit(
         session,
         jobs.Submission(
-            kind="report", spec=job_spec, owner=viewer.owner, job_class="light", after_any_owner=True,
+            kind="report", spec=job_spec, owner=owner, job_class="light", after_any_owner=True,
             after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
             name=about.name, tags=about.tags, notes=about.notes, priority=about.priority, max_seconds=span.longest,
-            stall_seconds=span.stall, request_id=request_id, idempotency=promise, retry_of=retry_of,
+            stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=to,
+            retry_of=None if retry_of is None else retry_of.id,
         ),
     )  # fmt: skip
     if not made.replayed:
@@ -248,7 +255,7 @@ def _report(
             Study(
                 id=new_id("std"),
                 job_id=made.job.id,
-                owner=viewer.owner,
+                owner=owner,
                 title=about.name,
                 spec=spec,
                 nodes={k: dict(v) for k, v in placed.items()},
@@ -261,11 +268,12 @@ def _report(
 def retry(
     session: Session, identifier: str, viewer: Viewer, settings: Settings, promise: Idempotency | None, request_id: str
 ) -> Answer:
-    """A new study of the same spec: new jobs for what failed or was cancelled, the rest as it is. Raises Problem 404, 409."""
+    """A new study of the same spec: new jobs for what failed or was cancelled, the rest as it is. Raises Problem 403, 404, 409."""
     earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
     if earlier is not None:
         return Answer(_shown(session, earlier, settings), replayed=True)
     study = _find(session, identifier, viewer)
+    require_management(viewer, study.owner, identifier)
     return _answer(session, retry_graph(session, study, viewer, promise, request_id), settings)
 
 
@@ -290,9 +298,11 @@ def retry_graph(
         if name in ended_badly:
             names[old.id] = jobs.again(session, old, request_id, renamed=names).job.id
         placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
-    about = StudyRequest.model_validate(study.spec)
-    span = _Span(graph["report"].max_seconds, graph["report"].stall_seconds)
-    made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, retry_of=study.job_id)
+    about, report = StudyRequest.model_validate(study.spec), graph["report"]
+    to, span = Sharing(visibility=report.visibility, group=report.group_name), _Span(report.max_seconds, report.stall_seconds)
+    made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, to, retry_of=report)
+    if viewer.owner != study.owner and not made.replayed:
+        audit.record(session, viewer, "job.retry", report.id, owner=study.owner, job=made.job.id)
     return jobs.Submitted(made.job, made.replayed)
 
 
@@ -316,7 +326,7 @@ def label(
         )
     placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
     about = StudyRequest.model_validate(study.spec)
-    made = _report(session, study.spec, placed, viewer, _span(settings), promise, request_id, about, labels=labels)
+    made = _report(session, study.spec, placed, viewer, _span(settings), promise, request_id, about, Sharing(), labels=labels)
     return _answer(session, made, settings)
 
 

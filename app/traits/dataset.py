@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from app.auth.sharing import Sharing
 from app.traits import clusters
 from app.traits.schemas import TraitRequest
 
@@ -45,7 +46,7 @@ def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
 
 
 def _content(request: TraitRequest, notes: list[str]) -> dict[str, Any]:
-    content = request.model_dump(mode="json", exclude={"seed", "public"})
+    content = request.model_dump(mode="json", exclude={"seed", *Sharing.model_fields})
     for part in ("positive", "negative"):
         seen: set[tuple[Any, ...]] = set()
         again = 0

@@ -51,7 +51,7 @@ class Folder:
     notes: list[str] = field(default_factory=list)
 
 
-def read(name: str, files: Mapping[str, bytes], *, seed: int = 0, public: bool = False) -> Folder:
+def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
     """The trait in these files, by their bare names. Raises Problem 422 naming the file, the line and the field."""
     notes = [f"{file} was not read: datasets have no such part here." for file in sorted(files) if file in UNUSED]
     for file in files:
@@ -67,7 +67,6 @@ def read(name: str, files: Mapping[str, bytes], *, seed: int = 0, public: bool =
         "paraphrases": _asides(files, "paraphrases", notes),
         "unrelated": _asides(files, "unrelated", notes),
         "seed": split.get("seed", seed),
-        "public": public,
     }
     checked = _checked(_REQUEST, request, "", "")
     _apply_split(checked, split)

@@ -3,24 +3,27 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, Index, String, Text, UniqueConstraint, func, text
+from sqlalchemy import DateTime, ForeignKey, Index, String, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.auth.visibility import Shareable, sharing_checks
 from app.db import Base
 
 
-class Trait(Base):
-    """One version of a dataset as one owner uploaded it. `public` ones (the shipped) everybody sees."""
+class Trait(Shareable, Base):
+    """One version of a dataset as one owner uploaded it. The shipped ones are public."""
 
     __tablename__ = "traits"
-    __table_args__ = (UniqueConstraint("owner", "name", "version"), Index("traits_name_idx", "name", "created_at"))
+    __table_args__ = (
+        UniqueConstraint("owner", "name", "version"),
+        *sharing_checks(),
+        Index("traits_name_idx", "name", "created_at"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(ForeignKey("blobs.digest"), index=True, doc="sha256 of the dataset's canonical JSON")
-    owner: Mapped[str] = mapped_column(String(100))
-    public: Mapped[bool] = mapped_column(server_default=text("false"))
     definition: Mapped[str] = mapped_column(Text)
     counts: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -4,22 +4,27 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, case, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
+from app.auth.visibility import seen
 from app.traits.models import Trait
 
 
 def _visible(viewer: Viewer) -> Select[Trait]:
-    statement = select(Trait)
-    return statement if viewer.role == "admin" else statement.where(or_(Trait.owner == viewer.owner, Trait.public))
+    return select(Trait).where(seen(Trait, viewer))
 
 
 def _nearness(viewer: Viewer) -> ColumnElement[int]:
-    """Own traits before public ones before those that administrators alone see."""
-    return case((Trait.owner == viewer.owner, 0), (Trait.public, 1), else_=2)
+    """Own traits before public ones before those of groups: what a colleague shares never takes the place of a name all know."""
+    return case(
+        (Trait.owner == viewer.owner, 0),
+        (Trait.visibility == "public", 1),
+        (Trait.group_name.in_(sorted(viewer.groups)), 2),
+        else_=3,
+    )
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Trait | None:

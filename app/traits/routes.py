@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
+from app.auth.sharing import Sharing
+from app.auth.viewer import Viewer
 from app.context import Context, Shared
 from app.errors import invalid
 from app.paging import Cursor, Limit, page_of
@@ -31,7 +33,8 @@ Reference = Annotated[
 FIELDS = {
     "name": "what requests call the trait",
     "seed": "of the draw of selection and test, where split.json names none",
-    "public": "true: everybody may read and use it; administrators only",
+    "visibility": "private, group or public; public ones only administrators make",
+    "group": "one of your groups, for the visibility group",
 }
 UPLOAD = described(
     TraitRequest, FIELDS, file=f"the trait's files under their own names: {', '.join(files.KNOWN)}", required=["name"]
@@ -69,11 +72,10 @@ async def upload_trait(request: Request, viewer: Member, context: Shared) -> Res
     limits = context.settings.limit
     body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
     trait, dataset = await asyncio.to_thread(_read, body, limits)
-    service.may_publish(viewer, trait.public)
-    found = await context.database.run(service.stored, dataset, owner=viewer.owner, public=trait.public)
+    found = await context.database.run(service.stored, dataset, viewer, trait)
     made = found is None
     if found is None:
-        found, made = await store(context, dataset, owner=viewer.owner, public=trait.public)
+        found, made = await store(context, dataset, viewer, trait)
     return JSONResponse(found.model_dump(mode="json"), 201 if made else 200, headers={"Location": found.links["self"]})
 
 
@@ -82,8 +84,9 @@ def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitReques
     notes: list[str] = []
     if isinstance(body, Form):
         head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **_fields(body)}, TraitRequest)
-        folder = files.read(head.name, body.files, seed=head.seed, public=head.public)
-        body, notes = folder.request, folder.notes
+        folder = files.read(head.name, body.files, seed=head.seed)
+        body = folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields})
+        notes = folder.notes
     checks.check(body, limits)
     dataset = build(body, notes)
     checks.check_bytes(len(dataset.data), limits)
@@ -99,12 +102,12 @@ def _fields(form: Form) -> dict[str, Any]:
     return dict(form.fields)
 
 
-async def store(context: Context, dataset: Dataset, *, owner: str, public: bool) -> tuple[TraitOut, bool]:
+async def store(context: Context, dataset: Dataset, owner: Viewer, to: Sharing) -> tuple[TraitOut, bool]:
     """The trait, its bytes stored first, and whether it is new."""
     for last in (False, True):
         blob = await stage_async(context.database, context.storage, dataset.data)
         try:
-            return await context.database.run(service.add, dataset, blob, owner=owner, public=public)
+            return await context.database.run(service.add, dataset, blob, owner, to)
         except BlobGone:  # half a day passed between the two steps: stage afresh, once
             if last:
                 raise
@@ -120,7 +123,7 @@ async def list_traits(
     name: Annotated[str | None, Query(max_length=100)] = None,
     owner: Annotated[str | None, Query(max_length=100)] = None,
 ) -> TraitPage:
-    """Newest first, every version its own entry; yours and the public ones."""
+    """Newest first, every version its own entry; yours and those shared with you."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))

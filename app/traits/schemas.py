@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from app.auth.sharing import Sharing
+from app.auth.visibility import Visibility
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
 """A trait as requests name it: the newest version of that name, or one version by the first digits of its hash."""
@@ -62,7 +65,7 @@ class Steering(_Row):
     direction: Literal["positive", "negative"] = Field("positive", description="negative: less of the trait is wanted")
 
 
-class TraitRequest(_Row):
+class TraitRequest(_Row, Sharing):
     """A trait dataset. Wherever a row holds a text alone, that text may stand for it."""
 
     name: TraitName = Field(examples=["politeness"])
@@ -73,7 +76,6 @@ class TraitRequest(_Row):
     paraphrases: list[AsideRow] = Field(default_factory=list)
     unrelated: list[AsideRow] = Field(default_factory=list)
     seed: int = Field(0, ge=0, lt=2**31, description="of the draw of a selection and a test half, where rows name none")
-    public: bool = Field(False, description="everybody may read and use it; administrators only")
 
 
 class TraitOut(BaseModel):
@@ -84,7 +86,8 @@ class TraitOut(BaseModel):
     version: str = Field(description="sha256 of dataset.json")
     reference: str = Field(description="name@version: what requests name this very version by")
     owner: str
-    public: bool
+    visibility: Visibility
+    group: str | None
     definition: str
     counts: dict[str, Any] = Field(description="rows and clusters by part, and what the parts share")
     notes: list[str] = Field(description="what was filled in, and what could not be kept apart")

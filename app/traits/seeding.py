@@ -6,6 +6,8 @@ from functools import cache
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.auth.sharing import Sharing
+from app.auth.viewer import Viewer
 from app.context import Context
 from app.storage.base import StorageError
 from app.traits import files, service
@@ -15,7 +17,8 @@ from shipped import TRAIT_NAMES, trait_folder
 
 log = structlog.get_logger()
 
-OWNER = "binnacle"
+OWNER = Viewer("binnacle", "admin")
+EVERYBODY = Sharing(visibility="public")
 FIRST_TRY = 5.0
 """Seconds that a start waits for the first try; a database that is away is no reason not to serve."""
 AGAIN = 5.0
@@ -34,8 +37,8 @@ def shipped_datasets() -> tuple[Dataset, ...]:
 async def seed(context: Context) -> None:
     """Adds the shipped traits that are not there yet in these very versions. Raises when database or storage are away."""
     for dataset in await asyncio.to_thread(shipped_datasets):
-        if await context.database.run(service.stored, dataset, owner=OWNER, public=True) is None:
-            await store(context, dataset, owner=OWNER, public=True)
+        if await context.database.run(service.stored, dataset, OWNER, EVERYBODY) is None:
+            await store(context, dataset, OWNER, EVERYBODY)
 
 
 async def seed_at_start(context: Context) -> asyncio.Task[None] | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import Sharing, check, require_management, share
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
 from app.ids import new_id
@@ -30,7 +31,7 @@ class DatasetFile:
 
 
 def resolve(session: Session, reference: str, viewer: Viewer, pointer: str = "/trait") -> Trait:
-    """The trait that a request means by `name` (the newest; the caller's own before public ones) or `name@version-prefix`.
+    """The trait that a request means by `name` (the newest; the caller's own before public ones before shared ones) or `name@version-prefix`.
 
     Raises Problem 422 at `pointer`, naming the traits there are.
     """
@@ -80,31 +81,50 @@ def file(session: Session, reference: str, viewer: Viewer) -> DatasetFile:
     return DatasetFile(blob.digest, blob.size, f"{trait.name}.{trait.version[:12]}.json")
 
 
-def stored(session: Session, dataset: Dataset, *, owner: str, public: bool) -> TraitOut | None:
-    """The trait, if this owner has uploaded this very content before; made public if that is asked for now."""
-    found = repository.of_owner(session, owner, dataset.name, dataset.version)
+def stored(session: Session, dataset: Dataset, viewer: Viewer, to: Sharing) -> TraitOut | None:
+    """The trait, if the caller has uploaded this very content before; shown to others too if that is asked for now.
+
+    Raises Problem 403 and 422 for sharing that the caller may not ask for, new or not.
+    """
+    may_share(session, viewer.owner, viewer, to)
+    found = repository.of_owner(session, viewer.owner, dataset.name, dataset.version)
     if found is None:
         return None
-    found.public = found.public or public
+    if to.visibility != "private":
+        share(session, found, found.id, to, viewer)
     return view(found)
 
 
-def add(session: Session, dataset: Dataset, blob: Blob, *, owner: str, public: bool) -> tuple[TraitOut, bool]:
+def add(session: Session, dataset: Dataset, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[TraitOut, bool]:
     """Refers to the staged bytes; whether this made a trait, or found the same content there. Raises BlobGone: stage them again."""
     reference_lock(session, blob)
     made = repository.add(
-        session, id=new_id("trait"), name=dataset.name, version=dataset.version, owner=owner, public=public,
-        definition=dataset.definition, counts={**dataset.counts, "notes": dataset.notes},
+        session, id=new_id("trait"), name=dataset.name, version=dataset.version, owner=viewer.owner, visibility=to.visibility,
+        group_name=to.group, definition=dataset.definition, counts={**dataset.counts, "notes": dataset.notes},
     )  # fmt: skip
-    trait = repository.of_owner(session, owner, dataset.name, dataset.version)
+    trait = repository.of_owner(session, viewer.owner, dataset.name, dataset.version)
     assert trait is not None
     return view(trait), made
 
 
-def may_publish(viewer: Viewer, public: bool) -> None:
-    """Raises Problem 403: a public trait answers to its name for everybody."""
-    if public and viewer.role != "admin":
-        raise Problem(403, "forbidden", "/public: only an administrator's key makes a trait that everybody sees. Leave it out.")
+def change_sharing(session: Session, reference: str, to: Sharing, viewer: Viewer) -> TraitOut:
+    """Shows a trait to others than before. Raises Problem 403, 404, 422."""
+    trait = _found(session, reference, viewer)
+    require_management(viewer, trait.owner, trait.id)
+    may_share(session, trait.owner, viewer, to)
+    share(session, trait, trait.id, to, viewer)
+    return view(trait)
+
+
+def may_share(session: Session, owner: str, viewer: Viewer, to: Sharing) -> None:
+    """Raises Problem 403 for a public one: it answers to its name for everybody; 422 for a group that is not the owner's."""
+    if to.visibility == "public" and not viewer.is_admin:
+        detail = (
+            "/visibility: only an administrator's key makes a trait public, as it then answers to its name for everybody. "
+            "Share it with a group, or leave the field out."
+        )
+        raise Problem(403, "forbidden", detail)
+    check(session, owner, to)
 
 
 def view(trait: Trait) -> TraitOut:
@@ -117,7 +137,8 @@ def view(trait: Trait) -> TraitOut:
         version=trait.version,
         reference=f"{trait.name}@{trait.version[:12]}",
         owner=trait.owner,
-        public=trait.public,
+        visibility=trait.visibility,
+        group=trait.group_name,
         definition=trait.definition,
         notes=counts.pop("notes", []),
         counts=counts,

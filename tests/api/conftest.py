@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.auth import repository
 from app.auth.keys import new_key
 from app.db import make_engine, make_sessions
 from app.models.models import Model
@@ -55,11 +56,19 @@ class Running:
     def context(self) -> Any:
         return self._server.config.app.state.context
 
-    def key(self, owner: str, role: str = "member") -> str:
-        made = new_key(owner, role, PEPPER)
+    def key(self, owner: str, role: str = "member", **more: Any) -> str:
+        made = new_key(owner, role, PEPPER, **more)
         with self.sessions.begin() as session:
+            repository.add_user(session, owner, "test")
             session.add(made.row)
         return made.text
+
+    def group(self, name: str, *members: str) -> None:
+        with self.sessions.begin() as session:
+            repository.add_group(session, name, "test")
+            for member in members:
+                repository.add_user(session, member, "test")
+                repository.add_member(session, name, member)
 
     def client(self, owner: str = "ada", role: str = "member", **headers: str) -> httpx2.Client:
         return httpx2.Client(

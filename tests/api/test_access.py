@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.auth import keyring
+from app.auth import keyring, repository
 from app.auth.keys import ensure_first_key, new_key, well_formed
 from app.auth.models import ApiKey
 from app.main import create_app
@@ -65,6 +65,7 @@ def test_what_is_no_issued_key_opens_nothing(api: Running, header: str) -> None:
 def test_a_key_sealed_under_another_pepper_opens_nothing(api: Running, sessions: sessionmaker[Session]) -> None:
     made = new_key("ada", "admin", "another pepper")
     with sessions.begin() as session:
+        repository.add_user(session, "ada", "test")
         session.add(made.row)
     with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {made.text}"}) as client:
         assert client.get("/v1/jobs").status_code == 401

@@ -37,7 +37,7 @@ def test_the_shipped_traits_are_there_from_the_start_and_everybody_reads_them(ad
     listed = ada.get("/v1/traits").json()["items"]
     assert sorted(trait["name"] for trait in listed) == sorted(TRAIT_NAMES)
     for trait in listed:
-        assert (trait["owner"], trait["public"], trait["notes"]) == ("binnacle", True, [])
+        assert (trait["owner"], trait["visibility"], trait["notes"]) == ("binnacle", "public", [])
         data = ada.get(trait["links"]["dataset.json"])
         assert hashlib.sha256(data.content).hexdigest() == trait["version"]
         stored = [json.loads(line) for line in (trait_folder(trait["name"]) / "positive.jsonl").read_text().splitlines()]
@@ -96,7 +96,7 @@ def test_what_is_somebody_elses_does_not_exist_and_own_goes_before_public(
         assert bob.get("/v1/traits/refusal").json()["owner"] == "binnacle"
         assert mine["id"] not in {one["id"] for one in bob.get("/v1/traits").json()["items"]}
         assert mine["id"] not in {one["id"] for one in bob.get("/v1/traits/refusal").json()["versions"]}
-        assert problem(bob.post("/v1/traits", json={**TRAIT, "public": True}), 403)
+        assert problem(bob.post("/v1/traits", json={**TRAIT, "visibility": "public"}), 403)
     assert ada.get("/v1/traits/refusal").json()["owner"] == "ada"
     assert admin.get("/v1/traits/refusal").json()["owner"] == "binnacle"
     assert admin.get(f"/v1/traits/{mine['reference']}").json()["id"] == mine["id"]
@@ -112,9 +112,9 @@ def test_what_is_somebody_elses_does_not_exist_and_own_goes_before_public(
 def test_an_administrators_public_trait_is_everybodys(ada: httpx2.Client, admin: httpx2.Client) -> None:
     hidden = admin.post("/v1/traits", json=TRAIT).json()
     assert ada.get("/v1/traits/politeness").status_code == 404
-    shown = admin.post("/v1/traits", json={**TRAIT, "public": True})
+    shown = admin.post("/v1/traits", json={**TRAIT, "visibility": "public"})
     assert (shown.status_code, shown.json()["id"]) == (200, hidden["id"])
-    assert ada.get("/v1/traits/politeness").json()["public"] is True
+    assert ada.get("/v1/traits/politeness").json()["visibility"] == "public"
 
 
 def test_viewers_upload_nothing(api: Running) -> None:

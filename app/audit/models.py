@@ -1,0 +1,32 @@
+"""The audit table: one row an act, written with the act and never changed."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, DateTime, Index, String, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+
+
+class AuditEntry(Base):
+    """`actor` did `action` to `object`. Names, not references: an entry outlives what it speaks of."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('done','denied')", name="outcome"),
+        Index("audit_listed_idx", "at", "id"),
+        Index("audit_actor_idx", "actor", "at"),
+        Index("audit_object_idx", "object", "at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    actor: Mapped[str] = mapped_column(String(120))
+    key_id: Mapped[str | None] = mapped_column(String(12), doc="null: without a key, on the server itself")
+    action: Mapped[str] = mapped_column(String(60), doc="what was acted on and how, `key.revoke`")
+    object: Mapped[str] = mapped_column(String(200))
+    outcome: Mapped[str] = mapped_column(String(10), server_default=text("'done'"))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))

@@ -1,0 +1,25 @@
+"""Audit entries as the API shows them."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from app.paging import Page
+
+
+class AuditOut(BaseModel):
+    """One act."""
+
+    id: str
+    at: datetime
+    actor: str = Field(description="the holder of the key; `cli:name` for an account of the server itself")
+    key_id: str | None = Field(description="null for what was done on the server itself")
+    action: str = Field(description="what was acted on and how", examples=["key.revoke"])
+    object: str = Field(description="its id or name")
+    outcome: Literal["done", "denied"]
+    request_id: str | None
+    details: dict[str, Any]
+
+
+AuditPage = Page[AuditOut]

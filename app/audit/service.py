@@ -1,0 +1,45 @@
+"""Recording acts, in the transaction that does them: either both are there or neither. Knows nothing of what is recorded."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.audit import repository
+from app.audit.models import AuditEntry
+from app.audit.repository import AuditFilters, Place
+from app.auth.viewer import Viewer
+from app.ids import new_id
+
+
+def record(
+    session: Session,
+    viewer: Viewer,
+    action: str,
+    object: str,  # noqa: A002 - the word for what is acted on
+    *,
+    outcome: Literal["done", "denied"] = "done",
+    **details: Any,
+) -> None:
+    """`viewer` does `action` (`key.revoke`, `quota.set`) to `object` (an id or a name). `details` are JSON, and never hold a secret.
+
+    The request's id is the one that the gate bound for the logs; there is none on the command line.
+    """
+    session.add(
+        AuditEntry(
+            id=new_id("aud"),
+            actor=viewer.owner,
+            key_id=viewer.key_id or None,
+            action=action,
+            object=object,
+            outcome=outcome,
+            request_id=structlog.contextvars.get_contextvars().get("request_id"),
+            details=details,
+        )
+    )
+
+
+def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None = None) -> Sequence[AuditEntry]:
+    """A page of entries, newest first."""
+    return repository.listing(session, filters, limit=limit, before=before)

@@ -1,0 +1,134 @@
+"""Every statement about users, groups and keys."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Row, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.auth.models import ApiKey, Group, GroupMember, User
+
+FOUND = {"synchronize_session": False}
+
+
+def live() -> ColumnElement[bool]:
+    """Keys that are neither revoked nor expired. That their holders are not disabled is for the join to say."""
+    return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+
+
+def usable_key(session: Session, key_id: str) -> ApiKey | None:
+    """The key, if it opens anything now."""
+    statement = select(ApiKey).join(User, User.name == ApiKey.owner)
+    return session.scalars(statement.where(ApiKey.id == key_id, live(), User.disabled_at.is_(None))).one_or_none()
+
+
+def note_use(session: Session, key_id: str) -> None:
+    """Notes that the key was used, once a minute at most."""
+    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(minutes=1))
+    session.execute(update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=func.now()), execution_options=FOUND)
+
+
+def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
+    """The groups of each of these users, by name."""
+    found: dict[str, list[str]] = {name: [] for name in users}
+    rows = select(GroupMember.user_name, GroupMember.group_name).where(GroupMember.user_name.in_(list(found)))
+    for user, group in session.execute(rows.order_by(GroupMember.group_name)):
+        found[user].append(group)
+    return found
+
+
+def is_member(session: Session, group: str, user: str) -> bool:
+    """Whether the user is in the group."""
+    return session.get(GroupMember, (group, user)) is not None
+
+
+# -- keys
+
+
+def keys(
+    session: Session, *, owner: str | None, only_live: bool, limit: int | None, before: tuple[datetime, str] | None
+) -> Sequence[ApiKey]:
+    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    statement = select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit)
+    if owner is not None:
+        statement = statement.where(ApiKey.owner == owner)
+    if only_live:
+        statement = statement.where(live())
+    if before is not None:
+        statement = statement.where(tuple_(ApiKey.created_at, ApiKey.id) < before)
+    return session.scalars(statement).all()
+
+
+def lock_key(session: Session, key_id: str) -> ApiKey | None:
+    """The key, kept from others' changes until the transaction ends."""
+    return session.get(ApiKey, key_id, with_for_update=True)
+
+
+def successor(session: Session, key_id: str) -> str | None:
+    """The key that this one was rotated to."""
+    return session.scalar(select(ApiKey.id).where(ApiKey.replaces == key_id))
+
+
+# -- users
+
+
+def add_user(session: Session, name: str, by: str) -> bool:
+    """Whether there was none of that name before."""
+    made = insert(User).values(name=name, created_by=by).on_conflict_do_nothing().returning(User.name)
+    return session.scalar(made) is not None
+
+
+def user(session: Session, name: str, *, lock: bool = False) -> User | None:
+    """The user of that name."""
+    return session.get(User, name, with_for_update=lock or None)
+
+
+def users(session: Session, *, limit: int, after: str | None) -> Sequence[User]:
+    """By name; `after` is the last name of the page before."""
+    statement = select(User).order_by(User.name).limit(limit)
+    return session.scalars(statement if after is None else statement.where(User.name > after)).all()
+
+
+def live_keys(session: Session, names: Iterable[str]) -> Mapping[str, int]:
+    """How many keys of each of these users are neither revoked nor expired."""
+    counted = select(ApiKey.owner, func.count().label("live")).where(ApiKey.owner.in_(list(names)), live()).group_by(ApiKey.owner)
+    return {row.owner: row.live for row in session.execute(counted)}
+
+
+# -- groups
+
+
+def add_group(session: Session, name: str, by: str) -> bool:
+    """Whether there was none of that name before."""
+    made = insert(Group).values(name=name, created_by=by).on_conflict_do_nothing().returning(Group.name)
+    return session.scalar(made) is not None
+
+
+def group(session: Session, name: str) -> Group | None:
+    """The group of that name."""
+    return session.get(Group, name)
+
+
+def groups(session: Session) -> Sequence[Row[Group, list[str]]]:
+    """Every group with the names of its members, by name. An administrator makes each by hand: there are few."""
+    members = func.array_remove(func.array_agg(GroupMember.user_name.distinct()), None)
+    statement = select(Group, members).outerjoin(GroupMember, GroupMember.group_name == Group.name)
+    return session.execute(statement.group_by(Group.name).order_by(Group.name)).all()
+
+
+def delete_group(session: Session, name: str) -> bool:
+    """Whether there was one to delete. Its memberships go; what was shared with it is seen by its owners alone."""
+    return session.scalar(delete(Group).where(Group.name == name).returning(Group.name), execution_options=FOUND) is not None
+
+
+def add_member(session: Session, group_name: str, user_name: str) -> bool:
+    """Whether the user was not in the group before."""
+    made = insert(GroupMember).values(group_name=group_name, user_name=user_name).on_conflict_do_nothing()
+    return session.scalar(made.returning(GroupMember.user_name)) is not None
+
+
+def remove_member(session: Session, group_name: str, user_name: str) -> bool:
+    """Whether the user was in the group."""
+    gone = delete(GroupMember).where(GroupMember.group_name == group_name, GroupMember.user_name == user_name)
+    return session.scalar(gone.returning(GroupMember.user_name), execution_options=FOUND) is not None

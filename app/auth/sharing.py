@@ -1,0 +1,63 @@
+"""Showing to others what one owns: what a request says of it, and the change. Who then sees what is `visibility`'s business."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints
+from sqlalchemy.orm import Session
+
+from app.audit import service as audit
+from app.auth import repository
+from app.auth.viewer import Viewer
+from app.auth.visibility import Shareable, Visibility
+from app.errors import Problem, invalid
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
+"""What a user or a group may be called."""
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+
+
+class Sharing(BaseModel):
+    """Who may see something beside its owner and administrators."""
+
+    visibility: Visibility = Field(
+        "private", description="private: you and administrators; group: the members of `group` too; public: everybody with a key"
+    )
+    group: Name | None = Field(None, description="one of your groups, for the visibility `group` alone", examples=["interp"])
+
+
+def check(session: Session, owner: str, to: Sharing) -> None:
+    """Raises Problem 422 unless `group` is named exactly where it is needed, and is a group of the owner's."""
+    if to.visibility != "group":
+        if to.group is not None:
+            detail = (
+                f"/group is {to.group!r}, while /visibility is {to.visibility!r}: say visibility 'group', or leave /group out."
+            )
+            raise invalid("/group", "group_without_visibility", detail)
+        return
+    mine = repository.groups_of(session, [owner])[owner]
+    if to.group is None or to.group not in mine:
+        have = f"{owner} is in: {', '.join(mine)}" if mine else f"{owner} is in no group"
+        what = "is missing" if to.group is None else f"names {to.group!r}, of which {owner} is no member"
+        raise invalid("/group", "not_in_group", f"/group {what}. {have}. An administrator puts people into groups.")
+
+
+def share(session: Session, row: Shareable, identifier: str, to: Sharing, viewer: Viewer) -> bool:
+    """Shows the row to others than before; whether that changed anything. Raises Problem 403 for what the caller may see but did not
+    make, 422 as `check` does."""
+    require_management(viewer, row.owner, identifier)
+    check(session, row.owner, to)
+    before = {"visibility": row.visibility, "group": row.group_name}
+    after = {"visibility": to.visibility, "group": to.group}
+    if before == after:
+        return False
+    row.visibility, row.group_name = to.visibility, to.group
+    audit.record(session, viewer, "visibility.set", identifier, owner=row.owner, before=before, after=after)
+    return True
+
+
+def require_management(viewer: Viewer, owner: str, identifier: str) -> None:
+    """Raises Problem 403 when something that the caller may see is not theirs to change."""
+    if not viewer.manages(owner):
+        raise Problem(
+            403, "not_yours", f"{identifier} is {owner}'s: you may read it, and only {owner} or an administrator change it."
+        )
