@@ -231,7 +231,7 @@ def retry(
         raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
     made = again(session, old, request_id, idempotency)
     if not made.replayed:
-        _of_another(session, viewer, old, "job.retry", job=made.job.id)
+        _of_another(session, viewer, old, "job.retry", made=made.job.id)
     return made
 
 

@@ -302,7 +302,7 @@ def retry_graph(
     to, span = Sharing(visibility=report.visibility, group=report.group_name), _Span(report.max_seconds, report.stall_seconds)
     made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, to, retry_of=report)
     if viewer.owner != study.owner and not made.replayed:
-        audit.record(session, viewer, "job.retry", report.id, owner=study.owner, job=made.job.id)
+        audit.record(session, viewer, "job.retry", report.id, owner=study.owner, made=made.job.id)
     return jobs.Submitted(made.job, made.replayed)
 
 
