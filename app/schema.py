@@ -8,10 +8,12 @@ import app.extractions.models
 import app.jobs.models
 import app.judges.models
 import app.models.models
+import app.quotas.models
 import app.steerings.models
 import app.storage.models
 import app.studies.models
 import app.traits.models
+import app.usage.models
 import app.webhooks.models  # noqa: F401
 from app.db import Base
 

@@ -24,6 +24,7 @@ class LeaseSettings(BaseSettings):
     kill_grace: float = Field(5, gt=0, description="from SIGTERM to SIGKILL")
     stall: float = Field(600, gt=0, description="a phase without progress for this long is hung, unless it sets its own limit")
     slice: float = Field(300, gt=0, description="how long a job runs before it yields to another user who waits")
+    short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a quick look that waits")
     max_losses: int = Field(3, ge=1, description="consecutive losses without a new finished cell that make a job poison")
 
     @model_validator(mode="after")

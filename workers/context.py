@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.jobs import claims, repository
+from app.jobs import repository, turns
 from app.jobs.claims import Lease
 from app.jobs.endings import keep_cell
 from app.jobs.models import Job
@@ -101,16 +101,18 @@ class ServiceContext:
         self.check()
         if self._process.keeper.mode == "draining":
             raise JobYielded("drained")
-        shelf = self._process.shelf
-        least = max(self._process.settings.lease.slice, 5 * (shelf.slowest_load if shelf is not None else 0))
-        if time.monotonic() - self._began < least:
+        ran = time.monotonic() - self._began
+        lease, shelf = self._process.settings.lease, self._process.shelf
+        loads = 5 * (shelf.slowest_load if shelf is not None else 0)
+        if ran < max(min(lease.slice, lease.short_slice), loads):
             return
         try:
             with self._process.sessions() as session:
-                waits = claims.somebody_else_waits(session, self._lease.job)
+                waiting = turns.waiting(session, self._lease.job, self._process.versions)
         except SQLAlchemyError:
             return  # an outage is no reason to give up the device
-        if waits:
+        look_waits = waiting.short and not self._lease.job.short and self._process.short_lane.goes_first(ran)
+        if look_waits or (waiting.others and ran >= max(lease.slice, loads)):
             raise JobYielded("yielded")
 
     def cell(self, name: str) -> bytes | None:

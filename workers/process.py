@@ -18,6 +18,7 @@ from app.settings import Settings, get_settings
 from app.storage.base import Storage
 from app.storage.factory import open_storage
 from workers.keeper import Keeper
+from workers.lanes import ShortLane
 
 if TYPE_CHECKING:
     from workers.shelf import Shelf
@@ -34,6 +35,7 @@ class WorkerProcess:
     storage: Storage
     bell: Bell
     versions: dict[str, int]
+    short_lane: ShortLane
     draining: threading.Event = field(default_factory=threading.Event)
     shelf: "Shelf | None" = None
     keeper: Keeper = field(init=False)
@@ -72,6 +74,7 @@ def this_process() -> WorkerProcess:
         storage=open_storage(settings.storage_url.get_secret_value()),
         bell=bell,
         versions=handler_versions(),
+        short_lane=ShortLane(settings.lease.slice),
     )
     process.keeper.start()
     signal.signal(signal.SIGUSR2, lambda _signal, _frame: process.draining.set())

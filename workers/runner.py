@@ -71,7 +71,9 @@ def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
     short = shortage(process.settings)
     if short is not None:
         raise MayNotClaim(short["detail"])
-    claimer = Claimer(process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded())
+    claimer = Claimer(
+        process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded(), process.short_lane.goes_first()
+    )
     for pause in (0.05, 0.5, 2.0, None):
         asked = time.monotonic()
         try:
@@ -118,7 +120,9 @@ class Attempt:
         log.info("job.started", kind=self._lease.job.kind)
         with self._heartbeat:
             must_exit = self._run()
-        log.info("job.left", seconds=round(time.monotonic() - self._began, 3), lease_lost=self._heartbeat.lost)
+        seconds = time.monotonic() - self._began
+        self._process.short_lane.ran(short=self._lease.job.short, seconds=seconds)
+        log.info("job.left", seconds=round(seconds, 3), lease_lost=self._heartbeat.lost)
         if must_exit:
             os._exit(70)  # the device's context is gone; the parent spawns a fresh child
 

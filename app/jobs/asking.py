@@ -35,5 +35,6 @@ async def changed(context: Context, request: Request, job_id: str, viewer: Viewe
 def _knows(job: JobOut, found: Fingerprint) -> bool:
     """Whether a look at the row found nothing that differs from the job as it was read."""
     phase = job.phase if not job.waiting_for else found.phase  # a waiting job's phase is not the row's
-    read = (job.state, phase, job.progress.done, job.eta_at, job.position)
-    return read == (found.state, found.phase, found.done, found.eta_at, found.position)
+    reason = None if job.waits_because is None else job.waits_because.code
+    read = (job.state, phase, job.progress.done, job.eta_at, job.position, reason)
+    return read == (found.state, found.phase, found.done, found.eta_at, found.position, found.reason)

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from app.errors import as_error
 from app.ids import new_id
 from app.jobs.bell import ring_after_commit
-from app.jobs.claims import charge
 from app.jobs.edges import settle
 from app.jobs.kinds import kind_named
 from app.jobs.models import Artifact, Job, JobCell
 from app.jobs.states import State
 from app.jobs.transitions import touch, transition
+from app.jobs.turns import charge
 from app.storage.blobs import Blob, reference_lock
 
 NOW = text("now()")

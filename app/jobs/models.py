@@ -40,7 +40,8 @@ class Job(Shareable, Base):
         CheckConstraint("(state IN ('running','cancelling')) = (worker_id IS NOT NULL)", name="held_by_a_worker"),
         CheckConstraint("blockers >= 0", name="blockers"),
         *sharing_checks(),
-        Index("jobs_claimable_idx", "job_class", "owner", text("priority DESC"), "id", postgresql_where=text(CLAIMABLE)),
+        Index("jobs_claimable_idx", "job_class", "short", "owner", text("priority DESC"), "id", postgresql_where=text(CLAIMABLE)),
+        Index("jobs_queued_idx", "owner", postgresql_where=text("state = 'queued'")),
         Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
         Index("jobs_listed_idx", "created_at", "id"),
         Index("jobs_owner_listed_idx", "owner", "created_at", "id"),
@@ -51,6 +52,7 @@ class Job(Shareable, Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     kind: Mapped[str] = mapped_column(String(40))
     job_class: Mapped[str] = mapped_column(String(10))
+    short: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="goes by the short lane: seconds on a device")
     handler_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     name: Mapped[str | None] = mapped_column(String(200))
     tags: Mapped[list[str]] = mapped_column(ARRAY(String(64)), server_default=text("'{}'"))
@@ -75,6 +77,9 @@ class Job(Shareable, Base):
 
     blockers: Mapped[int] = mapped_column(Integer, server_default=text("0"), doc="edges not yet met")
     not_before: Mapped[datetime | None] = mapped_column(Timestamp, doc="backoff after a transient error")
+    overtaken: Mapped[int] = mapped_column(
+        Integer, server_default=text("0"), doc="times it was the oldest and a job of a loaded model went first"
+    )
     queued_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
     started_at: Mapped[datetime | None] = mapped_column(Timestamp, doc="start of the latest attempt")
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
@@ -152,12 +157,12 @@ class Artifact(Base):
 
 
 class OwnerTurn(Base):
-    """When an owner was last served in a class and how much device time they used lately: fair share's memory."""
+    """When an owner was last served in a lane (`short`, `model`, `light`) and how much time they used lately: fair share's memory."""
 
     __tablename__ = "owner_turns"
 
     owner: Mapped[str] = mapped_column(String(100), primary_key=True)
-    job_class: Mapped[str] = mapped_column(String(10), primary_key=True)
+    lane: Mapped[str] = mapped_column(String(10), primary_key=True)
     last_started: Mapped[datetime] = mapped_column(Timestamp, server_default=text("'epoch'"))
     recent_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"), doc="device seconds, halved every six hours")
     decayed_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())

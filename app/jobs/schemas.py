@@ -65,6 +65,16 @@ class ArtifactOut(BaseModel):
     href: str
 
 
+class WaitReason(BaseModel):
+    """Why a job does not run, or does nothing yet."""
+
+    code: str = Field(
+        description="stable: after_jobs, backoff, no_worker_of_class, quota_running, turn_of_others, own_jobs_first, workers_busy, "
+        "starting, model_loading"
+    )
+    detail: str = Field(description="the same as a sentence, with the numbers")
+
+
 class JobOut(BaseModel):
     """A job. `phase` and `progress` describe the present; `attempt` counts starts; `position` 1 is next."""
 
@@ -79,6 +89,8 @@ class JobOut(BaseModel):
     progress: Progress
     position: int | None = Field(description="place in the queue of its class; null unless queued and ready to run")
     waiting_for: list[str] = Field(description="jobs it comes after that are not over yet")
+    waits_because: WaitReason | None = Field(description="null unless it is queued, or its worker still loads its model")
+    lane: str = Field(description="where it takes turns: `model`, `light`, or `short` for quick looks, which go first")
     eta_at: datetime | None
     attempt: int
     losses: int

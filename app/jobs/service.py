@@ -24,6 +24,7 @@ from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.transitions import born, transition
+from app.jobs.turns import SHORT
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,16 @@ def submit(session: Session, submission: Submission) -> Submitted:
         if earlier is not None:
             return Submitted(earlier, replayed=True)
     check(session, submission.owner, submission.sharing)
-    _give_a_turn(session, submission.owner, submission.job_class)
+    kind = kind_named(submission.kind)
+    for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
+        _give_a_turn(session, submission.owner, lane)
     waiting = edges.unmet(session, submission.after, None if submission.after_any_owner else submission.owner)
     job = Job(
         id=job_id,
         kind=submission.kind,
         job_class=submission.job_class,
-        handler_version=kind_named(submission.kind).handler_version,
+        handler_version=kind.handler_version,
+        short=kind.short,
         owner=submission.owner,
         visibility=submission.sharing.visibility,
         group_name=submission.sharing.group,
@@ -121,13 +125,13 @@ def submit(session: Session, submission: Submission) -> Submitted:
     return Submitted(job)
 
 
-def _give_a_turn(session: Session, owner: str, job_class: str) -> None:
-    """A row in fair share's memory, once per owner and class. Before any job is locked: a claim locks the turn first and the job second.
+def _give_a_turn(session: Session, owner: str, lane: str) -> None:
+    """A row in fair share's memory, once per owner and lane. Before any job is locked: a claim locks the turn first and the job second.
 
     Looked for before it is inserted, since an insert waits for whoever is updating the row, a conflict or not.
     """
-    if session.get(OwnerTurn, (owner, job_class)) is None:
-        session.execute(insert(OwnerTurn).values(owner=owner, job_class=job_class).on_conflict_do_nothing())
+    if session.get(OwnerTurn, (owner, lane)) is None:
+        session.execute(insert(OwnerTurn).values(owner=owner, lane=lane).on_conflict_do_nothing())
 
 
 def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) -> Job | None:

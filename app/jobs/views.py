@@ -5,33 +5,30 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.jobs import claims, repository
+from app.jobs import repository
 from app.jobs.kinds import kind_named
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import ArtifactOut, JobOut, Progress
+from app.jobs.standing import Standing, standings
 from app.jobs.states import FINISHED, State
+from app.jobs.turns import lane_of
 
 
 def views(session: Session, jobs: Sequence[Job], *, slice_seconds: float) -> list[JobOut]:
-    """Each job with its place in the queue, what it waits for, its files and links; a fixed number of statements however many jobs."""
-    ids = [job.id for job in jobs]
+    """Each job with where it stands, its files and links; a fixed number of statements however many jobs."""
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}
-    queued = [job for job in jobs if job.state == State.QUEUED]
-    places: dict[str, int] = {}
-    for job_class in sorted({job.job_class for job in queued if job.blockers == 0}):
-        places |= claims.positions(session, job_class, ids, slice_seconds=slice_seconds)
-    blocked = [job.id for job in queued if job.blockers]
-    waiting = claims.waiting_for(session, blocked) if blocked else {}
-    return [_view(job, files.get(job.id, []), places.get(job.id), waiting.get(job.id, [])) for job in jobs]
+    standing = standings(session, jobs, slice_seconds=slice_seconds)
+    return [_view(job, files.get(job.id, []), standing.get(job.id, Standing())) for job in jobs]
 
 
-def _view(job: Job, files: Sequence[Artifact], position: int | None, waiting: list[str]) -> JobOut:
+def _view(job: Job, files: Sequence[Artifact], standing: Standing) -> JobOut:
     return JobOut(
         id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, keep=job.kept, state=job.state,
-        phase="waiting" if waiting else job.phase,
+        phase="waiting" if standing.after else job.phase,
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
-        position=position, waiting_for=waiting, eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,
+        position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason, lane=lane_of(job),
+        eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,
         owner=job.owner, visibility=job.visibility, group=job.group_name,
         priority=job.priority, retry_of=job.retry_of, worker=job.worker_id, created_at=job.created_at,
         started_at=job.started_at, finished_at=job.finished_at, cancel_requested_at=job.cancel_requested_at, error=job.error,

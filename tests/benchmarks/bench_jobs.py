@@ -72,7 +72,7 @@ def fill(url: str, rows: int) -> None:
             {"rows": rows, "done": rows - queued},
         )
         connection.execute(
-            text("INSERT INTO owner_turns (owner, job_class) SELECT 'owner' || i, 'model' FROM generate_series(0, 19) AS i")
+            text("INSERT INTO owner_turns (owner, lane) SELECT 'owner' || i, 'model' FROM generate_series(0, 19) AS i")
         )
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE jobs"))

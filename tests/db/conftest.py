@@ -25,7 +25,7 @@ class Desk:
 
     def submit(self, owner: str = "ann", *, after: list[Edge] | None = None, **facts: Any) -> str:
         request = service.Submission(
-            kind="probe",
+            kind=facts.pop("kind", "probe"),
             spec=facts.pop("spec", {}),
             owner=owner,
             job_class=facts.pop("job_class", "model"),

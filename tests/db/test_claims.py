@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from app.jobs import claims, endings
+from app.jobs import claims, endings, turns
 from app.jobs.schemas import Edge
 from app.jobs.states import State
 from app.jobs.transitions import Superseded
@@ -75,7 +75,7 @@ def test_priority_orders_an_owners_own_jobs_then_a_loaded_model_then_age(desk: D
 
 def test_a_loaded_model_is_looked_for_sixteen_jobs_ahead_and_no_further(desk: Desk) -> None:
     first = desk.submit(model="a")
-    for _ in range(claims.LOOKAHEAD - 1):
+    for _ in range(turns.LOOKAHEAD - 1):
         desk.submit(model="a")
     desk.submit(model="b")
     lease = desk.claim(models=["b"])
@@ -132,7 +132,8 @@ def test_positions_are_the_order_in_which_jobs_are_then_claimed(desk: Desk) -> N
     ]
     blocked = desk.submit("dan", after=[Edge(job=ids[0])], after_any_owner=True)
     with desk.sessions() as session:
-        places = claims.positions(session, "model", [*ids, blocked], slice_seconds=300)
+        found = turns.places(session, "model", [*ids, blocked], slice_seconds=300)
+    places = {job_id: place.position for job_id, place in found.items()}
     assert blocked not in places
     claimed = []
     while (lease := desk.claim()) is not None:

@@ -105,7 +105,9 @@ class JobContext(Protocol):
         """Raises JobCancelled, LeaseLost or JobYielded when the job must stop here. Cheap."""
 
     def may_yield(self) -> None:
-        """A cell or batch boundary: raises JobYielded when the slice is over and somebody else waits, or the device is drained."""
+        """A cell or batch boundary: raises JobYielded when the slice is over and somebody else waits, sooner for a quick look, and at once
+        when the device is drained. Calls `check()`.
+        """
 
     def cell(self, name: str) -> bytes | None:
         """The bytes of a cell finished earlier (also by an earlier attempt), or None."""

@@ -1,0 +1,198 @@
+"""Fair share: owners take turns, lane by lane. Whose turn it is, which of their jobs goes first, places in the queue, the account.
+
+The lanes are `light`, `model` and `short`: quick looks go by the short one, which workers of the class `model` serve before their own. The
+account of a lane is a row per owner: when they were last served there, pushed later by the device time they used lately.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.jobs.models import Job
+from app.quotas.models import EVERYBODY, UNLIMITED
+
+SHORT = "short"
+LOOKAHEAD = 16
+"""How far down an owner's queue a loaded model is looked for, and how often the oldest job may be overtaken for one."""
+HALF_LIFE_SECONDS = 6 * 3600
+
+
+def lane_of(job: Job) -> str:
+    """The lane in which the job waits for its turn."""
+    return SHORT if job.short else job.job_class
+
+
+def accounts_of(job: Job) -> list[str]:
+    """The lanes whose accounts the job's time goes to, in the order in which their rows are locked: a look is no way around one's share."""
+    return [SHORT, job.job_class] if job.short else [job.job_class]
+
+
+def _ready(short: str) -> str:
+    return f"""j.state = 'queued' AND j.blockers = 0 AND j.job_class = :job_class AND j.short = {short}
+    AND (j.not_before IS NULL OR j.not_before <= now())
+    AND j.handler_version <= CAST(CAST(:versions AS jsonb) ->> j.kind AS integer)"""
+
+
+def max_running(owner: str) -> str:
+    """SQL: jobs that an owner may have on devices at once."""
+    return f"""coalesce((SELECT q.max_running FROM quotas q WHERE q.owner = {owner}),
+    (SELECT q.max_running FROM quotas q WHERE q.owner = '{EVERYBODY}'), {UNLIMITED})"""
+
+
+def _may_run(owner: str) -> str:
+    """SQL: whether the owner's quota allows another job on a device; `:but` is a job that does not count, as it would make room."""
+    return f"""(:job_class <> 'model' OR {max_running(owner)} > (
+    SELECT count(*) FROM jobs r
+    WHERE r.owner = {owner} AND r.job_class = 'model' AND r.state IN ('running', 'cancelling') AND r.id <> :but))"""
+
+
+# When an owner was last served, pushed later by the device time they used lately: at most one slice, so that nobody waits without bound.
+# In floating point: `power` on numeric, which `extract` gives, costs 60 microseconds a row.
+_SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
+    + least(:slice, t.recent_seconds
+        * power(CAST(0.5 AS float8), CAST(extract(epoch FROM now() - t.decayed_at) AS float8) / {HALF_LIFE_SECONDS}))"""
+
+_TURN = f"""
+SELECT t.owner FROM owner_turns t
+WHERE t.lane = :lane AND EXISTS (SELECT 1 FROM jobs j WHERE {_ready(":short")} AND j.owner = t.owner) AND {_may_run("t.owner")}
+ORDER BY {_SCORE}, t.owner LIMIT 1 FOR UPDATE OF t"""
+
+_TAKE_TURN = text(_TURN + " SKIP LOCKED")
+_WAIT_FOR_TURN = text(_TURN)
+_LOCK_CLASS = text("SELECT 1 FROM owner_turns WHERE owner = :owner AND lane = :job_class FOR UPDATE")
+
+# The first row is the job to run, `oldest` the one that would have gone without a thought for models.
+_PICK = text(f"""
+WITH first AS (
+    SELECT j.id, j.priority, j.model, j.overtaken FROM jobs j
+    WHERE {_ready(":short")} AND j.owner = :owner AND {_may_run(":owner")}
+    ORDER BY j.priority DESC, j.id LIMIT {LOOKAHEAD}
+), head AS (SELECT * FROM first ORDER BY priority DESC, id LIMIT 1)
+SELECT first.id, head.id AS oldest FROM first, head
+ORDER BY first.priority DESC, (first.id = head.id AND head.overtaken >= {LOOKAHEAD}) DESC,
+    (first.model = ANY(:models)) IS TRUE DESC, first.id
+LIMIT 1""")
+
+_WAITING = f"""
+SELECT coalesce(bool_or(t.lane = '{SHORT}'), false) AS short,
+    coalesce(bool_or(t.lane = :job_class AND t.owner <> :owner), false) AS others
+FROM owner_turns t
+WHERE t.lane IN ('{SHORT}', :job_class) AND {_may_run("t.owner")}
+    AND EXISTS (SELECT 1 FROM jobs j WHERE {_ready(f"(t.lane = '{SHORT}')")} AND j.owner = t.owner)"""
+
+# Owners take turns: ahead of a job are its owner's own earlier jobs, and of every other owner as many, plus one of those who go first.
+_PLACES = text(f"""
+WITH waiting AS (
+    SELECT owner, short, count(*) AS jobs FROM jobs
+    WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class GROUP BY owner, short
+), turns AS (
+    SELECT w.owner, w.short, w.jobs, row_number() OVER (PARTITION BY w.short ORDER BY {_SCORE}, w.owner) AS turn
+    FROM waiting w JOIN owner_turns t ON t.owner = w.owner AND t.lane = CASE WHEN w.short THEN '{SHORT}' ELSE :job_class END
+), queues AS (
+    SELECT id, owner, short, row_number() OVER (PARTITION BY owner, short ORDER BY priority DESC, id) - 1 AS own
+    FROM jobs WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class
+        AND owner IN (SELECT owner FROM jobs WHERE id = ANY(:ids))
+)
+SELECT q.id, q.own, CAST((
+    SELECT coalesce(sum(least(o.jobs, q.own + (o.turn < mine.turn)::int)), 0) FROM turns o WHERE o.owner <> q.owner AND o.short = q.short
+) AS bigint) AS others, CAST(CASE WHEN q.short THEN 0 ELSE (SELECT coalesce(sum(jobs), 0) FROM turns WHERE short) END AS bigint) AS looks
+FROM queues q JOIN turns mine ON mine.owner = q.owner AND mine.short = q.short WHERE q.id = ANY(:ids)""")
+
+_CHARGE = text(f"""
+UPDATE owner_turns SET decayed_at = now(),
+    recent_seconds = :seconds + recent_seconds * power(0.5, extract(epoch FROM now() - decayed_at) / {HALF_LIFE_SECONDS})
+WHERE owner = :owner AND lane = :lane""")
+_BOOK = text("""
+INSERT INTO usage_days (owner, day, job_class, device_seconds, attempts)
+VALUES (:owner, CAST(now() AT TIME ZONE 'UTC' AS date), :job_class, :seconds, 1)
+ON CONFLICT (owner, day, job_class) DO UPDATE SET
+    device_seconds = usage_days.device_seconds + excluded.device_seconds, attempts = usage_days.attempts + 1""")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What goes before a job: its owner's own jobs, others' by their turns, quick looks by the short lane."""
+
+    own: int
+    others: int
+    looks: int
+
+    @property
+    def position(self) -> int:
+        """1 is next."""
+        return 1 + self.own + self.others + self.looks
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Who waits for a device that a job holds: a quick look, another owner."""
+
+    short: bool
+    others: bool
+
+
+def next_job(
+    session: Session, job_class: str, *, short: bool, versions: Mapping[str, int], models: list[str], slice_seconds: float
+) -> str | None:
+    """The job of a lane that is to run now, its owner's turn locked and taken; None when the lane has none that may.
+
+    The turn is locked before a job is chosen: claimers that only locked job rows would pick different jobs of the same owner and undo the
+    fairness (SKIP LOCKED on jobs alone gave 7 distinct owners per 20 claims where turn rows gave 18).
+    """
+    lane = SHORT if short else job_class
+    ready = {
+        "job_class": job_class,
+        "short": short,
+        "lane": lane,
+        "versions": json.dumps(versions),
+        "slice": slice_seconds,
+        "but": "",
+    }
+    # Another claimer may hold the only turn there is: then wait for it, a claim takes milliseconds.
+    owner = session.scalar(_TAKE_TURN, ready) or session.scalar(_WAIT_FOR_TURN, ready)
+    while owner is not None:
+        picked = _pick(session, {**ready, "owner": owner, "models": models})
+        if picked is not None:
+            return picked
+        # The turn we waited for took the owner's last job. Turns are now held, so no waiting any more: two could wait for each other.
+        owner = session.scalar(_TAKE_TURN, ready)
+    return None
+
+
+def _pick(session: Session, ready: dict[str, Any]) -> str | None:
+    if ready["short"]:  # quick looks and other jobs of an owner are counted together: one claimer at a time
+        session.execute(_LOCK_CLASS, ready)
+    found = session.execute(_PICK, ready).one_or_none()
+    if found is None:
+        return None
+    session.execute(
+        text("UPDATE owner_turns SET last_started = clock_timestamp() WHERE owner = :owner AND lane = :lane"),
+        {"owner": ready["owner"], "lane": ready["lane"]},
+    )
+    if found.id != found.oldest:
+        session.execute(text("UPDATE jobs SET overtaken = overtaken + 1 WHERE id = :id"), {"id": found.oldest})
+    return str(found.id)
+
+
+def charge(session: Session, job: Job, seconds: float) -> None:
+    """Adds the time of an attempt to its owner's accounts and to the day's book."""
+    for lane in accounts_of(job):
+        session.execute(_CHARGE, {"owner": job.owner, "lane": lane, "seconds": seconds})
+    session.execute(_BOOK, {"owner": job.owner, "job_class": job.job_class, "seconds": seconds})
+
+
+def waiting(session: Session, job: Job, versions: Mapping[str, int]) -> Waiting:
+    """Who could run at once on the device of a running job, were it to yield. Whom a quota holds back does not wait for a device."""
+    facts = {"job_class": job.job_class, "owner": job.owner, "but": job.id, "versions": json.dumps(versions)}
+    row = session.execute(text(_WAITING), facts).one()
+    return Waiting(row.short, row.others)
+
+
+def places(session: Session, job_class: str, ids: list[str], *, slice_seconds: float) -> dict[str, Place]:
+    """Places in the queue of a class: owners take turns, each by priority and age (loaded models may still reorder a few)."""
+    rows = session.execute(_PLACES, {"job_class": job_class, "ids": ids, "slice": slice_seconds})
+    return {row.id: Place(row.own, row.others, row.looks) for row in rows}

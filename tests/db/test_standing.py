@@ -1,0 +1,107 @@
+"""Why a job waits: one stable code and a sentence with the numbers, for each of the things a job can wait for."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import event, text
+
+from app.jobs import endings
+from app.jobs.models import Job, Worker
+from app.jobs.schemas import Edge
+from app.jobs.standing import standings
+from app.jobs.views import views
+from tests.db.conftest import Desk
+from tests.db.test_lanes import Lanes, lanes  # noqa: F401 - the fixture
+
+
+def _worker(desk: Desk, name: str, job_class: str = "model", *, silent_seconds: float = 0) -> None:
+    with desk.sessions.begin() as session:
+        session.add(Worker(id=name, job_class=job_class, device="cpu", host="here", parent_pid=1, version="0"))
+        session.flush()
+        session.execute(text(f"UPDATE workers SET seen_at = now() - interval '{silent_seconds} s' WHERE id = :id"), {"id": name})
+
+
+def _codes(desk: Desk, ids: Iterable[str]) -> list[str | None]:
+    jobs = [desk.job(job_id) for job_id in ids]
+    found = desk.do(standings, jobs, slice_seconds=300)
+    return [reason.code if (reason := found[job.id].reason) else None for job in jobs]
+
+
+def _said(desk: Desk, job_id: str) -> str:
+    reason = desk.do(standings, [desk.job(job_id)], slice_seconds=300)[job_id].reason
+    assert reason is not None
+    return str(reason.detail)
+
+
+def test_without_a_worker_of_its_class_a_job_says_so(lanes: Lanes) -> None:  # noqa: F811
+    _worker(lanes, "l", "light")
+    _worker(lanes, "gone", silent_seconds=200)
+    job = lanes.submit()
+    assert _codes(lanes, [job]) == ["no_worker_of_class"]
+    assert "class model" in _said(lanes, job)
+
+
+def test_a_free_worker_is_about_to_take_what_is_next(lanes: Lanes) -> None:  # noqa: F811
+    _worker(lanes, "w")
+    assert _codes(lanes, [lanes.submit(), lanes.submit()]) == ["starting", "own_jobs_first"]
+
+
+def test_the_jobs_before_it_are_counted_by_why_they_go_first(lanes: Lanes) -> None:  # noqa: F811
+    _worker(lanes, "w")
+    lanes.submit("zoe")
+    assert lanes.take("w") is not None
+    first, second = lanes.submit("ann"), lanes.submit("ann")
+    last = lanes.submit("bob")
+    look = lanes.look("cat")
+    assert _codes(lanes, [look, first, last, second]) == ["workers_busy", "turn_of_others", "turn_of_others", "turn_of_others"]
+    assert _said(lanes, look) == "It is next; the only worker of the class model is busy."
+    assert _said(lanes, first) == "1 job before it: 1 by the short lane."
+    assert _said(lanes, second) == "3 jobs before it: 1 of other users by their turns, 1 of the same user, 1 by the short lane."
+
+
+def test_who_has_enough_on_devices_is_told_how_many(lanes: Lanes) -> None:  # noqa: F811
+    _worker(lanes, "w")
+    _worker(lanes, "v")
+    lanes.limit("ann", 1)
+    lanes.submit()
+    assert lanes.take("w") is not None
+    job = lanes.submit()
+    assert _codes(lanes, [job]) == ["quota_running"]
+    assert _said(lanes, job) == "ann has 1 job on devices and may have 1 at once; one must end or yield first."
+
+
+def test_edges_backoff_and_loading(lanes: Lanes) -> None:  # noqa: F811
+    _worker(lanes, "w")
+    ids = [lanes.submit() for _ in range(5)]
+    after = lanes.submit(after=[Edge(job=job, needs="end") for job in ids])
+    lease = lanes.take()
+    assert lease is not None
+    lanes.do(endings.requeue, lease.job.id, lease.token, "deferred", {}, delay=3600)
+    held = lanes.take()
+    assert held is not None
+    assert _codes(lanes, [after, lease.job.id]) == ["after_jobs", "backoff"]
+    assert _said(lanes, after) == f"It comes after 5 jobs not over yet: {', '.join(sorted(ids)[:3])} and 2 more."
+    with lanes.sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET phase = 'loading model' WHERE id = :id"), {"id": held.job.id})
+    assert _codes(lanes, [held.job.id]) == ["model_loading"]
+
+
+def test_the_number_of_statements_does_not_grow_with_the_number_of_jobs(lanes: Lanes) -> None:  # noqa: F811
+    """The long poll reads two hundred jobs at once."""
+    _worker(lanes, "w")
+
+    def cost(jobs: int) -> int:
+        ids = [lanes.submit(f"user{i % 7}") for i in range(jobs)]
+        ids += [lanes.submit(after=[Edge(job=ids[0])], after_any_owner=True), lanes.look(), lanes.submit(job_class="light")]
+        with lanes.sessions() as session:
+            rows = [session.get_one(Job, job_id) for job_id in ids]
+            statements: list[str] = []
+
+            def count(*call: object) -> None:
+                statements.append(str(call[2]))
+
+            event.listen(session.get_bind(), "before_cursor_execute", count)
+            assert len(views(session, rows, slice_seconds=300)) == jobs + 3
+            event.remove(session.get_bind(), "before_cursor_execute", count)
+        return len(statements)
+
+    assert cost(2) == cost(60) <= 7
