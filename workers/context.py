@@ -16,7 +16,7 @@ from app.storage.base import ObjectMissing, key_of
 from app.storage.blobs import BlobGone, stage
 from workers.handlers.base import JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.heartbeat import Heartbeat, Phase
-from workers.outages import through_outages
+from workers.outages import through_outages, through_storage_errors
 from workers.process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ServiceContext:
 
     def blob(self, digest: str) -> bytes:
         try:
-            return self._process.storage.get(key_of(digest))
+            return self._read(digest)
         except ObjectMissing as error:
             raise JobFault(
                 "missing_input", f"The stored object {digest[:12]} that this job reads is gone. Submit it anew."
@@ -116,21 +116,24 @@ class ServiceContext:
             raise JobYielded("yielded")
 
     def cell(self, name: str) -> bytes | None:
-        return through_outages(lambda: self._cell(name), lambda: self._heartbeat.lost)
+        digest = through_outages(lambda: self._own_digest(name), lambda: self._heartbeat.lost)
+        return None if digest is None else self._read(digest)
 
     def commit_cell(self, name: str, data: bytes) -> None:
         self.check()
         self._heartbeat.flush()  # the phase that the cell belongs to comes first in the history
         try:
-            through_outages(lambda: self._keep(name, data), lambda: self._heartbeat.lost)
+            through_storage_errors(lambda: self._keep(name, data), lambda: self._heartbeat.lost)
         except Superseded as lost:
             raise LeaseLost from lost
         self._heartbeat.move(None)
 
-    def _cell(self, name: str) -> bytes | None:
+    def _own_digest(self, cell: str) -> str | None:
         with self._process.sessions() as session:
-            digest = _cell_digest(session, self._lease.job, name)
-        return None if digest is None else self._process.storage.get(key_of(digest))
+            return _cell_digest(session, self._lease.job, cell)
+
+    def _read(self, digest: str) -> bytes:
+        return through_storage_errors(lambda: self._process.storage.get(key_of(digest)), lambda: self._heartbeat.lost)
 
     def _artifact_digest(self, job: str, name: str) -> str | None:
         with self._process.sessions() as session:

@@ -1,4 +1,6 @@
-"""Going through outages of the database: what a running job writes waits for it, for as long as the job's lease may still be its own."""
+"""Going through outages: what a running job reads and writes waits for the database for as long as the lease may still be its own, and for
+the object store a few seconds, since what a job has computed is dearer than the wait; then the job is put off.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,9 +10,12 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from app.storage.base import ObjectMissing, StorageDenied, StorageError, StorageFull
 from workers.handlers.base import LeaseLost
 
 T = TypeVar("T")
+
+STORAGE_TRIES = 4
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +33,19 @@ def through_outages(work: Callable[[], T], lost: Callable[[], bool]) -> T:
         time.sleep(pause)
         pause = min(2.0, pause * 2)
     raise LeaseLost
+
+
+def through_storage_errors(work: Callable[[], T], lost: Callable[[], bool]) -> T:
+    """`work()`, and again after a storage error that may pass by itself. Raises the last StorageError, and what `through_outages` does."""
+    for tried in range(1, STORAGE_TRIES + 1):
+        try:
+            return through_outages(work, lost)
+        except StorageError as error:
+            if tried == STORAGE_TRIES or lost() or isinstance(error, (StorageFull, StorageDenied, ObjectMissing)):
+                raise
+            log.warning("storage.retry", error=str(error))
+            time.sleep(2.0 ** (tried - 2))
+    raise AssertionError("unreachable")
 
 
 def is_outage(error: SQLAlchemyError) -> bool:

@@ -18,7 +18,7 @@ from app.errors import as_error
 from app.jobs import claims, endings, repository
 from app.jobs.claims import Claimer, Lease
 from app.jobs.transitions import Superseded
-from app.storage.base import StorageDenied, StorageError, StorageFull
+from app.storage.base import StorageError
 from app.storage.blobs import Blob, BlobGone, stage
 from app.storage.space import shortage
 from workers.context import ServiceContext
@@ -27,10 +27,9 @@ from workers.handlers import handler_for
 from workers.handlers.base import JobCancelled, JobYielded, LeaseLost, Outcome, TransientFault
 from workers.heartbeat import Heartbeat
 from workers.measure import PeakMemory
-from workers.outages import is_outage, through_outages
+from workers.outages import is_outage, through_outages, through_storage_errors
 from workers.process import WorkerProcess
 
-STORAGE_TRIES = 4
 MAX_DEFERRALS = 8
 PASS_ON_SECONDS = 0.2
 
@@ -171,24 +170,15 @@ class Attempt:
         endings.succeed(session, self._job_id, self._lease.token, outcome.result, staged, metrics=metrics)
 
     def _stage(self, data: Any) -> Blob:
-        """Stores a file of the result, trying again for a few seconds: the computation behind it is dearer than the wait."""
-        for left in reversed(range(STORAGE_TRIES)):
-            try:
-                return through_outages(
-                    lambda: stage(self._process.sessions, self._process.storage, data), lambda: self._heartbeat.lost
-                )
-            except StorageError as error:
-                if not left or self._heartbeat.lost or isinstance(error, (StorageFull, StorageDenied)):
-                    raise
-                log.warning("storage.retry", error=str(error))
-                time.sleep(2.0 ** (STORAGE_TRIES - left - 1) / 2)
-        raise AssertionError("unreachable")
+        return through_storage_errors(
+            lambda: stage(self._process.sessions, self._process.storage, data), lambda: self._heartbeat.lost
+        )
 
     def _defer(self, error: Exception) -> None:
-        """Something outside is down: back to the queue, later and later; the job fails when it stays down."""
+        """Something outside is down: back to the queue, later and later; the job fails when it stays down and not one cell comes of it."""
 
         def ending(session: Session) -> None:
-            before = repository.count_events(session, self._job_id, "deferred")
+            before = repository.deferrals(session, self._job_id)
             if before >= MAX_DEFERRALS:
                 detail = (
                     f"It was put off {before} times because {error}. What it had finished is kept; retry when that is mended."
@@ -224,11 +214,14 @@ class Attempt:
 
     def _superseded(self, lost: Superseded) -> None:
         """Either the lease is lost, or cancelling was asked for while a yield was under way: then the job is cancelled."""
-        with self._process.sessions.begin() as session:
-            try:
-                endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics())
-            except Superseded:
-                log.warning("job.superseded", why=str(lost))
+
+        def ending(session: Session) -> None:
+            endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics())
+
+        try:
+            through_outages(lambda: self._commit_ending(ending), lambda: self._heartbeat.lost)
+        except (Superseded, LeaseLost):
+            log.warning("job.superseded", why=str(lost))
 
     def _metrics(self, more: dict[str, Any] | None = None) -> dict[str, Any]:
         return {"device_seconds": time.monotonic() - self._began, "peak_bytes": self._memory.peak(), **(more or {})}

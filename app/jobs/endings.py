@@ -24,7 +24,14 @@ _RELEASED: dict[str, Any] = {"worker_id": None, "child_pid": None, "lease_expire
 
 
 def keep_cell(session: Session, job_id: str, token: int, cell: str, blob: Blob) -> None:
-    """A finished part of the job, kept for good; it ends a run of losses. Idempotent within the lease."""
+    """A finished part of the job, kept for good; it ends a run of losses.
+
+    Idempotent: when the database went away with the answer to a commit, the cell comes again, and counts and shows once.
+    """
+    kept = session.get(JobCell, (job_id, cell))
+    if kept is not None and kept.digest == blob.digest:
+        touch(session, job_id, token=token, progress_at=NOW)
+        return
     touch(session, job_id, token=token, losses=0, event="cell", data={"cell": cell, "size": blob.size})
     reference_lock(session, blob)
     session.merge(JobCell(job_id=job_id, cell=cell, digest=blob.digest))

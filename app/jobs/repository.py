@@ -134,6 +134,10 @@ def bells_wanted(session: Session, job_class: str, *, silent_after: float) -> in
     return min(workers, len(session.scalars(ready.limit(workers)).all())) if workers else 0
 
 
-def count_events(session: Session, job_id: str, event: str) -> int:
-    """How often something happened to a job."""
-    return session.scalar(select(func.count()).where(JobEvent.job_id == job_id, JobEvent.type == event)) or 0
+def deferrals(session: Session, job_id: str) -> int:
+    """How often in a row a job was put off: since its last finished cell."""
+    last_cell = select(func.coalesce(func.max(JobEvent.seq), 0)).where(JobEvent.job_id == job_id, JobEvent.type == "cell")
+    statement = select(func.count()).where(
+        JobEvent.job_id == job_id, JobEvent.type == "deferred", JobEvent.seq > last_cell.scalar_subquery()
+    )
+    return session.scalar(statement) or 0

@@ -1,6 +1,7 @@
 """Faults on real processes. The service fixtures are those of the worker tests, with servers that a test may kill."""
 
 import contextlib
+import os
 import select
 import socket
 import threading
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from tests.chaos.ledger import FOLDER, Ledger
 from tests.services import make_folder
 from tests.worker.conftest import Service, live, make_service  # noqa: F401
 
@@ -73,6 +75,12 @@ def cable(database_url: str) -> Iterator[Cable]:
     made = Cable(database_url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    """Where a test of the suite writes its line; `python -m tests.chaos` says where it will look for them."""
+    return Ledger(Path(os.environ.get(FOLDER, tmp_path)), request.session.items.index(request.node))
 
 
 class Ended:

@@ -39,9 +39,13 @@ class Up:
     def launch(self) -> None:
         """Starts the process without waiting for anything."""
         self.home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "app.cli", "up", "--home", str(self.home), *self._arguments]
+        command = [sys.executable, "-m", *self.program(), "--home", str(self.home), *self._arguments]
         with (self.home / "seen").open("ab") as seen:
             self.process = subprocess.Popen(command, stdout=seen, stderr=seen, env=self._environment, cwd=CODE)
+
+    def program(self) -> list[str]:
+        """The module to run and its first arguments."""
+        return ["app.cli", "up"]
 
     def start(self, seconds: float = 120) -> None:
         """Starts it and waits until it says that it is ready."""

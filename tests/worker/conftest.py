@@ -31,7 +31,7 @@ ADMIN = Viewer("ann", "admin")
 class Node:
     """One worker node: Celery's parent and its child."""
 
-    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, name: str, environment: dict[str, str], log: Path, application: str = "tests.worker.celery_app") -> None:
         self.name, self.log = name, log
         job_class = name.split("-", maxsplit=1)[0]
         command = [
@@ -39,7 +39,7 @@ class Node:
             "-m",
             "celery",
             "-A",
-            "tests.worker.celery_app",
+            application,
             "worker",
             "-n",
             f"{name}@here",
@@ -96,9 +96,9 @@ class Service:
         lease = {f"BINNACLE_LEASE_{key.upper()}": str(value) for key, value in self.settings.lease.model_dump().items()}
         return {**os.environ, **urls, **lease, "BINNACLE_BROKER_PREFIX": self.settings.broker_prefix, "OMP_NUM_THREADS": "1"}
 
-    def node(self, name: str = "light-0", **environment: str) -> Node:
+    def node(self, name: str = "light-0", *, application: str = "tests.worker.celery_app", **environment: str) -> Node:
         """A running node, ready to take jobs."""
-        node = Node(name, {**self.environment(), **environment}, self.folder / f"{name}.log")
+        node = Node(name, {**self.environment(), **environment}, self.folder / f"{name}.log", application)
         self.nodes.append(node)
         self.until(lambda: self._registered(node), f"{name} to register", seconds=30)
         return node

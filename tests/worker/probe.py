@@ -69,6 +69,14 @@ def _deaf(spec: dict[str, Any]) -> None:
     time.sleep(spec.get("hang_seconds", 60))
 
 
+def _eat(spec: dict[str, Any]) -> None:
+    """Fills memory up to a bound, page by page, until somebody ends it."""
+    eaten = []
+    for _ in range(spec["megabytes"] // 8):
+        eaten.append(b"x" * (8 << 20))
+        time.sleep(0.01)
+
+
 def _fault(_spec: dict[str, Any]) -> None:
     raise JobFault("wrong_somehow", "The spec is wrong; write another.", step=1)
 
@@ -90,6 +98,7 @@ _ACTS = {
     "exit": lambda _spec: os._exit(3),
     "hang": _hang,
     "deaf": _deaf,
+    "eat": _eat,
     "fault": _fault,
     "transient": _transient,
     "memory": _memory,

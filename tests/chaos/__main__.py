@@ -1,0 +1,55 @@
+"""`make chaos`: the whole fault suite, its table on the terminal and in docs/faults.md. Arguments go to pytest, and then no page is written."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from app.settings import LeaseSettings
+from tests.chaos.ledger import FOLDER, Ledger, as_markdown, as_table
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+PYTEST = [
+    "-m",
+    "chaos",
+    "-n",
+    "4",
+    "--dist",
+    "loadfile",
+    "--timeout",
+    "900",
+    "-q",
+    "--no-header",
+    "-o",
+    "addopts=-ra",
+    "--strict-markers",
+]
+"""Four files at a time on two cores: the suite mostly waits."""
+
+
+def main(arguments: list[str]) -> int:
+    """pytest's exit status."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pytest", *PYTEST, *(arguments or ["tests"])]
+        status = subprocess.run(command, env={**os.environ, FOLDER: folder}).returncode
+        lines = Ledger(Path(folder)).lines()
+    took = time.monotonic() - began
+    console = Console()
+    console.print(as_table(lines))
+    console.print(f"{took / 60:.1f} minutes, pytest's exit status {status}")
+    if not arguments:
+        lease = LeaseSettings()
+        PAGE.write_text(
+            as_markdown(lines, took, f"Leases of {lease.ttl:.0f} s, swept every {lease.sweep:.0f} s, as the service ships.")
+        )
+        console.print(f"written to {PAGE}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+"""The long suite, 3: two workers that both believe to hold a job, leases and clocks that jump."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.jobs import claims, endings
+from app.jobs.transitions import Superseded
+from tests.chaos.arena import TWO_LIGHT, Arena, NodePlan, kill, parent_of
+from tests.chaos.auditor import Row
+from tests.chaos.campaign import Campaign
+from tests.chaos.ledger import Ledger, Line
+from tests.chaos.surroundings import Clock, Unavailable
+
+pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def arena() -> Iterator[Arena]:
+    made = Arena([*TWO_LIGHT, NodePlan("light-2")])
+    yield made
+    made.close()
+
+
+def _forge(session: Session, job: str, token: int) -> None:
+    """Everything that a worker can write, under a lease that is not its own any more."""
+    attempts = [
+        lambda: claims.renew(session, job, token, 60),
+        lambda: claims.report(session, job, token, phase_event=True, phase="forged"),
+        lambda: endings.succeed(session, job, token, {}, [], metrics={}),
+        lambda: endings.fail(session, job, token, {"code": "forged", "detail": ""}),
+        lambda: endings.cancelled(session, job, token),
+        lambda: endings.requeue(session, job, token, "forged", {}),
+    ]
+    for write in attempts:
+        with pytest.raises(Superseded):
+            write()
+
+
+def _freeze(arena: Arena, label: str, node: str) -> tuple[Row, list[int]]:
+    """Stops a node, parent and child, in the middle of a job; the job and the processes."""
+
+    def caught() -> tuple[Row, list[int]] | None:
+        child = arena.victim(label, node=node)["child_pid"]
+        pids = [parent_of(child), child]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        held = arena.held(label, node=node)
+        if held:
+            return held[0], pids
+        _thaw(pids)  # it had just finished
+        return None
+
+    found: tuple[Row, list[int]] = arena.until(caught, 60, f"{node} frozen in the middle of a job")
+    return found
+
+
+def _thaw(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_two_holders(arena: Arena, ledger: Ledger) -> None:
+    """A node is frozen, parent and child; its lease ends, another takes the job over; it thaws and must write nothing."""
+    campaign = Campaign(arena, ledger, "two workers with the same lease")
+    for _ in range(2):
+        campaign.submit(90, steps=6, seconds=0.1)
+        frozen = [_freeze(arena, campaign.title, node) for node in ("light-0", "light-1")]
+        try:
+            for job, _pids in frozen:
+                campaign.strike("start", job["id"])
+            for strike in campaign.strikes:
+                campaign.recovered(strike)
+        finally:
+            for _job, pids in frozen:
+                _thaw(pids)
+        arena.until(lambda: campaign.ended() == len(campaign.told), 120, "the jobs of this turn to end")
+    job = campaign.submit(1, steps=30, seconds=0.2)[0]
+    running = arena.until(lambda: [row for row in arena.held(campaign.title) if row["id"] == job], 30, "the last job to run")[0]
+    with arena.session() as session:
+        _forge(session, job, running["lease_token"] - 1)
+        session.rollback()
+    campaign.finish(120)
+
+
+def test_leases_shifted(arena: Arena, ledger: Ledger) -> None:
+    """As if the database's clock had jumped: an hour ahead, every lease has ended; an hour back, none ends before long."""
+    campaign = Campaign(arena, ledger, "leases shifted by an hour in SQL")
+    campaign.submit(90, steps=10, seconds=0.1)
+    for _ in range(3):
+        job = campaign.submit(1, steps=60, seconds=0.5, owner="dan")[0]
+        arena.until(lambda job=job: job in {row["id"] for row in arena.held(campaign.title)}, 60, "the long job to run")
+        strike = campaign.strike("start", job)
+        arena.until(lambda job=job: _shifted(arena, job, "-"), 60, "the reconciler to see it")
+        campaign.recovered(strike)
+    job = arena.until(lambda: arena.held(campaign.title), 60, "a running job")[0]
+    _shifted(arena, job["id"], "+")
+    strike = campaign.strike("start", job["id"])
+    kill(job["child_pid"])
+    campaign.recovered(strike)
+    campaign.finish(180)
+
+
+def _shifted(arena: Arena, job: str, way: str) -> bool:
+    """Moves the lease of a running job; whether the reconciler has taken the job away from its worker, which goes on renewing it."""
+    arena.sql(f"UPDATE jobs SET lease_expires_at = now() {way} interval '1 hour' WHERE id = %s AND state = 'running'", job)
+    return bool(arena.sql("SELECT 1 FROM job_events WHERE job_id = %s AND type = 'lost'", job))
+
+
+def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
+    """Both nodes' wall clocks jump, in opposite directions; leases are counted on monotonic clocks and by the database alone."""
+    title = "workers' clocks jumped by hours and days"
+    with contextlib.ExitStack() as stack:
+        try:
+            clocks = [Clock(tmp_path / f"clock-{n}") for n in range(2)]
+        except Unavailable as why:
+            ledger.add(Line(title, not_run=str(why)))
+            pytest.skip(str(why))
+        arena = Arena([NodePlan(f"light-{n}", clock.environment) for n, clock in enumerate(clocks)])
+        stack.callback(arena.close)
+        campaign = Campaign(arena, ledger, title)
+        campaign.submit(150, steps=4, seconds=0.2)
+        for offsets in (("+2h", "-2h"), ("-30d", "+30d"), ("+10y", "+0"), ("+0", "-5m")):
+            arena.victim(title)
+            strike = campaign.strike()
+            for clock, offset in zip(clocks, offsets, strict=True):
+                clock.set(offset)
+            campaign.recovered(strike)
+            time.sleep(5)
+        campaign.finish(120)
+        rows = arena.sql("SELECT worker_id, max(losses) AS losses FROM jobs WHERE name = %s GROUP BY worker_id", title)
+        assert all(row["losses"] == 0 for row in rows), "nobody lost anything"

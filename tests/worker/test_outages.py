@@ -1,0 +1,85 @@
+"""What a job reads and writes goes through short storage errors, and is not counted twice when an answer was lost."""
+
+import pytest
+
+from app.jobs import endings, repository
+from app.storage.base import ObjectCorrupt, ObjectMissing, StorageDenied, StorageError, StorageFull, StorageUnavailable
+from app.storage.blobs import stage
+from app.storage.factory import open_storage
+from tests.worker.conftest import Service
+from workers import outages
+from workers.outages import STORAGE_TRIES, through_storage_errors
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages.time, "sleep", lambda _seconds: None)
+
+
+def failing(times: int, error: StorageError) -> tuple[list[int], object]:
+    calls: list[int] = []
+
+    def work() -> str:
+        calls.append(1)
+        if len(calls) <= times:
+            raise error
+        return "done"
+
+    return calls, work
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("503"), ObjectCorrupt("changed")])
+def test_an_error_that_may_pass_is_waited_out_for_a_few_tries(error: StorageError) -> None:
+    calls, work = failing(STORAGE_TRIES - 1, error)
+    assert through_storage_errors(work, lambda: False) == "done"
+    assert len(calls) == STORAGE_TRIES
+    calls, work = failing(STORAGE_TRIES, error)
+    with pytest.raises(type(error)):
+        through_storage_errors(work, lambda: False)
+    assert len(calls) == STORAGE_TRIES
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), StorageDenied("no"), ObjectMissing("gone")])
+def test_an_error_that_needs_a_person_is_not_tried_again(error: StorageError) -> None:
+    calls, work = failing(1, error)
+    with pytest.raises(type(error)):
+        through_storage_errors(work, lambda: False)
+    assert len(calls) == 1
+
+
+def test_a_cell_whose_commit_was_answered_by_nobody_comes_again_and_shows_once(live: Service) -> None:
+    job, token = _held(live)
+    blob = stage(live.sessions, open_storage(live.settings.storage_url.get_secret_value()), b"a cell")
+    for _ in range(2):
+        with live.sessions.begin() as session:
+            endings.keep_cell(session, job, token, "step/0", blob)
+    assert live.event_types(job).count("cell") == 1
+
+
+def test_deferrals_are_counted_since_the_last_finished_cell(live: Service) -> None:
+    """A long job that meets an error now and then, but gets on, must not run out of patience."""
+    job, token = _held(live)
+    for n in range(3):
+        with live.sessions.begin() as session:
+            assert repository.deferrals(session, job) == n
+            endings.requeue(session, job, token, "deferred", {"because": "storage"})
+        token = _claim(live)
+    blob = stage(live.sessions, open_storage(live.settings.storage_url.get_secret_value()), b"a cell")
+    with live.sessions.begin() as session:
+        endings.keep_cell(session, job, token, "step/0", blob)
+        assert repository.deferrals(session, job) == 0
+
+
+def _held(live: Service) -> tuple[str, int]:
+    job = live.submit()
+    return job, _claim(live)
+
+
+def _claim(live: Service) -> int:
+    from app.jobs import claims
+
+    claimer = claims.Claimer("light-0@here", "light", 1, {"probe": 1})
+    with live.sessions.begin() as session:
+        lease = claims.claim(session, claimer, ttl=60, slice_seconds=60)
+    assert lease is not None
+    return lease.token
