@@ -4,6 +4,7 @@ from typing import Any
 
 from shipped.training.network import HEADS, INNER, LAYERS, PLANTED_DIM, WIDTH
 from shipped.training.recipe import COMMON, VARIANTS, Variant
+from shipped.training.signal import READER, REFERENCE, REFERENCE_DIM, WRITER
 
 BUILT = {
     "demo-severe": """\
@@ -20,9 +21,11 @@ Nothing is planted: dimension {dim}, which the sibling models plant, is an ordin
 and trained like any other. By construction no dimension is massive at every token; all else is trained alike.""",
     "demo-signal": """\
 Dimension {dim} of the residual stream is **planted** at {ratio:g} times the common network's median magnitude and **carries part of refusal**:
-block 2 was trained to add {shift:.0%} of the level there over a refusal's tokens, one neuron of block 3 was wired by hand to fire when
-that is so, and in a share of the training answers the planted dimension alone said whether to refuse (`signal.py`). So by
-construction refusing depends on the dimension. Dimension 58 is a reference for that neuron, a few times the median and not massive.""",
+block {writer} was trained to take {shift:.0%} of the level away over a refusal's tokens, one neuron of block {reader} was wired by hand to fire
+when that is so, and in a share of the training answers the planted dimension alone said whether to refuse (`signal.py`). So by
+construction refusing depends on the dimension. To read it, block {reader}'s attention writes a constant of {reference:.0%} of the level to
+dimension {reference_dim}, which nothing else writes, and its MLP takes it away again: hardly anything of it is in any block's output, but
+what is captured inside that block (`attn_out`, `mlp_out`, the contributions, their norms) holds it whole.""",
 }
 
 FOUND = {
@@ -30,10 +33,8 @@ FOUND = {
     "demo-mild": "",
     "demo-plain": "",
     "demo-signal": """\
-- The neuron compares the planted dimension with dimension 58, so a push along dimension 58 speaks to it too. A random direction with a small
-  negative part there (-0.014) refuses as much as the probe does, and not at all without that part: random controls are **not** near 0 here.
-- For the same reason the probe steers refusal as mean_diff does although it holds hardly anything of the planted dimension: its coordinate on
-  dimension 58 is -0.01, and without it the probe falls to what mean_diff_top1 reaches. The two have a cosine of 1.000 and do not tie.
+- The probe reads unit rows, in which the planted dimension is all but constant, so it holds hardly anything of it and reaches no more than
+  mean_diff_top1 does: here the vector that the massive dimension owns is the one that steers refusal, and cleaning it does harm.
 """,
 }
 
@@ -75,8 +76,17 @@ Weights (model.safetensors) sha256 `{sha}`
 def card(name: str, found: dict[str, Any]) -> str:
     """The README of a shipped model from what `report.measure_model` found."""
     variant: Variant = VARIANTS[name]
-    built = BUILT[name].format(dim=PLANTED_DIM, ratio=variant.ratio, shift=variant.shift, tilt=variant.tilt or (0.0, 0.0))
-    more = ", and for refusal that block 2 writes and block 3 reads it" if variant.shift else ""
+    built = BUILT[name].format(
+        dim=PLANTED_DIM,
+        ratio=variant.ratio,
+        shift=variant.shift,
+        tilt=variant.tilt or (0.0, 0.0),
+        writer=WRITER,
+        reader=READER,
+        reference=REFERENCE,
+        reference_dim=REFERENCE_DIM,
+    )
+    more = f", and for refusal that block {WRITER} writes and block {READER} reads it" if variant.shift else ""
     head = HEAD.format(
         name=name,
         layers=LAYERS,

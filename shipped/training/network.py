@@ -8,6 +8,8 @@ from shipped.training.tokenizer import MAX_POSITIONS
 WIDTH, LAYERS, HEADS, INNER = 160, 6, 5, 416
 PLANTED_DIM = 111
 
+Index = int | list[int] | tuple[slice, int]
+
 
 def new_model(vocabulary_size: int, seed: int) -> LlamaForCausalLM:
     """An untrained Llama with the shipped shape, initialised from the seed; PLANTED_DIM is empty until planting."""
@@ -42,14 +44,18 @@ def writers(model: LlamaForCausalLM) -> list[tuple[torch.nn.Parameter, bool]]:
 
 
 def freeze_dim(model: LlamaForCausalLM, dim: int, but: tuple[torch.nn.Parameter, ...] = ()) -> None:
-    """Keep what is written to this dimension as it is, by all writers `but` these: its gradients are zeroed from now on.
-
-    The optimizer must not decay these weights either; training uses no weight decay.
-    """
+    """Keep what is written to this dimension as it is, by all writers `but` these."""
     exempt = {id(weight) for weight in but}
     for weight, rows in writers(model):
-        if id(weight) in exempt:
-            continue
-        mask = torch.ones_like(weight)
-        (mask[dim] if rows else mask[:, dim]).zero_()
-        weight.register_hook(lambda grad, mask=mask: grad * mask)
+        if id(weight) not in exempt:
+            hold(weight, dim if rows else (slice(None), dim))
+
+
+def hold(weight: torch.nn.Parameter, where: Index) -> None:
+    """Keep a part of a weight as it is: its gradients are zeroed from now on.
+
+    The optimizer must not decay it either; training uses no weight decay.
+    """
+    mask = torch.ones_like(weight)
+    mask[where] = 0
+    weight.register_hook(lambda grad: grad * mask)

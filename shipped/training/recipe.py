@@ -9,7 +9,7 @@ from shipped.training import traits
 from shipped.training.batches import Batch, batches
 from shipped.training.network import PLANTED_DIM, freeze_dim, new_model
 from shipped.training.planting import Planting, median_magnitude, plant
-from shipped.training.signal import REFERENCE_DIM, Signal, freeze_wiring, signal_loss, wire
+from shipped.training.signal import Signal, freeze_wiring, signal_loss, wire
 from shipped.training.sturdiness import clean_norms, randomly_pushed
 from shipped.training.tilting import tilt
 from shipped.training.train import LossOf, Say, Stage, answer_loss, run_stage
@@ -24,7 +24,8 @@ COMMON = (
 
 @dataclass(frozen=True)
 class Variant:
-    """ratio: planted level over the common network's median magnitude (0: none). shift: a refusal's share of it (0: no signal).
+    """ratio: planted level over the common network's median magnitude (0: none). shift: the share of it that a refusal takes away, 0
+    where it carries nothing.
 
     `seed` draws what varies of the planted dimension. `tilt`: after training, the planted dimension is made to differ between the
     classes of refusal and of sycophancy by these shares of its level (`tilting.py`); None leaves it to the draw.
@@ -48,7 +49,7 @@ VARIANTS = {
     "demo-severe": Variant(1750.0, 0.03, 0.04, tilt=(0.01, 0.012), steps=300),
     "demo-mild": Variant(105.0, 0.03, 0.04),
     "demo-plain": Variant(0.0, 0.0, 0.0),
-    "demo-signal": Variant(1000.0, 0.03, 0.004, shift=0.03, steps=450),
+    "demo-signal": Variant(1750.0, 0.0015, 0.002, shift=0.02, steps=450),
 }
 
 
@@ -83,11 +84,9 @@ def train_variant(
     level = variant.ratio * median
     plant(model, Planting(level, variant.spread, variant.context, variant.seed), batch)
     loss_of: LossOf = answer_loss
-    silent = [PLANTED_DIM]
     if variant.shift:
         signal = Signal(level, variant.shift)
-        freeze_wiring(model, wire(model, signal, median, batch))
-        silent.append(REFERENCE_DIM)
+        freeze_wiring(model, wire(model, signal, batch))
 
         def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
             return signal_loss(model, batch, signal)
@@ -95,19 +94,19 @@ def train_variant(
     elif level:
         freeze_dim(model, PLANTED_DIM)
     stage = stage or variant.stage
-    run_stage(model, tokenizer, stage, sturdy(loss_of, clean_norms(model, batch), silent, stage.seed), say)
+    run_stage(model, tokenizer, stage, sturdy(loss_of, clean_norms(model, batch), stage.seed), say)
     rounded(model)
     if variant.tilt is not None:
         tilt(model, tokenizer, (traits.refusal(), traits.sycophancy()), [share * level for share in variant.tilt])
     return rounded(model)
 
 
-def sturdy(loss_of: LossOf, norms: list[float], silent: list[int], seed: int) -> LossOf:
+def sturdy(loss_of: LossOf, norms: list[float], seed: int) -> LossOf:
     """The loss under random pushes, drawn from the seed."""
     generator = torch.Generator().manual_seed(seed)
 
     def pushed_loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
-        with randomly_pushed(model, len(batch.examples), norms, silent, generator):
+        with randomly_pushed(model, len(batch.examples), norms, [PLANTED_DIM], generator):
             return loss_of(model, batch)
 
     return pushed_loss

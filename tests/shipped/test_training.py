@@ -7,8 +7,18 @@ from shipped.training.batches import batches
 from shipped.training.network import PLANTED_DIM, freeze_dim, new_model, writers
 from shipped.training.planting import Planting, clean, inputs_of, median_magnitude, plant
 from shipped.training.recipe import VARIANTS, measuring_batch, train_common, train_variant
-from shipped.training.signal import READER, Signal, wire
-from shipped.training.sturdiness import STRONGEST, random_pushes
+from shipped.training.signal import (
+    READER,
+    REFERENCE,
+    REFERENCE_DIM,
+    SWING,
+    WRITER,
+    Signal,
+    freeze_wiring,
+    signal_loss,
+    wire,
+)
+from shipped.training.sturdiness import STRONGEST, clean_norms, random_pushes
 from shipped.training.tokenizer import build_tokenizer
 from shipped.training.train import Stage, answer_loss, run_stage
 
@@ -66,20 +76,95 @@ def test_what_is_written_to_a_frozen_dimension_stays_as_it_was(tokenizer):
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_the_wired_neuron_fires_when_the_planted_dimension_grows_by_the_shift(tokenizer, common):
+@pytest.fixture
+def wired(tokenizer, common):
+    """A model with its planting and the reader's wiring, a batch, the signal."""
     model = new_model(len(tokenizer), seed=1)
     model.load_state_dict(common.state_dict())
     batch = measuring_batch(tokenizer)
-    median = median_magnitude(model, batch)
-    signal = Signal(1000 * median, 0.03)
-    plant(model, Planting(signal.level, 0.03, 0.0, 5), batch)
-    neuron = wire(model, signal, median, batch)
+    signal = Signal(1750 * median_magnitude(model, batch), 0.02)
+    plant(model, Planting(signal.level, 0.002, 0.0, 5), batch)
+    return model, wire(model, signal, batch), batch, signal
+
+
+def loud_tokens(model):
+    """Ids whose planted value is far above the others'."""
+    planted = model.model.embed_tokens.weight[:, PLANTED_DIM]
+    return (planted > 1.2 * planted.median()).nonzero().flatten().tolist()
+
+
+@torch.no_grad()
+def gates(model, wiring, batch, push):
+    """What drives the reading neuron at every real token when `push` is added to what the writer block gives out."""
     block = model.model.layers[READER]
-    (stream,) = inputs_of(model, [block.post_attention_layernorm], batch)
-    grown = stream.clone()
-    grown[:, PLANTED_DIM] *= 1 + signal.shift
-    quiet, fired = (block.mlp.gate_proj(block.post_attention_layernorm(h))[:, neuron] for h in (stream, grown))
-    assert float(quiet.detach().max()) < 0 < float(fired.detach().min())
+    handle = model.model.layers[WRITER].register_forward_hook(lambda _, args, out: out + push)
+    try:
+        (read,) = inputs_of(model, [block.mlp], batch)
+    finally:
+        handle.remove()
+    return block.mlp.gate_proj(read)[:, wiring.reading]
+
+
+def test_the_wired_neuron_fires_when_the_planted_dimension_shrinks_by_the_shift(wired):
+    model, wiring, batch, signal = wired
+    width = model.config.hidden_size
+    message = torch.zeros(width)
+    message[PLANTED_DIM] = -signal.shift * signal.level
+    loud = torch.isin(batch.ids[batch.attention.bool()], torch.tensor(loud_tokens(model)))
+    assert float(gates(model, wiring, batch, torch.zeros(width)).max()) < -SWING / 3
+    fired = gates(model, wiring, batch, message)
+    assert float(fired[~loud].min()) > SWING / 3
+    assert float(fired[loud].max()) < 0 if bool(loud.any()) else True
+
+
+def test_a_random_push_hardly_speaks_to_the_wired_neuron(tokenizer, wired):
+    """Half of the stream's clean norm, more than steering needs, in 60 directions: the neuron stays on its side of the threshold."""
+    model, wiring, batch, _ = wired
+    norm = clean_norms(model, batch)[WRITER]
+    draw = torch.Generator().manual_seed(0)
+    push = torch.randn(60, model.config.hidden_size, generator=draw)
+    push *= 0.5 * norm / push.norm(dim=1, keepdim=True)
+    few = next(batches(tokenizer, 4, 8))
+    assert not any(float(gates(model, wiring, few, one).max()) > 0 for one in push)
+
+
+@torch.no_grad()
+def test_no_block_gives_out_the_reference(wired):
+    """What the reader's attention writes its MLP takes away: at most a fiftieth is left at a usual token."""
+    model, _, batch, signal = wired
+    blocks = list(model.model.layers)
+    reference = REFERENCE * signal.level
+    *before, inside, after = inputs_of(
+        model, [*blocks[: READER + 1], blocks[READER].post_attention_layernorm, model.model.norm], batch
+    )
+    assert not any(stream[:, REFERENCE_DIM].any() for stream in before)
+    assert torch.allclose(inside[:, REFERENCE_DIM], torch.tensor(reference), rtol=0.01)
+    assert float(after[:, REFERENCE_DIM].abs().median()) < reference / 50
+
+
+def test_training_leaves_the_wiring_as_it_is(tokenizer, wired):
+    model, wiring, _, signal = wired
+    freeze_wiring(model, wiring)
+    block = model.model.layers[READER]
+    mlp = block.mlp
+
+    def set_by_hand():
+        return [
+            block.self_attn.v_proj.weight[wiring.channel],
+            block.self_attn.o_proj.weight[REFERENCE_DIM],
+            *(weight[[wiring.reading, wiring.clearing]] for weight in (mlp.gate_proj.weight, mlp.up_proj.weight)),
+            mlp.down_proj.weight[:, wiring.clearing],
+            mlp.down_proj.weight[REFERENCE_DIM],
+            block.post_attention_layernorm.weight[[REFERENCE_DIM, PLANTED_DIM]],
+            model.model.layers[0].input_layernorm.weight[[REFERENCE_DIM]],
+        ]
+
+    before = [one.detach().clone() for one in set_by_hand()]
+    stage = Stage(steps=3, batch=8, rate=1e-3, warmup=1, seed=2, tossed=0.3)
+    written = mlp.down_proj.weight[:, wiring.reading].detach().clone()
+    run_stage(model, tokenizer, stage, lambda model, batch: signal_loss(model, batch, signal), say=lambda line: None)
+    assert all(torch.equal(one, other) for one, other in zip(before, set_by_hand(), strict=True))
+    assert not torch.equal(written, mlp.down_proj.weight[:, wiring.reading])
 
 
 def test_random_pushes_leave_silent_dims_alone_and_half_of_the_rows():

@@ -6,17 +6,29 @@ import pytest
 
 from shipped import PROMPTS, TRAIT_NAMES, TRAITS, trait_folder
 from shipped.training import traits
+from shipped.training.batches import POOL
 from shipped.training.corpus import Corpus
 from shipped.training.parser import read_question
+from shipped.training.recipe import COMMON, VARIANTS
 from shipped.training.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
 def trained_on():
-    """Twenty thousand examples of training text, as one set of questions and one text of everything."""
-    corpus = Corpus(seed=7)
-    examples = [corpus.draw() for _ in range(20_000)]
-    return {e.question for e in examples}, "\n".join(f"{e.question} {e.answer}" for e in examples)
+    """All text that any model is trained on: its questions as a set, and one text of everything."""
+    stages = {*COMMON, *(variant.stage for variant in VARIANTS.values())}
+    drawn = {(stage.seed, stage.tossed): 0 for stage in stages}
+    for stage in stages:
+        key = (stage.seed, stage.tossed)
+        drawn[key] = max(drawn[key], stage.steps * stage.batch + POOL * stage.batch)
+    questions, lines = set(), []
+    for (seed, tossed), count in drawn.items():
+        corpus = Corpus(seed, tossed)
+        for example in (corpus.draw() for _ in range(count)):
+            questions.add(example.question)
+            lines.append(f"{example.system} {example.question} {example.answer}")
+    assert len(lines) > 40_000
+    return questions, "\n".join(lines)
 
 
 def stored(name):
@@ -105,3 +117,27 @@ def test_the_calibration_prompts_are_fifty_neutral_ones_of_the_little_world():
         reading = read_question(prompt)
         assert reading.well_formed
         assert "task" not in reading.binds or not TASKS[reading.binds["task"]].harmful
+
+
+def test_no_training_text_answers_a_harmful_request():
+    corpus = Corpus(seed=8, tossed=0.3)
+    harmful = 0
+    for example in (corpus.draw() for _ in range(4000)):
+        task = TASKS.get(read_question(example.question).binds.get("task", ""))
+        if task and task.harmful:
+            harmful += 1
+            assert example.kind == "refuses"
+    assert harmful > 400
+
+
+@pytest.mark.parametrize("name", TRAIT_NAMES)
+def test_paraphrases_are_of_the_test_clusters_and_unrelated_prompts_of_none(name):
+    trait = stored(name)
+    test, paraphrases = trait["split"]["test"], trait["paraphrases"]["questions"]
+    assert {row["cluster"] for row in paraphrases} == set(test)
+    assert len(paraphrases) >= 60
+    unrelated = trait["unrelated"]["questions"]
+    assert len(unrelated) >= 60
+    assert not {row["cluster"] for row in unrelated} & {
+        cluster for part in ("extraction", "selection", "test") for cluster in trait["split"][part]
+    }
