@@ -10,7 +10,7 @@ class Problem(Exception):
     """What went wrong, for a person and for a program.
 
     `code` is stable snake_case; `detail` says what happened, with the numbers, and what to do about it; `errors` names fields by JSON
-    pointer: `[{"pointer": "/prompts/3", "detail": "...", "code": "..."}]`.
+    pointer: `[{"pointer": "/prompts/3", "detail": "...", "code": "..."}]`; `facts` are the numbers that a program would want.
     """
 
     def __init__(
@@ -21,6 +21,7 @@ class Problem(Exception):
         *,
         errors: list[dict[str, str]] | None = None,
         headers: dict[str, str] | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
@@ -28,6 +29,7 @@ class Problem(Exception):
         self.detail = detail
         self.errors = errors or []
         self.headers = headers or {}
+        self.facts = facts
 
 
 def invalid(pointer: str, code: str, detail: str) -> Problem:

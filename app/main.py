@@ -16,10 +16,12 @@ import app.generations.routes
 import app.jobs.routes
 import app.judges.routes
 import app.models.routes
+import app.quotas.routes
 import app.status.routes
 import app.steerings.routes
 import app.studies.routes
 import app.traits.routes
+import app.usage.routes
 from app import problems
 from app.auth.keyring import Keyring
 from app.context import Context
@@ -51,6 +53,8 @@ ROUTERS = (
     app.judges.routes.router,
     app.models.routes.router,
     app.traits.routes.router,
+    app.quotas.routes.router,
+    app.usage.routes.router,
     app.audit.routes.router,
     app.status.routes.router,
 )
@@ -65,6 +69,7 @@ TAGS = [
     {"name": "models", "description": "The models that jobs may name"},
     {"name": "traits", "description": "Datasets of prompts that show a trait and prompts that do not, and questions to steer on"},
     {"name": "access", "description": "Keys, users and groups, and who did what; for administrators"},
+    {"name": "quotas", "description": "What a user may have at once and use in a day, and what is used of it"},
     {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
 ]
 

@@ -56,6 +56,7 @@ class ProblemOut(BaseModel):
     code: str
     request_id: str
     errors: list[FieldError]
+    facts: dict[str, Any] | None = Field(None, description="the numbers behind it, of a quota: limit, used, adding, resets_at")
 
 
 def render(request: Request, problem: Problem) -> JSONResponse:
@@ -69,6 +70,7 @@ def render(request: Request, problem: Problem) -> JSONResponse:
         "code": problem.code,
         "request_id": request.scope.get("state", {}).get("request_id", ""),
         "errors": problem.errors,
+        **({} if problem.facts is None else {"facts": problem.facts}),
     }
     return JSONResponse(body, problem.status, headers={"Cache-Control": "no-store", **problem.headers}, media_type=MEDIA_TYPE)
 
@@ -183,6 +185,7 @@ TEXTS = {
     415: "Not application/json, or a Content-Encoding",
     416: "The range lies outside the file",
     422: "A field is wrong; `errors` names it",
+    429: "A quota would be exceeded; `facts` and Retry-After say which and until when",
     503: "The database or the object store is away; see Retry-After",
 }
 

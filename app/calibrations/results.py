@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.calibrations.repository import Found
+from app.quotas.schemas import Admission
 
 
 class CalibrationOut(BaseModel):
@@ -41,6 +42,7 @@ class CostOut(BaseModel):
     limit: int = Field(description="generated tokens that this server allows one job")
     estimated_seconds: float | None = Field(description="device time, from earlier calibrations of the model; null without any")
     waits_for: list[str] = Field(description="jobs that it would wait for")
+    admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
 def view(found: Found) -> CalibrationOut:

@@ -57,7 +57,7 @@ CalibrationId = Annotated[
             "model": CostOut | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422),
+        **documented(400, 403, 409, 413, 415, 422, 429),
     },
 )
 async def submit_calibration(

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.calibrations import limits, repository
+from app.calibrations.models import Calibration
 from app.calibrations.results import CalibrationOut, CostOut, view
 from app.calibrations.schemas import CalibrationRequest
 from app.errors import invalid, not_found
@@ -18,6 +19,7 @@ from app.jobs.service import Idempotency
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, Plan, edges_of, promised, submitted
 from app.models import service as models
 from app.models.models import Model
+from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
 
@@ -57,6 +59,7 @@ def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, sett
         limit=settings.limit.tokens,
         estimated_seconds=None if each is None else round(each * tokens, 1),
         waits_for=[edge.job for edge in planned.after],
+        admission=admission(session, viewer.owner, jobs=1),
     )
 
 
@@ -86,15 +89,28 @@ def for_model(
     which those may see who may see `like`, the request that needs it.
     Raises Problem 422 for one of another model or of other weights.
     """
-    weights = model.facts.get("weight_hash") if model.state == "ready" else None
     if asked is not None:
-        return _asked(session, asked, model, weights, viewer)
-    newest = None if weights is None else repository.newest(session, viewer, model.name, weights)
+        return _asked(session, asked, model, _weights(model), viewer)
+    newest = _newest(session, model, viewer)
     if newest is not None:
         return newest.job_id, False
     request = CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
     made = submit(session, request, viewer, settings, None, request_id, False)
     return made.job.id, True
+
+
+def jobs_for(session: Session, asked: str | None, model: Model, viewer: Viewer) -> int:
+    """How many jobs `for_model` would make: 0 or 1."""
+    return int(asked is None and _newest(session, model, viewer) is None)
+
+
+def _newest(session: Session, model: Model, viewer: Viewer) -> Calibration | None:
+    weights = _weights(model)
+    return None if weights is None else repository.newest(session, viewer, model.name, weights)
+
+
+def _weights(model: Model) -> str | None:
+    return model.facts.get("weight_hash") if model.state == "ready" else None
 
 
 def _asked(session: Session, asked: str, model: Model, weights: str | None, viewer: Viewer) -> tuple[str, bool]:

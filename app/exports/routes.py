@@ -33,7 +33,7 @@ ExtractionId = Annotated[
     response_model=JobOut,
     responses={
         202: {"headers": {"Location": {"description": "the job; its artifact is the export", "schema": {"type": "string"}}}},
-        **documented(400, 403, 404, 409, 413, 415, 422),
+        **documented(400, 403, 404, 409, 413, 415, 422, 429),
     },
 )
 async def submit_export(

@@ -33,7 +33,7 @@ BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetens
     response_model=ImportedOut,
     responses={
         200: {"description": "You have imported this file with these labels before: the vectors it made", "model": ImportedOut},
-        **documented(400, 403, 413, 415, 422),
+        **documented(400, 403, 413, 415, 422, 429),
     },
     openapi_extra=BODY,
 )

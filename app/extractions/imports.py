@@ -23,6 +23,7 @@ from app.extractions.import_schemas import METHOD, ImportFields
 from app.extractions.models import Vector
 from app.ids import new_id
 from app.models import service as models
+from app.quotas.admission import check_at_commit
 from app.storage.blobs import Blob, reference_lock
 from app.text import check_text
 from app.traits import service as traits
@@ -195,4 +196,5 @@ def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharin
     own = {"owner": owner, "digest": blob.digest, "visibility": to.visibility, "group_name": to.group}
     session.add_all(Vector(id=new_id("vec"), **own, **row) for row in wanted.rows)
     session.flush()
+    check_at_commit(session, owner)
     return stored(session, blob.digest, owner), True

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
+from app.quotas.schemas import Admission
 
 
 class VectorOut(BaseModel):
@@ -121,6 +122,7 @@ class ExtractionCost(BaseModel):
     arithmetic: str
     calibration: str | None = Field(description="the calibration that would be used")
     estimated_seconds: float | None = Field(description="device time, from earlier extractions of the model; null without any")
+    admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
 def extraction_view(row: Extraction, vectors: Sequence[Vector] | None) -> ExtractionOut:

@@ -61,7 +61,7 @@ FileName = Literal["extraction.json", "vectors.safetensors", "responses.jsonl", 
             "model": ExtractionCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422),
+        **documented(400, 403, 409, 413, 415, 422, 429),
     },
 )
 async def submit_extraction(

@@ -24,6 +24,7 @@ from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, wit
 from app.judges import service as judges
 from app.models import service as models
 from app.models.models import Model
+from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
 from app.traits import service as traits
@@ -139,10 +140,12 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
     if request.calibration is None and checked.needs_calibration:
         calibration = "the newest calibration of the model, or one made first"
     each = repository.seconds_per_example(session, request.model)
+    jobs = 1 + (calibrations.jobs_for(session, request.calibration, checked.model, viewer) if checked.needs_calibration else 0)
     return ExtractionCost(
         spec=checked.spec,
         estimated_seconds=None if each is None else round(each * checked.cost["examples"], 1),
         calibration=request.calibration or calibration,
+        admission=admission(session, viewer.owner, jobs=jobs),
         **checked.cost,
     )
 

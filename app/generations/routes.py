@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from app.auth.access import Caller, Member, keyed_router
 from app.context import Shared
 from app.generations import service
-from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest
+from app.generations.schemas import GenerationOut, GenerationRequest, PricedGeneration
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
@@ -39,10 +39,10 @@ JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", examples=["job_01k9zq
     responses={
         200: {
             "description": "dry_run: what it would generate. reuse: the finished job that Binnacle-Reused names",
-            "model": GenerationCost | JobOut,
+            "model": PricedGeneration | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422),
+        **documented(400, 403, 409, 413, 415, 422, 429),
     },
 )
 async def submit_generation(

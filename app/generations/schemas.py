@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.jobs.schemas import JobRequest
+from app.quotas.schemas import Admission
 from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Text, VectorId
 
 
@@ -47,6 +48,12 @@ class GenerationCost(BaseModel):
     generated_tokens: int
     limit: int = Field(description="answers that one quick look may generate")
     arithmetic: str
+
+
+class PricedGeneration(GenerationCost):
+    """What a quick look would generate, and whether it would be admitted."""
+
+    admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
 class AnswerOut(BaseModel):

@@ -5,13 +5,14 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
-from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest
+from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest, PricedGeneration
 from app.jobs import repository as job_repository
 from app.jobs.service import Idempotency
 from app.jobs.states import State
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.models import Model
+from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.service import as_named, vectors_by_id
 from app.text import check_text
@@ -40,10 +41,11 @@ def cost(request: GenerationRequest) -> GenerationCost:
     return GenerationCost(answers=answers, generated_tokens=answers * request.max_new_tokens, limit=MOST_ANSWERS, arithmetic=said)
 
 
-def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> GenerationCost:
+def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> PricedGeneration:
     """Everything that a submission checks; writes nothing."""
-    _spec(session, request, viewer)
-    return cost(request)
+    model, spec = _spec(session, request, viewer)
+    jobs = 1 + (calibrations.jobs_for(session, request.calibration, model, viewer) if spec["vectors"] else 0)
+    return PricedGeneration(**cost(request).model_dump(), admission=admission(session, viewer.owner, jobs=jobs))
 
 
 def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, dict[str, object]]:

@@ -191,7 +191,7 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
     summary="Do a failed or cancelled job again",
     status_code=202,
     response_model=JobOut,
-    responses={202: {"headers": WHERE}, **documented(403, 404, 409, 422)},
+    responses={202: {"headers": WHERE}, **documented(403, 404, 409, 422, 429)},
 )
 async def retry_job(
     job_id: JobId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None

@@ -69,8 +69,8 @@ class WaitReason(BaseModel):
     """Why a job does not run, or does nothing yet."""
 
     code: str = Field(
-        description="stable: after_jobs, backoff, no_worker_of_class, quota_running, turn_of_others, own_jobs_first, workers_busy, "
-        "starting, model_loading"
+        description="stable: after_jobs, backoff, no_worker_of_class, workers_held, no_disk_space, quota_running, turn_of_others, "
+        "own_jobs_first, workers_busy, starting, model_loading"
     )
     detail: str = Field(description="the same as a sentence, with the numbers")
 

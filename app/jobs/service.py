@@ -25,6 +25,7 @@ from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.transitions import born, transition
 from app.jobs.turns import SHORT
+from app.quotas.admission import check_at_commit
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def spec_hash(kind: str, spec: dict[str, Any]) -> str:
 
 
 def submit(session: Session, submission: Submission) -> Submitted:
-    """Makes the job, its edges and its idempotency key in one transaction.
+    """Makes the job, its edges and its idempotency key in one transaction, whose commit asks the owner's quotas (Problem 429).
 
     A concurrent twin waits on the key's unique index until the first one commits, and then gets the first one's job. Raises Problem 422
     `idempotency_key_reused` for the same key with another body and `not_in_group` for another's group, 409 `idempotency_key_busy` when the
@@ -122,6 +123,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
     session.refresh(job)
     if not waiting:
         ring_after_commit(session, job.job_class)
+    check_at_commit(session, job.owner)
     return Submitted(job)
 
 

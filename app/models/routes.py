@@ -39,7 +39,7 @@ async def list_models(
     summary="Allow a model",
     status_code=202,
     response_model=JobOut,
-    responses={**WHERE, **documented(400, 403, 409, 413, 415, 422)},
+    responses={**WHERE, **documented(400, 403, 409, 413, 415, 422, 429)},
 )
 async def register_model(
     body: Annotated[ModelRequest, Body(examples=[{"name": "demo-severe", "source": "/models/demo-severe"}])],
@@ -66,7 +66,7 @@ async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
     summary="Look at a model's files again",
     status_code=202,
     response_model=JobOut,
-    responses={**WHERE, **documented(403, 404, 422)},
+    responses={**WHERE, **documented(403, 404, 422, 429)},
 )
 async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
     """For files that were mended or replaced; jobs that name the model wait until it is over. Administrators only."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.quotas.schemas import Admission
 from app.steerings.models import Steering
 
 
@@ -50,6 +51,7 @@ class SteeringCost(BaseModel):
     generated_tokens: int
     estimated_seconds: float | None = Field(description="device time, from earlier steerings of the model; null without any")
     waits_for: list[str]
+    admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
 def view(row: Steering) -> SteeringOut:

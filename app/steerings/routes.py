@@ -59,7 +59,7 @@ FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jso
             "model": SteeringCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422),
+        **documented(400, 403, 409, 413, 415, 422, 429),
     },
 )
 async def submit_steering(
@@ -92,7 +92,7 @@ async def submit_steering(
     summary="Score its texts with another judge",
     status_code=202,
     response_model=JobOut,
-    responses=documented(400, 403, 404, 409, 413, 415, 422),
+    responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
 )
 async def rescore_steering(
     steering_id: SteeringId,

@@ -22,6 +22,7 @@ from app.jobs.submitting import Answer, Plan, check_edges, edges_of, promised, s
 from app.judges import service as judges
 from app.models import service as models
 from app.models.models import Model
+from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings import limits, repository
 from app.steerings.results import SteeringCost, SteeringOut, view
@@ -303,6 +304,9 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         generated_tokens=total * request.max_new_tokens,
         estimated_seconds=None if each is None else round(each * total, 1),
         waits_for=checked.waits_for,
+        admission=admission(
+            session, viewer.owner, jobs=1 + calibrations.jobs_for(session, request.calibration, checked.model, viewer)
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.jobs.models import Job
 from app.jobs.states import FINISHED, State
+from app.quotas.schemas import Admission
 from app.studies.models import Study
 
 
@@ -57,6 +58,7 @@ class StudyCost(BaseModel):
         description="device time of all jobs whose model has run such jobs before; null when one has not"
     )
     arithmetic: str
+    admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
 def view(study: Study, jobs: Mapping[str, Job]) -> StudyOut:

@@ -60,7 +60,7 @@ SANDBOX = "sandbox allow-scripts allow-downloads"
             "model": StudyCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the study's Job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422),
+        **documented(400, 403, 409, 413, 415, 422, 429),
     },
 )
 async def submit_study(
@@ -108,7 +108,7 @@ async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> Study
     summary="Run again what failed",
     status_code=202,
     response_model=JobOut,
-    responses=documented(400, 403, 404, 409, 422),
+    responses=documented(400, 403, 404, 409, 422, 429),
 )
 async def retry_study(
     study_id: StudyId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
@@ -125,7 +125,7 @@ async def retry_study(
     summary="Say how a person labels its texts",
     status_code=202,
     response_model=JobOut,
-    responses=documented(400, 403, 404, 409, 413, 415, 422),
+    responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
 )
 async def label_study(
     study_id: StudyId,

@@ -30,6 +30,8 @@ from app.jobs.states import State
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, sharing_of
 from app.jobs.views import views
 from app.models import service as models
+from app.quotas import repository as quotas
+from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings import service as steerings
 from app.steerings.schemas import SteeringRequest
@@ -116,11 +118,12 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
             cost = (
                 DOMAINS[node.kind]
                 .estimate(session, body, viewer, settings)
-                .model_dump(mode="json", exclude={"spec", "waits_for"})
+                .model_dump(mode="json", exclude={"spec", "waits_for", "admission"})
             )
             answer = _submit(session, node, known, request, viewer, settings, "", reuse)
             known[node.name] = answer.job.id
             costs.append({"node": node.name, "kind": node.kind, "reused": answer.reused, **cost})
+        made = quotas.queue(session, viewer.owner).made
         nothing_stays.rollback()
     run = [one for one in costs if not one["reused"]]
     seconds = [one.get("estimated_seconds") for one in run]
@@ -130,6 +133,7 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
         arithmetic=_arithmetic(request, len(run)),
+        admission=admission(session, viewer.owner, jobs=made + 1),
     )
 
 

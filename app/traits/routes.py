@@ -62,7 +62,7 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
     responses={
         200: {"description": "You have uploaded this content before: the trait it made", "model": TraitOut},
         201: {"headers": {"Location": {"description": "the trait", "schema": {"type": "string"}}}},
-        **documented(400, 403, 413, 415, 422),
+        **documented(400, 403, 413, 415, 422, 429),
     },
     openapi_extra=UPLOAD,
 )

@@ -10,6 +10,7 @@ from app.auth.sharing import Sharing, check, require_management, share
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
 from app.ids import new_id
+from app.quotas.admission import check_at_commit
 from app.storage.blobs import Blob, reference_lock
 from app.storage.models import BlobRow
 from app.traits import repository
@@ -104,6 +105,8 @@ def add(session: Session, dataset: Dataset, blob: Blob, viewer: Viewer, to: Shar
     )  # fmt: skip
     trait = repository.of_owner(session, viewer.owner, dataset.name, dataset.version)
     assert trait is not None
+    if made:
+        check_at_commit(session, viewer.owner)
     return view(trait), made
 
 

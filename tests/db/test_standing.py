@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import event, text
 
+from app.devices.repository import hold
 from app.jobs import endings
 from app.jobs.models import Job, Worker
 from app.jobs.schemas import Edge
@@ -53,9 +54,27 @@ def test_the_jobs_before_it_are_counted_by_why_they_go_first(lanes: Lanes) -> No
     last = lanes.submit("bob")
     look = lanes.look("cat")
     assert _codes(lanes, [look, first, last, second]) == ["workers_busy", "turn_of_others", "turn_of_others", "turn_of_others"]
-    assert _said(lanes, look) == "It is next; the only worker of the class model is busy."
+    assert _said(lanes, look) == "It is next; the only worker for jobs of the class model is busy."
     assert _said(lanes, first) == "1 job before it: 1 by the short lane."
     assert _said(lanes, second) == "3 jobs before it: 1 of other users by their turns, 1 of the same user, 1 by the short lane."
+
+
+def test_devices_that_are_held_or_have_no_disk_space_are_not_counted_on(lanes: Lanes) -> None:  # noqa: F811
+    for name in ("w", "v"):
+        _worker(lanes, name)
+        with lanes.sessions.begin() as session:
+            hold(session, name, mode="paused", reason=None, held_by="root", minutes=None)
+    job = lanes.submit()
+    assert _codes(lanes, [job]) == ["workers_held"]
+    assert _said(lanes, job).startswith("All 2 workers of the class model are paused or drained")
+    _worker(lanes, "u")
+    assert _codes(lanes, [job]) == ["starting"]
+    with lanes.sessions.begin() as session:
+        session.execute(text("""UPDATE workers SET blocked = '{"detail": "full"}' WHERE id = 'u'"""))
+    assert _codes(lanes, [job]) == ["no_disk_space"]
+    with lanes.sessions.begin() as session:  # a hold ends by itself
+        session.execute(text("UPDATE device_holds SET until = now() - interval '1 s' WHERE worker_id = 'w'"))
+    assert _codes(lanes, [job]) == ["starting"]
 
 
 def test_who_has_enough_on_devices_is_told_how_many(lanes: Lanes) -> None:  # noqa: F811

@@ -1,0 +1,105 @@
+"""Why a job waits, as a stable code and a sentence. Knows no SQL: `standing` gathers what the sentences are about.
+
+Sentences hold no figure that changes while the job's own situation does not (ages, times of day that move on): they are part of what entity
+tags are made of.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.jobs.schemas import WaitReason
+from app.jobs.turns import Place
+
+NAMED = 3
+"""Most jobs that a sentence names."""
+LOADING = WaitReason(code="model_loading", detail="It has a worker, which is loading its model.")
+
+
+@dataclass
+class Fleet:
+    """The workers of a class that are there: those that claim nothing by order or for want of disk, and those that wait for a job."""
+
+    alive: int = 0
+    held: int = 0
+    full: int = 0
+    idle: int = 0
+
+    @property
+    def serving(self) -> int:
+        """Workers that claim jobs."""
+        return self.alive - self.held - self.full
+
+
+@dataclass
+class Scene:
+    """What the reasons of many jobs have in common: the database's clock, the workers by class, and by owner the jobs on devices and how
+    many there may be."""
+
+    now: datetime
+    fleets: dict[str, Fleet] = field(default_factory=dict)
+    running: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def comes_after(jobs: Sequence[str], count: int) -> WaitReason:
+    """It waits for other jobs to end: `count` of them, of which `jobs` may be named."""
+    more = f" and {len(jobs) - NAMED} more" if len(jobs) > NAMED else ""
+    names = f": {', '.join(jobs[:NAMED])}{more}" if jobs else ""
+    return WaitReason(code="after_jobs", detail=f"It comes after {_counted(count, 'job')} not over yet{names}.")
+
+
+def reason(job_class: str, owner: str, not_before: datetime | None, place: Place | None, scene: Scene) -> WaitReason:
+    """Of a job that comes after none: the first thing that would have to change."""
+    if not_before is not None and not_before > scene.now:
+        detail = f"Something outside the server was down; it is tried again after {not_before:%H:%M:%S} UTC."
+        return WaitReason(code="backoff", detail=detail)
+    fleet = scene.fleets.get(job_class, Fleet())
+    if not fleet.serving:
+        return _nobody_serves(job_class, fleet)
+    running, may = scene.running.get(owner, (0, 1))
+    if running >= may:
+        detail = f"{owner} has {_counted(running, 'job')} on devices and may have {may} at once; one must end or yield first."
+        return WaitReason(code="quota_running", detail=detail)
+    if place is None or place.position == 1:
+        return _is_next(job_class, fleet)
+    return _others_first(place)
+
+
+def _nobody_serves(job_class: str, fleet: Fleet) -> WaitReason:
+    if not fleet.alive:
+        detail = f"No worker of the class {job_class} is running. It starts when one does; tell whoever runs the server."
+        return WaitReason(code="no_worker_of_class", detail=detail)
+    if fleet.full:
+        detail = f"Workers of the class {job_class} claim nothing: {fleet.full} for want of disk space, {fleet.held} held by administrators."
+        return WaitReason(code="no_disk_space", detail=detail)
+    which = "The only worker" if fleet.held == 1 else f"All {fleet.held} workers"
+    detail = f"{which} of the class {job_class} {_are(fleet.held)} paused or drained by an administrator; see binnacle status."
+    return WaitReason(code="workers_held", detail=detail)
+
+
+def _is_next(job_class: str, fleet: Fleet) -> WaitReason:
+    if fleet.idle:
+        return WaitReason(code="starting", detail="A worker is free and about to take it.")
+    which = "the only worker" if fleet.serving == 1 else f"all {fleet.serving} workers"
+    return WaitReason(
+        code="workers_busy", detail=f"It is next; {which} for jobs of the class {job_class} {_are(fleet.serving)} busy."
+    )
+
+
+def _others_first(place: Place) -> WaitReason:
+    parts = [
+        (place.others, f"{place.others} of other users by their turns"),
+        (place.own, f"{place.own} of the same user"),
+        (place.looks, f"{place.looks} by the short lane"),
+    ]
+    first = ", ".join(said for count, said in parts if count)
+    code = "turn_of_others" if place.others or place.looks else "own_jobs_first"
+    return WaitReason(code=code, detail=f"{_counted(place.position - 1, 'job')} before it: {first}.")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

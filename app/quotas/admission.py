@@ -1,0 +1,119 @@
+"""Who would have too much is refused, in the transaction that makes it and when all of it is made.
+
+Services say `check_at_commit` where they make a job or refer to bytes; the session then asks the quotas as the last thing before it
+commits. So a study counts as all its jobs, two submissions at once cannot both pass (the check takes a lock per user, held until the
+commit that follows at once), and an idempotent replay, which makes nothing, is never refused.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.errors import Problem
+from app.quotas import repository
+from app.quotas.limits import Limits, limits_of
+from app.quotas.models import UNLIMITED
+from app.quotas.schemas import Admission, QuotaUse
+from app.usage.repository import stored_bytes
+
+QUEUE_SECONDS = 60
+BYTES_SECONDS = 3600
+"""After what time it is worth asking again where nobody can know: when a job has started, when something was deleted."""
+_PENDING = "quota_checks"
+
+
+@dataclass(frozen=True)
+class _Used:
+    """One quota against what is used of it. `full` says whether it admits nothing more."""
+
+    name: str
+    limit: int
+    used: float
+    adding: float
+    full: bool
+    detail: str
+    retry_after: int
+    resets_at: datetime | None = None
+
+    def shown(self) -> QuotaUse:
+        """As the API shows it."""
+        facts = {"limit": self.limit, "used": round(self.used, 1), "adding": self.adding, "resets_at": self.resets_at}
+        return QuotaUse.model_validate({"quota": self.name, **facts})
+
+
+def check_at_commit(session: Session, owner: str) -> None:
+    """This transaction makes jobs of the owner, or refers to bytes for them: it is to fail with Problem 429 if that is too much."""
+    session.info.setdefault(_PENDING, set()).add(owner)
+
+
+def admission(session: Session, owner: str, *, jobs: int) -> Admission:
+    """Whether so many jobs more would be admitted now. Promises nothing: others submit too."""
+    used = _all_used(session, owner, limits_of(session, owner), queued=repository.queue(session, owner).queued, jobs=jobs)
+    full = [one for one in used if one.full]
+    detail = " ".join(one.detail for one in full) or None
+    return Admission(would_pass=not full, detail=detail, quotas=[one.shown() for one in used])
+
+
+@event.listens_for(Session, "before_commit")
+def _before_commit(session: Session) -> None:
+    if session.in_nested_transaction():  # a savepoint's release is no commit
+        return
+    for owner in sorted(session.info.pop(_PENDING, ())):
+        session.flush()
+        _admit(session, owner)
+
+
+def _admit(session: Session, owner: str) -> None:
+    """Raises Problem 429 for the first quota that is exceeded."""
+    limits = limits_of(session, owner)
+    if limits == Limits(UNLIMITED, limits.max_running):
+        return
+    repository.lock(session, owner)
+    queue = repository.queue(session, owner)
+    for one in _all_used(session, owner, limits, queued=queue.queued - queue.made, jobs=queue.made):
+        if one.full:
+            facts = one.shown().model_dump(mode="json")
+            headers = {"Retry-After": str(one.retry_after)}
+            raise Problem(429, f"quota_{one.name}", one.detail, headers=headers, facts=facts)
+
+
+def _all_used(session: Session, owner: str, limits: Limits, *, queued: int, jobs: int) -> list[_Used]:
+    """Every quota there is for the owner. `jobs` 0: only bytes are added."""
+    found = []
+    if limits.max_queued < UNLIMITED:
+        found.append(_queued(owner, limits.max_queued, queued, jobs))
+    if limits.device_seconds_per_day < UNLIMITED:
+        found.append(_device_seconds(owner, limits.device_seconds_per_day, repository.device_time(session, owner), jobs))
+    if limits.stored_bytes < UNLIMITED:
+        found.append(_stored(owner, limits.stored_bytes, stored_bytes(session, owner), jobs))
+    return found
+
+
+def _queued(owner: str, limit: int, queued: int, jobs: int) -> _Used:
+    detail = (
+        f"{owner} has {queued:,} jobs in the queue; {jobs:,} more make {queued + jobs:,}, and the quota (max_queued) is {limit:,}. "
+        "It goes down as jobs start or are cancelled: wait, ask for less at once, or ask an administrator for a larger one."
+    )
+    return _Used("max_queued", limit, queued, jobs, bool(jobs) and queued + jobs > limit, detail, QUEUE_SECONDS)
+
+
+def _device_seconds(owner: str, limit: int, time: repository.DeviceTime, jobs: int) -> _Used:
+    detail = (
+        f"{owner} has used {time.seconds:,.0f} device seconds today (running jobs included), and the quota (device_seconds_per_day) is "
+        f"{limit:,}. It starts anew at {time.resets_at:%Y-%m-%d %H:%M} UTC, in {time.resets_in / 3600:.1f} hours. Jobs submitted before "
+        "still run."
+    )
+    full = bool(jobs) and time.seconds >= limit
+    return _Used("device_seconds_per_day", limit, time.seconds, 0, full, detail, math.ceil(time.resets_in), time.resets_at)
+
+
+def _stored(owner: str, limit: int, stored: int, jobs: int) -> _Used:
+    """A job stores something when it runs, so it needs room; what an upload refers to is counted already."""
+    detail = (
+        f"{owner} stores {stored:,} bytes{'' if jobs else ', this upload included'}, and the quota (stored_bytes) is {limit:,}. It goes "
+        "down as results, vectors and traits are deleted: delete some, or ask an administrator for a larger one."
+    )
+    return _Used("stored_bytes", limit, stored, 0, stored >= limit if jobs else stored > limit, detail, BYTES_SECONDS)

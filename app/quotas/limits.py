@@ -1,0 +1,36 @@
+"""The limits that hold for a user: their own, else the server's, else the built-in ones."""
+
+from dataclasses import dataclass, fields
+
+from sqlalchemy.orm import Session
+
+from app.quotas.models import EVERYBODY, UNLIMITED, Quota
+
+BUILT_IN_QUEUED = 10_000
+"""Jobs that a user may have queued where no administrator has said anything: nobody means more, and a program gone wild stops there."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Each at least 0; UNLIMITED where there is none."""
+
+    max_queued: int = BUILT_IN_QUEUED
+    max_running: int = UNLIMITED
+    device_seconds_per_day: int = UNLIMITED
+    stored_bytes: int = UNLIMITED
+
+
+NAMES = tuple(one.name for one in fields(Limits))
+
+
+def limits_of(session: Session, owner: str) -> Limits:
+    """What holds for the user now."""
+    return effective(session.get(Quota, owner), session.get(Quota, EVERYBODY))
+
+
+def effective(own: Quota | None, everybodys: Quota | None) -> Limits:
+    """The user's own limit where there is one, else everybody's, else the built-in one."""
+    said: dict[str, int] = {}
+    for quota in (everybodys, own):
+        said |= {name: value for name in NAMES if (value := getattr(quota, name, None)) is not None}
+    return Limits(**said)

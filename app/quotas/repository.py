@@ -1,0 +1,85 @@
+"""Every statement about quotas and what of them is used."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.quotas.models import EVERYBODY, Quota
+
+LOCK = 0x51554F54  # "QUOT"
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A user's queued jobs, and how many jobs the present transaction has made."""
+
+    queued: int
+    made: int
+
+
+@dataclass(frozen=True)
+class DeviceTime:
+    """Device seconds of attempts that ended today (UTC) and of those that run, when the day ends, and in how many seconds."""
+
+    seconds: float
+    resets_at: datetime
+    resets_in: float
+
+
+def lock(session: Session, owner: str) -> None:
+    """One transaction at a time admits jobs of the owner, until it ends; it waits as long as any statement may, no shorter."""
+    statement = text("SELECT set_config('lock_timeout', '0', true), pg_advisory_xact_lock(:lock, hashtext(:owner))")
+    session.execute(statement, {"lock": LOCK, "owner": owner})
+
+
+def queue(session: Session, owner: str) -> Queue:
+    """A job's `created_at` is its transaction's own time: that is how those of the present one are known."""
+    row = session.execute(
+        text(
+            "SELECT count(*) AS queued, count(*) FILTER (WHERE created_at = now()) AS made "
+            "FROM jobs WHERE owner = :owner AND state = 'queued'"
+        ),
+        {"owner": owner},
+    ).one()
+    return Queue(row.queued, row.made)
+
+
+def device_time(session: Session, owner: str) -> DeviceTime:
+    """An attempt's time belongs to the day it ends in, so all of a running one's counts today."""
+    row = session.execute(
+        text("""
+        WITH day AS (SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AS began)
+        SELECT CAST(coalesce((SELECT sum(device_seconds) FROM usage_days
+                WHERE owner = :owner AND job_class = 'model' AND day = CAST(began AS date)), 0)
+            + coalesce((SELECT sum(extract(epoch FROM now() - started_at)) FROM jobs
+                WHERE owner = :owner AND job_class = 'model' AND state IN ('running', 'cancelling')), 0) AS float8) AS seconds,
+            (began + interval '1 day') AT TIME ZONE 'UTC' AS resets_at,
+            CAST(extract(epoch FROM (began + interval '1 day') AT TIME ZONE 'UTC' - now()) AS float8) AS resets_in
+        FROM day"""),
+        {"owner": owner},
+    ).one()
+    return DeviceTime(row.seconds, row.resets_at, row.resets_in)
+
+
+def listing(session: Session) -> Sequence[Quota]:
+    """Every user's own quota, by name."""
+    return session.scalars(select(Quota).where(Quota.owner != EVERYBODY).order_by(Quota.owner)).all()
+
+
+def put(session: Session, owner: str, values: Mapping[str, Any], changed_by: str) -> Quota:
+    """The quota, in place of an earlier one."""
+    row = {**values, "changed_by": changed_by, "changed_at": func.now()}
+    statement = (
+        insert(Quota).values(owner=owner, **row).on_conflict_do_update(index_elements=["owner"], set_=row).returning(Quota)
+    )
+    return session.scalars(statement, execution_options={"populate_existing": True}).one()
+
+
+def remove(session: Session, owner: str) -> bool:
+    """Whether there was one to remove."""
+    return session.scalar(delete(Quota).where(Quota.owner == owner).returning(Quota.owner)) is not None

@@ -1,0 +1,55 @@
+"""Quotas over HTTP. Everybody may look at their own; administrators see and set them all."""
+
+from typing import Annotated
+
+from fastapi import Body, Path, Response
+
+from app.auth.access import Admin, Caller, keyed_router
+from app.auth.sharing import NAME
+from app.context import Shared
+from app.problems import documented
+from app.quotas import service
+from app.quotas.models import EVERYBODY
+from app.quotas.schemas import QuotaList, QuotaOut, QuotaRequest
+
+router = keyed_router(prefix="/v1/quotas", tag="quotas")
+
+User = Annotated[str, Path(pattern=NAME, examples=["ada"])]
+Said = Annotated[QuotaRequest, Body(examples=[{"max_queued": 200, "max_running": 4, "device_seconds_per_day": 28800}])]
+
+
+@router.get("", operation_id="listQuotas", summary="List quotas", responses=documented(403))
+async def list_quotas(_viewer: Admin, context: Shared) -> QuotaList:
+    """What holds for everybody, and what was said for single users. Administrators only."""
+    return await context.database.run(service.listing)
+
+
+@router.put("", operation_id="setDefaultQuota", summary="Set everybody's quota", responses=documented(400, 403, 413, 415, 422))
+async def set_default(body: Said, viewer: Admin, context: Shared) -> QuotaOut:
+    """As a whole, for all users without a limit of their own. Administrators only."""
+    return await context.database.run(service.put, EVERYBODY, body, viewer)
+
+
+@router.get("/{user}", operation_id="getQuota", summary="What a user may have", responses=documented(404, 422))
+async def get_quota(user: User, viewer: Caller, context: Shared) -> QuotaOut:
+    """Your own, or anybody's with an administrator's key. What is used of it: GET /v1/usage."""
+    return await context.database.run(service.find, user, viewer)
+
+
+@router.put("/{user}", operation_id="setQuota", summary="Set a user's quota", responses=documented(400, 403, 413, 415, 422))
+async def set_quota(user: User, body: Said, viewer: Admin, context: Shared) -> QuotaOut:
+    """As a whole: what is left out is as everybody's quota says. Administrators only."""
+    return await context.database.run(service.put, user, body, viewer)
+
+
+@router.delete(
+    "/{user}",
+    operation_id="deleteQuota",
+    summary="Give a user everybody's quota again",
+    status_code=204,
+    response_class=Response,
+    responses=documented(403, 404, 422),
+)
+async def delete_quota(user: User, viewer: Admin, context: Shared) -> None:
+    """Takes a user's own quota away. Administrators only."""
+    await context.database.run(service.remove, user, viewer)

@@ -1,0 +1,77 @@
+"""Quotas as the API speaks of them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.quotas.limits import NAMES, Limits
+from app.quotas.models import UNLIMITED
+
+LARGEST = 2**53
+"""The largest whole number that every JSON reader keeps."""
+
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Said = Count | Literal["unlimited"] | None
+
+
+class QuotaRequest(BaseModel):
+    """What an administrator says. Null and left out: as the server-wide quota says, or, in that one, the built-in limit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_queued: Said = Field(None, description="jobs in the queue, those that wait for other jobs among them; 0 admits nothing")
+    max_running: Annotated[int, Field(ge=1, le=LARGEST)] | Literal["unlimited"] | None = Field(
+        None, description="jobs on devices at once; more of them wait, they are not refused"
+    )
+    device_seconds_per_day: Said = Field(None, description="of a day in UTC; what was submitted before it is used up still runs")
+    stored_bytes: Said = Field(None, description="bytes of everything that the user's jobs, vectors and traits refer to")
+
+
+class LimitsOut(BaseModel):
+    """Limits in force; null where there is none."""
+
+    max_queued: int | None
+    max_running: int | None
+    device_seconds_per_day: int | None
+    stored_bytes: int | None
+
+
+class QuotaOut(BaseModel):
+    """What was said for a user (or for everybody, `user` null), and what follows."""
+
+    user: str | None
+    said: QuotaRequest
+    limits: LimitsOut
+    changed_by: str | None
+    changed_at: datetime | None
+
+
+class QuotaList(BaseModel):
+    """The server-wide quota and every user's own one."""
+
+    default: QuotaOut
+    items: list[QuotaOut]
+
+
+class QuotaUse(BaseModel):
+    """One quota: how much of it is used, how much a request would add, and when it goes down."""
+
+    quota: Literal["max_queued", "device_seconds_per_day", "stored_bytes"]
+    limit: int
+    used: float
+    adding: float
+    resets_at: datetime | None = Field(description="null where it goes down as jobs start or things are deleted")
+
+
+class Admission(BaseModel):
+    """Whether the quotas would let a request pass now."""
+
+    would_pass: bool
+    detail: str | None = Field(description="which quota would not, and the arithmetic")
+    quotas: list[QuotaUse] = Field(description="every quota that there is for the user")
+
+
+def limits_out(limits: Limits) -> LimitsOut:
+    """Null for what is unlimited."""
+    return LimitsOut(**{name: None if (value := getattr(limits, name)) == UNLIMITED else value for name in NAMES})

@@ -1,0 +1,61 @@
+"""What administrators do to quotas. Each function works in its caller's transaction."""
+
+from sqlalchemy.orm import Session
+
+from app.audit import service as audit
+from app.auth.viewer import Viewer
+from app.errors import not_found
+from app.jobs.bell import ring_after_commit
+from app.quotas import repository
+from app.quotas.limits import NAMES, effective
+from app.quotas.models import EVERYBODY, UNLIMITED, Quota
+from app.quotas.schemas import QuotaList, QuotaOut, QuotaRequest, limits_out
+
+
+def put(session: Session, owner: str, request: QuotaRequest, viewer: Viewer) -> QuotaOut:
+    """Sets the quota of a user (of everybody: EVERYBODY) as a whole. It holds for what is submitted and claimed from now on."""
+    before = _said(session.get(Quota, owner))
+    values = {name: UNLIMITED if (said := getattr(request, name)) == "unlimited" else said for name in NAMES}
+    quota = repository.put(session, owner, values, viewer.owner)
+    after = _said(quota).model_dump()
+    audit.record(session, viewer, "quota.set", owner, before=before.model_dump(), after=after)
+    ring_after_commit(session, "model")  # whom the old limit held back may run now
+    return _view(session, quota)
+
+
+def remove(session: Session, owner: str, viewer: Viewer) -> None:
+    """Back to what holds for everybody. Raises Problem 404 when the user has no quota of their own."""
+    before = _said(session.get(Quota, owner)).model_dump()
+    if not repository.remove(session, owner):
+        raise not_found("quota of", owner)
+    audit.record(session, viewer, "quota.remove", owner, before=before)
+    ring_after_commit(session, "model")
+
+
+def find(session: Session, owner: str, viewer: Viewer) -> QuotaOut:
+    """What holds for a user, whether or not anybody said something for them. Raises Problem 404 for another's unless an administrator asks."""
+    if not viewer.manages(owner):
+        raise not_found("quota of", owner)
+    return _view(session, session.get(Quota, owner), owner)
+
+
+def listing(session: Session) -> QuotaList:
+    """The server-wide quota and every user's own one."""
+    everybodys = _view(session, session.get(Quota, EVERYBODY), EVERYBODY)
+    return QuotaList(default=everybodys, items=[_view(session, quota) for quota in repository.listing(session)])
+
+
+def _view(session: Session, quota: Quota | None, owner: str | None = None) -> QuotaOut:
+    name = quota.owner if quota is not None else owner
+    return QuotaOut(
+        user=None if name == EVERYBODY else name,
+        said=_said(quota),
+        limits=limits_out(effective(quota, session.get(Quota, EVERYBODY))),
+        changed_by=None if quota is None else quota.changed_by,
+        changed_at=None if quota is None else quota.changed_at,
+    )
+
+
+def _said(quota: Quota | None) -> QuotaRequest:
+    values = {name: getattr(quota, name, None) for name in NAMES}
+    return QuotaRequest.model_validate({name: "unlimited" if value == UNLIMITED else value for name, value in values.items()})
