@@ -29,7 +29,18 @@ class Base(DeclarativeBase):
 
 
 def connect_args(statement_timeout: float = 10) -> dict[str, Any]:
-    """Connection options under which a dead or hung database is noticed in seconds, never waited for without end."""
+    """Connection options under which a dead or hung database is noticed in seconds, never waited for without end.
+
+    And the other way round: the server gives up a host that was cut off within a minute, not after hours of keeping its connections.
+    """
+    patience = {
+        "statement_timeout": int(statement_timeout * 1000),
+        "idle_in_transaction_session_timeout": 30_000,
+        "tcp_keepalives_idle": 30,
+        "tcp_keepalives_interval": 10,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
     return {
         "connect_timeout": 5,
         "keepalives": 1,
@@ -37,7 +48,7 @@ def connect_args(statement_timeout: float = 10) -> dict[str, Any]:
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
-        "options": f"-c statement_timeout={int(statement_timeout * 1000)} -c idle_in_transaction_session_timeout=30000",
+        "options": " ".join(f"-c {name}={value}" for name, value in patience.items()),
         "application_name": "binnacle",
     }
 

@@ -1,3 +1,3 @@
-"""Fixtures for the whole suite; the real services are in `tests/services.py`."""
+"""Plugins of the whole suite: the real services, and the table of the several hosts."""
 
-pytest_plugins = ["tests.services"]
+pytest_plugins = ["tests.services", "tests.hosts.table"]

@@ -18,6 +18,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
 )
 application.command("up")(service.up)
+application.command("worker")(service.worker)
 application.command("prepare")(service.prepare)
 application.command("demo")(demo.demo)
 application.add_typer(submit.commands, name="submit")

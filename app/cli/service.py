@@ -1,4 +1,4 @@
-"""`up`, `status`, `openapi`: the service as a whole."""
+"""`up`, `worker`, `prepare`, `status`, `openapi`: the service as a whole."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,13 +20,47 @@ def up(
     cpu_workers: Annotated[
         int, typer.Option(min=1, max=64, help="Model workers that share the CPU; several suit small models.")
     ] = 1,
+    serve_workers: Annotated[
+        str | None,
+        typer.Option(help="Address of this machine, in a private network, at which workers on other hosts reach its servers."),
+    ] = None,
+    database_port: Annotated[int, typer.Option(min=1, max=65535, help="Postgres's port there.")] = 5432,
+    broker_port: Annotated[int, typer.Option(min=1, max=65535, help="The broker's port there.")] = 6379,
 ) -> None:
     """Run the service until Ctrl-C: Postgres, broker, API and workers."""
     from app.cli.up import up as run
 
+    raise typer.Exit(
+        run(
+            home, host=host, port=port, device=_known(device), cpu_workers=cpu_workers,
+            serve_workers=serve_workers, database_port=database_port, broker_port=broker_port,
+        )
+    )  # fmt: skip
+
+
+def worker(
+    home: Annotated[Path | None, typer.Option(help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Tells this host's workers from others'; the machine's name when left out.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto: every GPU, else the CPU; cpu: the CPU alone.")] = "auto",
+    cpu_workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Model workers that share the CPU; several suit small models.")
+    ] = 1,
+    light: Annotated[bool, typer.Option(help="Also a worker for jobs that need no model.")] = True,
+) -> None:
+    """Run this host's workers until Ctrl-C, for the service of DATABASE_URL, BROKER_URL and STORAGE_URL."""
+    from app.cli.up import worker as run
+    from app.embedded.worker_host import WorkerOptions
+    from app.settings import get_settings
+
+    raise typer.Exit(run(WorkerOptions(home or get_settings().home, name, _known(device), cpu_workers, light)))
+
+
+def _known(device: str) -> str:
     if device not in {"auto", "cpu"}:
         raise typer.BadParameter("choose auto or cpu", param_hint="--device")
-    raise typer.Exit(run(home, host=host, port=port, device=device, cpu_workers=cpu_workers))
+    return device
 
 
 def prepare() -> None:

@@ -1,12 +1,15 @@
-"""`binnacle up`: the service in the foreground, with what a person needs to use it."""
+"""`binnacle up` and `binnacle worker`: the service, or one more host of it, in the foreground, with what a person needs to use it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Running
+from app.embedded.sharing import Sharing
 from app.embedded.supervisor import Options, Supervisor
+from app.embedded.worker_host import WorkerHost, WorkerOptions
 from app.settings import get_settings
 
 
@@ -17,28 +20,53 @@ def up(
     port: int = 8000,
     device: str = "auto",
     cpu_workers: int = 1,
+    serve_workers: str | None = None,
+    database_port: int = 5432,
+    broker_port: int = 6379,
     console: Console | None = None,
 ) -> int:
     """Runs the service until Ctrl-C or SIGTERM; returns the exit status: 0 stopped, 1 could not start, 3 runs already.
 
     home: the data folder (None: BINNACLE_HOME, else ~/.binnacle). device: "auto" for every GPU, else the CPU; "cpu" for the CPU alone.
-    cpu_workers: model workers where there is no GPU.
+    cpu_workers: model workers where there is no GPU. serve_workers: the address at which workers on other hosts reach the servers.
     Must be called from the main thread, which the children's lives are bound to.
     """
     console = console or Console()
-    try:
-        supervisor = Supervisor(
-            Options(home or get_settings().home, host, port, device, cpu_workers),
-            say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+
+    def run() -> None:
+        sharing = Sharing(serve_workers, database_port, broker_port) if serve_workers else None
+        Supervisor(
+            Options(home or get_settings().home, host, port, device, cpu_workers, sharing),
+            say=_line(console),
             on_ready=lambda service, running: _announce(console, service, running, host),
-        )
-        supervisor.run()
+        ).run()
+
+    return _until_stopped(run, console)
+
+
+def worker(options: WorkerOptions, console: Console | None = None) -> int:
+    """Runs this host's workers until Ctrl-C or SIGTERM; returns the exit status as `up` does. From the main thread only."""
+    console = console or Console()
+
+    def run() -> None:
+        WorkerHost(options, say=_line(console), on_start=lambda nodes: _announce_workers(console, nodes)).run()
+
+    return _until_stopped(run, console)
+
+
+def _until_stopped(run: Callable[[], None], console: Console) -> int:
+    try:
+        run()
     except EmbeddedError as reason:
         console.print(f"[bold red]{reason.code}[/]", soft_wrap=True)
         console.print(reason.detail, markup=False, highlight=False, soft_wrap=True)
         return reason.exit_status
     console.print("stopped")
     return 0
+
+
+def _line(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _announce(console: Console, service: Supervisor, running: Running, host: str) -> None:
@@ -51,6 +79,21 @@ def _announce(console: Console, service: Supervisor, running: Running, host: str
         "data": str(home.folder),
         "logs": str(home.logs),
     }
+    if service.options.sharing:
+        rows["hosts"] = f"{home.worker_file}  (for `binnacle worker` elsewhere; it holds passwords)"
+        if running.storage_url.startswith("file:"):
+            rows["objects"] = (
+                f"{running.storage_url}  (workers elsewhere need STORAGE_URL=s3://..., or this folder at the same path)"
+            )
+    _rows(console, rows)
+    console.print("[bold green]Binnacle is ready.[/] Ctrl-C stops it.")
+
+
+def _announce_workers(console: Console, nodes: WorkerHost) -> None:
+    _rows(console, {"workers": ", ".join(plan.description for plan in nodes.workers), "logs": str(nodes.home.logs)})
+    console.print("[bold green]The workers run.[/] `binnacle status` shows them once they have reported. Ctrl-C stops them.")
+
+
+def _rows(console: Console, rows: dict[str, str]) -> None:
     for name, value in rows.items():
         console.print(f"{name:<8} {value}", markup=False, highlight=False, soft_wrap=True)  # paths stay whole, to be copied
-    console.print("[bold green]Binnacle is ready.[/] Ctrl-C stops it.")

@@ -4,6 +4,7 @@ lock         held by the running `up`; its text is that process's id
 run.json     where the running service is (0600), only while it runs
 admin.key    the first administrator's key (0600)
 pepper       the secret under which keys are stored (0600)
+worker.env   the environment of workers on other hosts (0600), where they are let in
 postgres/ broker/ objects/ logs/
 """
 
@@ -42,6 +43,7 @@ class Home:
         self.postgres = self.folder / "postgres"
         self.broker = self.folder / "broker"
         self.key_file = self.folder / "admin.key"
+        self.worker_file = self.folder / "worker.env"
         self._state = self.folder / "run.json"
 
     @property

@@ -5,6 +5,7 @@ Drives the wheel's initdb and postgres itself. Knows nothing about what is store
     folder/data        the cluster (0700, of the server's account)
     folder/socket      its socket (0700), unless the path would be too long for one
     folder/password    of the role `binnacle` (0600, ours)
+    folder/access.conf who may connect (0600, of the server's account), only where it listens on TCP
     folder/programs    a copy of the programs, only where the server's account cannot reach the installation
 """
 
@@ -24,11 +25,13 @@ from app.embedded.accounts import Account, can_enter, server_account
 from app.embedded.children import Child, ChildSpec
 from app.embedded.errors import EmbeddedError
 from app.embedded.postgres_programs import Programs, find_programs
-from app.embedded.private import private_folder, secret_file, socket_folder
+from app.embedded.private import private_folder, secret_file, socket_folder, write_private
 from app.embedded.processes import end_all, working_in
 
 ROLE = DATABASE = "binnacle"
 PORT = 5432  # only names the socket, unless TCP is asked for
+ACCESS = "local all all scram-sha-256\nhost all all all scram-sha-256\n"
+"""Who may connect: whoever has the password. From where is for the listening address to say."""
 ELSEWHERE = Path("/var/lib/binnacle")
 THROWAWAY = {"fsync": "off", "full_page_writes": "off"}  # commits still reach the kernel: a killed server loses nothing
 
@@ -50,6 +53,7 @@ class Postgres:
         self.data = self.folder / "data"
         self.log = log or self.folder / "postgres.log"
         self._listen = listen
+        self._port = listen[1] if listen else PORT
         self._durable = durable
         self._programs: Programs | None = None
         self._socket: Path | None = None
@@ -61,11 +65,19 @@ class Postgres:
         private_folder(self.folder, mode=0o711 if self._account else 0o700)
         self._programs = find_programs(self._account, self.folder / "programs")
         self._password = secret_file(self.folder / "password")
-        self._socket = socket_folder(self.folder / "socket", f".s.PGSQL.{PORT}.lock", owner=self._account)
+        self._socket = socket_folder(self.folder / "socket", f".s.PGSQL.{self._port}.lock", owner=self._account)
         if self.data.exists():
             self._check_version()
         else:
             self._initialise()
+        if self._listen:  # what initdb writes lets this machine in alone
+            write_private(self._access_file, ACCESS)
+            if self._account:
+                os.chown(self._access_file, self._account.uid, self._account.gid)
+
+    @property
+    def _access_file(self) -> Path:
+        return self.folder / "access.conf"
 
     @property
     def url(self) -> str:
@@ -74,13 +86,13 @@ class Postgres:
 
     def url_of(self, database: str) -> str:
         """SQLAlchemy URL of another database of this cluster."""
-        return f"postgresql+psycopg://{ROLE}:{self._password}@/{database}?host={quote(str(self._socket))}&port={PORT}"
+        return f"postgresql+psycopg://{ROLE}:{self._password}@/{database}?host={quote(str(self._socket))}&port={self._port}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """A plain connection in autocommit mode, for what concerns the cluster rather than the service."""
         return psycopg.connect(
             host=str(self._socket),
-            port=PORT,
+            port=self._port,
             user=ROLE,
             password=self._password,
             dbname=database,
@@ -92,7 +104,7 @@ class Postgres:
         """How to run the server. SIGINT is its fast shutdown: sessions end, everything is written; so too when we die."""
         settings = {
             "listen_addresses": self._listen[0] if self._listen else "",
-            "port": str(PORT),
+            "port": str(self._port),
             "unix_socket_directories": str(self._socket),
             "unix_socket_permissions": "0700",
             "timezone": "UTC",
@@ -100,7 +112,7 @@ class Postgres:
             **({} if self._durable else THROWAWAY),
         }
         if self._listen:
-            settings["port"] = str(self._listen[1])
+            settings["hba_file"] = str(self._access_file)
         return ChildSpec(
             name="postgres",
             argv=[self._program("postgres"), "-D", str(self.data), *(f"--{name}={value}" for name, value in settings.items())],

@@ -1,0 +1,107 @@
+"""Children in the foreground: started tier by tier, restarted when they die, stopped in the opposite order at a signal.
+
+One thread, one loop: the kernel ties the children's lives to the thread that started them. It holds no job and no request; kill it and its
+children stop too, and the next start finds everything it needs.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from app.embedded import commands
+from app.embedded.children import Child, ChildSpec, stop_together
+from app.embedded.errors import EmbeddedError
+from app.embedded.home import Home
+from app.embedded.processes import carrying, end_all
+
+TICK = 0.2
+START_TIMEOUT = 120.0
+SERVERS = frozenset({"postgres", "broker"})
+
+
+class _AskedToStop(Exception):
+    """Ends the start at the next step."""
+
+
+class Foreground:
+    """The children of one data folder. say: shows one line to the person watching."""
+
+    def __init__(self, home: Home, say: Callable[[str], None]) -> None:
+        self._home = home
+        self._say = say
+        self._tiers: list[list[Child]] = []
+        self._signals = 0
+
+    def run(self, start: Callable[[], None]) -> None:
+        """Calls `start`, then watches over what it launched until SIGINT, SIGTERM or SIGHUP; a second signal stops without patience.
+
+        The folder's lock is the caller's to hold. Raises what `start` raises, after stopping what it had launched.
+        """
+        before = self._catch_signals()
+        try:
+            self._clear_leftovers()
+            start()
+            while not self._signals:
+                self._tick()
+                time.sleep(TICK)
+            self._say("stopping")
+        except _AskedToStop:
+            self._say("stopped before it was ready")
+        finally:
+            self._home.withdraw()
+            self._stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def tier(self) -> list[Child]:
+        """A new tier, which stops before all earlier ones."""
+        self._tiers.append([])
+        return self._tiers[-1]
+
+    def launch(self, spec: ChildSpec, tier: list[Child]) -> Child:
+        """Starts a child in `tier`."""
+        child = Child(spec)
+        tier.append(child)
+        child.start()
+        return child
+
+    def wait_ready(self, child: Child) -> None:
+        """Waits until the child is ready. Raises EmbeddedError when it ends first or takes too long."""
+        child.wait_ready(START_TIMEOUT, lambda: self._signals > 0)
+        if self._signals:
+            raise _AskedToStop
+
+    def _tick(self) -> None:
+        for tier in self._tiers:
+            for child in tier:
+                if news := child.tick(time.monotonic()):
+                    self._say(news)
+
+    def _stop(self) -> None:
+        """The last started first, each tier gone before the one it depends on. The servers always get their time to write."""
+        for level, tier in reversed(list(enumerate(self._tiers))):
+            ours = not any(child.spec.name in SERVERS for child in tier)
+            stop_together(tier, impatient=(lambda: self._signals > 1) if ours else (lambda: False))
+            del self._tiers[level]
+
+    def _clear_leftovers(self) -> None:
+        """Ends the API and workers of an earlier run on this folder that was killed; the servers see to their own."""
+        mark = f"{commands.MARK}={self._home.folder}"
+        if not (left := carrying(mark)):
+            return
+        self._say(f"ending {len(left)} processes that an earlier run left behind")
+        if not end_all(lambda: carrying(mark), [(signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)]):
+            raise EmbeddedError(
+                "leftover_processes", f"processes {carrying(mark)} of an earlier run cannot be ended. End them by hand."
+            )
+
+    def _catch_signals(self) -> dict[signal.Signals, Any]:
+        def note(_number: int, _frame: FrameType | None) -> None:
+            self._signals += 1
+
+        ours = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means to outlive its terminal
+            ours.append(signal.SIGHUP)
+        return {number: signal.signal(number, note) for number in ours}

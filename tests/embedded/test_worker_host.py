@@ -1,0 +1,93 @@
+"""`binnacle worker` beside a real `binnacle up --serve-workers`: it needs nothing of it but the file that says where the servers are."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.embedded.errors import EmbeddedError
+from app.embedded.sharing import Sharing
+from tests.embedded.running import CODE, Up, until
+from tests.services import make_folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+def up() -> Iterator[Up]:
+    folder = make_folder()
+    database, broker = free_ports(2)
+    sharing = ("--serve-workers", "127.0.0.1", "--database-port", str(database), "--broker-port", str(broker))
+    service = Up(folder / "home", None, "--port", "0", "--device", "cpu", *sharing)
+    service.start()
+    yield service
+    assert service.stop() == 0
+    shutil.rmtree(folder)
+
+
+def command(home: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", "worker", "--home", str(home), "--device", "cpu", *arguments]
+
+
+def test_a_worker_of_another_host_reports_and_leaves_without_a_trace(up: Up, tmp_path: Path) -> None:
+    def nodes() -> set[str]:
+        return {worker["id"] for worker in up.get("/v1/status")[1]["workers"] if worker["alive"]}
+
+    told = up.home / "worker.env"
+    assert str(told) in up.output()
+    assert stat.S_IMODE(told.stat().st_mode) == 0o600
+    script = f". {told} && exec " + " ".join(command(tmp_path / "elsewhere", "--name", "elsewhere", "--no-light"))
+    with (tmp_path / "seen").open("wb") as seen:
+        worker = subprocess.Popen(["sh", "-c", script], stdout=seen, stderr=seen, cwd=CODE)
+    try:
+        until(lambda: "model-0@elsewhere" in nodes(), 90, "the worker to report")
+        assert "light-0@elsewhere" not in nodes()
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0, (tmp_path / "seen").read_text()
+    assert "model-0@elsewhere" not in nodes()
+    assert "stopped" in (tmp_path / "seen").read_text()
+
+
+def test_a_worker_that_was_not_told_where_the_service_is_says_how_to_tell_it(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
+    environment["BROKER_URL"] = "redis://127.0.0.1:1/0"
+    refused = subprocess.run(command(tmp_path), env=environment, capture_output=True, text=True, cwd=CODE)
+    assert refused.returncode == 1
+    assert "DATABASE_URL, STORAGE_URL must say where the service is" in refused.stdout
+    assert "worker.env" in refused.stdout
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "everywhere"])
+def test_workers_cannot_be_served_at_an_address_that_nobody_can_be_told(address: str) -> None:
+    with pytest.raises(EmbeddedError, match=r"not an address at which other hosts reach this machine"):
+        Sharing(address)
+
+
+def test_the_file_for_workers_names_hosts_where_it_had_sockets_and_leaves_other_urls_alone(tmp_path: Path) -> None:
+    from app.embedded.home import Home
+
+    home = Home(tmp_path / "home")
+    storage = "s3://lab?endpoint=http://10.0.0.5:9000&region=us-east-1"
+    path = Sharing("fd00::5", 5433).publish(
+        home, "postgresql+psycopg://binnacle:pw@/binnacle?host=/x&port=5433", "rediss://u:p@elsewhere:6380/1", storage
+    )
+    assert path.read_text().splitlines() == [
+        "export DATABASE_URL=postgresql+psycopg://binnacle:pw@[fd00::5]:5433/binnacle",
+        "export BROKER_URL=rediss://u:p@elsewhere:6380/1",
+        f"export STORAGE_URL='{storage}'",
+    ]
