@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import demo, devices, doctor, jobs, keys, models, service, studies, submit, traits
+from app.cli import backups, demo, devices, doctor, jobs, keys, models, service, studies, submit, traits
 from app.cli.output import print_error
 from app.client import BinnacleError
 from app.embedded.errors import EmbeddedError
@@ -20,6 +20,8 @@ application = typer.Typer(
 application.command("up")(service.up)
 application.command("worker")(service.worker)
 application.command("prepare")(service.prepare)
+application.command("backup")(backups.backup)
+application.command("restore")(backups.restore)
 application.command("demo")(demo.demo)
 application.add_typer(submit.commands, name="submit")
 application.command("watch")(jobs.watch)

@@ -1,0 +1,38 @@
+"""`binnacle backup` and `binnacle restore`: a data folder to keep elsewhere, and back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.output import out
+from app.client.address import home_folder
+
+DataFolder = Annotated[Path | None, typer.Option("--home", help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")]
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder that does not exist yet; best on another disk.")],
+    home: DataFolder = None,
+) -> None:
+    """Copy database, objects and secrets to a new folder; the service may run meanwhile."""
+    from app.embedded.backup import back_up
+    from app.embedded.home import Home
+
+    made = back_up(Home(home or home_folder()), target)
+    objects = (
+        "objects are in a bucket: back that up too" if made.objects is None else f"{made.objects} objects, {made.bytes:,} bytes"
+    )
+    out.print(f"{target}: the database, {objects}, and the secrets (keep it private)", markup=False, highlight=False)
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="What `binnacle backup` wrote.")],
+    home: Annotated[Path, typer.Option("--home", help="A new data folder.")],
+) -> None:
+    """Make a new data folder of a backup; then start it with `binnacle up --home`."""
+    from app.embedded.backup import restore as run
+    from app.embedded.home import Home
+
+    made = run(source, Home(home))
+    out.print(f"{home} is as it was at {made.made_at}. Start it: binnacle up --home {home}", markup=False, highlight=False)

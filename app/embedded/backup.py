@@ -1,0 +1,162 @@
+"""The data folder of `binnacle up` as a backup and back: the database by Postgres's own dump, objects as they lie, the secrets beside.
+
+    backup.json      what it is
+    database.dump    pg_dump's custom format; pg_restore of the same or a newer major version reads it
+    objects/         named by their SHA-256
+    pepper, admin.key
+
+The service may run meanwhile: the dump is one snapshot, and whatever it refers to was stored before it and is copied after it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import make_url
+
+from app.embedded.accounts import server_account
+from app.embedded.errors import EmbeddedError
+from app.embedded.home import Home
+from app.embedded.postgres import Postgres
+from app.embedded.postgres_programs import find_programs
+from app.embedded.private import private_folder, write_private
+from app.version import VERSION
+
+SECRETS = ("pepper", "admin.key")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a backup holds. `objects` is the number of files; None where they are in a bucket, whose own backup they need."""
+
+    version: str
+    made_at: str
+    objects: int | None
+    bytes: int
+
+
+def back_up(home: Home, target: Path) -> Manifest:
+    """Writes everything of `home` to the new folder `target`. Raises EmbeddedError when it cannot, leaving no half backup behind."""
+    if target.exists():
+        raise EmbeddedError("backup_exists", f"{target} exists already; name a folder that does not.")
+    partial = private_folder(target.absolute().with_name(f".{target.name}.partial.{os.getpid()}"))
+    try:
+        with _database(home) as url:
+            running = home.running()
+            dump = partial / "database.dump"
+            dump.touch(mode=0o600)
+            _client(home, url, "pg_dump", "--format=custom", "--no-owner", f"--file={dump}")
+            objects = _objects_of(home, running.storage_url if running else None)
+            count, size = (None, 0) if objects is None else _copy_objects(objects, partial / "objects")
+        for name in SECRETS:
+            if (home.folder / name).exists():
+                write_private(partial / name, (home.folder / name).read_text())
+        made = Manifest(VERSION, datetime.now(UTC).isoformat(timespec="seconds"), count, size)
+        write_private(partial / "backup.json", json.dumps(asdict(made), indent=1))
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return made
+
+
+def restore(source: Path, home: Home) -> Manifest:
+    """Makes the empty data folder `home` into what was backed up. Raises EmbeddedError when `home` has data or the backup is not whole."""
+    try:
+        manifest = Manifest(**json.loads((source / "backup.json").read_text()))
+    except (OSError, ValueError, TypeError) as broken:
+        raise EmbeddedError(
+            "no_backup", f"{source} holds no backup of Binnacle: backup.json cannot be read ({broken})."
+        ) from broken
+    _verify(source / "objects", manifest.objects)
+    with home.lock():
+        postgres = Postgres(home.postgres, log=home.logs / "postgres.log")
+        if postgres.data.exists() or any((home.folder / "objects").glob("sha256/*")):
+            raise EmbeddedError(
+                "home_not_empty", f"{home.folder} has data already; restore into a new folder, then use that one."
+            )
+        for name in SECRETS:
+            if (source / name).exists():
+                write_private(home.folder / name, (source / name).read_text())
+        postgres.start()
+        try:
+            _client(home, postgres.url, "pg_restore", "--exit-on-error", "--no-owner", str(source / "database.dump"))
+        finally:
+            postgres.stop()
+        if manifest.objects is not None:
+            _copy_objects(source / "objects", private_folder(home.folder / "objects") / "sha256")
+    return manifest
+
+
+@contextmanager
+def _database(home: Home) -> Iterator[str]:
+    """URL of the running service's database, or of the folder's own, started for the time being."""
+    if running := home.running():
+        yield running.database_url
+        return
+    with home.lock():
+        postgres = Postgres(home.postgres, log=home.logs / "postgres.log")
+        if not postgres.data.exists():
+            raise EmbeddedError(
+                "no_database",
+                f"{home.folder} has no database of its own, and no service runs from it. Start it, or name another --home.",
+            )
+        postgres.start()
+        try:
+            yield postgres.url
+        finally:
+            postgres.stop()
+
+
+def _client(home: Home, url: str, program: str, *arguments: str) -> None:
+    """Runs one of Postgres's programs on the database of `url`; the password goes by the environment, as command lines are public."""
+    programs = find_programs(server_account(), Postgres(home.postgres).folder / "programs")
+    where = make_url(url)
+    host = where.host or str(where.query.get("host", ""))
+    port = where.port or str(where.query.get("port", 5432))
+    environment = {**os.environ, "PGHOST": host, "PGPORT": str(port), "PGUSER": str(where.username or "")}
+    environment |= {"PGPASSWORD": str(where.password or ""), "LC_ALL": "C"}
+    command = [programs.path(program), f"--dbname={where.database}", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EmbeddedError(f"{program}_failed", f"{program}: {done.stderr.strip()[-2000:]}")
+
+
+def _objects_of(home: Home, storage_url: str | None) -> Path | None:
+    """The folder of the objects, or None where they are in a bucket."""
+    if storage_url is None:
+        return home.folder / "objects" / "sha256"
+    parts = urlsplit(storage_url)
+    return Path(unquote(parts.path)) / "sha256" if parts.scheme == "file" else None
+
+
+def _copy_objects(source: Path, target: Path) -> tuple[int, int]:
+    """Copies every object and returns how many and how many bytes. One that was collected meanwhile is referred to by nothing."""
+    private_folder(target)
+    count = size = 0
+    for path in sorted(source.iterdir()) if source.exists() else []:
+        try:
+            shutil.copyfile(path, target / path.name)
+        except FileNotFoundError:
+            continue
+        (target / path.name).chmod(0o600)
+        count, size = count + 1, size + (target / path.name).stat().st_size
+    return count, size
+
+
+def _verify(objects: Path, expected: int | None) -> None:
+    """Raises EmbeddedError when an object is missing or is not what its name says."""
+    found = sorted(objects.iterdir()) if objects.exists() else []
+    if expected is not None and len(found) != expected:
+        raise EmbeddedError("backup_not_whole", f"{objects} holds {len(found)} objects, not the {expected} that were backed up.")
+    for path in found:
+        with path.open("rb") as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest() != path.name:
+                raise EmbeddedError("backup_damaged", f"{path} is damaged: its SHA-256 is not its name. Use another backup.")

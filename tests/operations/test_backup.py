@@ -1,0 +1,93 @@
+"""A backup taken while jobs run, restored into a new folder: the same key, the same jobs, the same bytes."""
+
+import json
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import binnacle
+from app.embedded.backup import restore
+from app.embedded.errors import EmbeddedError
+from app.embedded.home import Home
+from app.embedded.postgres import Postgres
+from shipped import MODELS
+from tests.embedded.running import CODE, Up
+from tests.services import make_folder
+
+PROMPTS = ["please tell me two things about boats ."]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = make_folder()
+    yield made
+    shutil.rmtree(made)
+
+
+def cli(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "app.cli", *arguments], capture_output=True, text=True, cwd=CODE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(400)
+def test_a_restored_folder_serves_the_same_bytes_under_the_same_key(folder: Path) -> None:
+    first = Up(folder / "home")
+    first.start()
+    try:
+        with binnacle.Client(first.url, first.key) as client:
+            client.add_model("demo-severe", str(MODELS / "demo-severe"))
+            client.await_model("demo-severe", timeout=120)
+            done = client.wait(client.calibrate("demo-severe", prompts=PROMPTS, max_new_tokens=8)["id"], timeout=120)
+            before = client.download(done["artifacts"][0], folder / "before").read_bytes()
+            going = client.calibrate("demo-severe", max_new_tokens=128)["id"]
+        cli("backup", str(folder / "backup"), "--home", str(first.home))
+    finally:
+        assert first.stop() == 0
+
+    assert stat.S_IMODE((folder / "backup").stat().st_mode) == 0o700
+    assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in (folder / "backup").rglob("*"))
+    cli("restore", str(folder / "backup"), "--home", str(folder / "restored"))
+    second = Up(folder / "restored")
+    second.start()
+    try:
+        assert second.key == first.key
+        with binnacle.Client(second.url, second.key) as client:
+            again = client.job(done["id"])
+            assert (again["state"], again["finished_at"]) == ("succeeded", done["finished_at"])
+            assert client.download(again["artifacts"][0], folder / "after").read_bytes() == before
+            assert client.job(going)["state"] in {"queued", "running", "succeeded"}
+            ended = client.wait(going, timeout=240)
+            assert (ended["state"], ended["losses"]) == ("succeeded", 0), "a job that ran at the time of the backup is run again"
+    finally:
+        assert second.stop() == 0
+
+
+def test_a_stopped_service_is_backed_up_too_and_damage_is_found(folder: Path) -> None:
+    home = Home(folder / "home")
+    server = Postgres(home.postgres)
+    server.start()
+    server.stop()
+    (home.folder / "objects" / "sha256").mkdir(parents=True)
+    kept = home.folder / "objects" / "sha256" / "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    kept.write_text("hello")
+    cli("backup", str(folder / "backup"), "--home", str(home.folder))
+    copy = folder / "backup" / "objects" / kept.name
+    assert copy.read_text() == "hello"
+    with pytest.raises(EmbeddedError, match="restore into a new folder"):
+        restore(folder / "backup", home)
+    copy.write_text("hellO")
+    with pytest.raises(EmbeddedError, match="damaged"):
+        restore(folder / "backup", Home(folder / "new"))
+    copy.unlink()
+    with pytest.raises(EmbeddedError, match="holds"):
+        restore(folder / "backup", Home(folder / "new"))
+    assert not (folder / "new" / "postgres").exists()
+    (folder / "backup" / "backup.json").write_text(json.dumps({"version": 1}))
+    with pytest.raises(EmbeddedError, match="no backup"):
+        restore(folder / "backup", Home(folder / "new"))
