@@ -22,6 +22,7 @@ class LeaseSettings(BaseSettings):
     sweep: float = Field(15, gt=0, description="how often the reconciler looks")
     cancel_grace: float = Field(30, gt=0, description="from a cancel request to SIGTERM for a handler that does not look up")
     kill_grace: float = Field(5, gt=0, description="from SIGTERM to SIGKILL")
+    drain_grace: float = Field(10, gt=0, description="from a node's SIGTERM to its child's, for a handler that does not look up")
     stall: float = Field(600, gt=0, description="a phase without progress for this long is hung, unless it sets its own limit")
     slice: float = Field(300, gt=0, description="how long a job runs before it yields to another user who waits")
     short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a quick look that waits")

@@ -60,13 +60,15 @@ class Parent:
         return {child.pid for child in list(getattr(pool, "_pool", ())) if child.is_alive()}
 
     def drain(self) -> None:
-        """Tells the child that its job should go back to the queue at the next boundary."""
+        """Tells the child that its job should go back to the queue at the next boundary; the watch sees to one that does not hear."""
+        self.watch.drain()
         for pid in self.child_pids():
             os.kill(pid, signal.SIGUSR2)
 
     def leave(self) -> None:
-        """Takes the node off the list; its held job, if any, stays until the child is gone."""
+        """Gives back what a child that had to be killed still held, and takes the node off the list."""
         self._stop.set()
+        self.watch.last_look()
         self.watch.stop()
         try:
             with self._sessions.begin() as session:

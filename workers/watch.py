@@ -71,6 +71,8 @@ class Watch:
         self._exit_status: str | None = None
         self._missed: tuple[str, int, float] | None = None
         self._read_at = time.monotonic()
+        self._drain_by: float | None = None
+        self._leaving = False
 
     def start(self) -> None:
         """Starts both threads; they end with the process or `stop()`."""
@@ -80,6 +82,18 @@ class Watch:
     def stop(self) -> None:
         self._stop.set()
         self._wake.set()
+
+    def drain(self) -> None:
+        """The node is to stop: a job that is still held after the grace is taken from its child, uncharged."""
+        self._drain_by = time.monotonic() + self._settings.drain_grace
+
+    def last_look(self) -> None:
+        """The children have ended and nobody here will look again: what they still held goes back now, not when its lease ends."""
+        self._leaving = True
+        try:
+            self._read()
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("watch.blind", error=type(error).__name__)
 
     def child_lost(self, status: str) -> None:
         """Celery reported that the child died (`signal 9 (SIGKILL)`, `exitcode 1`): look at once instead of at the next round."""
@@ -149,6 +163,8 @@ class Watch:
 
     def _may_still_hear(self, job: Job) -> bool:
         """Celery's word on how the child died follows within moments; a child of an earlier parent has nobody to give it."""
+        if self._leaving:
+            return False
         now = time.monotonic()
         if self._missed is None or self._missed[:2] != (job.id, job.lease_token):
             self._missed = (job.id, job.lease_token, now)
@@ -170,6 +186,8 @@ class Watch:
             seen.reason = seen.reason or {"code": "database_unreachable" if blind else "lease_not_renewed"}
             self._signal(seen, signal.SIGKILL)
             seen.killed = True
+        if seen.terminate_at is None and self._drain_by is not None and now > self._drain_by:
+            seen.reason, seen.terminate_at = {"code": "drained"}, now
         if seen.terminate_at is None:
             return
         if seen.signalled_at is None:
@@ -194,7 +212,11 @@ class Watch:
             if status is None and self._may_still_hear(job):
                 return
             self._seen = None
-        cause = {"code": "worker_lost", **reason, **({"signal": status} if status else {})}
+        cause = {
+            "code": "worker_lost" if self._drain_by is None else "drained",
+            **reason,
+            **({"signal": status} if status else {}),
+        }
         try:
             with self._sessions.begin() as session:
                 fresh = session.get_one(Job, job.id, with_for_update=True)
@@ -203,7 +225,7 @@ class Watch:
                 if cause["code"] == "time_limit":
                     endings.fail(session, job.id, job.lease_token, reason)
                 else:
-                    charged = cause["code"] != "database_unreachable"
+                    charged = cause["code"] not in {"database_unreachable", "drained"}
                     endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
         except Superseded:
             return

@@ -18,8 +18,8 @@ MARK = "BINNACLE_UP"
 """Carried by every process of one data folder, so that the next `up` finds what a crash left running."""
 
 
-WORKER_GRACE = 15.0
-"""From SIGTERM to SIGKILL for a node whose job does not look up in time."""
+WORKER_GRACE = 25.0
+"""Longer than a node needs to take a job from a child that does not look up (settings: lease.drain_grace, kill_grace)."""
 
 API_GRACE = 15.0
 """Longer than the API's own patience with its clients (app.server.STOP_SECONDS)."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded.errors import EmbeddedError
+from app.embedded.home import Home
 from app.embedded.sharing import Sharing
 from tests.embedded.running import CODE, Up, until
 from tests.services import make_folder
@@ -79,15 +80,13 @@ def test_workers_cannot_be_served_at_an_address_that_nobody_can_be_told(address:
 
 
 def test_the_file_for_workers_names_hosts_where_it_had_sockets_and_leaves_other_urls_alone(tmp_path: Path) -> None:
-    from app.embedded.home import Home
-
     home = Home(tmp_path / "home")
     storage = "s3://lab?endpoint=http://10.0.0.5:9000&region=us-east-1"
     path = Sharing("fd00::5", 5433).publish(
         home, "postgresql+psycopg://binnacle:pw@/binnacle?host=/x&port=5433", "rediss://u:p@elsewhere:6380/1", storage
     )
     assert path.read_text().splitlines() == [
-        "export DATABASE_URL=postgresql+psycopg://binnacle:pw@[fd00::5]:5433/binnacle",
+        "export DATABASE_URL='postgresql+psycopg://binnacle:pw@[fd00::5]:5433/binnacle'",
         "export BROKER_URL=rediss://u:p@elsewhere:6380/1",
         f"export STORAGE_URL='{storage}'",
     ]
