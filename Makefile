@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 test migrations-check chaos bench: export OMP_NUM_THREADS := 1
 test migrations-check chaos bench: export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test setup up lint format migrations-check openapi models chaos bench constraints clean help
+.PHONY: demo test browser setup up lint format migrations-check openapi models chaos bench constraints clean help
 
 help:  ## list what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,13 +20,27 @@ help:  ## list what there is to make
 demo: $(READY)  ## start everything, study a shipped model over HTTP, print the tables, stop
 	$(VENV)/bin/binnacle demo
 
-test: $(READY)  ## all tests but the long ones, two at a time
+test: $(READY) browser  ## all tests but the long ones, two at a time
 	$(PY) -m pytest -m "not long" -n 2 --dist loadfile --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
+
+browser:  ## install Chromium for the tests of what a person sees, where there is none and apt can
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing Chromium"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
+	else echo "no Chromium, and no right to install it: tests of pages are skipped"; fi
 
 up: $(READY)  ## keep the service running in the foreground
 	$(VENV)/bin/binnacle up
 
-setup: $(READY)  ## create the environment
+setbrowser:  ## install Chromium for the tests of what a person sees, where there is none and apt can
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing Chromium"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
+	else echo "no Chromium, and no right to install it: tests of pages are skipped"; fi
+
+up: $(READY)  ## create the environment
 
 # torch goes first and alone: which build of it fits this machine is for its package index to say, and the pins must not touch it
 $(READY): pyproject.toml constraints.txt

@@ -38,7 +38,9 @@ def study_report(tables: dict[str, Any]) -> RenderableType:
 
 
 def _methods(rows: list[dict[str, Any]]) -> Table:
-    table = Table(*SHOWN.values(), box=None)
+    table = Table(box=None)
+    for title in SHOWN.values():
+        table.add_column(title, no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(row, key) for key in SHOWN))
     return table
@@ -50,5 +52,5 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return ""
     if key in INTERVALS:
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        return f"{value:+.1f}" + ("" if low is None else f"  {low:+.1f} to {high:+.1f}")
+        return f"{value:+.1f}" + ("" if low is None else f" [{low:+.0f}, {high:+.0f}]").replace("[", r"\[")
     return f"{value:.3g}" if isinstance(value, float) else str(value)

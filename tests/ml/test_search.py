@@ -111,6 +111,27 @@ def test_equal_objectives_go_to_the_more_coherent_then_to_the_smaller_dose():
     assert search.best("a") == 0.3
 
 
+def test_where_nothing_is_left_to_gain_the_smallest_dose_that_gains_it_is_looked_for_and_taken():
+    """A trait that half of the unsteered answers show: the ceiling is 50 points, and every dose from 0.2 to the cliff reaches it."""
+    search = Search(["a"], ceiling=50.0)
+    ran: list[float] = []
+    while asked := search.next_round():
+        ((_, r),) = asked
+        ran.append(r)
+        search.record(
+            "a", r, objective=(50.0 if r >= 0.2 else 20.0) if r < 1 else -10.0, spread=8.0, coherence=99.0 if r < 1 else 40.0
+        )
+    best = search.best("a")
+    assert best == min(r for r in ran if 0.2 <= r < 1)
+    assert best <= 0.35
+    search = Search(
+        ["b"], ceiling=100.0
+    )  # the same gains where there is more to be had: it looks above, and takes the first of them
+    for r, objective in ((0.6, 50.0), (1.2, -10.0)):
+        search.record("b", r, objective=objective, spread=8.0, coherence=99.0 if r < 1 else 40.0)
+    assert search.next_round()[0][1] > 0.6
+
+
 def test_a_layer_that_cannot_win_is_given_up_for_another_layer_of_its_method():
     """Every cell keeps at least three evaluations to report, and no method is given up for another one."""
     good, bad = Response(top=1.0), Response(top=0.0)

@@ -4,7 +4,8 @@ A cell is a vector at a layer. Answers are coherent up to a cliff near r = 1 and
 cliff, and how far below differs by vector. On a logarithmic scale each cell
   1. brackets the cliff: from 0.6 up by a factor of 2 while coherent, down to the middle of what is left below while not;
   2. looks into one of the two gaps beside its best dose, the one with more to gain: above it, at most what coherent answers have not
-     reached yet; below it, at most what lost coherence costs at the best dose; times the gap's width.
+     reached yet; below it, at most what lost coherence costs at the best dose; times the gap's width. Where nothing is left to gain it
+     looks below, for the smallest dose that is enough.
 Real dose-responses are sawtoothed, so `best` is a dose that was run. All cells advance together: each round asks one dose of each.
 
 The state is the recorded evaluations alone: a round asked for twice is the same round, and a job that died goes on from its finished
@@ -23,6 +24,8 @@ NARROW = 0.04
 """Gaps under 4 % are not looked into: the sawtooth is wider."""
 LOOKED_CLOSELY = 0.5
 """Width, in ln r, of the gaps beside the best dose from which a cell may be given up."""
+SAME = 5.0
+"""Points under the ceiling from which nothing is left to gain: about one answer of 24."""
 LEAST_TO_GAIN, LEAST_SPREAD = 3.0, 5.0
 """Points. A gap is never worth less; no objective is surer than this, since 0 of 24 answers still leaves room for 1 in 8."""
 
@@ -39,11 +42,18 @@ class Evaluation:
 @dataclass
 class _Cell:
     group: str
+    ceiling: float
     seen: dict[float, Evaluation] = field(default_factory=dict)
 
     @property
     def best(self) -> float | None:
-        """The dose with the largest objective; ties go to the more coherent, then to the smaller dose."""
+        """The dose with the largest objective; ties go to the more coherent, then to the smaller dose.
+
+        Where nothing is left to gain, the smallest dose that gains it but for SAME: more push is only more side effect.
+        """
+        saturated = [r for r, one in self.seen.items() if one.objective >= self.ceiling - SAME]
+        if saturated:
+            return min(saturated)
         return max(self.seen, key=lambda r: (self.seen[r].objective, self.seen[r].coherence, -r), default=None)
 
 
@@ -59,15 +69,17 @@ class Search:
         high: float = 4.0,
         threshold: float = 70.0,
         groups: Mapping[str, str] | None = None,
+        ceiling: float = 100.0,
     ) -> None:
         """`budget` evaluations a cell; doses from `low` to `high`; coherent is a mean coherence of `threshold`.
 
         `groups` names what competes: a cell is given up only for another of its group (a method's layers among each other), since methods
-        that are to be compared need the same effort. Without it no cell is given up. Raises ValueError for impossible bounds.
+        that are to be compared need the same effort. Without it no cell is given up. `ceiling` is the largest objective there can be:
+        100 less what unsteered answers have already. Raises ValueError for impossible bounds.
         """
         if not (0 < low < high and budget > 0):
             raise ValueError(f"the search needs 0 < low < high and a budget of at least 1, not {low}, {high} and {budget}")
-        self._cells = {cell: _Cell(groups[cell] if groups else cell) for cell in cells}
+        self._cells = {cell: _Cell(groups[cell] if groups else cell, ceiling) for cell in cells}
         self._budget, self._low, self._high, self._threshold = budget, low, high, threshold
 
     def next_round(self) -> list[tuple[str, float]]:
@@ -130,15 +142,18 @@ class Search:
         below, above = self._neighbours(cell, best)
         coherence_below = cell.seen[below].coherence if below in cell.seen else 100.0
         to_gain = {
-            (best, above): min(100.0, at_best.coherence) - at_best.objective,
+            (best, above): min(cell.ceiling, at_best.coherence) - at_best.objective,
             (below, best): at_best.objective * (coherence_below / max(at_best.coherence, 1.0) - 1.0),
         }
         worth = [
-            (math.log(high / low) * max(gain, LEAST_TO_GAIN), math.sqrt(low * high))
+            (
+                math.log(high / low) * max(gain, LEAST_TO_GAIN),
+                -math.sqrt(low * high),
+            )  # of equal ones the lower: less push is less harm
             for (low, high), gain in to_gain.items()
             if math.log(high / low) > NARROW
         ]
-        return max(worth)[1] if worth else None
+        return -max(worth)[1] if worth else None
 
     def _neighbours(self, cell: _Cell, best: float) -> tuple[float, float]:
         """The doses run next to the best one; where none was, half of it below and itself above."""

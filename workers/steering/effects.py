@@ -32,6 +32,10 @@ class Scale:
         """Per question, in percentage points."""
         return self._joint(run) - self._joint(base)
 
+    def room(self, base: Run) -> float:
+        """The largest mean joint gain over `base` there can be: 100 less the share of its answers that have it already."""
+        return 100.0 - (mean(self._joint(base)) or 0.0)
+
     def _joint(self, run: Run) -> Column:
         return joint(run.trait, run.coherence, self.threshold, self.sign)
 

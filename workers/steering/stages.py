@@ -69,7 +69,7 @@ def _searched(
 ) -> dict[str, Searched]:
     dosed = {one.name: one for one in own if one.has_clean_dose}
     groups = {name: one.group for name, one in dosed.items()}
-    state = Search(list(dosed), budget=spec["budget"], threshold=scale.threshold, groups=groups)
+    state = Search(list(dosed), budget=spec["budget"], threshold=scale.threshold, groups=groups, ceiling=scale.room(base))
     runs: dict[str, list[Run]] = {name: [] for name in dosed}
     evaluator.begin("searching doses", len(dosed) * spec["budget"], share=0.45)
     while asked := state.next_round():
