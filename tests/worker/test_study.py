@@ -93,8 +93,8 @@ def test_every_job_of_the_graph_succeeded_and_the_report_is_whole(
     assert [row["verdict"] for row in tables["severity"]["rows"]] == ["severe"]
     job = study["nodes"]["steer/demo-severe/refusal"]["job"]
     assert methods["probe"]["delta_from"] == f"/v1/steerings/{job}/responses?run={methods['probe']['run']}"
-    texts = http.get(methods["probe"]["delta_from"], params={"limit": 100}).json()["items"]
-    unsteered = http.get(methods["unsteered"]["coherence_from"], params={"limit": 100}).json()["items"]
+    texts = http.get(methods["probe"]["delta_from"] + "&limit=100").json()["items"]
+    unsteered = http.get(methods["unsteered"]["coherence_from"] + "&limit=100").json()["items"]
     gains = [one["trait"] - other["trait"] for one, other in zip(texts, unsteered, strict=True)]
     assert sum(gains) / len(gains) == pytest.approx(methods["probe"]["delta"], abs=0.01)
     spoilt = methods["mean_diff"]
@@ -127,7 +127,9 @@ def test_a_browser_draws_every_plot_of_the_report_and_fetches_nothing(
             said = [line for line in page.get_log("browser") if "favicon" not in line["message"]]
             assert said == []
             assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
-            assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+            assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth"), (
+                "only tables scroll sideways"
+            )
         links = [link.get_attribute("href") for link in page.find_elements(By.CSS_SELECTOR, "#methods + p + .scroll td a")]
     job = study["nodes"]["steer/demo-severe/refusal"]["job"]
     texts = [link for link in links if f"/v1/steerings/{job}/responses?run=" in link]

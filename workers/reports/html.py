@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def render(
         title=title,
         facts=facts,
         findings=findings,
-        sections=_numbered(sections),
+        blocks=_blocks(sections),
         missing=missing,
         scripts=[Markup(script) for script in scripts],
         start=Markup(start),
@@ -53,17 +54,36 @@ def render(
     return page
 
 
-def _numbered(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    numbered, plots = [], 0
+def _blocks(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tables, and plots side by side: those that follow each other are one block. Plots are numbered in the order of `_start`."""
+    blocks: list[dict[str, Any]] = []
+    count = 0
     for section in sections:
-        one = dict(section)
-        if "plot" in one:
-            one["element"] = f"plot-{plots}"
-            plots += 1
-        elif isinstance(one.get("table"), Table):
-            one["cells"] = one["table"].cells()
-        numbered.append(one)
-    return numbered
+        if isinstance(section.get("table"), Table):
+            blocks.append({"table": section["table"], "groups": _groups(section["table"])})
+            continue
+        if not blocks or "plots" not in blocks[-1]:
+            blocks.append({"plots": []})
+        blocks[-1]["plots"].append({"title": section["title"], "note": section["note"], "element": f"plot-{count}"})
+        count += 1
+    return blocks
+
+
+GROUPED = ("model", "trait")
+"""Columns that become a heading over the rows that share them, where a table begins with both."""
+
+
+def _groups(table: Table) -> list[dict[str, Any]]:
+    """The table's rows under a heading each where they are many of one model and trait, else under none."""
+    leading = tuple(column.key for column in table.columns[: len(GROUPED)])
+    rows = list(zip(table.rows, table.cells(), strict=True))
+    pairs = [tuple(row.get(key) for key in GROUPED) for row, _ in rows]
+    if leading != GROUPED or len(pairs) < 3 * len(set(pairs)):
+        return [{"heading": None, "skip": 0, "cells": [cells for _, cells in rows]}]
+    return [
+        {"heading": f"{trait} on {model}", "skip": len(GROUPED), "cells": [cells[len(GROUPED) :] for _, cells in members]}
+        for (model, trait), members in groupby(rows, key=lambda one: tuple(one[0].get(key) for key in GROUPED))
+    ]
 
 
 def _start(plots: Sequence[Any]) -> str:

@@ -27,7 +27,8 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
     """By model, in the study's order."""
     found = {}
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
-        evidence = [_evidence(cell, cell.steering) for cell in data.cells if cell.model == model and cell.steering]
+        massive = bool(data.calibrations.get(model, {}).get("massive_dims", {}).get("dims"))
+        evidence = [_evidence(cell, cell.steering, massive) for cell in data.cells if cell.model == model and cell.steering]
         rank = None if data.agreement is None else data.agreement.spearman
         advice = recommend(evidence, agreement=rank)
         viable, why = (
@@ -70,7 +71,7 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
     return Table("recommendations", "6. Recommendations", note, columns, rows)
 
 
-def _evidence(cell: Cell, summary: Mapping[str, Any]) -> TraitEvidence:
+def _evidence(cell: Cell, summary: Mapping[str, Any], massive: bool) -> TraitEvidence:
     groups = {one["group"]: one for one in summary["groups"] if not is_ablation(one["method"])}
     leader = summary["leader"]
     contrasts = {
@@ -88,7 +89,7 @@ def _evidence(cell: Cell, summary: Mapping[str, Any]) -> TraitEvidence:
     gain = None
     if best["delta_low"] is not None:
         gain = Interval(best["delta_low"], best["delta_high"], best["interval"], best["n"], best["clusters"])
-    part = next((one for one in FROM_STRONGEST if one in parts), "none")
+    part = next((one for one in FROM_STRONGEST if one in parts), "not tested" if massive else "none")
     return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part)
 
 

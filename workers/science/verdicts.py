@@ -53,7 +53,8 @@ class Contrast:
 class TraitEvidence:
     """Of one trait on one model. `contrasts` are against the leader, by method; `cleaning` are cleaned minus plain, by base method.
 
-    `massive_part` is signal, inert, noise, unclear, or none where no vector holds a massive dim.
+    `massive_part` is signal, inert, noise, unclear, `not tested` where the model has massive dims and no vector was taken apart, or none
+    where it has none.
     """
 
     trait: str

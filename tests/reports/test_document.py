@@ -1,0 +1,126 @@
+"""The report follows from its numbers: other numbers, another recommendation; fewer questions, none. And it is safe to open."""
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from tests.reports.gathering import STUDY, Limits, gathered, summary
+from workers.judges.agreement import Agreement
+from workers.reports.document import Report, build
+from workers.reports.table import Column, Table, to_markdown
+
+GAINS: dict[str, Limits] = {"probe": (60.0, 50.0, 70.0), "mean_diff": (59.0, 49.0, 69.0), "mean_diff_cleaned": (59.5, 49.5, 69.5)}
+TIES: dict[str, Limits] = {"mean_diff": (-1.0, -4.0, 3.0), "mean_diff_cleaned": (-0.5, -4.0, 3.0)}
+
+
+def report(gains: dict[str, Limits], contrasts: dict[str, Limits], **more: Any) -> Report:
+    return build(STUDY, gathered({trait: summary(gains, contrasts, **more) for trait in ("refusal", "sycophancy")}))
+
+
+def recommended(found: Report) -> dict[str, Any]:
+    [row] = next(one["table"] for one in found.sections if one.get("table") and one["table"].id == "recommendations").rows
+    return dict(row)
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "more", "method", "viable"),
+    [
+        (TIES, {}, "mean_diff", "yes"),
+        (TIES | {"mean_diff": (-30.0, -40.0, -20.0)}, {}, "mean_diff_cleaned", "no"),
+        (TIES | {"mean_diff": (-6.0, -13.0, 1.0)}, {}, "mean_diff_cleaned", "unclear"),
+        (dict.fromkeys(TIES, (-30.0, -40.0, -20.0)), {}, "probe", "no"),
+    ],
+    ids=["it ties", "it is worse", "it may be worse", "nothing else ties"],
+)
+def test_other_numbers_another_recommendation(
+    contrasts: dict[str, Limits], more: dict[str, Any], method: str, viable: str
+) -> None:
+    row = recommended(report(GAINS, contrasts, **more))
+    assert (row["method"], row["viable"]) == (method, viable)
+
+
+def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
+    assert recommended(report(GAINS, TIES))["cleaning"] == "not enough evidence"  # no contrast of cleaned and plain was made
+    assert recommended(report(GAINS, TIES, massive_part="signal"))["cleaning"] == "advised against"
+
+
+def test_five_questions_carry_no_recommendation() -> None:
+    """Too few clusters leave every value and no interval (science: Scores)."""
+    found = report(dict.fromkeys(GAINS), dict.fromkeys(TIES))
+    row = recommended(found)
+    assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")
+    assert "0 traits were steered for certain" in found.findings[0]["sentence"]
+
+
+def test_a_judge_that_disagrees_with_labels_carries_nothing() -> None:
+    data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7))
+    assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+
+
+def test_a_control_that_gains_as_much_is_said_aloud() -> None:
+    def said(found: Report) -> list[str]:
+        return [one["sentence"] for one in found.findings if one["sentence"].startswith("Careful")]
+
+    assert said(report(GAINS, TIES)) == []
+    assert len(said(report(GAINS, TIES, controls={"shuffled": (55.0, 40.0, 65.0)}))) == 2
+
+
+def test_every_number_leads_to_the_texts_it_was_computed_from() -> None:
+    found = report(GAINS, TIES)
+    methods = next(one["table"] for one in found.sections if one.get("table") and one["table"].id == "methods")
+    for row in methods.rows:
+        for key in ("delta", "joint", "at_dose", "at_coherence", "at_coefficient"):
+            if row.get(key) is not None:
+                assert re.fullmatch(rf"/v1/steerings/{row['trait']}/responses\?run=test-.+", row[f"{key}_from"])
+    assert "[+60.0 \\[+50.0, +70.0\\]](/v1/steerings/refusal/responses?run=test-probe)" in to_markdown(methods)
+    assert '<a href="/v1/steerings/refusal/responses?run=test-probe">+60.0 [+50.0, +70.0]</a>' in found.to_html()
+
+
+def test_what_is_missing_is_named_with_its_reason_in_every_form() -> None:
+    missing = [
+        {"node": "steer/m/sycophancy", "kind": "steer", "state": "failed", "reason": "judge_unusable: it answered with prose"}
+    ]
+    found = build(STUDY, gathered({"refusal": summary(GAINS, TIES)}, missing=missing))
+    assert found.to_dict()["missing"] == missing
+    for text in (found.to_markdown(), found.to_html()):
+        assert "steer/m/sycophancy" in text
+        assert "judge_unusable: it answered with prose" in text
+
+
+class Elements(HTMLParser):
+    """Which elements a page has, and where it would fetch from."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.fetched: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.fetched += [
+            value or "" for name, value in attrs if name in ("src", "srcset", "data") or (tag == "link" and name == "href")
+        ]
+
+
+def test_nothing_that_a_model_or_a_request_says_becomes_markup_and_nothing_is_fetched() -> None:
+    hostile = "<img src=x onerror=alert(1)>|</script><script>alert(2)</script>"
+    missing = [{"node": hostile, "kind": "steer", "state": "failed", "reason": hostile}]
+    named = STUDY | {"models": [hostile]}
+    honest = Elements(report(GAINS, TIES).to_html())
+    found = build(named, gathered({hostile: summary(GAINS, TIES)}, model=hostile, missing=missing))
+    page = Elements(found.to_html())
+    assert page.fetched == []
+    assert page.names.count("script") == honest.names.count("script")
+    assert "img" not in page.names
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_table_in_markdown_keeps_its_columns_whatever_stands_in_it() -> None:
+    table = Table("t", "T", "note", [Column("a", "a"), Column("b", "b")], [{"a": "x|y\nz", "b": "[no](link)"}])
+    line = to_markdown(table).splitlines()[-1]
+    assert line == "| x\\|y z | \\[no\\](link) |"
