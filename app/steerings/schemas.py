@@ -33,6 +33,15 @@ class QuestionsIn(_Strict):
     test: list[QuestionIn] = Field(min_length=1)
 
 
+class CapabilityIn(_Strict):
+    """A question that can be answered right: an answer that holds `answer` as whole words, whatever the case, is."""
+
+    question: Text
+    answer: str = Field(min_length=1, max_length=500)
+    system_prompt: Text | None = None
+    cluster: str | None = Field(None, min_length=1, max_length=500)
+
+
 class ControlsIn(_Strict):
     """What every result is compared with, at equal dose."""
 
@@ -112,6 +121,12 @@ class SteeringRequest(JobRequest):
     decomposition: bool = Field(True, description="steer with the massive part and the rest of mean-based vectors apart")
     extra_sets: list[Literal["paraphrases", "unrelated"]] = Field(
         default_factory=list, description="also answer these at the chosen dose and at half of it"
+    )
+    capability: list[CapabilityIn] | None = Field(
+        None,
+        min_length=1,
+        max_length=2_000,
+        description="also ask these at the chosen dose and at half of it: what share is still answered right",
     )
     off_target: list[OffTargetIn] = Field(
         default_factory=list, max_length=50, description="also answer these traits' test questions at the chosen dose"

@@ -88,6 +88,7 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
         "judge": judge,
         "controls": request.controls.model_dump(mode="json"),
         "off_target": off_target,
+        "capability": [one.model_dump(mode="json") for one in request.capability] if request.capability else None,
         **{name: getattr(request, name) for name in COPIED},
     }
     return _Checked(model, trait, vectors, spec, grid, [*([vectors.wait_for] if vectors.wait_for else []), *waits])
@@ -140,7 +141,7 @@ def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors, off_target:
         "selection": min(asked["selection"], request.selection_limit or asked["selection"]),
         "test": min(asked["test"], request.test_limit or asked["test"]),
     }
-    extra = sum(trait.counts[name] for name in request.extra_sets)
+    extra = sum(trait.counts[name] for name in request.extra_sets) + len(request.capability or ())
     return limits.Grid(vectors.cells, vectors.groups, limited["selection"], limited["test"], extra, off_target)
 
 

@@ -114,6 +114,7 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref) -
             "coherence_threshold": request.coherence_threshold,
             "controls": request.controls.model_dump(),
             "extra_sets": ["paraphrases", "unrelated"] if request.evidence == "full" else [],
+            "capability": [one.model_dump(exclude_none=True) for one in request.capability] if request.capability else None,
             "matched": request.matched,
             "reference_protocol": request.reference_protocol,
             "off_target": [{"trait": one, "extraction": Ref(f"extract/{model}/{one}")} for one in others],

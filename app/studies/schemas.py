@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
-from app.steerings.schemas import ControlsIn
+from app.steerings.schemas import CapabilityIn, ControlsIn
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 MethodIn = Name | dict[str, Any]
@@ -73,6 +73,12 @@ class StudyRequest(JobRequest):
     controls: ControlsIn = Field(default_factory=ControlsIn)
     matched: list[Literal["dose", "coherence", "divergence", "coefficient"]] = Field(
         ["dose", "coherence", "divergence", "coefficient"], description="how methods are compared besides each at its best dose"
+    )
+    capability: list[CapabilityIn] | None = Field(
+        None,
+        min_length=1,
+        max_length=2_000,
+        description="questions that can be answered right, asked with every vector at its chosen dose and at half of it",
     )
     reference_protocol: bool = Field(
         False,

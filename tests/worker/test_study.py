@@ -39,6 +39,10 @@ STUDY = {
     "resamples": 5,
     "controls": {"random": 1, "shuffled": 1, "prompt_only": False},
     "reference_protocol": True,
+    "capability": [
+        {"question": f"what is {one} plus {two} ?", "answer": answer}
+        for one, two, answer in (("one", "one", "two"), ("two", "two", "four"), ("two", "three", "five"), ("one", "three", "four"))
+    ],
     "published": [
         {
             "model": "demo-severe", "trait": "refusal", "method": "mean_diff", "value": 0.0, "definition": "at the probe's coefficient",
@@ -103,6 +107,11 @@ def test_every_job_of_the_graph_succeeded_and_the_report_is_whole(
     assert protocol["held_out"] == spoilt["at_coefficient"]
     [published] = tables["published"]["rows"]
     assert (published["value"], published["own"]) == (0.0, spoilt["delta"])
+    sums = [row for row in tables["extra"]["rows"] if (row["method"], row["set"]) == ("probe", "capability")]
+    assert [row["at"] for row in sums] == ["chosen", "half"]
+    assert [row["right_unsteered"] for row in sums] == [1.0, 1.0]
+    texts = http.get(sums[0]["right_from"]).json()["items"]
+    assert sums[0]["right"] == sum(f" {one['expected']} " in f" {one['text'].strip('.')} " for one in texts) / len(texts)
     page = http.get(study["links"]["report.html"])
     assert page.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
     assert "http://" not in page.text.split("<script>")[0]  # nothing is fetched

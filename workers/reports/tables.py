@@ -281,7 +281,7 @@ def decomposition(data: Gathered) -> Table:
 
 
 def extra_sets(data: Gathered) -> Table:
-    """Paraphrases and unrelated questions at the chosen dose and at half of it (evidence: full)."""
+    """Paraphrases, unrelated questions and those that can be answered right, at the chosen dose and at half of it."""
     rows = []
     for cell in data.cells:
         for group in cell.steering["groups"] if cell.steering else []:
@@ -293,7 +293,8 @@ def extra_sets(data: Gathered) -> Table:
                         "unchanged_from": cell.texts(effect),
                         "coherence": effect["coherence"],
                     }
-                    rows.append(base | shares | points(cell, "delta", effect))
+                    right = {key: effect.get(key) for key in ("right", "right_unsteered")} | {"right_from": cell.texts(effect)}
+                    rows.append(base | shares | right | points(cell, "delta", effect))
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),
@@ -302,6 +303,14 @@ def extra_sets(data: Gathered) -> Table:
         Column("at", "dose"),
         Column("delta", "gain", "points"),
         Column("coherence", "coherence", "number"),
-        Column("unchanged", "answers unchanged", "share"),
+        Column("unchanged", "same text as unsteered", "share"),
+        Column("right", "answered right", "share"),
+        Column("right_unsteered", "unsteered: answered right", "share"),
     ]
-    return Table("extra", "Paraphrases and unrelated questions", f"{EFFECT} At the chosen dose and at half of it.", columns, rows)
+    return Table(
+        "extra",
+        "Other questions: paraphrases, unrelated ones, capability",
+        f"{EFFECT} At the chosen dose and at half of it.",
+        columns,
+        rows,
+    )

@@ -1,6 +1,7 @@
 """What a run did, against the unsteered answers to the same questions: gains with intervals, joint gains, shares moved, side effects."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,29 @@ def _rounded(value: float | None, places: int = 2) -> float | None:
 def unchanged(run: Run, base: Run) -> float:
     """Share of answers that are the same text as without a push."""
     return round(float(np.mean([one.text == other.text for one, other in zip(run.answers, base.answers, strict=True)])), 4)
+
+
+def extra_effect(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+    """A run on an extra set: its effect, the share of texts that did not change and, where answers can be right, of those that are."""
+    facts = effect_of(run, base, scale) | {"unchanged": unchanged(run, base)}
+    right = {"right": answered_right(run), "right_unsteered": answered_right(base)}
+    return facts | {name: share for name, share in right.items() if share is not None}
+
+
+def answered_right(run: Run) -> float | None:
+    """Share of answers that hold what was expected as whole words, whatever the case; None where nothing was expected."""
+    pairs = [
+        (question.expected, one.text)
+        for question, one in zip(run.spec.questions, run.answers, strict=True)
+        if question.expected is not None
+    ]
+    if not pairs:
+        return None
+    return round(float(np.mean([_holds(text, expected) for expected, text in pairs])), 4)
+
+
+def _holds(text: str, expected: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(expected.strip())}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def by_name(items: Mapping[str, Run], base: Run, scale: Scale) -> dict[str, Any]:

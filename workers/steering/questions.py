@@ -18,7 +18,7 @@ REFERENCE_QUESTIONS = 10
 
 @dataclass(frozen=True)
 class Question:
-    """One question, ready to be asked: `prompt_ids` end where the answer begins."""
+    """One question, ready to be asked: `prompt_ids` end where the answer begins. `expected` is what a right answer says, if one can be right."""
 
     index: int
     set: str
@@ -26,6 +26,7 @@ class Question:
     system_prompt: str | None
     cluster: str
     prompt_ids: tuple[int, ...]
+    expected: str | None = None
 
 
 def question_sets(lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str, Any]) -> dict[str, list[Question]]:
@@ -39,6 +40,8 @@ def question_sets(lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str
     limits = {"selection": spec.get("selection_limit"), "test": spec.get("test_limit")}
     texts = {name: clusters_in_turn(ones, limits[name]) for name, ones in texts.items()}
     texts |= {name: trait[name] for name in spec.get("extra_sets", ())}
+    if spec.get("capability"):
+        texts["capability"] = spec["capability"]
     if spec.get("reference_protocol"):
         texts["reference"] = listed[:REFERENCE_QUESTIONS]
     for name, ones in texts.items():
@@ -70,7 +73,7 @@ def encode(lm: LanguageModel, name: str, questions: Sequence[Mapping[str, Any]],
         except ModelFault as fault:
             raise ModelFault(fault.code, f"Question {index} of the {name} set: {fault.sentence}") from fault
         cluster = one.get("cluster") or one["question"]
-        encoded.append(Question(index, name, one["question"], one.get("system_prompt"), cluster, ids))
+        encoded.append(Question(index, name, one["question"], one.get("system_prompt"), cluster, ids, one.get("answer")))
     return encoded
 
 

@@ -5,12 +5,12 @@ is left out; its texts belong to other traits' judges.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from workers.judges.base import Score
-from workers.steering.effects import Scale, effect_of, scores_of, unchanged
+from workers.steering.effects import Scale, effect_of, extra_effect, scores_of
 from workers.steering.questions import Question
 from workers.steering.runs import Answer, Run, RunSpec
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
@@ -51,7 +51,15 @@ def stored_answers(data: bytes) -> dict[str, list[dict[str, Any]]]:
 def scored_run(run_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[Score]) -> Run:
     """The run's texts with these scores; what was read of a text before (its likelihood) stays with it."""
     questions = [
-        Question(place, row["set"], row["question"], row["system_prompt"], row["cluster"], tuple(row["prompt_ids"]))
+        Question(
+            place,
+            row["set"],
+            row["question"],
+            row["system_prompt"],
+            row["cluster"],
+            tuple(row["prompt_ids"]),
+            row.get("expected"),
+        )
         for place, row in enumerate(rows)
     ]
     kept = ("log_likelihood", "repeated", "read_after")
@@ -70,10 +78,12 @@ def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale) 
     bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
     test, selection = bases["test"], bases["selection"]
 
-    def effect(old: Mapping[str, Any] | None, base: Run = test) -> dict[str, Any] | None:
+    def effect(
+        old: Mapping[str, Any] | None, base: Run = test, of: Callable[[Run, Run, Scale], dict[str, Any]] = effect_of
+    ) -> dict[str, Any] | None:
         if not old:
             return None
-        new = effect_of(runs[old["run"]], base, scale)
+        new = of(runs[old["run"]], base, scale)
         return {**new, **{name: old[name] for name in (*DOSE, "effect") if name in old}}
 
     groups = []
@@ -96,10 +106,7 @@ def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale) 
                 "controls": {kind: [effect(one) for one in ones] for kind, ones in old["controls"].items()},
                 "decomposition": taken_apart,
                 "extra": {
-                    name: {
-                        at: {**(effect(one, bases[name]) or {}), "unchanged": unchanged(runs[one["run"]], bases[name])}
-                        for at, one in ones.items()
-                    }
+                    name: {at: effect(one, bases[name], extra_effect) for at, one in ones.items()}
                     for name, ones in old["extra"].items()
                 },
                 "refits": refit_facts(refits, test, scale),

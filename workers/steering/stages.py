@@ -256,7 +256,7 @@ def report(
                     "half": how.spec(one.subject, sets[name], HALF * (r or 0.0)),
                 }
                 for name in sets
-                if name in ("paraphrases", "unrelated")
+                if name in ("paraphrases", "unrelated", "capability")
             }
         plans[group] = plan
     specs = list(_specs(plans))

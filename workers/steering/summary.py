@@ -12,7 +12,7 @@ from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
 from workers.science.verdicts import verdict
-from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, scores_of, unchanged
+from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, scores_of
 from workers.steering.runs import Answer, Run
 from workers.steering.sets import Reported, Searched
 from workers.steering.stages import WAYS, matrix
@@ -73,10 +73,7 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
         "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
         "decomposition": decomposition_facts(one.arms, _per_dim(subject), base, scale) if one.arms else None,
         "extra": {
-            name: {
-                at: effect_of(run, bases[name], scale) | {"unchanged": unchanged(run, bases[name])} for at, run in runs.items()
-            }
-            for name, runs in one.extra.items()
+            name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in one.extra.items()
         },
         "refits": refit_facts(one.refits, base, scale),
     }
@@ -250,6 +247,8 @@ def _responses(run: Run) -> Iterator[bytes]:
             "ids": list(answer.ids),
             "prompt_ids": list(question.prompt_ids),
         }
+        if question.expected is not None:
+            line["expected"] = question.expected
         yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
