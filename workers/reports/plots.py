@@ -66,7 +66,8 @@ def dose_response(rows: Sequence[Row], threshold: float) -> Plot:
         .mark_rule(strokeDash=[4, 4], color="#888")
         .encode(y=alt.datum(threshold))
     )
-    layered = alt.layer(band, line, rule).properties(width=WIDTH, height=HEIGHT)
+    layers = (band, line, rule) if _has_intervals(rows) else (line, rule)
+    layered = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     return _spec(layered.facet(facet=alt.Facet("score:N", title=None, sort=["trait", "coherence"]), columns=2))
 
 
@@ -87,7 +88,8 @@ def forest(rows: Sequence[Row]) -> Plot:
         tooltip=["row:N", *(alt.Tooltip(f"{name}:Q", format="+.1f") for name in ("delta", "low", "high"))],
     )
     zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color="#444").encode(x="zero:Q")
-    return _spec((zero + interval + point).properties(width=420, height=max(60, 22 * len(values))))
+    layers = (zero, interval, point) if _has_intervals(rows) else (zero, point)
+    return _spec(alt.layer(*layers).properties(width=420, height=max(60, 22 * len(values))))
 
 
 def cosines(rows: Sequence[Row], names: Sequence[str]) -> Plot:
@@ -101,6 +103,11 @@ def cosines(rows: Sequence[Row], names: Sequence[str]) -> Plot:
     side = max(120, 34 * len(names))
     panels = (cells + text).properties(width=side, height=side)
     return _spec(panels.facet(facet=alt.Facet("which:N", title=None, sort=["before cleaning", "after cleaning"]), columns=2))
+
+
+def _has_intervals(rows: Sequence[Row]) -> bool:
+    """A layer without any row has no extent, of which Vega warns."""
+    return any(row.get("low") is not None for row in rows)
 
 
 def _spec(chart: Any) -> Plot:
