@@ -15,7 +15,7 @@ from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.models import Artifact
 from app.jobs.schemas import JobRequest
-from app.jobs.service import Idempotency
+from app.jobs.submission import Idempotency
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, Plan, edges_of, promised, submitted
 from app.models import service as models
 from app.models.models import Model

@@ -12,7 +12,7 @@ from app.extractions import repository as extractions
 from app.extractions.models import Extraction
 from app.jobs import service as jobs
 from app.jobs.schemas import JobOut
-from app.jobs.service import Idempotency, Submitted
+from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.submitting import check_edges, sharing_of
 from app.jobs.views import views
 from app.models import repository as models
@@ -58,7 +58,7 @@ def _make(
     if found is None:
         raise not_found("extraction", identifier)
     _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
-    submission = jobs.Submission(
+    submission = Submission(
         kind="export", spec=_spec(session, found, request), owner=viewer.owner, model=found.model, job_class="light",
         after=check_edges(session, request, viewer), after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes,
         priority=request.priority, max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall,

@@ -19,7 +19,7 @@ from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, ex
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
 from app.jobs.models import Artifact
-from app.jobs.service import Idempotency
+from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models

@@ -7,8 +7,8 @@ from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
 from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest, PricedGeneration
 from app.jobs import repository as job_repository
-from app.jobs.service import Idempotency
 from app.jobs.states import State
+from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.models import Model

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import AsyncDatabase
 from app.errors import Problem
-from app.jobs.service import Idempotency
+from app.jobs.submission import Idempotency
 
 T = TypeVar("T")
 

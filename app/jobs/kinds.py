@@ -3,16 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
-
-if TYPE_CHECKING:
-    from app.jobs.service import Idempotency, Submitted
+from app.jobs.submission import Idempotency, Submitted
 
 KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
@@ -41,8 +39,8 @@ def _as_any_job(_session: Session, _job: Job, _viewer: Viewer) -> bool:
 
 
 def _as_any_retry(
-    _session: Session, _job: Job, _viewer: Viewer, _request_id: str | None, _promise: "Idempotency | None"
-) -> "Submitted | None":
+    _session: Session, _job: Job, _viewer: Viewer, _request_id: str | None, _promise: Idempotency | None
+) -> Submitted | None:
     """Most kinds are retried by a new job of the same spec."""
     return None
 
@@ -63,7 +61,7 @@ class Kind:
     links: Callable[[Job], dict[str, str]]
     failed: Callable[[Session, Job, dict[str, Any]], None] = _nothing
     cancelled: Callable[[Session, Job, Viewer], bool] = _as_any_job
-    retried: Callable[[Session, Job, Viewer, str | None, "Idempotency | None"], "Submitted | None"] = _as_any_retry
+    retried: Callable[[Session, Job, Viewer, str | None, Idempotency | None], Submitted | None] = _as_any_retry
     followers: Callable[[Session, Job, Sharing], Sequence[Job]] = _nobody
     short: bool = False
 

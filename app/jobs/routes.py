@@ -19,9 +19,9 @@ from app.jobs.models import Artifact
 from app.jobs.repository import JobFilters
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import EventOut, JobEdit, JobOut
-from app.jobs.service import Idempotency
 from app.jobs.states import State
 from app.jobs.streams import stream
+from app.jobs.submission import Idempotency
 from app.jobs.views import views
 from app.paging import Cursor, Limit, Page, page_of
 from app.problems import documented

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,49 +22,10 @@ from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
 from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
+from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.transitions import born, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
-
-
-@dataclass(frozen=True)
-class Idempotency:
-    """A client's promise that equal keys mean one submission."""
-
-    route: str
-    key: str
-    body_hash: str
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A validated request, ready to become a job. `spec` holds all that the result depends on and nothing else."""
-
-    kind: str
-    spec: dict[str, Any]
-    owner: str
-    job_class: str
-    model: str | None = None
-    after: Sequence[Edge] = ()
-    after_any_owner: bool = False
-    name: str | None = None
-    tags: Sequence[str] = ()
-    notes: str | None = None
-    priority: int = 0
-    max_seconds: float = 6 * 3600
-    stall_seconds: float = 600
-    request_id: str | None = None
-    retry_of: str | None = None
-    idempotency: Idempotency | None = None
-    sharing: Sharing = field(default_factory=Sharing)
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """The job, and whether it was there already under the same idempotency key."""
-
-    job: Job
-    replayed: bool = False
 
 
 def spec_hash(kind: str, spec: dict[str, Any]) -> str:

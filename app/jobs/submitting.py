@@ -13,7 +13,7 @@ from app.jobs import repository
 from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.schemas import Edge, JobOut, JobRequest
-from app.jobs.service import Idempotency
+from app.jobs.submission import Idempotency, Submission
 from app.jobs.views import views
 from app.models.models import Model
 from app.settings import Settings
@@ -88,7 +88,7 @@ def submitted(
         finished = jobs.find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
             return Answer(shown(session, finished, settings), reused=True)
-    submission = jobs.Submission(
+    submission = Submission(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
         after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, priority=request.priority,
         max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,

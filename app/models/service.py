@@ -12,6 +12,7 @@ from app.errors import Problem, invalid, not_found
 from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.schemas import JobOut
+from app.jobs.submission import Submission
 from app.jobs.views import views
 from app.models import repository
 from app.models.models import Model
@@ -72,7 +73,7 @@ def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, sli
 
 def _inspect_job(session: Session, model: Model, viewer: Viewer, request_id: str) -> Job:
     spec = {"kind": "inspect", "model": model.name, "source": model.source, "revision": model.revision}
-    submission = jobs.Submission(
+    submission = Submission(
         kind="inspect", spec=spec, owner=viewer.owner, model=model.name, job_class="light", request_id=request_id
     )
     return jobs.submit(session, submission).job

@@ -16,8 +16,8 @@ from app.extractions.models import Extraction, Vector
 from app.jobs import repository as job_repository
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge
-from app.jobs.service import Idempotency
 from app.jobs.states import State
+from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, check_edges, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models

@@ -10,8 +10,9 @@ from app.auth.viewer import Viewer
 from app.errors import Problem
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
-from app.jobs.service import Idempotency, Submitted, cancel
+from app.jobs.service import cancel
 from app.jobs.states import FINISHED, State
+from app.jobs.submission import Idempotency, Submitted
 from app.jobs.transitions import note
 from app.studies.models import Study
 

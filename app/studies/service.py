@@ -25,8 +25,8 @@ from app.jobs import repository as job_repository
 from app.jobs import service as jobs
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge, JobOut
-from app.jobs.service import Idempotency
 from app.jobs.states import State
+from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, sharing_of
 from app.jobs.views import views
 from app.models import service as models
@@ -246,7 +246,7 @@ def _report(
             return _Reported(finished, reused=True)
     made = jobs.submit(
         session,
-        jobs.Submission(
+        Submission(
             kind="report", spec=job_spec, owner=owner, job_class="light", after_any_owner=True,
             after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
             name=about.name, tags=about.tags, notes=about.notes, priority=about.priority, max_seconds=span.longest,
@@ -281,9 +281,7 @@ def retry(
     return _answer(session, retry_graph(session, study, viewer, promise, request_id), settings)
 
 
-def retry_graph(
-    session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None
-) -> jobs.Submitted:
+def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
     """What `retry` does once the study is found; also what retrying its Job means. Raises Problem 409 when there is nothing to do again."""
     graph = repository.jobs_of(session, study)
     ended_badly = [name for name in study.nodes if graph[name].state in (State.FAILED, State.CANCELLED)]
@@ -307,7 +305,7 @@ def retry_graph(
     made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, to, retry_of=report)
     if viewer.owner != study.owner and not made.replayed:
         audit.record(session, viewer, "job.retry", report.id, owner=study.owner, made=made.job.id)
-    return jobs.Submitted(made.job, made.replayed)
+    return Submitted(made.job, made.replayed)
 
 
 def label(
@@ -338,7 +336,7 @@ def _span(settings: Settings) -> _Span:
     return _Span(settings.limit.job_seconds, settings.lease.stall)
 
 
-def _answer(session: Session, made: "_Reported | jobs.Submitted", settings: Settings) -> Answer:
+def _answer(session: Session, made: "_Reported | Submitted", settings: Settings) -> Answer:
     return Answer(_shown(session, made.job, settings), made.replayed, getattr(made, "reused", False))
 
 

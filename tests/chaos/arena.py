@@ -24,6 +24,7 @@ from app.embedded.home import Running
 from app.embedded.processes import working_in
 from app.jobs import service
 from app.jobs.bell import Bell
+from app.jobs.submission import Submission
 from app.settings import Settings
 from tests.chaos.auditor import Row, connect
 from tests.embedded.running import Up
@@ -90,7 +91,7 @@ class Arena:
 
     def submit(self, label: str, owner: str = "ann", *, job_class: str = "light", **spec: Any) -> str:
         """One probe job, as the API would submit it."""
-        request = service.Submission(kind="probe", spec=spec, owner=owner, job_class=job_class, name=label)
+        request = Submission(kind="probe", spec=spec, owner=owner, job_class=job_class, name=label)
         with self._sessions.begin() as session:
             return service.submit(session, request).job.id
 

@@ -14,6 +14,7 @@ from app.auth.viewer import Viewer
 from app.db import make_engine, make_sessions
 from app.jobs import claims, endings, service
 from app.jobs.claims import Claimer
+from app.jobs.submission import Submission
 from app.storage.blobs import stage
 from app.storage.factory import open_storage
 from tests.chaos.auditor import Audit, Strike, audit, connect, recoveries, setbacks
@@ -57,7 +58,7 @@ class Books:
 
     def _job(self, number: int, *, lost: int = 0, cancel: bool = False) -> str:
         with self._sessions.begin() as session:
-            submission = service.Submission(kind="probe", spec={"n": number}, **ALIVE)
+            submission = Submission(kind="probe", spec={"n": number}, **ALIVE)
             job_id = service.submit(session, submission).job.id
             if cancel:
                 service.cancel(session, job_id, Viewer("ann", "admin"))

@@ -103,7 +103,7 @@ def test_two_reconcilers_do_not_sweep_at_once(desk: Desk, reconciler: Reconciler
 
 
 def test_old_idempotency_keys_are_forgotten(desk: Desk, reconciler: Reconciler) -> None:
-    from app.jobs.service import Idempotency
+    from app.jobs.submission import Idempotency
 
     desk.submit(idempotency=Idempotency("POST /v1/x", "k1", "0" * 64))
     desk.submit(idempotency=Idempotency("POST /v1/x", "k2", "0" * 64))

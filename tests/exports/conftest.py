@@ -7,6 +7,7 @@ from app.ids import new_id
 from app.jobs import service as jobs
 from app.jobs.models import Artifact
 from app.jobs.states import State
+from app.jobs.submission import Submission
 from app.models.models import Model
 from app.storage.base import Storage
 from app.storage.blobs import reference_lock, stage
@@ -25,7 +26,7 @@ def store_extraction(sessions: sessionmaker[Session], storage: Storage, owner: s
             session.add(Model(name="demo", source="/m", state="ready", facts=FACTS, created_by="admin"))
             session.flush()
         job = jobs.submit(
-            session, jobs.Submission(kind="inspect", spec={"made": new_id("x")}, owner=owner, job_class="model", model="demo")
+            session, Submission(kind="inspect", spec={"made": new_id("x")}, owner=owner, job_class="model", model="demo")
         ).job
         job.state = State.SUCCEEDED
         row = Extraction(
