@@ -33,14 +33,7 @@ browser:  ## install Chromium for the tests of what a person sees, where there i
 up: $(READY)  ## keep the service running in the foreground
 	$(VENV)/bin/binnacle up
 
-setbrowser:  ## install Chromium for the tests of what a person sees, where there is none and apt can
-	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "installing Chromium"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
-	else echo "no Chromium, and no right to install it: tests of pages are skipped"; fi
-
-up: $(READY)  ## create the environment
+setup: $(READY)  ## create the environment
 
 # torch goes first and alone: which build of it fits this machine is for its package index to say, and the pins must not touch it
 $(READY): pyproject.toml constraints.txt
