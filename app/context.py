@@ -13,6 +13,7 @@ from app.jobs.waiting import Wakeups
 from app.settings import Settings
 from app.status.metrics import Metrics
 from app.storage.base import Storage
+from app.webhooks.messenger import Messenger
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Context:
     reader: Reader
     cursors: Cursors
     metrics: Metrics
+    messenger: Messenger
 
 
 def context_of(request: Request) -> Context:

@@ -22,6 +22,7 @@ import app.steerings.routes
 import app.studies.routes
 import app.traits.routes
 import app.usage.routes
+import app.webhooks.routes
 from app import problems
 from app.auth.keyring import Keyring
 from app.context import Context
@@ -38,6 +39,7 @@ from app.status.metrics import Metrics
 from app.storage.factory import open_storage
 from app.traits.seeding import seed_at_start
 from app.version import VERSION
+from app.webhooks.messenger import Messenger
 
 ROUTERS = (
     app.jobs.routes.router,
@@ -56,6 +58,7 @@ ROUTERS = (
     app.quotas.routes.router,
     app.usage.routes.router,
     app.audit.routes.router,
+    app.webhooks.routes.router,
     app.status.routes.router,
 )
 TAGS = [
@@ -70,6 +73,7 @@ TAGS = [
     {"name": "traits", "description": "Datasets of prompts that show a trait and prompts that do not, and questions to steer on"},
     {"name": "access", "description": "Keys, users and groups, and who did what; for administrators"},
     {"name": "quotas", "description": "What a user may have at once and use in a day, and what is used of it"},
+    {"name": "webhooks", "description": "Telling chat rooms and programs that a job is over"},
     {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
 ]
 
@@ -125,16 +129,19 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
         reader=Reader(database, slice_seconds=settings.lease.slice),
         cursors=Cursors(settings.cursor_secret.get_secret_value() or pepper),
         metrics=metrics,
+        messenger=Messenger(database, settings),
     )
     wakeups.start()
     metrics.serve(settings.metrics_port, url, wakeups.watched)
     seeding = None
     try:
         seeding = await seed_at_start(context)
+        context.messenger.start()
         yield context
     finally:
         if seeding is not None:
             seeding.cancel()
+        await context.messenger.close()
         metrics.close()
         await wakeups.close()
         await database.close()

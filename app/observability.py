@@ -19,6 +19,9 @@ SHARED: list[structlog.types.Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
+TELL_ADDRESSES = ("httpx", "httpx2", "httpcore", "httpcore2")
+"""Libraries that log every address they call: those of chat rooms and signed ones of object stores are secrets themselves."""
+
 
 def route_logs() -> None:
     """Hands structlog's records to the standard library, whatever that does with them.
@@ -56,6 +59,8 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for name in TELL_ADDRESSES:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

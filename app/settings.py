@@ -57,6 +57,19 @@ class LimitSettings(BaseSettings):
     job_seconds: float = Field(6 * 3600, description="a job that runs longer than this in one go is stopped")
 
 
+class WebhookSettings(BaseSettings):
+    """Telling other services that jobs are over. Nothing is sent unless an administrator allowed a target and a job names it."""
+
+    model_config = SettingsConfigDict(env_prefix="BINNACLE_WEBHOOK_")
+
+    poll: float = Field(2, gt=0, description="how often the outbox is looked at")
+    timeout: float = Field(10, gt=0, description="the longest one attempt may take")
+    attempts: int = Field(8, ge=1, description="after which a message is given up")
+    backoff: float = Field(
+        10, gt=0, description="to the second attempt; each further one comes six times later, 12 hours at most"
+    )
+
+
 class Settings(BaseSettings):
     """The service's own settings."""
 
@@ -79,6 +92,7 @@ class Settings(BaseSettings):
     key_pepper: SecretStr = Field(SecretStr(""), description="server-side secret of the HMAC under which keys are stored")
     cursor_secret: SecretStr = Field(SecretStr(""), description="signs list cursors; the pepper serves when empty")
     auth: Literal["on", "off"] = Field("on", description="off is allowed on loopback alone")
+    public_url: str = Field("", description="where people reach this service (https://...), for links in messages")
     metrics_port: int = Field(0, description="internal port of the Prometheus metrics; 0 for none")
 
     device: str = Field("cpu", description="the torch device of this worker: cpu or cuda:0")
@@ -93,6 +107,7 @@ class Settings(BaseSettings):
 
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     limit: LimitSettings = Field(default_factory=LimitSettings)
+    webhook: WebhookSettings = Field(default_factory=WebhookSettings)
 
 
 @lru_cache

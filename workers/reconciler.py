@@ -1,4 +1,4 @@
-"""Puts right what nobody is left to put right: expired leases, jobs nobody was rung for, idempotency keys and bytes past their time.
+"""Puts right what nobody is left to put right: expired leases, jobs nobody was rung for, idempotency keys and logs past their time.
 
 Every worker's parent runs one; an advisory lock lets one sweep at a time. It declares no lease expired until one TTL after the database's
 start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more
@@ -19,9 +19,11 @@ from app.jobs.models import IdempotencyKey, Job, Worker
 from app.jobs.states import State
 from app.jobs.transitions import Superseded
 from app.settings import LeaseSettings
+from app.webhooks import repository as webhooks
 
 SWEEP_LOCK = 0x53574545  # "SWEE"
 KEY_DAYS = 7
+DELIVERY_DAYS = 30
 FORGET_WORKER_AFTER = 24 * 3600
 
 log = structlog.get_logger(__name__)
@@ -108,6 +110,7 @@ class Reconciler:
         session.execute(
             delete(IdempotencyKey).where(IdempotencyKey.created_at < week).execution_options(synchronize_session=False)
         )
+        webhooks.forget(session, days=DELIVERY_DAYS)
         silent = text(f"now() - interval '{FORGET_WORKER_AFTER} seconds'")
         session.execute(delete(Worker).where(Worker.seen_at < silent).execution_options(synchronize_session=False))
 

@@ -63,10 +63,11 @@ def edit(
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated. They replace those there are.")] = None,
     notes: Annotated[str | None, typer.Option(help="New notes.")] = None,
     keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Whether retention leaves its results alone.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="The webhook that is told when it is over.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a job's name, tags or notes, or keep its results."""
-    changes = {"name": name, "tags": tag, "notes": notes, "keep": keep}
+    """Change a job's name, tags, notes or webhook, or keep its results."""
+    changes = {"name": name, "tags": tag, "notes": notes, "keep": keep, "webhook": webhook}
     with Client() as client:
         now = client.edit(job, **{field: value for field, value in changes.items() if value is not None})
     if as_json:

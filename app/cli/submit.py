@@ -26,6 +26,7 @@ def calibrate(
     max_new_tokens: Annotated[int | None, typer.Option(help="Length of the greedy answers.")] = None,
     name: Annotated[str | None, typer.Option(help="A name people will recognise.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="The webhook that is told when it is over.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it and estimate its cost.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until it is over.")] = False,
     as_json: Json = False,
@@ -38,6 +39,7 @@ def calibrate(
         "max_new_tokens": max_new_tokens,
         "name": name,
         "tags": tag or None,
+        "webhook": webhook,
     }
     given = {field: value for field, value in spec.items() if value is not None}
     with Client() as client:

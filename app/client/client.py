@@ -108,7 +108,7 @@ class Client:
         return self._post_once(f"/v1/jobs/{_id(job)}/retry", key=idempotency_key)
 
     def edit(self, job: str | Job, **changes: Any) -> Job:
-        """Changes a job's name, tags, notes or keep; what is not named stays."""
+        """Changes a job's name, tags, notes, keep or webhook; what is not named stays."""
         return dict(self._connection.request("PATCH", f"/v1/jobs/{_id(job)}", json=changes).json())
 
     # -- following jobs
@@ -233,6 +233,27 @@ class Client:
         """Registers a folder on the workers, or a hub id with its pinned revision: the job that inspects it. Administrators only."""
         body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
         return dict(self._connection.request("POST", "/v1/models", json=body, repeatable=False).json())
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        """The targets that jobs may name in `webhook`."""
+        return list(self._get("/v1/webhooks")["items"])
+
+    def add_webhook(self, name: str, url: str, *, private: bool = False) -> dict[str, Any]:
+        """Allows a target; the answer's `secret` signs its messages and is shown this once. Administrators only."""
+        body = {"name": name, "url": url, "private": private}
+        return dict(self._connection.request("POST", "/v1/webhooks", json=body, repeatable=False).json())
+
+    def remove_webhook(self, name: str) -> None:
+        """Takes a target off the list. Administrators only."""
+        self._connection.request("DELETE", f"/v1/webhooks/{name}")
+
+    def test_webhook(self, name: str) -> dict[str, Any]:
+        """A test message's delivery. Administrators only."""
+        return dict(self._connection.request("POST", f"/v1/webhooks/{name}/test", repeatable=False).json())
+
+    def deliveries(self, *, limit: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+        """What was sent, newest first; filters: webhook, job, state."""
+        yield from self._pages("/v1/deliveries", filters, limit)
 
     def devices(self) -> list[dict[str, Any]]:
         """Worker nodes, with who holds them and why they claim nothing."""

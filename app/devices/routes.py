@@ -29,7 +29,7 @@ class DeviceList(BaseModel):
     items: list[WorkerOut]
 
 
-@router.get("", operation_id="listDevices", summary="Worker nodes, their devices, and who holds them")
+@router.get("", operation_id="listDevices", summary="Worker nodes, their devices, and who holds them", responses=documented())
 async def list_devices(viewer: Caller, context: Shared) -> DeviceList:
     """Also those that are held or have no room to write."""
     return DeviceList(items=await context.database.run(_listed, context, viewer))
@@ -62,7 +62,7 @@ async def resume_device(device: Device, viewer: Admin, context: Shared) -> Worke
     """At once. Administrators only."""
 
     def resume(session: Session) -> WorkerOut:
-        service.resume(session, device)
+        service.resume(session, device, viewer)
         return _one(session, context, viewer, device)
 
     return await context.database.run(resume)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
 from app.auth.viewer import Viewer
 from app.devices import repository
 from app.devices.schemas import HoldRequest
@@ -17,13 +18,15 @@ def hold(session: Session, worker_id: str, viewer: Viewer, request: HoldRequest,
     """From this transaction's end on the node claims nothing; what it had claimed before is to be seen in its row. Raises Problem 404."""
     check_text(request.model_dump())
     _lock(session, worker_id)
+    audit.record(session, viewer, f"device.{mode}", worker_id, reason=request.reason, minutes=request.minutes)
     repository.hold(session, worker_id, mode=mode, reason=request.reason, held_by=viewer.owner, minutes=request.minutes)
 
 
-def resume(session: Session, worker_id: str) -> None:
+def resume(session: Session, worker_id: str, viewer: Viewer) -> None:
     """The node claims again, at once; no error when it did all along. Raises Problem 404."""
     worker = _lock(session, worker_id)
     repository.release(session, worker_id)
+    audit.record(session, viewer, "device.resume", worker_id)
     ring_after_commit(session, worker.job_class)
 
 

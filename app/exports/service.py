@@ -61,6 +61,7 @@ def _make(
     submission = Submission(
         kind="export", spec=_spec(session, found, request), owner=viewer.owner, model=found.model, job_class="light",
         after=check_edges(session, request, viewer), after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes,
+        webhook=request.webhook,
         priority=request.priority, max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall,
         request_id=request_id, idempotency=promise, sharing=sharing_of(request),
     )  # fmt: skip

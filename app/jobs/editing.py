@@ -4,22 +4,32 @@ from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing, share
 from app.auth.viewer import Viewer
+from app.errors import Problem
 from app.jobs import service
 from app.jobs.kinds import kind_named
 from app.jobs.models import Job
 from app.jobs.schemas import JobEdit
+from app.jobs.states import FINISHED
 from app.jobs.transitions import notify
 from app.text import check_text
+from app.webhooks import naming as webhooks
 
 
 def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
-    """The job with the fields that `change` names set; those it leaves out stay. Raises Problem 404, 403 for others' jobs, 422."""
+    """The job with the fields that `change` names set; those it leaves out stay.
+
+    Raises Problem 404, 403 for others' jobs, 409 for the webhook of a finished one, 422 for a group or a webhook that cannot be named.
+    """
     job = service.managed(session, job_id, viewer)
     values = change.model_dump(exclude_unset=True, exclude=set(Sharing.model_fields))
     check_text(values)
     if change.model_fields_set & Sharing.model_fields.keys():
         _show(session, job, viewer, change)
     session.refresh(job, with_for_update=True)
+    if "webhook" in values:
+        if job.state in FINISHED:
+            raise Problem(409, "job_finished", f"{job_id} has {job.state}: nobody is told of it any more.")
+        webhooks.check_usable(session, change.webhook)
     for field, value in values.items():
         setattr(job, COLUMNS.get(field, field), value)
     session.flush()

@@ -117,7 +117,7 @@ async def get_job(
     operation_id="editJob",
     summary="Change a job's name, tags or notes, keep its results, or show it to others",
     response_model=JobOut,
-    responses=documented(400, 403, 404, 413, 415, 422),
+    responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def edit_job(
     job_id: JobId,

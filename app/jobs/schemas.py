@@ -30,6 +30,7 @@ class JobRequest(Sharing):
     name: str | None = Field(None, max_length=200, description="a name people will recognise")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str | None = Field(None, max_length=5_000)
+    webhook: str | None = Field(None, max_length=100, description="the webhook that is told when it is over (GET /v1/webhooks)")
     priority: int = Field(0, ge=-10, le=10, description="orders your own jobs; others' turns are not affected")
     after: list[Edge] = Field(default_factory=list, max_length=500, description="jobs that must come first")
 
@@ -42,6 +43,7 @@ class JobEdit(BaseModel):
     name: str | None = Field(None, max_length=200, description="null takes the name away")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="all of them: they replace those there are")
     notes: str | None = Field(None, max_length=5_000)
+    webhook: str | None = Field(None, max_length=100, description="told when it is over; null tells nobody")
     keep: bool = Field(False, description="retention leaves its results, and those of the jobs it comes after, alone")
     visibility: Visibility = Field("private", description="who may see it, and what it makes, from now on")
     group: GroupName | None = Field(None, description="one of its owner's groups, for the visibility `group` alone")
@@ -84,6 +86,7 @@ class JobOut(BaseModel):
     tags: list[str]
     notes: str | None
     keep: bool = Field(description="retention leaves its results alone")
+    webhook: str | None = Field(description="what is told when it is over")
     state: State
     phase: str
     progress: Progress

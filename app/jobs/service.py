@@ -26,6 +26,7 @@ from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.transitions import born, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
+from app.webhooks import naming as webhooks
 
 
 def spec_hash(kind: str, spec: dict[str, Any]) -> str:
@@ -38,8 +39,8 @@ def submit(session: Session, submission: Submission) -> Submitted:
     """Makes the job, its edges and its idempotency key in one transaction, whose commit asks the owner's quotas (Problem 429).
 
     A concurrent twin waits on the key's unique index until the first one commits, and then gets the first one's job. Raises Problem 422
-    `idempotency_key_reused` for the same key with another body and `not_in_group` for another's group, 409 `idempotency_key_busy` when the
-    first one does not finish within 2 s.
+    `unknown_webhook`, `idempotency_key_reused` for the same key with another body and `not_in_group` for another's group, 409
+    `idempotency_key_busy` when the first one does not finish within 2 s.
     """
     job_id = new_id("job")
     if submission.idempotency is not None:
@@ -47,6 +48,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
         if earlier is not None:
             return Submitted(earlier, replayed=True)
     check(session, submission.owner, submission.sharing)
+    webhooks.check_usable(session, submission.webhook)
     kind = kind_named(submission.kind)
     for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
         _give_a_turn(session, submission.owner, lane)
@@ -63,6 +65,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
         name=submission.name,
         tags=list(submission.tags),
         notes=submission.notes,
+        webhook=submission.webhook,
         spec=submission.spec,
         spec_hash=spec_hash(submission.kind, submission.spec),
         model=submission.model,
@@ -219,7 +222,8 @@ def again(
     submission = Submission(
         kind=old.kind, spec=_with_names(old.spec, names), owner=old.owner, model=old.model, job_class=old.job_class,
         after=[Edge(job=names.get(edge.job, edge.job), needs=edge.needs) for edge in repository.edges(session, old.id)], after_any_owner=True,
-        name=old.name, tags=old.tags, notes=old.notes, priority=old.priority, max_seconds=old.max_seconds,
+        name=old.name, tags=old.tags, notes=old.notes, webhook=webhooks.usable(session, old.webhook),
+        priority=old.priority, max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
         idempotency=idempotency, sharing=Sharing(visibility=old.visibility, group=old.group_name),
     )  # fmt: skip

@@ -32,6 +32,7 @@ class Submission:
     name: str | None = None
     tags: Sequence[str] = ()
     notes: str | None = None
+    webhook: str | None = None
     priority: int = 0
     max_seconds: float = 6 * 3600
     stall_seconds: float = 600

@@ -90,7 +90,7 @@ def submitted(
             return Answer(shown(session, finished, settings), reused=True)
     submission = Submission(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
-        after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, priority=request.priority,
+        after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, webhook=request.webhook, priority=request.priority,
         max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
         retry_of=plan.retry_of, sharing=sharing_of(request),
     )  # fmt: skip

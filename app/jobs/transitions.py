@@ -11,7 +11,8 @@ from sqlalchemy import insert, text, update
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job, JobEvent
-from app.jobs.states import ARROWS, State
+from app.jobs.states import ARROWS, FINISHED, State
+from app.webhooks.outbox import announce
 
 CHANNEL = "binnacle_jobs"
 
@@ -52,6 +53,8 @@ def transition(
     if job is None:
         raise Superseded(f"{job_id} is not {' or '.join(sources)}{'' if token is None else f' under lease {token}'}")
     _append(session, job, event, data)
+    if target in FINISHED:
+        announce(session, job)
     return job
 
 

@@ -41,6 +41,7 @@ from app.studies.models import Study
 from app.studies.results import StudyCost, StudyOut, view
 from app.studies.schemas import StudyRequest
 from app.text import check_text
+from app.webhooks import naming as webhooks
 from terms.methods import UnknownMethod
 
 
@@ -244,12 +245,13 @@ def _report(
         finished = jobs.find_reusable(session, "report", job_spec, viewer)
         if finished is not None:
             return _Reported(finished, reused=True)
+    webhook = about.webhook if retry_of is None and labels is None else webhooks.usable(session, about.webhook)
     made = jobs.submit(
         session,
         Submission(
             kind="report", spec=job_spec, owner=owner, job_class="light", after_any_owner=True,
             after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
-            name=about.name, tags=about.tags, notes=about.notes, priority=about.priority, max_seconds=span.longest,
+            name=about.name, tags=about.tags, notes=about.notes, webhook=webhook, priority=about.priority, max_seconds=span.longest,
             stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=to,
             retry_of=None if retry_of is None else retry_of.id,
         ),

@@ -69,6 +69,14 @@ def test_devices_are_held_by_administrators_alone(ada: httpx2.Client, admin: htt
     assert admin.post(f"/v1/devices/{device}/pause", json={"forever": True}).status_code == 422
 
 
+def test_holding_a_device_is_in_the_audit(admin: httpx2.Client, device: str) -> None:
+    admin.post(f"/v1/devices/{device}/pause", json={"reason": "notebook"})
+    admin.post(f"/v1/devices/{device}/resume")
+    found = [one for one in admin.get("/v1/audit").json()["items"] if one["object"] == device]
+    assert [(one["action"], one["actor"]) for one in found] == [("device.resume", "root"), ("device.paused", "root")]
+    assert found[1]["details"]["reason"] == "notebook"
+
+
 def test_held_and_blocked_devices_are_not_rung_for(
     admin: httpx2.Client, ada: httpx2.Client, shown: Any, sessions: sessionmaker[Session]
 ) -> None:

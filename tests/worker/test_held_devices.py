@@ -25,7 +25,7 @@ def hold(live: Service, node: Node, mode: Any = "paused", **facts: Any) -> None:
 
 def resume(live: Service, node: Node) -> None:
     with live.sessions.begin() as session:
-        service.resume(session, node.id)
+        service.resume(session, node.id, ADMIN)
 
 
 def worker(live: Service, node: Node) -> Worker:

@@ -1,0 +1,43 @@
+"""What is sent: a body that Slack and its likes show (`text`) and programs read (`event`, `job`), and its signature."""
+
+import base64
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SIGNATURE = "Binnacle-Signature"
+DELIVERY = "Binnacle-Delivery"
+
+
+def secret_of(pepper: str, salt: str) -> str:
+    """The secret that a target's receiver shares with us; only the salt is stored."""
+    digest = hmac.digest(pepper.encode(), f"webhook {salt}".encode(), "sha256")
+    return "whsec_" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def sign(secret: str, timestamp: int, body: bytes) -> str:
+    """The header's value: `t=TIME,v1=HEX`, the HMAC-SHA256 of `TIME.BODY`. A receiver refuses old times, so nothing can be replayed."""
+    return f"t={timestamp},v1={hmac.new(secret.encode(), f'{timestamp}.'.encode() + body, 'sha256').hexdigest()}"
+
+
+def render(stored: Mapping[str, Any], delivery: str, public_url: str) -> bytes:
+    """The body of one delivery; `public_url` is where people reach this service, empty when nobody said."""
+    job = stored.get("job")
+    text = _sentence(job, public_url) if job else "A test from Binnacle: this target receives its messages."
+    return json.dumps({"text": text, "delivery": delivery, **stored}, ensure_ascii=False).encode()
+
+
+def _sentence(job: Mapping[str, Any], public_url: str) -> str:
+    where = f"{public_url.rstrip('/')}{job['href']}" if public_url else ""
+    name = f" “{job['name']}”" if job["name"] else ""
+    what = f"{job['kind']}{name}" + (f" on {job['model']}" if job["model"] else "")
+    error = job["error"] or {}
+    why = f" {error['code']}: {error['detail']}" if error else ""
+    link = f"<{where}|{job['id']}>" if where else job["id"]
+    return f"{_plain(what)} of {_plain(job['owner'])} {job['state']}.{_plain(why)} {link}"
+
+
+def _plain(text: str) -> str:
+    """As Slack wants it: what looks like one of its commands (<!channel>, links) is only text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

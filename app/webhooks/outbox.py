@@ -1,0 +1,46 @@
+"""The outbox: a row for each message, written by whoever finishes a job, in that very transaction. Nothing here opens a connection."""
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, insert, literal, select
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from app.ids import new_id
+from app.webhooks.models import WebhookDelivery, WebhookTarget
+
+if TYPE_CHECKING:
+    from app.jobs.models import Job
+
+FACTS = ("id", "kind", "name", "tags", "state", "model", "owner", "attempt")
+TIMES = ("created_at", "started_at", "finished_at")
+
+
+def announce(session: Session, job: "Job") -> None:
+    """Puts the job's end into the outbox, if it named a target that is still there. Can neither fail nor wait for anybody."""
+    if job.webhook is not None:
+        put(session, job.webhook, {"event": "job.finished", "job": facts(job)}, job_id=job.id)
+
+
+def put(session: Session, target: str, body: dict[str, Any], *, job_id: str | None) -> str | None:
+    """Its delivery's id; None when there is no such target any more. A target being deleted meanwhile is as good as gone."""
+    identifier = new_id("whd")
+    found = select(literal(identifier), WebhookTarget.name, literal(job_id), bindparam("body", body, type_=JSONB)).where(
+        WebhookTarget.name == target
+    )
+    statement = insert(WebhookDelivery).from_select(
+        ["id", "target", "job_id", "body"], found.with_for_update(read=True, key_share=True, of=WebhookTarget)
+    )
+    made = session.execute(statement.returning(WebhookDelivery.id)).one_or_none()
+    return None if made is None else identifier
+
+
+def facts(job: "Job") -> dict[str, Any]:
+    """What is said of a job: nothing of its spec, its prompts or its results."""
+    error = job.error or {}
+    return {
+        **{name: getattr(job, name) for name in FACTS},
+        **{name: at.isoformat() if (at := getattr(job, name)) is not None else None for name in TIMES},
+        "error": {"code": error.get("code"), "detail": error.get("detail")} if job.error else None,
+        "href": f"/v1/jobs/{job.id}",
+    }

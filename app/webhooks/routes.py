@@ -1,0 +1,97 @@
+"""Webhooks over HTTP. Administrators allow targets; jobs name one; everybody sees what became of their own messages."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import Body, Path, Query, Response
+from sqlalchemy.orm import Session
+
+from app.auth.access import Admin, Caller, keyed_router
+from app.context import Shared
+from app.ids import id_pattern
+from app.paging import Cursor, Limit, Page, page_of
+from app.problems import documented
+from app.webhooks import repository, service
+from app.webhooks.repository import DeliveryFilters
+from app.webhooks.schemas import NAME, DeliveryOut, WebhookList, WebhookMade, WebhookRequest
+
+router = keyed_router(prefix="/v1", tag="webhooks")
+
+Name = Annotated[str, Path(pattern=NAME, examples=["lab-slack"])]
+DeliveryPage = Page[DeliveryOut]
+EXAMPLE = {"name": "lab-slack", "url": "https://hooks.slack.com/services/T0/B0/x"}
+
+
+@router.get("/webhooks", operation_id="listWebhooks", summary="List where jobs may be told to", responses=documented())
+async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
+    """By name. A submission names one in `webhook`."""
+
+    def listing(session: Session) -> WebhookList:
+        return WebhookList(items=[service.view(target, viewer) for target in repository.listing(session)])
+
+    return await context.database.run(listing)
+
+
+@router.post(
+    "/webhooks",
+    operation_id="addWebhook",
+    summary="Allow a target",
+    status_code=201,
+    responses=documented(400, 403, 409, 413, 415, 422),
+)
+async def add_webhook(body: Annotated[WebhookRequest, Body(examples=[EXAMPLE])], viewer: Admin, context: Shared) -> WebhookMade:
+    """The answer holds the secret that signs its messages, this once. Administrators only."""
+    return await context.database.run(service.add, body, viewer, context.settings.key_pepper.get_secret_value())
+
+
+@router.delete(
+    "/webhooks/{name}",
+    operation_id="deleteWebhook",
+    summary="Take a target off the list",
+    status_code=204,
+    response_class=Response,
+    responses=documented(403, 404, 422),
+)
+async def delete_webhook(name: Name, viewer: Admin, context: Shared) -> None:
+    """Its deliveries go with it. Administrators only."""
+    await context.database.run(service.delete, name, viewer)
+
+
+@router.post(
+    "/webhooks/{name}/test",
+    operation_id="testWebhook",
+    summary="Send a test message",
+    status_code=202,
+    responses=documented(403, 404, 422),
+)
+async def test_webhook(name: Name, viewer: Admin, context: Shared) -> DeliveryOut:
+    """What becomes of it is in the deliveries. Administrators only."""
+    return await context.database.run(service.test, name)
+
+
+@router.get(
+    "/deliveries",
+    operation_id="listDeliveries",
+    summary="What was sent, and what became of it",
+    response_model=DeliveryPage,
+    responses=documented(422),
+)
+async def list_deliveries(
+    viewer: Caller,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    webhook: Annotated[str | None, Query(pattern=NAME)] = None,
+    job: Annotated[str | None, Query(pattern=id_pattern("job"))] = None,
+    state: Literal["pending", "delivered", "failed"] | None = None,
+) -> DeliveryPage:
+    """Newest first: messages about jobs that you may see. Kept for 30 days."""
+    filters = DeliveryFilters(webhook, job, state)
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[DeliveryOut]:
+        found = repository.deliveries(session, viewer, filters, limit=count, before=before)
+        return [service.delivery_view(row) for row in found]
+
+    return await page_of(
+        context, page, scope=f"deliveries {filters}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    )

@@ -1,0 +1,63 @@
+"""Webhooks as the API speaks of them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+class WebhookRequest(BaseModel):
+    """Allows a target. Its secret is made by the server and shown once, in the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="what jobs call it", examples=["lab-slack"])
+    url: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="where messages are posted",
+        examples=["https://hooks.slack.com/services/T0/B0/x"],
+    )
+    private: bool = Field(
+        False, description="the host's name may lead to an address of your own network; addresses written as numbers always may"
+    )
+
+
+class WebhookOut(BaseModel):
+    """A target. Addresses of chat services are secrets themselves, so only administrators see `url`."""
+
+    name: str
+    host: str
+    url: str | None = Field(description="for administrators alone")
+    private: bool
+    created_by: str
+    created_at: datetime
+
+
+class WebhookMade(WebhookOut):
+    """A target just made."""
+
+    secret: str = Field(description="what receivers check signatures with; shown this once, never stored")
+
+
+class WebhookList(BaseModel):
+    """All targets, by name."""
+
+    items: list[WebhookOut]
+
+
+class DeliveryOut(BaseModel):
+    """One message to one target, and how far it came."""
+
+    id: str
+    webhook: str
+    job: str | None = Field(description="null for a test")
+    state: Literal["pending", "delivered", "failed"]
+    attempts: int
+    status: int | None = Field(description="HTTP status of the last answer")
+    error: str | None = Field(description="why the last attempt failed")
+    created_at: datetime
+    next_at: datetime | None = Field(description="when it is tried next; null when it is over")
+    finished_at: datetime | None

@@ -1,0 +1,113 @@
+"""One attempt at one delivery: to the very address that was checked, following nothing, reading nothing but the status.
+
+A host given by name may lead to a public address only, unless the administrator said otherwise: a name can be made to point into this
+network after it was allowed. The connection goes to the address that was looked at, so that a second look-up cannot differ.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import httpx2
+
+from app.version import VERSION
+from app.webhooks.messages import DELIVERY, SIGNATURE, render, secret_of, sign
+from app.webhooks.repository import Due
+
+HEALS = frozenset({408, 425, 429})
+"""Refusals that may be over next time; others need somebody to mend the target."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How an attempt went. `hopeless`: another would go the same way."""
+
+    status: int | None = None
+    error: str | None = None
+    hopeless: bool = False
+
+    @property
+    def delivered(self) -> bool:
+        return self.error is None
+
+
+class Refused(Exception):
+    """An address that this target may not lead to."""
+
+
+class Sender:
+    """Sends deliveries; keeps no connection between them."""
+
+    def __init__(self, pepper: str, public_url: str, timeout: float) -> None:
+        self._pepper = pepper
+        self._public_url = public_url
+        self._timeout = timeout
+        self._tls = ssl.create_default_context()
+
+    async def send(self, due: Due) -> Sent:
+        """Posts the message. Raises nothing: whatever goes wrong is how the attempt went."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return _judged(await self._post(due))
+        except TimeoutError:
+            return Sent(error=f"No answer within {self._timeout:g} s.")
+        except Refused as refused:
+            return Sent(error=str(refused), hopeless=True)
+        except (httpx2.HTTPError, OSError, ssl.SSLError, UnicodeError) as error:
+            return Sent(error=f"{type(error).__name__}: {error}"[:300])
+
+    async def _post(self, due: Due) -> int:
+        parts = urlsplit(due.url)
+        host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = await _address(host, port, private=due.private)
+        body = render(due.body, due.id, self._public_url)
+        now = int(time.time())
+        headers = {
+            "Host": parts.netloc,
+            "Content-Type": "application/json",
+            "User-Agent": f"Binnacle/{VERSION}",
+            DELIVERY: due.id,
+            SIGNATURE: sign(secret_of(self._pepper, due.salt), now, body),
+        }
+        url = httpx2.URL(due.url).copy_with(host=address, port=port)
+        async with (
+            httpx2.AsyncClient(verify=self._tls, trust_env=False, follow_redirects=False, timeout=self._timeout) as client,
+            client.stream("POST", url, content=body, headers=headers, extensions={"sni_hostname": host}) as response,
+        ):
+            return response.status_code
+
+
+async def _address(host: str, port: int, *, private: bool) -> str:
+    """The address to connect to. Raises Refused for a name that leads into a network that nobody named."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(info[4][0]).partition("%")[0] for info in found))
+    as_named = private or host == "localhost" or host in addresses or host.strip("[]") in addresses
+    for address in addresses if not as_named else ():
+        if not _is_public(address):
+            raise Refused(
+                f"{host} leads to {address}, which is no public address. If it should, allow the webhook anew with private=true."
+            )
+    return addresses[0]
+
+
+def _is_public(address: str) -> bool:
+    number = ipaddress.ip_address(address)
+    mapped = getattr(number, "ipv4_mapped", None)
+    return (mapped or number).is_global and not number.is_multicast
+
+
+def _judged(status: int) -> Sent:
+    if 200 <= status < 300:
+        return Sent(status)
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "no status of HTTP"
+    if 300 <= status < 400:
+        return Sent(
+            status, f"{status} {phrase}: redirects are not followed; allow the address it leads to instead.", hopeless=True
+        )
+    return Sent(status, f"{status} {phrase}", hopeless=400 <= status < 500 and status not in HEALS)

@@ -1,0 +1,337 @@
+"""Messages to a real server: signed, sent again when it fails, never anywhere that was not named, and never in a job's way."""
+
+import ipaddress
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.observability import configure_logging
+from app.settings import Settings, WebhookSettings
+from tests.api.conftest import Running, submit
+from tests.api.lives import claim, fail, succeed
+from tests.api.receiver import Receiver
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A messenger that does not let a test wait."""
+    quick = WebhookSettings(poll=0.1, timeout=2, backoff=0.1, attempts=3)
+    return settings.model_copy(update={"webhook": quick, "public_url": "https://binnacle.lab/"})
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def secret(admin: httpx2.Client, receiver: Receiver) -> str:
+    """Of the target `room`, which is the receiver."""
+    return allow(admin, "room", receiver.url())["secret"]
+
+
+def allow(admin: httpx2.Client, name: str, url: str, **more: Any) -> dict[str, Any]:
+    made = admin.post("/v1/webhooks", json={"name": name, "url": url, **more})
+    assert made.status_code == 201, made.text
+    return dict(made.json())
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} seconds"
+        time.sleep(0.02)
+
+
+def delivery(client: httpx2.Client, state: str = "delivered", **filters: str) -> dict[str, Any]:
+    """The only delivery there is, once it is in that state."""
+    found: list[dict[str, Any]] = []
+
+    def there() -> bool:
+        found[:] = client.get("/v1/deliveries", params=filters).json()["items"]
+        return [one["state"] for one in found] == [state]
+
+    wait_until(there, 30)
+    return found[0]
+
+
+def test_the_end_of_a_job_is_told_signed_and_once(
+    api: Running, ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    job = submit(ada, name="sweep <!channel> & more", webhook="room", prompts=["a secret prompt"])
+    assert job["webhook"] == "room"
+    assert ada.get("/v1/deliveries").json()["items"] == []
+    succeed(sessions, api.context.storage, claim(sessions))
+    log = delivery(ada)
+    [message] = receiver.messages
+    assert (message.path, message.headers["Host"]) == ("/hook?room=1", f"127.0.0.1:{receiver.port}")
+    assert message.headers["Binnacle-Delivery"] == log["id"] == message.json["delivery"]
+    assert message.signed_with(secret)
+    assert not message.signed_with("whsec_another")
+    assert not message.signed_with(secret, now=10**10), "an old message cannot be replayed"
+    told = message.json
+    assert (told["event"], told["job"]["id"], told["job"]["state"]) == ("job.finished", job["id"], "succeeded")
+    assert told["job"]["finished_at"] is not None
+    assert told["text"] == (
+        "calibrate “sweep &lt;!channel&gt; &amp; more” on demo of ada succeeded. "
+        f"<https://binnacle.lab/v1/jobs/{job['id']}|{job['id']}>"
+    )
+    assert b"a secret prompt" not in message.body
+    assert (log["webhook"], log["job"], log["attempts"], log["status"], log["error"]) == ("room", job["id"], 1, 200, None)
+
+
+def test_a_failure_is_told_with_its_reason_and_so_is_a_cancellation(
+    ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    submit(ada, webhook="room")
+    fail(sessions, claim(sessions))
+    wait_until(lambda: len(receiver.messages) == 1, 20)
+    assert receiver.messages[0].json["job"]["error"] == {"code": "broken", "detail": "It broke. Mend it."}
+    assert "failed. broken: It broke. Mend it." in receiver.messages[0].json["text"]
+    ada.post(submit(ada, webhook="room")["links"]["cancel"])
+    wait_until(lambda: len(receiver.messages) == 2, 20)
+    assert receiver.messages[1].json["job"]["state"] == "cancelled"
+    assert receiver.messages[1].signed_with(secret)
+
+
+def test_jobs_that_name_no_webhook_are_told_to_nobody(
+    api: Running, ada: httpx2.Client, secret: str, sessions: sessionmaker[Session]
+) -> None:
+    submit(ada)
+    succeed(sessions, api.context.storage, claim(sessions))
+    assert ada.get("/v1/deliveries").json()["items"] == []
+
+
+@pytest.mark.parametrize(("fault", "status"), [(500, 500), (503, 503), (429, 429), ("hang up", None), (("sleep", 4), None)])
+def test_a_receiver_that_fails_is_tried_again_with_the_same_message(
+    admin: httpx2.Client, secret: str, receiver: Receiver, fault: Any, status: int | None
+) -> None:
+    receiver.answers = [fault]
+    assert admin.post("/v1/webhooks/room/test").status_code == 202
+    log = delivery(admin)
+    assert (log["attempts"], log["status"], log["job"]) == (2, 200, None)
+    first, second = receiver.messages
+    assert first.body == second.body
+    assert first.headers["Binnacle-Delivery"] == second.headers["Binnacle-Delivery"]
+    assert second.signed_with(secret)
+
+
+def test_a_receiver_that_stays_down_is_given_up_and_the_log_says_why(
+    admin: httpx2.Client, secret: str, receiver: Receiver
+) -> None:
+    receiver.answers = [502] * 10
+    admin.post("/v1/webhooks/room/test")
+    log = delivery(admin, "failed")
+    assert (log["attempts"], log["status"], log["error"], log["next_at"]) == (3, 502, "502 Bad Gateway", None)
+    assert log["finished_at"] is not None
+    assert len(receiver.messages) == 3
+    pauses = [later.at - sooner.at for sooner, later in zip(receiver.messages, receiver.messages[1:], strict=False)]
+    assert pauses[1] > 0.4, "each pause is longer than the one before: 0.1 s, then 0.6 s, less a fifth at most"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+def test_a_refusal_that_no_repetition_mends_ends_it(admin: httpx2.Client, secret: str, receiver: Receiver, status: int) -> None:
+    receiver.answers = [status]
+    admin.post("/v1/webhooks/room/test")
+    assert delivery(admin, "failed")["attempts"] == 1
+
+
+def test_redirects_are_not_followed(admin: httpx2.Client, secret: str, receiver: Receiver) -> None:
+    elsewhere = Receiver()
+    receiver.answers = [("redirect", elsewhere.url())]
+    admin.post("/v1/webhooks/room/test")
+    log = delivery(admin, "failed")
+    assert (log["status"], elsewhere.messages) == (302, [])
+    assert "redirects are not followed" in log["error"]
+    elsewhere.close()
+
+
+def test_a_name_that_leads_into_this_network_is_refused_unless_the_administrator_said_so(
+    admin: httpx2.Client, receiver: Receiver
+) -> None:
+    name = socket.gethostname()
+    if ipaddress.ip_address(socket.gethostbyname(name)).is_global:
+        pytest.skip(f"{name} leads to a public address here")
+    allow(admin, "surprise", receiver.url(name))
+    admin.post("/v1/webhooks/surprise/test")
+    log = delivery(admin, "failed")
+    assert f"{name} leads to {socket.gethostbyname(name)}, which is no public address" in log["error"]
+    assert receiver.messages == []
+    admin.delete("/v1/webhooks/surprise")
+    allow(admin, "surprise", receiver.url(name), private=True)
+    admin.post("/v1/webhooks/surprise/test")
+    delivery(admin)
+    assert receiver.messages[0].headers["Host"] == f"{name}:{receiver.port}"
+
+
+def test_over_tls_the_certificate_must_be_of_the_name_and_not_of_the_address(
+    admin: httpx2.Client, api: Running, tmp_path: Path
+) -> None:
+    """The connection goes to an address that was looked up before; the name is still what must be proved."""
+    trusted, tls = certificate_of("localhost", tmp_path)
+    receiver = Receiver(tls)
+    messenger = api.context.messenger
+    messenger._sender._tls = trusted
+    allow(admin, "named", receiver.url("localhost", "https"))
+    admin.post("/v1/webhooks/named/test")
+    delivery(admin)
+    admin.delete("/v1/webhooks/named")
+    allow(admin, "other", receiver.url("127.0.0.1", "https"))
+    admin.post("/v1/webhooks/other/test")
+    log = delivery(admin, "failed")
+    assert "CERTIFICATE_VERIFY_FAILED" in log["error"]
+    assert len(receiver.messages) == 1
+    receiver.close()
+
+
+def certificate_of(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A client that trusts, and a server that has, a certificate for that name alone."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "server.pem").write_bytes(private + certificate)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "server.pem")
+    return ssl.create_default_context(cadata=certificate.decode()), server
+
+
+def test_nobody_there_is_no_obstacle_to_the_job(
+    api: Running, ada: httpx2.Client, admin: httpx2.Client, unused_port: int, sessions: sessionmaker[Session]
+) -> None:
+    allow(admin, "gone", f"http://127.0.0.1:{unused_port}/")
+    job = submit(ada, webhook="gone")
+    succeed(sessions, api.context.storage, claim(sessions))
+    assert ada.get(job["links"]["self"]).json()["state"] == "succeeded"
+    log = delivery(ada, "failed", job=job["id"])
+    assert (log["attempts"], log["status"]) == (3, None)
+    assert log["error"].startswith("ConnectError")
+
+
+def test_a_target_deleted_meanwhile_is_told_nothing_and_the_job_ends_all_the_same(
+    api: Running, ada: httpx2.Client, admin: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    job = submit(ada, webhook="room")
+    assert admin.delete("/v1/webhooks/room").status_code == 204
+    fail(sessions, claim(sessions))
+    assert ada.get(job["links"]["self"]).json()["state"] == "failed"
+    again = ada.post(f"{job['links']['self']}/retry").json()
+    assert (again["state"], again["webhook"]) == ("queued", None)
+    assert (receiver.messages, admin.get("/v1/deliveries").json()["items"]) == ([], [])
+
+
+def test_a_delivery_whose_sender_died_is_made_again(
+    admin: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    """Taken by a process that never came back: due again when its time is over, as the second attempt."""
+    receiver.answers = [("sleep", 3)]  # the sending takes longer than its lease is made to last
+    admin.post("/v1/webhooks/room/test")
+    wait_until(lambda: len(receiver.messages) == 1, 20)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE webhook_deliveries SET next_at = now(), attempts = attempts + 1"))
+    log = delivery(admin)
+    assert log["attempts"] == 3, "what the first sender learned too late changed nothing"
+    assert len(receiver.messages) == 2
+
+
+def test_a_running_job_can_be_followed_later_but_not_a_finished_one(
+    ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    path = submit(ada)["links"]["self"]
+    lease = claim(sessions)
+    assert ada.patch(path, json={"webhook": "room"}).json()["webhook"] == "room"
+    assert ada.patch(path, json={"webhook": "nope"}).json()["code"] == "unknown_webhook"
+    fail(sessions, lease)
+    delivery(ada)
+    assert ada.patch(path, json={"webhook": None}).json()["code"] == "job_finished"
+    assert len(receiver.messages) == 1
+
+
+def test_targets_are_for_administrators_and_their_addresses_too(
+    api: Running, ada: httpx2.Client, admin: httpx2.Client, secret: str, receiver: Receiver
+) -> None:
+    """An address of a chat room is a secret itself."""
+    assert ada.post("/v1/webhooks", json={"name": "x", "url": "https://x.example"}).status_code == 403
+    assert ada.delete("/v1/webhooks/room").status_code == 403
+    assert ada.post("/v1/webhooks/room/test").status_code == 403
+    [seen], [known] = (client.get("/v1/webhooks").json()["items"] for client in (ada, admin))
+    assert (seen["name"], seen["host"], seen["url"]) == ("room", "127.0.0.1", None)
+    assert known["url"] == receiver.url()
+    assert secret not in admin.get("/v1/webhooks").text
+    with api.sessions() as session:
+        stored = session.execute(text("SELECT * FROM webhook_targets")).one()
+    assert secret not in str(stored)
+    refused = ada.post("/v1/calibrations", json={"model": "demo", "webhook": "rom"}).json()
+    assert (refused["code"], refused["errors"][0]["pointer"]) == ("unknown_webhook", "/webhook")
+    assert "room" in refused["detail"]
+    assert admin.post("/v1/webhooks", json={"name": "room", "url": "https://x.example"}).json()["code"] == "webhook_exists"
+
+
+def test_no_address_of_a_target_gets_into_the_logs(admin: httpx2.Client, secret: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The HTTP library would tell each address it calls."""
+    before = logging.getLogger().handlers, logging.getLogger().level
+    configure_logging()
+    try:
+        admin.post("/v1/webhooks/room/test")
+        delivery(admin)
+        wait_until(lambda: "webhook.sent" in (seen := capsys.readouterr().err) and "/hook" not in seen, 10)
+    finally:
+        logging.getLogger().handlers, _ = before
+        logging.getLogger().setLevel(before[1])
+
+
+def test_allowing_and_removing_a_target_is_in_the_audit_without_its_address(
+    admin: httpx2.Client, secret: str, receiver: Receiver
+) -> None:
+    admin.delete("/v1/webhooks/room")
+    answer = admin.get("/v1/audit")
+    assert [one["action"] for one in answer.json()["items"] if one["object"] == "room"] == ["webhook.delete", "webhook.add"]
+    assert secret not in answer.text
+    assert "/hook" not in answer.text
+
+
+def test_deliveries_are_seen_by_those_who_see_the_job(
+    api: Running, ada: httpx2.Client, admin: httpx2.Client, secret: str, sessions: sessionmaker[Session]
+) -> None:
+    submit(ada, webhook="room")
+    fail(sessions, claim(sessions))
+    admin.post("/v1/webhooks/room/test")
+    wait_until(lambda: len(admin.get("/v1/deliveries", params={"state": "delivered"}).json()["items"]) == 2, 20)
+    assert len(ada.get("/v1/deliveries").json()["items"]) == 1
+    with api.client("bob") as bob:
+        assert bob.get("/v1/deliveries").json()["items"] == []
+    first = admin.get("/v1/deliveries", params={"limit": 1}).json()
+    second = admin.get("/v1/deliveries", params={"limit": 1, "cursor": first["next_cursor"]}).json()
+    assert (first["items"][0]["job"], second["next_cursor"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://x.example", "https://", "https://u:p@x.example", "https://x.example/#a", "x.example", "https://x.example:99999"],
+)
+def test_an_address_must_be_one(admin: httpx2.Client, url: str) -> None:
+    refused = admin.post("/v1/webhooks", json={"name": "x", "url": url})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_url")

@@ -1,0 +1,63 @@
+"""The command line for those who share a server: held devices, webhooks, names and notes."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from app.jobs.models import Worker
+from tests.api.conftest import Running
+from tests.api.receiver import Receiver
+from tests.client.test_cli import Cli, binnacle, environment, read
+
+__all__ = ["binnacle", "environment"]
+
+
+def test_a_device_is_held_by_the_beginning_of_its_name(binnacle: Cli, api: Running) -> None:
+    with api.sessions.begin() as session:
+        for name in ("model-0@here", "model-1@here"):
+            session.add(Worker(id=name, job_class="model", device="cuda:0", host="here", parent_pid=1, version="1"))
+    paused = read(binnacle("devices", "pause", "model-0", "--reason", "my [notebook]", "--minutes", "30", "--json"))
+    assert (paused["id"], paused["hold"]["mode"], paused["hold"]["reason"]) == ("model-0@here", "paused", "my [notebook]")
+    for shown in (binnacle("devices", "list").stdout, binnacle("status").stdout):
+        assert "paused by root until " in shown
+        assert "my [notebook]" in shown
+    assert binnacle("devices", "drain", "model-0@here").stdout == "model-0@here draining by root\n"
+    assert binnacle("devices", "resume", "model-0").stdout == "model-0@here claims jobs\n"
+    unsure = binnacle("devices", "pause", "model")
+    assert unsure.returncode == 1
+    assert "model-0@here, model-1@here" in unsure.stderr
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+def test_a_webhook_from_its_secret_to_its_log(binnacle: Cli, receiver: Receiver, api: Running) -> None:
+    added = binnacle("webhooks", "add", "room", receiver.url())
+    assert added.stdout.startswith("whsec_")
+    assert receiver.url() in binnacle("webhooks", "list").stdout
+    job_id = binnacle("submit", "calibrate", "demo", "--webhook", "room").stdout.strip()
+    assert binnacle("cancel", job_id).returncode == 0
+    sent = read(binnacle("webhooks", "log", "--json"))
+    assert [(one["webhook"], one["job"]) for one in sent] == [("room", job_id)]
+    tested = read(binnacle("webhooks", "test", "room", "--json"))
+    assert tested["state"] == "pending"
+    assert "test" in binnacle("webhooks", "log").stdout
+    assert binnacle("webhooks", "remove", "room").returncode == 0
+    assert read(binnacle("webhooks", "list", "--json")) == []
+
+
+def test_a_job_is_named_afterwards_and_found_by_words(binnacle: Cli) -> None:
+    job_id = binnacle("submit", "calibrate", "demo").stdout.strip()
+    other = binnacle("submit", "calibrate", "demo").stdout.strip()
+    edited = json.loads(
+        binnacle("edit", job_id, "--name", "layer sweep", "--tag", "paper", "--notes", "Figure 2", "--keep", "--json").stdout
+    )
+    assert (edited["name"], edited["tags"], edited["keep"]) == ("layer sweep", ["paper"], True)
+    found = binnacle("jobs", "--search", "figure sweep").stdout
+    assert job_id in found
+    assert other not in found
