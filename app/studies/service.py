@@ -1,25 +1,16 @@
-"""What the API does to studies: plan the graph, submit every job of it in one transaction, show it, retry what failed.
+"""What the API does to studies: submit every job of the graph in one transaction, show it, retry what failed, take labels."""
 
-Every job of a study is submitted by its own domain's service, exactly as if it had been posted by hand; what that refuses, the study
-refuses with the field of the study at fault.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.auth.sharing import Sharing, require_management
 from app.auth.viewer import Viewer
-from app.calibrations import service as calibrations
-from app.calibrations.schemas import CalibrationRequest
-from app.errors import Problem, invalid, not_found
-from app.extractions import service as extractions
-from app.extractions.schemas import ExtractionRequest
+from app.errors import Problem, not_found
 from app.ids import new_id
 from app.jobs import repository as job_repository
 from app.jobs import service as jobs
@@ -29,29 +20,15 @@ from app.jobs.states import State
 from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, sharing_of
 from app.jobs.views import views
-from app.models import service as models
 from app.quotas import repository as quotas
 from app.quotas.admission import admission
 from app.settings import Settings
-from app.steerings import service as steerings
-from app.steerings.schemas import SteeringRequest
 from app.studies import repository
-from app.studies.graph import Node, middle, plan, resolved
 from app.studies.models import Study
+from app.studies.planning import nodes_of, price, submit_node
 from app.studies.results import StudyCost, StudyOut, view
 from app.studies.schemas import StudyRequest
-from app.text import check_text
 from app.webhooks import naming as webhooks
-from terms.methods import UnknownMethod
-
-
-@dataclass(frozen=True)
-class _Domain:
-    """How a kind of node is submitted."""
-
-    request: type[BaseModel]
-    submit: Callable[..., Answer]
-    estimate: Callable[..., BaseModel]
 
 
 @dataclass(frozen=True)
@@ -71,57 +48,14 @@ class _Reported:
     reused: bool = False
 
 
-DOMAINS = {
-    "calibrate": _Domain(CalibrationRequest, calibrations.submit, calibrations.estimate),
-    "extract": _Domain(ExtractionRequest, extractions.submit, extractions.estimate),
-    "steer": _Domain(SteeringRequest, steerings.submit, steerings.estimate),
-}
-
-
-def nodes_of(session: Session, request: StudyRequest) -> list[Node]:
-    """The study's graph. Raises Problem 422 for unknown models and methods."""
-    check_text(request.model_dump(mode="json"))
-    for field in ("models", "traits"):
-        given = getattr(request, field)
-        if len(set(given)) != len(given):
-            raise invalid(f"/{field}", "duplicate", f"/{field} names one twice: {', '.join(given)}.")
-    layers: dict[str, list[int]] = {}
-    for i, name in enumerate(request.models):
-        model = _usable(session, name, i)
-        count = model.facts.get("layers")
-        if request.layers != "middle":
-            layers[name] = sorted(set(request.layers))
-        elif count is None:
-            detail = f"{name} is still being inspected, so its middle layers are not known. Wait for it, or name /layers."
-            raise invalid(f"/models/{i}", "model_not_ready", detail)
-        else:
-            layers[name] = middle(count)
-    try:
-        return plan(request, layers)
-    except UnknownMethod as error:
-        raise invalid("/methods", "unknown_method", str(error)) from error
-
-
-def _usable(session: Session, name: str, index: int) -> Any:
-    try:
-        return models.usable(session, name)
-    except Problem as problem:
-        raise invalid(f"/models/{index}", problem.code, problem.detail) from problem
-
-
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
     """What the study would run: every job is really submitted, priced, and rolled back again."""
     costs = []
     with session.begin_nested() as nothing_stays:
         known: dict[str, str] = {}
         for node in nodes_of(session, request):
-            body = _body(node, known, request)
-            cost = (
-                DOMAINS[node.kind]
-                .estimate(session, body, viewer, settings)
-                .model_dump(mode="json", exclude={"spec", "waits_for", "admission"})
-            )
-            answer = _submit(session, node, known, request, viewer, settings, "", reuse)
+            cost = price(session, node, known, request, viewer, settings)
+            answer = submit_node(session, node, known, request, viewer, settings, "", reuse)
             known[node.name] = answer.job.id
             costs.append({"node": node.name, "kind": node.kind, "reused": answer.reused, **cost})
         made = quotas.queue(session, viewer.owner).made
@@ -162,7 +96,7 @@ def submit(
     placed: dict[str, dict[str, Any]] = {}
     for node in nodes_of(session, request):
         known = {name: one["job"] for name, one in placed.items()}
-        answer = _submit(session, node, known, request, viewer, settings, request_id, reuse)
+        answer = submit_node(session, node, known, request, viewer, settings, request_id, reuse)
         placed[node.name] = {
             "place": len(placed),
             "job": answer.job.id,
@@ -174,47 +108,6 @@ def submit(
     spec = request.model_dump(mode="json")
     made = _report(session, spec, placed, viewer, _span(settings), promise, request_id, request, sharing_of(request), reuse=reuse)
     return _answer(session, made, settings)
-
-
-def _submit(
-    session: Session,
-    node: Node,
-    known: Mapping[str, str],
-    request: StudyRequest,
-    viewer: Viewer,
-    settings: Settings,
-    request_id: str,
-    reuse: bool,
-) -> Answer:
-    body = _body(node, known, request)
-    try:
-        return DOMAINS[node.kind].submit(session, body, viewer, settings, None, request_id, reuse)
-    except Problem as problem:
-        raise _of_the_study(problem, node) from problem
-
-
-def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseModel:
-    common = {
-        "name": f"{request.name or 'study'}: {node.name}"[:200],
-        "tags": request.tags,
-        "priority": request.priority,
-        "after": request.after,
-        "visibility": request.visibility,
-        "group": request.group,
-    }
-    try:
-        return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known))
-    except ValidationError as error:
-        first = error.errors()[0]
-        detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {first['msg']}"
-        raise invalid(f"/{first['loc'][0]}", "invalid_study", detail) from error
-
-
-def _of_the_study(problem: Problem, node: Node) -> Problem:
-    """The same refusal, said of the study. Fields have the same names there, but for the one model and the one trait."""
-    plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
-    errors = [one | {"pointer": plural.get(one["pointer"], one["pointer"])} for one in problem.errors]
-    return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)
 
 
 def _report(

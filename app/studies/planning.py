@@ -1,0 +1,125 @@
+"""A study's nodes as requests of their own domains: which there are, and submitting one as if it had been posted by hand.
+
+What a domain refuses, the study refuses with the field of the study at fault.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.calibrations import service as calibrations
+from app.calibrations.schemas import CalibrationRequest
+from app.errors import Problem, invalid
+from app.extractions import service as extractions
+from app.extractions.schemas import ExtractionRequest
+from app.jobs.submitting import Answer
+from app.models import service as models
+from app.models.models import Model
+from app.settings import Settings
+from app.steerings import service as steerings
+from app.steerings.schemas import SteeringRequest
+from app.studies.graph import Node, middle, plan, resolved
+from app.studies.schemas import StudyRequest
+from app.text import check_text
+from terms.methods import UnknownMethod
+
+
+@dataclass(frozen=True)
+class _Domain:
+    """How a kind of node is submitted."""
+
+    request: type[BaseModel]
+    submit: Callable[..., Answer]
+    estimate: Callable[..., BaseModel]
+
+
+DOMAINS = {
+    "calibrate": _Domain(CalibrationRequest, calibrations.submit, calibrations.estimate),
+    "extract": _Domain(ExtractionRequest, extractions.submit, extractions.estimate),
+    "steer": _Domain(SteeringRequest, steerings.submit, steerings.estimate),
+}
+
+
+def nodes_of(session: Session, request: StudyRequest) -> list[Node]:
+    """The study's graph. Raises Problem 422 for unknown models and methods."""
+    check_text(request.model_dump(mode="json"))
+    for field in ("models", "traits"):
+        given = getattr(request, field)
+        if len(set(given)) != len(given):
+            raise invalid(f"/{field}", "duplicate", f"/{field} names one twice: {', '.join(given)}.")
+    layers: dict[str, list[int]] = {}
+    for i, name in enumerate(request.models):
+        model = _usable(session, name, i)
+        count = model.facts.get("layers")
+        if request.layers != "middle":
+            layers[name] = sorted(set(request.layers))
+        elif count is None:
+            detail = f"{name} is still being inspected, so its middle layers are not known. Wait for it, or name /layers."
+            raise invalid(f"/models/{i}", "model_not_ready", detail)
+        else:
+            layers[name] = middle(count)
+    try:
+        return plan(request, layers)
+    except UnknownMethod as error:
+        raise invalid("/methods", "unknown_method", str(error)) from error
+
+
+def _usable(session: Session, name: str, index: int) -> Model:
+    try:
+        return models.usable(session, name)
+    except Problem as problem:
+        raise invalid(f"/models/{index}", problem.code, problem.detail) from problem
+
+
+def price(
+    session: Session, node: Node, known: Mapping[str, str], request: StudyRequest, viewer: Viewer, settings: Settings
+) -> dict[str, Any]:
+    """What the node's domain says that it costs."""
+    cost = DOMAINS[node.kind].estimate(session, _body(node, known, request), viewer, settings)
+    return cost.model_dump(mode="json", exclude={"spec", "waits_for", "admission"})
+
+
+def submit_node(
+    session: Session,
+    node: Node,
+    known: Mapping[str, str],
+    request: StudyRequest,
+    viewer: Viewer,
+    settings: Settings,
+    request_id: str,
+    reuse: bool,
+) -> Answer:
+    """The node's job, after those that `known` names. Raises Problem with the study's own fields."""
+    body = _body(node, known, request)
+    try:
+        return DOMAINS[node.kind].submit(session, body, viewer, settings, None, request_id, reuse)
+    except Problem as problem:
+        raise _of_the_study(problem, node) from problem
+
+
+def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseModel:
+    common = {
+        "name": f"{request.name or 'study'}: {node.name}"[:200],
+        "tags": request.tags,
+        "priority": request.priority,
+        "after": request.after,
+        "visibility": request.visibility,
+        "group": request.group,
+    }
+    try:
+        return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known))
+    except ValidationError as error:
+        first = error.errors()[0]
+        detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {first['msg']}"
+        raise invalid(f"/{first['loc'][0]}", "invalid_study", detail) from error
+
+
+def _of_the_study(problem: Problem, node: Node) -> Problem:
+    """The same refusal, said of the study. Fields have the same names there, but for the one model and the one trait."""
+    plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
+    errors = [one | {"pointer": plural.get(one["pointer"], one["pointer"])} for one in problem.errors]
+    return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)

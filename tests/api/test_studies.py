@@ -1,0 +1,114 @@
+"""A study's life over HTTP without workers: planned whole or not at all, cancelled as a graph, done again where it failed."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.api.conftest import Running
+from tests.api.lives import claim, fail, succeed
+
+STUDY: dict[str, Any] = {
+    "models": ["demo"],
+    "traits": ["refusal", "sycophancy"],
+    "layers": [2],
+    "methods": ["mean_diff", "probe"],
+}
+NODES = [
+    "calibrate/demo", "extract/demo/refusal", "extract/demo/sycophancy", "steer/demo/refusal", "steer/demo/sycophancy",
+]  # fmt: skip
+
+
+@pytest.fixture
+def study(ada: httpx2.Client) -> dict[str, Any]:
+    """A study that nobody works on."""
+    made = ada.post("/v1/studies", json=STUDY)
+    assert made.status_code == 202, made.text
+    found: dict[str, Any] = ada.get(f"/v1/studies/{made.json()['id']}").json()
+    return found
+
+
+def test_a_plan_names_every_job_with_its_cost_and_makes_nothing(ada: httpx2.Client) -> None:
+    plan = ada.post("/v1/studies", params={"dry_run": "true"}, json=STUDY)
+    assert plan.status_code == 200, plan.text
+    body = plan.json()
+    assert [one["node"] for one in body["nodes"]] == NODES
+    assert body["jobs"] == len(NODES) + 1
+    assert body["arithmetic"] == "1 calibrations + 2 extractions + 2 steerings + 1 report; 6 of them to run"
+    assert "answers" in str(body["nodes"][-1])
+    assert ada.get("/v1/jobs").json()["items"] == []
+    assert ada.get("/v1/studies").json()["items"] == []
+
+
+def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Client, study: dict[str, Any]) -> None:
+    assert list(study["nodes"]) == NODES
+    jobs = {name: ada.get(f"/v1/jobs/{node['job']}").json() for name, node in study["nodes"].items()}
+    assert jobs["calibrate/demo"]["waiting_for"] == []
+    assert jobs["extract/demo/refusal"]["waiting_for"] == [jobs["calibrate/demo"]["id"]]
+    assert set(jobs["steer/demo/refusal"]["waiting_for"]) >= {jobs["extract/demo/refusal"]["id"]}
+    report = ada.get(f"/v1/jobs/{study['job']}").json()
+    assert set(report["waiting_for"]) == {job["id"] for job in jobs.values()}
+    assert report["progress"] == {"done": 0, "total": 5, "unit": "jobs"}
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "said"),
+    [
+        ({"models": ["nobody"]}, "/models/0", "nobody"),
+        ({"models": ["demo", "demo"]}, "/models", "twice"),
+        ({"traits": ["kindness"]}, "/traits", "kindness"),
+        ({"methods": ["pobe"]}, "/methods", "pobe"),
+        ({"layers": [8]}, "/layers", "layers 0 to 7"),
+        ({"judge": "nobody"}, "/judge", "nobody"),
+        ({"max_new_tokens": 100_000}, "/max_new_tokens", "100,000"),
+        ({"positions": ["answer[:5]"]}, "/positions", "frame[slice]"),
+        ({"capability": [{"question": "what is one plus one ?"}]}, "/capability/0/answer", "required"),
+        ({"budgets": 3}, "/budgets", "no such field"),
+    ],
+)
+def test_what_a_job_of_it_would_be_refused_for_refuses_the_study_whole(
+    ada: httpx2.Client, change: dict[str, Any], pointer: str, said: str
+) -> None:
+    answer = ada.post("/v1/studies", json=STUDY | change)
+    assert answer.status_code == 422, answer.text
+    [error] = answer.json()["errors"]
+    assert error["pointer"].startswith(pointer)
+    assert said in answer.text
+    assert ada.get("/v1/jobs").json()["items"] == []
+
+
+def test_cancelling_it_cancels_its_own_jobs_and_the_report_still_comes(ada: httpx2.Client, study: dict[str, Any]) -> None:
+    assert ada.post(f"/v1/jobs/{study['job']}/cancel").status_code == 202
+    found = ada.get(f"/v1/studies/{study['id']}").json()
+    assert found["progress"] == {"cancelled": 5}
+    assert found["state"] == "queued"  # it writes what there is, and names what is missing
+    assert ada.get(f"/v1/jobs/{study['job']}").json()["waiting_for"] == []
+    assert ada.post(f"/v1/jobs/{study['job']}/cancel").status_code == 202
+    assert ada.get(f"/v1/studies/{study['id']}").json()["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])
+def test_doing_it_again_makes_new_jobs_for_what_failed_alone(
+    api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session], route: str
+) -> None:
+    """By its own address and by its Job's: both mean the graph."""
+    address = route.format(**study)
+    assert ada.post(address).status_code == 409  # nothing is over yet
+    succeed(sessions, api.context.storage, claim(sessions))  # the calibration
+    fail(sessions, claim(sessions))  # one extraction, and with it its steering
+    ada.post(f"/v1/jobs/{study['job']}/cancel")
+    ada.post(f"/v1/jobs/{study['job']}/cancel")
+    again = ada.post(address, headers={"Idempotency-Key": "once"})
+    assert again.status_code == 202, again.text
+    assert ada.post(address, headers={"Idempotency-Key": "once"}).json()["id"] == again.json()["id"]
+    assert again.json()["retry_of"] == study["job"]
+    new = ada.get(f"/v1/studies/{again.json()['id']}").json()
+    old = ada.get(f"/v1/studies/{study['id']}").json()
+    kept = [name for name in NODES if new["nodes"][name]["job"] == old["nodes"][name]["job"]]
+    assert kept == ["calibrate/demo"]
+    assert new["progress"] == {"succeeded": 1, "queued": 4}
+    steering = ada.get(f"/v1/jobs/{new['nodes']['steer/demo/refusal']['job']}").json()
+    assert new["nodes"]["extract/demo/refusal"]["job"] in steering["waiting_for"]
+    assert steering["spec"]["extraction"] == new["nodes"]["extract/demo/refusal"]["job"]
+    assert len(ada.get("/v1/studies").json()["items"]) == 2
