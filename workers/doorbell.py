@@ -1,5 +1,6 @@
 """The one Celery task: a bell rang, so look for jobs and run them. Its argument list is empty: a bell stands for no job."""
 
+import contextlib
 import os
 import threading
 
@@ -18,15 +19,16 @@ def answer() -> None:
 
     Lets no exception out: a MemoryError that left it would kill Celery's parent.
     """
-    from workers.process import this_process
-    from workers.runner import run_next
-
     try:
+        from workers.process import this_process
+        from workers.runner import run_next
+
         process = this_process()
         while not process.draining.is_set() and run_next(process):
             pass
     except Exception as error:
-        log.exception("doorbell.failed", error=type(error).__name__)
+        with contextlib.suppress(Exception):  # where memory has run out, a traceback may not be had either
+            log.exception("doorbell.failed", error=type(error).__name__)
 
 
 @signals.worker_process_init.connect

@@ -81,6 +81,15 @@ def test_a_job_that_dies_once_is_run_again(live: Service) -> None:
     assert live.job(job_id).attempt == 2
 
 
+def test_memory_that_lacks_even_for_the_verdict_does_not_reach_the_parent(live: Service) -> None:
+    """A MemoryError that left the task would end Celery's parent. The job comes back when its lease is not renewed any more."""
+    node = live.node()
+    job_id = live.submit(do="memory for nothing", count_in=str(live.folder / "calls"))
+    Ended.well(live, job_id)
+    assert node.process.poll() is None
+    assert "Process got" not in node.log.read_text(), "Celery's parent must not have seen it"
+
+
 def test_a_hung_child_that_cannot_renew_its_lease_is_killed_before_the_lease_ends(live: Service) -> None:
     node = live.node()
     job_id = live.submit(do="hang", count_in=str(live.folder / "calls"))

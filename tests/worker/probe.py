@@ -89,6 +89,24 @@ def _memory(_spec: dict[str, Any]) -> None:
     raise MemoryError("Unable to allocate 9.00 TiB")
 
 
+def _memory_for_nothing(_spec: dict[str, Any]) -> None:
+    """So little memory that neither the verdict nor the line in the log can be made, once."""
+    from workers import doorbell, runner
+
+    def failing(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def once(*_args: Any, **_kwargs: Any) -> None:
+            setattr(owner, name, real)
+            raise MemoryError("not even for this")
+
+        setattr(owner, name, once)
+
+    failing(runner, "judge")
+    failing(doorbell.log, "exception")
+    raise MemoryError("Unable to allocate 9.00 TiB")
+
+
 def _bug(_spec: dict[str, Any]) -> None:
     raise ZeroDivisionError("a bug")
 
@@ -102,5 +120,6 @@ _ACTS = {
     "fault": _fault,
     "transient": _transient,
     "memory": _memory,
+    "memory for nothing": _memory_for_nothing,
     "bug": _bug,
 }
