@@ -90,7 +90,10 @@ def test_two_holders(arena: Arena, ledger: Ledger) -> None:
 
 
 def test_leases_shifted(arena: Arena, ledger: Ledger) -> None:
-    """As if the database's clock had jumped: an hour ahead, every lease has ended; an hour back, none ends before long."""
+    """As if the database's clock had jumped: an hour ahead, every lease has ended; an hour back, none ends before long.
+
+    To the reconciler a lease that ended before the database's start, as these may have, is an outage's doing: nobody is charged.
+    """
     campaign = Campaign(arena, ledger, "leases shifted by an hour in SQL")
     campaign.submit(90, steps=10, seconds=0.1)
     for _ in range(3):
@@ -110,7 +113,7 @@ def test_leases_shifted(arena: Arena, ledger: Ledger) -> None:
 def _shifted(arena: Arena, job: str, way: str) -> bool:
     """Moves the lease of a running job; whether the reconciler has taken the job away from its worker, which goes on renewing it."""
     arena.sql(f"UPDATE jobs SET lease_expires_at = now() {way} interval '1 hour' WHERE id = %s AND state = 'running'", job)
-    return bool(arena.sql("SELECT 1 FROM job_events WHERE job_id = %s AND type = 'lost'", job))
+    return bool(arena.sql("SELECT 1 FROM job_events WHERE job_id = %s AND type IN ('lost', 'interrupted')", job))
 
 
 def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
@@ -125,7 +128,7 @@ def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
         arena = Arena([NodePlan(f"light-{n}", clock.environment) for n, clock in enumerate(clocks)])
         stack.callback(arena.close)
         campaign = Campaign(arena, ledger, title)
-        campaign.submit(150, steps=4, seconds=0.2)
+        campaign.submit(120, steps=4, seconds=0.2)
         for offsets in (("+2h", "-2h"), ("-30d", "+30d"), ("+10y", "+0"), ("+0", "-5m")):
             arena.victim(title)
             strike = campaign.strike()
