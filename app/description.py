@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.links import add_links
 from app.problems import ProblemOut
 
 DESCRIPTION = """\
@@ -27,5 +28,6 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas["ProblemOut"] = problem
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        add_links(document)
         app.openapi_schema = document
     return app.openapi_schema

@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 
 from app.audit import service as audit
 from app.auth.viewer import ALLOWED, Role, Scope, Viewer
+from app.bodies import check_json
 from app.context import context_of
 from app.errors import Problem
 from app.uploads import is_form
@@ -67,7 +68,9 @@ class KeyedRoute(APIRoute):
 
         async def keyed(request: Request) -> Response:
             await identify(request)
-            if is_form(request) and not takes_files:
+            if not is_form(request):
+                await check_json(request, context_of(request).settings.limit.json_values)
+            elif not takes_files:
                 raise Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
             return await handler(request)
 

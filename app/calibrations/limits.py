@@ -50,9 +50,11 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
 
 def check_model(request: CalibrationRequest, facts: dict[str, Any]) -> None:
     """Raises Problem 422 for layers and lengths that the model, as far as its facts are known, does not have."""
+    seen: set[int] = set()
     for i, layer in enumerate(request.layers or []):
-        if (request.layers or []).index(layer) != i:
+        if layer in seen:
             raise invalid(f"/layers/{i}", "duplicate_layer", f"/layers/{i} names layer {layer} a second time. Name each once.")
+        seen.add(layer)
         if "layers" in facts and layer >= facts["layers"]:
             count = facts["layers"]
             detail = f"/layers/{i} is {layer}; {request.model} has {count} layers, 0 to {count - 1}."

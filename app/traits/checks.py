@@ -1,7 +1,9 @@
 """What makes a dataset no trait, each refusal with its numbers and a JSON pointer to the rows at fault. Reads no files."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from app.bodies import more_than
 from app.errors import Problem, invalid
 from app.settings import LimitSettings
 from app.text import check_text
@@ -115,6 +117,17 @@ def _check_eval_prompt(template: str | None) -> None:
     if template is not None and "{answer}" not in template:
         detail = "/steering/eval_prompt has no {answer}: the judge would never see the text. Write {question} and {answer} where they go."
         raise invalid("/steering/eval_prompt", "eval_prompt_without_answer", detail)
+
+
+def check_files(files: Mapping[str, bytes], limits: LimitSettings) -> None:
+    """Raises Problem 422 for files that it would cost too much to read, before they are read."""
+    check_bytes(sum(map(len, files.values())), limits)
+    for name, data in files.items():
+        if data.count(b"\n") > limits.json_values or more_than(data, limits.json_values):
+            detail = (
+                f"{name} holds more than {limits.json_values:,} lines or values, which is what this server reads of one file."
+            )
+            raise invalid(f"/{name}", "too_many_values", detail)
 
 
 def check_bytes(size: int, limits: LimitSettings) -> None:

@@ -83,6 +83,7 @@ def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitReques
     """The checked request and its dataset; a second of work for the largest, so not for the event loop."""
     notes: list[str] = []
     if isinstance(body, Form):
+        checks.check_files(body.files, limits)
         head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **_fields(body)}, TraitRequest)
         folder = files.read(head.name, body.files, seed=head.seed)
         body = folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields})

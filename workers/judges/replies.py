@@ -65,6 +65,6 @@ def _top_of(choice: Mapping[str, Any]) -> dict[str, float]:
     try:
         listed = choice["logprobs"]["content"][0]["top_logprobs"]
         found = {str(one["token"])[:50]: float(one["logprob"]) for one in listed[:50]}
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return {}
     return {token: logprob for token, logprob in found.items() if not logprob < -1000}

@@ -1,0 +1,75 @@
+"""OpenAPI links: which answer holds the identifier that which operation takes, for clients that explore and for the contract tests.
+
+submitStudy --id--> getStudy, getJob, cancelJob, ...        listJobs --items/0/id--> getJob, getJobEvents, ...
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+OF_A_JOB = ("getJob", "getJobEvents", "editJob", "cancelJob", "retryJob")
+OF_A_CALIBRATION = ("getCalibration", "getCalibrationFile")
+OF_AN_EXTRACTION = ("getExtraction", "getCosines", "getExtractionFile", "submitExport")
+OF_A_STEERING = ("getSteering", "listSteeringRuns", "listSteeringResponses", "getSteeringFile", "rescoreSteering")
+OF_A_STUDY = ("getStudy", "getStudyFile", "retryStudy", "labelStudy")
+OF_A_VECTOR = ("getVector", "downloadVector")
+OF_A_TRAIT = ("getTrait", "getTraitDataset")
+OF_A_MODEL = ("getModel", "inspectModel", "deleteModel")
+
+BODY = "$response.body#/"
+FOLLOWED: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "submitCalibration": (("id", OF_A_JOB + OF_A_CALIBRATION),),
+    "submitExtraction": (("id", OF_A_JOB + OF_AN_EXTRACTION),),
+    "submitSteering": (("id", OF_A_JOB + OF_A_STEERING),),
+    "submitStudy": (("id", OF_A_JOB + OF_A_STUDY),),
+    "submitGeneration": (("id", (*OF_A_JOB, "getGeneration")),),
+    "submitExport": (("id", OF_A_JOB),),
+    "rescoreSteering": (("id", OF_A_JOB + OF_A_STEERING),),
+    "retryStudy": (("id", OF_A_JOB + OF_A_STUDY),),
+    "labelStudy": (("id", OF_A_JOB + OF_A_STUDY),),
+    "retryJob": (("id", OF_A_JOB),),
+    "registerModel": (("id", OF_A_JOB), ("model", OF_A_MODEL)),
+    "inspectModel": (("id", OF_A_JOB), ("model", OF_A_MODEL)),
+    "uploadTrait": (("reference", OF_A_TRAIT),),
+    "importVectors": (("items/0/id", OF_A_VECTOR),),
+    "addJudge": (("name", ("deleteJudge",)),),
+    "listJobs": (("items/0/id", OF_A_JOB),),
+    "listCalibrations": (("items/0/id", OF_A_CALIBRATION), ("items/0/job", OF_A_JOB)),
+    "listExtractions": (("items/0/id", OF_AN_EXTRACTION), ("items/0/job", OF_A_JOB)),
+    "listSteerings": (("items/0/id", OF_A_STEERING), ("items/0/job", OF_A_JOB)),
+    "listStudies": (("items/0/id", OF_A_STUDY), ("items/0/job", OF_A_JOB)),
+    "listVectors": (("items/0/id", OF_A_VECTOR),),
+    "listTraits": (("items/0/reference", OF_A_TRAIT),),
+    "listModels": (("items/0/name", OF_A_MODEL),),
+}
+"""By operation: where an identifier stands in its answer, and the operations whose one path parameter it is."""
+FILES = {"getJob": ("getArtifact", {"job_id": f"{BODY}id", "name": f"{BODY}artifacts/0/name"})}
+"""Links that fill more than one parameter."""
+
+
+def add_links(document: dict[str, Any]) -> None:
+    """Writes the links into the answers of the document. Raises KeyError for an operation that it does not have."""
+    operations = dict(_operations(document))
+    for source, found in FOLLOWED.items():
+        for place, targets in found:
+            for target in targets:
+                parameter = operations[target]["parameters"][0]["name"]
+                _add(operations[source], target, {parameter: f"{BODY}{place}"})
+    for source, (target, parameters) in FILES.items():
+        _add(operations[source], target, parameters)
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for item in document["paths"].values():
+        for told in item.values():
+            yield told["operationId"], told
+
+
+def _add(source: dict[str, Any], target: str, parameters: dict[str, str]) -> None:
+    done = next(status for status in source["responses"] if status in ("202", "201", "200") and not _also(status, source))
+    links = source["responses"][done].setdefault("links", {})
+    links[target if target not in links else f"{target}Too"] = {"operationId": target, "parameters": parameters}
+
+
+def _also(status: str, source: dict[str, Any]) -> bool:
+    """Whether this is the answer for a dry run or a repetition, beside the one for what was asked."""
+    return status == "200" and ("202" in source["responses"] or "201" in source["responses"])

@@ -1,0 +1,96 @@
+"""The API as a process of its own, as it is deployed: what it uses of memory can be measured, and it shares no lock with the test."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import httpx2
+import psutil
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.auth import repository
+from app.auth.keys import new_key
+from app.db import make_engine, make_sessions
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+class ApiProcess:
+    """`python -m app.server` over the settings' database, broker and storage, and ways to look behind it."""
+
+    def __init__(self, settings: Settings, folder: Path, **environment: str) -> None:
+        self.settings = settings
+        self.sessions: sessionmaker[Session] = make_sessions(make_engine(settings.database_url.get_secret_value()))
+        self.log = folder / "api.log"
+        self._environment = {**self._settings(), **environment}
+        self.url = ""
+
+    def _settings(self) -> dict[str, str]:
+        urls = {
+            name.upper(): getattr(self.settings, name).get_secret_value()
+            for name in ("database_url", "broker_url", "storage_url")
+        }
+        pepper = self.settings.key_pepper.get_secret_value()
+        named = {f"BINNACLE_{name.upper()}": str(getattr(self.settings, name)) for name in ("broker_prefix", "home")}
+        return {**urls, **named, "BINNACLE_KEY_PEPPER": pepper}
+
+    def __enter__(self) -> Self:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(1024)
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            command = [sys.executable, "-m", "app.server", "--fd", str(listening.fileno())]
+            with self.log.open("ab") as out:
+                self.process = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env={**os.environ, **self._environment},
+                    stdout=out,
+                    stderr=out,
+                    pass_fds=[listening.fileno()],
+                )
+        assert httpx2.get(f"{self.url}/readyz", timeout=60).status_code == 200, self.log.read_text()[-3000:]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        self.sessions.kw["bind"].dispose()
+
+    def key(self, owner: str, role: str = "member") -> str:
+        """A key of that owner and role, made as the command line makes them."""
+        made = new_key(owner, role, self.settings.key_pepper.get_secret_value())
+        with self.sessions.begin() as session:
+            repository.add_user(session, owner, "test")
+            session.add(made.row)
+        return made.text
+
+    def client(self, owner: str = "ada", role: str = "member") -> httpx2.Client:
+        """Requests with a new key."""
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}"}, timeout=60)
+
+    def memory(self) -> int:
+        """Bytes of it that are in memory now."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def complaints(self) -> list[str]:
+        """What the log holds of mistakes of its own: unexpected errors with their tracebacks."""
+        return [line for line in self.log.read_text().splitlines() if "unexpected_error" in line or "Traceback" in line]
+
+
+def peak(process: ApiProcess, until: float, every: float = 0.02) -> int:
+    """The most memory it had at any look until that time of the monotonic clock."""
+    most = 0
+    while time.monotonic() < until:
+        most = max(most, process.memory())
+        time.sleep(every)
+    return most

@@ -1,0 +1,30 @@
+"""One API process with the contents of a lab's service."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.settings import Settings
+from tests.api.conftest import settings
+from tests.api.process import ApiProcess
+
+__all__ = ["settings"]
+
+SHORT = {"BINNACLE_LIMIT_WAIT_SECONDS": "0.05", "BINNACLE_LIMIT_STREAM_SECONDS": "0.05"}
+"""The machine that asks would wait for every long poll and every stream."""
+
+
+@pytest.fixture
+def api(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
+    """The API, with short waits and streams."""
+    with ApiProcess(settings, tmp_path, **SHORT) as process:
+        yield process
+
+
+@pytest.fixture
+def admin(api: ApiProcess) -> Iterator[httpx2.Client]:
+    """An administrator."""
+    with api.client("root", "admin") as client:
+        yield client

@@ -1,0 +1,1 @@
+"""What Schemathesis cannot know of this API. Loaded by it through `SCHEMATHESIS_HOOKS`."""

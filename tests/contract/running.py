@@ -1,0 +1,42 @@
+"""Schemathesis over the committed description against a process that serves it: one phase at a time, the contents made afresh before each."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.openapi import FILE
+from tests.api.process import ROOT, ApiProcess
+
+HERE = Path(__file__).parent
+PROGRAM = Path(sys.executable).with_name("schemathesis")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one phase did."""
+
+    phase: str
+    returncode: int
+    output: str
+    facts: dict[str, Any]
+
+
+def run_phase(api: ApiProcess, key: str, phase: str, folder: Path, *options: str) -> Report:
+    """One phase of all checks with this key."""
+    told = folder / f"{phase}.json"
+    command = [str(PROGRAM), "--config-file", str(HERE / "schemathesis.toml"), "run", str(FILE), "--url", api.url]
+    command += ["--header", f"Authorization: Bearer {key}", "--phases", phase, "--checks", "all", "--continue-on-failure"]
+    command += ["--report", "json", "--report-json-path", str(told), *options]
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "tests.contract.hooks",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    facts = json.loads(told.read_text()) if told.exists() else {}
+    return Report(phase, done.returncode, done.stdout + done.stderr, facts)

@@ -1,0 +1,112 @@
+"""Clients that take and do not give: streams that nobody reads, polls that only wait, requests that never end. Others are served."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from sqlalchemy import text
+
+from tests.api.process import ApiProcess
+from tests.hostile.conftest import MB, watching
+
+POLLS = 500
+STREAMS = 100
+EVENTS = 20_000
+
+
+@contextlib.contextmanager
+def connections(api: ApiProcess, request: bytes, count: int) -> Iterator[list[socket.socket]]:
+    """So many connections that have sent this and take nothing: their windows are as small as the kernel allows."""
+    with contextlib.ExitStack() as stack:
+        held = []
+        for _ in range(count):
+            one = stack.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.settimeout(30)
+            one.connect(("127.0.0.1", urlsplit(api.url).port))
+            one.sendall(request)
+            held.append(one)
+        yield held
+
+
+def asking(path: str, key: str, *headers: str) -> bytes:
+    """The bytes of a GET."""
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", *headers, "", ""]).encode()
+
+
+def a_job_with_a_long_history(api: ApiProcess, ada: httpx2.Client) -> str:
+    job = str(ada.post("/v1/calibrations", json={"model": "demo"}).json()["id"])
+    with api.sessions.begin() as session:
+        session.execute(
+            text(
+                "INSERT INTO job_events (job_id, seq, type, data) SELECT :job, n, 'progress', jsonb_build_object('text', repeat('x', 1000))"
+                " FROM generate_series(2, :last) n ON CONFLICT DO NOTHING"
+            ),
+            {"job": job, "last": EVENTS},
+        )
+        session.execute(text("UPDATE jobs SET event_seq = :last WHERE id = :job"), {"job": job, "last": EVENTS})
+    return job
+
+
+def test_streams_that_nobody_reads_cost_a_page_each_and_hold_nobody_up(api: ApiProcess, ada: httpx2.Client) -> None:
+    """Twenty megabytes of history each, two gigabytes in all; what the server holds of it is what a socket takes and the page before it."""
+    job = a_job_with_a_long_history(api, ada)
+    request = asking(f"/v1/jobs/{job}/events", api.key("ada"), "Accept: text/event-stream")
+    with watching(api) as watch, connections(api, request, STREAMS) as held:
+        for one in held:
+            assert one.recv(12) == b"HTTP/1.1 200"
+        time.sleep(3)
+    assert watch.grown < 192 * MB
+    assert len(watch.seconds) > 3
+
+
+def test_five_hundred_idle_long_polls_cost_little_and_hold_nobody_up(api: ApiProcess, ada: httpx2.Client) -> None:
+    """They wait for a change that does not come, without a connection to the database; a change wakes them all."""
+    job = str(ada.post("/v1/calibrations", json={"model": "demo"}).json()["id"])
+    tag = ada.get(f"/v1/jobs/{job}").headers["ETag"]
+    request = asking(f"/v1/jobs/{job}?wait=60", api.key("ada"), f"If-None-Match: {tag}")
+    with connections(api, request, POLLS) as held:
+        with watching(api) as watch:
+            deadline = time.monotonic() + 60
+            while ada.get("/v1/status").json()["waiting_requests"] < POLLS:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assert busy(api) < 60
+        assert watch.grown < 96 * MB
+        assert ada.post(f"/v1/jobs/{job}/cancel").status_code == 200 or True
+        assert all(one.recv(12) == b"HTTP/1.1 200" for one in held)
+
+
+def busy(api: ApiProcess) -> int:
+    """Connections that the database has of anybody."""
+    with api.sessions() as session:
+        return int(session.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")) or 0)
+
+
+HALVES = {
+    "a first line without end": b"GET /" + b"a" * 100,
+    "headers without end": b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200,
+    "a body that does not come": b"POST /v1/calibrations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+    "nothing at all": b"",
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_requests_that_never_end_hold_nobody_up(api: ApiProcess, name: str) -> None:
+    with watching(api) as watch, connections(api, HALVES[name], 200):
+        time.sleep(2)
+    assert watch.grown < 64 * MB
+
+
+def test_headers_without_end_are_cut(api: ApiProcess) -> None:
+    """Nobody's headers may fill the memory: past 64 kB or so the connection is over."""
+    before = api.memory()
+    with connections(api, b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n", 1) as [one]:
+        with contextlib.suppress(OSError):
+            for number in range(100_000):
+                one.sendall(b"X-%d: %s\r\n" % (number, b"a" * 1000))
+        assert api.memory() - before < 64 * MB

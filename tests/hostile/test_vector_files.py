@@ -1,0 +1,31 @@
+"""Files of vectors whose headers lie, sent as people send them: refused in words, in bounded memory. Their reader's own tests are beside it."""
+
+import pickle
+
+import httpx2
+import pytest
+
+from tests.api.process import ApiProcess
+from tests.exports.test_hostile_files import GGUF, NPY, SAFETENSORS
+from tests.hostile.conftest import MB, refused, watching
+
+LIES = {"safetensors": SAFETENSORS, "npy": NPY, "gguf": GGUF}
+
+
+@pytest.mark.parametrize("form", LIES)
+def test_every_file_that_lies_is_refused_over_http(api: ApiProcess, ada: httpx2.Client, form: str) -> None:
+    """Said to be what it is, and left to be told from its first bytes."""
+    with watching(api) as watch:
+        for data, _ in LIES[form]:
+            file = {"files": ("vectors", data)}
+            for said in ({"format": form}, {}):
+                refused(ada.post("/v1/vectors", data={"model": "demo", "layers": "1", **said}, files=file), 422)
+    assert watch.grown < 128 * MB
+    assert ada.get("/v1/vectors").json()["items"] == []
+
+
+def test_a_pickle_is_refused_whatever_it_is_called(api: ApiProcess, ada: httpx2.Client) -> None:
+    for name in ("v.pt", "v.npy", "v.safetensors", "v.gguf", "v.bin"):
+        for form in ({}, {"format": "npy"}, {"format": "safetensors"}, {"format": "gguf"}):
+            data = {"model": "demo", "layers": "1", **form}
+            refused(ada.post("/v1/vectors", data=data, files={"files": (name, pickle.dumps([1.0]))}), 422)
