@@ -41,7 +41,7 @@ class LimitSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BINNACLE_LIMIT_")
 
     body_bytes: int = 5_000_000
-    json_values: int = Field(100_000, description="values of one JSON body, in its lists and objects")
+    json_values: int = Field(50_000, description="values of one JSON body, in its lists and objects")
     upload_bytes: int = Field(64_000_000, description="a multipart body: files of vectors, trait datasets")
     trait_prompts: int = Field(4_000, description="prompts and questions of one trait dataset")
     trait_bytes: int = Field(5_000_000, description="one trait dataset, as it is stored")

@@ -22,12 +22,12 @@ BIGGEST = 4_990_000
 def listed(element: str, before: str, after: str) -> tuple[bytes, bytes]:
     """As many of the element as fit into a body; and a few less than the values that are counted before they are checked."""
     fits = BIGGEST // (len(element) + 1)
-    return tuple((before + ",".join([element] * count) + after).encode() for count in (fits, 45_000))  # type: ignore[return-value]
+    return tuple((before + ",".join([element] * count) + after).encode() for count in (fits, 24_000))  # type: ignore[return-value]
 
 
 def numbered(form: str, before: str, after: str) -> tuple[bytes, bytes]:
     """The same of elements with a number in them."""
-    return tuple((before + ",".join(form.format(i) for i in range(count)) + after).encode() for count in (350_000, 95_000))  # type: ignore[return-value]
+    return tuple((before + ",".join(form.format(i) for i in range(count)) + after).encode() for count in (350_000, 48_000))  # type: ignore[return-value]
 
 
 TRAIT = ('{"name":"x","positive":[', '],"negative":[],"steering":{"questions":[]}}')
