@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import backups, demo, devices, doctor, jobs, keys, models, service, studies, submit, traits, webhooks
+from app.cli import backups, demo, devices, doctor, jobs, keys, models, quotas, service, studies, submit, traits, webhooks
 from app.cli.output import print_error
 from app.client import BinnacleError
 from app.embedded.errors import EmbeddedError
@@ -35,6 +35,8 @@ application.add_typer(models.commands, name="models")
 application.add_typer(traits.commands, name="traits")
 application.add_typer(devices.commands, name="devices")
 application.add_typer(webhooks.commands, name="webhooks")
+application.add_typer(quotas.commands, name="quotas")
+application.command("usage")(quotas.usage)
 application.command("status")(service.status)
 application.command("doctor")(doctor.doctor)
 application.add_typer(keys.commands, name="keys")

@@ -49,11 +49,13 @@ def list_jobs(
     if as_json:
         print_json(found)
         return
-    table = Table("job", "kind", "model", "state", "progress", "name", "created", box=None)
+    table = Table("job", "kind", "model", "state", "progress", "place", "waits because", "name", "created", box=None)
     for job in found:
         progress = job["progress"]
         done = f"{progress['done']}/{progress['total']} {progress['unit']}" if progress["total"] else ""
-        table.add_row(job["id"], job["kind"], job["model"], headline(job), done, job["name"], job["created_at"][:19])
+        place, why = job["position"] or "", (job["waits_because"] or {}).get("code", "")
+        cells = (job["id"], job["kind"], job["model"], headline(job), done, str(place), why, job["name"], job["created_at"][:19])
+        table.add_row(*cells)
     out.print(table)
 
 

@@ -59,9 +59,9 @@ def remark(job: Job, now: datetime) -> str:
     if progress["total"]:
         parts.append(f"{progress['done']}/{progress['total']} {progress['unit']}")
     if job["position"] is not None:
-        parts.append("next in the queue" if job["position"] == 1 else f"{job['position'] - 1} before it in the queue")
-    if job["waiting_for"]:
-        parts.append(f"waits for {len(job['waiting_for'])} job(s)")
+        parts.append(f"position {job['position']}")
+    if job["waits_because"]:
+        parts.append(job["waits_because"]["detail"].rstrip("."))
     if job["eta_at"] and job["state"] in {"queued", "running"}:
         parts.append(f"about {duration((datetime.fromisoformat(job['eta_at']) - now).total_seconds())} left")
     if job["attempt"] > 1:

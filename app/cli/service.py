@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from app.cli.devices import standing
@@ -92,10 +93,16 @@ def status(as_json: Json = False) -> None:
     for queue in now["queues"]:
         oldest = duration(queue["oldest_seconds"]) if queue["oldest_seconds"] is not None else ""
         counts = [str(queue[name]) for name in ("running", "queued", "waiting")]
-        queues.add_row(queue["job_class"], queue["model"] or "", *counts, oldest)
+        queues.add_row(queue["lane"], queue["model"] or "", *counts, oldest)
     out.print(f"Binnacle {now['version']}, keys {now['auth']}, broker: {now['broker']['detail']}")
     out.print(workers)
     out.print(queues if now["queues"] else "nothing is queued")
+    if now["waiting"]:
+        waiting = Table("waits", "kind", "user", "place", "because", box=None)
+        for one in now["waiting"]:
+            because = (one["waits_because"] or {}).get("detail", "")
+            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["position"] or ""), escape(because))
+        out.print(waiting)
 
 
 def openapi() -> None:

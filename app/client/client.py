@@ -270,6 +270,29 @@ class Client:
         """Gives a held device back to the queue. Administrators only."""
         return dict(self._connection.request("POST", f"/v1/devices/{device}/resume").json())
 
+    def quotas(self) -> dict[str, Any]:
+        """Everybody's quota and those of single users. Administrators only."""
+        return self._get("/v1/quotas")
+
+    def quota(self, user: str) -> dict[str, Any]:
+        """What a user may have: you, or anybody for administrators."""
+        return self._get(f"/v1/quotas/{user}")
+
+    def set_quota(self, user: str | None = None, **limits: int | str | None) -> dict[str, Any]:
+        """Sets a user's quota (None: everybody's) as a whole: max_queued, max_running, device_seconds_per_day, stored_bytes.
+
+        A number or "unlimited"; what is left out is as everybody's quota says. Administrators only.
+        """
+        return dict(self._connection.request("PUT", _quota(user), json=limits).json())
+
+    def remove_quota(self, user: str) -> None:
+        """Gives a user everybody's quota again. Administrators only."""
+        self._connection.request("DELETE", _quota(user), repeatable=False)
+
+    def usage(self, user: str | None = None, days: int = 30) -> dict[str, Any]:
+        """Disk and device time by user and day: your own, or everybody's for administrators."""
+        return dict(self._connection.request("GET", "/v1/usage", params={"user": user, "days": days}).json())
+
     def status(self) -> dict[str, Any]:
         """Workers, devices, queue and loaded models."""
         return self._get("/v1/status")
@@ -299,6 +322,10 @@ class Client:
             left = None if left is None else left - len(page["items"])
             if cursor is None:
                 return
+
+
+def _quota(user: str | None) -> str:
+    return "/v1/quotas" if user is None else f"/v1/quotas/{user}"
 
 
 def _page_size(left: int | None) -> int | None:

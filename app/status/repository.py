@@ -9,8 +9,14 @@ from app.devices.models import DeviceHold
 from app.devices.repository import in_force
 from app.devices.schemas import BlockedOut, HoldOut
 from app.jobs.models import Job, Worker
+from app.jobs.repository import visible
+from app.jobs.standing import standings
 from app.jobs.states import FINISHED, HELD, State
-from app.status.schemas import QueueOut, WorkerOut
+from app.jobs.turns import SHORT, lane_of
+from app.status.schemas import QueueOut, WaitingOut, WorkerOut
+
+LOOKED_AT, SHOWN = 200, 20
+"""Most waiting jobs that a look at the board reads, and shows."""
 
 
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
@@ -51,12 +57,13 @@ def _hold(hold: DeviceHold) -> HoldOut:
 
 
 def queues(session: Session) -> list[QueueOut]:
-    """Unfinished jobs by class and model."""
+    """Unfinished jobs by lane and model."""
     ready = (Job.state == State.QUEUED) & (Job.blockers == 0)
     waited = cast(func.extract("epoch", func.now() - Job.queued_at), Float)
     statement = (
         select(
             Job.job_class,
+            case((Job.short, SHORT), else_=Job.job_class).label("lane"),
             Job.model,
             func.count().filter(ready).label("queued"),
             func.count().filter((Job.state == State.QUEUED) & (Job.blockers > 0)).label("waiting"),
@@ -64,10 +71,24 @@ def queues(session: Session) -> list[QueueOut]:
             func.max(case((ready, waited))).label("oldest_seconds"),
         )
         .where(Job.state.not_in(list(FINISHED)))
-        .group_by(Job.job_class, Job.model)
-        .order_by(Job.job_class, Job.model)
+        .group_by(Job.job_class, Job.short, Job.model)
+        .order_by(Job.job_class, Job.short.desc(), Job.model)
     )
     return [QueueOut(**row) for row in session.execute(statement).mappings()]
+
+
+def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
+    """Queued jobs that the viewer may see, the next ones first; of very many, those of the oldest."""
+    jobs = session.scalars(visible(viewer).where(Job.state == State.QUEUED).order_by(Job.id).limit(LOOKED_AT)).all()
+    standing = standings(session, jobs, slice_seconds=slice_seconds)
+    found = [
+        WaitingOut(
+            job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, lane=lane_of(job),
+            position=standing[job.id].position, waits_because=standing[job.id].reason,
+        )
+        for job in jobs
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: (one.position is None, one.position or 0))[:SHOWN]
 
 
 def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:

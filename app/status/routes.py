@@ -11,7 +11,7 @@ from app.auth.access import Caller, KeyedRoute, public
 from app.context import Shared
 from app.problems import documented
 from app.status import health, repository
-from app.status.schemas import QueueOut, Readiness, StatusOut, WorkerOut
+from app.status.schemas import QueueOut, Readiness, StatusOut, WaitingOut, WorkerOut
 from app.version import VERSION
 
 router = APIRouter(tags=["health"], route_class=KeyedRoute)
@@ -54,10 +54,13 @@ async def openapi(request: Request) -> JSONResponse:
 async def get_status(viewer: Caller, context: Shared) -> StatusOut:
     """Everybody with a key sees the board; jobs of others have no names on it."""
 
-    def board(session: Session) -> tuple[list[WorkerOut], list[QueueOut]]:
-        return repository.workers(session, viewer, lease_seconds=context.settings.lease.ttl), repository.queues(session)
+    lease = context.settings.lease
 
-    workers, queues = await context.database.run(board)
+    def board(session: Session) -> tuple[list[WorkerOut], list[QueueOut], list[WaitingOut]]:
+        workers = repository.workers(session, viewer, lease_seconds=lease.ttl)
+        return workers, repository.queues(session), repository.waiting(session, viewer, slice_seconds=lease.slice)
+
+    workers, queues, waiting = await context.database.run(board)
     return StatusOut(
         version=VERSION,
         auth=context.settings.auth,
@@ -66,5 +69,6 @@ async def get_status(viewer: Caller, context: Shared) -> StatusOut:
         waiting_requests=context.wakeups.watched(),
         workers=workers,
         queues=queues,
+        waiting=waiting,
         versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN}},
     )

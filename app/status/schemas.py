@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.devices.schemas import BlockedOut, HoldOut
+from app.jobs.schemas import WaitReason
 
 
 class Check(BaseModel):
@@ -39,14 +40,28 @@ class WorkerOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """Unfinished jobs of one class and model."""
+    """Unfinished jobs of one lane and model."""
 
     job_class: str
+    lane: str = Field(description="`short` for quick looks, which workers of the class model serve first; else the class")
     model: str | None
     queued: int = Field(description="ready to run")
     waiting: int = Field(description="queued behind jobs they come after")
     running: int
     oldest_seconds: float | None = Field(description="how long the oldest ready one has been queued")
+
+
+class WaitingOut(BaseModel):
+    """A queued job that you may see: its place and why it waits."""
+
+    job: str
+    kind: str
+    model: str | None
+    name: str | None
+    owner: str
+    lane: str
+    position: int | None
+    waits_because: WaitReason | None
 
 
 class StatusOut(BaseModel):
@@ -59,4 +74,5 @@ class StatusOut(BaseModel):
     waiting_requests: int
     workers: list[WorkerOut]
     queues: list[QueueOut]
+    waiting: list[WaitingOut] = Field(description="queued jobs that you may see, the next ones first; 20 at most")
     versions: dict[str, str]

@@ -85,7 +85,7 @@ def test_on_a_terminal_a_watched_job_is_a_live_line(
     watching = subprocess.Popen(command, env=seen, stderr=its_end, stdout=subprocess.PIPE, text=True)
     os.close(its_end)
     drawn = b""
-    while b"next in the queue" not in drawn:
+    while b"position 1" not in drawn:
         drawn += os.read(terminal, 4096)
     lives.succeed(sessions, api.context.storage, lives.claim(sessions))
     with contextlib.suppress(OSError):  # a terminal whose other end is closed says so by an error
