@@ -77,6 +77,12 @@ class Parent:
             log.warning("worker.left_silently")
         self._bell.close()
 
+    def _registered(self) -> bool:
+        """Whether the row is this process's: another's lies there after a crash, and none after a database was restored or a day of silence."""
+        with self._sessions() as session:
+            worker = session.get(Worker, self.worker_id)
+            return worker is not None and worker.parent_pid == os.getpid() and worker.host == socket.gethostname()
+
     def _register(self) -> None:
         row: dict[str, Any] = {
             "job_class": os.environ["BINNACLE_WORKER_CLASS"],
@@ -95,12 +101,10 @@ class Parent:
 
     def _sweep_loop(self) -> None:
         reconciler = Reconciler(self._sessions, self._bell, self._settings.lease)
-        registered = False
         while True:
             try:
-                if not registered:
+                if not self._registered():
                     self._register()
-                    registered = True
                 reconciler.sweep()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("sweep.missed", error=type(error).__name__)
@@ -112,15 +116,17 @@ class Parent:
 
     def _tidy_loop(self) -> None:
         """Bytes that nothing refers to any more: hourly; objects without a row, which only a crash leaves: daily."""
-        storage = open_storage(self._settings.storage_url.get_secret_value())
         hours = 0
         while not self._stop.wait(HOUR):
             try:
+                storage = open_storage(self._settings.storage_url.get_secret_value())
                 collected = collect(self._sessions, storage)
                 orphans = adopt_orphans(self._sessions, storage) if hours % 24 == 0 else 0
                 log.info("storage.tidied", objects=collected.objects, bytes=collected.bytes, orphans=orphans)
             except (SQLAlchemyError, StorageError) as error:
                 log.warning("storage.untidy", error=str(error))
+            except Exception:  # a bug must not end the tidying
+                log.exception("storage.untidy")
             hours += 1
 
 

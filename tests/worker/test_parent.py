@@ -1,0 +1,49 @@
+"""What a node's parent must go on doing whatever it met before."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import delete
+
+from app.jobs.models import Worker
+from app.storage.blobs import stage
+from app.storage.factory import open_storage
+from tests.storage.references import age, rows
+from tests.worker.conftest import Service
+from workers import parent
+
+
+def test_a_node_whose_row_is_gone_registers_again_and_is_rung(live: Service) -> None:
+    """A database restored from before the node came, or a day cut off from it: the relay rings registered nodes alone."""
+    node = live.node()
+    live.ended(live.submit())
+    with live.sessions.begin() as session:
+        session.execute(delete(Worker).where(Worker.id == node.id))
+    live.until(lambda: live._registered(node), "the node to register again")
+    assert live.ended(live.submit()).state == "succeeded"
+
+
+def test_the_janitor_outlives_a_store_that_was_not_there_when_it_began(
+    live: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = tmp_path / "objects"
+    garbage = stage(live.sessions, open_storage(f"file://{objects}"), b"nobody refers to this")
+    age(live.sessions, 90_000)
+    objects.rename(tmp_path / "elsewhere")
+    objects.write_text("a file in the way of the folder")
+    monkeypatch.setenv("BINNACLE_WORKER_ID", "light-0@here")
+    monkeypatch.setattr(parent, "HOUR", 0.1)
+    node = parent.Parent(SimpleNamespace(pool=None), live.settings)
+    janitor = threading.Thread(target=node._tidy_loop, daemon=True)
+    janitor.start()
+    janitor.join(1)
+    assert janitor.is_alive()
+    assert rows(live.sessions) == {garbage.digest}
+    objects.unlink()
+    (tmp_path / "elsewhere").rename(objects)
+    live.until(lambda: not rows(live.sessions), "the garbage to be collected")
+    node.leave()
+    janitor.join(10)
+    node._sessions.kw["bind"].dispose()
