@@ -21,6 +21,7 @@ from app.problems import render, unexpected
 log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+KEY = re.compile(rb"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{8}")
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM = "multipart/form-data"
 TAKEN = frozenset({"application/json", FORM})
@@ -88,6 +89,12 @@ class Gate:
         """The refusals that need no route and no body."""
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
             return Problem(400, "malformed_request", "The address holds a NUL character.")
+        if KEY.search(scope["query_string"]) or KEY.search(scope.get("raw_path") or b""):
+            detail = (
+                "The address holds a key, and addresses are kept in histories and logs: have this key revoked. "
+                "Keys go into the header `Authorization: Bearer bnk_...` alone."
+            )
+            return Problem(400, "key_in_address", detail)
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length) > self._limit(headers):
             return self._too_large(int(length), self._limit(headers))

@@ -5,6 +5,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+import app.accounts.group_routes
+import app.accounts.key_routes
+import app.accounts.user_routes
 import app.audit.routes
 import app.calibrations.routes
 import app.devices.routes
@@ -57,6 +60,10 @@ ROUTERS = (
     app.traits.routes.router,
     app.quotas.routes.router,
     app.usage.routes.router,
+    app.accounts.user_routes.own_router,
+    app.accounts.user_routes.router,
+    app.accounts.group_routes.router,
+    app.accounts.key_routes.router,
     app.audit.routes.router,
     app.webhooks.routes.router,
     app.status.routes.router,

@@ -3,6 +3,7 @@
 Knows nothing about jobs. What the caller sent is never echoed, and no traceback leaves the process.
 """
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -33,6 +34,7 @@ CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+KEY = re.compile(r"bnk_[0-9A-Za-z_]+", re.ASCII)
 FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 
 
@@ -66,7 +68,7 @@ def render(request: Request, problem: Problem) -> JSONResponse:
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": request.url.path,
+        "instance": KEY.sub("bnk_...", request.url.path),
         "code": problem.code,
         "request_id": request.scope.get("state", {}).get("request_id", ""),
         "errors": problem.errors,

@@ -31,6 +31,15 @@ def public(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+def unauthenticated() -> Problem:
+    """401: no key, or none that opens anything."""
+    detail = (
+        "This needs a valid key: send `Authorization: Bearer bnk_...`. A key may be mistyped, expired or revoked, or its holder "
+        "disabled; an administrator makes new ones."
+    )
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
 async def identify(request: Request) -> Viewer:
     """Whose key the request carries, kept on the request. Raises Problem 401."""
     known: Viewer | None = getattr(request.state, "viewer", None)
@@ -43,13 +52,7 @@ async def identify(request: Request) -> Viewer:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         viewer = await context.keyring.holder(key.strip()) if scheme.lower() == "bearer" else None
     if viewer is None:
-        raise Problem(
-            401,
-            "unauthenticated",
-            "This needs a valid key: send `Authorization: Bearer bnk_...`. A key may be mistyped, expired or revoked; "
-            "an administrator makes new ones.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise unauthenticated()
     request.state.viewer = viewer
     structlog.contextvars.bind_contextvars(key_id=viewer.key_id)
     return viewer

@@ -1,6 +1,7 @@
 """Keys verified in the last seconds, so that a client that polls does not cost a query for its key each time.
 
-A revoked or expired key is refused at most `LIFETIME` seconds late. Keys are remembered by their SHA-256, never as they are.
+A revoked or expired key, and one of a disabled user, is refused at most `LIFETIME` seconds late; so is what waits or streams under one.
+Keys are remembered by their SHA-256, never as they are.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from app.auth.viewer import Viewer
 from app.db import AsyncDatabase
 
 LIFETIME = 5.0
+RECHECK = LIFETIME / 2
 CAPACITY = 4096
 
 
@@ -23,6 +25,8 @@ class Keyring:
         self._pepper = pepper
         self._seen: dict[bytes, tuple[float, Viewer]] = {}
         self._asked: dict[bytes, asyncio.Lock] = {}
+        self._current: dict[str, tuple[float, Viewer | None]] = {}
+        self._rechecks: dict[str, asyncio.Lock] = {}
 
     async def holder(self, text: str) -> Viewer | None:
         """The holder of a key, or None for one that is not valid. The checksum is looked at before the database is."""
@@ -35,6 +39,28 @@ class Keyring:
         finally:
             if not lock.locked():
                 self._asked.pop(digest, None)
+
+    async def current(self, viewer: Viewer) -> Viewer | None:
+        """Who a caller of some seconds ago is now, or None when the key opens nothing any more: for what answers late or for long.
+
+        Asked every `RECHECK` seconds, the answer is never older than `LIFETIME`.
+        """
+        if not viewer.key_id:
+            return viewer
+        lock = self._rechecks.setdefault(viewer.key_id, asyncio.Lock())
+        try:
+            async with lock:  # whoever waits for the same answer shares it
+                until, known = self._current.get(viewer.key_id, (0.0, None))
+                if until <= time.monotonic():
+                    asked = time.monotonic()
+                    known = await self._database.run(keys.holder_of, viewer.key_id)
+                    if len(self._current) >= CAPACITY:
+                        self._current.clear()
+                    self._current[viewer.key_id] = (asked + RECHECK, known)
+                return known
+        finally:
+            if not lock.locked():
+                self._rechecks.pop(viewer.key_id, None)
 
     def _known(self, digest: bytes) -> Viewer | None:
         until, viewer = self._seen.get(digest, (0.0, None))

@@ -75,6 +75,16 @@ def verify(session: Session, text: str, pepper: str) -> Viewer | None:
     if not hmac.compare_digest(row.secret_hmac if row is not None else bytes(32), _seal(text, pepper)) or row is None:
         return None
     repository.note_use(session, row.id)
+    return _viewer(session, row)
+
+
+def holder_of(session: Session, key_id: str) -> Viewer | None:
+    """Whose key has this id, or None when it opens nothing (any more). For keys that were verified before."""
+    row = repository.usable_key(session, key_id)
+    return None if row is None else _viewer(session, row)
+
+
+def _viewer(session: Session, row: ApiKey) -> Viewer:
     return Viewer(
         owner=row.owner,
         role=cast(Role, row.role),

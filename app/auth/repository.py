@@ -38,11 +38,6 @@ def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def is_member(session: Session, group: str, user: str) -> bool:
-    """Whether the user is in the group."""
-    return session.get(GroupMember, (group, user)) is not None
-
-
 # -- keys
 
 
@@ -108,6 +103,12 @@ def add_group(session: Session, name: str, by: str) -> bool:
 def group(session: Session, name: str) -> Group | None:
     """The group of that name."""
     return session.get(Group, name)
+
+
+def members(session: Session, group: str) -> list[str]:
+    """The names of a group's members, in order."""
+    found = select(GroupMember.user_name).where(GroupMember.group_name == group)
+    return list(session.scalars(found.order_by(GroupMember.user_name)))
 
 
 def groups(session: Session) -> Sequence[Row[Group, list[str]]]:

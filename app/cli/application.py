@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import backups, demo, devices, doctor, jobs, keys, models, quotas, service, studies, submit, traits, webhooks
+from app.cli import accounts, audit, backups, demo, devices, doctor, jobs, keys, models, quotas, service, studies, submit, traits, webhooks
 from app.cli.output import print_error
 from app.client import BinnacleError
 from app.embedded.errors import EmbeddedError
@@ -28,6 +28,7 @@ application.command("watch")(jobs.watch)
 application.command("jobs")(jobs.list_jobs)
 application.command("edit")(jobs.edit)
 application.command("get")(jobs.get)
+application.command("share")(jobs.share)
 application.command("cancel")(jobs.cancel)
 application.command("retry")(jobs.retry)
 application.add_typer(studies.commands, name="study")
@@ -40,6 +41,10 @@ application.command("usage")(quotas.usage)
 application.command("status")(service.status)
 application.command("doctor")(doctor.doctor)
 application.add_typer(keys.commands, name="keys")
+application.add_typer(accounts.users, name="users")
+application.add_typer(accounts.groups, name="groups")
+application.command("whoami")(accounts.whoami)
+application.command("audit")(audit.audit)
 application.command("openapi")(service.openapi)
 
 

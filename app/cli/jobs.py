@@ -8,7 +8,7 @@ from rich.table import Table
 
 from app.cli.live import Watcher, headline
 from app.cli.output import Json, err, out, print_json
-from app.client import Client
+from app.client import BinnacleError, Client
 
 JobId = Annotated[str, typer.Argument(help="The job's id (job_...).")]
 
@@ -76,6 +76,24 @@ def edit(
         print_json(now)
     else:
         out.print(f"{now['id']} {now['name'] or ''} {' '.join(now['tags'])}".strip(), markup=False)
+
+
+def share(
+    job: JobId,
+    group: Annotated[str | None, typer.Option(help="With the members of this group of its owner's.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="With everybody who has a key.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="With nobody, from now on.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a job and all that it makes to others, or to nobody else; a study takes its jobs along."""
+    if [group is not None, public, private].count(True) != 1:
+        raise BinnacleError("bad_option", "Say one of --group NAME, --public and --private.")
+    with Client() as client:
+        shown = client.share(job, "group" if group else "public" if public else "private", group)
+    if as_json:
+        print_json(shown)
+    else:
+        err.print(f"{job} is {shown['visibility']}{f': {group}' if group else ''}", markup=False)
 
 
 def get(

@@ -1,11 +1,11 @@
 """`binnacle keys`: API keys, made beside the database by whoever may read its password. The text of a key is shown once."""
 
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -17,70 +17,120 @@ from app.client.address import home_folder
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from app.accounts.schemas import NewKeyOut
+    from app.auth.viewer import Viewer
+
 commands = typer.Typer(help="API keys; run this on the server.", no_args_is_help=True)
+KeyId = Annotated[str, typer.Argument(help="The key's id (binnacle keys list).")]
+Days = Annotated[int | None, typer.Option(min=1, help="Days until it expires.")]
 
 
 @commands.command()
 def create(
     owner: Annotated[str, typer.Argument(help="Whose jobs the key makes and sees.")],
     role: Annotated[str, typer.Option(help="viewer, member or admin.")] = "member",
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; never when left out.")] = None,
+    scopes: Annotated[
+        list[str] | None, typer.Option("--scope", help="read, submit or admin, several times; all the role allows when left out.")
+    ] = None,
+    days: Days = None,
+    label: Annotated[str | None, typer.Option(help="Where it is used: laptop, nightly runs.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and show it, this once."""
-    from sqlalchemy import func, select
-
-    from app.auth.keys import new_key
+    """Make a key and show it, this once. A user of the name OWNER is made when there is none."""
+    from app.accounts import keys
+    from app.accounts.schemas import KeyRequest
 
     if role not in {"viewer", "member", "admin"}:
         raise BinnacleError("bad_role", f"--role {role!r}: choose viewer, member or admin.")
+    request = _checked(KeyRequest, owner=owner, role=role, scopes=scopes or None, days=days, label=label)
     with _database() as (session, pepper):
-        now = session.scalar(select(func.now()))
-        made = new_key(owner, role, pepper, lifetime=timedelta(days=days), now=now) if days else new_key(owner, role, pepper)
-        session.add(made.row)
-        session.flush()
-        if as_json:
-            print_json({"id": made.row.id, "owner": owner, "role": role, "key": made.text})
-        else:
-            out.print(made.text, markup=False)
+        made = keys.create(session, request, _operator(), pepper)
+    _show(made, as_json=as_json)
 
 
 @commands.command("list")
-def list_keys(as_json: Json = False) -> None:
-    """List keys; never their text."""
-    from sqlalchemy import select
+def list_keys(
+    owner: Annotated[str | None, typer.Option(help="Of this user alone.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Only those that are neither revoked nor expired.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List keys, newest first; never their text."""
+    from app.accounts import keys
 
-    from app.auth.models import ApiKey
-
-    fields = ("id", "owner", "role", "created_at", "expires_at", "revoked_at", "last_used_at")
     with _database() as (session, _):
-        rows = [
-            {field: str(value) if (value := getattr(key, field)) is not None else None for field in fields}
-            for key in session.scalars(select(ApiKey).order_by(ApiKey.created_at))
-        ]
+        rows = [one.model_dump(mode="json", exclude={"links"}) for one in keys.listing(session, owner=owner, live=live)]
     if as_json:
         print_json(rows)
         return
+    fields = ("id", "owner", "role", "scopes", "label", "live", "created_at", "expires_at", "last_used_at")
     table = Table(*fields, box=None)
     for row in rows:
-        table.add_row(*((row[field] or "")[:19] for field in fields))
+        table.add_row(*(_cell(row[field]) for field in fields))
     out.print(table)
 
 
 @commands.command()
-def revoke(key: Annotated[str, typer.Argument(help="The key's id (binnacle keys list).")]) -> None:
-    """Make a key useless, within seconds."""
-    from sqlalchemy import func, update
+def rotate(
+    key: KeyId,
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one opens too.")] = 24,
+    days: Days = None,
+    as_json: Json = False,
+) -> None:
+    """Make a new key of the same holder, role and scopes and show it, this once; the old one ends after the overlap."""
+    from app.accounts import keys
+    from app.accounts.schemas import RotateRequest
 
-    from app.auth.models import ApiKey
+    request = _checked(RotateRequest, overlap_hours=overlap_hours, days=days)
+    with _database() as (session, pepper):
+        made = keys.rotate(session, key, request, _operator(), pepper)
+    err.print(f"{key} opens for {overlap_hours:g} more hours at most; put the new one in its place")
+    _show(made, as_json=as_json)
+
+
+@commands.command()
+def revoke(key: KeyId) -> None:
+    """Make a key useless, within seconds."""
+    from app.accounts import keys
 
     with _database() as (session, _):
-        done = session.scalar(
-            update(ApiKey).where(ApiKey.id == key, ApiKey.revoked_at.is_(None)).values(revoked_at=func.now()).returning(ApiKey.id)
-        )
-    if done is None:
-        raise BinnacleError("not_found", f"No key {key} is in use. See: binnacle keys list")
+        keys.revoke(session, key, _operator())
     err.print(f"{key} is revoked")
+
+
+def _show(made: "NewKeyOut", *, as_json: bool) -> None:
+    if as_json:
+        print_json(made.model_dump(mode="json", exclude={"links"}))
+    else:
+        out.print(made.key, markup=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(value) if isinstance(value, list) else str(value or "")[:19]
+
+
+def _checked(model: Any, **values: Any) -> Any:
+    """The request, or a BinnacleError that names the option at fault."""
+    from pydantic import ValidationError
+
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("scopes", "scope").replace("_", "-")
+        raise BinnacleError("bad_option", f"{option}: {first['msg']}") from error
+
+
+def _operator() -> "Viewer":
+    """Who acts here, as the audit names them: an account of this machine."""
+    from app.auth.viewer import Viewer
+
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        account = str(os.getuid())
+    return Viewer(owner=f"cli:{account}"[:100], role="admin")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from app.client import downloads, following, uploads
 from app.client.address import find_address
+from app.client.administration import Administration
 from app.client.connection import Attempts, Connection
 from app.client.errors import JobFailed, ServiceError
 
@@ -37,6 +38,7 @@ class Client:
         patience: seconds for which a service that is away or restarting is asked again. Raises NoService when none is named.
         """
         self._connection = Connection(find_address(url, key, Path(home) if home else None), patience=patience)
+        self.admin = Administration(self._connection, self._pages)
 
     @property
     def url(self) -> str:
@@ -110,6 +112,10 @@ class Client:
     def edit(self, job: str | Job, **changes: Any) -> Job:
         """Changes a job's name, tags, notes, keep or webhook; what is not named stays."""
         return dict(self._connection.request("PATCH", f"/v1/jobs/{_id(job)}", json=changes).json())
+
+    def share(self, job: str | Job, visibility: str, group: str | None = None) -> Job:
+        """Shows a job and what it makes to others: `public`, `group` (one of yours), or `private` again. A study takes its jobs along."""
+        return self.edit(job, visibility=visibility, **({"group": group} if group else {}))
 
     # -- following jobs
 
@@ -292,6 +298,10 @@ class Client:
     def usage(self, user: str | None = None, days: int = 30) -> dict[str, Any]:
         """Disk and device time by user and day: your own, or everybody's for administrators."""
         return dict(self._connection.request("GET", "/v1/usage", params={"user": user, "days": days}).json())
+
+    def me(self) -> dict[str, Any]:
+        """Whom the service takes you for: owner, role, what the key may do, groups."""
+        return self._get("/v1/me")
 
     def status(self) -> dict[str, Any]:
         """Workers, devices, queue and loaded models."""

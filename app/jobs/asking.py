@@ -5,6 +5,7 @@ from functools import partial
 
 from fastapi import Request
 
+from app.auth.access import unauthenticated
 from app.auth.viewer import Viewer
 from app.context import Context
 from app.jobs.fingerprints import Fingerprint
@@ -25,11 +26,23 @@ async def changed(context: Context, request: Request, job_id: str, viewer: Viewe
             if left <= 0 or context.wakeups.closing.is_set():
                 break
             watch.knows = partial(_knows, job)
-            if not await watch.wait(left) or await request.is_disconnected():
+            news = await watch.wait(left)
+            if await request.is_disconnected():
+                break
+            viewer = await still(context, viewer)
+            if not news:
                 break
             watch.clear()
             job = await context.reader.job(job_id, viewer)
     return job
+
+
+async def still(context: Context, viewer: Viewer) -> Viewer:
+    """Who the caller is by now. Raises Problem 401 when the key was revoked or has expired meanwhile."""
+    now = await context.keyring.current(viewer)
+    if now is None:
+        raise unauthenticated()
+    return now
 
 
 def _knows(job: JobOut, found: Fingerprint) -> bool:

@@ -33,6 +33,8 @@ def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
     for field, value in values.items():
         setattr(job, COLUMNS.get(field, field), value)
     session.flush()
+    if values:
+        service.note_other(session, viewer, job, "job.edit", fields=sorted(values))
     notify(session, job_id)
     return job
 

@@ -158,7 +158,7 @@ async def get_events(
         start = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else after or 0
         await context.database.run(service.find, job_id, viewer)  # a 404 must come before the stream begins
         lifetime = context.settings.limit.stream_seconds
-        frames = stream(context.database, context.wakeups, job_id, viewer, after=start, lifetime=lifetime)
+        frames = stream(context.database, context.wakeups, context.keyring, job_id, viewer, after=start, lifetime=lifetime)
         return EventSourceResponse(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     found = await context.database.run(service.events, job_id, viewer, after or 0, limit + 1)
     items = [EventOut.model_validate(event, from_attributes=True) for event in found[:limit]]

@@ -158,14 +158,14 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     """
     job = managed(session, job_id, viewer)
     if job.state not in FINISHED and kind_named(job.kind).cancelled(session, job, viewer):
-        _of_another(session, viewer, job, "job.cancel")
+        note_other(session, viewer, job, "job.cancel")
         return job
     session.refresh(job, with_for_update=True)
     if job.state in (State.CANCELLING, State.CANCELLED):
         return job
     if job.state in FINISHED:
         raise Problem(409, "job_finished", f"{job_id} has {job.state}; only a queued or running job can be cancelled.")
-    _of_another(session, viewer, job, "job.cancel")
+    note_other(session, viewer, job, "job.cancel")
     asked: dict[str, Any] = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
     if job.state == State.RUNNING:
         return transition(
@@ -200,11 +200,11 @@ def retry(
         raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
     made = again(session, old, request_id, idempotency)
     if not made.replayed:
-        _of_another(session, viewer, old, "job.retry", made=made.job.id)
+        note_other(session, viewer, old, "job.retry", made=made.job.id)
     return made
 
 
-def _of_another(session: Session, viewer: Viewer, job: Job, action: str, **details: Any) -> None:
+def note_other(session: Session, viewer: Viewer, job: Job, action: str, **details: Any) -> None:
     """Notes what is done to somebody else's job."""
     if viewer.owner != job.owner:
         audit.record(session, viewer, action, job.id, owner=job.owner, **details)

@@ -11,14 +11,16 @@ from functools import partial
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from sqlalchemy.orm import Session
 
+from app.auth.keyring import RECHECK, Keyring
 from app.auth.viewer import Viewer
 from app.db import AsyncDatabase
+from app.errors import Problem
 from app.jobs import service
 from app.jobs.fingerprints import Fingerprint
 from app.jobs.models import JobEvent
 from app.jobs.schemas import EventOut
 from app.jobs.states import FINISHED
-from app.jobs.waiting import Wakeups
+from app.jobs.waiting import Wakeups, Watch
 
 PAGE = 200
 PING = 15.0
@@ -26,15 +28,24 @@ RECONNECT_MS = 1000
 
 
 async def stream(
-    database: AsyncDatabase, wakeups: Wakeups, job_id: str, viewer: Viewer, *, after: int, lifetime: float
+    database: AsyncDatabase, wakeups: Wakeups, keyring: Keyring, job_id: str, viewer: Viewer, *, after: int, lifetime: float
 ) -> AsyncIterator[bytes]:
-    """Events numbered past `after`, until the job is over, or a `reconnect` after `lifetime` seconds or when the server stops."""
+    """Events numbered past `after`, until the job is over, or a `reconnect` after `lifetime` seconds, when the server stops, or when the
+    caller may see the job no longer: what comes next is for the next request to say.
+    """
     spoke = time.monotonic()
     ends = spoke + lifetime
     with wakeups.watch(job_id) as watch:
         while True:
             watch.clear()
-            page, over = await database.run(_page, job_id, viewer, after)
+            now_is = await keyring.current(viewer)
+            try:
+                page, over = ([], False) if now_is is None else await database.run(_page, job_id, now_is, after)
+            except Problem:
+                now_is = None
+            if now_is is None:
+                yield _reconnect(after)
+                return
             for event in page:
                 after = event.seq
                 yield _frame(event)
@@ -45,13 +56,24 @@ async def stream(
                 return
             now = time.monotonic()
             if now >= ends or wakeups.closing.is_set():
-                yield format_sse_event(event="reconnect", data_str=f'{{"after": {after}}}', retry=RECONNECT_MS)
+                yield _reconnect(after)
                 return
             if now - spoke >= PING:
                 yield KEEPALIVE_COMMENT
                 spoke = now
             watch.knows = partial(_knows, after)
-            await watch.wait(min(ends, spoke + PING) - now)
+            await _news(watch, min(ends, spoke + PING), keyring, viewer)
+
+
+async def _news(watch: Watch, until: float, keyring: Keyring, viewer: Viewer) -> None:
+    """Returns when there is news, at `until`, or soon after the caller's key was revoked."""
+    while (left := until - time.monotonic()) > 0:
+        if await watch.wait(min(left, RECHECK)) or await keyring.current(viewer) is None:
+            return
+
+
+def _reconnect(after: int) -> bytes:
+    return format_sse_event(event="reconnect", data_str=f'{{"after": {after}}}', retry=RECONNECT_MS)
 
 
 def _page(session: Session, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool]:

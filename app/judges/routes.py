@@ -47,6 +47,6 @@ async def add_judge(body: Annotated[JudgeRequest, Body(examples=[EXAMPLE])], vie
     response_class=Response,
     responses=documented(403, 404, 409, 422),
 )
-async def delete_judge(name: Annotated[str, Path(pattern=NAME)], _viewer: Admin, context: Shared) -> None:
+async def delete_judge(name: Annotated[str, Path(pattern=NAME)], viewer: Admin, context: Shared) -> None:
     """Jobs that were submitted with it keep it. Administrators only."""
-    await context.database.run(service.delete, name)
+    await context.database.run(service.delete, name, viewer)

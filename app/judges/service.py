@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
 from app.judges import repository
@@ -36,6 +37,7 @@ def add(session: Session, request: JudgeRequest, viewer: Viewer) -> JudgeOut:
             f"A judge {request.name} is there already. Delete it first (DELETE /v1/judges/{request.name}), or take another name."
         )
         raise Problem(409, "judge_exists", detail)
+    audit.record(session, viewer, "judge.add", request.name, kind=request.kind, model=request.model, url=request.url)
     return view(made)
 
 
@@ -76,12 +78,13 @@ def _check_local(session: Session, request: JudgeRequest) -> None:
     models.usable(session, request.model)
 
 
-def delete(session: Session, name: str) -> None:
+def delete(session: Session, name: str, viewer: Viewer) -> None:
     """Takes the judge off the list; jobs that were submitted with it keep it. Raises Problem 404, and 409 for the reference judge."""
     if name == REFERENCE:
         raise Problem(409, "judge_built_in", "The reference judge is part of this service and cannot be deleted.")
     if not repository.delete(session, name):
         raise not_found("judge", name)
+    audit.record(session, viewer, "judge.delete", name)
 
 
 def resolve(session: Session, name: str) -> dict[str, Any] | None:

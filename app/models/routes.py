@@ -84,6 +84,6 @@ async def inspect_model(name: Name, request: Request, viewer: Admin, context: Sh
     response_class=Response,
     responses=documented(403, 404, 409, 422),
 )
-async def delete_model(name: Name, _viewer: Admin, context: Shared) -> None:
+async def delete_model(name: Name, viewer: Admin, context: Shared) -> None:
     """Its files are left alone. Refused while unfinished jobs or calibrations refer to it. Administrators only."""
-    await context.database.run(service.delete, name)
+    await context.database.run(service.delete, name, viewer)

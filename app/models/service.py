@@ -7,6 +7,8 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
 from app.jobs import service as jobs
@@ -43,7 +45,8 @@ def register(session: Session, request: ModelRequest, viewer: Viewer, *, request
             "to register another source, take another name."
         )
         raise Problem(409, "model_exists", detail)
-    return inspect(session, request.name, viewer, request_id=request_id, slice_seconds=slice_seconds)
+    audit.record(session, viewer, "model.register", request.name, source=request.source, revision=request.revision)
+    return _inspected(session, request.name, viewer, request_id, slice_seconds)
 
 
 def _check_source(request: ModelRequest) -> None:
@@ -62,6 +65,11 @@ def _check_source(request: ModelRequest) -> None:
 
 def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
     """Makes a job that looks at the model's files anew; until it is over, jobs naming the model wait for it. Raises Problem 404."""
+    audit.record(session, viewer, "model.inspect", name)
+    return _inspected(session, name, viewer, request_id, slice_seconds)
+
+
+def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, slice_seconds: float) -> JobOut:
     model = repository.find(session, name, lock=True)
     if model is None:
         raise not_found("model", name)
@@ -74,12 +82,13 @@ def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, sli
 def _inspect_job(session: Session, model: Model, viewer: Viewer, request_id: str) -> Job:
     spec = {"kind": "inspect", "model": model.name, "source": model.source, "revision": model.revision}
     submission = Submission(
-        kind="inspect", spec=spec, owner=viewer.owner, model=model.name, job_class="light", request_id=request_id
+        kind="inspect", spec=spec, owner=viewer.owner, model=model.name, job_class="light", request_id=request_id,
+        sharing=Sharing(visibility="public"),
     )
     return jobs.submit(session, submission).job
 
 
-def delete(session: Session, name: str) -> None:
+def delete(session: Session, name: str, viewer: Viewer) -> None:
     """Takes the model off the list; its files are left alone. Raises Problem 404, and 409 while something refers to it."""
     model = repository.find(session, name, lock=True)
     if model is None:
@@ -89,6 +98,7 @@ def delete(session: Session, name: str) -> None:
     if repository.has_calibrations(session, name):
         raise Problem(409, "model_in_use", f"Calibrations refer to {name}; it stays registered so that they stay readable.")
     session.delete(model)
+    audit.record(session, viewer, "model.delete", name, source=model.source, revision=model.revision)
 
 
 def usable(session: Session, name: str) -> Model:

@@ -59,7 +59,9 @@ def test_what_is_no_issued_key_opens_nothing(api: Running, header: str) -> None:
     with httpx2.Client(base_url=api.url) as client:
         answer = client.get("/v1/jobs", headers={"Authorization": header.format(key=key, forged=forged)})
         in_the_address = client.get("/v1/jobs", params={"key": key, "access_token": key})
-    assert (answer.status_code, in_the_address.status_code) == (401, 401)
+    assert answer.status_code == 401
+    assert (in_the_address.status_code, in_the_address.json()["code"]) == (400, "key_in_address")
+    assert key not in in_the_address.text
 
 
 def test_a_key_sealed_under_another_pepper_opens_nothing(api: Running, sessions: sessionmaker[Session]) -> None:

@@ -1,0 +1,71 @@
+"""Groups over HTTP. Administrators only; everybody sees their own in `/v1/me`."""
+
+from typing import Annotated
+
+from fastapi import Path, Response
+
+from app.accounts import groups
+from app.accounts.schemas import GroupList, GroupOut, GroupRequest
+from app.auth.access import Admin, keyed_router
+from app.auth.sharing import NAME
+from app.context import Shared
+from app.problems import documented
+
+router = keyed_router(prefix="/v1/groups", tag="access")
+
+GroupName = Annotated[str, Path(pattern=NAME, examples=["interp"])]
+UserName = Annotated[str, Path(pattern=NAME, examples=["ada"])]
+
+
+@router.get("", operation_id="listGroups", summary="List groups", responses=documented(403))
+async def list_groups(_viewer: Admin, context: Shared) -> GroupList:
+    """By name, with their members. Administrators only."""
+    return await context.database.run(groups.listing)
+
+
+@router.post(
+    "", operation_id="createGroup", summary="Make a group", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
+)
+async def create_group(body: GroupRequest, viewer: Admin, context: Shared) -> GroupOut:
+    """Nobody is in it yet. Administrators only."""
+    return await context.database.run(groups.create, body.name, viewer)
+
+
+@router.get("/{name}", operation_id="getGroup", summary="Look at a group", responses=documented(403, 404, 422))
+async def get_group(name: GroupName, _viewer: Admin, context: Shared) -> GroupOut:
+    """Its members. Administrators only."""
+    return await context.database.run(groups.find, name)
+
+
+@router.delete(
+    "/{name}",
+    operation_id="deleteGroup",
+    summary="Delete a group",
+    status_code=204,
+    response_class=Response,
+    responses=documented(403, 404, 422),
+)
+async def delete_group(name: GroupName, viewer: Admin, context: Shared) -> None:
+    """What was shared with it is seen by its owners alone, also if a group takes the name again. Administrators only."""
+    await context.database.run(groups.delete, name, viewer)
+
+
+@router.put(
+    "/{name}/members/{user}", operation_id="addMember", summary="Put a user into a group", responses=documented(403, 404, 422)
+)
+async def add_member(name: GroupName, user: UserName, viewer: Admin, context: Shared) -> GroupOut:
+    """The user sees what is shared with the group within five seconds. Administrators only."""
+    return await context.database.run(groups.add_member, name, user, viewer)
+
+
+@router.delete(
+    "/{name}/members/{user}",
+    operation_id="removeMember",
+    summary="Take a user out of a group",
+    status_code=204,
+    response_class=Response,
+    responses=documented(403, 404, 422),
+)
+async def remove_member(name: GroupName, user: UserName, viewer: Admin, context: Shared) -> None:
+    """The user sees what others share with it no longer; what the user shared with it stays so. Administrators only."""
+    await context.database.run(groups.remove_member, name, user, viewer)

@@ -1,0 +1,71 @@
+"""What administrators do to groups. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+
+from sqlalchemy.orm import Session
+
+from app.accounts.schemas import GroupList, GroupOut
+from app.audit import service as audit
+from app.auth import repository
+from app.auth.models import Group
+from app.auth.viewer import Viewer
+from app.errors import Problem, not_found
+
+
+def create(session: Session, name: str, viewer: Viewer) -> GroupOut:
+    """Raises Problem 409 when the name is taken."""
+    if not repository.add_group(session, name, viewer.owner):
+        raise Problem(409, "group_exists", f"There is a group {name} already.")
+    audit.record(session, viewer, "group.create", name)
+    return find(session, name)
+
+
+def delete(session: Session, name: str, viewer: Viewer) -> None:
+    """What was shared with it is then seen by its owners and administrators alone, also when a group takes the name again.
+
+    Raises Problem 404.
+    """
+    members = find(session, name).members
+    if not repository.delete_group(session, name):
+        raise not_found("group", name)
+    audit.record(session, viewer, "group.delete", name, members=members)
+
+
+def add_member(session: Session, name: str, user: str, viewer: Viewer) -> GroupOut:
+    """The user sees what is shared with the group from now on; no error if it did already. Raises Problem 404."""
+    _require(session, name)
+    if repository.user(session, user) is None:
+        raise not_found("user", user)
+    if repository.add_member(session, name, user):
+        audit.record(session, viewer, "group.add", name, user=user)
+    return find(session, name)
+
+
+def remove_member(session: Session, name: str, user: str, viewer: Viewer) -> None:
+    """The user sees what others share with the group no longer; what the user shared with it stays shared. Raises Problem 404."""
+    _require(session, name)
+    if not repository.remove_member(session, name, user):
+        raise not_found("member", f"{user} of {name}")
+    audit.record(session, viewer, "group.remove", name, user=user)
+
+
+def find(session: Session, name: str) -> GroupOut:
+    """Raises Problem 404."""
+    return _view(_require(session, name), repository.members(session, name))
+
+
+def listing(session: Session) -> GroupList:
+    """Every group with its members."""
+    return GroupList(items=[_view(group, sorted(members)) for group, members in repository.groups(session)])
+
+
+def _require(session: Session, name: str) -> Group:
+    group = repository.group(session, name)
+    if group is None:
+        raise not_found("group", name)
+    return group
+
+
+def _view(group: Group, members: list[str]) -> GroupOut:
+    own = f"/v1/groups/{group.name}"
+    return GroupOut(
+        name=group.name, members=members, created_by=group.created_by, created_at=group.created_at, links={"self": own}
+    )

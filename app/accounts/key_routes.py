@@ -1,0 +1,79 @@
+"""Keys over HTTP. Administrators only; a key's text is in the one answer that makes it."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Body, Path, Query, Response
+from sqlalchemy.orm import Session
+
+from app.accounts import keys
+from app.accounts.schemas import KeyOut, KeyPage, KeyRequest, NewKeyOut, RotateRequest
+from app.auth.access import Admin, keyed_router
+from app.context import Shared
+from app.paging import Cursor, Limit, page_of
+from app.problems import documented
+
+router = keyed_router(prefix="/v1/keys", tag="access")
+
+KeyId = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{8}$", description="a key's id: the part after bnk_", examples=["Xk3v9QaZ"])]
+AS_IT_WAS = RotateRequest()
+
+
+@router.get("", operation_id="listKeys", summary="List keys", responses=documented(403, 422))
+async def list_keys(
+    _viewer: Admin,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    owner: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
+    live: Annotated[bool, Query(description="only those that are neither revoked nor expired")] = False,
+) -> KeyPage:
+    """Newest first, revoked and expired ones among them. Administrators only."""
+
+    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[KeyOut]:
+        return keys.listing(session, owner=owner, live=live, limit=count, before=before)
+
+    return await page_of(
+        context, page, scope=f"keys {owner} {live}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    )
+
+
+@router.post(
+    "", operation_id="createKey", summary="Make a key", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
+)
+async def create_key(
+    body: Annotated[KeyRequest, Body(examples=[{"owner": "ada", "role": "member", "days": 180, "label": "laptop"}])],
+    viewer: Admin,
+    context: Shared,
+    response: Response,
+) -> NewKeyOut:
+    """The answer holds the key, this once. Administrators only."""
+    response.headers["Cache-Control"] = "no-store"
+    return await context.database.run(keys.create, body, viewer, context.settings.key_pepper.get_secret_value())
+
+
+@router.get("/{key_id}", operation_id="getKey", summary="Look at a key", responses=documented(403, 404, 422))
+async def get_key(key_id: KeyId, _viewer: Admin, context: Shared) -> KeyOut:
+    """Never its text. Administrators only."""
+    return await context.database.run(keys.find, key_id)
+
+
+@router.post(
+    "/{key_id}/rotate",
+    operation_id="rotateKey",
+    summary="Replace a key",
+    status_code=201,
+    responses=documented(400, 403, 404, 409, 413, 415, 422),
+)
+async def rotate_key(
+    key_id: KeyId, viewer: Admin, context: Shared, response: Response, body: RotateRequest = AS_IT_WAS
+) -> NewKeyOut:
+    """A new key of the same holder, role and scopes; both open until the overlap ends. Administrators only."""
+    response.headers["Cache-Control"] = "no-store"
+    return await context.database.run(keys.rotate, key_id, body, viewer, context.settings.key_pepper.get_secret_value())
+
+
+@router.post("/{key_id}/revoke", operation_id="revokeKey", summary="End a key", responses=documented(403, 404, 409, 422))
+async def revoke_key(key_id: KeyId, viewer: Admin, context: Shared) -> KeyOut:
+    """It opens nothing from five seconds later on, whatever is under way. Administrators only; not the key that asks."""
+    return await context.database.run(keys.revoke, key_id, viewer)

@@ -1,0 +1,140 @@
+"""Users, groups and keys as the API speaks of them."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.auth.sharing import Name
+from app.auth.viewer import Role, Scope
+from app.paging import Page
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+LONGEST_DAYS = 3650
+LONGEST_OVERLAP = 24 * 30
+
+
+class KeyRequest(BaseModel):
+    """A key for somebody; a user of that name is made when there is none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: Name = Field(description="whose jobs the key makes and sees", examples=["ada"])
+    role: Role = "member"
+    scopes: list[Scope] | None = Field(
+        None,
+        min_length=1,
+        max_length=3,
+        description="narrower than the role; all that the role allows when left out. `read` always is among them",
+    )
+    days: int | None = Field(None, ge=1, le=LONGEST_DAYS, description="until it expires; never when left out")
+    label: Label | None = Field(None, description="where it is used", examples=["laptop"])
+
+
+class RotateRequest(BaseModel):
+    """How a key gives way to its successor."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overlap_hours: float = Field(24, ge=0, le=LONGEST_OVERLAP, description="how long both open; 0 ends the old one at once")
+    days: int | None = Field(
+        None,
+        ge=1,
+        le=LONGEST_DAYS,
+        description="until the new one expires; as long as the old one was meant to last when left out",
+    )
+
+
+class KeyOut(BaseModel):
+    """A key, without its secret, which is stored nowhere."""
+
+    id: str
+    owner: str
+    role: Role
+    scopes: list[Scope]
+    label: str | None
+    live: bool = Field(description="neither revoked nor expired, and its holder is not disabled")
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = Field(description="to the minute")
+    replaces: str | None = Field(description="the key it was rotated from")
+    links: dict[str, str]
+
+
+class NewKeyOut(KeyOut):
+    """A key just made."""
+
+    key: str = Field(description="the key itself: this answer is the only one that holds it")
+
+
+KeyPage = Page[KeyOut]
+
+
+class UserRequest(BaseModel):
+    """A user."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = Field(examples=["ada"])
+
+
+class UserEdit(BaseModel):
+    """Changes to a user."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    disabled: bool = Field(description="true: none of the user's keys opens anything; what the user made stays")
+
+
+class UserOut(BaseModel):
+    """A holder of keys."""
+
+    name: str
+    groups: list[str]
+    live_keys: int = Field(description="keys that are neither revoked nor expired")
+    created_by: str
+    created_at: datetime
+    disabled_at: datetime | None
+    links: dict[str, str]
+
+
+class UserPage(BaseModel):
+    """Users by name."""
+
+    items: list[UserOut]
+    next_cursor: str | None
+
+
+class GroupRequest(BaseModel):
+    """A group."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = Field(examples=["interp"])
+
+
+class GroupOut(BaseModel):
+    """A group and who is in it."""
+
+    name: str
+    members: list[str]
+    created_by: str
+    created_at: datetime
+    links: dict[str, str]
+
+
+class GroupList(BaseModel):
+    """Every group, by name."""
+
+    items: list[GroupOut]
+
+
+class MeOut(BaseModel):
+    """Who the server takes the caller for, and what the key may do."""
+
+    owner: str
+    role: Role
+    scopes: list[Scope] = Field(description="what the key's scopes and its role both allow")
+    groups: list[str]
+    key_id: str | None = Field(description="null on a server without keys")

@@ -1,0 +1,61 @@
+"""Users over HTTP. Administrators only; everybody may ask who they are."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+from app.accounts import users
+from app.accounts.schemas import MeOut, UserEdit, UserOut, UserPage, UserRequest
+from app.auth.access import Admin, Caller, keyed_router
+from app.auth.sharing import NAME
+from app.context import Shared
+from app.paging import Limit
+from app.problems import documented
+
+router = keyed_router(prefix="/v1/users", tag="access")
+own_router = keyed_router(prefix="/v1/me", tag="access")
+
+UserName = Annotated[str, Path(pattern=NAME, examples=["ada"])]
+
+
+@own_router.get("", operation_id="getMe", summary="Who the server takes you for", responses=documented())
+async def get_me(viewer: Caller) -> MeOut:
+    """The holder of your key, its role, what it may do, and your groups."""
+    return users.me(viewer)
+
+
+@router.get("", operation_id="listUsers", summary="List users", responses=documented(403, 422))
+async def list_users(
+    _viewer: Admin,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
+) -> UserPage:
+    """By name, disabled ones among them. Administrators only."""
+    found = await context.database.run(users.listing, limit=limit + 1, after=cursor)
+    return UserPage(items=found[:limit], next_cursor=found[limit - 1].name if len(found) > limit else None)
+
+
+@router.post(
+    "", operation_id="createUser", summary="Make a user", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
+)
+async def create_user(body: UserRequest, viewer: Admin, context: Shared) -> UserOut:
+    """Somebody who may hold keys and be in groups. Making a key makes its holder too. Administrators only."""
+    return await context.database.run(users.create, body.name, viewer)
+
+
+@router.get("/{name}", operation_id="getUser", summary="Look at a user", responses=documented(403, 404, 422))
+async def get_user(name: UserName, _viewer: Admin, context: Shared) -> UserOut:
+    """Groups, and how many keys are live. Administrators only."""
+    return await context.database.run(users.find, name)
+
+
+@router.patch(
+    "/{name}",
+    operation_id="editUser",
+    summary="Disable or enable a user",
+    responses=documented(400, 403, 404, 409, 413, 415, 422),
+)
+async def edit_user(name: UserName, body: UserEdit, viewer: Admin, context: Shared) -> UserOut:
+    """A disabled user's keys open nothing from five seconds later on; jobs and results stay. Administrators only; not oneself."""
+    return await context.database.run(users.edit, name, body, viewer)

@@ -1,0 +1,32 @@
+"""`binnacle audit`: who did what."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.cli.output import Json, out, print_json
+from app.client import Client
+
+
+def audit(
+    actor: Annotated[str | None, typer.Option(help="By this user.")] = None,
+    action: Annotated[str | None, typer.Option(help="key.revoke, or key for all that is done to keys.")] = None,
+    object: Annotated[str | None, typer.Option(help="To this id or name.")] = None,  # noqa: A002 - the API's own word
+    outcome: Annotated[str | None, typer.Option(help="done or denied.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-01-31T12:00:00Z.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show who did what to keys, users, groups, models, judges, devices, quotas and others' jobs; newest first. For administrators."""
+    with Client() as client:
+        found = list(client.admin.audit(limit=limit, actor=actor, action=action, object=object, outcome=outcome, since=since))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("time", "who", "key", "action", "object", "outcome", "details", box=None)
+    for one in found:
+        details = json.dumps(one["details"], ensure_ascii=False) if one["details"] else ""
+        table.add_row(one["at"][:19], one["actor"], one["key_id"], one["action"], one["object"], one["outcome"], details)
+    out.print(table)
