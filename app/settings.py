@@ -110,6 +110,13 @@ class Settings(BaseSettings):
     limit: LimitSettings = Field(default_factory=LimitSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
 
+    @property
+    def weights_dtype(self) -> str:
+        """The dtype in which a worker with these settings loads models."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "bfloat16" if self.device.startswith("cuda") else "float32"
+
 
 @lru_cache
 def get_settings() -> Settings:

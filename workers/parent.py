@@ -26,6 +26,7 @@ from app.storage.blobs import adopt_orphans, collect
 from app.storage.factory import open_storage
 from app.storage.space import shortage
 from app.version import VERSION
+from workers.capacity import capacity
 from workers.reconciler import Reconciler
 from workers.watch import Watch
 
@@ -84,9 +85,11 @@ class Parent:
             return worker is not None and worker.parent_pid == os.getpid() and worker.host == socket.gethostname()
 
     def _register(self) -> None:
+        job_class = os.environ["BINNACLE_WORKER_CLASS"]
         row: dict[str, Any] = {
-            "job_class": os.environ["BINNACLE_WORKER_CLASS"],
-            "device": self._settings.device if os.environ["BINNACLE_WORKER_CLASS"] == "model" else "none",
+            "job_class": job_class,
+            "device": self._settings.device if job_class == "model" else "none",
+            "memory": capacity(self._settings) if job_class == "model" else {},
             "host": socket.gethostname(),
             "parent_pid": os.getpid(),
             "version": VERSION,

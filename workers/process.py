@@ -4,8 +4,8 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
@@ -17,6 +17,7 @@ from app.jobs.models import Worker
 from app.settings import Settings, get_settings
 from app.storage.base import Storage
 from app.storage.factory import open_storage
+from workers.capacity import capacity
 from workers.keeper import Keeper
 from workers.lanes import ShortLane
 
@@ -51,13 +52,18 @@ class WorkerProcess:
             self.shelf = Shelf(self.settings, self.sessions)
         return self.shelf
 
+    @cached_property
+    def capacity(self) -> dict[str, Any]:
+        """What this child could hold at most; nothing on a node that loads no models."""
+        return capacity(self.settings) if self.job_class == "model" else {}
+
     def loaded(self) -> list[str]:
         """Names of the models loaded now."""
         return self.shelf.names() if self.shelf is not None else []
 
     def describe(self, session: Session) -> None:
         """Writes what this child holds into its node's row, for schedulers and status pages."""
-        memory = self.shelf.memory() if self.shelf is not None else {}
+        memory = (self.shelf.memory() if self.shelf is not None else {}) | self.capacity
         session.execute(update(Worker).where(Worker.id == self.worker_id).values(models=self.loaded(), memory=memory))
 
 

@@ -61,12 +61,12 @@ class Shelf:
         source, revision = facts.pop("source"), facts.pop("revision")
         known = facts_from_dict(facts)
         folder = local_folder(source, revision)
-        key = ModelKey(str(folder), known.weight_hash, self._dtype())
+        key = ModelKey(str(folder), known.weight_hash, self._settings.weights_dtype)
         with self._lock:
             began = time.monotonic()
             lm = self._cache.get(
                 key,
-                lambda: load(folder, device=self._settings.device, dtype=self._dtype(), facts=known),
+                lambda: load(folder, device=self._settings.device, dtype=self._settings.weights_dtype, facts=known),
                 expected_bytes=known.bytes,
             )
             self._taken[key] = lm
@@ -110,8 +110,3 @@ class Shelf:
         residents = self._cache.residents()
         self._loaded = sorted(self._names[resident.key] for resident in residents)
         self._bytes = sum(resident.bytes for resident in residents)
-
-    def _dtype(self) -> str:
-        if self._settings.dtype != "auto":
-            return self._settings.dtype
-        return "bfloat16" if self._settings.device.startswith("cuda") else "float32"

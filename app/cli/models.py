@@ -83,6 +83,8 @@ def report(model: dict[str, Any], *, as_json: bool) -> None:
             **model["facts"],
         }.items():
             table.add_row(field, str(value))
+        for fit in model["fits"] or []:
+            table.add_row(f"on {fit['worker']}", f"{'fits' if fit['fits'] else 'does not fit'}: {fit['arithmetic']}")
         out.print(table)
     if model["state"] == "faulty":
         fault = model["fault"] or {}

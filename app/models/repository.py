@@ -6,7 +6,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.calibrations.models import Calibration
-from app.jobs.models import Job
+from app.jobs.models import Job, Worker
 from app.jobs.states import FINISHED
 from app.models.models import Model
 
@@ -25,6 +25,11 @@ def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Mode
     """By name; `after` is the last name of the page before."""
     statement = select(Model).order_by(Model.name).limit(limit)
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
+
+
+def model_workers(session: Session) -> Sequence[Worker]:
+    """The worker nodes that load models, as they last described themselves."""
+    return session.scalars(select(Worker).where(Worker.job_class == "model").order_by(Worker.id)).all()
 
 
 def has_calibrations(session: Session, name: str) -> bool:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.models.fitting import FitOut
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 
@@ -37,6 +39,10 @@ class ModelOut(BaseModel):
     inspect_job: str | None
     facts: dict[str, Any]
     fault: dict[str, Any] | None
+    weights_bytes: dict[str, int] | None = Field(
+        description="of its weights, by the dtype they are loaded in; null until it is ready"
+    )
+    fits: list[FitOut] | None = Field(description="whether they fit each model worker's device; null until it is ready")
     created_by: str
     created_at: datetime
     updated_at: datetime

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
@@ -12,11 +13,11 @@ from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
 from app.jobs import service as jobs
-from app.jobs.models import Job
+from app.jobs.models import Job, Worker
 from app.jobs.schemas import JobOut
 from app.jobs.submission import Submission
 from app.jobs.views import views
-from app.models import repository
+from app.models import fitting, repository
 from app.models.models import Model
 from app.models.schemas import ModelOut, ModelRequest
 from app.text import check_text
@@ -125,18 +126,23 @@ def find(session: Session, name: str) -> ModelOut:
     model = repository.find(session, name)
     if model is None:
         raise not_found("model", name)
-    return view(model)
+    return view(model, repository.model_workers(session))
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[ModelOut]:
     """A page of models, by name."""
-    return [view(model) for model in repository.listing(session, limit=limit, after=after)]
+    workers = repository.model_workers(session)
+    return [view(model, workers) for model in repository.listing(session, limit=limit, after=after)]
 
 
-def view(model: Model) -> ModelOut:
-    """The model as the API shows it."""
+def view(model: Model, workers: Sequence[Worker]) -> ModelOut:
+    """The model as the API shows it, and whether it fits these workers."""
     links = {"self": f"/v1/models/{model.name}", "calibrations": f"/v1/calibrations?model={model.name}"}
     if model.inspect_job is not None:
         links["inspect_job"] = f"/v1/jobs/{model.inspect_job}"
-    own = {name: getattr(model, name) for name in ModelOut.model_fields if name != "links"}
-    return ModelOut(**own, links=links)
+    parameters = model.facts.get("n_parameters") if model.state == "ready" else None
+    fit: dict[str, Any] = {"weights_bytes": None, "fits": None}
+    if parameters is not None:
+        fit = {"weights_bytes": fitting.sizes(parameters), "fits": fitting.fits(parameters, workers)}
+    own = {name: getattr(model, name) for name in ModelOut.model_fields if name not in {"links", *fit}}
+    return ModelOut(**own, **fit, links=links)

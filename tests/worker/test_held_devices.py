@@ -156,6 +156,6 @@ def test_a_model_nobody_asks_for_leaves_the_memory_and_the_status(live: Service,
     node = live.node("model-0", BINNACLE_MODEL_IDLE_MINUTES="0.1")
     assert live.ended(look(), seconds=90).state == "succeeded"
     loaded = rss(node)
-    live.until(lambda: worker(live, node).memory == {"models": 0}, "the idle model to go")
+    live.until(lambda: worker(live, node).memory["models"] == 0, "the idle model to go")
     assert worker(live, node).models == []
     assert loaded - rss(node) > 150 * MIB

@@ -1,0 +1,27 @@
+"""What a worker could hold at most, as its node says of itself before any model is loaded. Imports no torch."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from app.settings import Settings
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def capacity(settings: Settings) -> dict[str, Any]:
+    """Bytes that its models may take together (`budget`), the dtype it loads them in, and on a CPU the memory of the host, or of the
+    control group that the worker is in. What a card has is known once torch has looked (`Shelf.memory`).
+    """
+    known = {"budget": settings.model_budget_bytes, "dtype": settings.weights_dtype}
+    return known if settings.device.startswith("cuda") else known | {"device_total": host_bytes()}
+
+
+def host_bytes(cgroup_limit: Path = CGROUP_LIMIT) -> int:
+    """The machine's memory, or the control group's limit where that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = cgroup_limit.read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
