@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
@@ -23,6 +23,12 @@ class Sharing(BaseModel):
         "private", description="private: you and administrators; group: the members of `group` too; public: everybody with a key"
     )
     group: Name | None = Field(None, description="one of your groups, for the visibility `group` alone", examples=["interp"])
+
+
+class ShareRequest(Sharing):
+    """A change of who may see something."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def check(session: Session, owner: str, to: Sharing) -> None:

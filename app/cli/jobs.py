@@ -79,21 +79,21 @@ def edit(
 
 
 def share(
-    job: JobId,
+    what: Annotated[str, typer.Argument(help="A job, or the id of its result; a trait's or an imported vector's id.")],
     group: Annotated[str | None, typer.Option(help="With the members of this group of its owner's.")] = None,
     public: Annotated[bool, typer.Option("--public", help="With everybody who has a key.")] = False,
     private: Annotated[bool, typer.Option("--private", help="With nobody, from now on.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a job and all that it makes to others, or to nobody else; a study takes its jobs along."""
+    """Show a job and all that it makes to others, or to nobody else; a study takes its jobs along. Also traits and imported vectors."""
     if [group is not None, public, private].count(True) != 1:
         raise BinnacleError("bad_option", "Say one of --group NAME, --public and --private.")
     with Client() as client:
-        shown = client.share(job, "group" if group else "public" if public else "private", group)
+        shown = client.share(what, "group" if group else "public" if public else "private", group)
     if as_json:
         print_json(shown)
     else:
-        err.print(f"{job} is {shown['visibility']}{f': {group}' if group else ''}", markup=False)
+        err.print(f"{what} is {shown['visibility']}{f': {group}' if group else ''}", markup=False)
 
 
 def get(

@@ -25,6 +25,10 @@ ROUTES = {
     "study": "/v1/studies",
 }
 """Where each kind of job is submitted."""
+RESULTS = {"cal": "/v1/calibrations", "ext": "/v1/extractions", "str": "/v1/steerings", "std": "/v1/studies"}
+"""Where results lie, by the prefix of their ids; they are shown with their jobs."""
+SHARED = {"trait": "/v1/traits", "vec": "/v1/vectors"}
+"""What is shown to others by itself."""
 
 
 class Client:
@@ -114,8 +118,17 @@ class Client:
         return dict(self._connection.request("PATCH", f"/v1/jobs/{_id(job)}", json=changes).json())
 
     def share(self, job: str | Job, visibility: str, group: str | None = None) -> Job:
-        """Shows a job and what it makes to others: `public`, `group` (one of yours), or `private` again. A study takes its jobs along."""
-        return self.edit(job, visibility=visibility, **({"group": group} if group else {}))
+        """Shows something to others: `public`, `group` (one of yours), or `private` again.
+
+        A job with all that it makes (a study takes its jobs along), by its own id or that of its result; a trait; an imported vector.
+        """
+        name = _id(job)
+        prefix = name.split("_")[0]
+        if prefix in RESULTS:
+            name = str(self._get(f"{RESULTS[prefix]}/{name}")["job"])
+        path = f"{SHARED.get(prefix, '/v1/jobs')}/{name}"
+        body = {"visibility": visibility, **({"group": group} if group else {})}
+        return dict(self._connection.request("PATCH", path, json=body).json())
 
     # -- following jobs
 

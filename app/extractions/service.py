@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import Sharing, share
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
 from app.extractions import limits, repository
-from app.extractions.models import Vector
+from app.extractions.models import Extraction, Vector
 from app.extractions.repository import VectorFilters
 from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, extraction_view, vector_view
 from app.extractions.schemas import ExtractionRequest
@@ -214,6 +215,17 @@ def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector:
     if found is None:
         raise not_found("vector", vector_id)
     return found
+
+
+def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) -> Vector:
+    """Shows an imported vector to others than before. Raises Problem 403, 404, 422, and 409 for an extracted one."""
+    row = vector(session, vector_id, viewer)
+    if row.extraction_id is not None:
+        made_by = session.get_one(Extraction, row.extraction_id).job_id
+        raise Problem(409, "follows_its_job", f"{vector_id} follows the job that made it: PATCH /v1/jobs/{made_by}.")
+    share(session, row, vector_id, to, viewer)
+    session.flush()
+    return row
 
 
 def vectors(

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from app.auth.access import Caller, keyed_router
+from app.auth.access import Caller, Member, keyed_router
+from app.auth.sharing import ShareRequest
 from app.context import Shared
 from app.errors import invalid
 from app.exports.formats import write_vectors
@@ -53,6 +54,17 @@ async def list_vectors(
 async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
     """Everything that was stored with it but its numbers."""
     return vector_view(await context.database.run(service.vector, vector_id, viewer))
+
+
+@router.patch(
+    "/{vector_id}",
+    operation_id="shareVector",
+    summary="Show an imported vector to others, or to nobody else",
+    responses=documented(400, 403, 404, 409, 413, 415, 422),
+)
+async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, context: Shared) -> VectorOut:
+    """For its owner and administrators. An extracted vector follows the job that made it, and is shown with that."""
+    return vector_view(await context.database.run(service.share_vector, vector_id, body, viewer))
 
 
 @router.get(

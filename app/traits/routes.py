@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
-from app.auth.sharing import Sharing
+from app.auth.sharing import ShareRequest, Sharing
 from app.auth.viewer import Viewer
 from app.context import Context, Shared
 from app.errors import invalid
@@ -139,6 +139,17 @@ async def list_traits(
 async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> TraitDetail:
     """By name, the newest version: your own before a public one."""
     return await context.database.run(service.find, reference, viewer)
+
+
+@router.patch(
+    "/{reference}",
+    operation_id="shareTrait",
+    summary="Show a trait to others, or to nobody else",
+    responses=documented(400, 403, 404, 413, 415, 422),
+)
+async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, context: Shared) -> TraitOut:
+    """For its owner and administrators. A public trait answers to its name for everybody, so only administrators make one."""
+    return await context.database.run(service.change_sharing, reference, body, viewer)
 
 
 @router.get(
