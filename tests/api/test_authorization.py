@@ -19,9 +19,9 @@ import pytest
 from app.auth.visibility import Visibility
 from tests.api.conftest import Running
 from tests.api.test_access import routes
-from tests.api.world import CALLERS, VISIBILITIES, Caller, World
+from tests.api.world import CALLERS, OWNER, VISIBILITIES, Caller, World
 
-Demand = Literal["nothing", "a key", "submit", "sight", "sight and submit", "ownership", "administration"]
+Demand = Literal["nothing", "a key", "submit", "sight", "sight and submit", "ownership", "identity", "administration"]
 _numbers = itertools.count()
 
 
@@ -40,6 +40,8 @@ class Rule:
             return 401
         if self.demands == "administration":
             return self.status if caller.administers else 403
+        if self.demands == "identity":
+            return self.status if caller.manages else 404
         if self.demands not in {"a key", "sight"} and not caller.submits:
             return 403
         if self.demands in ("sight", "sight and submit", "ownership") and not caller.sees(visibility):
@@ -162,6 +164,12 @@ MATRIX = {
     "POST /v1/keys/{key_id}/rotate": _admin(201, key_id="new key"),
     "POST /v1/keys/{key_id}/revoke": _admin(key_id="new key"),
     "GET /v1/audit": _admin(),
+    "GET /v1/quotas": _admin(),
+    "PUT /v1/quotas": _admin(body=_just(max_running=1000)),
+    "GET /v1/quotas/{user}": Rule("identity", of={"user": f"={OWNER}"}),
+    "PUT /v1/quotas/{user}": _admin(body=_just(max_running=1000), user="new user"),
+    "DELETE /v1/quotas/{user}": _admin(404, user="new user"),
+    "GET /v1/usage": LIST,
 }
 
 
