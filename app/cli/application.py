@@ -4,7 +4,23 @@ import sys
 
 import typer
 
-from app.cli import accounts, audit, backups, demo, devices, doctor, jobs, keys, models, quotas, service, studies, submit, traits, webhooks
+from app.cli import (
+    accounts,
+    audit,
+    backups,
+    demo,
+    devices,
+    doctor,
+    jobs,
+    keys,
+    models,
+    quotas,
+    service,
+    studies,
+    submit,
+    traits,
+    webhooks,
+)
 from app.cli.output import print_error
 from app.client import BinnacleError
 from app.embedded.errors import EmbeddedError

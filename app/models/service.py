@@ -83,7 +83,12 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
 def _inspect_job(session: Session, model: Model, viewer: Viewer, request_id: str) -> Job:
     spec = {"kind": "inspect", "model": model.name, "source": model.source, "revision": model.revision}
     submission = Submission(
-        kind="inspect", spec=spec, owner=viewer.owner, model=model.name, job_class="light", request_id=request_id,
+        kind="inspect",
+        spec=spec,
+        owner=viewer.owner,
+        model=model.name,
+        job_class="light",
+        request_id=request_id,
         sharing=Sharing(visibility="public"),
     )
     return jobs.submit(session, submission).job

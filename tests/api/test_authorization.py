@@ -157,7 +157,7 @@ MATRIX = {
     "GET /v1/groups/{name}": _admin(name="group"),
     "DELETE /v1/groups/{name}": _admin(204, name="new group"),
     "PUT /v1/groups/{name}/members/{user}": _admin(name="group", user="user"),
-    "DELETE /v1/groups/{name}/members/{user}": _admin(404, name="group", user="user"),
+    "DELETE /v1/groups/{name}/members/{user}": _admin(404, name="new group", user="new user"),
     "GET /v1/keys": _admin(),
     "POST /v1/keys": _admin(201, _just(owner="olga")),
     "GET /v1/keys/{key_id}": _admin(key_id="key"),
@@ -170,6 +170,11 @@ MATRIX = {
     "PUT /v1/quotas/{user}": _admin(body=_just(max_running=1000), user="new user"),
     "DELETE /v1/quotas/{user}": _admin(404, user="new user"),
     "GET /v1/usage": LIST,
+    "GET /v1/webhooks": LIST,
+    "POST /v1/webhooks": _admin(201, _named(url="https://hooks.example.org/x")),
+    "DELETE /v1/webhooks/{name}": _admin(204, name="new webhook"),
+    "POST /v1/webhooks/{name}/test": _admin(202, name="webhook"),
+    "GET /v1/deliveries": LIST,
 }
 
 

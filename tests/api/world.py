@@ -24,6 +24,7 @@ from app.steerings.models import Steering
 from app.storage.blobs import reference_lock, stage
 from app.studies.models import Study
 from app.traits.models import Trait
+from app.webhooks.models import WebhookTarget
 from tests.api.conftest import PEPPER, Running
 from tests.exports.conftest import store_extraction
 
@@ -239,6 +240,12 @@ def _judge(session: Session, _world: World, _visibility: Visibility) -> str:
     return name
 
 
+def _webhook(session: Session, _world: World, _visibility: Visibility) -> str:
+    name = f"hook{next(_numbers)}"
+    session.add(WebhookTarget(name=name, url="http://127.0.0.1:9/x", salt="0" * 32, created_by="test"))
+    return name
+
+
 def _device(session: Session, _world: World, _visibility: Visibility) -> str:
     name = f"model-{next(_numbers)}@here"
     session.add(Worker(id=name, job_class="model", device="cpu", host="here", parent_pid=1, version="test"))
@@ -262,6 +269,7 @@ MAKERS: dict[str, Callable[[Session, World, Visibility], str]] = {
     "key": _key,
     "model": _model,
     "judge": _judge,
+    "webhook": _webhook,
     "device": _device,
 }
 
