@@ -1,7 +1,6 @@
 """`binnacle study`: whole comparisons from a file or from those that ship, and the labelling of their texts."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from app.cli.live import Watcher
 from app.cli.output import Json, err, out, print_json
+from app.cli.submit import read_json
 from app.cli.tables import study_report
 from app.client import BinnacleError, Client
 from app.studies.shipped import shipped_studies, shipped_study
@@ -75,14 +75,8 @@ def read(spec: str) -> dict[str, Any]:
     path = Path(spec)
     if path.suffix != ".json":
         return shipped_study(spec).request
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BinnacleError("bad_study", f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise BinnacleError("bad_study", f"{path} holds no request: write the body of POST /v1/studies.")
-    request = found.get("request", found)
-    return dict(request)
+    found = read_json(path)
+    return dict(found.get("request", found))
 
 
 def read_labels(path: Path) -> dict[str, float]:

@@ -73,6 +73,25 @@ def test_a_job_from_submission_to_its_file(binnacle: Cli, api: Running, sessions
     assert job_id in binnacle("jobs", "--state", "succeeded").stdout
 
 
+def test_vectors_and_their_doses_from_the_command_line(binnacle: Cli, tmp_path: Path) -> None:
+    """What is said on the command line stands before what the file says; the rest is the file's."""
+    (tmp_path / "more.json").write_text(json.dumps({"methods": ["lda"], "refits": 2, "resamples": 0}))
+    asked = ("demo", "refusal", "--method", "probe", "--method", "mean_diff_top1", "--layers", "2-3", "--spec", "more.json")
+    plan = read(binnacle("submit", "extract", *asked, "--dry-run"))
+    assert (plan["spec"]["layers"], plan["spec"]["resamples"]) == ([2, 3], 0)
+    job = read(binnacle("submit", "extract", *asked, "--json"))
+    assert job["spec"]["methods"][:2] == ["probe", "mean_diff_top1"]
+    steering = read(
+        binnacle("submit", "steer", "demo", "refusal", "--method", "probe", "--extraction", job["id"], "--budget", "3", "--json")
+    )
+    assert steering["spec"]["budget"] == 3
+    assert job["id"] in steering["waiting_for"]
+    (tmp_path / "list.json").write_text("[1]")
+    for wrong in ("list.json", "absent.json"):
+        refused = binnacle("submit", "extract", "demo", "refusal", "--spec", wrong)
+        assert (refused.returncode, "bad_spec" in refused.stderr) == (1, True)
+
+
 def test_on_a_terminal_a_watched_job_is_a_live_line(
     environment: dict[str, str], api: Running, sessions: Sessions, tmp_path: Path
 ) -> None:
