@@ -28,6 +28,7 @@ from app.jobs.states import State
 
 Timestamp = DateTime(timezone=True)
 CLAIMABLE = "state = 'queued' AND blockers = 0"
+ON_DEVICES = "job_class = 'model' AND state IN ('running','cancelling')"
 
 
 class Job(Shareable, Base):
@@ -42,6 +43,7 @@ class Job(Shareable, Base):
         *sharing_checks(),
         Index("jobs_claimable_idx", "job_class", "short", "owner", text("priority DESC"), "id", postgresql_where=text(CLAIMABLE)),
         Index("jobs_queued_idx", "owner", postgresql_where=text("state = 'queued'")),
+        Index("jobs_on_devices_idx", "owner", postgresql_where=text(ON_DEVICES)),
         Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
         Index("jobs_listed_idx", "created_at", "id"),
         Index("jobs_owner_listed_idx", "owner", "created_at", "id"),

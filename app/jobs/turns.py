@@ -37,6 +37,12 @@ def _ready(short: str) -> str:
     AND j.handler_version <= CAST(CAST(:versions AS jsonb) ->> j.kind AS integer)"""
 
 
+def _has_ready(owner: str, short: str) -> str:
+    """SQL: whether the owner has a job ready in a lane. Not EXISTS: without statistics, the planner made that a walk over the whole queue for
+    every owner (75 ms among 3,000 jobs); a subquery with LIMIT is one look into the index."""
+    return f"(SELECT true FROM jobs j WHERE {_ready(short)} AND j.owner = {owner} LIMIT 1)"
+
+
 def max_running(owner: str) -> str:
     """SQL: jobs that an owner may have on devices at once."""
     return f"""coalesce((SELECT q.max_running FROM quotas q WHERE q.owner = {owner}),
@@ -58,7 +64,7 @@ _SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
 
 _TURN = f"""
 SELECT t.owner FROM owner_turns t
-WHERE t.lane = :lane AND EXISTS (SELECT 1 FROM jobs j WHERE {_ready(":short")} AND j.owner = t.owner) AND {_may_run("t.owner")}
+WHERE t.lane = :lane AND {_has_ready("t.owner", ":short")} AND {_may_run("t.owner")}
 ORDER BY {_SCORE}, t.owner LIMIT 1 FOR UPDATE OF t"""
 
 _TAKE_TURN = text(_TURN + " SKIP LOCKED")
@@ -81,8 +87,7 @@ _WAITING = f"""
 SELECT coalesce(bool_or(t.lane = '{SHORT}'), false) AS short,
     coalesce(bool_or(t.lane = :job_class AND t.owner <> :owner), false) AS others
 FROM owner_turns t
-WHERE t.lane IN ('{SHORT}', :job_class) AND {_may_run("t.owner")}
-    AND EXISTS (SELECT 1 FROM jobs j WHERE {_ready(f"(t.lane = '{SHORT}')")} AND j.owner = t.owner)"""
+WHERE t.lane IN ('{SHORT}', :job_class) AND {_has_ready("t.owner", f"(t.lane = '{SHORT}')")} AND {_may_run("t.owner")}"""
 
 # Owners take turns: ahead of a job are its owner's own earlier jobs, and of every other owner as many, plus one of those who go first.
 _PLACES = text(f"""

@@ -54,6 +54,13 @@ def upgrade() -> None:
         postgresql_where=CLAIMABLE,
     )
     op.create_index("jobs_queued_idx", "jobs", ["owner"], unique=False, postgresql_where=sa.text("state = 'queued'"))
+    op.create_index(
+        "jobs_on_devices_idx",
+        "jobs",
+        ["owner"],
+        unique=False,
+        postgresql_where=sa.text("job_class = 'model' AND state IN ('running','cancelling')"),
+    )
     op.alter_column("owner_turns", "job_class", new_column_name="lane")
     op.execute(
         """INSERT INTO owner_turns (owner, lane) SELECT DISTINCT owner, 'short' FROM jobs WHERE short AND state NOT IN
@@ -64,6 +71,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DELETE FROM owner_turns WHERE lane = 'short'")
     op.alter_column("owner_turns", "lane", new_column_name="job_class")
+    op.drop_index("jobs_on_devices_idx", table_name="jobs")
     op.drop_index("jobs_queued_idx", table_name="jobs")
     op.drop_index("jobs_claimable_idx", table_name="jobs")
     op.create_index(
