@@ -27,6 +27,8 @@ FORM = "multipart/form-data"
 TAKEN = frozenset({"application/json", FORM})
 """Types of bodies; only the routes marked for it take the form (`app.auth.access`)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""Headers of which a proxy sets at least one: whoever asks through it may be anybody."""
 Observe = Callable[[str, str, int, float], None]
 
 
@@ -111,6 +113,8 @@ class Gate:
         server = scope.get("server") or ("", None)
         if server[1] is not None and server[0] not in LOOPBACK and not server[0].startswith("127."):
             return Problem(403, "auth_off", "This server runs without keys and answers on the loopback address alone.")
+        if any(name in headers for name in FORWARDED):
+            return Problem(403, "auth_off", "This server runs without keys and answers nobody through a proxy: switch keys on.")
         host = headers.get("host", "")
         if (urlsplit(f"//{host}").hostname or "") not in LOOPBACK:
             return Problem(

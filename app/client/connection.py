@@ -26,10 +26,12 @@ class Connection:
         self.patience = patience
         self.timeout = timeout
         headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
+        trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
         self._http = httpx2.Client(
             base_url=address.url,
             headers=headers,
             timeout=httpx2.Timeout(timeout, connect=5),
+            verify=trust,
             trust_env=not address.is_loopback,  # a proxy for the outside world cannot reach this machine's loopback
         )
 
@@ -70,7 +72,7 @@ class Connection:
                 )
             except httpx2.TransportError as error:
                 sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-                if (sent and not repeatable) or not attempts.pause():
+                if (sent and not repeatable) or _untrusted(error) or not attempts.pause():
                     raise self.unreachable(error) from error
                 continue
             if response.status_code in PASSING and repeatable and attempts.pause(retry_after(response)):
@@ -100,6 +102,12 @@ class Connection:
 
     def unreachable(self, error: Exception) -> Unreachable:
         reason = str(error) or type(error).__name__
+        if _untrusted(error):
+            return Unreachable(
+                "untrusted_certificate",
+                f"The certificate of {self.address.url} cannot be verified ({reason}). If it is your own, or your own authority's, name "
+                "its file in SSL_CERT_FILE.",
+            )
         return Unreachable(
             "unreachable", f"Nothing answers at {self.address.url} ({reason}). Is it running? Start it with `binnacle up`."
         )
@@ -140,6 +148,11 @@ def refusal(response: httpx2.Response) -> ServiceError:
     if not isinstance(problem, dict):
         problem = {"detail": f"The service answered {response.status_code}: {response.text[:200]}"}
     return ServiceError(response.status_code, problem, response.headers.get("X-Request-Id"))
+
+
+def _untrusted(error: Exception) -> bool:
+    """Whether the connection failed because of the server's certificate, which no waiting mends."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def _given(params: Mapping[str, Any] | None) -> dict[str, Any] | None:

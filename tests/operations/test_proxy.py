@@ -1,0 +1,191 @@
+"""The API behind a real nginx with the configuration of docs/nginx.conf, a self-signed certificate and TLS."""
+
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.settings import LimitSettings
+from tests.api.conftest import Running, submit
+from tests.api.lives import claim, succeed
+from tests.services import make_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURATION = (ROOT / "docs" / "nginx.conf").read_text()
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="NOT RUN: no nginx on this machine (apt install nginx-light)")
+MEBI = 1 << 20
+
+
+class Proxy:
+    """One nginx on loopback before `api`. `url` is https; `certificate` signs itself."""
+
+    def __init__(self, api_url: str, port: int, folder: Path) -> None:
+        self.url = f"https://localhost:{port}"
+        self.certificate = folder / "binnacle.crt"
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+        command += ["-keyout", str(folder / "binnacle.key"), "-out", str(self.certificate)]
+        subprocess.run(command, check=True, capture_output=True)
+        site = CONFIGURATION
+        for documented, here in {
+            "127.0.0.1:8000": api_url.removeprefix("http://"),
+            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+            "binnacle.lab": "localhost",
+            "/etc/ssl/": f"{folder}/",
+        }.items():
+            assert documented in site
+            site = site.replace(documented, here)
+        (folder / "site.conf").write_text(site)
+        places = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        own = f"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
+        (folder / "nginx.conf").write_text(f"{own}http {{\naccess_log off;\n{places}include {folder}/site.conf;\n}}\n")
+        assert NGINX
+        self.process = subprocess.Popen([NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
+        self._log = folder / "error.log"
+
+    def client(self, key: str) -> httpx2.Client:
+        trust = ssl.create_default_context(cafile=str(self.certificate))
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, verify=trust, timeout=60)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with self.client("none") as client:
+                    assert client.get("/livez").status_code == 200
+                return
+            except httpx2.TransportError:
+                assert time.monotonic() < deadline, self._log.read_text()
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture
+def proxy(api: Running, unused_port: int) -> Iterator[Proxy]:
+    folder = make_folder()
+    running = Proxy(api.url, unused_port, folder)
+    running.wait()
+    yield running
+    running.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def ada(api: Running, proxy: Proxy) -> Iterator[httpx2.Client]:
+    """Somebody with a key, on the other side of the proxy."""
+    with proxy.client(api.key("ada")) as client:
+        yield client
+
+
+@needs_nginx
+def test_events_come_through_one_by_one_as_they_happen(api: Running, ada: httpx2.Client) -> None:
+    job = submit(ada)["id"]
+    with ada.stream("GET", f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        names = (line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: "))
+        assert next(names) == "submitted"
+        lease = claim(api.sessions)
+        assert next(names) == "started", "before anything else happens: a buffer would hold it back until the stream ends"
+        succeed(api.sessions, api.context.storage, lease)
+        assert next(names) == "succeeded"
+        assert list(names) == []
+
+
+@needs_nginx
+def test_a_long_poll_is_held_and_answered_when_something_happens(api: Running, ada: httpx2.Client) -> None:
+    job = submit(ada)["id"]
+    seen = ada.get(f"/v1/jobs/{job}").headers["ETag"]
+    happens = threading.Timer(3, lambda: claim(api.sessions))
+    happens.start()
+    began = time.monotonic()
+    answer = ada.get(f"/v1/jobs/{job}?wait=50", headers={"If-None-Match": seen})
+    assert answer.json()["state"] == "running"
+    assert 2.5 < time.monotonic() - began < 40
+    happens.join()
+
+
+@needs_nginx
+def test_files_keep_their_tags_and_ranges_and_addresses_stay_behind_the_proxy(api: Running, ada: httpx2.Client) -> None:
+    made = ada.post("/v1/calibrations", json={"model": "demo"})
+    assert made.headers["location"].startswith("/v1/jobs/"), "relative, so that it is the proxy's"
+    succeed(api.sessions, api.context.storage, claim(api.sessions))
+    where = ada.get(made.headers["location"]).json()["artifacts"][0]["href"]
+    whole = ada.get(where)
+    part = ada.get(where, headers={"Range": "bytes=2-5"})
+    assert (part.status_code, part.content) == (206, whole.content[2:6])
+    assert ada.get(where, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
+
+
+@needs_nginx
+@pytest.mark.parametrize(("megabytes", "stated"), [(100, True), (100, False), (10, True)])
+def test_large_bodies_are_refused_in_our_own_words(ada: httpx2.Client, megabytes: int, stated: bool) -> None:
+    """By nginx above what any route takes, by the API above what this one takes; with a stated length or without."""
+
+    def body() -> Iterator[bytes]:
+        for _ in range(megabytes):
+            yield b" " * MEBI
+
+    headers = {"Content-Type": "application/json", **({"Content-Length": str(megabytes * MEBI)} if stated else {})}
+    try:
+        answer = ada.post("/v1/calibrations", content=body(), headers=headers)
+    except httpx2.WriteError:  # refused while it was still being sent, which is what a large body deserves
+        pass
+    else:
+        assert answer.status_code == 413
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "body_too_large"
+    assert ada.get("/livez").status_code == 200
+
+
+@needs_nginx
+def test_the_command_line_trusts_the_certificate_that_it_is_told_of_and_says_so_when_it_is_told_of_none(
+    api: Running, proxy: Proxy
+) -> None:
+    environment = os.environ | {"BINNACLE_URL": proxy.url, "BINNACLE_KEY": api.key("ada")}
+    command = [sys.executable, "-m", "app.cli", "status"]
+    told = subprocess.run(
+        command, env=environment | {"SSL_CERT_FILE": str(proxy.certificate)}, capture_output=True, text=True, cwd=ROOT
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "keys on" in told.stdout
+    began = time.monotonic()
+    untold = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert untold.returncode == 1
+    assert "untrusted_certificate" in untold.stderr
+    assert "SSL_CERT_FILE" in untold.stderr
+    assert time.monotonic() - began < 45, "no waiting mends it (an unreachable service is waited for 60 s)"
+
+
+def test_the_proxys_limits_are_not_below_the_apis() -> None:
+    limit = LimitSettings()
+    [size] = re.findall(r"client_max_body_size (\d+)m;", CONFIGURATION)
+    [patience] = re.findall(r"proxy_read_timeout (\d+)s;", CONFIGURATION)
+    assert int(size) * MEBI >= limit.upload_bytes
+    assert int(patience) >= limit.wait_seconds + 10
+
+
+def test_without_keys_nobody_is_answered_through_a_proxy() -> None:
+    """A proxy on the same machine would otherwise make everybody look like somebody at it."""
+    from starlette.datastructures import Headers
+
+    from app.gate import Gate
+
+    scope = {"server": ("127.0.0.1", 8000), "method": "GET"}
+    assert Gate._exposed(scope, Headers({"host": "localhost"})) is None
+    for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP"):
+        refused = Gate._exposed(scope, Headers({"host": "localhost", name: "10.0.0.7"}))
+        assert refused is not None
+        assert "through a proxy" in refused.detail
