@@ -29,13 +29,21 @@ def head_revision() -> str:
     return head
 
 
+def knows(revision: str) -> bool:
+    """Whether this installation has the revision; one that it has not was made by a newer one."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def current_revision(session: Session) -> str | None:
     """The revision the database is at; None for one that was never migrated."""
     return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrates the database at `url` upwards; concurrent callers wait for each other, and the later ones find nothing to do."""
+    """Migrates the database at `url` upwards; concurrent callers wait for each other, and the later ones find nothing to do.
+
+    A database that a newer installation has migrated is left as it is: in a rolling restart both serve it for a while.
+    """
     _run(url, command.upgrade, revision)
 
 
@@ -50,6 +58,9 @@ def _run(url: str, step: object, revision: str) -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
             connection.commit()
+            present = MigrationContext.configure(connection).get_current_revision()
+            if present is not None and not knows(present):
+                return
             config = _config()
             config.attributes["connection"] = connection
             step(config, revision)  # type: ignore[operator]

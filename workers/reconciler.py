@@ -115,8 +115,8 @@ class Reconciler:
         session.execute(delete(Worker).where(Worker.seen_at < silent).execution_options(synchronize_session=False))
 
     def _ring(self, job_class: str) -> None:
-        """The relay: jobs whose bell was lost get another; at most one pending bell per idle worker."""
+        """The relay: jobs whose bell was lost, or went to a worker too old for them, get others; at most one per idle worker."""
         with self._sessions() as session:
-            wanted = repository.bells_wanted(session, job_class, silent_after=3 * self._settings.ttl)
+            wanted = repository.bells_wanted(session, job_class, silent_after=3 * self._settings.ttl, everybody=True)
         if wanted:
             self._bell.ring(job_class, wanted)

@@ -113,8 +113,11 @@ def succeeded_with(session: Session, kind: str, spec_hash: str, viewer: Viewer) 
     return session.scalars(statement.order_by(Job.finished_at.desc()).limit(1)).one_or_none()
 
 
-def bells_wanted(session: Session, job_class: str, *, silent_after: float) -> int:
-    """How many bells a class should have pending: one per idle worker that lives and may claim, and no more than there are jobs ready."""
+def bells_wanted(session: Session, job_class: str, *, silent_after: float, everybody: bool = False) -> int:
+    """How many bells a class should have pending: one per idle worker that lives and may claim, and no more than there are jobs ready.
+
+    everybody: one per idle worker if any job is ready, as not every worker may be of a version that can run it.
+    """
     busy = select(Job.worker_id).where(Job.state.in_([State.RUNNING, State.CANCELLING]))
     held = select(DeviceHold.worker_id).where(in_force())
     idle = select(func.count()).where(
@@ -131,7 +134,8 @@ def bells_wanted(session: Session, job_class: str, *, silent_after: float) -> in
         (Job.not_before.is_(None)) | (Job.not_before <= func.now()),
     )
     workers = session.scalar(idle) or 0
-    return min(workers, len(session.scalars(ready.limit(workers)).all())) if workers else 0
+    jobs = len(session.scalars(ready.limit(workers)).all()) if workers else 0
+    return workers if everybody and jobs else min(workers, jobs)
 
 
 def deferrals(session: Session, job_id: str) -> int:

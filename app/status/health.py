@@ -7,7 +7,7 @@ import redis.asyncio
 from sqlalchemy.orm import Session
 
 from app.context import Context
-from app.migrate import current_revision, head_revision
+from app.migrate import current_revision, head_revision, knows
 from app.status.schemas import Check, Readiness
 
 PATIENCE = 5.0
@@ -48,11 +48,14 @@ async def _migrations(context: Context) -> Check:
             present = await context.database.run(at_head)
     except Exception as error:
         return Check(ok=False, detail=type(error).__name__)
-    if present != head:
-        return Check(
-            ok=False, detail=f"the database is at {present or 'no revision'}, this server needs {head}: run `binnacle migrate`"
-        )
-    return Check(ok=True, detail=head)
+    if present == head:
+        return Check(ok=True, detail=head)
+    if present is not None and not knows(
+        present
+    ):  # in a rolling restart the newest version migrates, and the older ones serve on
+        return Check(ok=True, detail=f"{present}, newer than this server's {head}")
+    detail = f"the database is at {present or 'no revision'}, this server needs {head}: run `binnacle prepare`"
+    return Check(ok=False, detail=detail)
 
 
 async def _check(work: Awaitable[object], fine: str) -> Check:

@@ -22,7 +22,7 @@ def _record(_session: Session, _job: Job, result: dict[str, Any]) -> dict[str, A
     return result
 
 
-PROBE = Kind("probe", handler_version=1, record=_record, links=lambda _job: {})
+PROBE = Kind("probe", handler_version=int(os.environ.get("PROBE_VERSION", "1")), record=_record, links=lambda _job: {})
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:

@@ -1,0 +1,100 @@
+"""Workers replaced by newer ones while the service goes on: an old one leaves new jobs alone, and nothing is lost on the way."""
+
+import dataclasses
+import threading
+import time
+
+import httpx2
+import pytest
+from sqlalchemy import text
+
+from app.jobs.models import Worker
+from app.migrate import head_revision, upgrade
+from tests.api.conftest import Running
+from tests.worker import probe
+from tests.worker.conftest import Service
+
+NEW = {"PROBE_VERSION": "2"}
+
+
+@pytest.fixture
+def api_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, what this process submits is of handler version 2."""
+    monkeypatch.setattr(probe, "PROBE", dataclasses.replace(probe.PROBE, handler_version=2))
+
+
+def test_an_old_worker_leaves_a_new_job_alone_and_a_new_one_takes_it(live: Service, api_is_new: None) -> None:
+    old, new_job = live.node("light-0"), live.submit("ann")
+    probe.PROBE = dataclasses.replace(probe.PROBE, handler_version=1)
+    old_job = live.submit("ann")
+    assert live.ended(old_job).state == "succeeded", "the same owner's older jobs are not held up"
+    time.sleep(4 * live.settings.lease.sweep)  # bells enough
+    waiting = live.job(new_job)
+    assert (waiting.state, waiting.attempt) == ("queued", 0)
+    live.node("light-1", **NEW)
+    assert live.ended(new_job).state == "succeeded"
+    assert live.events(new_job)[1].data["worker"] == "light-1@here"
+    assert old.stop() == 0
+    assert live.ended(live.submit()).state == "succeeded", "and a new worker runs old jobs"
+
+
+def test_new_jobs_do_not_wait_because_an_old_worker_heard_their_bell(live: Service, api_is_new: None) -> None:
+    live.node("light-0")
+    live.node("light-1", **NEW)
+    for _ in range(5):
+        job_id = live.submit()
+        assert live.ended(job_id, seconds=15).state == "succeeded"
+
+
+def test_an_old_server_serves_on_when_a_newer_one_has_migrated_the_database(api: Running) -> None:
+    """And starts again, as the rest of its fleet may have to before its own turn comes."""
+    url = api.settings.database_url.get_secret_value()
+
+    def migrations(revision: str) -> tuple[int, str]:
+        with api.sessions.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        answer = httpx2.get(f"{api.url}/readyz", timeout=30)
+        return answer.status_code, answer.json()["checks"]["migrations"]["detail"]
+
+    assert migrations("9999_of_tomorrow") == (200, f"9999_of_tomorrow, newer than this server's {head_revision()}")
+    upgrade(url)
+    status, detail = migrations("0001")
+    assert status == 503
+    assert "run `binnacle prepare`" in detail
+
+
+@pytest.mark.timeout(400)
+def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the API is new, then one node after the other, each stopped as an operator stops it; all the while jobs come in."""
+    nodes = [live.node(f"light-{n}") for n in range(2)]
+    old, new, over = list[str](), list[str](), threading.Event()
+    target = old
+
+    def load() -> None:
+        while not over.wait(0.7):
+            target.append(live.submit(f"owner-{len(target) % 3}", steps=2, seconds=0.1))
+
+    submitting = threading.Thread(target=load)
+    submitting.start()
+    try:
+        time.sleep(2)
+        monkeypatch.setattr(probe, "PROBE", dataclasses.replace(probe.PROBE, handler_version=2))
+        target = new
+        for node in nodes:
+            assert node.stop() == 0
+            live.node(node.name, **NEW)
+    finally:
+        over.set()
+        submitting.join()
+
+    for job_id in old + new:
+        job = live.ended(job_id, seconds=60)
+        types = live.event_types(job_id)
+        assert (job.state, job.losses) == ("succeeded", 0), (job.error, types)
+        assert [kind for kind in types if kind in {"succeeded", "failed", "cancelled"}] == ["succeeded"]
+        assert types.count("started") == job.attempt
+    with live.sessions() as session:
+        born = {node.id: session.get_one(Worker, node.id).started_at for node in nodes}
+    starts = [event for job_id in new[1:] for event in live.events(job_id) if event.type == "started"]  # the first may be old yet
+    assert len(starts) >= len(new) - 1
+    assert all(event.at >= born[event.data["worker"]] for event in starts), "only new workers ran new jobs"
