@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     model_idle_minutes: float = Field(30, gt=0, description="an idle model is unloaded after this")
 
     min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk nothing new is claimed; 0 never looks")
+    hub_token: SecretStr = Field(SecretStr(""), description="the token with which light workers fetch models from the hub")
+    hub_token_file: Path | None = Field(None, description="the file that holds it, instead")
     hub_cache: Path | None = Field(None, description="folder of models from the hub; else where the hub's client keeps them")
 
     lease: LeaseSettings = Field(default_factory=LeaseSettings)

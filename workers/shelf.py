@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.models.models import Model
 from app.settings import Settings
+from app.storage.space import hub_cache
 from workers.handlers.base import JobFault
 from workers.lm.cache import ModelCache, ModelKey
 from workers.lm.capture import assert_no_hooks
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
-from workers.lm.hub import local_folder
+from workers.lm.hub import fetched_folder
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 
@@ -60,7 +61,7 @@ class Shelf:
         facts = self.facts(name)
         source, revision = facts.pop("source"), facts.pop("revision")
         known = facts_from_dict(facts)
-        folder = local_folder(source, revision)
+        folder = fetched_folder(source, revision, hub_cache(self._settings))
         key = ModelKey(str(folder), known.weight_hash, self._settings.weights_dtype)
         with self._lock:
             began = time.monotonic()

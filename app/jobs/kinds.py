@@ -14,6 +14,7 @@ from app.jobs.submission import Idempotency, Submitted
 
 KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
+    "download": "app.models.kind:DOWNLOAD",
     "export": "app.exports.kind:EXPORT",
     "extract": "app.extractions.kind:EXTRACT",
     "generate": "app.generations.kind:GENERATE",

@@ -1,4 +1,4 @@
-"""What an `inspect` job leaves: the model's facts, or the fault for which jobs naming it are refused."""
+"""What `download` and `inspect` jobs leave: the model's facts, or the fault for which jobs naming it are refused."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
+from app.models import service
 from app.models.models import Model
 
 SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash")
@@ -41,4 +42,13 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": f"/v1/models/{job.model}"}
 
 
+def _downloaded(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    """A download that was retried by itself is followed by the inspection that the failed one took down with it."""
+    model = session.get(Model, job.model, with_for_update=True)
+    if job.retry_of is not None and model is not None and model.state == "faulty":
+        service.look_again(session, model, owner=job.owner, request_id=job.request_id)
+    return outcome
+
+
 INSPECT = Kind("inspect", 1, _record, _links, _failed)
+DOWNLOAD = Kind("download", 1, _downloaded, _links)

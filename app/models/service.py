@@ -14,7 +14,7 @@ from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
 from app.jobs import service as jobs
 from app.jobs.models import Job, Worker
-from app.jobs.schemas import JobOut
+from app.jobs.schemas import Edge, JobOut
 from app.jobs.submission import Submission
 from app.jobs.views import views
 from app.models import fitting, repository
@@ -23,6 +23,7 @@ from app.models.schemas import ModelOut, ModelRequest
 from app.text import check_text
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+DAY = 86_400.0
 NAMED = 20
 """Most models that an error lists."""
 
@@ -65,7 +66,10 @@ def _check_source(request: ModelRequest) -> None:
 
 
 def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
-    """Makes a job that looks at the model's files anew; until it is over, jobs naming the model wait for it. Raises Problem 404."""
+    """Makes a job that looks at the model's files anew, after one that fetches what is missing of a hub model.
+
+    Until it is over, jobs naming the model wait for it. Raises Problem 404.
+    """
     audit.record(session, viewer, "model.inspect", name)
     return _inspected(session, name, viewer, request_id, slice_seconds)
 
@@ -74,23 +78,25 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
     model = repository.find(session, name, lock=True)
     if model is None:
         raise not_found("model", name)
-    job = _inspect_job(session, model, viewer, request_id)
-    model.state, model.inspect_job, model.updated_at = "inspecting", job.id, func.now()
-    session.flush()
+    after = [] if model.revision is None else [Edge(job=_job(session, model, "download", viewer.owner, request_id).id)]
+    job = look_again(session, model, owner=viewer.owner, request_id=request_id, after=after)
     return views(session, [job], slice_seconds=slice_seconds)[0]
 
 
-def _inspect_job(session: Session, model: Model, viewer: Viewer, request_id: str) -> Job:
-    spec = {"kind": "inspect", "model": model.name, "source": model.source, "revision": model.revision}
+def look_again(session: Session, model: Model, *, owner: str, request_id: str | None, after: Sequence[Edge] = ()) -> Job:
+    """The job that inspects the model from now on; those that name it wait for it."""
+    job = _job(session, model, "inspect", owner, request_id, after)
+    model.state, model.inspect_job, model.updated_at = "inspecting", job.id, func.now()
+    session.flush()
+    return job
+
+
+def _job(session: Session, model: Model, kind: str, owner: str, request_id: str | None, after: Sequence[Edge] = ()) -> Job:
+    spec = {"kind": kind, "model": model.name, "source": model.source, "revision": model.revision}
     submission = Submission(
-        kind="inspect",
-        spec=spec,
-        owner=viewer.owner,
-        model=model.name,
-        job_class="light",
-        request_id=request_id,
-        sharing=Sharing(visibility="public"),
-    )
+        kind=kind, spec=spec, owner=owner, model=model.name, job_class="light", request_id=request_id, after=after,
+        max_seconds=DAY, sharing=Sharing(visibility="public"),
+    )  # fmt: skip
     return jobs.submit(session, submission).job
 
 

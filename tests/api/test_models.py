@@ -85,9 +85,12 @@ def test_sources_are_folders_or_pinned_hub_models(admin: httpx2.Client, body: di
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, code)
 
 
-def test_a_pinned_hub_model_is_taken(admin: httpx2.Client) -> None:
+def test_a_pinned_hub_model_is_downloaded_before_it_is_inspected(admin: httpx2.Client) -> None:
     answer = admin.post("/v1/models", json={"name": "x", "source": "google/gemma-3-4b-it", "revision": COMMIT})
     assert (answer.status_code, answer.json()["spec"]["revision"]) == (202, COMMIT)
+    [download] = answer.json()["waiting_for"]
+    job = admin.get(f"/v1/jobs/{download}").json()
+    assert (job["kind"], job["spec"]["source"], job["waiting_for"]) == ("download", "google/gemma-3-4b-it", [])
 
 
 def test_a_name_is_registered_once(admin: httpx2.Client) -> None:

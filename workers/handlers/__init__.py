@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 HANDLERS = {
     "calibrate": "workers.handlers.calibration:run",
+    "download": "workers.handlers.download:run",
     "export": "workers.handlers.export:run",
     "extract": "workers.handlers.extraction:run",
     "inspect": "workers.handlers.inspection:run",

@@ -2,16 +2,18 @@
 
 from typing import Any
 
+from app.settings import get_settings
+from app.storage.space import hub_cache
 from workers.handlers.base import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
-from workers.lm.hub import local_folder
+from workers.lm.hub import fetched_folder
 from workers.lm.inspection import inspect_folder
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Spec: `model` (its registered name), `source` (folder or hub id), `revision` (commit of a hub id, else None).
 
-    Result: `{"facts": ModelFacts.to_dict()}`. Raises JobFault with the ModelFault's code (`inspect_folder`, `local_folder`).
+    Result: `{"facts": ModelFacts.to_dict()}`. Raises JobFault with the ModelFault's code (`inspect_folder`, `fetched_folder`).
     """
     size: int | None = None
 
@@ -23,7 +25,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         context.progress(done)
 
     try:
-        facts = inspect_folder(local_folder(spec["source"], spec.get("revision")), progress)
+        facts = inspect_folder(fetched_folder(spec["source"], spec.get("revision"), hub_cache(get_settings())), progress)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
     if size is not None:

@@ -1,13 +1,14 @@
-"""From a model's name to a folder on this machine: a path stays a path, a hub id becomes its snapshot in the local cache.
+"""From a model's name to a folder on this machine: a path stays a path, a hub id becomes its snapshot in the hub client's cache.
 
-Only safetensors, configs and tokenizer files are ever fetched.
+Only safetensors, configs and tokenizer files are ever fetched (`hubfiles` fetches them one by one, for programs that show progress).
 """
 
 import os
 import re
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.file_download import repo_folder_name
 
 from workers.lm.errors import ModelFault
 from workers.lm.folder import TOKENIZER_FILES
@@ -16,13 +17,23 @@ WANTED = ["model*.safetensors", "model.safetensors.index.json", "config.json", "
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def is_hub_id(name: str | Path) -> bool:
+    """Whether `name` is a hub's `owner/name` and no folder here."""
+    return not Path(name).exists() and HUB_ID.fullmatch(os.fspath(name)) is not None
+
+
+def repository_folder(name: str, cache: Path | None = None) -> Path:
+    """Where the cache keeps a hub model: `blobs/` by hash, `snapshots/COMMIT/` of links into them."""
+    return Path(cache or constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"))
+
+
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
     """The folder that holds the model: `name` itself when it is one, else the hub's snapshot, fetched when it is not in the
     cache.
 
     Raises ModelFault not_a_model_folder, hub_unreachable.
     """
-    if Path(name).exists() or not HUB_ID.fullmatch(os.fspath(name)):
+    if not is_hub_id(name):
         return Path(name)
     try:
         return Path(snapshot_download(os.fspath(name), revision=revision, allow_patterns=WANTED))
@@ -32,3 +43,17 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
             f"{name} is no folder here, and fetching it from the hub at revision {revision or 'main'} failed: "
             f"{type(error).__name__}. Check the name and the network, or copy the model to a folder and give its path.",
         ) from error
+
+
+def fetched_folder(name: str | Path, revision: str | None, cache: Path | None = None) -> Path:
+    """The same without a network: a hub model must have been fetched before. Raises ModelFault not_downloaded."""
+    if not is_hub_id(name):
+        return Path(name)
+    folder = repository_folder(os.fspath(name), cache) / "snapshots" / (revision or "")
+    if revision is None or not folder.is_dir():
+        raise ModelFault(
+            "not_downloaded",
+            f"{name} at {revision} is not in this worker's model store ({folder.parents[2]}). Have it looked at again, which fetches "
+            "it; workers on several hosts must share that folder (BINNACLE_HUB_CACHE).",
+        )
+    return folder

@@ -1,0 +1,243 @@
+"""Models arriving from a hub, on real light workers: fetched with progress, resumed, checked, refused with reasons, then inspected."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.auth.viewer import Viewer
+from app.jobs.models import Job
+from app.models import service as models
+from app.models.models import Model
+from app.models.schemas import ModelRequest
+from tests.ml.tiny_models import tiny_model_folder
+from tests.worker.conftest import Node, Service
+from tests.worker.hub import COMMIT, REPOSITORY, Hub
+
+ROOT = Viewer("root", "admin")
+MB = 1 << 20
+TOKEN = "hf_a_token_nobody_may_see"
+
+
+@pytest.fixture
+def live(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
+    """Leases that outlast the import of torch, by which an inspection begins, on a busy machine."""
+    return make_service(database_url, broker_url, broker_prefix, ttl=30, margin=5)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A hub with a model of some 50 MB; the hub's client hands its bytes on by tens of them."""
+    folder = tiny_model_folder(tmp_path, "llama", hidden_size=512, intermediate_size=1536, head_dim=128)
+    made = Hub(folder)
+    made.extra = {"pytorch_model.bin": b"a pickle", "onnx/model.onnx": b"x", "README.md": b"#"}
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def node(live: Service, hub: Hub, tmp_path: Path) -> Callable[..., Node]:
+    """Starts a light worker that takes the server for its hub, with a model store of its own."""
+
+    def start(**environment: str) -> Node:
+        own = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "BINNACLE_HUB_CACHE": str(tmp_path / "store")}
+        return live.node("light-0", **{**own, **environment})
+
+    return start
+
+
+def register(live: Service, revision: str = COMMIT, source: str = REPOSITORY) -> tuple[str, str]:
+    """The model `tiny`: its download and its inspection."""
+    request = ModelRequest(name="tiny", source=source, revision=revision)
+    with live.sessions.begin() as session:
+        inspect = models.register(session, request, ROOT, request_id="", slice_seconds=300)
+    [download] = inspect.waiting_for
+    return download, inspect.id
+
+
+def model(live: Service) -> Model:
+    with live.sessions() as session:
+        return session.get_one(Model, "tiny")
+
+
+def test_a_model_is_fetched_with_progress_in_bytes_and_then_inspected(
+    live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
+) -> None:
+    """Only safetensors, configs and tokenizer files; each with the bytes that the hub promised."""
+    hub.slowly = 0.1
+    node()
+    download, inspect = register(live)
+    seen: set[int] = set()
+
+    def progressing() -> bool:
+        job = live.job(download)
+        if job.phase == "downloading":
+            seen.add(job.progress_done)
+        return job.state == "succeeded"
+
+    live.until(progressing, "the download", seconds=120)
+    job = live.job(download)
+    wanted = {name: data for name, data in hub.files.items() if name != "README.md"}
+    total = sum(map(len, wanted.values()))
+    assert len(seen) >= 3, "progress was seen to grow"
+    assert (job.progress_done, job.progress_total, job.progress_unit) == (total, total, "bytes")
+    assert job.result["download"] == {
+        "source": REPOSITORY, "revision": COMMIT, "files": len(wanted), "bytes": total, "fetched_bytes": total,
+    }  # fmt: skip
+    snapshot = tmp_path / "store" / "models--lab--tiny" / "snapshots" / COMMIT
+    assert {path.name: path.read_bytes() for path in snapshot.iterdir()} == wanted
+    assert live.ended(inspect, 120).state == "succeeded"
+    assert (model(live).state, model(live).facts["layers"]) == ("ready", 4)
+
+
+@pytest.mark.long
+def test_what_is_there_is_not_fetched_again(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+    node()
+    download, inspect = register(live)
+    live.cancel(inspect)
+    assert live.ended(download, 90).state == "succeeded"
+    before = len(hub.requests("cdn"))
+    with live.sessions.begin() as session:
+        again = models.inspect(session, "tiny", ROOT, request_id="", slice_seconds=300)
+    live.cancel(again.id)
+    [second] = again.waiting_for
+    assert live.ended(second, 90).result["download"]["fetched_bytes"] == 0
+    assert len(hub.requests("cdn")) == before
+
+
+def test_a_killed_download_goes_on_where_it_was(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+    """Not from the beginning, as the hub's own client would."""
+    hub.slowly = 0.3
+    first = node()
+    download, _ = register(live)
+    live.until(lambda: live.job(download).progress_done > 10 * MB, "ten megabytes", seconds=90)
+    first.kill()
+    hub.slowly = 0.0
+    node()
+    job = live.ended(download, 120)
+    assert job.state == "succeeded"
+    ranges = [headers["Range"] for headers in hub.requests("cdn") if "Range" in headers]
+    assert len(ranges) == 1
+    assert int(ranges[0][6:-1]) >= 10 * MB
+    assert job.result["download"]["fetched_bytes"] <= job.progress_total - 10 * MB
+
+
+@pytest.mark.long
+def test_a_connection_that_breaks_is_taken_up_again(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+    hub.break_after = 25 * MB
+    node()
+    download, _ = register(live)
+    assert live.ended(download, 90).state == "succeeded"
+    first, second = hub.requests("cdn")
+    assert "Range" not in first
+    assert int(second["Range"][6:-1]) == 20 * MB
+
+
+def test_bytes_that_are_not_those_promised_are_dropped(
+    live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
+) -> None:
+    """The size is right, so that only the hash tells."""
+    hub.lie = True
+    node()
+    download, inspect = register(live)
+    job = live.ended(download, 90)
+    assert (job.state, job.error["code"]) == ("failed", "corrupt_download")
+    assert live.ended(inspect).error["code"] == "dependency_failed"
+    assert model(live).state == "faulty"
+    assert not list((tmp_path / "store").rglob("*.part"))
+    hub.lie = False
+    retried = live.retry(download)
+    assert live.ended(retried, 90).state == "succeeded"
+    live.until(lambda: model(live).state == "ready", "the inspection that follows a retried download", 120)
+
+
+def test_the_token_goes_to_the_hub_alone_and_into_no_log_or_row(
+    live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
+) -> None:
+    hub.token = TOKEN
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    started = node(BINNACLE_HUB_TOKEN_FILE=str(tmp_path / "token"))
+    download, _ = register(live)
+    assert live.ended(download, 90).state == "succeeded"
+    assert all(headers.get("Authorization") == f"Bearer {TOKEN}" for headers in hub.requests("hub"))
+    assert hub.requests("cdn")
+    assert not any("Authorization" in headers for headers in hub.requests("cdn"))
+    assert TOKEN not in started.log.read_text()
+    assert "signature=secret" not in started.log.read_text()
+    row = live.job(download)
+    assert TOKEN not in str([row.spec, row.result, row.metrics, [event.data for event in live.events(download)]])
+
+
+def failure(live: Service, **registered: str) -> Job:
+    download, inspect = register(live, **registered)
+    job = live.ended(download, 90)
+    assert job.state == "failed"
+    assert live.ended(inspect).error["code"] == "dependency_failed"
+    assert job.error["detail"].split(".")[0] in model(live).fault["detail"]
+    return job
+
+
+def test_a_model_that_needs_a_token_says_how_an_administrator_gives_one(
+    live: Service, hub: Hub, node: Callable[..., Node]
+) -> None:
+    hub.token = TOKEN
+    node()
+    error = failure(live).error
+    assert error["code"] == "hub_denied"
+    assert "BINNACLE_HUB_TOKEN_FILE" in error["detail"]
+
+
+@pytest.mark.long
+def test_a_commit_or_a_repository_that_is_not_there_is_named(live: Service, node: Callable[..., Node]) -> None:
+    node()
+    error = failure(live, revision="f" * 40).error
+    assert error["code"] == "hub_not_found"
+    assert "no such commit" in error["detail"]
+
+
+def test_a_model_that_does_not_fit_the_disk_is_refused_with_the_arithmetic_before_a_byte_comes(
+    live: Service, hub: Hub, node: Callable[..., Node]
+) -> None:
+    """What a hub says of a size is believed: a file of 2^60 bytes needs no such disk to be tried."""
+    told = hub.metadata()
+    for sibling in told["siblings"]:
+        if sibling["rfilename"] == "model.safetensors":
+            sibling["size"] = sibling["lfs"]["size"] = 1 << 60
+    hub.metadata = lambda: told  # type: ignore[method-assign]
+    node()
+    error = failure(live).error
+    assert error["code"] == "disk_too_small"
+    assert "1,073,741,824.0" in error["detail"]
+    assert "+ 1.00 GiB that stay free" in error["detail"]
+    assert error["facts"]["missing_bytes"] >= 1 << 60
+    assert hub.requests("cdn") == []
+
+
+@pytest.mark.long
+def test_a_hub_that_is_down_puts_the_download_off(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+    hub.status = 503
+    node()
+    download, _ = register(live)
+    live.until(lambda: "deferred" in live.event_types(download), "the download to be put off", seconds=90)
+    hub.status = None
+    assert live.ended(download, 90).state == "succeeded"
+
+
+@pytest.mark.long
+def test_a_cancelled_download_stops_and_keeps_what_came(
+    live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
+) -> None:
+    hub.slowly = 0.3
+    node()
+    download, _ = register(live)
+    live.until(lambda: live.job(download).progress_done > 10 * MB, "ten megabytes", seconds=90)
+    live.cancel(download)
+    assert live.ended(download).state == "cancelled"
+    [partial] = (tmp_path / "store").rglob("*.part")
+    assert partial.stat().st_size >= 10 * MB
+
+
+@pytest.mark.long
+def test_an_offline_server_says_what_to_do_instead(live: Service, node: Callable[..., Node]) -> None:
+    node(HF_HUB_OFFLINE="1")
+    assert failure(live).error["code"] == "hub_offline"

@@ -1,0 +1,177 @@
+"""Fetching a hub model file by file into the hub client's own cache: resumed where it broke off, checked by hash, with progress.
+
+The client's own download begins a broken file anew and looks at its size alone. Here a partial file is kept as `blobs/HASH.part`, and
+becomes `blobs/HASH` once its bytes have that hash: SHA-256 where the hub keeps them apart (all weights), git's own where it does not.
+"""
+
+import fcntl
+import fnmatch
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils._headers import build_hf_headers
+
+from workers.lm.errors import ModelFault, first_few
+from workers.lm.hub import WANTED, repository_folder
+
+CHUNK = 8 << 20
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a pinned revision. `hash` names its blob; 64 digits are a SHA-256, 40 git's SHA-1."""
+
+    name: str
+    size: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """The files that make up a model, and where the cache keeps them."""
+
+    name: str
+    revision: str
+    files: tuple[HubFile, ...]
+    folder: Path
+
+    @property
+    def snapshot(self) -> Path:
+        return self.folder / "snapshots" / self.revision
+
+    def blob(self, file: HubFile) -> Path:
+        return self.folder / "blobs" / file.hash
+
+    def partial(self, file: HubFile) -> Path:
+        return self.folder / "blobs" / f"{file.hash}.part"
+
+    def present(self, file: HubFile) -> int:
+        """Bytes of the file that are here already."""
+        for path in (self.blob(file), self.partial(file)):
+            if path.is_file():
+                return min(path.stat().st_size, file.size)
+        return 0
+
+    def missing_bytes(self) -> int:
+        return sum(file.size - self.present(file) for file in self.files)
+
+
+def look_up(name: str, revision: str, *, token: str | None, cache: Path | None = None) -> HubModel:
+    """What the hub says of the revision. Raises ModelFault wrong_revision, no_weights, and the hub client's errors.
+
+    `token`: None sends none, whatever the machine's user is logged in as.
+    """
+    info = HfApi().model_info(name, revision=revision, files_metadata=True, token=token or False)
+    if info.sha != revision:
+        raise ModelFault("wrong_revision", f"The hub answers {info.sha} for {name} at {revision}. Give the commit's 40 digits.")
+    files = []
+    for sibling in info.siblings or ():
+        digest = sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
+        plain = "/" not in sibling.rfilename and any(fnmatch.fnmatch(sibling.rfilename, pattern) for pattern in WANTED)
+        if plain and sibling.size is not None and digest and _is_hash(digest):
+            files.append(HubFile(sibling.rfilename, sibling.size, digest))
+    if not any(file.name.endswith(".safetensors") for file in files):
+        others = first_few(sorted(sibling.rfilename for sibling in info.siblings or ())) or "nothing"
+        raise ModelFault(
+            "no_weights", f"{name} at {revision} has no model*.safetensors (it has: {others}). Only safetensors are ever fetched."
+        )
+    return HubModel(name, revision, tuple(sorted(files, key=lambda file: file.size)), repository_folder(name, cache))
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) in (40, 64) and all(character in "0123456789abcdef" for character in text)
+
+
+def fetch(model: HubModel, file: HubFile, *, token: str | None, advance: Callable[[int], None]) -> None:
+    """Brings one file here, from where an earlier attempt broke off; `advance(bytes)` may raise to stop, and what arrived is kept.
+
+    Raises ModelFault corrupt_download (what arrived is dropped then), busy_elsewhere, and the hub client's errors.
+    """
+    blob = model.blob(file)
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    if not blob.is_file():
+        partial = model.partial(file)
+        with _alone(partial, model.name) as out:
+            have = out.seek(0, os.SEEK_END)
+            if have > file.size:
+                have = out.truncate(0)
+                out.seek(0)
+            if have < file.size:
+                url = hf_hub_url(model.name, file.name, revision=model.revision)
+                headers = build_hf_headers(token=token or False)
+                meter: Any = _meter(advance)
+                http_get(url, out, resume_size=have, headers=headers, expected_size=file.size, tqdm_class=meter)
+            out.flush()
+            os.fsync(out.fileno())
+            found = content_hash(partial, file)
+            if found != file.hash:
+                partial.unlink()
+                raise ModelFault(
+                    "corrupt_download",
+                    f"{file.name} of {model.name} arrived with the hash {found[:16]}, the hub promised {file.hash[:16]}. Its bytes are "
+                    "dropped: try again, and if it stays so, ask whoever runs the mirror.",
+                )
+            partial.rename(blob)
+    _link(model, file)
+
+
+def content_hash(path: Path, file: HubFile) -> str:
+    """The hash by which the hub names the file's content."""
+    digest = hashlib.sha256()
+    if len(file.hash) == 40:
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _link(model: HubModel, file: HubFile) -> None:
+    """The snapshot's link to the blob, as the hub client makes it."""
+    pointer = model.snapshot / file.name
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    if not pointer.exists():
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(Path("..", "..", "blobs", file.hash))
+
+
+@contextmanager
+def _alone(partial: Path, name: str) -> Iterator[BinaryIO]:
+    """The partial file, which a worker that lost this job and does not know it yet must not write to as well."""
+    with partial.open("a+b") as out:
+        try:
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ModelFault("busy_elsewhere", f"Another process is fetching {name} into {partial.parent} just now.") from None
+        yield out
+
+
+def _meter(advance: Callable[[int], None]) -> type:
+    """A progress bar as `http_get` wants one, which only tells how many bytes came."""
+
+    class Meter:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def __enter__(self) -> "Meter":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update(self, count: int) -> None:
+            advance(count)
+
+    return Meter
+
+
+def total_bytes(files: Sequence[HubFile]) -> int:
+    """Bytes of all of them."""
+    return sum(file.size for file in files)
