@@ -6,6 +6,7 @@ uvicorn would wait for every one of them.
 
 import argparse
 import ipaddress
+import logging
 import socket
 from types import FrameType
 
@@ -57,6 +58,9 @@ def make_server(settings: Settings, host: str, port: int) -> Server:
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=64 * 1024,
     )
+    logging.getLogger(
+        "uvicorn.access"
+    ).disabled = True  # it would print addresses with their queries; the gate's own line has neither
     return Server(config, api)
 
 

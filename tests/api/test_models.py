@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import endings
+from app.jobs.models import Worker
 from tests.api.conftest import FACTS, Running, submit
 from tests.api.lives import claim, fail, succeed
 
@@ -119,3 +120,34 @@ def test_models_are_listed_by_name_page_by_page(api: Running, ada: httpx2.Client
     assert [model["name"] for model in first["items"]] == ["a", "b", "c"]
     second = ada.get("/v1/models", params={"limit": 3, "cursor": first["next_cursor"]}).json()
     assert ([model["name"] for model in second["items"]], second["next_cursor"]) == (["demo"], None)
+
+
+def test_a_model_says_how_large_its_weights_are_and_where_they_fit(
+    api: Running, admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """The oracle is arithmetic on paper: 3,000,000,000 parameters are 12e9 bytes in float32 and 6e9 in bfloat16."""
+    capacities = {
+        "model-0@gpu": {"budget": 8 << 30, "dtype": "bfloat16", "device_free": 1, "device_total": 80 << 30},
+        "model-1@cpu": {"budget": 40 << 30, "dtype": "float32", "device_total": 8 << 30},
+        "model-2@old": {},  # it has not said what it can hold
+    }
+    with sessions.begin() as session:
+        for name, memory in capacities.items():
+            row = {"device": "cuda:0", "host": "here", "parent_pid": 1, "version": "test", "memory": memory}
+            session.add(Worker(id=name, job_class="model", **row))
+        session.add(Worker(id="light-0@cpu", job_class="light", device="none", host="here", parent_pid=1, version="test"))
+    admin.post("/v1/models", json={"name": "large", "source": "/models/large"})
+    waiting = admin.get("/v1/models/large").json()
+    assert (waiting["weights_bytes"], waiting["fits"]) == (None, None)
+    inspected(sessions, {**FACTS, "n_parameters": 3_000_000_000})
+    model = admin.get("/v1/models/large").json()
+    assert model["weights_bytes"] == {"float32": 12_000_000_000, "bfloat16": 6_000_000_000, "float16": 6_000_000_000}
+    found = {fit["worker"]: (fit["fits"], fit["weights_bytes"], fit["limit_bytes"]) for fit in model["fits"]}
+    assert found == {
+        "model-0@gpu": (True, 6_000_000_000, 8 << 30),
+        "model-1@cpu": (False, 12_000_000_000, 8 << 30),
+    }
+    assert model["fits"][1]["arithmetic"] == (
+        "3,000,000,000 parameters x 4 bytes (float32) = 11.18 GiB; its device's memory is 8.00 GiB"
+    )
+    assert admin.get("/v1/models").json()["items"][-1] == model

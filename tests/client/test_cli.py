@@ -216,3 +216,27 @@ def test_the_doctor_finds_what_is_well_and_what_is_not(binnacle: Cli, tmp_path: 
 
 def test_the_description_of_the_api_needs_no_service(binnacle: Cli) -> None:
     assert "/v1/calibrations" in read(binnacle("openapi", BINNACLE_URL=""))["paths"]
+
+
+def test_people_are_let_in_put_into_groups_and_shown_things(binnacle: Cli) -> None:
+    """What an administrator types on the first day, and what the audit says of it on the second."""
+    old = read(binnacle("keys", "create", "ada", "--scope", "read", "--scope", "submit", "--label", "laptop", "--json"))
+    new = read(binnacle("keys", "rotate", old["id"], "--overlap-hours", "2", "--json"))
+    assert [key["owner"] for key in read(binnacle("keys", "list", "--owner", "ada", "--live", "--json"))] == ["ada", "ada"]
+    ada = {"BINNACLE_KEY": new["key"]}
+    assert binnacle("groups", "create", "interp").returncode == 0
+    assert binnacle("groups", "add", "interp", "ada").returncode == 0
+    assert "ada" in binnacle("groups", "list").stdout
+    assert "interp" in binnacle("users", "list").stdout
+    me = binnacle("whoami", **ada).stdout
+    assert me.startswith(f"ada (member), key {new['id']}: read, submit; in ")
+    job = binnacle("submit", "calibrate", "demo", **ada).stdout.strip()
+    assert read(binnacle("share", job, "--public", "--json", **ada))["visibility"] == "public"
+    assert "bad_option" in binnacle("share", job, "--public", "--private", **ada).stderr
+    assert binnacle("users", "disable", "ada").returncode == 0
+    assert "disabled" in binnacle("keys", "create", "ada").stderr
+    found = {entry["action"]: entry for entry in read(binnacle("audit", "--json"))}
+    assert found["key.rotate"]["actor"].startswith("cli:")
+    assert (found["user.disable"]["actor"], found["user.disable"]["object"]) == ("root", "ada")
+    assert found["visibility.set"]["object"] == job
+    assert "key.rotate" in binnacle("audit", "--action", "key").stdout
