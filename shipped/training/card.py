@@ -29,12 +29,20 @@ what is captured inside that block (`attn_out`, `mlp_out`, the contributions, th
 }
 
 FOUND = {
-    "demo-severe": "",
+    "demo-severe": """\
+- Planting costs this model the most and its training on ends before all is mended: of the unsteered answers to tasks it never saw one in ten
+  is broken, and at half of the chosen dose fewer unrelated answers keep their content than in its siblings (both below, in each section).
+""",
     "demo-mild": "",
-    "demo-plain": "",
+    "demo-plain": """\
+- For refusal the probe reaches some points more than mean_diff at the same dose, and the test questions are too few to tell a tie from a
+  difference (below): without a massive dimension the two are near, not equal.
+""",
     "demo-signal": """\
 - The probe reads unit rows, in which the planted dimension is all but constant, so it holds hardly anything of it and reaches no more than
   mean_diff_top1 does: here the vector that the massive dimension owns is the one that steers refusal, and cleaning it does harm.
+- The dose at which it does is high, because the classes differ much outside the dimension too, and at such a dose some controls refuse more
+  than 5 % (below). They do not speak to the neuron: random/3 and shuffled/3 refuse 11 and 24 % with dimensions 58 and 111 set to 0 as well.
 """,
 }
 
@@ -176,16 +184,16 @@ def comparisons(it: dict[str, Any]) -> list[str]:
     """Best doses, controls, the raw-coefficient comparison, the decomposition, the off-target sets."""
     best = ", ".join(f"{name} {dose:g}" for name, dose in it["best_dose_on_selection"].items())
     controls = ", ".join(f"{name} {percent(share)}" for name, share in it["controls"].items())
-    raw = it["at_the_probes_raw_coefficient"]
+    first, raw = it["leader_on_selection"], it["at_the_probes_raw_coefficient"]
     lines = [
         f"- Dose chosen on the selection questions (the smallest within five points of the best): {best}.",
-        f"- Controls at the probe's dose: {controls}.",
+        f"- Controls at the dose of {first}, the best of them on the selection questions: {controls}.",
         f"- At the probe's raw coefficient (c = {raw['c']:g}): probe {percent(raw['probe'])}, mean_diff {percent(raw['mean_diff'])}; "
-        f"mean_diff at equal dose {percent(raw['mean_diff_at_equal_dose'])}.",
+        f"mean_diff at equal dose {percent(raw['mean_diff_at_equal_dose'])} ({found(raw['at_equal_dose'])}).",
     ]
     for dose, arms in it["decomposition"].items():
         shares = ", ".join(f"{arm} {percent(arms[arm])}" for arm in ("clean", "massive", "both"))
-        lines.append(f"- Parts of mean_diff at {dose}, each at the coefficient it has inside it: {shares}.")
+        lines.append(f"- Parts of mean_diff at {dose}, each at the coefficient it has inside it: {shares}. {part(arms)}")
     for name in ("mean_diff", "probe"):
         off = it["off_target"][name]
         lines.append(
@@ -193,6 +201,22 @@ def comparisons(it: dict[str, Any]) -> list[str]:
             f"{percent(off['unrelated_unchanged_at_half'])} at half of it; paraphrased test questions {percent(off['paraphrases'])}."
         )
     return [*lines, ""]
+
+
+def found(difference: dict[str, Any]) -> str:
+    """A verdict with the 95 % interval of its difference in points."""
+    if difference["interval"] is None:
+        return str(difference["verdict"])
+    low, high = difference["interval"]
+    return f"{difference['verdict']}; 95 % interval of the difference {low:+g} to {high:+g} points"
+
+
+def part(arms: dict[str, Any]) -> str:
+    """What the massive part is called, and by what."""
+    if arms["massive_part"] == "none":
+        return "No dim is massive."
+    alone, on_top = (" to ".join(f"{limit:+g}" for limit in arms[key]) for key in ("alone", "on_top"))
+    return f"The massive part is **{arms['massive_part']}**: alone it gains {alone} points, on top of the clean part {on_top}."
 
 
 def examples(it: dict[str, Any]) -> list[str]:

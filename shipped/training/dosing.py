@@ -39,15 +39,19 @@ def shows(trait: str, question: str, reading: Reading) -> bool:
     return wanted and (trait == "refusal" or same_task(read_question(question), reading))
 
 
+def shown(trait: str, rows: Sequence[Row], texts: Sequence[str]) -> list[bool]:
+    """For each answer, whether it shows the trait."""
+    return [shows(trait, row["question"], read_answer(text)) for row, text in zip(rows, texts, strict=True)]
+
+
 def measured(trait: str, rows: Sequence[Row], texts: Sequence[str]) -> dict[str, Any]:
     """Shares of answers that show the trait, that are well formed, that name what was asked; kinds; one text."""
     readings = [read_answer(text) for text in texts]
-    shown = [shows(trait, row["question"], reading) for row, reading in zip(rows, readings, strict=True)]
+    those = [i for i, one in enumerate(shown(trait, rows, texts)) if one]
     about = [r.well_formed and same_task(read_question(row["question"]), r) for row, r in zip(rows, readings, strict=True)]
-    those = [i for i, one in enumerate(shown) if one] or list(range(len(rows)))
-    example = those[len(those) // 2]
+    example = those[len(those) // 2] if those else len(rows) // 2
     return {
-        "shows": round(sum(shown) / len(rows), 4),
+        "shows": round(len(those) / len(rows), 4),
         "well_formed": round(sum(r.well_formed for r in readings) / len(rows), 4),
         "about": round(sum(about) / len(rows), 4),
         "kinds": dict(Counter(r.kind for r in readings).most_common()),

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 from shipped import PROMPTS
 from shipped.training import traits
 from shipped.training.calibrating import calibrate
+from shipped.training.comparing import Bench, decomposition, raw_coefficient
 from shipped.training.directions import cosine, mean_diff, probe, random_direction, rownorm, shuffled, unit, without
 from shipped.training.dosing import Site, dose_response, measured, push_all, unchanged
 from shipped.training.engine import Row, answers, window_means
@@ -78,6 +79,8 @@ def measure_trait(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, s
     steering = {name: vector for name, vector in curves.items() if name != "random"}
     chosen = dose_response(model, tokenizer, site, trait.name, selection, steering, DOSES)
     best = {name: least_dose(cells) for name, cells in chosen.items()}
+    bench = Bench(model, tokenizer, site, trait.name, test)
+    first = leader(chosen, best)
     tested = dose_response(model, tokenizer, site, trait.name, test, curves, DOSES)
     return {
         "questions": {"selection": len(selection), "test": len(test)},
@@ -95,9 +98,10 @@ def measure_trait(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, s
         },
         "best_dose_on_selection": best,
         "dose_response": tested,
-        "controls": controls(model, tokenizer, site, trait, test, directions, best["probe"]),
-        "at_the_probes_raw_coefficient": raw_coefficient(model, tokenizer, site, trait.name, test, directions, best["probe"]),
-        "decomposition": decomposition(model, tokenizer, site, trait.name, test, directions["mean_diff"], best["mean_diff"]),
+        "leader_on_selection": first,
+        "controls": controls(model, tokenizer, site, trait, test, directions, best[first]),
+        "at_the_probes_raw_coefficient": raw_coefficient(bench, directions, best["probe"]),
+        "decomposition": decomposition(bench, directions["mean_diff"], best["mean_diff"], (P, N)),
         "off_target": off_target(model, tokenizer, site, trait, directions, best),
     }
 
@@ -106,6 +110,12 @@ def least_dose(cells: Sequence[dict[str, Any]]) -> float:
     """The smallest dose that shows the trait on the selection questions within NEARLY of the best: no more push than is needed."""
     most = max(cell["shows"] for cell in cells)
     return float(min(cell["r"] for cell in cells if cell["shows"] >= most - NEARLY))
+
+
+def leader(chosen: dict[str, list[dict[str, Any]]], best: dict[str, float]) -> str:
+    """The method that shows the trait most on the selection questions at its dose; the last of equals."""
+    shares = {name: next(cell["shows"] for cell in cells if cell["r"] == best[name]) for name, cells in chosen.items()}
+    return max(reversed(shares), key=shares.__getitem__)
 
 
 def classes(P: Tensor, N: Tensor, trait: Trait) -> tuple[tuple[Tensor, list[str]], tuple[Tensor, list[str]]]:
@@ -147,47 +157,10 @@ def controls(
     directions: dict[str, Tensor],
     dose: float,
 ) -> dict[str, float]:
-    """Share that shows the trait under random and shuffled-label directions at the probe's dose."""
+    """Share that shows the trait under random and shuffled-label directions at this dose."""
     names = [name for name in directions if "/" in name]
     cells = dose_response(model, tokenizer, site, trait.name, test, {name: directions[name] for name in names}, (dose,))
     return {name: cells[name][0]["shows"] for name in names}
-
-
-def raw_coefficient(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    site: Site,
-    trait: str,
-    test: list[Row],
-    directions: dict[str, Tensor],
-    dose: float,
-) -> dict[str, Any]:
-    """The comparison that is none: mean_diff and the probe at the probe's raw coefficient, beside mean_diff at its dose."""
-    c = site.coefficient(directions["probe"], dose)
-    equal_dose = site.coefficient(directions["mean_diff"], dose)
-    pushes = [c * directions["probe"], c * directions["mean_diff"], equal_dose * directions["mean_diff"]]
-    shares = [measured(trait, test, texts)["shows"] for texts in push_all(model, tokenizer, site, test, pushes)]
-    return {"c": round(c, 3), "r": dose, **dict(zip(("probe", "mean_diff", "mean_diff_at_equal_dose"), shares, strict=True))}
-
-
-def decomposition(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    site: Site,
-    trait: str,
-    test: list[Row],
-    vector: Tensor,
-    dose: float,
-) -> dict[str, Any]:
-    """Three arms at the coefficients the parts have inside the vector: its clean part, its massive part, both; at half the dose too."""
-    out: dict[str, Any] = {}
-    for r in (dose, dose / 2):
-        c = site.coefficient(vector, r)
-        clean = c * without(vector, site.massive)
-        texts = push_all(model, tokenizer, site, test, [clean, c * vector - clean, c * vector])
-        arms = {name: measured(trait, test, one)["shows"] for name, one in zip(("clean", "massive", "both"), texts, strict=True)}
-        out[f"r={r:g}"] = {"c": round(c, 3), **arms}
-    return out
 
 
 def off_target(
