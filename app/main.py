@@ -20,6 +20,7 @@ import app.jobs.routes
 import app.judges.routes
 import app.models.routes
 import app.quotas.routes
+import app.retention.routes
 import app.status.routes
 import app.steerings.routes
 import app.studies.routes
@@ -66,6 +67,7 @@ ROUTERS = (
     app.accounts.key_routes.router,
     app.audit.routes.router,
     app.webhooks.routes.router,
+    app.retention.routes.router,
     app.status.routes.router,
 )
 TAGS = [
@@ -81,6 +83,7 @@ TAGS = [
     {"name": "access", "description": "Keys, users and groups, and who did what; for administrators"},
     {"name": "quotas", "description": "What a user may have at once and use in a day, and what is used of it"},
     {"name": "webhooks", "description": "Telling chat rooms and programs that a job is over"},
+    {"name": "retention", "description": "How long results stay; for administrators"},
     {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
 ]
 

@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     batch_budget_bytes: int = Field(2 << 30, description="keys, values and activations of one CPU batch")
     model_idle_minutes: float = Field(30, gt=0, description="an idle model is unloaded after this")
 
+    retention_days: float = Field(0, ge=0, description="results of jobs over for longer are removed; 0 keeps them")
     min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk nothing new is claimed; 0 never looks")
     hub_token: SecretStr = Field(SecretStr(""), description="the token with which light workers fetch models from the hub")
     hub_token_file: Path | None = Field(None, description="the file that holds it, instead")

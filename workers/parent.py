@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.db import make_engine, make_sessions
 from app.jobs.bell import Bell
 from app.jobs.models import Worker
+from app.retention import service as retention
 from app.settings import Settings, get_settings
 from app.storage.base import StorageError
 from app.storage.blobs import adopt_orphans, collect
@@ -123,6 +124,7 @@ class Parent:
         while not self._stop.wait(HOUR):
             try:
                 storage = open_storage(self._settings.storage_url.get_secret_value())
+                self._remove_old_results()
                 collected = collect(self._sessions, storage)
                 orphans = adopt_orphans(self._sessions, storage) if hours % 24 == 0 else 0
                 log.info("storage.tidied", objects=collected.objects, bytes=collected.bytes, orphans=orphans)
@@ -131,6 +133,13 @@ class Parent:
             except Exception:  # a bug must not end the tidying
                 log.exception("storage.untidy")
             hours += 1
+
+    def _remove_old_results(self) -> None:
+        """By the setting, which is off unless an operator set it."""
+        if self._settings.retention_days:
+            with self._sessions.begin() as session:
+                told = retention.remove(session, self._settings.retention_days, retention.ITSELF)
+            log.info("results.removed", jobs=told.jobs, bytes=told.bytes)
 
 
 _parent: Parent | None = None

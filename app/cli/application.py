@@ -11,6 +11,7 @@ from app.cli import (
     demo,
     devices,
     doctor,
+    gc,
     jobs,
     keys,
     models,
@@ -55,6 +56,7 @@ application.add_typer(webhooks.commands, name="webhooks")
 application.add_typer(quotas.commands, name="quotas")
 application.command("usage")(quotas.usage)
 application.command("status")(service.status)
+application.command("gc")(gc.gc)
 application.command("doctor")(doctor.doctor)
 application.add_typer(keys.commands, name="keys")
 application.add_typer(accounts.users, name="users")

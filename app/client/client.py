@@ -253,6 +253,15 @@ class Client:
         body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
         return dict(self._connection.request("POST", "/v1/models", json=body, repeatable=False).json())
 
+    def old_results(self, older_than_days: float) -> dict[str, Any]:
+        """The results that retention would remove. Administrators only."""
+        return dict(self._connection.request("GET", "/v1/retention", params={"older_than_days": older_than_days}).json())
+
+    def remove_old_results(self, older_than_days: float) -> dict[str, Any]:
+        """Removes them. Administrators only."""
+        body = {"older_than_days": older_than_days}
+        return dict(self._connection.request("POST", "/v1/retention", json=body, timeout=300, repeatable=False).json())
+
     def webhooks(self) -> list[dict[str, Any]]:
         """The targets that jobs may name in `webhook`."""
         return list(self._get("/v1/webhooks")["items"])

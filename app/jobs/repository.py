@@ -110,6 +110,7 @@ def cell_digest(session: Session, job_id: str, cell: str) -> str | None:
 def succeeded_with(session: Session, kind: str, spec_hash: str, viewer: Viewer) -> Job | None:
     """The newest success of the same calculation that the viewer may read."""
     statement = visible(viewer).where(Job.kind == kind, Job.spec_hash == spec_hash, Job.state == State.SUCCEEDED)
+    statement = statement.where(Job.results_removed_at.is_(None))
     return session.scalars(statement.order_by(Job.finished_at.desc()).limit(1)).one_or_none()
 
 

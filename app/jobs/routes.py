@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
 from app.context import Context, Shared
-from app.errors import not_found
+from app.errors import Problem, not_found
 from app.ids import id_pattern
 from app.jobs import asking, repository, service
 from app.jobs.editing import edit
@@ -234,8 +234,11 @@ async def get_artifact(
 
 
 def _artifact(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:
-    service.find(session, job_id, viewer)
+    job = service.find(session, job_id, viewer)
     found = repository.artifact(session, job_id, name)
+    if found is None and job.results_removed_at is not None:
+        detail = f"{job_id}'s files were removed on {job.results_removed_at:%Y-%m-%d}, as nobody kept them. Submit its spec anew."
+        raise Problem(404, "results_removed", detail)
     if found is None:
         raise not_found("artifact", f"{name} of {job_id}")
     return found

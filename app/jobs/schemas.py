@@ -86,6 +86,7 @@ class JobOut(BaseModel):
     tags: list[str]
     notes: str | None
     keep: bool = Field(description="retention leaves its results alone")
+    results_removed_at: datetime | None = Field(description="when retention removed its files")
     webhook: str | None = Field(description="what is told when it is over")
     state: State
     phase: str

@@ -24,7 +24,8 @@ def views(session: Session, jobs: Sequence[Job], *, slice_seconds: float) -> lis
 
 def _view(job: Job, files: Sequence[Artifact], standing: Standing) -> JobOut:
     return JobOut(
-        id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, keep=job.kept, webhook=job.webhook, state=job.state,
+        id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, keep=job.kept, webhook=job.webhook,
+        results_removed_at=job.results_removed_at, state=job.state,
         phase="waiting" if standing.after else job.phase,
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
         position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason, lane=lane_of(job),

@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
 
 from app.jobs.models import Worker
+from tests.api import lives
 from tests.api.conftest import Running
 from tests.api.receiver import Receiver
 from tests.client.test_cli import Cli, binnacle, environment, read
@@ -49,6 +51,19 @@ def test_a_webhook_from_its_secret_to_its_log(binnacle: Cli, receiver: Receiver,
     assert "test" in binnacle("webhooks", "log").stdout
     assert binnacle("webhooks", "remove", "room").returncode == 0
     assert read(binnacle("webhooks", "list", "--json")) == []
+
+
+def test_old_results_are_shown_before_they_are_removed(binnacle: Cli, api: Running) -> None:
+    job_id = binnacle("submit", "calibrate", "demo", "--name", "long ago").stdout.strip()
+    lives.succeed(api.sessions, api.context.storage, lives.claim(api.sessions))
+    with api.sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET finished_at = now() - interval '100 days'"))
+    shown = binnacle("gc")
+    assert job_id in shown.stdout
+    assert "100.0 d" in shown.stdout
+    assert "nothing was removed. Remove them with: binnacle gc --older-than 90 --yes" in shown.stderr
+    assert "could go" in binnacle("gc", "--older-than", "101").stderr
+    assert "removed the results of 1 jobs, 1 files" in binnacle("gc", "--yes").stderr
 
 
 def test_a_job_is_named_afterwards_and_found_by_words(binnacle: Cli) -> None:

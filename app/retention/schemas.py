@@ -1,0 +1,40 @@
+"""Old results as the API speaks of them."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RetentionRequest(BaseModel):
+    """Which results go."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    older_than_days: float = Field(gt=0, le=36_500, description="since their job was over", examples=[90])
+
+
+class OldResultOut(BaseModel):
+    """The results of one job."""
+
+    job: str
+    kind: str
+    owner: str
+    name: str | None
+    finished_at: datetime
+    age_days: float
+    files: int
+    bytes: int
+
+
+class RetentionOut(BaseModel):
+    """What may go, or went: results of finished jobs that nobody keeps and no unfinished job needs."""
+
+    older_than_days: float
+    removed: bool
+    jobs: int
+    files: int
+    bytes: int = Field(description="of all their objects, each counted once; those that others refer to as well stay")
+    freed_bytes: int | None = Field(
+        description="given back by the store at once; the rest follows within a day. Null when nothing went"
+    )
+    items: list[OldResultOut] = Field(description="the oldest, at most 200")
