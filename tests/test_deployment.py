@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from app.embedded.commands import api_command, plan_workers, worker_command, worker_environment
+from app.embedded.commands import API_GRACE, WORKER_GRACE, api_command, plan_workers, worker_command, worker_environment
+from app.server import STOP_SECONDS
 from app.settings import LeaseSettings, LimitSettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +62,15 @@ def test_only_loopback_is_published_and_everything_comes_back_after_a_restart(co
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
     lasting = set(services) - {"prepare", "s3-bucket"}
     assert {name for name in lasting if services[name]["restart"] == "unless-stopped"} == lasting
+
+
+def test_containers_are_given_the_time_that_our_processes_need_to_stop(compose: dict[str, Any]) -> None:
+    grace = {name: int(compose["services"][name]["stop_grace_period"].removesuffix("s")) for name in OURS[1:]}
+    lease = LeaseSettings()
+    assert grace["api"] > STOP_SECONDS
+    assert min(grace["worker-gpu0"], grace["worker-light"]) > lease.drain_grace + lease.kill_grace
+    assert lease.drain_grace + lease.kill_grace < WORKER_GRACE, "`binnacle up` is as patient"
+    assert STOP_SECONDS < API_GRACE
 
 
 def test_what_is_waited_for_has_a_healthcheck(compose: dict[str, Any]) -> None:
