@@ -28,6 +28,7 @@ from app.storage.factory import open_storage
 from app.storage.space import shortage
 from app.version import VERSION
 from workers.capacity import capacity
+from workers.names import is_taken
 from workers.reconciler import Reconciler
 from workers.watch import Watch
 
@@ -148,6 +149,11 @@ _parent: Parent | None = None
 @signals.celeryd_init.connect
 def _named(sender: str, **_: Any) -> None:
     os.environ["BINNACLE_WORKER_ID"] = sender  # the node's name; its children inherit it
+    settings = get_settings()
+    engine = make_engine(settings.database_url.get_secret_value(), pool_size=1)
+    if is_taken(make_sessions(engine), sender, settings.lease):
+        raise SystemExit(f"Another node runs as {sender}. Give this host another name: binnacle worker --name, or celery's -n.")
+    engine.dispose()
 
 
 @signals.worker_process_init.connect

@@ -1,0 +1,39 @@
+"""A node's name is its own: two nodes under one name would each take the other's jobs for those of a dead child of theirs.
+
+A node that starts under a name whose row was touched lately waits for one round of its parent's watch: a predecessor that was killed touches
+it no more, another living node does.
+"""
+
+import time
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs.models import Worker
+from app.settings import LeaseSettings
+
+log = structlog.get_logger(__name__)
+
+
+def is_taken(sessions: sessionmaker[Session], worker_id: str, settings: LeaseSettings) -> bool:
+    """Whether a living node has the name. False where the database does not answer: then nobody can have seen it alive."""
+    lately = 3 * settings.watch
+    try:
+        before, age = _seen(sessions, worker_id)
+        if before is None or age > lately:
+            return False
+        time.sleep(1.5 * settings.watch + 0.5)
+        return _seen(sessions, worker_id)[0] != before
+    except SQLAlchemyError as error:
+        log.warning("name.unchecked", error=type(error).__name__)
+        return False
+
+
+def _seen(sessions: sessionmaker[Session], worker_id: str) -> tuple[object, float]:
+    """When the name's node was last seen, and how many seconds ago; None for a name without a node."""
+    with sessions() as session:
+        age = func.extract("epoch", func.now() - Worker.seen_at)
+        row = session.execute(select(Worker.seen_at, age).where(Worker.id == worker_id)).one_or_none()
+    return (None, 0.0) if row is None else (row[0], float(row[1]))
