@@ -1,0 +1,15 @@
+"""What one look found."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["ok", "note", "fault"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`note`: works, but worth knowing. `fault`: something does not, and `detail` says what to do."""
+
+    about: str
+    level: Level
+    detail: str

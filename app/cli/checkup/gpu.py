@@ -1,0 +1,128 @@
+"""Python, torch, the driver, and whether they fit each other."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from app.cli.checkup.finding import Finding
+
+INSTALL_TORCH = "pip install torch==2.13.0"
+_ASK_TORCH = "import json, torch; print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.device_count()]))"
+_HEADER = re.compile(r"Driver Version:\s*([\d.]+).*CUDA(?: UMD)? Version:\s*([\d.]+)")
+
+
+@dataclass(frozen=True)
+class Torch:
+    """What torch says of itself; `cuda` is the version that it was built for, None for a build without."""
+
+    version: str
+    cuda: str | None
+    devices: int
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the driver's own tool says; `error` when it could not say anything."""
+
+    version: str | None = None
+    cuda: str | None = None
+    error: str | None = None
+
+
+def python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fine = sys.version_info >= (3, 11)
+    yield Finding(
+        "python", "ok" if fine else "fault", f"{version} at {sys.executable}" + ("" if fine else "; 3.11 is the oldest supported")
+    )
+
+
+def torch_and_driver() -> Iterator[Finding]:
+    """Torch in a process of its own: loading it takes seconds and memory that this one need not spend."""
+    driver = ask_driver()
+    if find_spec("torch") is None:
+        detail = f"not installed: this machine can serve the API but run no model worker ({INSTALL_TORCH})"
+        yield Finding("torch", "note", detail)
+        torch = None
+    else:
+        asked = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=120, check=False)
+        if asked.returncode:
+            last = asked.stderr.strip().splitlines()[-1:] or ["no message"]
+            yield Finding("torch", "fault", f"cannot be imported ({last[0]}); install it again: {INSTALL_TORCH}")
+            return
+        torch = Torch(*json.loads(asked.stdout.splitlines()[-1]))
+        built = f"built for CUDA {torch.cuda}" if torch.cuda else "built without CUDA"
+        yield Finding("torch", "ok", f"{torch.version}, {built}, sees {torch.devices} CUDA device(s)")
+    yield fit(torch, driver, device_files())
+
+
+def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Finding:
+    """Whether torch can use the cards that the machine has, and what to do if it cannot."""
+    if driver is None:
+        if not devices:
+            return Finding("driver", "ok", "no NVIDIA driver and no card: workers run on the CPU")
+        detail = f"{', '.join(devices)} are there, but nvidia-smi is not: install the driver's tools, by which cards are found"
+        return Finding("driver", "fault", detail)
+    if driver.error is not None:
+        mend = "restart the machine, so that the driver and its library are of one version" if "mismatch" in driver.error else ""
+        return Finding("driver", "fault", f"nvidia-smi fails: {driver.error}; {mend or 'mend or reinstall the driver'}")
+    found = f"{driver.version}, good for CUDA {driver.cuda}"
+    return Finding("driver", "ok", found) if torch is None or torch.devices else _blind(torch, driver, found)
+
+
+def _blind(torch: Torch, driver: Driver, found: str) -> Finding:
+    """Why a torch sees no card beside a driver that works."""
+    if torch.cuda is None:
+        return Finding("driver", "fault", f"{found}, but this torch is built without CUDA; install the other: {INSTALL_TORCH}")
+    if driver.cuda is not None and _major(driver.cuda) < _major(torch.cuda):
+        detail = (
+            f"{found}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is built for CUDA "
+            f"{_major(driver.cuda)} (pytorch.org tells its index)"
+        )
+        return Finding("driver", "fault", detail)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None:
+        return Finding("driver", "note", f"{found}; CUDA_VISIBLE_DEVICES={hidden!r} hides the cards from torch")
+    return Finding(
+        "driver", "fault", f"{found}, but torch sees no card: look at nvidia-smi and dmesg for an Xid, restart the machine"
+    )
+
+
+def cards() -> Iterator[Finding]:
+    """The devices that `binnacle up` would give a worker each."""
+    from app.embedded.devices import cuda_devices
+
+    found = cuda_devices()
+    yield Finding("devices", "ok", ", ".join(found) if found else f"no GPU; one worker on the CPU ({os.cpu_count()} cores)")
+
+
+def ask_driver() -> Driver | None:
+    """None where there is no driver's tool."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    try:
+        asked = subprocess.run([tool], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Driver(error=type(error).__name__)
+    found = _HEADER.search(asked.stdout)
+    if asked.returncode or found is None:
+        said = (asked.stdout + asked.stderr).strip().splitlines()[:1] or [f"exit status {asked.returncode}"]
+        return Driver(error=said[0])
+    return Driver(found[1], found[2])
+
+
+def device_files() -> list[str]:
+    """The cards that the kernel knows."""
+    return sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _major(version: str) -> int:
+    return int(version.partition(".")[0])

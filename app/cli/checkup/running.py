@@ -1,0 +1,98 @@
+"""The running service: whether it answers, who works for it, and whether its models' files are still what they were."""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.cli.checkup.finding import Finding, Level
+from app.client import BinnacleError, Client
+
+
+def listening(port: int) -> Iterator[Finding]:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    detail = f"{port} is in use: by Binnacle if it runs, else choose another with --port" if taken else f"{port} is free"
+    yield Finding("port", "note" if taken else "ok", detail)
+
+
+def service(home: Path) -> Iterator[Finding]:
+    """The running service, when there is one, its workers and its models."""
+    try:
+        client = Client(home=home, patience=2)
+    except BinnacleError as error:
+        yield Finding("service", "note", error.detail)
+        return
+    with client:
+        found = client.status()["workers"]
+        living = [worker for worker in found if worker["alive"]]
+        yield Finding(
+            "service",
+            "ok" if living else "fault",
+            f"{client.url}, {len(living)} worker(s)" + ("" if living else "; start one (binnacle up, binnacle worker)"),
+        )
+        yield from workers(found)
+        here = any(worker["host"] == socket.gethostname() for worker in living)
+        for model in client.models():
+            yield model_state(model, here=here)
+
+
+def workers(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Those that are silent, held or blocked, and classes of jobs that nobody can run."""
+    for worker in found:
+        about = f"worker {worker['id']}"
+        if not worker["alive"]:
+            silent = (
+                f"not heard from for {worker['seen_seconds_ago']:,.0f} s; look at its log on {worker['host']} and start it again"
+            )
+            yield Finding(about, "fault", f"{silent}. Its jobs go to others; after a day it is forgotten")
+        elif worker["hold"]:
+            hold = worker["hold"]
+            until = f" until {hold['until'][:16]}" if hold["until"] else ""
+            yield Finding(about, "note", f"{hold['mode']} by {hold['by']}{until}; binnacle devices resume {worker['id']}")
+        elif worker["blocked"]:
+            yield Finding(about, "fault", worker["blocked"]["detail"])
+    claiming = {one["job_class"] for one in found if one["alive"] and not one["hold"] and not one["blocked"]}
+    for job_class in ("model", "light") if found else ():
+        if job_class not in claiming:
+            yield Finding(f"{job_class} jobs", "fault", f"no {job_class} worker claims any: start or resume one")
+
+
+def model_state(model: Mapping[str, Any], *, here: bool) -> Finding:
+    """A model's state, and whether its files changed or vanished since they were inspected. `here`: a worker runs on this machine."""
+    about = f"model {model['name']}"
+    if model["state"] != "ready":
+        level: Level = "fault" if model["state"] == "faulty" else "note"
+        return Finding(about, level, (model["fault"] or {}).get("detail") or model["state"])
+    folder = folder_of(model)
+    again = f"have it looked at again: POST /v1/models/{model['name']}/inspect"
+    if not folder.is_dir():
+        if here:
+            return Finding(about, "fault", f"its files at {folder} have vanished; put them back, or {again}")
+        return Finding(about, "ok", "ready; its files are not on this machine, so they were not looked at")
+    changed = [stamp["name"] for stamp in model["facts"].get("files", ()) if differs(folder / stamp["name"], stamp)]
+    if changed:
+        return Finding(about, "fault", f"{', '.join(changed[:3])} changed or vanished since it was inspected; {again}")
+    return Finding(about, "ok", "ready, its files as they were inspected")
+
+
+def folder_of(model: Mapping[str, Any]) -> Path:
+    """Where this machine would have the model's files."""
+    from app.settings import get_settings
+    from app.storage.space import hub_cache
+
+    if model["revision"] is None:
+        return Path(model["source"])
+    repository = f"models--{model['source']}".replace("/", "--")
+    return hub_cache(get_settings()) / repository / "snapshots" / str(model["revision"])
+
+
+def differs(path: Path, stamp: Mapping[str, Any]) -> bool:
+    """Whether a file is not the one that was stamped: by size, time and inode, without reading it."""
+    try:
+        now: os.stat_result = path.stat()
+    except OSError:
+        return True
+    return (now.st_size, now.st_mtime_ns, now.st_ino) != (stamp["size"], stamp["mtime_ns"], stamp["inode"])

