@@ -38,9 +38,9 @@ class Campaign:
         self.told += made
         return made
 
-    def strike(self, until: Until = "commit", job: str | None = None) -> Strike:
-        """Notes that the fault struck now. With `start` and `end`, `job` is the one whose next start or end counts."""
-        made = Strike(datetime.now(UTC), until, job)
+    def strike(self, until: Until = "commit", job: str | None = None, *, at: datetime | None = None) -> Strike:
+        """Notes that the fault struck, now or `at` a moment past. With `start` and `end`, `job` is the one whose next start or end counts."""
+        made = Strike(at or datetime.now(UTC), until, job)
         self.strikes.append(made)
         return made
 

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -100,8 +101,9 @@ def test_broker(arena: Arena, ledger: Ledger) -> None:
         pid = arena.broker_pid()
         kill(pid)
         arena.until(lambda pid=pid: gone(pid), 10, "the broker to be dead")
+        dead = datetime.now(UTC)
         first = campaign.submit(1, steps=2, seconds=0.1)[0]
-        strike = campaign.strike("start", first)
+        strike = campaign.strike("start", first, at=dead)
         campaign.submit(19, steps=2, seconds=0.1)
         campaign.recovered(strike)
         arena.until(lambda: campaign.ended() == len(campaign.told), 60, "the jobs of this turn to end")
