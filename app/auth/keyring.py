@@ -26,7 +26,7 @@ class Keyring:
         self._seen: dict[bytes, tuple[float, Viewer]] = {}
         self._asked: dict[bytes, asyncio.Lock] = {}
         self._current: dict[str, tuple[float, Viewer | None]] = {}
-        self._rechecks: dict[str, asyncio.Lock] = {}
+        self._rechecks: dict[str, asyncio.Task[Viewer | None]] = {}
 
     async def holder(self, text: str) -> Viewer | None:
         """The holder of a key, or None for one that is not valid. The checksum is looked at before the database is."""
@@ -47,20 +47,23 @@ class Keyring:
         """
         if not viewer.key_id:
             return viewer
-        lock = self._rechecks.setdefault(viewer.key_id, asyncio.Lock())
+        until, known = self._current.get(viewer.key_id, (0.0, None))
+        if until > time.monotonic():
+            return known
+        if viewer.key_id not in self._rechecks:  # hundreds may wake at once: they share one question and its answer
+            self._rechecks[viewer.key_id] = asyncio.create_task(self._recheck(viewer.key_id))
+        return await asyncio.shield(self._rechecks[viewer.key_id])
+
+    async def _recheck(self, key_id: str) -> Viewer | None:
         try:
-            async with lock:  # whoever waits for the same answer shares it
-                until, known = self._current.get(viewer.key_id, (0.0, None))
-                if until <= time.monotonic():
-                    asked = time.monotonic()
-                    known = await self._database.run(keys.holder_of, viewer.key_id)
-                    if len(self._current) >= CAPACITY:
-                        self._current.clear()
-                    self._current[viewer.key_id] = (asked + RECHECK, known)
-                return known
+            asked = time.monotonic()
+            known = await self._database.run(keys.holder_of, key_id)
+            if len(self._current) >= CAPACITY:
+                self._current.clear()
+            self._current[key_id] = (asked + RECHECK, known)
+            return known
         finally:
-            if not lock.locked():
-                self._rechecks.pop(viewer.key_id, None)
+            del self._rechecks[key_id]
 
     def _known(self, digest: bytes) -> Viewer | None:
         until, viewer = self._seen.get(digest, (0.0, None))
