@@ -4,11 +4,13 @@ Every event comes from the database, in order, whatever woke us: a lost notifica
 own stream up and nothing else, as the next page is read only when the last one was taken.
 """
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.auth.keyring import RECHECK, Keyring
@@ -38,14 +40,11 @@ async def stream(
     with wakeups.watch(job_id) as watch:
         while True:
             watch.clear()
-            now_is = await keyring.current(viewer)
-            try:
-                page, over = ([], False) if now_is is None else await database.run(_page, job_id, now_is, after)
-            except Problem:
-                now_is = None
-            if now_is is None:
+            found = await _seen(database, keyring, job_id, viewer, after)
+            if found is None:
                 yield _reconnect(after)
                 return
+            page, over = found
             for event in page:
                 after = event.seq
                 yield _frame(event)
@@ -65,11 +64,23 @@ async def stream(
             await _news(watch, min(ends, spoke + PING), keyring, viewer)
 
 
+async def _seen(
+    database: AsyncDatabase, keyring: Keyring, job_id: str, viewer: Viewer, after: int
+) -> tuple[Sequence[JobEvent], bool] | None:
+    """What `_page` says to whom the caller is by now, or None when they may see the job no longer."""
+    now_is = await keyring.current(viewer)
+    try:
+        return None if now_is is None else await database.run(_page, job_id, now_is, after)
+    except Problem:
+        return None
+
+
 async def _news(watch: Watch, until: float, keyring: Keyring, viewer: Viewer) -> None:
     """Returns when there is news, at `until`, or soon after the caller's key was revoked."""
     while (left := until - time.monotonic()) > 0:
-        if await watch.wait(min(left, RECHECK)) or await keyring.current(viewer) is None:
-            return
+        with contextlib.suppress(SQLAlchemyError, OSError):  # while the database is away nobody's key is revoked
+            if await watch.wait(min(left, RECHECK)) or await keyring.current(viewer) is None:
+                return
 
 
 def _reconnect(after: int) -> bytes:
