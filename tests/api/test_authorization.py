@@ -33,6 +33,7 @@ class Rule:
     status: int = 200
     of: dict[str, str] = field(default_factory=dict)
     body: Callable[[], Any] | None = None
+    query: str = ""
 
     def expected(self, caller: Caller, visibility: Visibility) -> int:
         """The status that `caller` must get for an object of that visibility."""
@@ -170,6 +171,8 @@ MATRIX = {
     "PUT /v1/quotas/{user}": _admin(body=_just(max_running=1000), user="new user"),
     "DELETE /v1/quotas/{user}": _admin(404, user="new user"),
     "GET /v1/usage": LIST,
+    "GET /v1/retention": Rule("administration", query="?older_than_days=36500"),
+    "POST /v1/retention": _admin(body=_just(older_than_days=36500)),
     "GET /v1/webhooks": LIST,
     "POST /v1/webhooks": _admin(201, _named(url="https://hooks.example.org/x")),
     "DELETE /v1/webhooks/{name}": _admin(204, name="new webhook"),
@@ -214,4 +217,4 @@ def _ask(client: httpx2.Client, world: World, name: str, rule: Rule, visibility:
     assert re.search(r"[{}]", path) is None, name
     headers = {} if caller is None else {"Authorization": f"Bearer {world.keys[caller.name]}"}
     body = {} if rule.body is None else {"json": rule.body()}
-    return client.request(method, path, headers=headers, **body).status_code
+    return client.request(method, path + rule.query, headers=headers, **body).status_code
