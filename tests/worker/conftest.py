@@ -71,7 +71,7 @@ class Node:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(15)
+            return self.process.wait(45)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise AssertionError(f"{self.name} did not stop:\n{self.log.read_text()[-3000:]}") from None
@@ -100,7 +100,7 @@ class Service:
         """A running node, ready to take jobs."""
         node = Node(name, {**self.environment(), **environment}, self.folder / f"{name}.log", application)
         self.nodes.append(node)
-        self.until(lambda: self._registered(node), f"{name} to register", seconds=30)
+        self.until(lambda: self._registered(node), f"{name} to register", seconds=90)
         return node
 
     def _registered(self, node: Node) -> bool:
@@ -133,7 +133,7 @@ class Service:
     def event_types(self, job_id: str) -> list[str]:
         return [event.type for event in self.events(job_id)]
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    def until(self, true: Callable[[], Any], what: str, seconds: float = 45) -> Any:
         """Waits for something to become true, and says for what when it does not."""
         deadline = time.monotonic() + seconds
         while not (found := true()):
@@ -143,7 +143,7 @@ class Service:
             time.sleep(0.05)
         return found
 
-    def ended(self, job_id: str, seconds: float = 20) -> Job:
+    def ended(self, job_id: str, seconds: float = 45) -> Job:
         self.until(lambda: self.job(job_id).state in FINISHED, f"{job_id} to end", seconds)
         return self.job(job_id)
 
