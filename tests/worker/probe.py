@@ -111,6 +111,14 @@ def _bug(_spec: dict[str, Any]) -> None:
     raise ZeroDivisionError("a bug")
 
 
+def _sticky(_spec: dict[str, Any]) -> None:
+    """An index outside a tensor on the device: its assertion takes the whole CUDA context with it."""
+    import torch
+
+    rows = torch.zeros(1, device="cuda")
+    rows[torch.tensor([5], device="cuda")].sum().item()
+
+
 _ACTS = {
     "die": lambda _spec: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda _spec: os._exit(3),
@@ -122,4 +130,5 @@ _ACTS = {
     "memory": _memory,
     "memory for nothing": _memory_for_nothing,
     "bug": _bug,
+    "sticky": _sticky,
 }

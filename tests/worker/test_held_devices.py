@@ -10,12 +10,10 @@ from sqlalchemy import text
 
 from app.devices import service
 from app.devices.schemas import HoldRequest
-from app.jobs import service as jobs
 from app.jobs.models import Worker
-from app.models.models import Model
 from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import ADMIN, Node, Service
-from workers.lm.inspection import inspect_folder
+from tests.worker.looking import register
 
 
 def hold(live: Service, node: Node, mode: Any = "paused", **facts: Any) -> None:
@@ -109,53 +107,47 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def look(live: Service, tmp_path: Path) -> Callable[[], str]:
-    """Submits a quick look at a registered model of some 200 MiB, random and two tokens long."""
+def patient(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
+    """Leases that outlast the import of torch on a busy machine."""
+    return make_service(database_url, broker_url, broker_prefix, ttl=40, margin=5)
+
+
+@pytest.fixture
+def look(patient: Service, tmp_path: Path) -> Callable[[], str]:
+    """Submits a quick look at a registered model of some 200 MiB."""
     size = {"hidden_size": 1024, "intermediate_size": 4096, "head_dim": 256}
     folder = tiny_model_folder(tmp_path, "llama", **size)
-    facts = inspect_folder(folder, lambda _done, _total: None).to_dict()
-    assert facts["bytes"] > 150 * MIB
-    with live.sessions.begin() as session:
-        session.add(Model(name="big", source=str(folder), state="ready", facts=facts, created_by="root"))
-    spec = {
-        "kind": "generate", "model": "big", "weight_hash": facts["weight_hash"], "vectors": [], "doses": None, "coefficients": None,
-        "prompts": [{"prompt": "hello", "system_prompt": None}], "operation": "add", "scope": "response", "max_new_tokens": 2,
-        "sampling": None, "calibration": None,
-    }  # fmt: skip
-
-    def submit() -> str:
-        request = jobs.Submission(kind="generate", spec=spec, owner="ann", job_class="model", model="big")
-        with live.sessions.begin() as session:
-            return jobs.submit(session, request).job.id
-
-    return submit
+    assert (folder / "model.safetensors").stat().st_size > 150 * MIB
+    return register(patient, folder)
 
 
 def rss(node: Node) -> int:
     return int(psutil.Process(node.child()).memory_info().rss)
 
 
-def test_a_held_device_has_its_memory_free_and_loads_again_when_it_resumes(live: Service, look: Callable[[], str]) -> None:
+@pytest.mark.timeout(500)
+def test_a_held_device_has_its_memory_free_and_loads_again_when_it_resumes(patient: Service, look: Callable[[], str]) -> None:
     """Long before models count as idle."""
-    node = live.node("model-0")
-    assert live.ended(look(), seconds=90).state == "succeeded"
-    assert worker(live, node).models == ["big"]
+    node = patient.node("model-0")
+    assert patient.ended(look(), seconds=150).state == "succeeded"
+    patient.until(lambda: worker(patient, node).models == ["big"], "the model on the list", 60)
     loaded = rss(node)
-    hold(live, node)
-    live.until(lambda: worker(live, node).models == [], "the model to leave the list")
+    hold(patient, node)
+    patient.until(lambda: worker(patient, node).models == [], "the model to leave the list", 60)
     assert loaded - rss(node) > 150 * MIB
     waiting = look()
-    live.until(lambda: "claim.not_now" in node.log.read_text(), "the node to refuse")
-    assert live.job(waiting).state == "queued"
-    resume(live, node)
-    assert live.ended(waiting, seconds=60).state == "succeeded"
-    assert worker(live, node).models == ["big"]
+    patient.until(lambda: "claim.not_now" in node.log.read_text(), "the node to refuse", 60)
+    assert patient.job(waiting).state == "queued"
+    resume(patient, node)
+    assert patient.ended(waiting, seconds=120).state == "succeeded"
+    patient.until(lambda: worker(patient, node).models == ["big"], "the model on the list again", 60)
 
 
-def test_a_model_nobody_asks_for_leaves_the_memory_and_the_status(live: Service, look: Callable[[], str]) -> None:
-    node = live.node("model-0", BINNACLE_MODEL_IDLE_MINUTES="0.1")
-    assert live.ended(look(), seconds=90).state == "succeeded"
+@pytest.mark.timeout(500)
+def test_a_model_nobody_asks_for_leaves_the_memory_and_the_status(patient: Service, look: Callable[[], str]) -> None:
+    node = patient.node("model-0", BINNACLE_MODEL_IDLE_MINUTES="0.1")
+    assert patient.ended(look(), seconds=150).state == "succeeded"
     loaded = rss(node)
-    live.until(lambda: worker(live, node).memory["models"] == 0, "the idle model to go")
-    assert worker(live, node).models == []
+    patient.until(lambda: worker(patient, node).memory["models"] == 0, "the idle model to go", 60)
+    assert worker(patient, node).models == []
     assert loaded - rss(node) > 150 * MIB

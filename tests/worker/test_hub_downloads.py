@@ -14,6 +14,7 @@ from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import Node, Service
 from tests.worker.hub import COMMIT, REPOSITORY, Hub
 
+pytestmark = pytest.mark.timeout(500)
 ROOT = Viewer("root", "admin")
 MB = 1 << 20
 TOKEN = "hf_a_token_nobody_may_see"
