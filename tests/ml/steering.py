@@ -20,7 +20,8 @@ from workers.lm.steered import SteeredRow
 def pushed(lm: LanguageModel, pushes: Iterable[Push], prompt_tokens: int) -> Iterator[None]:
     """A row's pushes on a forward pass over the whole row, B=1, by the formulas of science.md 4.1 and nothing of the engine."""
     handles = []
-    for push in pushes:
+    # where one module is both, its output is changed before its contribution
+    for push in sorted(pushes, key=lambda push: push.operation != "ablate" and push.component.endswith("_contribution")):
         layers = range(lm.layout.n_layers) if push.operation == "ablate" else [push.layer]
         component = "residual" if push.operation == "ablate" else push.component
         for layer in layers:

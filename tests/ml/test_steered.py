@@ -1,6 +1,7 @@
 """A steered row equals itself alone: in any batch, with any neighbours, after any refill or halving (science.md, 4.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
 
@@ -9,9 +10,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ml.steering import naive, some_rows, texts
+from tests.ml.test_lm_generation import OutOfMemoryAbove
 from tests.ml.tiny_models import ARCHITECTURES
+from workers.lm.capture import assert_no_hooks
 from workers.lm.model import LanguageModel
+from workers.lm.refilling import GenerationCounts
 from workers.lm.steered import generate_steered
+
+
+@contextmanager
+def memory_for(lm: LanguageModel, rows: int) -> Iterator[OutOfMemoryAbove]:
+    """The model runs out of memory on more rows than that."""
+    forward = OutOfMemoryAbove(lm, rows)
+    lm.model.forward = forward  # type: ignore[method-assign]
+    try:
+        yield forward
+    finally:
+        del lm.model.forward
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -32,19 +47,43 @@ def test_every_row_equals_itself_alone(arch: str, tiny_lm: Callable[..., Languag
     assert texts(generate_steered(endless, rows, max_new_tokens=14, batch_rows=16)) == whole
 
 
-@pytest.mark.parametrize("arch", ["llama", "gemma3", "gpt2", "gpt_neox", "olmo2"])
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 9),
     batch=st.integers(1, 9),
+    fits=st.integers(1, 9),
     longest=st.integers(1, 30),
     new=st.integers(1, 9),
     endless=st.booleans(),
 )
-def test_text_does_not_depend_on_the_batch_plan(
-    arch: str, tiny_lm: Callable[..., LanguageModel], seed: int, rows: int, batch: int, longest: int, new: int, endless: bool
+def test_text_depends_neither_on_the_batch_plan_nor_on_memory_running_out(
+    arch: str,
+    tiny_lm: Callable[..., LanguageModel],
+    seed: int,
+    rows: int,
+    batch: int,
+    fits: int,
+    longest: int,
+    new: int,
+    endless: bool,
 ) -> None:
+    """Random mixes and lengths; the order in which rows enter, and what is halved, follow from them. `fits` under `batch` forces halving."""
     lm = replace(tiny_lm(arch), eos_ids=frozenset()) if endless else tiny_lm(arch)
     mix = some_rows(lm, seed, rows, longest=longest)
-    assert texts(generate_steered(lm, mix, max_new_tokens=new, batch_rows=batch)) == [naive(lm, row, new) for row in mix]
+    counts, done = GenerationCounts(), dict[int, list[int]]()
+    with memory_for(lm, fits) as forward:
+        answers = generate_steered(
+            lm,
+            mix,
+            max_new_tokens=new,
+            batch_rows=batch,
+            counts=counts,
+            on_rows_done=lambda ended: done.update({index: answer.ids for index, answer in ended}),
+        )
+    assert texts(answers) == [naive(lm, row, new) for row in mix] == [done[index] for index in range(rows)]
+    assert forward.failures == counts.halvings
+    assert counts.smallest_batch <= fits
+    assert counts.rows_done == rows
+    assert_no_hooks(lm.model)

@@ -16,6 +16,8 @@ from workers.lm.interventions import Site
 from workers.lm.model import LanguageModel
 
 Action = Callable[[Tensor], Tensor]
+IN_A_BLOCK = ("k_proj", "v_proj", "attn_out", "attn_contribution", "mlp_out", "mlp_contribution", "residual")
+"""Components in the order in which a block computes them."""
 
 
 @dataclass
@@ -45,12 +47,15 @@ class Hooks:
 def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
     """Hooks at `sites`, gone when the block ends, also by an exception. Outside of `Hooks.during` they change nothing.
 
+    Where one module is two components (a model without post-norms adds what attention and MLP put out as it is), the output is changed
+    before the contribution, as in models where they are two.
+
     Raises ModelFault layer_out_of_range, unknown_component.
     """
     hooks = Hooks()
     handles = []
     try:
-        for site in sorted(set(sites)):
+        for site in sorted(set(sites), key=_place):
             module = lm.layout.site(*site)
             change, read = _pair(hooks, site)
             handles += [module.register_forward_hook(change), module.register_forward_hook(read)]
@@ -58,6 +63,11 @@ def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _place(site: Site) -> tuple[int, int]:
+    layer, component = site
+    return layer, IN_A_BLOCK.index(component)
 
 
 def _pair(hooks: Hooks, site: Site) -> tuple[Callable[..., object], Callable[..., None]]:

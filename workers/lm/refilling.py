@@ -62,6 +62,11 @@ class Row:
         self.uniforms = self.sampling.uniforms() if self.sampling else None
 
     @property
+    def scoped(self) -> bool:
+        """Whether some of its pushes act in one frame only, be it at a site where others act in both."""
+        return any(push.scope != "all" for push in self.pushes)
+
+    @property
     def frame(self) -> Frame:
         """Of the token that the next step is given: the prompt's last one at first."""
         return "response" if self.answer else "prompt"
@@ -152,7 +157,7 @@ class Batch:
         )
         for index in live:
             rows[index].take(ids[index], lm.eos_ids, self._max_new_tokens)
-        if any(rows[i].frame != frames[i] and rows[i].sites["prompt"] != rows[i].sites["response"] for i in live):
+        if any(rows[i].frame != frames[i] and rows[i].scoped for i in live):
             self._actions = None
         return settled
 
