@@ -53,7 +53,7 @@ BASES: Mapping[str, Mapping[str, Parameter]] = {
     "mean_diff_rownorm": _FITTED,
     "probe": {"c": Parameter(1.0, 1e-6, 1e6)} | _FITTED,
     "gradient": {"steps": Parameter(1000, 1, 100_000), "seed": _SEED} | _FITTED,
-    "lm_loss": {"steps": Parameter(60, 1, 5000), "seed": _SEED} | _FITTED,
+    "lm_loss": {"steps": Parameter(60, 1, 5000), "seed": _SEED},
     "pca": {"seed": _SEED} | _FITTED,
     "lda": _FITTED,
     "rfm": {"iterations": Parameter(3, 1, 20), "seed": _SEED} | _FITTED,
@@ -61,6 +61,8 @@ BASES: Mapping[str, Mapping[str, Parameter]] = {
     "shuffled": {"of": Parameter("mean_diff"), "seed": _SEED},
 }
 """Every base method and its parameters."""
+NOT_OF_ROWS = ("random", "lm_loss")
+"""Bases whose vector is no function of captured rows: drawn, or trained through the model."""
 
 _NAME = re.compile(
     rf"({'|'.join(sorted(BASES, key=len, reverse=True))})(?:_(cleaned|preclean|(top|pretop|randomdims|largest)([1-9]\d{{0,4}})))?"
@@ -118,13 +120,15 @@ def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise UnknownMethod(f"{base} has no parameter {', '.join(unknown)}. It has: {', '.join(known) or 'none'}.")
-    if base == "random" and (counted or suffix or "").startswith("pre"):
-        raise UnknownMethod("random reads no activations, so there is nothing to clean before it; use random_cleaned.")
+    if base in NOT_OF_ROWS and (counted or suffix or "").startswith("pre"):
+        raise UnknownMethod(f"{base} is fitted to no activations, so there is nothing to clean before it; use {base}_cleaned.")
     accepted = {key: parameter.accept(key, given.get(key, parameter.default)) for key, parameter in known.items()}
     if base == "shuffled":
         of = parse_method(str(accepted["of"]))
-        if of.base in ("random", "shuffled"):
-            raise UnknownMethod("shuffled needs a method that reads labels: `of` may be neither random nor shuffled.")
+        if of.base in (*NOT_OF_ROWS, "shuffled"):
+            raise UnknownMethod(
+                "shuffled needs a method that is fitted to labelled rows: `of` may be neither random, shuffled nor lm_loss."
+            )
         if suffix:
             raise UnknownMethod(f"Give the suffix to the method itself: shuffled with of={of.name}_{suffix}.")
     return Method(base, counted or suffix or "", int(top or 0), accepted)

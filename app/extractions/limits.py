@@ -68,6 +68,10 @@ def check_components(request: ExtractionRequest, methods: Sequence[Method], fact
             raise invalid(
                 f"/components/{i}", "unknown_component", f"{component!r} is no component here. There are: {', '.join(have)}."
             )
+        trained = [one.key for one in methods if one.base == "lm_loss"]
+        if component != "residual" and trained:
+            detail = f"{', '.join(trained)} is trained at the residual stream and cannot be had at {component}. Leave out one or the other."
+            raise invalid(f"/components/{i}", "method_elsewhere", detail)
         if component not in RESIDUAL_COMPONENTS:
             cleaning = [one.key for one in methods if one.needs_calibration]
             if cleaning:

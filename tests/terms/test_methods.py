@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terms.methods import BASES, Method, UnknownMethod, method, parse_method
+from terms.methods import BASES, NOT_OF_ROWS, Method, UnknownMethod, method, parse_method
 
-FITTED = sorted(set(BASES) - {"random", "shuffled"})
+FITTED = sorted(set(BASES) - {*NOT_OF_ROWS, "shuffled"})
 
 
 def _parameters(base: str) -> st.SearchStrategy[dict[str, object]]:
@@ -26,7 +26,7 @@ def methods(draw: st.DrawFn) -> Method:
         suffix = draw(st.sampled_from(["", "_cleaned", "_top3", "_pretop1"]))
         return method(base, {"of": method(of + suffix, draw(_parameters(of))).key, **draw(_parameters(base))})
     suffixes = ["", "_cleaned", "_top1", "_top12", "_largest3", "_randomdims5"]
-    suffixes += [] if base == "random" else ["_preclean", "_pretop2"]
+    suffixes += [] if base in NOT_OF_ROWS else ["_preclean", "_pretop2"]
     return method(base + draw(st.sampled_from(suffixes)), draw(_parameters(base)))
 
 
@@ -52,7 +52,10 @@ def test_default_parameters_do_not_show() -> None:
         ("probe", {"c": True}, "a number"),
         ("gradient", {"steps": 1.5}, "whole number"),
         ("random_preclean", {}, "random_cleaned"),
+        ("lm_loss_preclean", {}, "lm_loss_cleaned"),
+        ("lm_loss", {"refit": 1}, "It has: steps, seed"),
         ("shuffled", {"of": "random"}, "neither"),
+        ("shuffled", {"of": "lm_loss"}, "fitted to labelled rows"),
         ("shuffled_cleaned", {}, "of=mean_diff_cleaned"),
     ],
 )

@@ -1,7 +1,8 @@
 """From captured rows to directions, layer by layer, with what the calibration says of each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from terms.components import RESIDUAL_COMPONENTS
@@ -14,6 +15,9 @@ from workers.lm.soft_vector import Pair, train
 from workers.science.directions.base import Fit
 from workers.science.directions.fitting import Direction, Layer, fit_all
 from workers.science.examples import Examples
+
+Training = tuple[int, int, int]
+"""Layer, steps and seed of a vector that is trained through the model."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,17 @@ def fit_everything(
     calibration: Calibrated | None,
     on_layer: Callable[[int], None],
 ) -> list[Fitted]:
-    """Every method at every site. Raises DegenerateRows, ModelFault layer_not_calibrated."""
+    """Every method at every site. `on_layer(done)` is called after each site and each step of a vector that is trained.
+
+    Raises DegenerateRows, ModelFault layer_not_calibrated, too_few_ranked_dims, method_elsewhere, too_few_pairs.
+    """
     fitted = []
+    trained: dict[Training, Fit] = {}
     for done, site in enumerate(sites):
         position, component, layer = site
-        layer_rows = _layer(lm, spec, examples, rows, site, methods, calibration)
+        layer_rows = _layer(examples, rows, site, methods, calibration)
+        own = _trained(lm, examples, site, methods, calibration, trained, partial(on_layer, done))
+        layer_rows = replace(layer_rows, own_fits=own)
         try:
             directions = fit_all(layer_rows, methods, seed=spec["seed"], resamples=spec["resamples"])
         except ValueError as error:
@@ -82,8 +92,6 @@ def fit_everything(
 
 
 def _layer(
-    lm: LanguageModel,
-    spec: Mapping[str, Any],
     examples: Sequence[Prompted],
     rows: Rows,
     site: Site,
@@ -111,8 +119,7 @@ def _layer(
             "layer_not_calibrated",
             f"The calibration did not capture layer {layer}. Calibrate with all layers, then extract again.",
         )
-    own = _trained(lm, spec, examples, layer, component, methods, calibration)
-    return Layer(values, described, calibration.massive, calibration.order.get(layer, []), own)
+    return Layer(values, described, calibration.massive, calibration.order.get(layer, []))
 
 
 def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:
@@ -127,27 +134,31 @@ def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:
 
 def _trained(
     lm: LanguageModel,
-    spec: Mapping[str, Any],
     examples: Sequence[Prompted],
-    layer: int,
-    component: str,
+    site: Site,
     methods: Sequence[Method],
-    calibration: Calibrated,
+    calibration: Calibrated | None,
+    known: dict[Training, Fit],
+    on_step: Callable[[], None],
 ) -> dict[str, Fit]:
-    """The vectors of methods that are trained through the model, by key."""
+    """The vectors of methods that are trained through the model, by key; each is trained once for all positions and suffixes (`known`)."""
+    _, component, layer = site
     found: dict[str, Fit] = {}
     for method in methods:
         if method.base == "lm_loss":
             if component != "residual":
                 raise ModelFault("method_elsewhere", f"lm_loss is trained at the residual stream; leave it out, or {component}.")
-            found[method.key] = train(
-                lm,
-                _pairs(examples),
-                layer=layer,
-                norm=calibration.clean_norms[layer],
-                steps=int(method.parameters["steps"]),
-                seed=int(method.parameters["seed"]),
-            )
+            if calibration is None or layer not in calibration.clean_norms:
+                raise ModelFault(
+                    "layer_not_calibrated",
+                    f"lm_loss needs the clean norm of layer {layer}. Calibrate with all layers, then extract again.",
+                )
+            training = (layer, int(method.parameters["steps"]), int(method.parameters["seed"]))
+            if training not in known:
+                steps, seed = training[1:]
+                norm = calibration.clean_norms[layer]
+                known[training] = train(lm, _pairs(examples), layer=layer, norm=norm, steps=steps, seed=seed, on_step=on_step)
+            found[method.key] = known[training]
     return found
 
 

@@ -7,7 +7,7 @@ Adam with step 0.05 from a seeded N(0, I) start, a fixed number of steps, batche
 as they are and get no gradients. Source: the family of AxBench's SSV and ReFT-r1 (Wu et al. 2025); facts tell first and last loss.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,8 +33,20 @@ class Pair:
     unwanted_ids: Sequence[int]
 
 
-def train(lm: LanguageModel, pairs: Sequence[Pair], *, layer: int, norm: float, steps: int, seed: int) -> Fit:
-    """The trained direction [D]. Raises ModelFault too_few_pairs, prompt_too_long, layer_out_of_range."""
+def train(
+    lm: LanguageModel,
+    pairs: Sequence[Pair],
+    *,
+    layer: int,
+    norm: float,
+    steps: int,
+    seed: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> Fit:
+    """The trained direction [D]. `on_step()` is called after each step, what it raises passes.
+
+    Raises ModelFault too_few_pairs, prompt_too_long, layer_out_of_range.
+    """
     if not pairs:
         raise ModelFault(
             "too_few_pairs", "lm_loss needs at least one pair of a positive and a negative response that is not empty."
@@ -53,6 +65,7 @@ def train(lm: LanguageModel, pairs: Sequence[Pair], *, layer: int, norm: float, 
             loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
             losses.append(float(loss.detach()))
+            on_step()
     first, last = float(np.mean(losses[:5])), float(np.mean(losses[-5:]))
     facts = {"iterations": steps, "loss_first": first, "loss_last": last, "converged": last <= first}
     return Fit(vector_D.detach().double().cpu().numpy(), facts)

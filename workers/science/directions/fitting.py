@@ -149,8 +149,8 @@ class _Work:
         return dims_of(method, vector_D, massive=self._layer.massive or (), order=self._layer.order)
 
     def _fit(self, method: Method, counts_N: Int, labels_N: Bool | None) -> Fit:
-        if method.key in self._layer.own_fits or method.base in self._layer.own_fits:
-            return self._layer.own_fits.get(method.key) or self._layer.own_fits[method.base]
+        if method.key in self._layer.own_fits:
+            return self._layer.own_fits[method.key]
         before = tuple(self._dims(method, None)) if method.suffix in BEFORE else ()
         parameters = {name: value for name, value in method.parameters.items() if name != "refit"}
         labels_N = self._examples.positive if labels_N is None else labels_N
