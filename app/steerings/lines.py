@@ -15,7 +15,7 @@ async def page(
 ) -> tuple[list[Line], str | None]:
     """At most `limit` matching lines from line number `cursor` on, and the cursor of the next page.
 
-    `wanted` names fields and the values they must have; `field>=` and `field<=` compare; None asks for nothing.
+    `wanted` names fields and the values they must have; `field>=` and `field<=` compare, `field in` takes a set; None asks for nothing.
     """
     asked = {name: value for name, value in wanted.items() if value is not None}
     items: list[Line] = []
@@ -35,13 +35,16 @@ async def page(
 
 def _matches(line: Line, asked: Mapping[str, Any]) -> bool:
     for name, value in asked.items():
-        field = name.rstrip("<>=")
+        field = name.removesuffix(" in").rstrip("<>=")
         found = line.get(field, (line.get("vector") or {}).get(field))
         if name.endswith(">="):
             if found is None or found < value:
                 return False
         elif name.endswith("<="):
             if found is None or found > value:
+                return False
+        elif name.endswith(" in"):
+            if found not in value:
                 return False
         elif found != value:
             return False

@@ -44,6 +44,8 @@ SteeringId = Annotated[
         examples=["str_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
+Score = Annotated[float | None, Query(ge=0, le=100)]
+EVERY_RUN = 1_000_000
 FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jsonl"]
 
 
@@ -178,11 +180,20 @@ async def list_responses(
     cursor: Annotated[int, Query(ge=0, description="next_cursor of the page before")] = 0,
     run: Annotated[str | None, Query(max_length=200)] = None,
     question_set: Annotated[str | None, Query(alias="set", max_length=40)] = None,
-    min_trait: Annotated[float | None, Query(ge=0, le=100)] = None,
-    max_coherence: Annotated[float | None, Query(ge=0, le=100)] = None,
+    method: Annotated[str | None, Query(max_length=200)] = None,
+    layer: Annotated[int | None, Query(ge=0)] = None,
+    min_trait: Score = None,
+    max_trait: Score = None,
+    min_coherence: Score = None,
+    max_coherence: Score = None,
 ) -> RunsOut:
-    """Every answer as it was generated and judged."""
-    wanted = {"run": run, "set": question_set, "trait>=": min_trait, "coherence<=": max_coherence}
+    """Every answer as it was generated and judged; `method` and `layer` are those of its run's vector."""
+    wanted: dict[str, Any] = {"run": run, "set": question_set, "trait>=": min_trait, "trait<=": max_trait}
+    wanted |= {"coherence>=": min_coherence, "coherence<=": max_coherence}
+    if method is not None or layer is not None:
+        of_runs = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
+        steered, _ = await lines.page(context.storage, of_runs, {"method": method, "layer": layer}, 0, EVERY_RUN)
+        wanted["run in"] = {one["run"] for one in steered}
     file = await context.database.run(service.file, steering_id, "responses.jsonl", viewer)
     items, following = await lines.page(context.storage, file, wanted, cursor, limit)
     return RunsOut(items=items, next_cursor=following)

@@ -14,7 +14,7 @@ from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault
 from workers.steering.effects import Scale
-from workers.steering.rescoring import rescored, rescored_lines, scored_run, stored_answers
+from workers.steering.rescoring import rescored, rescored_lines, rescored_reference_lines, scored_run, stored_answers
 from workers.steering.runs import Run
 from workers.steering.summary import response_lines
 
@@ -46,7 +46,8 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
     }
     content = (json.dumps(plain_numbers(found), indent=1, allow_nan=False) + "\n").encode()
-    lines = rescored_lines(context.artifact(spec["job"], "runs.jsonl"), runs)
+    old_runs, base = context.artifact(spec["job"], "runs.jsonl"), runs[summary["unsteered"]["test"]["run"]]
+    lines = rescored_lines(old_runs, runs)
     result = {"weight_hash": spec["weight_hash"], "judge": judge.identity["name"], "summary": short_summary(found)}
     return Outcome(
         result={"steering": result},
@@ -54,6 +55,13 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
             ArtifactBytes("summary.json", content, "application/json"),
             ArtifactBytes("runs.jsonl", lines, "application/jsonl"),
             ArtifactBytes("responses.jsonl", response_lines(list(runs.values())), "application/jsonl"),
+            ArtifactBytes(
+                "results.jsonl",
+                rescored_reference_lines(
+                    context.artifact(spec["job"], "results.jsonl"), old_runs, runs, base, dict(judge.identity)
+                ),
+                "application/jsonl",
+            ),
         ],
         metrics={"answers": sum(len(one.answers) for one in runs.values()), "runs": len(runs)},
     )

@@ -27,6 +27,7 @@ from workers.steering.evaluator import Evaluator
 from workers.steering.offtarget import OffTarget
 from workers.steering.protocol import RawCoefficient, raw_coefficient
 from workers.steering.questions import Question, asking_for_the_trait, question_sets
+from workers.steering.results_file import reference_lines
 from workers.steering.roles import roles
 from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import Intervention, Reported, Searched, unsteered
@@ -36,7 +37,6 @@ from workers.steering.summary import (
     SCHEMA_VERSION,
     contrasts,
     group_facts,
-    reference_lines,
     response_lines,
     run_lines,
     subject_facts,

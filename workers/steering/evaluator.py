@@ -22,7 +22,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.sampling import Sampling
 from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
 from workers.steering.questions import Question
-from workers.steering.runs import Answer, Run, RunSpec
+from workers.steering.runs import Run, RunSpec, judged
 
 WAVE_BATCHES = 4
 """A wave fills this many batches: long enough to keep batches full, short enough that little is lost with it."""
@@ -146,7 +146,7 @@ class Evaluator:
             self._context.check()
             wait([scores], timeout=1)
         answers = [
-            Answer(tuple(one.ids), self._text(one), one.ended, one.finite, score.trait, score.coherence, score.relevance, raw)
+            judged(one.ids, self._text(one), ended=one.ended, finite=one.finite, score=score, raw=raw)
             for one, score, raw in zip(answered, scores.result(), self._read(spec, answered, scores.result()), strict=True)
         ]
         run = Run(spec, tuple(answers), _effect(spec, answered))

@@ -12,7 +12,8 @@ from typing import Any
 from workers.judges.base import Score
 from workers.steering.effects import Scale, effect_of, extra_effect, scores_of
 from workers.steering.questions import Question
-from workers.steering.runs import Answer, Run, RunSpec
+from workers.steering.results_file import reference_scores
+from workers.steering.runs import Run, RunSpec, judged
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
 
 DOSE = ("r", "r_sum", "c", "r_raw")
@@ -64,12 +65,16 @@ def scored_run(run_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[
     ]
     kept = ("log_likelihood", "repeated", "read_after")
     answers = tuple(
-        Answer(
-            tuple(row["ids"]), row["text"], row["ended"], row["finite"], score.trait, score.coherence, score.relevance,
-            {name: row["raw"][name] for name in kept if name in row["raw"]} | score.raw,
+        judged(
+            row["ids"],
+            row["text"],
+            ended=row["ended"],
+            finite=row["finite"],
+            score=score,
+            raw={name: row["raw"][name] for name in kept if name in row["raw"]} | score.raw,
         )
         for row, score in zip(rows, scores, strict=True)
-    )  # fmt: skip
+    )
     return Run(StoredSpec(questions, run_id, stored_id=run_id), answers)
 
 
@@ -130,6 +135,19 @@ def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale) 
 
 def _point(old: Mapping[str, Any], runs: Mapping[str, Run], base: Run, scale: Scale) -> dict[str, Any]:
     return curve_point(runs[old["run"]], base, scale) | {name: old[name] for name in DOSE if name in old}
+
+
+def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: Mapping[str, Any]) -> bytes:
+    """results.jsonl with the new scores. `run_lines` are those of the same steering, which has a line there for each of its runs."""
+    header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
+    described = [json.loads(line) for line in run_lines.splitlines()]
+    steered = [one["run"] for one in described if one["vector"] is not None and one["set"] == base.spec.set]
+    new = [
+        {**header, "eval": {**header["eval"], "model": judge["name"], "trait_judge": judge.get("prompt_hash")}},
+        {**baseline, **reference_scores(base, base, judge)},
+        *({**line, **reference_scores(runs[run], base, judge)} for line, run in zip(rest, steered, strict=True)),
+    ]
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in new)
 
 
 def rescored_lines(old: bytes, runs: Mapping[str, Run]) -> bytes:

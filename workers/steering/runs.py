@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.judges.base import Score
 from workers.lm.interventions import Push
 from workers.steering.questions import Question
 from workers.steering.subjects import Subject
@@ -54,6 +55,12 @@ class Answer:
     coherence: float | None
     relevance: float | None
     raw: dict[str, Any]
+
+
+def judged(ids: Sequence[int], text: str, *, ended: bool, finite: bool, score: Score, raw: dict[str, Any]) -> Answer:
+    """The answer under its score. One whose logits overflowed is incoherent, however well what came before reads."""
+    coherence = score.coherence if finite else 0.0
+    return Answer(tuple(ids), text, ended, finite, score.trait, coherence, score.relevance, raw)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """summary.json and the lines beside it: what was compared, at which doses, with which gains, intervals and verdicts."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -262,46 +261,6 @@ def _scored(answer: Answer) -> dict[str, Any]:
         "ended": answer.ended,
         "finite": answer.finite,
     }
-
-
-def reference_lines(spec: Mapping[str, Any], runs: Sequence[Run], base: Run, judge: Mapping[str, Any], direction: str) -> bytes:
-    """results.jsonl in trait-interp's schema: a header, the baseline, then one line a run; no timestamps, which would change the bytes."""
-    questions = [question.question for question in base.spec.questions]
-    header = {
-        "type": "header",
-        "trait": spec["trait"]["name"],
-        "direction": direction,
-        "steering_model": spec["model"],
-        "vector_source": {"model": spec["model"], "trait": spec["trait"]["name"]},
-        "eval": {"model": judge["name"], "method": "score", "trait_judge": judge.get("prompt_hash")},
-        "prompts_hash": hashlib.sha256(json.dumps(questions).encode()).hexdigest(),
-        "n_questions": len(questions),
-    }
-    lines: list[dict[str, Any]] = [header, {"type": "baseline", "result": _result(base, base)}]
-    for run in runs:
-        subject = run.spec.subject
-        if subject is None or run.spec.set != base.spec.set:
-            continue
-        vectors = [
-            {
-                "layer": push.layer,
-                "component": push.component,
-                "position": subject.position,
-                "method": subject.method,
-                "weight": push.coefficient,
-            }
-            for push in run.spec.pushes
-        ]
-        lines.append(
-            {"result": _result(run, base), "config": {"vectors": vectors}, "eval": {"trait_judge": judge.get("prompt_hash")}}
-        )
-    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
-
-
-def _result(run: Run, base: Run) -> dict[str, Any]:
-    trait, coherence = mean(run.trait), mean(run.coherence)
-    delta = mean(run.trait - base.trait)
-    return {"trait_mean": _round(trait), "coherence_mean": _round(coherence), "delta": _round(delta), "n": len(run.answers)}
 
 
 def _round(value: float | None) -> float | None:

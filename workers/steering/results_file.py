@@ -1,0 +1,72 @@
+"""results.jsonl: a steering's runs on its test questions in trait-interp's schema, so that its users' notebooks read them.
+
+A header, the baseline, then one line a run. Every timestamp is null: bytes that hold the time are never the same twice. So are files and
+experiments, which a service has none of. `delta` is ours.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from workers.science.scores import mean
+from workers.steering.runs import Run
+
+SUCCESS = 50
+"""Trait score above which an answer counts as a success there."""
+
+
+def reference_lines(spec: Mapping[str, Any], runs: Sequence[Run], base: Run, judge: Mapping[str, Any], direction: str) -> bytes:
+    """The whole file. Runs on other sets than `base`'s are left out."""
+    questions = [question.question for question in base.spec.questions]
+    header = {
+        "type": "header",
+        "trait": spec["trait"]["name"],
+        "direction": direction,
+        "steering_model": spec["model"],
+        "steering_experiment": None,
+        "vector_source": {"model": spec["model"], "experiment": None, "trait": spec["trait"]["name"]},
+        "eval": {"model": judge["name"], "method": "logprob", "trait_judge": judge.get("prompt_hash")},
+        "prompts_file": None,
+        "prompts_hash": hashlib.sha256(json.dumps(questions).encode()).hexdigest(),
+        "n_questions": len(questions),
+    }
+    lines: list[dict[str, Any]] = [header, {"type": "baseline", **reference_scores(base, base, judge)}]
+    for run in runs:
+        subject = run.spec.subject
+        if subject is None or run.spec.set != base.spec.set:
+            continue
+        vectors = [
+            {
+                "layer": push.layer,
+                "component": push.component,
+                "position": subject.position,
+                "method": subject.method,
+                "weight": push.coefficient,
+            }
+            for push in run.spec.pushes
+        ]
+        lines.append({"config": {"vectors": vectors}, **reference_scores(run, base, judge)})
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+def reference_scores(run: Run, base: Run, judge: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line says of a run's scores; those of failed answers are left out, as trait-interp does."""
+    scored = run.trait[~np.isnan(run.trait)]
+    result = {
+        "trait_mean": _round(mean(run.trait)),
+        "trait_std": _round(float(scored.std())) if len(scored) else None,
+        "success_rate": round(float((scored > SUCCESS).mean()), 4) if len(scored) else None,
+        "min_score": _round(float(scored.min())) if len(scored) else None,
+        "max_score": _round(float(scored.max())) if len(scored) else None,
+        "coherence_mean": _round(mean(run.coherence)),
+        "n": len(scored),
+        "delta": _round(mean(run.trait - base.trait)),
+    }
+    return {"result": result, "eval": {"trait_judge": judge.get("prompt_hash")}, "timestamp": None}
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
