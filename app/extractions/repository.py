@@ -66,23 +66,35 @@ def listing(
     return session.scalars(statement).all()
 
 
-def with_rows(session: Session, viewer: Viewer, rows_key: str) -> Extraction | None:
-    """The newest extraction whose captured rows have this key and were kept, if the viewer may read one."""
+def with_rows(
+    session: Session, viewer: Viewer, rows_key: str, *, positions: Sequence[str], components: Sequence[str], layers: Sequence[int]
+) -> Extraction | None:
+    """The newest extraction whose captured rows have this key, hold all these places and were kept, if the viewer may read one."""
     statement = (
-        _extractions(viewer).join(Artifact, Artifact.job_id == Extraction.job_id).where(Artifact.name == "rows.safetensors")
+        _extractions(viewer)
+        .join(Artifact, Artifact.job_id == Extraction.job_id)
+        .where(
+            Artifact.name == "rows.safetensors",
+            Extraction.rows_key == rows_key,
+            Extraction.positions.contains(list(positions)),
+            Extraction.components.contains(list(components)),
+            Extraction.layers.contains(list(layers)),
+        )
     )
-    return session.scalars(
-        statement.where(Extraction.rows_key == rows_key).order_by(Extraction.created_at.desc()).limit(1)
-    ).one_or_none()
+    return session.scalars(statement.order_by(Extraction.created_at.desc()).limit(1)).one_or_none()
 
 
-def vectors_of(session: Session, extraction_id: str) -> Sequence[Vector]:
-    """Every vector of an extraction, in the order of its file."""
-    return session.scalars(
-        select(Vector)
-        .where(Vector.extraction_id == extraction_id)
-        .order_by(Vector.position, Vector.component, Vector.layer, Vector.id)
-    ).all()
+def vectors_of(session: Session, extraction: Extraction) -> Sequence[Vector]:
+    """Every vector of an extraction: its positions, components and layers in the order asked for; in each its methods, then the rest by
+    name."""
+    methods = {key: place for place, key in enumerate(extraction.methods)}
+
+    def place(row: Vector) -> tuple[int, int, int, int, str]:
+        method = methods.get(row.method, len(methods))
+        position, component = extraction.positions.index(row.position or ""), extraction.components.index(row.component)
+        return position, component, row.layer, method, row.method
+
+    return sorted(session.scalars(select(Vector).where(Vector.extraction_id == extraction.id)), key=place)
 
 
 def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector | None:

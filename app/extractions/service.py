@@ -24,6 +24,7 @@ from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models
+from app.models.context import check_context
 from app.models.models import Model
 from app.quotas.admission import admission
 from app.settings import Settings
@@ -61,6 +62,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
     limits.check_components(request, methods, facts)
     layers = limits.layers_of(request, facts)
     tokens = limits.new_tokens(request, positions, settings.limit)
+    check_context(request.model, facts, tokens)
     keys = [one.key for one in methods]
     controls, refits = limits.controls_of(methods, request.controls), limits.refits_of(methods, request.refits)
     count = len(layers) if layers is not None else facts.get("layers", 1)
@@ -106,13 +108,11 @@ def _check_responses(request: ExtractionRequest, trait: Trait) -> None:
 
 
 def rows_key(spec: dict[str, Any], facts: dict[str, Any]) -> str | None:
-    """Names the rows that a spec captures: equal keys mean the same rows. None while the model's weights are not known."""
+    """Names what a spec reads its rows from: equal keys mean the same examples and responses, so that a row at the same position,
+    component and layer is the same row. None while the model's weights are not known."""
     if spec["weight_hash"] is None or spec["vetting"] is not None:
         return None
-    of_the_rows = {
-        name: spec[name]
-        for name in ("model", "weight_hash", "trait", "positions", "components", "layers", "responses", "max_new_tokens")
-    }
+    of_the_rows = {name: spec[name] for name in ("model", "weight_hash", "trait", "responses", "max_new_tokens")}
     of_the_rows["tokenizer_hash"] = facts.get("tokenizer_hash")
     return hashlib.sha256(json.dumps(of_the_rows, sort_keys=True).encode()).hexdigest()
 
@@ -129,7 +129,10 @@ def plan(
         after = with_edge(after, job) if wait else after
     spec["rows_key"] = rows_key(spec, checked.model.facts)
     if reuse and spec["rows_key"] is not None:
-        earlier = repository.with_rows(session, viewer, spec["rows_key"])
+        layers = spec["layers"] if spec["layers"] is not None else list(range(checked.model.facts["layers"]))
+        earlier = repository.with_rows(
+            session, viewer, spec["rows_key"], positions=spec["positions"], components=spec["components"], layers=layers
+        )
         spec["rows_from"] = None if earlier is None else earlier.job_id
     return Plan("extract", "model", request.model, spec, after)
 
@@ -189,7 +192,7 @@ def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
     found = repository.find(session, identifier, viewer)
     if found is None:
         raise not_found("extraction", identifier)
-    return extraction_view(found, repository.vectors_of(session, found.id))
+    return extraction_view(found, repository.vectors_of(session, found))
 
 
 def listing(
@@ -248,9 +251,7 @@ def layer_of(
         "component": component or found.components[0],
     }
     rows = [
-        row
-        for row in repository.vectors_of(session, found.id)
-        if all(getattr(row, name) == value for name, value in wanted.items())
+        row for row in repository.vectors_of(session, found) if all(getattr(row, name) == value for name, value in wanted.items())
     ]
     if not rows:
         have = f"layers {', '.join(map(str, found.layers))}; positions {', '.join(found.positions)}; components {', '.join(found.components)}"

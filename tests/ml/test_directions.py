@@ -131,6 +131,33 @@ def test_pca_is_the_uncentred_top_direction_of_the_pairs() -> None:
     assert float(found.vector_D @ (values[:30].mean(0) - values[30:].mean(0))) > 0
 
 
+def test_rfm_is_the_mean_outer_product_of_its_machines_slopes() -> None:
+    """The kernel machine written out, its slopes by finite differences; one iteration with the metric M = 1, then one with the M it gave."""
+    values = rows(12, 9)[:, :6].astype(np.float32).astype(np.float64)
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    labels, metric = np.r_[np.ones(12), -np.ones(12)], np.eye(6)
+
+    def distances(points: Float, metric: Float) -> Float:
+        gaps = points[:, None] - unit[None]
+        return np.asarray(np.sqrt(np.maximum(np.einsum("abd,de,abe->ab", gaps, metric, gaps), 0)))
+
+    for iterations in (1, 2):
+        apart = distances(unit, metric)
+        length = np.median(apart[apart > 1e-9])
+        alphas = np.linalg.solve(np.exp(-apart / length) + 1e-3 * np.eye(24), labels)
+        step, slopes = 1e-5, np.zeros((24, 6))
+        for dim in range(6):
+            moved = step * np.eye(6)[dim]
+            kernels = [np.exp(-distances(unit + sign * moved, metric) / length) for sign in (1, -1)]
+            for kernel in kernels:
+                np.fill_diagonal(kernel, 0)  # its own cone has no slope at its tip
+            slopes[:, dim] = (kernels[0] - kernels[1]) @ alphas / (2 * step)
+        metric = slopes.T @ slopes / 24
+        metric *= 6 / np.trace(metric)
+        [found] = fitted(values, [f"rfm__iterations{iterations}"]).values()
+        assert abs(float(found.vector_D @ np.linalg.eigh(metric)[1][:, -1])) > 1 - 1e-4
+
+
 @pytest.mark.parametrize("key", [*KEYS, "rfm"])
 def test_every_method_finds_the_planted_direction(key: str) -> None:
     draw = np.random.default_rng(1)
@@ -139,6 +166,13 @@ def test_every_method_finds_the_planted_direction(key: str) -> None:
     values[100:, 2] -= 2
     found = fitted(values, [key])[key]
     assert abs(float(found.vector_D[2])) > 0.97
+    assert float(np.linalg.norm(found.vector_D)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("key", [*KEYS, "gradient", "rfm"])
+@pytest.mark.parametrize(("n", "width"), [(2, 40), (4, 8), (100, 3)])
+def test_few_rows_and_few_dims_have_a_direction(key: str, n: int, width: int) -> None:
+    found = fitted(rows(n, max(width, MASSIVE + 1))[:, :width], [key], examples(n, clusters=n))[key]
     assert float(np.linalg.norm(found.vector_D)) == pytest.approx(1, abs=1e-6)
 
 

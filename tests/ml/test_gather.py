@@ -13,13 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
+from terms.methods import parse_method
 from terms.positions import Position, parse_position
-from tests.ml.tiny_models import ARCHITECTURES
+from tests.ml.tiny_models import ARCHITECTURES, LAYERS, tiny_model, tiny_tokenizer
 from workers.lm.capture import assert_no_hooks, prefill, reading
+from workers.lm.checkpoint import quiet
 from workers.lm.errors import ModelFault
 from workers.lm.gather import Example, gather_rows
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
+from workers.science.directions.fitting import Layer, fit_all
+from workers.science.examples import Examples
 
 Lms = Callable[..., LanguageModel]
 POSITIONS = [parse_position(text) for text in ("response[:5]", "prompt[-1]", "all[1:-1]", "response[2]")]
@@ -58,6 +62,37 @@ def test_rows_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str)
                 assert found.shape == (len(wanted), lm.layout.hidden_size)
                 gap = (found - torch.stack(wanted)).norm(dim=1) / torch.stack(wanted).norm(dim=1)
                 assert float(gap.max()) < 1e-5
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_vectors_are_the_naive_loops_whatever_the_stored_type_the_batch_and_the_side_of_padding(
+    arch: str, stored: str, tmp_path: Path
+) -> None:
+    """Weights stored in 16 bits and run in float32; in their own 16 bits a row alone is the naive one, and batches are promised nothing."""
+    with quiet():
+        tiny_model(arch).to(getattr(torch, stored)).save_pretrained(tmp_path)
+        tiny_tokenizer().save_pretrained(tmp_path)
+    position, layers = parse_position("response[:5]"), list(range(LAYERS - 1))
+    described = Examples.build([str(i) for i in range(4)], [str(i) for i in range(4)])
+    for dtype, batches in (("float32", (1, 5, 32)), (stored, (1,))):
+        lm = load(tmp_path, dtype=dtype)
+        examples = _examples(lm, 8, seed=5)
+        naive = copy.deepcopy(lm.model)
+        with torch.no_grad():
+            alone = [[_naive(naive, one, position, layer) for one in examples] for layer in layers]
+        for side in ("left", "right"):
+            lm.tokenizer.padding_side = side
+            for batch_rows in batches:
+                rows = gather_rows(
+                    lm, examples, positions=[position], components=["residual"], layers=layers, batch_rows=batch_rows
+                )
+                for layer in layers:
+                    values = rows.values[str(position), "residual", layer].numpy()
+                    [found] = fit_all(Layer(values, described), [parse_method("mean_diff")], resamples=0)
+                    stacked = torch.stack([row for row in alone[layer] if row is not None])
+                    wanted = stacked[:4].mean(0) - stacked[4:].mean(0)
+                    assert float((torch.from_numpy(found.vector_D) - wanted / wanted.norm()).norm()) < 1e-5
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -56,7 +56,7 @@ def split(examples: Sequence[Prompted], share: float, seed: int) -> list[Prompte
     """Held-out clusters drawn by seed, `share` of them, so that pairs and clusters stay together; classes are kept in proportion by taking
     clusters with both classes, with positives only and with negatives only in turn."""
     if share == 0:
-        return list(examples)
+        return [replace(one, train=True) for one in examples]
     classes: dict[str, set[str]] = {}
     for one in examples:
         classes.setdefault(one.cluster, set()).add(one.label)

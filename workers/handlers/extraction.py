@@ -125,7 +125,8 @@ def _rows(
 ) -> tuple[Rows, bool]:
     """The captured rows, and whether they were captured now (and not read from an earlier extraction)."""
     if spec["rows_from"] is not None:
-        return read_rows(context.artifact(spec["rows_from"], "rows.safetensors"), examples), False
+        kept = read_rows(context.artifact(spec["rows_from"], "rows.safetensors"), examples)
+        return kept.at(list(map(str, positions)), spec["components"], layers), False
     context.phase("reading", len(examples), "examples", share=READING_SHARE)
     rows = gather_rows(
         lm,

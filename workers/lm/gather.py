@@ -51,6 +51,11 @@ class Rows:
     kept: Mapping[str, list[int]]
     halvings: int = 0
 
+    def at(self, positions: Sequence[str], components: Sequence[str], layers: Sequence[int]) -> "Rows":
+        """Those of these places alone."""
+        sites = [(position, component, layer) for position in positions for component in components for layer in layers]
+        return Rows({site: self.values[site] for site in sites}, {position: self.kept[position] for position in positions})
+
 
 class _Enough(Exception):
     """Raised in the last hook of a pass: nothing above it is wanted."""
