@@ -3,9 +3,15 @@
 import re
 from typing import Any
 
-from app.errors import Problem
+from app.errors import Problem, invalid
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def check_not_blank(text: str, pointer: str) -> None:
+    """Raises Problem 422 `blank_prompt` for a text that nobody could answer."""
+    if not text.strip():
+        raise invalid(pointer, "blank_prompt", f"{pointer} holds nothing but white space. Write a text or leave it out.")
 
 
 def check_text(value: Any, pointer: str = "") -> None:

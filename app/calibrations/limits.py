@@ -4,7 +4,9 @@ from typing import Any
 
 from app.calibrations.schemas import CalibrationRequest
 from app.errors import Problem, invalid
+from app.models.context import check_context
 from app.settings import LimitSettings
+from app.text import check_not_blank
 
 NEUTRAL_PROMPTS = 50
 """How many prompts are shipped for requests without their own."""
@@ -31,10 +33,7 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
         detail = f"/prompts holds {len(prompts):,} prompts; this server allows {limits.prompts:,}. Send fewer."
         raise invalid("/prompts", "too_many_prompts", detail)
     for i, prompt in enumerate(prompts):
-        if not prompt.strip():
-            raise invalid(
-                f"/prompts/{i}", "blank_prompt", f"/prompts/{i} holds nothing but white space. Write a prompt or leave it out."
-            )
+        check_not_blank(prompt, f"/prompts/{i}")
         if len(prompt) > limits.prompt_characters:
             detail = f"/prompts/{i} has {len(prompt):,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
             raise invalid(f"/prompts/{i}", "prompt_too_long", detail)
@@ -59,10 +58,4 @@ def check_model(request: CalibrationRequest, facts: dict[str, Any]) -> None:
             count = facts["layers"]
             detail = f"/layers/{i} is {layer}; {request.model} has {count} layers, 0 to {count - 1}."
             raise invalid(f"/layers/{i}", "layers_out_of_range", detail)
-    context = facts.get("context_length")
-    if context is not None and request.max_new_tokens >= context:
-        detail = (
-            f"/max_new_tokens is {request.max_new_tokens:,}, but prompt and answer must fit into the {context:,} tokens of "
-            f"{request.model}'s context. Ask for fewer."
-        )
-        raise invalid("/max_new_tokens", "context_exceeded", detail)
+    check_context(request.model, facts, request.max_new_tokens)

@@ -11,11 +11,12 @@ from app.jobs.states import State
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
 from app.models import service as models
+from app.models.context import check_context
 from app.models.models import Model
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.service import as_named, vectors_by_id
-from app.text import check_text
+from app.text import check_not_blank, check_text
 
 DOSES = (0.25, 0.5, 1.0)
 MOST_ANSWERS = 512
@@ -51,7 +52,10 @@ def estimate(session: Session, request: GenerationRequest, viewer: Viewer, setti
 def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, dict[str, object]]:
     check_text(request.model_dump(mode="json"))
     cost(request)
+    for i, one in enumerate(request.prompts):
+        check_not_blank(one.prompt, f"/prompts/{i}/prompt")
     model = models.usable(session, request.model)
+    check_context(request.model, model.facts if model.state == "ready" else {}, request.max_new_tokens)
     rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model)
     return model, {
         "kind": "generate",

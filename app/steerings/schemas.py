@@ -2,14 +2,24 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.jobs.schemas import JobRequest
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
+
+
+def _pushing(c: float) -> float:
+    if c == 0:
+        raise ValueError("a coefficient of 0 pushes nothing; the unsteered answers are always among the results")
+    return c
+
+
 Dose = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-Coefficient = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+Coefficient = Annotated[
+    float, Field(ge=-1e7, le=1e7, allow_inf_nan=False, json_schema_extra={"not": {"const": 0}}), AfterValidator(_pushing)
+]
 SourceId = Annotated[str, StringConstraints(pattern=r"^(ext|job)_[0-9a-z]{26}$")]
 CalibrationRef = Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")]
 

@@ -21,13 +21,14 @@ from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, check_edges, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models
+from app.models.context import check_context
 from app.models.models import Model
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings import limits, repository
 from app.steerings.results import SteeringCost, SteeringOut, view
 from app.steerings.schemas import RescoreRequest, SteeringRequest
-from app.text import check_text
+from app.text import check_not_blank, check_text
 from app.traits import service as traits
 from app.traits.models import Trait
 from terms.methods import UnknownMethod, parse_method
@@ -69,6 +70,8 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     trait = traits.resolve(session, request.trait, viewer)
     judge = judges.usable(session, request.judge)
     _check_layers(request, facts)
+    check_context(request.model, facts, request.max_new_tokens)
+    _check_questions(request)
     vectors = (
         _named(session, request, viewer, model) if request.vectors else _of_an_extraction(session, request, viewer, model, trait)
     )
@@ -103,6 +106,26 @@ def _check_layers(request: SteeringRequest, facts: dict[str, Any]) -> None:
                 "layer_out_of_range",
                 f"Layer {layer} does not exist: {request.model} has layers 0 to {count - 1}.",
             )
+
+
+def _check_questions(request: SteeringRequest) -> None:
+    """Raises Problem 422 for blank questions, and for a cluster in both sets: a dose must not be chosen on what it is reported on."""
+    if request.questions is None:
+        return
+    seen: dict[str, int] = {}
+    for name in ("selection", "test"):
+        for i, one in enumerate(getattr(request.questions, name)):
+            pointer = f"/questions/{name}/{i}"
+            check_not_blank(one.question, f"{pointer}/question")
+            cluster = one.cluster or one.question
+            if name == "selection":
+                seen.setdefault(cluster, i)
+            elif cluster in seen:
+                detail = (
+                    f"{pointer} is of the same cluster as /questions/selection/{seen[cluster]}: what the dose is chosen on says nothing "
+                    "of what it does elsewhere. Move one of them, or leave it out."
+                )
+                raise invalid(pointer, "cluster_in_both_sets", detail)
 
 
 def _off_target(

@@ -1,0 +1,17 @@
+"""What a model's context leaves room for, as far as it can be known without its tokenizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.errors import invalid
+
+
+def check_context(model: str, facts: Mapping[str, Any], new_tokens: int) -> None:
+    """Raises Problem 422 `context_exceeded` where no prompt at all would fit beside so many new tokens. `facts` may not be known yet."""
+    context = facts.get("context_length")
+    if context is not None and new_tokens >= context:
+        detail = (
+            f"/max_new_tokens is {new_tokens:,}, but prompt and answer must fit into the {context:,} tokens of {model}'s context. "
+            "Ask for fewer."
+        )
+        raise invalid("/max_new_tokens", "context_exceeded", detail)

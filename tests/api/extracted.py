@@ -1,0 +1,71 @@
+"""A finished extraction as its job leaves it, for tests of what the HTTP side does with vectors: rows and one object, no model."""
+
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.exports.tensorfile import to_bytes
+from app.extractions.models import Extraction, Vector
+from app.ids import new_id
+from app.jobs import service as jobs
+from app.jobs.models import Artifact
+from app.jobs.states import State
+from app.storage.base import Storage
+from app.storage.blobs import reference_lock, stage
+from tests.api.conftest import FACTS
+
+LAYERS = [2, 5]
+METHODS = ["probe", "mean_diff"]
+CONTROLS = ["random", "shuffled__of-probe"]
+WIDTH = 64
+
+
+def numbers(method: str, layer: int) -> np.ndarray:
+    """A unit vector that is the place's own; dim 7 is massive in mean_diff."""
+    made = np.random.default_rng([layer, *method.encode()]).standard_normal(WIDTH)
+    if method == "mean_diff":
+        made[7] = 30
+    return (made / np.linalg.norm(made)).astype(np.float32)
+
+
+def store_extraction(
+    sessions: sessionmaker[Session], storage: Storage, owner: str, trait_version: str, **changes: Any
+) -> tuple[str, str]:
+    """Its id and its job's. Held-out accuracy grows with the layer; controls have none."""
+    place = {"model": "demo", "weight_hash": FACTS["weight_hash"], **changes}
+    keys = [(method, layer) for layer in LAYERS for method in (*METHODS, *CONTROLS)]
+    tensors = {f"response[:5]/residual/{method}/{layer}": numbers(method, layer) for method, layer in keys}
+    blob = stage(sessions, storage, to_bytes(tensors, {}))
+    trait = {"name": "refusal", "version": trait_version}
+    spec = {
+        "kind": "extract", "model": place["model"], "trait": trait, "methods": METHODS, "controls": CONTROLS, "refits": [], "layers": LAYERS,
+        "positions": ["response[:5]"], "components": ["residual"], "responses": "generate",
+    }  # fmt: skip
+    with sessions.begin() as session:
+        asked = jobs.Submission(kind="extract", spec=spec, owner=owner, job_class="model", model=place["model"])
+        job = jobs.submit(session, asked).job
+        job.state = State.SUCCEEDED
+        row = Extraction(
+            id=new_id("ext"), job_id=job.id, owner=owner, trait="refusal", trait_version=trait_version, positions=["response[:5]"],
+            components=["residual"], layers=LAYERS, methods=METHODS, summary={}, **place,
+        )  # fmt: skip
+        session.add(row)
+        reference_lock(session, blob)
+        session.add(
+            Artifact(
+                id=new_id("art"), job_id=job.id, name="vectors.safetensors", digest=blob.digest, size=blob.size, media_type="x/y"
+            )
+        )
+        session.flush()
+        for method, layer in keys:
+            control = method in CONTROLS
+            session.add(
+                Vector(
+                    id=new_id("vec"), source="extracted", extraction_id=row.id, owner=owner, trait="refusal", trait_version=trait_version,
+                    position="response[:5]", component="residual", method=method, layer=layer, width=WIDTH, digest=blob.digest,
+                    key=f"response[:5]/residual/{method}/{layer}", accuracy=None if control else layer / 10 + (method == "probe") / 100,
+                    massive_share=float(numbers(method, layer)[7] ** 2), facts={"massive": {"dims": [7], "share": 0.5}}, **place,
+                )
+            )  # fmt: skip
+        return row.id, job.id

@@ -1,0 +1,158 @@
+"""What a steering or a quick look asks for that cannot be is refused at submit, by its field and with its numbers."""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs.models import Job
+from tests.api.conftest import FACTS, Running
+from tests.api.extracted import store_extraction
+from tests.api.test_bad_input import problem
+
+GOOD = {"model": "demo", "trait": "refusal", "methods": ["probe"], "layers": [2]}
+ASK = {"selection": [{"question": "a ?"}], "test": [{"question": "b ?"}]}
+BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
+    ("no dose", {"doses": [0]}, "greater_than", "/doses/0", "0"),
+    ("a negative dose", {"doses": [0.5, -1]}, "greater_than", "/doses/1", "0"),
+    ("a dose past all sense", {"doses": [101]}, "less_than_equal", "/doses/0", "100"),
+    ("no doses", {"doses": []}, "too_short", "/doses", "1"),
+    ("no coefficient", {"coefficients": [3, 0]}, "value_error", "/coefficients/1", "pushes nothing"),
+    ("a huge coefficient", {"coefficients": [1e8]}, "less_than_equal", "/coefficients/0", "10000000"),
+    ("both", {"doses": [1], "coefficients": [1]}, "value_error", "", "exclude each other"),
+    ("ablating at a coefficient", {"operation": "ablate", "coefficients": [1]}, "value_error", "", "no dose"),
+    ("an unknown operation", {"operation": "rotate"}, "literal_error", "/operation", "norm_match"),
+    ("a layer out of range", {"layers": [8]}, "layer_out_of_range", "/layers/0", "layers 0 to 7"),
+    ("a layer that was not extracted", {"layers": [3], "extraction": "EXTRACTION"}, "not_in_the_extraction", "/layers/0", "It has: 2, 5"),
+    ("a method that was not extracted", {"methods": ["pca"], "extraction": "EXTRACTION"}, "not_in_the_extraction", "/methods/0", "probe"),
+    ("an unknown method", {"methods": ["pobe"]}, "unknown_method", "/methods/0", "mean_diff"),
+    ("nothing extracted yet", {"methods": ["rfm"]}, "no_extraction", "/extraction", "POST /v1/extractions first"),
+    ("an unknown vector", {"vectors": ["vec_" + "0" * 26]}, "unknown_vector", "/vectors/0", "no vector"),
+    ("a vector of another model", {"vectors": ["OTHERS"]}, "vector_of_another_model", "/vectors/0", "belongs to twin"),
+    ("a vector of other weights", {"vectors": ["OLD"]}, "vector_of_other_weights", "/vectors/0", "Extract it again"),
+    ("an extraction of another model", {"extraction": "OTHERS'"}, "vector_of_another_model", "/extraction", "of twin"),
+    ("vectors by name and by choice", {"vectors": ["OTHERS"], "layers": [2]}, "value_error", "", "one by one"),
+    ("no questions", {"questions": {"selection": [], "test": [{"question": "b"}]}}, "too_short", "/questions/selection", "1"),
+    ("a blank question", {"questions": ASK | {"test": [{"question": " "}]}}, "blank_prompt", "/questions/test/0/question", "white space"),
+    ("asked in both sets", {"questions": ASK | {"test": [{"question": "a ?"}]}}, "cluster_in_both_sets", "/questions/test/0", "selection/0"),
+    ("a control character", {"questions": ASK | {"test": [{"question": "\x00"}]}}, "invalid_characters", "/questions/test/0/question", "U+0000"),
+    ("longer than the context", {"max_new_tokens": 512}, "context_exceeded", "/max_new_tokens", "512 tokens"),
+    ("no budget", {"budget": 1}, "greater_than_equal", "/budget", "2"),
+    ("an unknown judge", {"judge": "nobody"}, "unknown_judge", "/judge", "nobody"),
+    ("an unknown trait", {"trait": "evil"}, "unknown_trait", "/trait", "refusal"),
+    ("an unknown calibration", {"calibration": "cal_" + "0" * 26}, "unknown_calibration", "/calibration", "no calibration"),
+    ("sampling without heat", {"sampling": {"temperature": 0}}, "greater_than", "/sampling/temperature", "0"),
+    ("an unknown field", {"dosis": 1}, "unknown_field", "/dosis", "no such field"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def names(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> dict[str, str]:
+    """What the words in BAD stand for."""
+    version = ada.get("/v1/traits/refusal").json()["version"]
+    own, _ = store_extraction(sessions, api.context.storage, "ada", version)
+    api.add_model("twin", facts={**FACTS, "weight_hash": "c" * 64})
+    others, _ = store_extraction(sessions, api.context.storage, "ada", version, model="twin", weight_hash="c" * 64)
+    old, _ = store_extraction(sessions, api.context.storage, "ada", "0" * 64, weight_hash="b" * 64)
+
+    def first(extraction: str) -> str:
+        found: str = ada.get("/v1/vectors", params={"extraction": extraction}).json()["items"][0]["id"]
+        return found
+
+    return {"EXTRACTION": own, "OTHERS": first(others), "OLD": first(old), "OTHERS'": others}
+
+
+def filled(change: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    text = json.dumps(change)
+    for word in sorted(names, key=len, reverse=True):
+        text = text.replace(f'"{word}"', f'"{names[word]}"')
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def jobs_in(sessions: sessionmaker[Session], kind: str) -> int:
+    with sessions() as session:
+        return session.scalar(select(func.count()).select_from(Job).where(Job.kind == kind)) or 0
+
+
+def test_each_bad_steering_is_refused_by_field_and_makes_nothing(
+    ada: httpx2.Client, names: dict[str, str], sessions: sessionmaker[Session]
+) -> None:
+    for what, change, code, pointer, words in BAD:
+        asked = {"model": "demo", "trait": "refusal"} if "vectors" in change else GOOD
+        found = problem(ada.post("/v1/steerings", json=asked | filled(change, names)), 422)
+        error = found["errors"][0]
+        assert (error["code"], error["pointer"]) == (code, pointer), (what, found)
+        assert words in error["detail"], (what, found)
+    assert jobs_in(sessions, "steer") == jobs_in(sessions, "calibrate") == 0
+
+
+def test_a_dose_that_is_no_number_is_refused(ada: httpx2.Client, names: dict[str, str]) -> None:
+    for route, asked in (("steerings", GOOD), ("generations", LOOK)):
+        for field in ("doses", "coefficients"):
+            for number in ("NaN", "Infinity", "-Infinity", "1e999"):
+                body = json.dumps(asked | {field: ["HERE"]}).replace('"HERE"', number)
+                answer = ada.post(f"/v1/{route}", content=body, headers={"Content-Type": "application/json"})
+                assert answer.status_code == 422, (route, field, number, answer.text)
+                assert problem(answer, 422)["errors"]
+
+
+def test_a_grid_past_the_cap_shows_the_product(
+    ada: httpx2.Client, names: dict[str, str], sessions: sessionmaker[Session]
+) -> None:
+    asked = {"model": "demo", "trait": "refusal", "extraction": names["EXTRACTION"], "budget": 24, "questions": None}
+    many = [{"question": f"{i} ?"} for i in range(3000)]
+    asked["questions"] = {"selection": many, "test": [{"question": "a !"}]}
+    found = problem(ada.post("/v1/steerings", json=asked), 422)
+    assert found["code"] == "grid_too_large"
+    assert "4 cells x 24 doses x 3,000 selection questions = 288,000" in found["detail"]
+    assert "answers; this server allows" in found["detail"]
+    assert "/selection_limit" in found["detail"]
+    cost = ada.post("/v1/steerings", params={"dry_run": "true"}, json=asked | {"selection_limit": 10})
+    assert cost.status_code == 200, cost.text
+    assert "4 cells x 24 doses x 10 selection questions = 960" in cost.json()["arithmetic"]
+    assert cost.json()["answers"] <= cost.json()["limit"]
+    assert jobs_in(sessions, "steer") == 0
+
+
+def test_a_steering_names_what_it_waits_for_and_a_good_one_is_accepted(ada: httpx2.Client, names: dict[str, str]) -> None:
+    made = ada.post("/v1/steerings", json=GOOD)
+    assert made.status_code == 202, made.text
+    assert made.json()["phase"] == "waiting"  # for the calibration that its doses are measured with
+    assert made.json()["spec"]["calibration"]["job"] in made.json()["waiting_for"]
+
+
+LOOK = {"model": "demo", "prompts": [{"prompt": "a ?"}]}
+BAD_LOOKS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"prompts": []}, "too_short", "/prompts", "1"),
+    ({"prompts": [{"prompt": " "}]}, "blank_prompt", "/prompts/0/prompt", "white space"),
+    ({"prompts": [{"prompt": "a"}] * 65}, "too_long", "/prompts", "64"),
+    ({"prompts": [{"question": "a"}]}, "missing_field", "/prompts/0/prompt", "required"),
+    ({"vectors": ["OTHERS"]}, "vector_of_another_model", "/vectors/0", "belongs to twin"),
+    ({"vectors": ["OLD"]}, "vector_of_other_weights", "/vectors/0", "Extract it again"),
+    ({"vectors": ["vec_" + "0" * 26]}, "unknown_vector", "/vectors/0", "no vector"),
+    ({"doses": [0]}, "greater_than", "/doses/0", "0"),
+    ({"coefficients": [0]}, "value_error", "/coefficients/0", "pushes nothing"),
+    ({"operation": "norm_match", "coefficients": [1]}, "value_error", "", "no raw coefficient"),
+    ({"max_new_tokens": 257}, "too_many_new_tokens", "/max_new_tokens", "257; a quick look"),
+    ({"model": "other"}, "unknown_model", "/model", "demo"),
+]
+
+
+def test_each_bad_quick_look_is_refused_by_field(ada: httpx2.Client, names: dict[str, str]) -> None:
+    for change, code, pointer, words in BAD_LOOKS:
+        found = problem(ada.post("/v1/generations", json=LOOK | filled(change, names)), 422)
+        error = found["errors"][0]
+        assert (error["code"], error["pointer"]) == (code, pointer), found
+        assert words in error["detail"], found
+
+
+def test_a_quick_look_past_its_size_shows_the_product(ada: httpx2.Client, names: dict[str, str]) -> None:
+    vectors = [one["id"] for one in ada.get("/v1/vectors", params={"extraction": names["EXTRACTION"]}).json()["items"]]
+    asked = {"model": "demo", "prompts": [{"prompt": "a ?"}] * 20, "vectors": vectors, "doses": [0.1, 0.2, 0.3, 0.4]}
+    found = problem(ada.post("/v1/generations", json=asked), 422)
+    assert "20 prompts x (1 unsteered + 8 vectors x 4 doses) = 660 answers" in found["detail"]
+    assert found["errors"][0]["pointer"] == "/prompts"

@@ -1,0 +1,103 @@
+"""Vectors of a finished extraction: found, sorted, compared and downloaded, by those who may."""
+
+import io
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+import safetensors.numpy
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.api.conftest import Running
+from tests.api.extracted import LAYERS, METHODS, numbers, store_extraction
+from tests.api.test_bad_input import problem
+
+
+@pytest.fixture
+def extraction(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> str:
+    version = ada.get("/v1/traits/refusal").json()["version"]
+    return store_extraction(sessions, api.context.storage, "ada", version)[0]
+
+
+def listed(client: httpx2.Client, **params: Any) -> list[tuple[str, int]]:
+    answer = client.get("/v1/vectors", params=params)
+    assert answer.status_code == 200, answer.text
+    return [(one["method"], one["layer"]) for one in answer.json()["items"]]
+
+
+def test_every_filter_narrows_and_they_add_up(ada: httpx2.Client, extraction: str) -> None:
+    assert len(listed(ada)) == 8
+    for name, value, count in (
+        ("model", "demo", 8), ("model", "other", 0), ("trait", "refusal", 8), ("trait", "evil", 0), ("method", "probe", 2), ("layer", 5, 4),
+        ("position", "response[:5]", 8), ("position", "prompt[-1]", 0), ("component", "residual", 8), ("component", "k_proj", 0),
+        ("source", "extracted", 8), ("source", "imported", 0), ("extraction", extraction, 8),
+    ):  # fmt: skip
+        assert len(listed(ada, **{name: value})) == count, name
+    assert listed(ada, method="probe", layer=5, trait="refusal") == [("probe", 5)]
+    assert "sort" in problem(ada.get("/v1/vectors", params={"sort": "beauty"}), 422)["detail"]
+    assert problem(ada.get("/v1/vectors", params={"layer": -1}), 422)
+
+
+def test_a_separation_metric_sorts_and_those_without_one_come_last(ada: httpx2.Client, extraction: str) -> None:
+    ascending = listed(ada, sort="accuracy")
+    assert ascending[:4] == [("mean_diff", 2), ("probe", 2), ("mean_diff", 5), ("probe", 5)]
+    assert listed(ada, sort="-accuracy")[:4] == ascending[3::-1]
+    assert {method for method, _ in listed(ada, sort="-accuracy")[4:]} == {"random", "shuffled__of-probe"}
+    assert listed(ada, sort="-massive_share")[0][0] == "mean_diff"
+
+
+def test_pages_hold_everything_once(ada: httpx2.Client, extraction: str) -> None:
+    seen, cursor = [], "0"
+    while cursor is not None:
+        page = ada.get("/v1/vectors", params={"limit": 3, "sort": "-accuracy", "cursor": cursor}).json()
+        seen += [one["id"] for one in page["items"]]
+        cursor = page["next_cursor"]
+    assert len(seen) == len(set(seen)) == 8
+
+
+def test_an_extraction_lists_its_vectors_in_the_order_asked_for(ada: httpx2.Client, extraction: str) -> None:
+    found = ada.get(f"/v1/extractions/{extraction}").json()["vectors"]
+    assert [one["key"].split("/", 2)[2] for one in found] == [
+        f"{method}/{layer}" for layer in LAYERS for method in (*METHODS, "random", "shuffled__of-probe")
+    ]
+    assert found[1]["massive_share"] > 0.9
+
+
+def test_cosines_are_numpys_before_and_after_cleaning(ada: httpx2.Client, extraction: str) -> None:
+    found = ada.get(f"/v1/extractions/{extraction}/cosines", params={"layer": 5}).json()
+    assert (found["layer"], found["massive_dims"]) == (5, [7])
+    assert found["methods"] == [*METHODS, "random"]  # shuffled labels are left out
+    vectors = np.stack([numbers(method, 5).astype(np.float64) for method in found["methods"]])
+    np.testing.assert_allclose(found["before"], vectors @ vectors.T, atol=2e-6)
+    vectors[:, 7] = 0
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(found["after"], vectors @ vectors.T, atol=2e-6)
+    refused = problem(ada.get(f"/v1/extractions/{extraction}/cosines", params={"layer": 3}), 422)
+    assert "layers 2, 5" in refused["detail"]
+
+
+def test_each_format_holds_the_vector(ada: httpx2.Client, extraction: str) -> None:
+    [vector] = ada.get("/v1/vectors", params={"method": "probe", "layer": 5}).json()["items"]
+    path = vector["links"]["download"]
+    whole = numbers("probe", 5)
+    np.testing.assert_array_equal(np.load(io.BytesIO(ada.get(path, params={"format": "npy"}).content)).ravel(), whole)
+    [stored] = safetensors.numpy.load(ada.get(path).content).values()
+    np.testing.assert_array_equal(stored, whole)
+    gguf = ada.get(path, params={"format": "gguf"})
+    assert gguf.content[:4] == b"GGUF"
+    assert ada.get(path, params={"format": "gguf"}, headers={"If-None-Match": gguf.headers["ETag"]}).status_code == 304
+    assert problem(ada.get(path, params={"format": "pt"}), 422)
+
+
+def test_somebody_elses_vectors_do_not_exist(api: Running, ada: httpx2.Client, extraction: str) -> None:
+    identifier = ada.get("/v1/vectors").json()["items"][0]["id"]
+    with api.client("eve") as eve:
+        assert listed(eve) == []
+        for path in (
+            f"/v1/vectors/{identifier}",
+            f"/v1/vectors/{identifier}/download",
+            f"/v1/extractions/{extraction}",
+            f"/v1/extractions/{extraction}/cosines",
+        ):
+            assert eve.get(path).status_code == 404, path
