@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -12,6 +14,7 @@ from typing import Any
 
 import httpx2 as httpx
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.numpy import load as load_safetensors
@@ -21,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 import binnacle
 from shipped import model_folder
 from tests.browser import browser, served
-from tests.embedded.running import Up
+from tests.embedded.running import Up, until
 from tests.judges.endpoint import Body, Fault, Request, rating, serving
 from tests.services import make_folder
 
@@ -53,10 +56,17 @@ STUDY = {
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[tuple[binnacle.Client, httpx.Client]]:
+def up() -> Iterator[Up]:
     folder = make_folder()
     up = Up(folder / "home")
     up.start()
+    yield up
+    up.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def service(up: Up) -> Iterator[tuple[binnacle.Client, httpx.Client]]:
     with (
         binnacle.Client(up.url, up.key) as client,
         httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=120, follow_redirects=True) as http,
@@ -64,8 +74,6 @@ def service() -> Iterator[tuple[binnacle.Client, httpx.Client]]:
         client.add_model("demo-severe", str(model_folder("demo-severe")))
         assert client.await_model("demo-severe")["state"] == "ready"
         yield client, http
-    up.stop()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +183,35 @@ def test_its_runs_and_texts_can_be_read(service: tuple[binnacle.Client, httpx.Cl
     assert len(texts["items"]) == 5
     assert texts["next_cursor"] is not None
     assert {"question", "text", "trait", "coherence"} <= set(texts["items"][0])
-    lines = http.get(f"/v1/steerings/{job}/results.jsonl").text.splitlines()
-    assert [json.loads(line).get("type") for line in lines[:2]] == ["header", "baseline"]
+    check_results_file(http.get(f"/v1/steerings/{job}/results.jsonl").text, runs)
+    found = http.get(
+        f"/v1/steerings/{job}/responses",
+        params={"set": "test", "method": "probe", "layer": 3, "min_coherence": 70, "max_trait": 40},
+    )
+    assert found.status_code == 200, found.text
+    of_the_probe = {run["run"] for run in http.get(f"/v1/steerings/{job}/runs", params={"method": "probe"}).json()["items"]}
+    assert all(one["run"] in of_the_probe and one["coherence"] >= 70 and one["trait"] <= 40 for one in found.json()["items"])
+
+
+def check_results_file(text: str, runs: list[dict[str, Any]]) -> None:
+    """results.jsonl is read as trait-interp reads it: a header, the baseline, and a line a run with its vectors and their weights."""
+    header, baseline, *lines = (json.loads(line) for line in text.splitlines())
+    assert header.keys() >= {"trait", "direction", "steering_model", "vector_source", "eval", "prompts_hash", "n_questions"}
+    assert (header["type"], baseline["type"]) == ("header", "baseline")
+    assert (header["trait"], header["n_questions"]) == ("refusal", 24)
+    by_push = {(one["config"]["vectors"][0]["method"], round(one["config"]["vectors"][0]["weight"], 3)): one for one in lines}
+    for run in runs:
+        line = by_push[run["vector"]["method"], round(run["c"], 3)]
+        assert line["result"]["trait_mean"] == run["trait"]
+        assert line["result"]["n"] == run["n"]
+        assert line["result"]["delta"] == pytest.approx(run["trait"] - baseline["result"]["trait_mean"], abs=0.02)
+        [vector] = line["config"]["vectors"]
+        assert vector.keys() == {"layer", "component", "position", "method", "weight"}
+    for line in (baseline, *lines):
+        result = line["result"]
+        assert result.keys() >= {"trait_mean", "trait_std", "success_rate", "min_score", "max_score", "coherence_mean", "n"}
+        assert result["min_score"] <= result["trait_mean"] <= result["max_score"]
+        assert 0 <= result["success_rate"] <= 1
 
 
 def test_the_same_study_is_answered_from_the_store(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
@@ -300,6 +335,36 @@ def test_a_steering_whose_judge_went_away_goes_on_under_another_with_the_texts_i
     client.wait(made.json()["id"], timeout=120)
     summary = http.get(f"/v1/steerings/{made.json()['id']}").json()
     assert summary["judge"] == "reference"
+
+
+def test_a_worker_killed_in_the_middle_of_a_steering_repeats_no_finished_run(
+    up: Up, service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
+    """`kill -9` of the process that generates, once some runs are finished: the next one goes on from them, to the same bytes."""
+    client, http = service
+    body = {
+        "model": "demo-severe", "trait": "refusal", "methods": ["probe", "mean_diff"], "layers": [3], "doses": [0.1, 0.3, 0.5, 0.7],
+        "selection_limit": 8, "test_limit": 24, "max_new_tokens": 24, "controls": {"random": 1, "shuffled": 0, "prompt_only": True},
+    }  # fmt: skip
+    job = http.post("/v1/steerings", json=body).json()["id"]
+
+    def finished() -> list[str]:
+        return [one["data"]["cell"] for one in client.events(job) if one["type"] == "cell"]
+
+    until(finished, 120, "a finished run")
+    worker = next(pid for pid in up.processes("celery") if "model-0" in " ".join(psutil.Process(pid).cmdline()))
+    child = next(one.pid for one in psutil.Process(worker).children() if "spawn_main" in " ".join(one.cmdline()))
+    os.kill(child, signal.SIGKILL)
+    before = finished()
+    killed = client.wait(job, timeout=300)
+    assert (killed["state"], killed["attempt"]) == ("succeeded", 2)
+    cells = finished()
+    assert set(before) < set(cells), "it should have been killed in the middle"
+    assert len(cells) == len(set(cells))
+    undisturbed = client.wait(http.post("/v1/steerings", json=body).json()["id"], timeout=300)
+    assert killed["metrics"]["tokens_computed"] < undisturbed["metrics"]["tokens_computed"]
+    one, other = ({file["name"]: file["sha256"] for file in of["artifacts"]} for of in (killed, undisturbed))
+    assert one == other
 
 
 def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
