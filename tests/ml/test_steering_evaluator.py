@@ -1,0 +1,77 @@
+"""What a run keeps of answers that went wrong: an overflow is said of its row, scores 0 for coherence and ends nothing."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import torch
+
+from tests.ml.fake_context import FakeContext
+from tests.ml.steering import typical_norm
+from tests.ml.test_lm_generation import some_prompts
+from tests.ml.tiny_models import HIDDEN
+from workers.judges.base import JudgeItem, Score, done
+from workers.lm.interventions import Push
+from workers.lm.model import LanguageModel
+from workers.steering.effects import Scale, effect_of
+from workers.steering.evaluator import Evaluator
+from workers.steering.questions import Question
+from workers.steering.rescoring import scored_run
+from workers.steering.runs import Run, RunSpec
+from workers.steering.subjects import Subject, part
+from workers.steering.summary import response_lines
+
+
+class Delighted:
+    """A judge that finds everything perfect."""
+
+    identity: Mapping[str, Any] = {"name": "delighted", "version": "1", "prompt_hash": ""}
+    uses_device = False
+    tally: Mapping[str, int] = {}
+
+    def score(self, items: Sequence[JudgeItem]) -> list[Score]:
+        return [Score(100.0, 100.0) for _ in items]
+
+    def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
+        return done(self.score(items))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("scope", ["all", "response"])
+def test_an_overflowing_dose_is_incoherent_row_by_row_and_stays_so_under_any_judge(
+    tiny_lm: Callable[..., LanguageModel], scope: Any
+) -> None:
+    lm = tiny_lm("llama", dtype="float16")
+    vector = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(0))
+    vector /= vector.norm()
+    subject = Subject(
+        "v", "v", "probe", None, "residual", (1,), (part(vector, 1, "residual", (), typical_norm(lm, 1, "residual")),)
+    )
+    questions = [
+        Question(i, "test", f"{i} ?", None, f"c{i}", tuple(prompt)) for i, prompt in enumerate(some_prompts(5, 3, longest=12))
+    ]
+    judge = Delighted()
+    evaluator = Evaluator(lm, FakeContext(lm), judge, max_new_tokens=4, batch_rows=8)
+    evaluator.begin("steering", 2)
+    pushes = {
+        r: tuple(Push(1, "residual", vector, c, "add", scope) for c in (subject.parts[0].coefficient(r),)) for r in (0.5, 1e6)
+    }
+    base, calm, broken = evaluator.evaluate(
+        [RunSpec(questions, "unsteered"), *(RunSpec(questions, "v", pushes[r], subject, r) for r in (0.5, 1e6))]
+    )
+    assert [one.coherence for one in calm.answers] == [100.0] * 3
+    assert [one.finite for one in broken.answers] == [False] * 3
+    assert [one.coherence for one in broken.answers] == [0.0] * 3
+    assert broken.effect["not_finite"] == 3
+    assert broken.effect["fires"] > 0
+    told = effect_of(broken, base, Scale(70, 1, 0))
+    assert told["finite"] == 0
+    json.dumps(told, allow_nan=False)
+    lines = [json.loads(line) for line in response_lines([broken]).splitlines()]
+    again = scored_run("broken", lines, judge.score([JudgeItem(one["question"], None, one["text"]) for one in lines]))
+    assert [one.coherence for one in again.answers] == [0.0] * 3
+    assert Run.from_bytes(broken.spec, broken.to_bytes()).answers == broken.answers
