@@ -323,13 +323,11 @@ def test_another_judge_scores_the_same_texts_and_changes_no_choice(
     for way in ("dose", "best"):
         assert again["contrasts"][way] == first["contrasts"][way]
     assert again["subjects"] == first["subjects"]
-    lines = [
-        json.loads(line)
-        for line in files(rescore.run(asked, context(severe, {**extracted, **stored}, cells=found.cells)))[
-            "runs.jsonl"
-        ].splitlines()
-    ]
-    assert lines == [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
+    rescored = files(rescore.run(asked, context(severe, {**extracted, **stored}, cells=found.cells)))
+    for name in ("runs.jsonl", "results.jsonl"):
+        assert [json.loads(line) for line in rescored[name].splitlines()] == [
+            json.loads(line) for line in whole[name].splitlines()
+        ]
     strict = asked | {"coherence_threshold": 99.9}
     joint = [one["best"]["delta_joint"] for one in json.loads(files(rescore.run(strict, found))["summary.json"])["groups"]]
     assert all(new < old["best"]["delta_joint"] for old, new in zip(first["groups"], joint, strict=True))
