@@ -4,12 +4,15 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from app.jobs.models import JobCell
+from app.jobs.models import Job, JobCell
 from app.jobs.schemas import Edge
+from app.jobs.states import FINISHED
 from app.storage.base import key_of
 from app.storage.factory import open_storage
 from tests.worker.conftest import Service
+from workers.runner import MAX_DEFERRALS
 
 
 def test_a_job_runs_and_leaves_its_result_its_files_and_its_history(live: Service) -> None:
@@ -74,6 +77,24 @@ def test_a_transient_fault_puts_the_job_off_and_it_succeeds_later(live: Service)
     assert waiting.not_before is not None
     job = live.ended(job_id)
     assert (job.state, job.attempt, job.losses) == ("succeeded", 2, 0)
+
+
+def test_what_stays_down_fails_the_job_in_the_end_and_keeps_what_was_finished(live: Service, tmp_path: Path) -> None:
+    """A judge that never comes back, say. The waits between the tries (5 s, doubled each time) are cut short here."""
+    live.node()
+    job_id = live.submit(do="transient", steps=2, at=1, count_in=str(tmp_path / "calls"), times=99)
+
+    def hurried() -> bool:
+        with live.sessions.begin() as session:
+            session.execute(update(Job).where(Job.id == job_id, Job.state == "queued").values(not_before=None))
+        return live.job(job_id).state in FINISHED
+
+    live.until(hurried, "the job to end", seconds=90)
+    job = live.job(job_id)
+    assert (job.state, job.error["code"], job.losses, job.attempt) == ("failed", "unavailable", 0, MAX_DEFERRALS + 1)
+    assert f"put off {MAX_DEFERRALS} times because the judge is down" in job.error["detail"]
+    assert live.event_types(job_id).count("deferred") == MAX_DEFERRALS
+    assert live.event_types(job_id).count("cell") == 1
 
 
 def test_a_retry_begins_with_what_the_failed_job_had_finished(live: Service, tmp_path: Path) -> None:
