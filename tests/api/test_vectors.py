@@ -7,8 +7,12 @@ import httpx2
 import numpy as np
 import pytest
 import safetensors.numpy
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.extractions.models import Extraction
+from app.ids import new_id
+from app.jobs.models import Artifact
 from tests.api.conftest import Running
 from tests.api.extracted import LAYERS, METHODS, numbers, store_extraction
 from tests.api.test_bad_input import problem
@@ -101,3 +105,32 @@ def test_somebody_elses_vectors_do_not_exist(api: Running, ada: httpx2.Client, e
             f"/v1/extractions/{extraction}/cosines",
         ):
             assert eve.get(path).status_code == 404, path
+
+
+def test_kept_rows_are_read_by_an_extraction_that_needs_no_more_than_they_hold(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], extraction: str
+) -> None:
+    """Only when asked, only one's own, and only of the same examples and responses."""
+    body = {"model": "demo", "trait": "refusal", "methods": ["mean_diff_rownorm"], "layers": [5]}
+    key = ada.post("/v1/extractions", json=body).json()["spec"]["rows_key"]
+    with sessions.begin() as session:
+        row = session.get_one(Extraction, extraction)
+        row.rows_key, job = key, row.job_id
+        file = session.scalars(select(Artifact).where(Artifact.job_id == job)).one()
+        session.add(
+            Artifact(id=new_id("art"), job_id=job, name="rows.safetensors", digest=file.digest, size=file.size, media_type="x/y")
+        )
+
+    def rows_from(client: httpx2.Client = ada, reuse: str = "true", **changes: Any) -> Any:
+        answer = client.post("/v1/extractions", params={"reuse": reuse}, json=body | changes)
+        assert answer.status_code == 202, answer.text
+        return answer.json()["spec"]["rows_from"]
+
+    assert rows_from() == rows_from(layers=[2, 5]) == job
+    assert rows_from(reuse="false") is None
+    assert rows_from(layers=[2, 3]) is None
+    assert rows_from(positions=["prompt[-1]"]) is None
+    assert rows_from(components=["mlp_contribution"]) is None
+    assert rows_from(max_new_tokens=20) is None
+    with api.client("eve") as eve:
+        assert rows_from(eve) is None

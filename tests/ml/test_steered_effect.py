@@ -142,3 +142,24 @@ def test_what_cannot_be_pushed_is_refused_before_anything_runs(
         )
     assert fault.value.code == code
     assert not started
+
+
+def test_a_prompt_is_computed_once_until_its_pushes_part_it(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Five doses at layer 2 share the blocks 0 to 2; five that act on the response alone share the whole prompt."""
+    lm = replace(tiny_lm("llama"), eos_ids=frozenset())
+    for scope, expected in (("all", [1, 1, 1, 5]), ("response", [1, 1, 1, 1])):
+        seen: dict[int, int] = {}
+        handles = [
+            lm.layout.site(layer, "residual").register_forward_pre_hook(
+                lambda _m, args, layer=layer, seen=seen: seen.setdefault(layer, len(args[0])) and None
+            )
+            for layer in range(LAYERS)
+        ]
+        try:
+            rows = [row(float(c), layer=2, scope=scope) for c in range(1, 6)]
+            together = generate_steered(lm, rows, max_new_tokens=3, batch_rows=5)
+        finally:
+            for handle in handles:
+                handle.remove()
+        assert [seen[layer] for layer in range(LAYERS)] == expected
+        assert [answer.ids for answer in together] == [naive(lm, one, 3) for one in rows]

@@ -1,0 +1,82 @@
+"""What a steering job refuses before it generates anything, each by the question, the vector or the layer at fault."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.ml.tiny_models import CONTEXT, HIDDEN, LAYERS
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+from workers.steering.questions import question_sets
+from workers.steering.units import units_of
+from workers.steering.vectors import Named, load_subjects
+
+Lms = Callable[..., LanguageModel]
+TRAIT: dict[str, Any] = {
+    "steering": {
+        "questions": [{"question": f"{i} ?", "split": ("selection", "test")[i % 2], "cluster": f"c{i}"} for i in range(6)]
+    },
+    "paraphrases": [],
+}
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    return {"max_new_tokens": 4, "questions": None, "selection_limit": None, "test_limit": None, "extra_sets": []} | changes
+
+
+def named(vector: torch.Tensor, *, layer: int = 1, component: str = "residual", method: str = "probe") -> Named:
+    return Named("response[:5]", component, method, layer, vector, f"response[:5]/{component}/{method}/{layer}", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"max_new_tokens": CONTEXT}, "prompt_too_long", "Question 0 of the selection set"),
+        (
+            {"questions": {"selection": [{"question": "a ?"}], "test": [{"question": "b ?"}, {"question": "c" * CONTEXT}]}},
+            "prompt_too_long", f"Question 1 of the test set: A prompt of {CONTEXT + 1} tokens and 4 new ones make {CONTEXT + 5}",
+        ),
+        ({"questions": {"selection": [], "test": [{"question": "b ?"}]}}, "no_questions", "no selection question"),
+        ({"extra_sets": ["paraphrases"]}, "no_questions", "no paraphrases question"),
+    ],
+)  # fmt: skip
+def test_questions_that_cannot_be_asked_are_named(tiny_lm: Lms, changes: dict[str, Any], code: str, words: str) -> None:
+    with pytest.raises(ModelFault) as fault:
+        question_sets(tiny_lm("llama"), asked(**changes), TRAIT)
+    assert fault.value.code == code
+    assert words in fault.value.sentence
+
+
+def test_limits_take_clusters_in_turn_and_the_sets_share_none(tiny_lm: Lms) -> None:
+    sets = question_sets(tiny_lm("llama"), asked(test_limit=2), TRAIT)
+    assert [len(sets[name]) for name in ("selection", "test")] == [3, 2]
+    assert not {one.cluster for one in sets["selection"]} & {one.cluster for one in sets["test"]}
+
+
+@pytest.mark.parametrize(
+    ("one", "code"),
+    [
+        (named(torch.ones(HIDDEN + 1)), "wrong_width"),
+        (named(torch.ones(HIDDEN), component="k_proj"), "wrong_width"),
+        (named(torch.ones(HIDDEN), layer=LAYERS), "layer_out_of_range"),
+        (named(torch.ones(HIDDEN), component="embedding"), "unknown_component"),
+        (named(torch.zeros(HIDDEN)), "vector_not_finite"),
+        (named(torch.full((HIDDEN,), float("inf"))), "vector_not_finite"),
+        (named(torch.ones(HIDDEN), method="shuffled__of-probe"), "no_vectors"),  # a control alone is nothing to steer with
+    ],
+)
+def test_vectors_that_cannot_be_steered_with_are_refused_by_name(tiny_lm: Lms, one: Named, code: str) -> None:
+    units = {(one.component, one.layer): 1.0}
+    with pytest.raises(ModelFault) as fault:
+        load_subjects(tiny_lm("llama"), [one], units=units, massive=[], combine=False, asked=None)
+    assert fault.value.code == code
+    assert one.key in fault.value.sentence or code in ("layer_out_of_range", "unknown_component", "no_vectors")
+
+
+def test_a_layer_that_was_not_calibrated_has_no_unit_of_dose(tiny_lm: Lms) -> None:
+    calibration = {"aggregate": {"clean_norms": {"0": 1.0, "2": 1.5}}}
+    assert units_of(tiny_lm("llama"), [("residual", 2)], calibration, []) == {("residual", 2): 1.5}
+    with pytest.raises(ModelFault, match=r"layer 1, .*it has 0, 2"):
+        units_of(tiny_lm("llama"), [("residual", 1)], calibration, [])
