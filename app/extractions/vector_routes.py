@@ -79,7 +79,10 @@ async def download_vector(
     request: Request,
     viewer: Caller,
     context: Shared,
-    file_format: Annotated[Literal["safetensors", "gguf", "npy"], Query(alias="format")] = "safetensors",
+    file_format: Annotated[
+        Literal["safetensors", "gguf", "npy"],
+        Query(alias="format", description="a .pt comes from an export job: POST /v1/extractions/{id}/exports"),
+    ] = "safetensors",
 ) -> Response:
     """One unit vector, float32. GGUF is a control vector as llama.cpp and repeng read it; it has no place for layer 0."""
     row = await context.database.run(service.vector, vector_id, viewer)
