@@ -41,7 +41,7 @@ def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) ->
     context.phase("answering", len(rows), "answers")
     batch = min(MOST_ROWS, batch_rows_for(lm, max(map(len, prompts)), spec["max_new_tokens"], context.batch_budget_bytes))
     found = generate_steered(
-        lm, rows, max_new_tokens=spec["max_new_tokens"], batch_rows=batch, on_step=lambda _counts: context.check()
+        lm, rows, max_new_tokens=spec["max_new_tokens"], batch_rows=batch, on_step=lambda _counts: context.progress(0)
     )
     context.progress(len(rows))
     asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]

@@ -27,6 +27,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
+    context.phase("preparing the judge", 1, "judges", share=0.2)
     try:
         judge = _judge(spec, kept, context)
     except ModelFault as fault:

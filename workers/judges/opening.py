@@ -56,7 +56,8 @@ def open_judge(
 ) -> Judge:
     """The judge that `described` ({"name", "kind", "model", "url", "key_env", "options"}) names, for the answers of `lm`.
 
-    Only the reference judge reads `lm` and what follows `trait` (see `ReferenceJudge.fit`). Cancellation is heard while it is fitted.
+    Only the reference judge reads `lm` and what follows `trait` (see `ReferenceJudge.fit`). The caller has begun a phase; cancellation
+    is heard while it is fitted.
 
     Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint is away.
     """
@@ -85,7 +86,7 @@ def open_judge(
             batch_rows=rows,
             given=given,
             questions=questions,
-            on_step=lambda _counts: context.check(),
-            on_rows=lambda _rows: context.check(),
+            on_step=lambda _counts: context.progress(0),  # it moves, and may take longer than a phase may stand still
+            on_rows=lambda _rows: context.progress(0),
         )
     raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")

@@ -12,7 +12,7 @@ from typing import Any
 from workers.judges.base import Score
 from workers.steering.effects import Scale, effect_of, extra_effect, scores_of
 from workers.steering.questions import Question
-from workers.steering.results_file import reference_scores
+from workers.steering.results_file import judge_method, reference_scores
 from workers.steering.runs import Run, RunSpec, judged
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
 
@@ -143,7 +143,7 @@ def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Ru
     described = [json.loads(line) for line in run_lines.splitlines()]
     steered = [one["run"] for one in described if one["vector"] is not None and one["set"] == base.spec.set]
     new = [
-        {**header, "eval": {**header["eval"], "model": judge["name"], "trait_judge": judge.get("prompt_hash")}},
+        {**header, "eval": {"model": judge["name"], "method": judge_method(judge), "trait_judge": judge.get("prompt_hash")}},
         {**baseline, **reference_scores(base, base, judge)},
         *({**line, **reference_scores(runs[run], base, judge)} for line, run in zip(rest, steered, strict=True)),
     ]

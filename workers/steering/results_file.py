@@ -28,7 +28,7 @@ def reference_lines(spec: Mapping[str, Any], runs: Sequence[Run], base: Run, jud
         "steering_model": spec["model"],
         "steering_experiment": None,
         "vector_source": {"model": spec["model"], "experiment": None, "trait": spec["trait"]["name"]},
-        "eval": {"model": judge["name"], "method": "logprob", "trait_judge": judge.get("prompt_hash")},
+        "eval": {"model": judge["name"], "method": judge_method(judge), "trait_judge": judge.get("prompt_hash")},
         "prompts_file": None,
         "prompts_hash": hashlib.sha256(json.dumps(questions).encode()).hexdigest(),
         "n_questions": len(questions),
@@ -50,6 +50,11 @@ def reference_lines(spec: Mapping[str, Any], runs: Sequence[Run], base: Run, jud
         ]
         lines.append({"config": {"vectors": vectors}, **reference_scores(run, base, judge)})
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+def judge_method(judge: Mapping[str, Any]) -> str:
+    """How the judge scores, in trait-interp's word for those that read probabilities."""
+    return "logprob" if judge.get("kind") in ("openai", "local") else "classifier"
 
 
 def reference_scores(run: Run, base: Run, judge: Mapping[str, Any]) -> dict[str, Any]:
