@@ -5,7 +5,7 @@ All raise Superseded when the lease is lost: then the attempt has had no effect.
 
 from typing import Any
 
-from sqlalchemy import text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.errors import as_error
@@ -110,8 +110,9 @@ def lose(session: Session, job: Job, cause: dict[str, Any], *, max_losses: int, 
 
     `charged=False` is for losses that are nobody's doing, such as a database outage. A job being cancelled is cancelled: its device has stopped.
     """
+    used = {"device_seconds": _held_for(session, job)} if charged else {}
     if job.state == State.CANCELLING:
-        cancelled(session, job.id, job.lease_token)
+        cancelled(session, job.id, job.lease_token, metrics=used)
         return
     losses = job.losses + (1 if charged else 0)
     if charged and losses >= max_losses:
@@ -121,13 +122,21 @@ def lose(session: Session, job: Job, cause: dict[str, Any], *, max_losses: int, 
             "its worker: read the worker's log, ask for less (fewer prompts, tokens or layers), then retry."
         )
         error = as_error("poison", detail, losses=losses, worker=job.worker_id, cause=cause)
-        fail(session, job.id, job.lease_token, error, losses=losses)
+        fail(session, job.id, job.lease_token, error, losses=losses, metrics=used)
         return
     transition(
         session, job.id, [State.RUNNING], State.QUEUED, token=job.lease_token, event="lost" if charged else "interrupted",
         data={**cause, "worker": job.worker_id, "losses": losses}, losses=losses, queued_at=NOW, phase="queued", **_RELEASED,
+        **_measured(used),
     )  # fmt: skip
+    charge(session, job, used.get("device_seconds", 0))
     ring_after_commit(session, job.job_class)
+
+
+def _held_for(session: Session, job: Job) -> float:
+    """Seconds for which a lost attempt had its device, by the database's clock: until its lease ran out, if it did."""
+    lasted = func.least(func.now(), job.lease_expires_at) - job.started_at
+    return float(session.scalar(select(func.greatest(func.extract("epoch", lasted), 0))) or 0)
 
 
 def _end(session: Session, job_id: str, token: int | None, target: State, event: str, data: dict[str, Any], **values: Any) -> Job:

@@ -5,14 +5,10 @@ from sqlalchemy import text
 
 from app.jobs import claims, endings, turns
 from app.jobs.claims import Claimer, Lease
-from app.jobs.kinds import KINDS, Kind
 from app.jobs.models import Job
 from tests.db.conftest import Desk
-from tests.worker.probe import PROBE
 from workers.lanes import ShortLane
 
-KINDS["glance"] = "tests.db.test_lanes:GLANCE"
-GLANCE = Kind("glance", handler_version=1, record=PROBE.record, links=PROBE.links, short=True)
 VERSIONS = {"probe": 1, "glance": 1}
 
 

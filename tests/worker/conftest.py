@@ -110,7 +110,9 @@ class Service:
             return worker is not None and worker.parent_pid == node.process.pid
 
     def submit(self, owner: str = "ann", *, after: list[Edge] | None = None, job_class: str = "light", **spec: Any) -> str:
-        request = service.Submission(kind="probe", spec=spec, owner=owner, job_class=job_class, after=after or [])
+        request = service.Submission(
+            kind=spec.pop("kind", "probe"), spec=spec, owner=owner, job_class=job_class, after=after or []
+        )
         with self.sessions.begin() as session:
             return service.submit(session, request).job.id
 

@@ -15,7 +15,8 @@ from workers.handlers import HANDLERS
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome, TransientFault
 
 KINDS["probe"] = "tests.worker.probe:PROBE"
-HANDLERS["probe"] = "tests.worker.probe:run"
+KINDS["glance"] = "tests.worker.probe:GLANCE"
+HANDLERS["probe"] = HANDLERS["glance"] = "tests.worker.probe:run"
 
 
 def _record(_session: Session, _job: Job, result: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def _record(_session: Session, _job: Job, result: dict[str, Any]) -> dict[str, A
 
 
 PROBE = Kind("probe", handler_version=int(os.environ.get("PROBE_VERSION", "1")), record=_record, links=lambda _job: {})
+GLANCE = Kind("glance", handler_version=1, record=_record, links=lambda _job: {}, short=True)
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:

@@ -1,6 +1,7 @@
 """Jobs on real worker nodes, through every ending there is."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,23 @@ def test_a_job_does_not_yield_to_its_own_owner(live: Service) -> None:
     live.submit("ann")
     live.ended(first)
     assert "yielded" not in live.event_types(first)
+
+
+def test_a_long_job_makes_room_for_a_quick_look_long_before_its_slice_is_over(
+    make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str
+) -> None:
+    """Also for a look of its own owner's: nobody waits for an hour of their own steering to see one answer."""
+    live = make_service(database_url, broker_url, broker_prefix, slice=3600, short_slice=1)
+    live.node("model-0")
+    long = live.submit("ann", steps=12, seconds=0.5, job_class="model")
+    live.running(long, cells=1)
+    look = live.submit("ann", kind="glance", job_class="model")
+    assert live.ended(look, seconds=60).state == "succeeded"
+    assert live.job(long).state != "succeeded"
+    job = live.ended(long, seconds=60)
+    assert (job.state, job.losses) == ("succeeded", 0)
+    assert "yielded" in live.event_types(long)
+    assert job.result["kept"], "finished cells are not computed again"
 
 
 def test_a_node_told_to_stop_gives_its_job_back_uncharged(live: Service) -> None:

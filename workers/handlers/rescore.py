@@ -38,6 +38,8 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         for done, (name, rows) in enumerate(kept.items(), start=1):
             runs[name] = scored_run(name, rows, _scores(judge, name, rows, context))
             context.progress(done)
+            if done < len(kept):
+                context.may_yield()
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
     found = rescored(summary, runs, scale) | {

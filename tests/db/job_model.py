@@ -1,0 +1,82 @@
+"""What a job may be and become, as thirty lines of Python that know nothing of SQL: the oracle of the state machine test."""
+
+from dataclasses import dataclass, field
+
+HELD = ("running", "cancelling")
+FINISHED = ("succeeded", "failed", "cancelled")
+MAX_LOSSES = 3
+
+
+@dataclass
+class ModelJob:
+    """One job. `needs` are its edges: the job before it, and what it needs of that one."""
+
+    short: bool = False
+    needs: dict[str, str] = field(default_factory=dict)
+    state: str = "queued"
+    attempt: int = 0
+    losses: int = 0
+    token: int = 0
+    blockers: int = 0
+    put_off: bool = False
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "queued" and self.blockers == 0 and not self.put_off
+
+    def holds(self, token: int) -> bool:
+        """Whether the lease of this token is the one that counts."""
+        return self.state in HELD and self.token == token
+
+
+class Model:
+    """All jobs, by id."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, ModelJob] = {}
+
+    def ready(self) -> set[str]:
+        """Jobs that a worker may have; quick looks, when there are any, before all others."""
+        ready = {name for name, job in self.jobs.items() if job.ready}
+        return {name for name in ready if self.jobs[name].short} or ready
+
+    def admits(self, needs: dict[str, str]) -> bool:
+        """Whether every edge can still be met."""
+        return all(how == "end" or self.jobs[before].state not in ("failed", "cancelled") for before, how in needs.items())
+
+    def submitted(self, name: str, needs: dict[str, str], *, short: bool) -> None:
+        unmet = sum(self.jobs[before].state not in FINISHED for before in needs)
+        self.jobs[name] = ModelJob(short=short, needs=dict(needs), blockers=unmet)
+
+    def claimed(self, name: str) -> None:
+        job = self.jobs[name]
+        job.state, job.attempt, job.token = "running", job.attempt + 1, job.token + 1
+
+    def ended(self, name: str, state: str) -> None:
+        """Over for good; what waited for it is released or fails, and so on down the graph."""
+        self.jobs[name].state = state
+        for after, job in self.jobs.items():
+            if name in job.needs and job.state == "queued":
+                if job.needs[name] == "end" or state == "succeeded":
+                    job.blockers -= 1
+                else:
+                    self.ended(after, "failed")
+
+    def lost(self, name: str) -> None:
+        job = self.jobs[name]
+        if job.state == "cancelling":
+            self.ended(name, "cancelled")
+            return
+        job.losses += 1
+        if job.losses >= MAX_LOSSES:
+            self.ended(name, "failed")
+        else:
+            job.state = "queued"
+
+    def cancelled(self, name: str) -> None:
+        """Somebody asked for it; of a finished job nothing."""
+        job = self.jobs[name]
+        if job.state == "queued":
+            self.ended(name, "cancelled")
+        elif job.state == "running":
+            job.state = "cancelling"
