@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,9 @@ class Lab:
     def reached_from(self, host: Host) -> list[str]:
         """Which of the three servers the host can open a connection to."""
         servers = {"database": (self.servers, 5432), "broker": (self.servers, 6379), "objects": (self.objects, S3_PORT)}
-        return [name for name, (server, port) in servers.items() if host.reaches(server, port, seconds=2)]
+        with ThreadPoolExecutor(len(servers)) as threads:  # at once: a lease is running out
+            reached = threads.map(lambda where: host.reaches(*where, seconds=2), servers.values())
+            return [name for name, there in zip(servers, reached, strict=True) if there]
 
     def until(self, true: Callable[[], Any], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds
