@@ -182,7 +182,7 @@ class Watch:
         limit = self._settings.ttl - self._settings.margin / 2 - min(self._settings.watch, self._settings.margin / 2)
         if now - seen.renewed_seen > limit and not seen.killed:
             # A parent that could not read either was cut off from the database, and the child is not to blame.
-            blind = now - self._read_at > limit / 2
+            blind = now - self._read_at > min(limit / 2, 3 * self._settings.watch)
             seen.reason = seen.reason or {"code": "database_unreachable" if blind else "lease_not_renewed"}
             self._signal(seen, signal.SIGKILL)
             seen.killed = True

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         status = subprocess.run(command, env={**os.environ, FOLDER: folder}).returncode
         lines = Ledger(Path(folder)).lines()
     took = time.monotonic() - began
-    console = Console()
+    console = Console(width=150)
     console.print(as_table(lines))
     console.print(f"{took / 60:.1f} minutes, pytest's exit status {status}")
     if not arguments:

@@ -59,9 +59,11 @@ class Campaign:
         return int(self.arena.sql(ENDED, self.title)[0]["n"])
 
     def finish(self, seconds: float, *, note: str = "") -> Audit:
-        """Waits at most so long for every job to end, audits them, adds the line to the table, and fails when anything is wrong."""
-        deadline = time.monotonic() + seconds
-        while self.ended() < len(self.told) and time.monotonic() < deadline:
+        """Waits for every job to end, until none has for so long; audits them, adds the line to the table, and fails when anything is wrong."""
+        ended, moved = -1, time.monotonic()
+        while ended < len(self.told) and time.monotonic() < moved + seconds:
+            before, ended = ended, self.ended()
+            moved = time.monotonic() if ended > before else moved
             time.sleep(0.2)
         with connect(self.arena.running.database_url) as connection:
             found = audit(

@@ -1,6 +1,7 @@
 """What a node's parent must go on doing whatever it met before."""
 
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,11 +9,13 @@ import pytest
 from sqlalchemy import delete
 
 from app.jobs.models import Worker
+from app.settings import LeaseSettings
 from app.storage.blobs import stage
 from app.storage.factory import open_storage
 from tests.storage.references import age, rows
 from tests.worker.conftest import Service
 from workers import parent
+from workers.watch import Sighting, Watch
 
 
 def test_a_node_whose_row_is_gone_registers_again_and_is_rung(live: Service) -> None:
@@ -23,6 +26,18 @@ def test_a_node_whose_row_is_gone_registers_again_and_is_rung(live: Service) -> 
         session.execute(delete(Worker).where(Worker.id == node.id))
     live.until(lambda: live._registered(node), "the node to register again")
     assert live.ended(live.submit()).state == "succeeded"
+
+
+@pytest.mark.parametrize(("unread", "code"), [(20, "database_unreachable"), (6, "lease_not_renewed")])
+def test_a_renewal_that_was_late_before_an_outage_is_not_held_against_the_job(unread: float, code: str) -> None:
+    """The parent saw the last renewal 51 s ago. When it could not read either since then, the database was away and nobody is charged."""
+    now = time.monotonic()
+    watch = Watch(None, LeaseSettings(), "light-0@here", set)  # type: ignore[arg-type]
+    watch._read_at = now - unread
+    seen = Sighting("job_1", 1, 0, None, renewed_seen=now - 51)
+    watch._enforce(seen, now)
+    assert seen.killed
+    assert seen.reason == {"code": code}
 
 
 def test_the_janitor_outlives_a_store_that_was_not_there_when_it_began(
