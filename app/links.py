@@ -14,6 +14,9 @@ OF_A_STUDY = ("getStudy", "getStudyFile", "retryStudy", "labelStudy")
 OF_A_VECTOR = ("getVector", "downloadVector")
 OF_A_TRAIT = ("getTrait", "getTraitDataset")
 OF_A_MODEL = ("getModel", "inspectModel", "deleteModel")
+OF_A_WEBHOOK = ("testWebhook", "deleteWebhook")
+OF_A_QUOTA = ("getQuota", "setQuota", "deleteQuota")
+OF_A_DEVICE = ("pauseDevice", "drainDevice", "resumeDevice")
 
 BODY = "$response.body#/"
 FOLLOWED: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -32,6 +35,12 @@ FOLLOWED: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "uploadTrait": (("reference", OF_A_TRAIT),),
     "importVectors": (("items/0/id", OF_A_VECTOR),),
     "addJudge": (("name", ("deleteJudge",)),),
+    "addWebhook": (("name", OF_A_WEBHOOK),),
+    "listWebhooks": (("items/0/name", OF_A_WEBHOOK),),
+    "setQuota": (("user", OF_A_QUOTA),),
+    "listQuotas": (("items/0/user", OF_A_QUOTA),),
+    "listDevices": (("items/0/id", OF_A_DEVICE),),
+    "getStatus": (("workers/0/id", OF_A_DEVICE),),
     "listJobs": (("items/0/id", OF_A_JOB),),
     "listCalibrations": (("items/0/id", OF_A_CALIBRATION), ("items/0/job", OF_A_JOB)),
     "listExtractions": (("items/0/id", OF_AN_EXTRACTION), ("items/0/job", OF_A_JOB)),

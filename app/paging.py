@@ -1,17 +1,19 @@
 """Pages of any list, newest first: `{"items": [...], "next_cursor": ...}`, with opaque cursors and no totals."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from app.context import Context
 
 Item = TypeVar("Item", bound=BaseModel)
 LARGEST = 200
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def _clamp(value: object) -> object:
@@ -19,10 +21,22 @@ def _clamp(value: object) -> object:
     return str(LARGEST) if isinstance(value, str) and value.isascii() and value.isdigit() and int(value[:10]) > LARGEST else value
 
 
+_Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[
-    int, BeforeValidator(_clamp), Query(ge=1, description=f"entries per page; {LARGEST} at most, more is taken as that")
+    int,
+    BeforeValidator(_clamp, json_schema_input_type=_Count),
+    Query(ge=1, description=f"entries per page; {LARGEST} at most, more is taken as that"),
 ]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
+
+
+def _written(value: object) -> object:
+    """A time is written out: a bare number, which would be read as seconds since 1970, is none."""
+    return "" if isinstance(value, str) and _DATE.match(value) is None else value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A time of a query, with its offset from UTC."""
 
 
 class Page(BaseModel, Generic[Item]):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.errors import Problem
 from app.storage.base import StorageError
@@ -35,6 +36,7 @@ CODES = {
     415: "unsupported_media_type",
 }
 KEY = re.compile(r"bnk_[0-9A-Za-z_]+", re.ASCII)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 
 
@@ -124,10 +126,17 @@ async def _http(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if error.status_code == 404:
         detail = f"Nothing is served at {request.url.path}; see /openapi.json."
-    elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "other methods")
-        detail = f"{request.method} is not served at {request.url.path}; it takes {allowed}."
-    return render(request, Problem(error.status_code, code, detail, headers=dict(error.headers or {})))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_served_at(request))
+        detail = f"{request.method} is not served at {request.url.path}; it takes {headers['Allow']}."
+    return render(request, Problem(error.status_code, code, detail, headers=headers))
+
+
+def _served_at(request: Request) -> list[str]:
+    """Every method that the address takes; the router knows those of one of its routes."""
+    scopes = ((method, {**request.scope, "method": method}) for method in METHODS)
+    return [method for method, scope in scopes if any(one.matches(scope)[0] is Match.FULL for one in request.app.routes)]
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -136,7 +145,8 @@ async def _database(request: Request, error: Exception) -> Response:
     return render(request, Problem(503, "database_unavailable", detail, headers={"Retry-After": "5"}))
 
 
-async def _unstorable(request: Request, _error: Exception) -> Response:
+async def _unstorable(request: Request, error: Exception) -> Response:
+    log.warning("unstorable_value", cause=type(getattr(error, "orig", error)).__name__)
     return render(
         request, Problem(422, "unstorable_value", "A value holds characters or a number that the database cannot hold.")
     )
@@ -195,4 +205,6 @@ TEXTS = {
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that may answer with these problems."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
-    return {status: {"description": TEXTS[status], "content": {MEDIA_TYPE: schema}} for status in sorted({*statuses, 401, 503})}
+    return {
+        status: {"description": TEXTS[status], "content": {MEDIA_TYPE: schema}} for status in sorted({*statuses, 400, 401, 503})
+    }

@@ -69,13 +69,13 @@ async def read_json(request: Request, model: type[Model]) -> Model:
         raise Problem(400, "malformed_json", f"The body is no JSON: {error.msg} at character {error.pos}.") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
         raise Problem(400, "malformed_json", "The body holds a number or a nesting that no request needs.") from error
-    return checked(raw, model)
+    return checked(raw, model, strict=True)
 
 
-def checked(raw: Any, model: type[Model]) -> Model:
-    """The value as this model. Raises what FastAPI raises for a body."""
+def checked(raw: Any, model: type[Model], *, strict: bool = False) -> Model:
+    """The value as this model; `strict` for JSON, whose numbers are no strings. Raises what FastAPI raises for a body."""
     try:
-        return model.model_validate(raw)
+        return model.model_validate(raw, strict=strict)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors]) from error
@@ -83,11 +83,20 @@ def checked(raw: Any, model: type[Model]) -> Model:
 
 def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> dict[str, Any]:
     """`openapi_extra` of such a route: its JSON body, and its form's fields (`form`, with what they are) and files."""
-    parts: dict[str, Any] = {name: {"type": "string", "description": text} for name, text in form.items()}
+    body = _inlined(model.model_json_schema())
+    parts: dict[str, Any] = {name: {**_written(body["properties"][name]), "description": text} for name, text in form.items()}
     parts["files"] = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": file}
-    schema = {"type": "object", "properties": parts, "required": [*required, "files"]}
-    content = {"application/json": {"schema": _inlined(model.model_json_schema())}, FORM: {"schema": schema}}
+    schema = {"type": "object", "properties": parts, "required": [*required, "files"], "additionalProperties": False}
+    content = {"application/json": {"schema": body}, FORM: {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _written(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field as a form writes it, which knows nothing but text."""
+    one = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
+    if one["type"] == "string":
+        return {name: one[name] for name in ("type", "enum", "const", "pattern", "minLength", "maxLength") if name in one}
+    return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[one["type"]]}
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

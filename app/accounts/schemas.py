@@ -17,7 +17,7 @@ LONGEST_OVERLAP = 24 * 30
 class KeyRequest(BaseModel):
     """A key for somebody; a user of that name is made when there is none."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     owner: Name = Field(description="whose jobs the key makes and sees", examples=["ada"])
     role: Role = "member"
@@ -34,7 +34,7 @@ class KeyRequest(BaseModel):
 class RotateRequest(BaseModel):
     """How a key gives way to its successor."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     overlap_hours: float = Field(24, ge=0, le=LONGEST_OVERLAP, description="how long both open; 0 ends the old one at once")
     days: int | None = Field(
@@ -74,7 +74,7 @@ KeyPage = Page[KeyOut]
 class UserRequest(BaseModel):
     """A user."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Name = Field(examples=["ada"])
 
@@ -82,7 +82,7 @@ class UserRequest(BaseModel):
 class UserEdit(BaseModel):
     """Changes to a user."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     disabled: bool = Field(description="true: none of the user's keys opens anything; what the user made stays")
 
@@ -109,7 +109,7 @@ class UserPage(BaseModel):
 class GroupRequest(BaseModel):
     """A group."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Name = Field(examples=["interp"])
 

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
 from app.audit import service
@@ -12,7 +11,7 @@ from app.audit.repository import AuditFilters, Place
 from app.audit.schemas import AuditOut, AuditPage
 from app.auth.access import Admin, keyed_router
 from app.context import Shared
-from app.paging import Cursor, Limit, page_of
+from app.paging import Cursor, Limit, Moment, page_of
 from app.problems import documented
 
 router = keyed_router(prefix="/v1/audit", tag="access")
@@ -33,8 +32,8 @@ async def list_audit(
     ] = None,
     object: Text = None,  # noqa: A002 - the word for what is acted on
     outcome: Literal["done", "denied"] | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
 ) -> AuditPage:
     """Newest first: changes of keys, users, groups, models, judges, quotas and visibility, what was done to others' jobs, deletions,
     and what was refused for want of an administrator's key. Administrators only."""

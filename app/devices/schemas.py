@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class HoldRequest(BaseModel):
     """Why, and for how long."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     reason: str | None = Field(None, max_length=200, description="for those who wonder", examples=["notebook until lunch"])
     minutes: float | None = Field(

@@ -1,7 +1,6 @@
 """What a request for importing vectors says. Whether the file agrees with it is checked by `app.extractions.imports`."""
 
 import base64
-import binascii
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -18,11 +17,14 @@ METHOD = "imported"
 def _numbers(value: Any) -> Any:
     """`3` and "3,4" mean lists too: forms know no lists."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",")]
+        parts = [part.strip() for part in value.split(",")]
+        return [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else part for part in parts]
     return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Layers = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_numbers, json_schema_input_type=Any)]
+_Layer = Annotated[int, Field(ge=0)]
+_Listed = Annotated[str, StringConstraints(pattern=r"^ *[0-9]+ *(, *[0-9]+ *)*$")]
+Layers = Annotated[list[_Layer], BeforeValidator(_numbers, json_schema_input_type=list[_Layer] | _Layer | _Listed)]
 
 
 class ImportFields(Sharing):
@@ -53,7 +55,7 @@ class ImportRequest(ImportFields):
         """The bytes. Raises Problem 422."""
         try:
             return base64.b64decode(self.file, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise invalid("/file", "invalid_base64", f"/file is no base64: {error}.") from error
 
 

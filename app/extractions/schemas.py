@@ -12,7 +12,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 class VettingIn(BaseModel):
     """Keep only responses that express the trait (positives) or do not (negatives), by a judge."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     judge: str = Field("reference", min_length=1, max_length=100)
     threshold: float = Field(50, ge=0, le=100, description="trait score from which a response expresses the trait")

@@ -12,7 +12,7 @@ from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn,
 class PromptIn(BaseModel):
     """One prompt, alone or under a system prompt."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     prompt: Text
     system_prompt: Text | None = None

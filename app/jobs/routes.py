@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Body, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
@@ -23,7 +23,7 @@ from app.jobs.states import State
 from app.jobs.streams import stream
 from app.jobs.submission import Idempotency
 from app.jobs.views import views
-from app.paging import Cursor, Limit, Page, page_of
+from app.paging import Cursor, Limit, Moment, Page, page_of
 from app.problems import documented
 from app.storage.serving import serve_object
 
@@ -63,8 +63,8 @@ async def list_jobs(
     q: Annotated[
         str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words, each in the name, notes or tags")
     ] = None,
-    created_after: AwareDatetime | None = None,
-    created_before: AwareDatetime | None = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
 ) -> JobPage:
     """Newest first. Those you may see: your own (`owner=me`) and those shared with you, or everybody's with an administrator's key.
     A cursor holds for the same filters."""
@@ -217,7 +217,7 @@ def _retry(
     responses={
         200: {
             "description": "The file",
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"*/*": {"schema": {}}},
         },
         206: {"description": "The range asked for"},
         304: {"description": "You have it"},

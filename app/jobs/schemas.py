@@ -16,7 +16,7 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[
 class Edge(BaseModel):
     """A job that must come first."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     job: str = Field(pattern=r"^job_[0-9a-z]{26}$", description="the job to wait for")
     needs: Literal["success", "end"] = Field("success", description="`success`: it must succeed; `end`: it must merely be over")
@@ -25,7 +25,7 @@ class Edge(BaseModel):
 class JobRequest(Sharing):
     """What every submission may say, whatever its kind."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
     name: str | None = Field(None, max_length=200, description="a name people will recognise")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
@@ -38,7 +38,7 @@ class JobRequest(Sharing):
 class JobEdit(BaseModel):
     """Changes to a job; a field that is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
     name: str | None = Field(None, max_length=200, description="null takes the name away")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="all of them: they replace those there are")

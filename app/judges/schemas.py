@@ -13,7 +13,7 @@ REFERENCE = "reference"
 class JudgeOptions(BaseModel):
     """How an endpoint is spoken to. A judge that is a local model heeds `relevance` alone."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     concurrency: int = Field(8, ge=1, le=64, description="requests under way at once")
     timeout_seconds: float = Field(60, ge=1, le=600, description="for one request, from first byte to last")
@@ -32,7 +32,7 @@ class JudgeOptions(BaseModel):
 class JudgeRequest(BaseModel):
     """Allows a judge. The endpoint is asked first when a job uses it: the API makes no requests of its own."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="what jobs call it", examples=["gpt-4.1-mini"])
     kind: Literal["openai", "local"] = Field(

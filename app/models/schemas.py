@@ -14,7 +14,7 @@ ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 class ModelRequest(BaseModel):
     """Allows a model. Whether the source exists is for the worker that inspects it to say: the API may not share its disks."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: ModelName = Field(description="what jobs call it", examples=["gemma-3-4b"])
     source: str = Field(

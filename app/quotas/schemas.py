@@ -18,7 +18,7 @@ Said = Count | Literal["unlimited"] | None
 class QuotaRequest(BaseModel):
     """What an administrator says. Null and left out: as the server-wide quota says, or, in that one, the built-in limit."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     max_queued: Said = Field(None, description="jobs in the queue, those that wait for other jobs among them; 0 admits nothing")
     max_running: Annotated[int, Field(ge=1, le=LARGEST)] | Literal["unlimited"] | None = Field(

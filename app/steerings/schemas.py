@@ -25,7 +25,7 @@ CalibrationRef = Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class QuestionIn(_Strict):

@@ -17,7 +17,7 @@ METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleane
 class PublishedNumber(BaseModel):
     """A number somebody published for the same question, shown beside this study's own with what it means."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: Name
     trait: Name
@@ -35,11 +35,16 @@ class PublishedNumber(BaseModel):
 class LabelsIn(BaseModel):
     """A person's labels of the texts in a study's labelling.csv: 0 (does not show the trait) to 100 (fully does)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     labels: dict[
         Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")], Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-    ] = Field(min_length=1, max_length=200, examples=[{"0123456789ab": 100, "ba9876543210": 0}])
+    ] = Field(
+        min_length=1,
+        max_length=200,
+        examples=[{"0123456789ab": 100, "ba9876543210": 0}],
+        json_schema_extra={"additionalProperties": False},
+    )
 
 
 class StudyRequest(JobRequest):

@@ -121,7 +121,6 @@ def _check_eval_prompt(template: str | None) -> None:
 
 def check_files(files: Mapping[str, bytes], limits: LimitSettings) -> None:
     """Raises Problem 422 for files that it would cost too much to read, before they are read."""
-    check_bytes(sum(map(len, files.values())), limits)
     for name, data in files.items():
         if data.count(b"\n") > limits.json_values or more_than(data, limits.json_values):
             detail = (

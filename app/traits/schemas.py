@@ -47,14 +47,14 @@ class Aside(_Row):
     cluster: Cluster | None = None
 
 
-def _named(field: str) -> BeforeValidator:
+def _named(field: str, row: type[_Row]) -> BeforeValidator:
     """A bare string stands for an object with this one field."""
-    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value, json_schema_input_type=Any)
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value, json_schema_input_type=row | Text)
 
 
-PromptRow = Annotated[Prompt, _named("prompt")]
-QuestionRow = Annotated[Question, _named("question")]
-AsideRow = Annotated[Aside, _named("question")]
+PromptRow = Annotated[Prompt, _named("prompt", Prompt)]
+QuestionRow = Annotated[Question, _named("question", Question)]
+AsideRow = Annotated[Aside, _named("question", Aside)]
 
 
 class Steering(_Row):

@@ -11,7 +11,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 class WebhookRequest(BaseModel):
     """Allows a target. Its secret is made by the server and shown once, in the answer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="what jobs call it", examples=["lab-slack"])
     url: str = Field(

@@ -20,7 +20,9 @@ BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("faulty model", {"model": "broken"}, "faulty_model", "/model", "nan_weights: 3 tensors hold NaN."),
     ("no model", {}, "missing_field", "/model", "required"),
     ("unknown field", {"model": "demo", "layer": [1]}, "unknown_field", "/layer", "no such field"),
-    ("wrong type", {"model": "demo", "layers": ["one"]}, "int_parsing", "/layers/0", "integer"),
+    ("wrong type", {"model": "demo", "layers": ["one"]}, "int_type", "/layers/0", "integer"),
+    ("a number as text", {"model": "demo", "max_new_tokens": "64"}, "int_type", "/max_new_tokens", "integer"),
+    ("false for a number", {"model": "demo", "priority": False}, "int_type", "/priority", "integer"),
     ("layers out of range", {"model": "demo", "layers": [0, 8]}, "layers_out_of_range", "/layers/1", "8 layers, 0 to 7"),
     ("negative layer", {"model": "demo", "layers": [-1]}, "greater_than_equal", "/layers/0", "0"),
     ("layer twice", {"model": "demo", "layers": [1, 2, 1]}, "duplicate_layer", "/layers/2", "second time"),
@@ -113,6 +115,7 @@ def test_encoded_bodies_and_other_media_types_are_refused(client: httpx2.Client)
 def test_what_is_not_served_is_a_problem_too(client: httpx2.Client) -> None:
     assert problem(client.get("/v1/nothing"), 404)["code"] == "not_found"
     assert problem(client.put("/v1/jobs"), 405)["code"] == "method_not_allowed"
+    assert client.put(f"/v1/jobs/{UNKNOWN_JOB}").headers["Allow"] == "GET, PATCH"  # of every route there, not of the first
     assert problem(client.get(f"/v1/jobs/{UNKNOWN_JOB}"), 404)["code"] == "not_found"
     assert problem(client.get("/v1/jobs/..%00"), 400)["code"] == "malformed_request"
     assert problem(client.get("/v1/jobs?name=%00"), 400)["code"] == "malformed_request"
@@ -127,6 +130,8 @@ def test_what_is_not_served_is_a_problem_too(client: httpx2.Client) -> None:
         ("limit=x", "query.limit"),
         ("state=done", "query.state.0"),
         ("created_after=yesterday", "query.created_after"),
+        ("created_after=0.5", "query.created_after"),
+        ("created_before=1767225600", "query.created_before"),
         ("created_after=2026-01-01T00:00:00", "query.created_after"),
         ("cursor=bm9uc2Vuc2U", "query.cursor"),
         ("cursor=%C3%A9", "query.cursor"),
@@ -134,6 +139,11 @@ def test_what_is_not_served_is_a_problem_too(client: httpx2.Client) -> None:
 )
 def test_bad_parameters_are_named(client: httpx2.Client, query: str, parameter: str) -> None:
     assert problem(client.get(f"/v1/jobs?{query}"), 422)["errors"][0]["parameter"] == parameter
+
+
+def test_a_file_that_is_no_ascii_is_no_base64(client: httpx2.Client) -> None:
+    found = problem(client.post("/v1/vectors", json={"model": "demo", "file": "\u00e9"}), 422)
+    assert (found["errors"][0]["code"], found["errors"][0]["pointer"]) == ("invalid_base64", "/file")
 
 
 def test_what_was_sent_is_never_echoed(client: httpx2.Client) -> None:

@@ -9,6 +9,7 @@ import pytest
 from app.settings import Settings
 from tests.api.conftest import settings
 from tests.api.process import ApiProcess
+from tests.contract.running import OWNER
 
 __all__ = ["settings"]
 
@@ -26,5 +27,5 @@ def api(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
 @pytest.fixture
 def admin(api: ApiProcess) -> Iterator[httpx2.Client]:
     """An administrator."""
-    with api.client("root", "admin") as client:
+    with api.client(OWNER, "admin") as client:
         yield client

@@ -24,6 +24,7 @@ from app.storage.factory import open_storage
 from tests.api.conftest import FACTS
 from tests.api.lives import SUMMARY
 from tests.api.process import ApiProcess
+from tests.contract.running import OWNER
 
 MODEL = "demo-severe"
 KEPT = ("alembic_version", "api_keys", "users")
@@ -47,6 +48,8 @@ def fill(api: ApiProcess, client: httpx2.Client) -> None:
     storage = open_storage(api.settings.storage_url.get_secret_value())
     with api.sessions.begin() as session:
         session.add(Model(name=MODEL, source=f"/models/{MODEL}", state="ready", facts=FACTS, created_by="admin"))
+    unlimited = dict.fromkeys(("max_queued", "max_running", "device_seconds_per_day", "stored_bytes"), "unlimited")
+    assert client.put(f"/v1/quotas/{OWNER}", json=unlimited).status_code == 200  # what the run says for everybody must not end it
     upload_traits(client)
     study = client.post("/v1/studies", json=STUDY)
     assert study.status_code == 202, study.text
@@ -62,7 +65,7 @@ def upload_traits(client: httpx2.Client) -> None:
 
     for name in TRAIT_NAMES:
         files = [("files", (path.name, path.read_bytes())) for path in sorted(trait_folder(name).iterdir())]
-        made = client.post("/v1/traits", data={"name": name, "public": "true"}, files=files)
+        made = client.post("/v1/traits", data={"name": name, "visibility": "public"}, files=files)
         assert made.status_code == 201, made.text
 
 
@@ -110,7 +113,7 @@ def _extraction(spec: dict[str, Any]) -> tuple[dict[str, Any], Files]:
             facts.append({**place, "width": 64, "norm": 2.0, "separation": separation, "massive": {"share": 0.4, "dims": [21]}})
     found = {
         "weight_hash": "a" * 64, "positions": [position], "components": [component], "layers": layers, "rows_key": None,
-        "summary": {"examples": {"positive": 12, "negative": 12}},
+        "summary": {"examples": 24},
     }  # fmt: skip
     row = {"class": "positive", "index": 0, "prompt": "How?", "system_prompt": None, "response": " So.", "kept": True}
     return {"extraction": found, "vectors": facts}, [

@@ -12,6 +12,8 @@ from app.openapi import FILE
 from tests.api.process import ROOT, ApiProcess
 
 HERE = Path(__file__).parent
+OWNER = "root"
+"""Whose key the run has."""
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 
 
@@ -37,6 +39,8 @@ def run_phase(api: ApiProcess, key: str, phase: str, folder: Path, *options: str
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",
     }
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    said = folder / f"{phase}.txt"
+    with said.open("wb") as out:
+        done = subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=out)
     facts = json.loads(told.read_text()) if told.exists() else {}
-    return Report(phase, done.returncode, done.stdout + done.stderr, facts)
+    return Report(phase, done.returncode, said.read_text(), facts)
