@@ -25,7 +25,7 @@ def why_not() -> str | None:
         if shutil.which(program) is None:
             return f"no program {program!r} (apt install {package})"
     try:
-        with Network("why") as network:
+        with Network() as network:
             one, other = network.host("one"), network.host("other")
             with other.inside(), socket.create_server((other.address, 9)):
                 if not one.reaches(other, 9):
@@ -108,12 +108,15 @@ class Host:
 class Network:
     """A switch and its hosts; a context manager that removes them. Processes inside must have ended before."""
 
-    def __init__(self, prefix: str = "bnk") -> None:
-        self.prefix = f"{prefix}{os.getpid()}"
+    def __init__(self) -> None:
+        self.prefix = f"bnk{os.getpid()}"
         self.switch = f"{self.prefix}-switch"
         self.hosts: dict[str, Host] = {}
 
     def __enter__(self) -> "Network":
+        for left in Path("/run/netns").glob("bnk*-*"):  # by tests that were killed
+            if not Path("/proc", left.name.split("-")[0].removeprefix("bnk")).exists():
+                _ip("netns", "delete", left.name)
         _ip("netns", "add", self.switch)
         _ip("-n", self.switch, "link", "add", "switch", "type", "bridge", "forward_delay", "0")
         _ip("-n", self.switch, "link", "set", "switch", "up")
