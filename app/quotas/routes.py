@@ -36,7 +36,7 @@ async def get_quota(user: User, viewer: Caller, context: Shared) -> QuotaOut:
     return await context.database.run(service.find, user, viewer)
 
 
-@router.put("/{user}", operation_id="setQuota", summary="Set a user's quota", responses=documented(400, 403, 413, 415, 422))
+@router.put("/{user}", operation_id="setQuota", summary="Set a user's quota", responses=documented(400, 403, 404, 413, 415, 422))
 async def set_quota(user: User, body: Said, viewer: Admin, context: Shared) -> QuotaOut:
     """As a whole: what is left out is as everybody's quota says. Administrators only."""
     return await context.database.run(service.put, user, body, viewer)

@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
+from app.auth.models import User
 from app.auth.viewer import Viewer
 from app.errors import not_found
 from app.jobs.bell import ring_after_commit
@@ -13,7 +14,12 @@ from app.quotas.schemas import QuotaList, QuotaOut, QuotaRequest, limits_out
 
 
 def put(session: Session, owner: str, request: QuotaRequest, viewer: Viewer) -> QuotaOut:
-    """Sets the quota of a user (of everybody: EVERYBODY) as a whole. It holds for what is submitted and claimed from now on."""
+    """Sets the quota of a user (of everybody: EVERYBODY) as a whole. It holds for what is submitted and claimed from now on.
+
+    Raises Problem 404 when there is no such user (on a server without keys the only one is not in the table).
+    """
+    if owner not in (EVERYBODY, viewer.owner) and session.get(User, owner) is None:
+        raise not_found("user", owner)
     before = _said(session.get(Quota, owner))
     values = {name: UNLIMITED if (said := getattr(request, name)) == "unlimited" else said for name in NAMES}
     quota = repository.put(session, owner, values, viewer.owner)

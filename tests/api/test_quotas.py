@@ -66,6 +66,7 @@ def test_only_administrators_set_quotas_and_every_change_is_on_record(ada: httpx
     assert ada.delete("/v1/quotas/ada").status_code == 403
     assert ada.get("/v1/quotas").status_code == 403
     assert ada.get("/v1/quotas/bob").status_code == 404
+    assert admin.put("/v1/quotas/nobody", json={}).status_code == 404
     _limit(admin, max_queued=5)
     admin.delete("/v1/quotas/ada")
     entries = [one for one in admin.get("/v1/audit").json()["items"] if one["action"].startswith("quota.")]
