@@ -73,7 +73,7 @@ def test_every_command_of_the_readme_works_in_its_order(up: Up, tmp_path: Path) 
 
 
 def test_every_file_and_command_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`((?:app|shipped|docker|\.ci)[\w./-]*)`", README))
+    named = set(re.findall(r"`((?:app|shipped|docs|tests|docker|\.ci)[\w./-]*)`", README))
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
     targets = set(re.findall(r"make ([a-z-]+)", README))
