@@ -32,13 +32,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Sighting:
-    """What the reader last saw of the job that the child runs. Times are this process's monotonic clock."""
+    """What the reader last saw of the job that the child runs. Times are this process's monotonic clock.
+
+    `unseen_for_a_lease`: its lease had ended when it was first seen, so for as long as that nobody here could look.
+    """
 
     job_id: str
     token: int
     pid: int
     lease_expires_at: Any
     renewed_seen: float
+    unseen_for_a_lease: bool = False
     terminate_at: float | None = None
     reason: dict[str, Any] = field(default_factory=dict)
     signalled_at: float | None = None
@@ -123,6 +127,7 @@ class Watch:
                     func.extract("epoch", func.now() - Job.cancel_requested_at).label("cancelling_for"),
                     func.extract("epoch", func.now() - Job.progress_at).label("still_for"),
                     func.extract("epoch", func.now() - Job.started_at).label("running_for"),
+                    (Job.lease_expires_at < func.now()).label("expired"),
                 ).where(Job.worker_id == self._worker_id, Job.state.in_(list(HELD)))
             ).all()
         self._read_at = time.monotonic()
@@ -142,7 +147,7 @@ class Watch:
         with self._lock:
             seen = self._seen
             if seen is None or (seen.job_id, seen.token) != (job.id, job.lease_token):
-                seen = Sighting(job.id, job.lease_token, job.child_pid or 0, job.lease_expires_at, now)
+                seen = Sighting(job.id, job.lease_token, job.child_pid or 0, job.lease_expires_at, now, bool(row.expired))
                 self._seen = seen
             if job.lease_expires_at != seen.lease_expires_at:
                 seen.lease_expires_at, seen.renewed_seen = job.lease_expires_at, now
@@ -182,7 +187,7 @@ class Watch:
         limit = self._settings.ttl - self._settings.margin / 2 - min(self._settings.watch, self._settings.margin / 2)
         if now - seen.renewed_seen > limit and not seen.killed:
             # A parent that could not read either was cut off from the database, and the child is not to blame.
-            blind = now - self._read_at > min(limit / 2, 3 * self._settings.watch)
+            blind = seen.unseen_for_a_lease or now - self._read_at > min(limit / 2, 3 * self._settings.watch)
             seen.reason = seen.reason or {"code": "database_unreachable" if blind else "lease_not_renewed"}
             self._signal(seen, signal.SIGKILL)
             seen.killed = True

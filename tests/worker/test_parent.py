@@ -1,14 +1,16 @@
 """What a node's parent must go on doing whatever it met before."""
 
+import subprocess
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
-from app.jobs.models import Worker
+from app.jobs import claims
+from app.jobs.models import Job, Worker
 from app.settings import LeaseSettings
 from app.storage.blobs import stage
 from app.storage.factory import open_storage
@@ -38,6 +40,26 @@ def test_a_renewal_that_was_late_before_an_outage_is_not_held_against_the_job(un
     watch._enforce(seen, now)
     assert seen.killed
     assert seen.reason == {"code": code}
+
+
+def test_a_job_first_seen_after_an_outage_is_not_charged_with_it(live: Service) -> None:
+    """It began just before; its parent sees it for the first time with a lease that ended long ago, held by a child that lives."""
+    job_id = live.submit()
+    with subprocess.Popen(["sleep", "600"]) as child:
+        claimer = claims.Claimer("light-0@here", "light", child.pid, {"probe": 1})
+        with live.sessions.begin() as session:
+            claims.claim(session, claimer, ttl=60, slice_seconds=60)
+        with live.sessions.begin() as session:
+            session.get_one(Job, job_id).lease_expires_at = text("now() - interval '60 seconds'")  # type: ignore[assignment]
+        watch = Watch(live.sessions, LeaseSettings(), "light-0@here", lambda: {child.pid} if child.poll() is None else set())
+        watch._read()
+        assert watch._seen is not None
+        watch._read_at = time.monotonic() + 51  # it reads all the while, and nothing is renewed
+        watch._enforce(watch._seen, time.monotonic() + 51)
+        child.wait(10)
+    watch._read()
+    assert live.event_types(job_id)[-1] == "interrupted"
+    assert live.job(job_id).losses == 0
 
 
 def test_the_janitor_outlives_a_store_that_was_not_there_when_it_began(
