@@ -132,8 +132,11 @@ class Watch:
             ).all()
         self._read_at = time.monotonic()
         living = self._children()
+        latest = {row.Job.child_pid: row.Job.id for row in sorted(rows, key=lambda row: row.Job.started_at)}
         for row in rows:
-            if row.Job.child_pid in living:
+            if row.Job.child_pid in living and row.Job.id != latest[row.Job.child_pid]:
+                self._release(row)
+            elif row.Job.child_pid in living:
                 self._sight(row)
             elif not _alive(row.Job.child_pid):
                 self._bury(row.Job)
@@ -206,6 +209,17 @@ class Watch:
         if seen.pid in self._children():
             log.warning("child.signalled", job=seen.job_id, pid=seen.pid, signal=number.name, because=seen.reason.get("code"))
             os.kill(seen.pid, number)
+
+    def _release(self, row: Any) -> None:
+        """The child runs one job at a time and has begun another since: it gave this one up. Killing it now would hit the other.
+
+        A lease that had ended before anybody here could look is an outage's doing, and not charged.
+        """
+        with self._sessions.begin() as session:
+            fresh = session.get_one(Job, row.Job.id, with_for_update=True)
+            if fresh.lease_token == row.Job.lease_token and fresh.state in HELD:
+                endings.lose(session, fresh, {"code": "abandoned"}, max_losses=self._settings.max_losses, charged=not row.expired)
+                log.warning("job.released", job=fresh.id, charged=not row.expired)
 
     def _bury(self, job: Job) -> None:
         """The child that held this job is dead: end the attempt now rather than when the lease runs out."""

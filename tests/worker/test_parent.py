@@ -62,6 +62,29 @@ def test_a_job_first_seen_after_an_outage_is_not_charged_with_it(live: Service) 
     assert live.job(job_id).losses == 0
 
 
+@pytest.mark.parametrize(("seconds_left", "event"), [(-60, "interrupted"), (30, "lost")])
+def test_a_job_that_its_child_has_left_for_another_goes_back_and_the_other_is_not_disturbed(
+    live: Service, seconds_left: int, event: str
+) -> None:
+    """After an outage the child takes the next job, while its old one still stands as running under the same process."""
+    left, taken = live.submit(), live.submit()
+    with subprocess.Popen(["sleep", "600"]) as child:
+        claimer = claims.Claimer("light-0@here", "light", child.pid, {"probe": 1})
+        for _ in range(2):
+            with live.sessions.begin() as session:
+                claims.claim(session, claimer, ttl=60, slice_seconds=60)
+        with live.sessions.begin() as session:
+            session.get_one(Job, left).lease_expires_at = text(f"now() + interval '{seconds_left} seconds'")  # type: ignore[assignment]
+        watch = Watch(live.sessions, LeaseSettings(), "light-0@here", lambda: {child.pid})
+        watch._read()
+        assert live.event_types(left)[-1] == event
+        assert watch._seen is not None
+        assert watch._seen.job_id == taken
+        assert live.job(taken).state == "running"
+        assert child.poll() is None
+        child.kill()
+
+
 def test_the_janitor_outlives_a_store_that_was_not_there_when_it_began(
     live: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
