@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+import app.auth.models  # noqa: F401 - the table `groups`, which jobs are shared with
 import app.storage.models  # noqa: F401 - the table `blobs`, which cells and artifacts refer to
 from app.auth.visibility import Shareable, sharing_checks
 from app.db import Base

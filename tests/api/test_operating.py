@@ -33,12 +33,12 @@ def test_a_whole_service_is_alive_and_ready(nobody: httpx2.Client) -> None:
     assert all(check["ok"] for check in ready.json()["checks"].values())
 
 
-def test_a_database_at_another_revision_is_unready(nobody: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_a_database_at_an_older_revision_is_unready(nobody: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     ready = nobody.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (503, "unready")
-    assert "the database is at 0000" in ready.json()["checks"]["migrations"]["detail"]
+    assert "the database is at 0001" in ready.json()["checks"]["migrations"]["detail"]
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ FILES: list[tuple[str, dict[str, bytes | None], str, str, str]] = [
     ("a line of a wrong type", {"positive.jsonl": b'{"prompt": "a"}\n[1]\n'}, "model_type", "/positive/1", "line 2"),
     ("half a surrogate pair", {"positive.jsonl": b'{"prompt": "a"}\n{"prompt": "\\ud800"}\n'}, "string_unicode", "/positive/1/prompt", "line 2"),
     ("NUL in a line", {"positive.txt": b"a\nb\x00\n"}, "invalid_characters", "/positive/1/prompt", "U+0000"),
-    ("deep nesting", {"steering.json": b"[" * 100_000}, "malformed_json", "/steering.json", "nesting"),
+    ("deep nesting", {"steering.json": b"[" * 10_000}, "malformed_json", "/steering.json", "nesting"),
     ("a huge number", {"positive.jsonl": b'{"prompt": ' + b"1" * 10_000 + b"}"}, "malformed_json", "/positive.jsonl", "line 1"),
     ("contradicting splits", {"steering.json": b'[{"question": "a", "cluster": "c", "split": "test"}]', "split.json": b'{"selection": ["c"]}'},
      "contradicting_split", "/steering/questions/0/split", "split.json in selection"),
@@ -114,7 +114,8 @@ def test_bad_forms_and_bodies_are_refused(ada: httpx2.Client) -> None:
         (b"", 422),
         (b"[]", 422),
         (b"\xff\xfe", 400),
-        (b"[" * 100_000, 400),
+        (b"[" * 10_000, 400),
+        (b"[" * 100_000, 413),
         (b"1" * 10_000, 400),
     ):
         answer = ada.post("/v1/traits", content=content, headers={"Content-Type": "application/json"})
