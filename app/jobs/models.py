@@ -21,8 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-import app.auth.models  # noqa: F401 - the table `groups`, which jobs are shared with
-import app.storage.models  # noqa: F401 - the table `blobs`, which cells and artifacts refer to
+# the tables `groups` and `blobs`, which jobs, cells and artifacts refer to
+import app.auth.models
+import app.storage.models  # noqa: F401
 from app.auth.visibility import Shareable, sharing_checks
 from app.db import Base
 from app.jobs.states import State
