@@ -15,7 +15,7 @@ from app.models.context import check_context
 from app.models.models import Model
 from app.quotas.admission import admission
 from app.settings import Settings
-from app.steerings.service import as_named, vectors_by_id
+from app.steerings.vectors import as_named, vectors_by_id
 from app.text import check_not_blank, check_text
 
 DOSES = (0.25, 0.5, 1.0)

@@ -11,8 +11,6 @@ from app.auth.sharing import require_management
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
-from app.extractions import repository as extractions
-from app.extractions.models import Extraction, Vector
 from app.jobs import repository as job_repository
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge
@@ -28,12 +26,11 @@ from app.settings import Settings
 from app.steerings import limits, repository
 from app.steerings.results import SteeringCost, SteeringOut, view
 from app.steerings.schemas import RescoreRequest, SteeringRequest
+from app.steerings.vectors import Vectors, chosen, extraction_by
 from app.text import check_not_blank, check_text
 from app.traits import service as traits
 from app.traits.models import Trait
-from terms.methods import UnknownMethod, parse_method
 
-NAMED = ("methods", "layers", "positions", "components")
 COPIED = (
     "combine", "operation", "ablate_plain", "scope", "doses", "coefficients", "budget", "selection_limit", "test_limit", "max_new_tokens",
     "coherence_threshold", "matched", "decomposition", "extra_sets", "reference_protocol", "seed",
@@ -42,22 +39,10 @@ COPIED = (
 
 
 @dataclass(frozen=True)
-class _Vectors:
-    """What is steered with: named vectors, or those of an extraction (finished or not)."""
-
-    vectors: list[dict[str, Any]]
-    sources: list[dict[str, Any]]
-    extraction: str | None
-    wait_for: str | None
-    cells: int
-    groups: int
-
-
-@dataclass(frozen=True)
 class _Checked:
     model: Model
     trait: Trait
-    vectors: _Vectors
+    vectors: Vectors
     spec: dict[str, Any]
     grid: limits.Grid
     waits_for: list[str]
@@ -72,9 +57,7 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     _check_layers(request, facts)
     check_context(request.model, facts, request.max_new_tokens)
     _check_questions(request)
-    vectors = (
-        _named(session, request, viewer, model) if request.vectors else _of_an_extraction(session, request, viewer, model, trait)
-    )
+    vectors = chosen(session, request, viewer, model, trait)
     off_target, off_questions, waits = _off_target(session, request, viewer, model)
     grid = _grid(request, trait, vectors, off_questions)
     limits.check_size(request, grid, settings.limit)
@@ -140,7 +123,7 @@ def _off_target(
             raise invalid(f"/off_target/{i}/trait", problem.code, problem.detail) from problem
         job = None
         if one.extraction is not None:
-            row, job = _made_by(session, one.extraction, viewer, f"/off_target/{i}/extraction")
+            row, job = extraction_by(session, one.extraction, viewer, f"/off_target/{i}/extraction")
             spec = session.get_one(Job, job).spec
             if (spec["model"], spec["trait"]["version"]) != (model.name, trait.version):
                 detail = (
@@ -153,7 +136,7 @@ def _off_target(
     return found, questions, waits
 
 
-def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors, off_target: int) -> limits.Grid:
+def _grid(request: SteeringRequest, trait: Trait, vectors: Vectors, off_target: int) -> limits.Grid:
     own = request.questions
     asked = {name: len(getattr(own, name)) if own else trait.counts[name] for name in ("selection", "test")}
     for name, count in asked.items():
@@ -166,142 +149,6 @@ def _grid(request: SteeringRequest, trait: Trait, vectors: _Vectors, off_target:
     }
     extra = sum(trait.counts[name] for name in request.extra_sets) + len(request.capability or ())
     return limits.Grid(vectors.cells, vectors.groups, limited["selection"], limited["test"], extra, off_target)
-
-
-def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: Model) -> list[Vector]:
-    """Raises Problem 422, by its place in `/vectors`, for each that cannot be used on this model."""
-    found = []
-    for i, vector_id in enumerate(ids):
-        row = extractions.vector(session, vector_id, viewer)
-        if row is None:
-            raise invalid(f"/vectors/{i}", "unknown_vector", f"There is no vector {vector_id} that you may see.")
-        _check_vector(row, model, f"/vectors/{i}")
-        found.append(row)
-    return found
-
-
-def as_named(row: Vector) -> dict[str, Any]:
-    """A vector as specs name it."""
-    return {
-        "id": row.id, "digest": row.digest, "key": row.key, "method": row.method, "layer": row.layer, "component": row.component,
-        "position": row.position,
-    }  # fmt: skip
-
-
-def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Model) -> _Vectors:
-    """Vectors by id."""
-    found = vectors_by_id(session, request.vectors or (), viewer, model)
-    groups = {(row.position, row.component, row.method) for row in found}
-    source = next(
-        (row.extraction_id for row in found if row.extraction_id is not None and row.trait == request.trait.split("@")[0]), None
-    )
-    extraction = session.get(Extraction, source) if source else None
-    named = [as_named(row) for row in found]
-    return _Vectors(named, [], None if extraction is None else extraction.job_id, None, len(found), len(groups))
-
-
-def _check_vector(row: Vector, model: Model, pointer: str) -> None:
-    facts = model.facts if model.state == "ready" else {}
-    if row.model != model.name:
-        raise invalid(pointer, "vector_of_another_model", f"{row.id} belongs to {row.model}; it means nothing in {model.name}.")
-    if row.weight_hash is not None and facts.get("weight_hash") not in (None, row.weight_hash):
-        detail = f"{row.id} was made from other weights of {model.name} (sha256 {row.weight_hash[:12]}). Extract it again."
-        raise invalid(pointer, "vector_of_other_weights", detail)
-
-
-def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait) -> _Vectors:
-    methods = _methods(request)
-    if request.extraction is not None:
-        row, made_by = _made_by(session, request.extraction, viewer, "/extraction")
-    else:
-        row = _newest(session, request, viewer, model, trait, methods)
-        made_by = row.job_id
-    spec = session.get_one(Job, made_by).spec
-    if spec["model"] != model.name:
-        raise invalid(
-            "/extraction",
-            "vector_of_another_model",
-            f"{request.extraction} holds vectors of {spec['model']}, not of {model.name}.",
-        )
-    if row is not None and model.state == "ready" and row.weight_hash != model.facts.get("weight_hash"):
-        raise invalid(
-            "/extraction", "vector_of_other_weights", f"{row.id} was made from other weights of {model.name}. Extract again."
-        )
-    have = {
-        "methods": [*spec["methods"], *spec["controls"], *spec["refits"]],
-        "layers": row.layers if row is not None else spec["layers"] or list(range(model.facts.get("layers", 1))),
-        "positions": spec["positions"],
-        "components": spec["components"],
-    }
-    wanted = {
-        "methods": methods or spec["methods"],
-        "layers": request.layers,
-        "positions": request.positions,
-        "components": request.components,
-    }
-    for name, values in wanted.items():
-        for i, value in enumerate(values or ()):
-            if value not in have[name]:
-                known = ", ".join(map(str, have[name][:20]))
-                raise invalid(
-                    f"/{name}/{i}", "not_in_the_extraction", f"The extraction holds no {name[:-1]} {value}. It has: {known}."
-                )
-    counts = {name: len(values or have[name]) for name, values in wanted.items()}
-    groups = counts["methods"] * counts["positions"] * counts["components"]
-    refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in wanted["methods"] or ())]
-    source = {"job": made_by, **wanted, "methods": [*(wanted["methods"] or ()), *refits]}
-    own_trait = spec["trait"]["version"] == trait.version
-    return _Vectors(
-        [], [source], made_by if own_trait else None, None if row is not None else made_by, groups * counts["layers"], groups
-    )
-
-
-def _made_by(session: Session, identifier: str, viewer: Viewer, pointer: str) -> tuple[Extraction | None, str]:
-    """The extraction (None while it is not finished) and its job, by the id of either. Raises Problem 422."""
-    row = extractions.find(session, identifier, viewer)
-    if row is not None:
-        return row, row.job_id
-    job = job_repository.find(session, identifier, viewer) if identifier.startswith("job_") else None
-    if job is None or job.kind != "extract":
-        raise invalid(pointer, "unknown_extraction", f"There is no extraction {identifier} that you may see.")
-    return None, job.id
-
-
-def _methods(request: SteeringRequest) -> list[str] | None:
-    if request.methods is None:
-        return None
-    keys = []
-    for i, name in enumerate(request.methods):
-        try:
-            keys.append(parse_method(name).key)
-        except UnknownMethod as error:
-            raise invalid(f"/methods/{i}", "unknown_method", str(error)) from error
-    return list(dict.fromkeys(keys))
-
-
-def _newest(
-    session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait, methods: list[str] | None
-) -> Extraction:
-    weights = model.facts.get("weight_hash") if model.state == "ready" else None
-    found = None
-    if weights is not None:
-        found = extractions.newest_with(
-            session,
-            viewer,
-            model=model.name,
-            weight_hash=weights,
-            trait_version=trait.version,
-            methods=methods or [],
-            layers=request.layers or [],
-        )
-    if found is None:
-        named = ", ".join(methods) if methods else "any method"
-        detail = (
-            f"There is no finished extraction of {trait.name} on {model.name} with {named} that you may read. POST /v1/extractions first and "
-            "give its job as /extraction (this job then waits for it), or name /vectors."
-        )
-        raise invalid("/extraction", "no_extraction", detail)
-    return found
 
 
 def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, request_id: str) -> Plan:
