@@ -9,7 +9,7 @@ from rich.console import Console
 
 from app.client import BinnacleError, ServiceError
 
-WIDE = 130
+WIDE = 140
 """Columns where there is no terminal to ask."""
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
