@@ -16,6 +16,7 @@ class ModelJob:
     state: str = "queued"
     attempt: int = 0
     losses: int = 0
+    cells: set[str] = field(default_factory=set)
     token: int = 0
     blockers: int = 0
     put_off: bool = False

@@ -121,15 +121,19 @@ class Jobs(RuleBasedStateMachine):
         assert lease.token == self.model.jobs[lease.job.id].token
         return lease
 
-    @rule(lease=leases, what=st.sampled_from(["beat", "cell", "succeed", "fail", "stop", "yield", "put off"]))
+    @rule(lease=leases, what=st.sampled_from(["beat", "cell 1", "cell 2", "succeed", "fail", "stop", "yield", "put off"]))
     def use(self, lease: Lease, what: str) -> None:
         """A worker does something under a lease it has, or once had. `put off`: something outside is down."""
         name, end, do = lease.job.id, self.model.ended, self._fenced
         job = self.model.jobs[name]
         if what == "beat":
             do(lease, HELD, claims.renew, 60)
-        elif what == "cell":
-            job.losses = 0 if do(lease, HELD, endings.keep_cell, "cell", self.blob) else job.losses
+        elif what.startswith("cell"):
+            if (
+                do(lease, HELD, endings.keep_cell, what, self.blob) and what not in job.cells
+            ):  # one that was kept before is no news
+                job.losses = 0
+                job.cells.add(what)
         elif what == "succeed" and do(lease, HELD, endings.succeed, {}, [("out", "text/plain", self.blob)], metrics=USED):
             end(name, "succeeded")
         elif what == "fail" and do(lease, HELD, endings.fail, {"code": "broken", "detail": "It broke."}, metrics=USED):
