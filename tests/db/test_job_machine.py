@@ -129,9 +129,8 @@ class Jobs(RuleBasedStateMachine):
         if what == "beat":
             do(lease, HELD, claims.renew, 60)
         elif what.startswith("cell"):
-            if (
-                do(lease, HELD, endings.keep_cell, what, self.blob) and what not in job.cells
-            ):  # one that was kept before is no news
+            kept = do(lease, HELD, endings.keep_cell, what, self.blob)
+            if kept and what not in job.cells:  # one that was there before is no news
                 job.losses = 0
                 job.cells.add(what)
         elif what == "succeed" and do(lease, HELD, endings.succeed, {}, [("out", "text/plain", self.blob)], metrics=USED):
