@@ -145,11 +145,9 @@ class Search:
             (best, above): min(cell.ceiling, at_best.coherence) - at_best.objective,
             (below, best): at_best.objective * (coherence_below / max(at_best.coherence, 1.0) - 1.0),
         }
+        # of equal ones the lower, hence the sign: less push is less harm
         worth = [
-            (
-                math.log(high / low) * max(gain, LEAST_TO_GAIN),
-                -math.sqrt(low * high),
-            )  # of equal ones the lower: less push is less harm
+            (math.log(high / low) * max(gain, LEAST_TO_GAIN), -math.sqrt(low * high))
             for (low, high), gain in to_gain.items()
             if math.log(high / low) > NARROW
         ]

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,8 +155,3 @@ def answered_right(run: Run) -> float | None:
 
 def _holds(text: str, expected: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(expected.strip())}(?!\w)", text, re.IGNORECASE) is not None
-
-
-def by_name(items: Mapping[str, Run], base: Run, scale: Scale) -> dict[str, Any]:
-    """Effects by name."""
-    return {name: effect_of(run, base, scale) for name, run in items.items()}
