@@ -12,39 +12,13 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.connections import bounded
 from app.main import create_app
 from app.observability import configure_logging
 from app.settings import Settings
 
 STOP_SECONDS = 10
-LARGEST_HEAD = 64 * 1024
-"""Bytes of a request before its body: its line and headers."""
-
-
-class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which by itself keeps headers for as long as somebody sends them, before any key was seen."""
-
-    _head: int | None = None
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._head = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """What follows is its body, which has limits of its own."""
-        self._head = None
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes came; too many without an end of the headers end the connection."""
-        super().data_received(data)
-        if self._head is not None:
-            self._head += len(data)
-            if self._head > LARGEST_HEAD and not self.transport.is_closing():
-                self.send_400_response("The request's line and headers are too large.")
 
 
 class Server(uvicorn.Server):
@@ -83,7 +57,7 @@ def make_server(settings: Settings, host: str, port: int) -> Server:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
         timeout_keep_alive=75,
-        http=BoundedHead,
+        http=bounded(settings.limit.silent_seconds),
     )
     logging.getLogger(
         "uvicorn.access"

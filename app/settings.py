@@ -55,6 +55,9 @@ class LimitSettings(BaseSettings):
     tokens: int = Field(500_000, description="generated tokens one job may ask for")
     wait_seconds: float = Field(60, description="the longest ?wait=")
     stream_seconds: float = Field(600, description="the longest life of one event stream; the client reconnects")
+    silent_seconds: float = Field(
+        60, gt=0, description="after which a connection is cut whose request does not go on, or whose answer nobody takes"
+    )
     job_seconds: float = Field(6 * 3600, description="a job that runs longer than this in one go is stopped")
 
 

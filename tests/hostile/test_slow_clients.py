@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx2
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -76,7 +77,7 @@ def test_five_hundred_idle_long_polls_cost_little_and_hold_nobody_up(api: ApiPro
                 time.sleep(0.2)
             assert busy(api) < 60
         assert watch.grown < 96 * MB
-        assert ada.post(f"/v1/jobs/{job}/cancel").status_code == 200 or True
+        assert ada.post(f"/v1/jobs/{job}/cancel").status_code == 202
         assert all(one.recv(12) == b"HTTP/1.1 200" for one in held)
 
 
@@ -99,6 +100,84 @@ def test_requests_that_never_end_hold_nobody_up(api: ApiProcess, name: str) -> N
     with watching(api) as watch, connections(api, HALVES[name], 200):
         time.sleep(2)
     assert watch.grown < 64 * MB
+
+
+SILENCE = 2.0
+"""Seconds after which the server of the next tests loses patience."""
+
+
+@pytest.fixture(scope="module")
+def impatient(service: ApiProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    """A second API over the same database."""
+    with ApiProcess(
+        service.settings, tmp_path_factory.mktemp("impatient"), BINNACLE_LIMIT_SILENT_SECONDS=str(SILENCE)
+    ) as process:
+        yield process
+
+
+def connected(api: ApiProcess, wanted: int, within: float) -> bool:
+    """Whether the server's process comes to hold so many connections to clients, whatever these think of it."""
+    port = urlsplit(api.url).port
+    deadline = time.monotonic() + within
+    while True:
+        held = [one for one in psutil.Process(api.process.pid).net_connections("tcp") if one.laddr.port == port and one.raddr]
+        if len(held) == wanted or time.monotonic() > deadline:
+            return len(held) == wanted
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_requests_that_never_end_are_cut(impatient: ApiProcess, name: str) -> None:
+    with connections(impatient, HALVES[name], 20):
+        assert connected(impatient, 20, within=SILENCE)
+        assert connected(impatient, 0, within=SILENCE + 10)
+
+
+def test_a_head_that_drips_in_buys_no_time(impatient: ApiProcess) -> None:
+    with connections(impatient, b"GET /livez HTTP/1.1\r\nHost: x\r\nX: ", 1) as [one]:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 5 * SILENCE:
+                one.sendall(b"a")
+                time.sleep(0.2)
+        assert time.monotonic() < began + 2 * SILENCE
+
+
+def test_a_body_that_drips_in_is_taken(impatient: ApiProcess) -> None:
+    """Slow is not silent."""
+    body = b'{"model": "demo"}'
+    head = asking("/v1/calibrations", impatient.key("ada"), "Content-Type: application/json", f"Content-Length: {len(body)}")
+    with connections(impatient, head.replace(b"GET", b"POST"), 1) as [one]:
+        for start in range(0, len(body), 4):
+            one.sendall(body[start : start + 4])
+            time.sleep(SILENCE / 2)
+        assert one.recv(12) == b"HTTP/1.1 202"
+
+
+def test_answers_that_nobody_takes_are_cut(impatient: ApiProcess) -> None:
+    """A stream of twenty megabytes, and one that is over for the server while the last of it still lies in its buffers."""
+    with impatient.client("ada") as ada:
+        job = a_job_with_a_long_history(impatient, ada)
+    key = impatient.key("ada")
+    assert connected(impatient, 0, within=10)
+    for path in (f"/v1/jobs/{job}/events", f"/v1/jobs/{job}/events?after={EVENTS - 100}"):
+        with connections(impatient, asking(path, key, "Accept: text/event-stream"), 10) as held:
+            for one in held:
+                assert one.recv(12) == b"HTTP/1.1 200"
+            assert connected(impatient, 10, within=SILENCE)
+            assert connected(impatient, 0, within=SILENCE + 20)
+
+
+def test_a_stream_with_nothing_to_say_is_not_silence(impatient: ApiProcess) -> None:
+    """Its reader takes all there is; then nothing happens for longer than the server's patience; then something does."""
+    with impatient.client("ada") as ada:
+        job = ada.post("/v1/calibrations", json={"model": "demo"}).json()["id"]
+        with ada.stream("GET", f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as stream:
+            lines = stream.iter_lines()
+            assert "submitted" in next(line for line in lines if line.startswith("data"))
+            time.sleep(2 * SILENCE)
+            assert ada.post(f"/v1/jobs/{job}/cancel").status_code == 202
+            assert "cancelled" in next(line for line in lines if line.startswith("data"))
 
 
 @pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 1000 + b"\r\n", b"a" * 1000], ids=["many headers", "one header"])
