@@ -10,8 +10,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.exports.formats import write_vectors
+from app.usage.repository import stored_bytes
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
+from tests.api.test_vector_import import ORIGIN, named, send
 
 CALIBRATION = {"model": "demo"}
 
@@ -215,3 +218,19 @@ def test_who_stores_too_much_submits_and_uploads_nothing_more(
     assert ada.get("/v1/traits?owner=ada").json()["items"] == []
     _limit(admin, stored_bytes=100_000)
     assert ada.post("/v1/traits", json=trait).status_code == 201
+
+
+def test_a_file_of_vectors_that_is_too_much_leaves_no_vector_and_no_bytes(
+    ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """What is counted is what would be kept, not what came; a smaller file still fits."""
+    _limit(admin, stored_bytes=2_000)
+    one, many = (write_vectors("gguf", named(*layers), ORIGIN)[0] for layers in ((1,), range(1, 8)))
+    body = _refused(send(ada, many, method="theirs"), "quota_stored_bytes")
+    assert "this upload included" in body["detail"]
+    assert ada.get("/v1/vectors").json()["items"] == []
+    with sessions() as session:
+        assert stored_bytes(session, "ada") == 0
+    assert send(ada, one, method="theirs").status_code == 201
+    with sessions() as session:
+        assert 0 < stored_bytes(session, "ada") <= 2_000

@@ -16,6 +16,11 @@ TTL = 0.4
 
 @pytest.fixture
 def reconciler(desk: Desk, broker_url: str, broker_prefix: str) -> Reconciler:
+    """Over a database that is up for long enough: what runs out around its start is charged to nobody."""
+    up_for = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
+    with desk.sessions() as session:
+        while session.scalar(up_for) < 2:
+            time.sleep(0.1)
     bell = Bell(Settings(broker_url=broker_url, broker_prefix=broker_prefix))
     return Reconciler(desk.sessions, bell, LeaseSettings(ttl=TTL, margin=0.1, sweep=0.1))
 
@@ -86,6 +91,26 @@ def test_a_lease_that_ran_out_around_the_databases_start_is_charged_to_nobody(
     _sweep_until_expired(reconciler)
     job = desk.job(job_id)
     assert (job.state, job.losses) == ("queued", 0)
+
+
+def test_a_lost_attempt_is_charged_until_its_lease_ran_out_and_an_outage_is_not(desk: Desk, reconciler: Reconciler) -> None:
+    """The device was held and did nothing for others; what the database's absence cost is on nobody's bill."""
+    held, away = desk.submit("ann"), desk.submit("bob")
+    assert desk.claim() is not None
+    assert desk.claim() is not None
+    with desk.sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET started_at = now() - interval '71 s', lease_expires_at = now() - interval '1 s'"))
+        outage = "UPDATE jobs SET lease_expires_at = pg_postmaster_start_time() - interval '1 s' WHERE id = :job"
+        session.execute(text(outage), {"job": away})
+    while reconciler.sweep() == 0:
+        time.sleep(0.02)
+    assert desk.job(held).device_seconds == pytest.approx(70, abs=0.01)
+    assert desk.job(away).device_seconds == 0
+    with desk.sessions() as session:
+        booked = session.execute(text("SELECT owner, device_seconds, attempts FROM usage_days ORDER BY owner")).all()
+        recent = session.execute(text("SELECT owner, recent_seconds FROM owner_turns WHERE lane = 'model' ORDER BY owner")).all()
+    assert [(owner, round(seconds), attempts) for owner, seconds, attempts in booked] == [("ann", 70, 1), ("bob", 0, 1)]
+    assert [(owner, round(seconds)) for owner, seconds in recent] == [("ann", 70), ("bob", 0)]
 
 
 def test_two_reconcilers_do_not_sweep_at_once(desk: Desk, reconciler: Reconciler) -> None:
