@@ -5,7 +5,7 @@ All raise Superseded when the lease is lost: then the attempt has had no effect.
 
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.errors import as_error
@@ -47,8 +47,15 @@ def succeed(
     *,
     metrics: dict[str, Any],
 ) -> None:
-    """Commits the result: artifacts `(name, media type, blob)`, the rows of its kind, the state, and what waited for it."""
-    job = _end(session, job_id, token, State.SUCCEEDED, "succeeded", {}, phase="done", **_measured(metrics))
+    """Commits the result: artifacts `(name, media type, blob)`, the rows of its kind, the state, and what waited for it.
+
+    A phase's total may be the most that could be needed; what was done turned out to be all of it.
+    """
+    whole = case((Job.progress_done > 0, Job.progress_done), else_=Job.progress_total)
+    job = _end(
+        session, job_id, token, State.SUCCEEDED, "succeeded", {}, phase="done", progress_done=whole, progress_total=whole,
+        **_measured(metrics),
+    )  # fmt: skip
     for name, media_type, blob in files:
         reference_lock(session, blob)
         session.add(

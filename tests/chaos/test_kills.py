@@ -34,8 +34,8 @@ def arena() -> Iterator[Arena]:
 
 def test_child(arena: Arena, ledger: Ledger) -> None:
     campaign = Campaign(arena, ledger, "kill -9 of a worker's child")
-    campaign.submit(180, steps=4, seconds=0.1)
     for _ in range(12):
+        campaign.submit(15, steps=4, seconds=0.1)
         job = arena.victim(campaign.title)
         strike = campaign.strike("start", job["id"])
         kill(job["child_pid"])
@@ -45,8 +45,8 @@ def test_child(arena: Arena, ledger: Ledger) -> None:
 
 def test_parent(arena: Arena, ledger: Ledger) -> None:
     campaign = Campaign(arena, ledger, "kill -9 of a worker's parent")
-    campaign.submit(180, steps=4, seconds=0.1)
     for turn in range(6):
+        campaign.submit(30, steps=4, seconds=0.1)
         job = arena.victim(campaign.title, node=f"light-{turn % 2}")
         strike = campaign.strike("start", job["id"])
         kill(parent_of(job["child_pid"]))
@@ -85,8 +85,8 @@ def test_api(arena: Arena, ledger: Ledger) -> None:
 
 def test_database(arena: Arena, ledger: Ledger) -> None:
     campaign = Campaign(arena, ledger, "kill -9 of the embedded database")
-    campaign.submit(150, steps=4, seconds=0.1)
     for _ in range(5):
+        campaign.submit(30, steps=4, seconds=0.1)
         arena.victim(campaign.title)
         strike = campaign.strike()
         kill(arena.up.postmaster)
@@ -113,8 +113,8 @@ def test_broker(arena: Arena, ledger: Ledger) -> None:
 def test_everything(arena: Arena, ledger: Ledger) -> None:
     """`binnacle up` itself, and with it all that it started; then it is started again."""
     campaign = Campaign(arena, ledger, "kill -9 of binnacle up, and a new start")
-    campaign.submit(100, steps=4, seconds=0.1)
     for _ in range(2):
+        campaign.submit(50, steps=4, seconds=0.1)
         arena.victim(campaign.title)
         strike = campaign.strike()
         assert arena.up.process

@@ -102,8 +102,8 @@ def test_cancelling_without_broker(arena: Arena, ledger: Ledger, broker: Broker)
 
 def test_database_restarted(arena: Arena, ledger: Ledger, postgres: Postgres) -> None:
     campaign = Campaign(arena, ledger, "Postgres restarted")
-    campaign.submit(150, steps=4, seconds=0.1)
     for _ in range(5):
+        campaign.submit(30, steps=4, seconds=0.1)
         arena.victim(campaign.title)
         strike = campaign.strike()
         postgres.stop()

@@ -28,10 +28,10 @@ GLANCE = Kind("glance", handler_version=1, record=_record, links=lambda _job: {}
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
-    """`steps` steps of `seconds` each, a cell after every one; `do` at step `at` in the first `times` attempts at it."""
+    """`steps` steps of `seconds` each, a cell after every one, announced as `at_most`; `do` at step `at` in the first `times` attempts at it."""
     steps = spec.get("steps", 1)
     kept = []
-    context.phase("stepping", steps, "steps", stall_seconds=spec.get("stall"))
+    context.phase("stepping", spec.get("at_most", steps), "steps", stall_seconds=spec.get("stall"))
     for step in range(steps):
         cell = context.cell(f"step/{step}")
         if cell is not None:

@@ -18,7 +18,7 @@ from workers.runner import MAX_DEFERRALS
 
 def test_a_job_runs_and_leaves_its_result_its_files_and_its_history(live: Service) -> None:
     live.node()
-    job = live.ended(live.submit(steps=2, text="hello"))
+    job = live.ended(live.submit(steps=2, at_most=5, text="hello"))
     assert (job.state, job.phase, job.attempt, job.losses, job.worker_id) == ("succeeded", "done", 1, 0, None)
     assert job.result == {"text": "hello", "kept": []}
     assert live.event_types(job.id) == ["submitted", "started", "phase", "cell", "cell", "succeeded"]
