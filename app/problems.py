@@ -86,13 +86,13 @@ def from_validation(error: RequestValidationError) -> Problem:
     if broken is not None:
         reason = broken.get("ctx", {}).get("error", "no JSON")
         return Problem(400, "malformed_json", f"The body is no JSON: {reason} at character {broken['loc'][-1]}.")
-    errors = [_field(one) for one in found[:SHOWN]]
+    errors = [_field(one, error.body) for one in found[:SHOWN]]
     more = f" And {len(found) - 1} more." if len(found) > 1 else ""
     where = errors[0]["pointer"] or errors[0].get("parameter") or "the body"
     return Problem(422, "invalid_request", f"{where}: {errors[0]['detail']}{more}", errors=errors)
 
 
-def _field(one: dict[str, Any]) -> dict[str, str]:
+def _field(one: dict[str, Any], body: Any) -> dict[str, str]:
     place, *path = one["loc"]
     code = FIELD_CODES.get(one["type"], one["type"])
     detail = one["msg"]
@@ -101,8 +101,18 @@ def _field(one: dict[str, Any]) -> dict[str, str]:
     elif code == "missing_field":
         detail = "This field is required."
     if place == "body":
-        return {"pointer": pointer(path), "detail": detail, "code": code}
+        return {"pointer": pointer(_sent(path, body, missing=code == "missing_field")), "detail": detail, "code": code}
     return {"pointer": "", "parameter": ".".join(str(part) for part in (place, *path)), "detail": detail, "code": code}
+
+
+def _sent(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
+    """The steps that lead somewhere in what was sent, and the last one of a missing field: pydantic also names the alternatives it tried."""
+    found: list[str | int] = []
+    for step in path:
+        if (step in body) if isinstance(body, dict) else isinstance(body, list) and step in range(len(body)):
+            found.append(step)
+            body = body[step]
+    return [*found, path[-1]] if missing and path else found
 
 
 def pointer(path: Sequence[str | int]) -> str:

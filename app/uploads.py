@@ -78,7 +78,7 @@ def checked(raw: Any, model: type[Model], *, strict: bool = False) -> Model:
         return model.model_validate(raw, strict=strict)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors]) from error
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors], body=raw) from error
 
 
 def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> dict[str, Any]:

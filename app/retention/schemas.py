@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class RetentionRequest(BaseModel):
     """Which results go."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     older_than_days: float = Field(gt=0, le=36_500, description="since their job was over", examples=[90])
 

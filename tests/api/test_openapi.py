@@ -1,6 +1,8 @@
 """The committed description is the application's own, and tells the truth about errors."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -70,3 +72,46 @@ def test_the_examples_are_accepted(api: Running, ada: httpx2.Client, document: d
     assert len(examples) == 2
     for example in examples.values():
         assert ada.post("/v1/calibrations", json=example["value"]).status_code == 202
+
+
+def examples(told: dict[str, Any]) -> list[Any]:
+    """Example bodies of an operation that takes JSON."""
+    content = told.get("requestBody", {}).get("content", {}).get("application/json", {})
+    shown = [one["value"] for one in content.get("examples", {}).values()]
+    return [*shown, *content.get("schema", {}).get("examples", [])]
+
+
+def numbers(value: Any, pointer: str = "") -> Iterator[str]:
+    """JSON pointers of all numbers in it."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from numbers(inner, f"{pointer}/{key}")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield pointer
+
+
+def with_leaf(value: Any, pointer: str, leaf: Any) -> Any:
+    """A copy in which the leaf at the pointer is another."""
+    copy = json.loads(json.dumps(value))
+    *way, last = [int(step) if step.isdigit() else step for step in pointer.split("/")[1:]]
+    inner = copy
+    for step in way:
+        inner = inner[step]
+    inner[last] = leaf
+    return copy
+
+
+def test_no_number_of_a_body_may_be_a_truth_or_a_text(admin: httpx2.Client, document: dict[str, Any]) -> None:
+    """`true` is no 1: a slip of a client's must not become a limit of one, or a day after which results go."""
+    tried = 0
+    for method, path, told in operations(document):
+        for body in examples(told):
+            for pointer in numbers(body):
+                if "/methods/" in pointer:  # parameters of a method: read when it is known which (tests/terms)
+                    continue
+                for leaf in (True, str(1)):
+                    answer = admin.request(method.upper(), re.sub("{.*?}", "nobody", path), json=with_leaf(body, pointer, leaf))
+                    assert answer.status_code == 422, (method, path, pointer, leaf, answer.text)
+                    assert pointer in {error["pointer"] for error in answer.json()["errors"]}, (method, path, pointer)
+                    tried += 1
+    assert tried > 40

@@ -92,7 +92,9 @@ def test_only_administrators_set_quotas_and_every_change_is_on_record(ada: httpx
     ],
 )
 def test_a_limit_that_is_none_is_refused(admin: httpx2.Client, body: dict[str, Any]) -> None:
-    assert admin.put("/v1/quotas/ada", json=body).status_code == 422
+    answer = admin.put("/v1/quotas/ada", json=body)
+    assert answer.status_code == 422
+    assert {error["pointer"] for error in answer.json()["errors"]} == {f"/{field}" for field in body}
 
 
 def test_more_queued_jobs_than_the_quota_are_refused_with_the_arithmetic(

@@ -128,7 +128,7 @@ BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("wrong shape", npy(np.ones((1, 2, WIDTH))), {"layers": "1"}, "unreadable_vectors", "/file", "the shape (1, 2, 64)"),
     ("layer past the end", GOOD, {"layers": "8"}, "layers_out_of_range", "/layers", "8 layers, 0 to 7"),
     ("layer past the end in the file", made("gguf", 9), {}, "layers_out_of_range", "/file", "direction.9 is of layer 9"),
-    ("negative layer", GOOD, {"layers": "-1"}, "greater_than_equal", "/layers/0", "0"),
+    ("negative layer", GOOD, {"layers": "-1"}, "greater_than_equal", "/layers", "0"),
     ("no layer", GOOD, {}, "missing_layer", "/layers", "Give /layers"),
     ("too many layers", GOOD, {"layers": "1,2"}, "layers_do_not_match", "/layers", "2 layers; the file holds 1 vectors"),
     ("another layer than the file", made("gguf", 3), {"layers": "4"}, "contradicts_file", "/layers", "says 3"),

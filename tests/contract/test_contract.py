@@ -16,7 +16,7 @@ from tests.contract.running import Report, run_phase
 SOME = ("--include-path-regex", "^/v1/(jobs|keys)")
 QUICK = {"examples": (), "coverage": SOME, "fuzzing": ("--max-examples", "3"), "stateful": ("--max-examples", "8")}
 """At most so many cases an operation, or runs through the links; the same ones each time."""
-WHOLE = {"examples": (), "coverage": (), "fuzzing": ("--max-examples", "46"), "stateful": ("--max-examples", "25")}
+WHOLE = {"examples": (), "coverage": (), "fuzzing": ("--max-examples", "150"), "stateful": ("--max-examples", "300")}
 LEAST = 10_000
 
 

@@ -187,7 +187,9 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def hours_pass(self) -> None:
         with self.desk.sessions.begin() as session:
-            session.execute(text("UPDATE jobs SET not_before = now() - interval '1 s' WHERE not_before IS NOT NULL"))
+            session.execute(
+                text("UPDATE jobs SET not_before = now() - interval '1 s' WHERE not_before IS NOT NULL AND state = 'queued'")
+            )
         for job in self.model.jobs.values():
             job.put_off = False
 
