@@ -19,7 +19,7 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, str):
         parts = [part.strip() for part in value.split(",")]
         return [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else part for part in parts]
-    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 _Layer = Annotated[int, Field(ge=0)]
