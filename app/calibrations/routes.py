@@ -105,7 +105,9 @@ async def list_calibrations(
     return CalibrationPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get("/{calibration_id}", operation_id="getCalibration", summary="A calibration's verdict", responses=documented(404, 422))
+@router.get(
+    "/{calibration_id}", operation_id="getCalibration", summary="A calibration's verdict", responses=documented(404, 409, 422)
+)
 async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context: Shared) -> CalibrationOut:
     """`stale` says that the model's weights have changed since."""
     return await context.database.run(service.find, calibration_id, viewer)
@@ -121,7 +123,7 @@ async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context
         206: {"description": "The range asked for"},
         304: {"description": "You have it"},
         307: {"description": "It is at this address of the object store for some minutes"},
-        **documented(404, 416, 422),
+        **documented(404, 409, 416, 422),
     },
 )
 async def get_calibration_file(calibration_id: CalibrationId, request: Request, viewer: Caller, context: Shared) -> Response:

@@ -13,6 +13,7 @@ from app.calibrations.results import CalibrationOut, CostOut, view
 from app.calibrations.schemas import CalibrationRequest
 from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
+from app.jobs.absence import absent
 from app.jobs.models import Artifact
 from app.jobs.schemas import JobRequest
 from app.jobs.submission import Idempotency
@@ -134,10 +135,10 @@ def _asked(session: Session, asked: str, model: Model, weights: str | None, view
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> CalibrationOut:
-    """By its own id or its job's. Raises Problem 404."""
+    """By its own id or its job's. Raises Problem 404, 409."""
     found = repository.find(session, identifier, viewer)
     if found is None:
-        raise not_found("calibration", identifier)
+        raise absent(session, "calibration", identifier, viewer, "calibrate")
     return view(found)
 
 
@@ -149,7 +150,7 @@ def listing(
 
 
 def file(session: Session, identifier: str, viewer: Viewer) -> Artifact:
-    """The calibration's `calibration.json`. Raises Problem 404."""
+    """The calibration's `calibration.json`. Raises Problem 404, 409."""
     artifact = job_repository.artifact(session, find(session, identifier, viewer).job, "calibration.json")
     if artifact is None:
         raise not_found("calibration", identifier)

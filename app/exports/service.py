@@ -5,10 +5,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.errors import invalid, not_found
+from app.errors import invalid
 from app.exports import repository
 from app.exports.schemas import ExportRequest
-from app.extractions import repository as extractions
+from app.extractions import service as extractions
 from app.extractions.models import Extraction
 from app.jobs import service as jobs
 from app.jobs.schemas import JobOut
@@ -54,9 +54,7 @@ def _make(
     request_id: str,
 ) -> Submitted:
     check_text(request.model_dump(mode="json"))
-    found = extractions.find(session, identifier, viewer)
-    if found is None:
-        raise not_found("extraction", identifier)
+    found = extractions.existing(session, identifier, viewer)
     _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
     submission = Submission(
         kind="export", spec=_spec(session, found, request), owner=viewer.owner, model=found.model, job_class="light",

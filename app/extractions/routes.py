@@ -117,7 +117,7 @@ async def list_extractions(
     "/{extraction_id}",
     operation_id="getExtraction",
     summary="An extraction and what its vectors are made of",
-    responses=documented(404, 422),
+    responses=documented(404, 409, 422),
 )
 async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: Shared) -> ExtractionOut:
     """Per vector: the share of massive dims and of sampling noise, separation, stability."""
@@ -128,7 +128,7 @@ async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: S
     "/{extraction_id}/cosines",
     operation_id="getCosines",
     summary="Cosines between the vectors of a layer",
-    responses=documented(404, 422),
+    responses=documented(404, 409, 422),
 )
 async def get_cosines(
     extraction_id: ExtractionId,
@@ -153,7 +153,7 @@ async def get_cosines(
         206: {"description": "The range asked for"},
         304: {"description": "You have it"},
         307: {"description": "It is at this address of the object store for some minutes"},
-        **documented(404, 416, 422),
+        **documented(404, 409, 416, 422),
     },
 )
 async def get_extraction_file(

@@ -19,6 +19,7 @@ from app.extractions.repository import VectorFilters
 from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, extraction_view, vector_view
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
+from app.jobs.absence import absent
 from app.jobs.models import Artifact
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
@@ -187,11 +188,17 @@ def submitted_before(session: Session, planned: Plan, viewer: Viewer, settings: 
     return None if found is None else Answer(shown(session, found, settings), reused=True)
 
 
-def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
-    """By its own id or its job's. Raises Problem 404."""
+def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:
+    """The row, by its own id or its job's. Raises Problem 404, 409."""
     found = repository.find(session, identifier, viewer)
     if found is None:
-        raise not_found("extraction", identifier)
+        raise absent(session, "extraction", identifier, viewer, "extract")
+    return found
+
+
+def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
+    """By its own id or its job's. Raises Problem 404, 409."""
+    found = existing(session, identifier, viewer)
     return extraction_view(found, repository.vectors_of(session, found))
 
 
@@ -204,9 +211,8 @@ def listing(
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
-    """A file of the extraction. Raises Problem 404."""
-    found = repository.find(session, identifier, viewer)
-    artifact = None if found is None else job_repository.artifact(session, found.job_id, name)
+    """A file of the extraction. Raises Problem 404, 409."""
+    artifact = job_repository.artifact(session, existing(session, identifier, viewer).job_id, name)
     if artifact is None:
         raise not_found(f"{name} of extraction", identifier)
     return artifact
@@ -241,10 +247,8 @@ def vectors(
 def layer_of(
     session: Session, identifier: str, layer: int | None, position: str | None, component: str | None, viewer: Viewer
 ) -> list[Vector]:
-    """The vectors of one layer, position and component, the first of each when not named. Raises Problem 404, 422."""
-    found = repository.find(session, identifier, viewer)
-    if found is None:
-        raise not_found("extraction", identifier)
+    """The vectors of one layer, position and component, the first of each when not named. Raises Problem 404, 409, 422."""
+    found = existing(session, identifier, viewer)
     wanted = {
         "layer": found.layers[0] if layer is None else layer,
         "position": position or found.positions[0],

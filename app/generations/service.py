@@ -4,9 +4,10 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
-from app.errors import Problem, invalid, not_found
+from app.errors import invalid
 from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest, PricedGeneration
 from app.jobs import repository as job_repository
+from app.jobs.absence import absent
 from app.jobs.states import State
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
@@ -99,8 +100,6 @@ def submit(
 def find(session: Session, job_id: str, viewer: Viewer) -> GenerationOut:
     """The answers of a finished quick look. Raises Problem 404, 409."""
     job = job_repository.find(session, job_id, viewer)
-    if job is None or job.kind != "generate":
-        raise not_found("generation", job_id)
-    if job.state != State.SUCCEEDED or job.result is None or job.model is None:
-        raise Problem(409, "job_not_finished", f"{job_id} is {job.state}: its answers are there when it has succeeded.")
+    if job is None or job.kind != "generate" or job.state != State.SUCCEEDED or job.result is None or job.model is None:
+        raise absent(session, "generation", job_id, viewer, "generate")
     return GenerationOut(job=job.id, model=job.model, answers=job.result["answers"])

@@ -135,7 +135,7 @@ async def list_steerings(
     return SteeringPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get("/{steering_id}", operation_id="getSteering", summary="A steering's summary", responses=documented(404, 422))
+@router.get("/{steering_id}", operation_id="getSteering", summary="A steering's summary", responses=documented(404, 409, 422))
 async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared) -> SteeringOut:
     """Per method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
     return await context.database.run(service.find, steering_id, viewer)
@@ -146,7 +146,7 @@ async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared)
     operation_id="listSteeringRuns",
     summary="Every run",
     response_model=RunsOut,
-    responses=documented(404, 422),
+    responses=documented(404, 409, 422),
 )
 async def list_runs(
     steering_id: SteeringId,
@@ -170,7 +170,7 @@ async def list_runs(
     operation_id="listSteeringResponses",
     summary="The texts with their scores",
     response_model=RunsOut,
-    responses=documented(404, 422),
+    responses=documented(404, 409, 422),
 )
 async def list_responses(
     steering_id: SteeringId,
@@ -209,7 +209,7 @@ async def list_responses(
         206: {"description": "The range asked for"},
         304: {"description": "You have it"},
         307: {"description": "It is at this address of the object store for some minutes"},
-        **documented(404, 416, 422),
+        **documented(404, 409, 416, 422),
     },
 )
 async def get_steering_file(

@@ -12,6 +12,7 @@ from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
 from app.jobs import repository as job_repository
+from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge
 from app.jobs.states import State
@@ -24,6 +25,7 @@ from app.models.models import Model
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings import limits, repository
+from app.steerings.models import Steering
 from app.steerings.results import SteeringCost, SteeringOut, view
 from app.steerings.schemas import RescoreRequest, SteeringRequest
 from app.steerings.vectors import Vectors, chosen, extraction_by
@@ -31,6 +33,8 @@ from app.text import check_not_blank, check_text
 from app.traits import service as traits
 from app.traits.models import Trait
 
+MAKE_STEERINGS = ("steer", "rescore")
+"""Kinds of jobs that leave a steering."""
 COPIED = (
     "combine", "operation", "ablate_plain", "scope", "doses", "coefficients", "budget", "selection_limit", "test_limit", "max_new_tokens",
     "coherence_threshold", "matched", "decomposition", "extra_sets", "reference_protocol", "seed",
@@ -241,7 +245,7 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     """The steer job again with the other judge, in place of one that failed or was cancelled."""
     old = job_repository.find(session, identifier, viewer)
     if old is None or old.kind != "steer" or old.state not in (State.FAILED, State.CANCELLED):
-        raise not_found("steering", identifier)
+        raise absent(session, "steering", identifier, viewer, *MAKE_STEERINGS)
     require_management(viewer, old.owner, identifier)
     threshold = old.spec["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
     spec = {**old.spec, "judge": judge, "coherence_threshold": threshold}
@@ -250,11 +254,15 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:
-    """By its own id or its job's. Raises Problem 404."""
+    """By its own id or its job's. Raises Problem 404, 409."""
+    return view(_existing(session, identifier, viewer))
+
+
+def _existing(session: Session, identifier: str, viewer: Viewer) -> Steering:
     found = repository.find(session, identifier, viewer)
     if found is None:
-        raise not_found("steering", identifier)
-    return view(found)
+        raise absent(session, "steering", identifier, viewer, *MAKE_STEERINGS)
+    return found
 
 
 def listing(
@@ -265,9 +273,8 @@ def listing(
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
-    """A file of the steering. Raises Problem 404."""
-    found = repository.find(session, identifier, viewer)
-    artifact = None if found is None else job_repository.artifact(session, found.job_id, name)
+    """A file of the steering. Raises Problem 404, 409."""
+    artifact = job_repository.artifact(session, _existing(session, identifier, viewer).job_id, name)
     if artifact is None:
         raise not_found(f"{name} of steering", identifier)
     return artifact

@@ -153,7 +153,7 @@ async def label_study(
         206: {"description": "The range asked for"},
         304: {"description": "You have it"},
         307: {"description": "It is at this address of the object store for some minutes"},
-        **documented(404, 416, 422),
+        **documented(404, 409, 416, 422),
     },
 )
 async def get_study_file(study_id: StudyId, name: FileName, request: Request, viewer: Caller, context: Shared) -> Response:

@@ -14,6 +14,7 @@ from app.errors import Problem, not_found
 from app.ids import new_id
 from app.jobs import repository as job_repository
 from app.jobs import service as jobs
+from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.states import State
@@ -261,9 +262,9 @@ def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datet
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
-    """A file of the study's report. Raises Problem 404, also while the report is not written."""
+    """A file of the study's report. Raises Problem 404, and 409 while the report is not written."""
     study = _find(session, identifier, viewer)
     artifact = job_repository.artifact(session, study.job_id, name)
     if artifact is None:
-        raise not_found(f"{name} of study", identifier)
+        raise absent(session, name, study.job_id, viewer, "report")
     return artifact

@@ -1,4 +1,4 @@
-"""What a finished calibration leaves to read and download."""
+"""What finished jobs leave to read and download, and what is said before there is anything."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.api.conftest import Running, submit
-from tests.api.lives import FILE, SUMMARY, claim, succeed
+from tests.api.lives import FILE, SUMMARY, claim, fail, succeed
 
 
 @pytest.fixture
@@ -66,4 +66,36 @@ def test_what_the_job_did_not_make_is_not_found(ada: httpx2.Client, finished: ht
     job = finished.json()["id"]
     assert ada.get(f"/v1/jobs/{job}/artifacts/other.json").status_code == 404
     assert ada.get(f"/v1/jobs/{job}/artifacts/..%2Fcalibration.json").status_code == 404
-    assert ada.get(f"/v1/calibrations/{submit(ada)['id']}").status_code == 404
+
+
+PLACES = {
+    "calibrate/demo": ("calibrations/{}", "calibrations/{}/calibration.json"),
+    "extract/demo/refusal": ("extractions/{}", "extractions/{}/cosines", "extractions/{}/vectors.safetensors"),
+    "steer/demo/refusal": ("steerings/{}", "steerings/{}/runs", "steerings/{}/responses", "steerings/{}/results.jsonl"),
+    "report": ("studies/{}/report.html",),
+}
+"""By node of a study: where its result and the files of it are, by the id of the node's job."""
+
+
+def test_a_result_that_is_not_there_yet_or_never_will_be_says_so_to_those_who_may_see_its_job(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    study = ada.post("/v1/studies", json={"models": ["demo"], "traits": ["refusal"], "layers": [2], "methods": ["probe"]}).json()
+    nodes = ada.get(f"/v1/studies/{study['id']}").json()["nodes"]
+    jobs = {name: node["job"] for name, node in nodes.items()} | {"report": study["id"]}
+    addresses = [(f"/v1/{place.format(jobs[node])}", jobs[node]) for node, places in PLACES.items() for place in places]
+    with api.client("bob") as bob:
+        for address, job in addresses:
+            early = ada.get(address)
+            assert (early.status_code, early.json()["code"]) == (409, "job_not_finished"), address
+            assert f"{job} is queued" in early.json()["detail"]
+            assert bob.get(address).status_code == 404
+    fail(sessions, claim(sessions))
+    for address, job in addresses[:-1]:
+        never = ada.get(address)
+        assert (never.status_code, never.json()["code"]) == (409, "job_without_result"), address
+        assert f"{job} is failed and left no" in never.json()["detail"]
+        assert f"POST /v1/jobs/{job}/retry" in never.json()["detail"]
+    assert "It broke. Mend it." in ada.get(addresses[0][0]).json()["detail"]
+    wrong_shelf = ada.get(f"/v1/extractions/{jobs['calibrate/demo']}")
+    assert (wrong_shelf.status_code, wrong_shelf.json()["code"]) == (404, "not_found")

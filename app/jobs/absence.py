@@ -1,0 +1,21 @@
+"""Why a result that somebody asks for by the id of its job is not there: not yet, never, or not for them."""
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem, not_found
+from app.jobs import repository
+from app.jobs.states import FINISHED, State
+
+
+def absent(session: Session, what: str, identifier: str, viewer: Viewer, *kinds: str) -> Problem:
+    """409 while a job of these kinds has not ended, and when it ended without a result; 404 for everything else."""
+    job = repository.find(session, identifier, viewer)
+    if job is None or job.kind not in kinds or job.state == State.SUCCEEDED:
+        return not_found(what, identifier)
+    if job.state not in FINISHED:
+        detail = f"{identifier} is {job.state}: its {what} is there when it has succeeded. GET /v1/jobs/{identifier}?wait=25 tells when."
+        return Problem(409, "job_not_finished", detail)
+    why = job.error["detail"] if job.error else "It was cancelled."
+    again = f"POST /v1/jobs/{identifier}/retry makes it again."
+    return Problem(409, "job_without_result", f"{identifier} is {job.state} and left no {what}: {why} {again}")
