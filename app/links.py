@@ -53,6 +53,8 @@ FOLLOWED: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 """By operation: where an identifier stands in its answer, and the operations whose one path parameter it is."""
 FILES = {"getJob": ("getArtifact", {"job_id": f"{BODY}id", "name": f"{BODY}artifacts/0/name"})}
 """Links that fill more than one parameter."""
+FIRST_FILE = {"getExtractionFile": "extraction.json", "getSteeringFile": "summary.json", "getStudyFile": "report.html"}
+"""Of operations that download one of several files: the one that a link leads to."""
 
 
 def add_links(document: dict[str, Any]) -> None:
@@ -62,7 +64,8 @@ def add_links(document: dict[str, Any]) -> None:
         for place, targets in found:
             for target in targets:
                 parameter = operations[target]["parameters"][0]["name"]
-                _add(operations[source], target, {parameter: f"{BODY}{place}"})
+                name = {"name": FIRST_FILE[target]} if target in FIRST_FILE else {}
+                _add(operations[source], target, {parameter: f"{BODY}{place}", **name})
     for source, (target, parameters) in FILES.items():
         _add(operations[source], target, parameters)
 
