@@ -1,13 +1,16 @@
 """A node's name is its own: two nodes under one name would each take the other's jobs for those of a dead child of theirs.
 
 A node that starts under a name whose row was touched lately waits for one round of its parent's watch: a predecessor that was killed touches
-it no more, another living node does.
+it no more, another living node does. Of two that start in the same moment and so see nobody, the row goes to the first that writes it, and
+the other leaves.
 """
 
+import os
+import socket
 import time
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -29,6 +32,20 @@ def is_taken(sessions: sessionmaker[Session], worker_id: str, settings: LeaseSet
     except SQLAlchemyError as error:
         log.warning("name.unchecked", error=type(error).__name__)
         return False
+
+
+def is_ours(worker: Worker) -> bool:
+    """Whether the row is this process's, and neither a predecessor's nor a twin's."""
+    return worker.parent_pid == os.getpid() and worker.host == socket.gethostname()
+
+
+def unless_living(settings: LeaseSettings) -> ColumnElement[bool]:
+    """Of a row in the way of a node that starts: that nobody has touched it for longer than a living node's parent lets pass.
+
+    Or it has this process's number and host, as in a container that was started again: its predecessor is gone.
+    """
+    silent = Worker.seen_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, 1.25 * settings.watch)
+    return or_(silent, and_(Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname()))
 
 
 def _seen(sessions: sessionmaker[Session], worker_id: str) -> tuple[object, float]:

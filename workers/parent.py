@@ -28,7 +28,7 @@ from app.storage.factory import open_storage
 from app.storage.space import shortage
 from app.version import VERSION
 from workers.capacity import capacity
-from workers.names import is_taken
+from workers.names import is_ours, is_taken, unless_living
 from workers.reconciler import Reconciler
 from workers.watch import Watch
 
@@ -48,6 +48,8 @@ class Parent:
             make_engine(settings.database_url.get_secret_value(), pool_size=3), bell=self._bell
         )
         self._stop = threading.Event()
+        self._named = False
+        self._refused = False
         self.worker_id = os.environ["BINNACLE_WORKER_ID"]
         self.watch = Watch(self._sessions, settings.lease, self.worker_id, self.child_pids, lambda: shortage(settings))
 
@@ -69,8 +71,10 @@ class Parent:
             os.kill(pid, signal.SIGUSR2)
 
     def leave(self) -> None:
-        """Gives back what a child that had to be killed still held, and takes the node off the list."""
+        """Gives back what a child that had to be killed still held, and takes the node off the list, unless a twin has its name."""
         self._stop.set()
+        if self._refused:
+            return
         self.watch.last_look()
         self.watch.stop()
         try:
@@ -84,7 +88,7 @@ class Parent:
         """Whether the row is this process's: another's lies there after a crash, and none after a database was restored or a day of silence."""
         with self._sessions() as session:
             worker = session.get(Worker, self.worker_id)
-            return worker is not None and worker.parent_pid == os.getpid() and worker.host == socket.gethostname()
+            return worker is not None and is_ours(worker)
 
     def _register(self) -> None:
         job_class = os.environ["BINNACLE_WORKER_CLASS"]
@@ -97,18 +101,29 @@ class Parent:
             "version": VERSION,
         }
         statement = insert(Worker).values(id=self.worker_id, **row)
+        statement = statement.on_conflict_do_update(
+            index_elements=["id"],
+            set_={**row, "seen_at": func.now(), "started_at": func.now(), "models": []},
+            where=None if self._named else unless_living(self._settings.lease),
+        )
         with self._sessions.begin() as session:
-            session.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["id"], set_={**row, "seen_at": func.now(), "started_at": func.now(), "models": []}
-                )
-            )
+            self._named = session.scalar(statement.returning(Worker.id)) is not None
+        if not self._named:
+            self._leave_it_to_the_twin()
+
+    def _leave_it_to_the_twin(self) -> None:
+        """Another node of this name was a moment faster."""
+        log.error("name.taken", worker=self.worker_id, hint="give this host another name: binnacle worker --name, or celery's -n")
+        self._refused = True
+        self._stop.set()
+        self.watch.stop()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _sweep_loop(self) -> None:
         reconciler = Reconciler(self._sessions, self._bell, self._settings.lease)
         while True:
             try:
-                if not self._registered():
+                if not self._named or not self._registered():
                     self._register()
                 reconciler.sweep()
             except (SQLAlchemyError, OSError) as error:

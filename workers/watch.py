@@ -24,6 +24,7 @@ from app.jobs.models import Job, Worker
 from app.jobs.states import HELD
 from app.jobs.transitions import Superseded
 from app.settings import LeaseSettings
+from workers.names import is_ours
 
 HEARSAY_SECONDS = 6.0
 
@@ -48,6 +49,10 @@ class Sighting:
     signalled_at: float | None = None
     killed: bool = False
 
+    def is_of(self, job: Job) -> bool:
+        """Whether this is that attempt at that job."""
+        return (self.job_id, self.token) == (job.id, job.lease_token)
+
 
 class Watch:
     """Made once per node; `start()` after the pool is up. `children` gives the pids of the living children.
@@ -71,6 +76,7 @@ class Watch:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._seen: Sighting | None = None
+        self._struck: Sighting | None = None
         self._lock = threading.Lock()
         self._exit_status: str | None = None
         self._missed: tuple[str, int, float] | None = None
@@ -118,7 +124,7 @@ class Watch:
     def _read(self) -> None:
         with self._sessions.begin() as session:
             worker = session.get(Worker, self._worker_id)
-            if worker is not None:
+            if worker is not None and is_ours(worker):
                 worker.seen_at = func.now()
                 worker.blocked = self._blocked()
             rows = session.execute(
@@ -149,7 +155,7 @@ class Watch:
         now = time.monotonic()
         with self._lock:
             seen = self._seen
-            if seen is None or (seen.job_id, seen.token) != (job.id, job.lease_token):
+            if seen is None or not seen.is_of(job):
                 seen = Sighting(job.id, job.lease_token, job.child_pid or 0, job.lease_expires_at, now, bool(row.expired))
                 self._seen = seen
             if job.lease_expires_at != seen.lease_expires_at:
@@ -209,6 +215,7 @@ class Watch:
         if seen.pid in self._children():
             log.warning("child.signalled", job=seen.job_id, pid=seen.pid, signal=number.name, because=seen.reason.get("code"))
             os.kill(seen.pid, number)
+            self._struck = seen
 
     def _release(self, row: Any) -> None:
         """The child runs one job at a time and has begun another since: it gave this one up. Killing it now would hit the other.
@@ -222,10 +229,14 @@ class Watch:
                 log.warning("job.released", job=fresh.id, charged=not row.expired)
 
     def _bury(self, job: Job) -> None:
-        """The child that held this job is dead: end the attempt now rather than when the lease runs out."""
+        """The child that held this job is dead: end the attempt now rather than when the lease runs out.
+
+        We may have killed it for another job, which it had finished and left for this one after our last look: this one is not to blame.
+        """
         with self._lock:
-            seen = self._seen
-            ours = seen is not None and (seen.job_id, seen.token) == (job.id, job.lease_token)
+            seen, struck = self._seen, self._struck
+            ours = seen is not None and seen.is_of(job)
+            mistaken = struck is not None and struck.pid == job.child_pid and not struck.is_of(job)
             reason = dict(seen.reason) if ours and seen is not None else {}
             status, self._exit_status = self._exit_status or (_sent(seen) if ours and seen is not None else None), None
             if status is None and self._may_still_hear(job):
@@ -234,6 +245,7 @@ class Watch:
         cause = {
             "code": "worker_lost" if self._drain_by is None else "drained",
             **reason,
+            **({"meant_for": struck.job_id} if mistaken and struck is not None else {}),
             **({"signal": status} if status else {}),
         }
         try:
@@ -244,7 +256,7 @@ class Watch:
                 if cause["code"] == "time_limit":
                     endings.fail(session, job.id, job.lease_token, reason)
                 else:
-                    charged = cause["code"] not in {"database_unreachable", "drained"}
+                    charged = not mistaken and cause["code"] not in {"database_unreachable", "drained"}
                     endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
         except Superseded:
             return

@@ -128,5 +128,6 @@ def test_database_away(arena: Arena, ledger: Ledger, postgres: Postgres) -> None
         campaign.recovered(strike)
     campaign.finish(180)
     assert not arena.sql(
-        "SELECT job_id FROM job_events e JOIN jobs j ON j.id = e.job_id WHERE j.name = %s AND e.type = 'lost'", campaign.title
+        "SELECT job_id, e.data FROM job_events e JOIN jobs j ON j.id = e.job_id WHERE j.name = %s AND e.type = 'lost'",
+        campaign.title,
     )

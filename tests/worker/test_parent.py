@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import delete, text
 
-from app.jobs import claims
+from app.jobs import claims, endings
 from app.jobs.models import Job, Worker
 from app.settings import LeaseSettings
 from app.storage.blobs import stage
@@ -60,6 +60,30 @@ def test_a_job_first_seen_after_an_outage_is_not_charged_with_it(live: Service) 
     watch._read()
     assert live.event_types(job_id)[-1] == "interrupted"
     assert live.job(job_id).losses == 0
+
+
+def test_a_job_whose_child_was_killed_for_the_one_before_is_not_charged(live: Service) -> None:
+    """The parent saw the first; the child finished it and began the second; then the database was away, and the parent saw no renewal."""
+    first, second = live.submit(), live.submit()
+    with subprocess.Popen(["sleep", "600"]) as child:
+        claimer = claims.Claimer("light-0@here", "light", child.pid, {"probe": 1})
+        watch = Watch(live.sessions, LeaseSettings(), "light-0@here", lambda: {child.pid} if child.poll() is None else set())
+        with live.sessions.begin() as session:
+            lease = claims.claim(session, claimer, ttl=60, slice_seconds=60)
+        assert lease is not None
+        watch._read()
+        with live.sessions.begin() as session:
+            endings.succeed(session, first, lease.token, {}, [], metrics={})
+            assert claims.claim(session, claimer, ttl=60, slice_seconds=60)
+        assert watch._seen is not None
+        assert watch._seen.job_id == first
+        watch._enforce(watch._seen, time.monotonic() + 51)
+        child.wait(10)
+        watch.child_lost("signal 9 (SIGKILL)")
+        watch._read()
+    assert live.event_types(second)[-1] == "interrupted"
+    assert live.events(second)[-1].data["meant_for"] == first
+    assert live.job(second).losses == 0
 
 
 @pytest.mark.parametrize(("seconds_left", "event"), [(-60, "interrupted"), (30, "lost")])
