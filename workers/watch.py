@@ -27,6 +27,7 @@ from app.settings import LeaseSettings
 from workers.names import is_ours
 
 HEARSAY_SECONDS = 6.0
+NOBODYS_FAULT = frozenset({"database_outage", "database_unreachable", "drained"})
 
 log = structlog.get_logger(__name__)
 
@@ -134,6 +135,7 @@ class Watch:
                     func.extract("epoch", func.now() - Job.progress_at).label("still_for"),
                     func.extract("epoch", func.now() - Job.started_at).label("running_for"),
                     (Job.lease_expires_at < func.now()).label("expired"),
+                    func.extract("epoch", Job.lease_expires_at - func.pg_postmaster_start_time()).label("after_start"),
                 ).where(Job.worker_id == self._worker_id, Job.state.in_(list(HELD)))
             ).all()
         self._read_at = time.monotonic()
@@ -145,7 +147,7 @@ class Watch:
             elif row.Job.child_pid in living:
                 self._sight(row)
             elif not _alive(row.Job.child_pid):
-                self._bury(row.Job)
+                self._bury(row.Job, renewed_before_start=float(row.after_start) < self._settings.ttl)
         if not rows:
             with self._lock:
                 self._seen = None
@@ -228,10 +230,11 @@ class Watch:
                 endings.lose(session, fresh, {"code": "abandoned"}, max_losses=self._settings.max_losses, charged=not row.expired)
                 log.warning("job.released", job=fresh.id, charged=not row.expired)
 
-    def _bury(self, job: Job) -> None:
+    def _bury(self, job: Job, *, renewed_before_start: bool) -> None:
         """The child that held this job is dead: end the attempt now rather than when the lease runs out.
 
-        We may have killed it for another job, which it had finished and left for this one after our last look: this one is not to blame.
+        The job is not to blame when its lease is from before the database's start, as after a restored backup, or when we killed the child for
+        another job, which it had finished and left for this one after our last look.
         """
         with self._lock:
             seen, struck = self._seen, self._struck
@@ -243,7 +246,7 @@ class Watch:
                 return
             self._seen = None
         cause = {
-            "code": "worker_lost" if self._drain_by is None else "drained",
+            "code": "drained" if self._drain_by is not None else "database_outage" if renewed_before_start else "worker_lost",
             **reason,
             **({"meant_for": struck.job_id} if mistaken and struck is not None else {}),
             **({"signal": status} if status else {}),
@@ -256,7 +259,7 @@ class Watch:
                 if cause["code"] == "time_limit":
                     endings.fail(session, job.id, job.lease_token, reason)
                 else:
-                    charged = not mistaken and cause["code"] not in {"database_unreachable", "drained"}
+                    charged = not mistaken and cause["code"] not in NOBODYS_FAULT
                     endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
         except Superseded:
             return

@@ -86,6 +86,21 @@ def test_a_job_whose_child_was_killed_for_the_one_before_is_not_charged(live: Se
     assert live.job(second).losses == 0
 
 
+def test_a_job_that_was_running_when_a_backup_was_made_is_not_charged_where_it_is_restored(live: Service) -> None:
+    """Its lease is from before that database's start, and may not have ended yet; the process it names is not there."""
+    job_id = live.submit()
+    with subprocess.Popen(["true"]) as child:
+        child.wait(10)
+    with live.sessions.begin() as session:
+        claims.claim(session, claims.Claimer("light-0@here", "light", child.pid, {"probe": 1}), ttl=60, slice_seconds=60)
+        before = text("pg_postmaster_start_time() + interval '59 seconds'")
+        session.get_one(Job, job_id).lease_expires_at = before  # type: ignore[assignment]
+    watch = Watch(live.sessions, LeaseSettings(), "light-0@here", set)
+    watch.last_look()
+    assert live.event_types(job_id)[-1] == "interrupted"
+    assert (live.job(job_id).state, live.job(job_id).losses) == ("queued", 0)
+
+
 @pytest.mark.parametrize(("seconds_left", "event"), [(-60, "interrupted"), (30, "lost")])
 def test_a_job_that_its_child_has_left_for_another_goes_back_and_the_other_is_not_disturbed(
     live: Service, seconds_left: int, event: str
