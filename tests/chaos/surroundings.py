@@ -20,7 +20,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir(parents=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True, text=True)
     if done.returncode:
-        raise Unavailable(f"no file system may be mounted ({done.stderr.strip()})")
+        raise Unavailable(f"no file system may be mounted ({done.stderr.strip().splitlines()[0]})")
     try:
         yield folder
     finally:

@@ -124,7 +124,7 @@ def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
             clocks = [Clock(tmp_path / f"clock-{n}") for n in range(2)]
         except Unavailable as why:
             ledger.add(Line(title, not_run=str(why)))
-            pytest.skip(str(why))
+            pytest.skip(f"NOT RUN: {why}")
         arena = Arena([NodePlan(f"light-{n}", clock.environment) for n, clock in enumerate(clocks)])
         stack.callback(arena.close)
         campaign = Campaign(arena, ledger, title)

@@ -28,7 +28,7 @@ def test_disk_full(ledger: Ledger) -> None:
             disk = stack.enter_context(small_disk(make_folder() / "disk", "4m"))
         except Unavailable as why:
             ledger.add(Line(title, not_run=str(why)))
-            pytest.skip(str(why))
+            pytest.skip(f"NOT RUN: {why}")
         arena = Arena(environment={"STORAGE_URL": f"file://{disk}/objects", "BINNACLE_MIN_FREE_BYTES": "0"})
         stack.callback(arena.close)
         campaign = Campaign(arena, ledger, title)
@@ -98,7 +98,7 @@ def test_host_memory(ledger: Ledger) -> None:
             groups = [stack.enter_context(memory_group(384 * MIB)) for _ in range(2)]
         except Unavailable as why:
             ledger.add(Line(title, not_run=str(why)))
-            pytest.skip(str(why))
+            pytest.skip(f"NOT RUN: {why}")
         arena = Arena([NodePlan(f"light-{n}", wrapper=joining(group)) for n, group in enumerate(groups)])
         stack.callback(arena.close)
         campaign = Campaign(arena, ledger, title)
