@@ -8,6 +8,7 @@ the other leaves.
 import os
 import socket
 import time
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -44,7 +45,7 @@ def unless_living(settings: LeaseSettings) -> ColumnElement[bool]:
 
     Or it has this process's number and host, as in a container that was started again: its predecessor is gone.
     """
-    silent = Worker.seen_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, 1.25 * settings.watch)
+    silent = Worker.seen_at < func.now() - timedelta(seconds=1.25 * settings.watch)
     return or_(silent, and_(Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname()))
 
 
