@@ -26,6 +26,8 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM = "multipart/form-data"
 TAKEN = frozenset({"application/json", FORM})
 """Types of bodies; only the routes marked for it take the form (`app.auth.access`)."""
+HOST = re.compile(r"[!-~]*", re.ASCII)
+"""Visible ASCII: a host beyond it is written in its ASCII form (RFC 9110, 7.2)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 """Headers of which a proxy sets at least one: whoever asks through it may be anybody."""
@@ -89,8 +91,8 @@ class Gate:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Problem | None:
         """The refusals that need no route and no body."""
-        if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
-            return Problem(400, "malformed_request", "The address holds a NUL character.")
+        if (wrong := _malformed(scope, headers)) is not None:
+            return Problem(400, "malformed_request", wrong)
         if KEY.search(scope["query_string"]) or KEY.search(scope.get("raw_path") or b""):
             detail = (
                 "The address holds a key, and addresses are kept in histories and logs: have this key revoked. "
@@ -153,6 +155,19 @@ class Gate:
             "body_too_large",
             f"The body has {size:,} bytes or more; this server takes {limit:,}. Send fewer or shorter prompts, or smaller files.",
         )
+
+
+def _malformed(scope: Scope, headers: Headers) -> str | None:
+    """What is wrong with the address or with the host it names, which answers, logs and links are made of; None for a sound one."""
+    if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
+        return "The address holds a NUL character."
+    host = headers.get("host", "")
+    try:
+        parts = urlsplit(f"//{host}")
+        sound = parts.netloc == host and (parts.port or 1) > 0 and HOST.fullmatch(host) is not None
+    except ValueError:
+        sound = False
+    return None if sound else "The Host header must be a host and perhaps a port, as in binnacle.example.org:8000."
 
 
 def media_type(headers: Headers) -> str:

@@ -4,9 +4,10 @@ Knows nothing about jobs. What the caller sent is never echoed, and no traceback
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
@@ -20,6 +21,7 @@ from starlette.routing import Match
 
 from app.errors import Problem
 from app.storage.base import StorageError
+from app.text import LINE, not_a_line
 
 log = structlog.get_logger()
 
@@ -38,6 +40,10 @@ CODES = {
 KEY = re.compile(r"bnk_[0-9A-Za-z_]+", re.ASCII)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
+SENTENCES = {
+    "unknown_field": "This request has no such field; see /openapi.json for those it has.",
+    "missing_field": "This field is required.",
+}
 
 
 class FieldError(BaseModel):
@@ -63,6 +69,11 @@ class ProblemOut(BaseModel):
     facts: dict[str, Any] | None = Field(None, description="the numbers behind it, of a quota: limit, used, adding, resets_at")
 
 
+def path_of(request: Request) -> str:
+    """The path that was asked for, as an address writes it, whatever characters were in it."""
+    return quote(request.scope["path"], safe="/:@!$&'()*+,;=~")
+
+
 def render(request: Request, problem: Problem) -> JSONResponse:
     """The response for one problem."""
     body = {
@@ -70,7 +81,7 @@ def render(request: Request, problem: Problem) -> JSONResponse:
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": KEY.sub("bnk_...", request.url.path),
+        "instance": KEY.sub("bnk_...", path_of(request)),
         "code": problem.code,
         "request_id": request.scope.get("state", {}).get("request_id", ""),
         "errors": problem.errors,
@@ -80,12 +91,12 @@ def render(request: Request, problem: Problem) -> JSONResponse:
 
 
 def from_validation(error: RequestValidationError) -> Problem:
-    """Field by field, by JSON pointer; 400 when the body is no JSON at all."""
+    """Field by field, by JSON pointer; 400 when the body is not JSON at all."""
     found = error.errors()
     broken = next((one for one in found if one["type"] == "json_invalid"), None)
     if broken is not None:
-        reason = broken.get("ctx", {}).get("error", "no JSON")
-        return Problem(400, "malformed_json", f"The body is no JSON: {reason} at character {broken['loc'][-1]}.")
+        reason = broken.get("ctx", {}).get("error", "it cannot be read")
+        return Problem(400, "malformed_json", f"The body is not valid JSON: {reason} at character {broken['loc'][-1]}.")
     errors = [_field(one, error.body) for one in found[:SHOWN]]
     more = f" And {len(found) - 1} more." if len(found) > 1 else ""
     where = errors[0]["pointer"] or errors[0].get("parameter") or "the body"
@@ -94,15 +105,18 @@ def from_validation(error: RequestValidationError) -> Problem:
 
 def _field(one: dict[str, Any], body: Any) -> dict[str, str]:
     place, *path = one["loc"]
-    code = FIELD_CODES.get(one["type"], one["type"])
-    detail = one["msg"]
-    if code == "unknown_field":
-        detail = "This request has no such field; see /openapi.json for those it has."
-    elif code == "missing_field":
-        detail = "This field is required."
+    code, detail = fault(one)
     if place == "body":
         return {"pointer": pointer(_sent(path, body, missing=code == "missing_field")), "detail": detail, "code": code}
     return {"pointer": "", "parameter": ".".join(str(part) for part in (place, *path)), "detail": detail, "code": code}
+
+
+def fault(one: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and sentence of what a validator found."""
+    if one["type"] == "string_pattern_mismatch" and one["ctx"]["pattern"] == LINE:
+        return "invalid_characters", f"This field {not_a_line(one['input'])}"
+    code = FIELD_CODES.get(one["type"], one["type"])
+    return code, SENTENCES.get(code, one["msg"])
 
 
 def _sent(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
@@ -135,11 +149,11 @@ async def _http(request: Request, error: Exception) -> Response:
     code = CODES.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     detail = str(error.detail)
     if error.status_code == 404:
-        detail = f"Nothing is served at {request.url.path}; see /openapi.json."
+        detail = f"Nothing is served at {path_of(request)}; see /openapi.json."
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_served_at(request))
-        detail = f"{request.method} is not served at {request.url.path}; it takes {headers['Allow']}."
+        detail = f"{request.method} is not served at {path_of(request)}; it takes {headers['Allow']}."
     return render(request, Problem(error.status_code, code, detail, headers=headers))
 
 
@@ -197,7 +211,7 @@ async def _lost_connection(request: Request, error: Exception) -> Response:
 
 
 TEXTS = {
-    400: "The body is no JSON, or the request is not well formed",
+    400: "The body is not valid JSON, or the request is not well formed",
     401: "No valid key",
     403: "The key's role does not allow this",
     404: "There is none that the caller may see",

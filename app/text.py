@@ -1,11 +1,61 @@
-"""Text that can be stored and shown. Postgres' JSON cannot hold NUL, UTF-8 cannot hold half a surrogate pair, nobody means other controls."""
+"""Text: what may be stored, what a name may hold, and how text is shown by programs that obey what they are given.
+
+Postgres' JSON cannot hold NUL, UTF-8 cannot hold half a surrogate pair, and a text may hold line breaks and tabs but no other control
+characters. A name is one line: no control character at all, no line break and none that turns the direction of the text around it.
+"""
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, StringConstraints, ValidationError
 
 from app.errors import Problem, invalid
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+UNSEEN = r"\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+"""C0 and C1 controls, DEL, the line and paragraph separators and the bidi controls, as regular expressions of every language write them."""
+LINE = rf"^[^{UNSEEN}]*$"
+Line = Annotated[str, StringConstraints(pattern=LINE)]
+"""A name, or any other text of one line that is shown beside others'."""
+_UNSEEN = re.compile(rf"[{UNSEEN}]")
+UNSHOWN = re.compile(rf"[{UNSEEN}\ud800-\udfff]")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def visible(text: str) -> str:
+    r"""The text on one line, each character that a terminal or a reader would obey written out: `\n`, `\x1b`, `\u202e`."""
+    return UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def not_a_line(text: str) -> str:
+    """Which character keeps a text from being a `Line`, and what to do."""
+    found = _UNSEEN.search(text)
+    assert found is not None
+    return (
+        f"holds the character U+{ord(found[0]):04X} at position {found.start()}. A name is one line without control characters: "
+        "line breaks, tabs and marks that turn the direction of text. Remove it."
+    )
+
+
+def stored(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """A request as it was stored, perhaps before its names had to be lines: what they may not hold now is replaced by U+FFFD."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [one for one in error.errors() if one.get("ctx", {}).get("pattern") == LINE]
+        if not faults:
+            raise
+        places = {one["input"] for one in faults}
+        return model.model_validate(_repaired(values, places))
+
+
+def _repaired(value: Any, lines: set[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _repaired(one, lines) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_repaired(one, lines) for one in value]
+    return _UNSEEN.sub("\ufffd", value) if isinstance(value, str) and value in lines else value
 
 
 def check_not_blank(text: str, pointer: str) -> None:
@@ -20,7 +70,7 @@ def check_text(value: Any, pointer: str = "") -> None:
         found = CONTROLS.search(value)
         if found is not None:
             detail = (
-                f"{pointer or '/'} holds the character U+{ord(found[0]):04X} at position {found.start()}, which is no text. "
+                f"{pointer or '/'} holds the character U+{ord(found[0]):04X} at position {found.start()}, which is not text. "
                 "Remove it; line breaks and tabs may stay."
             )
             errors = [{"pointer": pointer, "detail": detail, "code": "invalid_characters"}]

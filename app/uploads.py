@@ -62,11 +62,11 @@ def _once(seen: dict[str, Any], name: str, what: str) -> None:
 async def read_json(request: Request, model: type[Model]) -> Model:
     """The body as this model, refused as FastAPI would refuse it."""
     try:
-        raw = json.loads(await request.body() or b"null")
+        raw = await request.json() if await request.body() else None
     except UnicodeDecodeError as error:
-        raise Problem(400, "malformed_json", f"The body is no JSON: byte {error.start} is no UTF-8.") from error
+        raise Problem(400, "malformed_json", f"The body is not valid JSON: byte {error.start} is not UTF-8.") from error
     except json.JSONDecodeError as error:
-        raise Problem(400, "malformed_json", f"The body is no JSON: {error.msg} at character {error.pos}.") from error
+        raise Problem(400, "malformed_json", f"The body is not valid JSON: {error.msg} at character {error.pos}.") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
         raise Problem(400, "malformed_json", "The body holds a number or a nesting that no request needs.") from error
     return checked(raw, model, strict=True)

@@ -39,6 +39,8 @@ class Parameter:
             return parse_method(value).key
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UnknownMethod(f"{name} must be a number.")
+        if not math.isfinite(value):
+            raise UnknownMethod(f"{name} is {value}; it must be a finite number.")
         if isinstance(self.default, int) and value != int(value):
             raise UnknownMethod(f"{name} must be a whole number.")
         if not self.low <= value <= self.high:

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.auth.sharing import Name
 from app.auth.viewer import Role, Scope
 from app.paging import Page
+from app.text import Line
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Label = Annotated[Line, StringConstraints(min_length=1, max_length=100)]
 LONGEST_DAYS = 3650
 LONGEST_OVERLAP = 24 * 30
 

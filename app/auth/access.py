@@ -16,6 +16,7 @@ from app.auth.viewer import ALLOWED, Role, Scope, Viewer
 from app.bodies import check_json
 from app.context import context_of
 from app.errors import Problem
+from app.problems import path_of
 from app.uploads import is_form
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -95,7 +96,7 @@ async def require_member(viewer: Annotated[Viewer, Depends(authenticate)]) -> Vi
 async def require_admin(request: Request, viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
     """The caller, who administers this server. Raises Problem 403, which the audit keeps."""
     if not viewer.may("admin"):
-        asked = f"{request.method} {request.url.path}"[:200]
+        asked = f"{request.method} {path_of(request)}"[:200]
         await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied")
         raise Problem(403, "forbidden", f"This takes an administrator's key: {_lacks(viewer, 'admin', 'admin')}")
     return viewer

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
+from app.text import Line
 
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 Rule = Annotated[str, StringConstraints(pattern=r"^(massive|top5-3layers|all|sun|ratio:[0-9]+(\.[0-9]+)?)$", max_length=20)]
@@ -13,7 +14,7 @@ Rule = Annotated[str, StringConstraints(pattern=r"^(massive|top5-3layers|all|sun
 class CalibrationRequest(JobRequest):
     """Which residual dimensions of a model are massive, where, and how much of the norm they own."""
 
-    model: str = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
+    model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
     experiment: str = Field(
         "calibration", min_length=1, max_length=100, pattern=r"^[\w.-]+$", description="written into the file"
     )

@@ -22,7 +22,7 @@ def whoami(as_json: Json = False) -> None:
         print_json(me)
         return
     scopes, in_groups = ", ".join(me["scopes"]), ", ".join(me["groups"]) or "no group"
-    out.print(f"{me['owner']} ({me['role']}), key {me['key_id'] or 'none'}: {scopes}; in {in_groups}", markup=False)
+    out.print(f"{me['owner']} ({me['role']}), key {me['key_id'] or 'none'}: {scopes}; in {in_groups}")
 
 
 @users.command("list")
@@ -45,7 +45,7 @@ def create_user(user: User) -> None:
     """Make a user; `binnacle keys create` does this too."""
     with Client() as client:
         client.admin.create_user(user)
-    err.print(f"{user} may be put into groups now; a key: binnacle keys create {user}", markup=False)
+    err.print(f"{user} may be put into groups now; a key: binnacle keys create {user}")
 
 
 @users.command()
@@ -53,7 +53,7 @@ def disable(user: User) -> None:
     """Make all keys of a user open nothing, within seconds; what the user made stays."""
     with Client() as client:
         client.admin.disable_user(user)
-    err.print(f"{user} is disabled", markup=False)
+    err.print(f"{user} is disabled")
 
 
 @users.command()
@@ -61,7 +61,7 @@ def enable(user: User) -> None:
     """Undo `disable`."""
     with Client() as client:
         client.admin.disable_user(user, disabled=False)
-    err.print(f"{user} is enabled", markup=False)
+    err.print(f"{user} is enabled")
 
 
 @groups.command("list")
@@ -83,7 +83,7 @@ def create_group(group: Group) -> None:
     """Make a group."""
     with Client() as client:
         client.admin.create_group(group)
-    err.print(f"{group} has no members yet: binnacle groups add {group} USER", markup=False)
+    err.print(f"{group} has no members yet: binnacle groups add {group} USER")
 
 
 @groups.command("delete")
@@ -91,7 +91,7 @@ def delete_group(group: Group) -> None:
     """Delete a group; what was shared with it is its owners' alone."""
     with Client() as client:
         client.admin.delete_group(group)
-    err.print(f"{group} is deleted", markup=False)
+    err.print(f"{group} is deleted")
 
 
 @groups.command("add")
@@ -99,7 +99,7 @@ def add_member(group: Group, user: User) -> None:
     """Put a user into a group."""
     with Client() as client:
         members = client.admin.add_member(group, user)["members"]
-    err.print(f"{group}: {', '.join(members)}", markup=False)
+    err.print(f"{group}: {', '.join(members)}")
 
 
 @groups.command("remove")
@@ -107,4 +107,4 @@ def remove_member(group: Group, user: User) -> None:
     """Take a user out of a group."""
     with Client() as client:
         client.admin.remove_member(group, user)
-    err.print(f"{user} is out of {group}", markup=False)
+    err.print(f"{user} is out of {group}")

@@ -1,5 +1,6 @@
 """The tree of commands. Each lives in a module named for what it is about; heavy imports wait until a command runs."""
 
+import io
 import sys
 
 import typer
@@ -68,6 +69,9 @@ application.command("openapi")(service.openapi)
 
 def run() -> None:
     """Runs the command that was asked for; ends the process with 0, or with another status after saying why."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is written out as well
+            stream.reconfigure(errors="backslashreplace")
     try:
         application()
     except (BinnacleError, EmbeddedError, Problem) as error:

@@ -23,7 +23,7 @@ def backup(
     objects = (
         "objects are in a bucket: back that up too" if made.objects is None else f"{made.objects} objects, {made.bytes:,} bytes"
     )
-    out.print(f"{target}: the database, {objects}, and the secrets (keep it private)", markup=False, highlight=False)
+    out.print(f"{target}: the database, {objects}, and the secrets (keep it private)")
 
 
 def restore(
@@ -35,4 +35,4 @@ def restore(
     from app.embedded.home import Home
 
     made = run(source, Home(home))
-    out.print(f"{home} is as it was at {made.made_at}. Start it: binnacle up --home {home}", markup=False, highlight=False)
+    out.print(f"{home} is as it was at {made.made_at}. Start it: binnacle up --home {home}")

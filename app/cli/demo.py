@@ -64,12 +64,13 @@ def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
             path = client.download(artifact, folder / node["model"] / "calibration.json")
             if name == f"calibrate/{asked['models'][0]}":
                 out.print(calibration_report(client.calibration(node["job"])))
-            out.print(f"calibration.json of {node['model']}: {path}", markup=False, soft_wrap=True)
+            out.print(f"calibration.json of {node['model']}: {path}")
     out.print()
     out.print(study_report(client.tables(job["id"])))
     report = next(file for file in job["artifacts"] if file["name"] == "report.html")
     path = client.download(report, folder / "report.html")
-    out.print(f"\nreport.html, with plots ({report['size']:,} bytes): {path}", markup=False, soft_wrap=True)
+    out.print()
+    out.print(f"report.html, with plots ({report['size']:,} bytes): {path}")
 
 
 def ready(model: dict[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.output import Json, out, print_json
+from app.cli.terminal import styled
 from app.client import BinnacleError, Client
 
 commands = typer.Typer(help="Worker nodes and their devices; holding them is for administrators.", no_args_is_help=True)
@@ -64,13 +65,13 @@ def found(client: Client, device: str) -> str:
     return matching[0]
 
 
-def standing(device: dict[str, Any]) -> str:
+def standing(device: dict[str, Any]) -> Text:
     """Why a worker claims nothing, for a table; empty when it does."""
     hold, blocked = device["hold"], device["blocked"]
     if hold:
         until = f" until {hold['until'][:16]}" if hold["until"] else ""
-        return escape(f"{hold['mode']} by {hold['by']}{until}" + (f": {hold['reason']}" if hold["reason"] else ""))
-    return f"[red]{escape(blocked['detail'])}[/]" if blocked else ""
+        return styled(f"{hold['mode']} by {hold['by']}{until}" + (f": {hold['reason']}" if hold["reason"] else ""), "")
+    return styled(blocked["detail"] if blocked else "", "red")
 
 
 def _say(device: dict[str, Any], *, as_json: bool) -> None:
@@ -78,4 +79,4 @@ def _say(device: dict[str, Any], *, as_json: bool) -> None:
         print_json(device)
         return
     busy = f"; it still has {device['busy_with']}" if device["busy_with"] and device["hold"] else ""
-    out.print(f"{device['id']} {standing(device) or 'claims jobs'}{busy}", markup=False)
+    out.print(f"{device['id']} {standing(device) or 'claims jobs'}{busy}")

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from app.cli.checkup import gpu, running, stores
 from app.cli.checkup.finding import Finding
 from app.cli.output import Json, out, print_json
+from app.cli.terminal import styled
 from app.client.address import home_folder
 
-MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fault": "[bold red]fault[/]"}
+MARKS = {"ok": "green", "note": "yellow", "fault": "bold red"}
 Look = Callable[[], Iterator[Finding]]
 
 
@@ -31,7 +31,7 @@ def doctor(
     else:
         table = Table.grid(padding=(0, 2))
         for finding in findings:
-            table.add_row(escape(finding.about), MARKS[finding.level], escape(finding.detail))
+            table.add_row(finding.about, styled(finding.level, MARKS[finding.level]), finding.detail)
         out.print(table)
     if any(finding.level == "fault" for finding in findings):
         raise typer.Exit(1)

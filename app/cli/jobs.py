@@ -23,7 +23,7 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
         out.print(f"{job_id} succeeded; fetch its files with: binnacle get {job_id}")
     else:
         error = job["error"] or {}
-        err.print(f"{job_id} {job['state']} {error.get('code', '')}: {error.get('detail', 'no reason given')}", markup=False)
+        err.print(f"{job_id} {job['state']} {error.get('code', '')}: {error.get('detail', 'no reason given')}")
     if job["state"] != "succeeded":
         raise typer.Exit(1)
 
@@ -75,7 +75,7 @@ def edit(
     if as_json:
         print_json(now)
     else:
-        out.print(f"{now['id']} {now['name'] or ''} {' '.join(now['tags'])}".strip(), markup=False)
+        out.print(f"{now['id']} {now['name'] or ''} {' '.join(now['tags'])}".strip())
 
 
 def share(
@@ -93,7 +93,7 @@ def share(
     if as_json:
         print_json(shown)
     else:
-        err.print(f"{what} is {shown['visibility']}{f': {group}' if group else ''}", markup=False)
+        err.print(f"{what} is {shown['visibility']}{f': {group}' if group else ''}")
 
 
 def get(
@@ -109,7 +109,7 @@ def get(
         print_json([str(path) for path in paths])
         return
     for path in paths:
-        out.print(str(path), markup=False)
+        out.print(str(path))
     if not paths:
         err.print(f"{job_id} has no files (yet); see: binnacle watch {job_id}")
         raise typer.Exit(1)

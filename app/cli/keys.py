@@ -101,7 +101,7 @@ def _show(made: "NewKeyOut", *, as_json: bool) -> None:
     if as_json:
         print_json(made.model_dump(mode="json", exclude={"links"}))
     else:
-        out.print(made.key, markup=False)
+        out.print(made.key)
 
 
 def _cell(value: Any) -> str:

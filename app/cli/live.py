@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn
 
 from app.cli.output import err
+from app.cli.terminal import PlainColumn
 
 Job = dict[str, Any]
 
@@ -16,7 +17,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), console=err
+            PlainColumn("{task.description}"), BarColumn(), TaskProgressColumn(), PlainColumn("{task.fields[note]}"), console=err
         )
         self._task = self._bar.add_task("", total=None, note="")
         self._said = ""
@@ -44,7 +45,7 @@ class Watcher:
         line = f"{headline(job)} {tenth * 10:3d} %" if progress["total"] else headline(job)
         if line != self._said:
             self._said = line
-            err.print(f"{line}  {remark(job, datetime.now(UTC))}".rstrip(), markup=False)
+            err.print(f"{line}  {remark(job, datetime.now(UTC))}".rstrip())
 
 
 def headline(job: Job) -> str:

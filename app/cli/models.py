@@ -88,5 +88,5 @@ def report(model: dict[str, Any], *, as_json: bool) -> None:
         out.print(table)
     if model["state"] == "faulty":
         fault = model["fault"] or {}
-        err.print(f"{model['name']} cannot be used: {fault.get('code')}: {fault.get('detail')}", markup=False)
+        err.print(f"{model['name']} cannot be used: {fault.get('code')}: {fault.get('detail')}")
         raise typer.Exit(1)

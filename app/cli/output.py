@@ -1,26 +1,29 @@
 """How the command line speaks: results to stdout, progress and errors to stderr, JSON for programs that ask for it."""
 
 import json
+import re
 import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from app.cli.terminal import Terminal, styled
 from app.client import BinnacleError, ServiceError
+from app.embedded.errors import EmbeddedError
+from app.text import UNSHOWN
 
-WIDE = 140
-"""Columns where there is no terminal to ask."""
+out = Terminal()
+err = Terminal(stderr=True)
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDE)
-
+_OBEYED = re.compile(rf"(?!\n){UNSHOWN.pattern}")
+"""Controls within strings; the line breaks are those between them."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def print_json(value: Any) -> None:
-    """The value as JSON, one object or list, to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """The value as JSON, one object or list, to stdout; what a terminal would obey is escaped, which JSON's readers undo."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    sys.stdout.write(_OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
 
 
 def print_error(error: Exception, *, as_json: bool) -> None:
@@ -34,5 +37,8 @@ def print_error(error: Exception, *, as_json: bool) -> None:
         sys.stderr.write(json.dumps(body) + "\n")
         return
     text = str(error) if isinstance(error, BinnacleError) else f"{code}: {detail}"
-    err.print("error: ", style="bold red", end="")
-    err.print(text, markup=False)
+    # only what this machine's own programs say comes in lines
+    first, *more = text.splitlines() if isinstance(error, EmbeddedError) else [text]
+    err.print(styled("error: ", "bold red"), first, sep="")
+    for line in more:
+        err.print(line)

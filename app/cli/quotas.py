@@ -70,7 +70,7 @@ def reset(user: User) -> None:
     """Give a user everybody's quota again. For administrators."""
     with Client() as client:
         client.remove_quota(user)
-    err.print(f"{user} has everybody's quota again", markup=False)
+    err.print(f"{user} has everybody's quota again")
 
 
 def usage(
@@ -103,7 +103,7 @@ def usage(
         out.print(
             f"{size(found['on_disk_bytes'])} on disk: what several users refer to counts for each of them, and lies there once"
         )
-    out.print(f"daily quotas begin anew at {found['resets_at'][:16].replace('T', ' ')} UTC", markup=False)
+    out.print(f"daily quotas begin anew at {found['resets_at'][:16].replace('T', ' ')} UTC")
 
 
 def size(count: float) -> str:
@@ -144,7 +144,7 @@ def _say(quota: dict[str, Any], *, as_json: bool) -> None:
         print_json(quota)
         return
     limits = ", ".join(f"{name} {cell}" for name, cell in zip(FIELDS.values(), _cells(quota["limits"]), strict=True))
-    out.print(f"{quota['user'] or 'everybody'}: {limits}", markup=False)
+    out.print(f"{quota['user'] or 'everybody'}: {limits}")
 
 
 def _cells(limits: dict[str, int | None]) -> list[str]:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from app.cli.devices import standing
 from app.cli.live import duration
 from app.cli.output import Json, out, print_json
+from app.cli.terminal import styled
 from app.client import BinnacleError, Client
 
 
@@ -74,7 +74,7 @@ def prepare() -> None:
         raise BinnacleError("no_pepper", "Set BINNACLE_KEY_PEPPER to a long random text: openssl rand -hex 32")
     key_file = settings.home.expanduser() / "admin.key"
     prepare_database(settings.database_url.get_secret_value(), key_file=key_file, pepper=pepper)
-    out.print(f"the database is ready; the administrator's key is in {key_file}", markup=False)
+    out.print(f"the database is ready; the administrator's key is in {key_file}")
 
 
 def status(as_json: Json = False) -> None:
@@ -86,7 +86,7 @@ def status(as_json: Json = False) -> None:
         return
     workers = Table("worker", "class", "device", "models loaded", "busy with", "seen", box=None)
     for worker in now["workers"]:
-        seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else "[red]lost[/]"
+        seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else styled("lost", "red")
         loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or standing(worker)
         workers.add_row(worker["id"], worker["job_class"], worker["device"], loaded, busy, seen)
     queues = Table("queue", "model", "running", "ready", "waiting", "oldest", box=None)
@@ -101,7 +101,7 @@ def status(as_json: Json = False) -> None:
         waiting = Table("waits", "kind", "user", "place", "because", box=None)
         for one in now["waiting"]:
             because = (one["waits_because"] or {}).get("detail", "")
-            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["position"] or ""), escape(because))
+            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["position"] or ""), because)
         out.print(waiting)
 
 

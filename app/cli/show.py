@@ -4,6 +4,9 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
+
+from app.cli.terminal import styled
 
 SCOPES = {
     "every_token": "at every token",
@@ -22,8 +25,8 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
     severity, listed = aggregate["severity"], aggregate["massive_dims"]
     ratios = severity["ratios"]
     dims = ", ".join(map(str, listed["dims"])) or "none: cleaning changes nothing on this model"
-    rows = {
-        "severity": f"[bold]{severity['verdict']}[/], {SCOPES[severity['scope']]}",
+    rows: dict[str, RenderableType] = {
+        "severity": Text.assemble(styled(severity["verdict"], "bold"), f", {SCOPES[severity['scope']]}"),
         "dominant dim": f"{severity['dominant_dim']}, {severity['share_of_squared_norm']:.2%} of the squared norm",
         "ratio_to_median": f"{ratios['ratio_to_median']:g}  (mean size over the median dim's; mild from 10, severe from 100)",
         "ratio_to_mean": f"{ratios['ratio_to_mean']:g}",
@@ -43,10 +46,11 @@ def _layers(aggregate: dict[str, Any]) -> Table:
     for layer, dims in aggregate["top_dims_by_layer"].items():
         facts = aggregate["per_layer"][layer]
         shown = [_dim(dim, facts[str(dim)]["ratio"], bold=dim in massive) for dim in dims]
-        table.add_row(layer, "  ".join(shown), f"{aggregate['layer_norms'][layer]:g}", f"{aggregate['clean_norms'][layer]:g}")
+        table.add_row(
+            layer, Text("  ").join(shown), f"{aggregate['layer_norms'][layer]:g}", f"{aggregate['clean_norms'][layer]:g}"
+        )
     return table
 
 
-def _dim(dim: int, ratio: float, *, bold: bool) -> str:
-    text = f"{dim} ({ratio:g}x)"
-    return f"[bold]{text}[/]" if bold else text
+def _dim(dim: int, ratio: float, *, bold: bool) -> Text:
+    return styled(f"{dim} ({ratio:g}x)", "bold" if bold else "")

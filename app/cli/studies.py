@@ -54,7 +54,7 @@ def run(
         out.print(study_report(tables))
         report = next(file for file in job["artifacts"] if file["name"] == "report.html")
         path = client.download(report, Path(f"{job['id']}.report.html"))
-        err.print(f"report.html, with plots: {path}", markup=False)
+        err.print(f"report.html, with plots: {path}")
 
 
 @commands.command()

@@ -4,6 +4,10 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
+
+from app.cli.terminal import styled
+from app.text import visible
 
 SHOWN = {
     "trait": "trait",
@@ -29,12 +33,13 @@ def study_report(tables: dict[str, Any]) -> RenderableType:
     for row in by_id["severity"]["rows"]:
         model = row["model"]
         ratio = "" if row.get("ratio_to_median") is None else f", ratio_to_median {row['ratio_to_median']:,.0f}"
-        parts.append(f"[bold]{model}[/]: {row['verdict']}, massive dims {row['dims'] or 'none'}{ratio}")
+        verdict = visible(f": {row['verdict']}, massive dims {row['dims'] or 'none'}{ratio}")
+        parts.append(Text.assemble(styled(model, "bold"), verdict))
         for one in tables["recommendations"]:
             if one["model"] == model:
-                parts += [f"  [bold]{one['sentence']}[/]", f"  [dim]{one['because']}[/]"]
+                parts += [styled(f"  {one['sentence']}", "bold"), styled(f"  {one['because']}", "dim")]
         parts += ["", _methods([one for one in methods["rows"] if one["model"] == model]), ""]
-    return Group(*parts, f"[dim]{methods['note']}[/]")
+    return Group(*parts, styled(methods["note"], "dim"))
 
 
 def _methods(rows: list[dict[str, Any]]) -> Table:
@@ -52,5 +57,5 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return ""
     if key in INTERVALS:
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        return f"{value:+.1f}" + ("" if low is None else f" [{low:+.0f}, {high:+.0f}]").replace("[", r"\[")
+        return f"{value:+.1f}" + ("" if low is None else f" [{low:+.0f}, {high:+.0f}]")
     return f"{value:.3g}" if isinstance(value, float) else str(value)

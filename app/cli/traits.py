@@ -71,4 +71,4 @@ def report(trait: dict[str, Any], *, as_json: bool) -> None:
         table.add_row(field, str(value))
     out.print(table)
     for note in trait["notes"]:
-        err.print(note, markup=False)
+        err.print(note)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
+from app.cli.output import out, print_error
+from app.cli.terminal import styled
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Running
 from app.embedded.sharing import Sharing
@@ -23,7 +23,6 @@ def up(
     serve_workers: str | None = None,
     database_port: int = 5432,
     broker_port: int = 6379,
-    console: Console | None = None,
 ) -> int:
     """Runs the service until Ctrl-C or SIGTERM; returns the exit status: 0 stopped, 1 could not start, 3 runs already.
 
@@ -31,45 +30,38 @@ def up(
     cpu_workers: model workers where there is no GPU. serve_workers: the address at which workers on other hosts reach the servers.
     Must be called from the main thread, which the children's lives are bound to.
     """
-    console = console or Console()
 
     def run() -> None:
         sharing = Sharing(serve_workers, database_port, broker_port) if serve_workers else None
         Supervisor(
             Options(home or get_settings().home, host, port, device, cpu_workers, sharing),
-            say=_line(console),
-            on_ready=lambda service, running: _announce(console, service, running, host),
+            say=out.print,
+            on_ready=lambda service, running: _announce(service, running, host),
         ).run()
 
-    return _until_stopped(run, console)
+    return _until_stopped(run)
 
 
-def worker(options: WorkerOptions, console: Console | None = None) -> int:
+def worker(options: WorkerOptions) -> int:
     """Runs this host's workers until Ctrl-C or SIGTERM; returns the exit status as `up` does. From the main thread only."""
-    console = console or Console()
 
     def run() -> None:
-        WorkerHost(options, say=_line(console), on_start=lambda nodes: _announce_workers(console, nodes)).run()
+        WorkerHost(options, say=out.print, on_start=_announce_workers).run()
 
-    return _until_stopped(run, console)
+    return _until_stopped(run)
 
 
-def _until_stopped(run: Callable[[], None], console: Console) -> int:
+def _until_stopped(run: Callable[[], None]) -> int:
     try:
         run()
     except EmbeddedError as reason:
-        console.print(f"[bold red]{reason.code}[/]", soft_wrap=True)
-        console.print(reason.detail, markup=False, highlight=False, soft_wrap=True)
+        print_error(reason, as_json=False)
         return reason.exit_status
-    console.print("stopped")
+    out.print("stopped")
     return 0
 
 
-def _line(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _announce(console: Console, service: Supervisor, running: Running, host: str) -> None:
+def _announce(service: Supervisor, running: Running, host: str) -> None:
     home = service.home
     rows = {
         "API": f"{running.url}  (every route: {running.url}/openapi.json)"
@@ -85,15 +77,18 @@ def _announce(console: Console, service: Supervisor, running: Running, host: str
             rows["objects"] = (
                 f"{running.storage_url}  (workers elsewhere need STORAGE_URL=s3://..., or this folder at the same path)"
             )
-    _rows(console, rows)
-    console.print("[bold green]Binnacle is ready.[/] Ctrl-C stops it.")
+    _rows(rows)
+    out.print(styled("Binnacle is ready.", "bold green"), "Ctrl-C stops it.")
 
 
-def _announce_workers(console: Console, nodes: WorkerHost) -> None:
-    _rows(console, {"workers": ", ".join(plan.description for plan in nodes.workers), "logs": str(nodes.home.logs)})
-    console.print("[bold green]The workers run.[/] `binnacle status` shows them once they have reported. Ctrl-C stops them.")
+def _announce_workers(nodes: WorkerHost) -> None:
+    _rows({"workers": ", ".join(plan.description for plan in nodes.workers), "logs": str(nodes.home.logs)})
+    out.print(
+        styled("The workers run.", "bold green"),
+        "`binnacle status` shows them once they have reported. Ctrl-C stops them.",
+    )
 
 
-def _rows(console: Console, rows: dict[str, str]) -> None:
+def _rows(rows: dict[str, str]) -> None:
     for name, value in rows.items():
-        console.print(f"{name:<8} {value}", markup=False, highlight=False, soft_wrap=True)  # paths stay whole, to be copied
+        out.print(f"{name:<8} {value}")  # paths stay whole, to be copied

@@ -39,8 +39,8 @@ def add(
     if as_json:
         print_json(made)
     else:
-        err.print(f"Messages to {name} are signed with this secret (docs/webhooks.md):", markup=False)
-        out.print(made["secret"], markup=False)
+        err.print(f"Messages to {name} are signed with this secret (docs/webhooks.md):")
+        out.print(made["secret"])
 
 
 @commands.command()
@@ -48,7 +48,7 @@ def remove(name: Name) -> None:
     """Take a target off the list; jobs that named it are told to nobody."""
     with Client() as client:
         client.remove_webhook(name)
-    err.print(f"{name} is removed", markup=False)
+    err.print(f"{name} is removed")
 
 
 @commands.command("test")

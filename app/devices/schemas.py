@@ -5,13 +5,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.text import Line
+
 
 class HoldRequest(BaseModel):
     """Why, and for how long."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    reason: str | None = Field(None, max_length=200, description="for those who wonder", examples=["notebook until lunch"])
+    reason: Line | None = Field(None, max_length=200, description="for those who wonder", examples=["notebook until lunch"])
     minutes: float | None = Field(
         None, gt=0, le=60 * 24 * 90, description="after which it resumes by itself; never when left out", examples=[120]
     )

@@ -65,10 +65,12 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, str, int]:
         shape, fortran, dtype = header["shape"], header["fortran_order"], header["descr"]
     except (ValueError, SyntaxError, RecursionError, MemoryError, KeyError, TypeError) as error:
         raise Unreadable("The .npy header is no dictionary of descr, fortran_order and shape.") from error
+    if not isinstance(fortran, bool):
+        raise Unreadable(f"The .npy header says {str(fortran)[:40]} for fortran_order, which is True or False.")
     if not isinstance(dtype, str) or _FLOAT.fullmatch(dtype) is None:
         what = repr(dtype)[:40]
         raise Unreadable(f"The .npy is of type {what}; vectors are floats of 2, 4 or 8 bytes, and pickles are never read.")
-    numbers = isinstance(shape, tuple) and all(isinstance(one, int) and 0 <= one < 1 << 48 for one in shape)
+    numbers = isinstance(shape, tuple) and all(type(one) is int and 0 <= one < 1 << 48 for one in shape)
     if not numbers or len(shape) not in (1, 2) or 0 in shape:
         raise Unreadable(f"The .npy has the shape {str(shape)[:80]}; it must be (D,), one vector, or (K, D), K of them.")
-    return shape, bool(fortran), dtype, begin + size
+    return shape, fortran, dtype, begin + size

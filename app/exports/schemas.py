@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
+from app.text import Line
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Label = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 ExportFormat = Literal["trait-interp", "pt", "gguf", "npy"]
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from app.auth.sharing import Sharing
 from app.errors import invalid
 from app.extractions.results import VectorOut
+from app.text import Line
 from app.traits.schemas import TraitReference
 
 METHOD = "imported"
@@ -32,18 +33,18 @@ class ImportFields(Sharing):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(min_length=1, max_length=200, description="name of a registered model, in whose coordinates they are")
+    model: Line = Field(min_length=1, max_length=200, description="name of a registered model, in whose coordinates they are")
     format: Literal["safetensors", "npy", "gguf"] | None = Field(None, description="told from the first bytes when left out")
     layers: Layers | None = Field(None, description="the layer of each vector in the file's order, where the file names none")
     component: Literal["residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"] | None = (
         None
     )
-    position: str | None = Field(None, max_length=40, examples=["response[:5]"])
+    position: Line | None = Field(None, max_length=40, examples=["response[:5]"])
     method: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
         None, description=f"a label; `{METHOD}` when neither file nor request has one"
     )
     trait: TraitReference | None = Field(None, description="the trait that they are of, if it is one of this server's")
-    name: str | None = Field(None, max_length=200, description="a name people will recognise")
+    name: Line | None = Field(None, max_length=200, description="a name people will recognise")
 
 
 class ImportRequest(ImportFields):

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
+from app.text import Line
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 
 
 class VettingIn(BaseModel):
@@ -14,7 +15,7 @@ class VettingIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    judge: str = Field("reference", min_length=1, max_length=100)
+    judge: Line = Field("reference", min_length=1, max_length=100)
     threshold: float = Field(50, ge=0, le=100, description="trait score from which a response expresses the trait")
     paired: bool = Field(False, description="drop the whole pair when one of it fails")
 
@@ -22,8 +23,8 @@ class VettingIn(BaseModel):
 class ExtractionRequest(JobRequest):
     """Vectors of a trait by any number of methods, at any number of layers, components and positions, from one pass over the examples."""
 
-    model: str = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
-    trait: str = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
+    model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
+    trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
     methods: list[Name | dict[str, Any]] = Field(
         ["mean_diff", "mean_diff_rownorm", "probe"],
         min_length=1,

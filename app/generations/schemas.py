@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.jobs.schemas import JobRequest
 from app.quotas.schemas import Admission
 from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Text, VectorId
+from app.text import Line
 
 
 class PromptIn(BaseModel):
@@ -21,7 +22,7 @@ class PromptIn(BaseModel):
 class GenerationRequest(JobRequest):
     """Every prompt unsteered, and under every vector at every dose."""
 
-    model: str = Field(min_length=1, max_length=200, examples=["demo-severe"])
+    model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])
     prompts: list[PromptIn] = Field(min_length=1, max_length=64)
     vectors: list[VectorId] = Field(default_factory=list, max_length=64, description="none: how the model answers by itself")
     doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")

@@ -9,6 +9,7 @@ from app.auth.sharing import Name as GroupName
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
 from app.jobs.states import State
+from app.text import Line
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:/ -]+$")]
 
@@ -27,10 +28,10 @@ class JobRequest(Sharing):
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
-    name: str | None = Field(None, max_length=200, description="a name people will recognise")
+    name: Line | None = Field(None, max_length=200, description="a name people will recognise")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str | None = Field(None, max_length=5_000)
-    webhook: str | None = Field(None, max_length=100, description="the webhook that is told when it is over (GET /v1/webhooks)")
+    webhook: Line | None = Field(None, max_length=100, description="the webhook that is told when it is over (GET /v1/webhooks)")
     priority: int = Field(0, ge=-10, le=10, description="orders your own jobs; others' turns are not affected")
     after: list[Edge] = Field(default_factory=list, max_length=500, description="jobs that must come first")
 
@@ -40,10 +41,10 @@ class JobEdit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
-    name: str | None = Field(None, max_length=200, description="null takes the name away")
+    name: Line | None = Field(None, max_length=200, description="null takes the name away")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="all of them: they replace those there are")
     notes: str | None = Field(None, max_length=5_000)
-    webhook: str | None = Field(None, max_length=100, description="told when it is over; null tells nobody")
+    webhook: Line | None = Field(None, max_length=100, description="told when it is over; null tells nobody")
     keep: bool = Field(False, description="retention leaves its results, and those of the jobs it comes after, alone")
     visibility: Visibility = Field("private", description="who may see it, and what it makes, from now on")
     group: GroupName | None = Field(None, description="one of its owner's groups, for the visibility `group` alone")

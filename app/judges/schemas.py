@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.text import Line
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 KEY_ENV = r"^[A-Z][A-Z0-9_]{0,90}_(KEY|TOKEN)$"
 REFERENCE = "reference"
@@ -38,8 +40,10 @@ class JudgeRequest(BaseModel):
     kind: Literal["openai", "local"] = Field(
         description="openai: any endpoint that answers POST {url}/chat/completions with logprobs; local: a registered model"
     )
-    model: str = Field(min_length=1, max_length=200, description="the endpoint's name of the model, or a registered model's name")
-    url: str | None = Field(
+    model: Line = Field(
+        min_length=1, max_length=200, description="the endpoint's name of the model, or a registered model's name"
+    )
+    url: Line | None = Field(
         None, max_length=1000, description="of the endpoint, up to and with /v1", examples=["https://api.openai.com/v1"]
     )
     key_env: Annotated[str, StringConstraints(pattern=KEY_ENV)] | None = Field(

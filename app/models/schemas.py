@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.models.fitting import FitOut
+from app.text import Line
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ModelName = Annotated[str, StringConstraints(pattern=NAME)]
@@ -17,7 +18,7 @@ class ModelRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: ModelName = Field(description="what jobs call it", examples=["gemma-3-4b"])
-    source: str = Field(
+    source: Line = Field(
         min_length=1,
         max_length=1000,
         description="a folder's absolute path on the workers, or a hub id owner/name",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.jobs.schemas import JobRequest
+from app.text import Line
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
@@ -33,7 +34,7 @@ class QuestionIn(_Strict):
 
     question: Text
     system_prompt: Text | None = None
-    cluster: str | None = Field(None, min_length=1, max_length=500)
+    cluster: Line | None = Field(None, min_length=1, max_length=500)
 
 
 class QuestionsIn(_Strict):
@@ -49,7 +50,7 @@ class CapabilityIn(_Strict):
     question: Text
     answer: str = Field(min_length=1, max_length=500)
     system_prompt: Text | None = None
-    cluster: str | None = Field(None, min_length=1, max_length=500)
+    cluster: Line | None = Field(None, min_length=1, max_length=500)
 
 
 class ControlsIn(_Strict):
@@ -73,34 +74,34 @@ class SamplingIn(_Strict):
 class RescoreRequest(JobRequest):
     """Another judge for the texts of a finished steering."""
 
-    judge: str = Field(min_length=1, max_length=100)
+    judge: Line = Field(min_length=1, max_length=100)
     coherence_threshold: float | None = Field(None, ge=0, le=100, description="the steering's own when left out")
 
 
 class OffTargetIn(_Strict):
     """Another trait that the vectors are tried on, scored by that trait's own judge."""
 
-    trait: str = Field(min_length=1, max_length=200)
+    trait: Line = Field(min_length=1, max_length=200)
     extraction: SourceId | None = Field(None, description="whose responses the reference judge of that trait is fitted on")
 
 
 class SteeringRequest(JobRequest):
     """How well vectors steer: dose searched on selection questions, reported on test questions, against controls, with intervals."""
 
-    model: str = Field(min_length=1, max_length=200, examples=["demo-severe"])
-    trait: str = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
+    model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])
+    trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
     vectors: list[VectorId] | None = Field(None, min_length=1, max_length=2_000, description="vectors by id")
     extraction: SourceId | None = Field(
         None, description="take vectors from this extraction (or its job, finished or not); the newest fitting one when left out"
     )
-    methods: list[str] | None = Field(
+    methods: list[Line] | None = Field(
         None, min_length=1, max_length=100, description="of the extraction's vectors, those of these methods"
     )
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="and these layers; all when left out"
     )
-    positions: list[str] | None = Field(None, min_length=1, max_length=20)
-    components: list[str] | None = Field(None, min_length=1, max_length=7)
+    positions: list[Line] | None = Field(None, min_length=1, max_length=20)
+    components: list[Line] | None = Field(None, min_length=1, max_length=7)
     combine: bool = Field(False, description="push all layers of a method at once, each at the same dose")
     calibration: CalibrationRef | None = Field(None, description="what doses are measured with; found or made when left out")
     operation: Literal["add", "ablate", "norm_match"] = "add"
@@ -116,7 +117,7 @@ class SteeringRequest(JobRequest):
     test_limit: int | None = Field(None, ge=2, description="use at most so many test questions, clusters in turn")
     max_new_tokens: int = Field(64, ge=1)
     sampling: SamplingIn | None = None
-    judge: str = Field("reference", min_length=1, max_length=100)
+    judge: Line = Field("reference", min_length=1, max_length=100)
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
     matched: list[Literal["dose", "coherence", "divergence", "coefficient"]] = Field(

@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
 from app.steerings.schemas import CapabilityIn, ControlsIn
+from app.text import Line
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 MethodIn = Name | dict[str, Any]
 
 METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleaned", "probe", "probe_cleaned", "random")
@@ -29,7 +30,7 @@ class PublishedNumber(BaseModel):
     definition: str = Field(
         min_length=1, max_length=1000, description="what the number is: questions, judge, how the dose was chosen"
     )
-    source: str = Field(min_length=1, max_length=500)
+    source: Line = Field(min_length=1, max_length=500)
 
 
 class LabelsIn(BaseModel):
@@ -73,7 +74,7 @@ class StudyRequest(JobRequest):
     calibration_new_tokens: int = Field(128, ge=1)
     selection_limit: int | None = Field(None, ge=2)
     test_limit: int | None = Field(None, ge=2)
-    judge: str = Field("reference", min_length=1, max_length=100)
+    judge: Line = Field("reference", min_length=1, max_length=100)
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
     matched: list[Literal["dose", "coherence", "divergence", "coefficient"]] = Field(

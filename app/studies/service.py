@@ -29,6 +29,7 @@ from app.studies.models import Study
 from app.studies.planning import nodes_of, price, submit_node
 from app.studies.results import StudyCost, StudyOut, view
 from app.studies.schemas import StudyRequest
+from app.text import stored
 from app.webhooks import naming as webhooks
 
 
@@ -196,7 +197,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
         if name in ended_badly:
             names[old.id] = jobs.again(session, old, request_id, renamed=names).job.id
         placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
-    about, report = StudyRequest.model_validate(study.spec), graph["report"]
+    about, report = stored(StudyRequest, study.spec), graph["report"]
     to, span = Sharing(visibility=report.visibility, group=report.group_name), _Span(report.max_seconds, report.stall_seconds)
     made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, to, retry_of=report)
     if viewer.owner != study.owner and not made.replayed:
@@ -223,7 +224,7 @@ def label(
             409, "study_not_over", "The study's report is not written yet, so there is no sheet that these labels could be of."
         )
     placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
-    about = StudyRequest.model_validate(study.spec)
+    about = stored(StudyRequest, study.spec)
     made = _report(session, study.spec, placed, viewer, _span(settings), promise, request_id, about, Sharing(), labels=labels)
     return _answer(session, made, settings)
 

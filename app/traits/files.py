@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.errors import Problem, invalid
-from app.problems import FIELD_CODES, pointer
+from app.problems import fault, pointer
 from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, QuestionRow, Steering, TraitRequest
 
 KNOWN = (
@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 class Split(BaseModel):
     """Which clusters are where. That those of the extraction are listed too is for people."""
+
+    model_config = ConfigDict(strict=True)
 
     seed: int | None = Field(None, ge=0, lt=2**31)
     selection: list[str] = Field(default_factory=list)
@@ -174,7 +176,7 @@ def _parsed(text: str, where: str, at: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f", line {error.lineno}" if "\n" in text else ""
-        raise invalid(at, "malformed_json", f"{where}{place}: no JSON: {error.msg} at character {error.colno}.") from error
+        raise invalid(at, "malformed_json", f"{where}{place}: not valid JSON: {error.msg} at character {error.colno}.") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
         raise invalid(at, "malformed_json", f"{where}: a number or a nesting that no dataset needs.") from error
 
@@ -200,9 +202,8 @@ def _checked(adapter: TypeAdapter[T], value: Any, at: str, where: str) -> T:
     except ValidationError as error:
         errors = []
         for one in error.errors(include_url=False, include_input=False)[:SHOWN]:
+            code, sentence = fault(one)
             fields = "/".join(str(part) for part in one["loc"])
-            detail = ": ".join(part for part in (where, fields, one["msg"]) if part) + "."
-            errors.append(
-                {"pointer": at + pointer(one["loc"]), "detail": detail, "code": FIELD_CODES.get(one["type"], one["type"])}
-            )
+            detail = ": ".join(part for part in (where, fields, sentence.rstrip(".")) if part) + "."
+            errors.append({"pointer": at + pointer(one["loc"]), "detail": detail, "code": code})
         raise Problem(422, "invalid_request", errors[0]["detail"], errors=errors) from error

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
+from app.text import Line
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
@@ -15,7 +16,7 @@ REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
 TraitName = Annotated[str, StringConstraints(pattern=NAME)]
 TraitReference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 Text = Annotated[str, StringConstraints(max_length=1_000_000)]
-Cluster = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Cluster = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 
 
 class _Row(BaseModel):

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.text import Line
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
@@ -14,7 +16,7 @@ class WebhookRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="what jobs call it", examples=["lab-slack"])
-    url: str = Field(
+    url: Line = Field(
         min_length=1,
         max_length=2000,
         description="where messages are posted",
