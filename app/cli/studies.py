@@ -1,6 +1,7 @@
 """`binnacle study`: whole comparisons from a file or from those that ship, and the labelling of their texts."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,10 @@ from app.cli.output import Json, err, out, print_json
 from app.cli.submit import read_json
 from app.cli.tables import study_report
 from app.client import BinnacleError, Client
+from app.sheets import restored
 from app.studies.shipped import shipped_studies, shipped_study
 
+LABEL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?", re.ASCII)
 commands = typer.Typer(help="Compare methods over models and traits.", no_args_is_help=True)
 
 
@@ -88,13 +91,12 @@ def read_labels(path: Path) -> dict[str, float]:
         raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
     labels: dict[str, float] = {}
     for line, row in enumerate(rows, start=2):
-        text = (row.get("label") or "").strip()
+        text = restored(row.get("label") or "").strip()
         if not text:
             continue
-        try:
-            labels[row["id"]] = float(text)
-        except (KeyError, ValueError) as error:
-            raise BinnacleError("bad_labels", f"{path}, line {line}: {text!r} is no number from 0 to 100.") from error
+        if "id" not in row or LABEL.fullmatch(text) is None or float(text) > 100:
+            raise BinnacleError("bad_labels", f"{path}, line {line}: {text!r} is not a number from 0 to 100 beside an id.")
+        labels[restored(row["id"])] = float(text)
     if not labels:
         raise BinnacleError("bad_labels", f"{path} holds no label; fill in its last column.")
     return labels

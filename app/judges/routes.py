@@ -36,7 +36,7 @@ async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
 )
 async def add_judge(body: Annotated[JudgeRequest, Body(examples=[EXAMPLE])], viewer: Admin, context: Shared) -> JudgeOut:
     """An OpenAI-compatible endpoint, or a registered model. Administrators only: answers are sent to it."""
-    return await context.database.run(service.add, body, viewer)
+    return await context.database.run(service.add, body, viewer, await service.addresses_of(body))
 
 
 @router.delete(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.addresses import HOST_OR_NETWORK
 from app.text import Line
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -25,6 +26,12 @@ class JudgeOptions(BaseModel):
     )
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens", description="what the endpoint calls the limit of new tokens"
+    )
+    private_hosts: list[Annotated[str, StringConstraints(pattern=HOST_OR_NETWORK)]] = Field(
+        default_factory=list,
+        max_length=20,
+        description="hosts, addresses and networks of your own that `url` may lead to beside public addresses",
+        examples=[["judge.lab", "10.0.0.0/8"]],
     )
     extra: dict[str, Any] = Field(
         default_factory=dict, max_length=20, description="more fields of every request body, such as chat_template_kwargs"

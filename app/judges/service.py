@@ -3,11 +3,14 @@
 A submission stores the whole description of its judge in the spec (never a key), so that deleting a judge breaks no job.
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
+from app import addresses
 from app.audit import service as audit
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
@@ -17,17 +20,33 @@ from app.judges.schemas import REFERENCE, JudgeList, JudgeOut, JudgeRequest
 from app.models import service as models
 from app.text import check_text
 
+LOOK_UP_SECONDS = 3
 RESERVED = ("BINNACLE_", "AWS_")
 OURS = ("model", "messages", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "stream", "n")
 """Fields of a request that decide what a score means."""
 NAMED = 20
 
 
-def add(session: Session, request: JudgeRequest, viewer: Viewer) -> JudgeOut:
-    """Allows a judge. Raises Problem 409 when the name is taken, 422 for an address, key or model that cannot be used."""
+async def addresses_of(request: JudgeRequest) -> list[str]:
+    """Where the endpoint's host leads now; empty when that cannot be told here, for the workers look again before each request."""
+    if request.url is None:
+        return []
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            return await addresses.look_up(urlsplit(request.url).hostname or "")
+    except (TimeoutError, OSError, ValueError):
+        return []
+
+
+def add(session: Session, request: JudgeRequest, viewer: Viewer, leads_to: Sequence[str]) -> JudgeOut:
+    """Allows a judge. Raises Problem 409 when the name is taken, 422 for an address, key or model that cannot be used.
+
+    leads_to: what `addresses_of` found.
+    """
     check_text(request.model_dump(mode="json"))
     if request.kind == "openai":
         _check_endpoint(request)
+        _check_addresses(request, leads_to)
     else:
         _check_local(session, request)
     row = {**request.model_dump(mode="json"), "created_by": viewer.owner}
@@ -69,6 +88,17 @@ def _check_url(url: str) -> None:
         )
     if parts.query or parts.fragment:
         raise invalid("/url", "invalid_url", "/url has a query or a fragment; give the address up to and with /v1.")
+
+
+def _check_addresses(request: JudgeRequest, leads_to: Sequence[str]) -> None:
+    host = urlsplit(request.url or "").hostname or ""
+    wrong = addresses.refused(host, leads_to, request.options.private_hosts)
+    if wrong is not None:
+        detail = (
+            f"/url names {host}, which leads to {wrong}: not a public address. If the judge is in your own network, allow it by name: "
+            f'"options": {{"private_hosts": ["{host}"]}}, or an address or network such as "{wrong}".'
+        )
+        raise invalid("/url", "private_address", detail)
 
 
 def _check_local(session: Session, request: JudgeRequest) -> None:

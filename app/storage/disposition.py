@@ -1,6 +1,9 @@
 """The Content-Disposition header under which a download gets its name."""
 
+import re
 from urllib.parse import quote
+
+from app.text import UNSHOWN
 
 _ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 8187 allows unescaped in an extended value, next to letters and digits
 
@@ -10,7 +13,7 @@ def attachment(filename: str) -> str:
 
     Control characters, quotes and path separators become `_` in both, so that no name can end the header or leave a folder.
     """
-    name = "".join("_" if ord(c) < 32 or ord(c) == 127 or c in '"\\/' else c for c in filename)
+    name = re.sub(r'["\\/]', "_", UNSHOWN.sub("_", filename))
     plain = "".join(c if ord(c) < 128 else "_" for c in name)
     header = f'attachment; filename="{plain}"'
     return header if plain == name and "%" not in name else f"{header}; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE)}"

@@ -6,7 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from app.text import visible
+
 SIGNATURE = "Binnacle-Signature"
+NOTHING = "\u200b"
+"""A space without width: what stands before and after it is not read as one mark."""
 DELIVERY = "Binnacle-Delivery"
 
 
@@ -39,5 +43,6 @@ def _sentence(job: Mapping[str, Any], public_url: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """As Slack wants it: what looks like one of its commands (<!channel>, links) is only text."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """As chat rooms want it: one line, in which a command (<!channel>, @all) or a link of either notation is only text."""
+    shown = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return shown.replace("@", f"@{NOTHING}").replace("](", f"]{NOTHING}(")

@@ -5,8 +5,6 @@ network after it was allowed. The connection goes to the address that was looked
 """
 
 import asyncio
-import ipaddress
-import socket
 import ssl
 import time
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from app.addresses import look_up, refused
 from app.version import VERSION
 from app.webhooks.messages import DELIVERY, SIGNATURE, render, secret_of, sign
 from app.webhooks.repository import Due
@@ -65,7 +64,7 @@ class Sender:
         parts = urlsplit(due.url)
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        address = await _address(host, port, private=due.private)
+        address = await _address(host, private=due.private)
         body = render(due.body, due.id, self._public_url)
         now = int(time.time())
         headers = {
@@ -83,23 +82,16 @@ class Sender:
             return response.status_code
 
 
-async def _address(host: str, port: int, *, private: bool) -> str:
+async def _address(host: str, *, private: bool) -> str:
     """The address to connect to. Raises Refused for a name that leads into a network that nobody named."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(info[4][0]).partition("%")[0] for info in found))
-    as_named = private or host == "localhost" or host in addresses or host.strip("[]") in addresses
-    for address in addresses if not as_named else ():
-        if not _is_public(address):
-            raise Refused(
-                f"{host} leads to {address}, which is no public address. If it should, allow the webhook anew with private=true."
-            )
+    addresses = await look_up(host)
+    as_named = host == "localhost" or host.strip("[]") in addresses
+    wrong = None if as_named else refused(host, addresses, [host] if private else [])
+    if wrong is not None:
+        raise Refused(
+            f"{host} leads to {wrong}, which is not a public address. If it should, allow the webhook anew with private=true."
+        )
     return addresses[0]
-
-
-def _is_public(address: str) -> bool:
-    number = ipaddress.ip_address(address)
-    mapped = getattr(number, "ipv4_mapped", None)
-    return (mapped or number).is_global and not number.is_multicast
 
 
 def _judged(status: int) -> Sent:

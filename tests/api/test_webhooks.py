@@ -166,7 +166,7 @@ def test_a_name_that_leads_into_this_network_is_refused_unless_the_administrator
     allow(admin, "surprise", receiver.url(name))
     admin.post("/v1/webhooks/surprise/test")
     log = delivery(admin, "failed")
-    assert f"{name} leads to {socket.gethostbyname(name)}, which is no public address" in log["error"]
+    assert f"{name} leads to {socket.gethostbyname(name)}, which is not a public address" in log["error"]
     assert receiver.messages == []
     admin.delete("/v1/webhooks/surprise")
     allow(admin, "surprise", receiver.url(name), private=True)

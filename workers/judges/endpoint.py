@@ -18,6 +18,7 @@ import httpx2
 
 from workers.handlers.base import JobFault, TransientFault
 from workers.judges.prompts import Message
+from workers.judges.reaching import Reach
 
 TRIES = 6
 BACKOFF = 0.5
@@ -66,7 +67,6 @@ class Endpoint:
         self.name, self.model = str(described["name"]), str(described["model"])
         self.concurrency = int(options.get("concurrency", 8))
         self.counts: Counter[str] = Counter()
-        self._url = f"{described['url'].rstrip('/')}/chat/completions"
         self._extra = dict(options.get("extra") or {})
         self._limit = str(options.get("token_limit_field", "max_tokens"))
         self._timeout = float(options.get("timeout_seconds", 60))
@@ -75,10 +75,13 @@ class Endpoint:
         self._lock = threading.Lock()
         self._under_way = 0
         self._closed = threading.Event()
-        self._client = httpx2.Client(
+        self._reach = Reach(
+            self.name,
+            f"{described['url'].rstrip('/')}/chat/completions",
+            options.get("private_hosts"),
             headers=self._headers(described.get("key_env")),
             timeout=self._timeout,
-            limits=httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency),
+            connections=self.concurrency,
         )
 
     def ask(self, messages: list[Message]) -> Any:
@@ -112,20 +115,20 @@ class Endpoint:
             self._closed.set()
             idle = not self._under_way
         if idle:
-            self._client.close()
+            self._reach.close()
 
     def _once(self, payload: Mapping[str, Any]) -> tuple[Any, str]:
         """The body, or why to try again."""
         self._count(requests=1)
         try:
             status, headers, data = self._post(payload)
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, OSError) as error:
             return None, type(error).__name__
         if status == 200:
             try:
                 return json.loads(data), ""
             except (ValueError, RecursionError):
-                return None, "it answers with something that is no JSON"
+                return None, "it answers with something that is not JSON"
         if status == 429 or status in (408, 425) or status >= 500:
             self._hold(headers.get("Retry-After"), status)
             return None, f"HTTP {status}"
@@ -133,7 +136,7 @@ class Endpoint:
             raise RequestRefused(f"HTTP {status}")
         raise JobFault(
             "judge_unusable",
-            f"The judge {self.name} answers HTTP {status}: {_MEANINGS.get(status, 'it does not serve chat completions there')}. Tell an "
+            f"The judge {self.name} answers HTTP {status}: {_meaning(status)}. Tell an "
             "administrator, or name another judge; what was generated is kept and can be rescored.",
         )
 
@@ -150,12 +153,12 @@ class Endpoint:
                 self._under_way -= 1
                 last = self._closed.is_set() and not self._under_way
             if last:
-                self._client.close()
+                self._reach.close()
 
     def _stream(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         deadline = time.monotonic() + self._timeout
         data = b""
-        with self._client.stream("POST", self._url, json=payload) as response:
+        with self._reach.post(payload) as response:
             for chunk in response.iter_bytes():
                 data += chunk
                 if len(data) > MOST_BYTES:
@@ -200,6 +203,12 @@ _MEANINGS = {
     403: "the key may not use it",
     404: "it serves no such address or no such model",
 }
+
+
+def _meaning(status: int) -> str:
+    if 300 <= status < 400:
+        return "it redirects, which is not followed; add the judge with the address that it leads to"
+    return _MEANINGS.get(status, "it does not serve chat completions there")
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 from workers.reports import beside, matrices, plots, recommendations, tables
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.html import render
-from workers.reports.table import Table, to_markdown
+from workers.reports.table import Table, escaped, to_markdown
 
 SCHEMA_VERSION = 1
 
@@ -38,16 +38,16 @@ class Report:
     def to_markdown(self) -> str:
         """report.md: recommendations and tables, without plots."""
         lines = [
-            f"# {self.title}",
+            f"# {escaped(self.title)}",
             "",
-            *(f"- **{one['model']}**: {one['sentence']} {one['because']}" for one in self.findings),
+            *(f"- **{escaped(one['model'])}**: {escaped(one['sentence'])} {escaped(one['because'])}" for one in self.findings),
             "",
         ]
         if self.missing:
             lines += [
                 "This report is partial. Missing:",
                 "",
-                *(f"- {one['node']}: {one['state']} {one['reason']}" for one in self.missing),
+                *(f"- **{escaped(one['node'])}**: {escaped(one['state'])} {escaped(one['reason'])}" for one in self.missing),
                 "",
             ]
         return "\n".join([*lines, *(to_markdown(one["table"]) for one in self.sections if "table" in one)])

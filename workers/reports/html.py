@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from app.text import visible
 from workers.reports.table import Table
 
 HERE = Path(__file__).resolve().parent
@@ -34,6 +35,7 @@ def render(
         loader=FileSystemLoader(HERE),
         autoescape=select_autoescape(["html", "jinja"]),
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -52,6 +54,11 @@ def render(
         policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
     )
     return page
+
+
+def _shown(value: Any) -> Any:
+    """A text with its control and bidi characters written out; line breaks are spaces to HTML."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else visible(" ".join(value.splitlines()))
 
 
 def _blocks(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

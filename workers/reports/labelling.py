@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.sheets import inert
 from workers.handlers.base import JobContext, JobFault
 from workers.judges.agreement import Agreement, agreement
 
@@ -64,13 +65,8 @@ def sheet(texts: Sequence[Text]) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
-    writer.writerows((one.id, one.trait, _inert(one.question), _inert(one.answer), "") for one in texts)
+    writer.writerows([inert(cell) for cell in (one.id, one.trait, one.question, one.answer, "")] for one in texts)
     return out.getvalue().encode()
-
-
-def _inert(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
 
 
 def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:

@@ -1,8 +1,12 @@
 """One table of a report: columns, rows, a note that defines its numbers. JSON, Markdown, HTML and the terminal all show the same one."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote
+
+from app.text import visible
 
 Row = Mapping[str, Any]
 
@@ -69,17 +73,26 @@ def cell(column: Column, row: Row) -> str:
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown section."""
-    head = [column.title for column in table.columns]
-    lines = [f"## {table.title}", "", table.note, ""]
+    head = [escaped(column.title) for column in table.columns]
+    lines = [f"## {escaped(table.title)}", "", escaped(table.note), ""]
     if not table.rows:
         return "\n".join([*lines, "No rows.", ""])
-    body = [head, ["---"] * len(head), *([_linked(_escaped(text), link) for text, link in row] for row in table.cells())]
+    body = [head, ["---"] * len(head), *([_linked(escaped(text), link) for text, link in row] for row in table.cells())]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in body), ""])
 
 
 def _linked(text: str, link: str | None) -> str:
-    return text if link is None else f"[{text}]({link})"
+    return text if link is None else f"[{text}]({quote(link, safe=ADDRESS)})"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("]", "\\]").replace("\n", " ")
+ADDRESS = "/:?=&%+,;@$!*'~#-._"
+"""What may stand in a link's address as it is; brackets, spaces and the like are percent-encoded."""
+_MARKS = re.compile(r"[\\`*{}\[\]|~#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What Markdown reads as marks; an underscore within a word is none."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def escaped(text: str) -> str:
+    """A text as Markdown that shows just this text, on one line: no element, link, emphasis, code or cell begins or ends in it."""
+    shown = visible(" ".join(text.splitlines()))
+    return _MARKS.sub(r"\\\g<0>", re.sub("[&<>]", lambda found: _ENTITIES[found[0]], shown))

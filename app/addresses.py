@@ -1,0 +1,96 @@
+"""Where a request that this service makes may go: public addresses, and those of its own network that an administrator named.
+
+A name can be made to lead elsewhere after it was allowed, so the rule is about addresses, and whoever connects does so to the address
+that was looked at.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+HOST_OR_NETWORK = r"^[A-Za-z0-9_.:-]{1,253}(/[0-9]{1,3})?$"
+"""A host's name, an address, or a network as 10.0.0.0/8."""
+_V4_SPECIAL = tuple(
+    ipaddress.ip_network(one)
+    for one in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
+        "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # a cloud's own services, under an address that looks public
+    )
+)  # fmt: skip
+_V6_PUBLIC = ipaddress.ip_network("2000::/3")
+_V6_SPECIAL = tuple(ipaddress.ip_network(one) for one in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+"""Within 2000::/3: protocols, Teredo among them, documentation, and 6to4. Everything outside 2000::/3 is special."""
+_OWN = tuple(
+    ipaddress.ip_network(one)
+    for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128")
+)
+"""Where one's own machines are; a name that an administrator allows may lead there, and not to a cloud's link-local services."""
+_TRANSLATED = tuple(ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "64:ff9b::/96"))
+"""Written as IPv6, delivered as IPv4: such an address is what the IPv4 address in it is."""
+_ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
+
+
+async def look_up(host: str) -> list[str]:
+    """The addresses that a host's name leads to; an address is its own. Raises OSError, ValueError (UnicodeError among them)."""
+    return _listed(await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM))
+
+
+def looked_up(host: str) -> list[str]:
+    """The same, for threads."""
+    return _listed(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+
+
+def _listed(found: Iterable[tuple[Any, ...]]) -> list[str]:
+    return list(dict.fromkeys(str(one[4][0]).partition("%")[0] for one in found))
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is anybody's to reach, by the registries of special-purpose addresses (RFC 6890 and its successors)."""
+    one = _delivered(_parsed(address))
+    if isinstance(one, ipaddress.IPv4Address):
+        return not any(one in network for network in _V4_SPECIAL)
+    if one.packed[8:12] in _ISATAP and not is_public(str(ipaddress.IPv4Address(one.packed[12:]))):
+        return False
+    return one in _V6_PUBLIC and not any(one in network for network in _V6_SPECIAL)
+
+
+def refused(host: str, addresses: Iterable[str], allowed: Sequence[str]) -> str | None:
+    """The first of the host's addresses that it may not lead to. `allowed`: names of hosts, addresses and networks, beside public ones."""
+    return next((one for one in addresses if not is_public(one) and not _is_allowed(host, one, allowed)), None)
+
+
+def _is_allowed(host: str, address: str, allowed: Sequence[str]) -> bool:
+    one = _delivered(_parsed(address))
+    for entry in allowed:
+        if _bare(entry) == _bare(host) and any(one in network for network in _OWN):
+            return True
+        if _is_network(entry) and one in ipaddress.ip_network(entry, strict=False):
+            return True
+    return False
+
+
+def _bare(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()
+
+
+def _delivered(address: Address) -> Address:
+    """The IPv4 address that such an IPv6 address stands for; any other address itself."""
+    translated = any(address in network for network in _TRANSLATED)
+    return ipaddress.IPv4Address(address.packed[12:]) if translated else address
+
+
+def _parsed(address: str) -> Address:
+    return ipaddress.ip_address(address.partition("%")[0])
+
+
+def _is_network(entry: str) -> bool:
+    try:
+        ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,84 @@
+"""How a judge's endpoint is reached: at an address that was looked at, through no redirect, through a proxy only where one is set.
+
+A name may lead somewhere else at every request, so it is looked up before each and the connection goes to what was found. Where the
+environment names a proxy for the endpoint, the proxy looks the name up and decides.
+"""
+
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from app.addresses import looked_up, refused
+from workers.handlers.base import JobFault
+
+
+class Reach:
+    """One endpoint's client. `allowed`: hosts and networks beside public addresses; None for a judge from before there were any."""
+
+    def __init__(
+        self, name: str, url: str, allowed: Sequence[str] | None, *, headers: Mapping[str, str], timeout: float, connections: int
+    ) -> None:
+        parts = urlsplit(url)
+        self._name, self._host, self._allowed = name, parts.hostname or "", allowed
+        self._url = httpx2.URL(url)
+        self._proxied = _proxy(parts.scheme, self._host)
+        self._client = httpx2.Client(
+            headers={**headers, "Host": parts.netloc},
+            timeout=timeout,
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+            follow_redirects=False,
+            trust_env=False,  # the proxy is chosen here, so that what is checked is what is connected to
+            verify=httpx2.create_ssl_context(),
+            proxy=self._proxied,
+        )
+
+    def close(self) -> None:
+        """Ends its connections."""
+        self._client.close()
+
+    @contextmanager
+    def post(self, payload: Mapping[str, Any]) -> Iterator[httpx2.Response]:
+        """The response, its body unread. Raises JobFault judge_private_address, httpx2.TransportError, OSError for a name unknown."""
+        more: dict[str, Any] = {"extensions": {"sni_hostname": self._host}} if self._proxied is None else {}
+        request = self._client.build_request("POST", self._url, json=payload, **more)
+        response = self._sent(request)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _sent(self, request: httpx2.Request) -> httpx2.Response:
+        if self._proxied is not None:
+            return self._client.send(request, stream=True)
+        *others, last = self._addresses()
+        for address in others:
+            request.url = self._url.copy_with(host=address)
+            try:
+                return self._client.send(request, stream=True)
+            except httpx2.ConnectError:
+                continue  # nothing was sent; a host of several addresses may answer at the next
+        request.url = self._url.copy_with(host=last)
+        return self._client.send(request, stream=True)
+
+    def _addresses(self) -> list[str]:
+        found = looked_up(self._host)
+        wrong = None if self._allowed is None else refused(self._host, found, self._allowed)
+        if wrong is not None:
+            raise JobFault(
+                "judge_private_address",
+                f"The judge {self._name} is at {self._host}, which leads to {wrong}: not a public address. If it is in your own network, an "
+                f'administrator deletes the judge and adds it again with "options": {{"private_hosts": ["{self._host}"]}}; what was '
+                "generated is kept and can be rescored.",
+            )
+        return found
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment (HTTPS_PROXY, NO_PROXY and their like) names for the host."""
+    proxies = urllib.request.getproxies()
+    found = proxies.get(scheme) or proxies.get("all")
+    return found if found and not urllib.request.proxy_bypass(host) else None
