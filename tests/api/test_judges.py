@@ -1,5 +1,6 @@
 """Judges: administrators name them, everybody sees them, and no secret or foreign address gets in by the way."""
 
+import re
 from typing import Any
 
 import httpx2
@@ -104,3 +105,32 @@ def test_a_submission_gets_all_that_its_job_must_know(admin: httpx2.Client, sess
         assert session.scalars(select(Judge.key_env)).all() == ["HOUSE_JUDGE_KEY"]
     assert "This server has: reference, house." in refused.value.detail
     assert refused.value.errors[0]["pointer"] == "/vetting/judge"
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "10.0.0.7", "[::1]", "[::ffff:10.0.0.7]", "[64:ff9b::a00:7]", "[2002:a00:7::1]", "[::a00:7]", "192.0.0.8",
+             "169.254.169.254",
+             "localhost", "2130706433", "0x7f.1", "100.64.0.1", "[fd00::1]"],
+)  # fmt: skip
+def test_a_judge_in_a_private_network_must_be_allowed_by_name(admin: httpx2.Client, host: str) -> None:
+    url = f"http://{host}:8000/v1"
+    problem = admin.post("/v1/judges", json={**ENDPOINT, "url": url}).json()
+    assert (problem["code"], problem["errors"][0]["pointer"]) == ("private_address", "/url")
+    assert "private_hosts" in problem["detail"]
+    address = re.search(r"leads to ([0-9a-f.:]+): not", problem["detail"])
+    assert address is not None
+    made = admin.post("/v1/judges", json={**ENDPOINT, "url": url, "options": {"private_hosts": [address[1]]}})
+    assert made.status_code == 201, made.text
+    assert made.json()["options"]["private_hosts"] == [address[1]]
+
+
+def test_a_judges_addresses_are_checked_before_it_is_listed(admin: httpx2.Client) -> None:
+    """By name for one's own network; other names and networks allow nothing, and what is no name is refused."""
+    url = {"url": "http://localhost:8000/v1"}
+    assert admin.post("/v1/judges", json={**ENDPOINT, **url, "options": {"private_hosts": ["localhost"]}}).status_code == 201
+    for other in (["example.org"], ["10.0.0.0/8"], []):
+        again = {**ENDPOINT, **url, "name": "other", "options": {"private_hosts": other}}
+        assert admin.post("/v1/judges", json=again).json()["code"] == "private_address"
+    wrong = admin.post("/v1/judges", json={**ENDPOINT, "options": {"private_hosts": ["a b\n"]}})
+    assert wrong.json()["errors"][0]["pointer"] == "/options/private_hosts/0"
+    assert [one["name"] for one in admin.get("/v1/judges").json()["items"]] == ["reference", "house"]

@@ -68,6 +68,10 @@ FILES: list[tuple[str, dict[str, bytes | None], str, str, str]] = [
     ("NUL in a line", {"positive.txt": b"a\nb\x00\n"}, "invalid_characters", "/positive/1/prompt", "U+0000"),
     ("deep nesting", {"steering.json": b"[" * 10_000}, "malformed_json", "/steering.json", "nesting"),
     ("a huge number", {"positive.jsonl": b'{"prompt": ' + b"1" * 10_000 + b"}"}, "malformed_json", "/positive.jsonl", "line 1"),
+    ("a seed that is true", {"split.json": b'{"seed": true}'}, "int_type", "/split.json/seed", "split.json: seed"),
+    ("a seed past every float", {"split.json": b'{"seed": 1e400}'}, "int_type", "/split.json/seed", "split.json: seed"),
+    ("a cluster of two lines", {"positive.jsonl": b'{"prompt": "a"}\n{"prompt": "b", "cluster": "c\\nd"}\n'},
+     "invalid_characters", "/positive/1/cluster", "positive.jsonl, line 2"),
     ("contradicting splits", {"steering.json": b'[{"question": "a", "cluster": "c", "split": "test"}]', "split.json": b'{"selection": ["c"]}'},
      "contradicting_split", "/steering/questions/0/split", "split.json in selection"),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Messages to a real server: signed, sent again when it fails, never anywhere that was not named, and never in a job's way."""
 
 import ipaddress
+import json
 import logging
 import socket
 import ssl
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.observability import configure_logging
 from app.settings import Settings, WebhookSettings
+from app.webhooks.messages import render
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail, succeed
 from tests.api.receiver import Receiver
@@ -337,3 +339,15 @@ def test_deliveries_are_seen_by_those_who_see_the_job(
 def test_an_address_must_be_one(admin: httpx2.Client, url: str) -> None:
     refused = admin.post("/v1/webhooks", json={"name": "x", "url": url})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_url")
+
+
+def test_a_name_in_a_message_is_one_line_of_text_in_every_chat_room() -> None:
+    """Slack's commands and links, Markdown's, mentions, line breaks and bidi characters."""
+    hostile = "a\nb <!channel> @all [x](http://evil.example) \u202e\u009b"
+    job = {"id": "job_1", "href": "/v1/jobs/job_1", "kind": "calibrate", "name": hostile, "model": "m", "owner": "ada@lab", "state": "failed",
+           "error": {"code": "x", "detail": hostile}}  # fmt: skip
+    body = json.loads(render({"event": "job.finished", "job": job}, "whd_1", "https://binnacle.lab"))
+    said = body["text"].removesuffix("<https://binnacle.lab/v1/jobs/job_1|job_1>")
+    assert not any(mark in said for mark in ("\n", "<", ">", "@all", "@lab", "](", "\u202e", "\u009b"))
+    assert "&lt;!channel&gt;" in said
+    assert body["job"]["name"] == hostile

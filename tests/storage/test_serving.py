@@ -227,6 +227,7 @@ def test_a_big_object_is_sent_in_pieces_and_a_client_that_leaves_leaves_nothing_
         ('a"; x="b.json', 'attachment; filename="a_; x=_b.json"'),
         ("../../etc/passwd", 'attachment; filename=".._.._etc_passwd"'),
         ("a\r\nSet-Cookie: b", 'attachment; filename="a__Set-Cookie: b"'),
+        ("gpj.\u202eexe\u009b\u2028", 'attachment; filename="gpj._exe__"'),
     ],
 )
 def test_no_name_breaks_out_of_the_header(name: str, header: str):

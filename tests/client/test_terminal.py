@@ -1,0 +1,205 @@
+"""Whatever stands in the database, the command line prints text: no style, no link, no control sequence, no line that it did not begin.
+
+Every command runs, as an administrator, against the real service over rows that are as hostile as rows can be.
+"""
+
+import io
+import itertools
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+from sqlalchemy import update
+from typer.main import get_command
+
+from app.cli import application as tree
+from app.cli import output, show, tables
+from app.jobs.models import Job
+from app.jobs.states import State
+from tests.api.conftest import PEPPER, Running
+from tests.api.world import World
+from tests.client.hostile_rows import HOSTILE, MARKUP, deep, fill
+from tests.reports.gathering import aggregate
+
+OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""All that a terminal obeys, but for the line break; written down here anew."""
+NOT_HERE = {"up", "worker", "prepare", "backup", "restore", "demo", "openapi", "doctor", "study run", "study label"}
+"""Commands that run a service, or for minutes; what the last five print is printed by functions that are tested below."""
+SHOWING = {"watch", "jobs", "get", "status", "models list", "models inspect", "traits list", "traits show", "devices list", "webhooks list",
+           "webhooks log", "quotas list", "usage", "keys list", "users list", "groups list", "audit", "gc"}  # fmt: skip
+"""Those that show what others wrote; the rest are run for their messages and refusals."""
+_numbers = itertools.count()
+
+
+def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    for part, inner in getattr(command, "commands", {}).items():
+        yield from leaves(inner, f"{name} {part}".strip())
+    if not hasattr(command, "commands"):
+        yield name, command
+
+
+COMMANDS = {name: command for name, command in leaves(get_command(tree.application)) if name not in NOT_HERE}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("terminal")
+
+
+@pytest.fixture
+def world(api: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """A service with hostile rows, and an administrator's environment on its machine."""
+    world = World(api)
+    fill(world)
+    for name, value in {
+        "BINNACLE_URL": api.url,
+        "BINNACLE_KEY": api.key("root", "admin"),
+        "BINNACLE_HOME": str(tmp_path),
+        "BINNACLE_KEY_PEPPER": PEPPER,
+        "DATABASE_URL": api.settings.database_url.get_secret_value(),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    for console in (output.out, output.err):
+        monkeypatch.setattr(console, "_width", 20_000)  # a cell that is folded would begin lines
+    return world
+
+
+def run(*arguments: str) -> None:
+    """The command as its process would run it, in this process; any end but an exit is a traceback on somebody's terminal."""
+    sys.argv = ["binnacle", *arguments]
+    with pytest.raises(SystemExit):
+        tree.run()
+
+
+def arguments_of(world: World, name: str, command: Any) -> list[str]:
+    """A hostile object's name for every argument that the command must have."""
+    job, device = world.get("failed job"), f"a{HOSTILE}"
+    known = {
+        "job": job, "which": job, "what": job, "name": HOSTILE, "device": device, "user": HOSTILE, "group": HOSTILE, "owner": HOSTILE,
+        "trait": world.get("trait"), "model": HOSTILE, "source": HOSTILE, "url": HOSTILE, "key": world.get("key"), "folder": HOSTILE,
+        "spec": HOSTILE, "study": world.get("study"), "sheet": HOSTILE,
+    }  # fmt: skip
+    given = [known[one.name] for one in command.params if one.param_type_name == "argument" and one.required]
+    return [*name.split(), *given, *(["--older-than", "0.001"] if name == "gc" else [])]
+
+
+def checked(said: str) -> None:
+    assert OBEYED.search(said) is None, ascii(said[:3000])
+    assert not any(line.startswith(("FORGED", "]8;")) for line in said.splitlines()), ascii(said[:3000])
+
+
+def test_no_command_prints_anything_but_text(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is run for people and, where it can, for programs, who get the very text."""
+    with world.api.sessions.begin() as session:
+        session.execute(update(Job).values(finished_at="2020-01-01T00:00:00Z").where(Job.state == State.SUCCEEDED))
+    for name, command in COMMANDS.items():
+        arguments = arguments_of(world, name, command)
+        run(*arguments)
+        said = capsys.readouterr()
+        for stream in (said.out, said.err):
+            checked(stream)
+        if name in SHOWING:
+            assert MARKUP in said.out + said.err, (name, said.out[:2000], said.err[:2000])
+        if any(one.name == "as_json" for one in command.params):
+            run(*arguments, "--json")
+            said = capsys.readouterr()
+            checked(said.out + said.err)
+            found = said.out or said.err
+            assert json.loads(found) is not None
+            if name in SHOWING and said.out and name != "get":
+                assert HOSTILE[:20] in json.dumps(json.loads(said.out), ensure_ascii=False).encode().decode(
+                    "unicode_escape", "ignore"
+                ) or (MARKUP in said.out)
+
+
+def test_what_studies_and_calibrations_print_is_text_too() -> None:
+    """The tables of `demo`, `study run` and `study label`."""
+    rows = [
+        {"model": "m", "trait": "t", "method": "probe", "layer": "2", "r": 0.5, "delta": 3.0, "delta_low": 1.0, "delta_high": 5.0}
+    ]
+    found = {
+        "tables": [
+            {"id": "methods", "note": "What the numbers are.", "rows": rows},
+            {"id": "severity", "rows": [{"model": "m", "verdict": "severe", "dims": "7", "ratio_to_median": 700.0}]},
+        ],
+        "recommendations": [{"model": "m", "sentence": "Use probe.", "because": "It gains."}],
+    }
+    hostile = deep(found)
+    for table in hostile["tables"]:
+        table["id"] = table["id"].removesuffix(HOSTILE)
+    calibration = {"aggregate": aggregate() | {"top_dims_by_layer": {"2": [7]}}}
+    calibration["aggregate"]["severity"]["verdict"] += HOSTILE
+    calibration["aggregate"]["massive_dims"]["rule"] += HOSTILE
+    for printed in (tables.study_report(hostile), show.calibration_report(calibration)):
+        console = type(output.out)()
+        console.file, console.width = io.StringIO(), 20_000
+        console.print(printed)
+        said = console.file.getvalue()
+        checked(said)
+        assert said.count(MARKUP) >= 2
+    assert "[+1, +5]" in _printed(tables.study_report(found))
+
+
+def _printed(what: Any) -> str:
+    console = type(output.out)()
+    console.file, console.width = io.StringIO(), 200
+    console.print(what)
+    return console.file.getvalue()
+
+
+def test_an_error_of_the_servers_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
+    from app.client import ServiceError
+
+    problem = {"code": "x", "detail": HOSTILE, "errors": [{"pointer": HOSTILE, "detail": f"2{HOSTILE}"}], "request_id": HOSTILE}
+    output.print_error(ServiceError(422, problem), as_json=False)
+    said = capsys.readouterr().err
+    checked(said)
+    assert (said.count("\n"), said.count(MARKUP)) == (1, 4)
+
+
+def test_a_job_that_is_watched_on_a_terminal_draws_its_line_and_nothing_else(world: World) -> None:
+    """The live line is drawn with control sequences of ours; none of them comes from the job."""
+    terminal, its_end = pty.openpty()
+    command = [sys.executable, "-m", "app.cli", "watch", world.get("failed job")]
+    root = str(Path(__file__).resolve().parents[2])
+    seen = {**os.environ, "TERM": "xterm", "COLUMNS": "2000", "PYTHONPATH": root}
+    watching = subprocess.Popen(command, env=seen, stdout=its_end, stderr=its_end)
+    os.close(its_end)
+    drawn = b""
+    try:
+        while chunk := os.read(terminal, 65536):
+            drawn += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(terminal)
+    assert watching.wait(30) == 1
+    said = drawn.decode()
+    assert "failed" in said
+    assert "Traceback" not in said
+    assert MARKUP in said
+    for sequence in ("\x1b[2J", "\x1b]8", "\u009b", "\u202e", "\u2066", "\x07"):
+        assert sequence not in said, ascii(said[-2000:])
+
+
+def test_a_console_that_takes_markup_exists_nowhere() -> None:
+    """All printing goes through the two consoles that take none."""
+    found = [
+        path
+        for path in (Path(__file__).resolve().parents[2] / "app").rglob("*.py")
+        if re.search(
+            r"\bConsole\(|from rich import print|from_markup|\bprint\((?!\))", re.sub(r"\w+\.print\(", "", path.read_text())
+        )
+    ]
+    assert [path.name for path in found] == ["terminal.py"] or found == []
+    assert isinstance(output.out, Console)
+    assert typer is not None

@@ -1,0 +1,99 @@
+"""What a user, a model or a judge wrote stands in reports and sheets as text: no element, no link, no formula, and it reads back."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jinja2 import Template
+
+from app.cli.studies import read_labels
+from app.client import BinnacleError
+from app.sheets import inert, restored
+from tests.reports.gathering import STUDY, gathered, summary
+from tests.reports.test_document import GAINS, TIES
+from workers.reports.document import build
+from workers.reports.labelling import Text, sheet
+from workers.reports.table import escaped
+
+MARKUP = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:alert(1))", "![a](http://x.example/a)", "**b** _i_ `c`",
+          "| cell | cell |", "a\n# heading\n- item", "&lt;b&gt; &#60;", "\x1b[31m\u202e\u009b", "<!--", "~~gone~~", "\\<b>")  # fmt: skip
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\n=1", "\r\n=1", "\u00a0=1", "\u200b=1", "\ufeff=1", "\u3000=1", "＝1+1",
+            "＋1", "－1", "＠x",
+            " ＝1", "'=1", "''=1", "\x0b=1", "\x00=1", "\tx", "\rx")  # fmt: skip
+
+
+def hostile_report(text: str) -> Any:
+    number = {
+        "trait": text,
+        "method": text,
+        "position": text,
+        "value": 1.0,
+        "coefficient": None,
+        "definition": text,
+        "source": text,
+    }
+    missing = [{"node": text, "kind": "steer", "state": "failed", "reason": text}]
+    study = STUDY | {"models": [text], "traits": [text], "published": [number | {"model": text}]}
+    return build(study, gathered({text: summary(GAINS, TIES)}, model=text, missing=missing))
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_no_text_becomes_markup_in_the_markdown_report(text: str) -> None:
+    """Renderers differ; an element, a link, an image, a cell and a line must not even be written."""
+    plain, found = hostile_report("plain").to_markdown(), hostile_report(text).to_markdown()
+    assert "<" not in found
+    assert not any(mark in found for mark in ("\x1b", "\u202e", "\u009b"))
+    assert len(found.splitlines()) == len(plain.splitlines())
+    for one, other in zip(plain.splitlines(), found.splitlines(), strict=True):
+        cells = (line.replace("\\\\", "").replace("\\|", "").count("|") for line in (one, other))
+        assert len(set(cells)) == 1, (one, other)
+    links = found.replace("\\\\", "").replace("\\]", "").replace("\\[", "")
+    assert "](javascript" not in links
+    assert "](http" not in links
+    assert links.count("](") == plain.count("](")
+
+
+@pytest.mark.parametrize("text", ["<script>", "a_b __init__ mean_diff_top1", "1 < 2 & 3 > 2", "x|y", "[l](u)"])
+def test_what_is_escaped_reads_as_it_was(text: str) -> None:
+    """Backslashes before marks, and entities, are all that Markdown takes away again."""
+    rendered = ""
+    marks = iter(escaped(text))
+    for one in marks:
+        rendered += next(marks) if one == "\\" else one
+    assert rendered.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
+    assert Template("{{ text }}", autoescape=True).render(text=text)
+    assert "mean\\_diff" not in escaped(text)
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_of_the_labelling_sheet_is_a_formula(text: str) -> None:
+    """Spreadsheets drop what stands before the sign, or take its full-width form for it."""
+    rows = list(csv.reader(io.StringIO(sheet([Text("0123456789ab", text, text, text, 50.0)]).decode(), newline="")))
+    for cell in rows[1][1:4]:
+        assert cell.startswith("'")
+        assert restored(cell) == text
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(alphabet=st.sampled_from("'=+-@＝ \t\r\n\u200bab1"), max_size=6) | st.text(max_size=20))
+def test_every_text_comes_back_from_its_cell(text: str) -> None:
+    assert restored(inert(text)) == text
+    assert inert(inert(text)) == inert(text) or inert(text).startswith("'")
+
+
+def test_a_labelled_sheet_is_read_back_whatever_the_spreadsheet_made_of_its_cells(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(
+        "id,trait,question,answer,label\n0123456789ab,t,q,'=1,50\nba9876543210,t,q,a,\n00000000000a,t,q,a,7.5\n"
+    )
+    assert read_labels(tmp_path / "l.csv") == {"0123456789ab": 50.0, "00000000000a": 7.5}
+
+
+@pytest.mark.parametrize("label", ["nan", "inf", "-1", "101", "1_0", "５０", "True", "1e1", "=5"])
+def test_a_label_is_a_number_and_nothing_that_python_takes_for_one(tmp_path: Path, label: str) -> None:
+    (tmp_path / "l.csv").write_text(f"id,label\n0123456789ab,{label}\n", encoding="utf-8")
+    with pytest.raises(BinnacleError, match="line 2"):
+        read_labels(tmp_path / "l.csv")
