@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 from app.client.address import Address
-from app.client.errors import ServiceError, Unreachable
+from app.client.errors import BinnacleError, ServiceError, Unreachable
 
 PASSING = frozenset({502, 503, 504})
 """Answers of a service, or of a proxy before it, that is just restarting."""
@@ -56,6 +56,7 @@ class Connection:
 
         repeatable: the request may be sent again after it may have arrived. Requests that never reached the service always are.
         """
+        _check_path(path)
         attempts = Attempts(self.patience if patience is None else patience)
         while True:
             try:
@@ -84,6 +85,7 @@ class Connection:
     @contextmanager
     def stream(self, path: str, *, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[httpx2.Response]:
         """One attempt at a GET whose body is read as it comes; redirects (to object storage) are followed, without the key."""
+        _check_path(path)
         limits = httpx2.Timeout(timeout or self.timeout, connect=5)
         with self._http.stream("GET", path, headers=headers, follow_redirects=True, timeout=limits) as response:
             if not response.is_success:
@@ -94,6 +96,7 @@ class Connection:
     @contextmanager
     def event_stream(self, path: str, *, headers: Mapping[str, str], timeout: float) -> Iterator[httpx2.EventSource]:
         """One attempt at following a stream of server-sent events."""
+        _check_path(path)
         with self._http.sse(path, headers=headers, timeout=httpx2.Timeout(timeout, connect=5)) as source:
             if not source.response.is_success:
                 source.response.read()
@@ -148,6 +151,11 @@ def refusal(response: httpx2.Response) -> ServiceError:
     if not isinstance(problem, dict):
         problem = {"detail": f"The service answered {response.status_code}: {response.text[:200]}"}
     return ServiceError(response.status_code, problem, response.headers.get("X-Request-Id"))
+
+
+def _check_path(path: str) -> None:
+    if not path.isprintable():
+        raise BinnacleError("bad_name", f"{path!r} holds control characters, which no name has. Check how it was pasted.")
 
 
 def _untrusted(error: Exception) -> bool:
