@@ -7,11 +7,17 @@ a waiting request holds neither a thread nor a connection; workers run them dire
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Engine, MetaData, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 T = TypeVar("T")
+CONFLICTS = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialization failure and of a deadlock: the transaction was undone, and the same one may well succeed now."""
+
+log = structlog.get_logger(__name__)
 
 NAMES = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -72,6 +78,26 @@ def make_sessions(engine: Engine, **info: Any) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False, info=info)
 
 
+def in_transaction(sessions: sessionmaker[Session], work: Callable[..., T], *args: Any) -> T:
+    """`work(session, *args)` in one transaction, and once more when the database chose it as the victim of a conflict."""
+    try:
+        with sessions.begin() as session:
+            return work(session, *args)
+    except DBAPIError as error:
+        if not conflicted(error):
+            raise
+    with sessions.begin() as session:
+        return work(session, *args)
+
+
+def conflicted(error: DBAPIError) -> bool:
+    """Whether two transactions were in each other's way and this one was undone."""
+    found = getattr(error.orig, "sqlstate", None) in CONFLICTS
+    if found:
+        log.warning("transaction.conflict", cause=type(error.orig).__name__)
+    return found
+
+
 class AsyncDatabase:
     """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one."""
 
@@ -80,7 +106,18 @@ class AsyncDatabase:
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
 
     async def run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises."""
+        """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises.
+
+        It may be called twice: again in a new transaction when the database undid the first for a conflict with another.
+        """
+        try:
+            return await self._run(work, *args, **kwargs)
+        except DBAPIError as error:
+            if not conflicted(error):
+                raise
+        return await self._run(work, *args, **kwargs)
+
+    async def _run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         async with self._sessions.begin() as session:
             return await session.run_sync(work, *args, **kwargs)
 

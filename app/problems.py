@@ -207,7 +207,7 @@ TEXTS = {
     415: "Not application/json, or a Content-Encoding",
     416: "The range lies outside the file",
     422: "A field is wrong; `errors` names it",
-    429: "A quota would be exceeded; `facts` and Retry-After say which and until when",
+    429: "A quota would be exceeded (`facts` say which), or too much is asked at once; Retry-After says when to ask again",
     503: "The database or the object store is away; see Retry-After",
 }
 

@@ -95,8 +95,11 @@ async def require_member(viewer: Annotated[Viewer, Depends(authenticate)]) -> Vi
 async def require_admin(request: Request, viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
     """The caller, who administers this server. Raises Problem 403, which the audit keeps."""
     if not viewer.may("admin"):
-        asked = f"{request.method} {request.url.path}"[:200]
-        await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied")
+        asked, path = (
+            f"{request.method} {request.scope['route'].path}",
+            request.url.path[:200],
+        )  # by route: names in paths are endless
+        await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied", example=path)
         raise Problem(403, "forbidden", f"This takes an administrator's key: {_lacks(viewer, 'admin', 'admin')}")
     return viewer
 
