@@ -1,4 +1,4 @@
-"""An idle node looks for jobs by itself: a bell may be lost without anybody's fault, and a full broker loses every one of them.
+"""An idle node looks for jobs by itself: a bell may be lost, and a full broker loses every one.
 
 A thread of the node's parent asks the database; what it finds is handed to Celery as if a bell had rung, so that Celery's own account of what
 its child does stays right. Without a connection to the broker Celery hands out nothing, and the bell waits until there is one.
@@ -64,7 +64,7 @@ class Looking:
             return repository.ready_for(session, *self._worker)
 
     def _ring(self) -> None:
-        """In Celery's loop: a bell from nobody, unless a real one was heard meanwhile."""
+        """In Celery's loop: a bell that no broker carried, unless a real one was heard meanwhile."""
         if state.reserved_requests:
             return
         consumer = self._controller.consumer

@@ -27,8 +27,8 @@ def record(
 ) -> None:
     """`viewer` does `action` (`key.revoke`, `quota.set`) to `object` (an id or a name). `details` are JSON, and never hold a secret.
 
-    Rows cannot be deleted, so whoever is no administrator must not add them without end: the same act of theirs (by the same key, on the same
-    object, with the same outcome and details) is one row a day with a count. `example` is a detail of the first time alone.
+    Rows cannot be deleted, so users without administrators' rights must not be able to add them without end: the same act of theirs (by the
+    same key, on the same object, with the same outcome and details) is one row a day with a count. `example` is a detail of the first time.
 
     The request's id is the one that the gate bound for the logs; there is none on the command line.
     """

@@ -75,7 +75,7 @@ def _admit(session: Session, owner: str) -> None:
     limits = limits_of(session, owner)
     if limits == Limits(UNLIMITED, limits.max_running):
         return
-    _wait_for_turn(session, owner)
+    _lock(session, owner)
     queue = repository.queue(session, owner)
     for one in _all_used(session, owner, limits, queued=queue.queued - queue.made, jobs=queue.made):
         if one.full:
@@ -84,7 +84,7 @@ def _admit(session: Session, owner: str) -> None:
             raise Problem(429, f"quota_{one.name}", one.detail, headers=headers, facts=facts)
 
 
-def _wait_for_turn(session: Session, owner: str) -> None:
+def _lock(session: Session, owner: str) -> None:
     """Raises Problem 429 when the user's other submissions take too long."""
     try:
         repository.lock(session, owner, patience=LOCK_SECONDS)

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.cli.checkup import stores
 from app.embedded.broker import Broker, connect
 from app.settings import Settings
 from tests.api.conftest import Running
@@ -47,7 +49,7 @@ def test_after_a_second_it_looks_again(api: Running, monkeypatch: pytest.MonkeyP
 def full(settings: Settings, own_broker: Broker, sessions: sessionmaker[Session]) -> Iterator[Running]:
     """An API before a broker that is at its maxmemory."""
     with connect(own_broker.url) as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "1")
     running = Running(settings.model_copy(update={"broker_url": type(settings.broker_url)(own_broker.url)}), sessions)
     running.start()
     yield running
@@ -60,3 +62,13 @@ def test_a_full_broker_is_degraded_and_says_what_to_do(full: Running) -> None:
     assert "maxmemory" in answer.json()["checks"]["broker"]["detail"]
     with full.client() as ada:
         assert ada.get("/v1/status").json()["broker"]["ok"] is False
+
+
+def test_the_doctor_finds_a_full_broker_at_fault(own_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_URL", own_broker.url)
+    [well] = stores.broker(tmp_path)
+    assert well.level == "ok"
+    with connect(own_broker.url) as client:
+        client.config_set("maxmemory", "1")
+    [full] = stores.broker(tmp_path)
+    assert (full.level, "Raise maxmemory" in full.detail) == ("fault", True)

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
+from typer.testing import CliRunner
 
 from app import migrate
+from app.cli.application import application
 from app.ids import new_id
 from app.jobs.models import Artifact, Job, JobCell
 from app.retention import repository as retention
+from app.storage.blobs import referencing_columns
 from app.storage.models import BlobRow
 from app.traits.models import Trait
 from app.usage import repository as usage
@@ -208,3 +211,28 @@ def test_the_migration_counts_what_there_was(desk: Desk, database_url: str) -> N
         assert usage.miscounted(session) == []
         assert usage.stored_bytes(session, "ann") == SIZES[DIGESTS[0]] + SIZES[DIGESTS[2]]
         assert usage.stored_bytes(session, "bob") == SIZES[DIGESTS[1]] + SIZES[DIGESTS[3]]
+
+
+def test_every_table_that_refers_to_objects_is_counted(desk: Desk) -> None:
+    with desk.sessions() as session:
+        rows = session.execute(text("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'stored_%'")).all()
+    counted = {(table, name) for table, name in rows}
+    for column in referencing_columns():
+        assert {(column.table.name, f"stored_{act}") for act in ("insert", "delete", "update")} <= counted
+    assert ("jobs", "stored_removed") in counted, "a job's references go with it before they can be joined with its owner"
+
+
+def test_the_command_finds_a_wrong_count_and_repairs_it(store: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    with store.sessions.begin() as session:
+        session.execute(text("INSERT INTO stored_totals (owner, bytes, objects) VALUES ('ann', 1234, 1)"))
+
+    def verify(*options: str) -> tuple[int, str]:
+        done = CliRunner().invoke(application, ["quotas", "verify", *options])
+        return done.exit_code, done.output
+
+    status, said = verify()
+    assert (status, "ann: counted 1,234 bytes, stores 0" in said) == (1, True)
+    assert verify("--repair")[0] == 0
+    assert verify()[0] == 0
+    _assert_counted(store)
