@@ -110,6 +110,7 @@ def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) ->
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.job_id)
     ).one_or_none()
+    session.execute(text("SET LOCAL lock_timeout = 0"))  # other locks are no sign of a twin
     return promised(session, owner, wanted) if inserted is None else None
 
 
