@@ -11,6 +11,7 @@ from app.jobs.cursors import Cursors
 from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
 from app.settings import Settings
+from app.status.health import Health
 from app.status.metrics import Metrics
 from app.storage.base import Storage
 from app.webhooks.messenger import Messenger
@@ -27,6 +28,7 @@ class Context:
     wakeups: Wakeups
     reader: Reader
     cursors: Cursors
+    health: Health
     metrics: Metrics
     messenger: Messenger
 

@@ -4,14 +4,26 @@ Repositories and services are written once, for a synchronous Session. The API r
 a waiting request holds neither a thread nor a connection; workers run them directly.
 """
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, MetaData, create_engine, text
+import structlog
+from sqlalchemy import Engine, MetaData, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.outages import ROOM, Room, explain, is_full
+
 T = TypeVar("T")
+FULL_PATIENCE = 5.0
+"""Seconds for which a request waits while the database refuses another connection."""
+CONFLICTS = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialization failure and of a deadlock: the transaction was undone, and the same one may well succeed now."""
+
+log = structlog.get_logger(__name__)
 
 NAMES = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -53,17 +65,21 @@ def connect_args(statement_timeout: float = 10) -> dict[str, Any]:
     }
 
 
-def make_engine(url: str, *, pool_size: int = 5) -> Engine:
-    """A synchronous engine, for workers, migrations and the command line."""
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """A synchronous engine of at most `pool_size` connections, for workers, migrations and the command line."""
     return create_engine(
-        url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args()
+        url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args()
     )
 
 
-def make_async_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """An engine for the API's event loop, on the same driver and URL. A burst of requests waits for a connection rather than fail."""
+def make_async_engine(url: str, *, connections: int = 20) -> AsyncEngine:
+    """An engine for the API's event loop, on the same driver and URL. A burst of requests waits for a connection rather than fail.
+
+    Half of the connections are given back when the burst is over.
+    """
+    kept = (connections + 1) // 2
     return create_async_engine(
-        url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, pool_timeout=30, connect_args=connect_args()
+        url, pool_size=kept, max_overflow=connections - kept, pool_pre_ping=True, pool_timeout=30, connect_args=connect_args()
     )
 
 
@@ -72,15 +88,67 @@ def make_sessions(engine: Engine, **info: Any) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False, info=info)
 
 
+def in_transaction(sessions: sessionmaker[Session], work: Callable[..., T], *args: Any) -> T:
+    """`work(session, *args)` in one transaction, and once more when the database chose it as the victim of a conflict."""
+    try:
+        with sessions.begin() as session:
+            return work(session, *args)
+    except DBAPIError as error:
+        if not conflicted(error):
+            raise
+    with sessions.begin() as session:
+        return work(session, *args)
+
+
+def conflicted(error: DBAPIError) -> bool:
+    """Whether two transactions were in each other's way and this one was undone."""
+    found = getattr(error.orig, "sqlstate", None) in CONFLICTS
+    if found:
+        log.warning("transaction.conflict", cause=type(error.orig).__name__)
+    return found
+
+
 class AsyncDatabase:
     """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one."""
 
-    def __init__(self, url: str, **info: Any) -> None:
-        self.engine = make_async_engine(url)
+    def __init__(self, url: str, *, connections: int = 20, **info: Any) -> None:
+        self.engine = make_async_engine(url, connections=connections)
+        self.connections = connections
+        self.room: Room | None = None
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
+        event.listen(self.engine.sync_engine, "first_connect", self._measure)
+
+    def _measure(self, connection: Any, _record: object) -> None:
+        """Asks how many connections there may be, as long as one can be had."""
+        cursor = connection.cursor()
+        cursor.execute(ROOM.text)
+        self.room = Room(*cursor.fetchone())
+        cursor.close()
+        connection.rollback()
+
+    def explain(self, error: Exception) -> tuple[str, str]:
+        """Code and words for an error that means that the database does not serve."""
+        return explain(error, room=self.room, pool=self.connections)
 
     async def run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises."""
+        """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises.
+
+        It may be called several times: again in a new transaction when the database undid the first for a conflict with another, and for a
+        few seconds while the database has no connection left.
+        """
+        again, until = False, time.monotonic() + FULL_PATIENCE
+        while True:
+            try:
+                return await self._run(work, *args, **kwargs)
+            except DBAPIError as error:
+                if not again and conflicted(error):
+                    again = True
+                    continue
+                if not is_full(error) or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         async with self._sessions.begin() as session:
             return await session.run_sync(work, *args, **kwargs)
 

@@ -39,6 +39,7 @@ from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
 from app.observability import route_logs
 from app.settings import Settings
+from app.status.health import Health
 from app.status.metrics import Metrics
 from app.storage.factory import open_storage
 from app.traits.seeding import seed_at_start
@@ -128,16 +129,18 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
     url = settings.database_url.get_secret_value()
     pepper = settings.key_pepper.get_secret_value()
     bell = Bell(settings)
-    database = AsyncDatabase(url, bell=bell)
+    database = AsyncDatabase(url, connections=settings.database.api_connections, bell=bell)
     wakeups = Wakeups(url, database, slice_seconds=settings.lease.slice)
+    storage = open_storage(settings.storage_url.get_secret_value())
     context = Context(
         settings=settings,
         database=database,
-        storage=open_storage(settings.storage_url.get_secret_value()),
+        storage=storage,
         keyring=Keyring(database, pepper),
         wakeups=wakeups,
         reader=Reader(database, slice_seconds=settings.lease.slice),
         cursors=Cursors(settings.cursor_secret.get_secret_value() or pepper),
+        health=Health(settings, database, storage),
         metrics=metrics,
         messenger=Messenger(database, settings),
     )

@@ -1,5 +1,6 @@
 """Bringing a database to the newest schema, by Alembic, one process at a time."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from alembic import command
@@ -21,6 +22,7 @@ def _config() -> Config:
     return config
 
 
+@lru_cache
 def head_revision() -> str:
     """The newest revision this installation knows. Raises when the history has more than one head."""
     head = ScriptDirectory.from_config(_config()).get_current_head()

@@ -165,8 +165,8 @@ def _served_at(request: Request) -> list[str]:
 
 async def _database(request: Request, error: Exception) -> Response:
     log.error("database_unavailable", error=type(error).__name__, cause=type(getattr(error, "orig", error)).__name__)
-    detail = "The database does not answer. Nothing was changed; jobs go on. Try again in a few seconds."
-    return render(request, Problem(503, "database_unavailable", detail, headers={"Retry-After": "5"}))
+    code, detail = request.app.state.context.database.explain(error)
+    return render(request, Problem(503, code, detail, headers={"Retry-After": "5"}))
 
 
 async def _unstorable(request: Request, error: Exception) -> Response:
@@ -221,8 +221,8 @@ TEXTS = {
     415: "Not application/json, or a Content-Encoding",
     416: "The range lies outside the file",
     422: "A field is wrong; `errors` names it",
-    429: "A quota would be exceeded; `facts` and Retry-After say which and until when",
-    503: "The database or the object store is away; see Retry-After",
+    429: "A quota would be exceeded (`facts` say which), or too much is asked at once; Retry-After says when to ask again",
+    503: "The database or the object store is away, or all connections are in use; see Retry-After",
 }
 
 

@@ -20,6 +20,7 @@ class LeaseSettings(BaseSettings):
     margin: float = Field(10, gt=0, description="a worker that could not renew stops this long before its lease ends")
     watch: float = Field(5, gt=0, description="how often a worker's parent reads the row of the job its child runs")
     sweep: float = Field(15, gt=0, description="how often the reconciler looks")
+    look: float = Field(3, gt=0, description="how often an idle worker that hears no bell looks for jobs by itself")
     cancel_grace: float = Field(30, gt=0, description="from a cancel request to SIGTERM for a handler that does not look up")
     kill_grace: float = Field(5, gt=0, description="from SIGTERM to SIGKILL")
     drain_grace: float = Field(10, gt=0, description="from a node's SIGTERM to its child's, for a handler that does not look up")
@@ -59,6 +60,16 @@ class LimitSettings(BaseSettings):
         60, gt=0, description="after which a connection is cut whose request does not go on, or whose answer nobody takes"
     )
     job_seconds: float = Field(6 * 3600, description="a job that runs longer than this in one go is stopped")
+
+
+class DatabaseSettings(BaseSettings):
+    """How many connections to the database each process may open (docs/operating.md: Database connections)."""
+
+    model_config = SettingsConfigDict(env_prefix="BINNACLE_DATABASE_")
+
+    api_connections: int = Field(20, ge=2, description="of one API process; it opens one more that listens")
+    worker_connections: int = Field(4, ge=3, description="of a node's child, which runs jobs")
+    parent_connections: int = Field(4, ge=3, description="of a node's parent, which watches it")
 
 
 class WebhookSettings(BaseSettings):
@@ -113,6 +124,7 @@ class Settings(BaseSettings):
     hub_cache: Path | None = Field(None, description="folder of models from the hub; else where the hub's client keeps them")
 
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     limit: LimitSettings = Field(default_factory=LimitSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
 

@@ -28,6 +28,7 @@ from app.storage.factory import open_storage
 from app.storage.space import shortage
 from app.version import VERSION
 from workers.capacity import capacity
+from workers.looking import Looking
 from workers.names import is_ours, is_taken, unless_living
 from workers.reconciler import Reconciler
 from workers.watch import Watch
@@ -45,7 +46,7 @@ class Parent:
         self._settings = settings
         self._bell = Bell(settings)
         self._sessions: sessionmaker[Session] = make_sessions(
-            make_engine(settings.database_url.get_secret_value(), pool_size=3), bell=self._bell
+            make_engine(settings.database_url.get_secret_value(), pool_size=settings.database.parent_connections), bell=self._bell
         )
         self._stop = threading.Event()
         self._named = False
@@ -54,8 +55,10 @@ class Parent:
         self.watch = Watch(self._sessions, settings.lease, self.worker_id, self.child_pids, lambda: shortage(settings))
 
     def start(self) -> None:
-        """Registers the node and starts watching and sweeping."""
+        """Registers the node and starts watching, looking and sweeping."""
         self.watch.start()
+        node = (self.worker_id, os.environ["BINNACLE_WORKER_CLASS"])
+        Looking(self._controller, self._sessions, self._settings.lease, node, self._stop).start()
         threading.Thread(target=self._sweep_loop, name="reconciler", daemon=True).start()
         threading.Thread(target=self._tidy_loop, name="janitor", daemon=True).start()
 

@@ -76,7 +76,9 @@ def this_process() -> WorkerProcess:
         settings=settings,
         worker_id=os.environ["BINNACLE_WORKER_ID"],  # set by the parent before it spawned this child
         job_class=os.environ["BINNACLE_WORKER_CLASS"],
-        sessions=make_sessions(make_engine(settings.database_url.get_secret_value()), bell=bell),
+        sessions=make_sessions(
+            make_engine(settings.database_url.get_secret_value(), pool_size=settings.database.worker_connections), bell=bell
+        ),
         storage=open_storage(settings.storage_url.get_secret_value()),
         bell=bell,
         versions=handler_versions(),

@@ -6,19 +6,20 @@ than a TTL (somebody set it): an outage must not look like a hundred dead worker
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs import repository
+from app.db import in_transaction
+from app.jobs import endings, repository
 from app.jobs.bell import CLASSES, Bell
-from app.jobs.endings import lose
 from app.jobs.models import IdempotencyKey, Job, Worker
 from app.jobs.states import State
-from app.jobs.transitions import Superseded
 from app.settings import LeaseSettings
+from app.usage import repository as usage
 from app.webhooks import repository as webhooks
 
 SWEEP_LOCK = 0x53574545  # "SWEE"
@@ -41,6 +42,15 @@ class Clock:
         return (database - self.database) - (own - self.own)
 
 
+@dataclass(frozen=True)
+class Expired:
+    """A lease that has run out. `outage`: the database was away while it did."""
+
+    job_id: str
+    token: int
+    outage: bool
+
+
 class Reconciler:
     """`sweep()` every `lease.sweep` seconds; `disconnected()` whenever it could not."""
 
@@ -57,13 +67,14 @@ class Reconciler:
 
     def sweep(self) -> int:
         """One look at everything. Returns the number of leases it declared expired. Raises SQLAlchemyError when the database is away."""
-        expired = 0
         with self._sessions.begin() as session:
             if not session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
                 return 0
-            if self._may_expire(session):
-                expired = self._expire(session)
+            found = self._expired(session) if self._may_expire(session) else []
             self._forget(session)
+            usage.add_up(session)
+        # Each in a transaction of its own, after this one: together they would hold some jobs and wait for others (app/jobs/README.md).
+        expired = sum(in_transaction(self._sessions, self._expire, one) for one in found)
         for job_class in CLASSES:
             self._ring(job_class)
         return expired
@@ -86,24 +97,22 @@ class Reconciler:
         self._clock = Clock(database, own)
         return own >= self._quiet_until and up_for >= self._settings.ttl
 
-    def _expire(self, session: Session) -> int:
-        """Every held job whose lease has run out goes back, or fails as poison; losses during an outage of the database are not charged."""
+    def _expired(self, session: Session) -> Sequence[Expired]:
+        """Every held job whose lease has run out; losses during an outage of the database are not charged."""
         held = Job.state.in_([State.RUNNING, State.CANCELLING])
-        statement = select(
-            Job, func.extract("epoch", Job.lease_expires_at - func.pg_postmaster_start_time()).label("after_start")
-        )
-        rows = session.execute(
-            statement.where(held, Job.lease_expires_at < func.now()).with_for_update(of=Job, skip_locked=True)
-        ).all()
-        for job, after_start in rows:
-            outage = float(after_start) < self._settings.ttl
-            cause = {"code": "database_outage" if outage else "lease_expired"}
-            try:
-                lose(session, job, cause, max_losses=self._settings.max_losses, charged=not outage)
-            except Superseded:  # it ended between the two statements
-                continue
-            log.warning("lease.expired", job=job.id, worker=job.worker_id, charged=not outage)
-        return len(rows)
+        after_start = func.extract("epoch", Job.lease_expires_at - func.pg_postmaster_start_time())
+        rows = session.execute(select(Job.id, Job.lease_token, after_start).where(held, Job.lease_expires_at < func.now()))
+        return [Expired(job, token, outage=float(after) < self._settings.ttl) for job, token, after in rows]
+
+    def _expire(self, session: Session, found: Expired) -> bool:
+        """The job goes back, or fails as poison, unless it ended or was renewed meanwhile. Whether it was so."""
+        job = endings.still_held(session, found.job_id, found.token)
+        if job is None or not session.scalar(select(Job.lease_expires_at < func.now()).where(Job.id == job.id)):
+            return False
+        cause = {"code": "database_outage" if found.outage else "lease_expired"}
+        log.warning("lease.expired", job=job.id, worker=job.worker_id, charged=not found.outage)
+        endings.lose(session, job, cause, max_losses=self._settings.max_losses, charged=not found.outage)
+        return True
 
     def _forget(self, session: Session) -> None:
         week = text(f"now() - interval '{KEY_DAYS} days'")

@@ -18,11 +18,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.db import in_transaction
 from app.errors import as_error
 from app.jobs import endings
 from app.jobs.models import Job, Worker
 from app.jobs.states import HELD
-from app.jobs.transitions import Superseded
 from app.settings import LeaseSettings
 from workers.names import is_ours
 
@@ -224,11 +224,14 @@ class Watch:
 
         A lease that had ended before anybody here could look is an outage's doing, and not charged.
         """
-        with self._sessions.begin() as session:
-            fresh = session.get_one(Job, row.Job.id, with_for_update=True)
-            if fresh.lease_token == row.Job.lease_token and fresh.state in HELD:
+
+        def release(session: Session) -> None:
+            fresh = endings.still_held(session, row.Job.id, row.Job.lease_token)
+            if fresh is not None:
                 endings.lose(session, fresh, {"code": "abandoned"}, max_losses=self._settings.max_losses, charged=not row.expired)
                 log.warning("job.released", job=fresh.id, charged=not row.expired)
+
+        in_transaction(self._sessions, release)
 
     def _bury(self, job: Job, *, renewed_before_start: bool) -> None:
         """The child that held this job is dead: end the attempt now rather than when the lease runs out.
@@ -251,19 +254,20 @@ class Watch:
             **({"meant_for": struck.job_id} if mistaken and struck is not None else {}),
             **({"signal": status} if status else {}),
         }
-        try:
-            with self._sessions.begin() as session:
-                fresh = session.get_one(Job, job.id, with_for_update=True)
-                if fresh.lease_token != job.lease_token or fresh.state not in HELD:
-                    return
-                if cause["code"] == "time_limit":
-                    endings.fail(session, job.id, job.lease_token, reason)
-                else:
-                    charged = not mistaken and cause["code"] not in NOBODYS_FAULT
-                    endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
-        except Superseded:
-            return
-        log.warning("child.buried", job=job.id, **cause)
+
+        def bury(session: Session) -> bool:
+            fresh = endings.still_held(session, job.id, job.lease_token)
+            if fresh is None:
+                return False
+            if cause["code"] == "time_limit":
+                endings.fail(session, job.id, job.lease_token, reason)
+            else:
+                charged = not mistaken and cause["code"] not in NOBODYS_FAULT
+                endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
+            return True
+
+        if in_transaction(self._sessions, bury):
+            log.warning("child.buried", job=job.id, **cause)
 
 
 def _sent(seen: Sighting) -> str | None:

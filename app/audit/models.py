@@ -1,9 +1,9 @@
-"""The audit table: one row an act, written with the act and never changed."""
+"""The audit table: one row an act, written with the act. What people without administrators' rights repeat on a day is counted in one row."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, Index, String, func, text
+from sqlalchemy import CheckConstraint, DateTime, Index, Integer, String, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -29,4 +29,7 @@ class AuditEntry(Base):
     object: Mapped[str] = mapped_column(String(200))
     outcome: Mapped[str] = mapped_column(String(10), server_default=text("'done'"))
     request_id: Mapped[str | None] = mapped_column(String(64))
+    count: Mapped[int] = mapped_column(Integer, server_default=text("1"), doc="how often on that day")
+    last_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), doc="the last time, where there was more than one")
+    slot: Mapped[str | None] = mapped_column(String(80), unique=True, doc="the day, and a hash of what makes acts the same")
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))

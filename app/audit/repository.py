@@ -1,10 +1,12 @@
-"""Every statement about the audit table. Nothing updates or deletes a row of it."""
+"""Every statement about the audit table. Rows are only added and counted up; nothing deletes one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.audit.models import AuditEntry
@@ -26,8 +28,16 @@ class AuditFilters:
     until: datetime | None = None
 
 
+def add(session: Session, row: Mapping[str, Any], same: str | None) -> None:
+    """The act's row; with `same`, one more in the row of the same day (UTC) and the same `same`, if there is one."""
+    day = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD:")
+    statement = insert(AuditEntry).values(**row, slot=None if same is None else func.concat(day, same))
+    again = {"count": AuditEntry.count + 1, "last_at": func.now()}
+    session.execute(statement.on_conflict_do_update(index_elements=[AuditEntry.slot], set_=again))
+
+
 def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None) -> Sequence[AuditEntry]:
-    """Newest first; `before` is the place of the last entry of the page before."""
+    """Newest first, by the first time; `before` is the place of the last entry of the page before."""
     statement = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit)
     for column, value in (
         (AuditEntry.actor, filters.actor),
@@ -41,7 +51,7 @@ def listing(session: Session, filters: AuditFilters, *, limit: int, before: Plac
         kind = AuditEntry.action.startswith(f"{filters.action}.", autoescape=True)
         statement = statement.where(or_(AuditEntry.action == filters.action, kind))
     if filters.since is not None:
-        statement = statement.where(AuditEntry.at >= filters.since)
+        statement = statement.where(or_(AuditEntry.at >= filters.since, AuditEntry.last_at >= filters.since))
     if filters.until is not None:
         statement = statement.where(AuditEntry.at < filters.until)
     if before is not None:

@@ -9,10 +9,12 @@ from app.paging import Page
 
 
 class AuditOut(BaseModel):
-    """One act."""
+    """One act, and how often it was repeated on its day."""
 
     id: str
-    at: datetime
+    at: datetime = Field(description="the first time, where the act was repeated that day")
+    count: int = Field(description="how often that day (UTC): the same act by the same key on the same object is one entry")
+    last_at: datetime | None = Field(description="the last time, where there was more than one")
     actor: str = Field(description="the holder of the key; `cli:name` for an account of the server itself")
     key_id: str | None = Field(description="null for what was done on the server itself")
     action: str = Field(description="what was acted on and how", examples=["key.revoke"])

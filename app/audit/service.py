@@ -1,5 +1,7 @@
 """Recording acts, in the transaction that does them: either both are there or neither. Knows nothing of what is recorded."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,24 +22,25 @@ def record(
     object: str,  # noqa: A002 - the word for what is acted on
     *,
     outcome: Literal["done", "denied"] = "done",
+    example: str | None = None,
     **details: Any,
 ) -> None:
     """`viewer` does `action` (`key.revoke`, `quota.set`) to `object` (an id or a name). `details` are JSON, and never hold a secret.
 
+    Rows cannot be deleted, so users without administrators' rights must not be able to add them without end: the same act of theirs (by the
+    same key, on the same object, with the same outcome and details) is one row a day with a count. `example` is a detail of the first time.
+
     The request's id is the one that the gate bound for the logs; there is none on the command line.
     """
-    session.add(
-        AuditEntry(
-            id=new_id("aud"),
-            actor=viewer.owner,
-            key_id=viewer.key_id or None,
-            action=action,
-            object=object,
-            outcome=outcome,
-            request_id=structlog.contextvars.get_contextvars().get("request_id"),
-            details=details,
-        )
-    )
+    act = {"actor": viewer.owner, "key_id": viewer.key_id or None, "action": action, "object": object, "outcome": outcome}
+    same = None if viewer.is_admin else hashlib.sha256(json.dumps([act, details], sort_keys=True).encode()).hexdigest()
+    row = {
+        "id": new_id("aud"),
+        **act,
+        "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+        "details": details if example is None else {**details, "example": example},
+    }
+    repository.add(session, row, same)
 
 
 def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None = None) -> Sequence[AuditEntry]:

@@ -96,8 +96,9 @@ async def require_member(viewer: Annotated[Viewer, Depends(authenticate)]) -> Vi
 async def require_admin(request: Request, viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
     """The caller, who administers this server. Raises Problem 403, which the audit keeps."""
     if not viewer.may("admin"):
-        asked = f"{request.method} {path_of(request)}"[:200]
-        await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied")
+        asked = f"{request.method} {request.scope['route'].path}"  # by route: names in paths are endless
+        example = path_of(request)[:200]
+        await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied", example=example)
         raise Problem(403, "forbidden", f"This takes an administrator's key: {_lacks(viewer, 'admin', 'admin')}")
     return viewer
 

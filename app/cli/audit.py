@@ -25,8 +25,10 @@ def audit(
     if as_json:
         print_json(found)
         return
-    table = Table("time", "who", "key", "action", "object", "outcome", "details", box=None)
+    table = Table("time", "times", "who", "key", "action", "object", "outcome", "details", box=None)
     for one in found:
         details = json.dumps(one["details"], ensure_ascii=False) if one["details"] else ""
-        table.add_row(one["at"][:19], one["actor"], one["key_id"], one["action"], one["object"], one["outcome"], details)
+        table.add_row(
+            one["at"][:19], str(one["count"]), one["actor"], one["key_id"], one["action"], one["object"], one["outcome"], details
+        )
     out.print(table)

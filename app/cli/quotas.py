@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from app.cli.counted import verify
 from app.cli.live import duration
 from app.cli.output import Json, err, out, print_json
 from app.client import BinnacleError, Client
@@ -20,6 +21,9 @@ FIELDS = {
     "stored_bytes": "bytes stored",
 }
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+commands.command()(verify)
 
 
 @commands.command("list")

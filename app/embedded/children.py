@@ -16,6 +16,7 @@ from pathlib import Path
 
 from app.embedded.accounts import Account
 from app.embedded.errors import EmbeddedError
+from app.embedded.logs import LogPipe
 
 PR_SET_PDEATHSIG = 1
 LOG_BYTES = 20_000_000
@@ -70,6 +71,7 @@ class Child:
         self._started = 0.0
         self._failures = 0
         self._due: float | None = None
+        self._log = LogPipe(spec.log, LOG_BYTES)
 
     @property
     def pid(self) -> int | None:
@@ -84,29 +86,28 @@ class Child:
         spec = self.spec
         if spec.prepare:
             spec.prepare()
-        if spec.log.exists() and spec.log.stat().st_size > LOG_BYTES:
-            spec.log.replace(spec.log.with_suffix(spec.log.suffix + ".1"))
         account = spec.account
-        with os.fdopen(os.open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
-            self._process = subprocess.Popen(
-                list(spec.argv),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(spec.env),
-                cwd=spec.cwd or "/",
-                pass_fds=list(spec.inherit),
-                start_new_session=True,
-                preexec_fn=_dies_with(os.getpid(), spec.death_signal),  # noqa: PLW1509 - no threads here; after the change of user
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=[] if account else None,
-            )
+        log = self._log.open()
+        self._process = subprocess.Popen(
+            list(spec.argv),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(spec.env),
+            cwd=spec.cwd or "/",
+            pass_fds=list(spec.inherit),
+            start_new_session=True,
+            preexec_fn=_dies_with(os.getpid(), spec.death_signal),  # noqa: PLW1509 - no threads here; after the change of user
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
         self._started = time.monotonic()
         self._due = None
 
     def tick(self, now: float) -> str | None:
         """Restarts the child when it has died and its pause is over; returns what happened, as a sentence, or None."""
+        self._log.keep_writing()
         if self._process is None or self.alive:
             return None
         if self._due is None:
@@ -161,11 +162,13 @@ class Child:
                 self._process.wait(10)
 
     def forget(self) -> None:
-        """Makes `tick` leave the ended child alone."""
+        """Makes `tick` leave the ended child alone, and closes its log."""
         self._process = None
+        self._log.close()
 
     def log_tail(self, lines: int = 15) -> str:
         """The end of the child's log, introduced by where it lies."""
+        self._log.drain()
         try:
             text = self.spec.log.read_text(errors="replace")[-8000:]
         except OSError:

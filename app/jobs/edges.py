@@ -19,16 +19,17 @@ from app.jobs.transitions import Superseded, notify, transition
 
 
 def unmet(session: Session, after: Sequence[Edge], owner: str | None) -> list[Edge]:
-    """Those edges whose job is not over yet; its rows stay locked against finishing until this transaction ends.
+    """Those edges whose job is not over yet; these jobs stay locked against finishing until this transaction ends.
 
     `owner` limits them to jobs of that owner (None: any). Raises Problem(422) for an edge that can never be met, by its JSON pointer.
     """
     if not after:
         return []
     names = [edge.job for edge in after]
-    rows = session.execute(
-        select(Job.id, Job.state, Job.owner).where(Job.id.in_(sorted(set(names)))).with_for_update(read=True)
-    ).all()
+    named = Job.id.in_(sorted(set(names)))
+    unfinished = select(Job.id).where(named, Job.state.not_in(list(FINISHED))).order_by(Job.id)
+    session.execute(unfinished.with_for_update(read=True))
+    rows = session.execute(select(Job.id, Job.state, Job.owner).where(named)).all()
     states = {row.id: State(row.state) for row in rows if owner is None or row.owner == owner}
     waiting = []
     for i, edge in enumerate(after):

@@ -25,7 +25,7 @@ def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
     check_text(values)
     if change.model_fields_set & Sharing.model_fields.keys():
         _show(session, job, viewer, change)
-    session.refresh(job, with_for_update=True)
+    session.refresh(job, with_for_update={"key_share": True})
     if "webhook" in values:
         if job.state in FINISHED:
             raise Problem(409, "job_finished", f"{job_id} has {job.state}: nobody is told of it any more.")

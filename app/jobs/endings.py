@@ -13,8 +13,9 @@ from app.ids import new_id
 from app.jobs.bell import ring_after_commit
 from app.jobs.edges import settle
 from app.jobs.kinds import kind_named
+from app.jobs.locks import lock_ending
 from app.jobs.models import Artifact, Job, JobCell
-from app.jobs.states import State
+from app.jobs.states import HELD, State
 from app.jobs.transitions import touch, transition
 from app.jobs.turns import charge
 from app.storage.blobs import Blob, reference_lock
@@ -51,6 +52,7 @@ def succeed(
 
     A phase's total may be the most that could be needed; what was done turned out to be all of it.
     """
+    lock_ending(session, [job_id], fails=False)
     whole = case((Job.progress_done > 0, Job.progress_done), else_=Job.progress_total)
     job = _end(
         session, job_id, token, State.SUCCEEDED, "succeeded", {}, phase="done", progress_done=whole, progress_total=whole,
@@ -78,6 +80,7 @@ def fail(
     **values: Any,
 ) -> None:
     """The job failed for good: `error` says what, why and what to do. Finished cells stay."""
+    lock_ending(session, [job_id], fails=True)
     job = _end(session, job_id, token, State.FAILED, "failed", error, error=error, **_measured(metrics or {}), **values)
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     kind_named(job.kind).failed(session, job, error)
@@ -86,6 +89,7 @@ def fail(
 
 def cancelled(session: Session, job_id: str, token: int | None, *, metrics: dict[str, Any] | None = None) -> None:
     """The device has stopped: the job is cancelled. Finished cells stay."""
+    lock_ending(session, [job_id], fails=True)
     job = _end(session, job_id, token, State.CANCELLED, "cancelled", {}, **_measured(metrics or {}))
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     error = as_error("cancelled", f"It was cancelled by {job.cancelled_by or 'an operator'}.")
@@ -110,6 +114,13 @@ def requeue(
     )  # fmt: skip
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     ring_after_commit(session, job.job_class)
+
+
+def still_held(session: Session, job_id: str, token: int) -> Job | None:
+    """The job, locked for `lose` or `fail`, if it is still held under that lease."""
+    lock_ending(session, [job_id], fails=True)
+    job = session.get(Job, job_id, populate_existing=True)
+    return job if job is not None and job.lease_token == token and job.state in HELD else None
 
 
 def lose(session: Session, job: Job, cause: dict[str, Any], *, max_losses: int, charged: bool = True) -> None:

@@ -128,15 +128,22 @@ def bells_wanted(session: Session, job_class: str, *, silent_after: float, every
         Worker.blocked.is_(None),
         Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, silent_after),
     )
-    ready = select(Job.id).where(
-        Job.state == State.QUEUED,
-        Job.blockers == 0,
-        Job.job_class == job_class,
-        (Job.not_before.is_(None)) | (Job.not_before <= func.now()),
-    )
     workers = session.scalar(idle) or 0
-    jobs = len(session.scalars(ready.limit(workers)).all()) if workers else 0
+    jobs = len(session.scalars(_ready().where(Job.job_class == job_class).limit(workers)).all()) if workers else 0
     return workers if everybody and jobs else min(workers, jobs)
+
+
+def ready_for(session: Session, worker_id: str, job_class: str) -> str | None:
+    """A job that waits for nothing but a worker of the class, always the same one; None when this worker may claim nothing now."""
+    held = select(DeviceHold.worker_id).where(DeviceHold.worker_id == worker_id, in_force())
+    blocked = select(Worker.id).where(Worker.id == worker_id, Worker.blocked.is_not(None))
+    statement = _ready().where(Job.job_class == job_class, ~held.exists(), ~blocked.exists())
+    return session.scalars(statement.order_by(Job.short, Job.owner, Job.priority.desc(), Job.id).limit(1)).one_or_none()
+
+
+def _ready() -> Select[str]:
+    due = (Job.not_before.is_(None)) | (Job.not_before <= func.now())
+    return select(Job.id).where(Job.state == State.QUEUED, Job.blockers == 0, due)
 
 
 def deferrals(session: Session, job_id: str) -> int:

@@ -18,6 +18,7 @@ from app.ids import new_id
 from app.jobs import edges, repository
 from app.jobs.bell import ring_after_commit
 from app.jobs.kinds import kind_named
+from app.jobs.locks import lock_ending
 from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
 from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
@@ -91,7 +92,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
 
 
 def _give_a_turn(session: Session, owner: str, lane: str) -> None:
-    """A row in fair share's memory, once per owner and lane. Before any job is locked: a claim locks the turn first and the job second.
+    """A row in fair share's memory, once per owner and lane.
 
     Looked for before it is inserted, since an insert waits for whoever is updating the row, a conflict or not.
     """
@@ -109,6 +110,7 @@ def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) ->
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.job_id)
     ).one_or_none()
+    session.execute(text("SET LOCAL lock_timeout = 0"))  # other locks are no sign of a twin
     return promised(session, owner, wanted) if inserted is None else None
 
 
@@ -160,7 +162,8 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     if job.state not in FINISHED and kind_named(job.kind).cancelled(session, job, viewer):
         note_other(session, viewer, job, "job.cancel")
         return job
-    session.refresh(job, with_for_update=True)
+    lock_ending(session, [job.id], fails=True)
+    session.refresh(job)
     if job.state in (State.CANCELLING, State.CANCELLED):
         return job
     if job.state in FINISHED:

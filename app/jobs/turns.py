@@ -64,18 +64,19 @@ _SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
 
 _TURN = f"""
 SELECT t.owner FROM owner_turns t
-WHERE t.lane = :lane AND {_has_ready("t.owner", ":short")} AND {_may_run("t.owner")}
+WHERE t.lane = :lane AND t.owner <> ALL(:passed) AND {_has_ready("t.owner", ":short")} AND {_may_run("t.owner")}
 ORDER BY {_SCORE}, t.owner LIMIT 1 FOR UPDATE OF t"""
 
 _TAKE_TURN = text(_TURN + " SKIP LOCKED")
 _WAIT_FOR_TURN = text(_TURN)
+_LOCK_JOBS = text("SELECT id FROM jobs WHERE id = ANY(:ids) AND state = 'queued' ORDER BY id FOR NO KEY UPDATE SKIP LOCKED")
 _LOCK_CLASS = text("SELECT 1 FROM owner_turns WHERE owner = :owner AND lane = :job_class FOR UPDATE")
 
 # The first row is the job to run, `oldest` the one that would have gone without a thought for models.
 _PICK = text(f"""
 WITH first AS (
     SELECT j.id, j.priority, j.model, j.overtaken FROM jobs j
-    WHERE {_ready(":short")} AND j.owner = :owner AND {_may_run(":owner")}
+    WHERE {_ready(":short")} AND j.owner = :owner AND j.id <> ALL(:busy) AND {_may_run(":owner")}
     ORDER BY j.priority DESC, j.id LIMIT {LOOKAHEAD}
 ), head AS (SELECT * FROM first ORDER BY priority DESC, id LIMIT 1)
 SELECT first.id, head.id AS oldest FROM first, head
@@ -158,29 +159,48 @@ def next_job(
         "but": "",
     }
     # Another claimer may hold the only turn there is: then wait for it, a claim takes milliseconds.
-    owner = session.scalar(_TAKE_TURN, ready) or session.scalar(_WAIT_FOR_TURN, ready)
+    held = session.begin_nested()
+    passed: list[str] = []
+    owner = session.scalar(_TAKE_TURN, {**ready, "passed": passed}) or session.scalar(_WAIT_FOR_TURN, {**ready, "passed": passed})
     while owner is not None:
         picked = _pick(session, {**ready, "owner": owner, "models": models})
         if picked is not None:
+            held.commit()
             return picked
-        # The turn we waited for took the owner's last job. Turns are now held, so no waiting any more: two could wait for each other.
-        owner = session.scalar(_TAKE_TURN, ready)
+        # The turn we waited for took the owner's last job. It is let go before another is taken: who holds one turn must not wait for another.
+        held.rollback()
+        held = session.begin_nested()
+        passed.append(owner)
+        owner = session.scalar(_TAKE_TURN, {**ready, "passed": passed})
+    held.rollback()
     return None
 
 
 def _pick(session: Session, ready: dict[str, Any]) -> str | None:
     if ready["short"]:  # quick looks and other jobs of an owner are counted together: one claimer at a time
         session.execute(_LOCK_CLASS, ready)
-    found = session.execute(_PICK, ready).one_or_none()
-    if found is None:
-        return None
+    busy: list[str] = []
+    while len(busy) <= LOOKAHEAD:
+        found = session.execute(_PICK, {**ready, "busy": busy}).one_or_none()
+        if found is None:
+            return None
+        # Never waits for a job: a transaction that holds it may itself wait for this turn.
+        locked = session.scalars(_LOCK_JOBS, {"ids": [found.id, found.oldest]}).all()
+        if found.id in locked:
+            return _taken(session, ready, str(found.id), found.oldest if found.oldest in locked else None)
+        busy.append(found.id)
+    return None
+
+
+def _taken(session: Session, ready: dict[str, Any], job_id: str, oldest: str | None) -> str:
+    """Notes that the owner was served, and that the oldest job was overtaken if another was picked."""
     session.execute(
         text("UPDATE owner_turns SET last_started = clock_timestamp() WHERE owner = :owner AND lane = :lane"),
         {"owner": ready["owner"], "lane": ready["lane"]},
     )
-    if found.id != found.oldest:
-        session.execute(text("UPDATE jobs SET overtaken = overtaken + 1 WHERE id = :id"), {"id": found.oldest})
-    return str(found.id)
+    if oldest not in (None, job_id):
+        session.execute(text("UPDATE jobs SET overtaken = overtaken + 1 WHERE id = :id"), {"id": oldest})
+    return job_id
 
 
 def charge(session: Session, job: Job, seconds: float) -> None:

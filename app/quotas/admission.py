@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.errors import Problem
@@ -22,6 +24,8 @@ from app.usage.repository import stored_bytes
 QUEUE_SECONDS = 60
 BYTES_SECONDS = 3600
 """After what time it is worth asking again where nobody can know: when a job has started, when something was deleted."""
+LOCK_SECONDS = 3
+"""How long a submission waits for the user's others to be admitted, and after what time it is worth asking again."""
 _PENDING = "quota_checks"
 
 
@@ -71,13 +75,27 @@ def _admit(session: Session, owner: str) -> None:
     limits = limits_of(session, owner)
     if limits == Limits(UNLIMITED, limits.max_running):
         return
-    repository.lock(session, owner)
+    _lock(session, owner)
     queue = repository.queue(session, owner)
     for one in _all_used(session, owner, limits, queued=queue.queued - queue.made, jobs=queue.made):
         if one.full:
             facts = one.shown().model_dump(mode="json")
             headers = {"Retry-After": str(one.retry_after)}
             raise Problem(429, f"quota_{one.name}", one.detail, headers=headers, facts=facts)
+
+
+def _lock(session: Session, owner: str) -> None:
+    """Raises Problem 429 when the user's other submissions take too long."""
+    try:
+        repository.lock(session, owner, patience=LOCK_SECONDS)
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        detail = (
+            f"Other submissions of {owner} were being checked against the quotas for {LOCK_SECONDS} seconds. Nothing was done; "
+            "send the same again in a moment, and fewer at once."
+        )
+        raise Problem(429, "submissions_busy", detail, headers={"Retry-After": str(LOCK_SECONDS)}) from error
 
 
 def _all_used(session: Session, owner: str, limits: Limits, *, queued: int, jobs: int) -> list[_Used]:

@@ -31,10 +31,10 @@ class DeviceTime:
     resets_in: float
 
 
-def lock(session: Session, owner: str) -> None:
-    """One transaction at a time admits jobs of the owner, until it ends; it waits as long as any statement may, no shorter."""
-    statement = text("SELECT set_config('lock_timeout', '0', true), pg_advisory_xact_lock(:lock, hashtext(:owner))")
-    session.execute(statement, {"lock": LOCK, "owner": owner})
+def lock(session: Session, owner: str, *, patience: float) -> None:
+    """One transaction at a time admits jobs of the owner, until it ends. Raises OperationalError (LockNotAvailable) after `patience` s."""
+    session.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": f"{patience * 1000:.0f}ms"})
+    session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:owner))"), {"lock": LOCK, "owner": owner})
 
 
 def queue(session: Session, owner: str) -> Queue:

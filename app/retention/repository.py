@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.calibrations.models import Calibration
 from app.extractions.models import Extraction
+from app.jobs.locks import lock_jobs
 from app.jobs.models import Artifact, Job, JobCell, JobEdge
 from app.jobs.states import FINISHED
 from app.steerings.models import Steering
@@ -72,6 +73,7 @@ def needed_by_unfinished(session: Session) -> set[str]:
 
 def remove(session: Session, job_ids: Sequence[str]) -> None:
     """Takes the results of these jobs away; the jobs themselves, with their history and what they used, stay."""
+    lock_jobs(session, job_ids)
     for table in RESULTS:
         session.execute(delete(table).where(table.job_id.in_(job_ids)).execution_options(synchronize_session=False))
     session.execute(

@@ -1,68 +1,83 @@
-"""What the service needs, looked at now. The database, its schema and the storage must be there; without the broker jobs only start later."""
+"""What the service needs, as of a second ago. The database, its schema and the storage must be there; without the broker jobs start later."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import redis.asyncio
-from sqlalchemy.orm import Session
 
-from app.context import Context
+from app.db import AsyncDatabase
 from app.migrate import current_revision, head_revision, knows
+from app.outages import is_full
+from app.settings import Settings
+from app.status.broker import KEY, SECONDS, refusal
+from app.status.probes import Probe
 from app.status.schemas import Check, Readiness
+from app.storage.base import Storage
 
 PATIENCE = 5.0
 
 
-async def readiness(context: Context) -> Readiness:
-    """All checks at once, each within five seconds."""
-    names = ("database", "migrations", "storage", "broker")
-    results = await asyncio.gather(
-        _check(context.database.ping(), "answers"),
-        _migrations(context),
-        _check(asyncio.to_thread(context.storage.check), "takes objects"),
-        broker(context),
-    )
-    checks = dict(zip(names, results, strict=True))
-    if not all(checks[name].ok for name in ("database", "migrations", "storage")):
-        return Readiness(status="unready", checks=checks)
-    return Readiness(status="ready" if checks["broker"].ok else "degraded", checks=checks)
+class Health:
+    """The checks of one application, each made once for all who ask within a second."""
+
+    def __init__(self, settings: Settings, database: AsyncDatabase, storage: Storage) -> None:
+        self._settings = settings
+        self._database = database
+        self._storage = storage
+        self.readiness = Probe(self._readiness)
+        self.broker = Probe(self._broker)
+
+    async def _readiness(self) -> Readiness:
+        """All checks at once, each within five seconds."""
+        names = ("database", "migrations", "storage", "broker")
+        results = await asyncio.gather(
+            _check(self._database.ping(), "answers", self._shortage),
+            self._migrations(),
+            _check(asyncio.to_thread(self._storage.check), "takes objects"),
+            self.broker(),
+        )
+        checks = dict(zip(names, results, strict=True))
+        if not all(checks[name].ok for name in ("database", "migrations", "storage")):
+            return Readiness(status="unready", checks=checks)
+        return Readiness(status="ready" if checks["broker"].ok else "degraded", checks=checks)
+
+    def _shortage(self, error: Exception) -> str:
+        return self._database.explain(error)[1] if is_full(error) else _name(error)
+
+    async def _broker(self) -> Check:
+        """Whether the broker takes a write."""
+        url = self._settings.broker_url.get_secret_value()
+        if url.startswith("redis+socket://"):  # kombu's word for it, which redis-py does not know
+            url = "unix" + url.removeprefix("redis+socket").replace("virtual_host=", "db=")
+        async with redis.asyncio.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            return await _check(client.set(self._settings.broker_prefix + KEY, "", ex=SECONDS), "takes bells", refusal)
+
+    async def _migrations(self) -> Check:
+        head = head_revision()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                present = await self._database.run(current_revision)
+        except Exception as error:
+            return Check(ok=False, detail=type(error).__name__)
+        if present == head:
+            return Check(ok=True, detail=head)
+        if present is not None and not knows(
+            present
+        ):  # in a rolling restart the newest version migrates, and the older ones serve on
+            return Check(ok=True, detail=f"{present}, newer than this server's {head}")
+        detail = f"the database is at {present or 'no revision'}, this server needs {head}: run `binnacle prepare`"
+        return Check(ok=False, detail=detail)
 
 
-async def broker(context: Context) -> Check:
-    """Whether the broker answers a ping."""
-    url = context.settings.broker_url.get_secret_value()
-    if url.startswith("redis+socket://"):  # kombu's word for it, which redis-py does not know
-        url = "unix" + url.removeprefix("redis+socket").replace("virtual_host=", "db=")
-    async with redis.asyncio.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-        return await _check(client.ping(), "answers")
-
-
-async def _migrations(context: Context) -> Check:
-    head = head_revision()
-
-    def at_head(session: Session) -> str | None:
-        return current_revision(session)
-
-    try:
-        async with asyncio.timeout(PATIENCE):
-            present = await context.database.run(at_head)
-    except Exception as error:
-        return Check(ok=False, detail=type(error).__name__)
-    if present == head:
-        return Check(ok=True, detail=head)
-    if present is not None and not knows(
-        present
-    ):  # in a rolling restart the newest version migrates, and the older ones serve on
-        return Check(ok=True, detail=f"{present}, newer than this server's {head}")
-    detail = f"the database is at {present or 'no revision'}, this server needs {head}: run `binnacle prepare`"
-    return Check(ok=False, detail=detail)
-
-
-async def _check(work: Awaitable[object], fine: str) -> Check:
+def _name(error: Exception) -> str:
     """Only the error's type is told: its text may hold an address or a password."""
+    return type(error).__name__
+
+
+async def _check(work: Awaitable[object], fine: str, wrong: Callable[[Exception], str] = _name) -> Check:
     try:
         async with asyncio.timeout(PATIENCE):
             await work
     except Exception as error:
-        return Check(ok=False, detail=type(error).__name__)
+        return Check(ok=False, detail=wrong(error))
     return Check(ok=True, detail=fine)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.auth.access import Caller, KeyedRoute, public
 from app.context import Shared
 from app.problems import documented
-from app.status import health, repository
+from app.status import repository
 from app.status.schemas import QueueOut, Readiness, StatusOut, WaitingOut, WorkerOut
 from app.version import VERSION
 
@@ -35,7 +35,7 @@ async def livez() -> dict[str, str]:
 @public
 async def readyz(context: Shared, response: Response) -> Readiness:
     """200 also when the broker is away (`degraded`): the database is the queue, and jobs only start a little later."""
-    found = await health.readiness(context)
+    found = await context.health.readiness()
     response.status_code = 503 if found.status == "unready" else 200
     response.headers["Cache-Control"] = "no-store"
     return found
@@ -64,7 +64,7 @@ async def get_status(viewer: Caller, context: Shared) -> StatusOut:
     return StatusOut(
         version=VERSION,
         auth=context.settings.auth,
-        broker=await health.broker(context),
+        broker=await context.health.broker(),
         listening=context.wakeups.listening.is_set(),
         waiting_requests=context.wakeups.watched(),
         workers=workers,

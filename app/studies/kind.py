@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
-from app.errors import Problem
 from app.jobs.kinds import Kind
+from app.jobs.locks import lock_ending, lock_jobs
 from app.jobs.models import Job
 from app.jobs.service import cancel
 from app.jobs.states import FINISHED, State
@@ -37,24 +37,21 @@ def _links(job: Job) -> dict[str, str]:
 
 
 def _cancelled(session: Session, job: Job, viewer: Viewer) -> bool:
-    """Cancels the study's own unfinished jobs; the report then still runs on what there is. With none left, the report itself is cancelled.
-
-    The jobs before the report are locked before it, in the order in which they finish and release it.
-    """
+    """Cancels the study's own unfinished jobs; the report then still runs on the results so far. With none left, the report itself is
+    cancelled. Jobs that are being cancelled already are left alone, so asking again adds nothing to the history."""
     study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
     if study is None or job.state != State.QUEUED:
         return False
     own = [node["job"] for node in study.nodes.values() if not node["reused"]]
-    unfinished = session.scalars(select(Job.id).where(Job.id.in_(own), Job.state.not_in(list(FINISHED)), Job.id != job.id)).all()
+    lock_ending(session, [*own, job.id], fails=True)
+    unfinished = session.execute(select(Job.id, Job.state).where(Job.id.in_(own), Job.state.not_in(list(FINISHED)))).all()
     if not unfinished:
         return False
-    for node in sorted(unfinished, reverse=True):  # the last first: what waits is not failed for what it waits for
-        try:
-            cancel(session, node, viewer)
-        except Problem as problem:  # it finished in this moment
-            if problem.status != 409:
-                raise
-    note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(unfinished)})
+    nodes = sorted((row.id for row in unfinished if row.state != State.CANCELLING), reverse=True)
+    for node in nodes:  # the last first: a waiting job is cancelled, not failed for the job it waits for
+        cancel(session, node, viewer)
+    if nodes:
+        note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(nodes)})
     session.refresh(job)
     return True
 
@@ -70,13 +67,14 @@ def _retried(session: Session, job: Job, viewer: Viewer, request_id: str | None,
 def _followers(session: Session, job: Job, to: Sharing) -> list[Job]:
     """The jobs that were made for the study, and those of its owner's that it found finished where they would be shown to fewer.
 
-    They are locked in the order in which they finish and release each other, the report last: no transaction waits in a circle.
+    All are locked first, and the report with them.
     """
     study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
     placed = sorted(study.nodes.values(), key=lambda node: int(node["place"])) if study is not None else []
+    lock_jobs(session, [job.id, *(node["job"] for node in placed)])
     found = []
     for node in placed:
-        one = session.get_one(Job, node["job"], with_for_update=True)
+        one = session.get_one(Job, node["job"], populate_existing=True)
         wider = WIDTH.index(to.visibility) > WIDTH.index(one.visibility)
         if one.owner == job.owner and (wider or not node["reused"]):
             found.append(one)

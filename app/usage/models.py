@@ -1,8 +1,8 @@
-"""Device time by user and day: the account that outlives the jobs it is about."""
+"""What users use: device time by day, an account that outlives its jobs, and bytes, counted as references to objects come and go."""
 
 from datetime import date
 
-from sqlalchemy import Date, Double, Index, Integer, String, text
+from sqlalchemy import BigInteger, Date, Double, Identity, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
@@ -19,3 +19,38 @@ class UsageDay(Base):
     job_class: Mapped[str] = mapped_column(String(10), primary_key=True)
     device_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+
+# The three tables below are written by triggers of the database alone (migration 0006), so that every way in which a reference comes or goes
+# is counted: workers of any version, retention, deletions that cascade.
+
+
+class StoredObject(Base):
+    """How many rows of an owner refer to an object."""
+
+    __tablename__ = "stored_objects"
+
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
+    digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    refs: Mapped[int] = mapped_column(BigInteger)
+
+
+class StoredChange(Base):
+    """An owner's first reference to objects, or the end of their last one. Appended, so that no transaction waits for another here."""
+
+    __tablename__ = "stored_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(100), index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    objects: Mapped[int] = mapped_column(BigInteger)
+
+
+class StoredTotal(Base):
+    """The sum of an owner's changes that were added up so far; the reconciler adds further ones."""
+
+    __tablename__ = "stored_totals"
+
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    objects: Mapped[int] = mapped_column(BigInteger)

@@ -35,7 +35,27 @@ SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes, CAST(
     OR EXISTS (SELECT 1 FROM vectors v WHERE v.digest = h.digest AND v.owner <> h.owner)
     OR EXISTS (SELECT 1 FROM traits t WHERE t.version = h.digest AND t.owner <> h.owner)), 0) AS bigint) AS shared
 FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
-_BYTES_OF_ONE = text(f"SELECT CAST(coalesce(sum(b.size), 0) AS bigint) FROM ({_OWN}) AS h JOIN blobs b USING (digest)")
+_COUNTED = """
+SELECT owner, CAST(sum(bytes) AS bigint) AS bytes, CAST(sum(objects) AS bigint) AS objects FROM (
+    SELECT owner, bytes, objects FROM stored_totals UNION ALL SELECT owner, bytes, objects FROM stored_changes
+) AS parts {narrowed} GROUP BY owner"""
+_COUNTED_OF_ONE = text(_COUNTED.format(narrowed="WHERE owner = :owner"))
+_ADD_UP = text("""
+WITH taken AS (
+    DELETE FROM stored_changes WHERE id IN (SELECT id FROM stored_changes ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED)
+    RETURNING owner, bytes, objects
+)
+INSERT INTO stored_totals AS t (owner, bytes, objects)
+SELECT owner, sum(bytes), sum(objects) FROM taken GROUP BY owner ORDER BY owner
+ON CONFLICT (owner) DO UPDATE SET bytes = t.bytes + excluded.bytes, objects = t.objects + excluded.objects""")
+_MISCOUNTED = text(f"""
+WITH counted AS ({_COUNTED.format(narrowed="")}), true_ones AS (
+    SELECT r.owner, CAST(sum(b.size) AS bigint) AS bytes, count(*) AS objects
+    FROM ({_EVERYBODYS}) AS r JOIN blobs b USING (digest) GROUP BY r.owner
+)
+SELECT owner, coalesce(c.bytes, 0) AS counted, coalesce(t.bytes, 0) AS bytes
+FROM counted c FULL JOIN true_ones t USING (owner)
+WHERE (coalesce(c.bytes, 0), coalesce(c.objects, 0)) IS DISTINCT FROM (coalesce(t.bytes, 0), coalesce(t.objects, 0)) ORDER BY owner""")
 _UNDER_WAY = """
 SELECT owner, count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state <> 'queued') AS running,
     CAST(coalesce(sum(extract(epoch FROM now() - started_at)) FILTER (WHERE state <> 'queued' AND job_class = 'model'), 0) AS float8)
@@ -53,6 +73,15 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Miscount:
+    """What is counted as an owner's bytes, and what they are."""
+
+    owner: str
+    counted: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class UnderWay:
     """A user's unfinished jobs, and how long those on devices have run."""
 
@@ -62,8 +91,24 @@ class UnderWay:
 
 
 def stored_bytes(session: Session, owner: str) -> int:
-    """Bytes of everything that the owner refers to."""
-    return session.scalar(_BYTES_OF_ONE, {"owner": owner}) or 0
+    """Bytes of everything that the owner refers to, as they are counted: the same cost however much there is."""
+    row = session.execute(_COUNTED_OF_ONE, {"owner": owner}).one_or_none()
+    return 0 if row is None else int(row.bytes)
+
+
+def add_up(session: Session, *, most: int = 100_000) -> None:
+    """Moves changes into the totals, so that reading them stays cheap. Any number may do it at once; readers see either the one or the other."""
+    session.execute(_ADD_UP, {"most": most})
+
+
+def miscounted(session: Session) -> list[Miscount]:
+    """Owners for whom the count is not what their references sum up to; takes as long as there are references."""
+    return [Miscount(*row) for row in session.execute(_MISCOUNTED)]
+
+
+def recount(session: Session) -> None:
+    """Counts everything anew. Until the transaction ends no reference comes or goes, and no job changes."""
+    session.execute(text("SELECT stored_recount()"))
 
 
 def stored(session: Session, owner: str | None) -> dict[str, Stored]:

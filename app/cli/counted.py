@@ -1,0 +1,48 @@
+"""`binnacle quotas verify`: whether the bytes counted for each user are those that they store."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from app.cli.checkup.stores import named
+from app.cli.output import Json, err, out, print_json
+from app.client import BinnacleError
+from app.client.address import home_folder
+
+
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Count anew; jobs cannot change in the seconds this takes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the bytes counted for each user with what they store; exits with 1 when they differ. Run it on the server."""
+    from sqlalchemy import text
+
+    from app.db import make_engine, make_sessions
+    from app.usage import repository
+
+    url = named("DATABASE_URL", home_folder())
+    if url is None:
+        raise BinnacleError(
+            "no_database", f"No service runs from {home_folder()}. Start it with `binnacle up`, or set DATABASE_URL."
+        )
+    engine = make_engine(url, pool_size=1)
+    try:
+        with make_sessions(engine).begin() as session:
+            session.execute(text("SET LOCAL statement_timeout = 0"))
+            wrong = repository.miscounted(session)
+            if repair and wrong:
+                repository.recount(session)
+    finally:
+        engine.dispose()
+    if as_json:
+        print_json([asdict(one) for one in wrong])
+    for one in [] if as_json else wrong:
+        out.print(f"{one.owner}: counted {one.counted:,} bytes, stores {one.bytes:,}", markup=False)
+    if not wrong:
+        err.print("every user's bytes are counted right")
+    elif repair:
+        err.print("counted anew")
+    else:
+        err.print("repair the count with: binnacle quotas verify --repair")
+        raise typer.Exit(1)

@@ -1,0 +1,64 @@
+"""The way from a child to its log: a pipe, and a process that writes it down and keeps the file small (`log_writer`).
+
+Both ends stay open here, so that a writer or a child that dies is started again on the same pipe and no line is lost.
+"""
+
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import termios
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from app.embedded import log_writer
+
+DRAIN_SECONDS = 2.0
+
+
+class LogPipe:
+    """One child's log; `path` holds `limit` bytes, and as many lie beside it as `path`.1."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        self._ends: tuple[int, int] | None = None
+        self._writer: subprocess.Popen[bytes] | None = None
+
+    def open(self) -> int:
+        """The descriptor that a child writes to."""
+        if self._ends is None:
+            self._ends = os.pipe()
+        self.keep_writing()
+        return self._ends[1]
+
+    def keep_writing(self) -> None:
+        """Starts the writer unless it runs."""
+        if self._ends is None or (self._writer is not None and self._writer.poll() is None):
+            return
+        program = [sys.executable, "-I", "-S", log_writer.__file__, str(self._path), str(self._limit)]
+        self._writer = subprocess.Popen(program, stdin=self._ends[0], env={}, cwd="/", start_new_session=True)
+
+    def drain(self) -> None:
+        """Waits until what was said so far is written down, or for two seconds."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self._ends is not None and _unread(self._ends[0]) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.01)  # from reading to writing
+
+    def close(self) -> None:
+        """Ends the writer when it has written everything; a process that outlived its child may keep it a little longer."""
+        if self._ends is None:
+            return
+        for end in self._ends:
+            os.close(end)
+        self._ends = None
+        if self._writer is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._writer.wait(DRAIN_SECONDS)
+
+
+def _unread(end: int) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(end, termios.FIONREAD, b"\0" * 4))[0])

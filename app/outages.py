@@ -1,0 +1,65 @@
+"""Why the database does not serve: it is away, or a number of connections is used up. Says which number, and what raises it."""
+
+import re
+from dataclasses import dataclass
+
+from psycopg.errors import DeadlockDetected, QueryCanceled
+from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+ROOM = text("""
+SELECT CAST(current_setting('max_connections') AS integer),
+    (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),
+    (SELECT datconnlimit FROM pg_database WHERE datname = current_database())""")
+_FULL = re.compile(r"too many clients already|remaining connection slots|too many connections for (role|database)")
+_AGAIN = "Nothing was changed; jobs go on. Try again in a few seconds."
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many connections the database allows altogether, this role, and this one database; a negative number is no limit."""
+
+    server: int
+    role: int
+    database: int
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a connection was refused because there are too many already."""
+    return _refused(error) is not None
+
+
+def _refused(error: Exception) -> re.Match[str] | None:
+    return _FULL.search(str(getattr(error, "orig", None) or ""))
+
+
+def explain(error: Exception, *, room: Room | None, pool: int) -> tuple[str, str]:
+    """Code and detail of the answer 503. `room`: as the database said when it was last reached; `pool`: this process's own connections."""
+    if isinstance(error, PoolTimeout):
+        detail = (
+            f"All {pool} database connections of this server process have been in use for half a minute "
+            f"(BINNACLE_DATABASE_API_CONNECTIONS). {_AGAIN}"
+        )
+        return "connections_in_use", detail
+    refused = _refused(error)
+    if refused is not None:
+        return "connections_in_use", f"{_limit(refused[1], room)} and all are in use. {_AGAIN} {_ADVICE}"
+    orig = getattr(error, "orig", None)
+    if isinstance(orig, QueryCanceled):
+        return "database_slow", f"The database took too long to answer, so the request was given up. {_AGAIN}"
+    if isinstance(orig, DeadlockDetected):
+        return "database_conflict", f"Several requests changed the same things at the same moment. {_AGAIN}"
+    return "database_unavailable", f"The database does not answer. {_AGAIN}"
+
+
+_ADVICE = (
+    "If it stays so, an administrator can allow the database more connections, or give each process fewer "
+    "(docs/operating.md: Database connections)."
+)
+
+
+def _limit(scope: str | None, room: Room | None) -> str:
+    if scope is None:
+        return "The database allows " + (f"{room.server} connections (max_connections)" if room else "no more connections")
+    number = getattr(room, scope, -1)
+    return f"The database allows this {scope} {number if number >= 0 else 'a limited number of'} connections (CONNECTION LIMIT)"

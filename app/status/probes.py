@@ -1,0 +1,29 @@
+"""Looks at something outside, shared: however many ask, there is one look at a time, and its answer holds for a second."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+LASTS = 1.0
+
+
+class Probe(Generic[T]):
+    """`await probe()`: what `look()` found a second ago or since. The look goes on when whoever asked for it is gone."""
+
+    def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
+        self._look = look
+        self._task: asyncio.Task[T] | None = None
+        self._until = 0.0
+
+    async def __call__(self) -> T:
+        if self._task is None or (self._task.done() and time.monotonic() >= self._until):
+            self._task = asyncio.create_task(self._run())
+        return await asyncio.shield(self._task)
+
+    async def _run(self) -> T:
+        try:
+            return await self._look()
+        finally:
+            self._until = time.monotonic() + LASTS

@@ -1,0 +1,108 @@
+"""A database with few connections: requests wait for one, and where none comes the answer says which number is too small."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.embedded.postgres import Postgres
+from app.outages import Room, explain
+from app.settings import DatabaseSettings, Settings
+from tests.api.conftest import Running
+
+
+@pytest.fixture
+def narrow(postgres: Postgres, settings: Settings, sessions: sessionmaker[Session], tmp_path: Path) -> Iterator[Running]:
+    """An API whose role may open 6 connections to the database, while its own pool would take 20."""
+    url = settings.database_url.get_secret_value()
+    name = re.search(r"@/(\w+)\?", url)
+    assert name is not None
+    role = f"few_{name[1]}"
+    with postgres.connect(name[1]) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 6 IN ROLE {connection.info.user}")
+        connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    few = re.sub(r"//[^@]+@", f"//{role}:x@", url)
+    running = Running(settings.model_copy(update={"database_url": type(settings.database_url)(few)}), sessions)
+    running.start()
+    running.add_model()
+    yield running
+    running.stop()
+    with postgres.connect(name[1]) as connection:
+        connection.execute(f"DROP OWNED BY {role}")
+        connection.execute(f"DROP ROLE {role}")
+
+
+def _plain(running: Running) -> str:
+    return running.settings.database_url.get_secret_value().replace("+psycopg", "")
+
+
+def test_many_reads_at_once_wait_for_the_connections_there_are(narrow: Running) -> None:
+    with narrow.client() as ada, ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda _i: ada.get("/v1/jobs").status_code, range(60)))
+    assert answers == [200] * 60
+
+
+def test_when_none_comes_free_the_answer_names_the_limit(narrow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.db.FULL_PATIENCE", 0.5, raising=False)
+    with narrow.client() as ada:
+        assert ada.get("/v1/jobs").status_code == 200
+        narrow.context.wakeups.release()
+        taken = []
+        try:
+            while True:
+                taken.append(psycopg.connect(_plain(narrow)))
+        except psycopg.OperationalError:
+            pass
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(lambda _i: ada.get("/v1/jobs"), range(16)))
+        finally:
+            for connection in taken:
+                connection.close()
+        refused = [answer.json() for answer in answers if answer.status_code != 200]
+        assert {one["status"] for one in refused} <= {503}
+        for one in refused:
+            assert "The database allows this role 6 connections (CONNECTION LIMIT) and all are in use." in one["detail"]
+            assert one["code"] == "connections_in_use"
+        assert ada.get("/v1/jobs").status_code == 200, "and all is well again"
+
+
+def test_a_server_process_opens_no_more_connections_than_its_setting(
+    settings: Settings, sessions: sessionmaker[Session], postgres: Postgres
+) -> None:
+    running = Running(settings.model_copy(update={"database": DatabaseSettings(api_connections=3)}), sessions)
+    running.start()
+    try:
+        with running.client() as ada, ThreadPoolExecutor(20) as pool:
+            assert set(pool.map(lambda _i: ada.get("/v1/jobs").status_code, range(60))) == {200}
+        assert running.context.database.engine.pool.checkedin() <= 3
+        with sessions() as session:
+            own = session.connection().exec_driver_sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            assert own.scalar_one() <= 3 + 1 + 1, "the pool, the one that listens, and one of the test's own"
+    finally:
+        running.stop()
+
+
+def test_the_answers_of_a_full_database_say_what_is_short() -> None:
+    room = Room(20, -1, 7)
+
+    def said(message: str) -> tuple[str, str]:
+        return explain(OperationalError("", {}, psycopg.OperationalError(message)), room=room, pool=8)
+
+    for message in ("FATAL:  sorry, too many clients already", "FATAL:  remaining connection slots are reserved for roles"):
+        code, detail = said(message)
+        assert (code, "The database allows 20 connections (max_connections) and all are in use." in detail) == (
+            "connections_in_use",
+            True,
+        )
+    assert "allows this database 7 connections" in said('FATAL:  too many connections for database "x"')[1]
+    assert "All 8 database connections of this server process" in explain(PoolTimeout(), room=room, pool=8)[1]
+    assert said("server closed the connection unexpectedly")[0] == "database_unavailable"

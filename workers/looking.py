@@ -1,0 +1,81 @@
+"""An idle node looks for jobs by itself: a bell may be lost, and a full broker loses every one.
+
+A thread of the node's parent asks the database; what it finds is handed to Celery as if a bell had rung, so that Celery's own account of what
+its child does stays right. Without a connection to the broker Celery hands out nothing, and the bell waits until there is one.
+"""
+
+import threading
+from typing import Any
+
+import structlog
+from celery.utils import uuid
+from celery.worker import state
+from kombu import Message
+from kombu.serialization import dumps
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs import repository
+from app.jobs.bell import TASK
+from app.settings import LeaseSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Looking:
+    """`controller` is Celery's WorkController, `worker` the node's id and class; `stop` ends the thread."""
+
+    def __init__(
+        self,
+        controller: Any,
+        sessions: sessionmaker[Session],
+        settings: LeaseSettings,
+        worker: tuple[str, str],
+        stop: threading.Event,
+    ) -> None:
+        self._controller = controller
+        self._sessions = sessions
+        self._settings = settings
+        self._worker = worker
+        self._stop = stop
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="looking", daemon=True).start()
+
+    def _run(self) -> None:
+        """Looks every few seconds; less and less often while the same job is ready and this node may not run it (a quota, a newer version)."""
+        pause, before = self._settings.look, None
+        while not self._stop.wait(pause):
+            try:
+                found = None if state.reserved_requests else self._ready()
+                if found is not None:
+                    self._controller.consumer.hub.call_soon(self._ring)
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("look.missed", error=type(error).__name__)
+            except Exception:  # a bug must not end the looking
+                log.exception("look.failed")
+            else:
+                again = found is not None and found == before
+                pause = min(2 * pause, max(pause, self._settings.sweep)) if again else self._settings.look
+                before = found
+
+    def _ready(self) -> str | None:
+        with self._sessions() as session:
+            return repository.ready_for(session, *self._worker)
+
+    def _ring(self) -> None:
+        """In Celery's loop: a bell that no broker carried, unless a real one was heard meanwhile."""
+        if state.reserved_requests:
+            return
+        consumer = self._controller.consumer
+        made = consumer.app.amqp.as_task_v2(uuid(), TASK)
+        content_type, encoding, body = dumps(made.body, serializer="json")
+        message = Message(
+            body=body, content_type=content_type, content_encoding=encoding, headers=made.headers, properties=made.properties,
+            delivery_info={}, accept={content_type},
+        )  # fmt: skip
+        consumer.strategies[TASK](message, None, _nothing, _nothing, [])
+
+
+def _nothing(*_: object) -> None:
+    """There is no broker to acknowledge this bell to."""
