@@ -66,7 +66,9 @@ class ProblemOut(BaseModel):
     code: str
     request_id: str
     errors: list[FieldError]
-    facts: dict[str, Any] | None = Field(None, description="the numbers behind it, of a quota: limit, used, adding, resets_at")
+    facts: dict[str, Any] | None = Field(
+        None, description="of a quota: limit, used, adding, resets_at; of what is in use: used_by, hidden"
+    )
 
 
 def path_of(request: Request) -> str:

@@ -165,7 +165,10 @@ def _cell_digest(session: Session, job: Job, name: str) -> str | None:
     digest = repository.cell_digest(session, job.id, name)
     first = job
     while digest is None and first.retry_of is not None:
-        first = session.get_one(Job, first.retry_of)
+        retried = session.get(Job, first.retry_of)
+        if retried is None:  # deleted
+            return None
+        first = retried
         if first.spec == job.spec or (name.startswith(TEXTS) and _unscored(first.spec) == _unscored(job.spec)):
             digest = repository.cell_digest(session, first.id, name)
     return digest

@@ -34,6 +34,11 @@ def _nobody(_session: Session, _job: Job, _to: Sharing) -> Sequence[Job]:
     return ()
 
 
+def _no_parts(_session: Session, _job: Job) -> Sequence[str]:
+    """Most jobs have none."""
+    return ()
+
+
 def _as_any_job(_session: Session, _job: Job, _viewer: Viewer) -> bool:
     """Most kinds are cancelled as every job is."""
     return False
@@ -52,8 +57,9 @@ class Kind:
 
     `failed` runs in the transaction that ends the job without success. `cancelled` may take a cancel request upon itself, before the job
     is locked, and says so with True; `retried` may take a retry, and returns the job it made. `followers` are the jobs that follow when the
-    job is shown to others. `links` adds to the Job's links. `handler_version` grows when a spec of the new version must not run on workers
-    of the old one. Jobs of a `short` kind take seconds on a device and go by the short lane.
+    job is shown to others; `parts` are the ids of those that are deleted with it where nothing else uses them. `links` adds to the Job's
+    links. `handler_version` grows when a spec of the new version must not run on workers of the old one. Jobs of a `short` kind take
+    seconds on a device and go by the short lane.
     """
 
     name: str
@@ -64,6 +70,7 @@ class Kind:
     cancelled: Callable[[Session, Job, Viewer], bool] = _as_any_job
     retried: Callable[[Session, Job, Viewer, str | None, Idempotency | None], Submitted | None] = _as_any_retry
     followers: Callable[[Session, Job, Sharing], Sequence[Job]] = _nobody
+    parts: Callable[[Session, Job], Sequence[str]] = _no_parts
     short: bool = False
 
 

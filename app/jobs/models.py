@@ -51,6 +51,7 @@ class Job(Shareable, Base):
         Index("jobs_owner_listed_idx", "owner", "created_at", "id"),
         Index("jobs_tags_idx", "tags", postgresql_using="gin"),
         Index("jobs_reuse_idx", "kind", "spec_hash", postgresql_where=text("state = 'succeeded'")),
+        Index("jobs_retry_of_idx", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -196,7 +197,7 @@ class IdempotencyKey(Base):
     """A remembered submission: written in the same transaction as its job, kept for seven days."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("idempotency_keys_age_idx", "created_at"),)
+    __table_args__ = (Index("idempotency_keys_age_idx", "created_at"), Index("idempotency_keys_job_idx", "job_id"))
 
     owner: Mapped[str] = mapped_column(String(100), primary_key=True)
     route: Mapped[str] = mapped_column(String(100), primary_key=True)

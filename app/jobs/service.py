@@ -17,6 +17,7 @@ from app.errors import Problem, not_found
 from app.ids import new_id
 from app.jobs import edges, repository
 from app.jobs.bell import ring_after_commit
+from app.jobs.holding import Reads, hold, reads_of
 from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending
 from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
@@ -54,6 +55,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
     for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
         _give_a_turn(session, submission.owner, lane)
     waiting = edges.unmet(session, submission.after, None if submission.after_any_owner else submission.owner)
+    _hold(session, submission)
     job = Job(
         id=job_id,
         kind=submission.kind,
@@ -91,6 +93,19 @@ def submit(session: Session, submission: Submission) -> Submitted:
     return Submitted(job)
 
 
+READ_JOBS_ALONE = ("export", "report")
+"""Kinds that name traits and models only to say what they are about."""
+
+
+def _hold(session: Session, submission: Submission) -> None:
+    """Keeps everything that the job refers to from being deleted. A report does without the results of a node."""
+    reads = reads_of(submission.spec, submission.model if submission.job_class == "model" else None)
+    if submission.kind in READ_JOBS_ALONE:
+        reads = Reads(jobs=reads.jobs)
+    others = [edge.job for edge in submission.after] + ([] if submission.retry_of is None else [submission.retry_of])
+    hold(session, reads, present=others, results=submission.kind != "report")
+
+
 def _give_a_turn(session: Session, owner: str, lane: str) -> None:
     """A row in fair share's memory, once per owner and lane.
 
@@ -117,12 +132,13 @@ def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) ->
 def promised(session: Session, owner: str, wanted: Idempotency) -> Job | None:
     """The job made earlier under this key, if any. Raises Problem 422 `idempotency_key_reused` when it was made for another body."""
     row = session.get(IdempotencyKey, (owner, wanted.route, wanted.key))
-    if row is None:
+    job = None if row is None else session.get(Job, row.job_id)  # deleted meanwhile, it takes its key with it
+    if row is None or job is None:
         return None
     if row.body_hash != wanted.body_hash:
         detail = f"Idempotency-Key {wanted.key!r} was used for another body (job {row.job_id}); take a new key for a new request."
         raise Problem(422, "idempotency_key_reused", detail)
-    return session.get_one(Job, row.job_id)
+    return job
 
 
 def find(session: Session, job_id: str, viewer: Viewer) -> Job:

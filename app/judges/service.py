@@ -14,6 +14,7 @@ from app import addresses
 from app.audit import service as audit
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
+from app.jobs.holding import Reads, hold
 from app.judges import repository
 from app.judges.models import Judge
 from app.judges.schemas import REFERENCE, JudgeList, JudgeOut, JudgeRequest
@@ -106,6 +107,7 @@ def _check_local(session: Session, request: JudgeRequest) -> None:
         if getattr(request, field) is not None:
             raise invalid(f"/{field}", "not_for_local", f"/{field} belongs to an endpoint; a local judge is a registered model.")
     models.usable(session, request.model)
+    hold(session, Reads(models={request.model}))  # a model that is a judge's is not removed
 
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:

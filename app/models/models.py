@@ -28,3 +28,6 @@ class Model(Base):
     created_by: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    removed_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), doc="when it left the list; the row stays for the results that name it"
+    )

@@ -1,29 +1,39 @@
 """Every statement about models."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.calibrations.models import Calibration
 from app.jobs.models import Job, Worker
 from app.jobs.states import FINISHED
+from app.judges.models import Judge
 from app.models.models import Model
 
 
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
-    """The model of that name; `lock` keeps others from changing it until the transaction ends."""
+    """The model of that name, also when it was removed; `lock` keeps others from changing it until the transaction ends."""
     return session.get(Model, name, with_for_update=lock)
+
+
+def listed(session: Session, name: str, *, lock: bool = False) -> Model | None:
+    """The model of that name, unless it was removed."""
+    model = find(session, name, lock=lock)
+    return None if model is None or model.removed_at is not None else model
 
 
 def names(session: Session) -> Sequence[str]:
     """The names that a submission may use: all but those whose files are at fault."""
-    return session.scalars(select(Model.name).where(Model.state != "faulty").order_by(Model.name)).all()
+    return session.scalars(
+        select(Model.name).where(Model.state != "faulty", Model.removed_at.is_(None)).order_by(Model.name)
+    ).all()
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Model]:
     """By name; `after` is the last name of the page before."""
-    statement = select(Model).order_by(Model.name).limit(limit)
+    statement = select(Model).where(Model.removed_at.is_(None)).order_by(Model.name).limit(limit)
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
 
 
@@ -32,11 +42,29 @@ def model_workers(session: Session) -> Sequence[Worker]:
     return session.scalars(select(Worker).where(Worker.job_class == "model").order_by(Worker.id)).all()
 
 
-def has_calibrations(session: Session, name: str) -> bool:
-    """Whether a calibration refers to the model."""
-    return bool(session.scalar(select(exists().where(Calibration.model == name))))
+def unfinished_jobs(session: Session, name: str) -> Sequence[str]:
+    """Jobs that have not ended and name the model: to calculate with, or as a judge."""
+    judge = {"kind": "local", "model": name}
+    loads = or_(Job.model == name, Job.spec.contains({"judge": judge}), Job.spec.contains({"vetting": {"judge": judge}}))
+    return session.scalars(select(Job.id).where(loads, Job.state.not_in(list(FINISHED))).order_by(Job.id)).all()
 
 
-def has_unfinished_jobs(session: Session, name: str) -> bool:
-    """Whether a job that is not over names the model."""
-    return bool(session.scalar(select(exists().where(Job.model == name, Job.state.not_in(list(FINISHED))))))
+def judges(session: Session, name: str) -> Sequence[str]:
+    """Judges that are this model."""
+    return session.scalars(select(Judge.name).where(Judge.kind == "local", Judge.model == name).order_by(Judge.name)).all()
+
+
+def put(session: Session, name: str, source: str, revision: str | None, created_by: str) -> bool:
+    """A new row, or that of a removed model anew; False when the name is taken."""
+    row = {"source": source, "revision": revision, "created_by": created_by}
+    anew: dict[str, Any] = {
+        **row,
+        "state": "inspecting",
+        "facts": {},
+        "fault": None,
+        "created_at": func.now(),
+        "removed_at": None,
+    }
+    statement = insert(Model).values(name=name, **row)
+    statement = statement.on_conflict_do_update(index_elements=["name"], set_=anew, where=Model.removed_at.is_not(None))
+    return session.scalar(statement.returning(Model.name)) is not None

@@ -56,7 +56,7 @@ async def register_model(
 
 @router.get("/{name}", operation_id="getModel", summary="A model's state, facts and fault", responses=documented(404, 422))
 async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
-    """`facts` are there once it is `ready`, `fault` when it is `faulty`."""
+    """`facts` are there once it is `ready`, `fault` when it is `faulty`. A removed model is still shown, with `removed_at`."""
     return await context.database.run(service.find, name)
 
 
@@ -79,11 +79,12 @@ async def inspect_model(name: Name, request: Request, viewer: Admin, context: Sh
 @router.delete(
     "/{name}",
     operation_id="deleteModel",
-    summary="Take a model off the list",
+    summary="Remove a model from the list",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 409, 422),
 )
 async def delete_model(name: Name, viewer: Admin, context: Shared) -> None:
-    """Its files are left alone. Refused while unfinished jobs or calibrations refer to it. Administrators only."""
+    """Its files, its results and their provenance stay; jobs can no longer name it, until it is added again. Refused while unfinished
+    jobs or judges use it. Administrators only."""
     await context.database.run(service.delete, name, viewer)

@@ -47,6 +47,7 @@ class ModelOut(BaseModel):
     created_by: str
     created_at: datetime
     updated_at: datetime
+    removed_at: datetime | None = Field(description="when it left the list; results that were made with it stay")
     links: dict[str, str]
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
@@ -35,13 +34,7 @@ def register(session: Session, request: ModelRequest, viewer: Viewer, *, request
     """
     check_text(request.model_dump())
     _check_source(request)
-    made = session.scalar(
-        insert(Model)
-        .values(name=request.name, source=request.source, revision=request.revision, created_by=viewer.owner)
-        .on_conflict_do_nothing()
-        .returning(Model.name)
-    )
-    if made is None:
+    if not repository.put(session, request.name, request.source, request.revision, viewer.owner):
         detail = (
             f"A model {request.name} is registered already. To have it looked at again, POST /v1/models/{request.name}/inspect; "
             "to register another source, take another name."
@@ -75,7 +68,7 @@ def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, sli
 
 
 def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, slice_seconds: float) -> JobOut:
-    model = repository.find(session, name, lock=True)
+    model = repository.listed(session, name, lock=True)
     if model is None:
         raise not_found("model", name)
     after = [] if model.revision is None else [Edge(job=_job(session, model, "download", viewer.owner, request_id).id)]
@@ -101,21 +94,32 @@ def _job(session: Session, model: Model, kind: str, owner: str, request_id: str 
 
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:
-    """Takes the model off the list; its files are left alone. Raises Problem 404, and 409 while something refers to it."""
-    model = repository.find(session, name, lock=True)
+    """Takes the model off the list. Its files, its results and the facts that they were made with stay; it may be added again.
+
+    Raises Problem 404, and 409 while unfinished jobs or judges need it.
+    """
+    model = repository.listed(session, name, lock=True)
     if model is None:
         raise not_found("model", name)
-    if repository.has_unfinished_jobs(session, name):
-        raise Problem(409, "model_in_use", f"Jobs that are not over name {name}; cancel them or wait, then try again.")
-    if repository.has_calibrations(session, name):
-        raise Problem(409, "model_in_use", f"Calibrations refer to {name}; it stays registered so that they stay readable.")
-    session.delete(model)
+    _check_unused(name, "Unfinished jobs use it", repository.unfinished_jobs(session, name), "Cancel them or wait")
+    _check_unused(
+        name, "It is the model of the judges", repository.judges(session, name), "Delete them first (DELETE /v1/judges/NAME)"
+    )
+    model.removed_at = func.now()
+    session.flush()
     audit.record(session, viewer, "model.delete", name, source=model.source, revision=model.revision)
+
+
+def _check_unused(name: str, what: str, users: Sequence[str], remedy: str) -> None:
+    if users:
+        more = f" and {len(users) - NAMED} more" if len(users) > NAMED else ""
+        detail = f"{name} cannot be removed. {what}: {', '.join(users[:NAMED])}{more}. {remedy}, then try again."
+        raise Problem(409, "model_in_use", detail, facts={"used_by": list(users[:NAMED])})
 
 
 def usable(session: Session, name: str) -> Model:
     """The model a submission names. Raises Problem 422 when it is not registered or its files are at fault."""
-    model = repository.find(session, name)
+    model = repository.listed(session, name)
     if model is None:
         names = repository.names(session)
         more = f" and {len(names) - NAMED} more (GET /v1/models)" if len(names) > NAMED else ""

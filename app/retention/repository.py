@@ -1,25 +1,23 @@
 """Every statement about old results. A job's history stays for good; its files, and what lists find of them, may go."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Text, delete, func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.calibrations.models import Calibration
 from app.extractions.models import Extraction
 from app.jobs.locks import lock_jobs
-from app.jobs.models import Artifact, Job, JobCell, JobEdge
+from app.jobs.models import Artifact, Job, JobCell
 from app.jobs.states import FINISHED
+from app.jobs.uses import uses
 from app.steerings.models import Steering
 from app.studies.models import Study
 
 RESULTS = (Artifact, JobCell, Calibration, Extraction, Steering, Study)
 """What goes with a job's results; extracted vectors go with their extraction."""
-
-_NAMED = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}|\b[0-9a-f]{64}\b")
 
 # A kept job keeps what it was made of: a study's report is worth little without its steerings.
 OLD = text("""
@@ -53,22 +51,19 @@ class OldResult:
     digests: list[str]
 
 
-def old_results(session: Session, days: float) -> list[OldResult]:
-    """Results of jobs that were over so long ago, oldest first: not kept, and not needed by a job that is yet to run."""
+def old_results(session: Session, days: float, *, lock: bool = False) -> list[OldResult]:
+    """Results of jobs that were over so long ago, oldest first: not kept, and not needed by a job that is yet to run.
+
+    `lock` leaves out those that a transaction under way refers to, and keeps new references away until this transaction ends.
+    """
     rows = session.execute(OLD, {"finished": sorted(state.value for state in FINISHED), "seconds": days * 86_400})
     found = [OldResult(**row) for row in rows.mappings()]
-    needed = needed_by_unfinished(session) if found else set()
+    if lock:
+        ids = select(Job.id).where(Job.id.in_([one.id for one in found])).order_by(Job.id)
+        free = set(session.scalars(ids.with_for_update(skip_locked=True)))
+        found = [one for one in found if one.id in free]
+    needed = {use.thing for use in uses(session, {name for one in found for name in (one.id, *one.digests)})}
     return [one for one in found if one.id not in needed and needed.isdisjoint(one.digests)]
-
-
-def needed_by_unfinished(session: Session) -> set[str]:
-    """Jobs and digests that queued and running jobs come after, retry, or name in their specs."""
-    waiting = select(Job.id).where(Job.state.not_in(list(FINISHED)))
-    specs = session.scalars(select(Job.spec.cast(Text)).where(Job.state.not_in(list(FINISHED))))
-    named = {name for spec in specs for name in _NAMED.findall(spec)}
-    edges = set(session.scalars(select(JobEdge.after_id).where(JobEdge.job_id.in_(waiting))))
-    retried = set(session.scalars(select(Job.retry_of).where(Job.state.not_in(list(FINISHED)), Job.retry_of.is_not(None))))
-    return named | edges | {name for name in retried if name is not None}
 
 
 def remove(session: Session, job_ids: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ def preview(session: Session, days: float) -> RetentionOut:
 
 def remove(session: Session, days: float, viewer: Viewer) -> RetentionOut:
     """Takes the results away; their bytes are then nobody's, and the collector's. Recorded in the audit."""
-    found = repository.old_results(session, days)
+    found = repository.old_results(session, days, lock=True)
     told = _told(session, found, days, removed=True)
     if found:
         repository.remove(session, [one.id for one in found])

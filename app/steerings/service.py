@@ -235,7 +235,8 @@ def rescore(
         "judge": judge,
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
-        **{name: old[name] for name in ("model", "weight_hash", "trait", "extraction", "seed")},
+        "extraction": old["extraction"] if judge["kind"] == "reference" else None,  # others do not read its responses
+        **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},
     }
     plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
     return submitted(session, plan, request, viewer, settings, promise, request_id)

@@ -1,5 +1,6 @@
 """What is particular about a study's Job: it is the last of a graph, so cancelling and retrying it concern the graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -74,11 +75,20 @@ def _followers(session: Session, job: Job, to: Sharing) -> list[Job]:
     lock_jobs(session, [job.id, *(node["job"] for node in placed)])
     found = []
     for node in placed:
-        one = session.get_one(Job, node["job"], populate_existing=True)
+        one = session.get(Job, node["job"], populate_existing=True)
+        if one is None:  # deleted
+            continue
         wider = WIDTH.index(to.visibility) > WIDTH.index(one.visibility)
         if one.owner == job.owner and (wider or not node["reused"]):
             found.append(one)
     return found
 
 
-REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers)
+def _parts(session: Session, job: Job) -> Sequence[str]:
+    """The jobs that were made for the study."""
+    study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
+    own = [node["job"] for node in study.nodes.values() if not node["reused"]] if study is not None else []
+    return session.scalars(select(Job.id).where(Job.id.in_(own), Job.owner == job.owner)).all()
+
+
+REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers, parts=_parts)

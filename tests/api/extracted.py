@@ -43,9 +43,9 @@ def store_extraction(
         "positions": ["response[:5]"], "components": ["residual"], "responses": "generate",
     }  # fmt: skip
     with sessions.begin() as session:
-        asked = jobs.Submission(kind="extract", spec=spec, owner=owner, job_class="model", model=place["model"])
+        asked = jobs.Submission(kind="extract", spec={}, owner=owner, job_class="model", model=place["model"])
         job = jobs.submit(session, asked).job
-        job.state = State.SUCCEEDED
+        job.spec, job.state = spec, State.SUCCEEDED  # the version may be of no trait that there is
         row = Extraction(
             id=new_id("ext"), job_id=job.id, owner=owner, trait="refusal", trait_version=trait_version, positions=["response[:5]"],
             components=["residual"], layers=LAYERS, methods=METHODS, summary={}, **place,

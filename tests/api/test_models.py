@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.jobs import endings
 from app.jobs.models import Worker
 from tests.api.conftest import FACTS, Running, submit
+from tests.api.extracted import store_extraction
 from tests.api.lives import claim, fail, succeed
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -99,18 +100,61 @@ def test_a_name_is_registered_once(admin: httpx2.Client) -> None:
     assert (refused.status_code, refused.json()["code"]) == (409, "model_exists")
 
 
-def test_a_model_leaves_the_list_when_nothing_refers_to_it(
+def test_a_removed_model_cannot_be_named_and_its_results_stay(
     api: Running, admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
+    """Refused while an unfinished job needs it; afterwards calibrations, extractions and vectors read as before, and it may come back."""
     job = submit(ada)
-    assert admin.delete("/v1/models/demo").json()["code"] == "model_in_use"
-    ada.post(job["links"]["cancel"])
-    assert admin.delete("/v1/models/demo").status_code == 204
-    assert admin.get("/v1/models/demo").status_code == 404
-    api.add_model()
-    submit(ada)
+    refused = admin.delete("/v1/models/demo").json()
+    assert (refused["code"], refused["facts"]["used_by"]) == ("model_in_use", [job["id"]])
     succeed(sessions, api.context.storage, claim(sessions))
-    assert admin.delete("/v1/models/demo").status_code == 409
+    extraction, extracted_by = store_extraction(sessions, api.context.storage, "ada", "0" * 64)
+    assert admin.delete("/v1/models/demo").status_code == 204
+    assert admin.delete("/v1/models/demo").status_code == 404
+    assert ada.get("/v1/models").json()["items"] == []
+    model = ada.get("/v1/models/demo").json()
+    assert (model["removed_at"] is not None, model["facts"]) == (True, FACTS)
+    for path in (f"/v1/calibrations/{job['id']}", f"/v1/extractions/{extraction}", f"/v1/vectors?extraction={extraction}"):
+        assert ada.get(path).status_code == 200, path
+    export = ada.post(f"/v1/extractions/{extracted_by}/exports", json={"format": "npy"})
+    assert export.status_code == 202, export.text
+    ada.post(f"/v1/jobs/{export.json()['id']}/cancel")
+    assert ada.post("/v1/calibrations", json={"model": "demo"}).json()["code"] == "unknown_model"
+    assert admin.post("/v1/models/demo/inspect").status_code == 404
+    again = admin.post("/v1/models", json={"name": "demo", "source": "/models/elsewhere"})
+    assert again.status_code == 202, again.text
+    inspected(sessions, FACTS)
+    model = ada.get("/v1/models/demo").json()
+    assert (model["state"], model["source"], model["removed_at"]) == ("ready", "/models/elsewhere", None)
+    assert ada.get(f"/v1/calibrations/{job['id']}").json()["stale"] is False
+    actions = [one["action"] for one in admin.get("/v1/audit", params={"object": "demo"}).json()["items"]]
+    assert actions == ["model.register", "model.delete"]
+
+
+def test_a_failed_job_of_a_removed_model_is_not_retried(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    job = submit(ada)
+    fail(sessions, claim(sessions))
+    admin.delete("/v1/models/demo")
+    refused = ada.post(f"/v1/jobs/{job['id']}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (422, "reference_deleted")
+
+
+def test_a_model_that_judges_or_scores_an_unfinished_job_stays(api: Running, admin: httpx2.Client, ada: httpx2.Client) -> None:
+    """It is behind the judge's name, and in the spec of jobs that were submitted with that judge."""
+    api.add_model("reader")
+    admin.post("/v1/judges", json={"name": "local", "kind": "local", "model": "reader"})
+    vetting = {"judge": "local", "threshold": 50}
+    asked = ada.post("/v1/extractions", json={"model": "demo", "trait": "refusal", "vetting": vetting})
+    assert asked.status_code == 202, asked.text
+    assert admin.delete("/v1/models/reader").json()["facts"]["used_by"] == [asked.json()["id"]]
+    ada.post(f"/v1/jobs/{asked.json()['id']}/cancel")
+    refused = admin.delete("/v1/models/reader").json()
+    assert (refused["code"], "DELETE /v1/judges/NAME" in refused["detail"]) == ("model_in_use", True)
+    assert refused["facts"]["used_by"] == ["local"]
+    admin.delete("/v1/judges/local")
+    assert admin.delete("/v1/models/reader").status_code == 204
 
 
 def test_models_are_listed_by_name_page_by_page(api: Running, ada: httpx2.Client) -> None:

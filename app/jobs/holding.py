@@ -1,0 +1,85 @@
+"""What a job's spec reads, and holding it in place while the job is made.
+
+A submission looks up what it will read, and that may be deleted before it commits. `hold` locks them FOR KEY SHARE, which a deletion's
+FOR UPDATE waits for and the other way round: either the deletion then finds the new job, or the submission finds what it would read gone.
+Locks are taken in one order everywhere: jobs, vectors, traits, models, each by id.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.errors import invalid
+from app.ids import id_pattern
+
+_JOB, _VECTOR, _DIGEST = re.compile(id_pattern("job")), re.compile(id_pattern("vec")), re.compile(r"^[0-9a-f]{64}$")
+_JOB_FIELDS = {"job", "extraction", "rows_from"}
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Ids of jobs and vectors, versions of traits, names of models that a spec reads from."""
+
+    jobs: set[str] = field(default_factory=set)
+    vectors: set[str] = field(default_factory=set)
+    traits: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+
+
+def reads_of(spec: dict[str, Any], model: str | None = None) -> Reads:
+    """Everything that a spec names in a field that its handler reads from."""
+    found = Reads(models=set() if model is None else {model})
+    for one in _objects(spec):
+        for name, value in one.items():
+            if not isinstance(value, str):
+                continue
+            if name in _JOB_FIELDS and _JOB.match(value):
+                found.jobs.add(value)
+            elif name == "id" and _VECTOR.match(value):
+                found.vectors.add(value)
+            elif name == "version" and _DIGEST.match(value):
+                found.traits.add(value)
+            elif name == "model" and one.get("kind") == "local":  # a judge
+                found.models.add(value)
+    return found
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _objects(inner)
+
+
+def hold(session: Session, reads: Reads, *, present: Collection[str] = (), results: bool = True) -> None:
+    """Keeps what a new job reads, and the jobs that it names otherwise (`present`), from being deleted until this transaction ends.
+
+    `results`: a job that it reads must still have its results. Raises Problem 422 for what is gone already.
+    """
+    there = _locked(session, "jobs", "id", {*reads.jobs, *present}, "results_removed_at IS NULL")
+    _require("job", {*reads.jobs, *present} - there.keys())
+    _require("job", {job for job in reads.jobs if results and not there[job]})
+    _require("vector", reads.vectors - _locked(session, "vectors", "id", reads.vectors).keys())
+    _require("trait", reads.traits - _locked(session, "traits", "version", reads.traits).keys())
+    models = _locked(session, "models", "name", reads.models, "removed_at IS NULL")
+    _require("model", {name for name in reads.models if not models.get(name, False)})
+
+
+def _locked(session: Session, table: str, column: str, values: set[str], usable: str = "true") -> dict[str, bool]:
+    """Those values that have a row, locked against deletion, and whether it can be used."""
+    if not values:
+        return {}
+    statement = text(f"SELECT {column}, {usable} FROM {table} WHERE {column} = ANY(:values) ORDER BY {column} FOR KEY SHARE")
+    rows = session.execute(statement, {"values": sorted(values)})
+    return {row[0]: row[1] for row in rows}
+
+
+def _require(what: str, missing: set[str]) -> None:
+    if missing:
+        named = ", ".join(sorted(missing)[:3])
+        detail = f"This job would read the {what} {named}, which has been deleted. Submit the request anew with another {what}."
+        raise invalid("", "reference_deleted", detail)

@@ -1,0 +1,44 @@
+"""What unfinished jobs use: retention and deletion leave it alone."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+# A retry reads the finished parts of the job it retries, and of those that one retried.
+_USES = text(r"""
+WITH RECURSIVE unfinished AS MATERIALIZED (
+    SELECT id, retry_of, spec FROM jobs WHERE state = 'queued' OR state IN ('running', 'cancelling')
+), continued(job, thing) AS (
+    SELECT id, retry_of FROM unfinished WHERE retry_of IS NOT NULL
+    UNION SELECT c.job, j.retry_of FROM continued c JOIN jobs j ON j.id = c.thing WHERE j.retry_of IS NOT NULL
+), uses(thing, job) AS (
+    SELECT thing, job FROM continued
+    UNION SELECT e.after_id, e.job_id FROM job_edges e JOIN unfinished u ON u.id = e.job_id
+    UNION SELECT named[1], u.id FROM unfinished u
+        CROSS JOIN LATERAL regexp_matches(u.spec::text, '"((?\:job|vec)_[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{64})"', 'g') AS named
+        WHERE :many OR u.spec::text LIKE ANY(:patterns)
+)
+SELECT thing, job FROM uses WHERE thing = ANY(:things) ORDER BY job, thing""")
+
+FEW = 10
+"""Up to so many things are first looked for as they are, which is many times faster than taking all ids out of all specs."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """An unfinished `job` that comes after, retries or names `thing`."""
+
+    thing: str
+    job: str
+
+
+def uses(session: Session, things: Collection[str]) -> list[Use]:
+    """Who of the unfinished jobs uses which of these ids of jobs and vectors, or SHA-256 digests."""
+    if not things:
+        return []
+    many = len(things) > FEW
+    patterns = [] if many else [f"%{thing}%" for thing in things]
+    rows = session.execute(_USES, {"things": sorted(things), "many": many, "patterns": patterns})
+    return [Use(row.thing, row.job) for row in rows]
