@@ -72,10 +72,10 @@ async def submit_calibration(
     ] = False,
 ) -> Response:
     """Finds the model's massive dimensions, in a job. With an Idempotency-Key, sending this again never makes a second job."""
+    promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )

@@ -79,10 +79,10 @@ async def submit_extraction(
     ] = False,
 ) -> Response:
     """Turns a trait and a model into vectors by every method asked for, in a job."""
+    promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )

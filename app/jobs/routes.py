@@ -82,7 +82,7 @@ async def list_jobs(
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
         found = service.listing(session, viewer, filters, limit=count, before=before)
-        return views(session, found, slice_seconds=context.settings.lease.slice)
+        return views(session, found, viewer, slice_seconds=context.settings.lease.slice)
 
     return await page_of(
         context, page, scope=f"jobs {filters}", limit=limit, cursor=cursor, key=lambda job: (job.created_at, job.id)
@@ -130,7 +130,7 @@ async def edit_job(
     by whom the job is seen; the jobs of a study follow the study's. For its owner and administrators."""
 
     def change(session: Session) -> JobOut:
-        return views(session, [edit(session, job_id, viewer, body)], slice_seconds=context.settings.lease.slice)[0]
+        return views(session, [edit(session, job_id, viewer, body)], viewer, slice_seconds=context.settings.lease.slice)[0]
 
     return job_response(await context.database.run(change), request=request)
 
@@ -179,7 +179,7 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
     def cancel(session: Session) -> tuple[JobOut, bool]:
         already = service.find(session, job_id, viewer).state == State.CANCELLED
         job = service.cancel(session, job_id, viewer)
-        return views(session, [job], slice_seconds=context.settings.lease.slice)[0], already
+        return views(session, [job], viewer, slice_seconds=context.settings.lease.slice)[0], already
 
     job, already = await context.database.run(cancel)
     return job_response(job, request=request, status=200 if already else 202)
@@ -206,7 +206,7 @@ def _retry(
     session: Session, job_id: str, viewer: Caller, request_id: str, promise: Idempotency | None, context: Context
 ) -> tuple[JobOut, bool]:
     made = service.retry(session, job_id, viewer, request_id, promise)
-    return views(session, [made.job], slice_seconds=context.settings.lease.slice)[0], made.replayed
+    return views(session, [made.job], viewer, slice_seconds=context.settings.lease.slice)[0], made.replayed
 
 
 @router.get(

@@ -76,10 +76,10 @@ async def submit_steering(
     ] = False,
 ) -> Response:
     """Finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
+    promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )

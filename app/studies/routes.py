@@ -73,10 +73,10 @@ async def submit_study(
     reuse: Annotated[bool, Query(description="use finished jobs of the same calculation that you may read")] = False,
 ) -> Response:
     """Calibrates, extracts and steers for every model and trait, and ends in the tables that compare the methods."""
+    promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings, reuse)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )

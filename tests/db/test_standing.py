@@ -10,7 +10,7 @@ from app.jobs.models import Job, Worker
 from app.jobs.schemas import Edge
 from app.jobs.standing import standings
 from app.jobs.views import views
-from tests.db.conftest import Desk
+from tests.db.conftest import ADMIN, Desk
 from tests.db.test_lanes import Lanes, lanes  # noqa: F401 - the fixture
 
 
@@ -110,7 +110,7 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_jobs(lanes: L
 
     def cost(jobs: int) -> int:
         ids = [lanes.submit(f"user{i % 7}") for i in range(jobs)]
-        ids += [lanes.submit(after=[Edge(job=ids[0])], after_any_owner=True), lanes.look(), lanes.submit(job_class="light")]
+        ids += [lanes.submit(after=[Edge(job=ids[0])], viewer=ADMIN), lanes.look(), lanes.submit(job_class="light")]
         with lanes.sessions() as session:
             rows = [session.get_one(Job, job_id) for job_id in ids]
             statements: list[str] = []
