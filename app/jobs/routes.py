@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
 from app.context import Context, Shared
+from app.downloads import serve_file
 from app.errors import Problem, not_found
 from app.ids import id_pattern
 from app.jobs import asking, repository, service
@@ -25,7 +26,6 @@ from app.jobs.submission import Idempotency
 from app.jobs.views import views
 from app.paging import Cursor, Limit, Moment, Page, page_of
 from app.problems import documented
-from app.storage.serving import serve_object
 
 router = keyed_router(prefix="/v1/jobs", tag="jobs")
 
@@ -196,7 +196,9 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
 async def retry_job(
     job_id: JobId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
 ) -> Response:
-    """Makes a new job with the same spec, whose `retry_of` names this one. History is not changed."""
+    """Makes a new job of yours with the same spec, and with `retry_of` naming this one. History is not changed.
+
+    You must be able to use everything that the spec refers to now (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/jobs/{job_id}/retry", idempotency_key, {})
     job, replayed = await once(context.database, _retry, job_id, viewer, request.state.request_id, promise, context)
     return submitted_response(job, request=request, replayed=replayed)
@@ -229,8 +231,7 @@ async def get_artifact(
     job_id: JobId, name: Annotated[str, Path(max_length=200)], request: Request, viewer: Caller, context: Shared
 ) -> Response:
     """The ETag is the file's SHA-256; one Range at a time. `?proxy=1` sends the bytes through this server instead of a redirect."""
-    file = await context.database.run(_artifact, job_id, name, viewer)
-    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, file.name)
+    return await serve_file(request, context, viewer, lambda session, who: _artifact(session, job_id, name, who))
 
 
 def _artifact(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:

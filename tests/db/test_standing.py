@@ -23,12 +23,12 @@ def _worker(desk: Desk, name: str, job_class: str = "model", *, silent_seconds: 
 
 def _codes(desk: Desk, ids: Iterable[str]) -> list[str | None]:
     jobs = [desk.job(job_id) for job_id in ids]
-    found = desk.do(standings, jobs, slice_seconds=300)
+    found = desk.do(standings, jobs, ADMIN, slice_seconds=300)
     return [reason.code if (reason := found[job.id].reason) else None for job in jobs]
 
 
 def _said(desk: Desk, job_id: str) -> str:
-    reason = desk.do(standings, [desk.job(job_id)], slice_seconds=300)[job_id].reason
+    reason = desk.do(standings, [desk.job(job_id)], ADMIN, slice_seconds=300)[job_id].reason
     assert reason is not None
     return str(reason.detail)
 
@@ -119,7 +119,7 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_jobs(lanes: L
                 statements.append(str(call[2]))
 
             event.listen(session.get_bind(), "before_cursor_execute", count)
-            assert len(views(session, rows, slice_seconds=300)) == jobs + 3
+            assert len(views(session, rows, ADMIN, slice_seconds=300)) == jobs + 3
             event.remove(session.get_bind(), "before_cursor_execute", count)
         return len(statements)
 
