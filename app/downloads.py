@@ -1,5 +1,6 @@
 """Stored files as downloads that last no longer than the caller's right to them. What the bytes are is `app.storage.serving`'s business."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,13 +39,11 @@ async def serve_file(request: Request, context: Context, viewer: Viewer, find: F
     file = await context.database.run(find, viewer)
 
     async def still() -> None:
-        now_is = await context.keyring.current(viewer)
-        if now_is is None:
-            raise unauthenticated()
-        try:
+        with contextlib.suppress(SQLAlchemyError, OSError):  # while the database is away no right changes
+            now_is = await context.keyring.current(viewer)
+            if now_is is None:
+                raise unauthenticated()
             await context.database.run(find, now_is)
-        except (SQLAlchemyError, OSError):
-            return  # while the database is away no right changes
 
     return await serve_object(
         request, context.storage, file.digest, file.size, file.media_type, f"{prefix}{file.name}", still=still
