@@ -60,7 +60,9 @@ class ProblemOut(BaseModel):
     code: str
     request_id: str
     errors: list[FieldError]
-    facts: dict[str, Any] | None = Field(None, description="the numbers behind it, of a quota: limit, used, adding, resets_at")
+    facts: dict[str, Any] | None = Field(
+        None, description="behind it; of a quota: limit, used, adding, resets_at; of not_shared: what is lacking"
+    )
 
 
 def render(request: Request, problem: Problem) -> JSONResponse:

@@ -27,7 +27,7 @@ def sam(api: Running) -> Iterator[httpx2.Client]:
 def owners(sessions: sessionmaker[Session]) -> dict[str, int]:
     """How many jobs each user has."""
     with sessions() as session:
-        return dict(session.execute(text("SELECT owner, count(*) FROM jobs GROUP BY owner")).tuples().all())
+        return {row.owner: row.jobs for row in session.execute(text("SELECT owner, count(*) AS jobs FROM jobs GROUP BY owner"))}
 
 
 def reported(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], **more: Any) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_a_job_found_finished_by_reuse_is_used_as_long_as_it_is_shared(
     assert seen["state"] == "succeeded"
     assert seen["progress"] == {"not_shared": 1, "failed": 2}
     refused = problem(sam.post(f"/v1/studies/{study['id']}/retry"), 409)
-    assert (refused["code"], refused["lacking"]) == ("not_shared", ["calibrate/demo"])
+    assert (refused["code"], refused["facts"]["lacking"]) == ("not_shared", ["calibrate/demo"])
     ada.patch(f"/v1/jobs/{found['id']}", json={"visibility": "public"})
     assert sam.post(f"/v1/studies/{study['id']}/retry").json()["owner"] == "sam"
 
