@@ -24,6 +24,7 @@ PEOPLE = [BY_NAME[name] for name in ("the owner", "a colleague", "a stranger", "
 STRANGER = BY_NAME["a stranger"]
 EXCLUDES = {"POST /v1/steerings: vectors": "extraction"}
 """Fields that a body may not hold beside another."""
+TRIED_DRY = {"private", "public", "the group", "a model", "no model", "a judge", "no judge", "no webhook"}
 Answer = tuple[int, str]
 
 
@@ -65,18 +66,21 @@ def test_what_a_caller_may_not_see_does_not_exist_for_them_in_any_field_of_any_b
         share(world, things[kind, "unshared"], "private")
     wrong, asked = [], 0
     for field in references():
+        if MATRIX[field.operation].demands == "administration":
+            continue
         for caller in _askers(field):
+            nothing: dict[str, Answer] = {}
             for what, value, seen in _values(things, field, caller):
-                if MATRIX[field.operation].demands == "administration":
-                    continue
-                got, dry = _send(client, world, field, caller, value), None
-                nothing = _send(client, world, field, caller, missing(field.kind, value)) if not seen else (0, "")
+                got = _send(client, world, field, caller, value)
                 asked += 1
-                if (seen and got[0] >= 300) or (not seen and (got[0] < 400 or got != nothing)):
+                form = value.split("_", maxsplit=1)[0] if "_" in value else ""
+                if not seen and form not in nothing:
+                    nothing[form] = _send(client, world, field, caller, missing(field.kind, value))
+                if got[0] >= 300 if seen else got[0] < 400 or got != nothing[form]:
                     wrong.append(f"{caller.name}, {field.operation}, /{field.field} of {what}: {got}")
-                if field.dry:
+                if field.dry and what in TRIED_DRY:
                     dry = _send(client, world, field, caller, value, "?dry_run=true")
-                    if dry != got and (dry[0] >= 300 or got[0] >= 300):
+                    if _code(dry) != _code(got):
                         wrong.append(f"{caller.name}, {field.operation}, /{field.field} of {what}: dry run {dry}, request {got}")
     assert asked > 700
     assert not wrong, "\n".join(wrong)
@@ -137,6 +141,11 @@ def test_a_job_about_a_result_is_done_again_only_while_the_result_is_seen(world:
         assert (refused.status_code, refused.json()["code"]) == (409, "not_shared"), name
         asked += 1
     assert asked >= 2
+
+
+def _code(answer: Answer) -> str:
+    """The code of a refusal; nothing for what was made, or would be."""
+    return answer[1].partition(":")[0]
 
 
 def _askers(field: Reference) -> list[Caller]:
