@@ -67,7 +67,8 @@ class ProblemOut(BaseModel):
     request_id: str
     errors: list[FieldError]
     facts: dict[str, Any] | None = Field(
-        None, description="of a quota: limit, used, adding, resets_at; of what is in use: used_by, hidden"
+        None,
+        description="of a quota: limit, used, adding, resets_at; of what is in use: used_by, hidden; of not_shared: what is lacking",
     )
 
 

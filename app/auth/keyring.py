@@ -1,6 +1,7 @@
 """Keys verified in the last seconds, so that a client that polls does not cost a query for its key each time.
 
-A revoked or expired key, and one of a disabled user, is refused at most `LIFETIME` seconds late; so is what waits or streams under one.
+A revoked or expired key, and one of a disabled user, is refused at most `LIFETIME` seconds late; so is what waits, streams or downloads under
+one: it asks `current` when it begins and then at least every `RECHECK` seconds, for an answer that is at most `RECHECK` seconds old.
 Keys are remembered by their SHA-256, never as they are.
 """
 
@@ -13,7 +14,7 @@ from app.auth.viewer import Viewer
 from app.db import AsyncDatabase
 
 LIFETIME = 5.0
-RECHECK = LIFETIME / 2
+RECHECK = 2.0
 CAPACITY = 4096
 
 

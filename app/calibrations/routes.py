@@ -12,12 +12,12 @@ from app.calibrations import service
 from app.calibrations.results import CalibrationOut, CalibrationPage, CostOut
 from app.calibrations.schemas import CalibrationRequest
 from app.context import Shared
+from app.downloads import serve_file
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
 from app.paging import Cursor, Limit, page_of
 from app.problems import documented
-from app.storage.serving import serve_object
 
 router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
@@ -72,10 +72,10 @@ async def submit_calibration(
     ] = False,
 ) -> Response:
     """Finds the model's massive dimensions, in a job. With an Idempotency-Key, sending this again never makes a second job."""
+    promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )
@@ -128,5 +128,6 @@ async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context
 )
 async def get_calibration_file(calibration_id: CalibrationId, request: Request, viewer: Caller, context: Shared) -> Response:
     """The ETag is the file's SHA-256; one Range at a time."""
-    file = await context.database.run(service.file, calibration_id, viewer)
-    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{calibration_id}.{file.name}")
+    return await serve_file(
+        request, context, viewer, lambda session, who: service.file(session, calibration_id, who), prefix=f"{calibration_id}."
+    )

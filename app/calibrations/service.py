@@ -15,9 +15,9 @@ from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Artifact
-from app.jobs.schemas import JobRequest
+from app.jobs.schemas import Edge, JobRequest
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import ABOUT_THE_JOB, Answer, Plan, edges_of, promised, submitted
+from app.jobs.submitting import ABOUT_THE_JOB, Answer, Plan, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.models import Model
 from app.quotas.admission import admission
@@ -46,8 +46,9 @@ def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
 
 
 def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> CostOut:
-    """What the request would cost; writes nothing."""
+    """What the request would cost; writes nothing. Raises Problem as `submit` does."""
     planned = plan(session, request, viewer, settings)
+    check_admissible(session, request, planned.after, viewer)
     prompts = limits.prompt_count(request)
     tokens = prompts * request.max_new_tokens
     each = repository.seconds_per_token(session, request.model)
@@ -90,19 +91,35 @@ def for_model(
     which those may see who may see `like`, the request that needs it.
     Raises Problem 422 for one of another model or of other weights.
     """
-    if asked is not None:
-        return _asked(session, asked, model, _weights(model), viewer)
-    newest = _newest(session, model, viewer)
-    if newest is not None:
-        return newest.job_id, False
-    request = CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
-    made = submit(session, request, viewer, settings, None, request_id, False)
+    found = _there(session, asked, model, viewer)
+    if found is not None:
+        return found
+    made = submit(session, _made_like(like, model), viewer, settings, None, request_id, False)
     return made.job.id, True
 
 
-def jobs_for(session: Session, asked: str | None, model: Model, viewer: Viewer) -> int:
-    """How many jobs `for_model` would make: 0 or 1."""
-    return int(asked is None and _newest(session, model, viewer) is None)
+def after_for_model(
+    session: Session, like: JobRequest, asked: str | None, model: Model, viewer: Viewer, settings: Settings, after: list[Edge]
+) -> tuple[list[Edge], int]:
+    """What a dry run must know of `for_model`: the edges with its own, and how many jobs it would make. Raises Problem as it does."""
+    found = _there(session, asked, model, viewer)
+    if found is None:
+        plan(session, _made_like(like, model), viewer, settings)
+        return after, 1
+    job, wait = found
+    return with_edge(after, job) if wait else after, 0
+
+
+def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
+    return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
+
+
+def _there(session: Session, asked: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:
+    """The job of the calibration that is there, and whether to come after it."""
+    if asked is not None:
+        return _asked(session, asked, model, _weights(model), viewer)
+    newest = _newest(session, model, viewer)
+    return None if newest is None else (newest.job_id, False)
 
 
 def _newest(session: Session, model: Model, viewer: Viewer) -> Calibration | None:

@@ -95,7 +95,8 @@ def usage(
         limits = one["limits"]
         stored, queued = _of(size(one["stored_bytes"]), limits["stored_bytes"], size), _of(one["queued"], limits["max_queued"])
         running = _of(one["running"], limits["max_running"])
-        table.add_row(one["user"], stored, size(one["shared_bytes"]), queued, running, *times)
+        shared = "-" if one["shared_bytes"] is None else size(one["shared_bytes"])
+        table.add_row(one["user"], stored, shared, queued, running, *times)
     out.print(table)
     if by_day:
         days_table = Table("user", "day", "device time", "attempts", box=None)

@@ -41,7 +41,7 @@ def submit(
         if earlier is None
         else Submitted(earlier, True)
     )
-    return views(session, [made.job], slice_seconds=settings.lease.slice)[0], made.replayed
+    return views(session, [made.job], viewer, slice_seconds=settings.lease.slice)[0], made.replayed
 
 
 def _make(
@@ -58,7 +58,7 @@ def _make(
     _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
     submission = Submission(
         kind="export", spec=_spec(session, found, request), owner=viewer.owner, model=found.model, job_class="light",
-        after=check_edges(session, request, viewer), after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes,
+        after=check_edges(session, request, viewer), viewer=viewer, name=request.name, tags=request.tags, notes=request.notes,
         webhook=request.webhook,
         priority=request.priority, max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall,
         request_id=request_id, idempotency=promise, sharing=sharing_of(request),

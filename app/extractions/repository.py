@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
@@ -40,10 +40,14 @@ def _extractions(viewer: Viewer) -> Select[Extraction]:
     return select(Extraction).where(made_by_visible(Extraction.job_id, viewer))
 
 
-def _vectors(viewer: Viewer) -> Select[Vector]:
-    """Imported ones carry their visibility, extracted ones follow their extraction's job."""
+def vector_seen(viewer: Viewer) -> ColumnElement[bool]:
+    """The vectors that a viewer may see: imported ones carry their visibility, extracted ones follow their extraction's job."""
     shown = select(Extraction.id).where(made_by_visible(Extraction.job_id, viewer))
-    return select(Vector).where(or_(seen(Vector, viewer), Vector.extraction_id.in_(shown)))
+    return or_(seen(Vector, viewer), Vector.extraction_id.in_(shown))
+
+
+def _vectors(viewer: Viewer) -> Select[Vector]:
+    return select(Vector).where(vector_seen(viewer))
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Extraction | None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
 from app.context import Shared
+from app.downloads import serve_file
 from app.extractions import service
 from app.extractions.cosines import cosines_of
 from app.extractions.results import CosinesOut, ExtractionCost, ExtractionOut, ExtractionPage
@@ -18,7 +19,6 @@ from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
 from app.paging import Cursor, Limit, page_of
 from app.problems import documented
-from app.storage.serving import serve_object
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 
@@ -79,10 +79,10 @@ async def submit_extraction(
     ] = False,
 ) -> Response:
     """Turns a trait and a model into vectors by every method asked for, in a job."""
+    promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )
@@ -160,5 +160,6 @@ async def get_extraction_file(
     extraction_id: ExtractionId, name: FileName, request: Request, viewer: Caller, context: Shared
 ) -> Response:
     """The ETag is the file's SHA-256; one Range at a time. `rows.safetensors` is there when the rows were kept."""
-    file = await context.database.run(service.file, extraction_id, name, viewer)
-    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{extraction_id}.{file.name}")
+    return await serve_file(
+        request, context, viewer, lambda session, who: service.file(session, extraction_id, name, who), prefix=f"{extraction_id}."
+    )

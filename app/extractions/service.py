@@ -22,7 +22,7 @@ from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Artifact
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import Answer, Plan, check_admissible, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models
 from app.models.context import check_context
@@ -139,18 +139,19 @@ def plan(
 
 
 def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> ExtractionCost:
-    """What the request would cost; writes nothing."""
+    """What the request would cost; writes nothing. Raises Problem as `submit` does."""
     checked = _check(session, request, viewer, settings)
-    calibration = None
-    if request.calibration is None and checked.needs_calibration:
-        calibration = "the newest calibration of the model, or one made first"
+    after, made, calibration = edges_of(session, request, viewer, checked.model), 0, None
+    if request.calibration is not None or checked.needs_calibration:
+        after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
+        calibration = request.calibration or "the newest calibration of the model, or one made first"
+    check_admissible(session, request, after, viewer)
     each = repository.seconds_per_example(session, request.model)
-    jobs = 1 + (calibrations.jobs_for(session, request.calibration, checked.model, viewer) if checked.needs_calibration else 0)
     return ExtractionCost(
         spec=checked.spec,
         estimated_seconds=None if each is None else round(each * checked.cost["examples"], 1),
-        calibration=request.calibration or calibration,
-        admission=admission(session, viewer.owner, jobs=jobs),
+        calibration=calibration,
+        admission=admission(session, viewer.owner, jobs=1 + made),
         **checked.cost,
     )
 
@@ -185,7 +186,7 @@ def submitted_before(session: Session, planned: Plan, viewer: Viewer, settings: 
     if planned.spec["weight_hash"] is None:
         return None
     found = jobs.find_reusable(session, "extract", planned.spec, viewer)
-    return None if found is None else Answer(shown(session, found, settings), reused=True)
+    return None if found is None else Answer(shown(session, found, viewer, settings), reused=True)
 
 
 def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:

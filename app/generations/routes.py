@@ -55,10 +55,10 @@ async def submit_generation(
     reuse: Annotated[bool, Query(description="answer with a finished job of the same calculation that you may read")] = False,
 ) -> Response:
     """Answers the prompts unsteered and under each vector at each dose: seconds on a loaded model, and nothing is judged."""
+    promise = idempotency("POST /v1/generations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/generations", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )

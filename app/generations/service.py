@@ -10,7 +10,7 @@ from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.states import State
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import Answer, Plan, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import Answer, Plan, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.context import check_context
 from app.models.models import Model
@@ -46,8 +46,11 @@ def cost(request: GenerationRequest) -> GenerationCost:
 def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> PricedGeneration:
     """Everything that a submission checks; writes nothing."""
     model, spec = _spec(session, request, viewer)
-    jobs = 1 + (calibrations.jobs_for(session, request.calibration, model, viewer) if spec["vectors"] else 0)
-    return PricedGeneration(**cost(request).model_dump(), admission=admission(session, viewer.owner, jobs=jobs))
+    after, made = edges_of(session, request, viewer, model), 0
+    if spec["vectors"]:
+        after, made = calibrations.after_for_model(session, request, request.calibration, model, viewer, settings, after)
+    check_admissible(session, request, after, viewer)
+    return PricedGeneration(**cost(request).model_dump(), admission=admission(session, viewer.owner, jobs=1 + made))
 
 
 def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, dict[str, object]]:

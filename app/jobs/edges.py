@@ -6,31 +6,32 @@ A job is claimable when `blockers`, the number of its unmet edges, is 0. No job 
 from collections import deque
 from collections.abc import Sequence
 
-from sqlalchemy import and_, case, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import as_error, invalid
 from app.jobs.bell import ring_after_commit
 from app.jobs.kinds import kind_named
 from app.jobs.models import Job, JobEdge
+from app.jobs.repository import shown_to
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.transitions import Superseded, notify, transition
 
 
-def unmet(session: Session, after: Sequence[Edge], owner: str | None) -> list[Edge]:
-    """Those edges whose job is not over yet; these jobs stay locked against finishing until this transaction ends.
+def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *, lock: bool = True) -> list[Edge]:
+    """Those edges whose job is not over yet; with `lock`, these jobs stay locked against finishing until this transaction ends.
 
-    `owner` limits them to jobs of that owner (None: any). Raises Problem(422) for an edge that can never be met, by its JSON pointer.
+    `sight` is the condition that the jobs must meet. Raises Problem(422) for an edge that can never be met, by its JSON pointer.
     """
     if not after:
         return []
     names = [edge.job for edge in after]
     named = Job.id.in_(sorted(set(names)))
-    unfinished = select(Job.id).where(named, Job.state.not_in(list(FINISHED))).order_by(Job.id)
-    session.execute(unfinished.with_for_update(read=True))
-    rows = session.execute(select(Job.id, Job.state, Job.owner).where(named)).all()
-    states = {row.id: State(row.state) for row in rows if owner is None or row.owner == owner}
+    if lock:
+        unfinished = select(Job.id).where(named, Job.state.not_in(list(FINISHED))).order_by(Job.id)
+        session.execute(unfinished.with_for_update(read=True))
+    states = {row.id: State(row.state) for row in session.execute(select(Job.id, Job.state).where(named, sight))}
     waiting = []
     for i, edge in enumerate(after):
         if names.index(edge.job) != i:
@@ -85,8 +86,9 @@ def _release(session: Session, job_id: str) -> None:
 
 
 def _fail(session: Session, job_id: str, cause: Job) -> Job | None:
-    """The dependent fails with the reason of the job it needed; None when it was over already."""
-    reason = (cause.error or {}).get("detail", "")
+    """The dependent fails with the reason of the job it needed, if its owner may see that job; None when it was over already."""
+    owner = session.scalars(select(Job.owner).where(Job.id == job_id)).one()
+    reason = (cause.error or {}).get("detail", "") if shown_to(session, cause, owner) else ""
     detail = f"It needed {cause.id} ({cause.kind}), which {cause.state}. {reason} Retry that job first, then this one.".replace(
         "  ", " "
     )

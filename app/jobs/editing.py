@@ -47,6 +47,7 @@ def _show(session: Session, job: Job, viewer: Viewer, change: JobEdit) -> None:
     share(session, job, job.id, to, viewer)
     for one in followers:
         one.visibility, one.group_name = to.visibility, to.group
+        notify(session, one.id)
     session.flush()
 
 

@@ -28,7 +28,7 @@ class Fingerprint:
 def fingerprints(session: Session, job_ids: Sequence[str], *, slice_seconds: float) -> dict[str, Fingerprint]:
     """Those of the jobs that exist, by id."""
     rows = session.execute(select(*_COLUMNS).where(Job.id.in_(list(job_ids)))).all()
-    standing = standings(session, rows, slice_seconds=slice_seconds, edges=False)
+    standing = standings(session, rows, None, slice_seconds=slice_seconds)
     return {row.id: _fingerprint(row, standing.get(row.id, Standing())) for row in rows}
 
 

@@ -58,8 +58,9 @@ class Kind:
     `failed` runs in the transaction that ends the job without success. `cancelled` may take a cancel request upon itself, before the job
     is locked, and says so with True; `retried` may take a retry, and returns the job it made. `followers` are the jobs that follow when the
     job is shown to others; `parts` are the ids of those that are deleted with it where nothing else uses them. `links` adds to the Job's
-    links. `handler_version` grows when a spec of the new version must not run on workers of the old one. Jobs of a `short` kind take
-    seconds on a device and go by the short lane.
+    links. `handler_version` grows when a spec of the new version must not run on workers of the old one. `inherited` are the fields of a spec
+    that came with the result that the job is about: who may use that result may use them with it. Jobs of a `short` kind take seconds on a
+    device and go by the short lane.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Kind:
     retried: Callable[[Session, Job, Viewer, str | None, Idempotency | None], Submitted | None] = _as_any_retry
     followers: Callable[[Session, Job, Sharing], Sequence[Job]] = _nobody
     parts: Callable[[Session, Job], Sequence[str]] = _no_parts
+    inherited: tuple[str, ...] = ()
     short: bool = False
 
 

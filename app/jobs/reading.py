@@ -74,4 +74,4 @@ def _answer(answers: Sequence[asyncio.Future[JobOut]], result: JobOut | Exceptio
 
 def _seen(session: Session, job_ids: Sequence[str], viewer: Viewer, slice_seconds: float) -> dict[str, JobOut]:
     jobs = session.scalars(repository.visible(viewer).where(Job.id.in_(job_ids))).all()
-    return {job.id: job for job in views(session, jobs, slice_seconds=slice_seconds)}
+    return {job.id: job for job in views(session, jobs, viewer, slice_seconds=slice_seconds)}

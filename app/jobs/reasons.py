@@ -48,8 +48,10 @@ def comes_after(jobs: Sequence[str], count: int) -> WaitReason:
     return WaitReason(code="after_jobs", detail=f"It comes after {_counted(count, 'job')} not over yet{names}.")
 
 
-def reason(job_class: str, owner: str, not_before: datetime | None, place: Place | None, scene: Scene) -> WaitReason:
-    """Of a job that comes after none: the first thing that would have to change."""
+def reason(
+    job_class: str, owner: str, not_before: datetime | None, place: Place | None, scene: Scene, *, counted: bool
+) -> WaitReason:
+    """Of a job that comes after none: the first thing that would have to change. Told with the owner's own counts only if `counted`."""
     if not_before is not None and not_before > scene.now:
         detail = f"Something outside the server was down; it is tried again after {not_before:%H:%M:%S} UTC."
         return WaitReason(code="backoff", detail=detail)
@@ -58,11 +60,16 @@ def reason(job_class: str, owner: str, not_before: datetime | None, place: Place
         return _nobody_serves(job_class, fleet)
     running, may = scene.running.get(owner, (0, 1))
     if running >= may:
-        detail = f"{owner} has {_counted(running, 'job')} on devices and may have {may} at once; one must end or yield first."
+        so_many = (
+            f"{_counted(running, 'job')} on devices and may have {may} at once"
+            if counted
+            else "as many jobs on devices as the quota allows"
+        )
+        detail = f"{owner} has {so_many}; one must end or yield first."
         return WaitReason(code="quota_running", detail=detail)
     if place is None or place.position == 1:
         return _is_next(job_class, fleet)
-    return _others_first(place)
+    return _others_first(place, counted=counted)
 
 
 def _nobody_serves(job_class: str, fleet: Fleet) -> WaitReason:
@@ -86,15 +93,15 @@ def _is_next(job_class: str, fleet: Fleet) -> WaitReason:
     )
 
 
-def _others_first(place: Place) -> WaitReason:
+def _others_first(place: Place, *, counted: bool) -> WaitReason:
     parts = [
         (place.others, f"{place.others} of other users by their turns"),
         (place.own, f"{place.own} of the same user"),
         (place.looks, f"{place.looks} by the short lane"),
     ]
-    first = ", ".join(said for count, said in parts if count)
+    first = f": {', '.join(said for count, said in parts if count)}" if counted else ""
     code = "turn_of_others" if place.others or place.looks else "own_jobs_first"
-    return WaitReason(code=code, detail=f"{_counted(place.position - 1, 'job')} before it: {first}.")
+    return WaitReason(code=code, detail=f"{_counted(place.position - 1, 'job')} before it{first}.")
 
 
 def _counted(count: int, noun: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from app.auth.repository import groups_of
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
 from app.devices.models import DeviceHold
@@ -17,6 +18,8 @@ from app.jobs.states import State
 
 SEARCHED = (Job.name, Job.notes, func.array_to_string(Job.tags, " "))
 """What `words` are looked for in: each must be in one of them."""
+ABOUT_MODELS = ("inspect", "download")
+"""Kinds of jobs that the service puts before the jobs of anybody who names a model."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ def visible(viewer: Viewer) -> Select[Job]:
     return select(Job).where(seen(Job, viewer))
 
 
+def usable(viewer: Viewer) -> ColumnElement[bool]:
+    """The jobs that a viewer's own may come after and read: those seen, and the inspections and downloads that everybody's models need."""
+    return or_(seen(Job, viewer), Job.kind.in_(ABOUT_MODELS))
+
+
 def made_by_visible(job_id: InstrumentedAttribute[str], viewer: Viewer) -> ColumnElement[bool]:
     """The rows of a table whose job, named by its column `job_id`, a viewer may see: results follow their jobs."""
     return job_id.in_(select(Job.id).where(seen(Job, viewer)))
@@ -47,6 +55,13 @@ def made_by_visible(job_id: InstrumentedAttribute[str], viewer: Viewer) -> Colum
 def find(session: Session, job_id: str, viewer: Viewer) -> Job | None:
     """The job, if the viewer may see it."""
     return session.scalars(visible(viewer).where(Job.id == job_id)).one_or_none()
+
+
+def shown_to(session: Session, job: Job, owner: str) -> bool:
+    """Whether a user may see the job, with a member's key."""
+    if job.owner == owner or job.visibility == "public":
+        return True
+    return job.group_name in groups_of(session, [owner])[owner]
 
 
 def edges(session: Session, job_id: str) -> list[Edge]:

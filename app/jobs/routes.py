@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
 from app.context import Context, Shared
+from app.downloads import serve_file
 from app.errors import Problem, not_found
 from app.ids import id_pattern
 from app.jobs import asking, repository, service
@@ -25,7 +26,6 @@ from app.jobs.submission import Idempotency
 from app.jobs.views import views
 from app.paging import Cursor, Limit, Moment, Page, page_of
 from app.problems import documented
-from app.storage.serving import serve_object
 
 router = keyed_router(prefix="/v1/jobs", tag="jobs")
 
@@ -82,7 +82,7 @@ async def list_jobs(
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
         found = service.listing(session, viewer, filters, limit=count, before=before)
-        return views(session, found, slice_seconds=context.settings.lease.slice)
+        return views(session, found, viewer, slice_seconds=context.settings.lease.slice)
 
     return await page_of(
         context, page, scope=f"jobs {filters}", limit=limit, cursor=cursor, key=lambda job: (job.created_at, job.id)
@@ -130,7 +130,7 @@ async def edit_job(
     by whom the job is seen; the jobs of a study follow the study's. For its owner and administrators."""
 
     def change(session: Session) -> JobOut:
-        return views(session, [edit(session, job_id, viewer, body)], slice_seconds=context.settings.lease.slice)[0]
+        return views(session, [edit(session, job_id, viewer, body)], viewer, slice_seconds=context.settings.lease.slice)[0]
 
     return job_response(await context.database.run(change), request=request)
 
@@ -179,7 +179,7 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
     def cancel(session: Session) -> tuple[JobOut, bool]:
         already = service.find(session, job_id, viewer).state == State.CANCELLED
         job = service.cancel(session, job_id, viewer)
-        return views(session, [job], slice_seconds=context.settings.lease.slice)[0], already
+        return views(session, [job], viewer, slice_seconds=context.settings.lease.slice)[0], already
 
     job, already = await context.database.run(cancel)
     return job_response(job, request=request, status=200 if already else 202)
@@ -196,7 +196,9 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
 async def retry_job(
     job_id: JobId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
 ) -> Response:
-    """Makes a new job with the same spec, whose `retry_of` names this one. History is not changed."""
+    """Makes a new job of yours with the same spec, and with `retry_of` naming this one. History is not changed.
+
+    You must be able to use everything that the spec refers to now (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/jobs/{job_id}/retry", idempotency_key, {})
     job, replayed = await once(context.database, _retry, job_id, viewer, request.state.request_id, promise, context)
     return submitted_response(job, request=request, replayed=replayed)
@@ -206,7 +208,7 @@ def _retry(
     session: Session, job_id: str, viewer: Caller, request_id: str, promise: Idempotency | None, context: Context
 ) -> tuple[JobOut, bool]:
     made = service.retry(session, job_id, viewer, request_id, promise)
-    return views(session, [made.job], slice_seconds=context.settings.lease.slice)[0], made.replayed
+    return views(session, [made.job], viewer, slice_seconds=context.settings.lease.slice)[0], made.replayed
 
 
 @router.get(
@@ -229,8 +231,7 @@ async def get_artifact(
     job_id: JobId, name: Annotated[str, Path(max_length=200)], request: Request, viewer: Caller, context: Shared
 ) -> Response:
     """The ETag is the file's SHA-256; one Range at a time. `?proxy=1` sends the bytes through this server instead of a redirect."""
-    file = await context.database.run(_artifact, job_id, name, viewer)
-    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, file.name)
+    return await serve_file(request, context, viewer, lambda session, who: _artifact(session, job_id, name, who))
 
 
 def _artifact(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
+from app.auth.repository import groups_of
 from app.auth.sharing import Sharing, check, require_management
 from app.auth.viewer import Viewer
 from app.errors import Problem, not_found
@@ -21,6 +22,7 @@ from app.jobs.holding import Reads, hold, reads_of
 from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending
 from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
+from app.jobs.references import check as check_references
 from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
@@ -54,7 +56,9 @@ def submit(session: Session, submission: Submission) -> Submitted:
     kind = kind_named(submission.kind)
     for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
         _give_a_turn(session, submission.owner, lane)
-    waiting = edges.unmet(session, submission.after, None if submission.after_any_owner else submission.owner)
+    viewer = submission.viewer
+    sight = Job.owner == submission.owner if viewer is None else repository.usable(viewer)
+    waiting = edges.unmet(session, submission.after, sight)
     _hold(session, submission)
     job = Job(
         id=job_id,
@@ -210,14 +214,20 @@ def retry(
     request_id: str | None = None,
     idempotency: Idempotency | None = None,
 ) -> Submitted:
-    """A new job with the same spec. History is never changed. Raises Problem 403 and 404, and 409 unless the job failed or was cancelled."""
+    """A new job of the caller's with the same spec. History is never changed.
+
+    Raises Problem 403 and 404, and 409 unless the job failed or was cancelled and the caller may use all that it reads.
+    """
     old = managed(session, job_id, viewer)
+    earlier = None if idempotency is None else promised(session, viewer.owner, idempotency)
+    if earlier is not None:
+        return Submitted(earlier, replayed=True)
     made = kind_named(old.kind).retried(session, old, viewer, request_id, idempotency)
     if made is not None:
         return made
     if old.state not in (State.FAILED, State.CANCELLED):
         raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
-    made = again(session, old, request_id, idempotency)
+    made = again(session, old, viewer, kept_sharing(session, old, viewer), request_id, idempotency)
     if not made.replayed:
         note_other(session, viewer, old, "job.retry", made=made.job.id)
     return made
@@ -229,22 +239,36 @@ def note_other(session: Session, viewer: Viewer, job: Job, action: str, **detail
         audit.record(session, viewer, action, job.id, owner=job.owner, **details)
 
 
+def kept_sharing(session: Session, old: Job, viewer: Viewer) -> Sharing:
+    """How the job is shared, as far as the caller may share with its group; private otherwise."""
+    if old.visibility == "group" and old.group_name not in groups_of(session, [viewer.owner])[viewer.owner]:
+        return Sharing()
+    return Sharing(visibility=old.visibility, group=old.group_name)
+
+
 def again(
     session: Session,
     old: Job,
+    viewer: Viewer,
+    to: Sharing,
     request_id: str | None = None,
     idempotency: Idempotency | None = None,
     renamed: Mapping[str, str] | None = None,
 ) -> Submitted:
-    """A new job with the spec and edges of `old`. `renamed` replaces jobs that it refers to by those that took their place."""
+    """A new job of the caller's with the spec and edges of `old`. `renamed` replaces jobs that it refers to by those that took their place.
+
+    Raises Problem 409 when the caller may not use something that the spec refers to: shared once, and not any more.
+    """
     names = renamed or {}
+    spec = _with_names(old.spec, names)
+    after = [Edge(job=names.get(edge.job, edge.job), needs=edge.needs) for edge in repository.edges(session, old.id)]
+    check_references(session, viewer, old.id, spec, [edge.job for edge in after], kind_named(old.kind).inherited)
     submission = Submission(
-        kind=old.kind, spec=_with_names(old.spec, names), owner=old.owner, model=old.model, job_class=old.job_class,
-        after=[Edge(job=names.get(edge.job, edge.job), needs=edge.needs) for edge in repository.edges(session, old.id)], after_any_owner=True,
+        kind=old.kind, spec=spec, owner=viewer.owner, viewer=viewer, model=old.model, job_class=old.job_class, after=after,
         name=old.name, tags=old.tags, notes=old.notes, webhook=webhooks.usable(session, old.webhook),
         priority=old.priority, max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
-        idempotency=idempotency, sharing=Sharing(visibility=old.visibility, group=old.group_name),
+        idempotency=idempotency, sharing=to,
     )  # fmt: skip
     return submit(session, submission)
 

@@ -8,11 +8,13 @@ from typing import Protocol
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.auth.viewer import Viewer
 from app.devices.models import DeviceHold
 from app.devices.repository import in_force
 from app.jobs import turns
 from app.jobs.models import Job, JobEdge, Worker
 from app.jobs.reasons import LOADING, Fleet, Scene, comes_after, reason
+from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
 from app.jobs.turns import Place
@@ -48,12 +50,16 @@ class Standing:
     after: Sequence[str] = ()
 
 
-def standings(session: Session, jobs: Sequence[Row], *, slice_seconds: float, edges: bool = True) -> dict[str, Standing]:
-    """Of every job that is queued or whose model is being loaded; the others stand nowhere. Without `edges`, `after` is left empty."""
+def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float) -> dict[str, Standing]:
+    """Of every job that is queued or whose model is being loaded, as told to a viewer; the others stand nowhere.
+
+    Jobs that a job comes after are named if the viewer may see them, counts of an owner's jobs if the viewer manages them. Without a viewer
+    nothing is named or counted.
+    """
     found = {job.id: Standing(reason=LOADING) for job in jobs if job.state == State.RUNNING and job.phase == LOADING_PHASE}
     queued = [job for job in jobs if job.state == State.QUEUED]
     blocked, ready = [job for job in queued if job.blockers], [job for job in queued if not job.blockers]
-    after = _unmet(session, [job.id for job in blocked]) if edges and blocked else {}
+    after = _unmet(session, [job.id for job in blocked], viewer) if viewer is not None and blocked else {}
     for job in blocked:
         jobs_before = after.get(job.id, [])
         found[job.id] = Standing(None, comes_after(jobs_before, job.blockers), jobs_before)
@@ -61,17 +67,18 @@ def standings(session: Session, jobs: Sequence[Row], *, slice_seconds: float, ed
         places, scene = _places(session, ready, slice_seconds), _scene(session, ready)
         for job in ready:
             place = places.get(job.id)
-            why = reason(job.job_class, job.owner, job.not_before, place, scene)
+            counted = viewer is not None and viewer.manages(job.owner)
+            why = reason(job.job_class, job.owner, job.not_before, place, scene, counted=counted)
             found[job.id] = Standing(None if place is None else place.position, why)
     return found
 
 
-def _unmet(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
-    """For each of these jobs, the jobs it comes after that are not over."""
+def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[str]]:
+    """For each of these jobs, the jobs it comes after that are not over and that the viewer may see."""
     rows = session.execute(
         select(JobEdge.job_id, JobEdge.after_id)
         .join(Job, Job.id == JobEdge.after_id)
-        .where(JobEdge.job_id.in_(ids), Job.state.not_in(list(FINISHED)))
+        .where(JobEdge.job_id.in_(ids), Job.state.not_in(list(FINISHED)), usable(viewer))
         .order_by(JobEdge.after_id)
     )
     found: dict[str, list[str]] = {}

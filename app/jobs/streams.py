@@ -40,11 +40,12 @@ async def stream(
     with wakeups.watch(job_id) as watch:
         while True:
             watch.clear()
-            found = await _seen(database, keyring, job_id, viewer, after)
-            if found is None:
+            now_is = await keyring.current(viewer)
+            found = None if now_is is None else await _seen(database, job_id, now_is, after)
+            if now_is is None or found is None:
                 yield _reconnect(after)
                 return
-            page, over = found
+            viewer, (page, over) = now_is, found
             for event in page:
                 after = event.seq
                 yield _frame(event)
@@ -64,22 +65,19 @@ async def stream(
             await _news(watch, min(ends, spoke + PING), keyring, viewer)
 
 
-async def _seen(
-    database: AsyncDatabase, keyring: Keyring, job_id: str, viewer: Viewer, after: int
-) -> tuple[Sequence[JobEvent], bool] | None:
-    """What `_page` says to whom the caller is by now, or None when they may see the job no longer."""
-    now_is = await keyring.current(viewer)
+async def _seen(database: AsyncDatabase, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool] | None:
+    """What `_page` says, or None when the caller may see the job no longer."""
     try:
-        return None if now_is is None else await database.run(_page, job_id, now_is, after)
+        return await database.run(_page, job_id, viewer, after)
     except Problem:
         return None
 
 
 async def _news(watch: Watch, until: float, keyring: Keyring, viewer: Viewer) -> None:
-    """Returns when there is news, at `until`, or soon after the caller's key was revoked."""
+    """Returns when there is news, at `until`, or soon after the caller's key was revoked or their groups changed."""
     while (left := until - time.monotonic()) > 0:
         with contextlib.suppress(SQLAlchemyError, OSError):  # while the database is away nobody's key is revoked
-            if await watch.wait(min(left, RECHECK)) or await keyring.current(viewer) is None:
+            if await watch.wait(min(left, RECHECK)) or await keyring.current(viewer) != viewer:
                 return
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.auth.sharing import Sharing
+from app.auth.viewer import Viewer
 from app.jobs.models import Job
 from app.jobs.schemas import Edge
 
@@ -20,7 +21,10 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submission:
-    """A validated request, ready to become a job. `spec` holds all that the result depends on and nothing else."""
+    """A validated request, ready to become a job. `spec` holds all that the result depends on and nothing else.
+
+    `after` may name what `viewer` may see; without a viewer, the owner's own jobs alone.
+    """
 
     kind: str
     spec: dict[str, Any]
@@ -28,7 +32,7 @@ class Submission:
     job_class: str
     model: str | None = None
     after: Sequence[Edge] = ()
-    after_any_owner: bool = False
+    viewer: Viewer | None = None
     name: str | None = None
     tags: Sequence[str] = ()
     notes: str | None = None

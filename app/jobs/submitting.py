@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.auth.sharing import Sharing
+from app.auth.sharing import Sharing, check
 from app.auth.viewer import Viewer
 from app.errors import invalid
-from app.jobs import repository
+from app.jobs import edges, repository
 from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.schemas import Edge, JobOut, JobRequest
@@ -17,6 +17,7 @@ from app.jobs.submission import Idempotency, Submission
 from app.jobs.views import views
 from app.models.models import Model
 from app.settings import Settings
+from app.webhooks import naming as webhooks
 
 ABOUT_THE_JOB = set(JobRequest.model_fields)
 """Fields that say nothing about what is calculated: they belong to the Job and not to its spec."""
@@ -59,6 +60,13 @@ def check_edges(session: Session, request: JobRequest, viewer: Viewer) -> list[E
     return list(request.after)
 
 
+def check_admissible(session: Session, request: JobRequest, after: Sequence[Edge], viewer: Viewer) -> None:
+    """Raises Problem 422 for what `jobs.submit` would refuse the request for. For dry runs: nothing is made and nothing locked."""
+    check(session, viewer.owner, sharing_of(request))
+    webhooks.check_usable(session, request.webhook)
+    edges.unmet(session, after, repository.usable(viewer), lock=False)
+
+
 def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
     """The edges and one more that needs the job's success, if it is not among them."""
     if any(edge.job == job for edge in after):
@@ -69,7 +77,7 @@ def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
 def promised(session: Session, viewer: Viewer, settings: Settings, promise: Idempotency | None) -> Answer | None:
     """The answer to an earlier request under the same key. A replay checks nothing anew: what was possible then was accepted."""
     earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
-    return None if earlier is None else Answer(shown(session, earlier, settings), replayed=True)
+    return None if earlier is None else Answer(shown(session, earlier, viewer, settings), replayed=True)
 
 
 def submitted(
@@ -87,15 +95,15 @@ def submitted(
     if reuse and plan.spec.get("weight_hash") is not None:
         finished = jobs.find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
-            return Answer(shown(session, finished, settings), reused=True)
+            return Answer(shown(session, finished, viewer, settings), reused=True)
     submission = Submission(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
-        after_any_owner=True, name=request.name, tags=request.tags, notes=request.notes, webhook=request.webhook, priority=request.priority,
+        viewer=viewer, name=request.name, tags=request.tags, notes=request.notes, webhook=request.webhook, priority=request.priority,
         max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
         retry_of=plan.retry_of, sharing=sharing_of(request),
     )  # fmt: skip
     made = jobs.submit(session, submission)
-    return Answer(shown(session, made.job, settings), replayed=made.replayed)
+    return Answer(shown(session, made.job, viewer, settings), replayed=made.replayed)
 
 
 def sharing_of(request: JobRequest) -> Sharing:
@@ -103,6 +111,6 @@ def sharing_of(request: JobRequest) -> Sharing:
     return Sharing(visibility=request.visibility, group=request.group)
 
 
-def shown(session: Session, job: Job, settings: Settings) -> JobOut:
+def shown(session: Session, job: Job, viewer: Viewer, settings: Settings) -> JobOut:
     """The job as the API shows it."""
-    return views(session, [job], slice_seconds=settings.lease.slice)[0]
+    return views(session, [job], viewer, slice_seconds=settings.lease.slice)[0]

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.auth.viewer import Viewer
 from app.jobs import repository
 from app.jobs.kinds import kind_named
 from app.jobs.models import Artifact, Job
@@ -13,12 +14,15 @@ from app.jobs.standing import Standing, standings
 from app.jobs.states import FINISHED, State
 from app.jobs.turns import lane_of
 
+WAITING = "waiting"
+"""The phase of a job that comes after jobs which are not over."""
 
-def views(session: Session, jobs: Sequence[Job], *, slice_seconds: float) -> list[JobOut]:
-    """Each job with where it stands, its files and links; a fixed number of statements however many jobs."""
+
+def views(session: Session, jobs: Sequence[Job], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
+    """Each job, as this viewer may see it, with where it stands, its files and links; a fixed number of statements however many jobs."""
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}
-    standing = standings(session, jobs, slice_seconds=slice_seconds)
+    standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
     return [_view(job, files.get(job.id, []), standing.get(job.id, Standing())) for job in jobs]
 
 
@@ -26,7 +30,7 @@ def _view(job: Job, files: Sequence[Artifact], standing: Standing) -> JobOut:
     return JobOut(
         id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, keep=job.kept, webhook=job.webhook,
         results_removed_at=job.results_removed_at, state=job.state,
-        phase="waiting" if standing.after else job.phase,
+        phase=WAITING if job.state == State.QUEUED and job.blockers else job.phase,
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
         position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason, lane=lane_of(job),
         eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,

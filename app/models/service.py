@@ -73,7 +73,7 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
         raise not_found("model", name)
     after = [] if model.revision is None else [Edge(job=_job(session, model, "download", viewer.owner, request_id).id)]
     job = look_again(session, model, owner=viewer.owner, request_id=request_id, after=after)
-    return views(session, [job], slice_seconds=slice_seconds)[0]
+    return views(session, [job], viewer, slice_seconds=slice_seconds)[0]
 
 
 def look_again(session: Session, model: Model, *, owner: str, request_id: str | None, after: Sequence[Edge] = ()) -> Job:

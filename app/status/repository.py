@@ -80,7 +80,7 @@ def queues(session: Session) -> list[QueueOut]:
 def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
     """Queued jobs that the viewer may see, the next ones first; of very many, those of the oldest."""
     jobs = session.scalars(visible(viewer).where(Job.state == State.QUEUED).order_by(Job.id).limit(LOOKED_AT)).all()
-    standing = standings(session, jobs, slice_seconds=slice_seconds)
+    standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
     found = [
         WaitingOut(
             job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, lane=lane_of(job),

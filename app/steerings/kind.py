@@ -36,4 +36,4 @@ def _links(job: Job) -> dict[str, str]:
 
 
 STEER = Kind("steer", 1, _record, _links)
-RESCORE = Kind("rescore", 1, _record, _links)
+RESCORE = Kind("rescore", 1, _record, _links, inherited=("trait", "extraction", "model"))

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
 from app.context import Shared
+from app.downloads import serve_file
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
@@ -17,7 +18,6 @@ from app.problems import documented
 from app.steerings import lines, service
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
 from app.steerings.schemas import RescoreRequest, SteeringRequest
-from app.storage.serving import serve_object
 
 router = keyed_router(prefix="/v1/steerings", tag="steerings")
 
@@ -76,10 +76,10 @@ async def submit_steering(
     ] = False,
 ) -> Response:
     """Finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
+    promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )
@@ -216,5 +216,6 @@ async def get_steering_file(
     steering_id: SteeringId, name: FileName, request: Request, viewer: Caller, context: Shared
 ) -> Response:
     """`results.jsonl` has trait-interp's schema. The ETag is the file's SHA-256; one Range at a time."""
-    file = await context.database.run(service.file, steering_id, name, viewer)
-    return await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{steering_id}.{file.name}")
+    return await serve_file(
+        request, context, viewer, lambda session, who: service.file(session, steering_id, name, who), prefix=f"{steering_id}."
+    )

@@ -14,10 +14,11 @@ from app.errors import Problem, invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
+from app.jobs.references import check as check_references
 from app.jobs.schemas import Edge
 from app.jobs.states import State
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import Answer, Plan, check_edges, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import Answer, Plan, check_admissible, check_edges, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models
 from app.models.context import check_context
@@ -166,8 +167,13 @@ def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: S
 
 
 def estimate(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> SteeringCost:
-    """What the request would cost; writes nothing."""
+    """What the request would cost; writes nothing. Raises Problem as `submit` does."""
     checked = _check(session, request, viewer, settings)
+    after = edges_of(session, request, viewer, checked.model)
+    after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
+    for needed in checked.waits_for:
+        after = with_edge(after, needed)
+    check_admissible(session, request, after, viewer)
     total, said = limits.answers(request, checked.grid)
     each = repository.seconds_per_answer(session, request.model)
     return SteeringCost(
@@ -179,9 +185,7 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         generated_tokens=total * request.max_new_tokens,
         estimated_seconds=None if each is None else round(each * total, 1),
         waits_for=checked.waits_for,
-        admission=admission(
-            session, viewer.owner, jobs=1 + calibrations.jobs_for(session, request.calibration, checked.model, viewer)
-        ),
+        admission=admission(session, viewer.owner, jobs=1 + made),
     )
 
 
@@ -251,6 +255,7 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     threshold = old.spec["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
     spec = {**old.spec, "judge": judge, "coherence_threshold": threshold}
     after = [*job_repository.edges(session, old.id), *request.after]
+    check_references(session, viewer, old.id, spec, [edge.job for edge in after])
     return Plan("steer", old.job_class, old.spec["model"], spec, after, retry_of=old.id)
 
 

@@ -2,7 +2,8 @@
 
 import base64
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from starlette.requests import Request
@@ -13,14 +14,20 @@ from app.storage.base import ObjectCorrupt, ObjectMissing, Storage, StorageError
 from app.storage.disposition import attachment
 
 PRESIGNED_SECONDS = 300
+RECHECK = 2.0
+"""Seconds between two questions whether a download may go on."""
+Still = Callable[[], Awaitable[None]]
 _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
 
 
-async def serve_object(request: Request, storage: Storage, digest: str, size: int, media_type: str, filename: str) -> Response:
+async def serve_object(
+    request: Request, storage: Storage, digest: str, size: int, media_type: str, filename: str, *, still: Still | None = None
+) -> Response:
     """The object's bytes as a download, for GET and HEAD: 200, 206 or 304, or 307 to the bucket unless the query says `proxy=1`.
 
-    A malformed Range, or one of several ranges, is ignored, as RFC 9110 allows. Memory is bounded by the store's pieces. Raises
-    Problem: 416 `range_not_satisfiable`, 503 `storage_unavailable`, 500 `artifact_lost`.
+    A malformed Range, or one of several ranges, is ignored, as RFC 9110 allows. Memory is bounded by the store's pieces. `still` is asked
+    every `RECHECK` seconds; what it raises cuts the connection. Raises Problem: 416 `range_not_satisfiable`, 503 `storage_unavailable`,
+    500 `artifact_lost`.
     """
     etag = f'"sha256-{digest}"'
     headers = _headers(digest, etag, media_type, filename)
@@ -42,7 +49,7 @@ async def serve_object(request: Request, storage: Storage, digest: str, size: in
     headers["Content-Length"] = str(end - start)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    body = await _opened(storage, key, start, end)
+    body = await _opened(storage, key, start, end, still)
     return StreamingResponse(body, status_code=206 if wanted else 200, headers=headers)
 
 
@@ -78,13 +85,13 @@ def _wanted_range(request: Request, etag: str, size: int) -> tuple[int, int] | N
     return int(first), min(int(last) + 1, size) if last else size
 
 
-async def _opened(storage: Storage, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+async def _opened(storage: Storage, key: str, start: int, end: int, still: Still | None) -> AsyncIterator[bytes]:
     """The stream with its first piece already read, so that a store that fails is an error response and not a cut-off 200."""
     if start == end:
-        return _chain(b"", None)
+        return _chain(b"", None, None)
     pieces = storage.astream(key, start, end)
     try:
-        return _chain(await anext(pieces), pieces)
+        return _chain(await anext(pieces), pieces, still)
     except (ObjectMissing, ObjectCorrupt) as error:
         raise Problem(
             500, "artifact_lost", f"The storage has lost {key}; the operator should restore it, or run the job again."
@@ -94,9 +101,13 @@ async def _opened(storage: Storage, key: str, start: int, end: int) -> AsyncIter
         raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from error
 
 
-async def _chain(first: bytes, rest: AsyncGenerator[bytes, None] | None) -> AsyncIterator[bytes]:
+async def _chain(first: bytes, rest: AsyncGenerator[bytes, None] | None, still: Still | None) -> AsyncIterator[bytes]:
+    asked = time.monotonic()
     yield first
     if rest is not None:
         async with aclosing(rest):  # a client that goes away leaves no file open
             async for piece in rest:
+                if still is not None and time.monotonic() - asked >= RECHECK:
+                    await still()
+                    asked = time.monotonic()
                 yield piece

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
-from app.jobs.repository import made_by_visible
+from app.jobs.repository import made_by_visible, visible
 from app.studies.models import Study
 
 
@@ -29,7 +29,8 @@ def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datet
     return session.scalars(statement).all()
 
 
-def jobs_of(session: Session, study: Study) -> dict[str, Job]:
-    """The jobs of its graph by node, and the report's under `report`."""
-    ids = {node["job"]: name for name, node in study.nodes.items()} | {study.job_id: "report"}
-    return {ids[job.id]: job for job in session.scalars(select(Job).where(Job.id.in_(list(ids))))}
+def jobs_of(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
+    """Those jobs of its graph that the viewer may see now, by node, and the report's under `report`."""
+    ids = {name: node["job"] for name, node in study.nodes.items()} | {"report": study.job_id}
+    seen = {job.id: job for job in session.scalars(visible(viewer).where(Job.id.in_(list(ids.values()))))}
+    return {name: seen[job_id] for name, job_id in ids.items() if job_id in seen}

@@ -13,14 +13,17 @@ from app.studies.models import Study
 
 
 class NodeOut(BaseModel):
-    """One job of the graph."""
+    """One job of the graph. Of a job that is not shared with you there is nothing but its place in the plan."""
 
-    job: str
+    shared: bool = Field(
+        description="false: it is deleted, or not shared with you now; then job, state, phase and error are null"
+    )
+    job: str | None
     kind: str
     model: str
     trait: str | None
-    state: State
-    phase: str
+    state: State | None
+    phase: str | None
     reused: bool = Field(description="finished before this study and used by it")
     error: dict[str, Any] | None
 
@@ -34,7 +37,7 @@ class StudyOut(BaseModel):
     owner: str
     state: State = Field(description="of the study's Job, which is the report at the end of its graph")
     spec: dict[str, Any]
-    progress: dict[str, int] = Field(description="jobs of the graph by state")
+    progress: dict[str, int] = Field(description="jobs of the graph by state; `not_shared` counts those that you may not see")
     nodes: dict[str, NodeOut]
     result: dict[str, Any] | None
     created_at: datetime
@@ -62,13 +65,14 @@ class StudyCost(BaseModel):
 
 
 def view(study: Study, jobs: Mapping[str, Job]) -> StudyOut:
-    """One study with the jobs of its graph."""
+    """One study with those jobs of its graph that the caller may see."""
     own = f"/v1/studies/{study.id}"
     report = jobs["report"]
-    nodes = {name: _node(node, jobs[name]) for name, node in sorted(study.nodes.items(), key=_place) if name in jobs}
+    nodes = {name: _node(node, jobs.get(name)) for name, node in sorted(study.nodes.items(), key=_place)}
     counts: dict[str, int] = {}
     for node in nodes.values():
-        counts[node.state] = counts.get(node.state, 0) + 1
+        state = node.state or "not_shared"
+        counts[state] = counts.get(state, 0) + 1
     links = {"self": own, "job": f"/v1/jobs/{report.id}"}
     if report.state == State.SUCCEEDED:
         links |= {name: f"{own}/{name}" for name in ("report.html", "report.md", "tables.json", "labelling.csv")}
@@ -89,16 +93,16 @@ def view(study: Study, jobs: Mapping[str, Job]) -> StudyOut:
     )
 
 
-def _node(node: Mapping[str, Any], job: Job) -> NodeOut:
+def _node(node: Mapping[str, Any], job: Job | None) -> NodeOut:
+    of_the_job = {name: None if job is None else getattr(job, name) for name in ("state", "phase", "error")}
     return NodeOut(
-        job=job.id,
-        kind=job.kind,
+        shared=job is not None,
+        job=None if job is None else job.id,
+        kind=node["kind"],
         model=node["model"],
         trait=node["trait"],
-        state=job.state,
-        phase=job.phase,
         reused=node["reused"],
-        error=job.error,
+        **of_the_job,
     )
 
 

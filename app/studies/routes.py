@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from app.auth.access import Caller, Member, keyed_router
 from app.context import Shared
+from app.downloads import serve_file
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
 from app.paging import Cursor, Limit, page_of
 from app.problems import documented
-from app.storage.serving import serve_object
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
 from app.studies.schemas import LabelsIn, StudyRequest
@@ -73,10 +73,10 @@ async def submit_study(
     reuse: Annotated[bool, Query(description="use finished jobs of the same calculation that you may read")] = False,
 ) -> Response:
     """Calibrates, extracts and steers for every model and trait, and ends in the tables that compare the methods."""
+    promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings, reuse)
         return JSONResponse(cost.model_dump(mode="json"))
-    promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
     )
@@ -113,7 +113,9 @@ async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> Study
 async def retry_study(
     study_id: StudyId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
 ) -> Response:
-    """A new study of the same spec with new jobs for those that failed or were cancelled; what succeeded is used as it is."""
+    """A new study of the same spec with new jobs for those that failed or were cancelled; what succeeded is used as it is.
+
+    The new jobs are yours. Every job of the study must be shared with you now (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/studies/{study_id}/retry", idempotency_key, {})
     answer = await once(context.database, service.retry, study_id, viewer, context.settings, promise, request.state.request_id)
     return submitted_response(answer.job, request=request, replayed=answer.replayed)
@@ -135,7 +137,9 @@ async def label_study(
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """The report again, with the judge's agreement with these labels. Below a rank correlation of 0.6 no verdict stands."""
+    """The report again, with the judge's agreement with these labels. Below a rank correlation of 0.6 no verdict stands.
+
+    A new study of the same jobs, every one of which must be shared with you now (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/studies/{study_id}/labels", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.label, study_id, body.labels, viewer, context.settings, promise, request.state.request_id
@@ -158,9 +162,10 @@ async def label_study(
 )
 async def get_study_file(study_id: StudyId, name: FileName, request: Request, viewer: Caller, context: Shared) -> Response:
     """`report.html` needs no network and is shown sandboxed; the ETag is the file's SHA-256."""
-    file = await context.database.run(service.file, study_id, name, viewer)
-    response = await serve_object(request, context.storage, file.digest, file.size, file.media_type, f"{study_id}.{file.name}")
+    response = await serve_file(
+        request, context, viewer, lambda session, who: service.file(session, study_id, name, who), prefix=f"{study_id}."
+    )
     if name == "report.html" and response.status_code == 200:
         response.headers["Content-Security-Policy"] = SANDBOX
-        response.headers["Content-Disposition"] = f'inline; filename="{study_id}.{file.name}"'
+        response.headers["Content-Disposition"] = f'inline; filename="{study_id}.{name}"'
     return response

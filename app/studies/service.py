@@ -16,10 +16,11 @@ from app.jobs import repository as job_repository
 from app.jobs import service as jobs
 from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
+from app.jobs.references import not_shared
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.states import State
 from app.jobs.submission import Idempotency, Submission, Submitted
-from app.jobs.submitting import ABOUT_THE_JOB, Answer, sharing_of
+from app.jobs.submitting import ABOUT_THE_JOB, Answer, check_admissible, check_edges, sharing_of
 from app.jobs.views import views
 from app.quotas import repository as quotas
 from app.quotas.admission import admission
@@ -52,6 +53,7 @@ class _Reported:
 
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
     """What the study would run: every job is really submitted, priced, and rolled back again."""
+    check_admissible(session, request, check_edges(session, request, viewer), viewer)
     costs = []
     with session.begin_nested() as nothing_stays:
         known: dict[str, str] = {}
@@ -94,7 +96,7 @@ def submit(
     """The whole graph in one transaction, or nothing of it."""
     earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
     if earlier is not None:
-        return Answer(_shown(session, earlier, settings), replayed=True)
+        return Answer(_shown(session, earlier, viewer, settings), replayed=True)
     placed: dict[str, dict[str, Any]] = {}
     for node in nodes_of(session, request):
         known = {name: one["job"] for name, one in placed.items()}
@@ -109,7 +111,7 @@ def submit(
         }
     spec = request.model_dump(mode="json")
     made = _report(session, spec, placed, viewer, _span(settings), promise, request_id, request, sharing_of(request), reuse=reuse)
-    return _answer(session, made, settings)
+    return _answer(session, made, viewer, settings)
 
 
 def _report(
@@ -127,7 +129,6 @@ def _report(
     retry_of: Job | None = None,
     labels: Mapping[str, float] | None = None,
 ) -> _Reported:
-    owner = viewer.owner if retry_of is None else retry_of.owner
     shown = {key: value for key, value in spec.items() if key not in ABOUT_THE_JOB}
     nodes = {name: {key: node[key] for key in ("place", "job", "kind", "model", "trait")} for name, node in placed.items()}
     job_spec = {
@@ -144,7 +145,7 @@ def _report(
     made = jobs.submit(
         session,
         Submission(
-            kind="report", spec=job_spec, owner=owner, job_class="light", after_any_owner=True,
+            kind="report", spec=job_spec, owner=viewer.owner, viewer=viewer, job_class="light",
             after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
             name=about.name, tags=about.tags, notes=about.notes, webhook=webhook, priority=about.priority, max_seconds=span.longest,
             stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=to,
@@ -156,7 +157,7 @@ def _report(
             Study(
                 id=new_id("std"),
                 job_id=made.job.id,
-                owner=owner,
+                owner=viewer.owner,
                 title=about.name,
                 spec=spec,
                 nodes={k: dict(v) for k, v in placed.items()},
@@ -172,15 +173,18 @@ def retry(
     """A new study of the same spec: new jobs for what failed or was cancelled, the rest as it is. Raises Problem 403, 404, 409."""
     earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
     if earlier is not None:
-        return Answer(_shown(session, earlier, settings), replayed=True)
+        return Answer(_shown(session, earlier, viewer, settings), replayed=True)
     study = _find(session, identifier, viewer)
     require_management(viewer, study.owner, identifier)
-    return _answer(session, retry_graph(session, study, viewer, promise, request_id), settings)
+    return _answer(session, retry_graph(session, study, viewer, promise, request_id), viewer, settings)
 
 
 def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
-    """What `retry` does once the study is found; also what retrying its Job means. Raises Problem 409 when there is nothing to do again."""
-    graph = _whole_graph(session, study)
+    """What `retry` does once the study is found; also what retrying its Job means. Every new job is the caller's.
+
+    Raises Problem 409 when there is nothing to do again, or when the caller may not use one of its jobs now.
+    """
+    graph = _usable_graph(session, study, viewer)
     ended_badly = [name for name in study.nodes if graph[name].state in (State.FAILED, State.CANCELLED)]
     unfinished = [name for name in study.nodes if graph[name].state in (State.QUEUED, State.RUNNING, State.CANCELLING)]
     if unfinished:
@@ -190,28 +194,27 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
         raise Problem(409, "study_not_over", detail)
     if not ended_badly and graph["report"].state == State.SUCCEEDED:
         raise Problem(409, "job_not_retryable", "Every job of the study succeeded; there is nothing to retry.")
+    about, report = stored(StudyRequest, study.spec), graph["report"]
+    to, span = jobs.kept_sharing(session, report, viewer), _Span(report.max_seconds, report.stall_seconds)
     names: dict[str, str] = {}
     placed: dict[str, dict[str, Any]] = {}
     for name, node in sorted(study.nodes.items(), key=lambda item: int(item[1]["place"])):  # what comes first is renamed first
         old = graph[name]
         if name in ended_badly:
-            names[old.id] = jobs.again(session, old, request_id, renamed=names).job.id
+            names[old.id] = jobs.again(session, old, viewer, to, request_id, renamed=names).job.id
         placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
-    about, report = stored(StudyRequest, study.spec), graph["report"]
-    to, span = Sharing(visibility=report.visibility, group=report.group_name), _Span(report.max_seconds, report.stall_seconds)
     made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, to, retry_of=report)
     if viewer.owner != study.owner and not made.replayed:
         audit.record(session, viewer, "job.retry", report.id, owner=study.owner, made=made.job.id)
     return Submitted(made.job, made.replayed)
 
 
-def _whole_graph(session: Session, study: Study) -> dict[str, Job]:
-    """The jobs of its graph. Raises Problem 409 when some of them were deleted: then there is nothing to write a report from."""
-    graph = repository.jobs_of(session, study)
-    gone = sorted(study.nodes.keys() - graph.keys())
-    if gone:
-        detail = f"{study.id} consists of {', '.join(gone[:5])}: deleted. Submit its spec anew."
-        raise Problem(409, "not_shared", detail)
+def _usable_graph(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
+    """The study's jobs by node. Raises Problem 409 when the caller may not see all of them now."""
+    graph = repository.jobs_of(session, study, viewer)
+    hidden = [name for name in study.nodes if name not in graph]
+    if hidden:
+        raise not_shared(study.id, "consists of", hidden)
     return graph
 
 
@@ -224,31 +227,34 @@ def label(
     promise: Idempotency | None,
     request_id: str,
 ) -> Answer:
-    """The same study's report written again with a person's labels of its sheet: a new study of the same jobs. Raises Problem 404, 409."""
+    """The same study's report written again with a person's labels of its sheet: a new study of the same jobs.
+
+    Raises Problem 404, and 409 while the report is not written or when the caller may not see one of the jobs now.
+    """
     earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
     if earlier is not None:
-        return Answer(_shown(session, earlier, settings), replayed=True)
+        return Answer(_shown(session, earlier, viewer, settings), replayed=True)
     study = _find(session, identifier, viewer)
-    if _whole_graph(session, study)["report"].state != State.SUCCEEDED:
+    if _usable_graph(session, study, viewer)["report"].state != State.SUCCEEDED:
         raise Problem(
             409, "study_not_over", "The study's report is not written yet, so there is no sheet that these labels could be of."
         )
     placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
     about = stored(StudyRequest, study.spec)
     made = _report(session, study.spec, placed, viewer, _span(settings), promise, request_id, about, Sharing(), labels=labels)
-    return _answer(session, made, settings)
+    return _answer(session, made, viewer, settings)
 
 
 def _span(settings: Settings) -> _Span:
     return _Span(settings.limit.job_seconds, settings.lease.stall)
 
 
-def _answer(session: Session, made: "_Reported | Submitted", settings: Settings) -> Answer:
-    return Answer(_shown(session, made.job, settings), made.replayed, getattr(made, "reused", False))
+def _answer(session: Session, made: "_Reported | Submitted", viewer: Viewer, settings: Settings) -> Answer:
+    return Answer(_shown(session, made.job, viewer, settings), made.replayed, getattr(made, "reused", False))
 
 
-def _shown(session: Session, job: Job, settings: Settings) -> JobOut:
-    return views(session, [job], slice_seconds=settings.lease.slice)[0]
+def _shown(session: Session, job: Job, viewer: Viewer, settings: Settings) -> JobOut:
+    return views(session, [job], viewer, slice_seconds=settings.lease.slice)[0]
 
 
 def _find(session: Session, identifier: str, viewer: Viewer) -> Study:
@@ -261,13 +267,13 @@ def _find(session: Session, identifier: str, viewer: Viewer) -> Study:
 def find(session: Session, identifier: str, viewer: Viewer) -> StudyOut:
     """By its own id or its Job's. Raises Problem 404."""
     study = _find(session, identifier, viewer)
-    return view(study, repository.jobs_of(session, study))
+    return view(study, repository.jobs_of(session, study, viewer))
 
 
 def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[StudyOut]:
     """A page of studies, newest first."""
     return [
-        view(study, repository.jobs_of(session, study))
+        view(study, repository.jobs_of(session, study, viewer))
         for study in repository.listing(session, viewer, limit=limit, before=before)
     ]
 

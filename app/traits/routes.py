@@ -12,12 +12,12 @@ from app.auth.access import Caller, Member, keyed_router
 from app.auth.sharing import ShareRequest, Sharing
 from app.auth.viewer import Viewer
 from app.context import Context, Shared
+from app.downloads import serve_file
 from app.errors import invalid
 from app.paging import Cursor, Limit, page_of
 from app.problems import documented
 from app.settings import LimitSettings
 from app.storage.blobs import BlobGone
-from app.storage.serving import serve_object
 from app.storage.staging import stage_async
 from app.traits import checks, files, service
 from app.traits.dataset import Dataset, build
@@ -167,5 +167,4 @@ async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, 
 )
 async def get_trait_dataset(reference: Reference, request: Request, viewer: Caller, context: Shared) -> Response:
     """Its SHA-256, which is the ETag, is the trait's version."""
-    file = await context.database.run(service.file, reference, viewer)
-    return await serve_object(request, context.storage, file.digest, file.size, "application/json", file.name)
+    return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))

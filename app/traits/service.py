@@ -29,6 +29,7 @@ class DatasetFile:
     digest: str
     size: int
     name: str
+    media_type: str = "application/json"
 
 
 def resolve(session: Session, reference: str, viewer: Viewer, pointer: str = "/trait") -> Trait:

@@ -21,8 +21,8 @@ class UserUsage(BaseModel):
 
     user: str
     stored_bytes: int = Field(description="of every object that their jobs, vectors and traits refer to, each once")
-    shared_bytes: int = Field(
-        description="of those among them that others refer to too: they count for each, and lie on the disk once"
+    shared_bytes: int | None = Field(
+        description="of those among them that others refer to too: they count for each, and lie on the disk once; administrators see it"
     )
     objects: int
     queued: int

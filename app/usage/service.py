@@ -32,7 +32,7 @@ def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> U
     for name in names:
         limits = effective(quotas.get(name), quotas.get(EVERYBODY))
         of_user = (stored.get(name, Stored()), under_way.get(name, UnderWay()), booked.get(name, ()))
-        items.append(_view(name, *of_user, limits, today))
+        items.append(_view(name, *of_user, limits, today, shared=viewer.is_admin))
     items.sort(key=lambda item: (-item.device_seconds, -item.stored_bytes, item.user))
     resets = datetime.combine(today + timedelta(days=1), time(), UTC)
     return UsageOut(
@@ -40,7 +40,10 @@ def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> U
     )
 
 
-def _view(name: str, stored: Stored, under_way: UnderWay, booked: Sequence[UsageDay], limits: Limits, today: date) -> UserUsage:
+def _view(
+    name: str, stored: Stored, under_way: UnderWay, booked: Sequence[UsageDay], limits: Limits, today: date, *, shared: bool
+) -> UserUsage:
+    """`shared`: with the bytes that others refer to too, which tell whether another user has a given object."""
     by_day = {row.day: DayOut(day=row.day, device_seconds=0, light_seconds=0, attempts=0) for row in booked}
     for row in booked:
         day = by_day[row.day]
@@ -51,7 +54,7 @@ def _view(name: str, stored: Stored, under_way: UnderWay, booked: Sequence[Usage
             day.light_seconds = round(row.device_seconds, 3)
     booked_today = by_day[today].device_seconds if today in by_day else 0.0
     return UserUsage(
-        user=name, stored_bytes=stored.bytes, shared_bytes=stored.shared, objects=stored.objects,
+        user=name, stored_bytes=stored.bytes, shared_bytes=stored.shared if shared else None, objects=stored.objects,
         queued=under_way.queued, running=under_way.running, running_seconds=round(under_way.running_seconds, 3),
         device_seconds_today=round(booked_today + under_way.running_seconds, 3),
         device_seconds=round(sum(day.device_seconds for day in by_day.values()), 3),

@@ -89,6 +89,7 @@ class World:
     api: Running
     keys: dict[str, str] = field(default_factory=dict)
     made: dict[tuple[str, Visibility], str] = field(default_factory=dict)
+    owner: str = OWNER
 
     def people(self) -> None:
         """The callers, their keys and the group."""
@@ -119,7 +120,7 @@ class World:
 
     def _make(self, kind: str, visibility: Visibility) -> str:
         if kind == "extraction":
-            identifier, job = store_extraction(self.api.sessions, self.api.context.storage, owner=OWNER)
+            identifier, job = store_extraction(self.api.sessions, self.api.context.storage, owner=self.owner)
             with self.api.sessions.begin() as session:
                 self._share(session.get_one(Job, job), visibility)
             return identifier
@@ -138,7 +139,7 @@ class World:
     def job(self, session: Session, visibility: Visibility, kind: str, state: State, *files: str, **spec: Any) -> Job:
         """A job in that state, with files of no interest."""
         submission = jobs.Submission(
-            kind=kind, spec={**SPEC, "made": next(_numbers), **spec}, owner=OWNER, job_class="light", model="demo"
+            kind=kind, spec={**SPEC, "made": next(_numbers), **spec}, owner=self.owner, job_class="light", model="demo"
         )
         job = jobs.submit(session, submission).job
         job.state = state
@@ -162,27 +163,27 @@ def _row(session: Session, row: Any) -> str:
 def _calibration(session: Session, world: World, visibility: Visibility) -> str:
     job = world.job(session, visibility, "calibrate", State.SUCCEEDED, "calibration.json")
     facts = {"severity": {}, "massive_dims": {}, "weight_hash": "a" * 64}
-    return _row(session, Calibration(id=new_id("cal"), job_id=job.id, owner=OWNER, model="demo", **facts))
+    return _row(session, Calibration(id=new_id("cal"), job_id=job.id, owner=world.owner, model="demo", **facts))
 
 
 def _steering(session: Session, world: World, visibility: Visibility) -> str:
     job = world.job(session, visibility, "steer", State.SUCCEEDED, "summary.json", "runs.jsonl", "responses.jsonl")
     facts = {"weight_hash": "a" * 64, "judge": "reference", "summary": {}}
-    return _row(session, Steering(id=new_id("str"), job_id=job.id, owner=OWNER, model="demo", **facts))
+    return _row(session, Steering(id=new_id("str"), job_id=job.id, owner=world.owner, model="demo", **facts))
 
 
 def _study(state: State) -> Callable[[Session, World, Visibility], str]:
     def make(session: Session, world: World, visibility: Visibility) -> str:
         job = world.job(session, visibility, "report", state, "report.html", nodes={}, study={})
         spec = {"models": ["demo"], "traits": ["refusal"]}
-        return _row(session, Study(id=new_id("std"), job_id=job.id, owner=OWNER, spec=spec, nodes={}))
+        return _row(session, Study(id=new_id("std"), job_id=job.id, owner=world.owner, spec=spec, nodes={}))
 
     return make
 
 
 def _vector(session: Session, world: World, visibility: Visibility) -> str:
     row = Vector(
-        id=new_id("vec"), source="imported", owner=OWNER, model="demo", component="residual", method="imported", layer=1, width=64,
+        id=new_id("vec"), source="imported", owner=world.owner, model="demo", component="residual", method="imported", layer=1, width=64,
         digest=session.info["digest"], key="x", facts={},
     )  # fmt: skip
     world._share(row, visibility)
@@ -198,7 +199,12 @@ def _extracted_vector(session: Session, world: World, visibility: Visibility) ->
 
 def _trait(session: Session, world: World, visibility: Visibility) -> str:
     row = Trait(
-        id=new_id("trait"), name=f"trait{next(_numbers)}", version=session.info["digest"], owner=OWNER, definition="", counts={}
+        id=new_id("trait"),
+        name=f"trait{next(_numbers)}",
+        version=session.info["digest"],
+        owner=world.owner,
+        definition="",
+        counts={},
     )
     world._share(row, visibility)
     return _row(session, row)

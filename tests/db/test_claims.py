@@ -130,7 +130,7 @@ def test_positions_are_the_order_in_which_jobs_are_then_claimed(desk: Desk) -> N
         desk.submit(owner, priority=priority)
         for owner, priority in [("ann", 0), ("ann", 3), ("bob", 0), ("cat", 0), ("ann", 0), ("bob", 1)]
     ]
-    blocked = desk.submit("dan", after=[Edge(job=ids[0])], after_any_owner=True)
+    blocked = desk.submit("dan", after=[Edge(job=ids[0])], viewer=ADMIN)
     with desk.sessions() as session:
         found = turns.places(session, "model", [*ids, blocked], slice_seconds=300)
     places = {job_id: place.position for job_id, place in found.items()}

@@ -91,7 +91,7 @@ class Jobs(RuleBasedStateMachine):
     def submit(self, owner: str, short: bool, after: list[str], needs: str, key: str | None) -> Any:
         edges = dict.fromkeys(after, needs)
         request = service.Submission(
-            kind="glance" if short else "probe", spec={}, owner=owner, job_class="model", after_any_owner=True,
+            kind="glance" if short else "probe", spec={}, owner=owner, job_class="model", viewer=ADMIN,
             after=[Edge(job=job, needs=how) for job, how in edges.items()],
             idempotency=None if key is None else Idempotency("POST /v1/probes", key, "0" * 64),
         )  # fmt: skip

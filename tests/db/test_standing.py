@@ -10,7 +10,7 @@ from app.jobs.models import Job, Worker
 from app.jobs.schemas import Edge
 from app.jobs.standing import standings
 from app.jobs.views import views
-from tests.db.conftest import Desk
+from tests.db.conftest import ADMIN, Desk
 from tests.db.test_lanes import Lanes, lanes  # noqa: F401 - the fixture
 
 
@@ -23,12 +23,12 @@ def _worker(desk: Desk, name: str, job_class: str = "model", *, silent_seconds: 
 
 def _codes(desk: Desk, ids: Iterable[str]) -> list[str | None]:
     jobs = [desk.job(job_id) for job_id in ids]
-    found = desk.do(standings, jobs, slice_seconds=300)
+    found = desk.do(standings, jobs, ADMIN, slice_seconds=300)
     return [reason.code if (reason := found[job.id].reason) else None for job in jobs]
 
 
 def _said(desk: Desk, job_id: str) -> str:
-    reason = desk.do(standings, [desk.job(job_id)], slice_seconds=300)[job_id].reason
+    reason = desk.do(standings, [desk.job(job_id)], ADMIN, slice_seconds=300)[job_id].reason
     assert reason is not None
     return str(reason.detail)
 
@@ -110,7 +110,7 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_jobs(lanes: L
 
     def cost(jobs: int) -> int:
         ids = [lanes.submit(f"user{i % 7}") for i in range(jobs)]
-        ids += [lanes.submit(after=[Edge(job=ids[0])], after_any_owner=True), lanes.look(), lanes.submit(job_class="light")]
+        ids += [lanes.submit(after=[Edge(job=ids[0])], viewer=ADMIN), lanes.look(), lanes.submit(job_class="light")]
         with lanes.sessions() as session:
             rows = [session.get_one(Job, job_id) for job_id in ids]
             statements: list[str] = []
@@ -119,7 +119,7 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_jobs(lanes: L
                 statements.append(str(call[2]))
 
             event.listen(session.get_bind(), "before_cursor_execute", count)
-            assert len(views(session, rows, slice_seconds=300)) == jobs + 3
+            assert len(views(session, rows, ADMIN, slice_seconds=300)) == jobs + 3
             event.remove(session.get_bind(), "before_cursor_execute", count)
         return len(statements)
 

@@ -1,0 +1,128 @@
+"""What a stored spec refers to, and whether a caller may use all of it now.
+
+A new request is checked field by field where it is read. A job that is made from an earlier job's spec (a retry, a rescore that continues
+a failed job) goes through `check`, so that it can do no more than its caller could ask for today. Ids are found wherever they are in the
+spec: a field that is added to a spec later is checked without a change here.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.auth.viewer import Viewer
+from app.auth.visibility import seen
+from app.calibrations.models import Calibration
+from app.errors import Problem
+from app.extractions import repository as extractions
+from app.extractions.models import Extraction, Vector
+from app.jobs import repository
+from app.jobs.models import Job
+from app.judges.models import Judge
+from app.judges.schemas import REFERENCE
+from app.models.models import Model
+from app.steerings.models import Steering
+from app.studies.models import Study
+from app.traits.models import Trait
+
+NAMED = 5
+"""Most references that an error names."""
+ADDRESS = ("kind", "model", "url", "key_env")
+"""What must be as it was for a judge to be the one that a spec describes."""
+
+Column = InstrumentedAttribute[str]
+BY_PREFIX: dict[str, tuple[Column, Callable[[Viewer], ColumnElement[bool]]]] = {
+    "job": (Job.id, repository.usable),
+    "vec": (Vector.id, extractions.vector_seen),
+    "trait": (Trait.id, lambda viewer: seen(Trait, viewer)),
+    "cal": (Calibration.id, lambda viewer: repository.made_by_visible(Calibration.job_id, viewer)),
+    "ext": (Extraction.id, lambda viewer: repository.made_by_visible(Extraction.job_id, viewer)),
+    "str": (Steering.id, lambda viewer: repository.made_by_visible(Steering.job_id, viewer)),
+    "std": (Study.id, lambda viewer: repository.made_by_visible(Study.job_id, viewer)),
+}
+"""For the ids of each prefix, the column that holds them and the rows that a viewer may use."""
+_ID = re.compile(rf"({'|'.join(BY_PREFIX)})_[0-9a-z]{{26}}")
+
+
+@dataclass
+class References:
+    """What a spec names: ids by prefix, traits by name and version, judges by name, and its model."""
+
+    ids: dict[str, set[str]] = field(default_factory=dict)
+    traits: set[tuple[str, str]] = field(default_factory=set)
+    judges: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    model: str | None = None
+
+
+def references(spec: Mapping[str, Any], inherited: Collection[str] = ()) -> References:
+    """Everything that a spec names, but for its fields in `inherited`: they came with a result that it names too."""
+    own = {name: value for name, value in spec.items() if name not in inherited}
+    found = References(model=own.get("model"))
+    for value in _values(own):
+        if isinstance(value, str) and (match := _ID.fullmatch(value)):
+            found.ids.setdefault(match[1], set()).add(value)
+        elif isinstance(value, dict) and value.keys() == {"name", "version"}:
+            found.traits.add((value["name"], value["version"]))
+        elif isinstance(value, dict) and value.keys() >= {"name", *ADDRESS}:
+            found.judges[value["name"]] = value
+    return found
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """The value and every value inside it."""
+    yield value
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inside:
+        yield from _values(one)
+
+
+def check(
+    session: Session, viewer: Viewer, again: str, spec: Mapping[str, Any], after: Sequence[str], inherited: Collection[str] = ()
+) -> None:
+    """Raises Problem 409 `not_shared`, naming what the spec of the job `again` refers to, and its edges, that the viewer may not use now."""
+    found = references(spec, inherited)
+    found.ids.setdefault("job", set()).update(after)
+    lacking = [*_ids(session, viewer, found.ids), *_traits(session, viewer, found.traits), *_named(session, found)]
+    if lacking:
+        raise not_shared(again, "reads", lacking)
+
+
+def not_shared(identifier: str, does: str, lacking: Sequence[str]) -> Problem:
+    """409: the job or study `identifier` refers to these, which the caller may not use."""
+    more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    detail = (
+        f"{identifier} {does} {', '.join(lacking[:NAMED])}{more}: deleted, changed, or not shared with you now. Ask the owner to share it, "
+        "or submit a new request without it."
+    )
+    return Problem(409, "not_shared", detail, facts={"lacking": list(lacking)})
+
+
+def _ids(session: Session, viewer: Viewer, ids: Mapping[str, set[str]]) -> Iterator[str]:
+    for prefix, wanted in sorted(ids.items()):
+        column, may = BY_PREFIX[prefix]
+        there = set(session.scalars(select(column).where(column.in_(sorted(wanted)), may(viewer)))) if wanted else set()
+        yield from sorted(wanted - there)
+
+
+def _traits(session: Session, viewer: Viewer, wanted: set[tuple[str, str]]) -> Iterator[str]:
+    named = tuple_(Trait.name, Trait.version)
+    rows = (
+        session.execute(select(Trait.name, Trait.version).where(named.in_(sorted(wanted)), seen(Trait, viewer))) if wanted else ()
+    )
+    there = {(row.name, row.version) for row in rows}
+    yield from (f"the trait {name}@{version[:12]}" for name, version in sorted(wanted - there))
+
+
+def _named(session: Session, found: References) -> Iterator[str]:
+    """The model and the judges that are not on the lists of this server as the spec describes them."""
+    model = None if found.model is None else session.get(Model, found.model)
+    if found.model is not None and (model is None or model.removed_at is not None):
+        yield f"the model {found.model}"
+    for name, said in sorted(found.judges.items()):
+        row = session.get(Judge, name)
+        built_in = said["kind"] == REFERENCE
+        if not built_in and (row is None or any(getattr(row, part) != said[part] for part in ADDRESS)):
+            yield f"the judge {name}"

@@ -1,0 +1,80 @@
+"""A dry run refuses what the request itself refuses: every operation that has one, found in the API's description, with every such fault."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.api.conftest import Running, submit
+from tests.api.extracted import store_extraction
+from tests.api.lives import claim, fail
+from tests.hostile.routes import operations, schema_of
+
+DRY = [path for method, path, told in operations() if any(one.get("name") == "dry_run" for one in told.get("parameters", ()))]
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/calibrations": {"model": "demo"},
+    "/v1/extractions": {"model": "demo", "trait": "refusal", "methods": ["mean_diff"]},
+    "/v1/generations": {"model": "demo", "prompts": [{"prompt": "Hello."}]},
+    "/v1/steerings": {"model": "demo", "trait": "refusal"},
+    "/v1/studies": {"models": ["demo"], "traits": ["refusal"], "methods": ["mean_diff"], "layers": [2]},
+}
+Fault = Callable[[str], dict[str, Any]]
+FAULTS: dict[str, Fault] = {
+    "comes after what failed": lambda failed: {"after": [{"job": failed}]},
+    "comes after a job twice": lambda failed: {"after": [{"job": failed, "needs": "end"}] * 2},
+    "comes after no job": lambda _failed: {"after": [{"job": f"job_{'0' * 26}"}]},
+    "a webhook that is not there": lambda _failed: {"webhook": "nowhere"},
+    "a group of others": lambda _failed: {"visibility": "group", "group": "others"},
+    "a group without its visibility": lambda _failed: {"group": "others"},
+    "a calibration that failed": lambda failed: {"calibration": failed},
+    "a calibration that is not there": lambda _failed: {"calibration": f"cal_{'0' * 26}"},
+    "a model that is not there": lambda _failed: {"model": "none"},
+}
+
+
+@pytest.fixture
+def usable(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> dict[str, str]:
+    """A failed calibration, and an extraction to steer with."""
+    version = ada.get("/v1/traits/refusal").json()["version"]
+    extraction, _ = store_extraction(sessions, api.context.storage, "ada", version)
+    failed = submit(ada)["id"]
+    fail(sessions, claim(sessions))
+    return {"failed": failed, "extraction": extraction}
+
+
+def test_every_dry_run_has_a_body_here() -> None:
+    assert set(DRY) == BODIES.keys()
+
+
+@pytest.mark.parametrize("path", DRY)
+def test_a_dry_run_refuses_what_the_request_refuses(ada: httpx2.Client, usable: dict[str, str], path: str) -> None:
+    fields = next(schema_of(told)["properties"] for method, one, told in operations() if (method, one) == ("POST", path))
+    base = BODIES[path] | ({"extraction": usable["extraction"]} if path == "/v1/steerings" else {})
+    asked = 0
+    for what, fault in FAULTS.items():
+        change = fault(usable["failed"])
+        if not change.keys() <= fields.keys():
+            continue
+        if "calibration" in change and path == "/v1/generations":
+            continue  # it measures doses, and there are no vectors here
+        dry, real = (ada.post(path, params=query, json=base | change) for query in ({"dry_run": "true"}, {}))
+        asked += 1
+        assert 400 <= real.status_code < 500, (what, real.text)
+        assert (dry.status_code, dry.json().get("code")) == (real.status_code, real.json()["code"]), what
+    assert asked >= 6
+    key = {"Idempotency-Key": "two words"}
+    dry, real = (ada.post(path, params=query, json=base, headers=key) for query in ({"dry_run": "true"}, {}))
+    assert (dry.status_code, dry.json()["code"]) == (real.status_code, real.json()["code"]) == (422, "invalid_idempotency_key")
+
+
+@pytest.mark.parametrize("path", DRY)
+def test_a_dry_run_that_passes_is_followed_by_a_request_that_passes(
+    ada: httpx2.Client, usable: dict[str, str], path: str
+) -> None:
+    base = BODIES[path] | ({"extraction": usable["extraction"]} if path == "/v1/steerings" else {})
+    before = len(ada.get("/v1/jobs").json()["items"])
+    assert ada.post(path, params={"dry_run": "true"}, json=base).status_code == 200
+    assert len(ada.get("/v1/jobs").json()["items"]) == before
+    assert ada.post(path, json=base).status_code == 202

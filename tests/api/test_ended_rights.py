@@ -1,0 +1,157 @@
+"""What waits, streams or downloads ends within five seconds of the right to it: key, user, group, or the job's own sharing."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.api.conftest import Running, submit
+from tests.api.lives import claim, succeed
+
+PROMISED = 5.0
+BUSY = 4.0
+"""A busy machine's share."""
+WAIT = 20
+BIG = 64 << 20
+
+Change = Callable[[httpx2.Client, httpx2.Client, str], httpx2.Response]
+
+
+def _revoke(admin: httpx2.Client, _ada: httpx2.Client, _job: str) -> httpx2.Response:
+    [key] = admin.get("/v1/keys", params={"owner": "carl"}).json()["items"]
+    return admin.post(f"/v1/keys/{key['id']}/revoke")
+
+
+CHANGES: dict[str, tuple[Change, int]] = {
+    "the key is revoked": (_revoke, 401),
+    "the user is disabled": (lambda admin, _ada, _job: admin.patch("/v1/users/carl", json={"disabled": True}), 401),
+    "the user leaves the group": (lambda admin, _ada, _job: admin.delete("/v1/groups/interp/members/carl"), 404),
+    "the group is deleted": (lambda admin, _ada, _job: admin.delete("/v1/groups/interp"), 404),
+    "the job is not shared": (lambda _admin, ada, job: ada.patch(f"/v1/jobs/{job}", json={"visibility": "private"}), 404),
+}
+
+
+class Asking(threading.Thread):
+    """A request of carl's that takes its time: how it ended, and when."""
+
+    def __init__(self, how: Callable[[httpx2.Client], Any], client: httpx2.Client) -> None:
+        super().__init__()
+        self._how, self._client = how, client
+        self.result: Any = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._how(self._client)
+        except httpx2.HTTPError as error:
+            self.result = type(error).__name__
+        self.ended = time.monotonic()
+
+
+@pytest.fixture
+def carl(api: Running) -> Any:
+    """A colleague of ada's, in the group `interp`."""
+    api.group("interp", "ada", "carl")
+    with api.client("carl") as client:
+        client.timeout = 120
+        yield client
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_long_poll_and_a_stream_end_with_the_right_to_the_job(
+    api: Running, admin: httpx2.Client, ada: httpx2.Client, carl: httpx2.Client, what: str
+) -> None:
+    job = submit(ada, visibility="group", group="interp")["id"]
+    change, status = CHANGES[what]
+
+    def stream(client: httpx2.Client) -> Any:
+        with client.stream("GET", f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as answer:
+            return [line for line in answer.iter_lines() if line.startswith("event:")][-1]
+
+    poll = Asking(lambda client: client.get(f"/v1/jobs/{job}", params={"wait": WAIT}).status_code, carl)
+    follow = Asking(stream, carl)
+    time.sleep(1.5)
+    assert change(admin, ada, job).status_code < 300
+    changed = time.monotonic()
+    for one in (poll, follow):
+        one.join(WAIT + 10)
+    assert poll.result == status
+    assert follow.result == "event: reconnect"
+    assert max(poll.ended, follow.ended) - changed < PROMISED + BUSY
+
+
+def test_a_poll_under_a_key_that_is_remembered_but_revoked_does_not_begin(
+    api: Running, admin: httpx2.Client, carl: httpx2.Client, ada: httpx2.Client
+) -> None:
+    """The keyring may know the key for five seconds more; the wait must not be added to them."""
+    job = submit(ada, visibility="group", group="interp")["id"]
+    assert carl.get(f"/v1/jobs/{job}").status_code == 200
+    _revoke(admin, ada, job)
+    asked = time.monotonic()
+    assert carl.get(f"/v1/jobs/{job}", params={"wait": WAIT}).status_code == 401
+    assert time.monotonic() - asked < PROMISED + BUSY
+
+
+def test_jobs_that_follow_a_study_wake_those_who_wait_for_them(api: Running, ada: httpx2.Client, carl: httpx2.Client) -> None:
+    body = {
+        "models": ["demo"],
+        "traits": ["refusal"],
+        "layers": [2],
+        "methods": ["mean_diff"],
+        "visibility": "group",
+        "group": "interp",
+    }
+    study = ada.post("/v1/studies", json=body).json()
+    [node, *_] = ada.get(f"/v1/studies/{study['id']}").json()["nodes"].values()
+    poll = Asking(lambda client: client.get(f"/v1/jobs/{node['job']}", params={"wait": WAIT}).status_code, carl)
+    time.sleep(1)
+    ada.patch(f"/v1/jobs/{study['id']}", json={"visibility": "private"})
+    changed = time.monotonic()
+    poll.join(WAIT + 10)
+    assert poll.result == 404
+    assert poll.ended - changed < 2 + BUSY
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_download_is_cut_with_the_right_to_the_file(
+    api: Running, admin: httpx2.Client, ada: httpx2.Client, carl: httpx2.Client, sessions: sessionmaker[Session], what: str
+) -> None:
+    job = submit(ada, visibility="group", group="interp")["id"]
+    succeed(sessions, api.context.storage, claim(sessions), data=bytes(BIG))
+    hurry = threading.Event()
+
+    def read(client: httpx2.Client) -> int:
+        got = 0
+        with client.stream("GET", f"/v1/jobs/{job}/artifacts/calibration.json") as answer:
+            assert answer.status_code == 200
+            for piece in answer.iter_raw(1 << 16):
+                got += len(piece)
+                hurry.wait(0.02)
+        return got
+
+    download = Asking(read, carl)
+    time.sleep(1)
+    assert CHANGES[what][0](admin, ada, job).status_code < 300
+    time.sleep(PROMISED + 1)
+    hurry.set()
+    download.join(60)
+    assert download.result == "RemoteProtocolError", "less came than was promised"
+
+
+def test_a_download_goes_on_while_nothing_changes(
+    api: Running, ada: httpx2.Client, carl: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """Also past several questions whether it may."""
+    job = submit(ada, visibility="group", group="interp")["id"]
+    succeed(sessions, api.context.storage, claim(sessions), data=bytes(BIG))
+    began, got = time.monotonic(), 0
+    with carl.stream("GET", f"/v1/jobs/{job}/artifacts/calibration.json") as answer:
+        for piece in answer.iter_raw(1 << 16):
+            got += len(piece)
+            if time.monotonic() - began < 6:
+                time.sleep(0.02)
+    assert got == BIG
