@@ -42,8 +42,8 @@ from app.settings import Settings
 from app.status.metrics import Metrics
 from app.storage.factory import open_storage
 from app.traits.seeding import seed_at_start
-from app.version import VERSION
 from app.webhooks.messenger import Messenger
+from terms.version import VERSION
 
 ROUTERS = (
     app.jobs.routes.router,
