@@ -1,7 +1,7 @@
 # Two images from one file:
 #   docker build --target api    -t binnacle-api .       the HTTP side, without torch
 #   docker build --target worker -t binnacle-worker .    a worker; the same torch pin as everywhere, whose wheel brings CUDA
-FROM python:3.11-slim AS base
+FROM python:3.11.13-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update \
     && apt-get install -y --no-install-recommends tini \
@@ -16,6 +16,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE binnacle.py ./
 COPY app app
 COPY migrations migrations
 COPY shipped shipped
+COPY terms terms
 RUN /opt/venv/bin/pip install . -c constraints.txt
 
 FROM base AS worker-packages
@@ -25,6 +26,7 @@ COPY app app
 COPY workers workers
 COPY migrations migrations
 COPY shipped shipped
+COPY terms terms
 RUN /opt/venv/bin/pip install ".[worker]" -c constraints.txt
 
 FROM base AS api

@@ -42,6 +42,7 @@ $(READY): pyproject.toml constraints.txt
 		echo "$(PYTHON) cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "installing $(TORCH), then the rest: some minutes, once"
 	$(PY) -m pip install --quiet $(TORCH)
+	@$(PY) -m pip uninstall -qq --yes binnacle  # the distribution's name in environments made before binnacle-interp
 	$(PY) -m pip install --quiet -e ".[worker,embedded,test]" -c constraints.txt
 	@touch $@
 

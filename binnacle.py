@@ -1,10 +1,10 @@
 """Binnacle from Python: `import binnacle; client = binnacle.Client()`. Needs no torch."""
 
-from importlib.metadata import version
-
 from app.client import BinnacleError, Client, CorruptDownload, JobFailed, NoService, ServiceError, Unreachable, WaitTimeout
+from terms.version import VERSION
 
-__version__ = version("binnacle")
+__version__ = VERSION
+
 __all__ = [
     "BinnacleError",
     "Client",

@@ -21,7 +21,7 @@ from app.problems import render, unexpected
 log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-KEY = re.compile(rb"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{8}")
+KEY = re.compile(rb"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{8}|bnl_[0-9A-Za-z_-]{16}")
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM = "multipart/form-data"
 TAKEN = frozenset({"application/json", FORM})
@@ -29,8 +29,8 @@ TAKEN = frozenset({"application/json", FORM})
 HOST = re.compile(r"[!-~]*", re.ASCII)
 """Visible ASCII: a host beyond it is written in its ASCII form (RFC 9110, 7.2)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
-"""Headers of which a proxy sets at least one: whoever asks through it may be anybody."""
+FORWARDED = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
+"""Headers by which a proxy says that it is one. nginx sets none by default: a request without them may still have come through it."""
 Observe = Callable[[str, str, int, float], None]
 
 
@@ -111,12 +111,17 @@ class Gate:
 
     @staticmethod
     def _exposed(scope: Scope, headers: Headers) -> Problem | None:
-        """Without keys only this machine may ask, and no web page that its user happens to have open (rebinding, cross-site posts)."""
+        """Without keys only programs of this machine may ask, not web pages that a browser on it has open (rebinding, cross-site posts).
+
+        That they show the secret of this start, or come over the unix socket, is for `app.auth.keyless` to see.
+        """
         server = scope.get("server") or ("", None)
         if server[1] is not None and server[0] not in LOOPBACK and not server[0].startswith("127."):
             return Problem(403, "auth_off", "This server runs without keys and answers on the loopback address alone.")
-        if any(name in headers for name in FORWARDED):
-            return Problem(403, "auth_off", "This server runs without keys and answers nobody through a proxy: switch keys on.")
+        if any(FORWARDED.fullmatch(name) for name in headers):
+            return Problem(
+                403, "auth_off", "This server runs without keys and refuses requests that come through a proxy: switch keys on."
+            )
         host = headers.get("host", "")
         if (urlsplit(f"//{host}").hostname or "") not in LOOPBACK:
             return Problem(

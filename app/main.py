@@ -44,8 +44,8 @@ from app.status.health import Health
 from app.status.metrics import Metrics
 from app.storage.factory import open_storage
 from app.traits.seeding import seed_at_start
-from app.version import VERSION
 from app.webhooks.messenger import Messenger
+from terms.version import VERSION
 
 ROUTERS = (
     app.jobs.routes.router,

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 SECRET_NAMES = re.compile(r"authorization|cookie|password|secret|token|pepper|api_?key|prompt|_url$", re.IGNORECASE)
-SECRET_VALUES = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]+|(?<=://)[^/@\s]*:[^/@\s]*(?=@)", re.ASCII)
+SECRET_VALUES = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]+|bnl_[0-9A-Za-z_-]{16,}|(?<=://)[^/@\s]*:[^/@\s]*(?=@)", re.ASCII)
 """Keys, and the user and password of a URL, wherever they stand in a text."""
 
 

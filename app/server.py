@@ -1,18 +1,23 @@
-"""Runs the API under uvicorn: `python -m app.server --host 127.0.0.1 --port 8000`, or `--fd N` for a socket that is listening already.
+"""Runs the API under uvicorn: `python -m app.server --host 127.0.0.1 --port 8000`, or `--socket PATH` for a unix socket, or `--fd N` for
+a socket that is listening already.
 
 On the first signal to stop, waiting requests answer with what there is and streams tell their clients to reconnect; without this
 uvicorn would wait for every one of them.
 """
 
 import argparse
-import ipaddress
 import logging
+import os
 import socket
+import sys
+from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.auth.keyless import secured
 from app.connections import bounded
 from app.main import create_app
 from app.observability import configure_logging
@@ -36,20 +41,12 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether everything that `host` resolves to is this machine itself."""
-    addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
-
-
-def make_server(settings: Settings, host: str, port: int) -> Server:
-    """A server ready to `run()`. Raises ValueError for a server without keys that others could reach."""
-    if settings.auth == "off" and not is_loopback(host):
-        raise ValueError(f"BINNACLE_AUTH=off needs a loopback address, and {host} is none: bind 127.0.0.1 or switch keys on")
-    api = create_app(settings)
+def make_server(settings: Settings, host: str | None, port: int = 0) -> Server:
+    """A server ready to `run()`; host None is for a unix socket. Raises ValueError for a server without keys that others could reach."""
+    api = create_app(secured(settings, host))
     config = uvicorn.Config(
         api,
-        host=host,
+        host=host or "localhost",
         port=port,
         access_log=False,
         log_config=None,
@@ -65,20 +62,52 @@ def make_server(settings: Settings, host: str, port: int) -> Server:
     return Server(config, api)
 
 
+def private_socket(path: Path) -> socket.socket:
+    """A listening unix socket that this account alone can open. Raises OSError when another server listens on it."""
+    opened = socket.socket(socket.AF_UNIX)
+    if path.is_socket():
+        try:
+            opened.connect(str(path))
+        except ConnectionRefusedError:  # an earlier server left it
+            path.unlink()
+        else:
+            opened.close()
+            raise FileExistsError(f"another server listens on {path}: stop it, or name another socket")
+    before = os.umask(0o177)
+    try:
+        opened.bind(str(path))
+    finally:
+        os.umask(before)
+    opened.listen(1024)
+    return opened
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m app.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--fd", type=int, help="a listening socket that the parent made, instead of host and port")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
+        "--socket", type=Path, help="a unix socket to make, instead of host and port; this account alone can open it"
+    )
+    other.add_argument("--fd", type=int, help="a listening socket that the parent made, instead of host and port")
     chosen = parser.parse_args()
     configure_logging()
-    if chosen.fd is None:
-        make_server(Settings(), chosen.host, chosen.port).run()
-        return
-    with socket.socket(fileno=chosen.fd) as listening:
-        host, port = listening.getsockname()[:2]
-        make_server(Settings(), host, port).run(sockets=[listening])
+    with ExitStack() as opened:
+        host, sockets = chosen.host, None
+        if chosen.socket is not None or chosen.fd is not None:
+            listening = opened.enter_context(private_socket(chosen.socket) if chosen.socket else socket.socket(fileno=chosen.fd))
+            host, sockets = (None if listening.family == socket.AF_UNIX else listening.getsockname()[0]), [listening]
+        given = Settings()
+        try:
+            settings = secured(given, host)
+        except ValueError as unsafe:
+            parser.error(str(unsafe))
+        if settings is not given:
+            secret = settings.local_secret.get_secret_value()
+            sys.stderr.write(f"Keys are off. Each request must show the secret of this start: BINNACLE_KEY={secret}\n")
+        make_server(settings, host, chosen.port).run(sockets=sockets)
 
 
 if __name__ == "__main__":

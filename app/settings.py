@@ -106,7 +106,10 @@ class Settings(BaseSettings):
     )
     key_pepper: SecretStr = Field(SecretStr(""), description="server-side secret of the HMAC under which keys are stored")
     cursor_secret: SecretStr = Field(SecretStr(""), description="signs list cursors; the pepper serves when empty")
-    auth: Literal["on", "off"] = Field("on", description="off is allowed on loopback alone")
+    auth: Literal["on", "off"] = Field("on", description="off: on a unix socket, or on loopback with a secret (docs/access.md)")
+    local_secret: SecretStr = Field(
+        SecretStr(""), description="that secret, 32 characters or more; empty: a new one at each start"
+    )
     public_url: str = Field("", description="where people reach this service (https://...), for links in messages")
     metrics_port: int = Field(0, description="internal port of the Prometheus metrics; 0 for none")
 

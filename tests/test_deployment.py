@@ -73,6 +73,23 @@ def test_containers_are_given_the_time_that_our_processes_need_to_stop(compose: 
     assert STOP_SECONDS < API_GRACE
 
 
+def test_every_image_is_pinned_by_its_version(compose: dict[str, Any]) -> None:
+    """`latest`, no tag, or a major version alone: another build would be another service."""
+    ours = {"binnacle-api", "binnacle-worker"}
+    stages = re.findall(r"^FROM (\S+) AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    bases = {base for base, _ in stages} - {name for _, name in stages}
+    images = bases | {service["image"] for service in compose["services"].values()} - ours
+    assert len(images) == 4
+    assert [image for image in images if not re.fullmatch(r"[\w./-]+:\d+(\.\d+)+(-[\w.-]+)?", image)] == []
+
+
+def test_each_worker_has_a_name_of_its_own_that_lasts(compose: dict[str, Any]) -> None:
+    """It follows the @ of its node's name. Docker's own changes with each new container, and with it the node that held a device."""
+    names = [service["hostname"] for name, service in compose["services"].items() if name.startswith("worker-")]
+    assert len(set(names)) == len(names) == 2
+    assert all("${WORKER_HOST:-" in name for name in names), "two hosts that run the same file need different names"
+
+
 def test_what_is_waited_for_has_a_healthcheck(compose: dict[str, Any]) -> None:
     services = compose["services"]
     waits = {(name, other) for name, service in services.items() for other, how in service.get("depends_on", {}).items()

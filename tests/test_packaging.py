@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("app", "workers", "migrations", "shipped")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = [pattern.removesuffix("*") for pattern in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9]+)*((a|b|rc|\.?post)[0-9]+)?")
 
 
@@ -36,7 +38,7 @@ def test_the_constraints_leave_torch_and_its_cuda_packages_to_the_machine(pins: 
 
 def test_everything_the_project_asks_for_is_pinned_within_what_it_asks_for(pins: list[str]) -> None:
     versions = dict(line.split("==") for line in pins)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = PROJECT["project"]
     extras = [line for extra in project["optional-dependencies"].values() for line in extra]
     for requirement in map(Requirement, [*project["dependencies"], *extras]):
         if (name := canonicalize_name(requirement.name)) != "torch":
@@ -64,6 +66,31 @@ def test_the_command_line_answers_from_the_installed_entry_point() -> None:
     shown = subprocess.run([Path(sys.executable).parent / "binnacle", "--help"], capture_output=True, text=True, check=True)
     assert "calibrate" not in shown.stderr
     assert all(command in shown.stdout for command in ("up", "demo", "submit", "watch", "get", "doctor"))
+
+
+def test_no_text_tells_people_to_install_the_strangers_project_that_the_index_calls_binnacle() -> None:
+    """Whoever followed such a hint would run that project's code: `pip install binnacle` and `binnacle[extra]` are not ours."""
+    places = [ROOT / name for name in ("app", "workers", "terms", "docs", ".ci")]
+    files = [path for place in places for path in place.rglob("*") if path.suffix in {".py", ".md", ".conf", ".json", ""}]
+    files += [
+        path
+        for path in ROOT.iterdir()
+        if path.suffix in {".py", ".md", ".toml", ".yml"} or path.name in {"Makefile", "Dockerfile"}
+    ]
+    hint = re.compile(r"\binstall\b[^\n]*?['\"\s]binnacle(?:\[|['\"]|[=<>~]|\s*$)", re.MULTILINE)
+    texts = {path.relative_to(ROOT): path.read_text() for path in files if path.is_file()}
+    assert len(texts) > 300
+    assert {str(path): hint.findall(text) for path, text in texts.items() if hint.search(text)} == {}
+    assert hint.search("pip install 'binnacle[embedded]'")
+    assert hint.search("pip install binnacle")
+
+
+def test_the_installed_version_is_found_under_the_distributions_own_name() -> None:
+    """With the old name left behind in a program, the version would silently be 0."""
+    from terms.version import DISTRIBUTION, VERSION
+
+    assert PROJECT["project"]["name"] == DISTRIBUTION != "binnacle"
+    assert PROJECT["project"]["version"] == VERSION == metadata.version(DISTRIBUTION)
 
 
 def test_the_wheel_holds_all_that_runs(tmp_path: Path) -> None:

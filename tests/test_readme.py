@@ -21,7 +21,7 @@ from tests.services import make_folder
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-RUN_ELSEWHERE = ("make demo", "source .venv/bin/activate\nbinnacle up", "cp .env.example .env")
+RUN_ELSEWHERE = ("make demo", "source .venv/bin/activate\nbinnacle up", "install -m 600 .env.example .env")
 URL = "http://127.0.0.1:8000"
 
 
@@ -69,6 +69,7 @@ def test_every_command_of_the_readme_works_in_its_order(up: Up, tmp_path: Path) 
     by_curl, by_python = (json.loads((tmp_path / path).read_text()) for path in ("calibration.json", "results/calibration.json"))
     assert by_curl == by_python, "the same request gives the same bytes"
     assert "event: succeeded" in done.stdout
+    assert up.key not in done.stderr, "a program's arguments, as the trace shows them, are every account's to read"
     assert (tmp_path / "openapi.json").stat().st_size > 10_000
 
 

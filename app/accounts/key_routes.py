@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Body, Path, Query, Response
+from fastapi import Body, Depends, Path, Query, Response
 from sqlalchemy.orm import Session
 
 from app.accounts import keys
 from app.accounts.schemas import KeyOut, KeyPage, KeyRequest, NewKeyOut, RotateRequest
+from app.auth import keyless
 from app.auth.access import Admin, keyed_router
+from app.auth.viewer import Viewer
 from app.context import Shared
 from app.paging import Cursor, Limit, page_of
 from app.problems import documented
@@ -17,6 +19,16 @@ router = keyed_router(prefix="/v1/keys", tag="access")
 
 KeyId = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{8}$", description="a key's id: the part after bnk_", examples=["Xk3v9QaZ"])]
 AS_IT_WAS = RotateRequest()
+
+
+async def require_keys(viewer: Admin, context: Shared) -> Viewer:
+    """An administrator of a server with keys. Raises Problem 409 on a server without."""
+    if context.settings.auth == "off":
+        raise keyless.no_keys()
+    return viewer
+
+
+KeyMaker = Annotated[Viewer, Depends(require_keys)]
 
 
 @router.get("", operation_id="listKeys", summary="List keys", responses=documented(403, 422))
@@ -43,7 +55,7 @@ async def list_keys(
 )
 async def create_key(
     body: Annotated[KeyRequest, Body(examples=[{"owner": "ada", "role": "member", "days": 180, "label": "laptop"}])],
-    viewer: Admin,
+    viewer: KeyMaker,
     context: Shared,
     response: Response,
 ) -> NewKeyOut:
@@ -66,7 +78,7 @@ async def get_key(key_id: KeyId, _viewer: Admin, context: Shared) -> KeyOut:
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def rotate_key(
-    key_id: KeyId, viewer: Admin, context: Shared, response: Response, body: RotateRequest = AS_IT_WAS
+    key_id: KeyId, viewer: KeyMaker, context: Shared, response: Response, body: RotateRequest = AS_IT_WAS
 ) -> NewKeyOut:
     """A new key of the same holder, role and scopes; both open until the overlap ends. Administrators only."""
     response.headers["Cache-Control"] = "no-store"

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from app.audit import service as audit
+from app.auth import keyless
 from app.auth.viewer import ALLOWED, Role, Scope, Viewer
 from app.bodies import check_json
 from app.context import context_of
@@ -21,7 +22,7 @@ from app.uploads import is_form
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 LOCAL = Viewer(owner="local", role="admin", key_id="")
-"""Everybody, on a server without keys."""
+"""Whoever may ask a server without keys."""
 
 bearer = HTTPBearer(scheme_name="key", description="`Authorization: Bearer bnk_...`", auto_error=False)
 
@@ -47,11 +48,14 @@ async def identify(request: Request) -> Viewer:
     if known is not None:
         return known
     context = context_of(request)
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    key = key.strip() if scheme.lower() == "bearer" else ""
     if context.settings.auth == "off":
+        if not keyless.admits(request, key, context.settings.local_secret.get_secret_value()):
+            raise keyless.secret_missing()
         viewer: Viewer | None = LOCAL
     else:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        viewer = await context.keyring.holder(key.strip()) if scheme.lower() == "bearer" else None
+        viewer = await context.keyring.holder(key) if key else None
     if viewer is None:
         raise unauthenticated()
     request.state.viewer = viewer

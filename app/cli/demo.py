@@ -16,6 +16,7 @@ from app.cli.output import err, out
 from app.cli.show import calibration_report
 from app.cli.tables import study_report
 from app.client import BinnacleError, Client
+from app.client.address import local_key
 from app.studies.shipped import shipped_study
 
 START_SECONDS = 180.0
@@ -105,7 +106,7 @@ def running_service(home: Path) -> Iterator[Client]:
         running = folder.running()
         if running is None:
             raise BinnacleError("demo_stopped", f"the service stopped as soon as it ran; see {folder.logs}")
-        with Client(running.url, folder.key_file.read_text().strip()) as client:
+        with Client(running.url, local_key(home)) as client:
             yield client
     finally:
         service.stop()

@@ -64,17 +64,27 @@ def _known(device: str) -> str:
     return device
 
 
-def prepare() -> None:
+def prepare(
+    url: Annotated[
+        str | None, typer.Option(help="Where the service will answer; the command line reads it from the data folder.")
+    ] = None,
+) -> None:
     """Migrate the database of DATABASE_URL and make the first key; safe to run at every start, by many at once."""
     from app.embedded.database import prepare_database
+    from app.embedded.private import write_private
     from app.settings import get_settings
 
     settings = get_settings()
     if not (pepper := settings.key_pepper.get_secret_value()):
         raise BinnacleError("no_pepper", "Set BINNACLE_KEY_PEPPER to a long random text: openssl rand -hex 32")
-    key_file = settings.home.expanduser() / "admin.key"
+    home = settings.home.expanduser()
+    key_file = home / "admin.key" if settings.auth == "on" else None
     prepare_database(settings.database_url.get_secret_value(), key_file=key_file, pepper=pepper)
-    out.print(f"the database is ready; the administrator's key is in {key_file}")
+    if url is not None:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(home / "url", url + "\n")
+    key = f"the administrator's key is in {key_file}" if key_file else "it has no key, as keys are off"
+    out.print(f"the database is ready; {key}")
 
 
 def status(as_json: Json = False) -> None:

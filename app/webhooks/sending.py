@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx2
 
 from app.addresses import look_up, refused
-from app.version import VERSION
 from app.webhooks.messages import DELIVERY, SIGNATURE, render, secret_of, sign
 from app.webhooks.repository import Due
+from terms.version import VERSION
 
 HEALS = frozenset({408, 425, 429})
 """Refusals that may be over next time; others need somebody to mend the target."""

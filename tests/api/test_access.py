@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -163,33 +162,3 @@ def test_an_empty_pepper_keeps_the_server_from_starting(settings: Settings) -> N
     server = make_server(unsafe, "127.0.0.1", 0)
     with pytest.raises(SystemExit):
         server.run()
-
-
-@pytest.fixture
-def open_api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Running]:
-    """The application without keys."""
-    running = Running(settings.model_copy(update={"auth": "off"}), sessions)
-    running.start()
-    running.add_model()
-    yield running
-    running.stop()
-
-
-def test_without_keys_only_this_machine_is_served_and_no_web_page(open_api: Running) -> None:
-    """Rebinding gives a page's own name as Host; a cross-site post gives its Origin, or no JSON content type."""
-    port = open_api.url.rsplit(":", 1)[1]
-    with httpx2.Client(base_url=open_api.url) as client:
-        assert client.get("/v1/status").json()["auth"] == "off"
-        assert client.post("/v1/calibrations", json={"model": "demo"}).status_code == 202
-        same = client.post("/v1/calibrations", json={"model": "demo"}, headers={"Origin": open_api.url})
-        rebound = client.get("/v1/jobs", headers={"Host": f"evil.example:{port}"})
-        crossed = client.post("/v1/calibrations", json={"model": "demo"}, headers={"Origin": "http://evil.example"})
-        plain = client.post("/v1/calibrations", content=b'{"model": "demo"}', headers={"Content-Type": "text/plain"})
-    assert same.status_code == 202
-    assert [(answer.status_code, answer.json()["code"]) for answer in (rebound, crossed)] == [(403, "auth_off")] * 2
-    assert plain.status_code == 415
-
-
-def test_without_keys_the_server_refuses_an_address_others_can_reach(settings: Settings) -> None:
-    with pytest.raises(ValueError, match="needs a loopback address"):
-        make_server(settings.model_copy(update={"auth": "off"}), "0.0.0.0", 0)

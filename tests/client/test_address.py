@@ -34,12 +34,32 @@ def test_the_local_key_goes_to_the_local_service_alone(home: Path, monkeypatch: 
     assert "local key" not in repr(find_address("http://127.0.0.1:8123"))
 
 
+def test_a_service_without_keys_is_sent_the_secret_of_its_start(home: Path) -> None:
+    """Its data folder may hold a key of the time when keys were on, which opens nothing now."""
+    (home / "local.secret").write_text("bnl_secret")
+    assert find_address().key == "bnl_secret"
+
+
+def test_where_prepare_says_the_service_answers_is_asked_unless_one_runs_from_the_folder(home: Path) -> None:
+    (home / "url").write_text("http://127.0.0.1:8000\n")
+    assert find_address().url == "http://127.0.0.1:8123"
+    (home / "run.json").unlink()
+    assert (find_address().url, find_address().key) == ("http://127.0.0.1:8000", "local key")
+    assert find_address("http://lab:8000").key is None
+
+
+def test_a_unix_socket_is_an_address(home: Path) -> None:
+    found = find_address("unix:/run/api.socket")
+    assert (found.socket, found.key) == ("/run/api.socket", None)
+    assert find_address().socket is None
+
+
 def test_no_service_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(NoService, match="binnacle up"):
         Client(home=tmp_path)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://lab", "http://"])
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://lab", "http://", "unix:", "unix:relative"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(NoService, match="http://host:port"):
         find_address(url)

@@ -195,7 +195,16 @@ def test_preparing_twice_keeps_the_first_key(binnacle: Cli, empty_database_url: 
     assert binnacle("prepare", DATABASE_URL=empty_database_url).returncode == 0
     assert key_file.read_text() == first
     assert key_file.stat().st_mode & 0o077 == 0
+    assert binnacle("prepare", "--url", "http://127.0.0.1:9", DATABASE_URL=empty_database_url).returncode == 0
+    assert (key_file.with_name("url").read_text(), key_file.read_text()) == ("http://127.0.0.1:9\n", first)
     assert "openssl" in binnacle("prepare", DATABASE_URL=empty_database_url, BINNACLE_KEY_PEPPER="").stderr
+
+
+def test_without_keys_none_is_made(binnacle: Cli, empty_database_url: str, tmp_path: Path) -> None:
+    """It would still open the service after keys are switched on."""
+    done = binnacle("prepare", DATABASE_URL=empty_database_url, BINNACLE_AUTH="off")
+    assert (done.returncode, "keys are off" in done.stdout) == (0, True), done.stderr
+    assert not (tmp_path / "home" / "admin.key").exists()
 
 
 def test_the_doctor_finds_what_is_well_and_what_is_not(binnacle: Cli, tmp_path: Path) -> None:

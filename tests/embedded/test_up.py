@@ -142,6 +142,35 @@ def test_a_database_that_does_not_answer_is_named_without_its_password() -> None
     shutil.rmtree(folder)
 
 
+def test_without_keys_it_prints_a_secret_and_keeps_it_where_the_command_line_finds_it() -> None:
+    folder = make_folder()
+    up = Up(folder / "home", {"BINNACLE_AUTH": "off"})
+    up.start()
+    try:
+        file = up.home / "local.secret"
+        secret = file.read_text()
+        assert secret in up.output()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert not (up.home / "admin.key").exists()
+        environment = {name: value for name, value in os.environ.items() if name not in {"BINNACLE_URL", "BINNACLE_KEY"}}
+        command = [sys.executable, "-m", "app.cli", "status"]
+        asked = subprocess.run(
+            command, cwd=CODE, env=environment | {"BINNACLE_HOME": str(up.home)}, capture_output=True, text=True, timeout=60
+        )
+        assert "keys off" in asked.stdout, asked.stderr
+        api = {Path(f"/proc/{pid}/environ").read_text() for pid in up.processes("app.server")}
+        workers = {Path(f"/proc/{pid}/environ").read_text() for pid in up.processes("celery")}
+        assert api
+        assert workers
+        assert all(secret in text for text in api)
+        assert not any(secret in text for text in workers), "they do not need it"
+    finally:
+        assert up.stop() == 0
+    assert not file.exists()
+    assert secret not in (up.home / "logs" / "api.log").read_text()
+    shutil.rmtree(folder)
+
+
 def test_given_servers_are_used_instead_of_the_embedded_ones(database_url: str, broker_url: str, tmp_path: Path) -> None:
     folder = make_folder()
     up = Up(

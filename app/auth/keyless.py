@@ -1,0 +1,78 @@
+"""What takes the keys' place on a server without keys (`BINNACLE_AUTH=off`).
+
+Such a server listens on a unix socket that its account alone can open, or on a loopback address where every request carries the
+secret of this start. Whoever has either is an administrator. Neither outlasts the server, and it makes no keys, which would.
+"""
+
+import hmac
+import ipaddress
+import secrets
+import socket
+
+from fastapi import Request
+from pydantic import SecretStr
+
+from app.errors import Problem
+from app.settings import Settings
+
+SHORTEST = 32
+"""Characters of a secret that the operator chose."""
+
+
+def new_secret() -> str:
+    """A secret of 256 random bits, recognisable in texts by its first letters."""
+    return f"bnl_{secrets.token_urlsafe(32)}"
+
+
+def secured(settings: Settings, host: str | None) -> Settings:
+    """The settings of a server on `host` (None: a unix socket), with a new secret where it needs one and has none.
+
+    Raises ValueError for a server without keys that other machines could reach, or with a secret that can be guessed.
+    """
+    if settings.auth == "on" or host is None:
+        return settings
+    if not is_loopback(host):
+        raise ValueError(f"BINNACLE_AUTH=off needs a loopback address, and {host} is none: bind 127.0.0.1 or switch keys on")
+    given = settings.local_secret.get_secret_value()
+    if given and len(given) < SHORTEST:
+        raise ValueError(
+            f"BINNACLE_LOCAL_SECRET has {len(given)} characters and needs {SHORTEST}: make it with `openssl rand -hex 32`, or leave it out"
+        )
+    return settings if given else settings.model_copy(update={"local_secret": SecretStr(new_secret())})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether everything that `host` resolves to is this machine itself."""
+    addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
+
+
+def admits(request: Request, shown: str, secret: str) -> bool:
+    """Whether a request to a server without keys came over its unix socket, or shows the secret of this start."""
+    if secret:
+        return hmac.compare_digest(shown.encode(), secret.encode())
+    return over_unix_socket(request)
+
+
+def over_unix_socket(request: Request) -> bool:
+    """Whether the request came over a unix socket; the server's address has a port otherwise."""
+    server = request.scope.get("server")
+    return server is not None and server[1] is None
+
+
+def secret_missing() -> Problem:
+    """401 of a server without keys."""
+    detail = (
+        "This server runs without keys (BINNACLE_AUTH=off). Send the secret that it printed when it started: "
+        "`Authorization: Bearer bnl_...`. On the same account the command line finds the secret of `binnacle up` by itself."
+    )
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def no_keys() -> Problem:
+    """409 for whoever asks a server without keys to make one."""
+    detail = (
+        "This server runs without keys (BINNACLE_AUTH=off) and makes none: a key would still open it after keys are switched on. "
+        "Restart it with BINNACLE_AUTH=on, then make keys."
+    )
+    return Problem(409, "auth_off", detail)
