@@ -77,7 +77,7 @@ def checked(raw: Any, model: type[Model], *, strict: bool = False) -> Model:
     try:
         return model.model_validate(raw, strict=strict)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        errors = error.errors(include_url=False)
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors], body=raw) from error
 
 

@@ -201,7 +201,7 @@ def _checked(adapter: TypeAdapter[T], value: Any, at: str, where: str) -> T:
         return adapter.validate_python(value)
     except ValidationError as error:
         errors = []
-        for one in error.errors(include_url=False, include_input=False)[:SHOWN]:
+        for one in error.errors(include_url=False)[:SHOWN]:
             code, sentence = fault(one)
             fields = "/".join(str(part) for part in one["loc"])
             detail = ": ".join(part for part in (where, fields, sentence.rstrip(".")) if part) + "."
