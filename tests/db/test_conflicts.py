@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.db import AsyncDatabase, in_transaction
+from app.db import AsyncDatabase
 from tests.db.conftest import Desk
 
 RAISE = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{}'; END $$"
@@ -42,6 +42,8 @@ def run(request: pytest.FixtureRequest, desk: Desk, database_url: str) -> Callab
 
     if request.param == "api":
         return lambda work: asyncio.run(in_api(work))
+    from app.db import in_transaction
+
     return lambda work: in_transaction(desk.sessions, work)
 
 
