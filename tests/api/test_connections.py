@@ -12,9 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.embedded.postgres import Postgres
-from app.outages import Room, explain
-from app.settings import DatabaseSettings, Settings
-from tests.api.conftest import Running
+from app.settings import Settings
+from tests.api.conftest import PEPPER, Running
 
 
 @pytest.fixture
@@ -74,9 +73,11 @@ def test_when_none_comes_free_the_answer_names_the_limit(narrow: Running, monkey
 
 
 def test_a_server_process_opens_no_more_connections_than_its_setting(
-    settings: Settings, sessions: sessionmaker[Session], postgres: Postgres
+    settings: Settings, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = Running(settings.model_copy(update={"database": DatabaseSettings(api_connections=3)}), sessions)
+    monkeypatch.setenv("BINNACLE_DATABASE_API_CONNECTIONS", "3")
+    urls = {name: getattr(settings, name) for name in ("database_url", "broker_url", "storage_url", "broker_prefix", "home")}
+    running = Running(Settings(key_pepper=PEPPER, **urls), sessions)
     running.start()
     try:
         with running.client() as ada, ThreadPoolExecutor(20) as pool:
@@ -92,6 +93,8 @@ def test_a_server_process_opens_no_more_connections_than_its_setting(
 
 
 def test_the_answers_of_a_full_database_say_what_is_short() -> None:
+    from app.outages import Room, explain
+
     room = Room(20, -1, 7)
 
     def said(message: str) -> tuple[str, str]:
