@@ -10,6 +10,7 @@ import app.accounts.key_routes
 import app.accounts.user_routes
 import app.audit.routes
 import app.calibrations.routes
+import app.deletion.routes
 import app.devices.routes
 import app.exports.routes
 import app.extractions.import_routes
@@ -67,6 +68,7 @@ ROUTERS = (
     app.accounts.key_routes.router,
     app.audit.routes.router,
     app.webhooks.routes.router,
+    app.deletion.routes.router,
     app.retention.routes.router,
     app.status.routes.router,
 )
@@ -83,6 +85,7 @@ TAGS = [
     {"name": "access", "description": "Keys, users and groups, and who did what; for administrators"},
     {"name": "quotas", "description": "What a user may have at once and use in a day, and what is used of it"},
     {"name": "webhooks", "description": "Telling chat rooms and programs that a job is over"},
+    {"name": "deletion", "description": "Deleting one's own finished jobs with what they made, imported vectors and traits"},
     {"name": "retention", "description": "How long results stay; for administrators"},
     {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
 ]

@@ -189,12 +189,13 @@ def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharin
     # a twin of this request waits here until this one has committed, and then finds its rows
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"import {owner} {blob.digest}", 0))))
     found = stored(session, blob.digest, owner)
-    if found:
+    missing = [row for row in wanted.rows if row["key"] not in {one.key for one in found}]  # some may have been deleted
+    if not missing:
         for row in found if to.visibility != "private" else ():
             share(session, row, row.id, to, viewer)
         return found, False
     own = {"owner": owner, "digest": blob.digest, "visibility": to.visibility, "group_name": to.group}
-    session.add_all(Vector(id=new_id("vec"), **own, **row) for row in wanted.rows)
+    session.add_all(Vector(id=new_id("vec"), **own, **row) for row in missing)
     session.flush()
     check_at_commit(session, owner)
     return stored(session, blob.digest, owner), True

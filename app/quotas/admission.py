@@ -114,6 +114,7 @@ def _stored(owner: str, limit: int, stored: int, jobs: int) -> _Used:
     """A job stores something when it runs, so it needs room; what an upload refers to is counted already."""
     detail = (
         f"{owner} stores {stored:,} bytes{'' if jobs else ', this upload included'}, and the quota (stored_bytes) is {limit:,}. It goes "
-        "down as results, vectors and traits are deleted: delete some, or ask an administrator for a larger one."
+        "down as jobs, imported vectors and traits are deleted: binnacle delete ID (--dry-run says how much), or DELETE /v1/jobs/ID. Or ask "
+        "an administrator for a larger one."
     )
     return _Used("stored_bytes", limit, stored, 0, stored >= limit if jobs else stored > limit, detail, BYTES_SECONDS)

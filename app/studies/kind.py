@@ -1,5 +1,6 @@
 """What is particular about a study's Job: it is the last of a graph, so cancelling and retrying it concern the graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -76,11 +77,20 @@ def _followers(session: Session, job: Job, to: Sharing) -> list[Job]:
     placed = sorted(study.nodes.values(), key=lambda node: int(node["place"])) if study is not None else []
     found = []
     for node in placed:
-        one = session.get_one(Job, node["job"], with_for_update=True)
+        one = session.get(Job, node["job"], with_for_update=True)
+        if one is None:  # deleted
+            continue
         wider = WIDTH.index(to.visibility) > WIDTH.index(one.visibility)
         if one.owner == job.owner and (wider or not node["reused"]):
             found.append(one)
     return found
 
 
-REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers)
+def _parts(session: Session, job: Job) -> Sequence[str]:
+    """The jobs that were made for the study."""
+    study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
+    own = [node["job"] for node in study.nodes.values() if not node["reused"]] if study is not None else []
+    return session.scalars(select(Job.id).where(Job.id.in_(own), Job.owner == job.owner)).all()
+
+
+REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers, parts=_parts)

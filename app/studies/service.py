@@ -179,7 +179,7 @@ def retry(
 
 def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
     """What `retry` does once the study is found; also what retrying its Job means. Raises Problem 409 when there is nothing to do again."""
-    graph = repository.jobs_of(session, study)
+    graph = _whole_graph(session, study)
     ended_badly = [name for name in study.nodes if graph[name].state in (State.FAILED, State.CANCELLED)]
     unfinished = [name for name in study.nodes if graph[name].state in (State.QUEUED, State.RUNNING, State.CANCELLING)]
     if unfinished:
@@ -204,6 +204,16 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     return Submitted(made.job, made.replayed)
 
 
+def _whole_graph(session: Session, study: Study) -> dict[str, Job]:
+    """The jobs of its graph. Raises Problem 409 when some of them were deleted: then there is nothing to write a report from."""
+    graph = repository.jobs_of(session, study)
+    gone = sorted(study.nodes.keys() - graph.keys())
+    if gone:
+        detail = f"{study.id} consists of {', '.join(gone[:5])}: deleted. Submit its spec anew."
+        raise Problem(409, "not_shared", detail)
+    return graph
+
+
 def label(
     session: Session,
     identifier: str,
@@ -218,7 +228,7 @@ def label(
     if earlier is not None:
         return Answer(_shown(session, earlier, settings), replayed=True)
     study = _find(session, identifier, viewer)
-    if repository.jobs_of(session, study)["report"].state != State.SUCCEEDED:
+    if _whole_graph(session, study)["report"].state != State.SUCCEEDED:
         raise Problem(
             409, "study_not_over", "The study's report is not written yet, so there is no sheet that these labels could be of."
         )

@@ -67,6 +67,16 @@ def _found(session: Session, reference: str, viewer: Viewer) -> Trait:
     return found
 
 
+def one(session: Session, reference: str, viewer: Viewer) -> Trait:
+    """The single trait that a reference can mean. Raises Problem 404, and 409 for a name of which its owner has several versions."""
+    trait = _found(session, reference, viewer)
+    versions = [other for other in repository.named(session, reference, "", viewer) if other.owner == trait.owner]
+    if len(versions) > 1:
+        listed = ", ".join(f"{other.name}@{other.version[:12]}" for other in versions[:NAMED])
+        raise Problem(409, "several_versions", f"{reference} has {len(versions)} versions: {listed}. Name one of them.")
+    return trait
+
+
 def listing(
     session: Session, viewer: Viewer, *, name: str | None, owner: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[TraitOut]:

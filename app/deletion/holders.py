@@ -1,0 +1,77 @@
+"""What keeps something from being deleted, and the sentence that says so.
+
+Unfinished jobs of anybody; of the owner's own, kept jobs that were made from it and studies that it is a part of. Finished jobs hold
+nothing in place: their results are whole by themselves. What the caller may not see is counted and not named.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.deletion import repository
+from app.errors import Problem
+from app.jobs import repository as job_repository
+from app.jobs.models import Job
+from app.jobs.uses import uses
+
+NAMED = 5
+"""Most names that a sentence lists."""
+
+
+@dataclass
+class Holders:
+    """Ids of what holds one thing in place."""
+
+    unfinished: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    studies: list[str] = field(default_factory=list)
+
+
+def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], owner: str) -> dict[str, Holders]:
+    """What holds each of these jobs in place; `vectors` are the ids of those that they made, with their jobs."""
+    found: dict[str, Holders] = {}
+    for use in uses(session, {*jobs, *vectors}):
+        held = found.setdefault(vectors.get(use.thing, use.thing), Holders())
+        held.unfinished += [] if use.job in held.unfinished else [use.job]
+    for thing, job in repository.kept_users(session, jobs, owner):
+        found.setdefault(thing, Holders()).kept.append(job)
+    for thing, study in repository.studies_of(session, jobs, owner):
+        found.setdefault(thing, Holders()).studies.append(study)
+    return found
+
+
+def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> Problem:
+    """409, with what uses it and what to do first."""
+    names = _visible(session, held.unfinished, viewer)
+    facts = {"used_by": [*names, *held.kept, *held.studies], "hidden": len(held.unfinished) - len(names)}
+    return Problem(409, "in_use", f"{identifier} cannot be deleted. {sentence(session, held, viewer)}", facts=facts)
+
+
+def sentence(session: Session, held: Holders, viewer: Viewer) -> str:
+    """What uses it, by name where the caller may see it, and what to do first."""
+    said = []
+    if held.unfinished:
+        names = _visible(session, held.unfinished, viewer)
+        hidden = len(held.unfinished) - len(names)
+        others = [f"{hidden} {'job' if hidden == 1 else 'jobs'} that you cannot see"] if hidden else []
+        said.append(
+            f"Unfinished jobs use it: {_listed(list(names.values()), others)}. Cancel them, or wait until they have ended."
+        )
+    if held.kept:
+        said.append(f"Kept jobs were made from it: {_listed(held.kept)}. Unset their keep first (binnacle edit JOB --no-keep).")
+    if held.studies:
+        said.append(f"It is part of a study: {_listed(held.studies)}. Delete the study first.")
+    return " ".join(said)
+
+
+def _visible(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, str]:
+    """Those that the caller may see, with kind and name."""
+    rows = session.scalars(job_repository.visible(viewer).where(Job.id.in_(ids)).order_by(Job.id))
+    return {job.id: f"{job.id} ({job.kind}{'' if job.name is None else f', {job.name!r}'}, {job.state})" for job in rows}
+
+
+def _listed(names: Sequence[str], others: Sequence[str] = ()) -> str:
+    more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+    return ", ".join([*names[:NAMED], *more, *others])

@@ -1,0 +1,30 @@
+"""A deletion as the API speaks of it."""
+
+from pydantic import BaseModel, Field
+
+
+class GoneOut(BaseModel):
+    """One job, vector or trait that goes."""
+
+    id: str
+    kind: str = Field(description="kind of the job; `vector`, `trait`", examples=["extract"])
+    name: str | None
+
+
+class StaysOut(GoneOut):
+    """A job of the study that stays, and why."""
+
+    why: str
+
+
+class DeletionOut(BaseModel):
+    """What was deleted; of a dry run, what would be."""
+
+    dry_run: bool
+    deleted: list[GoneOut]
+    stays: list[StaysOut] = Field(description="jobs of the study that something else still uses")
+    files: int = Field(description="artifacts and stored parts that go")
+    vectors: int
+    bytes: int = Field(
+        description="that count no longer toward the owner's `stored_bytes`; the disk has them back within a day or so"
+    )

@@ -1,0 +1,146 @@
+"""Deleting what one owns. Each function is one transaction of its caller's, so that a kill at any moment leaves all or nothing of it."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.audit import service as audit
+from app.auth.sharing import require_management
+from app.auth.viewer import Viewer
+from app.deletion import repository
+from app.deletion.holders import Holders, holders, in_use, sentence
+from app.deletion.repository import Going
+from app.deletion.schemas import DeletionOut, GoneOut, StaysOut
+from app.errors import Problem, not_found
+from app.extractions import service as extractions
+from app.extractions.models import Extraction
+from app.jobs import repository as job_repository
+from app.jobs.kinds import kind_named
+from app.jobs.models import Job
+from app.jobs.states import FINISHED
+from app.jobs.uses import uses
+from app.traits import service as traits
+from app.traits.models import Trait
+
+SHIPPED = "binnacle"
+"""Who owns the shipped traits."""
+
+
+def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bool = False) -> DeletionOut:
+    """Deletes a finished job, by its id or that of its result, with all that it made; a study with its own jobs that nothing else uses.
+
+    Raises Problem 404, 403 for another's, 409 for an unfinished or kept one and for one in use.
+    """
+    job = job_repository.find(session, repository.job_of(session, identifier), viewer)
+    if job is None:
+        raise not_found("job or result", identifier)
+    require_management(viewer, job.owner, identifier)
+    parts = kind_named(job.kind).parts(session, job)
+    found = repository.jobs(session, [*parts, job.id], lock=not dry_run)
+    if job.id not in found:
+        raise not_found("job or result", identifier)
+    _check_over(job)
+    vectors = repository.vectors_made_by(session, list(found), lock=not dry_run)
+    held = holders(session, list(found), vectors, job.owner)
+    if job.id in held:
+        raise in_use(session, job.id, held[job.id], viewer)
+    stays = [_stays(session, one, held.get(one.id), viewer) for one in found.values() if _must_stay(one, held)]
+    goes = [one for one in found.values() if not _must_stay(one, held)]
+    going = Going(job.owner, jobs=[one.id for one in goes])
+    gone = set(going.jobs)
+    digests = repository.digests_of(session, going.jobs)
+    told = DeletionOut(
+        dry_run=dry_run, deleted=[_gone(one) for one in goes], stays=stays, files=len(digests),
+        vectors=sum(made_by in gone for made_by in vectors.values()), bytes=repository.freed(session, digests, going),
+    )  # fmt: skip
+    if not dry_run:
+        repository.remove(session, going)
+        details: dict[str, Any] = {
+            "owner": job.owner,
+            "kind": job.kind,
+            "name": job.name,
+            "jobs": going.jobs,
+            "bytes": told.bytes,
+        }
+        audit.record(session, viewer, "job.delete", job.id, **details)
+    return told
+
+
+def _check_over(job: Job) -> None:
+    if job.state not in FINISHED:
+        detail = f"{job.id} is {job.state}: cancel it first (POST /v1/jobs/{job.id}/cancel), or wait until it has ended."
+        raise Problem(409, "job_not_finished", detail)
+    if job.kept:
+        detail = f"{job.id} is kept: unset keep first (binnacle edit {job.id} --no-keep; PATCH /v1/jobs/{job.id})."
+        raise Problem(409, "job_kept", detail)
+
+
+def _must_stay(job: Job, held: dict[str, Holders]) -> bool:
+    return job.kept or job.state not in FINISHED or job.id in held
+
+
+def _stays(session: Session, job: Job, held: Holders | None, viewer: Viewer) -> StaysOut:
+    why = "It is kept." if job.kept else f"It is {job.state}."
+    return StaysOut(**_gone(job).model_dump(), why=why if held is None else sentence(session, held, viewer))
+
+
+def _gone(job: Job) -> GoneOut:
+    return GoneOut(id=job.id, kind=job.kind, name=job.name)
+
+
+def delete_vector(session: Session, vector_id: str, viewer: Viewer, *, dry_run: bool = False) -> DeletionOut:
+    """Deletes an imported vector. Raises Problem 404, 403 for another's, 409 for an extracted one and for one in use."""
+    row = extractions.vector(session, vector_id, viewer)
+    if row.extraction_id is not None:
+        made_by = session.get(Extraction, row.extraction_id)
+        where = "" if made_by is None else f": DELETE /v1/jobs/{made_by.job_id}"
+        raise Problem(409, "goes_with_its_job", f"{vector_id} was extracted and is deleted with the job that made it{where}.")
+    require_management(viewer, row.owner, vector_id)
+    found = repository.vector(session, vector_id, lock=not dry_run)
+    if found is None:
+        raise not_found("vector", vector_id)
+    _check_unused(session, vector_id, vector_id, viewer)
+    going = Going(found.owner, vectors=[vector_id])
+    told = DeletionOut(
+        dry_run=dry_run, deleted=[GoneOut(id=vector_id, kind="vector", name=found.name)], stays=[], files=0, vectors=1,
+        bytes=repository.freed(session, [found.digest], going),
+    )  # fmt: skip
+    if not dry_run:
+        repository.remove(session, going)
+        audit.record(session, viewer, "vector.delete", vector_id, owner=found.owner, model=found.model, bytes=told.bytes)
+    return told
+
+
+def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: bool = False) -> DeletionOut:
+    """Deletes one version of a trait. Raises Problem 404, 403 for another's, 409 for a shipped one, for one in use, and for a name with
+    several versions of its owner's."""
+    row = traits.one(session, reference, viewer)
+    require_management(viewer, row.owner, row.id)
+    if row.owner == SHIPPED:
+        raise Problem(
+            409, "trait_shipped", f"{row.name} is shipped with this service, which would add it again at its next start."
+        )
+    same = repository.traits_of_version(session, row.version, lock=not dry_run)
+    if row.id not in {one.id for one in same}:
+        raise not_found("trait", reference)
+    if len(same) == 1:  # a job reads the content, wherever it is registered
+        _check_unused(session, _called(row), row.version, viewer)
+    going = Going(row.owner, traits=[row.id])
+    told = DeletionOut(
+        dry_run=dry_run, deleted=[GoneOut(id=row.id, kind="trait", name=_called(row))], stays=[], files=0, vectors=0,
+        bytes=repository.freed(session, [row.version], going),
+    )  # fmt: skip
+    if not dry_run:
+        repository.remove(session, going)
+        audit.record(session, viewer, "trait.delete", row.id, owner=row.owner, name=_called(row), bytes=told.bytes)
+    return told
+
+
+def _called(trait: Trait) -> str:
+    return f"{trait.name}@{trait.version[:12]}"
+
+
+def _check_unused(session: Session, identifier: str, thing: str, viewer: Viewer) -> None:
+    jobs = list(dict.fromkeys(use.job for use in uses(session, {thing})))
+    if jobs:
+        raise in_use(session, identifier, Holders(unfinished=jobs), viewer)
