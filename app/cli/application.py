@@ -8,6 +8,7 @@ from app.cli import (
     accounts,
     audit,
     backups,
+    deletion,
     demo,
     devices,
     doctor,
@@ -48,6 +49,7 @@ application.command("get")(jobs.get)
 application.command("share")(jobs.share)
 application.command("cancel")(jobs.cancel)
 application.command("retry")(jobs.retry)
+application.command("delete")(deletion.delete)
 application.add_typer(studies.commands, name="study")
 application.add_typer(models.commands, name="models")
 application.add_typer(traits.commands, name="traits")

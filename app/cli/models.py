@@ -51,6 +51,14 @@ def inspect(name: Name, as_json: Json = False) -> None:
         report(client.model(name), as_json=as_json)
 
 
+@commands.command()
+def remove(name: Name) -> None:
+    """Take a model off the list; its files and its results stay, and it may be added again (administrators only)."""
+    with Client() as client:
+        client.admin.remove_model(name)
+    err.print(f"{name} can no longer be named by jobs; its results stay", markup=False)
+
+
 def shipped_folder(name: str) -> Path:
     """Where a shipped model lies. Raises BinnacleError when none has that name."""
     from shipped import MODELS

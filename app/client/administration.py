@@ -27,6 +27,10 @@ class Administration:
         """Makes the user's keys open nothing, or open again."""
         return self._ask("PATCH", f"/v1/users/{name}", {"disabled": disabled})
 
+    def remove_model(self, name: str) -> None:
+        """Takes a model off the list; its files and results stay, and it may be added again."""
+        self._connection.request("DELETE", f"/v1/models/{name}", repeatable=False)
+
     def groups(self) -> list[Body]:
         """Every group with its members, by name."""
         return list(self._ask("GET", "/v1/groups")["items"])

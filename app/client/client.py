@@ -3,6 +3,7 @@
 Needs no torch. Every call that could make a job carries an idempotency key, so that trying again never makes two.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,7 +29,8 @@ ROUTES = {
 RESULTS = {"cal": "/v1/calibrations", "ext": "/v1/extractions", "str": "/v1/steerings", "std": "/v1/studies"}
 """Where results lie, by the prefix of their ids; they are shown with their jobs."""
 SHARED = {"trait": "/v1/traits", "vec": "/v1/vectors"}
-"""What is shown to others by itself."""
+"""What is shown to others, and deleted, by itself."""
+ID = re.compile(r"(job|cal|ext|str|std|vec|trait)_[0-9a-z]{26}")
 
 
 class Client:
@@ -129,6 +131,17 @@ class Client:
         path = f"{SHARED.get(prefix, '/v1/jobs')}/{name}"
         body = {"visibility": visibility, **({"group": group} if group else {})}
         return dict(self._connection.request("PATCH", path, json=body).json())
+
+    def delete(self, what: str | Job, *, dry_run: bool = False) -> dict[str, Any]:
+        """Deletes a finished job with all that it made (by its id or that of its result), an imported vector, or a trait.
+
+        Says what went, what stays and why, and how many bytes; with `dry_run` nothing goes. ServiceError 409 names what still uses it.
+        """
+        name = _id(what)
+        prefix = name.split("_")[0] if ID.fullmatch(name) else "trait"
+        path = f"{SHARED.get(prefix, '/v1/jobs')}/{name}"
+        params = {"dry_run": dry_run or None}
+        return dict(self._connection.request("DELETE", path, params=params, repeatable=dry_run).json())
 
     # -- following jobs
 
