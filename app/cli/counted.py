@@ -38,7 +38,7 @@ def verify(
     if as_json:
         print_json([asdict(one) for one in wrong])
     for one in [] if as_json else wrong:
-        out.print(f"{one.owner}: counted {one.counted:,} bytes, stores {one.bytes:,}", markup=False)
+        out.print(f"{one.owner}: counted {one.counted:,} bytes, stores {one.bytes:,}")
     if not wrong:
         err.print("every user's bytes are counted right")
     elif repair:

@@ -42,7 +42,7 @@ def _tell(told: dict[str, Any], verb: str) -> None:
     """What goes, its size, and what stays."""
     for one in told["deleted"]:
         name = f", {one['name']}" if one["name"] else ""
-        err.print(f"{verb}: {one['id']} ({one['kind']}{name})", markup=False)
-    err.print(f"  {told['files']:,} files, {told['vectors']:,} vectors, {told['bytes']:,} bytes", markup=False)
+        err.print(f"{verb}: {one['id']} ({one['kind']}{name})")
+    err.print(f"  {told['files']:,} files, {told['vectors']:,} vectors, {told['bytes']:,} bytes")
     for one in told["stays"]:
-        err.print(f"stays: {one['id']} ({one['kind']}): {one['why']}", markup=False)
+        err.print(f"stays: {one['id']} ({one['kind']}): {one['why']}")

@@ -56,7 +56,7 @@ def remove(name: Name) -> None:
     """Take a model off the list; its files and its results stay, and it may be added again (administrators only)."""
     with Client() as client:
         client.admin.remove_model(name)
-    err.print(f"{name} can no longer be named by jobs; its results stay", markup=False)
+    err.print(f"{name} can no longer be named by jobs; its results stay")
 
 
 def shipped_folder(name: str) -> Path:

@@ -152,7 +152,7 @@ def test_a_deletion_that_is_cut_off_after_any_statement_has_deleted_nothing(
         nonlocal left
         left -= 1
         if left == 0:
-            pid = connection.connection.info.backend_pid
+            pid = connection.connection.dbapi_connection.info.backend_pid
             with sessions.begin() as session:
                 session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
