@@ -13,7 +13,7 @@ from tests.gpu.card.parts import PARTS
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = (
-    *("app", "alembic", "celery", "fastapi", "httpx2", "kombu"),
+    *("app", "alembic", "celery", "fastapi", "kombu"),
     *("psycopg", "pydantic", "pydantic_settings", "redis", "sqlalchemy", "structlog"),
 )
 # Read by Python at its start, in the card and in every process that it starts

@@ -28,5 +28,5 @@ PARTS = (
     Part("fast-1.5b", "fast: the 1.5B shape in bfloat16", f"{_HERE}.fast:run_1_5b", 50, 120),
     Part("costs", "what calibration, extraction, the judge and the probe cost", f"{_HERE}.costs:run", 90, 180),
     Part("room", "the largest batch and context at the 4B shape", f"{_HERE}.room:run", 80, 150),
-    Part("service", "the service's own tests on a GPU", f"{_HERE}.service:run", 45, 180),
+    Part("service", "the service's own tests on a GPU", f"{_HERE}.service:run", 10, 180),
 )

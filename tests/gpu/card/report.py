@@ -82,7 +82,7 @@ def _part(outcome: Outcome) -> list[str]:
         if one["kind"] == "error":
             lines += [f"Failed in {one['name']}:", "", "```", one["traceback"].rstrip(), "```", ""]
     if outcome.output.strip():
-        lines += ["Its output ends with:", "", "```", outcome.output.strip(), "```", ""]
+        lines += ["Its output:", "", "```", outcome.output.strip(), "```", ""]
     return lines
 
 

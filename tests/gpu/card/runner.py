@@ -19,7 +19,7 @@ from tests.gpu.card.part import Task, in_fork
 from tests.gpu.card.parts import Part
 from tests.gpu.card.record import Setup, read_entries
 
-OUTPUT_KEPT = 6000
+OUTPUT_KEPT = 6000  # characters of its beginning and of its end: a crash tells its stack first and the loaded libraries after it
 LIBRARIES = (
     "numpy",
     "scipy.stats",
@@ -32,7 +32,7 @@ LIBRARIES = (
 
 @dataclass
 class Outcome:
-    """A part and what became of it. `reason`: why it failed as a whole or was not run; `output`: the end of what it printed."""
+    """A part and what became of it. `reason`: why it failed as a whole or was not run; `output`: what a failed one printed."""
 
     part: Part
     state: Literal["passed", "failed", "not run"]
@@ -86,7 +86,7 @@ def run_part(part: Part, setup: Setup, limit: float) -> Outcome:
     reason = f"killed: it had not ended after {limit:.0f} s" if hung else _how_it_ended(process.exitcode)
     bad = reason or any(not entry.get("ok", True) for entry in entries)
     seconds = time.monotonic() - began
-    return Outcome(part, "failed" if bad else "passed", seconds, reason, entries, output[-OUTPUT_KEPT:] if bad else "")
+    return Outcome(part, "failed" if bad else "passed", seconds, reason, entries, _shortened(output) if bad else "")
 
 
 def _kill(process: multiprocessing.process.BaseProcess) -> None:
@@ -103,6 +103,12 @@ def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}" if code else ""
+
+
+def _shortened(output: str) -> str:
+    if len(output) <= 2 * OUTPUT_KEPT:
+        return output
+    return f"{output[:OUTPUT_KEPT]}\n... {len(output) - 2 * OUTPUT_KEPT} characters left out ...\n{output[-OUTPUT_KEPT:]}"
 
 
 def _import_once() -> None:
