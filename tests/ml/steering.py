@@ -45,7 +45,7 @@ def _hook(push: Push, prompt_tokens: int) -> Callable[..., Any]:
         for t in range(hidden.shape[1]):
             if (push.scope == "prompt" and t >= prompt_tokens) or (push.scope == "response" and t < prompt_tokens):
                 continue
-            h = hidden[0, t].float()
+            h = hidden[0, t].float().cpu()
             if push.operation == "add":
                 change = push.coefficient * vector
             elif push.operation == "ablate":
@@ -53,7 +53,7 @@ def _hook(push: Push, prompt_tokens: int) -> Callable[..., Any]:
             else:
                 counted = [d for d in range(len(h)) if d not in push.massive]
                 change = push.coefficient * h[counted].norm() * unit
-            hidden[0, t] += change.to(hidden.dtype)
+            hidden[0, t] += change.to(hidden)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     return hook
@@ -65,7 +65,7 @@ def naive(lm: LanguageModel, row: SteeredRow, new: int) -> list[int]:
     uniforms = np.random.Generator(np.random.Philox(key=row.sampling.seed)) if row.sampling else None
     with torch.no_grad(), pushed(lm, row.pushes, len(ids)):
         for _ in range(new):
-            logits = lm.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            logits = lm.model(input_ids=torch.tensor([ids], device=lm.device), use_cache=False).logits[0, -1].cpu()
             token = int(logits.argmax()) if uniforms is None else drawn(logits, row.sampling, uniforms.random())
             if token in lm.eos_ids:
                 break

@@ -190,11 +190,15 @@ def delimiter_ids() -> list[int]:
     return [i for i, text in texts if text.isascii() and text.isprintable() and not text.isalnum()] + newline
 
 
-def tiny_tokenizer(kind: str = "plain") -> PreTrainedTokenizerFast:
-    """One token per byte. Kinds: plain (adds BOS), no_bos (adds nothing), bos_eos (adds both), or a name in TEMPLATES."""
+def tiny_tokenizer(kind: str = "plain", *, vocabulary: int = VOCAB) -> PreTrainedTokenizerFast:
+    """One token per byte. Kinds: plain (adds BOS), no_bos (adds nothing), bos_eos (adds both), or a name in TEMPLATES.
+
+    Tokens beyond VOCAB are words that no text is encoded to; a large model may still answer with them.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *alphabet))}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    words = (f"\u0120word{index}" for index in range(VOCAB, vocabulary))
+    tokens = {token: index for index, token in enumerate((*SPECIAL, *alphabet, *words))}
+    made = Tokenizer(models.BPE(vocab=tokens, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])

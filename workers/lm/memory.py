@@ -20,7 +20,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_ROWS = 256
-_CPU_ALLOCATOR = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc")
+_ALLOCATORS = (
+    *("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
+    # a full device, seen not by torch's allocator but by CUDA itself or a library that wants memory of its own; the context is sound
+    *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED"),
+)
 _STICKY = (
     "device-side assert",
     "an illegal memory access",
@@ -59,10 +63,10 @@ def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budge
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is any of the ways memory runs out: Python's, the device's, or the CPU allocator's RuntimeError."""
+    """Whether `error` is any of the ways memory runs out: Python's, the device's, its libraries', or the CPU allocator's RuntimeError."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError, OutOfMemory)):
         return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _CPU_ALLOCATOR)
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _ALLOCATORS)
 
 
 def is_sticky_device_error(error: BaseException) -> bool:
