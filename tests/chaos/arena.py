@@ -131,7 +131,7 @@ class Arena:
         return working_in(self.up.home / "broker" / "data")[0]
 
     def api_pid(self) -> int:
-        return self.up.processes("app.server")[0]
+        return self.up.processes("tests.chaos.server")[0]
 
     def until(self, true: Callable[[], Any], seconds: float, what: str) -> Any:
         """Waits for something to become true, and says for what when it does not."""

@@ -1,7 +1,8 @@
-"""`binnacle up` as it is, but with worker nodes of the test's choosing: `python -m tests.chaos.up --home FOLDER NODES`.
+"""`binnacle up` with worker nodes that a test chooses: `python -m tests.chaos.up --home FOLDER NODES`.
 
-The supervisor, the servers, the API and the commands are the product's own; the nodes run tests.chaos.celery_app. NODES is a JSON list of
-`{"name", "environment", "wrapper"}`, the wrapper being what the node's command line is given to.
+The supervisor, the servers and the commands are the product's own. The nodes run tests.chaos.celery_app and the API tests.chaos.server, which
+add the kinds of job that only tests have. NODES is a JSON list of `{"name", "environment", "wrapper"}`; the node's command line is passed to
+the wrapper.
 """
 
 import json
@@ -17,7 +18,10 @@ from app.embedded.commands import WorkerPlan
 def main(home: str, nodes: str) -> int:
     """Runs until it is told to stop; the exit status."""
     wanted = {node["name"]: node for node in json.loads(nodes)}
-    command, environment = commands.worker_command, commands.worker_environment
+    command, environment, api = commands.worker_command, commands.worker_environment, commands.api_command
+
+    def api_command(*arguments: int) -> list[str]:
+        return ["tests.chaos.server" if word == "app.server" else word for word in api(*arguments)]
 
     def plan_workers(*_: object) -> list[WorkerPlan]:
         return [WorkerPlan(name, name.split("-", maxsplit=1)[0], threads=1) for name in wanted]  # type: ignore[arg-type]
@@ -29,6 +33,7 @@ def main(home: str, nodes: str) -> int:
     def worker_environment(plan: WorkerPlan, service: Mapping[str, str]) -> dict[str, str]:
         return {**environment(plan, service), **wanted[plan.name].get("environment", {})}
 
+    commands.api_command = api_command
     commands.plan_workers = plan_workers
     commands.worker_command = worker_command
     commands.worker_environment = worker_environment

@@ -90,7 +90,7 @@ class Reference:
             marks = [t for t in range(1, len(ids)) if is_delimiter(tokenizer.decode([ids[t]]))]
             self.delimiters.append(marks[0] if marks else -1)
         self.width = self.states[0]["residual", self.layers[0]].shape[1]
-        for name in ("response", "ratios", "median_ratios", "massive", "top5", "entry_maxima"):
+        for name in ("response", "ratios", "median_ratios", "massive", "top5", "entry_maxima", "entry_medians", "max_to_median"):
             setattr(self, name, cache(getattr(self, name)))
 
     def response(self, component: str, layer: int) -> np.ndarray:
@@ -145,16 +145,17 @@ class Reference:
         return float(np.mean(found))
 
     def max_to_entry(self, layer: int, dim: int) -> list[float]:
-        found = []
-        for state in self.states:
-            size = np.abs(state["residual", layer])
-            found.append(size[:, dim].max() / low_median(size))
-        return found
+        pairs = zip(self.states, self.entry_medians(layer), strict=True)
+        return [np.abs(state["residual", layer][:, dim]).max() / middle for state, middle in pairs]
+
+    def entry_medians(self, layer: int) -> list[float]:
+        """Of every prompt, over all its tokens and dims."""
+        return [low_median(np.abs(state["residual", layer])) for state in self.states]
 
     def entry_maxima(self, layer: int) -> np.ndarray:
         """max_to_entry of every prompt and dim, [prompts, D]."""
-        sizes = [np.abs(state["residual", layer]) for state in self.states]
-        return np.array([size.max(axis=0) / low_median(size) for size in sizes])
+        pairs = zip(self.states, self.entry_medians(layer), strict=True)
+        return np.array([np.abs(state["residual", layer]).max(axis=0) / middle for state, middle in pairs])
 
     def above_10x(self, layer: int, dim: int) -> float:
         a = np.abs(self.response("residual", layer))

@@ -1,7 +1,4 @@
-"""mean_diff beside the `steering-vectors` package, 0.12.2, where the environment names a folder that holds it.
-
-    pip install --no-deps --target /some/folder steering-vectors==0.12.2
-    BINNACLE_TEST_PEERS=/some/folder python -m pytest tests/ml/test_peers.py
+"""mean_diff compared with the `steering-vectors` package, 0.12.2, which `make real` installs into a folder of its own.
 
 It hooks the blocks as we do, so that every layer agrees, the last one too (peers that read transformers' hidden states have the last layer
 after the final norm). Where its conventions differ: vectors are not scaled to norm 1; texts are whole, prompt and answer in one string that
@@ -9,7 +6,6 @@ is tokenized again, so that a text which already begins with BOS, as a chat temp
 tokens are the caller's to make.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +17,7 @@ import torch
 from terms.methods import parse_method
 from terms.positions import parse_position
 from tests.ml.tiny_models import ARCHITECTURES, BOS, LAYERS
+from tests.real.models import PEERS_FOLDER, reason_missing
 from workers.lm.gather import Example, gather_rows
 from workers.lm.model import LanguageModel
 from workers.science.directions.fitting import Direction, Layer, fit_all
@@ -33,10 +30,9 @@ PAIRS = 40
 
 @pytest.fixture(scope="module")
 def peer() -> Callable[..., Any]:
-    folder = os.environ.get("BINNACLE_TEST_PEERS")
-    if not folder:
-        pytest.skip("BINNACLE_TEST_PEERS names no folder with steering-vectors")
-    sys.path.append(folder)
+    if not PEERS_FOLDER.is_dir():
+        pytest.skip(f"NOT RUN: steering-vectors was not fetched ({reason_missing(PEERS_FOLDER)})")
+    sys.path.append(str(PEERS_FOLDER))
     from steering_vectors import train_steering_vector
 
     return train_steering_vector  # type: ignore[no-any-return]

@@ -1,0 +1,34 @@
+"""Studies of probe jobs: the product's own graph and cancelling, with nodes that take milliseconds instead of minutes."""
+
+from sqlalchemy.orm import Session
+
+from app.ids import new_id
+from app.jobs import service
+from app.jobs.kinds import KINDS, Kind
+from app.jobs.schemas import Edge
+from app.jobs.submission import Submission
+from app.studies.kind import REPORT
+from app.studies.models import Study
+from tests.worker.probe import PROBE
+from workers.handlers import HANDLERS
+
+KINDS["graph"] = "tests.chaos.graphs:GRAPH"
+HANDLERS["graph"] = HANDLERS["probe"]
+GRAPH = Kind("graph", handler_version=1, record=PROBE.record, links=PROBE.links, cancelled=REPORT.cancelled)
+"""Cancelled as a study is: its unfinished nodes, and then it runs on what there is."""
+
+
+def plant(session: Session, name: str, owner: str, nodes: int, seconds: float) -> tuple[str, list[str]]:
+    """A study in pairs of nodes, the second of each after the first; its Job and its nodes."""
+    made: list[str] = []
+    for number in range(nodes):
+        after = [Edge(job=made[-1], needs="success")] if number % 2 else []
+        spec = {"steps": 2, "seconds": seconds, "text": f"{name} node {number}"}
+        wanted = Submission(kind="probe", spec=spec, owner=owner, job_class="light", name=name, after=after)
+        made.append(service.submit(session, wanted).job.id)
+    edges = [Edge(job=node, needs="end") for node in made]
+    report = Submission(kind="graph", spec={"text": name}, owner=owner, job_class="light", name=name, after=edges)
+    job = service.submit(session, report).job.id
+    placed = {f"probe/{i}": {"place": i, "job": node, "kind": "probe", "reused": False} for i, node in enumerate(made)}
+    session.add(Study(id=new_id("std"), job_id=job, owner=owner, title=name, spec={}, nodes=placed))
+    return job, made
