@@ -5,11 +5,16 @@ a waiting request holds neither a thread nor a connection; workers run them dire
 """
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, MetaData, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.pool import QueuePool
+
+from app.places import Bounds, Places
 
 T = TypeVar("T")
 
@@ -67,22 +72,52 @@ def make_async_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
     )
 
 
+def capacity(engine: AsyncEngine) -> int:
+    """Connections that the engine's pool may have open at once."""
+    pool = engine.pool
+    return pool.size() + pool._max_overflow if isinstance(pool, QueuePool) else 1
+
+
 def make_sessions(engine: Engine, **info: Any) -> sessionmaker[Session]:
     """Session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see app.jobs.bell)."""
     return sessionmaker(engine, expire_on_commit=False, info=info)
 
 
+asker: ContextVar[str | None] = ContextVar("asker", default=None)
+"""The user that the present request is of; None for the service's own work: health, keys, what serves many requests at once."""
+OURS = 4
+"""Connections that requests of users leave free for the service's own work."""
+PATIENCE = 30.0
+"""Seconds that a request waits for a connection."""
+
+
 class AsyncDatabase:
-    """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one."""
+    """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one.
+
+    One user holds at most half of the connections at once, and users together leave `OURS` free.
+    """
 
     def __init__(self, url: str, **info: Any) -> None:
         self.engine = make_async_engine(url)
+        most = max(1, capacity(self.engine) - OURS)
+        self._places = Places("requests", Bounds(most, max(1, capacity(self.engine) // 2), waiting=1_000, patience=PATIENCE))
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
 
     async def run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises."""
+        owner = asker.get()
+        if owner is None:
+            return await self._run(work, *args, **kwargs)
+        async with self._places.place(owner):
+            return await self._run(work, *args, **kwargs)
+
+    async def _run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         async with self._sessions.begin() as session:
             return await session.run_sync(work, *args, **kwargs)
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A transaction that does more than a function of its session: `async with database.begin() as session`."""
+        return self._sessions.begin()
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database does not answer."""

@@ -13,6 +13,7 @@ from app.errors import as_error, invalid
 from app.jobs.bell import ring_after_commit
 from app.jobs.kinds import kind_named
 from app.jobs.models import Job, JobEdge
+from app.jobs.planned import planned
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.transitions import Superseded, notify, transition
@@ -26,10 +27,13 @@ def unmet(session: Session, after: Sequence[Edge], owner: str | None) -> list[Ed
     if not after:
         return []
     names = [edge.job for edge in after]
-    rows = session.execute(
-        select(Job.id, Job.state, Job.owner).where(Job.id.in_(sorted(set(names)))).with_for_update(read=True)
-    ).all()
-    states = {row.id: State(row.state) for row in rows if owner is None or row.owner == owner}
+    plan = planned(session)
+    states = {name: State.QUEUED for name in names if name in (plan or {})}
+    there = sorted(set(names) - states.keys())
+    if there:
+        rows = select(Job.id, Job.state, Job.owner).where(Job.id.in_(there))
+        found = session.execute(rows if plan is not None else rows.with_for_update(read=True))
+        states |= {row.id: State(row.state) for row in found if owner is None or row.owner == owner}
     waiting = []
     for i, edge in enumerate(after):
         if names.index(edge.job) != i:

@@ -19,6 +19,7 @@ from app.jobs import edges, repository
 from app.jobs.bell import ring_after_commit
 from app.jobs.kinds import kind_named
 from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
+from app.jobs.planned import planned
 from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
@@ -38,6 +39,8 @@ def spec_hash(kind: str, spec: dict[str, Any]) -> str:
 def submit(session: Session, submission: Submission) -> Submitted:
     """Makes the job, its edges and its idempotency key in one transaction, whose commit asks the owner's quotas (Problem 429).
 
+    In a transaction that plans (`app.jobs.planned`) everything is checked, and the job is kept in the plan instead.
+
     A concurrent twin waits on the key's unique index until the first one commits, and then gets the first one's job. Raises Problem 422
     `unknown_webhook`, `idempotency_key_reused` for the same key with another body and `not_in_group` for another's group, 409
     `idempotency_key_busy` when the first one does not finish within 2 s.
@@ -50,8 +53,10 @@ def submit(session: Session, submission: Submission) -> Submitted:
     check(session, submission.owner, submission.sharing)
     webhooks.check_usable(session, submission.webhook)
     kind = kind_named(submission.kind)
+    plan = planned(session)
     for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
-        _give_a_turn(session, submission.owner, lane)
+        if plan is None:
+            _give_a_turn(session, submission.owner, lane)
     waiting = edges.unmet(session, submission.after, None if submission.after_any_owner else submission.owner)
     job = Job(
         id=job_id,
@@ -79,6 +84,9 @@ def submit(session: Session, submission: Submission) -> Submitted:
         stall_seconds=submission.stall_seconds,
         event_seq=1,
     )
+    if plan is not None:
+        plan[job_id] = job
+        return Submitted(job)
     session.add(job)
     session.flush()
     session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_crowd
 
-plans:    22 dry runs at once of a study of 164 jobs, all by one user: until all are answered, and what /readyz and a colleague's GET take meanwhile
-uploads:  8 traits of 4,000 texts of unique words (4 MB each) at once by one user, and a colleague's download of 64 MB meanwhile
+plans:    22 dry runs at once of a study of 165 jobs, all by one user, and what /readyz and a colleague's GET take meanwhile
+uploads:  8 traits of 4,000 texts of unique words (4 MB each) at once by one user, and a download of 4 MB meanwhile
 """
 
 import json
