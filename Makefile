@@ -73,6 +73,7 @@ chaos: $(READY)  ## kill everything, for longer than `make test` does; its table
 
 bench: $(READY)  ## print the figures as tables
 	$(PY) -m tests.benchmarks.bench_jobs
+	$(PY) -m tests.benchmarks.bench_crowd
 	$(PY) -m tests.benchmarks.bench_calibration
 	$(PY) -m tests.benchmarks.bench_extraction
 	$(PY) -m tests.benchmarks.bench_steering

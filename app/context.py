@@ -10,10 +10,12 @@ from app.db import AsyncDatabase
 from app.jobs.cursors import Cursors
 from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
+from app.planner import Planner
 from app.settings import Settings
 from app.status.health import Health
 from app.status.metrics import Metrics
 from app.storage.base import Storage
+from app.uploading import Uploads
 from app.webhooks.messenger import Messenger
 
 
@@ -23,6 +25,8 @@ class Context:
 
     settings: Settings
     database: AsyncDatabase
+    planner: Planner
+    uploads: Uploads
     storage: Storage
     keyring: Keyring
     wakeups: Wakeups

@@ -7,6 +7,8 @@ a waiting request holds neither a thread nor a connection; workers run them dire
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import structlog
@@ -16,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from app.outages import ROOM, Room, explain, is_full
+from app.places import Bounds, Places
 
 T = TypeVar("T")
 FULL_PATIENCE = 5.0
@@ -108,13 +111,26 @@ def conflicted(error: DBAPIError) -> bool:
     return found
 
 
+asker: ContextVar[str | None] = ContextVar("asker", default=None)
+"""The user that the present request is of; None for the service's own work: health, keys, what serves many requests at once."""
+OURS = 4
+"""Connections that requests of users leave free for the service's own work; fewer of a small pool."""
+PATIENCE = 30.0
+"""Seconds that a request waits for a connection."""
+
+
 class AsyncDatabase:
-    """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one."""
+    """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one.
+
+    One user holds at most half of the connections at once, and users together leave `OURS` free.
+    """
 
     def __init__(self, url: str, *, connections: int = 20, **info: Any) -> None:
         self.engine = make_async_engine(url, connections=connections)
         self.connections = connections
         self.room: Room | None = None
+        most = max(1, connections - min(OURS, connections // 3))
+        self._places = Places("requests", Bounds(most, max(1, connections // 2), waiting=1_000, patience=PATIENCE))
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
         event.listen(self.engine.sync_engine, "first_connect", self._measure)
 
@@ -134,8 +150,15 @@ class AsyncDatabase:
         """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises.
 
         It may be called several times: again in a new transaction when the database undid the first for a conflict with another, and for a
-        few seconds while the database has no connection left.
+        few seconds while the database has no connection left. Raises Problem 429 when too many requests of the same user are at work.
         """
+        owner = asker.get()
+        if owner is None:
+            return await self._persistently(work, *args, **kwargs)
+        async with self._places.place(owner):
+            return await self._persistently(work, *args, **kwargs)
+
+    async def _persistently(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         again, until = False, time.monotonic() + FULL_PATIENCE
         while True:
             try:
@@ -151,6 +174,10 @@ class AsyncDatabase:
     async def _run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         async with self._sessions.begin() as session:
             return await session.run_sync(work, *args, **kwargs)
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A transaction that does more than a function of its session: `async with database.begin() as session`."""
+        return self._sessions.begin()
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database does not answer."""

@@ -14,9 +14,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.attended import Gone, attended
 from app.errors import Problem
 from app.ids import new_id
 from app.problems import render, unexpected
+from app.settings import LimitSettings
 
 log = structlog.get_logger()
 
@@ -31,16 +33,17 @@ HOST = re.compile(r"[!-~]*", re.ASCII)
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 FORWARDED = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
 """Headers by which a proxy says that it is one. nginx sets none by default: a request without them may still have come through it."""
+CLIENT_GONE = 499
+"""What the log and the figures call the status of a request whose client did not wait for its answer."""
 Observe = Callable[[str, str, int, float], None]
 
 
 class Gate:
     """The outermost middleware of ours. `observe(method, route, status, seconds)` hears of every answer."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes: int, upload_bytes: int, auth: bool, observe: Observe) -> None:
+    def __init__(self, app: ASGIApp, *, limits: LimitSettings, auth: bool, observe: Observe) -> None:
         self.app = app
-        self.body_bytes = body_bytes
-        self.upload_bytes = upload_bytes
+        self.limits = limits
         self.auth = auth
         self.observe = observe
 
@@ -70,7 +73,11 @@ class Gate:
             if problem is not None:
                 await render(Request(scope), problem)(scope, receive, answer)
             else:
-                await self.app(scope, self._limited(receive, self._limit(headers)), answer)
+                limited = self._limited(receive, body_limit(headers, self.limits))
+                has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+                await attended(lambda heard, told: self.app(scope, heard, told), limited, answer, has_body=has_body)
+        except Gone:
+            status = status or CLIENT_GONE
         except Exception as error:
             broken = unexpected(Request(scope), error)
             if status:  # half an answer is out: the server must cut the connection, or it would look whole
@@ -81,7 +88,9 @@ class Gate:
             route = getattr(scope.get("route"), "path", "unmatched")
             self.observe(scope["method"], route, status, seconds)
             job = made.removeprefix("/v1/jobs/") if made.startswith("/v1/jobs/") else scope.get("path_params", {}).get("job_id")
-            log.info("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1), job_id=job)
+            key = getattr(scope["state"].get("viewer"), "key_id", None)  # it was bound in the task that did the work
+            facts = {"job_id": job} | ({} if key is None else {"key_id": key})
+            log.info("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1), **facts)
 
     @staticmethod
     def _request_id(headers: Headers) -> str:
@@ -100,8 +109,8 @@ class Gate:
             )
             return Problem(400, "key_in_address", detail)
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > self._limit(headers):
-            return self._too_large(int(length), self._limit(headers))
+        if length.isascii() and length.isdigit() and int(length) > body_limit(headers, self.limits):
+            return self._too_large(int(length), body_limit(headers, self.limits))
         has_body = "transfer-encoding" in headers or length != "0"
         if has_body and headers.get("content-encoding", "identity").lower() != "identity":
             return Problem(415, "unsupported_encoding", "Bodies are taken as they are: send this one without Content-Encoding.")
@@ -133,10 +142,6 @@ class Gate:
         if scope["method"] in UNSAFE and origin is not None and urlsplit(origin).netloc != host:
             return Problem(403, "auth_off", "This server runs without keys and takes no requests from other sites' pages.")
         return None
-
-    def _limit(self, headers: Headers) -> int:
-        """Bytes that a body of this type may have."""
-        return self.upload_bytes if media_type(headers) == FORM else self.body_bytes
 
     def _limited(self, receive: Receive, limit: int) -> Receive:
         """`receive` that stops a body without a stated length once it is over the limit."""
@@ -173,6 +178,11 @@ def _malformed(scope: Scope, headers: Headers) -> str | None:
     except ValueError:
         sound = False
     return None if sound else "The Host header must be a host and perhaps a port, as in binnacle.example.org:8000."
+
+
+def body_limit(headers: Headers, limits: LimitSettings) -> int:
+    """Bytes that a body of this type may have."""
+    return limits.upload_bytes if media_type(headers) == FORM else limits.body_bytes
 
 
 def media_type(headers: Headers) -> str:

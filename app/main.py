@@ -39,11 +39,13 @@ from app.jobs.cursors import Cursors
 from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
 from app.observability import route_logs
+from app.planner import Planner
 from app.settings import Settings
 from app.status.health import Health
 from app.status.metrics import Metrics
 from app.storage.factory import open_storage
 from app.traits.seeding import seed_at_start
+from app.uploading import Uploads
 from app.webhooks.messenger import Messenger
 from terms.version import VERSION
 
@@ -112,11 +114,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Binnacle", version=VERSION, lifespan=lifespan, openapi_tags=TAGS, openapi_url=None, docs_url=None, redoc_url=None
     )
     problems.install(api)
-    limit = settings.limit
     api.add_middleware(
         Gate,
-        body_bytes=limit.body_bytes,
-        upload_bytes=limit.upload_bytes,
+        limits=settings.limit,
         auth=settings.auth == "on",
         observe=metrics.observe,
     )
@@ -133,11 +133,15 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
     pepper = settings.key_pepper.get_secret_value()
     bell = Bell(settings)
     database = AsyncDatabase(url, connections=settings.database.api_connections, bell=bell)
+    uploads = Uploads(settings, database)
+    planner = Planner(url, patience=settings.limit.turn_seconds, bell=bell)
     wakeups = Wakeups(url, database, slice_seconds=settings.lease.slice)
     storage = open_storage(settings.storage_url.get_secret_value())
     context = Context(
         settings=settings,
         database=database,
+        planner=planner,
+        uploads=uploads,
         storage=storage,
         keyring=Keyring(database, pepper),
         wakeups=wakeups,
@@ -160,5 +164,7 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
         await context.messenger.close()
         metrics.close()
         await wakeups.close()
+        planner.close()
+        uploads.close()
         await database.close()
         bell.close()

@@ -224,8 +224,9 @@ TEXTS = {
     415: "Not application/json, or a Content-Encoding",
     416: "The range lies outside the file",
     422: "A field is wrong; `errors` names it",
-    429: "A quota would be exceeded (`facts` say which), or too much is asked at once; Retry-After says when to ask again",
+    429: "A quota would be exceeded, or too much is asked at once; `facts` and Retry-After say which and until when",
     503: "The database or the object store is away, or all connections are in use; see Retry-After",
+    507: "There is no room left on the server's disk for this upload",
 }
 
 
@@ -233,5 +234,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that may answer with these problems."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
     return {
-        status: {"description": TEXTS[status], "content": {MEDIA_TYPE: schema}} for status in sorted({*statuses, 400, 401, 503})
+        status: {"description": TEXTS[status], "content": {MEDIA_TYPE: schema}}
+        for status in sorted({*statuses, 400, 401, 429, 503})
     }

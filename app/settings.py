@@ -50,6 +50,10 @@ class LimitSettings(BaseSettings):
     extracted_vectors: int = Field(20_000, description="vectors of one extraction, controls and refits among them")
     rows_bytes: int = Field(512 << 20, description="captured rows that an extraction keeps for reuse; more are not kept")
     answers: int = Field(200_000, description="answers that one steering may generate")
+    study_jobs: int = Field(500, description="jobs of one study, its calibrations and its report among them")
+    turn_seconds: float = Field(10, gt=0, description="how long a request waits while others of its user are at work, before 429")
+    uploads: int = Field(4, ge=1, description="uploads of one user at once")
+    uploads_bytes: int = Field(128_000_000, description="bytes of one user's uploads at once")
     prompts: int = 2_000
     prompt_characters: int = 20_000
     new_tokens: int = 1_024

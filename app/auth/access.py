@@ -16,6 +16,7 @@ from app.auth import keyless
 from app.auth.viewer import ALLOWED, Role, Scope, Viewer
 from app.bodies import check_json
 from app.context import context_of
+from app.db import asker
 from app.errors import Problem
 from app.problems import path_of
 from app.uploads import is_form
@@ -59,6 +60,7 @@ async def identify(request: Request) -> Viewer:
     if viewer is None:
         raise unauthenticated()
     request.state.viewer = viewer
+    asker.set(viewer.owner)
     structlog.contextvars.bind_contextvars(key_id=viewer.key_id)
     return viewer
 
@@ -75,11 +77,17 @@ class KeyedRoute(APIRoute):
         takes_files = getattr(self.endpoint, "takes_files", False)
 
         async def keyed(request: Request) -> Response:
-            await identify(request)
+            viewer = await identify(request)
+            if is_form(request) and not takes_files:
+                raise Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
+            if takes_files and viewer.may("submit"):  # the others are refused by the route
+                async with context_of(request).uploads.place(request, viewer.owner):
+                    return await known(request)
+            return await known(request)
+
+        async def known(request: Request) -> Response:
             if not is_form(request):
                 await check_json(request, context_of(request).settings.limit.json_values)
-            elif not takes_files:
-                raise Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
             return await handler(request)
 
         return keyed

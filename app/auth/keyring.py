@@ -11,7 +11,7 @@ import time
 
 from app.auth import keys
 from app.auth.viewer import Viewer
-from app.db import AsyncDatabase
+from app.db import AsyncDatabase, asker
 
 LIFETIME = 5.0
 RECHECK = 2.0
@@ -56,6 +56,7 @@ class Keyring:
         return await asyncio.shield(self._rechecks[viewer.key_id])
 
     async def _recheck(self, key_id: str) -> Viewer | None:
+        asker.set(None)
         try:
             asked = time.monotonic()
             known = await self._database.run(keys.holder_of, key_id)

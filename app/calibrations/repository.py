@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.calibrations.models import Calibration
 from app.jobs.models import Job
+from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.models.models import Model
@@ -22,6 +23,7 @@ def _visible(viewer: Viewer) -> Select[Calibration, str | None]:
     return statement.where(made_by_visible(Calibration.job_id, viewer))
 
 
+@settled
 def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
     """By its own id or by that of the job that made it, if the viewer may see it."""
     return session.execute(
@@ -41,6 +43,7 @@ def listing(
     return session.execute(statement).all()
 
 
+@settled
 def newest(session: Session, viewer: Viewer, model: str, weight_hash: str) -> Calibration | None:
     """The newest calibration of these weights that the viewer may see and that lists dims by the default rule over all layers."""
     statement = select(Calibration).where(Calibration.model == model, Calibration.weight_hash == weight_hash)
@@ -51,6 +54,7 @@ def newest(session: Session, viewer: Viewer, model: str, weight_hash: str) -> Ca
     return session.scalars(statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(1)).one_or_none()
 
 
+@settled
 def seconds_per_token(session: Session, model: str) -> float | None:
     """Device seconds per generated token asked for, over the last ten calibrations of the model; None when there are none."""
     last = (

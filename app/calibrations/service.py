@@ -15,9 +15,21 @@ from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Artifact
+from app.jobs.planned import planned_job
 from app.jobs.schemas import Edge, JobRequest
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import ABOUT_THE_JOB, Answer, Plan, check_admissible, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import (
+    ABOUT_THE_JOB,
+    Answer,
+    Placed,
+    Plan,
+    answer,
+    check_admissible,
+    edges_of,
+    promised,
+    submitted,
+    with_edge,
+)
 from app.models import service as models
 from app.models.models import Model
 from app.quotas.admission import admission
@@ -74,8 +86,21 @@ def submit(
     request_id: str,
     reuse: bool,
 ) -> Answer:
+    """The job for this request, and what it needs, in one transaction."""
+    return answer(session, place(session, request, viewer, settings, promise, request_id, reuse), viewer, settings)
+
+
+def place(
+    session: Session,
+    request: CalibrationRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+) -> Placed:
     """The job for this request, in one transaction. A replayed key answers without checking anew: what was possible then was accepted."""
-    earlier = promised(session, viewer, settings, promise)
+    earlier = promised(session, viewer, promise)
     if earlier is not None:
         return earlier
     planned = plan(session, request, viewer, settings)
@@ -94,7 +119,7 @@ def for_model(
     found = _there(session, asked, model, viewer)
     if found is not None:
         return found
-    made = submit(session, _made_like(like, model), viewer, settings, None, request_id, False)
+    made = place(session, _made_like(like, model), viewer, settings, None, request_id, False)
     return made.job.id, True
 
 
@@ -132,7 +157,7 @@ def _weights(model: Model) -> str | None:
 
 
 def _asked(session: Session, asked: str, model: Model, weights: str | None, viewer: Viewer) -> tuple[str, bool]:
-    found = repository.find(session, asked, viewer)
+    found = None if planned_job(session, asked) else repository.find(session, asked, viewer)
     if found is not None:
         row, _ = found
         if row.model != model.name or (weights is not None and row.weight_hash != weights):

@@ -77,7 +77,8 @@ class Connection:
                 if (sent and not repeatable) or _untrusted(error) or not attempts.pause():
                     raise self.unreachable(error) from error
                 continue
-            if response.status_code in PASSING and repeatable and attempts.pause(retry_after(response)):
+            passing = (response.status_code in PASSING and repeatable) or _waits_for_itself(response)
+            if passing and attempts.pause(retry_after(response)):
                 continue
             if response.is_success or response.status_code == 304:
                 return response
@@ -157,6 +158,11 @@ def refusal(response: httpx2.Response) -> ServiceError:
 def _check_path(path: str) -> None:
     if not path.isprintable():
         raise BinnacleError("bad_name", f"{path!r} holds control characters, which no name has. Check how it was pasted.")
+
+
+def _waits_for_itself(response: httpx2.Response) -> bool:
+    """Whether it was refused for other requests of the same user, which end by themselves; nothing was done for it."""
+    return response.status_code == 429 and refusal(response).code == "too_many_at_once"
 
 
 def _untrusted(error: Exception) -> bool:

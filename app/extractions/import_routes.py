@@ -1,10 +1,11 @@
 """Importing vectors over HTTP: a form with the file, or JSON with the file in base64."""
 
-import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
 
 from app.auth.access import Member, keyed_router
 from app.auth.sharing import Sharing
@@ -13,10 +14,11 @@ from app.context import Context, Shared
 from app.errors import invalid
 from app.extractions import imports
 from app.extractions.import_schemas import ImportedOut, ImportFields, ImportRequest
+from app.extractions.models import Vector
 from app.extractions.results import vector_view
 from app.problems import documented
-from app.storage.blobs import BlobGone
-from app.storage.staging import stage_async
+from app.storage import staging
+from app.storage.blobs import Blob
 from app.uploads import checked, described, is_form, read_form, read_json, takes_files
 
 router = keyed_router(prefix="/v1/vectors", tag="vectors")
@@ -33,24 +35,25 @@ BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetens
     response_model=ImportedOut,
     responses={
         200: {"description": "You have imported this file with these labels before: the vectors it made", "model": ImportedOut},
-        **documented(400, 403, 413, 415, 422, 429),
+        **documented(400, 403, 413, 415, 422, 429, 507),
     },
     openapi_extra=BODY,
 )
 @takes_files
 async def import_vectors(request: Request, viewer: Member, context: Shared) -> Response:
     """Checks the file against the model and stores its vectors, scaled to one and marked as imported. Pickles (`.pt`) are never read."""
-    fields, data = await _body(request)
+    fields, data = await _body(request, context)
     to = await context.database.run(imports.target, fields, viewer)
-    wanted = await asyncio.to_thread(imports.read, fields, data, to, context.settings.limit.vectors)
+    wanted = await context.uploads.thread(imports.read, fields, data, to, context.settings.limit.vectors)
+    await context.database.run(imports.check_quota, wanted, viewer.owner)
     found, made = await _store(context, wanted, viewer, fields)
     return JSONResponse(found.model_dump(mode="json"), 201 if made else 200)
 
 
-async def _body(request: Request) -> tuple[ImportFields, bytes]:
+async def _body(request: Request, context: Context) -> tuple[ImportFields, bytes]:
     if not is_form(request):
         body = await read_json(request, ImportRequest)
-        return body, await asyncio.to_thread(body.content)
+        return body, await context.uploads.thread(body.content)
     form = await read_form(request)
     if len(form.files) != 1:
         raise invalid("/file", "one_file", f"The form holds {len(form.files)} files; vectors are imported one file at a time.")
@@ -58,13 +61,8 @@ async def _body(request: Request) -> tuple[ImportFields, bytes]:
 
 
 async def _store(context: Context, wanted: imports.Import, viewer: Viewer, to: Sharing) -> tuple[ImportedOut, bool]:
-    for last in (False, True):
-        blob = await stage_async(context.database, context.storage, wanted.data)
-        try:
-            rows, made = await context.database.run(imports.add, wanted, blob, viewer, to)
-        except BlobGone:  # half a day passed between the two steps: stage afresh, once
-            if last:
-                raise
-        else:
-            return ImportedOut(items=[vector_view(row) for row in rows]), made
-    raise AssertionError
+    def add(session: Session, blob: Blob) -> tuple[Sequence[Vector], bool]:
+        return imports.add(session, wanted, blob, viewer, to)
+
+    rows, made = await staging.store(context.database, context.storage, wanted.data, add, context.uploads.thread)
+    return ImportedOut(items=[vector_view(row) for row in rows]), made

@@ -23,7 +23,7 @@ from app.extractions.import_schemas import METHOD, ImportFields
 from app.extractions.models import Vector
 from app.ids import new_id
 from app.models import service as models
-from app.quotas.admission import check_at_commit
+from app.quotas.admission import check_at_commit, check_upload
 from app.storage.blobs import Blob, reference_lock
 from app.text import check_text
 from app.traits import service as traits
@@ -51,6 +51,7 @@ class Import:
     """Checked vectors: `data` is the object to store, `rows` the columns of each vector but those that the storing adds."""
 
     data: bytes
+    digest: str
     rows: list[dict[str, Any]]
 
 
@@ -94,7 +95,8 @@ def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
         units[one.key] = (exact / norm).astype(np.float32)
         rows.append(_row(request, one, norm, to, provenance))
     origin = Origin(request.model, "", to.facts.get("weight_hash"), to.trait, to.trait_version)
-    return Import(tensorfile.to_bytes(units, {**origin.facts(), "source": "imported", "file_sha256": digest}), rows)
+    stored_as = tensorfile.to_bytes(units, {**origin.facts(), "source": "imported", "file_sha256": digest})
+    return Import(stored_as, hashlib.sha256(stored_as).hexdigest(), rows)
 
 
 def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +182,12 @@ def stored(session: Session, digest: str, owner: str) -> Sequence[Vector]:
     """The vectors that this owner made of the same file, labels and model before."""
     found = select(Vector).where(Vector.owner == owner, Vector.digest == digest, Vector.source == "imported")
     return session.scalars(found.order_by(Vector.layer, Vector.key)).all()
+
+
+def check_quota(session: Session, wanted: Import, owner: str) -> None:
+    """Before the bytes are stored. Raises Problem 429 when they are new to the owner and too much."""
+    if not stored(session, wanted.digest, owner):
+        check_upload(session, owner, len(wanted.data))
 
 
 def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[Sequence[Vector], bool]:

@@ -11,6 +11,7 @@ from app.auth.viewer import Viewer
 from app.auth.visibility import seen
 from app.extractions.models import Extraction, Vector
 from app.jobs.models import Artifact, Job
+from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 
@@ -50,6 +51,7 @@ def _vectors(viewer: Viewer) -> Select[Vector]:
     return select(Vector).where(vector_seen(viewer))
 
 
+@settled
 def find(session: Session, identifier: str, viewer: Viewer) -> Extraction | None:
     """By its own id or by that of the job that made it, if the viewer may see it."""
     return session.scalars(
@@ -106,6 +108,11 @@ def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector | None:
     return session.scalars(_vectors(viewer).where(Vector.id == vector_id)).one_or_none()
 
 
+def vectors_named(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, Vector]:
+    """Those of these ids that the viewer may see, by id."""
+    return {row.id: row for row in session.scalars(_vectors(viewer).where(Vector.id.in_(ids)))}
+
+
 def vectors(
     session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
 ) -> Sequence[Vector]:
@@ -152,6 +159,7 @@ def newest_with(
     return session.scalars(statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(1)).one_or_none()
 
 
+@settled
 def seconds_per_example(session: Session, model: str) -> float | None:
     """Device seconds per example over the last ten extractions of the model; None when there are none."""
     last = (

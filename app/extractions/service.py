@@ -22,7 +22,7 @@ from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Artifact
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import Answer, Plan, check_admissible, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import Answer, Placed, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import service as models
 from app.models.context import check_context
@@ -165,28 +165,40 @@ def submit(
     request_id: str,
     reuse: bool,
 ) -> Answer:
+    """The job for this request, and what it needs, in one transaction."""
+    return answer(session, place(session, request, viewer, settings, promise, request_id, reuse), viewer, settings)
+
+
+def place(
+    session: Session,
+    request: ExtractionRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+) -> Placed:
     """The job for this request, and the calibration it needs, in one transaction."""
-    earlier = promised(session, viewer, settings, promise)
+    earlier = promised(session, viewer, promise)
     if earlier is not None:
         return earlier
     planned = plan(session, request, viewer, settings, request_id, reuse=False)
     if reuse:
-        same = submitted_before(session, planned, viewer, settings)
+        same = _submitted_before(session, planned, viewer)
         if same is not None:
             return same
         planned = plan(session, request, viewer, settings, request_id, reuse=True)
     return submitted(session, planned, request, viewer, settings, promise, request_id)
 
 
-def submitted_before(session: Session, planned: Plan, viewer: Viewer, settings: Settings) -> Answer | None:
+def _submitted_before(session: Session, planned: Plan, viewer: Viewer) -> Placed | None:
     """A finished job of the same calculation, wherever its rows came from."""
     from app.jobs import service as jobs
-    from app.jobs.submitting import shown
 
     if planned.spec["weight_hash"] is None:
         return None
     found = jobs.find_reusable(session, "extract", planned.spec, viewer)
-    return None if found is None else Answer(shown(session, found, viewer, settings), reused=True)
+    return None if found is None else Placed(found, reused=True)
 
 
 def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:

@@ -10,7 +10,7 @@ from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.states import State
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import Answer, Plan, check_admissible, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import Answer, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.context import check_context
 from app.models.models import Model
@@ -87,9 +87,9 @@ def submit(
     reuse: bool,
 ) -> Answer:
     """The job, after the calibration that its doses are measured with."""
-    earlier = promised(session, viewer, settings, promise)
+    earlier = promised(session, viewer, promise)
     if earlier is not None:
-        return earlier
+        return answer(session, earlier, viewer, settings)
     model, spec = _spec(session, request, viewer)
     after = edges_of(session, request, viewer, model)
     if spec["vectors"]:
@@ -97,7 +97,9 @@ def submit(
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
     plan = Plan("generate", "model", request.model, spec, after)
-    return submitted(session, plan, request, viewer, settings, promise, request_id, reuse=reuse)
+    return answer(
+        session, submitted(session, plan, request, viewer, settings, promise, request_id, reuse=reuse), viewer, settings
+    )
 
 
 def find(session: Session, job_id: str, viewer: Viewer) -> GenerationOut:

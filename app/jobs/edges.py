@@ -13,6 +13,7 @@ from app.errors import as_error, invalid
 from app.jobs.bell import ring_after_commit
 from app.jobs.kinds import kind_named
 from app.jobs.models import Job, JobEdge
+from app.jobs.planned import planned
 from app.jobs.repository import shown_to
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
@@ -27,11 +28,13 @@ def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *
     if not after:
         return []
     names = [edge.job for edge in after]
-    named = Job.id.in_(sorted(set(names)))
+    plan = planned(session) or {}
+    named = Job.id.in_(sorted(set(names) - plan.keys()))
     if lock:
         unfinished = select(Job.id).where(named, Job.state.not_in(list(FINISHED))).order_by(Job.id)
         session.execute(unfinished.with_for_update(read=True))
     states = {row.id: State(row.state) for row in session.execute(select(Job.id, Job.state).where(named, sight))}
+    states |= {name: State.QUEUED for name in names if name in plan}
     waiting = []
     for i, edge in enumerate(after):
         if names.index(edge.job) != i:

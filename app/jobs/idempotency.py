@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from app.db import AsyncDatabase
 from app.errors import Problem
 from app.jobs.submission import Idempotency
+from app.planner import Planner
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def idempotency(route: str, key: str | None, body: dict[str, Any]) -> Idempotenc
     return Idempotency(route, key, hashlib.sha256(canonical.encode()).hexdigest())
 
 
-async def once(database: AsyncDatabase, work: Callable[..., T], *args: Any) -> T:
+async def once(database: AsyncDatabase | Planner, work: Callable[..., T], *args: Any) -> T:
     """`work` in a transaction. Raises Problem 409 when an earlier request under the same key holds it for more than two seconds."""
     try:
         return await database.run(work, *args)

@@ -6,11 +6,12 @@ for it, so nobody is answered with a job older than their question.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.db import AsyncDatabase
+from app.db import AsyncDatabase, asker
 from app.errors import not_found
 from app.jobs import repository
 from app.jobs.models import Job
@@ -22,7 +23,18 @@ AT_ONCE = 4
 LARGEST = 200
 """Jobs in one read."""
 
-Waiting = dict[str, list[asyncio.Future[JobOut]]]
+
+@dataclass
+class _Read:
+    """One read to come or on its way: who waits for which job, and the task."""
+
+    waiting: dict[str, list[asyncio.Future[JobOut]]] = field(default_factory=dict)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it."""
+        return any(not answer.done() for answers in self.waiting.values() for answer in answers)
 
 
 class Reader:
@@ -31,33 +43,43 @@ class Reader:
     def __init__(self, database: AsyncDatabase, *, slice_seconds: float) -> None:
         self._database = database
         self._slice = slice_seconds
-        self._waiting: dict[Viewer, Waiting] = {}
+        self._coming: dict[Viewer, _Read] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._reads: set[asyncio.Task[None]] = set()
 
     async def job(self, job_id: str, viewer: Viewer) -> JobOut:
-        """The job as it is now. Raises Problem 404."""
+        """The job as it is now. Raises Problem 404. The read ends with the last of those who wait for it."""
         answer: asyncio.Future[JobOut] = asyncio.get_running_loop().create_future()
-        if viewer not in self._waiting:
-            self._waiting[viewer] = {}
-            read = asyncio.create_task(self._read(viewer))
-            self._reads.add(read)
-            read.add_done_callback(self._reads.discard)
-        self._waiting[viewer].setdefault(job_id, []).append(answer)
-        return await answer
+        read = self._coming.get(viewer)
+        if read is None:
+            read = self._coming[viewer] = _Read()
+            read.task = asyncio.create_task(self._read(viewer, read))
+        read.waiting.setdefault(job_id, []).append(answer)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if read.task is not None and not read.wanted:
+                self._begun(viewer, read)
+                read.task.cancel()
+            raise
 
-    async def _read(self, viewer: Viewer) -> None:
+    def _begun(self, viewer: Viewer, read: _Read) -> None:
+        """Who asks from now on starts another read."""
+        if self._coming.get(viewer) is read:
+            del self._coming[viewer]
+
+    async def _read(self, viewer: Viewer, read: _Read) -> None:
+        asker.set(None)  # its own four places are its bound; waiting for one user's would hold all users up
         async with self._free:
-            waiting = self._waiting.pop(viewer)
-            ids = list(waiting)
+            self._begun(viewer, read)
+            ids = list(read.waiting)
             try:
                 for start in range(0, len(ids), LARGEST):
                     some = ids[start : start + LARGEST]
                     found = await self._database.run(_seen, some, viewer, self._slice)
                     for job_id in some:
-                        _answer(waiting[job_id], found.get(job_id, not_found("job", job_id)))
+                        _answer(read.waiting[job_id], found.get(job_id, not_found("job", job_id)))
             except Exception as error:
-                for answers in waiting.values():
+                for answers in read.waiting.values():
                     _answer(answers, error)
 
 

@@ -13,6 +13,7 @@ from app.auth.visibility import seen
 from app.devices.models import DeviceHold
 from app.devices.repository import in_force
 from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
+from app.jobs.planned import planned_job, settled
 from app.jobs.schemas import Edge
 from app.jobs.states import State
 
@@ -52,9 +53,10 @@ def made_by_visible(job_id: InstrumentedAttribute[str], viewer: Viewer) -> Colum
     return job_id.in_(select(Job.id).where(seen(Job, viewer)))
 
 
+@settled
 def find(session: Session, job_id: str, viewer: Viewer) -> Job | None:
     """The job, if the viewer may see it."""
-    return session.scalars(visible(viewer).where(Job.id == job_id)).one_or_none()
+    return planned_job(session, job_id) or session.scalars(visible(viewer).where(Job.id == job_id)).one_or_none()
 
 
 def shown_to(session: Session, job: Job, owner: str) -> bool:

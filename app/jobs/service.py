@@ -22,6 +22,7 @@ from app.jobs.holding import Reads, hold, reads_of
 from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending
 from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
+from app.jobs.planned import planned
 from app.jobs.references import check as check_references
 from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
@@ -42,6 +43,8 @@ def spec_hash(kind: str, spec: dict[str, Any]) -> str:
 def submit(session: Session, submission: Submission) -> Submitted:
     """Makes the job, its edges and its idempotency key in one transaction, whose commit asks the owner's quotas (Problem 429).
 
+    In a transaction that plans (`app.jobs.planned`) everything is checked, and the job is kept in the plan instead.
+
     A concurrent twin waits on the key's unique index until the first one commits, and then gets the first one's job. Raises Problem 422
     `unknown_webhook`, `idempotency_key_reused` for the same key with another body and `not_in_group` for another's group, 409
     `idempotency_key_busy` when the first one does not finish within 2 s.
@@ -54,12 +57,15 @@ def submit(session: Session, submission: Submission) -> Submitted:
     check(session, submission.owner, submission.sharing)
     webhooks.check_usable(session, submission.webhook)
     kind = kind_named(submission.kind)
+    plan = planned(session)
     for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
-        _give_a_turn(session, submission.owner, lane)
+        if plan is None:
+            _give_a_turn(session, submission.owner, lane)
     viewer = submission.viewer
     sight = Job.owner == submission.owner if viewer is None else repository.usable(viewer)
-    waiting = edges.unmet(session, submission.after, sight)
-    _hold(session, submission)
+    waiting = edges.unmet(session, submission.after, sight, lock=plan is None)
+    if plan is None:
+        _hold(session, submission)
     job = Job(
         id=job_id,
         kind=submission.kind,
@@ -86,6 +92,9 @@ def submit(session: Session, submission: Submission) -> Submitted:
         stall_seconds=submission.stall_seconds,
         event_seq=1,
     )
+    if plan is not None:
+        plan[job_id] = job
+        return Submitted(job)
     session.add(job)
     session.flush()
     session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)

@@ -33,6 +33,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """The same with the row: what a graph of jobs needs of each of its nodes."""
+
+    job: Job
+    replayed: bool = False
+    reused: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """A request found possible: what will be calculated, after what, and in place of which job."""
 
@@ -74,10 +83,10 @@ def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
     return [*after, Edge(job=job, needs="success")]
 
 
-def promised(session: Session, viewer: Viewer, settings: Settings, promise: Idempotency | None) -> Answer | None:
-    """The answer to an earlier request under the same key. A replay checks nothing anew: what was possible then was accepted."""
+def promised(session: Session, viewer: Viewer, promise: Idempotency | None) -> Placed | None:
+    """The job of an earlier request under the same key. A replay checks nothing anew: what was possible then was accepted."""
     earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
-    return None if earlier is None else Answer(shown(session, earlier, viewer, settings), replayed=True)
+    return None if earlier is None else Placed(earlier, replayed=True)
 
 
 def submitted(
@@ -90,12 +99,12 @@ def submitted(
     request_id: str,
     *,
     reuse: bool = False,
-) -> Answer:
+) -> Placed:
     """The job of a plan; with `reuse`, a finished job of the same calculation on known weights that the caller may read."""
     if reuse and plan.spec.get("weight_hash") is not None:
         finished = jobs.find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
-            return Answer(shown(session, finished, viewer, settings), reused=True)
+            return Placed(finished, reused=True)
     submission = Submission(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
         viewer=viewer, name=request.name, tags=request.tags, notes=request.notes, webhook=request.webhook, priority=request.priority,
@@ -103,7 +112,12 @@ def submitted(
         retry_of=plan.retry_of, sharing=sharing_of(request),
     )  # fmt: skip
     made = jobs.submit(session, submission)
-    return Answer(shown(session, made.job, viewer, settings), replayed=made.replayed)
+    return Placed(made.job, replayed=made.replayed)
+
+
+def answer(session: Session, placed: Placed, viewer: Viewer, settings: Settings) -> Answer:
+    """The job as the API shows it."""
+    return Answer(shown(session, placed.job, viewer, settings), placed.replayed, placed.reused)
 
 
 def sharing_of(request: JobRequest) -> Sharing:

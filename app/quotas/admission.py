@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.errors import Problem
+from app.jobs.planned import settled
 from app.quotas import repository
 from app.quotas.limits import Limits, limits_of
 from app.quotas.models import UNLIMITED
@@ -53,12 +54,27 @@ def check_at_commit(session: Session, owner: str) -> None:
     session.info.setdefault(_PENDING, set()).add(owner)
 
 
+@settled
 def admission(session: Session, owner: str, *, jobs: int) -> Admission:
     """Whether so many jobs more would be admitted now. Promises nothing: others submit too."""
     used = _all_used(session, owner, limits_of(session, owner), queued=repository.queue(session, owner).queued, jobs=jobs)
     full = [one for one in used if one.full]
     detail = " ".join(one.detail for one in full) or None
     return Admission(would_pass=not full, detail=detail, quotas=[one.shown() for one in used])
+
+
+def check_full(session: Session, owner: str) -> None:
+    """Before an upload is read. Raises Problem 429 when the owner may store nothing more."""
+    limit = limits_of(session, owner).stored_bytes
+    if limit < UNLIMITED:
+        _refuse(_stored(owner, limit, stored_bytes(session, owner), 1))
+
+
+def check_upload(session: Session, owner: str, size: int) -> None:
+    """Before so many new bytes of the owner's are stored. Raises Problem 429 when they would be too much."""
+    limit = limits_of(session, owner).stored_bytes
+    if limit < UNLIMITED:
+        _refuse(_stored(owner, limit, stored_bytes(session, owner) + size, 0))
 
 
 @event.listens_for(Session, "before_commit")
@@ -78,10 +94,14 @@ def _admit(session: Session, owner: str) -> None:
     _lock(session, owner)
     queue = repository.queue(session, owner)
     for one in _all_used(session, owner, limits, queued=queue.queued - queue.made, jobs=queue.made):
-        if one.full:
-            facts = one.shown().model_dump(mode="json")
-            headers = {"Retry-After": str(one.retry_after)}
-            raise Problem(429, f"quota_{one.name}", one.detail, headers=headers, facts=facts)
+        _refuse(one)
+
+
+def _refuse(one: _Used) -> None:
+    """Raises Problem 429 when the quota admits no more."""
+    if one.full:
+        facts = one.shown().model_dump(mode="json")
+        raise Problem(429, f"quota_{one.name}", one.detail, headers={"Retry-After": str(one.retry_after)}, facts=facts)
 
 
 def _lock(session: Session, owner: str) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
+from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.steerings.models import Steering
@@ -42,6 +43,7 @@ def listing(
     return session.scalars(statement).all()
 
 
+@settled
 def seconds_per_answer(session: Session, model: str) -> float | None:
     """Device seconds per generated answer over the last ten steerings of the model; None when there are none."""
     last = (

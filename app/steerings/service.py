@@ -14,11 +14,23 @@ from app.errors import Problem, invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
+from app.jobs.planned import job_of
 from app.jobs.references import check as check_references
 from app.jobs.schemas import Edge
 from app.jobs.states import State
 from app.jobs.submission import Idempotency
-from app.jobs.submitting import Answer, Plan, check_admissible, check_edges, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import (
+    Answer,
+    Placed,
+    Plan,
+    answer,
+    check_admissible,
+    check_edges,
+    edges_of,
+    promised,
+    submitted,
+    with_edge,
+)
 from app.judges import service as judges
 from app.models import service as models
 from app.models.context import check_context
@@ -129,7 +141,7 @@ def _off_target(
         job = None
         if one.extraction is not None:
             row, job = extraction_by(session, one.extraction, viewer, f"/off_target/{i}/extraction")
-            spec = session.get_one(Job, job).spec
+            spec = job_of(session, job).spec
             if (spec["model"], spec["trait"]["version"]) != (model.name, trait.version):
                 detail = (
                     f"{one.extraction} is of {spec['trait']['name']} on {spec['model']}, not of {trait.name} on {model.name}."
@@ -198,8 +210,21 @@ def submit(
     request_id: str,
     reuse: bool,
 ) -> Answer:
+    """The job for this request, and what it needs, in one transaction."""
+    return answer(session, place(session, request, viewer, settings, promise, request_id, reuse), viewer, settings)
+
+
+def place(
+    session: Session,
+    request: SteeringRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+    reuse: bool,
+) -> Placed:
     """The job for this request, and the calibration it needs, in one transaction."""
-    earlier = promised(session, viewer, settings, promise)
+    earlier = promised(session, viewer, promise)
     if earlier is not None:
         return earlier
     return submitted(
@@ -221,16 +246,16 @@ def rescore(
     A steer job that ended without a steering is continued under the other judge: what it generated is not generated again, only what the
     new scores lead the search to. Raises Problem 403, 404, 422.
     """
-    earlier = promised(session, viewer, settings, promise)
+    earlier = promised(session, viewer, promise)
     if earlier is not None:
-        return earlier
+        return answer(session, earlier, viewer, settings)
     check_text(request.model_dump(mode="json"))
     after = check_edges(session, request, viewer)
     judge = judges.usable(session, request.judge)
     row = repository.find(session, identifier, viewer)
     if row is None:
         plan = _continued(session, identifier, request, viewer, judge)
-        return submitted(session, plan, request, viewer, settings, promise, request_id)
+        return answer(session, submitted(session, plan, request, viewer, settings, promise, request_id), viewer, settings)
     old = session.get_one(Job, row.job_id).spec
     spec = {
         "kind": "rescore",
@@ -243,7 +268,7 @@ def rescore(
         **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},
     }
     plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
-    return submitted(session, plan, request, viewer, settings, promise, request_id)
+    return answer(session, submitted(session, plan, request, viewer, settings, promise, request_id), viewer, settings)
 
 
 def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: dict[str, Any]) -> Plan:

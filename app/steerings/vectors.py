@@ -11,7 +11,7 @@ from app.errors import invalid
 from app.extractions import repository as extractions
 from app.extractions.models import Extraction, Vector
 from app.jobs import repository as job_repository
-from app.jobs.models import Job
+from app.jobs.planned import job_of, planned_job
 from app.models.models import Model
 from app.steerings.schemas import SteeringRequest
 from app.traits.models import Trait
@@ -41,9 +41,9 @@ def chosen(session: Session, request: SteeringRequest, viewer: Viewer, model: Mo
 
 def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: Model) -> list[Vector]:
     """Raises Problem 422, by its place in `/vectors`, for each that cannot be used on this model."""
-    found = []
+    found, seen = [], extractions.vectors_named(session, ids, viewer)
     for i, vector_id in enumerate(ids):
-        row = extractions.vector(session, vector_id, viewer)
+        row = seen.get(vector_id)
         if row is None:
             raise invalid(f"/vectors/{i}", "unknown_vector", f"There is no vector {vector_id} that you may see.")
         _check_vector(row, model, f"/vectors/{i}")
@@ -87,7 +87,7 @@ def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer
     else:
         row = _newest(session, request, viewer, model, trait, methods)
         made_by = row.job_id
-    spec = session.get_one(Job, made_by).spec
+    spec = job_of(session, made_by).spec
     if spec["model"] != model.name:
         raise invalid(
             "/extraction",
@@ -129,7 +129,7 @@ def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer
 
 def extraction_by(session: Session, identifier: str, viewer: Viewer, pointer: str) -> tuple[Extraction | None, str]:
     """The extraction (None while it is not finished) and its job, by the id of either. Raises Problem 422."""
-    row = extractions.find(session, identifier, viewer)
+    row = None if planned_job(session, identifier) else extractions.find(session, identifier, viewer)
     if row is not None:
         return row, row.job_id
     job = job_repository.find(session, identifier, viewer) if identifier.startswith("job_") else None

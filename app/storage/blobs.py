@@ -2,6 +2,7 @@
 
     stage:   hash -> upsert the row (touched now), committed -> put the object
     refer:   one transaction of the caller's: lock the row, insert the reference
+    discard: the same as collect, at once, by the stage that was refused its reference
     collect: one transaction: lock a row unreferenced and untouched for 24 h -> delete the object -> the row goes with the commit
 
 Why it holds. A stage touches the row before it looks for the object, so for 24 h after that nobody collects it, and a reference
@@ -134,6 +135,24 @@ def adopt_orphans(sessions: sessionmaker[Session], storage: Storage, *, min_age_
     return adopted
 
 
+def unreferenced(session: Session, blob: Blob) -> bool:
+    """Whether this stage was the last of its bytes and nothing refers to them: the row is then gone, and locked until the caller commits,
+    who deletes the object before that.
+    """
+    last = select(BlobRow.size).where(BlobRow.digest == blob.digest, BlobRow.touched_at == blob.staged_at).with_for_update()
+    return session.scalar(last) is not None and _delete_row(session, blob.digest)
+
+
+def _delete_row(session: Session, digest: str) -> bool:
+    """Whether the row could go. The foreign keys refuse it while anything refers to it, from tables that are not loaded here too."""
+    try:
+        with session.begin_nested():
+            session.execute(delete(BlobRow).where(BlobRow.digest == digest))
+    except IntegrityError:
+        return False
+    return True
+
+
 def _garbage(min_age_seconds: float) -> ColumnElement[bool]:
     old = BlobRow.touched_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, min_age_seconds)
     return and_(old, *(~exists().where(column == BlobRow.digest) for column in referencing_columns()))
@@ -146,12 +165,9 @@ def _collect_one(sessions: sessionmaker[Session], storage: Storage, digest: str,
         size = session.scalar(lock)
         if size is None:
             return None
-        try:
-            # First the row, though only the commit makes it so: the foreign keys now refuse a reference that came while we waited
-            # for the lock, or from a table this process has not loaded. With the row locked, none can come after this.
-            with session.begin_nested():
-                session.execute(delete(BlobRow).where(BlobRow.digest == digest))
-        except IntegrityError:
+        # First the row, though only the commit makes it so: a reference may have come while we waited for the lock. With the row locked,
+        # none can come after this.
+        if not _delete_row(session, digest):
             return None
         storage.delete(key_of(digest))
     return size

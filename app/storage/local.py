@@ -10,9 +10,12 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from app.storage.base import (
     CHUNK,
@@ -31,6 +34,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 
 
+READERS = 8
+"""Threads that read for downloads, a piece at a time; they are started when they are needed."""
+T = TypeVar("T")
+
+
 class LocalStorage:
     """Storage in `root`: objects in `root/sha256`, unfinished writes in `root/staging`; both only for the service's own user."""
 
@@ -39,6 +47,7 @@ class LocalStorage:
         self.root = root
         self._objects = root / "sha256"
         self._staging = root / "staging"
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="download")
         with self._translated(str(root)):
             for folder in (root, self._objects, self._staging):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,20 +126,24 @@ class LocalStorage:
         return None
 
     async def astream(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        size = (await asyncio.to_thread(self.head, key)).size
+        size = (await self._reading(self.head, key)).size
         check_range(key, start, end, size)
         with self._translated(key):
-            file = await asyncio.to_thread(self._path(key).open, "rb")
+            file: BinaryIO = await self._reading(lambda: self._path(key).open("rb"))
             try:
                 file.seek(start)
                 while start < end:
-                    chunk = await asyncio.to_thread(file.read, min(CHUNK, end - start))
+                    chunk = await self._reading(file.read, min(CHUNK, end - start))
                     if not chunk:
                         raise ObjectCorrupt(f"{key}: its file was cut to {start} bytes while it was read")
                     start += len(chunk)
                     yield chunk
             finally:
                 file.close()
+
+    async def _reading(self, work: Callable[..., T], *args: object) -> T:
+        """`work(*args)` in a thread of the downloads' own, which nothing else can keep busy."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(work, *args))
 
     def _path(self, key: str) -> Path:
         return self._objects / digest_of(key)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from app.errors import as_error
+from app.errors import Problem, as_error
 from app.settings import Settings
 
 
@@ -23,6 +23,19 @@ def written_folders(settings: Settings) -> list[Path]:
     storage = urlsplit(settings.storage_url.get_secret_value())
     local = [Path(unquote(storage.path))] if storage.scheme == "file" else []
     return [folder for folder in (*local, settings.home.expanduser(), hub_cache(settings)) if folder.is_dir()]
+
+
+def check_room(settings: Settings, size: int) -> None:
+    """Raises Problem 507 `low_disk` when so many bytes more would leave too little free."""
+    least = settings.min_free_bytes
+    for folder in written_folders(settings) if least else []:
+        free = shutil.disk_usage(folder).free
+        if free - size < least:
+            detail = (
+                f"{free / 2**30:.2f} GiB are free where this server writes, of which {least / 2**30:.2f} GiB must stay free; this upload has "
+                f"{size:,} bytes. Nothing was stored. Tell an administrator, who can make room with `binnacle gc`."
+            )
+            raise Problem(507, "low_disk", detail, facts={"free_bytes": free, "min_free_bytes": least, "upload_bytes": size})
 
 
 def shortage(settings: Settings) -> dict[str, Any] | None:

@@ -1,16 +1,66 @@
-"""Staging from the API's event loop: the transaction on its own engine, the bytes written by a thread."""
+"""Bytes of uploads stored from the API's event loop: referred to in the end, or taken away again."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.db import AsyncDatabase
-from app.storage.base import Storage, key_of
-from app.storage.blobs import Blob, announce
+from app.storage.base import Storage, StorageError, key_of
+from app.storage.blobs import Blob, BlobGone, announce, unreferenced
 from app.storage.hashing import measure
 
+log = structlog.get_logger()
 
-async def stage_async(database: AsyncDatabase, storage: Storage, data: bytes) -> Blob:
-    """What `app.storage.blobs.stage` does, without holding up other requests."""
-    digest, size = await asyncio.to_thread(measure, data)
-    staged_at = await database.run(announce, digest, size)
-    await asyncio.to_thread(storage.put, key_of(digest), data)
-    return Blob(digest, size, staged_at)
+T = TypeVar("T")
+TRIES = 3
+
+
+class Thread(Protocol):
+    """Runs a function in a thread: `app.uploading.Uploads.thread`."""
+
+    async def __call__(self, work: Callable[..., T], /, *args: object) -> T: ...
+
+
+async def store(database: AsyncDatabase, storage: Storage, data: bytes, add: Callable[[Session, Blob], T], thread: Thread) -> T:
+    """`add(session, blob)`, the transaction that refers to the stored bytes. When it does not, nothing of them stays.
+
+    Once begun this goes on to its end although the client be gone: bytes half stored could neither be kept nor removed.
+    """
+    work = asyncio.ensure_future(_store(database, storage, data, add, thread))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()
+        raise
+
+
+async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Callable[[Session, Blob], T], thread: Thread) -> T:
+    digest, size = await thread(measure, data)
+    for left in reversed(range(TRIES)):
+        blob = Blob(digest, size, await database.run(announce, digest, size))
+        try:
+            await thread(storage.put, key_of(digest), data)
+            return await database.run(add, blob)
+        except BlobGone:  # taken away with a refused twin of these bytes, or half a day passed: stage afresh
+            if not left:
+                raise
+        except BaseException:
+            try:
+                await discard(database, storage, blob, thread)
+            except (SQLAlchemyError, StorageError, OSError) as error:  # the collector comes to it in a day
+                log.warning("upload_not_removed", error=type(error).__name__)
+            raise
+    raise AssertionError
+
+
+async def discard(database: AsyncDatabase, storage: Storage, blob: Blob, thread: Thread) -> None:
+    """Removes the object unless something refers to it, or another stage of the same bytes has begun since, which then is to remove it."""
+    async with database.begin() as session:
+        if await session.run_sync(unreferenced, blob):
+            await thread(storage.delete, key_of(blob.digest))

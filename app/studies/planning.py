@@ -16,10 +16,10 @@ from app.calibrations.schemas import CalibrationRequest
 from app.errors import Problem, invalid
 from app.extractions import service as extractions
 from app.extractions.schemas import ExtractionRequest
-from app.jobs.submitting import Answer
+from app.jobs.submitting import Placed
 from app.models import service as models
 from app.models.models import Model
-from app.settings import Settings
+from app.settings import LimitSettings, Settings
 from app.steerings import service as steerings
 from app.steerings.schemas import SteeringRequest
 from app.studies.graph import Node, middle, plan, resolved
@@ -33,19 +33,38 @@ class _Domain:
     """How a kind of node is submitted."""
 
     request: type[BaseModel]
-    submit: Callable[..., Answer]
+    place: Callable[..., Placed]
     estimate: Callable[..., BaseModel]
 
 
 DOMAINS = {
-    "calibrate": _Domain(CalibrationRequest, calibrations.submit, calibrations.estimate),
-    "extract": _Domain(ExtractionRequest, extractions.submit, extractions.estimate),
-    "steer": _Domain(SteeringRequest, steerings.submit, steerings.estimate),
+    "calibrate": _Domain(CalibrationRequest, calibrations.place, calibrations.estimate),
+    "extract": _Domain(ExtractionRequest, extractions.place, extractions.estimate),
+    "steer": _Domain(SteeringRequest, steerings.place, steerings.estimate),
 }
 
 
-def nodes_of(session: Session, request: StudyRequest) -> list[Node]:
-    """The study's graph. Raises Problem 422 for unknown models and methods."""
+def arithmetic(request: StudyRequest) -> tuple[int, str]:
+    """How many jobs the study has, and how that comes about."""
+    models, pairs = len(request.models), len(request.models) * len(request.traits)
+    return models + 2 * pairs + 1, f"{models} calibrations + {pairs} extractions + {pairs} steerings + 1 report"
+
+
+def check_size(request: StudyRequest, limits: LimitSettings) -> None:
+    """Raises Problem 422 `study_too_large`."""
+    total, said = arithmetic(request)
+    if total > limits.study_jobs:
+        pointer = "/traits" if len(request.traits) >= len(request.models) else "/models"
+        detail = (
+            f"{len(request.models)} models x {len(request.traits)} traits: {said} = {total:,} jobs; this server allows "
+            f"{limits.study_jobs:,} in one study. Name fewer, or make several studies of it: with ?reuse=true they share what is finished."
+        )
+        raise invalid(pointer, "study_too_large", detail)
+
+
+def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> list[Node]:
+    """The study's graph. Raises Problem 422 for too many jobs, unknown models and methods."""
+    check_size(request, limits)
     check_text(request.model_dump(mode="json"))
     for field in ("models", "traits"):
         given = getattr(request, field)
@@ -80,10 +99,10 @@ def price(
 ) -> dict[str, Any]:
     """What the node's domain says that it costs."""
     cost = DOMAINS[node.kind].estimate(session, _body(node, known, request), viewer, settings)
-    return cost.model_dump(mode="json", exclude={"spec", "waits_for", "admission"})
+    return cost.model_dump(mode="json", exclude={"spec", "waits_for", "calibration", "admission"})
 
 
-def submit_node(
+def place_node(
     session: Session,
     node: Node,
     known: Mapping[str, str],
@@ -92,11 +111,11 @@ def submit_node(
     settings: Settings,
     request_id: str,
     reuse: bool,
-) -> Answer:
+) -> Placed:
     """The node's job, after those that `known` names. Raises Problem with the study's own fields."""
     body = _body(node, known, request)
     try:
-        return DOMAINS[node.kind].submit(session, body, viewer, settings, None, request_id, reuse)
+        return DOMAINS[node.kind].place(session, body, viewer, settings, None, request_id, reuse)
     except Problem as problem:
         raise _of_the_study(problem, node) from problem
 

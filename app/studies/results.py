@@ -61,6 +61,7 @@ class StudyCost(BaseModel):
         description="device time of all jobs whose model has run such jobs before; null when one has not"
     )
     arithmetic: str
+    limit: int = Field(description="jobs that one study may have here, its report among them")
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 

@@ -75,11 +75,9 @@ async def submit_study(
     """Calibrates, extracts and steers for every model and trait, and ends in the tables that compare the methods."""
     promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
-        cost = await context.database.run(service.estimate, body, viewer, context.settings, reuse)
+        cost = await context.planner.run(service.estimate, body, viewer, context.settings, reuse)
         return JSONResponse(cost.model_dump(mode="json"))
-    answer = await once(
-        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
-    )
+    answer = await once(context.planner, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse)
     if answer.reused:
         return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
     return submitted_response(answer.job, request=request, replayed=answer.replayed)
@@ -117,7 +115,7 @@ async def retry_study(
 
     The new jobs are yours. Every job of the study must be shared with you now (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/studies/{study_id}/retry", idempotency_key, {})
-    answer = await once(context.database, service.retry, study_id, viewer, context.settings, promise, request.state.request_id)
+    answer = await once(context.planner, service.retry, study_id, viewer, context.settings, promise, request.state.request_id)
     return submitted_response(answer.job, request=request, replayed=answer.replayed)
 
 

@@ -16,18 +16,19 @@ from app.jobs import repository as job_repository
 from app.jobs import service as jobs
 from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
+from app.jobs.planned import asked_once, planning
 from app.jobs.references import not_shared
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.states import State
 from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, check_admissible, check_edges, sharing_of
 from app.jobs.views import views
-from app.quotas import repository as quotas
+from app.planner import still_wanted
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.studies import repository
 from app.studies.models import Study
-from app.studies.planning import nodes_of, price, submit_node
+from app.studies.planning import arithmetic, nodes_of, place_node, price
 from app.studies.results import StudyCost, StudyOut, view
 from app.studies.schemas import StudyRequest
 from app.text import stored
@@ -52,18 +53,17 @@ class _Reported:
 
 
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
-    """What the study would run: every job is really submitted, priced, and rolled back again."""
-    check_admissible(session, request, check_edges(session, request, viewer), viewer)
+    """What the study would run: every job is priced, and checked as its submission checks it. Writes nothing."""
     costs = []
-    with session.begin_nested() as nothing_stays:
+    with planning(session) as made, asked_once(session):
+        check_admissible(session, request, check_edges(session, request, viewer), viewer)
         known: dict[str, str] = {}
-        for node in nodes_of(session, request):
+        for node in nodes_of(session, request, settings.limit):
+            still_wanted(session)
+            placed = place_node(session, node, known, request, viewer, settings, "", reuse)
             cost = price(session, node, known, request, viewer, settings)
-            answer = submit_node(session, node, known, request, viewer, settings, "", reuse)
-            known[node.name] = answer.job.id
-            costs.append({"node": node.name, "kind": node.kind, "reused": answer.reused, **cost})
-        made = quotas.queue(session, viewer.owner).made
-        nothing_stays.rollback()
+            known[node.name] = placed.job.id
+            costs.append({"node": node.name, "kind": node.kind, "reused": placed.reused, **cost})
     run = [one for one in costs if not one["reused"]]
     seconds = [one.get("estimated_seconds") for one in run]
     return StudyCost(
@@ -71,16 +71,9 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         reused=len(costs) - len(run),
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
-        arithmetic=_arithmetic(request, len(run)),
-        admission=admission(session, viewer.owner, jobs=made + 1),
-    )
-
-
-def _arithmetic(request: StudyRequest, jobs_to_run: int) -> str:
-    pairs = len(request.models) * len(request.traits)
-    return (
-        f"{len(request.models)} calibrations + {pairs} extractions + {pairs} steerings + 1 report; "
-        f"{jobs_to_run + 1} of them to run"
+        arithmetic=f"{arithmetic(request)[1]}; {len(run) + 1} of them to run",
+        limit=settings.limit.study_jobs,
+        admission=admission(session, viewer.owner, jobs=len(made) + 1),
     )
 
 
@@ -98,17 +91,19 @@ def submit(
     if earlier is not None:
         return Answer(_shown(session, earlier, viewer, settings), replayed=True)
     placed: dict[str, dict[str, Any]] = {}
-    for node in nodes_of(session, request):
-        known = {name: one["job"] for name, one in placed.items()}
-        answer = submit_node(session, node, known, request, viewer, settings, request_id, reuse)
-        placed[node.name] = {
-            "place": len(placed),
-            "job": answer.job.id,
-            "kind": node.kind,
-            "model": node.model,
-            "trait": node.trait,
-            "reused": answer.reused,
-        }
+    with asked_once(session):
+        for node in nodes_of(session, request, settings.limit):
+            still_wanted(session)
+            known = {name: one["job"] for name, one in placed.items()}
+            made_of = place_node(session, node, known, request, viewer, settings, request_id, reuse)
+            placed[node.name] = {
+                "place": len(placed),
+                "job": made_of.job.id,
+                "kind": node.kind,
+                "model": node.model,
+                "trait": node.trait,
+                "reused": made_of.reused,
+            }
     spec = request.model_dump(mode="json")
     made = _report(session, spec, placed, viewer, _span(settings), promise, request_id, request, sharing_of(request), reuse=reuse)
     return _answer(session, made, viewer, settings)

@@ -6,10 +6,13 @@ Knows texts and names of clusters; nothing of traits, files or requests. Everyth
 """
 
 import hashlib
-import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.traits.overlaps import overlaps
 
 THRESHOLD = 0.6
 SHOWN = 60
@@ -24,33 +27,31 @@ def tokens(text: str) -> frozenset[str]:
 
 
 def near_duplicates(texts: Sequence[str]) -> list[int]:
-    """For each text the index of the first text of its group.
+    """For each text the index of the first text of its group, as comparing every pair would find it."""
+    numbers: dict[str, int] = {}
+    first: dict[bytes, int] = {}
+    sets, earliest = [], []
+    for i, text in enumerate(texts):
+        one = np.unique(np.array([numbers.setdefault(token, len(numbers)) for token in tokens(text)], np.int64))
+        earliest.append(first.setdefault(one.tobytes(), i))  # equal sets are compared once
+        if earliest[i] == i:
+            sets.append(one)
+    different = [i for i, one in enumerate(earliest) if i == one]
+    groups = dict(zip(different, _grouped(sets, len(numbers)), strict=True))
+    return [different[groups[one]] for one in earliest]
 
-    Only pairs that share one of their rarest tokens are compared: two sets over the threshold share at least `threshold` of the
-    larger one, so they meet among the first `n - ceil(threshold n) + 1` tokens of each in one common order (prefix filtering).
-    """
-    sets = [tokens(text) for text in texts]
-    frequency = Counter(token for one in sets for token in one)
-    number = {token: i for i, token in enumerate(sorted(frequency, key=lambda token: (-frequency[token], token)))}
-    masks = [sum(1 << number[token] for token in one) for one in sets]  # an intersection is one AND of two integers
-    parent = list(range(len(sets)))
-    seen: dict[int, int] = {}
-    by_token: dict[int, list[int]] = {}
-    for i, one in enumerate(sets):
-        if masks[i] in seen:
-            _join(parent, seen[masks[i]], i)
-            continue
-        seen[masks[i]] = i
-        size = len(one)
-        rarest = sorted((number[token] for token in one), reverse=True)
-        prefix = rarest[: size - math.ceil(THRESHOLD * size - 1e-9) + 1]  # 0.6 x 5 is 3, whatever floats say
-        for j in sorted({j for token in prefix for j in by_token.get(token, ())}):
-            shared = (masks[i] & masks[j]).bit_count()
-            if shared > THRESHOLD * (size + len(sets[j]) - shared) and _root(parent, i) != _root(parent, j):
-                _join(parent, j, i)
-        for token in prefix:
-            by_token.setdefault(token, []).append(i)
-    return [_root(parent, i) for i in range(len(sets))]
+
+def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
+    """For each set the index of the first set of its group."""
+    sizes = np.array([one.size for one in sets], np.int64)
+    group = np.arange(len(sets))
+    for i, shared in enumerate(overlaps(sets, words)):
+        near = group[:i][shared > THRESHOLD * (sizes[i] + sizes[:i] - shared)]
+        if near.size:
+            joined, group[i] = np.unique(near), near.min()
+            if joined.size > 1:
+                group[:i][np.isin(group[:i], joined)] = group[i]
+    return [int(one) for one in group]
 
 
 def fill(texts: Sequence[str], given: Sequence[str | None]) -> list[str]:
@@ -61,9 +62,10 @@ def fill(texts: Sequence[str], given: Sequence[str | None]) -> list[str]:
         if cluster is not None:
             named.setdefault(group, cluster)
     taken = set(named.values()) | {cluster for cluster in given if cluster is not None}
+    used: dict[str, int] = {}
     for group in groups:
         if group not in named:
-            named[group] = _free(texts[group], taken)
+            named[group] = _free(texts[group], taken, used)
             taken.add(named[group])
     return [named[group] if cluster is None else cluster for group, cluster in zip(groups, given, strict=True)]
 
@@ -74,22 +76,10 @@ def draw(clusters: Iterable[str], seed: int) -> set[str]:
     return set(ordered[: (len(ordered) + 1) // 2])
 
 
-def _free(text: str, taken: set[str]) -> str:
+def _free(text: str, taken: set[str], used: dict[str, int]) -> str:
+    """A name for the text's cluster: its beginning, numbered where that is taken. `used`: the last number tried of each beginning."""
     name = shown = " ".join(text.split())[:SHOWN].strip() or "?"
-    number = 2
     while name in taken:
-        name, number = f"{shown} ({number})", number + 1
+        used[shown] = used.get(shown, 1) + 1
+        name = f"{shown} ({used[shown]})"
     return name
-
-
-def _root(parent: list[int], i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-def _join(parent: list[int], i: int, j: int) -> None:
-    """The smaller index becomes the root, so that a group is named by its first text."""
-    one, other = sorted((_root(parent, i), _root(parent, j)))
-    parent[other] = one

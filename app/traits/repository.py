@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
+from app.jobs.planned import settled
 from app.traits.models import Trait
 
 
@@ -32,6 +33,7 @@ def find(session: Session, identifier: str, viewer: Viewer) -> Trait | None:
     return session.scalars(_visible(viewer).where(Trait.id == identifier)).one_or_none()
 
 
+@settled
 def named(session: Session, name: str, version: str, viewer: Viewer) -> Sequence[Trait]:
     """Those of this name whose version begins so: own before public, newest first."""
     statement = _visible(viewer).where(Trait.name == name, Trait.version.startswith(version, autoescape=True))

@@ -1,6 +1,5 @@
 """Traits over HTTP: upload a dataset as JSON or as its files, list, look at and download them."""
 
-import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,9 +15,10 @@ from app.downloads import serve_file
 from app.errors import invalid
 from app.paging import Cursor, Limit, page_of
 from app.problems import documented
+from app.quotas.admission import check_upload
 from app.settings import LimitSettings
-from app.storage.blobs import BlobGone
-from app.storage.staging import stage_async
+from app.storage import staging
+from app.storage.blobs import Blob
 from app.traits import checks, files, service
 from app.traits.dataset import Dataset, build
 from app.traits.schemas import REFERENCE, TraitDetail, TraitOut, TraitPage, TraitRequest
@@ -62,7 +62,7 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
     responses={
         200: {"description": "You have uploaded this content before: the trait it made", "model": TraitOut},
         201: {"headers": {"Location": {"description": "the trait", "schema": {"type": "string"}}}},
-        **documented(400, 403, 413, 415, 422, 429),
+        **documented(400, 403, 413, 415, 422, 429, 507),
     },
     openapi_extra=UPLOAD,
 )
@@ -71,10 +71,10 @@ async def upload_trait(request: Request, viewer: Member, context: Shared) -> Res
     """JSON, or a form with the files of a trait folder. Each content is a version of its own, named by its hash."""
     limits = context.settings.limit
     body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
-    trait, dataset = await asyncio.to_thread(_read, body, limits)
-    found = await context.database.run(service.stored, dataset, viewer, trait)
-    made = found is None
+    trait, dataset = await context.uploads.thread(_read, body, limits)
+    found, made = await context.database.run(service.stored, dataset, viewer, trait), False
     if found is None:
+        await context.database.run(check_upload, viewer.owner, len(dataset.data))
         found, made = await store(context, dataset, viewer, trait)
     return JSONResponse(found.model_dump(mode="json"), 201 if made else 200, headers={"Location": found.links["self"]})
 
@@ -105,14 +105,11 @@ def _fields(form: Form) -> dict[str, Any]:
 
 async def store(context: Context, dataset: Dataset, owner: Viewer, to: Sharing) -> tuple[TraitOut, bool]:
     """The trait, its bytes stored first, and whether it is new."""
-    for last in (False, True):
-        blob = await stage_async(context.database, context.storage, dataset.data)
-        try:
-            return await context.database.run(service.add, dataset, blob, owner, to)
-        except BlobGone:  # half a day passed between the two steps: stage afresh, once
-            if last:
-                raise
-    raise AssertionError
+
+    def add(session: Session, blob: Blob) -> tuple[TraitOut, bool]:
+        return service.add(session, dataset, blob, owner, to)
+
+    return await staging.store(context.database, context.storage, dataset.data, add, context.uploads.thread)
 
 
 @router.get("", operation_id="listTraits", summary="List traits", responses=documented(422))

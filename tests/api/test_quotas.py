@@ -216,7 +216,7 @@ def test_who_stores_too_much_submits_and_uploads_nothing_more(
         "negative": [{"prompt": "Shout it"}, {"prompt": "Shout that"}],
         "steering": {"questions": ["How are you?"]},
     }
-    assert "this upload included" in _refused(ada.post("/v1/traits", json=trait), "quota_stored_bytes")["detail"]
+    assert "ada stores 1,000 bytes" in _refused(ada.post("/v1/traits", json=trait), "quota_stored_bytes")["detail"]
     assert ada.get("/v1/traits?owner=ada").json()["items"] == []
     _limit(admin, stored_bytes=100_000)
     assert ada.post("/v1/traits", json=trait).status_code == 201

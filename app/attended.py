@@ -1,0 +1,71 @@
+"""Ends the work for a request when its client is gone: its task is cancelled, and with it the statement and the transaction it was in.
+
+Pure ASGI. Without this a client that gives up leaves its work behind, and one that gives up again and again leaves all of it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Send
+
+Work = Callable[[Receive, Send], Awaitable[None]]
+
+
+class Gone(Exception):
+    """The client is gone and the work for it was cancelled; there is nobody to answer."""
+
+
+async def attended(work: Work, receive: Receive, send: Send, *, has_body: bool) -> None:
+    """`work(receive, send)`, cancelled when the client disconnects before it has the whole answer. Raises Gone then.
+
+    One reader alone asks the server what comes: `work` until the body is whole, and then a watcher, which tells `work` too.
+    """
+    whole, gone = asyncio.Event(), asyncio.Event()
+    answered = False
+    first = None if has_body else await receive()  # empty, and whole: from now on nothing but the end can come
+
+    async def heard() -> Message:
+        nonlocal first
+        if first is not None:
+            message, first = first, None
+            return message
+        if whole.is_set():
+            await gone.wait()
+            return {"type": "http.disconnect"}
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            gone.set()
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            whole.set()
+        return message
+
+    async def watch() -> None:
+        await whole.wait()
+        while not gone.is_set():
+            if (await receive())["type"] == "http.disconnect":
+                gone.set()
+
+    async def told(message: Message) -> None:
+        nonlocal answered
+        await send(message)
+        answered = message["type"] == "http.response.body" and not message.get("more_body")
+
+    if not has_body:
+        whole.set()
+        if first is not None and first["type"] == "http.disconnect":
+            raise Gone
+    task, watcher = asyncio.ensure_future(work(heard, told)), asyncio.create_task(watch())
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if gone.is_set() and not answered:
+            task.cancel()
+            await asyncio.wait({task})
+            if task.cancelled() or isinstance(task.exception(), ClientDisconnect):
+                raise Gone
+        await task
+    finally:
+        watcher.cancel()
+        if not task.done():  # we ourselves were cancelled: the server stops
+            task.cancel()
+            await asyncio.wait({task})

@@ -1,0 +1,261 @@
+"""Uploads: refused before they are read where they can be, gone from the disk where they were refused, bounded for each user."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+import app.storage.space
+from app.quotas.repository import put as put_quota
+from app.settings import LimitSettings, Settings
+from app.storage.models import BlobRow
+from app.traits import service as traits
+from tests.api.conftest import Running
+from tests.api.process import ApiProcess
+from tests.api.test_bad_input import problem
+from tests.api.test_crowds import asking, at_once
+from tests.api.test_traits import TRAIT
+from tests.api.test_traits_clusters import unique_words
+from tests.api.test_vector_import import made, send
+
+EVERYTHING: dict[str, Any] = {"max_queued": None, "max_running": None, "device_seconds_per_day": None}
+
+
+def kept(api: Running) -> int:
+    """Objects of uploads on the disk, whole or in the making, and rows for them; the shipped traits are not counted."""
+    root = Path(urlsplit(api.settings.storage_url.get_secret_value()).path)
+    files = sum(1 for folder in ("sha256", "staging") for _ in Path(root, folder).iterdir())
+    with api.sessions() as session:
+        rows = session.scalar(select(func.count()).select_from(BlobRow)) or 0
+    assert files == rows, "an object without a row, or the other way round"
+    return files
+
+
+def limit(api: Running, owner: str, stored_bytes: int) -> None:
+    with api.sessions.begin() as session:
+        put_quota(session, owner, {**EVERYTHING, "stored_bytes": stored_bytes}, "test")
+
+
+def trait(i: int, size: int = 2_000) -> dict[str, Any]:
+    rows = {part: [f"{part} {word} {i} {'x' * (size // 4)}" for word in ("one", "two")] for part in ("positive", "negative")}
+    return {**TRAIT, "name": f"trait{i}", **rows}
+
+
+@pytest.mark.parametrize("stored_bytes", [0, 1_500], ids=["no quota", "not quite enough"])
+def test_what_a_quota_refuses_is_never_on_the_disk(api: Running, ada: httpx2.Client, stored_bytes: int) -> None:
+    limit(api, "ada", stored_bytes)
+    before = kept(api)
+    for i in range(5):
+        assert problem(ada.post("/v1/traits", json=trait(i)), 429)["code"] == "quota_stored_bytes"
+        files = [
+            ("files", (f"{part}.txt", f"a {part} {i}\nb {part} {'y' * 2_000}".encode())) for part in ("positive", "negative")
+        ]
+        files.append(("files", ("steering.json", b'["How?", "Why?"]')))
+        assert problem(ada.post("/v1/traits", data={"name": "form"}, files=files), 429)["code"] == "quota_stored_bytes"
+        assert problem(send(ada, made("gguf", *range(1, 8)), method=f"m{i}"), 429)["code"] == "quota_stored_bytes"
+    assert kept(api) == before
+
+
+def test_a_user_whose_quota_is_used_up_is_refused_before_the_body_is_sent(api: Running) -> None:
+    """As curl asks with Expect: 100-continue, or as a sender sees who has sent its head alone."""
+    limit(api, "ada", 0)
+    for path, size, media in (
+        ("/v1/traits", 4_000_000, "application/json"),
+        ("/v1/vectors", 60_000_000, "multipart/form-data; boundary=x"),
+    ):
+        head = [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {api.key('ada')}", f"Content-Type: {media}"]
+        with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0), timeout=10) as client:
+            client.sendall("\r\n".join([*head, f"Content-Length: {size}", "", ""]).encode())
+            answer = client.recv(4096).decode()
+        assert answer.startswith("HTTP/1.1 429"), answer
+        assert "quota_stored_bytes" in answer
+
+
+def test_an_upload_that_would_go_below_the_free_space_mark_is_refused(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its stated length, or the largest that a body without one may have."""
+    free = api.settings.min_free_bytes + 20_000
+    monkeypatch.setattr(app.storage.space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
+    before = kept(api)
+    assert ada.post("/v1/traits", json=trait(0)).status_code == 201
+    body = problem(ada.post("/v1/traits", json=trait(1, 40_000)), 507)
+    assert (body["code"], body["facts"]["free_bytes"]) == ("low_disk", free)
+    assert problem(send(ada, made("gguf", *range(1, 8)) * 100), 507)["code"] == "low_disk"
+    chunks = iter([json.dumps(trait(2)).encode()])
+    headers = {"Content-Type": "application/json"}
+    assert problem(ada.post("/v1/traits", content=chunks, headers=headers), 507)["code"] == "low_disk"
+    assert kept(api) == before + 1
+
+
+def test_what_is_refused_at_commit_is_taken_away_again(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve at once, each of which fits alone: those that the last check refuses leave nothing, and the others are whole."""
+    limit(api, "ada", 9_000)
+    before = kept(api)
+    answers = at_once(12, lambda i: ada.post("/v1/traits", json=trait(i)))
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) == {201, 429}, statuses
+    assert kept(api) == before + statuses[201]
+    for answer in answers:
+        if answer.status_code == 201:
+            assert ada.get(answer.json()["links"]["dataset.json"]).status_code == 200
+
+
+def test_what_a_fault_of_the_last_step_leaves_is_taken_away_again(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kept(api)
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(traits, "add", broken)
+        assert ada.post("/v1/traits", json=trait(0)).status_code == 500
+    assert kept(api) == before
+    assert ada.post("/v1/traits", json=trait(0)).status_code == 201
+    assert kept(api) == before + 1
+
+
+def test_a_refused_twin_takes_nothing_away(api: Running, ada: httpx2.Client) -> None:
+    """Equal bytes of two users at the same time, one of whom may not keep them: the other's are there at the end."""
+    limit(api, "ada", 100)
+    with api.client("bob") as bob:
+        for i in range(10):
+            senders = [ada, bob, ada, bob]
+            answers = at_once(4, lambda k, i=i, senders=senders: senders[k].post("/v1/traits", json=trait(i)))  # type: ignore[misc]
+            assert {answer.status_code for answer in answers} <= {200, 201, 429}
+            assert {answer.status_code for answer in answers} & {200, 201}
+            found = bob.get(f"/v1/traits/trait{i}").json()
+            assert bob.get(found["links"]["dataset.json"]).status_code == 200
+
+
+def test_a_client_that_goes_away_leaves_nothing_that_is_not_its_own(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """Half a body, and a whole one whose answer nobody takes: what is on the disk at the end is a trait, or nothing."""
+    before, key = kept(api), api.key("ada")
+    data = json.dumps(trait(0, 100_000)).encode()
+    with sessions.begin() as session:
+        session.execute(text("LOCK TABLE traits IN EXCLUSIVE MODE"))  # what would refer to the bytes waits
+        for sent in (len(data) // 2, len(data)):
+            with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0)) as client:
+                head = ["POST /v1/traits HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", f"Content-Length: {len(data)}"]
+                client.sendall("\r\n".join([*head, "Content-Type: application/json", "", ""]).encode() + data[:sent])
+                time.sleep(1)
+    ends = time.monotonic() + 10
+    while kept(api) != before + len(ada.get("/v1/traits?owner=ada").json()["items"]) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert kept(api) == before + len(ada.get("/v1/traits?owner=ada").json()["items"])
+
+
+def test_uploads_of_one_user_are_bounded_in_number_and_in_bytes(
+    settings: Settings, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow senders of ada's hold her places; her next upload is refused when it has waited, and bob's is stored."""
+    bounds = LimitSettings(uploads=3, uploads_bytes=100_000, turn_seconds=1)
+    api = Running(settings.model_copy(update={"limit": bounds}), sessions)
+    api.start()
+    try:
+        with contextlib.ExitStack() as stack:
+            ada, bob = stack.enter_context(api.client("ada")), stack.enter_context(api.client("bob"))
+            key = api.key("ada")
+
+            def slow(size: int) -> socket.socket:
+                """Its head is sent, and of its body nothing."""
+                head = ["POST /v1/traits HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", "Content-Type: application/json"]
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0)))
+                client.sendall("\r\n".join([*head, f"Content-Length: {size}", "", ""]).encode())
+                return client
+
+            first = slow(98_000)
+            time.sleep(0.5)
+            body = problem(ada.post("/v1/traits", json=trait(1)), 429)  # more bytes than are left to her
+            assert (body["code"], body["facts"]["under_way"]) == ("too_many_at_once", 1)
+            assert bob.post("/v1/traits", json=trait(1)).status_code == 201
+            first.close()
+            time.sleep(0.5)
+            assert ada.post("/v1/traits", json=trait(1)).status_code == 201
+            for _ in range(3):
+                slow(100)
+            time.sleep(0.5)
+            answer = ada.post("/v1/traits", json=trait(2))
+            assert problem(answer, 429)["facts"] == {"limit": 3, "under_way": 3, "waiting": 0}
+            assert int(answer.headers["Retry-After"]) > 0
+            assert bob.post("/v1/traits", json=trait(2)).status_code == 201
+    finally:
+        api.stop()
+
+
+def test_a_download_goes_on_while_the_largest_uploads_are_read(settings: Settings, tmp_path: Path) -> None:
+    """Eight traits of 4,000 texts of unique words at once by one user; another's download and the checks are served all the while."""
+    with ApiProcess(settings, tmp_path) as service, service.client("ada") as ada, service.client("bob") as bob:
+        words = [text[:1000] for text in unique_words()]
+        bodies = [
+            json.dumps(
+                {"name": f"big{i}", "positive": words[:1999], "negative": words[1999:-2], "steering": {"questions": [f"{i}?"]}}
+            )
+            for i in range(8)
+        ]
+        small = bob.post("/v1/traits", json=TRAIT).json()["links"]["dataset.json"]
+        before = service.memory()
+        headers = {"Content-Type": "application/json"}
+        with asking(bob, small, "/livez", "/v1/jobs") as seen:
+            answers = at_once(8, lambda i: ada.post("/v1/traits", content=bodies[i], headers=headers, timeout=170))
+        assert Counter(answer.status_code for answer in answers).keys() <= {201, 429}
+        assert any(answer.status_code == 201 for answer in answers)
+        assert Counter(status for _, status, _ in seen) == {200: len(seen)}
+        slowest = max(seconds for _, _, seconds in seen)
+        assert slowest < 10, f"{slowest:.1f} s"
+        assert service.memory() - before < 400 << 20, f"{(service.memory() - before) >> 20} MiB are left"
+
+
+def test_waiting_uploads_are_refused_when_they_are_too_many(settings: Settings, sessions: sessionmaker[Session]) -> None:
+    """At once, rather than after the patience of all that stand before them."""
+    bounds = LimitSettings(uploads=1, turn_seconds=30)
+    api = Running(settings.model_copy(update={"limit": bounds}), sessions)
+    api.start()
+    try:
+        key = api.key("ada")
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0)))
+                head = ["POST /v1/traits HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", "Content-Type: application/json"]
+                client.sendall("\r\n".join([*head, "Content-Length: 100", "", ""]).encode())
+            time.sleep(1)
+            began = time.monotonic()
+            with api.client("ada") as ada:
+                assert problem(ada.post("/v1/traits", json=TRAIT), 429)["code"] == "too_many_at_once"
+            assert time.monotonic() - began < 5
+        with api.client("ada") as ada:
+            ends = time.monotonic() + 20
+            while ada.post("/v1/traits", json=TRAIT).status_code == 429 and time.monotonic() < ends:
+                time.sleep(0.2)
+            assert ada.post("/v1/traits", json=TRAIT).status_code == 200
+    finally:
+        api.stop()
+
+
+def test_threads_of_uploads_are_not_those_of_anything_else(api: Running, ada: httpx2.Client) -> None:
+    """While every thread of the uploads' is busy, downloads and health checks are served."""
+    link = ada.post("/v1/traits", json=TRAIT).json()["links"]["dataset.json"]
+    free = threading.Event()
+    for _ in range(8):
+        api.context.uploads._threads.submit(free.wait)
+    try:
+        assert ada.get(link, timeout=5).status_code == 200
+        assert ada.get("/readyz", timeout=5).status_code == 200
+    finally:
+        free.set()
