@@ -12,6 +12,7 @@ import structlog
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Problem
@@ -26,8 +27,8 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM = "multipart/form-data"
 TAKEN = frozenset({"application/json", FORM})
 """Types of bodies; only the routes marked for it take the form (`app.auth.access`)."""
-HOST = re.compile(r"[!-~]*", re.ASCII)
-"""Visible ASCII: a host beyond it is written in its ASCII form (RFC 9110, 7.2)."""
+HOST = re.compile(r"[!-?A-~]*", re.ASCII)
+"""Visible ASCII without @, which no Host header has: a host beyond it is written in its ASCII form (RFC 9110, 7.2)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 """Headers of which a proxy sets at least one: whoever asks through it may be anybody."""
@@ -71,6 +72,8 @@ class Gate:
                 await render(Request(scope), problem)(scope, receive, answer)
             else:
                 await self.app(scope, self._limited(receive, self._limit(headers)), answer)
+        except ClientDisconnect:
+            log.info("client_gone", method=scope["method"])  # it left before its body was whole, so no answer can reach it
         except Exception as error:
             broken = unexpected(Request(scope), error)
             if status:  # half an answer is out: the server must cut the connection, or it would look whole
