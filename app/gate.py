@@ -12,6 +12,7 @@ import structlog
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.attended import Gone, attended
@@ -28,8 +29,8 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM = "multipart/form-data"
 TAKEN = frozenset({"application/json", FORM})
 """Types of bodies; only the routes marked for it take the form (`app.auth.access`)."""
-HOST = re.compile(r"[!-~]*", re.ASCII)
-"""Visible ASCII: a host beyond it is written in its ASCII form (RFC 9110, 7.2)."""
+HOST = re.compile(r"[!-?A-~]*", re.ASCII)
+"""Visible ASCII without @, which no Host header has: a host beyond it is written in its ASCII form (RFC 9110, 7.2)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 FORWARDED = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
 """Headers by which a proxy says that it is one. nginx sets none by default: a request without them may still have come through it."""
@@ -76,7 +77,7 @@ class Gate:
                 limited = self._limited(receive, body_limit(headers, self.limits))
                 has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
                 await attended(lambda heard, told: self.app(scope, heard, told), limited, answer, has_body=has_body)
-        except Gone:
+        except (Gone, ClientDisconnect):  # no answer can reach it
             status = status or CLIENT_GONE
         except Exception as error:
             broken = unexpected(Request(scope), error)

@@ -1,9 +1,10 @@
 """Rows with texts that terminals, browsers and spreadsheets would obey, as they may lie in a database from before names were checked."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, String, update
+from sqlalchemy import ARRAY, CheckConstraint, String, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -64,10 +65,12 @@ def worker(name: str, **more: Any) -> Worker:
 def spoil(session: Session) -> None:
     """Writes the hostile text behind what is there, column by column of every table."""
     for table in Base.metadata.sorted_tables:
+        checks = " ".join(str(one.sqltext) for one in table.constraints if isinstance(one, CheckConstraint))
         own = [
             column
             for column in table.columns
             if not (column.primary_key or column.foreign_keys or column.name in MEANT or column.name.endswith("_id"))
+            and not re.search(rf"\b{column.name}\b", checks)
         ]
         if table.name in ("api_keys", "blobs", "users", "groups", "idempotency_keys"):
             own = [column for column in own if column.name in ("label", "created_by")]

@@ -162,7 +162,12 @@ def _printed(what: Any) -> str:
 def test_an_error_of_the_servers_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
     from app.client import ServiceError
 
-    problem = {"code": "x", "detail": HOSTILE, "errors": [{"pointer": HOSTILE, "detail": f"2{HOSTILE}"}], "request_id": HOSTILE}
+    problem = {
+        "code": "x",
+        "detail": f"d{HOSTILE}",
+        "errors": [{"pointer": HOSTILE, "detail": f"2{HOSTILE}"}],
+        "request_id": HOSTILE,
+    }
     output.print_error(ServiceError(422, problem), as_json=False)
     said = capsys.readouterr().err
     checked(said)

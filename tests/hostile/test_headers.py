@@ -9,7 +9,7 @@ from tests.api.process import ApiProcess
 
 LONG = b"9" * 5000
 HOSTS = (
-    b"[", b"[::1", b"]", b"[x]", b"a:b", b"a:99999", b"a:-1", b"a b", b"\xe9", b"a@b", b"a/b", b"a?b", b"a#b", b"\x01", b"a:" + LONG, b"[v1.x]",
+    b"[", b"[::1", b"]", b"[x]", b"a:b", b"a:99999", b"a:-1", b"a b", b"\xe9", b"a@b", b"a/b", b"a?b", b"a#b", b"\x01", b"a:" + LONG,
     b"\xe2\x84\x80",
 )  # fmt: skip
 OTHERS: dict[bytes, tuple[bytes, ...]] = {
