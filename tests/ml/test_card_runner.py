@@ -55,7 +55,7 @@ def test_a_part_that_goes_wrong_in_any_way_is_a_failure_and_the_others_run(tmp_p
 
 def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_started_and_leaves_its_stack() -> None:
     began = time.monotonic()
-    hung, after = _run(_part("hangs", limit=6), _part("good"))
+    hung, after = _run(_part("hangs", limit=6), _part("good"), setup=Setup("cpu", tiny=False))
     assert time.monotonic() - began < 60
     assert (hung.state, hung.reason) == ("failed", "killed: it had not ended after 6 s")
     assert "in hangs" in hung.output
