@@ -19,10 +19,11 @@ class FileStamp:
 class ModelFacts:
     """Found by `inspection.inspect_folder`.
 
-    `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files,
-    each with its name. `bytes` is the size of the weight files, `dtype` the type most of them are stored in. `context_length`
-    is the number of tokens up to which positions mean the same in every batch: for models that switch their rotary factors
-    past a length, that length. `widths` are the components that the architecture has, each with the size of its vectors.
+    `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files, each with its
+    name, `config_hash` over the config files (empty in facts of older inspections). `bytes` is the size of the weight files, `dtype` the
+    type most of them are stored in. `context_length` is the number of tokens up to which positions mean the same in every batch: for
+    models that switch their rotary factors past a length, that length. `widths` are the components that the architecture has, each with
+    the size of its vectors.
     """
 
     architecture: str
@@ -39,6 +40,7 @@ class ModelFacts:
     tokenizer_hash: str
     files: tuple[FileStamp, ...]
     widths: Mapping[str, int] = field(default_factory=dict)
+    config_hash: str = ""
 
     def bytes_in(self, dtype: str) -> int:
         """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""

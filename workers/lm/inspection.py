@@ -14,10 +14,19 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from workers.lm.architecture import find_layout
-from workers.lm.checkpoint import open_model, quiet, read_config
+from workers.lm.checkpoint import DEAD_BUFFER, open_model, quiet, read_config
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
-from workers.lm.folder import Progress, check_folder, content_hash, files_changed, stamps, tokenizer_files, weight_files
+from workers.lm.folder import (
+    Progress,
+    check_folder,
+    config_hash,
+    content_hash,
+    files_changed,
+    stamps,
+    tokenizer_files,
+    weight_files,
+)
 
 __all__ = ["files_changed", "inspect_folder", "open_tokenizer"]
 
@@ -30,8 +39,8 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
     """The facts of the model in `path`; `progress(done_bytes, total_bytes)` is called while its weights are read (twice:
     scan, hash).
 
-    Raises ModelFault: not_a_model_folder, link_leads_out, pickle_weights_only, no_weights, no_tokenizer, unknown_architecture,
-    config_invalid, quantized_weights, config_weights_mismatch, weights_unreadable, weights_not_finite, weights_changed.
+    Raises ModelFault: what `check_folder` raises, unknown_architecture, config_invalid, quantized_weights, config_weights_mismatch,
+    weights_unreadable, weights_not_finite, weights_changed.
     """
     folder = Path(path)
     check_folder(folder)
@@ -64,6 +73,7 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
         weight_hash=weight_hash,
         tokenizer_hash=tokenizer_hash,
         files=before,
+        config_hash=config_hash(folder),
         widths={component: layout.width(component) for component in layout.components},
     )
 
@@ -97,6 +107,8 @@ def _scan(weights: list[Path], advance: Callable[[int], None]) -> str:
         try:
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118, it is no mapping
+                    if DEAD_BUFFER.search(name):
+                        continue
                     dtype, count = _scan_tensor(tensors, name, advance)
                     elements[dtype] += count
         except SafetensorError as error:

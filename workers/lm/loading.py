@@ -13,7 +13,7 @@ from workers.lm.capture import assert_no_hooks
 from workers.lm.checkpoint import open_model, read_config
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
-from workers.lm.folder import Progress, check_folder, files_changed
+from workers.lm.folder import Progress, check_folder, devices, files_changed
 from workers.lm.hub import local_folder
 from workers.lm.inspection import inspect_folder, open_tokenizer
 from workers.lm.model import LanguageModel
@@ -39,11 +39,12 @@ def load(
     folder = local_folder(path, revision)
     facts = inspect_folder(folder, progress) if facts is None else confirm(folder, facts, progress)
     check_folder(folder)
+    on = devices(folder)
     tokenizer = open_tokenizer(folder)
     kind = _dtype(dtype)
     model = open_model(folder, read_config(folder), dtype=kind)
     model = _settle(model, torch.device(device))
-    if files_changed(folder, facts.files):
+    if files_changed(folder, facts.files) or devices(folder) != on:
         raise ModelFault(
             "weights_changed", f"The files in {folder} changed while the model was loaded. Load it again when they are at rest."
         )
@@ -57,6 +58,7 @@ def load(
         facts=facts,
         eos_ids=_eos_ids(model, tokenizer),
         pad_id=_pad_id(tokenizer, facts.vocab_size),
+        folder=folder,
     )
 
 
@@ -65,11 +67,13 @@ def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = Non
     if not files_changed(path, facts.files):
         return facts
     fresh = inspect_folder(path, progress)
-    if (fresh.weight_hash, fresh.tokenizer_hash) != (facts.weight_hash, facts.tokenizer_hash):
+    now = {"weights": fresh.weight_hash, "tokenizer": fresh.tokenizer_hash, "config": fresh.config_hash}
+    then = {"weights": facts.weight_hash, "tokenizer": facts.tokenizer_hash, "config": facts.config_hash or fresh.config_hash}
+    if changed := [f"{part} {then[part][:12]} then, {now[part][:12]} now" for part in now if now[part] != then[part]]:
         raise ModelFault(
             "weights_changed",
-            f"The files in {path} are not the ones that were inspected (weights {facts.weight_hash[:12]} then, "
-            f"{fresh.weight_hash[:12]} now). Inspect the model again, or put the old files back.",
+            f"The files in {path} are not the ones that were inspected ({'; '.join(changed)}). "
+            "Inspect the model again, or put the old files back.",
         )
     return fresh
 
