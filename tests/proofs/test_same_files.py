@@ -14,6 +14,7 @@ from tests.ml.tiny_models import LAYERS, tiny_tokenizer
 from tests.proofs.twins import edit_json, edit_weights, fault_of
 from workers.lm import loading
 from workers.lm.errors import ModelFault
+from workers.lm.facts import facts_from_dict
 from workers.lm.hubfiles import look_up
 from workers.lm.inspection import inspect_folder
 from workers.lm.loading import confirm, load
@@ -94,6 +95,11 @@ def test_a_config_swapped_under_known_weights_is_a_change(copied: Folders) -> No
     assert confirm(folder, replace(facts, config_hash="")).weight_hash == facts.weight_hash, (
         "facts of an older inspection stay usable"
     )
+
+
+def test_facts_that_a_newer_version_stored_are_read(copied: Folders) -> None:
+    facts = inspect_folder(copied())
+    assert facts_from_dict({**facts.to_dict(), "of_a_newer_version": 1}) == facts
 
 
 def test_a_config_that_hands_over_to_another_file_is_refused(copied: Folders) -> None:

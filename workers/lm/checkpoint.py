@@ -4,9 +4,10 @@ The library itself fills what is missing with random values and goes on; here ev
 fault.
 """
 
+import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ DEAD_BUFFER = re.compile(r"(?:^|\.)(?:h\.\d+\.attn\.|layers\.\d+\.attention\.)(?
 
 
 def read_config(folder: Path) -> Any:
-    """The config object. Raises ModelFault not_a_model_folder, unknown_architecture, config_invalid, quantized_weights."""
+    """The config object. Raises ModelFault not_a_model_folder, unknown_architecture, config_invalid, quantized_weights,
+    not_causal."""
     raw = read_json(folder / "config.json")
     try:
         with quiet():
@@ -48,7 +50,24 @@ def read_config(folder: Path) -> Any:
         raise ModelFault(
             "quantized_weights", "This model is quantized. Statistics need its original weights: give the unquantized model."
         )
+    refuse_bidirectional(config)
     return config
+
+
+def refuse_bidirectional(config: Any) -> None:
+    """Raise ModelFault not_causal when the config says that the model attends to later tokens."""
+    parts = [config]
+    with suppress(ValueError):  # several text models in one config: no known decoder either
+        parts.append(config.get_text_config())
+    for part in parts:
+        says = {"is_causal": getattr(part, "is_causal", True) is False}
+        says["use_bidirectional_attention"] = getattr(part, "use_bidirectional_attention", None) in (True, "all")
+        for key in (key for key, said in says.items() if said):
+            raise ModelFault(
+                "not_causal",
+                f"config.json says {key}: {json.dumps(getattr(part, key))}. The model attends to later tokens, so it is no causal "
+                "language model. Give a model that generates text.",
+            )
 
 
 def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: bool = False) -> PreTrainedModel:

@@ -1,7 +1,7 @@
 """`ModelFacts`: what a model folder holds, as plain values that can be stored and compared. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -52,5 +52,6 @@ class ModelFacts:
 
 
 def facts_from_dict(stored: Mapping[str, Any]) -> ModelFacts:
-    """The facts stored by `ModelFacts.to_dict`."""
-    return ModelFacts(**{**stored, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})
+    """The facts stored by `ModelFacts.to_dict`, also by a newer version that stores more."""
+    known = {item.name: stored[item.name] for item in fields(ModelFacts) if item.name in stored}
+    return ModelFacts(**{**known, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})

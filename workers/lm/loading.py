@@ -15,8 +15,10 @@ from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
 from workers.lm.folder import Progress, check_folder, devices, files_changed
 from workers.lm.hub import local_folder
-from workers.lm.inspection import inspect_folder, open_tokenizer
+from workers.lm.inspection import inspect_folder
 from workers.lm.model import LanguageModel
+from workers.lm.prompts import turn_end
+from workers.lm.tokenizing import open_tokenizer
 
 __all__ = ["LanguageModel", "confirm", "load"]
 
@@ -103,11 +105,16 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every id that ends a text, by the generation config (a list for instruct models), the config and the tokenizer."""
+    """Every id that ends a text: by the generation config (a list for instruct models), the config, the tokenizer, and the one that the
+    chat template writes after an answer. Where the generation config lists several, its list stands: the model may go on after that one."""
     ids: set[int] = set()
     for source in (model.generation_config, model.config.get_text_config(), tokenizer):
         eos = getattr(source, "eos_token_id", None)
         ids.update([eos] if isinstance(eos, int) else eos or [])
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    _, end = turn_end(tokenizer)
+    if end is not None and not (isinstance(listed, list) and len(listed) > 1):
+        ids.add(end)
     return frozenset(ids)
 
 
