@@ -4,22 +4,29 @@ The library itself fills what is missing with random values and goes on; here ev
 fault.
 """
 
+import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.configuration_utils import get_configuration_file
 from transformers.utils import logging as transformers_logging
 
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.jsonfile import read_json
 
+# Constants that older versions saved with the weights and that no model reads any more: causal masks, their fill value, rotary frequencies.
+DEAD_BUFFER = re.compile(r"(?:^|\.)(?:h\.\d+\.attn\.|layers\.\d+\.attention\.)(?:masked_)?bias$|(?:^|\.)rotary_emb\.inv_freq$")
+
 
 def read_config(folder: Path) -> Any:
-    """The config object. Raises ModelFault not_a_model_folder, unknown_architecture, quantized_weights."""
+    """The config object. Raises ModelFault not_a_model_folder, unknown_architecture, config_invalid, quantized_weights,
+    not_causal."""
     raw = read_json(folder / "config.json")
     try:
         with quiet():
@@ -33,11 +40,34 @@ def read_config(folder: Path) -> Any:
         ) from error
     except Exception as error:  # a config's own validators raise what they like
         raise ModelFault("config_invalid", f"config.json cannot be used: {_first_line(error)} Correct it.") from error
+    named = raw.get("configuration_files")
+    if named and (chosen := get_configuration_file(named)) != "config.json":
+        raise ModelFault(
+            "config_invalid",
+            f"config.json hands over to {chosen} (configuration_files). Rename {chosen} to config.json and keep no other.",
+        )
     if getattr(config, "quantization_config", None) is not None:
         raise ModelFault(
             "quantized_weights", "This model is quantized. Statistics need its original weights: give the unquantized model."
         )
+    refuse_bidirectional(config)
     return config
+
+
+def refuse_bidirectional(config: Any) -> None:
+    """Raise ModelFault not_causal when the config says that the model attends to later tokens."""
+    parts = [config]
+    with suppress(ValueError):  # several text models in one config: no known decoder either
+        parts.append(config.get_text_config())
+    for part in parts:
+        says = {"is_causal": getattr(part, "is_causal", True) is False}
+        says["use_bidirectional_attention"] = getattr(part, "use_bidirectional_attention", None) in (True, "all")
+        for key in (key for key, said in says.items() if said):
+            raise ModelFault(
+                "not_causal",
+                f"config.json says {key}: {json.dumps(getattr(part, key))}. The model attends to later tokens, so it is no causal "
+                "language model. Give a model that generates text.",
+            )
 
 
 def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: bool = False) -> PreTrainedModel:
@@ -89,10 +119,8 @@ def _refuse_misfit(report: dict[str, Any]) -> None:
         problems.append("wrong shapes: " + first_few(f"{n} is {s} in the file, {b} by the config" for n, s, b in shapes))
     if report["missing_keys"]:
         problems.append(f"{len(report['missing_keys'])} tensors missing: {first_few(sorted(report['missing_keys']))}")
-    if report["unexpected_keys"]:
-        problems.append(
-            f"{len(report['unexpected_keys'])} tensors not in the config: {first_few(sorted(report['unexpected_keys']))}"
-        )
+    if unexpected := sorted(name for name in report["unexpected_keys"] if not DEAD_BUFFER.search(name)):
+        problems.append(f"{len(unexpected)} tensors not in the config: {first_few(unexpected)}")
     if report["error_msgs"]:
         problems.append(first_few(report["error_msgs"]))
     if problems:

@@ -1,7 +1,7 @@
 """`ModelFacts`: what a model folder holds, as plain values that can be stored and compared. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -19,10 +19,11 @@ class FileStamp:
 class ModelFacts:
     """Found by `inspection.inspect_folder`.
 
-    `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files,
-    each with its name. `bytes` is the size of the weight files, `dtype` the type most of them are stored in. `context_length`
-    is the number of tokens up to which positions mean the same in every batch: for models that switch their rotary factors
-    past a length, that length. `widths` are the components that the architecture has, each with the size of its vectors.
+    `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files, each with its
+    name, `config_hash` over the config files (empty in facts of older inspections). `bytes` is the size of the weight files, `dtype` the
+    type most of them are stored in. `context_length` is the number of tokens up to which positions mean the same in every batch: for
+    models that switch their rotary factors past a length, that length. `widths` are the components that the architecture has, each with
+    the size of its vectors.
     """
 
     architecture: str
@@ -39,6 +40,7 @@ class ModelFacts:
     tokenizer_hash: str
     files: tuple[FileStamp, ...]
     widths: Mapping[str, int] = field(default_factory=dict)
+    config_hash: str = ""
 
     def bytes_in(self, dtype: str) -> int:
         """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""
@@ -50,5 +52,6 @@ class ModelFacts:
 
 
 def facts_from_dict(stored: Mapping[str, Any]) -> ModelFacts:
-    """The facts stored by `ModelFacts.to_dict`."""
-    return ModelFacts(**{**stored, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})
+    """The facts stored by `ModelFacts.to_dict`, also by a newer version that stores more."""
+    known = {item.name: stored[item.name] for item in fields(ModelFacts) if item.name in stored}
+    return ModelFacts(**{**known, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})

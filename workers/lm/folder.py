@@ -14,7 +14,9 @@ from workers.lm.jsonfile import read_json
 Progress = Callable[[int, int], None]
 
 CHUNK = 8 << 20
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # What a tokenizer may be made of. At least one of TOKENIZER_MODELS must be there: without, the library builds an empty one.
 TOKENIZER_MODELS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -31,9 +33,16 @@ CONFIG_FILES = ("config.json", "generation_config.json", INDEX)
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ModelFault not_a_model_folder, link_leads_out, pickle_weights_only, no_weights or no_tokenizer."""
+    """Raise ModelFault not_a_model_folder, adapter_not_merged, link_leads_out, pickle_weights_only, no_weights, two_weight_sets or
+    no_tokenizer."""
     if not folder.is_dir():
         raise ModelFault("not_a_model_folder", f"{folder} is not a folder. Give a folder in the Hugging Face layout.")
+    if (folder / ADAPTER).exists():
+        raise ModelFault(
+            "adapter_not_merged",
+            f"{folder} holds an adapter ({ADAPTER}). It would not be applied: the base model alone would be measured. Merge it first, "
+            f"with merge_and_unload() and save_pretrained(NEW), or remove {ADAPTER} to measure the base model.",
+        )
     if not (folder / "config.json").is_file():
         found = first_few(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise ModelFault(
@@ -62,14 +71,14 @@ def _check_links(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files the model is loaded from, in name order. Raises ModelFault pickle_weights_only, no_weights."""
-    if (folder / INDEX).is_file():
-        shards = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not all(isinstance(name, str) and Path(name).name == name for name in shards.values()):
-            raise ModelFault("no_weights", f"{INDEX} has no usable weight_map. Save the model again with save_pretrained.")
-        names = sorted(set(shards.values()))
-    else:
-        names = ["model.safetensors"]
+    """The safetensors files the model is loaded from, in name order: by the library's rule, which prefers one whole file to shards.
+
+    Raises ModelFault pickle_weights_only, no_weights, two_weight_sets.
+    """
+    shards = _shards(folder) if (folder / INDEX).is_file() else []
+    loaded_by = WHOLE if (folder / WHOLE).is_file() or not shards else INDEX
+    names = [WHOLE] if loaded_by == WHOLE else shards
+    _refuse_second_set(folder, loaded_by, {name for name in shards if (folder / name).is_file()} - set(names))
     missing = [name for name in names if not (folder / name).is_file()]
     if not missing:
         return [folder / name for name in names]
@@ -83,16 +92,50 @@ def weight_files(folder: Path) -> list[Path]:
     raise ModelFault("no_weights", f"{folder} lacks weight files: {first_few(missing)}. Download or copy them.")
 
 
+def _shards(folder: Path) -> list[str]:
+    shards = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) and Path(name).name == name for name in shards.values()):
+        raise ModelFault("no_weights", f"{INDEX} has no usable weight_map. Save the model again with save_pretrained.")
+    return sorted(set(shards.values()))
+
+
+def _refuse_second_set(folder: Path, loaded_by: str, others: set[str]) -> None:
+    """What is loaded must be what is hashed and scanned, also by another program or version: only one set may be there to load."""
+    if others:
+        raise ModelFault(
+            "two_weight_sets",
+            f"{folder} holds two sets of weights: {WHOLE}, and {len(others)} of the files that {INDEX} names "
+            f"({first_few(sorted(others))}). Programs differ in which set they load. Keep one and remove the other.",
+        )
+    named = read_json(folder / "config.json").get("transformers_weights")
+    if named not in (None, loaded_by):
+        raise ModelFault(
+            "two_weight_sets",
+            f'config.json names "{named}" as its weights (transformers_weights); the weights of this folder are {loaded_by}. '
+            f"Remove that entry, or rename the file it names to {WHOLE} and keep no other.",
+        )
+
+
 def tokenizer_files(folder: Path) -> list[Path]:
     """The tokenizer's files, in name order."""
     return [folder / name for name in sorted(TOKENIZER_FILES) if (folder / name).is_file()]
 
 
+def _model_files(folder: Path) -> list[Path]:
+    """Every file the model is made of, in name order."""
+    configs = [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
+    return sorted({*configs, *tokenizer_files(folder), *weight_files(folder)})
+
+
 def stamps(folder: Path) -> tuple[FileStamp, ...]:
     """A stamp of every file the model is made of, in name order."""
-    configs = [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
-    files = sorted({*configs, *tokenizer_files(folder), *weight_files(folder)})
-    return tuple(FileStamp(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files)
+    return tuple(FileStamp(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in _model_files(folder))
+
+
+def devices(folder: Path) -> list[int]:
+    """The file system of each file the model is made of: two files on different ones may share an inode number. Not part of a stamp,
+    because it differs between hosts and restarts."""
+    return [file.stat().st_dev for file in _model_files(folder)]
 
 
 def files_changed(path: str | Path, files: Sequence[FileStamp]) -> bool:
@@ -101,6 +144,11 @@ def files_changed(path: str | Path, files: Sequence[FileStamp]) -> bool:
         return stamps(Path(path)) != tuple(files)
     except (OSError, ModelFault):
         return True
+
+
+def config_hash(folder: Path) -> str:
+    """sha256 over the config files, which decide what the weights compute and which tokens end an answer."""
+    return content_hash((folder / name for name in CONFIG_FILES[:2] if (folder / name).is_file()), with_names=True)
 
 
 def content_hash(files: Iterable[Path], *, with_names: bool, advance: Callable[[int], None] = lambda _: None) -> str:

@@ -11,9 +11,16 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.file_download import repo_folder_name
 
 from workers.lm.errors import ModelFault
-from workers.lm.folder import TOKENIZER_FILES
+from workers.lm.folder import ADAPTER, TOKENIZER_FILES
 
-WANTED = ["model*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES]
+WANTED = [
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    ADAPTER,
+    *TOKENIZER_FILES,
+]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

@@ -19,6 +19,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils._headers import build_hf_headers
 
 from workers.lm.errors import ModelFault, first_few
+from workers.lm.folder import WHOLE
 from workers.lm.hub import WANTED, repository_folder
 
 CHUNK = 8 << 20
@@ -82,6 +83,8 @@ def look_up(name: str, revision: str, *, token: str | None, cache: Path | None =
         raise ModelFault(
             "no_weights", f"{name} at {revision} has no model*.safetensors (it has: {others}). Only safetensors are ever fetched."
         )
+    if any(file.name == WHOLE for file in files):  # the library loads it and leaves shards beside it unread
+        files = [file for file in files if file.name == WHOLE or not file.name.startswith("model")]
     return HubModel(name, revision, tuple(sorted(files, key=lambda file: file.size)), repository_folder(name, cache))
 
 

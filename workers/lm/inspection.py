@@ -11,15 +11,25 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from workers.lm.architecture import find_layout
-from workers.lm.checkpoint import open_model, quiet, read_config
+from workers.lm.checkpoint import DEAD_BUFFER, open_model, read_config
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
-from workers.lm.folder import Progress, check_folder, content_hash, files_changed, stamps, tokenizer_files, weight_files
+from workers.lm.folder import (
+    Progress,
+    check_folder,
+    config_hash,
+    content_hash,
+    files_changed,
+    stamps,
+    tokenizer_files,
+    weight_files,
+)
+from workers.lm.prompts import PAIR, render_chat
+from workers.lm.tokenizing import open_tokenizer
 
-__all__ = ["files_changed", "inspect_folder", "open_tokenizer"]
+__all__ = ["files_changed", "inspect_folder"]
 
 SLICE_ELEMENTS = 16 << 20
 # Rotary factors that depend on the longest row of a batch: past the original length a row's text would depend on its neighbours.
@@ -30,8 +40,8 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
     """The facts of the model in `path`; `progress(done_bytes, total_bytes)` is called while its weights are read (twice:
     scan, hash).
 
-    Raises ModelFault: not_a_model_folder, link_leads_out, pickle_weights_only, no_weights, no_tokenizer, unknown_architecture,
-    config_invalid, quantized_weights, config_weights_mismatch, weights_unreadable, weights_not_finite, weights_changed.
+    Raises ModelFault: what `check_folder` raises, unknown_architecture, config_invalid, quantized_weights, not_causal,
+    config_weights_mismatch, chat_template_failed, chat_template_drops_text, weights_unreadable, weights_not_finite, weights_changed.
     """
     folder = Path(path)
     check_folder(folder)
@@ -40,6 +50,8 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
     model = open_model(folder, config, dtype="auto", meta=True)
     layout = find_layout(model)
     tokenizer = open_tokenizer(folder)
+    if tokenizer.chat_template:
+        render_chat(tokenizer, PAIR[0])  # a template that cannot give the model a text is refused before any job
     weights = weight_files(folder)
     size = sum(file.stat().st_size for file in weights)
     advance = _advancer(progress, 2 * size)
@@ -64,17 +76,9 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
         weight_hash=weight_hash,
         tokenizer_hash=tokenizer_hash,
         files=before,
+        config_hash=config_hash(folder),
         widths={component: layout.width(component) for component in layout.components},
     )
-
-
-def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer. Raises ModelFault no_tokenizer."""
-    try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizer files fail in as many ways as there are kinds of them
-        raise ModelFault("no_tokenizer", f"The tokenizer in {folder} cannot be loaded: {str(error)[:300]}") from error
 
 
 def _advancer(progress: Progress | None, total: int) -> Callable[[int], None]:
@@ -97,6 +101,8 @@ def _scan(weights: list[Path], advance: Callable[[int], None]) -> str:
         try:
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118, it is no mapping
+                    if DEAD_BUFFER.search(name):
+                        continue
                     dtype, count = _scan_tensor(tensors, name, advance)
                     elements[dtype] += count
         except SafetensorError as error:

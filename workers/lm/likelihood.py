@@ -72,7 +72,8 @@ class SharedPrompt:
         lm.check_ids(ids, 1)
         self.ids = tuple(ids)
         self._lm = lm
-        self._cache = DynamicCache(config=lm.text_config)
+        # keeps all tokens: told of the config, it would cut to a sliding window that the model's class may not have
+        self._cache = DynamicCache()
         with torch.no_grad():
             row = torch.tensor([list(ids)], device=lm.device)
             hidden_BTD = lm.layout.decoder(input_ids=row, past_key_values=self._cache, use_cache=True).last_hidden_state

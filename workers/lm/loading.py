@@ -13,10 +13,12 @@ from workers.lm.capture import assert_no_hooks
 from workers.lm.checkpoint import open_model, read_config
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
-from workers.lm.folder import Progress, check_folder, files_changed
+from workers.lm.folder import Progress, check_folder, devices, files_changed
 from workers.lm.hub import local_folder
-from workers.lm.inspection import inspect_folder, open_tokenizer
+from workers.lm.inspection import inspect_folder
 from workers.lm.model import LanguageModel
+from workers.lm.prompts import turn_end
+from workers.lm.tokenizing import open_tokenizer
 
 __all__ = ["LanguageModel", "confirm", "load"]
 
@@ -39,11 +41,12 @@ def load(
     folder = local_folder(path, revision)
     facts = inspect_folder(folder, progress) if facts is None else confirm(folder, facts, progress)
     check_folder(folder)
+    on = devices(folder)
     tokenizer = open_tokenizer(folder)
     kind = _dtype(dtype)
     model = open_model(folder, read_config(folder), dtype=kind)
     model = _settle(model, torch.device(device))
-    if files_changed(folder, facts.files):
+    if files_changed(folder, facts.files) or devices(folder) != on:
         raise ModelFault(
             "weights_changed", f"The files in {folder} changed while the model was loaded. Load it again when they are at rest."
         )
@@ -57,6 +60,7 @@ def load(
         facts=facts,
         eos_ids=_eos_ids(model, tokenizer),
         pad_id=_pad_id(tokenizer, facts.vocab_size),
+        folder=folder,
     )
 
 
@@ -65,11 +69,13 @@ def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = Non
     if not files_changed(path, facts.files):
         return facts
     fresh = inspect_folder(path, progress)
-    if (fresh.weight_hash, fresh.tokenizer_hash) != (facts.weight_hash, facts.tokenizer_hash):
+    now = {"weights": fresh.weight_hash, "tokenizer": fresh.tokenizer_hash, "config": fresh.config_hash}
+    then = {"weights": facts.weight_hash, "tokenizer": facts.tokenizer_hash, "config": facts.config_hash or fresh.config_hash}
+    if changed := [f"{part} {then[part][:12]} then, {now[part][:12]} now" for part in now if now[part] != then[part]]:
         raise ModelFault(
             "weights_changed",
-            f"The files in {path} are not the ones that were inspected (weights {facts.weight_hash[:12]} then, "
-            f"{fresh.weight_hash[:12]} now). Inspect the model again, or put the old files back.",
+            f"The files in {path} are not the ones that were inspected ({'; '.join(changed)}). "
+            "Inspect the model again, or put the old files back.",
         )
     return fresh
 
@@ -99,11 +105,16 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every id that ends a text, by the generation config (a list for instruct models), the config and the tokenizer."""
+    """Every id that ends a text: by the generation config (a list for instruct models), the config, the tokenizer, and the one that the
+    chat template writes after an answer. Where the generation config lists several, its list stands: the model may go on after that one."""
     ids: set[int] = set()
     for source in (model.generation_config, model.config.get_text_config(), tokenizer):
         eos = getattr(source, "eos_token_id", None)
         ids.update([eos] if isinstance(eos, int) else eos or [])
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    _, end = turn_end(tokenizer)
+    if end is not None and not (isinstance(listed, list) and len(listed) > 1):
+        ids.add(end)
     return frozenset(ids)
 
 

@@ -6,6 +6,7 @@ and `generation`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class LanguageModel:
     facts: ModelFacts
     eos_ids: frozenset[int]
     pad_id: int
+    folder: Path
 
     @property
     def text_config(self) -> Any:

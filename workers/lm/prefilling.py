@@ -15,9 +15,10 @@ from torch import Tensor
 
 from workers.lm.hooks import Hooks
 from workers.lm.interventions import Push, Site
+from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
 from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs_at
-from workers.lm.slots import SlotCache, prefill_masks
+from workers.lm.slots import SlotCache
 
 MOST_TOKENS = 8192  # of one pass: beyond it a larger pass is no faster, and its activations take memory
 
@@ -48,11 +49,11 @@ def prefill_rows(
         real_NT = torch.arange(width, device=lm.device) < torch.tensor(lengths, device=lm.device)[:, None]
         cache.prefilling([slots[row] for row in part], lengths, real_NT, classes.of_rows())
         ids = [list(prefix) + [lm.pad_id] * (width - len(prefix)) for prefix in classes.prefixes()]
-        with hooks.during(classes.actions()):
+        positions_1T = torch.arange(width, device=lm.device)[None]
+        with hooks.during(classes.actions()), rows_at(positions_1T):
             lm.layout.decoder(
                 input_ids=torch.tensor(ids, device=lm.device),
-                attention_mask=prefill_masks(lm, width),
-                position_ids=torch.arange(width, device=lm.device)[None],
+                position_ids=positions_1T,
                 past_key_values=cache,
                 use_cache=True,
             )

@@ -4,8 +4,9 @@ An answer's ids are appended to these ids as they are: texts are never joined an
 token always stands at position `len(prompt ids)`.
 """
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,13 @@ _DATE_FORMATS = [f"%{letter}" for letter in "aAbBcdDeFHIjmMpRSTuUwWxXyY"] + ["%%
 _DAY_REPLACED = "".join(f" | replace('{form}', '{TEMPLATE_DAY.strftime(form)}')" for form in _DATE_FORMATS)
 _DAY_MACRO = "{%- macro strftime_now(format) -%}{{ format" + _DAY_REPLACED + " }}{%- endmacro -%}"
 
+Form = Literal["plain", "parts"]
+FORMS: tuple[Form, Form] = ("plain", "parts")
+# Texts that no template holds by itself, without blanks at their ends.
+PAIR = ("Where do the seven herons sleep?", "A cart of plums came late.")
+SYSTEM_PAIR = ("Speak as a lighthouse keeper would.", "Mention no colour at all.")
+TEMPLATE_ERRORS = (TemplateError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+
 
 def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system: str | None = None) -> list[int]:
     """The ids to prefill for one user prompt, ready for the model's answer to follow.
@@ -29,7 +37,7 @@ def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system
     turn, as does a model without a template. Without one: the tokenizer's own rule for special tokens, less an
     end-of-sequence token at the end.
 
-    Raises ModelFault empty_prompt, chat_template_failed.
+    Raises ModelFault empty_prompt, chat_template_failed, chat_template_drops_text.
     """
     tokenizer = lm.tokenizer if isinstance(lm, LanguageModel) else lm
     if tokenizer.chat_template:
@@ -47,33 +55,92 @@ def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None = None) -> str:
     """The prompt as the model's chat template writes it, up to where the answer begins. Raises ModelFault
-    chat_template_failed."""
-    if system:
-        turns = [{"role": "system", "content": system}, {"role": "user", "content": text}]
-        try:
-            rendered = _render(tokenizer, turns)
-        except (TemplateError, ValueError, TypeError):
-            rendered = ""
-        if system.strip() in rendered:
-            return rendered
+    chat_template_failed, chat_template_drops_text."""
     try:
-        return _render(tokenizer, [{"role": "user", "content": _merged(text, system)}])
-    except (TemplateError, ValueError, TypeError) as error:
+        form = content_form(tokenizer)
+        if system and takes_system(tokenizer, form):
+            turns = [turn("system", system, form), turn("user", text, form)]
+        else:
+            turns = [turn("user", _merged(text, system), form)]
+        return render_turns(tokenizer, turns)
+    except TEMPLATE_ERRORS as error:
         raise ModelFault("chat_template_failed", f"The model's chat template cannot write a single user turn: {error}") from error
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
+def content_form(tokenizer: PreTrainedTokenizerBase) -> Form:
+    """How the template reads a turn's content: as plain text, or only as a list of parts. Raises ModelFault chat_template_drops_text, and
+    the template's own error where it cannot write a user turn in either form."""
+
+    def user(form: Form) -> Callable[[str], str]:
+        return lambda text: render_turns(tokenizer, [turn("user", text, form)])
+
+    if (plain := kept(user("plain"))) == "kept":
+        return "plain"  # nearly every template
+    found = {"plain": plain, "parts": kept(user("parts"))}
+    for wanted in ("kept", "rewritten"):
+        for form in FORMS:
+            if found[form] == wanted:
+                return form
+    rendered = render_turns(tokenizer, [turn("user", PAIR[0], "plain")])
+    raise ModelFault(
+        "chat_template_drops_text",
+        f"The model's chat template leaves out the user's text: two different texts give the same prompt, {rendered[:300]!r}. "
+        "Correct the template, or remove it to use the text as the prompt.",
+    )
+
+
+def takes_system(tokenizer: PreTrainedTokenizerBase, form: Form) -> bool:
+    """Whether the template writes a system turn's text."""
+
+    def render(system: str) -> str:
+        return render_turns(tokenizer, [turn("system", system, form), turn("user", PAIR[0], form)])
+
+    return kept(render, SYSTEM_PAIR) in ("kept", "rewritten")
+
+
+def kept(render: Callable[[str], str], pair: tuple[str, str] = PAIR) -> Literal["kept", "rewritten", "dropped", "failed"]:
+    """What becomes of a text: exchanging two texts changes exactly their characters, something else, or nothing."""
+    try:
+        first, second = render(pair[0]), render(pair[1])
+    except TEMPLATE_ERRORS:
+        return "failed"
+    if first == second:
+        return "dropped"
+    return "kept" if pair[0] in first and first.replace(*pair) == second else "rewritten"
+
+
+def turn(role: str, text: str, form: Form) -> dict[str, Any]:
+    """One turn of a conversation, in the form in which the template reads it."""
+    return {"role": role, "content": text if form == "plain" else [{"type": "text", "text": text}]}
+
+
+def render_turns(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], *, answering: bool = True) -> str:
+    """The turns as the template writes them; `answering` adds the head of an answer. Raises TEMPLATE_ERRORS."""
     template = tokenizer.get_chat_template()
     rendered: Any = tokenizer.apply_chat_template(
         turns,
         chat_template=_DAY_MACRO + template if "strftime_now" in template else template,
         tokenize=False,
-        add_generation_prompt=True,
+        add_generation_prompt=answering,
         enable_thinking=False,
         thinking=False,
         date_string=TEMPLATE_DAY.strftime("%d %b %Y"),
     )
     return str(rendered)
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int | None]:
+    """What the template writes after the last answer of a conversation, and its id where that is one special token."""
+    if not tokenizer.chat_template:
+        return "", None
+    try:
+        form = content_form(tokenizer)
+        rendered = render_turns(tokenizer, [turn("user", PAIR[0], form), turn("assistant", PAIR[1], form)], answering=False)
+    except (*TEMPLATE_ERRORS, ModelFault):
+        return "", None
+    end = rendered.rpartition(PAIR[1])[2].strip() if PAIR[1] in rendered else ""
+    special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return end, special.get(end)
 
 
 def _merged(text: str, system: str | None) -> str:

@@ -16,11 +16,12 @@ from torch import Tensor
 from workers.lm.choosing import choose, logits_alone
 from workers.lm.hooks import Action, Hooks
 from workers.lm.interventions import Frame, Push, Site
+from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
 from workers.lm.prefilling import prefill_rows
 from workers.lm.sampling import Sampling
 from workers.lm.site_actions import VectorBank, actions_for, framed_actions
-from workers.lm.slots import SlotCache, step_masks
+from workers.lm.slots import SlotCache
 
 TURN_OVER = 16  # rows change places when a 16th of the batch has ended: moving few rows often costs more than a few idle ones
 
@@ -169,14 +170,14 @@ class Batch:
         pos_B = torch.tensor(columns, device=lm.device)
         longest = max(columns) + 1
         self._cache.stepping(pos_B, longest)
-        logits: Tensor = lm.model(
-            input_ids=torch.tensor(tokens, device=lm.device)[:, None],
-            attention_mask=step_masks(lm, pos_B, longest),
-            position_ids=pos_B[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
+        with rows_at(pos_B[:, None]):
+            logits: Tensor = lm.model(
+                input_ids=torch.tensor(tokens, device=lm.device)[:, None],
+                position_ids=pos_B[:, None],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits
         return logits[:, -1]
 
     def _account(self, frames: Sequence[Frame]) -> None:

@@ -6,18 +6,11 @@ What a slot holds beyond its row's length is zero: a masked column still is mult
 leave an infinity there for the next. The buffers never move or grow, which is what a captured CUDA graph would need.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from transformers import Cache
-
-from workers.lm.model import LanguageModel
-
-# Decoder layers whose models take one mask per kind of layer, and name the kinds in config.layer_types
-_MASK_PER_KIND = frozenset({"Qwen2DecoderLayer", "Qwen3DecoderLayer", "Gemma2DecoderLayer", "Gemma3DecoderLayer"})
-
-Masks = Tensor | Mapping[str, Tensor]
 
 
 class SlotCache(Cache):  # type: ignore[misc]
@@ -83,8 +76,15 @@ class SlotCache(Cache):  # type: ignore[misc]
             self._used[target_slot] = self._used[source_slot]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Nothing may count on one length for all rows: positions and masks are given with each pass."""
+        """Nothing may count on one length for all rows: positions are given with each pass, and masks are made for them (`masks`)."""
         return 0
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        return 0
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Columns of the next pass's masks, and the first one's number."""
+        return (query_length if self._into is not None else self._width), 0
 
     def _fill(self, store: Tensor, states: Tensor, origin: Tensor | None) -> None:
         assert self._into is not None
@@ -99,34 +99,3 @@ class SlotCache(Cache):  # type: ignore[misc]
         while len(self._stores) <= layer_idx:
             made = [s.new_zeros(self.slots, s.shape[1], self.columns, s.shape[3]) for s in states]
             self._stores.append((made[0], made[1]))
-
-
-def prefill_masks(lm: LanguageModel, width: int) -> Masks:
-    """Which columns each of `width` positions attends to: [1, 1, T, T], 0 where it does and the type's least value elsewhere."""
-    positions_1T = torch.arange(width, device=lm.device)[None]
-    return _masks(lm, positions_1T, width)
-
-
-def step_masks(lm: LanguageModel, pos_N: Tensor, longest: int) -> Masks:
-    """Which columns each row's one position attends to: [N, 1, 1, longest]."""
-    return _masks(lm, pos_N[:, None], longest)
-
-
-def _masks(lm: LanguageModel, positions_NT: Tensor, columns: int) -> Masks:
-    """Additive, because every attention implementation takes that form."""
-    config = lm.text_config
-    column_C = torch.arange(columns, device=lm.device)
-    later_NTC = column_C > positions_NT[..., None]
-    window = getattr(config, "sliding_window", None)
-
-    def additive(hidden_NTC: Tensor) -> Tensor:
-        mask = torch.zeros(hidden_NTC.shape, dtype=lm.dtype, device=lm.device)
-        return mask.masked_fill_(hidden_NTC, torch.finfo(lm.dtype).min)[:, None]
-
-    def windowed() -> Tensor:
-        return additive(later_NTC | (column_C <= positions_NT[..., None] - window)) if window is not None else additive(later_NTC)
-
-    if lm.layout.layer_class not in _MASK_PER_KIND:
-        return windowed()
-    kinds = set(config.layer_types)
-    return {kind: windowed() if kind == "sliding_attention" else additive(later_NTC) for kind in sorted(kinds)}

@@ -1,0 +1,57 @@
+"""Which columns a row attends to, by the model's own rule, where each row stands at a position of its own.
+
+A model calls the library's mask functions, each of which describes a rule (a function of row, head, query and key position) and hands it
+to the mask maker of the attention implementation. Within `rows_at` that maker applies the rule at the rows' own positions. So the class of
+the model decides which rule acts at which layer: an entry in its config that the class does not read does nothing here either.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+_positions: ContextVar[Tensor | None] = ContextVar("positions", default=None)
+
+
+@contextmanager
+def rows_at(positions_NT: Tensor) -> Iterator[None]:
+    """Within the block, masks of a pass of N rows (or of one set of positions for all rows, N = 1) are made for these positions."""
+    token = _positions.set(positions_NT)
+    try:
+        yield
+    finally:
+        _positions.reset(token)
+
+
+def in_engine() -> bool:
+    """Whether the pass that runs now is the generation engine's."""
+    return _positions.get() is not None
+
+
+def _wrapped(library_maker: Callable[..., Any]) -> Callable[..., Any]:
+    def maker(*args: Any, **kwargs: Any) -> Any:
+        positions_NT = _positions.get()
+        return library_maker(*args, **kwargs) if positions_NT is None else _additive(positions_NT, **kwargs)
+
+    return maker
+
+
+def _additive(
+    positions_NT: Tensor, *, mask_function: Callable[..., Tensor], kv_length: int, dtype: torch.dtype = torch.float32, **_: object
+) -> Tensor:
+    """[N, 1, T, C]: 0 where a position attends and the type's least value elsewhere, which every attention implementation takes."""
+    device = positions_NT.device
+    row_N111 = torch.arange(positions_NT.shape[0], device=device)[:, None, None, None]
+    column_C = torch.arange(kv_length, device=device)
+    seen_N1TC = mask_function(row_N111, torch.zeros_like(row_N111), positions_NT[:, None, :, None], column_C)
+    seen_N1TC = seen_N1TC.expand(-1, -1, -1, kv_length)
+    mask = torch.zeros(seen_N1TC.shape, dtype=dtype, device=device)
+    return mask.masked_fill_(~seen_N1TC, torch.finfo(dtype).min)
+
+
+for _name in ("eager", "sdpa"):
+    ALL_MASK_ATTENTION_FUNCTIONS[_name] = _wrapped(ALL_MASK_ATTENTION_FUNCTIONS[_name])

@@ -1,0 +1,25 @@
+"""`Proof`: what one proof found, as plain values. Imports no torch."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Outcome = Literal["passed", "limited", "refused"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """`figure` is what was measured and `unit` what it counts; `sentence` says what was found and, where something is wrong, what to do.
+
+    limited: what was compared holds, but less could be compared, or the reading differs from what a person may expect. refused: numbers
+    measured on this model would be wrong.
+    """
+
+    name: str
+    outcome: Outcome
+    figure: float
+    unit: str
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `Proof(**values)` is the inverse."""
+        return asdict(self)

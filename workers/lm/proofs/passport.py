@@ -1,0 +1,91 @@
+"""The passport: every proof of one loaded model, and a hash of what its prompts and answers are read as.
+
+    lm = load("/models/my-model")
+    passport = prove(lm)
+    print(passport.outcome, *(proof.sentence for proof in passport.proofs), sep="\\n")
+
+`progress` and `check` let a program show how far it is and stop it; nothing here knows of jobs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workers.lm.errors import ModelFault, OutOfMemory
+from workers.lm.model import LanguageModel
+from workers.lm.proofs.addends import addends
+from workers.lm.proofs.causality import causality
+from workers.lm.proofs.outcome import Outcome, Proof
+from workers.lm.proofs.paths import paths_agree
+from workers.lm.proofs.prompt import prompt_text
+from workers.lm.proofs.reading import reading_hash
+from workers.lm.proofs.same_files import same_files
+from workers.lm.proofs.tokenizer import tokenizer_ids
+from workers.lm.proofs.turn_end import answer_end
+
+VERSION = 1
+"""Of the proofs: a passport of another version says less or more than this one."""
+CONTRADICTIONS = (ValueError, TypeError, LookupError)
+"""What the library raises when a model with a config that contradicts itself is run."""
+Check = Callable[[], None]
+PROOFS: Mapping[str, Callable[[LanguageModel, Check], Proof]] = {
+    "same files": lambda lm, _check: same_files(lm.folder, lm.facts),
+    "tokenizer": lambda lm, _check: tokenizer_ids(lm),
+    "prompt": lambda lm, _check: prompt_text(lm),
+    "turn end": lambda lm, _check: answer_end(lm),
+    "causality": lambda lm, _check: causality(lm),
+    "paths agree": paths_agree,
+    "addends": lambda lm, _check: addends(lm),
+}
+
+
+@dataclass(frozen=True)
+class Passport:
+    """The proofs in the order of PROOFS. `reading_hash` names what texts are read as: equal hashes mean the same ids for texts and prompts,
+    the same ends of answers and the same masks, so results may be compared. Empty where the model cannot be run at all."""
+
+    version: int
+    proofs: tuple[Proof, ...]
+    reading_hash: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the proofs' outcomes."""
+        found = {proof.outcome for proof in self.proofs}
+        return "refused" if "refused" in found else "limited" if "limited" in found else "passed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "version": self.version,
+            "outcome": self.outcome,
+            "reading_hash": self.reading_hash,
+            "proofs": [proof.to_dict() for proof in self.proofs],
+        }
+
+
+def prove(
+    lm: LanguageModel, *, progress: Callable[[int, int], None] = lambda _done, _total: None, check: Check = lambda: None
+) -> Passport:
+    """All proofs of a loaded model. `progress(done, total)` counts proofs; `check()` is called between steps and may raise to stop.
+
+    Raises OutOfMemory, errors that lose the device, and what `check` raises; a fault of the model is a refused proof.
+    """
+    found: list[Proof] = []
+    for name, run in PROOFS.items():
+        progress(len(found), len(PROOFS))
+        check()
+        try:
+            found.append(run(lm, check))
+        except OutOfMemory:
+            raise
+        except ModelFault as fault:
+            found.append(Proof(name, "refused", 0, "", fault.sentence))
+        except CONTRADICTIONS as error:
+            found.append(Proof(name, "refused", 0, "", f"The model cannot be run: {error}. Correct its config."))
+    progress(len(found), len(PROOFS))
+    try:
+        reading = reading_hash(lm)
+    except CONTRADICTIONS:
+        reading = ""
+    return Passport(VERSION, tuple(found), reading)

@@ -1,0 +1,19 @@
+"""Rows of token ids that proofs run: the same ones each time, of any tokens but special ones."""
+
+from collections.abc import Sequence
+
+import torch
+
+from workers.lm.model import LanguageModel
+
+
+def random_rows(lm: LanguageModel, lengths: Sequence[int], *, seed: int) -> list[list[int]]:
+    """One row of each length, drawn alike on every machine; shortened alike where they would not fit the context together."""
+    special = set(lm.tokenizer.all_special_ids)
+    ordinary = [i for i in range(lm.vocab_size) if i not in special] or list(range(lm.vocab_size))
+    share = min(1.0, lm.context_length / (sum(lengths) + 1))
+    draw = torch.Generator().manual_seed(seed)
+    return [
+        [ordinary[int(i)] for i in torch.randint(len(ordinary), (max(1, int(length * share)),), generator=draw)]
+        for length in lengths
+    ]

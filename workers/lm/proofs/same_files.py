@@ -1,0 +1,35 @@
+"""Same files: the files that were hashed and scanned are the ones the library loads, and no others.
+
+Refused: two sets of weights in one folder, a config that names other weights, an adapter beside the base model, files that changed.
+"""
+
+from pathlib import Path
+
+from workers.lm.errors import ModelFault
+from workers.lm.facts import ModelFacts
+from workers.lm.folder import check_folder, files_changed, weight_files
+from workers.lm.proofs.outcome import Proof
+
+NAME = "same files"
+
+
+def same_files(folder: Path, facts: ModelFacts) -> Proof:
+    """Whether `facts` describe what is loaded from `folder`; the figure is the bytes of its weights."""
+    try:
+        check_folder(folder)
+        weights = weight_files(folder)
+    except ModelFault as fault:
+        return Proof(NAME, "refused", 0, "bytes", fault.sentence)
+    size = sum(file.stat().st_size for file in weights)
+    if files_changed(folder, facts.files):
+        return Proof(
+            NAME, "refused", size, "bytes", f"The files in {folder} changed since they were inspected. Inspect the model again."
+        )
+    count = f"{len(weights)} weight files" if len(weights) > 1 else weights[0].name
+    return Proof(
+        NAME,
+        "passed",
+        size,
+        "bytes",
+        f"{count} ({size / 2**30:.2f} GiB): one set of weights, hashed, scanned and loaded as it is.",
+    )
