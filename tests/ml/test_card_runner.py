@@ -17,6 +17,7 @@ from tests.gpu.card.record import Record, Setup, read_entries
 from tests.gpu.card.report import Card
 from tests.gpu.card.runner import Outcome, run_parts
 
+pytestmark = pytest.mark.timeout(600)  # the first one imports the libraries: slow where others use the cores
 TINY = Setup("cpu", tiny=True)
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.gpu.card import service
 from tests.gpu.card.parts import PARTS
 
+pytestmark = pytest.mark.timeout(900)  # each starts programs that import torch: slow where others use the cores
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = (
     *("app", "alembic", "celery", "fastapi", "kombu"),
@@ -31,7 +32,6 @@ sys.meta_path.insert(0, Ban())
 """
 
 
-@pytest.mark.timeout(600)
 def test_every_part_runs_to_its_end_on_a_cpu_without_the_service(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(BAN)
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
