@@ -28,7 +28,9 @@ def celery_app(settings: Settings) -> Celery:
         accept_content=["json"],
         result_backend=None,
         task_ignore_result=True,
-        task_queues=[Queue(name) for name in CLASSES],
+        task_queues=[
+            Queue(name, no_ack=True) for name in CLASSES
+        ],  # nothing is written to take a bell: a full broker can give it
         task_create_missing_queues=False,
         task_publish_retry=False,
         broker_connection_timeout=2,

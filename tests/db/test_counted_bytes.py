@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from typer.testing import CliRunner
 
 from app import migrate
@@ -50,7 +50,7 @@ class Hands:
                     act(session)
                 if self._random.random() < 0.2:
                     raise ZeroDivisionError  # undone as a whole
-        except (ZeroDivisionError, DBAPIError):
+        except (ZeroDivisionError, SQLAlchemyError):
             pass
 
     def _digest(self) -> str:

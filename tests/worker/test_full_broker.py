@@ -38,6 +38,20 @@ def test_jobs_start_within_seconds_though_every_bell_is_refused(served: Service,
         assert time.monotonic() - asked < 10
 
 
+def test_a_bell_that_was_rung_before_the_broker_was_full_harms_no_node(served: Service, own_broker: Broker) -> None:
+    """To take a bell writes nothing: a refused write would end the node that took it."""
+    first = served.submit(steps=1, seconds=3)
+    served.running(first)
+    waiting = [served.submit(), served.submit()]
+    with connect(own_broker.url) as client:
+        served.until(lambda: client.llen("full:light"), "a bell to wait for the busy node")
+    _fill(own_broker)
+    for job in [first, *waiting]:
+        assert served.ended(job, 20).state == "succeeded"
+    assert served.ended(served.submit(), 20).state == "succeeded"
+    assert served.nodes[0].process.poll() is None
+
+
 def test_a_flushed_broker_loses_bells_and_no_time(served: Service, own_broker: Broker) -> None:
     assert served.ended(served.submit()).state == "succeeded"
     with served.sessions() as session, connect(own_broker.url) as client:
