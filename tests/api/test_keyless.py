@@ -86,7 +86,7 @@ def test_nothing_but_the_secret_opens_it(keyless: Running, holder: httpx2.Client
     assert len(secret) > 40
     for shown in (
         "",
-        "Bearer ",
+        "Bearer",
         f"Bearer {secret[:-1]}",
         f"Bearer {secret}x",
         f"Basic {secret}",
