@@ -12,10 +12,12 @@ from app.audit.models import AuditEntry
 from app.auth.models import ApiKey, Group, GroupMember, User
 from app.db import Base
 from app.devices.models import DeviceHold
-from app.jobs.models import Worker
+from app.jobs.models import Job, Worker
+from app.jobs.states import State
 from app.judges.models import Judge
 from app.models.models import Model
 from app.quotas.models import Quota
+from app.traits.models import Trait
 from app.usage.models import UsageDay
 from app.webhooks.models import WebhookDelivery, WebhookTarget
 from tests.api.world import MAKERS, World
@@ -53,6 +55,9 @@ def fill(world: World) -> None:
             ]
         )  # fmt: skip
         session.flush()
+        counts = {"positive": 2, "negative": 2, "selection": 1, "test": 1, "clusters": {"positive": 2}}
+        session.execute(update(Trait).values(counts=counts))
+        session.execute(update(Job).values(error={"code": "broken", "detail": "It broke."}).where(Job.state == State.FAILED))
         spoil(session)
 
 
@@ -90,7 +95,7 @@ def spoiled(column: Any, value: Any) -> Any:
     if isinstance(column.type, ARRAY):
         return [HOSTILE] if isinstance(column.type.item_type, String) else None
     if isinstance(column.type, String) and (value is not None or column.name in ("name", "notes")):
-        return f"{'' if column.name in ('name', 'notes', 'phase') else value or ''}{HOSTILE}"[: column.type.length or 10_000]
+        return f"{value or ''}{HOSTILE}"[: column.type.length or 10_000]
     return None
 
 
