@@ -1,4 +1,4 @@
-"""Text: what may be stored, what a name may hold, and how text is shown by programs that obey what they are given.
+"""Text: what may be stored, and what a name may hold. How text is shown is `app.visible`'s business.
 
 Postgres' JSON cannot hold NUL, UTF-8 cannot hold half a surrogate pair, and a text may hold line breaks and tabs but no other control
 characters. A name is one line: no control character at all, no line break and none that turns the direction of the text around it.
@@ -11,21 +11,14 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, StringConstraints, ValidationError
 
 from app.errors import Problem, invalid
+from app.visible import UNSEEN
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-UNSEEN = r"\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-"""C0 and C1 controls, DEL, the line and paragraph separators and the bidi controls, as regular expressions of every language write them."""
 LINE = rf"^[^{UNSEEN}]*$"
 Line = Annotated[str, StringConstraints(pattern=LINE)]
 """A name, or any other text of one line that is shown beside others'."""
 _UNSEEN = re.compile(rf"[{UNSEEN}]")
-UNSHOWN = re.compile(rf"[{UNSEEN}\ud800-\udfff]")
 Model = TypeVar("Model", bound=BaseModel)
-
-
-def visible(text: str) -> str:
-    r"""The text on one line, each character that a terminal or a reader would obey written out: `\n`, `\x1b`, `\u202e`."""
-    return UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def not_a_line(text: str) -> str:

@@ -10,7 +10,7 @@ import typer
 from app.cli.terminal import Terminal, styled
 from app.client import BinnacleError, ServiceError
 from app.embedded.errors import EmbeddedError
-from app.text import UNSHOWN
+from app.visible import UNSHOWN
 
 out = Terminal()
 err = Terminal(stderr=True)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.terminal import styled
-from app.text import visible
+from app.visible import visible
 
 SHOWN = {
     "trait": "trait",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Task, TextColumn
 from rich.text import Text
 
-from app.text import visible
+from app.visible import visible
 
 WIDE = 140
 """Columns where there is no terminal to ask."""

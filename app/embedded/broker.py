@@ -95,6 +95,8 @@ class Broker:
         """SIGKILL, as a crash would end it."""
         if self._child:
             self._child.kill()
+            self._child.forget()
+            self._child = None
 
     def remove(self) -> None:
         """Stops the server and deletes its folder."""

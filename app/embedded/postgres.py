@@ -153,6 +153,8 @@ class Postgres:
         """SIGKILL to the server and its backends, as a crash would end them."""
         if self._child:
             self._child.kill()
+            self._child.forget()
+            self._child = None
 
     def remove(self) -> None:
         """Stops the server and deletes the cluster with all its data."""

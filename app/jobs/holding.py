@@ -66,7 +66,7 @@ def hold(session: Session, reads: Reads, *, present: Collection[str] = (), resul
     _require("vector", reads.vectors - _locked(session, "vectors", "id", reads.vectors).keys())
     _require("trait", reads.traits - _locked(session, "traits", "version", reads.traits).keys())
     models = _locked(session, "models", "name", reads.models, "removed_at IS NULL")
-    _require("model", {name for name in reads.models if not models.get(name, False)})
+    _require("model", {name for name, usable in models.items() if not usable})
 
 
 def _locked(session: Session, table: str, column: str, values: set[str], usable: str = "true") -> dict[str, bool]:

@@ -90,6 +90,7 @@ def submit(
     earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
     if earlier is not None:
         return Answer(_shown(session, earlier, viewer, settings), replayed=True)
+    check_admissible(session, request, check_edges(session, request, viewer), viewer)
     placed: dict[str, dict[str, Any]] = {}
     with asked_once(session):
         for node in nodes_of(session, request, settings.limit):

@@ -115,7 +115,9 @@ def test_encoded_bodies_and_other_media_types_are_refused(client: httpx2.Client)
 def test_what_is_not_served_is_a_problem_too(client: httpx2.Client) -> None:
     assert problem(client.get("/v1/nothing"), 404)["code"] == "not_found"
     assert problem(client.put("/v1/jobs"), 405)["code"] == "method_not_allowed"
-    assert client.put(f"/v1/jobs/{UNKNOWN_JOB}").headers["Allow"] == "GET, PATCH"  # of every route there, not of the first
+    assert (
+        client.put(f"/v1/jobs/{UNKNOWN_JOB}").headers["Allow"] == "GET, PATCH, DELETE"
+    )  # of every route there, not of the first
     assert problem(client.get(f"/v1/jobs/{UNKNOWN_JOB}"), 404)["code"] == "not_found"
     assert problem(client.get("/v1/jobs/..%00"), 400)["code"] == "malformed_request"
     assert problem(client.get("/v1/jobs?name=%00"), 400)["code"] == "malformed_request"

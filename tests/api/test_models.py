@@ -138,7 +138,8 @@ def test_a_failed_job_of_a_removed_model_is_not_retried(
     fail(sessions, claim(sessions))
     admin.delete("/v1/models/demo")
     refused = ada.post(f"/v1/jobs/{job['id']}/retry")
-    assert (refused.status_code, refused.json()["code"]) == (422, "reference_deleted")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_shared")
+    assert "the model demo" in refused.json()["detail"]
 
 
 def test_a_model_that_judges_or_scores_an_unfinished_job_stays(api: Running, admin: httpx2.Client, ada: httpx2.Client) -> None:

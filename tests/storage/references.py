@@ -16,8 +16,8 @@ from app.storage.models import BlobRow
 Sessions = sessionmaker[Session]
 
 
-def new_job(sessions: Sessions) -> str:
-    job = Job(id=new_id("job"), kind="calibrate", job_class="light", owner="ada", spec={}, spec_hash="0" * 64)
+def new_job(sessions: Sessions, owner: str = "ada") -> str:
+    job = Job(id=new_id("job"), kind="calibrate", job_class="light", owner=owner, spec={}, spec_hash="0" * 64)
     with sessions.begin() as session:
         session.add(job)
     return job.id

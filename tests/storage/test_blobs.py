@@ -154,13 +154,14 @@ def test_a_collector_passes_by_a_row_that_is_being_referred_to(sessions: Session
     assert assert_every_reference_has_its_object(sessions, local) == 1
 
 
-def test_two_references_to_one_blob_do_not_wait_for_each_other(sessions: Sessions, local: Storage):
-    job_id = new_job(sessions)
+def test_two_users_references_to_one_blob_do_not_wait_for_each_other(sessions: Sessions, local: Storage):
+    """Those of one user do, for the milliseconds of a commit: the object counts once toward the user's bytes."""
+    job_id, others = new_job(sessions), new_job(sessions, "bob")
     blob = stage(sessions, local, b"popular")
     with sessions.begin() as first:
         reference_lock(first, blob)
         insert_artifact(first, job_id, blob)
-        refer(sessions, job_id, stage(sessions, local, b"popular"))
+        refer(sessions, others, stage(sessions, local, b"popular"))
 
 
 def test_a_reference_made_while_the_collector_is_at_work_saves_its_object(sessions: Sessions, local: Storage):

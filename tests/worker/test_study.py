@@ -253,6 +253,7 @@ def test_a_steering_whose_judge_went_away_goes_on_under_another_with_the_texts_i
 
     with serving(behave) as endpoint:
         judge = {"name": "house", "kind": "openai", "url": endpoint.url, "model": "judge-7b"}
+        judge["options"] = {"private_hosts": ["127.0.0.1"]}
         assert http.post("/v1/judges", json=judge).status_code == 201
         body = {
             "model": "demo-severe", "trait": "refusal", "methods": ["probe"], "layers": [3], "doses": [0.3], "judge": "house",

@@ -1,5 +1,6 @@
 """Random models of real shapes, made on the device itself: 8 GB of weights take seconds and no file."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,4 +78,4 @@ def random_lm(shape: str, setup: Setup, dtype: torch.dtype = torch.bfloat16) -> 
         files=(),
     )
     tokenizer = tiny_tokenizer(vocabulary=config.vocab_size)
-    return LanguageModel(model, tokenizer, layout, torch.device(setup.device), dtype, facts, frozenset(), 0)
+    return LanguageModel(model, tokenizer, layout, torch.device(setup.device), dtype, facts, frozenset(), 0, Path())
