@@ -59,6 +59,8 @@ def fill(world: World) -> None:
         session.execute(update(Trait).values(counts=counts))
         session.execute(update(Job).values(error={"code": "broken", "detail": "It broke."}).where(Job.state == State.FAILED))
         spoil(session)
+        told = {name: {"id": f"{name}_id", HOSTILE: HOSTILE} for name in ("calibration", "extraction", "steering", "study")}
+        session.execute(update(Job).values(result=told).where(Job.state == State.SUCCEEDED))
 
 
 def worker(name: str, **more: Any) -> Worker:

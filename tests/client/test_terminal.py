@@ -81,7 +81,8 @@ def arguments_of(world: World, name: str, command: Any) -> list[str]:
         "spec": HOSTILE, "study": world.get("study"), "sheet": HOSTILE,
     }  # fmt: skip
     given = [known[one.name] for one in command.params if one.param_type_name == "argument" and one.required]
-    return [*name.split(), *given, *(["--older-than", "0.001"] if name == "gc" else [])]
+    options = {"gc": ["--older-than", "0.001"], "delete": ["--dry-run"]}  # without it, it asks
+    return [*name.split(), *given, *options.get(name, [])]
 
 
 def checked(said: str) -> None:

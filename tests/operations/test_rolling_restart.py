@@ -53,6 +53,7 @@ def test_an_old_server_serves_on_when_a_newer_one_has_migrated_the_database(api:
     def migrations(revision: str) -> tuple[int, str]:
         with api.sessions.begin() as session:
             session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        time.sleep(1.1)  # an answer is shared for a second
         answer = httpx2.get(f"{api.url}/readyz", timeout=30)
         return answer.status_code, answer.json()["checks"]["migrations"]["detail"]
 
