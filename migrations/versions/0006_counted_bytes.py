@@ -70,6 +70,9 @@ END $$;
 CREATE FUNCTION stored_of_removed_job() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE digests text[];
 BEGIN
+    -- a change of one of them that is under way is waited for: what is counted off must be what the cascade then deletes
+    PERFORM 1 FROM artifacts WHERE job_id = OLD.id FOR UPDATE;
+    PERFORM 1 FROM job_cells WHERE job_id = OLD.id FOR UPDATE;
     SELECT array_agg(digest) INTO digests FROM (
         SELECT digest FROM artifacts WHERE job_id = OLD.id UNION ALL SELECT digest FROM job_cells WHERE job_id = OLD.id
     ) AS own;
