@@ -39,7 +39,7 @@ NAMES = {
 """What a field names, by its place without indices."""
 TEXT = {
     "answer", "cluster", "components", "definition", "eval_prompt", "experiment", "file", "key", "key_env", "label", "layers", "method",
-    "methods", "name", "negative", "notes", "owner", "paraphrases", "position", "positions", "positive", "prompt", "prompts",
+    "methods", "name", "negative", "notes", "owner", "paraphrases", "position", "positions", "positive", "private_hosts", "prompt", "prompts",
     "question", "questions", "reason", "response", "revision", "rule", "source", "system_prompt", "tags", "unrelated", "url", "value",
 }  # fmt: skip
 """Last names of fields that name nothing stored: words, labels, files, addresses. (`owner` of a new key makes the user.)"""
