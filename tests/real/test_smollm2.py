@@ -8,6 +8,8 @@ from tests.real.models import SMOLLM2
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.mark.parametrize("text", ["\n\n1. Apples", "    12 + 345", "In 2026, 3.14", "plain words"])
 def test_digits_are_tokens_of_their_own_as_its_publisher_trained_it(smollm2: LanguageModel, text: str) -> None:
