@@ -13,7 +13,7 @@ Work = Callable[[Receive, Send], Awaitable[None]]
 
 
 class Gone(Exception):
-    """The client is gone and the work for it was cancelled; there is nobody to answer."""
+    """The client is gone and the work for it was cancelled; no answer can reach it."""
 
 
 async def attended(work: Work, receive: Receive, send: Send, *, has_body: bool) -> None:

@@ -44,7 +44,7 @@ class JobEdit(BaseModel):
     name: Line | None = Field(None, max_length=200, description="null takes the name away")
     tags: list[Tag] = Field(default_factory=list, max_length=20, description="all of them: they replace those there are")
     notes: str | None = Field(None, max_length=5_000)
-    webhook: Line | None = Field(None, max_length=100, description="told when it is over; null tells nobody")
+    webhook: Line | None = Field(None, max_length=100, description="told when it is over; null: no message is sent")
     keep: bool = Field(False, description="retention leaves its results, and those of the jobs it comes after, alone")
     visibility: Visibility = Field("private", description="who may see it, and what it makes, from now on")
     group: GroupName | None = Field(None, description="one of its owner's groups, for the visibility `group` alone")
