@@ -69,8 +69,8 @@ def test_a_worker_that_was_not_told_where_the_service_is_says_how_to_tell_it(tmp
     environment["BROKER_URL"] = "redis://127.0.0.1:1/0"
     refused = subprocess.run(command(tmp_path), env=environment, capture_output=True, text=True, cwd=CODE)
     assert refused.returncode == 1
-    assert "DATABASE_URL, STORAGE_URL must say where the service is" in refused.stdout
-    assert "worker.env" in refused.stdout
+    assert "DATABASE_URL, STORAGE_URL must say where the service is" in refused.stderr
+    assert "worker.env" in refused.stderr
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "everywhere"])
