@@ -75,6 +75,11 @@ class Kind:
     inherited: tuple[str, ...] = ()
     short: bool = False
 
+    @property
+    def retries_a_graph(self) -> bool:
+        """Whether a retry is planned anew, which may take seconds."""
+        return self.retried is not _as_any_retry
+
 
 def kind_named(name: str) -> Kind:
     """The kind of that name; its package is imported when first asked for. Raises KeyError for an unknown one."""

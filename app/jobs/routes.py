@@ -200,7 +200,9 @@ async def retry_job(
 
     You must be able to use everything that the spec refers to now (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/jobs/{job_id}/retry", idempotency_key, {})
-    job, replayed = await once(context.database, _retry, job_id, viewer, request.state.request_id, promise, context)
+    planned = await context.database.run(service.retries_a_graph, job_id, viewer)
+    database = context.planner if planned else context.database
+    job, replayed = await once(database, _retry, job_id, viewer, request.state.request_id, promise, context)
     return submitted_response(job, request=request, replayed=replayed)
 
 

@@ -242,6 +242,11 @@ def retry(
     return made
 
 
+def retries_a_graph(session: Session, job_id: str, viewer: Viewer) -> bool:
+    """Whether retrying the job is planning a graph of jobs. Raises Problem 404."""
+    return kind_named(find(session, job_id, viewer).kind).retries_a_graph
+
+
 def note_other(session: Session, viewer: Viewer, job: Job, action: str, **details: Any) -> None:
     """Notes what is done to somebody else's job."""
     if viewer.owner != job.owner:

@@ -88,6 +88,18 @@ def test_a_crowd_of_plans_waits_for_itself_and_others_are_served(api: Running, a
     assert ada.post("/v1/studies?dry_run=true", json=study, timeout=120).status_code == 200
 
 
+def test_a_study_retried_as_a_job_is_planned_in_its_turn_too(api: Running, ada: httpx2.Client) -> None:
+    made = ada.post("/v1/studies", json=STUDY).json()["id"]
+    while ada.get(f"/v1/jobs/{made}").json()["state"] != "cancelled":
+        assert ada.post(f"/v1/jobs/{made}/cancel", timeout=60).is_success
+    with api.client("bob") as bob, asking(bob, "/readyz", "/v1/jobs") as seen:
+        answers = at_once(CROWD, lambda _: ada.post(f"/v1/jobs/{made}/retry", timeout=120))
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) == {202, 429}, statuses
+    assert {problem(answer, 429)["code"] for answer in answers if answer.status_code == 429} == {"too_many_at_once"}
+    assert Counter(status for _, status, _ in seen) == {200: len(seen)}
+
+
 def test_a_plan_writes_nothing_and_takes_no_lock(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     """Nor an event, a notification, a turn or a sequence's next number, which a rollback would hide or not give back."""
     with sessions.begin() as session:
