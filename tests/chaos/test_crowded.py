@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from tests.chaos.arena import Arena, NodePlan
 from tests.chaos.campaign import Campaign
 from tests.chaos.graphs import plant
 from tests.chaos.ledger import Ledger
-from tests.services import make_quick_folder
 
 pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(600)]
 TINY = sorted(path.name for path in MODELS.iterdir() if path.is_dir())[0]
@@ -28,33 +26,13 @@ NARROW = 24
 """Connections of the narrow role: two nodes and the API need about twenty when they are busy (docs/operating.md)."""
 
 
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    folder = make_quick_folder()
-    server = Broker(folder / "broker")
-    server.start()
-    yield server
-    server.remove()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    folder = make_quick_folder()
-    server = Postgres(folder / "pg")
-    server.start()
-    yield server
-    server.remove()
-    shutil.rmtree(folder)
-
-
-def test_broker_full(ledger: Ledger, broker: Broker) -> None:
+def test_broker_full(ledger: Ledger, own_broker: Broker) -> None:
     """It answers every ping and takes no bell: workers look at the database by themselves."""
-    arena = Arena(environment={"BROKER_URL": broker.url})
+    arena = Arena(environment={"BROKER_URL": own_broker.url})
     try:
         campaign = Campaign(arena, ledger, "broker full")
         for _ in range(5):
-            with connect(broker.url) as client:
+            with connect(own_broker.url) as client:
                 client.config_set("maxmemory", "1")
                 first = campaign.submit(1, steps=2, seconds=0.1)[0]
                 strike = campaign.strike("start", first)
@@ -67,15 +45,15 @@ def test_broker_full(ledger: Ledger, broker: Broker) -> None:
         arena.close()
 
 
-def test_few_connections(ledger: Ledger, postgres: Postgres) -> None:
+def test_few_connections(ledger: Ledger, own_postgres: Postgres) -> None:
     """Another program of the same role takes every connection for twenty seconds; those of the service are cut first."""
-    arena = Arena(environment={"DATABASE_URL": _narrow(postgres)})
+    arena = Arena(environment={"DATABASE_URL": _narrow(own_postgres)})
     try:
         campaign = Campaign(arena, ledger, "a role with few connections, all taken for 20 s")
         for _ in range(3):
             campaign.submit(30, steps=4, seconds=0.2)
             arena.victim(campaign.title)
-            with _all_connections(postgres, arena.running.database_url):
+            with _all_connections(own_postgres, arena.running.database_url):
                 with httpx2.Client(base_url=arena.up.url, headers={"Authorization": f"Bearer {arena.up.key}"}, timeout=60) as api:
                     answer = api.get("/v1/jobs?limit=1")
                 time.sleep(20)
