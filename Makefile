@@ -8,11 +8,13 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
+# many tests wait for a process or a clock: one more at a time than there are cores
+TESTS_AT_ONCE ?= 3
 # tests run on one thread, where sums keep their order and two cores are not fought over, and without a model hub
-test migrations-check chaos bench: export OMP_NUM_THREADS := 1
-test migrations-check chaos bench: export HF_HUB_OFFLINE := 1
+test coverage migrations-check chaos bench: export OMP_NUM_THREADS := 1
+test coverage migrations-check chaos bench: export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test browser real setup up lint format migrations-check openapi models chaos bench constraints clean help
+.PHONY: demo test coverage browser real setup up lint format migrations-check openapi models chaos bench constraints clean help
 
 help:  ## list what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,8 +22,11 @@ help:  ## list what there is to make
 demo: $(READY)  ## start everything, study a shipped model over HTTP, print the tables, stop
 	$(VENV)/bin/binnacle demo
 
-test: $(READY) browser real  ## all tests but the long ones, two at a time
-	$(PY) -m pytest -m "not long" -n 2 --dist loadfile --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
+test: $(READY) browser real  ## all tests but the long ones
+	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile
+
+coverage: $(READY) browser real  ## the same, and which lines no test ran (slower; what runs in processes of its own is not counted)
+	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
 
 browser:  ## install Chromium for the tests of what a person sees, where there is none and apt can
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \

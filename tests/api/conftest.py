@@ -1,6 +1,7 @@
 """The real application under a real uvicorn on loopback, over a migrated Postgres of the test's own. No workers: tests move jobs themselves."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from app.models.models import Model
 from app.server import Server, make_server
 from app.settings import Settings
 
+VERIFY = ssl.create_default_context()
+"""Made once: reading the certificates takes longer than most requests here."""
 PEPPER = "a pepper of forty characters for tests!!"
 FACTS = {
     "layers": 8,
@@ -72,7 +75,7 @@ class Running:
 
     def client(self, owner: str = "ada", role: str = "member", **headers: str) -> httpx2.Client:
         return httpx2.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}", **headers}, timeout=30
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}", **headers}, timeout=30, verify=VERIFY
         )
 
     def add_model(self, name: str = "demo", **values: Any) -> None:
