@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class LeaseSettings(BaseSettings):
-    """How long a worker may hold a job without saying that it lives, and how often everybody looks (design: Lease, Reconciler)."""
+    """How long a worker may hold a job without saying that it lives, and how often everybody looks."""
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_LEASE_")
 

@@ -1,4 +1,4 @@
-"""Names of extraction methods: `base[_suffix]`, with parameters (science: Methods). What they compute is `workers.science.directions`.
+"""Names of extraction methods: `base[_suffix]`, with parameters (docs/science.md, 3.4). What they compute is `workers.science.directions`.
 
     probe   probe_cleaned   mean_diff_top1   mean_diff_preclean   gradient (steps=500)   random (seed=2)   shuffled (of=probe, seed=1)
 

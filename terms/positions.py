@@ -1,4 +1,4 @@
-"""Positions: `frame[slice]`, such as `response[:5]`. One grammar for requests, file keys and exports (science: Position)."""
+"""Positions: `frame[slice]`, such as `response[:5]`. One grammar for requests, file keys and exports (docs/science.md, 3.2)."""
 
 import re
 from collections.abc import Iterable

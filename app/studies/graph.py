@@ -41,7 +41,7 @@ def plan(request: StudyRequest, layers: Mapping[str, list[int]]) -> list[Node]:
 
 
 def middle(n_layers: int) -> list[int]:
-    """Every second layer of the middle half (science: Which dims count as massive, its layers floor(L/4) to ceil(3L/4)-1)."""
+    """Every second layer of the middle half (docs/science.md, 2.4, its layers floor(L/4) to ceil(3L/4)-1)."""
     return list(range(n_layers // 4, -(-3 * n_layers // 4), 2))
 
 

@@ -1,4 +1,4 @@
-"""Which texts are nearly the same question, and which half of the questions is kept for the test (science: Input).
+"""Which texts are nearly the same question, and which half of the questions is kept for the test (docs/science.md, 3.1).
 
     same cluster  <=  token Jaccard |a & b| / |a | b| > 0.6, transitively
 

@@ -1,4 +1,4 @@
-"""The calibration of a shipped model, by the same code that the service runs (science.md, section 2)."""
+"""The calibration of a shipped model, by the same code that the service runs (docs/science.md, 2)."""
 
 from contextlib import closing
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Comparisons that need every answer: what a difference at equal dose, or a part of a vector, shows with its interval.
 
-The intervals and verdicts are the service's own (science.md, 4.5 and 4.6), on the parser's reading: an answer that shows the trait
+The intervals and verdicts are the service's own (docs/science.md, 4.5 and 4.6), on the parser's reading: an answer that shows the trait
 counts 100, any other 0.
 """
 

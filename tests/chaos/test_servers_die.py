@@ -72,7 +72,7 @@ def test_a_short_database_restart_costs_a_running_job_nothing(brittle: Service, 
 
 
 def test_a_database_outage_of_two_leases_charges_nobody(brittle: Service, own_postgres: Postgres) -> None:
-    """The design's two minutes at a lease of sixty seconds, to scale."""
+    """Two leases without a database: two minutes at the default lease of sixty seconds, to scale."""
     node = brittle.node()
     job_id = brittle.submit(steps=30, seconds=0.4)
     child = brittle.running(job_id, cells=1).child_pid

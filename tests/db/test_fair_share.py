@@ -1,7 +1,7 @@
 """A lab at work: 20 users, 3 models, 4 devices, over 3,000 claims, by the real statements on a real Postgres, from threads that race.
 
 Only the running is simulated: a job takes a thousandth of the time that it might take, and so does a model to load. A device claims, loads
-what it must, runs, yields where the design says so, and commits the ending, as the runner does.
+what it must, runs, yields when its slice is used up and others wait, and commits the ending, as the runner does.
 """
 
 import random

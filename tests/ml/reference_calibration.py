@@ -1,4 +1,4 @@
-"""A calibration computed naively, straight from the definitions (science.md, section 2): the oracle of the calibration tests.
+"""A calibration computed naively, straight from the definitions (docs/science.md, 2): the oracle of the calibration tests.
 
 It stores everything, loops over tokens and dims, sorts to find medians, and generates one token at a time without a cache. It shares no
 code with the product: hidden states come from its own hooks, one prompt at a time, in float32; all that follows is float64 numpy or plain

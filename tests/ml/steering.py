@@ -18,7 +18,7 @@ from workers.lm.steered import SteeredRow
 
 @contextmanager
 def pushed(lm: LanguageModel, pushes: Iterable[Push], prompt_tokens: int) -> Iterator[None]:
-    """A row's pushes on a forward pass over the whole row, B=1, by the formulas of science.md 4.1 and nothing of the engine."""
+    """A row's pushes on a forward pass over the whole row, B=1, by the formulas of docs/science.md, 4.1 and nothing of the engine."""
     handles = []
     # where one module is both, its output is changed before its contribution
     for push in sorted(pushes, key=lambda push: push.operation != "ablate" and push.component.endswith("_contribution")):

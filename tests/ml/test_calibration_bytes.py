@@ -1,4 +1,4 @@
-"""The same spec gives identical bytes under another batch size, load, forced out-of-memory, kill and resume (design.md, Reproducible)."""
+"""The same spec gives identical bytes under another batch size, load, forced out-of-memory, kill and resume."""
 
 import threading
 from collections.abc import Callable, Iterator

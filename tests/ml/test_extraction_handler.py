@@ -91,7 +91,7 @@ def longer(severe: LanguageModel, calibrated: bytes) -> list[dict[str, Any]]:
 
 
 def test_the_cosines_of_the_reference_come_out_in_kind(whole: dict[str, bytes]) -> None:
-    """science.md, section 1: the massive dim spoils mean_diff, zeroing it alone mends it, row normalisation never needed it."""
+    """docs/science.md, 1: the massive dim spoils mean_diff, zeroing it alone mends it, row normalisation never needed it."""
     vectors = load_safetensors(whole["vectors.safetensors"])
 
     def cosine(one: str, other: str) -> float:

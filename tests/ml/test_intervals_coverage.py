@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the truth 95 times in 100? On simulated scores of known truth, seeded (tests/benchmarks/coverage.md has all cells).
 
-Allowed (science: Scores): 91-98 % at 20 and 30 clusters, 93-97 % at 60.
+Allowed (docs/science.md, 4.5): 91-98 % at 20 and 30 clusters, 93-97 % at 60.
 """
 
 import math

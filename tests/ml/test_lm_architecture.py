@@ -68,7 +68,7 @@ def test_residual_is_the_models_own_hidden_state_before_the_final_norm(arch: str
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_residual_equals_output_hidden_states(arch: str, tiny_folder: Callable[..., Path]) -> None:
-    """H[i+1] for all but the last layer, whose H is after the final norm (science.md, 3.7). A model of its own: the library's option
+    """H[i+1] for all but the last layer, whose H is after the final norm (docs/science.md, 3.7). A model of its own: the library's option
     leaves hooks behind."""
     lm = load(tiny_folder(arch))
     seen = record(lm, ("residual",))

@@ -1,4 +1,4 @@
-"""A row's text is that of the row alone: in any batch, with any neighbours, after any halving (design.md, Reproducible)."""
+"""A row's text is that of the row alone: in any batch, with any neighbours, after any halving."""
 
 import random
 from collections.abc import Callable, Sequence

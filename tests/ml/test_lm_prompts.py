@@ -1,4 +1,4 @@
-"""Prompts as ids: one begin-of-sequence token, the template's turns, nothing that changes from day to day (science.md, section 6)."""
+"""Prompts as ids: one begin-of-sequence token, the template's turns, nothing that changes from day to day (docs/science.md, 6)."""
 
 from pathlib import Path
 

@@ -77,7 +77,7 @@ def test_a_vector_that_is_never_coherent_stops_at_the_smallest_dose_and_says_so(
 
 @pytest.mark.parametrize("stop_after", range(1, 7))
 def test_recording_the_finished_evaluations_again_leads_to_the_same_doses(stop_after):
-    """What a killed job does: the search is begun anew and fed from finished cells (design: resumable)."""
+    """What a killed job does: the search is begun anew and fed from finished cells."""
     responses = {"a": Response(), "b": Response(cliff=0.3, onset=0.2), "c": Response(top=0.0), "d": Response(cliff=0.02)}
     groups = dict.fromkeys(responses, "probe")
     whole = run(Search(list(responses), groups=groups), responses)

@@ -1,4 +1,4 @@
-"""A steered row equals itself alone: in any batch, with any neighbours, after any refill or halving (science.md, 4.3)."""
+"""A steered row equals itself alone: in any batch, with any neighbours, after any refill or halving (docs/science.md, 4.3)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

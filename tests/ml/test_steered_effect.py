@@ -1,4 +1,4 @@
-"""What a push really did is measured, a push that did nothing is a fault, and no hook outlives what went wrong (science.md, 4.1)."""
+"""What a push really did is measured, a push that did nothing is a fault, and no hook outlives what went wrong (docs/science.md, 4.1)."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -106,7 +106,7 @@ def whole(severe: LanguageModel, extracted: Files) -> dict[str, bytes]:
 
 
 def test_at_equal_dose_mean_diff_steers_as_the_probe_does_and_a_random_vector_does_not(whole: dict[str, bytes]) -> None:
-    """science.md, section 1: `mean_diff fails` was an artefact of equal raw coefficients."""
+    """docs/science.md, 1: `mean_diff fails` was an artefact of equal raw coefficients."""
     summary = json.loads(whole["summary.json"])
     groups = {one["method"]: one for one in summary["groups"]}
     for method in ("mean_diff", "mean_diff_cleaned", "probe"):

@@ -48,7 +48,7 @@ def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
 
 
 def test_five_questions_carry_no_recommendation() -> None:
-    """Too few clusters leave every value and no interval (science: Scores)."""
+    """Too few clusters leave every value and no interval (docs/science.md, 4.5)."""
     found = report(dict.fromkeys(GAINS), dict.fromkeys(TIES))
     row = recommended(found)
     assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")

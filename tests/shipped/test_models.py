@@ -58,7 +58,7 @@ def test_a_chat_with_a_system_message_is_one_start_token_and_known_words(shipped
 
 
 def test_the_planted_dimension_is_massive_as_the_name_says(shipped_model):
-    """science.md 2.4 in short: token means over the middle half of the blocks, against the median dim."""
+    """docs/science.md, 2.4 in short: token means over the middle half of the blocks, against the median dim."""
     name, model, tokenizer = shipped_model
     batch = next(batches(tokenizer, 3, 16))
     blocks = list(model.model.layers)

@@ -1,4 +1,4 @@
-"""Keeping only responses that express what their class should, by a judge (science: Input)."""
+"""Keeping only responses that express what their class should, by a judge (docs/science.md, 3.1)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

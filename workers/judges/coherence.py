@@ -4,7 +4,7 @@
 
 l is the text's mean token log-likelihood, the best over the question's own prompt and 32 fixed extraction prompts of both classes, so that a
 fluent refusal of a harmless request is coherent. l_base is the median over the model's own extraction answers (read after the prompts
-that elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text has 0. Source: science.md, Judges.
+that elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text has 0. Source: docs/science.md, 4.7.
 
 The best of 33 prompts is searched, not tried: the own prompt first; the first OPENING tokens under all 32; the whole text under the
 READERS prompts that read its opening best, until no more than ENOUGH points can be gained. Never more than the best of all, and on the

@@ -4,7 +4,7 @@
 
 b is the share that shows the trait among the unsteered model's answers, to the same set of questions, that show either class: a text that
 says nothing moves no score away from the unsteered baseline, whichever side of it a trait is steered to. Coherence is `coherence`'s.
-Source: science.md, Judges.
+Source: docs/science.md, 4.7.
 
 It knows the trait by how THIS model's responses express it. A model that expresses it otherwise when steered is read wrongly; that is what
 agreement with labels (`agreement`) shows.

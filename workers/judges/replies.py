@@ -2,7 +2,7 @@
 
     score = sum(p n) / sum(p)   over the tokens that are values of the scale; none when sum(p) < 0.25
 
-Source: science.md, Judges; the expectation uses what sampling one token would throw away.
+Source: docs/science.md, 4.7; the expectation uses what sampling one token would throw away.
 """
 
 import math

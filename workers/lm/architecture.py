@@ -5,7 +5,7 @@ listed in `KNOWN_LAYERS` are accepted: a module that has a familiar name may sti
 `post_attention_layernorm` is a post-norm, Mistral's is a pre-norm; others scale what they add), and then every number would
 be silently wrong.
 
-Components (science.md, 3.3), all at layer l = decoder block l, 0-based:
+Components (docs/science.md, 3.3), all at layer l = decoder block l, 0-based:
     residual           output of the block, before any final norm
     attn_out, mlp_out  output of the attention's / MLP's last projection
     attn_contribution, mlp_contribution  what is added to the residual stream: after the post-norm where the block has one

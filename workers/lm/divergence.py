@@ -2,7 +2,7 @@
 
     KL_t = sum over the vocabulary of p_t (log p_t - log q_t),  p steered, q base, both after prompt + answer[:t]
 
-Teacher-forced: both read the same ids, so the numbers measure the push and not where the texts went (science.md, 4.5). float64 sums of
+Teacher-forced: both read the same ids, so the numbers measure the push and not where the texts went (docs/science.md, 4.5). float64 sums of
 log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
 """
 

@@ -5,7 +5,7 @@
     norm_match  h <- h + c |h without massive| u    per token
 
 u is v with the `massive` dims set to zero, scaled to length 1; `plain` takes v itself, scaled to length 1, also where dims are massive
-(projecting out a vector that holds one empties the text and looks like success). Source: science.md, 4.1. A row's pushes at one
+(projecting out a vector that holds one empties the text and looks like success). Source: docs/science.md, 4.1. A row's pushes at one
 site act in the order in which they are given, each on what the one before left.
 
 Knows one row's wishes; how a batch carries them out is `site_actions` and `hooks`.

@@ -1,4 +1,4 @@
-"""One vector trained through the model (science: lm_loss): added to the stream of a layer, it makes one response likelier than another.
+"""One vector trained through the model (docs/science.md, 3.4, lm_loss): added to a layer's stream, it makes one response likelier than another.
 
     minimise over v:  mean_i -log sigmoid(l_i(pos) - l_i(neg)),  l the mean token log-likelihood of a response after the NEGATIVE prompt,
     with 0.8 * norm * v/|v| added to the residual stream of `layer` at every position.

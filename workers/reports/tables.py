@@ -1,4 +1,4 @@
-"""The tables of a study (science: Studies), from what was gathered. Every number's definition stands in its table's note."""
+"""The tables of a study (docs/science.md, 5), from what was gathered. Every number's definition stands in its table's note."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 """calibration.json as a whole: identity, provenance and aggregate, and the one way it is written as bytes.
 
-It holds no time, host, path or job: the same spec gives the same bytes (design.md, Reproducible).
+It holds no time, host, path or job: the same spec gives the same bytes.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The dose of a push (science: Dose): the part of it that is not spent on a massive dim, in units of the stream without them.
+"""The dose of a push (docs/science.md, 4.2): the part of it that is not spent on a massive dim, in units of the stream without them.
 
     r = c |v_clean| / clean_norm      r_raw = c / clean_norm      (|v| = 1)
 

@@ -1,7 +1,7 @@
 """The examples of one position: class, cluster, place in the cluster and split of each row, the same at every layer.
 
 N rows, positives first. A cluster is what makes two prompts nearly the same question; the i-th positive and the i-th negative of a cluster
-are a pair (science: Input). Knows no activations.
+are a pair (docs/science.md, 3.1). Knows no activations.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How well projections separate held-out examples, and how much of a class difference is sampling noise (science: What is stored).
+"""How well projections separate held-out examples, and how much of a class difference is sampling noise (docs/science.md, 3.5).
 
 Separation does not predict steering: accuracy 1.00 has steered nothing.
 """

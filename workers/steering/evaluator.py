@@ -189,7 +189,7 @@ def _item(question: Question, answer: SteeredAnswer, text: str) -> JudgeItem:
 
 
 def _effect(spec: RunSpec, answered: Sequence[SteeredAnswer]) -> dict[str, Any]:
-    """Over all answers of a run. An intervention that no answer felt is a fault, not a score of 0 (science: Intervention)."""
+    """Over all answers of a run. An intervention that no answer felt is a fault, not a score of 0 (docs/science.md, 4.1)."""
     if not spec.pushes:
         return {}
     fires = [int(one.effect["fires"]) for one in answered]

@@ -1,4 +1,4 @@
-"""The off-target matrix: what a vector does to the traits it is not for (science: Studies, evidence: full).
+"""The off-target matrix: what a vector does to the traits it is not for (docs/science.md, 5, evidence: full).
 
 Each method's chosen vector answers another trait's test questions at its chosen dose, and that trait's own judge scores them.
 """

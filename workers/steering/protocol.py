@@ -1,6 +1,6 @@
 """What the reference system does: every vector at the same raw coefficients, on ten questions that also choose the coefficient.
 
-Kept beside the matched doses, so that a report shows what such a comparison concludes and what it hides (science: The problem).
+Kept beside the matched doses, so that a report shows what such a comparison concludes and what it hides (docs/science.md, 1).
 """
 
 from collections.abc import Mapping, Sequence

@@ -63,7 +63,7 @@ def unsteered(evaluator: Evaluator, sets: Mapping[str, Sequence[Question]]) -> d
 
 
 def massive_arm(subject: Subject, r: float, how: Intervention) -> tuple[Push, ...]:
-    """The subject's pushes with only their massive dims left, at the c each part has inside v (science: What the massive part is)."""
+    """The subject's pushes with only their massive dims left, at the c each part has inside v (docs/science.md, 4.6)."""
     pushes = []
     for push in subject.pushes(r, operation="add", scope=how.scope, sign=how.sign):
         only = torch.zeros_like(push.vector)

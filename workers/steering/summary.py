@@ -98,7 +98,7 @@ def _per_dim(subject: Subject) -> dict[str, Any]:
 
 
 def decomposition_facts(arms: Mapping[str, Run], per_dim: Mapping[str, Any], base: Run, scale: Scale) -> dict[str, Any]:
-    """What a vector's massive part does (science: What the massive part is), from the arms `clean`, `massive` and `both`."""
+    """What a vector's massive part does (docs/science.md, 4.6), from the arms `clean`, `massive` and `both`."""
     clusters = clusters_of(base)
     gains = {name: scale.gain(run, base) for name, run in arms.items()}
     alone = paired_interval(gains["massive"], clusters, seed=scale.seed)
@@ -165,7 +165,7 @@ def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clus
 def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale) -> dict[str, Any]:
     """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
 
-    Its interval and verdict stand instead of those over questions alone (science: Studies, evidence: full).
+    Its interval and verdict stand instead of those over questions alone (docs/science.md, 5, evidence: full).
     """
     if not a.refits or len(a.refits) != len(b.refits):
         return {}

@@ -1,4 +1,4 @@
-"""The norms that doses are measured in (science: Dose), by component and layer.
+"""The norms that doses are measured in (docs/science.md, 4.2), by component and layer.
 
 The residual stream and what is added to it: clean_norms of the calibration. Raw outputs, keys and values: the median norm of their own
 tokens over the selection prompts, measured here.

@@ -35,7 +35,7 @@ def _twice(setup: Setup, record: Record, folder: Path, family: str, dtype: str) 
     lm = load(folder, device=setup.device, dtype=dtype)
     first = calibrate_bytes(lm)
     again = calibrate_bytes(load(folder, device=setup.device, dtype=dtype))
-    why = "design.md, Reproducible: the same spec gives the same bytes"
+    why = "the same spec gives the same bytes"
     record.check(f"{family}, {dtype}: bytes that differ between two runs", _differing(first, again), most=0, why=why)
     if dtype == "float32":
         few = FakeContext(lm, batch_budget_bytes=2 * bytes_per_row(lm, 40, 16))

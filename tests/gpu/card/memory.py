@@ -95,7 +95,12 @@ def _generation(lm: LanguageModel, setup: Setup, record: Record, leave: int) -> 
     record.check("generation: halvings", counts.halvings, least=1, why="else the memory did not run out and nothing is proven")
     record.figure("generation: rows that fitted", counts.smallest_batch, "rows", f"of {count}, in {leave / MIB:.0f} MiB")
     differ = sum(one != other for one, other in zip(found, wanted, strict=True))
-    record.check(f"generation: of {count} texts, those that halving changed", differ, most=0, why="design.md, Reproducible")
+    record.check(
+        f"generation: of {count} texts, those that halving changed",
+        differ,
+        most=0,
+        why="a row's text does not depend on its batch",
+    )
     assert_no_hooks(lm.model)
     _memory_is_back(setup, record, "generation", before)
 

@@ -53,7 +53,7 @@ def _rows_alone(lm: LanguageModel, setup: Setup, record: Record, family: str) ->
         together = texts(generate_steered(endless, rows, max_new_tokens=new, batch_rows=count))
     refilled = texts(generate_steered(ending, rows, max_new_tokens=new, batch_rows=max(2, count // 3)))
     assert_no_hooks(lm.model)
-    why = "design.md, Reproducible: in float32 a row's ids are the row's alone, whatever its batch"
+    why = "in float32 a row's ids are the row's alone, whatever its batch"
     for name, found, wanted in (("in one batch", together, whole), ("refilled", refilled, alone)):
         differ = sum(one != other for one, other in zip(found, wanted, strict=True))
         record.check(f"{family}: of {count} rows {name}, those that differ from the row alone", differ, most=0, why=why)
@@ -103,7 +103,7 @@ def _after_an_exception(lm: LanguageModel, record: Record) -> None:
             left += sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in lm.model.modules())
         else:
             raise AssertionError("the planned exception did not come through")
-    record.check("hooks left after exceptions in generation and in reading", left, most=0, why="design.md, section 4")
+    record.check("hooks left after exceptions in generation and in reading", left, most=0, why="later jobs use the same model")
     after = texts(generate_steered(lm, [plain], max_new_tokens=6, batch_rows=1))
     record.check("texts that differ after the exceptions", int(before != after), most=0, why="the model is as it was")
 

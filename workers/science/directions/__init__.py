@@ -1,1 +1,1 @@
-"""Directions from labelled rows: one file a method, registered by name (science: Methods). `fitting` puts them together for one layer."""
+"""Directions from labelled rows: one file a method, registered by name (docs/science.md, 3.4). `fitting` puts them together for one layer."""

@@ -1,4 +1,4 @@
-"""Every method at one layer, component and position: vectors and all that is stored with them (science: What is stored with each vector).
+"""Every method at one layer, component and position: vectors and all that is stored with them (docs/science.md, 3.5).
 
 Fits are shared: methods that differ in what they set to 0 afterwards are fitted once, on each resample too. All in float64; vectors come out as
 float32 of norm 1. Deterministic: the same rows give the same bits.

@@ -1,4 +1,4 @@
-"""A random direction: N(0, I), seeded. A control; on a model with a massive dimension alone too weak a one (science: Methods)."""
+"""A random direction: N(0, I), seeded. A control; on a model with a massive dimension alone too weak a one (docs/science.md, 3.4)."""
 
 import numpy as np
 

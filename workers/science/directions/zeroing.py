@@ -1,4 +1,4 @@
-"""Which dims a suffix sets to 0 (science: Methods, Suffixes), and in what: the finished vector, or the activations before the fit."""
+"""Which dims a suffix sets to 0 (docs/science.md, 3.4), and in what: the finished vector, or the activations before the fit."""
 
 from collections.abc import Sequence
 
