@@ -54,6 +54,7 @@ ROUTERS = (
     app.calibrations.routes.router,
     app.devices.routes.router,
     app.exports.routes.router,
+    app.exports.routes.of_calibrations,
     app.steerings.routes.router,
     app.generations.routes.router,
     app.studies.routes.router,

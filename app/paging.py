@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from app.context import Context
+from terms.layout import FOLDER
 
 Item = TypeVar("Item", bound=BaseModel)
 LARGEST = 200
@@ -28,6 +29,9 @@ Limit = Annotated[
     Query(ge=1, description=f"entries per page; {LARGEST} at most, more is taken as that"),
 ]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
+
+LabelQuery = Annotated[str | None, Query(max_length=100, pattern=FOLDER, description="as it was named at submit")]
+"""An experiment or a model variant."""
 
 
 def _written(value: object) -> object:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.calibrations.models import Calibration
+from app.jobs.labels import Labels, made_with
 from app.jobs.models import Job
 from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
@@ -32,10 +33,11 @@ def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
 
 
 def listing(
-    session: Session, viewer: Viewer, *, model: str | None, limit: int, before: tuple[datetime, str] | None
+    session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Found]:
     """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
-    statement = _visible(viewer).order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(limit)
+    statement = _visible(viewer).where(*made_with(Calibration.job_id, labels))
+    statement = statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(limit)
     if model is not None:
         statement = statement.where(Calibration.model == model)
     if before is not None:

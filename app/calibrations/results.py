@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.calibrations.repository import Found
+from app.jobs.labels import Labels
 from app.quotas.schemas import Admission
 
 
@@ -16,6 +17,8 @@ class CalibrationOut(BaseModel):
     job: str
     owner: str
     model: str
+    experiment: str | None
+    model_variant: str | None = Field(description="null where the request named none and the result does not hold it yet")
     weight_hash: str = Field(description="sha256 of the weights it describes")
     stale: bool = Field(description="the model's weights have changed since, so that this does not describe them")
     severity: dict[str, Any]
@@ -45,7 +48,7 @@ class CostOut(BaseModel):
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
-def view(found: Found) -> CalibrationOut:
+def view(found: Found, labels: Labels) -> CalibrationOut:
     """One calibration; it is stale when its model was last seen with other weights."""
     row, weights = found
     own = f"/v1/calibrations/{row.id}"
@@ -54,6 +57,8 @@ def view(found: Found) -> CalibrationOut:
         job=row.job_id,
         owner=row.owner,
         model=row.model,
+        experiment=labels.experiment,
+        model_variant=labels.model_variant,
         weight_hash=row.weight_hash,
         stale=weights is not None and weights != row.weight_hash,
         severity=row.severity,

@@ -14,9 +14,10 @@ from app.calibrations.schemas import CalibrationRequest
 from app.context import Shared
 from app.downloads import serve_file
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.labels import Labels
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
-from app.paging import Cursor, Limit, page_of
+from app.paging import Cursor, LabelQuery, Limit, page_of
 from app.problems import documented
 
 router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
@@ -93,15 +94,17 @@ async def list_calibrations(
     limit: Limit = 50,
     cursor: Cursor = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
+    experiment: LabelQuery = None,
+    model_variant: LabelQuery = None,
 ) -> CalibrationPage:
     """Newest first; those you may see."""
+    labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[CalibrationOut]:
-        return list(service.listing(session, viewer, model=model, limit=count, before=before))
+        return list(service.listing(session, viewer, model=model, labels=labels, limit=count, before=before))
 
-    found = await page_of(
-        context, page, scope=f"calibrations {model}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
-    )
+    scope = f"calibrations {model} {labels}"
+    found = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id))
     return CalibrationPage(items=found.items, next_cursor=found.next_cursor)
 
 

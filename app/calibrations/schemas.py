@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from app.jobs.labels import Label
 from app.jobs.schemas import JobRequest
 from app.text import Line
 
@@ -15,8 +16,11 @@ class CalibrationRequest(JobRequest):
     """Which residual dimensions of a model are massive, where, and how much of the norm they own."""
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
-    experiment: str = Field(
-        "calibration", min_length=1, max_length=100, pattern=r"^[\w.-]+$", description="written into the file"
+    experiment: Label = Field("calibration", description="written into the file; names its folder in trait-interp's layout")
+    model_variant: Label | None = Field(
+        None,
+        description="the same, below the experiment; `chat` or `base`, by the tokenizer, when left out",
+        examples=["instruct"],
     )
     prompts: list[Prompt] | None = Field(
         None, min_length=1, description="your own prompts instead of the 50 shipped neutral ones"

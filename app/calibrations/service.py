@@ -14,6 +14,7 @@ from app.calibrations.schemas import CalibrationRequest
 from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
+from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.planned import planned_job
 from app.jobs.schemas import Edge, JobRequest
@@ -50,6 +51,8 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
 def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
     """All that the result depends on, written in one way: equal specs mean the same calculation."""
     spec = request.model_dump(mode="json", exclude=ABOUT_THE_JOB)
+    if request.model_variant is None:  # the handler's to say, as in specs from before there was the field
+        del spec["model_variant"]
     known = model.facts if model.state == "ready" else {}
     if request.layers is not None:
         layers = sorted(request.layers)
@@ -181,14 +184,16 @@ def find(session: Session, identifier: str, viewer: Viewer) -> CalibrationOut:
     found = repository.find(session, identifier, viewer)
     if found is None:
         raise absent(session, "calibration", identifier, viewer, "calibrate")
-    return view(found)
+    return view(found, labels_of(session, [found[0].job_id])[found[0].job_id])
 
 
 def listing(
-    session: Session, viewer: Viewer, *, model: str | None, limit: int, before: tuple[datetime, str] | None
+    session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[CalibrationOut]:
     """A page of calibrations, newest first."""
-    return [view(found) for found in repository.listing(session, viewer, model=model, limit=limit, before=before)]
+    found = repository.listing(session, viewer, model=model, labels=labels, limit=limit, before=before)
+    known = labels_of(session, [row.job_id for row, _ in found])
+    return [view(one, known[one[0].job_id]) for one in found]
 
 
 def file(session: Session, identifier: str, viewer: Viewer) -> Artifact:

@@ -8,19 +8,23 @@ from rich.table import Table
 
 from app.cli.live import Watcher, headline
 from app.cli.output import Json, err, out, print_json
+from app.cli.show import calibration_report
+from app.cli.tables import study_report
 from app.client import BinnacleError, Client
 
 JobId = Annotated[str, typer.Argument(help="The job's id (job_...).")]
 
 
 def follow(client: Client, job_id: str, *, as_json: bool) -> None:
-    """Shows a job until it is over, then says how it ended; ends the process with 1 when it did not succeed."""
+    """Shows a job until it is over, then how it ended and what a calibration found; ends the process with 1 when it did not succeed."""
     with Watcher() as watcher:
         job = client.wait(job_id, on_change=watcher, check=False)
     if as_json:
         print_json(job)
     elif job["state"] == "succeeded":
         out.print(f"{job_id} succeeded; fetch its files with: binnacle get {job_id}")
+        if job["kind"] == "calibrate":
+            out.print(calibration_report(client.calibration(job_id)))
     else:
         error = job["error"] or {}
         err.print(f"{job_id} {job['state']} {error.get('code', '')}: {error.get('detail', 'no reason given')}")
@@ -40,12 +44,15 @@ def list_jobs(
     model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
     tag: Annotated[str | None, typer.Option(help="A tag.")] = None,
     search: Annotated[str | None, typer.Option(help="Words, each in the name, notes or tags.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="The experiment of calibrations and extractions.")] = None,
+    model_variant: Annotated[str | None, typer.Option(help="Their model variant.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
+    labels = {"experiment": experiment, "model_variant": model_variant}
     with Client() as client:
-        found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag, q=search))
+        found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag, q=search, **labels))
     if as_json:
         print_json(found)
         return
@@ -96,15 +103,58 @@ def share(
         err.print(f"{what} is {shown['visibility']}{f': {group}' if group else ''}")
 
 
+def show(
+    which: Annotated[
+        str, typer.Argument(metavar="JOB|CALIBRATION|STUDY", help="A job, a calibration (cal_...) or a study (std_...).")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Print what a calibration or a study found."""
+    with Client() as client:
+        job = client.job(client.job_of(which))
+        if job["kind"] not in SHOWN:
+            raise BinnacleError(
+                "nothing_to_show",
+                f"{which} is a job of kind {job['kind']}; calibrations and studies are shown. Use: binnacle get {job['id']}",
+            )
+        read, report = SHOWN[job["kind"]]
+        found = read(client, job["id"])
+    if as_json:
+        print_json(found)
+    else:
+        out.print(report(found))
+
+
+SHOWN = {"calibrate": (Client.calibration, calibration_report), "report": (Client.tables, study_report)}
+"""For each kind of job, the document that it is shown by, and how a person reads it."""
+
+
 def get(
     which: Annotated[str, typer.Argument(metavar="JOB|CALIBRATION", help="A job (job_...) or a calibration (cal_...).")],
     to: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path(),
+    layout: Annotated[
+        str | None, typer.Option(help="trait-interp: put calibration.json where its notebooks look, below --out.")
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="With --layout: another experiment's folder than the file names.")
+    ] = None,
+    model_variant: Annotated[
+        str | None, typer.Option(help="With --layout: another variant's folder than the file names.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Download the files of a finished job; resumed where it broke off, checked by sha256."""
+    if layout not in (None, "trait-interp"):
+        raise BinnacleError("bad_option", f"--layout is {layout!r}; there is one layout: trait-interp.")
+    if layout is None and (experiment or model_variant):
+        raise BinnacleError("bad_option", "--experiment and --model-variant name folders of --layout trait-interp. Add it.")
     with Client() as client:
         job_id = client.job_of(which)
-        paths = client.download_all(job_id, to)
+        paths = (
+            client.download_all(job_id, to)
+            if layout is None
+            else [client.place_calibration(job_id, to, experiment=experiment, model_variant=model_variant)]
+        )
     if as_json:
         print_json([str(path) for path in paths])
         return

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.terminal import styled
+from terms.emergence import emergence_in_words
 
 SCOPES = {
     "every_token": "at every token",
@@ -34,6 +35,7 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
         "max_to_entry_median": f"{ratios['max_to_entry_median']:g}",
         f"massive dims ({listed['rule']})": dims,
     }
+    rows["emergence"] = emergence_in_words(aggregate)
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         table.add_row(name, value)

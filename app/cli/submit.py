@@ -25,6 +25,8 @@ Methods = Annotated[
 ]
 Layers = Annotated[str | None, typer.Option(help="Layers, like 0,4,8-11; all when left out.")]
 NewTokens = Annotated[int | None, typer.Option(help="Length of the greedy answers.")]
+Experiment = Annotated[str | None, typer.Option(help="The experiment it belongs to: a folder in trait-interp's layout.")]
+Variant = Annotated[str | None, typer.Option(help="The model's variant, like instruct: a folder below the experiment.")]
 More = Annotated[
     Path | None, typer.Option("--spec", help="A JSON file with further fields of the request, as the API takes them.")
 ]
@@ -37,6 +39,8 @@ def calibrate(
     layers: Layers = None,
     rule: Annotated[str | None, typer.Option(help="Which dims to list: massive, top5-3layers, all, sun or ratio:R.")] = None,
     max_new_tokens: NewTokens = None,
+    experiment: Experiment = None,
+    model_variant: Variant = None,
     name: Name = None,
     tag: Tags = None,
     webhook: Webhook = None,
@@ -51,6 +55,8 @@ def calibrate(
         "layers": parse_layers(layers) if layers else None,
         "rule": rule,
         "max_new_tokens": max_new_tokens,
+        "experiment": experiment,
+        "model_variant": model_variant,
         "name": name,
         "tags": tag,
         "webhook": webhook,
@@ -65,6 +71,8 @@ def extract(
     method: Methods = None,
     layers: Layers = None,
     position: Annotated[list[str] | None, typer.Option(help="Tokens to average, like response[:5]; may be repeated.")] = None,
+    experiment: Experiment = None,
+    model_variant: Variant = None,
     more: More = None,
     name: Name = None,
     tag: Tags = None,
@@ -80,6 +88,8 @@ def extract(
         "methods": method,
         "layers": parse_layers(layers) if layers else None,
         "positions": position,
+        "experiment": experiment,
+        "model_variant": model_variant,
         "name": name,
         "tags": tag,
         "webhook": webhook,

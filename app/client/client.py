@@ -180,6 +180,14 @@ class Client:
         """calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`)."""
         return self._get(f"/v1/calibrations/{calibration}/calibration.json")
 
+    def calibrations(self, *, limit: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Calibrations, newest first; filters: model, experiment, model_variant."""
+        yield from self._pages("/v1/calibrations", filters, limit)
+
+    def extractions(self, *, limit: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Extractions, newest first, without their vectors; filters: model, trait, experiment, model_variant."""
+        yield from self._pages("/v1/extractions", filters, limit)
+
     def vectors(self, *, limit: int | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
         """Vectors by model, trait, method, layer, position, component, source, extraction; sort by a separation metric."""
         yield from self._pages("/v1/vectors", filters, limit)
@@ -193,8 +201,9 @@ class Client:
         return dict(self._get(f"/v1/studies/{study}")["nodes"])
 
     def job_of(self, which: str) -> str:
-        """The job's id, of a job or of the calibration it made."""
-        return str(self._get(f"/v1/calibrations/{which}")["job"]) if which.startswith("cal_") else which
+        """The job's id, of a job or of a result of any kind (`cal_...`, `ext_...`, `str_...`, `std_...`)."""
+        route = RESULTS.get(which.partition("_")[0])
+        return which if route is None else str(self._get(f"{route}/{which}")["job"])
 
     def download(self, source: str | dict[str, Any], to: str | Path = "./") -> Path:
         """One file to a path or into a folder; `source`: an artifact of a job, or a path of the API. Resumed and checked."""
@@ -204,6 +213,13 @@ class Client:
         """Every artifact of a job, into a folder."""
         Path(to).mkdir(parents=True, exist_ok=True)
         return [self.download(artifact, to) for artifact in self.job(job)["artifacts"]]
+
+    def place_calibration(self, which: str, to: str | Path = "./", **folders: str | None) -> Path:
+        """calibration.json at its place in trait-interp's folders below `to`; folders: experiment, model_variant, else as the file says.
+
+        Raises BinnacleError for a job of another kind and when another file is there.
+        """
+        return downloads.place_calibration(self._connection, self.job(self.job_of(which)), Path(to), **folders)
 
     # -- traits and vectors
 
@@ -239,9 +255,12 @@ class Client:
         """Uploads a safetensors, .npy or GGUF file of vectors; fields as in the API: layers, component, position, method, trait, name."""
         return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields})
 
-    def export(self, extraction: str, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
-        """A job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components."""
-        return self._post_once(f"/v1/extractions/{extraction}/exports", json={"format": format, **chosen})
+    def export(self, result: str, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
+        """A job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components.
+
+        Or a calibration (`cal_...`) in trait-interp's folders; `beside`: further calibrations."""
+        route = RESULTS.get(result.partition("_")[0], RESULTS["ext"])
+        return self._post_once(f"{route}/{result}/exports", json={"format": format, **chosen})
 
     # -- models and the service
 

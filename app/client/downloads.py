@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import httpx2
 
 from app.client.connection import Attempts, Connection
-from app.client.errors import CorruptDownload, ServiceError
+from app.client.errors import BinnacleError, CorruptDownload, ServiceError
+from terms.layout import calibration_path
 
 _SHA256 = re.compile(r'^"?([0-9a-f]{64})"?$')
 
@@ -44,6 +45,44 @@ def download(connection: Connection, source: str | dict[str, Any], to: str | Pat
     _check(part, digest, target)
     part.replace(target)
     return target
+
+
+def place_calibration(
+    connection: Connection, job: dict[str, Any], folder: Path, experiment: str | None = None, model_variant: str | None = None
+) -> Path:
+    """The calibration.json of a job, where trait-interp looks for it below `folder`.
+
+    Raises BinnacleError, and changes nothing there, for a job of another kind and when another file has its place.
+    """
+    if job["kind"] != "calibrate":
+        raise BinnacleError("no_calibration", _NOT_PLACED.get(job["kind"], _NOT_PLACED[""]).format(**job))
+    if not job["artifacts"]:
+        raise BinnacleError("no_files", f"{job['id']} has no files (it is {job['state']}); see: binnacle watch {job['id']}")
+    artifact = next(one for one in job["artifacts"] if one["name"] == "calibration.json")
+    document = connection.request("GET", artifact["href"]).json()
+    try:
+        place = calibration_path(experiment or document["experiment"], model_variant or document["model_variant"])
+    except ValueError as error:
+        raise BinnacleError("bad_folder", f"{error} Name others with --experiment and --model-variant.") from error
+    target = folder / place
+    if target.exists():
+        if hashlib.sha256(target.read_bytes()).hexdigest() == artifact["sha256"]:
+            return target
+        detail = (
+            f"{target} is another calibration. Name this one's folder with --model-variant or --experiment, or remove the file."
+        )
+        raise BinnacleError("place_taken", detail)
+    return download(connection, artifact, target)
+
+
+_NOT_PLACED = {
+    "extract": (
+        "{id} is an extraction. Its folder in this layout is written by an export job: POST /v1/extractions/{id}/exports "
+        'with {{"format": "trait-interp"}}, then binnacle get on that job.'
+    ),
+    "": "{id} is a job of kind {kind}; --layout trait-interp places the calibration.json of calibrations.",
+}
+"""By kind of job, what to do instead."""
 
 
 def _fetch(connection: Connection, href: str, part: Path, digest: str | None) -> str | None:

@@ -17,4 +17,4 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": f"/v1/jobs/{job.id}/artifacts/{name}"}
 
 
-EXPORT = Kind("export", 1, _record, _links, inherited=("trait", "model"))
+EXPORT = Kind("export", 2, _record, _links, inherited=("trait", "model"))

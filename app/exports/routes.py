@@ -1,12 +1,14 @@
-"""Exports over HTTP: a job that writes an extraction as another program's files."""
+"""Exports over HTTP: a job that writes an extraction, or calibrations, as another program's files."""
 
 from typing import Annotated
 
 from fastapi import Body, Path, Request, Response
 
 from app.auth.access import Member, keyed_router
+from app.calibrations.routes import CalibrationId
 from app.context import Shared
-from app.exports import service
+from app.exports import calibrations, service
+from app.exports.calibrations import CalibrationExportRequest
 from app.exports.schemas import ExportRequest
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import submitted_response
@@ -14,6 +16,7 @@ from app.jobs.schemas import JobOut
 from app.problems import documented
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
+of_calibrations = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
 ExtractionId = Annotated[
     str,
@@ -48,5 +51,32 @@ async def submit_export(
     promise = idempotency(f"POST /v1/extractions/{extraction_id}/exports", idempotency_key, body.model_dump(mode="json"))
     job, replayed = await once(
         context.database, service.submit, extraction_id, body, viewer, context.settings, promise, request.state.request_id
+    )
+    return submitted_response(job, request=request, replayed=replayed)
+
+
+@of_calibrations.post(
+    "/{calibration_id}/exports",
+    operation_id="exportCalibrations",
+    summary="Export calibrations",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        202: {"headers": {"Location": {"description": "the job; its artifact is the export", "schema": {"type": "string"}}}},
+        **documented(400, 403, 404, 409, 413, 415, 422, 429),
+    },
+)
+async def submit_calibration_export(
+    calibration_id: CalibrationId,
+    body: Annotated[CalibrationExportRequest, Body(examples=[{"format": "trait-interp"}])],
+    request: Request,
+    viewer: Member,
+    context: Shared,
+    idempotency_key: IdempotencyHeader = None,
+) -> Response:
+    """Writes `experiments/{experiment}/inference/{model_variant}/massive_activations/calibration.json`, one for each calibration."""
+    promise = idempotency(f"POST /v1/calibrations/{calibration_id}/exports", idempotency_key, body.model_dump(mode="json"))
+    job, replayed = await once(
+        context.database, calibrations.submit, calibration_id, body, viewer, context.settings, promise, request.state.request_id
     )
     return submitted_response(job, request=request, replayed=replayed)

@@ -1,5 +1,6 @@
 """What the API does to exports. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,6 +12,7 @@ from app.exports.schemas import ExportRequest
 from app.extractions import service as extractions
 from app.extractions.models import Extraction
 from app.jobs import service as jobs
+from app.jobs.labels import labels_of
 from app.jobs.schemas import JobOut
 from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.submitting import check_edges, sharing_of
@@ -77,6 +79,7 @@ def _spec(session: Session, found: Extraction, request: ExportRequest) -> dict[s
         "architecture": (model.facts if model else {}).get("architecture", ""),
         "weight_hash": found.weight_hash,
         "trait": {"name": found.trait, "version": found.trait_version},
+        **asdict(labels_of(session, [found.job_id])[found.job_id]),
         **chosen,
     }
 

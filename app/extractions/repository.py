@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
 from app.extractions.models import Extraction, Vector
+from app.jobs.labels import Labels, made_with
 from app.jobs.models import Artifact, Job
 from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
@@ -60,10 +61,18 @@ def find(session: Session, identifier: str, viewer: Viewer) -> Extraction | None
 
 
 def listing(
-    session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
+    session: Session,
+    viewer: Viewer,
+    *,
+    model: str | None,
+    trait: str | None,
+    labels: Labels,
+    limit: int,
+    before: tuple[datetime, str] | None,
 ) -> Sequence[Extraction]:
     """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
-    statement = _extractions(viewer).order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(limit)
+    statement = _extractions(viewer).where(*made_with(Extraction.job_id, labels))
+    statement = statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(limit)
     for column, value in ((Extraction.model, model), (Extraction.trait, trait)):
         if value is not None:
             statement = statement.where(column == value)

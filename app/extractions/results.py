@@ -1,6 +1,7 @@
 """Extractions and vectors as the API shows them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
+from app.jobs.labels import Labels
 from app.quotas.schemas import Admission
 
 
@@ -69,6 +71,8 @@ class ExtractionOut(BaseModel):
     job: str
     owner: str
     model: str
+    experiment: str | None
+    model_variant: str | None
     weight_hash: str
     trait: str
     trait_version: str
@@ -125,7 +129,7 @@ class ExtractionCost(BaseModel):
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
-def extraction_view(row: Extraction, vectors: Sequence[Vector] | None) -> ExtractionOut:
+def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: Labels) -> ExtractionOut:
     """One extraction; with its vectors, what each is made of."""
     own = f"/v1/extractions/{row.id}"
     links = {
@@ -142,7 +146,8 @@ def extraction_view(row: Extraction, vectors: Sequence[Vector] | None) -> Extrac
         job=row.job_id,
         vectors=None if vectors is None else [_made_of(one) for one in vectors],
         links=links,
-        **{name: getattr(row, name) for name in ExtractionOut.model_fields if name not in {"job", "vectors", "links"}},
+        **asdict(labels),
+        **{name: getattr(row, name) for name in ExtractionOut.model_fields if hasattr(row, name)},
     )
 
 

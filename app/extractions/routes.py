@@ -15,9 +15,10 @@ from app.extractions.cosines import cosines_of
 from app.extractions.results import CosinesOut, ExtractionCost, ExtractionOut, ExtractionPage
 from app.extractions.schemas import ExtractionRequest
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.labels import Labels
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
-from app.paging import Cursor, Limit, page_of
+from app.paging import Cursor, LabelQuery, Limit, page_of
 from app.problems import documented
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
@@ -101,15 +102,18 @@ async def list_extractions(
     cursor: Cursor = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
     trait: Annotated[str | None, Query(max_length=100)] = None,
+    experiment: LabelQuery = None,
+    model_variant: LabelQuery = None,
 ) -> ExtractionPage:
     """Newest first; those you may see."""
+    labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
-        return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
+        found = service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before)
+        return list(found)
 
-    found = await page_of(
-        context, page, scope=f"extractions {model} {trait}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
-    )
+    scope = f"extractions {model} {trait} {labels}"
+    found = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id))
     return ExtractionPage(items=found.items, next_cursor=found.next_cursor)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.jobs.labels import Label
 from app.jobs.schemas import JobRequest
 from app.text import Line
 
@@ -25,6 +26,8 @@ class ExtractionRequest(JobRequest):
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
     trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
+    experiment: Label | None = Field(None, description="names its folder in trait-interp's layout")
+    model_variant: Label | None = Field(None, description="the same, below the experiment", examples=["base"])
     methods: list[Name | dict[str, Any]] = Field(
         ["mean_diff", "mean_diff_rownorm", "probe"],
         min_length=1,

@@ -20,6 +20,7 @@ from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, ex
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
+from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Placed, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
@@ -93,7 +94,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "keep_rows": request.keep_rows and cost["rows_bytes"] <= settings.limit.rows_bytes,
         "vetting": vetting,
         "rows_from": None,
-    }
+    } | request.model_dump(include={"experiment", "model_variant"}, exclude_none=True)
     return _Checked(model, trait, methods, spec, cost)
 
 
@@ -212,15 +213,23 @@ def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:
 def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
     """By its own id or its job's. Raises Problem 404, 409."""
     found = existing(session, identifier, viewer)
-    return extraction_view(found, repository.vectors_of(session, found))
+    return extraction_view(found, repository.vectors_of(session, found), labels_of(session, [found.job_id])[found.job_id])
 
 
 def listing(
-    session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
+    session: Session,
+    viewer: Viewer,
+    *,
+    model: str | None,
+    trait: str | None,
+    labels: Labels,
+    limit: int,
+    before: tuple[datetime, str] | None,
 ) -> Sequence[ExtractionOut]:
     """A page of extractions, newest first, without their vectors."""
-    found = repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)
-    return [extraction_view(one, None) for one in found]
+    found = repository.listing(session, viewer, model=model, trait=trait, labels=labels, limit=limit, before=before)
+    known = labels_of(session, [one.job_id for one in found])
+    return [extraction_view(one, None, known[one.job_id]) for one in found]
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:

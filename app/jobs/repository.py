@@ -12,6 +12,7 @@ from app.auth.viewer import Viewer
 from app.auth.visibility import seen
 from app.devices.models import DeviceHold
 from app.devices.repository import in_force
+from app.jobs.labels import Labels
 from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
 from app.jobs.planned import planned_job, settled
 from app.jobs.schemas import Edge
@@ -34,6 +35,7 @@ class JobFilters:
     name: str | None = None
     tag: str | None = None
     words: str | None = None
+    labels: Labels = field(default_factory=Labels)
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -78,7 +80,7 @@ def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Job]:
     """Newest first; `before` is the `(created_at, id)` of the last job of the page before."""
-    statement = visible(viewer).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    statement = visible(viewer).where(*filters.labels.conditions()).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < before)
     if filters.state:

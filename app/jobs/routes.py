@@ -16,6 +16,7 @@ from app.ids import id_pattern
 from app.jobs import asking, repository, service
 from app.jobs.editing import edit
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.labels import Labels
 from app.jobs.models import Artifact
 from app.jobs.repository import JobFilters
 from app.jobs.responses import job_response, submitted_response
@@ -24,7 +25,7 @@ from app.jobs.states import State
 from app.jobs.streams import stream
 from app.jobs.submission import Idempotency
 from app.jobs.views import views
-from app.paging import Cursor, Limit, Moment, Page, page_of
+from app.paging import Cursor, LabelQuery, Limit, Moment, Page, page_of
 from app.problems import documented
 
 router = keyed_router(prefix="/v1/jobs", tag="jobs")
@@ -63,6 +64,8 @@ async def list_jobs(
     q: Annotated[
         str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words, each in the name, notes or tags")
     ] = None,
+    experiment: LabelQuery = None,
+    model_variant: LabelQuery = None,
     created_after: Moment | None = None,
     created_before: Moment | None = None,
 ) -> JobPage:
@@ -76,6 +79,7 @@ async def list_jobs(
         name=name,
         tag=tag,
         words=q,
+        labels=Labels(experiment, model_variant),
         created_after=created_after,
         created_before=created_before,
     )

@@ -1,5 +1,6 @@
 """What a worker would do to a job, in the test's own hands: the same functions, without a worker."""
 
+import json
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -18,7 +19,32 @@ SUMMARY = {
     "n_prompts": 50,
     "layers": [0, 1, 2],
 }
-FILE = b'{"experiment": "calibration", "aggregate": {"n_prompts": 50}}\n'
+RATIOS = {"ratio_to_median": 412.0, "ratio_to_mean": 390.5, "max_to_median": 120.0, "max_to_entry_median": 700.0}
+
+
+def calibration_file(experiment: str = "calibration", variant: str = "chat", dim: int = 21) -> bytes:
+    """A calibration.json of one layer with one massive dim."""
+    severity = {
+        "verdict": "severe",
+        "scope": "every_token",
+        "dominant_dim": dim,
+        "share_of_squared_norm": 0.91,
+        "mean_alignment": 0.9,
+    }
+    aggregate = {
+        "n_prompts": 50,
+        "top_dims_by_layer": {"0": [dim, 3]},
+        "per_layer": {"0": {str(dim): {"ratio": 412.0}, "3": {"ratio": 1.5}}},
+        "layer_norms": {"0": 1000.0},
+        "clean_norms": {"0": 300.0},
+        "massive_dims": {"rule": "massive", "dims": [dim]},
+        "severity": {**severity, "ratios": RATIOS},
+    }
+    document = {"experiment": experiment, "model": "demo", "model_variant": variant, "aggregate": aggregate}
+    return json.dumps(document).encode() + b"\n"
+
+
+FILE = calibration_file()
 
 
 def claim(sessions: sessionmaker[Session], job_class: str = "model") -> Lease:

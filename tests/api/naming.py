@@ -34,13 +34,14 @@ SITUATIONS: dict[Situation, tuple[str, Visibility]] = {
 NAMES = {
     "after/job": "job", "calibration": "calibration", "extraction": "extraction", "off_target/extraction": "extraction", "vectors": "vector",
     "trait": "trait", "off_target/trait": "trait", "traits": "trait", "model": "model", "models": "model", "judge": "judge",
-    "vetting/judge": "judge", "webhook": "webhook", "group": "group",
+    "beside": "calibration", "vetting/judge": "judge", "webhook": "webhook", "group": "group",
 }  # fmt: skip
 """What a field names, by its place without indices."""
 TEXT = {
     "answer", "cluster", "components", "definition", "eval_prompt", "experiment", "file", "key", "key_env", "label", "layers", "method",
     "methods", "name", "negative", "notes", "owner", "paraphrases", "position", "positions", "positive", "private_hosts", "prompt", "prompts",
     "question", "questions", "reason", "response", "revision", "rule", "source", "system_prompt", "tags", "unrelated", "url", "value",
+    "model_variant",
 }  # fmt: skip
 """Last names of fields that name nothing stored: words, labels, files, addresses. (`owner` of a new key makes the user.)"""
 LABELS = {"published/model", "published/trait"}

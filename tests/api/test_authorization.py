@@ -101,6 +101,7 @@ MATRIX = {
     "GET /v1/calibrations": LIST,
     "GET /v1/calibrations/{calibration_id}": _seen(calibration_id="calibration"),
     "GET /v1/calibrations/{calibration_id}/calibration.json": _seen(calibration_id="calibration"),
+    "POST /v1/calibrations/{calibration_id}/exports": Rule("sight and submit", 202, {"calibration_id": "calibration"}, _just()),
     "GET /v1/devices": LIST,
     "POST /v1/devices/{device}/pause": _admin(device="device"),
     "POST /v1/devices/{device}/drain": _admin(device="device"),

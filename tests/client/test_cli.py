@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.client import Client
+from app.client import BinnacleError, Client
 from tests.api import lives
 from tests.api.conftest import PEPPER, Running
 
@@ -71,6 +71,42 @@ def test_a_job_from_submission_to_its_file(binnacle: Cli, api: Running, sessions
     calibration = read(binnacle("watch", job_id, "--json"))["result"]["calibration"]["id"]
     assert read(binnacle("get", calibration, "--json")) == ["calibration.json"]
     assert job_id in binnacle("jobs", "--state", "succeeded").stdout
+
+
+def test_what_a_calibration_found_is_shown_and_put_where_trait_interp_looks(
+    binnacle: Cli, environment: dict[str, str], api: Running, sessions: Sessions, tmp_path: Path
+) -> None:
+    """Two variants of one experiment lie side by side; a second file for one place is refused and the first stays."""
+    asked = ("submit", "calibrate", "demo", "--experiment", "gemma", "--model-variant", "base")
+    base = read(binnacle(*asked, "--json"))
+    assert (base["spec"]["experiment"], base["spec"]["model_variant"]) == ("gemma", "base")
+    lives.succeed(sessions, api.context.storage, lives.claim(sessions), data=lives.calibration_file("gemma", "base"))
+    with Client(api.url, environment["BINNACLE_KEY"]) as client:
+        chat = client.calibrate("demo", experiment="gemma")
+        data = lives.calibration_file("gemma", "chat", dim=5)
+        lives.succeed(
+            sessions, api.context.storage, lives.claim(sessions), {"calibration": lives.SUMMARY | {"model_variant": "chat"}}, data
+        )
+        [found] = client.calibrations(experiment="gemma", model_variant="chat")
+        assert (found["job"], found["model_variant"]) == (chat["id"], "chat")
+        assert [one["job"] for one in client.calibrations(experiment="gemma")] == [chat["id"], base["id"]]
+        assert client.place_calibration(base["id"], tmp_path, model_variant="chat") == client.place_calibration(
+            base["id"], tmp_path, model_variant="chat"
+        )
+        with pytest.raises(BinnacleError, match="place_taken"):
+            client.place_calibration(chat["id"], tmp_path)
+        with pytest.raises(BinnacleError, match="bad_folder"):
+            client.place_calibration(chat["id"], tmp_path, experiment="..")
+    [path] = read(binnacle("get", base["id"], "--layout", "trait-interp", "--json"))
+    assert path == "experiments/gemma/inference/base/massive_activations/calibration.json"
+    assert (tmp_path / path).read_bytes() == lives.calibration_file("gemma", "base")
+    assert [job["id"] for job in read(binnacle("jobs", "--experiment", "gemma", "--model-variant", "base", "--json"))] == [
+        base["id"]
+    ]
+    for shown in (binnacle("show", found["id"]), binnacle("watch", chat["id"])):
+        assert shown.returncode == 0, shown.stderr
+        for said in ("severe, at every token", "ratio_to_median", "412", "massive dims (massive)", "5 (412x)", "not measured"):
+            assert said in shown.stdout
 
 
 def test_vectors_and_their_doses_from_the_command_line(binnacle: Cli, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from app.exports.tensorfile import to_bytes
+from tests.api.lives import calibration_file
 from tests.exports.test_formats import vector
 from tests.ml.fake_context import FakeContext
+from workers.handlers.base import JobFault, Outcome
 from workers.handlers.export import run
 
 METHODS = ["probe", "mean_diff_top1", "random__seed1"]
@@ -153,3 +155,31 @@ def test_arrays_are_a_file_each(tmp_path: Path) -> None:
     root = unpacked(data, tmp_path)
     assert (name, len(list(root.rglob("*.npy")))) == ("refusal.npy.tar.gz", 6)
     np.testing.assert_array_equal(np.load(root / "response[:5]" / "residual" / "probe" / "3.npy"), vector(1, 8))
+
+
+def exported_calibrations(*labels: tuple[str, str]) -> Outcome:
+    artifacts = {
+        (f"job_{i}", "calibration.json"): calibration_file(experiment, variant) for i, (experiment, variant) in enumerate(labels)
+    }
+    asked = {"kind": "export", "format": "trait-interp", "model": "demo", "calibrations": [{"job": job} for job, _ in artifacts]}
+    return run(asked, FakeContext(None, facts={}, artifacts=artifacts))  # type: ignore[arg-type]
+
+
+def test_calibrations_of_one_experiment_lie_side_by_side_where_trait_interp_reads_them(tmp_path: Path) -> None:
+    outcome = exported_calibrations(("gemma", "base"), ("gemma", "instruct"))
+    [file] = outcome.artifacts
+    assert isinstance(file.data, bytes)
+    unpacked(file.data, tmp_path)
+    for variant in ("base", "instruct"):
+        found = tmp_path / f"experiments/gemma/inference/{variant}/massive_activations/calibration.json"
+        assert found.read_bytes() == calibration_file("gemma", variant)
+
+
+@pytest.mark.parametrize(
+    ("labels", "code"),
+    [((("a", "b"), ("a", "b")), "same_folder"), ((("..", "b"),), "no_folder"), ((("a", "b/../c"),), "no_folder")],
+)
+def test_no_calibration_takes_anothers_place_or_leaves_the_folder(labels: tuple[tuple[str, str], ...], code: str) -> None:
+    with pytest.raises(JobFault) as refused:
+        exported_calibrations(*labels)
+    assert refused.value.code == code

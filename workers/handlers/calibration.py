@@ -62,6 +62,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     content = document(
         experiment=spec["experiment"],
         model=spec["model"],
+        variant=spec.get("model_variant"),
         lm=lm,
         provenance=provenance(lm, revision=revision, prompts=texts, max_new_tokens=new_tokens, stats=stats),
         aggregate=found,
@@ -72,6 +73,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
         "weight_hash": lm.facts.weight_hash,
         "n_prompts": stats.prompts,
         "layers": len(stats.layers),
+        "model_variant": content["model_variant"],
     }
     return Outcome(
         result={"calibration": summary},

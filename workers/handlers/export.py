@@ -1,4 +1,4 @@
-"""`export`: write an extraction, or a part of it, as the files of another program. Loads no model; torch only writes the .pt files.
+"""`export`: write an extraction, a part of it, or calibrations as the files of another program. Loads no model; torch writes the .pt files.
 
 Nothing is computed: the vectors leave as they were stored, each format's meaning of layer and position in its own file of `app.exports`.
 """
@@ -14,7 +14,8 @@ from app.exports import archives, gguf_vectors, tensorfile, trait_interp
 from app.exports.formats import write_vectors
 from app.exports.vectors import NamedVector, Origin
 from terms.components import RESIDUAL_COMPONENTS
-from workers.handlers.base import ArtifactBytes, JobContext, Outcome
+from terms.layout import calibration_path
+from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 
 MOST = 1_000_000
 PARTS = {"positions": "position", "components": "component", "methods": "method", "layers": "layer"}
@@ -22,10 +23,12 @@ Written = tuple[ArtifactBytes, list[str]]
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
-    """Spec: `extraction` (the job), `format`, and `positions`, `components`, `methods`, `layers`, each None for all.
+    """Spec: `extraction` (the job), `format`, and `positions`, `components`, `methods`, `layers`, each None for all; or `calibrations`.
 
-    Result: `{"export": {file, format, vectors, notes}}` and the one artifact. Raises JobFault missing_input.
+    Result: `{"export": {file, format, vectors or calibrations, notes}}` and the one artifact. Raises JobFault missing_input, same_folder.
     """
+    if "calibrations" in spec:
+        return _calibrations(spec, context)
     context.phase("reading", 1, "extractions", share=0.2)
     stored = tensorfile.read(context.artifact(spec["extraction"], "vectors.safetensors"), MOST)
     vectors = [
@@ -36,6 +39,28 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     context.progress(1)
     file, notes = WRITERS[spec["format"]](vectors, origin, spec, context)
     summary = {"file": file.name, "format": spec["format"], "vectors": len(vectors), "notes": notes}
+    return Outcome(result={"export": summary}, artifacts=[file])
+
+
+def _calibrations(spec: dict[str, Any], context: JobContext) -> Outcome:
+    """trait-interp's folders of calibrations, each at the experiment and the variant that its file names."""
+    chosen = spec["calibrations"]
+    context.phase("reading", len(chosen), "calibrations")
+    files: dict[str, bytes] = {}
+    for done, one in enumerate(chosen, start=1):
+        data = context.artifact(one["job"], "calibration.json")
+        document = json.loads(data)
+        try:
+            path = calibration_path(document["experiment"], document["model_variant"])
+        except ValueError as error:
+            raise JobFault("no_folder", f"The calibration of {one['job']}: {error} Calibrate again with another name.") from error
+        if path in files:
+            raise JobFault("same_folder", f"{one['job']} and another calibration both belong at {path}. Export them apart.")
+        files[path] = data
+        context.progress(done)
+    file = ArtifactBytes("calibrations.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE)
+    notes = ["Unpack it in the folder that holds `experiments`."]
+    summary = {"file": file.name, "format": spec["format"], "calibrations": len(files), "notes": notes}
     return Outcome(result={"export": summary}, artifacts=[file])
 
 
@@ -53,7 +78,9 @@ def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: dict[str, Any]
         files[trait_interp.tensor_path(one)] = _pt(torch.from_numpy(one.vector))
         context.progress(done)
     notes = [
-        "Layer N is the output of block N. Unpack it as experiments/{experiment}/extraction/{category}/{trait}/{model variant}/."
+        "Layer N is the output of block N. Unpack it as "
+        f"experiments/{spec.get('experiment') or '{experiment}'}/extraction/{{category}}/{origin.trait}/"
+        f"{spec.get('model_variant') or '{model variant}'}/."
     ]
     return ArtifactBytes(f"{origin.trait}.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
 

@@ -24,16 +24,17 @@ def document(
     *,
     experiment: str,
     model: str,
+    variant: str | None,
     lm: LanguageModel,
     provenance: dict[str, Any],
     aggregate: dict[str, Any],
 ) -> dict[str, Any]:
-    """The whole file. `model` is the registered name."""
+    """The whole file. `model` is the registered name; without a `variant` it is `chat` or `base`, by the tokenizer."""
     return {
         "schema_version": SCHEMA_VERSION,
         "experiment": experiment,
         "model": model,
-        "model_variant": "chat" if lm.tokenizer.chat_template else "base",
+        "model_variant": variant or ("chat" if lm.tokenizer.chat_template else "base"),
         "prompt_set": "calibration",
         "is_calibration": True,
         "provenance": provenance,

@@ -1,0 +1,97 @@
+"""Exports of calibrations: a job that writes calibration.json where trait-interp looks for it, several of them side by side."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.calibrations import service as calibrations
+from app.calibrations.results import CalibrationOut
+from app.errors import Problem, invalid
+from app.jobs import service as jobs
+from app.jobs.schemas import JobOut, JobRequest
+from app.jobs.submission import Idempotency, Submission, Submitted
+from app.jobs.submitting import check_edges, sharing_of
+from app.jobs.views import views
+from app.settings import Settings
+from app.text import check_text
+from terms.layout import calibration_path
+
+Calibration = Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")]
+
+
+class CalibrationExportRequest(JobRequest):
+    """A calibration, and others beside it, in trait-interp's folders, as .tar.gz."""
+
+    format: Literal["trait-interp"] = "trait-interp"
+    beside: list[Calibration] = Field(
+        default_factory=list, max_length=200, description="further calibrations; each needs an experiment or a variant of its own"
+    )
+
+
+def submit(
+    session: Session,
+    identifier: str,
+    request: CalibrationExportRequest,
+    viewer: Viewer,
+    settings: Settings,
+    promise: Idempotency | None,
+    request_id: str,
+) -> tuple[JobOut, bool]:
+    """The job that writes the export, and whether it was there under the same key. Raises Problem 404, 409 and 422."""
+    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    if earlier is None:
+        check_text(request.model_dump(mode="json"))
+        first = calibrations.find(session, identifier, viewer)
+        chosen = [first, *(_beside(session, request, i, viewer) for i in range(len(request.beside)))]
+        _check_folders(chosen)
+        submission = Submission(
+            kind="export", spec=_spec(request, chosen), owner=viewer.owner, model=first.model, job_class="light",
+            after=check_edges(session, request, viewer), viewer=viewer, name=request.name, tags=request.tags, notes=request.notes,
+            webhook=request.webhook, priority=request.priority, max_seconds=settings.limit.job_seconds,
+            stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise, sharing=sharing_of(request),
+        )  # fmt: skip
+        made = jobs.submit(session, submission)
+    else:
+        made = Submitted(earlier, True)
+    return views(session, [made.job], viewer, slice_seconds=settings.lease.slice)[0], made.replayed
+
+
+def _beside(session: Session, request: CalibrationExportRequest, index: int, viewer: Viewer) -> CalibrationOut:
+    try:
+        return calibrations.find(session, request.beside[index], viewer)
+    except Problem as problem:
+        raise invalid(f"/beside/{index}", problem.code, problem.detail) from problem
+
+
+def _check_folders(chosen: list[CalibrationOut]) -> None:
+    """Raises Problem 422 for two calibrations that belong at one path, and for labels of old that name no folder.
+
+    The worker looks again, into the files: of a calibration from before its variant was recorded only its file knows.
+    """
+    taken: dict[str, str] = {}
+    for i, one in enumerate(chosen):
+        if one.experiment is None or one.model_variant is None:
+            continue
+        try:
+            path = calibration_path(one.experiment, one.model_variant)
+        except ValueError as error:
+            pointer = f"/beside/{i - 1}" if i else ""
+            raise invalid(pointer, "no_folder", f"{one.id}: {error} Calibrate again with another name.") from error
+        if path in taken:
+            detail = (
+                f"{taken[path]} and {one.id} both belong at {path}. Calibrate again with another experiment or model_variant, or export "
+                "them apart."
+            )
+            raise invalid(f"/beside/{i - 1}", "same_folder", detail)
+        taken[path] = one.id
+
+
+def _spec(request: CalibrationExportRequest, chosen: list[CalibrationOut]) -> dict[str, Any]:
+    return {
+        "kind": "export",
+        "format": request.format,
+        "model": chosen[0].model,
+        "calibrations": [{"job": one.job, "model": one.model} for one in chosen],
+    }

@@ -1,0 +1,26 @@
+"""Where a model's dominant dim emerges (docs/science.md, 2.4), in words: the same in reports and on the command line."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NOT_MEASURED = "not measured"
+
+
+def emergence_in_words(aggregate: Mapping[str, Any]) -> str:
+    """`layer 2; plateau 2-6; falls at 7`, from the aggregate of a calibration.json; a file of an earlier schema does not hold it."""
+    if not aggregate.get("emergence"):
+        return NOT_MEASURED
+    [found] = aggregate["emergence"].values()
+    falls = "does not fall" if found["falls"] is None else f"falls at {found['falls']}"
+    return f"layer {found['first']}; plateau {ranges(found['plateau'])}; {falls}"
+
+
+def ranges(layers: Sequence[int]) -> str:
+    """Ascending layers as `2-5, 8`."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

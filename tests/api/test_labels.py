@@ -1,0 +1,57 @@
+"""Experiment and model variant: given at submit, kept with the result, filtered by; never a path."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.api.conftest import Running
+from tests.api.lives import SUMMARY, claim, succeed
+
+
+@pytest.mark.parametrize("label", ["..", ".", ".hidden", "a/b", "-x", "", "a\n"])
+@pytest.mark.parametrize("field", ["experiment", "model_variant"])
+def test_a_label_is_the_name_of_one_folder(ada: httpx2.Client, field: str, label: str) -> None:
+    for route, body in (("calibrations", {"model": "demo"}), ("extractions", {"model": "demo", "trait": "refusal"})):
+        answer = ada.post(f"/v1/{route}", json={**body, field: label})
+        assert answer.status_code == 422, answer.text
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]
+
+
+def test_lists_are_narrowed_to_labels_and_a_variant_that_none_named_is_the_files(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    named = calibrated(api, ada, sessions, {"experiment": "e", "model_variant": "base"}, {})
+    unnamed = calibrated(api, ada, sessions, {"experiment": "e"}, {"model_variant": "chat"})
+    extraction = ada.post(
+        "/v1/extractions", json={"model": "demo", "trait": "refusal", "experiment": "e", "model_variant": "base"}
+    ).json()
+    assert extraction["spec"]["model_variant"] == "base"
+
+    def jobs(route: str, key: str, **filters: str) -> list[str]:
+        return [one[key] for one in ada.get(f"/v1/{route}", params=filters).json()["items"]]
+
+    assert jobs("calibrations", "job", experiment="e") == [unnamed, named]
+    assert jobs("calibrations", "job", experiment="e", model_variant="chat") == [unnamed]
+    assert jobs("calibrations", "job", model_variant="base") == [named]
+    assert jobs("calibrations", "job", experiment="other") == []
+    assert jobs("jobs", "id", experiment="e", model_variant="base") == [extraction["id"], named]
+    assert jobs("jobs", "id", kind="calibrate", experiment="e") == [unnamed, named]
+    shown = ada.get(f"/v1/calibrations/{unnamed}").json()
+    assert (shown["experiment"], shown["model_variant"]) == ("e", "chat")
+    side_by_side = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": [unnamed]})
+    assert side_by_side.status_code == 202, side_by_side.text
+    assert [one["job"] for one in side_by_side.json()["spec"]["calibrations"]] == [named, unnamed]
+    again = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": [named]})
+    assert again.json()["errors"][0]["code"] == "same_folder"
+
+
+def calibrated(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], labels: dict[str, Any], found: dict[str, Any]
+) -> str:
+    """The job of a finished calibration."""
+    job = ada.post("/v1/calibrations", json={"model": "demo", **labels})
+    assert job.status_code == 202, job.text
+    succeed(sessions, api.context.storage, claim(sessions), {"calibration": SUMMARY | found})
+    return str(job.json()["id"])
