@@ -3,7 +3,7 @@
 import csv
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -14,7 +14,7 @@ from app.cli.submit import read_json
 from app.cli.tables import study_report
 from app.client import BinnacleError, Client
 from app.sheets import restored
-from app.studies.shipped import shipped_studies, shipped_study
+from app.studies.shipped import ShippedStudy, shipped_studies, shipped_study
 
 LABEL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?", re.ASCII)
 commands = typer.Typer(help="Compare methods over models and traits.", no_args_is_help=True)
@@ -39,10 +39,16 @@ def run(
     ] = False,
     reuse: Annotated[bool, typer.Option("--reuse", help="Use finished jobs of the same calculation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan it and estimate its cost.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write the tables as Markdown, to this file; `severity` goes to docs/severity.md."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a study, print its tables, keep its report here."""
-    asked = read(spec) | ({"evidence": "full"} if full else {})
+    chosen = read(spec)
+    asked = chosen.request | ({"evidence": "full"} if full else {})
+    page = page or (Path(chosen.page) if chosen.page else None)
     with Client() as client:
         job = client.submit("study", dry_run=dry_run, reuse=reuse, **asked)
         if dry_run:
@@ -51,12 +57,15 @@ def run(
         with Watcher() as watcher:
             job = client.wait(job, on_change=watcher)
         tables = client.tables(job["id"])
+        files = {file["name"]: file for file in job["artifacts"]}
+        if page is not None:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            err.print(f"tables as Markdown: {client.download(files['report.md'], page)}")
         if as_json:
             print_json(tables)
             return
         out.print(study_report(tables))
-        report = next(file for file in job["artifacts"] if file["name"] == "report.html")
-        path = client.download(report, Path(f"{job['id']}.report.html"))
+        path = client.download(files["report.html"], Path(f"{job['id']}.report.html"))
         err.print(f"report.html, with plots: {path}")
 
 
@@ -73,13 +82,13 @@ def label(
         out.print(study_report(client.tables(job["id"])))
 
 
-def read(spec: str) -> dict[str, Any]:
-    """A shipped study's request, or that of a file. Raises BinnacleError for a file that holds none."""
+def read(spec: str) -> ShippedStudy:
+    """A shipped study, or the request of a file. Raises BinnacleError for a file that holds none."""
     path = Path(spec)
     if path.suffix != ".json":
-        return shipped_study(spec).request
+        return shipped_study(spec)
     found = read_json(path)
-    return dict(found.get("request", found))
+    return ShippedStudy(path.stem, "", dict(found.get("request", found)))
 
 
 def read_labels(path: Path) -> dict[str, float]:

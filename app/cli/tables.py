@@ -28,17 +28,18 @@ INTERVALS = ("delta", "at_dose", "at_coefficient")
 def study_report(tables: dict[str, Any]) -> RenderableType:
     """What tables.json holds: what is recommended for each model and why, how severe it is, and its methods trait by trait."""
     by_id = {table["id"]: table for table in tables["tables"]}
-    methods = by_id["methods"]
+    methods = by_id.get("methods", {"rows": [], "note": ""})  # a study without traits has none
     parts: list[RenderableType] = []
     for row in by_id["severity"]["rows"]:
         model = row["model"]
         ratio = "" if row.get("ratio_to_median") is None else f", ratio_to_median {row['ratio_to_median']:,.0f}"
-        verdict = visible(f": {row['verdict']}, massive dims {row['dims'] or 'none'}{ratio}")
-        parts.append(Text.assemble(styled(model, "bold"), verdict))
+        dims = f", {row['why']}" if "dims" not in row else f", massive dims {row['dims'] or 'none'}"
+        parts.append(Text.assemble(styled(model, "bold"), visible(f": {row['verdict']}{dims}{ratio}")))
         for one in tables["recommendations"]:
             if one["model"] == model:
                 parts += [styled(f"  {one['sentence']}", "bold"), styled(f"  {one['because']}", "dim")]
-        parts += ["", _methods([one for one in methods["rows"] if one["model"] == model]), ""]
+        rows = [one for one in methods["rows"] if one["model"] == model]
+        parts += ["", _methods(rows), ""] if rows else []
     return Group(*parts, styled(methods["note"], "dim"))
 
 

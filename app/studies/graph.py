@@ -36,8 +36,8 @@ class Node:
 
 
 def plan(request: StudyRequest, layers: Mapping[str, list[int]]) -> list[Node]:
-    """Every job of the study in the order of submission. `layers` are those to steer at, by model."""
-    return [node for model in request.models for node in _of_model(request, model, layers[model])]
+    """Every job of the study in the order of submission. `layers` are those to steer at, by model; models without an entry are left out."""
+    return [node for model in request.models if model in layers for node in _of_model(request, model, layers[model])]
 
 
 def middle(n_layers: int) -> list[int]:

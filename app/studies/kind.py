@@ -91,4 +91,4 @@ def _parts(session: Session, job: Job) -> Sequence[str]:
     return session.scalars(select(Job.id).where(Job.id.in_(own), Job.owner == job.owner)).all()
 
 
-REPORT = Kind("report", 1, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers, parts=_parts)
+REPORT = Kind("report", 2, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers, parts=_parts)

@@ -63,7 +63,10 @@ def check_size(request: StudyRequest, limits: LimitSettings) -> None:
 
 
 def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> list[Node]:
-    """The study's graph. Raises Problem 422 for too many jobs, unknown models and methods."""
+    """The study's graph. Raises Problem 422 for too many jobs, unknown models and methods.
+
+    Unknown models are left out of a study with `skip_unregistered`, but for one that would leave out all.
+    """
     check_size(request, limits)
     check_text(request.model_dump(mode="json"))
     for field in ("models", "traits"):
@@ -72,26 +75,33 @@ def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> 
             raise invalid(f"/{field}", "duplicate", f"/{field} names one twice: {', '.join(given)}.")
     layers: dict[str, list[int]] = {}
     for i, name in enumerate(request.models):
-        model = _usable(session, name, i)
-        count = model.facts.get("layers")
-        if request.layers != "middle":
-            layers[name] = sorted(set(request.layers))
-        elif count is None:
-            detail = f"{name} is still being inspected, so its middle layers are not known. Wait for it, or name /layers."
-            raise invalid(f"/models/{i}", "model_not_ready", detail)
-        else:
-            layers[name] = middle(count)
+        try:
+            model = models.usable(session, name)
+        except Problem as problem:
+            if request.skip_unregistered and problem.code == "unknown_model":
+                continue
+            raise invalid(f"/models/{i}", problem.code, problem.detail) from problem
+        layers[name] = _layers(request, model, i)
+    if not layers:
+        detail = f"None of the {len(request.models)} models of the study is registered here, so there is nothing to measure."
+        raise invalid("/models", "unknown_model", f"{detail} Register one of them: binnacle models add NAME SOURCE.")
     try:
         return plan(request, layers)
     except UnknownMethod as error:
         raise invalid("/methods", "unknown_method", str(error)) from error
 
 
-def _usable(session: Session, name: str, index: int) -> Model:
-    try:
-        return models.usable(session, name)
-    except Problem as problem:
-        raise invalid(f"/models/{index}", problem.code, problem.detail) from problem
+def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
+    """Those to steer at; none in a study without traits."""
+    if not request.traits:
+        return []
+    if request.layers != "middle":
+        return sorted(set(request.layers))
+    count = model.facts.get("layers")
+    if count is None:
+        detail = f"{model.name} is still being inspected, so its middle layers are not known. Wait for it, or name /layers."
+        raise invalid(f"/models/{index}", "model_not_ready", detail)
+    return middle(count)
 
 
 def price(

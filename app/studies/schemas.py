@@ -49,10 +49,16 @@ class LabelsIn(BaseModel):
 
 
 class StudyRequest(JobRequest):
-    """Calibrate, extract and steer for every model and trait, then compare: which method to trust on which model."""
+    """Calibrate, extract and steer for every model and trait, then compare: which method to trust on which model.
+
+    Without traits: calibrate, and compare how massive the models' dimensions are.
+    """
 
     models: list[Name] = Field(min_length=1, max_length=50, examples=[["demo-severe", "demo-plain"]])
-    traits: list[Name] = Field(min_length=1, max_length=50, examples=[["refusal", "sycophancy"]])
+    traits: list[Name] = Field(max_length=50, examples=[["refusal", "sycophancy"]], description="none: calibrations alone")
+    skip_unregistered: bool = Field(
+        False, description="models that are not registered become rows `not measured`, instead of refusing the study"
+    )
     methods: list[MethodIn] = Field(list(METHODS), min_length=1, max_length=100)
     positions: list[Name] = Field(["response[:5]"], min_length=1, max_length=20)
     components: list[Name] = Field(["residual"], min_length=1, max_length=7)

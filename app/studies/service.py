@@ -66,12 +66,14 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
             costs.append({"node": node.name, "kind": node.kind, "reused": placed.reused, **cost})
     run = [one for one in costs if not one["reused"]]
     seconds = [one.get("estimated_seconds") for one in run]
+    left_out = len(request.models) - sum(one["kind"] == "calibrate" for one in costs)
+    unregistered = f"; models not registered and left out: {left_out}" if left_out else ""
     return StudyCost(
         jobs=len(run) + 1,
         reused=len(costs) - len(run),
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
-        arithmetic=f"{arithmetic(request)[1]}; {len(run) + 1} of them to run",
+        arithmetic=f"{arithmetic(request)[1]}; {len(run) + 1} of them to run{unregistered}",
         limit=settings.limit.study_jobs,
         admission=admission(session, viewer.owner, jobs=len(made) + 1),
     )

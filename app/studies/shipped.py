@@ -1,4 +1,4 @@
-"""Study specs that ship inside the package: the demo's, and the reference's own experiments with its published numbers."""
+"""Study specs that ship inside the package: the demo's, the severity of many models, and the reference's own experiments with its numbers."""
 
 import json
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from app.errors import Problem
 
 @dataclass(frozen=True)
 class ShippedStudy:
-    """`request` is the body of `POST /v1/studies`; `about` says what it needs first."""
+    """`request` is the body of `POST /v1/studies`; `about` says what it needs first; `page` is the file that its report is written to."""
 
     name: str
     about: str
     request: dict[str, Any]
+    page: str | None = None
 
 
 def shipped_studies() -> list[ShippedStudy]:

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.studies.shipped import shipped_study
 from tests.api.conftest import Running
 from tests.api.lives import claim, fail, succeed
 
@@ -39,6 +40,31 @@ def test_a_plan_names_every_job_with_its_cost_and_makes_nothing(ada: httpx2.Clie
     assert "answers" in str(body["nodes"][-1])
     assert ada.get("/v1/jobs").json()["items"] == []
     assert ada.get("/v1/studies").json()["items"] == []
+
+
+def test_without_traits_it_calibrates_alone_and_leaves_out_models_that_are_not_registered_when_asked_to(
+    ada: httpx2.Client,
+) -> None:
+    asked = {"models": ["gemma-9", "demo"], "traits": [], "skip_unregistered": True}
+    plan = ada.post("/v1/studies", params={"dry_run": "true"}, json=asked).json()
+    assert [one["node"] for one in plan["nodes"]] == ["calibrate/demo"]
+    assert "models not registered and left out: 1" in plan["arithmetic"]
+    made = ada.post("/v1/studies", json=asked)
+    assert made.status_code == 202, made.text
+    assert list(ada.get(f"/v1/studies/{made.json()['id']}").json()["nodes"]) == ["calibrate/demo"]
+    for refused in (asked | {"skip_unregistered": False}, asked | {"models": ["gemma-9"]}):
+        answer = ada.post("/v1/studies", json=refused)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["code"] == "unknown_model"
+
+
+def test_the_shipped_study_of_severity_names_more_models_than_a_server_has(ada: httpx2.Client) -> None:
+    asked = shipped_study("severity").request
+    answer = ada.post("/v1/studies", params={"dry_run": "true"}, json=asked)  # `demo` is not among them
+    assert answer.json()["errors"][0]["detail"].startswith(f"None of the {len(asked['models'])} models")
+    plan = ada.post("/v1/studies", params={"dry_run": "true"}, json=asked | {"models": [*asked["models"], "demo"]})
+    assert plan.status_code == 200, plan.text
+    assert plan.json()["jobs"] == 2
 
 
 def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Client, study: dict[str, Any]) -> None:

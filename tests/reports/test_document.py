@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -124,3 +125,31 @@ def test_a_table_in_markdown_keeps_its_columns_whatever_stands_in_it() -> None:
     table = Table("t", "T", "note", [Column("a", "a"), Column("b", "b")], [{"a": "x|y\nz", "b": "[no](link)"}])
     line = to_markdown(table).splitlines()[-1]
     assert line == "| x\\|y z | \\[no\\](link) |"
+
+
+def test_without_traits_it_is_the_severity_of_the_models_and_says_which_were_not_measured() -> None:
+    """Of a file of schema 1 what it does not hold is not measured either; nothing links to a server."""
+    data = replace(
+        gathered({}), unmeasured={"gemma-9": "not registered on this server"}, provenance={"m": {"weight_hash": "c0ffee" * 10}}
+    )
+    facts = {"largest": 9.0, "above_30x": 1.0, "first_token": 0.75, "first_delimiter": 0.0, "elsewhere": 0.25}
+    data.calibrations["m"]["location"] = {"2": {"7": facts}}  # type: ignore[index]
+    study = STUDY | {"traits": [], "models": ["m", "gemma-9"], "calibration_new_tokens": 128}
+    page = build(study, data).to_markdown()
+    head, _, measured, unmeasured = page.splitlines()[-4:]
+    assert page.startswith("# Severity of massive dimensions: 1 of 2 models measured")
+    for cell in (
+        "| severe |",
+        "| 7: first token 75%, elsewhere 25% |",
+        "| not measured |",
+        "| c0ffeec0ffee |",
+        "| not steered |",
+        "| 99.0 % |",
+    ):
+        assert cell in measured
+    assert unmeasured.startswith("| gemma-9 | not measured |")
+    assert "not registered on this server" in unmeasured
+    assert head.count("|") == measured.count("|") == unmeasured.count("|")
+    assert "/v1/" not in page
+    data.calibrations["m"]["emergence"] = {"7": {"first": 2, "plateau": [2, 3, 5], "falls": None}}  # type: ignore[index]
+    assert "| layer 2; plateau 2-3, 5; does not fall |" in build(study, data).to_markdown()

@@ -1,9 +1,12 @@
 """A whole study over HTTP on real processes: calibrate, extract, steer and report on a shipped model; then the same again from the store."""
 
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -28,6 +31,7 @@ from tests.services import make_folder
 from tests.worker.studying import STUDY, check_results_file, labelled
 
 pytestmark = pytest.mark.timeout(500)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +302,28 @@ def test_a_worker_killed_in_the_middle_of_a_steering_repeats_no_finished_run(
     assert killed["metrics"]["tokens_computed"] < undisturbed["metrics"]["tokens_computed"]
     one, other = ({file["name"]: file["sha256"] for file in of["artifacts"]} for of in (killed, undisturbed))
     assert one == other
+
+
+def test_the_severity_of_models_is_a_page_that_also_names_those_that_are_not_registered(
+    up: Up, service: tuple[binnacle.Client, httpx.Client], tmp_path: Path
+) -> None:
+    """From the command to the page, and the calibration it is made of as an export: by the real worker."""
+    client, _ = service
+    asked = {"models": ["demo-severe", "gemma-9"], "traits": [], "skip_unregistered": True, "calibration_new_tokens": 16}
+    (tmp_path / "severity.json").write_text(json.dumps(asked))
+    command = [sys.executable, "-m", "app.cli", "study", "run", "severity.json", "--reuse", "--out", "pages/severity.md"]
+    environment = {**os.environ, "BINNACLE_URL": up.url, "BINNACLE_KEY": up.key, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "demo-severe: severe" in done.stdout
+    assert "gemma-9: not measured" in done.stdout
+    measured, unmeasured = (tmp_path / "pages" / "severity.md").read_text().strip().splitlines()[-2:]
+    assert measured.startswith("| demo-severe | severe |")
+    assert unmeasured.startswith("| gemma-9 | not measured |")
+    job = next(client.jobs(kind="calibrate", limit=1))
+    export = client.wait(client.export(job["result"]["calibration"]["id"], "trait-interp"), timeout=120)
+    with tarfile.open(client.download(export["artifacts"][0], tmp_path)) as archive:
+        assert archive.getnames() == ["experiments/calibration/inference/chat/massive_activations/calibration.json"]
 
 
 def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:

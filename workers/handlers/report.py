@@ -18,7 +18,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     Raises JobFault missing_input, unknown_labels.
     """
     context.phase("gathering", len(spec["nodes"]), "jobs", share=0.7)
-    data = gather(context, spec["nodes"])
+    data = gather(context, spec["nodes"], spec["study"]["models"])
     texts = labelling.sample(context, spec["nodes"], spec["study"]["seed"])
     if spec.get("labels"):
         data = replace(data, agreement=labelling.agreed(texts, spec["labels"]))

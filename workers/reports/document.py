@@ -1,7 +1,7 @@
 """The report as a whole: which tables and plots it holds, in which order, and its three written forms."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workers.reports import beside, matrices, plots, recommendations, tables
@@ -59,6 +59,8 @@ class Report:
 
 def build(study: Mapping[str, Any], data: Gathered) -> Report:
     """The report of a study from what its jobs left."""
+    if not study["traits"]:
+        return _of_models(study, data)
     per_model = recommendations.per_model(data)
     severity = tables.severity(data, {model: found.severity_columns for model, found in per_model.items()})
     methods = tables.methods(data)
@@ -86,6 +88,16 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
     findings = [one for found in per_model.values() for one in found.findings]
     title = f"Which method to trust: {', '.join(study['traits'])} on {', '.join(study['models'])}"
     return Report(title, facts, findings, sections, data.missing, study)
+
+
+def _of_models(study: Mapping[str, Any], data: Gathered) -> Report:
+    """The report of a study without traits: how massive the dims of its models are."""
+    severity = tables.severity(data, {})
+    columns = [column for column in severity.columns if column.key not in ("massive_part", "link")]
+    table = replace(severity, title="Model severity", columns=columns)
+    title = f"Severity of massive dimensions: {len(data.calibrations)} of {len(study['models'])} models measured"
+    facts = {"models": ", ".join(study["models"]), "greedy answers": f"{study['calibration_new_tokens']} tokens at most"}
+    return Report(title, facts, [], [{"table": table}, *_model_plots(data)], data.missing, study)
 
 
 def _agreement(data: Gathered) -> str:

@@ -1,7 +1,7 @@
 """What a study's jobs left, read once: calibrations by model, extraction and steering by model and trait, and what is missing and why."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,8 +38,9 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """`calibrations[model]` is the aggregate of calibration.json, `sources[model]` its address. `missing` names every node without a
-    result, with its reason. `agreement` is the judge's with a person's labels, None where none were given.
+    """`calibrations[model]` is the aggregate of calibration.json, `provenance[model]` where its numbers come from, `sources[model]` its
+    address. `missing` names every node without a result, with its reason; `unmeasured` every model without a calibration. `agreement` is
+    the judge's with a person's labels, None where none were given.
     """
 
     calibrations: Mapping[str, Mapping[str, Any]]
@@ -47,10 +48,12 @@ class Gathered:
     missing: list[dict[str, Any]]
     sources: Mapping[str, str] = field(default_factory=dict)
     agreement: Agreement | None = None
+    provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
-def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]]) -> Gathered:
-    """Reads every node's files; a job that failed, was cancelled or never ran is named instead."""
+def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], models: Sequence[str]) -> Gathered:
+    """Reads every node's files; a job that failed, was cancelled or never ran is named instead. `models` are those that the study names."""
     found: dict[str, dict[str, Any]] = {}
     missing: list[dict[str, Any]] = []
     nodes = dict(sorted(nodes.items(), key=lambda item: int(item[1]["place"])))  # the database keeps no order of keys
@@ -61,18 +64,28 @@ def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]]) -> Gathe
         else:
             missing.append({"node": name, "kind": node["kind"], "state": job["state"], "reason": _reason(job["error"])})
         context.progress(done + 1)
-    calibrations = {
+    documents = {
         node["model"]: found[name]["calibration"] for name, node in nodes.items() if node["kind"] == "calibrate" and name in found
     }
+    why = {one["node"]: f"{one['state']} {one['reason']}".strip() for one in missing}
     pairs = dict.fromkeys((node["model"], node["trait"]) for node in nodes.values() if node["trait"] is not None)
     sources = {node["model"]: f"/v1/calibrations/{node['job']}" for node in nodes.values() if node["kind"] == "calibrate"}
-    return Gathered(calibrations, [_cell(model, trait, nodes, found) for model, trait in pairs], missing, sources)
+    return Gathered(
+        {model: document["aggregate"] for model, document in documents.items()},
+        [_cell(model, trait, nodes, found) for model, trait in pairs],
+        missing,
+        sources,
+        provenance={model: document.get("provenance", {}) for model, document in documents.items()},
+        unmeasured={
+            model: why.get(f"calibrate/{model}", "not registered on this server") for model in models if model not in documents
+        },
+    )
 
 
 def _files(context: JobContext, node: Mapping[str, Any]) -> dict[str, Any]:
     job, kind = node["job"], node["kind"]
     if kind == "calibrate":
-        return {"calibration": json.loads(context.artifact(job, "calibration.json"))["aggregate"]}
+        return {"calibration": json.loads(context.artifact(job, "calibration.json"))}
     if kind == "extract":
         document = json.loads(context.artifact(job, "extraction.json"))
         return {"extraction": document, "vectors": load_safetensors(context.artifact(job, "vectors.safetensors"))}

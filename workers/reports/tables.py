@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from terms.emergence import NOT_MEASURED
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
+from workers.reports.standing import COLUMNS, NOT_STEERED, NOTE, standing
 from workers.reports.table import Column, Row, Table
 from workers.science.dose import NO_CLEAN_DOSE
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH
@@ -172,7 +174,7 @@ def traits(data: Gathered) -> Table:
 
 def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:
     """Table 5: which dimension dominates each model, in all four ratios, and what that means for mean_diff."""
-    rows = []
+    rows: list[Row] = []
     for model, aggregate in data.calibrations.items():
         found = aggregate["severity"]
         rows.append(
@@ -185,10 +187,12 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
                 "share": found["share_of_squared_norm"],
                 "alignment": found["mean_alignment"],
                 **found["ratios"],
+                **standing(aggregate, data.provenance.get(model, {})),
                 "link": data.sources.get(model),
-                **verdicts.get(model, {}),
+                **verdicts.get(model, NOT_STEERED),
             }
         )
+    rows += [{"model": model, "verdict": NOT_MEASURED, "why": why} for model, why in data.unmeasured.items()]
     columns = [
         Column("model", "model"),
         Column("verdict", "severity"),
@@ -201,6 +205,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
         Column("max_to_entry_median", "max_to_entry_median", "number"),
         Column("share", "share of squared norm", "share"),
         Column("alignment", "mean alignment", "number"),
+        *COLUMNS,
         Column("viable", "mean_diff viable"),
         Column("why", "why"),
         Column("massive_part", "the massive part is"),
@@ -209,7 +214,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
     note = (
         "ratio_to_median: token-mean size over the median dim's (mild from 10, severe from 100). ratio_to_mean: size of the mean vector's "
         "entry over the mean entry. max_to_median: per prompt, largest over the median dim's largest. max_to_entry_median: per prompt, "
-        "largest over the median of all entries. mean_diff is viable where it ties with the best method at equal dose."
+        f"largest over the median of all entries. {NOTE} mean_diff is viable where it ties with the best method at equal dose."
     )
     return Table("severity", "5. Model severity", note, columns, rows)
 

@@ -1,0 +1,64 @@
+"""How a model stands, in a row of the table of severity: where its massive dims are, where they emerge, and what was measured.
+
+Read from calibration.json of any schema; what a file does not hold is "not measured".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from terms.emergence import NOT_MEASURED, emergence_in_words
+from workers.reports.table import Column
+
+NOT_STEERED = {"viable": "not steered"}
+LOCATED = 3
+"""Most dims that a cell says the location of."""
+
+COLUMNS = [
+    Column("reference", "dims by top5-3layers", "dims"),
+    Column("location", "largest at"),
+    Column("emergence", "emergence"),
+    Column("weights", "weights"),
+    Column("measured_on", "measured on"),
+]
+NOTE = (
+    "top5-3layers is the reference's rule, which always returns dims. Largest at: over all tokens, the share of prompts in which the dim's "
+    "maximum is at the first token, at the first delimiter, or elsewhere, at the layer of its largest value; of the three largest dims. "
+    "Emergence, of the dominant dim: the first layer with half of its largest ratio, its plateau, and where it falls below half. Weights: the "
+    "first 12 digits of their SHA-256."
+)
+
+
+def standing(aggregate: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of COLUMNS. `provenance` is the file's, empty where it is not known."""
+    tokens = provenance.get("response_tokens")
+    return {
+        "reference": _at_several_layers(aggregate.get("top_dims_by_layer", {}).values()),
+        "location": _location(aggregate.get("location")),
+        "emergence": emergence_in_words(aggregate),
+        "weights": str(provenance.get("weight_hash") or "")[:12] or None,
+        "measured_on": None if tokens is None else f"{tokens:,} tokens, {provenance['dtype']}, {provenance['device']}",
+    }
+
+
+def _at_several_layers(tops: Iterable[Sequence[int]]) -> list[int]:
+    """The dims among the top 5 of three layers, or of all where fewer were captured."""
+    tops = list(tops)
+    every = [dim for dims in tops for dim in dims]
+    return sorted({dim for dim in every if every.count(dim) >= min(3, len(tops))})
+
+
+def _location(by_layer: Mapping[str, Mapping[str, Mapping[str, float]]] | None) -> str:
+    if by_layer is None:
+        return NOT_MEASURED
+    largest: dict[str, Mapping[str, float]] = {}
+    for dims in by_layer.values():
+        for dim, facts in dims.items():
+            if dim not in largest or facts["largest"] > largest[dim]["largest"]:
+                largest[dim] = facts
+    order = sorted(largest, key=lambda dim: (-largest[dim]["largest"], int(dim)))
+    return "; ".join(f"{dim}: {_places(largest[dim])}" for dim in order[:LOCATED]) or "none"
+
+
+def _places(facts: Mapping[str, float]) -> str:
+    names = {"first_token": "first token", "first_delimiter": "first delimiter", "elsewhere": "elsewhere"}
+    return ", ".join(f"{name} {facts[key]:.0%}" for key, name in names.items() if facts[key] > 0)
