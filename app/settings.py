@@ -21,6 +21,7 @@ class LeaseSettings(BaseSettings):
     watch: float = Field(5, gt=0, description="how often a worker's parent reads the row of the job its child runs")
     sweep: float = Field(15, gt=0, description="how often the reconciler looks")
     look: float = Field(3, gt=0, description="how often an idle worker that hears no bell looks for jobs by itself")
+    idle: float = Field(60, gt=0, description="a device without a job for so long proves models that have no passport yet")
     cancel_grace: float = Field(30, gt=0, description="from a cancel request to SIGTERM for a handler that does not look up")
     kill_grace: float = Field(5, gt=0, description="from SIGTERM to SIGKILL")
     drain_grace: float = Field(10, gt=0, description="from a node's SIGTERM to its child's, for a handler that does not look up")

@@ -12,6 +12,7 @@ from app.jobs.claims import Lease
 from app.jobs.endings import keep_cell
 from app.jobs.models import Job
 from app.jobs.transitions import Superseded
+from app.models import repository as models
 from app.storage.base import ObjectMissing, key_of
 from app.storage.blobs import BlobGone, stage
 from workers.handlers.base import JobCancelled, JobFault, JobYielded, LeaseLost
@@ -45,6 +46,10 @@ class ServiceContext:
         return self._process.settings.device
 
     @property
+    def dtype(self) -> str:
+        return self._process.settings.weights_dtype
+
+    @property
     def batch_budget_bytes(self) -> int:
         return self._process.settings.batch_budget_bytes
 
@@ -52,10 +57,14 @@ class ServiceContext:
         shelf = self._process.models()
         if name not in shelf.names():
             self.phase("loading model", 1, "models", stall_seconds=max(600, self._process.settings.lease.stall))
-        return through_outages(lambda: shelf.take(name), lambda: self._heartbeat.lost)
+        return through_outages(lambda: shelf.take(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
     def model_facts(self, name: str) -> Mapping[str, Any]:
-        return through_outages(lambda: self._process.models().facts(name), lambda: self._heartbeat.lost)
+        shelf = self._process.models()
+        return through_outages(lambda: shelf.facts(name, unproven=self._proves), lambda: self._heartbeat.lost)
+
+    def passport(self, key: str) -> Mapping[str, Any] | None:
+        return through_outages(lambda: self._passport(key), lambda: self._heartbeat.lost)
 
     def blob(self, digest: str) -> bytes:
         try:
@@ -128,6 +137,16 @@ class ServiceContext:
             raise LeaseLost from lost
         self._heartbeat.move(None)
 
+    @property
+    def _proves(self) -> bool:
+        """Whether this job makes its model usable, and so takes it before it is."""
+        return self._lease.job.kind == "prove"
+
+    def _passport(self, key: str) -> Mapping[str, Any] | None:
+        with self._process.sessions() as session:
+            found = models.passport(session, key)
+            return None if found is None else found.passport
+
     def _own_digest(self, cell: str) -> str | None:
         with self._process.sessions() as session:
             return _cell_digest(session, self._lease.job, cell)
@@ -161,7 +180,10 @@ class ServiceContext:
 
 
 def _cell_digest(session: Session, job: Job, name: str) -> str | None:
-    """The digest of a cell, or of a job retried here: any cell where the spec is the same, texts where only the scoring differs."""
+    """The digest of a cell, or of a job retried here: any cell where the spec is the same, texts where only the scoring differs.
+
+    A model's texts are taken only where both jobs are known to read it alike.
+    """
     digest = repository.cell_digest(session, job.id, name)
     first = job
     while digest is None and first.retry_of is not None:
@@ -169,9 +191,19 @@ def _cell_digest(session: Session, job: Job, name: str) -> str | None:
         if retried is None:  # deleted
             return None
         first = retried
+        if not _read_alike(first, job):
+            return None
         if first.spec == job.spec or (name.startswith(TEXTS) and _unscored(first.spec) == _unscored(job.spec)):
             digest = repository.cell_digest(session, first.id, name)
     return digest
+
+
+def _read_alike(first: Job, job: Job) -> bool:
+    """Whether jobs that read a model name the same reading of it; a job of another kind reads none."""
+    if "weight_hash" not in job.spec:
+        return True
+    reading = job.spec.get("reading_hash")
+    return reading is not None and reading == first.spec.get("reading_hash")
 
 
 def _unscored(spec: Mapping[str, Any]) -> dict[str, Any]:

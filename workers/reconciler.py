@@ -1,4 +1,4 @@
-"""Puts right what nobody is left to put right: expired leases, jobs nobody was rung for, idempotency keys and logs past their time.
+"""Repairs what is left behind: expired leases, jobs no worker was rung for, models never proved, idempotency keys and logs past their time.
 
 Every worker's parent runs one; an advisory lock lets one sweep at a time. It declares no lease expired until one TTL after the database's
 start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more
@@ -18,9 +18,11 @@ from app.jobs import endings, repository
 from app.jobs.bell import CLASSES, Bell
 from app.jobs.models import IdempotencyKey, Job, Worker
 from app.jobs.states import State
+from app.models.proving import prove_when_idle
 from app.settings import LeaseSettings
 from app.usage import repository as usage
 from app.webhooks import repository as webhooks
+from workers.lm.proofs.content import programs
 
 SWEEP_LOCK = 0x53574545  # "SWEE"
 KEY_DAYS = 7
@@ -75,6 +77,7 @@ class Reconciler:
             usage.add_up(session)
         # Each in a transaction of its own, after this one: together they would hold some jobs and wait for others (app/jobs/README.md).
         expired = sum(in_transaction(self._sessions, self._expire, one) for one in found)
+        in_transaction(self._sessions, self._prove)
         for job_class in CLASSES:
             self._ring(job_class)
         return expired
@@ -113,6 +116,11 @@ class Reconciler:
         log.warning("lease.expired", job=job.id, worker=job.worker_id, charged=not found.outage)
         endings.lose(session, job, cause, max_losses=self._settings.max_losses, charged=not found.outage)
         return True
+
+    def _prove(self, session: Session) -> None:
+        """A model that was never proved with these programs is proved when a device is idle."""
+        if session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
+            prove_when_idle(session, programs(), self._settings.idle)
 
     def _forget(self, session: Session) -> None:
         week = text(f"now() - interval '{KEY_DAYS} days'")

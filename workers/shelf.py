@@ -2,16 +2,18 @@
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import structlog
 import torch
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.models import repository
 from app.models.models import Model
 from app.settings import Settings
 from app.storage.space import hub_cache
-from workers.handlers.base import JobFault
+from workers.handlers.base import JobFault, TransientFault
 from workers.lm.cache import ModelCache, ModelKey
 from workers.lm.capture import assert_no_hooks
 from workers.lm.errors import ModelFault
@@ -19,8 +21,11 @@ from workers.lm.facts import facts_from_dict
 from workers.lm.hub import fetched_folder
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
+from workers.lm.proofs.content import programs
 
 log = structlog.get_logger(__name__)
+
+UNKNOWN = {"reading_hash": None, "proofs_version": None}
 
 
 class Shelf:
@@ -43,22 +48,29 @@ class Shelf:
         """Names of the models loaded now; may be read from any thread."""
         return list(self._loaded)
 
-    def facts(self, name: str) -> dict[str, Any]:
-        """What inspecting the model found, with its `source` and `revision`. Raises JobFault when it is not there or faulty."""
+    def facts(self, name: str, *, unproven: bool = False) -> dict[str, Any]:
+        """What inspecting the model found, with its `source` and `revision`. `unproven`: also of one that is not usable yet.
+
+        `reading_hash` is there where the model was proved with the programs of this process: others may read it otherwise. Raises JobFault
+        when the model is not there or faulty, TransientFault while it is inspected or proved.
+        """
         with self._sessions() as session:
             model = session.get(Model, name)
+            passport = None if model is None or model.passport is None else repository.passport(session, model.passport)
         if model is None:
             raise JobFault(
                 "unknown_model", f"The model {name} is not on the allow-list any more; ask an administrator to add it again."
             )
-        if model.state != "ready":
-            why = (model.fault or {}).get("detail", "It has not been inspected yet.")
-            raise JobFault("model_not_ready", f"The model {name} is {model.state}. {why}")
-        return {**model.facts, "source": model.source, "revision": model.revision}
+        if model.state == "inspecting" and not unproven:  # inspected again since the job could start
+            raise TransientFault(f"the model {name} is being {'proved' if model.proving else 'inspected'}")
+        if model.state == "faulty" and not unproven:
+            raise JobFault("model_not_ready", f"The model {name} is faulty. {(model.fault or {}).get('detail', '')}")
+        facts = {**model.facts, "source": model.source, "revision": model.revision}
+        return facts if passport is not None and passport.content["programs"] == programs() else facts | UNKNOWN
 
-    def take(self, name: str) -> LanguageModel:
-        """The model, loaded on this worker's device, until `after_job`. Raises JobFault and ModelFault."""
-        facts = self.facts(name)
+    def take(self, name: str, *, unproven: bool = False) -> LanguageModel:
+        """The model, loaded on this worker's device, until `after_job`. Raises what `facts` raises, and ModelFault."""
+        facts = self.facts(name, unproven=unproven)
         source, revision = facts.pop("source"), facts.pop("revision")
         known = facts_from_dict(facts)
         folder = fetched_folder(source, revision, hub_cache(self._settings))
@@ -76,7 +88,8 @@ class Shelf:
         seconds = time.monotonic() - began
         self.slowest_load = max(self.slowest_load, seconds)
         log.info("model.taken", model=name, seconds=round(seconds, 3), loaded=self._loaded)
-        return lm
+        # it may have been loaded before it was proved
+        return replace(lm, facts=replace(lm.facts, reading_hash=known.reading_hash, proofs_version=known.proofs_version))
 
     def after_job(self) -> None:
         """Checks that the job left no hook on the models it took; one with hooks is dropped. Raises ModelFault hooks_left."""

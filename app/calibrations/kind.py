@@ -18,6 +18,7 @@ def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, An
         owner=job.owner,
         model=job.model,
         weight_hash=found["weight_hash"],
+        reading_hash=found.get("reading_hash"),
         severity=found["severity"],
         massive_dims=found["massive_dims"],
     )

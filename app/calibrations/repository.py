@@ -15,12 +15,12 @@ from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.models.models import Model
 
-Found = Row[Calibration, str | None]
-"""A calibration, and the hash of its model's weights as last inspected."""
+Found = Row[Calibration, Model]
+"""A calibration and its model."""
 
 
-def _visible(viewer: Viewer) -> Select[Calibration, str | None]:
-    statement = select(Calibration, Model.facts["weight_hash"].astext).join(Model, Model.name == Calibration.model)
+def _visible(viewer: Viewer) -> Select[Calibration, Model]:
+    statement = select(Calibration, Model).join(Model, Model.name == Calibration.model)
     return statement.where(made_by_visible(Calibration.job_id, viewer))
 
 
@@ -46,9 +46,11 @@ def listing(
 
 
 @settled
-def newest(session: Session, viewer: Viewer, model: str, weight_hash: str) -> Calibration | None:
-    """The newest calibration of these weights that the viewer may see and that lists dims by the default rule over all layers."""
-    statement = select(Calibration).where(Calibration.model == model, Calibration.weight_hash == weight_hash)
+def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, reading_hash: str) -> Calibration | None:
+    """The newest calibration of these weights, read as now, that the viewer may see and that lists dims by the default rule over all layers."""
+    statement = select(Calibration).where(
+        Calibration.model == model, Calibration.weight_hash == weight_hash, Calibration.reading_hash == reading_hash
+    )
     statement = statement.join(Job, Job.id == Calibration.job_id).where(
         Job.spec["rule"].astext == "massive", Job.spec["layers"].astext.is_(None)
     )

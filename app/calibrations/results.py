@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.calibrations.repository import Found
 from app.jobs.labels import Labels
+from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
 
 
@@ -21,6 +22,8 @@ class CalibrationOut(BaseModel):
     model_variant: str | None = Field(description="null where the request named none and the result does not hold it yet")
     weight_hash: str = Field(description="sha256 of the weights it describes")
     stale: bool = Field(description="the model's weights have changed since, so that this does not describe them")
+    reading_hash: str | None = Field(description=READING)
+    doubt: str | None = Field(description=DOUBT)
     severity: dict[str, Any]
     massive_dims: dict[str, Any]
     created_at: datetime
@@ -50,7 +53,8 @@ class CostOut(BaseModel):
 
 def view(found: Found, labels: Labels) -> CalibrationOut:
     """One calibration; it is stale when its model was last seen with other weights."""
-    row, weights = found
+    row, model = found
+    weights = model.facts.get("weight_hash")
     own = f"/v1/calibrations/{row.id}"
     return CalibrationOut(
         id=row.id,
@@ -60,7 +64,9 @@ def view(found: Found, labels: Labels) -> CalibrationOut:
         experiment=labels.experiment,
         model_variant=labels.model_variant,
         weight_hash=row.weight_hash,
+        reading_hash=row.reading_hash,
         stale=weights is not None and weights != row.weight_hash,
+        doubt=doubt(model, row.reading_hash),
         severity=row.severity,
         massive_dims=row.massive_dims,
         created_at=row.created_at,

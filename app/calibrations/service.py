@@ -33,6 +33,7 @@ from app.jobs.submitting import (
 )
 from app.models import service as models
 from app.models.models import Model
+from app.models.reading import reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
@@ -57,7 +58,7 @@ def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
     if request.layers is not None:
         layers = sorted(request.layers)
         spec["layers"] = None if layers == list(range(known.get("layers", -1))) else layers
-    return {**spec, "kind": "calibrate", "weight_hash": known.get("weight_hash")}
+    return {**spec, "kind": "calibrate", "weight_hash": known.get("weight_hash"), "reading_hash": reading_of(model)}
 
 
 def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> CostOut:
@@ -151,8 +152,8 @@ def _there(session: Session, asked: str | None, model: Model, viewer: Viewer) ->
 
 
 def _newest(session: Session, model: Model, viewer: Viewer) -> Calibration | None:
-    weights = _weights(model)
-    return None if weights is None else repository.newest(session, viewer, model.name, weights)
+    weights, reading = _weights(model), reading_of(model)
+    return None if weights is None or reading is None else repository.newest(session, viewer, model.name, weights, reading)
 
 
 def _weights(model: Model) -> str | None:

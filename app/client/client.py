@@ -273,15 +273,19 @@ class Client:
         return self._get(f"/v1/models/{name}")
 
     def await_model(self, name: str, timeout: float | None = 600) -> dict[str, Any]:
-        """The model once its inspection is over: `ready`, or `faulty` with the fault."""
+        """The model once it is inspected and proved: `ready`, or `faulty` with the fault."""
         model = self.model(name)
-        if model["state"] == "inspecting" and model["inspect_job"]:
-            self.wait(model["inspect_job"], timeout, check=False)
+        job = model.get("prove_job") or model["inspect_job"]
+        if model["state"] in ("inspecting", "proving") and job:
+            self.wait(job, timeout, check=False)
             model = self.model(name)
         return model
 
     def add_model(self, name: str, source: str, *, revision: str | None = None) -> Job:
-        """Registers a folder on the workers, or a hub id with its pinned revision: the job that inspects it. Administrators only."""
+        """Registers a folder on the workers, or a hub id with its pinned revision: the job that inspects it; one that proves it follows.
+
+        Administrators only.
+        """
         body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
         return dict(self._connection.request("POST", "/v1/models", json=body, repeatable=False).json())
 

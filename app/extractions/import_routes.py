@@ -65,4 +65,4 @@ async def _store(context: Context, wanted: imports.Import, viewer: Viewer, to: S
         return imports.add(session, wanted, blob, viewer, to)
 
     rows, made = await staging.store(context.database, context.storage, wanted.data, add, context.uploads.thread)
-    return ImportedOut(items=[vector_view(row) for row in rows]), made
+    return ImportedOut(items=[vector_view(row, None) for row in rows]), made

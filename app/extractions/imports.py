@@ -60,7 +60,7 @@ def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
     check_text(request.model_dump(mode="json", exclude={"file"}))
     check(session, viewer.owner, request)
     model = models.usable(session, request.model)
-    if model.state != "ready":
+    if not model.inspected:
         detail = (
             f"{request.model} is still being inspected, so that its layers and width are not known. Try again when it is ready."
         )

@@ -153,14 +153,16 @@ def newest_with(
     *,
     model: str,
     weight_hash: str,
+    reading_hash: str,
     trait_version: str,
     methods: Sequence[str],
     layers: Sequence[int],
 ) -> Extraction | None:
-    """The newest extraction of this trait on these weights that holds all these methods and layers."""
+    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers."""
     statement = _extractions(viewer).where(
         Extraction.model == model,
         Extraction.weight_hash == weight_hash,
+        Extraction.reading_hash == reading_hash,
         Extraction.trait_version == trait_version,
         Extraction.methods.contains(list(methods)),
         Extraction.layers.contains(list(layers)),

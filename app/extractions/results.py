@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
 from app.jobs.labels import Labels
+from app.models.models import Model
+from app.models.reading import DOUBT, READING, doubt, refusal
 from app.quotas.schemas import Admission
 
 
@@ -23,6 +25,8 @@ class VectorOut(BaseModel):
     name: str | None
     model: str
     weight_hash: str | None = Field(description="sha256 of the weights it was made from, or for which it was imported")
+    reading_hash: str | None = Field(description=READING)
+    doubt: str | None = Field(description=DOUBT)
     trait: str | None
     trait_version: str | None
     position: str | None
@@ -43,8 +47,8 @@ class VectorOut(BaseModel):
     links: dict[str, str]
 
 
-def vector_view(row: Vector) -> VectorOut:
-    """The vector as the API shows it."""
+def vector_view(row: Vector, model: Model | None) -> VectorOut:
+    """The vector as the API shows it. An imported one was not read here: only a refusal of its model puts it in doubt."""
     own = f"/v1/vectors/{row.id}"
     links = {"self": own, "download": f"{own}/download", "model": f"/v1/models/{row.model}"}
     if row.extraction_id is not None:
@@ -55,11 +59,12 @@ def vector_view(row: Vector) -> VectorOut:
         extraction=row.extraction_id,
         separation={"accuracy": row.accuracy, "cohens_d": row.cohens_d, "auroc": row.auroc},
         group=row.group_name,
+        doubt=refusal(model) if row.source == "imported" else doubt(model, row.reading_hash),
         links=links,
         **{
             name: getattr(row, name)
             for name in VectorOut.model_fields
-            if name not in {"extraction", "separation", "group", "links"}
+            if name not in {"extraction", "separation", "group", "doubt", "links"}
         },
     )
 
@@ -74,6 +79,8 @@ class ExtractionOut(BaseModel):
     experiment: str | None
     model_variant: str | None
     weight_hash: str
+    reading_hash: str | None = Field(description=READING)
+    doubt: str | None = Field(description=DOUBT)
     trait: str
     trait_version: str
     positions: list[str]
@@ -129,7 +136,7 @@ class ExtractionCost(BaseModel):
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
-def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: Labels) -> ExtractionOut:
+def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: Labels, model: Model | None) -> ExtractionOut:
     """One extraction; with its vectors, what each is made of."""
     own = f"/v1/extractions/{row.id}"
     links = {
@@ -145,6 +152,7 @@ def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: L
     return ExtractionOut(
         job=row.job_id,
         vectors=None if vectors is None else [_made_of(one) for one in vectors],
+        doubt=doubt(model, row.reading_hash),
         links=links,
         **asdict(labels),
         **{name: getattr(row, name) for name in ExtractionOut.model_fields if hasattr(row, name)},

@@ -25,9 +25,11 @@ from app.jobs.models import Artifact
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Placed, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
+from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
 from app.models.models import Model
+from app.models.reading import reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
@@ -78,6 +80,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "kind": "extract",
         "model": request.model,
         "weight_hash": facts.get("weight_hash"),
+        "reading_hash": reading_of(model),
         "trait": {"name": trait.name, "version": trait.version},
         "positions": [str(one) for one in positions],
         "components": list(dict.fromkeys(request.components)),
@@ -111,10 +114,10 @@ def _check_responses(request: ExtractionRequest, trait: Trait) -> None:
 
 def rows_key(spec: dict[str, Any], facts: dict[str, Any]) -> str | None:
     """Names what a spec reads its rows from: equal keys mean the same examples and responses, so that a row at the same position,
-    component and layer is the same row. None while the model's weights are not known."""
-    if spec["weight_hash"] is None or spec["vetting"] is not None:
+    component and layer is the same row. None while the model's weights, or what its texts are read as, are not known."""
+    if spec["weight_hash"] is None or spec["reading_hash"] is None or spec["vetting"] is not None:
         return None
-    of_the_rows = {name: spec[name] for name in ("model", "weight_hash", "trait", "responses", "max_new_tokens")}
+    of_the_rows = {name: spec[name] for name in ("model", "weight_hash", "reading_hash", "trait", "responses", "max_new_tokens")}
     of_the_rows["tokenizer_hash"] = facts.get("tokenizer_hash")
     return hashlib.sha256(json.dumps(of_the_rows, sort_keys=True).encode()).hexdigest()
 
@@ -196,8 +199,6 @@ def _submitted_before(session: Session, planned: Plan, viewer: Viewer) -> Placed
     """A finished job of the same calculation, wherever its rows came from."""
     from app.jobs import service as jobs
 
-    if planned.spec["weight_hash"] is None:
-        return None
     found = jobs.find_reusable(session, "extract", planned.spec, viewer)
     return None if found is None else Placed(found, reused=True)
 
@@ -213,7 +214,8 @@ def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:
 def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
     """By its own id or its job's. Raises Problem 404, 409."""
     found = existing(session, identifier, viewer)
-    return extraction_view(found, repository.vectors_of(session, found), labels_of(session, [found.job_id])[found.job_id])
+    labels = labels_of(session, [found.job_id])[found.job_id]
+    return extraction_view(found, repository.vectors_of(session, found), labels, session.get(Model, found.model))
 
 
 def listing(
@@ -229,7 +231,8 @@ def listing(
     """A page of extractions, newest first, without their vectors."""
     found = repository.listing(session, viewer, model=model, trait=trait, labels=labels, limit=limit, before=before)
     known = labels_of(session, [one.job_id for one in found])
-    return [extraction_view(one, None, known[one.job_id]) for one in found]
+    models_by_name = model_repository.named(session, {one.model for one in found})
+    return [extraction_view(one, None, known[one.job_id], models_by_name.get(one.model)) for one in found]
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
@@ -248,7 +251,13 @@ def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector:
     return found
 
 
-def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) -> Vector:
+def shown_vector(session: Session, vector_id: str, viewer: Viewer) -> VectorOut:
+    """The vector as the API shows it. Raises Problem 404."""
+    row = vector(session, vector_id, viewer)
+    return vector_view(row, session.get(Model, row.model))
+
+
+def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) -> VectorOut:
     """Shows an imported vector to others than before. Raises Problem 403, 404, 422, and 409 for an extracted one."""
     row = vector(session, vector_id, viewer)
     if row.extraction_id is not None:
@@ -256,14 +265,16 @@ def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) 
         raise Problem(409, "follows_its_job", f"{vector_id} follows the job that made it: PATCH /v1/jobs/{made_by}.")
     share(session, row, vector_id, to, viewer)
     session.flush()
-    return row
+    return vector_view(row, session.get(Model, row.model))
 
 
 def vectors(
     session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
 ) -> Sequence[VectorOut]:
     """A page of vectors."""
-    return [vector_view(row) for row in repository.vectors(session, viewer, filters, sort=sort, limit=limit, offset=offset)]
+    found = repository.vectors(session, viewer, filters, sort=sort, limit=limit, offset=offset)
+    models_by_name = model_repository.named(session, {row.model for row in found})
+    return [vector_view(row, models_by_name.get(row.model)) for row in found]
 
 
 def layer_of(

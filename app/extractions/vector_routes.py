@@ -14,7 +14,7 @@ from app.exports.vectors import NamedVector, Origin, Unwritable
 from app.extractions import service
 from app.extractions.cosines import read_vectors
 from app.extractions.repository import VectorFilters
-from app.extractions.results import VectorOut, VectorPage, vector_view
+from app.extractions.results import VectorOut, VectorPage
 from app.ids import id_pattern
 from app.jobs.responses import etag_of, named
 from app.problems import documented
@@ -53,7 +53,7 @@ async def list_vectors(
 @router.get("/{vector_id}", operation_id="getVector", summary="One vector", responses=documented(404, 422))
 async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
     """Everything that was stored with it but its numbers."""
-    return vector_view(await context.database.run(service.vector, vector_id, viewer))
+    return await context.database.run(service.shown_vector, vector_id, viewer)
 
 
 @router.patch(
@@ -64,7 +64,7 @@ async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> Ve
 )
 async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, context: Shared) -> VectorOut:
     """For its owner and administrators. An extracted vector follows the job that made it, and is shown with that."""
-    return vector_view(await context.database.run(service.share_vector, vector_id, body, viewer))
+    return await context.database.run(service.share_vector, vector_id, body, viewer)
 
 
 @router.get(

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.jobs.schemas import JobRequest
+from app.models.reading import DOUBT, READING
 from app.quotas.schemas import Admission
 from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Text, VectorId
 from app.text import Line
@@ -78,4 +79,6 @@ class GenerationOut(BaseModel):
 
     job: str
     model: str
+    reading_hash: str | None = Field(description=READING)
+    doubt: str | None = Field(description=DOUBT)
     answers: list[AnswerOut]

@@ -14,6 +14,7 @@ from app.jobs.submitting import Answer, Plan, answer, check_admissible, edges_of
 from app.models import service as models
 from app.models.context import check_context
 from app.models.models import Model
+from app.models.reading import doubt, read_as, reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.vectors import as_named, vectors_by_id
@@ -65,6 +66,7 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         "kind": "generate",
         "model": request.model,
         "weight_hash": (model.facts if model.state == "ready" else {}).get("weight_hash"),
+        "reading_hash": reading_of(model),
         "prompts": [one.model_dump() for one in request.prompts],
         "vectors": [as_named(row) for row in rows],
         "doses": None if request.coefficients else list(request.doses or DOSES),
@@ -107,4 +109,8 @@ def find(session: Session, job_id: str, viewer: Viewer) -> GenerationOut:
     job = job_repository.find(session, job_id, viewer)
     if job is None or job.kind != "generate" or job.state != State.SUCCEEDED or job.result is None or job.model is None:
         raise absent(session, "generation", job_id, viewer, "generate")
-    return GenerationOut(job=job.id, model=job.model, answers=job.result["answers"])
+    reading = read_as(job.result)
+    return GenerationOut(
+        job=job.id, model=job.model, answers=job.result["answers"], reading_hash=reading,
+        doubt=doubt(session.get(Model, job.model), reading),
+    )  # fmt: skip

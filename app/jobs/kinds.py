@@ -19,6 +19,7 @@ KINDS = {
     "extract": "app.extractions.kind:EXTRACT",
     "generate": "app.generations.kind:GENERATE",
     "inspect": "app.models.kind:INSPECT",
+    "prove": "app.models.kind:PROVE",
     "report": "app.studies.kind:REPORT",
     "rescore": "app.steerings.kind:RESCORE",
     "steer": "app.steerings.kind:STEER",

@@ -16,11 +16,11 @@ from app.jobs.labels import Labels
 from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
 from app.jobs.planned import planned_job, settled
 from app.jobs.schemas import Edge
-from app.jobs.states import State
+from app.jobs.states import HELD, State
 
 SEARCHED = (Job.name, Job.notes, func.array_to_string(Job.tags, " "))
 """What `words` are looked for in: each must be in one of them."""
-ABOUT_MODELS = ("inspect", "download")
+ABOUT_MODELS = ("inspect", "download", "prove")
 """Kinds of jobs that the service puts before the jobs of anybody who names a model."""
 
 
@@ -46,7 +46,7 @@ def visible(viewer: Viewer) -> Select[Job]:
 
 
 def usable(viewer: Viewer) -> ColumnElement[bool]:
-    """The jobs that a viewer's own may come after and read: those seen, and the inspections and downloads that everybody's models need."""
+    """The jobs that a viewer's own may come after and read: those seen, and what everybody's models need: inspections, proofs, downloads."""
     return or_(seen(Job, viewer), Job.kind.in_(ABOUT_MODELS))
 
 
@@ -158,6 +158,22 @@ def ready_for(session: Session, worker_id: str, job_class: str) -> str | None:
     blocked = select(Worker.id).where(Worker.id == worker_id, Worker.blocked.is_not(None))
     statement = _ready().where(Job.job_class == job_class, ~held.exists(), ~blocked.exists())
     return session.scalars(statement.order_by(Job.short, Job.owner, Job.priority.desc(), Job.id).limit(1)).one_or_none()
+
+
+def idle_for(session: Session, job_class: str, seconds: float) -> bool:
+    """Whether a worker that may claim jobs of the class has had none for so long, and no job waits for it."""
+    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    heard = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds + 30)  # a worker says that it is there every few seconds
+    of_class = Job.job_class == job_class
+    busy = select(Job.id).where(of_class, (Job.state.in_(list(HELD))) & (Job.worker_id == Worker.id))
+    held = select(DeviceHold.worker_id).where(DeviceHold.worker_id == Worker.id, in_force())
+    free = select(Worker.id).where(
+        Worker.job_class == job_class, Worker.seen_at > heard, Worker.started_at < since, Worker.blocked.is_(None), ~held.exists(),
+        ~busy.exists(),
+    )  # fmt: skip
+    lately = select(Job.id).where(of_class, Job.finished_at > since)
+    found = session.scalar(select(free.exists() & ~_ready().where(of_class).exists() & ~lately.exists()))
+    return bool(found)
 
 
 def _ready() -> Select[str]:

@@ -30,6 +30,7 @@ from app.jobs.states import FINISHED, State
 from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.transitions import born, transition
 from app.jobs.turns import SHORT
+from app.models.reading import read_as
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
 
@@ -102,7 +103,8 @@ def submit(session: Session, submission: Submission) -> Submitted:
     session.refresh(job)
     if not waiting:
         ring_after_commit(session, job.job_class)
-    check_at_commit(session, job.owner)
+    if not submission.unmetered:
+        check_at_commit(session, job.owner)
     return Submitted(job)
 
 
@@ -297,5 +299,9 @@ def _with_names(spec: Any, names: Mapping[str, str]) -> Any:
 
 
 def find_reusable(session: Session, kind: str, spec: dict[str, Any], viewer: Viewer) -> Job | None:
-    """A finished job of the same calculation that the caller may read."""
-    return repository.succeeded_with(session, kind, spec_hash(kind, spec), viewer)
+    """A finished job of the same calculation that the caller may read, of a model whose weights and reading are known and were those."""
+    about_a_model = "weight_hash" in spec
+    if about_a_model and (spec["weight_hash"] is None or spec["reading_hash"] is None):
+        return None
+    found = repository.succeeded_with(session, kind, spec_hash(kind, spec), viewer)
+    return None if found is not None and about_a_model and read_as(found.result) != spec["reading_hash"] else found

@@ -23,7 +23,8 @@ class Idempotency:
 class Submission:
     """A validated request, ready to become a job. `spec` holds all that the result depends on and nothing else.
 
-    `after` may name what `viewer` may see; without a viewer, the owner's own jobs alone.
+    `after` may name what `viewer` may see; without a viewer, the owner's own jobs alone. An `unmetered` job follows from one that was
+    admitted, or is the service's own doing: no quota refuses it.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Submission:
     stall_seconds: float = 600
     request_id: str | None = None
     retry_of: str | None = None
+    unmetered: bool = False
     idempotency: Idempotency | None = None
     sharing: Sharing = field(default_factory=Sharing)
 

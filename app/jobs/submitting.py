@@ -54,11 +54,9 @@ class Plan:
 
 
 def edges_of(session: Session, request: JobRequest, viewer: Viewer, model: Model) -> list[Edge]:
-    """The edges asked for, and one to the inspection of a model that is not over. Raises Problem 422 for jobs that the caller may not see."""
+    """The edges asked for, and one to the proofs of a model that is not usable yet. Raises Problem 422 for jobs that the caller may not see."""
     after = check_edges(session, request, viewer)
-    if model.state == "inspecting" and model.inspect_job is not None:
-        after = with_edge(after, model.inspect_job)
-    return after
+    return after if model.awaited is None else with_edge(after, model.awaited)
 
 
 def check_edges(session: Session, request: JobRequest, viewer: Viewer) -> list[Edge]:
@@ -101,7 +99,7 @@ def submitted(
     reuse: bool = False,
 ) -> Placed:
     """The job of a plan; with `reuse`, a finished job of the same calculation on known weights that the caller may read."""
-    if reuse and plan.spec.get("weight_hash") is not None:
+    if reuse:
         finished = jobs.find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
             return Placed(finished, reused=True)

@@ -1,4 +1,4 @@
-"""What `download` and `inspect` jobs leave: the model's facts, or the fault for which jobs naming it are refused."""
+"""What `download`, `inspect` and `prove` jobs leave: the model's facts and proofs, or the fault for which jobs naming it are refused."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
-from app.models import service
+from app.models import proving, service
 from app.models.models import Model
 
 SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash")
@@ -17,7 +17,8 @@ def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, An
     facts = outcome["facts"]
     model = _inspected_by(session, job)
     if model is not None:
-        model.facts, model.state, model.fault, model.updated_at = facts, "ready", None, func.now()
+        model.facts, model.passport, model.updated_at = facts, None, func.now()
+        proving.follow(session, model, job)
         session.flush()
     return {"model": {"name": job.model, **{name: facts[name] for name in SHOWN if name in facts}}}
 
@@ -25,7 +26,7 @@ def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, An
 def _failed(session: Session, job: Job, error: dict[str, Any]) -> None:
     model = _inspected_by(session, job)
     if model is not None:
-        model.state, model.fault, model.updated_at = "faulty", error, func.now()
+        model.state, model.fault, model.proving, model.updated_at = "faulty", error, False, func.now()
         session.flush()
 
 
@@ -46,9 +47,17 @@ def _downloaded(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str
     """A download that was retried by itself is followed by the inspection that the failed one took down with it."""
     model = session.get(Model, job.model, with_for_update=True)
     if job.retry_of is not None and model is not None and model.state == "faulty":
-        service.look_again(session, model, owner=job.owner, request_id=job.request_id)
+        service.look_again(session, model, owner=job.owner, request_id=job.request_id, own=True)
     return outcome
 
 
+def _proved(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    proving.proved(session, job, outcome)
+    passport = outcome["passport"]
+    shown = {name: passport[name] for name in ("outcome", "reading_hash", "proofs")}
+    return {"model": {"name": job.model, **shown, "proofs_version": passport["version"], "stored": outcome["stored"]}}
+
+
 INSPECT = Kind("inspect", 1, _record, _links, _failed)
+PROVE = Kind("prove", 1, _proved, _links, proving.not_proved)
 DOWNLOAD = Kind("download", 1, _downloaded, _links)

@@ -1,13 +1,27 @@
-"""The allow-list: models that jobs may name, and what inspecting their files found."""
+"""The allow-list: models that jobs may name, what inspecting their files found, and what they proved of themselves."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, String, Text, func, text
+from sqlalchemy import Boolean, CheckConstraint, DateTime, ForeignKey, String, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+
+
+class Passport(Base):
+    """The proofs of one content: files by their hashes, type, kind of device, versions of the programs (`workers/lm/proofs/content.py`)."""
+
+    __tablename__ = "passports"
+    __table_args__ = (CheckConstraint("outcome IN ('passed','limited','refused')", name="outcome"),)
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True, doc="sha256 of the content")
+    content: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    outcome: Mapped[str] = mapped_column(String(7))
+    reading_hash: Mapped[str | None] = mapped_column(String(64), doc="what texts are read as; null where the model cannot be run")
+    passport: Mapped[dict[str, Any]] = mapped_column(JSONB, doc="version, outcome, reading_hash and every proof")
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class Model(Base):
@@ -20,10 +34,15 @@ class Model(Base):
     source: Mapped[str] = mapped_column(Text, doc="a folder's absolute path, or owner/name on the hub")
     revision: Mapped[str | None] = mapped_column(String(64), doc="commit of a hub model; null for a folder")
     state: Mapped[str] = mapped_column(String(12), server_default=text("'inspecting'"))
-    inspect_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
-    facts: Mapped[dict[str, Any]] = mapped_column(
-        JSONB, server_default=text("'{}'"), doc="layers, width, context, hashes, file stats"
+    proving: Mapped[bool] = mapped_column(
+        Boolean, server_default=text("false"), doc="inspected, and not usable before its proofs; older programs see `inspecting`"
     )
+    inspect_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    prove_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    facts: Mapped[dict[str, Any]] = mapped_column(
+        JSONB, server_default=text("'{}'"), doc="layers, width, context, hashes, file stats, what texts are read as"
+    )
+    passport: Mapped[str | None] = mapped_column(ForeignKey("passports.key"), doc="null until it is proved")
     fault: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_by: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
@@ -31,3 +50,13 @@ class Model(Base):
     removed_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), doc="when it left the list; the row stays for the results that name it"
     )
+
+    @property
+    def inspected(self) -> bool:
+        """Whether its facts are those of the files as they were last inspected."""
+        return self.state == "ready" or self.proving
+
+    @property
+    def awaited(self) -> str | None:
+        """The job that those naming the model wait for; None when they wait for none."""
+        return (self.prove_job or self.inspect_job) if self.state == "inspecting" else None

@@ -1,6 +1,6 @@
 """Every statement about models."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, or_, select
@@ -8,9 +8,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job, Worker
-from app.jobs.states import FINISHED
+from app.jobs.states import FINISHED, HELD, State
 from app.judges.models import Judge
-from app.models.models import Model
+from app.models.models import Model, Passport
 
 
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
@@ -62,9 +62,58 @@ def put(session: Session, name: str, source: str, revision: str | None, created_
         "state": "inspecting",
         "facts": {},
         "fault": None,
+        "proving": False,
+        "passport": None,
+        "prove_job": None,
         "created_at": func.now(),
         "removed_at": None,
     }
     statement = insert(Model).values(name=name, **row)
     statement = statement.on_conflict_do_update(index_elements=["name"], set_=anew, where=Model.removed_at.is_not(None))
     return session.scalar(statement.returning(Model.name)) is not None
+
+
+def named(session: Session, names: Collection[str]) -> dict[str, Model]:
+    """The models of these names, removed ones among them."""
+    return {model.name: model for model in session.scalars(select(Model).where(Model.name.in_(sorted(set(names)))))}
+
+
+def passport(session: Session, key: str) -> Passport | None:
+    """The passport kept under this key."""
+    return session.get(Passport, key)
+
+
+def passports(session: Session, keys: Collection[str]) -> dict[str, Passport]:
+    """The passports kept under these keys."""
+    return {one.key: one for one in session.scalars(select(Passport).where(Passport.key.in_(sorted(set(keys)))))}
+
+
+def keep_passport(session: Session, key: str, content: Mapping[str, Any], passport: Mapping[str, Any]) -> None:
+    """Keeps it in place of an earlier one of the same content."""
+    row = {
+        "content": dict(content),
+        "outcome": passport["outcome"],
+        "reading_hash": passport["reading_hash"] or None,
+        "passport": dict(passport),
+    }
+    statement = insert(Passport).values(key=key, **row).on_conflict_do_update(index_elements=["key"], set_=row)
+    session.execute(statement, execution_options={"populate_existing": True})
+
+
+def unproven(session: Session, programs: Mapping[str, Any]) -> str | None:
+    """The first usable model without a passport of these programs, unless a model is being proved; None when there is none.
+
+    A model whose proofs were tried with these programs since its inspection is left alone.
+    """
+    proof = Job.kind == "prove"
+    tried = select(Job.id).where(
+        proof, Job.model == Model.name, Job.spec["programs"] == dict(programs), Job.id > func.coalesce(Model.inspect_job, "")
+    )
+    old = or_(Passport.key.is_(None), Passport.content["programs"] != dict(programs))
+    statement = select(Model.name).outerjoin(Passport, Passport.key == Model.passport)
+    statement = statement.where(Model.state == "ready", Model.removed_at.is_(None), old, ~tried.exists())
+    found = session.scalar(statement.order_by(Model.name).limit(1))
+    if found is None:
+        return None
+    under_way = select(Job.id).where(proof, or_(Job.state == State.QUEUED, Job.state.in_(list(HELD))))
+    return None if session.scalar(select(under_way.exists())) else found

@@ -30,20 +30,38 @@ class ModelRequest(BaseModel):
     )
 
 
+class ProofOut(BaseModel):
+    """One thing that a model showed of itself, on its own files and weights."""
+
+    name: str
+    outcome: Literal["passed", "limited", "refused"]
+    figure: float
+    unit: str
+    sentence: str = Field(description="what was found, and where something is wrong, what to do")
+
+
 class ModelOut(BaseModel):
-    """A model on the allow-list. `facts` are there once it is `ready`, `fault` when it is `faulty`."""
+    """A model on the allow-list. `facts` are there once it is inspected, `proofs` once it is proved, `fault` when it is `faulty`."""
 
     name: str
     source: str
     revision: str | None
-    state: Literal["inspecting", "ready", "faulty"]
+    state: Literal["inspecting", "proving", "ready", "faulty"] = Field(
+        description="jobs may name it in every state but `faulty`; they wait until it is `ready`"
+    )
+    outcome: Literal["passed", "limited", "refused", "unproven"] = Field(
+        description="the worst of its proofs; `unproven` before they ran, also for a ready model of an older inspection"
+    )
+    proofs: list[ProofOut]
+    proved_with: dict[str, Any] | None = Field(description="versions of the proofs and the libraries, type, kind of device")
     inspect_job: str | None
+    prove_job: str | None = Field(description="the job that proves it; jobs that name the model before it is ready wait for it")
     facts: dict[str, Any]
     fault: dict[str, Any] | None
     weights_bytes: dict[str, int] | None = Field(
-        description="of its weights, by the dtype they are loaded in; null until it is ready"
+        description="of its weights, by the dtype they are loaded in; null until it is inspected"
     )
-    fits: list[FitOut] | None = Field(description="whether they fit each model worker's device; null until it is ready")
+    fits: list[FitOut] | None = Field(description="whether they fit each model worker's device; null until it is inspected")
     created_by: str
     created_at: datetime
     updated_at: datetime

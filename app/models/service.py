@@ -16,9 +16,9 @@ from app.jobs.models import Job, Worker
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.submission import Submission
 from app.jobs.views import views
-from app.models import fitting, repository
-from app.models.models import Model
-from app.models.schemas import ModelOut, ModelRequest
+from app.models import fitting, proving, repository
+from app.models.models import Model, Passport
+from app.models.schemas import ModelOut, ModelRequest, ProofOut
 from app.text import check_text
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -76,19 +76,30 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
     return views(session, [job], viewer, slice_seconds=slice_seconds)[0]
 
 
-def look_again(session: Session, model: Model, *, owner: str, request_id: str | None, after: Sequence[Edge] = ()) -> Job:
-    """The job that inspects the model from now on; those that name it wait for it."""
-    job = _job(session, model, "inspect", owner, request_id, after)
-    model.state, model.inspect_job, model.updated_at = "inspecting", job.id, func.now()
-    session.flush()
+def look_again(
+    session: Session, model: Model, *, owner: str, request_id: str | None, after: Sequence[Edge] = (), own: bool = False
+) -> Job:
+    """The job that inspects the model from now on, followed by one that proves it; those that name the model wait for both."""
+    job = _job(session, model, "inspect", owner, request_id, after, own=own)
+    model.state, model.proving, model.inspect_job = "inspecting", False, job.id
+    proving.submit(session, model, owner, request_id, after=[Edge(job=job.id)], own=own)
     return job
 
 
-def _job(session: Session, model: Model, kind: str, owner: str, request_id: str | None, after: Sequence[Edge] = ()) -> Job:
+def _job(
+    session: Session,
+    model: Model,
+    kind: str,
+    owner: str,
+    request_id: str | None,
+    after: Sequence[Edge] = (),
+    *,
+    own: bool = False,
+) -> Job:
     spec = {"kind": kind, "model": model.name, "source": model.source, "revision": model.revision}
     submission = Submission(
         kind=kind, spec=spec, owner=owner, model=model.name, job_class="light", request_id=request_id, after=after,
-        max_seconds=DAY, sharing=Sharing(visibility="public"),
+        max_seconds=DAY, sharing=Sharing(visibility="public"), unmetered=own,
     )  # fmt: skip
     return jobs.submit(session, submission).job
 
@@ -130,7 +141,7 @@ def usable(session: Session, name: str) -> Model:
         fault = model.fault or {}
         detail = (
             f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')} "
-            f"When its files are mended, an administrator has it looked at again: POST /v1/models/{name}/inspect."
+            f"After a change of its files, an administrator has it inspected again: POST /v1/models/{name}/inspect."
         )
         raise invalid("/model", "faulty_model", detail)
     return model
@@ -141,23 +152,36 @@ def find(session: Session, name: str) -> ModelOut:
     model = repository.find(session, name)
     if model is None:
         raise not_found("model", name)
-    return view(model, repository.model_workers(session))
+    return _views(session, [model])[0]
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[ModelOut]:
     """A page of models, by name."""
-    workers = repository.model_workers(session)
-    return [view(model, workers) for model in repository.listing(session, limit=limit, after=after)]
+    return _views(session, repository.listing(session, limit=limit, after=after))
 
 
-def view(model: Model, workers: Sequence[Worker]) -> ModelOut:
-    """The model as the API shows it, and whether it fits these workers."""
+def _views(session: Session, models: Sequence[Model]) -> list[ModelOut]:
+    workers, passports = repository.model_workers(session), proving.current(session, models)
+    return [view(model, workers, passports.get(model.passport or "")) for model in models]
+
+
+def view(model: Model, workers: Sequence[Worker], passport: Passport | None) -> ModelOut:
+    """The model as the API shows it, what it proved of itself, and whether it fits these workers."""
     links = {"self": f"/v1/models/{model.name}", "calibrations": f"/v1/calibrations?model={model.name}"}
-    if model.inspect_job is not None:
-        links["inspect_job"] = f"/v1/jobs/{model.inspect_job}"
-    parameters = model.facts.get("n_parameters") if model.state == "ready" else None
-    fit: dict[str, Any] = {"weights_bytes": None, "fits": None}
+    for name in ("inspect_job", "prove_job"):
+        if (job := getattr(model, name)) is not None:
+            links[name] = f"/v1/jobs/{job}"
+    parameters = model.facts.get("n_parameters") if model.inspected else None
+    made: dict[str, Any] = {"weights_bytes": None, "fits": None, "outcome": "unproven", "proofs": [], "proved_with": None}
     if parameters is not None:
-        fit = {"weights_bytes": fitting.sizes(parameters), "fits": fitting.fits(parameters, workers)}
-    own = {name: getattr(model, name) for name in ModelOut.model_fields if name not in {"links", *fit}}
-    return ModelOut(**own, **fit, links=links)
+        made |= {"weights_bytes": fitting.sizes(parameters), "fits": fitting.fits(parameters, workers)}
+    if passport is not None:
+        content = passport.content
+        made |= {
+            "outcome": passport.outcome,
+            "proofs": [ProofOut.model_validate(one) for one in passport.passport["proofs"]],
+            "proved_with": {**content["programs"], "dtype": content["dtype"], "device": content["device"]},
+        }
+    made |= {"state": "proving" if model.proving else model.state}
+    own = {name: getattr(model, name) for name in ModelOut.model_fields if name not in {"links", *made}}
+    return ModelOut(**own, **made, links=links)

@@ -19,6 +19,7 @@ def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, An
         owner=job.owner,
         model=job.model,
         weight_hash=found["weight_hash"],
+        reading_hash=found.get("reading_hash"),
         trait=job.spec["trait"]["name"],
         trait_version=job.spec["trait"]["version"],
         judge=found["judge"],

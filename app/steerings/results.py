@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.models.models import Model
+from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
 from app.steerings.models import Steering
 
@@ -17,6 +19,8 @@ class SteeringOut(BaseModel):
     owner: str
     model: str
     weight_hash: str
+    reading_hash: str | None = Field(description=READING)
+    doubt: str | None = Field(description=DOUBT)
     trait: str | None
     trait_version: str | None
     judge: str
@@ -54,7 +58,7 @@ class SteeringCost(BaseModel):
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
-def view(row: Steering) -> SteeringOut:
+def view(row: Steering, model: Model | None) -> SteeringOut:
     """One steering."""
     own = f"/v1/steerings/{row.id}"
     files = {name: f"{own}/{name}" for name in ("summary.json", "runs.jsonl", "responses.jsonl", "results.jsonl")}
@@ -64,6 +68,8 @@ def view(row: Steering) -> SteeringOut:
         owner=row.owner,
         model=row.model,
         weight_hash=row.weight_hash,
+        reading_hash=row.reading_hash,
+        doubt=doubt(model, row.reading_hash),
         trait=row.trait,
         trait_version=row.trait_version,
         judge=row.judge,

@@ -32,9 +32,11 @@ from app.jobs.submitting import (
     with_edge,
 )
 from app.judges import service as judges
+from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
 from app.models.models import Model
+from app.models.reading import reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings import limits, repository
@@ -82,6 +84,7 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
         "kind": "steer",
         "model": request.model,
         "weight_hash": facts.get("weight_hash"),
+        "reading_hash": reading_of(model),
         "trait": {"name": trait.name, "version": trait.version},
         "vectors": vectors.vectors,
         "from": vectors.sources or None,
@@ -265,6 +268,7 @@ def rescore(
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
         "extraction": old["extraction"] if judge["kind"] == "reference" else None,  # others do not read its responses
+        "reading_hash": row.reading_hash,  # the texts stay what they were
         **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},
     }
     plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
@@ -286,7 +290,8 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:
     """By its own id or its job's. Raises Problem 404, 409."""
-    return view(_existing(session, identifier, viewer))
+    found = _existing(session, identifier, viewer)
+    return view(found, session.get(Model, found.model))
 
 
 def _existing(session: Session, identifier: str, viewer: Viewer) -> Steering:
@@ -300,7 +305,9 @@ def listing(
     session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[SteeringOut]:
     """A page of steerings, newest first."""
-    return [view(row) for row in repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)]
+    found = repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)
+    models_by_name = model_repository.named(session, {row.model for row in found})
+    return [view(row, models_by_name.get(row.model)) for row in found]
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:

@@ -13,6 +13,7 @@ from app.extractions.models import Extraction, Vector
 from app.jobs import repository as job_repository
 from app.jobs.planned import job_of, planned_job
 from app.models.models import Model
+from app.models.reading import reading_of
 from app.steerings.schemas import SteeringRequest
 from app.traits.models import Trait
 from terms.methods import UnknownMethod, parse_method
@@ -154,13 +155,14 @@ def _newest(
     session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait, methods: list[str] | None
 ) -> Extraction:
     weights = model.facts.get("weight_hash") if model.state == "ready" else None
-    found = None
-    if weights is not None:
+    found, reading = None, reading_of(model)
+    if weights is not None and reading is not None:
         found = extractions.newest_with(
             session,
             viewer,
             model=model.name,
             weight_hash=weights,
+            reading_hash=reading,
             trait_version=trait.version,
             methods=methods or [],
             layers=request.layers or [],
@@ -168,8 +170,8 @@ def _newest(
     if found is None:
         named = ", ".join(methods) if methods else "any method"
         detail = (
-            f"There is no finished extraction of {trait.name} on {model.name} with {named} that you may read. POST /v1/extractions first and "
-            "give its job as /extraction (this job then waits for it), or name /vectors."
+            f"There is no finished extraction of {trait.name} on {model.name} as it is now, with {named}, that you may read. POST "
+            "/v1/extractions first and give its job as /extraction (this job then waits for it), or name /vectors."
         )
         raise invalid("/extraction", "no_extraction", detail)
     return found

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 
 from app.jobs.models import Job
 from app.jobs.states import FINISHED, State
+from app.models.models import Model
+from app.models.reading import DOUBT, doubt, read_as
 from app.quotas.schemas import Admission
 from app.studies.models import Study
 
@@ -25,6 +27,7 @@ class NodeOut(BaseModel):
     state: State | None
     phase: str | None
     reused: bool = Field(description="finished before this study and used by it")
+    doubt: str | None = Field(description=DOUBT)
     error: dict[str, Any] | None
 
 
@@ -65,11 +68,13 @@ class StudyCost(BaseModel):
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
-def view(study: Study, jobs: Mapping[str, Job]) -> StudyOut:
-    """One study with those jobs of its graph that the caller may see."""
+def view(study: Study, jobs: Mapping[str, Job], models: Mapping[str, Model]) -> StudyOut:
+    """One study with those jobs of its graph that the caller may see; `models` are those it names."""
     own = f"/v1/studies/{study.id}"
     report = jobs["report"]
-    nodes = {name: _node(node, jobs.get(name)) for name, node in sorted(study.nodes.items(), key=_place)}
+    nodes = {
+        name: _node(node, jobs.get(name), models.get(node["model"])) for name, node in sorted(study.nodes.items(), key=_place)
+    }
     counts: dict[str, int] = {}
     for node in nodes.values():
         state = node.state or "not_shared"
@@ -94,7 +99,8 @@ def view(study: Study, jobs: Mapping[str, Job]) -> StudyOut:
     )
 
 
-def _node(node: Mapping[str, Any], job: Job | None) -> NodeOut:
+def _node(node: Mapping[str, Any], job: Job | None, model: Model | None) -> NodeOut:
+    done = job is not None and job.state == State.SUCCEEDED
     of_the_job = {name: None if job is None else getattr(job, name) for name in ("state", "phase", "error")}
     return NodeOut(
         shared=job is not None,
@@ -103,6 +109,7 @@ def _node(node: Mapping[str, Any], job: Job | None) -> NodeOut:
         model=node["model"],
         trait=node["trait"],
         reused=node["reused"],
+        doubt=doubt(model, read_as(job.result)) if job is not None and done else None,
         **of_the_job,
     )
 

@@ -23,6 +23,7 @@ from app.jobs.states import State
 from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.submitting import ABOUT_THE_JOB, Answer, check_admissible, check_edges, sharing_of
 from app.jobs.views import views
+from app.models import repository as model_repository
 from app.planner import still_wanted
 from app.quotas.admission import admission
 from app.settings import Settings
@@ -264,16 +265,17 @@ def _find(session: Session, identifier: str, viewer: Viewer) -> Study:
 
 def find(session: Session, identifier: str, viewer: Viewer) -> StudyOut:
     """By its own id or its Job's. Raises Problem 404."""
-    study = _find(session, identifier, viewer)
-    return view(study, repository.jobs_of(session, study, viewer))
+    return _view(session, _find(session, identifier, viewer), viewer)
 
 
 def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[StudyOut]:
     """A page of studies, newest first."""
-    return [
-        view(study, repository.jobs_of(session, study, viewer))
-        for study in repository.listing(session, viewer, limit=limit, before=before)
-    ]
+    return [_view(session, study, viewer) for study in repository.listing(session, viewer, limit=limit, before=before)]
+
+
+def _view(session: Session, study: Study, viewer: Viewer) -> StudyOut:
+    models = model_repository.named(session, {node["model"] for node in study.nodes.values()})
+    return view(study, repository.jobs_of(session, study, viewer), models)
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:

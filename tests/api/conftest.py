@@ -29,6 +29,10 @@ FACTS = {
     "context_length": 512,
     "vocab_size": 100,
     "weight_hash": "a" * 64,
+    "tokenizer_hash": "b" * 64,
+    "config_hash": "c" * 64,
+    "reading_hash": "d" * 64,
+    "proofs_version": 1,
     "widths": {"residual": 64, "mlp_contribution": 64, "attn_out": 64, "k_proj": 16, "v_proj": 16},
 }
 

@@ -33,7 +33,7 @@ def store_extraction(
     sessions: sessionmaker[Session], storage: Storage, owner: str, trait_version: str, **changes: Any
 ) -> tuple[str, str]:
     """Its id and its job's. Held-out accuracy grows with the layer; controls have none."""
-    place = {"model": "demo", "weight_hash": FACTS["weight_hash"], **changes}
+    place = {"model": "demo", **{name: FACTS[name] for name in ("weight_hash", "reading_hash")}, **changes}
     keys = [(method, layer) for layer in LAYERS for method in (*METHODS, *CONTROLS)]
     tensors = {f"response[:5]/residual/{method}/{layer}": numbers(method, layer) for method, layer in keys}
     blob = stage(sessions, storage, to_bytes(tensors, {}))

@@ -1,21 +1,25 @@
 """What a worker would do to a job, in the test's own hands: the same functions, without a worker."""
 
+import hashlib
 import json
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.errors import as_error
 from app.jobs import claims, endings
 from app.jobs.claims import Claimer, Lease
 from app.jobs.kinds import handler_versions
 from app.jobs.models import Worker
 from app.storage.base import Storage
 from app.storage.blobs import stage
+from tests.api.conftest import FACTS
 
 SUMMARY = {
     "severity": {"verdict": "severe", "dominant_dim": 21},
     "massive_dims": {"rule": "massive", "dims": [21]},
     "weight_hash": "a" * 64,
+    "reading_hash": FACTS["reading_hash"],
     "n_prompts": 50,
     "layers": [0, 1, 2],
 }
@@ -79,3 +83,36 @@ def fail(sessions: sessionmaker[Session], lease: Lease, code: str = "broken") ->
     """The job fails for good."""
     with sessions.begin() as session:
         endings.fail(session, lease.job.id, lease.token, {"code": code, "detail": "It broke. Mend it."})
+
+
+def passport(outcome: str = "passed", reading_hash: str = FACTS["reading_hash"], **content: Any) -> dict[str, Any]:
+    """What a prove job finds of a model with these facts: one proof, of that outcome."""
+    proof = {"name": "paths agree", "outcome": outcome, "figure": 1e-7, "unit": "relative", "sentence": f"It {outcome}. Do this."}
+    found = {"version": 1, "outcome": outcome, "reading_hash": reading_hash, "proofs": [proof]}
+    programs = {"proofs": 1, "torch": "2.13.0"}
+    hashes = {name: FACTS[name] for name in ("weight_hash", "tokenizer_hash", "config_hash")}
+    about = {**hashes, "dtype": "float32", "device": "cpu", "programs": programs, **content}
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return {"key": key, "content": about, "passport": found, "stored": False}
+
+
+def inspect(sessions: sessionmaker[Session], facts: dict[str, Any]) -> None:
+    """The next inspection finds these facts, which say nothing of what is proved."""
+    lease = claim(sessions, "light")
+    found = {name: value for name, value in facts.items() if name not in ("reading_hash", "proofs_version")}
+    with sessions.begin() as session:
+        endings.succeed(session, lease.job.id, lease.token, {"facts": found}, [], metrics={})
+
+
+def prove(sessions: sessionmaker[Session], lease: Lease | None = None, outcome: str = "passed", **found: Any) -> Lease:
+    """The next prove job ends with that outcome, as its handler and worker end it."""
+    lease = lease or claim(sessions)
+    assert lease.job.kind == "prove"
+    result = passport(outcome, **found)
+    with sessions.begin() as session:
+        if outcome == "refused":
+            error = as_error("proof_refused", "paths agree: It refused. Do this.", **result)
+            endings.fail(session, lease.job.id, lease.token, error, metrics={"device_seconds": 3.0})
+        else:
+            endings.succeed(session, lease.job.id, lease.token, result, [], metrics={"device_seconds": 3.0})
+    return lease

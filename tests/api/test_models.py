@@ -8,27 +8,33 @@ from app.jobs import endings
 from app.jobs.models import Worker
 from tests.api.conftest import FACTS, Running, submit
 from tests.api.extracted import store_extraction
-from tests.api.lives import claim, fail, succeed
+from tests.api.lives import claim, fail, inspect, prove, succeed
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def inspected(sessions: sessionmaker[Session], facts: dict[str, object]) -> None:
-    """The next inspection finds these facts."""
-    lease = claim(sessions, "light")
-    with sessions.begin() as session:
-        endings.succeed(session, lease.job.id, lease.token, {"facts": facts}, [], metrics={})
+    """The next inspection finds these facts, and the model is proved."""
+    inspect(sessions, facts)
+    prove(sessions, **{name: facts[name] for name in ("weight_hash",)})
 
 
-def test_a_registered_model_is_inspected_and_then_ready(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_a_registered_model_is_inspected_and_proved_and_then_ready(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     answer = admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
     job = answer.json()
     assert (answer.status_code, answer.headers["Location"], job["kind"]) == (202, job["links"]["self"], "inspect")
     assert job["spec"] == {"kind": "inspect", "model": "new", "source": "/models/new", "revision": None}
     assert admin.get("/v1/models/new").json()["state"] == "inspecting"
-    inspected(sessions, FACTS)
+    inspect(sessions, FACTS)
+    model = admin.get("/v1/models/new").json()
+    assert (model["state"], model["outcome"], model["proofs"], model["facts"]["layers"]) == ("proving", "unproven", [], 8)
+    proved = prove(sessions, outcome="limited").job
     model = admin.get("/v1/models/new").json()
     assert (model["state"], model["facts"], model["fault"]) == ("ready", FACTS, None)
+    assert (model["outcome"], model["links"]["prove_job"]) == ("limited", f"/v1/jobs/{proved.id}")
+    [proof] = model["proofs"]
+    assert (proof["name"], proof["outcome"], proof["unit"]) == ("paths agree", "limited", "relative")
+    assert (proved.owner, admin.get(f"/v1/jobs/{proved.id}").json()["metrics"]["device_seconds"]) == ("root", 3.0)
     assert admin.get(job["links"]["self"]).json()["result"]["model"]["layers"] == 8
 
 
@@ -38,6 +44,7 @@ def test_a_models_fault_is_told_to_whoever_names_it_until_it_is_mended(
     admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
     waiting = submit(ada, model="new")
     fail(sessions, claim(sessions, "light"), code="no_safetensors")
+    assert admin.get("/v1/models/new").json()["fault"]["code"] == "no_safetensors", "not that of the prove job that fell with it"
     assert ada.get(waiting["links"]["self"]).json()["error"]["code"] == "dependency_failed"
     refused = ada.post("/v1/calibrations", json={"model": "new"}).json()
     assert refused["code"] == "faulty_model"

@@ -46,6 +46,7 @@ def test_the_spec_holds_what_the_result_depends_on_and_nothing_else(ada: httpx2.
         "max_new_tokens": 128,
         "rule": "massive",
         "weight_hash": FACTS["weight_hash"],
+        "reading_hash": FACTS["reading_hash"],
     }
     assert submit(ada, layers=list(range(8)))["spec"]["layers"] is None
 

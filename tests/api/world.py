@@ -30,7 +30,15 @@ from tests.exports.conftest import store_extraction
 
 OWNER, GROUP = "olga", "interp"
 VISIBILITIES: tuple[Visibility, ...] = ("private", "group", "public")
-SPEC = {"model": "demo", "weight_hash": "a" * 64, "trait": None, "extraction": None, "seed": 0, "coherence_threshold": 70}
+SPEC = {
+    "model": "demo",
+    "weight_hash": "a" * 64,
+    "reading_hash": "d" * 64,
+    "trait": None,
+    "extraction": None,
+    "seed": 0,
+    "coherence_threshold": 70,
+}
 _numbers = itertools.count()
 
 
@@ -162,13 +170,13 @@ def _row(session: Session, row: Any) -> str:
 
 def _calibration(session: Session, world: World, visibility: Visibility) -> str:
     job = world.job(session, visibility, "calibrate", State.SUCCEEDED, "calibration.json")
-    facts = {"severity": {}, "massive_dims": {}, "weight_hash": "a" * 64}
+    facts = {"severity": {}, "massive_dims": {}, "weight_hash": "a" * 64, "reading_hash": "d" * 64}
     return _row(session, Calibration(id=new_id("cal"), job_id=job.id, owner=world.owner, model="demo", **facts))
 
 
 def _steering(session: Session, world: World, visibility: Visibility) -> str:
     job = world.job(session, visibility, "steer", State.SUCCEEDED, "summary.json", "runs.jsonl", "responses.jsonl")
-    facts = {"weight_hash": "a" * 64, "judge": "reference", "summary": {}}
+    facts = {"weight_hash": "a" * 64, "reading_hash": "d" * 64, "judge": "reference", "summary": {}}
     return _row(session, Steering(id=new_id("str"), job_id=job.id, owner=world.owner, model="demo", **facts))
 
 

@@ -112,7 +112,7 @@ def _extraction(spec: dict[str, Any]) -> tuple[dict[str, Any], Files]:
             separation = {"accuracy": 0.9, "cohens_d": 1.5, "auroc": 0.95}
             facts.append({**place, "width": 64, "norm": 2.0, "separation": separation, "massive": {"share": 0.4, "dims": [21]}})
     found = {
-        "weight_hash": "a" * 64, "positions": [position], "components": [component], "layers": layers, "rows_key": None,
+        "weight_hash": "a" * 64, "reading_hash": "d" * 64, "positions": [position], "components": [component], "layers": layers, "rows_key": None,
         "summary": {"examples": 24},
     }  # fmt: skip
     row = {"class": "positive", "index": 0, "prompt": "How?", "system_prompt": None, "response": " So.", "kept": True}
@@ -124,7 +124,12 @@ def _extraction(spec: dict[str, Any]) -> tuple[dict[str, Any], Files]:
 
 
 def _steering(spec: dict[str, Any]) -> tuple[dict[str, Any], Files]:
-    found = {"weight_hash": "a" * 64, "judge": spec["judge"]["name"], "summary": {"methods": {"probe": {"delta": 30.5}}}}
+    found = {
+        "weight_hash": "a" * 64,
+        "reading_hash": "d" * 64,
+        "judge": spec["judge"]["name"],
+        "summary": {"methods": {"probe": {"delta": 30.5}}},
+    }
     run = {"run": "r0", "set": "test", "r": 0.5, "vector": {"method": "probe", "layer": 2}, "trait": 61.0, "coherence": 88.0}
     answer = {"run": "r0", "set": "test", "question": "Why?", "text": "No.", "trait": 61.0, "coherence": 88.0}
     return {"steering": found}, [

@@ -33,6 +33,7 @@ class FakeContext:
         self.blobs = blobs or {}
         self.artifacts = artifacts or {}
         self.results = results or {}
+        self.passports: dict[str, Mapping[str, Any]] = {}
         self.phases: list[tuple[str, int, str]] = []
         self.reports: list[tuple[str, int]] = []
         self.committed: list[str] = []
@@ -41,6 +42,13 @@ class FakeContext:
     @property
     def device(self) -> str:
         return str(self.lm.device)
+
+    @property
+    def dtype(self) -> str:
+        return str(self.lm.dtype).removeprefix("torch.")
+
+    def passport(self, key: str) -> Mapping[str, Any] | None:
+        return self.passports.get(key)
 
     def model(self, name: str) -> LanguageModel:
         return self.lm

@@ -75,6 +75,7 @@ def _provenance(
     return {
         "weight_hash": lm.facts.weight_hash,
         "tokenizer_hash": lm.facts.tokenizer_hash,
+        **lm.facts.reading,
         "trait_version": spec["trait"]["version"],
         "responses": spec["responses"],
         "responses_hash": hashlib.sha256(responses.encode()).hexdigest(),

@@ -12,6 +12,7 @@ HANDLERS = {
     "export": "workers.handlers.export:run",
     "extract": "workers.handlers.extraction:run",
     "inspect": "workers.handlers.inspection:run",
+    "prove": "workers.handlers.proving:run",
     "report": "workers.handlers.report:run",
     "generate": "workers.handlers.generation:run",
     "rescore": "workers.handlers.rescore:run",

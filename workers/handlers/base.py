@@ -71,6 +71,10 @@ class JobContext(Protocol):
         """The torch device of this worker."""
 
     @property
+    def dtype(self) -> str:
+        """The type in which this worker loads models: "float32", "bfloat16" or "float16"."""
+
+    @property
     def batch_budget_bytes(self) -> int:
         """Memory that one batch's cache and activations may take."""
 
@@ -82,6 +86,9 @@ class JobContext(Protocol):
 
     def model_facts(self, name: str) -> Mapping[str, Any]:
         """What inspecting the model found (hashes, layers, width, source), without loading it."""
+
+    def passport(self, key: str) -> Mapping[str, Any] | None:
+        """The proofs that are kept for a content (`proofs.content.key_of`), or None."""
 
     def blob(self, digest: str) -> bytes:
         """A stored object that the spec names by its sha256: a trait dataset, a file of vectors. Raises JobFault missing_input."""

@@ -31,8 +31,8 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     Result: `{"calibration": {severity, massive_dims, weight_hash, n_prompts, layers}}` and the
     artifact calibration.json.
 
-    Raises JobFault: weights_changed, layer_out_of_range, empty_prompt, prompt_too_long, chat_template_failed, no_response_tokens,
-    activations_not_finite, degenerate_activations. OutOfMemory passes when one row alone does not fit.
+    Raises JobFault: weights_changed, reading_changed, layer_out_of_range, empty_prompt, prompt_too_long, chat_template_failed,
+    no_response_tokens, activations_not_finite, degenerate_activations. OutOfMemory passes when one row alone does not fit.
     """
     try:
         return _run(spec, context)
@@ -48,7 +48,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 
 def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     lm = context.model(spec["model"])
-    check_weights(lm, spec)
+    check_model(lm, spec)
     layers = _layers(lm, spec.get("layers"))
     texts: list[str] = spec.get("prompts") or shipped_prompts()
     new_tokens: int = spec["max_new_tokens"]
@@ -71,6 +71,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
         "severity": found["severity"],
         "massive_dims": found["massive_dims"],
         "weight_hash": lm.facts.weight_hash,
+        **lm.facts.reading,
         "n_prompts": stats.prompts,
         "layers": len(stats.layers),
         "model_variant": content["model_variant"],
@@ -88,14 +89,21 @@ def shipped_prompts() -> list[str]:
     return [prompt["text"] for prompt in stored["prompts"]]
 
 
-def check_weights(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
-    """Raises JobFault weights_changed when the loaded weights are not those that the job was submitted for."""
+def check_model(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
+    """Raises JobFault weights_changed, reading_changed when the loaded model is not the one, or not read as, the job was submitted for."""
     asked = spec.get("weight_hash")
     if asked is not None and asked != lm.facts.weight_hash:
         raise JobFault(
             "weights_changed",
             f"The weights of {spec['model']} are not the ones this job was submitted for (sha256 {asked[:12]} then, "
             f"{lm.facts.weight_hash[:12]} now). Have an administrator inspect the model again, then submit anew.",
+        )
+    reading, now = spec.get("reading_hash"), lm.facts.reading_hash
+    if None not in (reading, now) and reading != now:
+        raise JobFault(
+            "reading_changed",
+            f"{spec['model']} is read otherwise than when this job was submitted (reading {str(reading)[:12]} then, {str(now)[:12]} now): its "
+            "tokenizer, prompts, ends of answers or masks were corrected or changed. Submit the request anew.",
         )
 
 

@@ -17,7 +17,7 @@ from workers.extracting.examples import Prompted, encode_examples, from_lines, g
 from workers.extracting.fits import Calibrated, Fitted, fit_everything
 from workers.extracting.rowsfile import read_rows, write_rows
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
-from workers.handlers.calibration import check_weights
+from workers.handlers.calibration import check_model
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.gather import Example, Rows, gather_rows
@@ -30,7 +30,8 @@ ANSWERING_SHARE, READING_SHARE = 0.5, 0.2
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Spec: what an extraction request says of the result, with keys of methods, controls and refits spelt out.
 
-    Raises JobFault: weights_changed, layer_out_of_range, unknown_component, prompt_too_long, class_vanished, activations_not_finite,
+    Raises JobFault: weights_changed, reading_changed,
+    layer_out_of_range, unknown_component, prompt_too_long, class_vanished, activations_not_finite,
     layer_not_calibrated and the codes of workers.science.degenerate. OutOfMemory passes when one example alone does not fit.
     """
     try:
@@ -47,7 +48,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     calibration = _calibration(spec, context)
     lm = context.model(spec["model"])
-    check_weights(lm, spec)
+    check_model(lm, spec)
     layers = spec["layers"] if spec["layers"] is not None else list(range(lm.layout.n_layers))
     positions = [parse_position(text) for text in spec["positions"]]
     for component in spec["components"]:
@@ -71,6 +72,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     }
     result = {
         "weight_hash": lm.facts.weight_hash,
+        **lm.facts.reading,
         "positions": spec["positions"],
         "components": spec["components"],
         "layers": layers,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.handlers.base import JobContext, JobFault, Outcome
-from workers.handlers.calibration import check_weights
+from workers.handlers.calibration import check_model
 from workers.lm.errors import ModelFault
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
@@ -22,12 +22,13 @@ MOST_ROWS = 64
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Spec: model, prompts, vectors by id, doses or coefficients, operation, scope, max_new_tokens, sampling, calibration.
 
-    Raises JobFault: weights_changed, wrong_width, layer_not_calibrated, prompt_too_long, no_effect. OutOfMemory passes.
+    Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, prompt_too_long, no_effect. OutOfMemory passes.
     """
     lm = context.model(spec["model"])
-    check_weights(lm, spec)
+    check_model(lm, spec)
     try:
-        return Outcome(result={"answers": _answers(lm, spec, context)}, artifacts=[])
+        answers = _answers(lm, spec, context)
+        return Outcome(result={"answers": answers, "weight_hash": lm.facts.weight_hash, **lm.facts.reading}, artifacts=[])
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
 

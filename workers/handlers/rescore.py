@@ -51,7 +51,8 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     content = (json.dumps(plain_numbers(found), indent=1, allow_nan=False) + "\n").encode()
     old_runs, base = context.artifact(spec["job"], "runs.jsonl"), runs[summary["unsteered"]["test"]["run"]]
     lines = rescored_lines(old_runs, runs)
-    result = {"weight_hash": spec["weight_hash"], "judge": judge.identity["name"], "summary": short_summary(found)}
+    hashes = {name: spec.get(name) for name in ("weight_hash", "reading_hash")}  # of the texts, which stay what they were
+    result = {**hashes, "judge": judge.identity["name"], "summary": short_summary(found)}
     return Outcome(
         result={"steering": result},
         artifacts=[

@@ -14,7 +14,7 @@ import torch
 
 from terms.methods import parse_method
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
-from workers.handlers.calibration import check_weights
+from workers.handlers.calibration import check_model
 from workers.judges.base import Judge
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault, OutOfMemory
@@ -52,8 +52,8 @@ MOST_FAILED = 0.2
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Spec: what a steering request says of the result, with vectors, judge and calibration resolved.
 
-    Raises JobFault: weights_changed, missing_input, no_vectors, wrong_width, layer_not_calibrated, no_questions, prompt_too_long, no_effect,
-    no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does not fit.
+    Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, wrong_width, layer_not_calibrated, no_questions,
+    prompt_too_long, no_effect, no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does not fit.
     """
     try:
         return _run(spec, context)
@@ -68,7 +68,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
     lm = context.model(spec["model"])
-    check_weights(lm, spec)
+    check_model(lm, spec)
     sets = question_sets(lm, spec, trait)
     selection = [one.prompt_ids for one in sets["selection"]]
     units = units_of(lm, [(one.component, one.layer) for one in named], calibration, selection)
@@ -270,6 +270,7 @@ class _Steering:
             result={
                 "steering": {
                     "weight_hash": self.lm.facts.weight_hash,
+                    **self.lm.facts.reading,
                     "judge": identity["name"],
                     "summary": short_summary(summary),
                 }
@@ -299,6 +300,7 @@ class _Steering:
         return {
             "weight_hash": self.lm.facts.weight_hash,
             "tokenizer_hash": self.lm.facts.tokenizer_hash,
+            **self.lm.facts.reading,
             "max_new_tokens": self.spec["max_new_tokens"],
             "sampling": self.spec["sampling"],
             "seed": self.spec["seed"],

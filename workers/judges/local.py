@@ -69,6 +69,7 @@ class LocalJudge:
             "kind": "local",
             "model": self._model,
             "weight_hash": self._lm.facts.weight_hash,
+            **self._lm.facts.reading,
             "scale": "prefix tree" if self._trees[_NUMBERS].splits else "numbers",
         }
 

@@ -23,7 +23,8 @@ class ModelFacts:
     name, `config_hash` over the config files (empty in facts of older inspections). `bytes` is the size of the weight files, `dtype` the
     type most of them are stored in. `context_length` is the number of tokens up to which positions mean the same in every batch: for
     models that switch their rotary factors past a length, that length. `widths` are the components that the architecture has, each with
-    the size of its vectors.
+    the size of its vectors. `reading_hash` and `proofs_version` come with a passport (`proofs`): what texts are read as, None while that is
+    not proved.
     """
 
     architecture: str
@@ -41,6 +42,13 @@ class ModelFacts:
     files: tuple[FileStamp, ...]
     widths: Mapping[str, int] = field(default_factory=dict)
     config_hash: str = ""
+    reading_hash: str | None = None
+    proofs_version: int | None = None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How texts are read, as every result's provenance says it."""
+        return {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version}
 
     def bytes_in(self, dtype: str) -> int:
         """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""

@@ -51,6 +51,7 @@ def provenance(
         "model_revision": revision,
         "weight_hash": lm.facts.weight_hash,
         "tokenizer_hash": lm.facts.tokenizer_hash,
+        **lm.facts.reading,
         "prompts_hash": prompts_hash(prompts),
         "prompts": len(prompts),
         "prompt_tokens": stats.prompt_tokens,

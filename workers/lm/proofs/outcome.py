@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Outcome = Literal["passed", "limited", "refused"]
+VERSION = 1
+"""Of the proofs: a passport of another version says less or more than this one."""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.model import LanguageModel
 from workers.lm.proofs.addends import addends
 from workers.lm.proofs.causality import causality
-from workers.lm.proofs.outcome import Outcome, Proof
+from workers.lm.proofs.outcome import VERSION, Outcome, Proof
 from workers.lm.proofs.paths import paths_agree
 from workers.lm.proofs.prompt import prompt_text
 from workers.lm.proofs.reading import reading_hash
@@ -23,8 +24,6 @@ from workers.lm.proofs.same_files import same_files
 from workers.lm.proofs.tokenizer import tokenizer_ids
 from workers.lm.proofs.turn_end import answer_end
 
-VERSION = 1
-"""Of the proofs: a passport of another version says less or more than this one."""
 CONTRADICTIONS = (ValueError, TypeError, LookupError)
 """What the library raises when a model with a config that contradicts itself is run."""
 Check = Callable[[], None]
@@ -65,27 +64,36 @@ class Passport:
 
 
 def prove(
-    lm: LanguageModel, *, progress: Callable[[int, int], None] = lambda _done, _total: None, check: Check = lambda: None
+    lm: LanguageModel,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    check: Check = lambda: None,
+    run: Callable[[str, Callable[[], Proof]], Proof] = lambda _name, proof: proof(),
 ) -> Passport:
     """All proofs of a loaded model. `progress(done, total)` counts proofs; `check()` is called between steps and may raise to stop.
+    `run(name, proof)` gives a proof's result, by calling `proof` or from an earlier attempt on the same files.
 
     Raises OutOfMemory, errors that lose the device, and what `check` raises; a fault of the model is a refused proof.
     """
     found: list[Proof] = []
-    for name, run in PROOFS.items():
+    for name in PROOFS:
         progress(len(found), len(PROOFS))
         check()
-        try:
-            found.append(run(lm, check))
-        except OutOfMemory:
-            raise
-        except ModelFault as fault:
-            found.append(Proof(name, "refused", 0, "", fault.sentence))
-        except CONTRADICTIONS as error:
-            found.append(Proof(name, "refused", 0, "", f"The model cannot be run: {error}. Correct its config."))
+        found.append(run(name, partial(_proof, name, lm, check)))
     progress(len(found), len(PROOFS))
     try:
         reading = reading_hash(lm)
     except CONTRADICTIONS:
         reading = ""
     return Passport(VERSION, tuple(found), reading)
+
+
+def _proof(name: str, lm: LanguageModel, check: Check) -> Proof:
+    try:
+        return PROOFS[name](lm, check)
+    except OutOfMemory:
+        raise
+    except ModelFault as fault:
+        return Proof(name, "refused", 0, "", fault.sentence)
+    except CONTRADICTIONS as error:
+        return Proof(name, "refused", 0, "", f"The model cannot be run: {error}. Correct its config.")

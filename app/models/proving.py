@@ -1,0 +1,119 @@
+"""The `prove` job of a model: what makes it, and what its end means for the model.
+
+A model is usable when it is proved. Its prove job is made together with its inspect job and comes after it, so that jobs naming the model wait
+for both. A model that was usable before there were passports stays so, and is proved when a device is idle.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from app.auth.sharing import Sharing
+from app.jobs import repository as job_repository
+from app.jobs import service as jobs
+from app.jobs.models import Job
+from app.jobs.schemas import Edge
+from app.jobs.states import FINISHED
+from app.jobs.submission import Submission
+from app.models import repository
+from app.models.models import Model, Passport
+from app.models.reading import REFUSED
+
+LAST = -10
+"""The priority of jobs that go after all others of their owner."""
+HASHES = ("weight_hash", "tokenizer_hash", "config_hash")
+
+
+def submit(
+    session: Session, model: Model, owner: str, request_id: str | None = None, *, after: Sequence[Edge] = (), own: bool = False,
+    programs: Mapping[str, Any] | None = None, priority: int = 0,
+) -> Job:  # fmt: skip
+    """The job that proves the model from now on. `own`: the service's doing, which no quota refuses; `programs`: for which versions."""
+    spec = {"kind": "prove", "model": model.name, "source": model.source, "revision": model.revision, "programs": programs}
+    submission = Submission(
+        kind="prove", spec=spec, owner=owner, model=model.name, job_class="model", request_id=request_id, after=after,
+        priority=priority, sharing=Sharing(visibility="public"), unmetered=own,
+    )  # fmt: skip
+    job = jobs.submit(session, submission).job
+    model.prove_job, model.updated_at = job.id, func.now()
+    session.flush()
+    return job
+
+
+def follow(session: Session, model: Model, inspection: Job) -> None:
+    """The model, just inspected, is proved next: by the job that waits for it, or by one made now where a retry mended the inspection."""
+    waiting = None if model.prove_job is None else session.get(Job, model.prove_job, populate_existing=True)
+    if waiting is not None and waiting.state in FINISHED and inspection.retry_of is None:
+        return  # cancelled meanwhile, as the model's fault says
+    if waiting is None or waiting.state in FINISHED:
+        submit(session, model, inspection.owner, inspection.request_id, own=True)
+    model.state, model.fault, model.proving = "inspecting", None, True
+
+
+def proved(session: Session, job: Job, outcome: Mapping[str, Any]) -> None:
+    """Keeps the passport, and makes the model that the job was about usable."""
+    passport, content = outcome["passport"], outcome["content"]
+    repository.keep_passport(session, outcome["key"], content, passport)
+    model = _proved_by(session, job)
+    if model is None or not _same_files(model, content):
+        return
+    reading = {"reading_hash": passport["reading_hash"] or None, "proofs_version": passport["version"]}
+    model.facts = {**model.facts, **reading, "config_hash": content["config_hash"]}
+    model.passport, model.state, model.fault = outcome["key"], "ready", None
+    model.proving, model.updated_at = False, func.now()
+    session.flush()
+
+
+def not_proved(session: Session, job: Job, error: Mapping[str, Any]) -> None:
+    """A refusal stops new jobs that name the model. Any other failure does so only where the model was never usable."""
+    refusal = error.get("facts", {}) if error["code"] == REFUSED else {}
+    if refusal:
+        repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"])
+    model = (
+        None if error["code"] == "dependency_failed" else _proved_by(session, job)
+    )  # then the model has the fault of its files
+    if model is None or (refusal and not _same_files(model, refusal["content"])):
+        return
+    model.proving, model.updated_at = False, func.now()
+    if refusal:
+        model.state, model.passport = "faulty", refusal["key"]
+        model.fault = {"code": REFUSED, "detail": error["detail"]}
+    elif model.state != "ready":
+        detail = f"Its proofs were not completed: {error['detail']} Retry them: POST /v1/jobs/{job.id}/retry."
+        model.state, model.fault = "faulty", {"code": error["code"], "detail": detail}
+    session.flush()
+
+
+def prove_when_idle(session: Session, programs: Mapping[str, Any], idle_seconds: float) -> Job | None:
+    """The job that proves the next model without a passport of these programs, where a device has had nothing to do for so long.
+
+    One model at a time, and each once for the same files and programs: a failure is not tried again by itself.
+    """
+    name = repository.unproven(session, programs)
+    if name is None or not job_repository.idle_for(session, "model", idle_seconds):
+        return None
+    model = repository.listed(session, name, lock=True)
+    if model is None or model.state != "ready":
+        return None
+    return submit(session, model, model.created_by, own=True, programs=programs, priority=LAST)
+
+
+def _proved_by(session: Session, job: Job) -> Model | None:
+    """The model, unless it is gone or another job proves it by now. A retry of its prove job takes that job's place."""
+    model = repository.find(session, job.model or "", lock=True)
+    if model is None or model.prove_job is None or model.prove_job not in (job.id, job.retry_of):
+        return None
+    model.prove_job = job.id
+    return model
+
+
+def _same_files(model: Model, content: Mapping[str, Any]) -> bool:
+    """Whether the passport is of the files as they were last inspected; older inspections hashed no config."""
+    return all(not model.facts.get(name) or model.facts[name] == content[name] for name in HASHES)
+
+
+def current(session: Session, models: Sequence[Model]) -> dict[str, Passport]:
+    """The passports of these models, by key."""
+    return repository.passports(session, [model.passport for model in models if model.passport is not None])
