@@ -46,6 +46,7 @@ def demo(
             register(client, name, folder)
         for name in folders:
             ready(client.await_model(name))
+        err.print(f"models inspected and proved after {time.monotonic() - started:.0f} s")
         study(client, asked, out_dir or home)
     err.print(f"everything is stopped; {time.monotonic() - started:.0f} s in all")
 

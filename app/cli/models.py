@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from app.cli.output import Json, err, out, print_json
+from app.cli.proofs import model_report
 from app.client import BinnacleError, Client, ServiceError
 
 commands = typer.Typer(help="The models that jobs may name.", no_args_is_help=True)
@@ -21,11 +22,15 @@ def list_models(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("model", "state", "layers", "hidden size", "source", box=None)
+    table = Table("model", "state", "proofs", "layers", "hidden size", "source", box=None)
     for model in found:
         facts = model["facts"]
         table.add_row(
-            model["name"], model["state"], *(str(facts.get(key, "")) for key in ("layers", "hidden_size")), model["source"]
+            model["name"],
+            model["state"],
+            model["outcome"],
+            *(str(facts.get(key, "")) for key in ("layers", "hidden_size")),
+            model["source"],
         )
     out.print(table)
 
@@ -37,16 +42,17 @@ def add(
     revision: Annotated[str | None, typer.Option(help="The pinned commit of a hub model.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a model and wait until the server has inspected it."""
+    """Register a model and wait until the server has inspected and proved it."""
     folder = Path(source)
     with Client() as client:
         client.add_model(name, str(folder.resolve()) if folder.is_dir() else source, revision=revision)
         report(client.await_model(name), as_json=as_json)
 
 
+@commands.command("inspect", hidden=True)
 @commands.command()
-def inspect(name: Name, as_json: Json = False) -> None:
-    """Show what inspecting a model found."""
+def show(name: Name, as_json: Json = False) -> None:
+    """Show a model: its facts, and what it proved of itself."""
     with Client() as client:
         report(client.model(name), as_json=as_json)
 
@@ -83,17 +89,7 @@ def report(model: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(model)
     else:
-        table = Table.grid(padding=(0, 2))
-        for field, value in {
-            "model": model["name"],
-            "state": model["state"],
-            "source": model["source"],
-            **model["facts"],
-        }.items():
-            table.add_row(field, str(value))
-        for fit in model["fits"] or []:
-            table.add_row(f"on {fit['worker']}", f"{'fits' if fit['fits'] else 'does not fit'}: {fit['arithmetic']}")
-        out.print(table)
+        out.print(model_report(model))
     if model["state"] == "faulty":
         fault = model["fault"] or {}
         err.print(f"{model['name']} cannot be used: {fault.get('code')}: {fault.get('detail')}")

@@ -27,7 +27,7 @@ MARKUP = "[/b]"
 """What of it must be shown as it is."""
 MEANT = frozenset(
     {"kind", "job_class", "state", "visibility", "role", "outcome", "digest", "version", "spec_hash", "salt", "needs", "lane", "type",
-     "component", "method", "position", "key", "weight_hash"}
+     "component", "method", "position", "key", "weight_hash", "reading_hash"}
 )  # fmt: skip
 """Columns that hold words of the service's own."""
 

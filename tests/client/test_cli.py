@@ -197,7 +197,7 @@ def test_nothing_that_runs_is_said_with_what_to_do(binnacle: Cli) -> None:
 
 def test_a_faulty_model_is_reported_with_its_fault(binnacle: Cli, api: Running) -> None:
     api.add_model("torn", state="faulty", fault={"code": "no_weights", "detail": "The folder holds no .safetensors file."})
-    shown = binnacle("models", "inspect", "torn")
+    shown = binnacle("models", "show", "torn")
     assert shown.returncode == 1
     assert "no .safetensors" in shown.stderr
     listed = {model["name"]: model["state"] for model in read(binnacle("models", "list", "--json"))}

@@ -102,7 +102,7 @@ def test_a_service_that_is_not_well(binnacle: Cli, api: Running, tmp_path: Path)
         ("worker light-0@here", "fault", "Make room."),
         ("model jobs", "fault", "start or resume one"),
         ("light jobs", "fault", "start or resume one"),
-        ("model whole", "ok", "as they were inspected"),
+        ("model whole", "note", "unproven: it is proved when a device is idle"),
         ("model changed", "fault", "config.json changed or vanished"),
         ("model vanished", "fault", "have vanished; put them back"),
         ("database", "fault", "run `binnacle prepare`"),

@@ -31,8 +31,8 @@ OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 """All that a terminal obeys, but for the line break; written down here anew."""
 NOT_HERE = {"up", "worker", "prepare", "backup", "restore", "demo", "openapi", "doctor", "study run", "study label"}
 """Commands that run a service, or for minutes; what the last five print is printed by functions that are tested below."""
-SHOWING = {"watch", "jobs", "status", "models list", "models inspect", "traits list", "traits show", "devices list", "webhooks list",
-           "webhooks log", "quotas list", "usage", "keys list", "users list", "groups list", "audit", "gc"}  # fmt: skip
+SHOWING = {"watch", "jobs", "status", "models list", "models show", "models inspect", "traits list", "traits show", "devices list",
+           "webhooks list", "webhooks log", "quotas list", "usage", "keys list", "users list", "groups list", "audit", "gc"}  # fmt: skip
 """Those that show what others wrote; the rest are run for their messages and refusals."""
 
 

@@ -112,8 +112,8 @@ def _extraction(spec: dict[str, Any]) -> tuple[dict[str, Any], Files]:
             separation = {"accuracy": 0.9, "cohens_d": 1.5, "auroc": 0.95}
             facts.append({**place, "width": 64, "norm": 2.0, "separation": separation, "massive": {"share": 0.4, "dims": [21]}})
     found = {
-        "weight_hash": "a" * 64, "reading_hash": "d" * 64, "positions": [position], "components": [component], "layers": layers, "rows_key": None,
-        "summary": {"examples": 24},
+        "weight_hash": "a" * 64, "reading_hash": "d" * 64, "positions": [position], "components": [component], "layers": layers,
+        "rows_key": None, "summary": {"examples": 24},
     }  # fmt: skip
     row = {"class": "positive", "index": 0, "prompt": "How?", "system_prompt": None, "response": " So.", "kept": True}
     return {"extraction": found, "vectors": facts}, [

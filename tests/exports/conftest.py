@@ -30,8 +30,8 @@ def store_extraction(sessions: sessionmaker[Session], storage: Storage, owner: s
         ).job
         job.state = State.SUCCEEDED
         row = Extraction(
-            id=new_id("ext"), job_id=job.id, owner=owner, model="demo", weight_hash="a" * 64, reading_hash="d" * 64, trait="refusal", trait_version="b" * 64,
-            positions=POSITIONS, components=["residual", "k_proj"], layers=LAYERS, methods=METHODS, summary={},
+            id=new_id("ext"), job_id=job.id, owner=owner, model="demo", weight_hash="a" * 64, reading_hash="d" * 64, trait="refusal",
+            trait_version="b" * 64, positions=POSITIONS, components=["residual", "k_proj"], layers=LAYERS, methods=METHODS, summary={},
         )  # fmt: skip
         session.add(row)
         for name, blob in blobs.items():

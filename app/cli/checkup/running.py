@@ -75,6 +75,10 @@ def model_state(model: Mapping[str, Any], *, here: bool) -> Finding:
     changed = [stamp["name"] for stamp in model["facts"].get("files", ()) if differs(folder / stamp["name"], stamp)]
     if changed:
         return Finding(about, "fault", f"{', '.join(changed[:3])} changed or vanished since it was inspected; {again}")
+    if model.get("outcome") == "unproven":
+        return Finding(
+            about, "note", "ready and unproven: it is proved when a device is idle; its files are as they were inspected"
+        )
     return Finding(about, "ok", "ready, its files as they were inspected")
 
 

@@ -1,0 +1,57 @@
+"""A model as a person reads it: what it is, whether it may be used, and what it proved of itself."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from app.cli.terminal import styled
+from app.visible import visible
+
+GIB = 1 << 30
+STYLES = {"passed": "green", "limited": "yellow", "refused": "bold red", "unproven": "yellow"}
+FACTS = {
+    "architecture": "architecture",
+    "layers": "layers",
+    "hidden_size": "hidden size",
+    "context_length": "context, tokens",
+    "vocab_size": "vocabulary",
+    "n_parameters": "parameters",
+}
+
+
+def model_report(model: dict[str, Any]) -> RenderableType:
+    """Facts with sizes in GiB and short hashes, then the proofs."""
+    facts = model["facts"]
+    rows: dict[str, str] = {"model": model["name"], "state": model["state"], "proofs": model["outcome"]}
+    rows["source"] = model["source"] + (f" at {model['revision']}" if model["revision"] else "")
+    rows |= {title: _number(facts[name]) for name, title in FACTS.items() if name in facts}
+    if isinstance(size := facts.get("bytes"), int):
+        rows["weights"] = f"{size / GIB:.2f} GiB, {facts.get('dtype')}"
+    rows |= {
+        f"{part} hash": str(facts[f"{part}_hash"])[:12]
+        for part in ("weight", "tokenizer", "reading")
+        if facts.get(f"{part}_hash")
+    }
+    if model["proved_with"]:
+        rows["proved with"] = ", ".join(f"{name} {value}" for name, value in sorted(model["proved_with"].items()))
+    for fit in model["fits"] or []:
+        rows[f"on {fit['worker']}"] = f"{'fits' if fit['fits'] else 'does not fit'}: {fit['arithmetic']}"
+    grid = Table.grid(padding=(0, 2))
+    for title, value in rows.items():
+        grid.add_row(visible(title), styled(value, STYLES.get(value, "") if title == "proofs" else ""))
+    return Group(grid, "", _proofs(model["proofs"])) if model["proofs"] else grid
+
+
+def _proofs(proofs: list[dict[str, Any]]) -> Table:
+    table = Table("proof", "outcome", "figure", "what was found", box=None)
+    for proof in proofs:
+        figure = f"{proof['figure']:,.3g}" if proof["unit"] != "bytes" else f"{proof['figure'] / GIB:.2f}"
+        unit = "GiB" if proof["unit"] == "bytes" else proof["unit"]
+        outcome = styled(proof["outcome"], STYLES[proof["outcome"]])
+        table.add_row(proof["name"], outcome, f"{figure} {unit}".strip(), styled(proof["sentence"], ""))
+    return table
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

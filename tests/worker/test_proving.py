@@ -1,0 +1,149 @@
+"""Models prove themselves on a real service: over HTTP, on real nodes, through kills, cancellation and idle hours."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import select
+
+from app.embedded.broker import Broker
+from app.jobs.models import Job
+from app.models.models import Model
+from app.settings import LeaseSettings, Settings
+from shipped import model_folder
+from tests.api.conftest import PEPPER, Running
+from tests.ml.tiny_models import tiny_model_folder
+from tests.worker.conftest import LEASE, Service
+from workers.lm.inspection import inspect_folder
+from workers.lm.proofs.passport import PROOFS
+
+
+class Lab:
+    """A service with an API, a light and a model node, and an administrator's client."""
+
+    def __init__(self, service: Service, http: httpx2.Client) -> None:
+        self.service, self.http = service, http
+
+    def register(self, name: str, folder: Path) -> str:
+        """Registers a folder; the id of the job that proves it."""
+        answer = self.http.post("/v1/models", json={"name": name, "source": str(folder)})
+        assert answer.status_code == 202, answer.text
+        return str(self.model(name)["prove_job"])
+
+    def model(self, name: str) -> dict[str, Any]:
+        return dict(self.http.get(f"/v1/models/{name}").json())
+
+    def stopped_while_proving(self, job_id: str) -> int:
+        """The pid of the process that runs the job, stopped after the first proof and before the last."""
+        self.service.running(job_id, cells=1)
+        child = next(node for node in self.service.nodes if node.name == "model-0").child()
+        os.kill(child, signal.SIGSTOP)
+        job = self.service.job(job_id)
+        assert (job.state, job.phase) == ("running", "proving")
+        return child
+
+
+@pytest.fixture(scope="module")
+def lab(postgres_url_factory: Callable[[], str], broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("proving")
+    settings = Settings(
+        database_url=postgres_url_factory(), broker_url=broker.url, storage_url=f"file://{folder}/objects", home=folder,
+        broker_prefix=f"proving-{os.getpid()}:", key_pepper=PEPPER, lease=LeaseSettings(**LEASE, idle=1),
+    )  # fmt: skip
+    service = Service(settings, folder)
+    api = Running(settings, service.sessions)
+    try:
+        for name in ("light-0", "model-0"):
+            service.node(name)
+        api.start()
+        with api.client("root", "admin") as http:
+            yield Lab(service, http)
+    finally:
+        api.stop()
+        service.close()
+
+
+def test_a_model_is_proved_once_for_all_that_hold_the_same_and_its_results_say_how_it_is_read(lab: Lab, tmp_path: Path) -> None:
+    job = lab.service.ended(lab.register("first", model_folder("demo-severe")), 90)
+    model = lab.model("first")
+    assert (job.state, job.owner, model["state"], model["outcome"]) == ("succeeded", "root", "ready", "limited")
+    assert [proof["name"] for proof in model["proofs"]] == list(PROOFS)
+    assert (job.progress_done, job.progress_unit, job.device_seconds > 0) == (len(PROOFS), "proofs", True)
+    copy = lab.service.ended(lab.register("second", shutil.copytree(model_folder("demo-severe"), tmp_path / "copy")))
+    second = lab.model("second")
+    assert (copy.result or {})["model"]["stored"] is True
+    assert "loading model" not in [event.data.get("phase") for event in lab.service.events(copy.id)]
+    assert (second["state"], second["proofs"]) == ("ready", model["proofs"])
+    asked = {"model": "second", "prompts": ["hello", "what is one plus one ?"], "max_new_tokens": 4}
+    made = lab.http.post("/v1/calibrations", json=asked).json()
+    lab.service.ended(made["id"])
+    found = lab.http.get(f"/v1/calibrations/{made['id']}").json()
+    provenance = lab.http.get(f"/v1/calibrations/{made['id']}/calibration.json").json()["provenance"]
+    reading = model["facts"]["reading_hash"]
+    assert (found["reading_hash"], found["doubt"], made["spec"]["reading_hash"]) == (reading, None, reading)
+    assert (provenance["reading_hash"], provenance["proofs_version"]) == (reading, 1)
+
+
+def test_a_refused_model_fails_what_waits_for_it_with_the_sentence_a_person_needs(lab: Lab, tmp_path: Path) -> None:
+    """A tokenizer of another model: the files are whole, and only running it shows that its ids do not belong to these weights."""
+    folder = shutil.copytree(tiny_model_folder(tmp_path, "llama"), tmp_path / "bad")
+    backend = json.loads((folder / "tokenizer.json").read_text())
+    backend["model"]["vocab"]["e"] += 5000
+    (folder / "tokenizer.json").write_text(json.dumps(backend))
+    prove = lab.register("bad", folder)
+    waiting = lab.http.post("/v1/calibrations", json={"model": "bad"}).json()
+    assert waiting["waiting_for"] == [prove]
+    lab.service.ended(prove)
+    model, wanted = lab.model("bad"), "take both from the same place"
+    assert (model["state"], model["fault"]["code"], model["outcome"]) == ("faulty", "proof_refused", "refused")
+    assert "refused" in [proof["outcome"] for proof in model["proofs"] if proof["name"] == "tokenizer"]
+    failed = lab.service.ended(waiting["id"])
+    again = lab.http.post("/v1/calibrations", json={"model": "bad"})
+    for said in (model["fault"]["detail"], (failed.error or {})["detail"], again.json()["detail"]):
+        assert wanted in said
+    assert again.status_code == 422
+
+
+def test_a_worker_that_is_killed_between_two_proofs_loses_none_of_the_finished_ones(lab: Lab, tmp_path: Path) -> None:
+    job_id = lab.register("killed", tiny_model_folder(tmp_path, "llama", seed=2))
+    os.kill(lab.stopped_while_proving(job_id), signal.SIGKILL)
+    job = lab.service.ended(job_id, 90)
+    cells = [event.data["cell"] for event in lab.service.events(job_id) if event.type == "cell"]
+    assert (job.state, job.attempt, lab.model("killed")["state"]) == ("succeeded", 2, "ready")
+    assert len(cells) == len(set(cells)) == len(PROOFS)
+
+
+def test_a_cancelled_proof_leaves_a_model_that_says_what_to_do_and_a_retry_proves_it(lab: Lab, tmp_path: Path) -> None:
+    job_id = lab.register("stopped", tiny_model_folder(tmp_path, "llama", seed=3))
+    child = lab.stopped_while_proving(job_id)
+    assert lab.http.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelling"
+    os.kill(child, signal.SIGCONT)
+    assert lab.service.ended(job_id).state == "cancelled"
+    model = lab.model("stopped")
+    assert (model["state"], model["fault"]["code"]) == ("faulty", "cancelled")
+    assert f"POST /v1/jobs/{job_id}/retry" in lab.http.post("/v1/calibrations", json={"model": "stopped"}).json()["detail"]
+    retried = lab.http.post(f"/v1/jobs/{job_id}/retry").json()["id"]
+    assert lab.service.ended(retried).state == "succeeded"
+    assert (lab.model("stopped")["state"], lab.model("stopped")["prove_job"]) == ("ready", retried)
+
+
+def test_models_of_older_inspections_are_proved_one_by_one_when_a_device_is_idle(lab: Lab) -> None:
+    names = ["old-mild", "old-plain"]
+    with lab.service.sessions.begin() as session:
+        for name in names:
+            folder = model_folder(name.replace("old", "demo"))
+            facts = inspect_folder(folder).to_dict() | {"config_hash": ""}  # as the oldest inspections left it
+            session.add(Model(name=name, source=str(folder), state="ready", facts=facts, created_by="grace"))
+    assert [lab.model(name)["outcome"] for name in names] == ["unproven"] * 2
+    lab.service.until(lambda: all(lab.model(name)["outcome"] == "limited" for name in names), "both to be proved", 60)
+    with lab.service.sessions() as session:
+        jobs = session.scalars(select(Job).where(Job.kind == "prove", Job.model.in_(names)).order_by(Job.id)).all()
+    assert [(job.model, job.owner, job.priority) for job in jobs] == [(name, "grace", -10) for name in names]
+    assert jobs[0].finished_at is not None
+    assert jobs[1].created_at >= jobs[0].finished_at
