@@ -63,6 +63,22 @@ def test_retrying_a_failed_inspection_mends_the_model_too(admin: httpx2.Client, 
     assert admin.get("/v1/models/new").json()["state"] == "ready"
 
 
+def test_a_retried_download_is_followed_by_an_inspection_though_its_owners_queue_is_full(
+    admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """What an admitted job brings with it is admitted too: otherwise a quota would undo the download's ending."""
+    admin.post("/v1/models", json={"name": "new", "source": "google/gemma", "revision": COMMIT})
+    download = claim(sessions, "light")
+    fail(sessions, download)
+    admin.post(f"/v1/jobs/{download.job.id}/retry")
+    assert admin.put("/v1/quotas/root", json={"max_queued": 0}).status_code == 200
+    lease = claim(sessions, "light")
+    with sessions.begin() as session:
+        endings.succeed(session, lease.job.id, lease.token, {}, [], metrics={})
+    assert admin.get("/v1/models/new").json()["state"] == "inspecting"
+    assert claim(sessions, "light").job.kind == "inspect"
+
+
 def test_an_older_inspection_does_not_overwrite_what_a_later_one_found(
     admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:

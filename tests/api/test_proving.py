@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs import endings
 from app.jobs.models import Job, Worker
 from app.models.models import Model
 from app.models.proving import prove_when_idle
@@ -114,22 +113,6 @@ def test_a_retried_inspection_is_followed_by_proofs_though_its_owners_queue_is_f
     assert model(admin)["prove_job"] != first["prove_job"]
     prove(sessions)
     assert model(admin)["state"] == "ready"
-
-
-def test_a_retried_download_is_followed_by_an_inspection_though_its_owners_queue_is_full(
-    admin: httpx2.Client, sessions: sessionmaker[Session]
-) -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    admin.post("/v1/models", json={"name": "new", "source": "google/gemma", "revision": commit})
-    download = claim(sessions, "light")
-    fail(sessions, download)
-    admin.post(f"/v1/jobs/{download.job.id}/retry")
-    assert admin.put("/v1/quotas/root", json={"max_queued": 0}).status_code == 200
-    lease = claim(sessions, "light")
-    with sessions.begin() as session:
-        endings.succeed(session, lease.job.id, lease.token, {}, [], metrics={})
-    assert model(admin)["state"] == "inspecting"
-    assert claim(sessions, "light").job.kind == "inspect"
 
 
 def test_an_older_proof_says_nothing_of_a_model_that_was_inspected_again(

@@ -88,7 +88,7 @@ def test_a_model_is_fetched_with_progress_in_bytes_and_then_inspected(
     snapshot = tmp_path / "store" / "models--lab--tiny" / "snapshots" / COMMIT
     assert {path.name: path.read_bytes() for path in snapshot.iterdir()} == wanted
     assert live.ended(inspect, 120).state == "succeeded"
-    assert (model(live).state, model(live).facts["layers"]) == ("ready", 4)
+    assert (model(live).proving, model(live).facts["layers"]) == (True, 4)
 
 
 @pytest.mark.long
@@ -149,7 +149,7 @@ def test_bytes_that_are_not_those_promised_are_dropped(
     hub.lie = False
     retried = live.retry(download)
     assert live.ended(retried, 90).state == "succeeded"
-    live.until(lambda: model(live).state == "ready", "the inspection that follows a retried download", 120)
+    live.until(lambda: model(live).proving, "the inspection that follows a retried download", 120)
 
 
 def test_the_token_goes_to_the_hub_alone_and_into_no_log_or_row(

@@ -20,6 +20,7 @@ from shipped import model_folder
 from tests.api.conftest import PEPPER, Running
 from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import LEASE, Service
+from tests.worker.test_held_devices import hold, resume
 from workers.lm.inspection import inspect_folder
 from workers.lm.proofs.passport import PROOFS
 
@@ -34,7 +35,8 @@ class Lab:
         """Registers a folder; the id of the job that proves it."""
         answer = self.http.post("/v1/models", json={"name": name, "source": str(folder)})
         assert answer.status_code == 202, answer.text
-        return str(self.model(name)["prove_job"])
+        shown = self.model(name)
+        return str(shown.get("prove_job") or shown["inspect_job"])
 
     def model(self, name: str) -> dict[str, Any]:
         return dict(self.http.get(f"/v1/models/{name}").json())
@@ -54,13 +56,13 @@ def lab(postgres_url_factory: Callable[[], str], broker: Broker, tmp_path_factor
     folder = tmp_path_factory.mktemp("proving")
     settings = Settings(
         database_url=postgres_url_factory(), broker_url=broker.url, storage_url=f"file://{folder}/objects", home=folder,
-        broker_prefix=f"proving-{os.getpid()}:", key_pepper=PEPPER, lease=LeaseSettings(**LEASE, idle=1),
+        broker_prefix=f"proving-{os.getpid()}:", key_pepper=PEPPER, lease=LeaseSettings(**{**LEASE, "ttl": 20}),
     )  # fmt: skip
     service = Service(settings, folder)
     api = Running(settings, service.sessions)
     try:
         for name in ("light-0", "model-0"):
-            service.node(name)
+            service.node(name, BINNACLE_LEASE_IDLE="1")
         api.start()
         with api.client("root", "admin") as http:
             yield Lab(service, http)
@@ -131,6 +133,23 @@ def test_a_cancelled_proof_leaves_a_model_that_says_what_to_do_and_a_retry_prove
     retried = lab.http.post(f"/v1/jobs/{job_id}/retry").json()["id"]
     assert lab.service.ended(retried).state == "succeeded"
     assert (lab.model("stopped")["state"], lab.model("stopped")["prove_job"]) == ("ready", retried)
+
+
+def test_a_job_whose_model_is_inspected_again_before_it_starts_waits_and_does_not_fail(lab: Lab) -> None:
+    lab.service.ended(lab.register("again", model_folder("demo-signal")), 90)
+    light, device = lab.service.nodes
+    for node in (light, device):
+        hold(lab.service, node)
+    asked = {"model": "again", "prompts": ["hello"], "max_new_tokens": 2}
+    job_id = lab.http.post("/v1/calibrations", json=asked).json()["id"]
+    assert lab.http.post("/v1/models/again/inspect").status_code == 202
+    resume(lab.service, device)
+    lab.service.until(
+        lambda: lab.service.job(job_id).attempt and lab.service.job(job_id).state != "running", "the job to be tried"
+    )
+    assert "deferred" in lab.service.event_types(job_id)
+    resume(lab.service, light)
+    assert lab.service.ended(job_id).state == "succeeded"
 
 
 def test_models_of_older_inspections_are_proved_one_by_one_when_a_device_is_idle(lab: Lab) -> None:
