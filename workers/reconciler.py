@@ -77,9 +77,9 @@ class Reconciler:
             usage.add_up(session)
         # Each in a transaction of its own, after this one: together they would hold some jobs and wait for others (app/jobs/README.md).
         expired = sum(in_transaction(self._sessions, self._expire, one) for one in found)
-        in_transaction(self._sessions, self._prove)
         for job_class in CLASSES:
             self._ring(job_class)
+        in_transaction(self._sessions, self._prove)
         return expired
 
     def _may_expire(self, session: Session) -> bool:

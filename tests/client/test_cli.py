@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.client import BinnacleError, Client
+from app.models.repository import keep_passport
 from tests.api import lives
-from tests.api.conftest import PEPPER, Running
+from tests.api.conftest import FACTS, PEPPER, Running
 
 Sessions = sessionmaker[Session]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -203,6 +204,34 @@ def test_a_faulty_model_is_reported_with_its_fault(binnacle: Cli, api: Running) 
     listed = {model["name"]: model["state"] for model in read(binnacle("models", "list", "--json"))}
     assert listed == {"demo": "ready", "torn": "faulty"}
     assert "faulty" in binnacle("models", "list").stdout
+
+
+def test_a_model_is_shown_with_its_proofs_as_a_person_reads_them(binnacle: Cli, api: Running) -> None:
+    """Sizes in GiB, the sentence of each proof; no inodes and no bytes to count. A model that was never proved says so."""
+    size = 3 << 30
+    stamp = {"name": "model.safetensors", "size": size, "mtime_ns": 1, "inode": 987654321}
+    facts = FACTS | {"bytes": size, "n_parameters": 1_610_612_736, "dtype": "bfloat16", "files": [stamp]}
+    found = lives.passport("limited")
+    with api.sessions.begin() as session:
+        keep_passport(session, found["key"], found["content"], found["passport"])
+    api.add_model("whole", facts=facts, passport=found["key"])
+    shown = binnacle("models", "show", "whole").stdout
+    for said in (
+        "3.00 GiB, bfloat16",
+        "1,610,612,736",
+        "limited",
+        "paths agree",
+        "1e-07 relative",
+        "It limited. Do this.",
+        "ready",
+    ):
+        assert said in shown, (said, shown)
+    assert str(size) not in shown
+    assert str(stamp["inode"]) not in shown
+    assert "unproven" in binnacle("models", "show", "demo").stdout
+    assert [line.split()[:3] for line in binnacle("models", "list").stdout.splitlines()[1:]] == [
+        ["demo", "ready", "unproven"], ["whole", "ready", "limited"],
+    ]  # fmt: skip
 
 
 def test_a_key_made_here_opens_the_service_until_it_is_revoked(binnacle: Cli, api: Running) -> None:
