@@ -148,10 +148,12 @@ def test_reuse_answers_with_a_finished_job_of_the_same_calculation_that_the_call
         assert bob.post("/v1/calibrations?reuse=true", json=body).status_code == 202  # ada's results are not bob's to read
 
 
-def test_a_job_waits_for_the_inspection_of_its_model(api: Running, ada: httpx2.Client, admin: httpx2.Client) -> None:
+def test_a_job_waits_for_the_inspection_and_the_proofs_of_its_model(ada: httpx2.Client, admin: httpx2.Client) -> None:
     inspection = admin.post("/v1/models", json={"name": "fresh", "source": "/models/fresh"}).json()
+    proof = ada.get("/v1/models/fresh").json()["prove_job"]
     job = submit(ada, model="fresh", layers=[400])
-    assert (job["phase"], job["waiting_for"], job["position"]) == ("waiting", [inspection["id"]], None)
+    assert (job["phase"], job["waiting_for"], job["position"]) == ("waiting", [proof], None)
+    assert ada.get(f"/v1/jobs/{proof}").json()["waiting_for"] == [inspection["id"]]
 
 
 def test_a_job_may_come_after_own_jobs_and_not_after_other_peoples(api: Running, ada: httpx2.Client) -> None:
