@@ -71,9 +71,9 @@ def not_proved(session: Session, job: Job, error: Mapping[str, Any]) -> None:
     refusal = error.get("facts", {}) if error["code"] == REFUSED else {}
     if refusal:
         repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"])
-    model = (
-        None if error["code"] == "dependency_failed" else _proved_by(session, job)
-    )  # then the model has the fault of its files
+    if error["code"] == "dependency_failed":
+        return  # the model has the fault of its files
+    model = _proved_by(session, job)
     if model is None or (refusal and not _same_files(model, refusal["content"])):
         return
     model.proving, model.updated_at = False, func.now()

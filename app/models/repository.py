@@ -89,14 +89,15 @@ def passports(session: Session, keys: Collection[str]) -> dict[str, Passport]:
 
 
 def keep_passport(session: Session, key: str, content: Mapping[str, Any], passport: Mapping[str, Any]) -> None:
-    """Keeps it in place of an earlier one of the same content."""
+    """Keeps it, unless the same content has passed before: others are usable by that."""
     row = {
         "content": dict(content),
         "outcome": passport["outcome"],
         "reading_hash": passport["reading_hash"] or None,
         "passport": dict(passport),
     }
-    statement = insert(Passport).values(key=key, **row).on_conflict_do_update(index_elements=["key"], set_=row)
+    statement = insert(Passport).values(key=key, **row)
+    statement = statement.on_conflict_do_update(index_elements=["key"], set_=row, where=Passport.outcome == "refused")
     session.execute(statement, execution_options={"populate_existing": True})
 
 
