@@ -5,14 +5,14 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from app.jobs.labels import Label
-from app.jobs.schemas import JobRequest
+from app.jobs.schemas import PromptedRequest
 from app.text import Line
 
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 Rule = Annotated[str, StringConstraints(pattern=r"^(massive|top5-3layers|all|sun|ratio:[0-9]+(\.[0-9]+)?)$", max_length=20)]
 
 
-class CalibrationRequest(JobRequest):
+class CalibrationRequest(PromptedRequest):
     """Which residual dimensions of a model are massive, where, and how much of the norm they own."""
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.labels import Label
-from app.jobs.schemas import JobRequest
+from app.jobs.schemas import PromptedRequest
 from app.text import Line
 
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
@@ -21,7 +21,7 @@ class VettingIn(BaseModel):
     paired: bool = Field(False, description="drop the whole pair when one of it fails")
 
 
-class ExtractionRequest(JobRequest):
+class ExtractionRequest(PromptedRequest):
     """Vectors of a trait by any number of methods, at any number of layers, components and positions, from one pass over the examples."""
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])

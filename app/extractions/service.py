@@ -90,6 +90,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "refits": refits,
         "calibration": None,
         "responses": request.responses,
+        "special_tokens": request.special_tokens,
         "max_new_tokens": tokens,
         "validation_share": request.validation_share,
         "seed": request.seed,
@@ -117,7 +118,10 @@ def rows_key(spec: dict[str, Any], facts: dict[str, Any]) -> str | None:
     component and layer is the same row. None while the model's weights, or what its texts are read as, are not known."""
     if spec["weight_hash"] is None or spec["reading_hash"] is None or spec["vetting"] is not None:
         return None
-    of_the_rows = {name: spec[name] for name in ("model", "weight_hash", "reading_hash", "trait", "responses", "max_new_tokens")}
+    of_the_rows = {
+        name: spec[name]
+        for name in ("model", "weight_hash", "reading_hash", "trait", "responses", "special_tokens", "max_new_tokens")
+    }
     of_the_rows["tokenizer_hash"] = facts.get("tokenizer_hash")
     return hashlib.sha256(json.dumps(of_the_rows, sort_keys=True).encode()).hexdigest()
 

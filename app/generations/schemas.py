@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.jobs.schemas import JobRequest
+from app.jobs.schemas import PromptedRequest
 from app.models.reading import DOUBT, READING
 from app.quotas.schemas import Admission
 from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Text, VectorId
@@ -20,7 +20,7 @@ class PromptIn(BaseModel):
     system_prompt: Text | None = None
 
 
-class GenerationRequest(JobRequest):
+class GenerationRequest(PromptedRequest):
     """Every prompt unsteered, and under every vector at every dose."""
 
     model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])

@@ -75,6 +75,7 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         "scope": request.scope,
         "max_new_tokens": request.max_new_tokens,
         "sampling": None if request.sampling is None else request.sampling.model_dump(),
+        "special_tokens": request.special_tokens,
         "calibration": None,
     }
 

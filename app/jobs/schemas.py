@@ -36,6 +36,16 @@ class JobRequest(Sharing):
     after: list[Edge] = Field(default_factory=list, max_length=500, description="jobs that must come first")
 
 
+class PromptedRequest(JobRequest):
+    """What every request says that gives texts to a model."""
+
+    special_tokens: Literal["markup", "text"] = Field(
+        "markup",
+        description="what names of special tokens in prompts, system prompts and given responses are: `markup`, the tokens themselves, so that "
+        "a text can open a turn of its own; or `text`, letters. Those of the chat template stay tokens",
+    )
+
+
 class JobEdit(BaseModel):
     """Changes to a job; a field that is left out stays as it is."""
 

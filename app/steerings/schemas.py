@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.jobs.schemas import JobRequest
+from app.jobs.schemas import JobRequest, PromptedRequest
 from app.text import Line
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
@@ -85,7 +85,7 @@ class OffTargetIn(_Strict):
     extraction: SourceId | None = Field(None, description="whose responses the reference judge of that trait is fitted on")
 
 
-class SteeringRequest(JobRequest):
+class SteeringRequest(PromptedRequest):
     """How well vectors steer: dose searched on selection questions, reported on test questions, against controls, with intervals."""
 
     model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])

@@ -53,6 +53,7 @@ MAKE_STEERINGS = ("steer", "rescore")
 COPIED = (
     "combine", "operation", "ablate_plain", "scope", "doses", "coefficients", "budget", "selection_limit", "test_limit", "max_new_tokens",
     "coherence_threshold", "matched", "decomposition", "extra_sets", "reference_protocol", "seed",
+    "special_tokens",
 )  # fmt: skip
 """Fields of the request that the spec holds as they are."""
 
@@ -267,6 +268,7 @@ def rescore(
         "judge": judge,
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
+        "special_tokens": old.get("special_tokens", "markup"),
         "extraction": old["extraction"] if judge["kind"] == "reference" else None,  # others do not read its responses
         "reading_hash": row.reading_hash,  # the texts stay what they were
         **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},

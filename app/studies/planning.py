@@ -138,6 +138,7 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
         "after": request.after,
         "visibility": request.visibility,
         "group": request.group,
+        "special_tokens": request.special_tokens,
     }
     try:
         return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known))

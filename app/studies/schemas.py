@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.jobs.schemas import JobRequest
+from app.jobs.schemas import PromptedRequest
 from app.steerings.schemas import CapabilityIn, ControlsIn
 from app.text import Line
 
@@ -48,7 +48,7 @@ class LabelsIn(BaseModel):
     )
 
 
-class StudyRequest(JobRequest):
+class StudyRequest(PromptedRequest):
     """Calibrate, extract and steer for every model and trait, then compare: which method to trust on which model.
 
     Without traits: calibrate, and compare how massive the models' dimensions are.

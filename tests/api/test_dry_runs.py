@@ -87,3 +87,24 @@ def test_a_dry_run_that_passes_is_followed_by_a_request_that_passes(
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(Job)) == before
     assert ada.post(path, json=base).status_code == 202
+
+
+@pytest.mark.parametrize("path", [path for path in DRY if path != "/v1/studies"])
+def test_what_special_tokens_in_texts_are_is_part_of_the_calculation(
+    ada: httpx2.Client, usable: dict[str, str], path: str
+) -> None:
+    base = BODIES[path] | ({"extraction": usable["extraction"]} if path == "/v1/steerings" else {})
+    said = [ada.post(path, json=base | more).json()["spec"] for more in ({}, {"special_tokens": "text"})]
+    assert [one["special_tokens"] for one in said] == ["markup", "text"]
+    assert said[0].get("rows_key") != said[1].get("rows_key") or path != "/v1/extractions"
+    refused = ada.post(path, json=base | {"special_tokens": "letters"})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/special_tokens")
+
+
+def test_a_study_hands_it_to_its_jobs(ada: httpx2.Client) -> None:
+    study = ada.post("/v1/studies", json=BODIES["/v1/studies"] | {"special_tokens": "text"}).json()
+    jobs = ada.get("/v1/jobs", params={"limit": 50}).json()["items"]
+    made = {job["kind"]: job["spec"] for job in jobs if job["id"] != study["id"]}
+    assert {kind: spec["special_tokens"] for kind, spec in made.items()} == dict.fromkeys(
+        ("calibrate", "extract", "steer"), "text"
+    )

@@ -132,5 +132,6 @@ def test_kept_rows_are_read_by_an_extraction_that_needs_no_more_than_they_hold(
     assert rows_from(positions=["prompt[-1]"]) is None
     assert rows_from(components=["mlp_contribution"]) is None
     assert rows_from(max_new_tokens=20) is None
+    assert rows_from(special_tokens="text") is None
     with api.client("eve") as eve:
         assert rows_from(eve) is None

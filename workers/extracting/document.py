@@ -80,6 +80,7 @@ def _provenance(
         "responses": spec["responses"],
         "responses_hash": hashlib.sha256(responses.encode()).hexdigest(),
         "max_new_tokens": spec["max_new_tokens"],
+        "special_tokens": lm.special_tokens,
         "calibration": None
         if calibration is None
         else {"weight_hash": calibration.weight_hash, "rule": calibration.rule, "dims": calibration.massive},

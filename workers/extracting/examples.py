@@ -9,7 +9,7 @@ import numpy as np
 
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
-from workers.lm.prompts import encode_prompt
+from workers.lm.prompts import encode_answer, encode_prompt
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def given_ids(lm: LanguageModel, examples: Sequence[Prompted], most: int) -> lis
             raise ModelFault(
                 "responses_missing", f"The {one.label} example {one.index} has no response. Let the model answer, or give one."
             )
-        encoded = lm.tokenizer(one.given, add_special_tokens=False, verbose=False)["input_ids"]
-        ids.append([int(token) for token in encoded][:most])
+        ids.append(encode_answer(lm, one.given)[:most])
     return ids
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from shipped import PROMPTS
@@ -47,8 +48,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 
 
 def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
-    lm = context.model(spec["model"])
-    check_model(lm, spec)
+    lm = model_of(spec, context)
     layers = _layers(lm, spec.get("layers"))
     texts: list[str] = spec.get("prompts") or shipped_prompts()
     new_tokens: int = spec["max_new_tokens"]
@@ -87,6 +87,13 @@ def shipped_prompts() -> list[str]:
     """The texts of the 50 neutral prompts that come with the project."""
     stored = json.loads((PROMPTS / "calibration_50.json").read_text(encoding="utf-8"))
     return [prompt["text"] for prompt in stored["prompts"]]
+
+
+def model_of(spec: Mapping[str, Any], context: JobContext) -> LanguageModel:
+    """The spec's model, which reads special tokens in texts as the spec says. Raises JobFault weights_changed, reading_changed, and what loading raises."""
+    lm = context.model(spec["model"])
+    check_model(lm, spec)
+    return replace(lm, special_tokens=spec.get("special_tokens", "markup"))
 
 
 def check_model(lm: LanguageModel, spec: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from workers.extracting.examples import Prompted, encode_examples, from_lines, g
 from workers.extracting.fits import Calibrated, Fitted, fit_everything
 from workers.extracting.rowsfile import read_rows, write_rows
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
-from workers.handlers.calibration import check_model
+from workers.handlers.calibration import model_of
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.gather import Example, Rows, gather_rows
@@ -47,8 +47,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     calibration = _calibration(spec, context)
-    lm = context.model(spec["model"])
-    check_model(lm, spec)
+    lm = model_of(spec, context)
     layers = spec["layers"] if spec["layers"] is not None else list(range(lm.layout.n_layers))
     positions = [parse_position(text) for text in spec["positions"]]
     for component in spec["components"]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.handlers.base import JobContext, JobFault, Outcome
-from workers.handlers.calibration import check_model
+from workers.handlers.calibration import model_of
 from workers.lm.errors import ModelFault
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
@@ -24,8 +24,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 
     Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, prompt_too_long, no_effect. OutOfMemory passes.
     """
-    lm = context.model(spec["model"])
-    check_model(lm, spec)
+    lm = model_of(spec, context)
     try:
         answers = _answers(lm, spec, context)
         return Outcome(result={"answers": answers, "weight_hash": lm.facts.weight_hash, **lm.facts.reading}, artifacts=[])

@@ -6,6 +6,7 @@ Scores of a run are a cell, so that a judge that went away in the middle is aske
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
@@ -75,7 +76,7 @@ def _judge(spec: Mapping[str, Any], answers: Mapping[str, Sequence[Mapping[str, 
     trait = json.loads(context.blob(spec["trait"]["version"]))
     lm, responses, questions, longest = None, None, None, 1
     if spec["judge"]["kind"] == "reference":
-        lm = context.model(spec["model"])
+        lm = replace(context.model(spec["model"]), special_tokens=spec.get("special_tokens", "markup"))
         if spec["extraction"] is not None:
             responses = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines()]
         questions = list(

@@ -14,7 +14,7 @@ import torch
 
 from terms.methods import parse_method
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
-from workers.handlers.calibration import check_model
+from workers.handlers.calibration import model_of
 from workers.judges.base import Judge
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault, OutOfMemory
@@ -67,8 +67,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
-    lm = context.model(spec["model"])
-    check_model(lm, spec)
+    lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
     selection = [one.prompt_ids for one in sets["selection"]]
     units = units_of(lm, [(one.component, one.layer) for one in named], calibration, selection)
@@ -302,6 +301,7 @@ class _Steering:
             "tokenizer_hash": self.lm.facts.tokenizer_hash,
             **self.lm.facts.reading,
             "max_new_tokens": self.spec["max_new_tokens"],
+            "special_tokens": self.lm.special_tokens,
             "sampling": self.spec["sampling"],
             "seed": self.spec["seed"],
             "dtype": str(self.lm.dtype).removeprefix("torch."),

@@ -7,7 +7,7 @@ and `generation`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,11 +16,13 @@ from workers.lm.architecture import Layout
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
 
+SpecialTokens = Literal["markup", "text"]
+
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
     """`eos_ids` are all ids that end a generation (instruct models have several); `facts` describe the files it was loaded
-    from."""
+    from; `special_tokens` says what names of special tokens in a person's text are: the tokens (`markup`), or letters (`text`)."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -31,6 +33,7 @@ class LanguageModel:
     eos_ids: frozenset[int]
     pad_id: int
     folder: Path
+    special_tokens: SpecialTokens = "markup"
 
     @property
     def text_config(self) -> Any:

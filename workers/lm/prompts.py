@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
+from workers.lm.verbatim import Hide, verbatim
 
 # Templates that print today's date would give other ids tomorrow. The day is the one Llama 3's templates fall back to.
 TEMPLATE_DAY = datetime(2024, 7, 26)  # noqa: DTZ001, a date to print, in no time zone
@@ -35,15 +36,15 @@ def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system
     With a chat template: the template's own text, its own begin-of-sequence token and no second one, thinking off where the
     template can switch it. A template that refuses or drops the system role gets the system text at the head of the user's
     turn, as does a model without a template. Without one: the tokenizer's own rule for special tokens, less an
-    end-of-sequence token at the end.
+    end-of-sequence token at the end. Names of special tokens in the texts are what the model's `special_tokens` says.
 
-    Raises ModelFault empty_prompt, chat_template_failed, chat_template_drops_text.
+    Raises ModelFault empty_prompt, chat_template_failed, chat_template_drops_text, special_tokens_not_text.
     """
     tokenizer = lm.tokenizer if isinstance(lm, LanguageModel) else lm
     if tokenizer.chat_template:
-        ids = _ids(tokenizer, render_chat(tokenizer, text, system), special=False)
+        ids = _ids(lm, lambda hide: render_chat(tokenizer, hide(text), system and hide(system)), special=False)
     else:
-        ids = _ids(tokenizer, _merged(text, system), special=True)
+        ids = _ids(lm, lambda hide: hide(_merged(text, system)), special=True)
         if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
             ids = ids[:-1]  # an end of text here would end the prompt, not the answer
         if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
@@ -147,5 +148,14 @@ def _merged(text: str, system: str | None) -> str:
     return f"{system}\n\n{text}" if system else text
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:
-    return [int(i) for i in tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]]
+def encode_answer(lm: LanguageModel, text: str) -> list[int]:
+    """The ids of an answer that a person gives, to follow a prompt's; names of special tokens in it as in `encode_prompt`."""
+    return _ids(lm, lambda hide: hide(text), special=False)
+
+
+def _ids(lm: LanguageModel | PreTrainedTokenizerBase, write: Callable[[Hide], str], *, special: bool) -> list[int]:
+    """The ids of what `write` makes of texts that its argument has seen."""
+    tokenizer = lm.tokenizer if isinstance(lm, LanguageModel) else lm
+    if isinstance(lm, LanguageModel) and lm.special_tokens == "text":
+        return verbatim(tokenizer).encode(write, ends=special)
+    return [int(i) for i in tokenizer(write(str), add_special_tokens=special, verbose=False)["input_ids"]]

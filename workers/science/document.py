@@ -57,6 +57,7 @@ def provenance(
         "prompt_tokens": stats.prompt_tokens,
         "response_tokens": stats.response_tokens,
         "max_new_tokens": max_new_tokens,
+        "special_tokens": lm.special_tokens,
         "decoding": {"greedy": True, "near_tie": NEAR_TIE},
         "layers": list(stats.layers),
         "model_layers": stats.model_layers,
