@@ -82,6 +82,7 @@ bench: $(READY)  ## print the figures as tables
 	$(PY) -m tests.benchmarks.bench_calibration
 	$(PY) -m tests.benchmarks.bench_extraction
 	$(PY) -m tests.benchmarks.bench_steering
+	$(PY) -m tests.benchmarks.bench_proofs
 
 constraints: $(READY)  ## pin what is installed now
 	$(PY) .ci/pins.py > constraints.txt.new && mv constraints.txt.new constraints.txt

@@ -74,18 +74,20 @@ def reference_of(
     max_new_tokens: int = 16,
     layers: Sequence[int] | None = None,
     modules: Any = None,
+    answers: Sequence[list[int]] | None = None,
 ) -> Reference:
-    """The naive reference on the same model. `modules(layer)` gives its own (residual, attn, mlp) modules of a layer."""
+    """The naive reference on the same model. `modules(layer)` gives its own (residual, attn, mlp) modules of a layer; `answers` are known to be
+    what its naive loop would write."""
     layers = list(range(lm.layout.n_layers)) if layers is None else layers
     names = ("residual", "attn_contribution", "mlp_contribution")
     sites = modules or (lambda layer: [lm.layout.site(layer, name) for name in names])
     found = {
         (part, layer): site for layer in layers for part, site in zip(("residual", "attn", "mlp"), sites(layer), strict=True)
     }
-    rows = []
-    for text in prompts:
-        ids = encode_prompt(lm, text)
-        rows.append((ids, generate(lm.model, ids, set(lm.eos_ids), max_new_tokens)))
+    encoded = [encode_prompt(lm, text) for text in prompts]
+    if answers is None:
+        answers = [generate(lm.model, ids, set(lm.eos_ids), max_new_tokens) for ids in encoded]
+    rows = list(zip(encoded, answers, strict=True))
     return Reference(lm.model, lm.tokenizer, found, rows, lm.layout.n_layers)
 
 

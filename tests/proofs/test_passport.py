@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.ml.tiny_models import ARCHITECTURES, EOS_IDS, SPECIAL, tiny_tokenizer
 from tests.proofs.test_prompt import PARTS, SIBLINGS
-from tests.proofs.test_tokenizer import BYTES, merging, write
+from tests.proofs.test_tokenizer import BYTES, like_llama_2, merging, write
 from tests.proofs.twins import edit_json, fault_of
 from workers.lm import architecture, masks
 from workers.lm.capture import assert_no_hooks
@@ -103,6 +103,42 @@ def test_weights_of_several_types_pass(copied: Folders) -> None:
 
     edit_weights(folder, halve)
     assert outcomes(prove(load(folder, dtype="bfloat16"))) == {}
+
+
+def llama_2_like(folder: Path, **entries: Any) -> None:
+    write(folder, like_llama_2(), "LlamaTokenizer")
+    edit_json(folder / "tokenizer_config.json", **entries)
+
+
+def cut_and_padded(folder: Path) -> None:
+    backend = merging(pre_tokenizer=BYTES)
+    backend.enable_truncation(4)
+    backend.enable_padding(length=16, pad_id=0, pad_token="<pad>")
+    write(folder, backend, "Qwen2Tokenizer")
+
+
+def with_a_declared_token(folder: Path) -> None:
+    write(folder, merging(pre_tokenizer=BYTES), "Qwen2Tokenizer")
+    edit_json(folder / "tokenizer_config.json", extra_special_tokens=["<|new|>"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: llama_2_like(folder, legacy=True, add_bos_token=True),
+        lambda folder: llama_2_like(folder, legacy=False),
+        llama_2_like,
+        cut_and_padded,
+        with_a_declared_token,
+    ],
+    ids=["legacy", "not legacy", "not said", "truncation and padding", "a declared token"],
+)
+def test_odd_but_good_tokenizers_are_refused_by_no_proof(change: Callable[[Path], None], copied: Folders) -> None:
+    folder = copied("llama")
+    change(folder)
+    found = prove(load(folder))
+    assert outcomes(found).keys() <= {"prompt"}, found
+    assert found.outcome != "refused"
 
 
 @pytest.mark.parametrize(
@@ -314,3 +350,19 @@ def test_the_reading_hash_is_of_the_reading(tiny_lm: Models, copied: Folders) ->
     others += [replace(tiny_lm("llama"), eos_ids=frozenset({2}))]
     hashes = {prove(lm).reading_hash for lm in others}
     assert len(hashes | {plain}) == len(others) + 1
+
+
+@pytest.mark.parametrize("name", ["causality", "paths agree", "addends"])
+def test_states_that_are_no_numbers_pass_no_proof(name: str, tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN compares as not larger: it passed for no difference at all, in the proof that reads it alone."""
+    lm = tiny_lm("llama")
+    found = {True: "passed", False: "refused"}
+    for sound in (True, False):
+        handle = lm.layout.sites[2]["mlp_contribution"].register_forward_hook(
+            lambda _module, _given, out, sound=sound: out if sound else out * float("nan")
+        )
+        monkeypatch.setattr(passport, "PROOFS", {name: PROOFS[name]})
+        try:
+            assert prove(lm).outcome == found[sound]
+        finally:
+            handle.remove()

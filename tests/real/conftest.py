@@ -1,5 +1,7 @@
 """The pretrained models, loaded once a session. Skipped, with the reason, only where the package index could not be reached."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.real.models import GEMMA3, SMOLLM2, Real, reason_missing
@@ -7,11 +9,16 @@ from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 
 
-def loaded(model: Real) -> LanguageModel:
-    """The model in float32 on the CPU."""
+def available(model: Real) -> Path:
+    """The model's folder; skips where it was not fetched."""
     if not model.folder.is_dir():
         pytest.skip(f"NOT RUN: {model.name} was not fetched ({reason_missing(model.folder)})")
-    return load(model.folder)
+    return model.folder
+
+
+def loaded(model: Real) -> LanguageModel:
+    """The model in float32 on the CPU."""
+    return load(available(model))
 
 
 @pytest.fixture(scope="session")

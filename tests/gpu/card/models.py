@@ -13,7 +13,7 @@ from workers.lm.checkpoint import quiet
 from workers.lm.facts import ModelFacts
 from workers.lm.model import LanguageModel
 
-_SHAPES: dict[str, dict[str, Any]] = {
+SHAPES: dict[str, dict[str, Any]] = {
     "1.5B": {  # Qwen2.5-1.5B
         "vocab_size": 151_936,
         "hidden_size": 1536,
@@ -53,7 +53,7 @@ _CONFIGS = {"1.5B": "Qwen2Config", "4B": "Gemma3TextConfig"}
 def random_lm(shape: str, setup: Setup, dtype: torch.dtype = torch.bfloat16) -> LanguageModel:
     """A model of `shape` (1.5B or 4B; small on a tiny run) with random weights. Its answers never end before their limit, and its tokenizer
     has a text for each of its tokens."""
-    settings = _SHAPES[shape] | (_TINY if setup.tiny else {}) | ({"head_dim": 16} if setup.tiny and shape == "4B" else {})
+    settings = SHAPES[shape] | (_TINY if setup.tiny else {}) | ({"head_dim": 16} if setup.tiny and shape == "4B" else {})
     config = getattr(transformers, _CONFIGS[shape])(**settings, bos_token_id=BOS, eos_token_id=None, pad_token_id=0)
     torch.manual_seed(0)
     with quiet(), torch.device(setup.device):

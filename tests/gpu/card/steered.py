@@ -40,7 +40,7 @@ def run(setup: Setup, record: Record) -> None:
 
 def _rows_alone(lm: LanguageModel, setup: Setup, record: Record, family: str) -> None:
     """All operations, components and scopes mixed, some rows sampled, rows that end at different steps, more rows than slots."""
-    count, new = setup.size((16, 14), (6, 6))
+    count, new = setup.size((16, 14), (5, 4))
     endless = replace(lm, eos_ids=frozenset())
     rows = some_rows(endless, 1, count, longest=24)
     whole = [naive(endless, row, new) for row in rows]
@@ -115,7 +115,7 @@ def _read_and(lm: LanguageModel, reader: Callable[..., None]) -> None:
 
 def _agreement(setup: Setup, record: Record) -> None:
     """How often a row's text is that of the row alone in bfloat16, the type a GPU's worker loads models in by default."""
-    count, new = setup.size((64, 24), (8, 6))
+    count, new = setup.size((64, 24), (4, 4))
     lm = random_lm("1.5B", Setup(setup.device, tiny=True), torch.bfloat16)
     rows = distinct(lm, count)
     counts = GenerationCounts()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workers.lm.capture import prefill, reading
 from workers.lm.model import LanguageModel
+from workers.lm.proofs.figures import larger
 from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.rows import random_rows
 
@@ -63,7 +64,7 @@ def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, float]:
         for name, order in ORDERS.items():
             made = order(x_BTD, attention, mlp)
             if not torch.equal(made, out_BTD):
-                worst[name] = max(worst[name], float(((made.double() - out_BTD.double()).abs() / unit).max()))
+                worst[name] = larger(worst[name], float(((made.double() - out_BTD.double()).abs() / unit).max()))
 
     blocks = [sites["residual"] for sites in lm.layout.sites]
     handles = [block.register_forward_pre_hook(_keeping(inputs), with_kwargs=True) for block in blocks]

@@ -15,6 +15,7 @@ from workers.lm.capture import prefill, reading
 from workers.lm.generation import generate_greedy
 from workers.lm.masks import in_engine
 from workers.lm.model import LanguageModel
+from workers.lm.proofs.figures import larger
 from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.rows import random_rows
 from workers.lm.proofs.twin import small_twin
@@ -67,7 +68,7 @@ def largest_difference(
             for layer, states in enumerate(passes):
                 made_TD = _of_row(states, number, len(prompt) - 1)
                 sizes_T = reference[layer].norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
-                worst = max(worst, float(((made_TD - reference[layer]).norm(dim=-1) / sizes_T).max()))
+                worst = larger(worst, float(((made_TD - reference[layer]).norm(dim=-1) / sizes_T).max()))
     return worst
 
 

@@ -1,0 +1,133 @@
+"""Each proof refuses its own twin, alone, and lets it through when it is switched off; good folders are refused by none."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from tests.proofs.twins import fault_of
+from tests.real.conftest import available
+from tests.real.folders import SIBLINGS, TWINS, Twin, changed, tiny_folder
+from tests.real.models import SMOLLM2
+from workers.lm.loading import load
+from workers.lm.model import LanguageModel
+from workers.lm.proofs import addends, passport
+from workers.lm.proofs.addends import replay_errors
+from workers.lm.proofs.passport import PROOFS, Passport, prove
+from workers.lm.proofs.rows import random_rows
+from workers.lm.proofs.turn_end import answer_end
+from workers.lm.tokenizing import PROBES, library_tokenizer, open_tokenizer, text_ids
+
+pytestmark = pytest.mark.timeout(600)
+ALONE = """
+import json, sys
+from tokenizers import Tokenizer
+assert not {"torch", "transformers"} & set(sys.modules)
+backend = Tokenizer.from_file(sys.argv[1])
+backend.no_truncation(); backend.no_padding()
+print(json.dumps([backend.encode(text, add_special_tokens=False).ids for text in json.loads(sys.argv[2])]))
+"""
+
+
+def refused(found: Passport) -> set[str]:
+    return {proof.name for proof in found.proofs if proof.outcome == "refused"}
+
+
+def limited(found: Passport) -> set[str]:
+    return {proof.name for proof in found.proofs if proof.outcome == "limited"}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    available(SMOLLM2)
+    return tiny_folder(tmp_path_factory.mktemp("good") / "model")
+
+
+def load_unchecked(folder: Path, twin: Twin) -> LanguageModel:
+    """The model of a folder that inspection would refuse, had it not those checks; they are back when it is loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        for target, replacement in dict(twin.unchecked).items():
+            module, _, name = target.rpartition(".")
+            patch.setattr(importlib.import_module(module), name, replacement)
+        return load(folder)
+
+
+@pytest.mark.parametrize("name", [name for name, twin in TWINS.items() if not twin.real])
+def test_a_twin_is_refused_by_its_own_proof_alone(name: str, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = TWINS[name]
+    folder = changed(good, tmp_path / "model", twin.change)
+    if twin.by == "inspect":
+        assert re.search(twin.says, fault_of(folder).sentence, re.DOTALL)
+    lm = load_unchecked(folder, twin)
+    found = prove(lm)
+    assert refused(found) == {twin.proof} | twin.also
+    assert re.search(twin.says, next(proof.sentence for proof in found.proofs if proof.name == twin.proof), re.DOTALL)
+    monkeypatch.setattr(
+        passport, "PROOFS", {other: run for other, run in PROOFS.items() if other not in {twin.proof} | twin.also}
+    )
+    assert prove(lm).outcome != "refused", "without its proof it passes"
+
+
+@pytest.mark.parametrize("name", [name for name, twin in TWINS.items() if twin.real])
+def test_a_twin_of_the_real_model_is_refused(name: str, smollm2: LanguageModel, tmp_path: Path) -> None:
+    twin = TWINS[name]
+    folder = changed(SMOLLM2.folder, tmp_path / "model", twin.change)
+    if twin.by == "inspect":
+        assert re.search(twin.says, fault_of(folder).sentence, re.DOTALL)
+    else:
+        assert refused(prove(replace(smollm2, folder=folder, tokenizer=open_tokenizer(folder)))) == {twin.proof, "same files"}
+
+
+@pytest.mark.parametrize("kind", SIBLINGS)
+def test_a_good_folder_is_refused_by_no_proof(kind: str, good: Path, tmp_path: Path) -> None:
+    change, only_limited = SIBLINGS[kind]
+    folder = changed(good, tmp_path / "model", change)
+    lm = load(folder)
+    found = prove(lm)
+    assert (refused(found), limited(found)) == (set(), only_limited)
+    command = [sys.executable, "-c", ALONE, str(folder / "tokenizer.json"), json.dumps(PROBES)]
+    alone = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert [text_ids(lm.tokenizer, text) for text in PROBES] == alone
+
+
+def test_a_sibling_as_the_library_reads_it_is_a_twin(good: Path, tmp_path: Path) -> None:
+    """The class loses the splitting of digits. Without the correction of `tokenizing` its proof refuses it, and no other does."""
+    folder = changed(good, tmp_path / "model", SIBLINGS["a tokenizer class that the library rebuilds"][0])
+    lm = replace(load(folder), tokenizer=library_tokenizer(folder))
+    found = prove(lm)
+    assert refused(found) == {"tokenizer"}
+    assert "1. Apples" in next(proof.sentence for proof in found.proofs if proof.name == "tokenizer")
+
+
+def test_an_answer_that_does_not_end_with_its_turn_is_said(smollm2: LanguageModel) -> None:
+    """SmolLM2 with the end of a text alone wrote the user's next turn; the proof names the token to add."""
+    endless = replace(smollm2, eos_ids=frozenset({0}))
+    proof = answer_end(endless)
+    assert (proof.outcome, answer_end(smollm2).outcome) == ("limited", "passed")
+    assert "add 2 to eos_token_id" in proof.sentence
+
+
+def test_exchanged_terms_do_not_give_the_same_bits_on_real_weights(smollm2: LanguageModel) -> None:
+    [row] = random_rows(smollm2, [40], seed=2)
+    pair = ("attn_contribution", "mlp_contribution")
+    sites = tuple({**site, pair[0]: site[pair[1]], pair[1]: site[pair[0]]} for site in smollm2.layout.sites)
+    assert min(replay_errors(smollm2, row).values()) == 0
+    assert min(replay_errors(replace(smollm2, layout=replace(smollm2.layout, sites=sites)), row).values()) > 0
+
+
+@pytest.mark.parametrize("scaled", range(3), ids=["input", "attention", "mlp"])
+def test_a_term_scaled_by_a_hundredth_is_refused_on_real_weights(
+    scaled: int, smollm2: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scaled_sum(*terms: Tensor) -> Tensor:
+        x, attention, mlp = (1.01 * term if n == scaled else term for n, term in enumerate(terms))
+        return (x + attention) + mlp
+
+    monkeypatch.setattr(addends, "ORDERS", {"sequential": scaled_sum})
+    assert addends.addends(smollm2).outcome == "refused"

@@ -1,0 +1,13 @@
+"""The largest of measured differences, where a difference that is no number can never pass for a small one."""
+
+import math
+
+from workers.lm.errors import ModelFault
+
+
+def larger(one: float, other: float) -> float:
+    """Raises ModelFault activations_not_finite for NaN and infinities, which `max` would pass over."""
+    if not (math.isfinite(one) and math.isfinite(other)):
+        what = "Hidden states are NaN or infinite. In float16 a massive dimension overflows (beyond 65,504): use another type."
+        raise ModelFault("activations_not_finite", what)
+    return max(one, other)
