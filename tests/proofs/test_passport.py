@@ -354,7 +354,7 @@ def test_the_reading_hash_is_of_the_reading(tiny_lm: Models, copied: Folders) ->
 
 @pytest.mark.parametrize("name", ["causality", "paths agree", "addends"])
 def test_states_that_are_no_numbers_pass_no_proof(name: str, tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NaN compares as not larger: it passed for no difference at all, in the proof that reads it alone."""
+    """NaN compares as not larger: in the proof of addends it passed for no difference at all."""
     lm = tiny_lm("llama")
     found = {True: "passed", False: "refused"}
     for sound in (True, False):

@@ -80,7 +80,7 @@ def only(setup: Setup, leave: int) -> Iterator[None]:
 
 def _generation(lm: LanguageModel, setup: Setup, record: Record, leave: int) -> None:
     """Rows with room for long answers, which end after few tokens: the keys and values fill the memory at once."""
-    count = setup.size(256, 16)
+    count = setup.size(256, 32)
     push = Push(1, "residual", torch.randn(WIDE["hidden_size"], generator=torch.Generator().manual_seed(0)), 0.02)
     push = replace(push, coefficient=0.5 * typical_norm(lm, 1, "residual") / float(push.vector.norm()))
     rows = [SteeredRow(prompt, (push,) if i % 2 else ()) for i, prompt in enumerate(prompts(lm, count))]
