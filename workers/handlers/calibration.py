@@ -90,7 +90,10 @@ def shipped_prompts() -> list[str]:
 
 
 def model_of(spec: Mapping[str, Any], context: JobContext) -> LanguageModel:
-    """The spec's model, which reads special tokens in texts as the spec says. Raises JobFault weights_changed, reading_changed, and what loading raises."""
+    """The spec's model, which reads special tokens in texts as the spec says.
+
+    Raises JobFault weights_changed, reading_changed, and what loading raises.
+    """
     lm = context.model(spec["model"])
     check_model(lm, spec)
     return replace(lm, special_tokens=spec.get("special_tokens", "markup"))
