@@ -32,4 +32,4 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": own, "calibration.json": f"{own}/calibration.json"}
 
 
-CALIBRATE = Kind("calibrate", 2, _record, _links)
+CALIBRATE = Kind("calibrate", 3, _record, _links)

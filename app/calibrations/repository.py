@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -14,6 +14,7 @@ from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.models.models import Model
+from terms.massive import DEFAULT_RULE, SCHEMA_VERSION
 
 Found = Row[Calibration, Model]
 """A calibration and its model."""
@@ -45,15 +46,19 @@ def listing(
     return session.execute(statement).all()
 
 
+def present() -> ColumnElement[bool]:
+    """Calibrations by the present default rule and schema; to be joined with their jobs. An old list or unit of dose is never served unasked."""
+    schema = Job.result["calibration", "schema_version"].as_integer()
+    return and_(Calibration.massive_dims["rule"].astext == DEFAULT_RULE, schema == SCHEMA_VERSION)
+
+
 @settled
 def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, reading_hash: str) -> Calibration | None:
-    """The newest calibration of these weights, read as now, that the viewer may see and that lists dims by the default rule over all layers."""
+    """The newest calibration of these weights, read as now, that the viewer may see, by the present default rule and schema, over all layers."""
     statement = select(Calibration).where(
         Calibration.model == model, Calibration.weight_hash == weight_hash, Calibration.reading_hash == reading_hash
     )
-    statement = statement.join(Job, Job.id == Calibration.job_id).where(
-        Job.spec["rule"].astext == "massive", Job.spec["layers"].astext.is_(None)
-    )
+    statement = statement.join(Job, Job.id == Calibration.job_id).where(present(), Job.spec["layers"].astext.is_(None))
     statement = statement.where(made_by_visible(Calibration.job_id, viewer))
     return session.scalars(statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(1)).one_or_none()
 

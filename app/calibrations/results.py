@@ -9,6 +9,7 @@ from app.calibrations.repository import Found
 from app.jobs.labels import Labels
 from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
+from terms.massive import present_name
 
 
 class CalibrationOut(BaseModel):
@@ -25,7 +26,7 @@ class CalibrationOut(BaseModel):
     reading_hash: str | None = Field(description=READING)
     doubt: str | None = Field(description=DOUBT)
     severity: dict[str, Any]
-    massive_dims: dict[str, Any]
+    massive_dims: dict[str, Any] = Field(description="every dim that is massive at some layer, and the rule that chose it")
     created_at: datetime
     links: dict[str, str]
 
@@ -68,7 +69,7 @@ def view(found: Found, labels: Labels) -> CalibrationOut:
         stale=weights is not None and weights != row.weight_hash,
         doubt=doubt(model, row.reading_hash),
         severity=row.severity,
-        massive_dims=row.massive_dims,
+        massive_dims=row.massive_dims | {"rule": present_name(row.massive_dims["rule"])},
         created_at=row.created_at,
         links={
             "self": own,

@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from app.jobs.labels import Label
 from app.jobs.schemas import PromptedRequest
 from app.text import Line
+from terms.massive import ALIAS, DEFAULT_RULE, PATTERN, RULES_IN_WORDS, stored_rule
 
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
-Rule = Annotated[str, StringConstraints(pattern=r"^(massive|top5-3layers|all|sun|ratio:[0-9]+(\.[0-9]+)?)$", max_length=20)]
+Rule = Annotated[str, StringConstraints(pattern=PATTERN, max_length=20), AfterValidator(stored_rule)]
 
 
 class CalibrationRequest(PromptedRequest):
@@ -30,5 +31,7 @@ class CalibrationRequest(PromptedRequest):
     )
     max_new_tokens: int = Field(128, ge=1, description="length of the greedy answers")
     rule: Rule = Field(
-        "massive", description="which dims the file lists for cleaning: massive, top5-3layers, all, sun or ratio:R"
+        DEFAULT_RULE,
+        description=f"which dims the file lists for cleaning: {RULES_IN_WORDS}; {ALIAS} means {DEFAULT_RULE}",
+        examples=[DEFAULT_RULE, "ratio:20"],
     )

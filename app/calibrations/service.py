@@ -37,6 +37,7 @@ from app.models.reading import reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
+from terms.massive import SCHEMA_VERSION
 
 
 def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> Plan:
@@ -58,7 +59,8 @@ def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
     if request.layers is not None:
         layers = sorted(request.layers)
         spec["layers"] = None if layers == list(range(known.get("layers", -1))) else layers
-    return {**spec, "kind": "calibrate", "weight_hash": known.get("weight_hash"), "reading_hash": reading_of(model)}
+    of_model = {"weight_hash": known.get("weight_hash"), "reading_hash": reading_of(model)}
+    return {**spec, "kind": "calibrate", "schema_version": SCHEMA_VERSION, **of_model}
 
 
 def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> CostOut:

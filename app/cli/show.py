@@ -8,6 +8,7 @@ from rich.text import Text
 
 from app.cli.terminal import styled
 from terms.emergence import emergence_in_words
+from terms.massive import listed, massive_at, rule_of
 
 SCOPES = {
     "every_token": "at every token",
@@ -23,9 +24,8 @@ def calibration_report(calibration: dict[str, Any]) -> RenderableType:
 
 
 def _verdict(aggregate: dict[str, Any]) -> Table:
-    severity, listed = aggregate["severity"], aggregate["massive_dims"]
-    ratios = severity["ratios"]
-    dims = ", ".join(map(str, listed["dims"])) or "none: cleaning changes nothing on this model"
+    severity, ratios = aggregate["severity"], aggregate["severity"]["ratios"]
+    dims = ", ".join(map(str, listed(aggregate))) or "none: cleaning changes nothing on this model"
     rows: dict[str, RenderableType] = {
         "severity": Text.assemble(styled(severity["verdict"], "bold"), f", {SCOPES[severity['scope']]}"),
         "dominant dim": f"{severity['dominant_dim']}, {severity['share_of_squared_norm']:.2%} of the squared norm",
@@ -33,7 +33,7 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
         "ratio_to_mean": f"{ratios['ratio_to_mean']:g}",
         "max_to_median": f"{ratios['max_to_median']:g}",
         "max_to_entry_median": f"{ratios['max_to_entry_median']:g}",
-        f"massive dims ({listed['rule']})": dims,
+        f"massive dims ({rule_of(aggregate)})": dims,
     }
     rows["emergence"] = emergence_in_words(aggregate)
     table = Table.grid(padding=(0, 2))
@@ -43,10 +43,9 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
 
 
 def _layers(aggregate: dict[str, Any]) -> Table:
-    massive = set(aggregate["massive_dims"]["dims"])
     table = Table("layer", "top dims (ratio_to_median; bold: massive)", "norm", "norm without them", box=None)
     for layer, dims in aggregate["top_dims_by_layer"].items():
-        facts = aggregate["per_layer"][layer]
+        facts, massive = aggregate["per_layer"][layer], massive_at(aggregate, int(layer))
         shown = [_dim(dim, facts[str(dim)]["ratio"], bold=dim in massive) for dim in dims]
         table.add_row(
             layer, Text("  ").join(shown), f"{aggregate['layer_norms'][layer]:g}", f"{aggregate['clean_norms'][layer]:g}"

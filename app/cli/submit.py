@@ -9,6 +9,7 @@ import typer
 from app.cli.jobs import follow
 from app.cli.output import Json, out, print_json
 from app.client import BinnacleError, Client
+from terms.massive import RULES_IN_WORDS
 
 commands = typer.Typer(help="Submit a job.", no_args_is_help=True)
 
@@ -37,7 +38,7 @@ def calibrate(
     model: Model,
     prompts: Annotated[Path | None, typer.Option(help="Your own prompts, one a line, instead of the shipped ones.")] = None,
     layers: Layers = None,
-    rule: Annotated[str | None, typer.Option(help="Which dims to list: massive, top5-3layers, all, sun or ratio:R.")] = None,
+    rule: Annotated[str | None, typer.Option(help=f"Which dims to list: {RULES_IN_WORDS}.")] = None,
     max_new_tokens: NewTokens = None,
     experiment: Experiment = None,
     model_variant: Variant = None,

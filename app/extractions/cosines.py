@@ -9,7 +9,7 @@ from safetensors.numpy import load
 
 from app.context import Context
 from app.extractions.models import Vector
-from app.extractions.results import CosinesOut
+from app.extractions.results import CosinesOut, massive_rule
 from app.storage.base import Storage, key_of
 from terms.methods import UnknownMethod, parse_method
 
@@ -24,7 +24,8 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
     """Of those vectors of one layer that are no controls and no refits, before and after cleaning."""
     compared = [row for row in rows if _compared(row.method)]
     vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, compared)])
-    massive = next((list(row.facts["massive"]["dims"]) for row in compared if row.facts.get("massive")), [])
+    known = next((row for row in compared if row.facts.get("massive")), None)
+    massive = [] if known is None else list(known.facts["massive"]["dims"])
     clean = vectors.copy()
     clean[:, massive] = 0
     first = compared[0]
@@ -33,6 +34,7 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
         position=first.position,
         component=first.component,
         massive_dims=massive,
+        massive_rule=None if known is None else massive_rule(known),
         methods=[row.method for row in compared],
         before=_cosines(vectors),
         after=_cosines(clean),

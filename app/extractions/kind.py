@@ -70,4 +70,4 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": own, "vectors": f"/v1/vectors?extraction={(job.result or {})['extraction']['id']}"}
 
 
-EXTRACT = Kind("extract", 2, _record, _links)
+EXTRACT = Kind("extract", 3, _record, _links)

@@ -9,6 +9,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
+from app.calibrations import repository as calibrations
+from app.calibrations.models import Calibration
 from app.extractions.models import Extraction, Vector
 from app.jobs.labels import Labels, made_with
 from app.jobs.models import Artifact, Job
@@ -158,7 +160,9 @@ def newest_with(
     methods: Sequence[str],
     layers: Sequence[int],
 ) -> Extraction | None:
-    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers."""
+    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers, and does not go by an
+    older calibration."""
+    calibrated = select(Calibration.job_id).join(Job, Job.id == Calibration.job_id).where(calibrations.present())
     statement = _extractions(viewer).where(
         Extraction.model == model,
         Extraction.weight_hash == weight_hash,
@@ -166,6 +170,7 @@ def newest_with(
         Extraction.trait_version == trait_version,
         Extraction.methods.contains(list(methods)),
         Extraction.layers.contains(list(layers)),
+        or_(Extraction.calibration_job.is_(None), Extraction.calibration_job.in_(calibrated)),
     )
     return session.scalars(statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(1)).one_or_none()
 

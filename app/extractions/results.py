@@ -40,6 +40,9 @@ class VectorOut(BaseModel):
         description="accuracy, cohens_d and auroc on the held-out examples; they do not predict steering"
     )
     massive_share: float | None = Field(description="share of its squared norm in massive dims; null without a calibration")
+    massive_rule: str | None = Field(
+        description="the rule that chose these dims; null without a calibration, or where it was not yet recorded"
+    )
     facts: dict[str, Any] = Field(description="everything that was stored with it")
     visibility: Visibility | None = Field(description="of an imported one; extracted ones follow the job that made them")
     group: str | None
@@ -58,15 +61,21 @@ def vector_view(row: Vector, model: Model | None) -> VectorOut:
     return VectorOut(
         extraction=row.extraction_id,
         separation={"accuracy": row.accuracy, "cohens_d": row.cohens_d, "auroc": row.auroc},
+        massive_rule=massive_rule(row),
         group=row.group_name,
         doubt=refusal(model) if row.source == "imported" else doubt(model, row.reading_hash),
         links=links,
         **{
             name: getattr(row, name)
             for name in VectorOut.model_fields
-            if name not in {"extraction", "separation", "group", "doubt", "links"}
+            if name not in {"extraction", "separation", "massive_rule", "group", "doubt", "links"}
         },
     )
+
+
+def massive_rule(row: Vector) -> str | None:
+    """The rule behind the massive dims that the vector's facts name."""
+    return (row.facts.get("massive") or {}).get("rule")
 
 
 class ExtractionOut(BaseModel):
@@ -116,7 +125,10 @@ class CosinesOut(BaseModel):
     layer: int
     position: str | None
     component: str
-    massive_dims: list[int]
+    massive_dims: list[int] = Field(description="of this layer, by the extraction's calibration")
+    massive_rule: str | None = Field(
+        description="the rule that chose them; null without a calibration, or where it was not yet recorded"
+    )
     methods: list[str]
     before: list[list[float]]
     after: list[list[float]] = Field(description="with the massive dims of every vector set to 0")
@@ -166,6 +178,7 @@ def _made_of(row: Vector) -> dict[str, Any]:
         "id": row.id,
         "key": row.key,
         "massive_share": row.massive_share,
+        "massive_rule": massive_rule(row),
         "noise_share": massive.get("noise_share"),
         "accuracy": row.accuracy,
         "auroc": row.auroc,

@@ -36,5 +36,5 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": own, "runs": f"{own}/runs", "responses": f"{own}/responses"}
 
 
-STEER = Kind("steer", 2, _record, _links)
+STEER = Kind("steer", 3, _record, _links)
 RESCORE = Kind("rescore", 2, _record, _links, inherited=("trait", "extraction", "model"))

@@ -170,8 +170,9 @@ def _newest(
     if found is None:
         named = ", ".join(methods) if methods else "any method"
         detail = (
-            f"There is no finished extraction of {trait.name} on {model.name} as it is now, with {named}, that you may read. POST "
-            "/v1/extractions first and give its job as /extraction (this job then waits for it), or name /vectors."
+            f"There is no finished extraction of {trait.name} on {model.name} as it is now, with {named}, that you may read and that goes by "
+            "the present rule of massive dims. POST /v1/extractions first and give its job as /extraction (this job then waits for it), or "
+            "name /vectors."
         )
         raise invalid("/extraction", "no_extraction", detail)
     return found

@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from terms.massive import DEFAULT_RULE
 from workers.lm.generation import generate_greedy
 from workers.lm.loading import load
 from workers.lm.prompts import encode_prompt
@@ -22,6 +23,6 @@ def calibrate(folder: Path, prompts: list[str]) -> dict[str, Any]:
     rows = [Row(prompt, reply) for prompt, reply in zip(ids, replies, strict=True)]
     layers = list(range(lm.layout.n_layers))
     with closing(TokenValues(len(layers))) as tokens:
-        statistics = measure(lm, rows, tokens, layers=layers, rule="massive")
-        found: dict[str, Any] = aggregate(statistics, tokens, "massive")
+        statistics = measure(lm, rows, tokens, layers=layers, rule=DEFAULT_RULE)
+        found: dict[str, Any] = aggregate(statistics, tokens, DEFAULT_RULE)
     return found

@@ -51,7 +51,7 @@ def generate_only(lm: LanguageModel, prompts: list[str]) -> None:
 
 def calibrate(lm: LanguageModel, prompts: list[str]) -> None:
     """The whole handler."""
-    fields = {"kind": "calibrate", "model": "bench", "experiment": "bench", "layers": None, "rule": "massive"}
+    fields = {"kind": "calibrate", "model": "bench", "experiment": "bench", "layers": None, "rule": "peeling"}
     run(fields | {"prompts": prompts, "max_new_tokens": NEW_TOKENS}, FakeContext(lm))
 
 
@@ -91,7 +91,7 @@ def bench_memory(base: Path) -> None:
 
         def work(rows: list[Row] = rows) -> None:
             with closing(TokenValues(n_layers)) as tokens:
-                measure(lm, rows, tokens, layers=range(n_layers), rule="massive")
+                measure(lm, rows, tokens, layers=range(n_layers), rule="peeling")
 
         peak, kept = peak_growth_bytes(work) / MIB, prompts * NEW_TOKENS * n_layers * width * 4 / MIB
         print(f"| {prompts} | {prompts * NEW_TOKENS} | {peak:.1f} | {kept:.0f} |", flush=True)

@@ -34,6 +34,7 @@ DECIMALS = {
     "p5_ratio": 1,
     "pct_above_10x": 1,
     "location": 3,
+    "norm_share": 4,
     "ratios": 3,
     "share_of_squared_norm": 4,
     "mean_alignment": 4,
@@ -49,7 +50,7 @@ def spec(**changed: Any) -> dict[str, Any]:
         "prompts": list(PROMPTS),
         "layers": None,
         "max_new_tokens": 16,
-        "rule": "massive",
+        "rule": "peeling",
         "weight_hash": None,
     } | changed
 
@@ -102,7 +103,7 @@ def assert_agrees(found: Any, expected: Any, path: tuple[str, ...] = ()) -> None
         assert len(found) == len(expected), where
         for one, other in zip(found, expected, strict=True):
             assert_agrees(one, other, path)
-    elif isinstance(expected, list | tuple | str | int):
+    elif expected is None or isinstance(expected, list | tuple | str | int):
         assert found == (list(expected) if isinstance(expected, tuple) else expected), where
     else:
         unit = _unit(path, float(expected))
@@ -111,7 +112,8 @@ def assert_agrees(found: Any, expected: Any, path: tuple[str, ...] = ()) -> None
 
 
 def _unit(path: tuple[str, ...], value: float) -> float:
-    if "clean_norms" in path:
-        return float(f"1e{int(f'{value:e}'.split('e')[1]) - 3}")
+    for name, digits in (("clean_norms", 4), ("margin", 3)):
+        if name in path:
+            return float(f"1e{int(f'{value:e}'.split('e')[1]) - digits + 1}")
     places = next(DECIMALS[name] for name in reversed(path) if name in DECIMALS)
     return float(f"1e-{places}")

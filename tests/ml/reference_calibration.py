@@ -90,7 +90,17 @@ class Reference:
             marks = [t for t in range(1, len(ids)) if is_delimiter(tokenizer.decode([ids[t]]))]
             self.delimiters.append(marks[0] if marks else -1)
         self.width = self.states[0]["residual", self.layers[0]].shape[1]
-        for name in ("response", "ratios", "median_ratios", "massive", "top5", "entry_maxima", "entry_medians", "max_to_median"):
+        for name in (
+            "response",
+            "ratios",
+            "median_ratios",
+            "peeled",
+            "massive",
+            "top5",
+            "entry_maxima",
+            "entry_medians",
+            "max_to_median",
+        ):
             setattr(self, name, cache(getattr(self, name)))
 
     def response(self, component: str, layer: int) -> np.ndarray:
@@ -111,8 +121,11 @@ class Reference:
 
     def massive(self, rule: str) -> list[int]:
         needed = min(3, len(self.layers))
-        if rule == "massive" or rule.startswith("ratio:"):
-            least = 10.0 if rule == "massive" else float(rule[6:])
+        if rule == "peeling" or rule.startswith("peel:"):
+            share = 0.10 if rule == "peeling" else float(rule[5:])
+            chosen = {d for d in range(self.width) if sum(d in self.peeled(layer, share)[0] for layer in self.layers) >= needed}
+        elif rule == "ratio10-3layers" or rule.startswith("ratio:"):
+            least = 10.0 if rule == "ratio10-3layers" else float(rule[6:])
             chosen = {d for d in range(self.width) if sum(self.ratios(layer)[d] >= least for layer in self.layers) >= needed}
         elif rule == "top5-3layers":
             chosen = {d for d in range(self.width) if sum(d in self.top5(layer) for layer in self.layers) >= needed}
@@ -128,6 +141,52 @@ class Reference:
                         chosen.add(int(d))
         medians = self.median_ratios()
         return sorted(chosen, key=lambda d: (-medians[d], d))
+
+    def peeled(self, layer: int, share: float) -> tuple[list[int], dict[int, float]]:
+        """The dims taken off a layer one by one, and how near each dim was to being taken."""
+        squares = {d: float(np.sum(column**2)) for d, column in enumerate(self.response("residual", layer).T)}
+        ratios = self.ratios(layer)
+        taken: list[int] = []
+        near: dict[int, float] = {}
+        while True:
+            left = {d: square for d, square in squares.items() if d not in taken}
+            largest = max(left, key=lambda d: (left[d], -d))
+            strength = min(ratios[largest] / 10, left[largest] / math.fsum(left.values()) / share)
+            if strength < 1:
+                break
+            near[largest] = strength
+            taken.append(largest)
+        for d, square in left.items():
+            near[d] = min(ratios[d] / 10, square / math.fsum(left.values()) / share)
+            if near[d] >= 1:  # it stands behind the one that stopped the peeling, and is not taken
+                near[d] = strength
+        return taken, near
+
+    def by_layer(self, rule: str) -> dict[int, list[int]]:
+        listed = self.massive(rule)
+        if rule == "peeling" or rule.startswith("peel:"):
+            return {layer: [d for d in listed if self.ratios(layer)[d] >= 10] for layer in self.layers}
+        return dict.fromkeys(self.layers, listed)
+
+    def margin(self, rule: str) -> dict[int, float]:
+        share = float(rule[5:]) if rule.startswith("peel:") else 0.10
+        needed = min(3, len(self.layers))
+        tables = [self.peeled(layer, share)[1] for layer in self.layers]
+        margins = {d: sorted((near[d] for near in tables), reverse=True)[needed - 1] for d in range(self.width)}
+        listed = {*self.massive(rule), *(d for d, value in margins.items() if value >= 1)}
+        others = sorted((d for d in margins if d not in listed), key=lambda d: (-margins[d], d))[:5]
+        return {d: margins[d] for d in sorted({*listed, *others})}
+
+    def norm_share(self, layer: int, dim: int) -> float:
+        squares = self.response("residual", layer) ** 2
+        return float(squares[:, dim].sum() / squares.sum())
+
+    def emergence(self) -> dict[int, dict[str, Any]]:
+        dim = self.severity()["dominant_dim"]
+        ratios = {layer: self.ratios(layer)[dim] for layer in self.layers}
+        high = [layer for layer in self.layers if 2 * ratios[layer] >= max(ratios.values())]
+        after = [layer for layer in self.layers if layer > high[-1]]
+        return {dim: {"first": high[0], "plateau": high, "falls": after[0] if after else None}}
 
     def alignment(self, layer: int) -> float:
         per_prompt = []
@@ -176,7 +235,7 @@ class Reference:
 
     def clean_norm(self, layer: int) -> float:
         h = self.response("residual", layer).copy()
-        h[:, self.massive("massive")] = 0
+        h[:, self.by_layer("peeling")[layer]] = 0
         return low_median([np.linalg.norm(x) for x in h])
 
     def place(self, layer: int, dim: int) -> dict[str, float]:
@@ -211,7 +270,7 @@ class Reference:
         above = low_median([self.above_10x(layer, dim) for layer in middle])
         if above >= 90:
             scope = "every_token"
-        elif self.massive("massive") or any(self.located(layer) for layer in self.layers):
+        elif self.massive("peeling") or any(self.located(layer) for layer in self.layers):
             scope = "token_local"
         else:
             scope = "none"
@@ -228,7 +287,7 @@ class Reference:
             "pct_above_10x": above,
             "layers": middle,
             "scope": scope,
-            "verdict": "none" if ratio < 10 else "mild" if ratio < 100 else "severe",
+            "verdict": "none" if ratio < 10 or not self.massive("peeling") else "mild" if ratio < 100 else "severe",
         }
 
     def aggregate(self, rule: str) -> dict[str, Any]:
@@ -259,6 +318,10 @@ class Reference:
             },
             "per_layer": {layer: {d: self.dim_at_layer(layer, d) for d in {*listed, *tops[layer]}} for layer in self.layers},
             "massive_dims": {"rule": rule, "dims": listed},
+            "massive_by_layer": self.by_layer(rule),
+            "norm_share": {layer: {d: self.norm_share(layer, d) for d in listed} for layer in self.layers},
+            "emergence": self.emergence(),
+            "margin": self.margin(rule),
             "clean_norms": {layer: self.clean_norm(layer) for layer in self.layers},
             "location": {layer: {d: self.place(layer, d) for d in dims} for layer, dims in location.items() if dims},
             "severity": self.severity(),

@@ -34,7 +34,7 @@ def test_ten_times_the_tokens_take_the_same_memory(tiny_folder: Callable[..., Pa
     def work(count: int) -> Callable[[], None]:
         def run() -> None:
             with closing(TokenValues(LAYERS)) as tokens:
-                measure(lm, rows(count), tokens, layers=range(LAYERS), rule="massive")
+                measure(lm, rows(count), tokens, layers=range(LAYERS), rule="peeling")
 
         return run
 

@@ -18,7 +18,7 @@ from workers.science.severity import middle_rows, severity
 from workers.science.statistics import PromptReading, RunningStatistics, Statistics
 from workers.science.tokenvalues import TokenValues
 
-RULES = ("massive", "top5-3layers", "all", "sun", "ratio:3")
+RULES = ("peeling", "peel:0.3", "ratio10-3layers", "top5-3layers", "all", "sun", "ratio:3")
 SPAN = TokenSpan(prompt_tokens=3, response_tokens=5, delimiter=4)
 
 
@@ -76,6 +76,10 @@ def test_scaling_all_activations_leaves_every_ratio_and_list_and_scales_the_norm
         "dim_magnitude_by_layer",
         "per_layer",
         "massive_dims",
+        "massive_by_layer",
+        "norm_share",
+        "emergence",
+        "margin",
         "severity",
         "mean_alignment_by_layer",
     ):
@@ -86,11 +90,11 @@ def test_scaling_all_activations_leaves_every_ratio_and_list_and_scales_the_norm
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), low=st.floats(1, 50), high=st.floats(50, 2000))
 def test_a_higher_threshold_lists_a_prefix_of_what_a_lower_one_lists(seed: int, low: float, high: float) -> None:
-    """All lists are in one order; `massive` is ratio:10."""
-    stats, _ = whole(streams(seed), "massive")
+    """All lists are in one order; `ratio10-3layers` is ratio:10."""
+    stats, _ = whole(streams(seed), "peeling")
     of_low, of_high = massive_dims(stats, f"ratio:{low:.3f}"), massive_dims(stats, f"ratio:{high:.3f}")
     assert set(of_high) <= set(of_low)
-    assert massive_dims(stats, "ratio:10") == massive_dims(stats)
+    assert massive_dims(stats, "ratio:10") == massive_dims(stats, "ratio10-3layers")
     ranks = [by_median_ratio(stats).index(dim) for dim in of_low]
     assert ranks == sorted(ranks)
 
@@ -98,8 +102,8 @@ def test_a_higher_threshold_lists_a_prefix_of_what_a_lower_one_lists(seed: int, 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), order=st.permutations(range(12)))
 def test_renaming_dims_renames_the_answer(seed: int, order: list[int]) -> None:
-    stats, _ = whole(streams(seed), "massive")
-    moved, _ = whole([[h_TD[:, order] for h_TD in prompt] for prompt in streams(seed)], "massive")
+    stats, _ = whole(streams(seed), "peeling")
+    moved, _ = whole([[h_TD[:, order] for h_TD in prompt] for prompt in streams(seed)], "peeling")
     assert [order[dim] for dim in massive_dims(moved)] == massive_dims(stats)
     assert order[dominant_dim(moved)] == dominant_dim(stats)
 
@@ -139,15 +143,15 @@ def test_a_dim_at_a_layer_by_hand() -> None:
     """All other dims are 1, so the baseline is 1; the five response tokens have mean 16 and squared deviations 320.5 in all."""
     h_TD = torch.ones(8, 6)
     h_TD[3:, 0] = torch.tensor([9.5, -10.0, 10.5, 20.0, -30.0])
-    _, found = whole([[h_TD]], "massive")
+    _, found = whole([[h_TD]], "peeling")
     assert found["per_layer"]["0"]["0"] == {"ratio": 16.0, "cv": 0.5, "p5_ratio": 9.6, "pct_above_10x": 60.0}
     assert found["clean_norms"] == {"0": 2.236}  # of five ones
     assert found["layer_norms"] == {"0": round(float(np.mean(np.sqrt(5 + np.array([9.5, 10, 10.5, 20, 30]) ** 2))), 1)}
 
 
-def test_massive_needs_ten_at_three_layers_and_ties_go_by_index() -> None:
+def test_the_ratio_rule_needs_ten_at_three_layers_and_ties_go_by_index() -> None:
     stats = by_hand([[10, 10, 10, 1, 1, 1, 1], [10, 10, 9.9, 1, 1, 1, 1], [10, 10, 10, 1, 1, 1, 1], [1, 10, 1, 1, 1, 1, 1]])
-    assert massive_dims(stats) == [0, 1]
+    assert massive_dims(stats, "ratio10-3layers") == [0, 1]
     assert massive_dims(stats, "ratio:9.9") == [0, 1, 2]
 
 

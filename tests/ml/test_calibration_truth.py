@@ -44,7 +44,7 @@ def test_every_field_is_the_reference_s_and_the_planted_dim_is_where_it_was_plan
     plants = (planted(arch, plant[1], plant[0], plant[2]),) if plant else ()
     lm = tiny_lm(arch, planted=plants)
     found = calibrate(lm)["aggregate"]
-    assert_agrees(found, reference_of(lm).aggregate("massive"))
+    assert_agrees(found, reference_of(lm).aggregate("peeling"))
 
     everywhere = {str(layer): [str(DIM)] for layer in range(LAYERS)}
     located = {layer: list(dims) for layer, dims in found["location"].items()}
@@ -65,7 +65,7 @@ def test_every_field_is_the_reference_s_and_the_planted_dim_is_where_it_was_plan
 reference_of_two_dims = cache(reference_of)
 
 
-@pytest.mark.parametrize("rule", ["massive", "top5-3layers", "all", "sun", "ratio:3"])
+@pytest.mark.parametrize("rule", ["peeling", "peel:0.3", "ratio10-3layers", "top5-3layers", "all", "sun", "ratio:3"])
 def test_each_rule_lists_what_the_reference_lists_and_leaves_clean_norms_and_scope_alone(tiny_lm: TINY, rule: str) -> None:
     """Two planted dims, one of them only at the first token; `sun` sees both, `massive` one."""
     lm = tiny_lm("llama", planted=(Planted(DIM, 3000.0, "every_token", 0.2), Planted(OTHER, 900.0, "first_token")))
@@ -74,7 +74,7 @@ def test_each_rule_lists_what_the_reference_lists_and_leaves_clean_norms_and_sco
     default = calibrate(lm)["aggregate"]
     assert found["clean_norms"] == default["clean_norms"]
     assert found["severity"] == default["severity"]
-    assert default["massive_dims"] == {"rule": "massive", "dims": [DIM]}
+    assert default["massive_dims"] == {"rule": "peeling", "dims": [DIM]}
 
 
 @pytest.mark.parametrize("layers", [[3], [0, 2], [2, 3, 1], [0, 1]])
@@ -82,7 +82,7 @@ def test_a_subset_of_layers_is_what_the_reference_says_of_those_layers(tiny_lm: 
     lm = tiny_lm("qwen3", planted=(Planted(DIM, 70.0),))
     content = calibrate(lm, layers=layers)
     assert content["provenance"]["layers"] == sorted(layers)
-    assert_agrees(content["aggregate"], reference_of(lm, layers=sorted(layers)).aggregate("massive"))
+    assert_agrees(content["aggregate"], reference_of(lm, layers=sorted(layers)).aggregate("peeling"))
 
 
 def test_a_chat_template_is_applied_once_and_named_as_the_variant(tiny_lm: TINY) -> None:
@@ -90,7 +90,7 @@ def test_a_chat_template_is_applied_once_and_named_as_the_variant(tiny_lm: TINY)
     content = calibrate(lm)
     assert content["model_variant"] == "chat"
     assert calibrate(tiny_lm("llama"))["model_variant"] == "base"
-    assert_agrees(content["aggregate"], reference_of(lm).aggregate("massive"))
+    assert_agrees(content["aggregate"], reference_of(lm).aggregate("peeling"))
     assert {place[str(DIM)]["first_token"] for place in content["aggregate"]["location"].values()} == {
         1.0
     }  # one BOS, at the start
@@ -111,7 +111,7 @@ def test_the_file_says_what_it_comes_from_and_the_summary_agrees(tiny_lm: TINY) 
     reference = reference_of(lm)
     provenance = content["provenance"]
     assert {key: content[key] for key in ("schema_version", "experiment", "model", "prompt_set", "is_calibration")} == {
-        "schema_version": 1,
+        "schema_version": 2,
         "experiment": "exp.1",
         "model": "tiny",
         "prompt_set": "calibration",
@@ -122,6 +122,7 @@ def test_the_file_says_what_it_comes_from_and_the_summary_agrees(tiny_lm: TINY) 
     assert provenance["prompt_tokens"] == sum(len(prompt) for prompt, _ in reference.rows)
     assert provenance["response_tokens"] == sum(len(answer) for _, answer in reference.rows)
     assert outcome.result["calibration"] == {
+        "schema_version": 2,
         "severity": content["aggregate"]["severity"],
         "massive_dims": content["aggregate"]["massive_dims"],
         "weight_hash": lm.facts.weight_hash,
@@ -139,7 +140,7 @@ def test_the_pretrained_model_s_rogue_dim_is_found_and_every_field_is_the_refere
 
     prompts = [f"{text} " for text in shipped_prompts()[:8]]
     found = calibrate(pretrained, prompts=prompts, max_new_tokens=32)["aggregate"]
-    assert_agrees(found, reference_of(pretrained, prompts, 32, modules=modules).aggregate("massive"))
+    assert_agrees(found, reference_of(pretrained, prompts, 32, modules=modules).aggregate("peeling"))
     assert found["massive_dims"]["dims"] == [88]
     assert (found["severity"]["dominant_dim"], found["severity"]["verdict"]) == (88, "mild")
     assert found["location"]["1"]["88"]["largest"] == pytest.approx(613.0, abs=0.1)

@@ -71,7 +71,7 @@ def fault(lm: LanguageModel, content: dict[str, Any], **changes: Any) -> JobFaul
 @pytest.fixture(scope="module")
 def calibrated(_loaded: Lms) -> bytes:
     lm = _loaded("llama", "float32", tokenizer="chat")
-    asked = {"model": "tiny", "weight_hash": lm.facts.weight_hash, "experiment": "x", "layers": None, "rule": "massive"}
+    asked = {"model": "tiny", "weight_hash": lm.facts.weight_hash, "experiment": "x", "layers": None, "rule": "peeling"}
     prompts = [{"prompt": word} for word in WORDS[:6]]
     data = calibration.run({**asked, "prompts": prompts, "max_new_tokens": 8}, FakeContext(lm)).artifacts[0].data
     assert isinstance(data, bytes)

@@ -37,7 +37,7 @@ def calibrated(severe: LanguageModel) -> bytes:
         "prompts": None,
         "layers": None,
         "max_new_tokens": 32,
-        "rule": "massive",
+        "rule": "peeling",
     }
     data = calibration.run(spec, FakeContext(severe)).artifacts[0].data
     assert isinstance(data, bytes)

@@ -35,7 +35,7 @@ def severe() -> Iterator[LanguageModel]:
 def extracted(severe: LanguageModel) -> Files:
     spec = {
         "model": "demo-severe", "weight_hash": severe.facts.weight_hash, "experiment": "calibration", "prompts": None, "layers": None,
-        "max_new_tokens": 32, "rule": "massive",
+        "max_new_tokens": 32, "rule": "peeling",
     }  # fmt: skip
     calibrated = calibration.run(spec, FakeContext(severe)).artifacts[0].data
     assert isinstance(calibrated, bytes)

@@ -17,9 +17,11 @@ from workers.lm.model import LanguageModel
 SCHEMA_VERSION = 1
 
 
-def describe(one: Fitted, _calibrated: bool) -> dict[str, Any]:
-    """One vector's facts under its key."""
+def describe(one: Fitted, rule: str | None) -> dict[str, Any]:
+    """One vector's facts under its key, with the rule behind its massive dims."""
     facts = one.direction.to_dict()
+    if facts["massive"] is not None:
+        facts["massive"] = {"rule": rule, **facts["massive"]}
     return {"key": one.key, "position": one.position, "component": one.component, "layer": one.layer, **facts}
 
 
@@ -54,7 +56,7 @@ def document(
         },
         "split": {"seed": spec["seed"], "validation_share": spec["validation_share"], "validation_clusters": _held_out(examples)},
         "provenance": _provenance(lm, spec, examples, calibration),
-        "vectors": [describe(one, calibration is not None) for one in fitted],
+        "vectors": [describe(one, None if calibration is None else calibration.rule) for one in fitted],
     }
 
 

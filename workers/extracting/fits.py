@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from terms.components import RESIDUAL_COMPONENTS
+from terms.massive import listed, massive_at, rule_of
 from terms.methods import Method
 from workers.extracting.examples import Prompted
 from workers.lm.errors import ModelFault
@@ -22,11 +23,12 @@ Training = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What an extraction reads of calibration.json."""
+    """What an extraction reads of calibration.json. `massive` is the whole list, `massive_at` each captured layer's own."""
 
     weight_hash: str
     rule: str
     massive: list[int]
+    massive_at: Mapping[int, list[int]]
     order: Mapping[int, list[int]]
     clean_norms: Mapping[int, float]
 
@@ -36,8 +38,9 @@ class Calibrated:
         aggregate = content["aggregate"]
         return cls(
             content["provenance"]["weight_hash"],
-            aggregate["massive_dims"]["rule"],
-            list(aggregate["massive_dims"]["dims"]),
+            rule_of(aggregate),
+            listed(aggregate),
+            {int(layer): massive_at(aggregate, int(layer)) for layer in aggregate["ratio_order_by_layer"]},
             {int(layer): dims for layer, dims in aggregate["ratio_order_by_layer"].items()},
             {int(layer): norm for layer, norm in aggregate["clean_norms"].items()},
         )
@@ -119,7 +122,7 @@ def _layer(
             "layer_not_calibrated",
             f"The calibration did not capture layer {layer}. Calibrate with all layers, then extract again.",
         )
-    return Layer(values, described, calibration.massive, calibration.order.get(layer, []))
+    return Layer(values, described, calibration.massive_at.get(layer, calibration.massive), calibration.order.get(layer, []))
 
 
 def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:

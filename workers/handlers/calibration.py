@@ -6,12 +6,13 @@ on how the answers were batched, where the job was interrupted or what ran out o
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from shipped import PROMPTS
+from terms.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
@@ -23,13 +24,14 @@ from workers.science.errors import DegenerateActivations, NonFiniteActivations
 from workers.science.measuring import Row, measure
 from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
+from workers.science.watching import FIRST_PROMPTS
 
 GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Spec: what a calibration request says of the result, and `weight_hash`.
-    Result: `{"calibration": {severity, massive_dims, weight_hash, n_prompts, layers}}` and the
+    Result: `{"calibration": {schema_version, severity, massive_dims, weight_hash, n_prompts, layers}}` and the
     artifact calibration.json.
 
     Raises JobFault: weights_changed, reading_changed, layer_out_of_range, empty_prompt, prompt_too_long, chat_template_failed,
@@ -51,13 +53,14 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     layers = _layers(lm, spec.get("layers"))
     texts: list[str] = spec.get("prompts") or shipped_prompts()
+    rule = stored_rule(spec["rule"])  # jobs that were queued before the rules had their present names
     new_tokens: int = spec["max_new_tokens"]
     prompts = _encode(lm, texts, new_tokens)
     answers, metrics = _generate(lm, prompts, new_tokens, context, layers)
     rows = [Row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     with closing(TokenValues(len(layers))) as tokens:
-        stats = _measure(lm, rows, tokens, layers, spec["rule"], context)
-        found = aggregate(stats, tokens, spec["rule"])
+        stats = _measure(lm, rows, tokens, layers, rule, context)
+        found = aggregate(stats, tokens, rule)
     revision = context.model_facts(spec["model"]).get("revision")
     content = document(
         experiment=spec["experiment"],
@@ -68,6 +71,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
         aggregate=found,
     )
     summary = {
+        "schema_version": SCHEMA_VERSION,
         "severity": found["severity"],
         "massive_dims": found["massive_dims"],
         "weight_hash": lm.facts.weight_hash,
@@ -166,7 +170,7 @@ def _name_the_bad_layer(lm: LanguageModel, batch: Sequence[Sequence[int]], which
     rows = [Row(prompt, ()) for prompt in batch]
     with closing(TokenValues(len(layers))) as tokens:
         try:
-            measure(lm, rows, tokens, layers=layers, rule="massive")
+            measure(lm, rows, tokens, layers=layers, rule=DEFAULT_RULE)
         except NonFiniteActivations as error:
             raise NonFiniteActivations(error.layer, which[error.prompt], error.component) from error
         except ValueError:  # the prompts are sound: it happens in the answers
@@ -182,5 +186,12 @@ def _measure(
             f"The model ended every one of {len(rows)} answers at once, so there is no response token to measure. Give prompts that it "
             "answers (/prompts), or check its chat template.",
         )
-    context.phase("measuring", len(rows), "prompts")
-    return measure(lm, rows, tokens, layers=layers, rule=rule, on_prompt=context.progress)
+
+    def again(count: int) -> Callable[[int], None]:
+        context.phase("measuring again", count, "prompts")
+        return context.progress
+
+    few = min(FIRST_PROMPTS, len(rows))
+    share = (1 - GENERATING_SHARE) * len(rows) / (len(rows) + few)
+    context.phase("measuring", len(rows), "prompts", share=share)
+    return measure(lm, rows, tokens, layers=layers, rule=rule, on_prompt=context.progress, on_again=again)

@@ -60,7 +60,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     methods = [parse_method(key) for key in dict.fromkeys([*spec["methods"], *spec["controls"], *spec["refits"]])]
     fitted = _fit(lm, spec, examples, rows, methods, positions, layers, calibration, context)
     files = _files(lm, spec, examples, rows, layers, fitted, calibration, captured)
-    described = [describe(one, calibration is not None) for one in fitted]
+    described = [describe(one, None if calibration is None else calibration.rule) for one in fitted]
     summary = {
         "examples": len(examples),
         "kept": sum(one.kept for one in examples),

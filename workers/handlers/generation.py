@@ -14,7 +14,7 @@ from workers.lm.sampling import Sampling
 from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
 from workers.steering.subjects import Subject
 from workers.steering.units import units_of
-from workers.steering.vectors import load_named, load_subjects
+from workers.steering.vectors import load_named, load_subjects, massive_dims_at
 
 MOST_ROWS = 64
 
@@ -55,8 +55,8 @@ def _doses(
     if not spec["vectors"]:
         return []
     calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
-    massive = calibration["aggregate"]["massive_dims"]["dims"]
     named = load_named(context, spec)
+    massive = massive_dims_at(calibration, named)
     units = units_of(lm, [(one.component, one.layer) for one in named], calibration, prompts)
     found: list[tuple[Subject, float | None]] = []
     for one in named:

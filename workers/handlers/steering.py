@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from terms.massive import listed, rule_of
 from terms.methods import parse_method
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.handlers.calibration import model_of
@@ -42,7 +43,7 @@ from workers.steering.summary import (
     subject_facts,
 )  # fmt: skip
 from workers.steering.units import units_of
-from workers.steering.vectors import Loaded, load_named, load_subjects, make_subject
+from workers.steering.vectors import Loaded, load_named, load_subjects, make_subject, massive_dims_at
 
 MOST_ROWS = 64
 MOST_FAILED = 0.2
@@ -71,7 +72,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     sets = question_sets(lm, spec, trait)
     selection = [one.prompt_ids for one in sets["selection"]]
     units = units_of(lm, [(one.component, one.layer) for one in named], calibration, selection)
-    massive = calibration["aggregate"]["massive_dims"]["dims"]
+    massive = massive_dims_at(calibration, named)
     asked = None if spec.get("from") is None else {key for source in spec["from"] for key in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
     longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
@@ -80,7 +81,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
         evaluator = Evaluator(
             lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"]
         )
-        return _Steering(spec, lm, trait, sets, loaded, judge, evaluator, rows, massive, context).outcome()
+        return _Steering(spec, lm, trait, sets, loaded, judge, evaluator, rows, massive, calibration, context).outcome()
 
 
 def _judge(
@@ -120,11 +121,13 @@ class _Steering:
         judge: Judge,
         evaluator: Evaluator,
         rows: int,
-        massive: Sequence[int],
+        massive: Mapping[int, Sequence[int]],
+        calibration: Mapping[str, Any],
         context: JobContext,
     ) -> None:
         self.spec, self.lm, self.trait, self.sets, self.context = spec, lm, trait, sets, context
-        self.judge, self.evaluator, self.rows, self.massive = judge, evaluator, rows, list(massive)
+        self.judge, self.evaluator, self.rows = judge, evaluator, rows
+        self.massive, self.calibration = massive, calibration["aggregate"]
         self.direction = trait["steering"]["direction"]
         sign = -1 if self.direction == "negative" else 1
         self.scale = Scale(spec["coherence_threshold"], sign, spec["seed"])
@@ -245,7 +248,9 @@ class _Steering:
             "judge": identity,
             "judge_facts": dict(getattr(self.judge, "facts", {})),
             "coherence_threshold": self.scale.threshold,
-            "massive_dims": self.massive,
+            "massive_dims": listed(self.calibration),
+            "massive_rule": rule_of(self.calibration),
+            "massive_by_layer": {str(layer): list(dims) for layer, dims in self.massive.items()},
             "questions": {
                 name: {"n": len(ones), "clusters": len({one.cluster for one in ones})} for name, ones in self.sets.items()
             },

@@ -7,6 +7,7 @@ from typing import Any
 from workers.reports import beside, matrices, plots, recommendations, tables
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.html import render
+from workers.reports.rules import marked, rules_of
 from workers.reports.table import Table, escaped, to_markdown
 
 SCHEMA_VERSION = 1
@@ -76,6 +77,8 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
         beside.published(data, study.get("published", [])),
     )  # fmt: skip
     sections += [{"table": table} for table in more if table.rows]
+    rules = rules_of(data)
+    sections = [one | {"table": marked(one["table"], rules)} if "table" in one else one for one in sections]
     facts = {
         "models": ", ".join(study["models"]),
         "traits": ", ".join(study["traits"]),

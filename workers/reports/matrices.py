@@ -26,7 +26,7 @@ def sections(cell: Cell) -> Iterator[dict[str, Any]]:
     if len(set(names)) < len(names):
         names = ["/".join(key.split("/")[:3]) for key in keys]
     vectors = np.stack([cell.vectors[key].astype(np.float64) for key in keys])
-    massive = _massive(cell)
+    massive = _massive(cell, layer)
     before, after = cosines(vectors), cosines(cleaned(vectors, massive))
     yield {"table": _table(cell, layer, names, before, after)}
     rows = [
@@ -71,9 +71,11 @@ def _layer(cell: Cell) -> int:
     return layers[len(layers) // 2]
 
 
-def _massive(cell: Cell) -> list[int]:
+def _massive(cell: Cell, layer: int) -> list[int]:
+    """The layer's own list, as the extraction went by."""
     assert cell.extraction is not None
-    return next((one["massive"]["dims"] for one in cell.extraction["vectors"] if one.get("massive")), [])
+    of_layer = (one for one in cell.extraction["vectors"] if one["layer"] == layer)
+    return next((one["massive"]["dims"] for one in of_layer if one.get("massive")), [])
 
 
 def _table(cell: Cell, layer: int, names: Sequence[str], before: NDArray[np.float64], after: NDArray[np.float64]) -> Table:

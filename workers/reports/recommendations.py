@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from terms.massive import massive_at
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
 from workers.reports.tables import is_ablation
@@ -27,8 +28,8 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
     """By model, in the study's order."""
     found = {}
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
-        massive = bool(data.calibrations.get(model, {}).get("massive_dims", {}).get("dims"))
-        evidence = [_evidence(cell, cell.steering, massive) for cell in data.cells if cell.model == model and cell.steering]
+        calibration = data.calibrations.get(model)
+        evidence = [_evidence(cell, cell.steering, calibration) for cell in data.cells if cell.model == model and cell.steering]
         rank = None if data.agreement is None else data.agreement.spearman
         advice = recommend(evidence, agreement=rank)
         viable, why = (
@@ -71,7 +72,7 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
     return Table("recommendations", "6. Recommendations", note, columns, rows)
 
 
-def _evidence(cell: Cell, summary: Mapping[str, Any], massive: bool) -> TraitEvidence:
+def _evidence(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> TraitEvidence:
     groups = {one["group"]: one for one in summary["groups"] if not is_ablation(one["method"])}
     leader = summary["leader"]
     contrasts = {
@@ -89,6 +90,8 @@ def _evidence(cell: Cell, summary: Mapping[str, Any], massive: bool) -> TraitEvi
     gain = None
     if best["delta_low"] is not None:
         gain = Interval(best["delta_low"], best["delta_high"], best["interval"], best["n"], best["clusters"])
+    layers = {layer for one in groups.values() for layer in one["layers"]}
+    massive = calibration is not None and any(massive_at(calibration, layer) for layer in layers)
     part = next((one for one in FROM_STRONGEST if one in parts), "not tested" if massive else "none")
     return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part)
 

@@ -1,9 +1,10 @@
 """The tables of a study (docs/science.md, 5), from what was gathered. Every number's definition stands in its table's note."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from terms.emergence import NOT_MEASURED
+from terms.massive import listed, massive_at, rule_of
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.standing import COLUMNS, NOT_STEERED, NOTE, standing
@@ -138,7 +139,6 @@ def cleaning(data: Gathered) -> Table:
 
 def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[Row]:
     found: dict[tuple[str, int], dict[str, Any]] = {}
-    massive = len(calibration.get("massive_dims", {}).get("dims", []))
     for group in summary["groups"]:
         try:
             method = parse_method(group["method"])
@@ -147,14 +147,20 @@ def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[
         if method.base not in ("mean_diff", "probe") or method.suffix in ("cleaned", "preclean"):
             continue
         effect = group["matched"].get("dose") or group["best"]
-        row = found.setdefault(
-            (method.base, method.top), {"base": method.base, "n": method.top, "massive": min(method.top, massive)}
-        )
+        massive = _massive_among_first(calibration, group["layers"], method.top)
+        row = found.setdefault((method.base, method.top), {"base": method.base, "n": method.top, "massive": massive})
         for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
             row.update(points(cell, suffix, effect))
     for key in sorted(found):
         if any(n > 0 for base, n in found if base == key[0]):
             yield {"model": cell.model, "trait": cell.trait} | found[key]
+
+
+def _massive_among_first(calibration: Mapping[str, Any], layers: Sequence[int], n: int) -> int | None:
+    """How many of a layer's first `n` dims by ratio_to_median are in its list, which need not be the head of that order."""
+    if len(layers) != 1 or str(layers[0]) not in calibration.get("ratio_order_by_layer", {}):
+        return None
+    return len({*calibration["ratio_order_by_layer"][str(layers[0])][:n]} & {*massive_at(calibration, layers[0])})
 
 
 def traits(data: Gathered) -> Table:
@@ -183,7 +189,8 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
                 "verdict": found["verdict"],
                 "scope": found["scope"],
                 "dim": found["dominant_dim"],
-                "dims": aggregate["massive_dims"]["dims"],
+                "dims": listed(aggregate),
+                "rule": rule_of(aggregate),
                 "share": found["share_of_squared_norm"],
                 "alignment": found["mean_alignment"],
                 **found["ratios"],
@@ -199,6 +206,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
         Column("scope", "scope"),
         Column("dim", "dominant dim"),
         Column("dims", "massive dims", "dims"),
+        Column("rule", "by the rule"),
         Column("ratio_to_median", "ratio_to_median", "number"),
         Column("ratio_to_mean", "ratio_to_mean", "number"),
         Column("max_to_median", "max_to_median", "number"),

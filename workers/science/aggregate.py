@@ -8,20 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from workers.science.massive import DEFAULT_RULE, baseline, dominant_dim, massive_dims, top_dims
+from workers.science.massive import (
+    baseline,
+    dominant_dim,
+    margins,
+    massive_by_layer,
+    massive_dims,
+    peel_share,
+    ratio_to_median,
+    top_dims,
+)
 from workers.science.medians import Float, decimals, lower_median, percentile, significant
+from workers.science.peeling import PEEL_SHARE
 from workers.science.severity import ABOVE, located, middle_rows, severity
 from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 
 RANKED_DIMS = 64
 """Dims of each layer that the file ranks by ratio_to_median: `_topN` can zero at most so many."""
+NEAREST = 5
+"""Dims that no rule lists but whose `margin` is shown, the largest ones: they say how near a call was."""
 
 
 def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:
     """The dims whose per-token values `aggregate` asks for, by row of the captured layers."""
-    everywhere = {*massive_dims(stats, rule), *massive_dims(stats, DEFAULT_RULE)}
-    needed = {row: everywhere | set(dims) for row, dims in enumerate(top_dims(stats))}
+    listed, of_clean_norms = massive_dims(stats, rule), massive_by_layer(stats)
+    needed = {row: {*listed, *of_clean_norms[row], *dims} for row, dims in enumerate(top_dims(stats))}
     for row in middle_rows(stats):
         needed[row] |= {dominant_dim(stats)}
     return needed
@@ -43,6 +55,10 @@ def aggregate(stats: Statistics, tokens: TokenValues, rule: str) -> dict[str, An
         "consecutive_cosine": _consecutive_cosine(stats),
         "per_layer": _per_layer(stats, tokens, listed),
         "massive_dims": {"rule": rule, "dims": listed},
+        "massive_by_layer": {str(layer): dims for layer, dims in zip(stats.layers, massive_by_layer(stats, rule), strict=True)},
+        "norm_share": _norm_share(stats, listed),
+        "emergence": {str(dominant_dim(stats)): emergence(stats, dominant_dim(stats))},
+        "margin": _margin(stats, rule),
         "clean_norms": _clean_norms(stats, tokens),
         "location": _location(stats, listed),
         "severity": severity(stats, above),
@@ -103,9 +119,45 @@ def _pct_above(a: Float, b: float) -> float:
     return 100.0 * float(np.count_nonzero(a > ABOVE * b)) / len(a)
 
 
+def _norm_share(stats: Statistics, listed: list[int]) -> dict[str, dict[str, float]]:
+    """Each listed dim's share of the summed squared norm over response tokens, at every layer."""
+    total_L = stats.mean_square.sum(axis=1)
+    return {
+        str(layer): {str(dim): decimals(stats.mean_square[row, dim] / total_L[row], 4) for dim in sorted(listed)}
+        for row, layer in enumerate(stats.layers)
+    }
+
+
+def emergence(stats: Statistics, dim: int) -> dict[str, Any]:
+    """Where a dim stands out: the layers at which it has at least half of its largest ratio_to_median, the first of them, and the first captured
+    layer after them, where it has fallen below half; None where it never does."""
+    ratio_L = ratio_to_median(stats)[:, dim]
+    plateau = [int(row) for row in np.flatnonzero(ratio_L >= ratio_L.max() / 2)]
+    after = plateau[-1] + 1
+    return {
+        "first": stats.layers[plateau[0]],
+        "plateau": [stats.layers[row] for row in plateau],
+        "falls": stats.layers[after] if after < len(stats.layers) else None,
+    }
+
+
+def _margin(stats: Statistics, rule: str) -> dict[str, float]:
+    """How near peeling was to listing what is listed, and the nearest others. A dim just below 1 is not rounded up to it."""
+    share = peel_share(rule)
+    margin_D = margins(stats, PEEL_SHARE if share is None else share)
+    listed = {*massive_dims(stats, rule), *(int(dim) for dim in np.flatnonzero(margin_D >= 1))}
+    others = [int(dim) for dim in np.argsort(-margin_D, kind="stable") if dim not in listed]
+    shown = sorted({*listed, *others[:NEAREST]})
+    return {str(dim): _unrounded_to_one(margin_D[dim]) for dim in shown}
+
+
+def _unrounded_to_one(margin: float) -> float:
+    return min(significant(margin, 3), 0.999) if margin < 1 else significant(margin, 3)
+
+
 def _clean_norms(stats: Statistics, tokens: TokenValues) -> dict[str, float]:
-    dims = massive_dims(stats, DEFAULT_RULE)
-    medians = [float(lower_median(tokens.norms_without(row, dims))) for row in range(len(stats.layers))]
+    """By the default rule's list of the layer, whatever rule the file lists dims by: the unit of dose."""
+    medians = [float(lower_median(tokens.norms_without(row, dims))) for row, dims in enumerate(massive_by_layer(stats))]
     return {str(layer): significant(median, 4) for layer, median in zip(stats.layers, medians, strict=True)}
 
 

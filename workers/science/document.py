@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
+from terms.massive import SCHEMA_VERSION
 from terms.version import VERSION
 from workers.lm.choosing import NEAR_TIE
 from workers.lm.model import LanguageModel
 from workers.science.statistics import Statistics
 
-SCHEMA_VERSION = 1
 STATISTICS_ROWS = 1  # prompts read alone, whatever batches they were generated in
 
 

@@ -2,29 +2,34 @@
 
     ratio_to_median(l, d) = mean over response tokens of |h_d| / median over dims of the same
 
-    massive        ratio_to_median >= 10 at >= min(3, L) captured layers; empty on a model without any
-    ratio:R        the same with R for 10
-    top5-3layers   in the top 5 of |mean h| at >= min(3, L) layers (trait-interp's rule: it always finds dims, massive or not)
-    all            in the top 5 of |mean h| at any layer
-    sun            at some token of some prompt |h_d| > 100 and > 1000 x the median of all |h| of that layer (Sun et al. 2024)
+    peeling          at a layer, again and again: of the dims not taken yet, the one of largest squared norm is taken if its
+                     ratio_to_median is >= 10 and it holds >= 10 % of the squared norm that is left. Listed: taken at >= min(3, L) layers
+    peel:S           the same with the share S for 10 %
+    ratio10-3layers  ratio_to_median >= 10 at >= min(3, L) captured layers
+    ratio:R          the same with R for 10
+    top5-3layers     in the top 5 of |mean h| at >= min(3, L) layers (trait-interp's rule: it always finds dims, massive or not)
+    all              in the top 5 of |mean h| at any layer
+    sun              at some token of some prompt |h_d| > 100 and > 1000 x the median of all |h| of that layer (Sun et al. 2024)
 
+Peeling alone asks what a dim owns: in the first layers of some models most entries are tiny, and dozens of dims pass 10x while owning nothing.
+The share of what is left, and not of the whole, so that a second massive dim does not hide behind the first.
 Every list is ordered by the median ratio over captured layers, largest first, ties by index.
-Shapes: L captured layers, D hidden size.
-The 10 and the 3 are conventions, not mathematics.
+Shapes: L captured layers, D hidden size. The 10, the 10 % and the 3 are conventions, not mathematics.
 """
 
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from terms.massive import DEFAULT_RULE, RULES_IN_WORDS
 from workers.science.errors import DegenerateActivations
 from workers.science.medians import Float, lower_median
+from workers.science.peeling import PEEL_SHARE, Peeled, peel
 from workers.science.statistics import Statistics
 
 MASSIVE_RATIO = 10.0
 MIN_LAYERS = 3
 TOP = 5
-DEFAULT_RULE = "massive"
 
 
 def ratio_to_median(stats: Statistics) -> Float:
@@ -66,13 +71,41 @@ def min_layers(stats: Statistics) -> int:
 
 def massive_dims(stats: Statistics, rule: str = DEFAULT_RULE) -> list[int]:
     """The dims that `rule` chooses, in order. Raises ValueError for a rule that does not exist."""
-    if rule.startswith("ratio:"):
+    share = peel_share(rule)
+    if share is not None:
+        chosen = _indices(peeled(stats, share).taken_LD.sum(axis=0) >= min_layers(stats))
+    elif rule.startswith("ratio:"):
         chosen = _at_ratio(stats, float(rule.removeprefix("ratio:")))
     elif rule in _RULES:
         chosen = _RULES[rule](stats)
     else:
-        raise ValueError(f"there is no rule {rule!r}; the rules are {', '.join(_RULES)} and ratio:R")
+        raise ValueError(f"there is no rule {rule!r}; the rules are {RULES_IN_WORDS}")
     return [dim for dim in by_median_ratio(stats) if dim in chosen]
+
+
+def massive_by_layer(stats: Statistics, rule: str = DEFAULT_RULE) -> list[list[int]]:
+    """The listed dims of every captured layer, in the list's order: under peeling those with ratio_to_median >= 10 there, else all."""
+    dims = massive_dims(stats, rule)
+    if peel_share(rule) is None:
+        return [dims for _ in stats.layers]
+    return [[dim for dim in dims if ratio_D[dim] >= MASSIVE_RATIO] for ratio_D in ratio_to_median(stats)]
+
+
+def peel_share(rule: str) -> float | None:
+    """The share of what is left that a peeling rule asks for; None for the other rules."""
+    if rule == DEFAULT_RULE:
+        return PEEL_SHARE
+    return float(rule.removeprefix("peel:")) if rule.startswith("peel:") else None
+
+
+def peeled(stats: Statistics, share: float = PEEL_SHARE) -> Peeled:
+    """What peeling takes at every captured layer, and how near every dim is to being taken."""
+    return peel(ratio_to_median(stats) / MASSIVE_RATIO, stats.mean_square, share)
+
+
+def margins(stats: Statistics, share: float = PEEL_SHARE) -> Float:
+    """[D]: the min(3, L)-th largest over layers of how near the dim is to being taken. Peeling lists the dims of 1 and more."""
+    return np.asarray(np.sort(peeled(stats, share).nearness_LD, axis=0)[-min_layers(stats)])
 
 
 def _at_ratio(stats: Statistics, threshold: float) -> set[int]:
@@ -89,7 +122,7 @@ def _indices(chosen_D: Iterable[bool]) -> set[int]:
 
 
 _RULES: dict[str, Callable[[Statistics], set[int]]] = {
-    DEFAULT_RULE: lambda stats: _at_ratio(stats, MASSIVE_RATIO),
+    "ratio10-3layers": lambda stats: _at_ratio(stats, MASSIVE_RATIO),
     "top5-3layers": _top_at_several_layers,
     "all": lambda stats: {dim for dims in top_dims(stats) for dim in dims},
     "sun": lambda stats: _indices(stats.sun.sum(axis=0) > 0),

@@ -20,7 +20,8 @@ from workers.science.aggregate import needed_dims
 from workers.science.delimiters import Delimiters
 from workers.science.residual import LayerReading, TokenSpan, norm_sum, read_layer
 from workers.science.statistics import PromptReading, RunningStatistics, Statistics
-from workers.science.tokenvalues import TokenValues, shared_dims, watch
+from workers.science.tokenvalues import TokenValues
+from workers.science.watching import Watching
 
 Result = TypeVar("Result")
 
@@ -45,38 +46,40 @@ def measure(
     layers: Sequence[int],
     rule: str,
     on_prompt: Callable[[int], None] | None = None,
+    on_again: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Statistics:
     """The statistics of `rows` at `layers` (ascending); `tokens` then holds the per-token values that `aggregate` needs.
 
-    `on_prompt(done)` is called after each row and may raise. Raises NonFiniteActivations, DegenerateActivations, ValueError when
-    no row has an answer, ModelFault as `prefill` does, OutOfMemory.
+    `on_prompt(done)` is called after each row and may raise. Some rows are read a second time: `on_again(count)` is told how many, and what it
+    returns is called after each of them. Raises NonFiniteActivations, DegenerateActivations, ValueError when no row has an answer, ModelFault
+    as `prefill` does, OutOfMemory.
     """
     running = RunningStatistics(layers, lm.layout.n_layers, lm.layout.hidden_size, lm.device)
     delimiters = Delimiters(lm.tokenizer)
+    watching = Watching(rule, running)
     for done, row in enumerate(rows, start=1):
         ids = row.ids
         span = TokenSpan(len(row.prompt), len(row.answer), delimiters.first_after_start(ids))
-        watched = _read_prompt(lm, ids, span, running)
-        running.add(watched.statistics())
-        tokens.add_prompt(watched.norm_squares(), watched.dims, watched.values)
+        read = _read_prompt(lm, ids, span, running.layers, watching.dims)
+        running.add(read.statistics())
+        tokens.add_prompt(read.norm_squares(), read.dims, read.values)
+        watching.look()
         if on_prompt is not None:
             on_prompt(done)
     stats = running.result()
-    _read_missing(lm, rows, tokens, stats, rule)
+    _read_missing(lm, rows, tokens, stats, rule, on_again)
     return stats
 
 
 class _PromptPass:
     """Collects one prompt's readings as its forward pass goes up the layers."""
 
-    def __init__(self, span: TokenSpan, running: RunningStatistics) -> None:
+    def __init__(self, span: TokenSpan, dims: Sequence[Tensor]) -> None:
         self.span = span
-        self.running = running
-        self.shared = shared_dims(running.absolute)
+        self.dims = dims
         self.layers: list[LayerReading] = []
         self.attn_norms: list[Tensor] = []
         self.mlp_norms: list[Tensor] = []
-        self.dims: list[Tensor] = []
         self.values: list[Tensor] = []
 
     def readers(self) -> Mapping[str, Reader]:
@@ -88,11 +91,8 @@ class _PromptPass:
         }
 
     def _residual(self, h_TD: Tensor) -> None:
-        row = len(self.layers)
-        layer = read_layer(h_TD, self.span)
-        dims_K = watch(self.running.signed[row] + layer.signed, self.shared, self.running.prompts + 1)
-        self.layers.append(layer)
-        self.dims.append(dims_K)
+        dims_K = self.dims[len(self.layers)]
+        self.layers.append(read_layer(h_TD, self.span))
         self.values.append(h_TD[self.span.prompt_tokens :, dims_K].float().abs())
 
     def norm_squares(self) -> list[Tensor]:
@@ -104,22 +104,35 @@ class _PromptPass:
         return PromptReading(self.span, self.layers, self.attn_norms, self.mlp_norms)
 
 
-def _read_prompt(lm: LanguageModel, ids: Sequence[int], span: TokenSpan, running: RunningStatistics) -> _PromptPass:
+def _read_prompt(
+    lm: LanguageModel, ids: Sequence[int], span: TokenSpan, layers: Sequence[int], dims: Sequence[Tensor]
+) -> _PromptPass:
     def once() -> _PromptPass:
-        prompt = _PromptPass(span, running)
-        with reading(lm, prompt.readers(), running.layers):
+        prompt = _PromptPass(span, dims)
+        with reading(lm, prompt.readers(), layers):
             prefill(lm, ids)
         return prompt
 
     return _with_second_try(once, len(ids))
 
 
-def _read_missing(lm: LanguageModel, rows: Sequence[Row], tokens: TokenValues, stats: Statistics, rule: str) -> None:
-    """Read again the prompts in which a dim that is needed was not watched: first of all the first ones, before it stood out."""
-    for prompt, dims_by_row in tokens.missing(needed_dims(stats, rule)).items():
+def _read_missing(
+    lm: LanguageModel,
+    rows: Sequence[Row],
+    tokens: TokenValues,
+    stats: Statistics,
+    rule: str,
+    on_again: Callable[[int], Callable[[int], None]] | None,
+) -> None:
+    """Read again the prompts in which a dim that is needed was not watched: the first ones, from which it was chosen what to watch."""
+    missing = tokens.missing(needed_dims(stats, rule))
+    on_prompt = on_again(len(missing)) if on_again is not None and missing else None
+    for done, (prompt, dims_by_row) in enumerate(missing.items(), start=1):
         found = _read_dims(lm, rows[prompt], {stats.layers[row]: dims for row, dims in dims_by_row.items()})
         for row, dims in dims_by_row.items():
             tokens.add_dims(prompt, row, torch.tensor(dims), found[stats.layers[row]])
+        if on_prompt is not None:
+            on_prompt(done)
 
 
 def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable[int]]) -> dict[int, Tensor]:

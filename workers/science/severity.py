@@ -1,7 +1,8 @@
 """How bad it is: the dominant dim, its four ratios, and the verdict (science.md, 2.3 and 2.4).
 
     dominant   the dim with the largest median ratio_to_median over captured layers
-    verdict    by its median ratio_to_median over the middle half of the layers: none < 10 <= mild < 100 <= severe
+    verdict    by its median ratio_to_median over the middle half of the layers: none < 10 <= mild < 100 <= severe; none where the default
+               rule lists no dim
     scope      every_token: its median share of response tokens above 10 b is >= 90 % there
                token_local: else, when some dim is massive at some token in >= 10 % of prompts, or the default list is not empty
                none: else
@@ -17,6 +18,7 @@ import numpy as np
 
 from workers.science.massive import MASSIVE_RATIO, dominant_dim, massive_dims, min_layers, ratio_to_median
 from workers.science.medians import Float, decimals, lower_median
+from workers.science.peeling import PEEL_SHARE
 from workers.science.statistics import LOCATED_RATIO, Int, Statistics
 
 MILD, SEVERE = 10.0, 100.0
@@ -59,9 +61,10 @@ def severity(stats: Statistics, pct_above: Sequence[float]) -> dict[str, Any]:
         "pct_above_10x": decimals(pct, 1),
         "layers": [stats.layers[row] for row in rows],
         "scope": _scope(stats, pct),
-        "verdict": "severe" if ratio >= SEVERE else "mild" if ratio >= MILD else "none",
+        "verdict": _verdict(ratio) if massive_dims(stats) else "none",
         "thresholds": {
             "massive_ratio_to_median": MASSIVE_RATIO,
+            "massive_share_left": PEEL_SHARE,
             "massive_min_layers": min_layers(stats),
             "verdict_mild": MILD,
             "verdict_severe": SEVERE,
@@ -70,6 +73,10 @@ def severity(stats: Statistics, pct_above: Sequence[float]) -> dict[str, Any]:
             "located_share_of_prompts": LOCATED_SHARE,
         },
     }
+
+
+def _verdict(ratio: float) -> str:
+    return "severe" if ratio >= SEVERE else "mild" if ratio >= MILD else "none"
 
 
 def _scope(stats: Statistics, pct_above: float) -> str:

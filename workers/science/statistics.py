@@ -63,22 +63,13 @@ class RunningStatistics:
     def __init__(self, layers: Sequence[int], model_layers: int, width: int, device: torch.device) -> None:
         self.layers = tuple(sorted(set(layers)))
         self.model_layers = model_layers
+        self.device = device
         self.prompts = self.prompt_tokens = self.response_tokens = 0
         shape = (len(self.layers), width)
         self._sums = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name in _SUMS}
         self._counts = {name: torch.zeros(shape, dtype=torch.int64, device=device) for name in _COUNTS}
         self._scalars = {name: torch.zeros(shape[0], dtype=torch.float64, device=device) for name in _SCALARS}
         self._largest_LD = torch.zeros(shape, dtype=torch.float32, device=device)
-
-    @property
-    def signed(self) -> Tensor:
-        """Sum of h over the response tokens so far."""
-        return self._sums["signed"]
-
-    @property
-    def absolute(self) -> Tensor:
-        """Sum of |h| over the response tokens so far."""
-        return self._sums["absolute"]
 
     def add(self, reading: PromptReading) -> None:
         """Add one prompt. Raises NonFiniteActivations, DegenerateActivations; then nothing was added."""

@@ -1,11 +1,11 @@
 """Per-token scalars that exact quantiles need: |h|^2 of each response token, and |h[dim]| for a few watched dims.
 
 A percentile or median cannot be formed from sums, and which dims matter is known only at the end. So for each prompt and layer
-the likely dims are kept (`watch`), and a dim that turns out to be needed but was not watched in some prompt is named by
+the likely dims are kept (`workers.science.watching`), and a dim that turns out to be needed but was not watched in some prompt is named by
 `missing`, to be read again. Watching decides how much is read twice, never a value.
 
-Shapes: R response tokens of one prompt, K watched dims. 8 R + 4 R K bytes per prompt and layer (K is about 40), in memory up to
-`MEMORY_BYTES` in all and in a temporary file beyond; per call one column of all tokens is in memory.
+Shapes: R response tokens of one prompt, K watched dims. 8 R + 4 R K bytes per prompt and layer, in memory up to `MEMORY_BYTES` in all and in a
+temporary file beyond; per call one column of all tokens is in memory.
 """
 
 import tempfile
@@ -13,18 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.science.medians import Float
 
 MEMORY_BYTES = 4 << 20
-OWN_DIMS = 32  # watched at a layer because they may end in its top 5; more of them while few prompts have been seen
-FIRST_DIMS = 256
-SHARED_DIMS = 32  # watched at every layer, at most, because they may end in the massive list
-SHARED_RATIO = 5.0  # half of what makes a dim massive
-DOMINANT_DIMS = 4  # watched at every layer because one of them may end as the dominant dim
 
 
 @dataclass(frozen=True)
@@ -33,22 +27,6 @@ class _Block:
 
     dims: NDArray[np.int32]
     offset: int
-
-
-def watch(signed_D: Tensor, shared: Tensor, prompts: int) -> Tensor:
-    """The dims to keep at one layer, ascending: its own largest by |sum h| over `prompts` prompts, and the shared ones."""
-    count = max(OWN_DIMS, FIRST_DIMS // prompts)
-    own = signed_D.abs().topk(min(count, signed_D.shape[0])).indices
-    return torch.unique(torch.cat([own, shared]))  # type: ignore[no-any-return,no-untyped-call]
-
-
-def shared_dims(absolute_LD: Tensor) -> Tensor:
-    """Dims that may end in the default massive list or as the dominant dim, by the sums of |h| so far: int64, with repeats."""
-    n_layers, width = absolute_LD.shape
-    ratio_LD = (absolute_LD / absolute_LD.median(dim=1, keepdim=True).values).nan_to_num(0.0)
-    at_enough_layers = ratio_LD.topk(min(3, n_layers), dim=0).values[-1].topk(min(SHARED_DIMS, width))
-    dominant = ratio_LD.median(dim=0).values.topk(min(DOMINANT_DIMS, width))
-    return torch.cat([at_enough_layers.indices[at_enough_layers.values >= SHARED_RATIO], dominant.indices])
 
 
 class TokenValues:

@@ -94,7 +94,9 @@ def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> dict[str, Any
 
 
 def _per_dim(subject: Subject) -> dict[str, Any]:
-    return ((subject.facts or {}).get("massive") or {}).get("per_dim") or {}
+    """What the extraction says of the dims that were steered apart; its own list may be another calibration's."""
+    known = ((subject.facts or {}).get("massive") or {}).get("per_dim") or {}
+    return {dim: facts for dim, facts in known.items() if any(int(dim) in part.massive for part in subject.parts)}
 
 
 def decomposition_facts(arms: Mapping[str, Run], per_dim: Mapping[str, Any], base: Run, scale: Scale) -> dict[str, Any]:

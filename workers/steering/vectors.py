@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from terms.massive import massive_at
 from terms.methods import UnknownMethod, parse_method
 from workers.handlers.base import JobContext
 from workers.lm.errors import ModelFault
@@ -103,11 +104,12 @@ def load_subjects(
     named: Sequence[Named],
     *,
     units: Mapping[tuple[str, int], float],
-    massive: Sequence[int],
+    massive: Mapping[int, Sequence[int]],
     combine: bool,
     asked: Iterable[str] | None,
 ) -> Loaded:
-    """Subjects in the order of the vectors, twins named. `units[component, layer]` is the norm that a dose is measured in.
+    """Subjects in the order of the vectors, twins named. `units[component, layer]` is the norm that a dose is measured in,
+    `massive[layer]` the layer's massive dims.
 
     Raises ModelFault layer_out_of_range, unknown_component, wrong_width, vector_not_finite, no_vectors.
     """
@@ -134,12 +136,19 @@ def load_subjects(
     return Loaded(name_twins(subjects), {group: [by[seed] for seed in sorted(by)] for group, by in controls.items()})
 
 
+def massive_dims_at(calibration: Mapping[str, Any], named: Iterable[Named]) -> dict[int, list[int]]:
+    """The massive dims of every layer that a vector stands at, by the calibration."""
+    return {layer: massive_at(calibration["aggregate"], layer) for layer in sorted({one.layer for one in named})}
+
+
 def group_name(one: Named, method: str) -> str:
     """`position/component/method`; an imported vector has no position."""
     return f"{one.position or 'imported'}/{one.component}/{method}"
 
 
-def make_subject(group: str, members: Sequence[Named], units: Mapping[tuple[str, int], float], massive: Sequence[int]) -> Subject:
+def make_subject(
+    group: str, members: Sequence[Named], units: Mapping[tuple[str, int], float], massive: Mapping[int, Sequence[int]]
+) -> Subject:
     """One subject of vectors of one group at different layers."""
     first = members[0]
     return Subject(
@@ -149,7 +158,9 @@ def make_subject(group: str, members: Sequence[Named], units: Mapping[tuple[str,
         position=first.position,
         component=first.component,
         layers=tuple(one.layer for one in members),
-        parts=tuple(part(one.vector_D, one.layer, one.component, massive, units[one.component, one.layer]) for one in members),
+        parts=tuple(
+            part(one.vector_D, one.layer, one.component, massive[one.layer], units[one.component, one.layer]) for one in members
+        ),
         ids=tuple(one.id for one in members),
         keys=tuple(one.key for one in members),
         facts=first.facts if len(members) == 1 else None,

@@ -54,8 +54,8 @@ class Direction:
 class Layer:
     """The rows [N, D] of one layer, component and position, and what the calibration says of it.
 
-    `massive` is None without a calibration; `order` are dims by descending ratio_to_median. `own_fits` are vectors that were made elsewhere
-    (through the model), by key.
+    `massive` is the layer's own list, None without a calibration; `order` are dims by descending ratio_to_median. `own_fits` are vectors that
+    were made elsewhere (through the model), by key.
     """
 
     rows_ND: NDArray[np.float32]

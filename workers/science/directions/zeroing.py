@@ -12,7 +12,8 @@ BEFORE = ("preclean", "pretop")
 
 
 def dims_of(method: Method, vector_D: Float | None, *, massive: Sequence[int], order: Sequence[int]) -> list[int]:
-    """The dims that the method's suffix names. `order` holds all dims of the layer by descending ratio_to_median, or its head.
+    """The dims that the method's suffix names. `massive` is the layer's list; `order` holds all its dims by descending ratio_to_median, or the
+    head of that order.
 
     Raises ValueError when the order is too short for the suffix.
     """
@@ -28,7 +29,8 @@ def dims_of(method: Method, vector_D: Float | None, *, massive: Sequence[int], o
     if method.suffix == "largest":
         outside = np.setdiff1d(np.arange(len(vector_D)), np.asarray(massive, dtype=np.int64))
         return [int(dim) for dim in outside[np.argsort(-np.abs(vector_D[outside]), kind="stable")][: method.top]]
-    others = np.setdiff1d(np.arange(len(vector_D)), np.asarray(order[: max(method.top, len(massive))], dtype=np.int64))
+    spared = [*order[: method.top], *massive]  # the list need not be the head of the order
+    others = np.setdiff1d(np.arange(len(vector_D)), np.asarray(spared, dtype=np.int64))
     seed = int(method.parameters.get("seed", 0))
     drawn = np.random.default_rng([seed, method.top]).choice(others, size=min(method.top, len(others)), replace=False)
     return sorted(int(dim) for dim in drawn)

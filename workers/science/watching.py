@@ -1,0 +1,99 @@
+"""Which dims' per-token values to keep while prompts are read: those that `aggregate` is likely to need in the end.
+
+Nothing is watched in the first FIRST_PROMPTS prompts; what to watch in the others is chosen from their sums, and looked at again each time the
+number of prompts has doubled. The first ones are read once more when it is known what they lack. A dim is watched when it is within a factor of
+needing to be (NEAR), so that the number of watched dims follows the need. Wrong guesses cost time, never a value.
+
+Shapes: L captured layers, D hidden size.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.science.aggregate import needed_dims
+from workers.science.errors import DegenerateActivations
+from workers.science.massive import (
+    MASSIVE_RATIO,
+    TOP,
+    by_median_ratio,
+    margins,
+    min_layers,
+    peel_share,
+    ratio_to_median,
+    top_dims,
+)
+from workers.science.medians import Float
+from workers.science.statistics import SUN_RATIO, SUN_SIZE, RunningStatistics, Statistics
+
+FIRST_PROMPTS = 4
+NEAR = 0.5
+OWN_DIMS = (16, 96)  # at least and at most so many dims of a layer because they may end in its top
+DOMINANT_DIMS = 4  # because one of them may end as the dominant dim
+
+
+class Watching:
+    """The dims to keep at each captured layer, ascending; none before the first look."""
+
+    def __init__(self, rule: str, running: RunningStatistics) -> None:
+        self._rule = rule
+        self._running = running
+        self._next_look = FIRST_PROMPTS
+        self._chosen: list[set[int]] = [set() for _ in running.layers]
+        self.dims = self._tensors()
+
+    def look(self) -> None:
+        """To be called after each prompt."""
+        if self._running.prompts < self._next_look or not self._running.response_tokens:
+            return
+        self._next_look = 2 * self._running.prompts
+        try:
+            likely = likely_dims(self._running.result(), self._rule)
+        except DegenerateActivations:  # of the few prompts so far; all of them together may be sound
+            return
+        self._chosen = [chosen | dims for chosen, dims in zip(self._chosen, likely, strict=True)]
+        self.dims = self._tensors()
+
+    def _tensors(self) -> list[Tensor]:
+        device = self._running.device
+        return [torch.tensor(sorted(chosen), dtype=torch.int64, device=device) for chosen in self._chosen]
+
+
+def likely_dims(stats: Statistics, rule: str) -> list[set[int]]:
+    """By row of the captured layers: what is needed by the statistics so far, and what is near to it."""
+    listed = _near_the_list(stats, rule) | {*by_median_ratio(stats)[:DOMINANT_DIMS]}
+    needed = needed_dims(stats, rule)
+    return [needed[row] | listed | own for row, own in enumerate(_near_the_top(stats))]
+
+
+def _near_the_top(stats: Statistics) -> list[set[int]]:
+    """Dims with at least NEAR of the last top dim's |mean h|."""
+    size_LD = np.abs(stats.mean)
+    found = []
+    for size_D, top in zip(size_LD, top_dims(stats), strict=True):
+        order_D = np.argsort(-size_D, kind="stable")
+        count = int((size_D >= NEAR * size_D[top[-1]]).sum())
+        found.append({int(dim) for dim in order_D[: min(max(count, OWN_DIMS[0]), OWN_DIMS[1])]})
+    return found
+
+
+def _near_the_list(stats: Statistics, rule: str) -> set[int]:
+    """Dims that are within NEAR of being listed by the rule, or by the default one."""
+    share = peel_share(rule)
+    near = _at_least(margins(stats), NEAR)
+    if share is not None:
+        return near | _at_least(margins(stats, share), NEAR)
+    if rule.startswith("ratio"):
+        least = float(rule.removeprefix("ratio:")) if rule.startswith("ratio:") else MASSIVE_RATIO
+        kth_D = np.sort(ratio_to_median(stats), axis=0)[-min_layers(stats)]
+        return near | _at_least(kth_D, (1 + NEAR) / 2 * least)
+    if rule == "sun":
+        large_LD = (stats.largest > NEAR * SUN_SIZE) & (stats.max_to_entry > NEAR**2 * SUN_RATIO)
+        return near | {int(dim) for dim in np.flatnonzero((large_LD | (stats.sun > 0)).any(axis=0))}
+    # top5-3layers and all: whatever may end in a layer's top
+    order_LD = np.argsort(-np.abs(stats.mean), axis=1, kind="stable")
+    return near | {int(dim) for row in order_LD for dim in row[: 2 * TOP]}
+
+
+def _at_least(value_D: Float, least: float) -> set[int]:
+    return {int(dim) for dim in np.flatnonzero(value_D >= least)}
