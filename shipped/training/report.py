@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,16 @@ def measure_model(folder: Path) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     calibrations = {name: calibrate(folder, prompts_of(name)) for name in ("calibration_50", "little_world")}
     found = calibrations["calibration_50"]
-    site = Site(LAYER, found["clean_norms"][str(LAYER)], found["massive_dims"]["dims"])
+    by_layer = {int(layer): dims for layer, dims in found["massive_by_layer"].items()}
+    site = Site(LAYER, found["clean_norms"][str(LAYER)], by_layer[LAYER])
     return {
         "weights_sha256": weights_hash(folder),
         "layer": LAYER,
         "calibration": {name: essentials(one) for name, one in calibrations.items()},
-        "traits": {trait.name: measure_trait(model, tokenizer, site, trait) for trait in (traits.refusal(), traits.sycophancy())},
+        "traits": {
+            trait.name: measure_trait(model, tokenizer, site, by_layer, trait)
+            for trait in (traits.refusal(), traits.sycophancy())
+        },
     }
 
 
@@ -58,6 +62,8 @@ def essentials(found: dict[str, Any]) -> dict[str, Any]:
         "verdict": severity["verdict"],
         "scope": severity["scope"],
         "massive_dims": found["massive_dims"]["dims"],
+        "massive_rule": found["massive_dims"]["rule"],
+        "massive_by_layer": found["massive_by_layer"],
         "dominant_dim": severity["dominant_dim"],
         "ratios": severity["ratios"],
         "share_of_squared_norm": severity["share_of_squared_norm"],
@@ -68,8 +74,13 @@ def essentials(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measure_trait(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, site: Site, trait: Trait) -> dict[str, Any]:
-    """Cosines, dose-response, controls, the decomposition and the off-target sets of one trait at the site."""
+def measure_trait(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, site: Site, by_layer: Mapping[int, list[int]], trait: Trait
+) -> dict[str, Any]:
+    """Cosines, dose-response, controls, the decomposition and the off-target sets of one trait at the site.
+
+    `by_layer` are every layer's massive dims.
+    """
     selection = [row for row in trait.questions if row["split"] == "selection"]
     test = [row for row in trait.questions if row["split"] == "test"]
     P_LND, N_LND = (window_means(model, tokenizer, rows) for rows in (trait.positive, trait.negative))
@@ -90,7 +101,7 @@ def measure_trait(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, s
         },
         "unsteered": measured(trait.name, test, answers(model, tokenizer, test)),
         "cosines": {
-            "by_layer": [cosines(P_LND[layer], N_LND[layer], site.massive) for layer in range(len(P_LND))],
+            "by_layer": [cosines(P_LND[layer], N_LND[layer], by_layer[layer]) for layer in range(len(P_LND))],
             "mean_diff_probe": cosine_range(*classes(P, N, trait), mean_diff, probe),
             "mean_diff_top1_probe": cosine_range(
                 *classes(P, N, trait), lambda p, n: unit(without(mean_diff(p, n), top_dim(p, n, site.massive))), probe

@@ -19,6 +19,7 @@ LAYERS = [2, 5]
 METHODS = ["probe", "mean_diff"]
 CONTROLS = ["random", "shuffled__of-probe"]
 WIDTH = 64
+MASSIVE = {"rule": "peeling", "dims": [7], "share": 0.5}
 
 
 def numbers(method: str, layer: int) -> np.ndarray:
@@ -65,7 +66,7 @@ def store_extraction(
                     id=new_id("vec"), source="extracted", extraction_id=row.id, owner=owner, trait="refusal", trait_version=trait_version,
                     position="response[:5]", component="residual", method=method, layer=layer, width=WIDTH, digest=blob.digest,
                     key=f"response[:5]/residual/{method}/{layer}", accuracy=None if control else layer / 10 + (method == "probe") / 100,
-                    massive_share=float(numbers(method, layer)[7] ** 2), facts={"massive": {"dims": [7], "share": 0.5}}, **place,
+                    massive_share=float(numbers(method, layer)[7] ** 2), facts={"massive": MASSIVE}, **place,
                 )
             )  # fmt: skip
         return row.id, job.id

@@ -16,8 +16,9 @@ from app.storage.blobs import stage
 from tests.api.conftest import FACTS
 
 SUMMARY = {
+    "schema_version": 2,
     "severity": {"verdict": "severe", "dominant_dim": 21},
-    "massive_dims": {"rule": "massive", "dims": [21]},
+    "massive_dims": {"rule": "peeling", "dims": [21]},
     "weight_hash": "a" * 64,
     "reading_hash": FACTS["reading_hash"],
     "n_prompts": 50,

@@ -44,7 +44,8 @@ def test_the_spec_holds_what_the_result_depends_on_and_nothing_else(ada: httpx2.
         "prompts": None,
         "layers": [1, 2],
         "max_new_tokens": 128,
-        "rule": "massive",
+        "rule": "peeling",
+        "schema_version": 2,
         "weight_hash": FACTS["weight_hash"],
         "reading_hash": FACTS["reading_hash"],
     }

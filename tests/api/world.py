@@ -170,7 +170,8 @@ def _row(session: Session, row: Any) -> str:
 
 def _calibration(session: Session, world: World, visibility: Visibility) -> str:
     job = world.job(session, visibility, "calibrate", State.SUCCEEDED, "calibration.json")
-    facts = {"severity": {}, "massive_dims": {}, "weight_hash": "a" * 64, "reading_hash": "d" * 64}
+    dims = {"rule": "peeling", "dims": []}
+    facts = {"severity": {}, "massive_dims": dims, "weight_hash": "a" * 64, "reading_hash": "d" * 64}
     return _row(session, Calibration(id=new_id("cal"), job_id=job.id, owner=world.owner, model="demo", **facts))
 
 

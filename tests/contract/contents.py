@@ -26,6 +26,7 @@ from tests.api.lives import SUMMARY
 from tests.api.process import ApiProcess
 from tests.contract.running import OWNER
 
+MASSIVE = {"rule": "peeling", "dims": [21], "share": 0.4}
 MODEL = "demo-severe"
 KEPT = ("alembic_version", "api_keys", "users")
 STUDY = {
@@ -110,7 +111,15 @@ def _extraction(spec: dict[str, Any]) -> tuple[dict[str, Any], Files]:
             vectors[key] /= np.linalg.norm(vectors[key])
             place = {"position": position, "component": component, "method": method, "layer": layer, "key": key}
             separation = {"accuracy": 0.9, "cohens_d": 1.5, "auroc": 0.95}
-            facts.append({**place, "width": 64, "norm": 2.0, "separation": separation, "massive": {"share": 0.4, "dims": [21]}})
+            facts.append(
+                {
+                    **place,
+                    "width": 64,
+                    "norm": 2.0,
+                    "separation": separation,
+                    "massive": MASSIVE,
+                }
+            )
     found = {
         "weight_hash": "a" * 64, "reading_hash": "d" * 64, "positions": [position], "components": [component], "layers": layers,
         "rows_key": None, "summary": {"examples": 24},

@@ -239,6 +239,21 @@ def test_suffixes_zero_what_they_say() -> None:
     assert not set(drawn) & {MASSIVE, 3}
 
 
+def test_controls_of_the_ablation_spare_the_first_dims_and_the_layer_s_list_where_that_is_no_prefix() -> None:
+    """A listed dim may stand anywhere in the layer's order by ratio: at 5 of 18 layers of Gemma 3 270M the list is no prefix of it."""
+    listed = {20, 15, MASSIVE}
+    order = [3, 20, 11, 0, MASSIVE, *[d for d in range(24) if d not in (3, 20, 11, 0, MASSIVE)]]
+    values = rows(massive=50.0)
+    values[:40, 15] += 30.0
+    keys = {f"mean_diff_{suffix}{n}": n for suffix in ("randomdims", "largest") for n in range(1, 9)}
+    found = fitted(values, list(keys), massive=[20, 15, MASSIVE], order=order)
+    for key, n in keys.items():
+        zeroed = set(found[key].fit["zeroed"])
+        assert len(zeroed) == n
+        assert not zeroed & listed
+        assert "largest" in key or not zeroed & set(order[:n])
+
+
 def test_cleaning_a_model_without_massive_dims_changes_nothing_and_says_so() -> None:
     found = fitted(rows(), ["probe", "probe_cleaned"], massive=[], order=list(range(24)))
     assert np.array_equal(found["probe"].vector_D, found["probe_cleaned"].vector_D)

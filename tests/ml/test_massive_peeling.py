@@ -16,7 +16,7 @@ WIDTH = 2560
 
 
 def stream(*planted: tuple[int, float], layers: int = 6, width: int = WIDTH) -> Statistics:
-    """Half-normal sizes of median 1 at every layer, as a wide model's residual stream has them, with dims planted at a multiple of the median."""
+    """Half-normal sizes of median 1 at every layer, as a wide model's stream has them; planted dims are multiples of it."""
     size_LD = np.abs(np.random.default_rng(0).normal(size=(layers, width))) / 0.6745
     for dim, times in planted:
         size_LD[:, dim] = times
@@ -45,7 +45,7 @@ def test_without_a_planted_dim_the_list_is_empty_and_the_verdict_none() -> None:
 
 
 def heavy_tailed(*planted: tuple[int, float]) -> Statistics:
-    """Three first layers in which 60 dims of 640 exceed the median 12 to 40 times, as most entries there are tiny: the ratio alone lists them."""
+    """Three first layers in which 60 dims of 640 exceed the median 12 to 40 times: the ratio alone lists them."""
     stats = stream(*planted, layers=12, width=640)
     tail = np.linspace(12.0, 40.0, 60)
     table = stats.mean_abs.copy()

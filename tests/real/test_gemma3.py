@@ -11,6 +11,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 def test_a_calibration_agrees_with_the_definitions_in_float64_in_every_digit(gemma3: LanguageModel) -> None:
     found = oracles.calibration_agrees(gemma3)
     assert (found["severity"]["dominant_dim"], found["severity"]["verdict"]) == (163, "severe")
+    assert {163, 87, 400} <= set(found["massive_dims"]["dims"])
+    assert len(found["massive_dims"]["dims"]) <= 8  # the ratio alone lists 47
 
 
 def test_rows_and_vectors_of_an_extraction_are_those_of_one_prompt_at_a_time(gemma3: LanguageModel) -> None:

@@ -50,7 +50,10 @@ def test_the_chat_template_is_applied(smollm2: LanguageModel) -> None:
 
 def test_a_calibration_agrees_with_the_definitions_in_float64_in_every_digit(smollm2: LanguageModel) -> None:
     found = oracles.calibration_agrees(smollm2)
-    assert {247, 507} <= set(found["massive_dims"]["dims"])
+    assert {17, 247, 507} <= set(found["massive_dims"]["dims"])  # 308 is a near call, and its margin says so
+    assert len(found["massive_dims"]["dims"]) <= 5
+    assert {dim: dims == [] for dim, dims in found["massive_by_layer"].items()} == dict.fromkeys(found["massive_by_layer"], False)
+    assert 0.7 < found["margin"]["308"] < 1.4
     assert found["severity"]["verdict"] == "mild"
 
 

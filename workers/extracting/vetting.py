@@ -8,9 +8,12 @@ from typing import Any
 
 from workers.extracting.examples import Prompted
 from workers.handlers.base import JobContext
-from workers.judges.base import JudgeItem
+from workers.judges.base import JudgeItem, Score
 from workers.judges.opening import open_judge, response_of
 from workers.lm.model import LanguageModel
+
+AT_ONCE = 16
+"""Responses that are scored between two looks at whether the job must stop."""
 
 
 def vetted(
@@ -25,7 +28,10 @@ def vetted(
     judge = open_judge(how["judge"], lm, trait, [response_of(one) for one in examples], max_new_tokens=longest, context=context)
     items = [JudgeItem(one.prompt, one.system_prompt, one.response, one.response_ids, one.ids) for one in examples]
     with closing(judge):
-        scores = judge.score(items)
+        scores: list[Score] = []
+        for start in range(0, len(items), AT_ONCE):
+            scores += judge.score(items[start : start + AT_ONCE])
+            context.progress(len(scores))
     good = [
         score.trait is not None and (score.trait >= how["threshold"]) == one.positive
         for one, score in zip(examples, scores, strict=True)

@@ -1,7 +1,8 @@
 """`calibrate`: generate answers to neutral prompts, measure the residual stream over them, write calibration.json.
 
 Generation is batched and its finished chunks are kept as cells. Measuring reads each prompt alone, in order, so the file does not depend
-on how the answers were batched, where the job was interrupted or what ran out of memory. Measuring is short and starts over.
+on how the answers were batched, where the job was interrupted or what ran out of memory. A job that yields while it measures keeps what it has;
+after a loss measuring starts over.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 from shipped import PROMPTS
 from terms.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
-from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
+from workers.handlers.base import ArtifactBytes, JobContext, JobFault, JobYielded, Outcome
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.model import LanguageModel
@@ -21,11 +22,13 @@ from workers.lm.prompts import encode_prompt
 from workers.science.aggregate import aggregate
 from workers.science.document import document, provenance, to_bytes
 from workers.science.errors import DegenerateActivations, NonFiniteActivations
-from workers.science.measuring import Row, measure
+from workers.science.measuring import Listener, Row, measure
 from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 from workers.science.watching import FIRST_PROMPTS
 
+MEASURED = "measured"
+"""The cell in which a job that yields keeps what it has measured."""
 GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 
@@ -159,18 +162,20 @@ def _generate(
     def on_fault(which: Sequence[int]) -> None:
         error = sys.exception()
         if isinstance(error, ModelFault) and error.code == "activations_not_finite":
-            _name_the_bad_layer(lm, [prompts[i] for i in which], which, layers)
+            _name_the_bad_layer(lm, [prompts[i] for i in which], which, layers, context)
 
     context.phase("generating", len(prompts) * new_tokens, "tokens", share=GENERATING_SHARE)
     return answer_all(lm, prompts, new_tokens, context, on_fault=on_fault)
 
 
-def _name_the_bad_layer(lm: LanguageModel, batch: Sequence[Sequence[int]], which: Sequence[int], layers: Sequence[int]) -> None:
+def _name_the_bad_layer(
+    lm: LanguageModel, batch: Sequence[Sequence[int]], which: Sequence[int], layers: Sequence[int], context: JobContext
+) -> None:
     """Raise NonFiniteActivations with layer and prompt when reading a prompt shows where NaN begins; else return."""
     rows = [Row(prompt, ()) for prompt in batch]
     with closing(TokenValues(len(layers))) as tokens:
         try:
-            measure(lm, rows, tokens, layers=layers, rule=DEFAULT_RULE)
+            measure(lm, rows, tokens, layers=layers, rule=DEFAULT_RULE, listener=_Checking(context))
         except NonFiniteActivations as error:
             raise NonFiniteActivations(error.layer, which[error.prompt], error.component) from error
         except ValueError:  # the prompts are sound: it happens in the answers
@@ -186,12 +191,38 @@ def _measure(
             f"The model ended every one of {len(rows)} answers at once, so there is no response token to measure. Give prompts that it "
             "answers (/prompts), or check its chat template.",
         )
+    return measure(lm, rows, tokens, layers=layers, rule=rule, listener=_Measuring(context), kept=context.cell(MEASURED))
 
-    def again(count: int) -> Callable[[int], None]:
-        context.phase("measuring again", count, "prompts")
-        return context.progress
 
-    few = min(FIRST_PROMPTS, len(rows))
-    share = (1 - GENERATING_SHARE) * len(rows) / (len(rows) + few)
-    context.phase("measuring", len(rows), "prompts", share=share)
-    return measure(lm, rows, tokens, layers=layers, rule=rule, on_prompt=context.progress, on_again=again)
+class _Checking(Listener):
+    """Stops where the job must stop, and counts nothing."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+
+    def read(self, done: int) -> None:
+        self._context.check()
+
+
+class _Measuring(Listener):
+    """Counts both passes in the job's progress, and keeps what was measured when the job yields."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+
+    def measuring(self, prompts: int) -> None:
+        again = min(FIRST_PROMPTS, prompts)
+        self._context.phase("measuring", prompts, "prompts", share=(1 - GENERATING_SHARE) * prompts / (prompts + again))
+
+    def again(self, prompts: int) -> None:
+        self._context.phase("measuring again", prompts, "prompts")
+
+    def read(self, done: int) -> None:
+        self._context.progress(done)
+
+    def may_stop(self, state: Callable[[], bytes]) -> None:
+        try:
+            self._context.may_yield()
+        except JobYielded:
+            self._context.commit_cell(MEASURED, state())
+            raise

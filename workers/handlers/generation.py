@@ -57,7 +57,7 @@ def _doses(
     calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
     massive = massive_dims_at(calibration, named)
-    units = units_of(lm, [(one.component, one.layer) for one in named], calibration, prompts)
+    units = units_of(lm, [(one.component, one.layer) for one in named], calibration, prompts, lambda: context.progress(0))
     found: list[tuple[Subject, float | None]] = []
     for one in named:
         [subject] = load_subjects(lm, [one], units=units, massive=massive, combine=False, asked=[one.method]).subjects

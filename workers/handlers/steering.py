@@ -71,7 +71,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
     selection = [one.prompt_ids for one in sets["selection"]]
-    units = units_of(lm, [(one.component, one.layer) for one in named], calibration, selection)
+    units = units_of(lm, [(one.component, one.layer) for one in named], calibration, selection, lambda: context.progress(0))
     massive = massive_dims_at(calibration, named)
     asked = None if spec.get("from") is None else {key for source in spec["from"] for key in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)

@@ -6,7 +6,7 @@ Teacher-forced: both read the same ids, so the numbers measure the push and not 
 log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,12 +23,14 @@ Texted = tuple[Sequence[int], Sequence[int], tuple[Push, ...]]
 """(prompt ids, answer ids, pushes)."""
 
 
-def divergences(lm: LanguageModel, rows: Sequence[Texted], *, batch_rows: int) -> list[np.ndarray]:
+def divergences(
+    lm: LanguageModel, rows: Sequence[Texted], *, batch_rows: int, on_batch: Callable[[], None] = lambda: None
+) -> list[np.ndarray]:
     """For each row its KL at each answer token, float64 [A]: 0 without pushes, inf where the steered logits are not finite.
 
     Steered rows of the same prompt and answer share one base row, in the same pass; at most `batch_rows` rows, bases among them, and at
-    least two. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range, no_effect, activations_not_finite (the base model's)
-    and what `check_pushes` raises; OutOfMemory.
+    least two. `on_batch()` follows every batch and may raise. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range, no_effect,
+    activations_not_finite (the base model's) and what `check_pushes` raises; OutOfMemory.
     """
     for prompt, answer, pushes in rows:
         lm.check_ids([*prompt, *answer])
@@ -44,7 +46,9 @@ def divergences(lm: LanguageModel, rows: Sequence[Texted], *, batch_rows: int) -
     with hooked(lm, {site for push in every_push for site in push.sites(lm.layout.n_layers)}) as hooks, torch.no_grad():
 
         def run(batch: Sequence[int]) -> list[np.ndarray]:
-            return _batch(lm, hooks, bank, [rows[index] for index in batch])
+            values = _batch(lm, hooks, bank, [rows[index] for index in batch])
+            on_batch()
+            return values
 
         # a batch of n rows has at most n bases beside them
         for index, values in zip(order, with_halving(run, order, max(1, batch_rows // 2)), strict=True):

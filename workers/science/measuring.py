@@ -5,8 +5,9 @@ the same bits however they were generated. Memory is O(layers x hidden size) plu
 Uses `workers.lm` to run the model; knows nothing of jobs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from workers.lm.model import LanguageModel
 from workers.science.aggregate import needed_dims
 from workers.science.delimiters import Delimiters
 from workers.science.residual import LayerReading, TokenSpan, norm_sum, read_layer
+from workers.science.resuming import restore, to_bytes
 from workers.science.statistics import PromptReading, RunningStatistics, Statistics
 from workers.science.tokenvalues import TokenValues
 from workers.science.watching import Watching
@@ -38,6 +40,22 @@ class Row:
         return [*self.prompt, *self.answer]
 
 
+class Listener:
+    """What is told of measuring, and may stop it by raising. This one does nothing."""
+
+    def measuring(self, prompts: int) -> None:
+        """The first pass begins, over so many prompts."""
+
+    def again(self, prompts: int) -> None:
+        """The second pass begins, over those few prompts that must be read once more."""
+
+    def read(self, done: int) -> None:
+        """So many prompts of the pass are done."""
+
+    def may_stop(self, state: Callable[[], bytes]) -> None:
+        """Between two prompts: whoever stops here and keeps `state()` can go on from it."""
+
+
 def measure(
     lm: LanguageModel,
     rows: Sequence[Row],
@@ -45,29 +63,35 @@ def measure(
     *,
     layers: Sequence[int],
     rule: str,
-    on_prompt: Callable[[int], None] | None = None,
-    on_again: Callable[[int], Callable[[int], None]] | None = None,
+    listener: Listener | None = None,
+    kept: bytes | None = None,
 ) -> Statistics:
     """The statistics of `rows` at `layers` (ascending); `tokens` then holds the per-token values that `aggregate` needs.
 
-    `on_prompt(done)` is called after each row and may raise. Some rows are read a second time: `on_again(count)` is told how many, and what it
-    returns is called after each of them. Raises NonFiniteActivations, DegenerateActivations, ValueError when no row has an answer, ModelFault
-    as `prefill` does, OutOfMemory.
+    `kept` is a state that `listener` was given, with fresh `tokens`. Raises NonFiniteActivations, DegenerateActivations, ValueError when no row
+    has an answer, ModelFault as `prefill` does, OutOfMemory, and what the listener raises.
     """
+    listener = listener or Listener()
     running = RunningStatistics(layers, lm.layout.n_layers, lm.layout.hidden_size, lm.device)
-    delimiters = Delimiters(lm.tokenizer)
     watching = Watching(rule, running)
-    for done, row in enumerate(rows, start=1):
+    if kept is not None:
+        restore(kept, running, tokens, watching)
+    state = partial(to_bytes, running, tokens, watching)
+    delimiters = Delimiters(lm.tokenizer)
+    listener.measuring(len(rows))
+    for row in rows[running.prompts :]:
         ids = row.ids
         span = TokenSpan(len(row.prompt), len(row.answer), delimiters.first_after_start(ids))
         read = _read_prompt(lm, ids, span, running.layers, watching.dims)
         running.add(read.statistics())
         tokens.add_prompt(read.norm_squares(), read.dims, read.values)
         watching.look()
-        if on_prompt is not None:
-            on_prompt(done)
+        listener.read(running.prompts)
+        listener.may_stop(state)
     stats = running.result()
-    _read_missing(lm, rows, tokens, stats, rule, on_again)
+    for done in _read_missing(lm, rows, tokens, stats, rule, listener):
+        listener.read(done)
+        listener.may_stop(state)
     return stats
 
 
@@ -117,22 +141,17 @@ def _read_prompt(
 
 
 def _read_missing(
-    lm: LanguageModel,
-    rows: Sequence[Row],
-    tokens: TokenValues,
-    stats: Statistics,
-    rule: str,
-    on_again: Callable[[int], Callable[[int], None]] | None,
-) -> None:
+    lm: LanguageModel, rows: Sequence[Row], tokens: TokenValues, stats: Statistics, rule: str, listener: Listener
+) -> Iterator[int]:
     """Read again the prompts in which a dim that is needed was not watched: the first ones, from which it was chosen what to watch."""
     missing = tokens.missing(needed_dims(stats, rule))
-    on_prompt = on_again(len(missing)) if on_again is not None and missing else None
+    if missing:
+        listener.again(len(missing))
     for done, (prompt, dims_by_row) in enumerate(missing.items(), start=1):
         found = _read_dims(lm, rows[prompt], {stats.layers[row]: dims for row, dims in dims_by_row.items()})
         for row, dims in dims_by_row.items():
             tokens.add_dims(prompt, row, torch.tensor(dims), found[stats.layers[row]])
-        if on_prompt is not None:
-            on_prompt(done)
+        yield done
 
 
 def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable[int]]) -> dict[int, Tensor]:

@@ -4,7 +4,7 @@ Shapes: L captured layers, D hidden size. Memory is O(L x D), however many token
 added in prompt order in float64, so that the bits depend on neither batch nor load.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +96,23 @@ class RunningStatistics:
         self.prompts += 1
         self.prompt_tokens += reading.span.prompt_tokens
         self.response_tokens += reading.span.response_tokens
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All that was added, for `restore`."""
+        kept = self._tensors() | {"largest": self._largest_LD}
+        counted = np.array([self.prompts, self.prompt_tokens, self.response_tokens], dtype=np.int64)
+        return {name: tensor.cpu().numpy() for name, tensor in kept.items()} | {"counted": counted}
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Goes on from what another one held."""
+        for name, tensor in self._tensors().items():
+            tensor.copy_(torch.from_numpy(arrays[name]))
+        self._largest_LD = torch.from_numpy(arrays["largest"]).to(self.device)
+        self.prompts, self.prompt_tokens, self.response_tokens = (int(count) for count in arrays["counted"])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        groups = {"sums": self._sums, "counts": self._counts, "scalars": self._scalars}
+        return {f"{group}.{name}": tensor for group, held in groups.items() for name, tensor in held.items()}
 
     def _check(self, reading: PromptReading) -> None:
         finite = [

@@ -86,6 +86,31 @@ class TokenValues:
             left = left - self.column(row, dim) ** 2
         return np.asarray(np.sqrt(np.maximum(left, 0.0)))
 
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All that is kept, for `restore`."""
+        blocks = [
+            (row, prompt, block) for row, kept in enumerate(self._blocks) for prompt, held in enumerate(kept) for block in held
+        ]
+        self._file.seek(0)
+        return {
+            "file": np.frombuffer(self._file.read(self._size), dtype=np.uint8),
+            "lengths": np.array(self._lengths, dtype=np.int64),
+            "norms": np.array(self._norms, dtype=np.int64),
+            "blocks": np.array([(row, prompt, block.offset, len(block.dims)) for row, prompt, block in blocks], dtype=np.int64),
+            "dims": np.concatenate([np.zeros(0, dtype=np.int32), *(block.dims for _, _, block in blocks)]),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Goes on from what another one held."""
+        self._write(arrays["file"])
+        self._lengths = [int(length) for length in arrays["lengths"]]
+        self._norms = arrays["norms"].tolist()
+        self._blocks = [[[] for _ in self._lengths] for _ in self._norms]
+        start = 0
+        for row, prompt, offset, count in arrays["blocks"].tolist():
+            self._blocks[row][prompt].append(_Block(arrays["dims"][start : start + count].astype(np.int32), offset))
+            start += count
+
     def _find(self, row: int, prompt: int, dim: int) -> int:
         for block in self._blocks[row][prompt]:
             at = np.flatnonzero(block.dims == dim)

@@ -7,8 +7,11 @@ needing to be (NEAR), so that the number of watched dims follows the need. Wrong
 Shapes: L captured layers, D hidden size.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.science.aggregate import needed_dims
@@ -28,7 +31,7 @@ from workers.science.statistics import SUN_RATIO, SUN_SIZE, RunningStatistics, S
 
 FIRST_PROMPTS = 4
 NEAR = 0.5
-OWN_DIMS = (16, 96)  # at least and at most so many dims of a layer because they may end in its top
+OWN_DIMS = 48  # of a layer, at most so many in each of two orders, because they may end in its top
 DOMINANT_DIMS = 4  # because one of them may end as the dominant dim
 
 
@@ -54,6 +57,18 @@ class Watching:
         self._chosen = [chosen | dims for chosen, dims in zip(self._chosen, likely, strict=True)]
         self.dims = self._tensors()
 
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """What was chosen, for `restore`."""
+        chosen = [(row, dim) for row, dims in enumerate(self._chosen) for dim in sorted(dims)]
+        return {"chosen": np.array(chosen, dtype=np.int64).reshape(-1, 2), "next_look": np.array(self._next_look)}
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Goes on from what another one had chosen."""
+        self._next_look = int(arrays["next_look"])
+        for row, dim in arrays["chosen"].tolist():
+            self._chosen[row].add(dim)
+        self.dims = self._tensors()
+
     def _tensors(self) -> list[Tensor]:
         device = self._running.device
         return [torch.tensor(sorted(chosen), dtype=torch.int64, device=device) for chosen in self._chosen]
@@ -67,13 +82,17 @@ def likely_dims(stats: Statistics, rule: str) -> list[set[int]]:
 
 
 def _near_the_top(stats: Statistics) -> list[set[int]]:
-    """Dims with at least NEAR of the last top dim's |mean h|."""
+    """Dims that may end in a layer's top by |mean h|: the largest ones so far, and those whose mean |h|, which bounds it, is large enough.
+
+    A dim whose sign differs from prompt to prompt may come from far behind, but its mean |h| is large from the beginning.
+    """
     size_LD = np.abs(stats.mean)
     found = []
-    for size_D, top in zip(size_LD, top_dims(stats), strict=True):
-        order_D = np.argsort(-size_D, kind="stable")
-        count = int((size_D >= NEAR * size_D[top[-1]]).sum())
-        found.append({int(dim) for dim in order_D[: min(max(count, OWN_DIMS[0]), OWN_DIMS[1])]})
+    for row, top in enumerate(top_dims(stats)):
+        largest = np.argsort(-size_LD[row], kind="stable")[:OWN_DIMS]
+        could_D = np.argsort(-stats.mean_abs[row], kind="stable")[:OWN_DIMS]
+        enough = stats.mean_abs[row, could_D] >= size_LD[row, top[-1]]
+        found.append({int(dim) for dim in (*largest, *could_D[enough])})
     return found
 
 

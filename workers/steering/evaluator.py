@@ -61,6 +61,10 @@ class Evaluator:
         self._context.phase(phase, runs, "runs", share=share)
         self._done = 0
 
+    def alive(self) -> None:
+        """Nothing more is done yet, but the job moves. Raises what the context raises when it must stop."""
+        self._context.progress(self._done)
+
     def tick(self) -> None:
         """One more thing of the phase is done."""
         self._done += 1

@@ -195,7 +195,9 @@ def match_divergence(
         known = measured.setdefault(subject.same_as or subject.name, {})
         if r not in known:
             pushes = subject.pushes(r, operation=how.operation, scope=how.scope, sign=how.sign)
-            known[r] = p95(divergences(lm, [(prompt, ids, pushes) for prompt, ids in texts], batch_rows=batch_rows))
+            known[r] = p95(
+                divergences(lm, [(prompt, ids, pushes) for prompt, ids in texts], batch_rows=batch_rows, on_batch=evaluator.alive)
+            )
             evaluator.tick()
         return known[r]
 

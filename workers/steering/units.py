@@ -4,7 +4,7 @@ The residual stream and what is added to it: clean_norms of the calibration. Raw
 tokens over the selection prompts, measured here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,9 +23,14 @@ def clean_norms(calibration: Mapping[str, Any]) -> dict[int, float]:
 
 
 def units_of(
-    lm: LanguageModel, sites: Iterable[tuple[str, int]], calibration: Mapping[str, Any], prompts: Sequence[Sequence[int]]
+    lm: LanguageModel,
+    sites: Iterable[tuple[str, int]],
+    calibration: Mapping[str, Any],
+    prompts: Sequence[Sequence[int]],
+    on_prompt: Callable[[], None] = lambda: None,
 ) -> dict[tuple[str, int], float]:
-    """The unit of each (component, layer). Raises ModelFault layer_not_calibrated."""
+    """The unit of each (component, layer). `on_prompt()` follows every prompt that is read and may raise. Raises ModelFault
+    layer_not_calibrated."""
     norms = clean_norms(calibration)
     units: dict[tuple[str, int], float] = {}
     own: dict[str, list[int]] = {}
@@ -41,11 +46,13 @@ def units_of(
         else:
             units[component, layer] = norms[layer]
     for component, layers in own.items():
-        units |= {(component, layer): norm for layer, norm in _median_norms(lm, component, layers, prompts).items()}
+        units |= {(component, layer): norm for layer, norm in _median_norms(lm, component, layers, prompts, on_prompt).items()}
     return units
 
 
-def _median_norms(lm: LanguageModel, component: str, layers: Sequence[int], prompts: Sequence[Sequence[int]]) -> dict[int, float]:
+def _median_norms(
+    lm: LanguageModel, component: str, layers: Sequence[int], prompts: Sequence[Sequence[int]], on_prompt: Callable[[], None]
+) -> dict[int, float]:
     seen: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
     def read(layer: int, _component: str, tensor_BTD: Tensor) -> None:
@@ -54,4 +61,5 @@ def _median_norms(lm: LanguageModel, component: str, layers: Sequence[int], prom
     with reading(lm, {component: read}, layers):
         for prompt in prompts:
             prefill(lm, prompt)
+            on_prompt()
     return {layer: float(torch.cat(norms).median()) for layer, norms in seen.items()}

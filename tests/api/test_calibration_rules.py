@@ -1,0 +1,115 @@
+"""Rules of massive dims at the HTTP side: one name a rule, and no list or unit of dose of an older rule is served unasked."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.extractions.models import Extraction
+from app.jobs.models import Job
+from app.jobs.service import spec_hash
+from tests.api.conftest import Running, submit
+from tests.api.extracted import METHODS, store_extraction
+from tests.api.lives import SUMMARY, claim, succeed
+
+OLD = {key: value for key, value in SUMMARY.items() if key != "schema_version"} | {
+    "massive_dims": {"rule": "massive", "dims": [21, 3]}
+}
+STEERING = {"model": "demo", "trait": "refusal", "judge": "reference", "methods": ["probe"], "doses": [0.5]}
+
+
+def calibrated(api: Running, client: httpx2.Client, sessions: sessionmaker[Session], *, schema: int = 2, **body: Any) -> str:
+    """The job of a finished calibration; of schema 1 as the service of that time left it."""
+    job: str = submit(client, **body)["id"]
+    succeed(sessions, api.context.storage, claim(sessions), {"calibration": dict(SUMMARY if schema == 2 else OLD)})
+    if schema == 1:
+        with sessions.begin() as session:
+            row = session.get_one(Job, job)
+            rule = row.spec["rule"].replace("peeling", "massive")
+            row.spec = {key: value for key, value in row.spec.items() if key != "schema_version"} | {"rule": rule}
+            row.spec_hash = spec_hash("calibrate", row.spec)
+    return job
+
+
+def look(client: httpx2.Client, **body: Any) -> dict[str, Any]:
+    """A quick look, which measures its doses by a calibration; its spec."""
+    with_vector = {"model": "demo", "prompts": [{"prompt": "a ?"}], "doses": [0.5], **body}
+    answer = client.post("/v1/generations", json=with_vector)
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+def a_vector(client: httpx2.Client) -> str:
+    return str(client.get("/v1/vectors").json()["items"][0]["id"])
+
+
+def test_massive_is_an_alias_of_the_default_rule_and_a_spec_stores_its_name(ada: httpx2.Client) -> None:
+    assert submit(ada)["spec"] == submit(ada, rule="massive")["spec"] == submit(ada, rule="peeling")["spec"]
+    assert submit(ada)["spec"]["rule"] == "peeling"
+    assert submit(ada, rule="peel:0.25")["spec"]["rule"] == "peel:0.25"
+    for wrong in ("peel:1", "peel:0", "peel:0.0", "peel:", "Peeling"):
+        assert ada.post("/v1/calibrations", json={"model": "demo", "rule": wrong}).status_code == 422, wrong
+
+
+def test_the_newest_calibration_is_never_one_of_an_older_rule(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    store_extraction(sessions, api.context.storage, "ada", "f" * 64)
+    vector = a_vector(ada)
+    old = calibrated(api, ada, sessions, schema=1)
+    made = look(ada, vectors=[vector])["spec"]["calibration"]["job"]
+    assert made != old
+    succeed(sessions, api.context.storage, claim(sessions), {"calibration": dict(SUMMARY)})
+    assert look(ada, vectors=[vector])["spec"]["calibration"]["job"] == made
+    calibrated(api, ada, sessions, rule="ratio:10", schema=1)
+    assert look(ada, vectors=[vector])["spec"]["calibration"]["job"] == made
+    assert look(ada, vectors=[vector], calibration=old)["spec"]["calibration"]["job"] == old  # but whoever names it gets it
+
+
+@pytest.mark.parametrize("rule", ["peeling", "all"])
+def test_reuse_never_answers_with_a_file_of_an_older_schema(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], rule: str
+) -> None:
+    old = calibrated(api, ada, sessions, schema=1, rule=rule)
+    answer = ada.post("/v1/calibrations?reuse=true", json={"model": "demo", "rule": rule})
+    assert (answer.status_code, answer.json()["id"] == old) == (202, False)
+    succeed(sessions, api.context.storage, claim(sessions), {"calibration": dict(SUMMARY)})
+    again = ada.post("/v1/calibrations?reuse=true", json={"model": "demo", "rule": rule})
+    assert (again.status_code, again.json()["id"]) == (200, answer.json()["id"])
+
+
+def test_a_calibration_of_schema_1_says_which_rule_it_went_by(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    old, new = calibrated(api, ada, sessions, schema=1), calibrated(api, ada, sessions)
+    assert ada.get(f"/v1/calibrations/{old}").json()["massive_dims"] == {"rule": "ratio10-3layers", "dims": [21, 3]}
+    assert ada.get(f"/v1/calibrations/{new}").json()["massive_dims"]["rule"] == "peeling"
+
+
+def test_the_newest_extraction_is_never_one_cleaned_by_an_older_rule(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    version = ada.get("/v1/traits/refusal").json()["version"]
+    old = calibrated(api, ada, sessions, schema=1)
+    extraction, job = store_extraction(sessions, api.context.storage, "ada", version)
+    with sessions.begin() as session:
+        session.get_one(Extraction, extraction).calibration_job = old
+    asked = {**STEERING, "methods": METHODS}
+    refused = ada.post("/v1/steerings", json=asked)
+    assert (refused.status_code, refused.json()["code"]) == (422, "no_extraction"), refused.text
+    assert ada.post("/v1/steerings?dry_run=true", json={**asked, "extraction": job}).status_code == 200
+    new = calibrated(api, ada, sessions)
+    with sessions.begin() as session:
+        session.get_one(Extraction, extraction).calibration_job = new
+    assert ada.post("/v1/steerings?dry_run=true", json=asked).status_code == 200
+
+
+def test_vectors_and_cosines_say_by_which_rule_their_dims_are_massive(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    extraction, _ = store_extraction(sessions, api.context.storage, "ada", "f" * 64)
+    vectors = ada.get(f"/v1/vectors?extraction={extraction}").json()["items"]
+    assert {one["massive_rule"] for one in vectors} == {"peeling"}
+    assert {one["massive_rule"] for one in ada.get(f"/v1/extractions/{extraction}").json()["vectors"]} == {"peeling"}
+    assert ada.get(f"/v1/extractions/{extraction}/cosines").json()["massive_rule"] == "peeling"

@@ -1,0 +1,64 @@
+"""Results that went by different rules of massive dims never share a table unmarked, and each layer's marks are its own."""
+
+from dataclasses import replace
+from typing import Any
+
+from tests.reports.gathering import Limits, gathered, summary
+from workers.reports import tables
+from workers.reports.document import build
+from workers.reports.gathered import Gathered
+
+GAINS: dict[str, Limits] = {"probe": (60.0, 50.0, 70.0), "mean_diff": (59.0, 49.0, 69.0)}
+TIES: dict[str, Limits] = {"mean_diff": (-1.0, -4.0, 3.0)}
+
+
+def two_models(**second: Any) -> Gathered:
+    """`m` and `n`, a steering each; `second` changes what the summary of `n` says."""
+    one, other = gathered({"refusal": summary(GAINS, TIES)}), gathered({"refusal": summary(GAINS, TIES)}, model="n")
+    [cell] = other.cells
+    assert cell.steering is not None
+    cells = [*one.cells, replace(cell, steering={**cell.steering, **second})]
+    return Gathered({**one.calibrations, **other.calibrations}, cells, [], {**one.sources, **other.sources})
+
+
+def by_table(data: Gathered) -> dict[str, Any]:
+    study = {"models": ["m", "n"], "traits": ["refusal"], "evidence": "quick", "coherence_threshold": 70.0, "published": []}
+    return {one["table"].id: one["table"] for one in build(study, data).sections if "table" in one}
+
+
+def rules_in(table: Any) -> dict[str, str]:
+    return {row["model"]: row.get("rule") for row in table.rows}
+
+
+def test_one_rule_needs_no_mark_but_severity_names_it() -> None:
+    found = by_table(two_models(massive_rule="peeling"))
+    assert [column.key for column in found["methods"].columns].count("rule") == 0
+    assert rules_in(found["severity"]) == {"m": "peeling", "n": "peeling"}
+
+
+def test_an_older_calibration_beside_a_new_one_is_marked_in_every_table_with_its_model() -> None:
+    data = two_models()
+    old = {**data.calibrations["n"], "massive_dims": {"rule": "massive", "dims": [7, 3]}}
+    found = by_table(replace(data, calibrations={**data.calibrations, "n": old}))
+    for name in ("methods", "recommendations", "traits", "severity"):
+        assert rules_in(found[name]) == {"m": "peeling", "n": "ratio10-3layers"}, name
+        assert "rule" in [column.key for column in found[name].columns]
+    assert "not comparable" in found["methods"].note
+
+
+def test_a_steering_by_another_rule_than_its_model_s_calibration_is_marked() -> None:
+    found = by_table(two_models(massive_rule="ratio10-3layers"))
+    assert rules_in(found["methods"]) == {"m": "peeling", "n": "ratio10-3layers"}
+
+
+def test_the_ablation_marks_the_zeroed_dims_that_the_layer_lists_and_no_others() -> None:
+    """The layer's order by ratio begins 7, 3, 1, and its list is 7 and 1: not the head of that order."""
+    base = gathered({"refusal": summary({**GAINS, **{f"mean_diff_top{n}": GAINS["probe"] for n in (1, 2, 3)}}, TIES)})
+    calibration = {
+        **base.calibrations["m"],
+        "massive_dims": {"rule": "peeling", "dims": [7, 1, 9]},
+        "massive_by_layer": {"2": [7, 1]},
+    }
+    table = tables.cleaning(replace(base, calibrations={"m": calibration}))
+    marks = {row["n"]: row["massive"] for row in table.rows if row["base"] == "mean_diff"}
+    assert marks == {0: 0, 1: 1, 2: 1, 3: 2}
