@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -64,14 +64,13 @@ def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, readi
 
 
 @settled
-def seconds_per_token(session: Session, model: str) -> float | None:
-    """Device seconds per generated token asked for, over the last ten calibrations of the model; None when there are none."""
+def tokens_and_seconds(session: Session, model: str) -> list[tuple[float, float]]:
+    """Tokens to generate and device seconds of the model's last ten calibrations."""
+    tokens = Job.spec["max_new_tokens"].as_integer() * Job.result["calibration", "n_prompts"].as_integer()
     last = (
-        select(Job.device_seconds, Job.spec, Job.result)
+        select(tokens, Job.device_seconds)
         .where(Job.kind == "calibrate", Job.model == model, Job.state == State.SUCCEEDED)
         .order_by(Job.created_at.desc())
         .limit(10)
-        .subquery()
     )
-    tokens = last.c.spec["max_new_tokens"].as_integer() * last.c.result["calibration", "n_prompts"].as_integer()
-    return session.scalar(select(func.sum(last.c.device_seconds) / func.nullif(func.sum(tokens), 0)))
+    return [(size, seconds) for size, seconds in session.execute(last) if size is not None]

@@ -47,7 +47,9 @@ class CostOut(BaseModel):
     generated_tokens: int
     arithmetic: str = Field(examples=["50 prompts x 128 new tokens = 6,400 generated tokens"])
     limit: int = Field(description="generated tokens that this server allows one job")
-    estimated_seconds: float | None = Field(description="device time, from earlier calibrations of the model; null without any")
+    estimated_seconds: float | None = Field(
+        description="device time, from earlier calibrations of the model; null where these do not tell"
+    )
     waits_for: list[str] = Field(description="jobs that it would wait for")
     admission: Admission = Field(description="whether your quotas would let it pass now")
 

@@ -14,6 +14,7 @@ from app.calibrations.schemas import CalibrationRequest
 from app.errors import invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
+from app.jobs.estimates import seconds_for
 from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.planned import planned_job
@@ -69,7 +70,6 @@ def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, sett
     check_admissible(session, request, planned.after, viewer)
     prompts = limits.prompt_count(request)
     tokens = prompts * request.max_new_tokens
-    each = repository.seconds_per_token(session, request.model)
     return CostOut(
         spec=planned.spec,
         prompts=prompts,
@@ -77,7 +77,7 @@ def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, sett
         generated_tokens=tokens,
         arithmetic=limits.arithmetic(request),
         limit=settings.limit.tokens,
-        estimated_seconds=None if each is None else round(each * tokens, 1),
+        estimated_seconds=seconds_for(repository.tokens_and_seconds(session, request.model), tokens),
         waits_for=[edge.job for edge in planned.after],
         admission=admission(session, viewer.owner, jobs=1),
     )

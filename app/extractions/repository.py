@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
@@ -176,13 +176,12 @@ def newest_with(
 
 
 @settled
-def seconds_per_example(session: Session, model: str) -> float | None:
-    """Device seconds per example over the last ten extractions of the model; None when there are none."""
+def examples_and_seconds(session: Session, model: str) -> list[tuple[float, float]]:
+    """Examples and device seconds of the model's last ten extractions."""
     last = (
-        select(Job.device_seconds, Job.result["extraction", "summary", "examples"].as_integer().label("examples"))
+        select(Job.result["extraction", "summary", "examples"].as_integer(), Job.device_seconds)
         .where(Job.kind == "extract", Job.model == model, Job.state == State.SUCCEEDED)
         .order_by(Job.created_at.desc())
         .limit(10)
-        .subquery()
     )
-    return session.scalar(select(func.sum(last.c.device_seconds) / func.nullif(func.sum(last.c.examples), 0)))
+    return [(size, seconds) for size, seconds in session.execute(last) if size is not None]

@@ -144,7 +144,9 @@ class ExtractionCost(BaseModel):
     rows_bytes: int
     arithmetic: str
     calibration: str | None = Field(description="the calibration that would be used")
-    estimated_seconds: float | None = Field(description="device time, from earlier extractions of the model; null without any")
+    estimated_seconds: float | None = Field(
+        description="device time, from earlier extractions of the model; null where these do not tell"
+    )
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 

@@ -20,6 +20,7 @@ from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, ex
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
+from app.jobs.estimates import seconds_for
 from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.submission import Idempotency
@@ -154,10 +155,9 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
         after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
         calibration = request.calibration or "the newest calibration of the model, or one made first"
     check_admissible(session, request, after, viewer)
-    each = repository.seconds_per_example(session, request.model)
     return ExtractionCost(
         spec=checked.spec,
-        estimated_seconds=None if each is None else round(each * checked.cost["examples"], 1),
+        estimated_seconds=seconds_for(repository.examples_and_seconds(session, request.model), checked.cost["examples"]),
         calibration=calibration,
         admission=admission(session, viewer.owner, jobs=1 + made),
         **checked.cost,

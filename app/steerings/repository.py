@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -44,13 +44,12 @@ def listing(
 
 
 @settled
-def seconds_per_answer(session: Session, model: str) -> float | None:
-    """Device seconds per generated answer over the last ten steerings of the model; None when there are none."""
+def answers_and_seconds(session: Session, model: str) -> list[tuple[float, float]]:
+    """Answers and device seconds of the model's last ten steerings."""
     last = (
-        select(Job.device_seconds, Job.metrics["answers"].as_integer().label("answers"))
+        select(Job.metrics["answers"].as_integer(), Job.device_seconds)
         .where(Job.kind == "steer", Job.model == model, Job.state == State.SUCCEEDED)
         .order_by(Job.created_at.desc())
         .limit(10)
-        .subquery()
     )
-    return session.scalar(select(func.sum(last.c.device_seconds) / func.nullif(func.sum(last.c.answers), 0)))
+    return [(size, seconds) for size, seconds in session.execute(last) if size is not None]

@@ -53,7 +53,9 @@ class SteeringCost(BaseModel):
     arithmetic: str
     limit: int = Field(description="answers that this server allows one job")
     generated_tokens: int
-    estimated_seconds: float | None = Field(description="device time, from earlier steerings of the model; null without any")
+    estimated_seconds: float | None = Field(
+        description="device time, from earlier steerings of the model; null where these do not tell"
+    )
     waits_for: list[str]
     admission: Admission = Field(description="whether your quotas would let it pass now")
 

@@ -13,6 +13,7 @@ from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
+from app.jobs.estimates import seconds_for
 from app.jobs.models import Artifact, Job
 from app.jobs.planned import job_of
 from app.jobs.references import check as check_references
@@ -191,7 +192,6 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         after = with_edge(after, needed)
     check_admissible(session, request, after, viewer)
     total, said = limits.answers(request, checked.grid)
-    each = repository.seconds_per_answer(session, request.model)
     return SteeringCost(
         spec=checked.spec,
         cells=checked.grid.cells,
@@ -199,7 +199,7 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         arithmetic=said,
         limit=settings.limit.answers,
         generated_tokens=total * request.max_new_tokens,
-        estimated_seconds=None if each is None else round(each * total, 1),
+        estimated_seconds=seconds_for(repository.answers_and_seconds(session, request.model), total),
         waits_for=checked.waits_for,
         admission=admission(session, viewer.owner, jobs=1 + made),
     )

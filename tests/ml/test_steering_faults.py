@@ -70,7 +70,7 @@ def test_limits_take_clusters_in_turn_and_the_sets_share_none(tiny_lm: Lms) -> N
 def test_vectors_that_cannot_be_steered_with_are_refused_by_name(tiny_lm: Lms, one: Named, code: str) -> None:
     units = {(one.component, one.layer): 1.0}
     with pytest.raises(ModelFault) as fault:
-        load_subjects(tiny_lm("llama"), [one], units=units, massive=[], combine=False, asked=None)
+        load_subjects(tiny_lm("llama"), [one], units=units, massive={}, combine=False, asked=None)
     assert fault.value.code == code
     assert one.key in fault.value.sentence or code in ("layer_out_of_range", "unknown_component", "no_vectors")
 
