@@ -85,12 +85,21 @@ class ServiceContext:
     def result(self, job: str) -> Mapping[str, Any]:
         return through_outages(lambda: self._result(job), lambda: self._heartbeat.lost)
 
-    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
+    def phase(
+        self,
+        name: str,
+        total: int,
+        unit: str,
+        *,
+        stall_seconds: float | None = None,
+        share: float | None = None,
+        after: float | None = None,
+    ) -> None:
         self._done_share += self._share
         left = max(1e-3, 1 - self._done_share)
         limit = self._lease.job.stall_seconds if stall_seconds is None else stall_seconds
         self._share = 0.0 if share is None else share
-        phase = Phase(name, total, unit, limit, left if share is None else share, self._done_share, time.monotonic())
+        phase = Phase(name, total, unit, limit, left if share is None else share, self._done_share, time.monotonic(), after=after)
         self._heartbeat.begin(phase)
         self.check()
 

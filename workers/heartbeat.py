@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Phase:
-    """The handler's last word on where it is. `share` is the part of the whole job's work in this phase, `before` in those before it."""
+    """The handler's last word on where it is. `share` is the part of the whole job's work in this phase, `before` in those before it; `after` is
+    what the later phases will take in seconds, where that was measured."""
 
     name: str
     total: int
@@ -35,6 +36,7 @@ class Phase:
     before: float
     began: float
     done: int = 0
+    after: float | None = None
 
     def seconds_left(self, now: float) -> float | None:
         """Until the whole job ends, at this phase's pace; None before anything can be said."""
@@ -42,6 +44,8 @@ class Phase:
         if not self.done or passed < 0.5:
             return None
         whole_phase = passed * self.total / self.done
+        if self.after is not None:
+            return whole_phase - passed + self.after
         after = max(0.0, 1 - self.before - self.share)
         return whole_phase - passed + whole_phase * after / self.share
 

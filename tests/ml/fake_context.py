@@ -35,6 +35,7 @@ class FakeContext:
         self.results = results or {}
         self.passports: dict[str, Mapping[str, Any]] = {}
         self.phases: list[tuple[str, int, str]] = []
+        self.after: dict[str, float | None] = {}
         self.reports: list[tuple[str, int]] = []
         self.committed: list[str] = []
         self.yield_points = 0
@@ -65,8 +66,18 @@ class FakeContext:
     def result(self, job: str) -> Mapping[str, Any]:
         return self.results[job]
 
-    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
+    def phase(
+        self,
+        name: str,
+        total: int,
+        unit: str,
+        *,
+        stall_seconds: float | None = None,
+        share: float | None = None,
+        after: float | None = None,
+    ) -> None:
         self.phases.append((name, total, unit))
+        self.after[name] = after
 
     def progress(self, done: int) -> None:
         self.reports.append((self.phases[-1][0], done))

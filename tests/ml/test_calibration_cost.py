@@ -97,3 +97,18 @@ def test_a_job_that_yields_at_every_prompt_measures_each_once_and_leaves_the_sam
     assert found == expected
     assert reports == [("measuring", n + 1) for n in range(len(PROMPTS))]
     assert attempts > len(PROMPTS)
+
+
+def test_measuring_is_timed_before_many_prompts_are_generated_and_not_again_when_the_job_goes_on(tiny_lm: TINY) -> None:
+    lm = tiny_lm("llama")
+    context = FakeContext(lm)
+    calibrate_bytes(lm, context, prompts=list(MANY), max_new_tokens=8)
+    after = context.after["generating"]
+    assert after is not None
+    assert after > 0
+    again = FakeContext(lm, cells=context.cells)
+    calibrate_bytes(lm, again, prompts=list(MANY), max_new_tokens=8)
+    assert again.after["generating"] is None
+    few = FakeContext(lm)
+    calibrate_bytes(lm, few)
+    assert few.after["generating"] is None

@@ -99,10 +99,20 @@ class JobContext(Protocol):
     def result(self, job: str) -> Mapping[str, Any]:
         """An earlier job as it stands: `{"state", "kind", "spec", "result", "error"}`. Raises JobFault missing_input."""
 
-    def phase(self, name: str, total: int, unit: str, *, stall_seconds: float | None = None, share: float | None = None) -> None:
+    def phase(
+        self,
+        name: str,
+        total: int,
+        unit: str,
+        *,
+        stall_seconds: float | None = None,
+        share: float | None = None,
+        after: float | None = None,
+    ) -> None:
         """A new phase begins at 0 of `total`. It is hung when it makes no progress for `stall_seconds`.
 
-        `share` is the part of the whole job's work that lies in it (for the estimated end); None means all that is left.
+        `share` is the part of the whole job's work that lies in it (for the estimated end); None means all that is left. `after` is what the
+        phases after it will take in seconds, where the handler has measured it: it counts instead of what `share` leaves.
         """
 
     def progress(self, done: int) -> None:

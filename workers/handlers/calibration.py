@@ -7,6 +7,7 @@ after a loss measuring starts over.
 
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,6 +30,8 @@ from workers.science.watching import FIRST_PROMPTS
 
 MEASURED = "measured/1"  # the number changes with what it holds
 """The cell in which a job that yields keeps what it has measured."""
+WORTH_TIMING = 20
+"""Prompts from which on measuring is timed first, for the estimated end."""
 GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 
@@ -164,8 +167,30 @@ def _generate(
         if isinstance(error, ModelFault) and error.code == "activations_not_finite":
             _name_the_bad_layer(lm, [prompts[i] for i in which], which, layers, context)
 
-    context.phase("generating", len(prompts) * new_tokens, "tokens", share=GENERATING_SHARE)
+    after = _seconds_of_measuring(lm, prompts, new_tokens, context, layers)
+    context.phase("generating", len(prompts) * new_tokens, "tokens", share=GENERATING_SHARE, after=after)
     return answer_all(lm, prompts, new_tokens, context, on_fault=on_fault)
+
+
+def _seconds_of_measuring(
+    lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int, context: JobContext, layers: Sequence[int]
+) -> float | None:
+    """What measuring will take if no answer ends early, from measuring one row twice: the first time also pays for what is set up once.
+
+    Its part of the job differs between models and machines (0.05 to 0.4), too much for an estimated end. None for few prompts, and for a job
+    that goes on: then it is not worth the time.
+    """
+    if len(prompts) < WORTH_TIMING or context.cell("generated/000") is not None:
+        return None
+    typical = sorted(prompts, key=len)[len(prompts) // 2]
+    timing = _Timing(context)
+    for _ in range(2):
+        with closing(TokenValues(len(layers))) as tokens:
+            try:
+                measure(lm, [Row(typical, [typical[-1]] * new_tokens)], tokens, layers=layers, rule=DEFAULT_RULE, listener=timing)
+            except (NonFiniteActivations, DegenerateActivations):
+                return None  # the row is not one of the job's
+    return timing.seconds * (len(prompts) + min(FIRST_PROMPTS, len(prompts)))
 
 
 def _name_the_bad_layer(
@@ -202,6 +227,20 @@ class _Checking(Listener):
 
     def read(self, done: int) -> None:
         self._context.check()
+
+
+class _Timing(_Checking):
+    """How long the first reading of the last measured row took."""
+
+    seconds = 0.0
+
+    def measuring(self, prompts: int) -> None:
+        self._began: float | None = time.monotonic()
+
+    def read(self, done: int) -> None:
+        super().read(done)
+        if self._began is not None:
+            self.seconds, self._began = time.monotonic() - self._began, None
 
 
 class _Measuring(Listener):
