@@ -33,7 +33,8 @@ def study_report(tables: dict[str, Any]) -> RenderableType:
     for row in by_id["severity"]["rows"]:
         model = row["model"]
         ratio = "" if row.get("ratio_to_median") is None else f", ratio_to_median {row['ratio_to_median']:,.0f}"
-        dims = f", {row['why']}" if "dims" not in row else f", massive dims {row['dims'] or 'none'}"
+        rule = f" by {row['rule']}" if row.get("rule") else ""  # older reports have one rule and do not name it
+        dims = f", {row['why']}" if "dims" not in row else f", massive dims{rule} {row['dims'] or 'none'}"
         parts.append(Text.assemble(styled(model, "bold"), visible(f": {row['verdict']}{dims}{ratio}")))
         for one in tables["recommendations"]:
             if one["model"] == model:

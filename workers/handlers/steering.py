@@ -7,6 +7,7 @@ was killed goes on as it would have.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ from workers.steering.summary import (
     run_lines,
     subject_facts,
 )  # fmt: skip
-from workers.steering.units import units_of
+from workers.steering.units import measuring_norms, units_of
 from workers.steering.vectors import Loaded, load_named, load_subjects, make_subject, massive_dims_at
 
 MOST_ROWS = 64
@@ -71,7 +72,14 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
     selection = [one.prompt_ids for one in sets["selection"]]
-    units = units_of(lm, [(one.component, one.layer) for one in named], calibration, selection, lambda: context.progress(0))
+    units = units_of(
+        lm,
+        [(one.component, one.layer) for one in named],
+        calibration,
+        selection,
+        partial(measuring_norms, context),
+        context.progress,
+    )
     massive = massive_dims_at(calibration, named)
     asked = None if spec.get("from") is None else {key for source in spec["from"] for key in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)

@@ -164,7 +164,7 @@ class Evaluator:
         raws = [score.raw for score in scores]
         unread = [i for i, one in enumerate(answered) if one.ids and "log_likelihood" not in raws[i]]
         prompts, texts = [spec.questions[i].prompt_ids for i in unread], [answered[i].ids for i in unread]
-        found = settled_log_likelihoods(self._lm, prompts, texts, batch_rows=self._batch_rows) if unread else []
+        found = self._likelihoods(prompts, texts) if unread else []
         for i, value in zip(unread, found, strict=True):
             raws[i] = {
                 **raws[i],
@@ -173,6 +173,11 @@ class Evaluator:
                 "read_after": OWN,
             }
         return raws
+
+    def _likelihoods(self, prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[float]:
+        return settled_log_likelihoods(
+            self._lm, prompts, texts, batch_rows=self._batch_rows, on_rows=lambda _rows: self._context.check()
+        )
 
 
 def _waves(specs: Sequence[RunSpec], rows: int) -> list[list[RunSpec]]:

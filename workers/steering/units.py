@@ -5,11 +5,13 @@ tokens over the selection prompts, measured here.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workers.handlers.base import JobContext
 from workers.lm.capture import prefill, reading
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
@@ -22,15 +24,21 @@ def clean_norms(calibration: Mapping[str, Any]) -> dict[int, float]:
     return {int(layer): float(norm) for layer, norm in calibration["aggregate"]["clean_norms"].items()}
 
 
+def measuring_norms(context: JobContext, prompts: int) -> None:
+    """The phase in which a job measures its own units."""
+    context.phase("measuring norms", prompts, "prompts", share=0.02)
+
+
 def units_of(
     lm: LanguageModel,
     sites: Iterable[tuple[str, int]],
     calibration: Mapping[str, Any],
     prompts: Sequence[Sequence[int]],
-    on_prompt: Callable[[], None] = lambda: None,
+    begin: Callable[[int], None] = lambda _total: None,
+    on_prompt: Callable[[int], None] = lambda _done: None,
 ) -> dict[tuple[str, int], float]:
-    """The unit of each (component, layer). `on_prompt()` follows every prompt that is read and may raise. Raises ModelFault
-    layer_not_calibrated."""
+    """The unit of each (component, layer). Where prompts must be read for it, `begin(total)` is told how many readings that
+    takes, and `on_prompt(done)` follows each and may raise. Raises ModelFault layer_not_calibrated."""
     norms = clean_norms(calibration)
     units: dict[tuple[str, int], float] = {}
     own: dict[str, list[int]] = {}
@@ -45,13 +53,20 @@ def units_of(
             )
         else:
             units[component, layer] = norms[layer]
-    for component, layers in own.items():
-        units |= {(component, layer): norm for layer, norm in _median_norms(lm, component, layers, prompts, on_prompt).items()}
+    if own:
+        begin(len(own) * len(prompts))
+    for place, (component, layers) in enumerate(own.items()):
+        read = partial(_after, on_prompt, place * len(prompts))
+        units |= {(component, layer): norm for layer, norm in _median_norms(lm, component, layers, prompts, read).items()}
     return units
 
 
+def _after(on_prompt: Callable[[int], None], before: int, done: int) -> None:
+    on_prompt(before + done)
+
+
 def _median_norms(
-    lm: LanguageModel, component: str, layers: Sequence[int], prompts: Sequence[Sequence[int]], on_prompt: Callable[[], None]
+    lm: LanguageModel, component: str, layers: Sequence[int], prompts: Sequence[Sequence[int]], on_prompt: Callable[[int], None]
 ) -> dict[int, float]:
     seen: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
@@ -59,7 +74,7 @@ def _median_norms(
         seen[layer].append(tensor_BTD[0].float().norm(dim=-1).cpu())
 
     with reading(lm, {component: read}, layers):
-        for prompt in prompts:
+        for done, prompt in enumerate(prompts, start=1):
             prefill(lm, prompt)
-            on_prompt()
+            on_prompt(done)
     return {layer: float(torch.cat(norms).median()) for layer, norms in seen.items()}
