@@ -16,9 +16,8 @@ from workers.science.watching import FIRST_PROMPTS
 TINY = Callable[..., LanguageModel]
 MANY = tuple(f"{text} {number}" for number in range(4) for text in PROMPTS)
 DIMS = (Planted(17, 900.0, "every_token", 0.3), Planted(40, 60.0, "delimiters"), Planted(3, 300.0, "first_token"))
-CASES = [(arch, "peeling") for arch in ("llama", "gemma3", "gpt2", "qwen3")] + [
-    ("llama", rule) for rule in ("peel:0.3", "ratio10-3layers", "ratio:2", "top5-3layers", "all", "sun")
-]
+RULES = ("peeling", "peel:0.3", "ratio10-3layers", "ratio:2", "top5-3layers", "all", "sun")
+CASES = [(arch, "peeling", ()) for arch in ("llama", "gemma3", "gpt2", "qwen3")] + [("llama", rule, DIMS) for rule in RULES]
 
 
 @contextmanager
@@ -33,8 +32,7 @@ def passes(lm: LanguageModel) -> Iterator[list[int]]:
         handle.remove()
 
 
-@pytest.mark.parametrize("planted", [(), DIMS], ids=["none", "three dims"])
-@pytest.mark.parametrize(("arch", "rule"), CASES)
+@pytest.mark.parametrize(("arch", "rule", "planted"), CASES)
 def test_at_most_four_prompts_and_five_percent_are_read_twice(
     tiny_lm: TINY, arch: str, rule: str, planted: tuple[Planted, ...]
 ) -> None:
