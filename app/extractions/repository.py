@@ -9,14 +9,13 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
-from app.calibrations import repository as calibrations
-from app.calibrations.models import Calibration
 from app.extractions.models import Extraction, Vector
 from app.jobs.labels import Labels, made_with
 from app.jobs.models import Artifact, Job
 from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
+from terms.massive import DEFAULT_RULE
 
 SORTS: dict[str, InstrumentedAttribute[float | None]] = {
     "accuracy": Vector.accuracy,
@@ -160,9 +159,13 @@ def newest_with(
     methods: Sequence[str],
     layers: Sequence[int],
 ) -> Extraction | None:
-    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers, and does not go by an
-    older calibration."""
-    calibrated = select(Calibration.job_id).join(Job, Job.id == Calibration.job_id).where(calibrations.present())
+    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers, and no list of another rule than the
+    present default: vectors cleaned of an older list are never served unasked."""
+    of_another_rule = select(Vector.id).where(
+        Vector.extraction_id == Extraction.id,
+        Vector.facts["massive", "dims"].astext.is_not(None),
+        Vector.facts["massive", "rule"].astext.is_distinct_from(DEFAULT_RULE),
+    )
     statement = _extractions(viewer).where(
         Extraction.model == model,
         Extraction.weight_hash == weight_hash,
@@ -170,7 +173,7 @@ def newest_with(
         Extraction.trait_version == trait_version,
         Extraction.methods.contains(list(methods)),
         Extraction.layers.contains(list(layers)),
-        or_(Extraction.calibration_job.is_(None), Extraction.calibration_job.in_(calibrated)),
+        ~of_another_rule.exists(),
     )
     return session.scalars(statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(1)).one_or_none()
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.extractions.models import Extraction
+from app.extractions.models import Vector
 from app.jobs.models import Job
 from app.jobs.service import spec_hash
 from tests.api.conftest import Running, submit
@@ -91,17 +92,19 @@ def test_the_newest_extraction_is_never_one_cleaned_by_an_older_rule(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     version = ada.get("/v1/traits/refusal").json()["version"]
-    old = calibrated(api, ada, sessions, schema=1)
     extraction, job = store_extraction(sessions, api.context.storage, "ada", version)
-    with sessions.begin() as session:
-        session.get_one(Extraction, extraction).calibration_job = old
+
+    def by(rule: dict[str, str]) -> None:
+        with sessions.begin() as session:
+            for row in session.scalars(select(Vector).where(Vector.extraction_id == extraction)):
+                row.facts = {"massive": {**rule, "dims": [7], "share": 0.5}}
+
+    by({})  # as an extraction of that time recorded it
     asked = {**STEERING, "methods": METHODS}
     refused = ada.post("/v1/steerings", json=asked)
     assert (refused.status_code, refused.json()["code"]) == (422, "no_extraction"), refused.text
     assert ada.post("/v1/steerings?dry_run=true", json={**asked, "extraction": job}).status_code == 200
-    new = calibrated(api, ada, sessions)
-    with sessions.begin() as session:
-        session.get_one(Extraction, extraction).calibration_job = new
+    by({"rule": "peeling"})
     assert ada.post("/v1/steerings?dry_run=true", json=asked).status_code == 200
 
 
