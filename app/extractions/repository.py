@@ -159,8 +159,8 @@ def newest_with(
     methods: Sequence[str],
     layers: Sequence[int],
 ) -> Extraction | None:
-    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers, and no list of another rule than the
-    present default: vectors cleaned of an older list are never served unasked."""
+    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers, and no list of another
+    rule than the present default: vectors cleaned of an older list are never served unasked."""
     of_another_rule = select(Vector.id).where(
         Vector.extraction_id == Extraction.id,
         Vector.facts["massive", "dims"].astext.is_not(None),
