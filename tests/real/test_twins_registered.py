@@ -11,11 +11,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from app.models.schemas import ModelOut
 from tests.embedded.running import Up
 from tests.real.conftest import available
 from tests.real.folders import SIBLINGS, TWINS, changed, tiny_folder
@@ -23,7 +22,6 @@ from tests.real.models import SMOLLM2
 from tests.services import make_folder
 
 pytestmark = pytest.mark.timeout(600)
-PROVES = "proving" in get_args(ModelOut.model_fields["state"].annotation)
 GOOD = ("as it is", "a tokenizer class that the library rebuilds", "a template that trims")
 SECONDS = 300  # for all of them; a minute where nothing else runs
 
@@ -75,10 +73,8 @@ def _settled(up: Up, name: str, until: float) -> dict[str, Any]:
 def test_a_twin_is_refused_with_the_sentence_a_person_needs(name: str, registered: tuple[Up, dict[str, dict[str, Any]]]) -> None:
     up, models = registered
     twin, model = TWINS[name], models[name]
-    if twin.by == "prove" and not PROVES:
-        assert model["state"] == "ready", "inspection alone lets it through"
-        return
     assert model["state"] == "faulty"
+    assert (model["fault"]["code"] == "proof_refused") == (twin.by == "prove")
     assert re.search(twin.says, model["fault"]["detail"], re.DOTALL)
     status, problem = posted(up, "/v1/generations", {"model": name, "prompts": [{"prompt": "Hello."}]})
     assert (400 <= status < 500, "Traceback" in problem["detail"]) == (True, False)
@@ -90,6 +86,5 @@ def test_a_good_folder_becomes_ready(number: int, registered: tuple[Up, dict[str
     model = models[f"good-{number}"]
     assert (model["state"], model["fault"]) == ("ready", None)
     assert Path(model["source"]).name == f"good-{number}"
-    if PROVES:
-        assert {proof["name"] for proof in model["proofs"] if proof["outcome"] == "limited"} == SIBLINGS[GOOD[number]][1]
-        assert model["proofs"]
+    assert {proof["name"] for proof in model["proofs"] if proof["outcome"] == "limited"} == SIBLINGS[GOOD[number]][1]
+    assert model["proofs"]
