@@ -126,8 +126,10 @@ def test_the_file_says_what_it_comes_from_and_the_summary_agrees(tiny_lm: TINY) 
         "severity": content["aggregate"]["severity"],
         "massive_dims": content["aggregate"]["massive_dims"],
         "weight_hash": lm.facts.weight_hash,
+        **lm.facts.reading,
         "n_prompts": len(PROMPTS),
         "layers": LAYERS,
+        "model_variant": content["model_variant"],
     }
 
 
