@@ -7,8 +7,8 @@ from rich.table import Table
 
 from app.cli.terminal import styled
 from app.visible import visible
+from terms.sizes import gib
 
-GIB = 1 << 30
 STYLES = {"passed": "green", "limited": "yellow", "refused": "bold red", "unproven": "yellow"}
 FACTS = {
     "architecture": "architecture",
@@ -27,7 +27,7 @@ def model_report(model: dict[str, Any]) -> RenderableType:
     rows["source"] = model["source"] + (f" at {model['revision']}" if model["revision"] else "")
     rows |= {title: _number(facts[name]) for name, title in FACTS.items() if name in facts}
     if isinstance(size := facts.get("bytes"), int):
-        rows["weights"] = f"{size / GIB:.2f} GiB, {facts.get('dtype')}"
+        rows["weights"] = f"{gib(size)}, {facts.get('dtype')}"
     rows |= {
         f"{part} hash": str(facts[f"{part}_hash"])[:12]
         for part in ("weight", "tokenizer", "reading")
@@ -46,10 +46,9 @@ def model_report(model: dict[str, Any]) -> RenderableType:
 def _proofs(proofs: list[dict[str, Any]]) -> Table:
     table = Table("proof", "outcome", "figure", "what was found", box=None)
     for proof in proofs:
-        figure = f"{proof['figure']:,.3g}" if proof["unit"] != "bytes" else f"{proof['figure'] / GIB:.2f}"
-        unit = "GiB" if proof["unit"] == "bytes" else proof["unit"]
+        figure = gib(proof["figure"]) if proof["unit"] == "bytes" else f"{proof['figure']:,.3g} {proof['unit']}".strip()
         outcome = styled(proof["outcome"], STYLES[proof["outcome"]])
-        table.add_row(proof["name"], outcome, f"{figure} {unit}".strip(), styled(proof["sentence"], ""))
+        table.add_row(proof["name"], outcome, figure, styled(proof["sentence"], ""))
     return table
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pydantic import BaseModel, Field
 
 from app.jobs.models import Worker
+from terms.sizes import gib
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a parameter, by dtype."""
-GIB = 1 << 30
 
 
 class FitOut(BaseModel):
@@ -39,9 +39,7 @@ def _fit(parameters: int, worker: Worker) -> FitOut:
     budget = worker.memory["budget"]
     limit = min(budget, worker.memory.get("device_total", budget))
     whose = "its budget for models" if limit == budget else "its device's memory"
-    arithmetic = (
-        f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {need / GIB:.2f} GiB; {whose} is {limit / GIB:.2f} GiB"
-    )
+    arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {whose} is {gib(limit)}"
     return FitOut(
         worker=worker.id,
         device=worker.device,

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from app.errors import Problem, as_error
 from app.settings import Settings
+from terms.sizes import gib
 
 
 def hub_cache(settings: Settings) -> Path:
@@ -32,7 +33,7 @@ def check_room(settings: Settings, size: int) -> None:
         free = shutil.disk_usage(folder).free
         if free - size < least:
             detail = (
-                f"{free / 2**30:.2f} GiB are free where this server writes, of which {least / 2**30:.2f} GiB must stay free; this upload has "
+                f"{gib(free)} are free where this server writes, of which {gib(least)} must stay free; this upload has "
                 f"{size:,} bytes. Nothing was stored. Tell an administrator, who can make room with `binnacle gc`."
             )
             raise Problem(507, "low_disk", detail, facts={"free_bytes": free, "min_free_bytes": least, "upload_bytes": size})
@@ -45,7 +46,7 @@ def shortage(settings: Settings) -> dict[str, Any] | None:
         free = shutil.disk_usage(folder).free
         if free < least:
             detail = (
-                f"{free / 2**30:.2f} GiB are free at {folder}, and nothing new begins under {least / 2**30:.2f} GiB "
+                f"{gib(free)} are free at {folder}, and nothing new begins under {gib(least)} "
                 "(BINNACLE_MIN_FREE_BYTES). Make room: `binnacle gc` shows which results could go."
             )
             return as_error("low_disk", detail, folder=str(folder), free_bytes=free, min_free_bytes=least)

@@ -100,7 +100,9 @@ def compare(folder: Path) -> None:
     stats, rows = calibrated(lm)
     states, directions = response_states(lm, rows, layers), vectors(lm, layers)
     print(f"\n{folder.name}: {lm.layout.n_layers} layers, {lm.layout.hidden_size} dims\n")
-    print("| layer | rule | dims | unit of dose | mean_diff: cos kept | probe: cos kept | cos with probe |\n|---|---|---|---|---|---|---|")
+    print(
+        "| layer | rule | dims | unit of dose | mean_diff: cos kept | probe: cos kept | cos with probe |\n|---|---|---|---|---|---|---|"
+    )
     for layer in layers:
         mean_diff, probe = directions[layer]["mean_diff"], directions[layer]["probe"]
         for rule in ("none", *RULES):

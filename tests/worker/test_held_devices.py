@@ -92,7 +92,7 @@ def test_with_a_nearly_full_disk_nothing_is_claimed_and_everybody_is_told_why(li
     job_id = live.submit()
     blocked = live.until(lambda: worker(live, full).blocked, "the node to say why")
     assert blocked["code"] == "low_disk"
-    assert "1073741824.00 GiB" in blocked["detail"]
+    assert "1,073,741,824.00 GiB" in blocked["detail"]
     assert blocked["facts"]["free_bytes"] > 0
     live.bell.ring("light")
     live.until(lambda: "claim.not_now" in full.log.read_text(), "the node to refuse")

@@ -19,12 +19,12 @@ from huggingface_hub.errors import (
 
 from app.settings import Settings, get_settings
 from app.storage.space import hub_cache
+from terms.sizes import gib
 from workers.handlers.base import JobContext, JobFault, Outcome, TransientFault
 from workers.lm.errors import ModelFault
 from workers.lm.hubfiles import HubModel, fetch, look_up, total_bytes
 
 YIELD_SECONDS = 5.0
-GIB = 1 << 30
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -71,9 +71,9 @@ def check_room(model: HubModel, missing: int, cache: Path, kept_free: int) -> No
     free = shutil.disk_usage(place).free
     if missing + kept_free > free:
         detail = (
-            f"{missing / GIB:,.2f} GiB of {model.name} are still to fetch + {kept_free / GIB:,.2f} GiB that stay free "
-            f"(BINNACLE_MIN_FREE_BYTES) = {(missing + kept_free) / GIB:,.2f} GiB, but {free / GIB:,.2f} GiB are free at {place}: "
-            f"{(missing + kept_free - free) / GIB:,.2f} GiB are missing. Make room (binnacle gc), or move the store (BINNACLE_HUB_CACHE)."
+            f"{gib(missing)} of {model.name} are still to fetch + {gib(kept_free)} that stay free "
+            f"(BINNACLE_MIN_FREE_BYTES) = {gib(missing + kept_free)}, but {gib(free)} are free at {place}: "
+            f"{gib(missing + kept_free - free)} are missing. Make room (binnacle gc), or move the store (BINNACLE_HUB_CACHE)."
         )
         facts = {"missing_bytes": missing, "min_free_bytes": kept_free, "free_bytes": free, "folder": str(place)}
         raise JobFault("disk_too_small", detail, **facts)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.cli.checkup.finding import Finding
+from terms.sizes import gib
 
 FREE_BYTES = 5 << 30
 """Below this a model, the database and the results soon do not fit."""
@@ -34,11 +35,9 @@ def disk(home: Path) -> Iterator[Finding]:
     nearest = next(folder for folder in [home.absolute(), *home.absolute().parents] if folder.exists())
     for folder in dict.fromkeys([nearest, *(one.absolute() for one in written_folders(get_settings()))]):
         free = shutil.disk_usage(folder).free
-        detail = f"{free / 2**30:.1f} GiB free at {folder}"
+        detail = f"{gib(free)} free at {folder}"
         if free < least:
-            advice = (
-                f"{detail}, under {least / 2**30:.1f} GiB (BINNACLE_MIN_FREE_BYTES): nothing new is claimed. See: binnacle gc"
-            )
+            advice = f"{detail}, under {gib(least)} (BINNACLE_MIN_FREE_BYTES): nothing new is claimed. See: binnacle gc"
             yield Finding("disk", "fault", advice)
         elif free < FREE_BYTES:
             yield Finding("disk", "note", f"{detail}, under {FREE_BYTES >> 30} GiB: make room soon (binnacle gc), or move it")

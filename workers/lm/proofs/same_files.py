@@ -5,6 +5,7 @@ Refused: two sets of weights in one folder, a config that names other weights, a
 
 from pathlib import Path
 
+from terms.sizes import gib
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
 from workers.lm.folder import check_folder, files_changed, weight_files
@@ -31,5 +32,5 @@ def same_files(folder: Path, facts: ModelFacts) -> Proof:
         "passed",
         size,
         "bytes",
-        f"{count} ({size / 2**30:.2f} GiB): one set of weights, hashed, scanned and loaded as it is.",
+        f"{count} ({gib(size)}): one set of weights, hashed, scanned and loaded as it is.",
     )
