@@ -106,7 +106,14 @@ def test_what_a_calibration_found_is_shown_and_put_where_trait_interp_looks(
     ]
     for shown in (binnacle("show", found["id"]), binnacle("watch", chat["id"])):
         assert shown.returncode == 0, shown.stderr
-        for said in ("severe, at every token", "ratio_to_median", "412", "massive dims (massive)", "5 (412x)", "not measured"):
+        for said in (
+            "severe, at every token",
+            "ratio_to_median",
+            "412",
+            "massive dims (ratio10-3layers)",
+            "5 (412x)",
+            "not measured",
+        ):
             assert said in shown.stdout
 
 
