@@ -48,6 +48,7 @@ def test_the_spec_holds_what_the_result_depends_on_and_nothing_else(ada: httpx2.
         "schema_version": 2,
         "weight_hash": FACTS["weight_hash"],
         "reading_hash": FACTS["reading_hash"],
+        "special_tokens": "markup",
     }
     assert submit(ada, layers=list(range(8)))["spec"]["layers"] is None
 
