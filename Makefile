@@ -8,8 +8,8 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-# many tests wait for a process or a clock: one more at a time than there are cores
-TESTS_AT_ONCE ?= 3
+# more at a time gains little on two cores, and tests that watch the clock suffer
+TESTS_AT_ONCE ?= 2
 # tests run on one thread, where sums keep their order and two cores are not fought over, and without a model hub
 test coverage migrations-check chaos bench: export OMP_NUM_THREADS := 1
 test coverage migrations-check chaos bench: export HF_HUB_OFFLINE := 1

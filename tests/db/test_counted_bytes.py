@@ -146,7 +146,7 @@ def test_acts_at_the_same_time_are_counted_too(store: Desk) -> None:
 
     def work(seed: int) -> None:
         hands = Hands(store, seed)
-        for _ in range(60):
+        for _ in range(25):
             hands.act()
 
     def add_up() -> None:
