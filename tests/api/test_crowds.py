@@ -166,7 +166,7 @@ def test_a_user_s_waiting_requests_leave_connections_for_others(
                 for path in ("/readyz", "/v1/jobs", "/v1/studies"):
                     began = time.monotonic()
                     assert bob.get(path).status_code == 200, path
-                    assert time.monotonic() - began < 4, path
+                    assert time.monotonic() - began < 10, path
         for thread in threads:
             thread.join()
     assert Counter(answer.status_code for answer in answers) == {200: 40}

@@ -146,7 +146,7 @@ def test_every_run_says_what_its_hooks_did(whole: dict[str, bytes]) -> None:
     assert sum(run["n"] for run in runs) == len(whole["responses.jsonl"].splitlines())
 
 
-@pytest.mark.parametrize("stop_at", [20, 60])
+@pytest.mark.parametrize("stop_at", [20, pytest.param(60, marks=pytest.mark.long)])
 def test_a_job_stopped_and_resumed_gives_the_same_bytes_and_repeats_no_finished_run(
     severe: LanguageModel, extracted: Files, whole: dict[str, bytes], stop_at: int
 ) -> None:

@@ -276,6 +276,7 @@ def test_a_steering_whose_judge_went_away_goes_on_under_another_with_the_texts_i
     assert summary["judge"] == "reference"
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_the_middle_of_a_steering_repeats_no_finished_run(
     up: Up, service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
