@@ -43,11 +43,11 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def ticked(one: Child, seconds: float, *, lines: int | None = None) -> list[str]:
-    """What the child's supervisor would have told within that time, or until it has told so many lines."""
+def ticked(one: Child, seconds: float, *, exits: int | None = None) -> list[str]:
+    """What the child's supervisor would have told within that time, or until it has told of so many exits."""
     said: list[str] = []
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and (lines is None or len(said) < lines):
+    while time.monotonic() < deadline and (exits is None or sum("exited" in line for line in said) < exits):
         if news := one.tick(time.monotonic()):
             said.append(news)
         time.sleep(0.01)
@@ -71,7 +71,7 @@ def test_a_killed_child_is_started_again_and_the_reason_named(child: Callable[..
 def test_pauses_double_up_to_a_limit_while_the_child_keeps_dying(child: Callable[..., Child]) -> None:
     one = child("exit 4")
     one.start()
-    said = ticked(one, 30, lines=5)
+    said = ticked(one, 30, exits=5)
     pauses = [line.split(" again in ")[1].split(" s ")[0] for line in said if "exited with status 4" in line]
     assert pauses[:5] == ["0.05", "0.1", "0.2", "0.4", "0.4"]
 
@@ -79,7 +79,7 @@ def test_pauses_double_up_to_a_limit_while_the_child_keeps_dying(child: Callable
 def test_a_child_that_lived_long_enough_starts_over_with_the_first_pause(child: Callable[..., Child]) -> None:
     one = child("sleep 0.15; exit 1", backoff=Backoff(first=0.01, most=10, healthy=0.1))
     one.start()
-    said = [line for line in ticked(one, 30, lines=3) if "exited" in line]
+    said = [line for line in ticked(one, 30, exits=3) if "exited" in line]
     assert len(said) == 3
     assert all("again in 0.01 s" in line for line in said)
 
