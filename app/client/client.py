@@ -3,7 +3,6 @@
 Needs no torch. Every call that could make a job carries an idempotency key, so that trying again never makes two.
 """
 
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,22 +14,9 @@ from app.client.address import find_address
 from app.client.administration import Administration
 from app.client.connection import Attempts, Connection
 from app.client.errors import JobFailed, ServiceError
+from app.client.served import ID, RESULTS, ROUTES, SHARED, id_of
 
 Job = dict[str, Any]
-
-ROUTES = {
-    "calibrate": "/v1/calibrations",
-    "extract": "/v1/extractions",
-    "steer": "/v1/steerings",
-    "generate": "/v1/generations",
-    "study": "/v1/studies",
-}
-"""Where each kind of job is submitted."""
-RESULTS = {"cal": "/v1/calibrations", "ext": "/v1/extractions", "str": "/v1/steerings", "std": "/v1/studies"}
-"""Where results lie, by the prefix of their ids; they are shown with their jobs."""
-SHARED = {"trait": "/v1/traits", "vec": "/v1/vectors"}
-"""What is shown to others, and deleted, by itself."""
-ID = re.compile(r"(job|cal|ext|str|std|vec|trait)_[0-9a-z]{26}")
 
 
 class Client:
@@ -90,7 +76,7 @@ class Client:
         """Answers to a few prompts, unsteered and under `vectors` (ids) at `doses` or `coefficients`; waits for them, at most so long."""
         job = self.submit("generate", model=model, prompts=[{"prompt": one} for one in prompts], **spec)
         self.wait(job, timeout=wait)
-        return list(self._get(f"/v1/generations/{_id(job)}")["answers"])
+        return list(self._get(f"/v1/generations/{id_of(job)}")["answers"])
 
     def study(self, models: list[str], traits: list[str], **spec: Any) -> Job:
         """The Job at the end of a study's graph; `spec`: methods, layers, evidence, budget, judge, name, tags."""
@@ -102,7 +88,7 @@ class Client:
 
     def cancel(self, job: str | Job) -> Job:
         """Asks a job to stop; it is `cancelled` once its device is free. Cancelling what is cancelled already is no error."""
-        path = f"/v1/jobs/{_id(job)}"
+        path = f"/v1/jobs/{id_of(job)}"
         try:
             return dict(self._connection.request("POST", f"{path}/cancel").json())
         except ServiceError as error:
@@ -113,18 +99,18 @@ class Client:
 
     def retry(self, job: str | Job, *, idempotency_key: str | None = None) -> Job:
         """A new job with the spec of one that failed or was cancelled."""
-        return self._post_once(f"/v1/jobs/{_id(job)}/retry", key=idempotency_key)
+        return self._post_once(f"/v1/jobs/{id_of(job)}/retry", key=idempotency_key)
 
     def edit(self, job: str | Job, **changes: Any) -> Job:
         """Changes a job's name, tags, notes, keep or webhook; what is not named stays."""
-        return dict(self._connection.request("PATCH", f"/v1/jobs/{_id(job)}", json=changes).json())
+        return dict(self._connection.request("PATCH", f"/v1/jobs/{id_of(job)}", json=changes).json())
 
     def share(self, job: str | Job, visibility: str, group: str | None = None) -> Job:
         """Shows something to others: `public`, `group` (one of yours), or `private` again.
 
         A job with all that it makes (a study takes its jobs along), by its own id or that of its result; a trait; an imported vector.
         """
-        name = _id(job)
+        name = id_of(job)
         prefix = name.split("_")[0]
         if prefix in RESULTS:
             name = str(self._get(f"{RESULTS[prefix]}/{name}")["job"])
@@ -137,7 +123,7 @@ class Client:
 
         Says what went, what stays and why, and how many bytes; with `dry_run` nothing goes. ServiceError 409 names what still uses it.
         """
-        name = _id(what)
+        name = id_of(what)
         prefix = name.split("_")[0] if ID.fullmatch(name) else "trait"
         path = f"{SHARED.get(prefix, '/v1/jobs')}/{name}"
         params = {"dry_run": dry_run or None}
@@ -147,7 +133,7 @@ class Client:
 
     def job(self, job: str | Job) -> Job:
         """The job as it is now."""
-        return self._get(f"/v1/jobs/{_id(job)}")
+        return self._get(f"/v1/jobs/{id_of(job)}")
 
     def wait(
         self,
@@ -161,14 +147,14 @@ class Client:
 
         Raises WaitTimeout after `timeout` seconds and, unless `check` is False, JobFailed when it did not succeed.
         """
-        finished = following.wait_until_over(self._connection, _id(job), timeout=timeout, on_change=on_change)
+        finished = following.wait_until_over(self._connection, id_of(job), timeout=timeout, on_change=on_change)
         if check and finished["state"] != "succeeded":
             raise JobFailed(finished)
         return finished
 
     def events(self, job: str | Job, after: int = 0) -> Iterator[dict[str, Any]]:
         """Every event past number `after`, as it comes, until the job is over."""
-        return following.events(self._connection, _id(job), after=after)
+        return following.events(self._connection, id_of(job), after=after)
 
     def jobs(self, *, limit: int | None = None, **filters: Any) -> Iterator[Job]:
         """Jobs, newest first, at most `limit`, fetched page by page; filters as in the API."""
@@ -398,7 +384,3 @@ def _quota(user: str | None) -> str:
 
 def _page_size(left: int | None) -> int | None:
     return min(left, 100) if left is not None else None
-
-
-def _id(job: str | Job) -> str:
-    return str(job["id"]) if isinstance(job, dict) else str(job)

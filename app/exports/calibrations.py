@@ -9,11 +9,9 @@ from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.calibrations.results import CalibrationOut
 from app.errors import Problem, invalid
-from app.jobs import service as jobs
-from app.jobs.schemas import JobOut, JobRequest
-from app.jobs.submission import Idempotency, Submission, Submitted
-from app.jobs.submitting import check_edges, sharing_of
-from app.jobs.views import views
+from app.jobs.schemas import JobRequest
+from app.jobs.submission import Idempotency
+from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
 from app.settings import Settings
 from app.text import check_text
 from terms.layout import calibration_path
@@ -38,24 +36,21 @@ def submit(
     settings: Settings,
     promise: Idempotency | None,
     request_id: str,
-) -> tuple[JobOut, bool]:
-    """The job that writes the export, and whether it was there under the same key. Raises Problem 404, 409 and 422."""
-    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
-    if earlier is None:
-        check_text(request.model_dump(mode="json"))
-        first = calibrations.find(session, identifier, viewer)
-        chosen = [first, *(_beside(session, request, i, viewer) for i in range(len(request.beside)))]
-        _check_folders(chosen)
-        submission = Submission(
-            kind="export", spec=_spec(request, chosen), owner=viewer.owner, model=first.model, job_class="light",
-            after=check_edges(session, request, viewer), viewer=viewer, name=request.name, tags=request.tags, notes=request.notes,
-            webhook=request.webhook, priority=request.priority, max_seconds=settings.limit.job_seconds,
-            stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise, sharing=sharing_of(request),
-        )  # fmt: skip
-        made = jobs.submit(session, submission)
-    else:
-        made = Submitted(earlier, True)
-    return views(session, [made.job], viewer, slice_seconds=settings.lease.slice)[0], made.replayed
+) -> Answer:
+    """The job that writes the export. Raises Problem 404, 409 and 422."""
+    placed = promised(session, viewer, promise)
+    if placed is None:
+        plan = _plan(session, identifier, request, viewer)
+        placed = submitted(session, plan, request, viewer, settings, promise, request_id)
+    return answer(session, placed, viewer, settings)
+
+
+def _plan(session: Session, identifier: str, request: CalibrationExportRequest, viewer: Viewer) -> Plan:
+    check_text(request.model_dump(mode="json"))
+    first = calibrations.find(session, identifier, viewer)
+    chosen = [first, *(_beside(session, request, i, viewer) for i in range(len(request.beside)))]
+    _check_folders(chosen)
+    return Plan("export", "light", first.model, _spec(request, chosen), check_edges(session, request, viewer))
 
 
 def _beside(session: Session, request: CalibrationExportRequest, index: int, viewer: Viewer) -> CalibrationOut:

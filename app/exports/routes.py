@@ -18,6 +18,10 @@ from app.problems import documented
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 of_calibrations = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
+RESPONSES = {
+    202: {"headers": {"Location": {"description": "the job; its artifact is the export", "schema": {"type": "string"}}}},
+    **documented(400, 403, 404, 409, 413, 415, 422, 429),
+}
 ExtractionId = Annotated[
     str,
     Path(
@@ -34,10 +38,7 @@ ExtractionId = Annotated[
     summary="Export an extraction",
     status_code=202,
     response_model=JobOut,
-    responses={
-        202: {"headers": {"Location": {"description": "the job; its artifact is the export", "schema": {"type": "string"}}}},
-        **documented(400, 403, 404, 409, 413, 415, 422, 429),
-    },
+    responses=RESPONSES,
 )
 async def submit_export(
     extraction_id: ExtractionId,
@@ -49,10 +50,10 @@ async def submit_export(
 ) -> Response:
     """Writes `.pt`, trait-interp's folder, GGUF control vectors or .npy files; layer N is the output of block N in all of them."""
     promise = idempotency(f"POST /v1/extractions/{extraction_id}/exports", idempotency_key, body.model_dump(mode="json"))
-    job, replayed = await once(
+    made = await once(
         context.database, service.submit, extraction_id, body, viewer, context.settings, promise, request.state.request_id
     )
-    return submitted_response(job, request=request, replayed=replayed)
+    return submitted_response(made.job, request=request, replayed=made.replayed)
 
 
 @of_calibrations.post(
@@ -61,10 +62,7 @@ async def submit_export(
     summary="Export calibrations",
     status_code=202,
     response_model=JobOut,
-    responses={
-        202: {"headers": {"Location": {"description": "the job; its artifact is the export", "schema": {"type": "string"}}}},
-        **documented(400, 403, 404, 409, 413, 415, 422, 429),
-    },
+    responses=RESPONSES,
 )
 async def submit_calibration_export(
     calibration_id: CalibrationId,
@@ -76,7 +74,7 @@ async def submit_calibration_export(
 ) -> Response:
     """Writes `experiments/{experiment}/inference/{model_variant}/massive_activations/calibration.json`, one for each calibration."""
     promise = idempotency(f"POST /v1/calibrations/{calibration_id}/exports", idempotency_key, body.model_dump(mode="json"))
-    job, replayed = await once(
+    made = await once(
         context.database, calibrations.submit, calibration_id, body, viewer, context.settings, promise, request.state.request_id
     )
-    return submitted_response(job, request=request, replayed=replayed)
+    return submitted_response(made.job, request=request, replayed=made.replayed)

@@ -11,12 +11,9 @@ from app.exports import repository
 from app.exports.schemas import ExportRequest
 from app.extractions import service as extractions
 from app.extractions.models import Extraction
-from app.jobs import service as jobs
 from app.jobs.labels import labels_of
-from app.jobs.schemas import JobOut
-from app.jobs.submission import Idempotency, Submission, Submitted
-from app.jobs.submitting import check_edges, sharing_of
-from app.jobs.views import views
+from app.jobs.submission import Idempotency
+from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
 from app.models import repository as models
 from app.settings import Settings
 from app.text import check_text
@@ -35,37 +32,20 @@ def submit(
     settings: Settings,
     promise: Idempotency | None,
     request_id: str,
-) -> tuple[JobOut, bool]:
-    """The job that writes the export, and whether it was there under the same key. Raises Problem 404 and 422."""
-    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
-    made = (
-        _make(session, identifier, request, viewer, settings, promise, request_id)
-        if earlier is None
-        else Submitted(earlier, True)
-    )
-    return views(session, [made.job], viewer, slice_seconds=settings.lease.slice)[0], made.replayed
+) -> Answer:
+    """The job that writes the export. Raises Problem 404 and 422."""
+    placed = promised(session, viewer, promise)
+    if placed is None:
+        plan = _plan(session, identifier, request, viewer)
+        placed = submitted(session, plan, request, viewer, settings, promise, request_id)
+    return answer(session, placed, viewer, settings)
 
 
-def _make(
-    session: Session,
-    identifier: str,
-    request: ExportRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-) -> Submitted:
+def _plan(session: Session, identifier: str, request: ExportRequest, viewer: Viewer) -> Plan:
     check_text(request.model_dump(mode="json"))
     found = extractions.existing(session, identifier, viewer)
     _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
-    submission = Submission(
-        kind="export", spec=_spec(session, found, request), owner=viewer.owner, model=found.model, job_class="light",
-        after=check_edges(session, request, viewer), viewer=viewer, name=request.name, tags=request.tags, notes=request.notes,
-        webhook=request.webhook,
-        priority=request.priority, max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall,
-        request_id=request_id, idempotency=promise, sharing=sharing_of(request),
-    )  # fmt: skip
-    return jobs.submit(session, submission)
+    return Plan("export", "light", found.model, _spec(session, found, request), check_edges(session, request, viewer))
 
 
 def _spec(session: Session, found: Extraction, request: ExportRequest) -> dict[str, Any]:

@@ -299,7 +299,7 @@ def _with_names(spec: Any, names: Mapping[str, str]) -> Any:
 
 
 def find_reusable(session: Session, kind: str, spec: dict[str, Any], viewer: Viewer) -> Job | None:
-    """A finished job of the same calculation that the caller may read, of a model whose weights and reading are known and were those."""
+    """A finished job of the same calculation that the caller may read, on the same known weights, read the same way."""
     about_a_model = "weight_hash" in spec
     if about_a_model and (spec["weight_hash"] is None or spec["reading_hash"] is None):
         return None

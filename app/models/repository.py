@@ -104,7 +104,7 @@ def keep_passport(session: Session, key: str, content: Mapping[str, Any], passpo
 def unproven(session: Session, programs: Mapping[str, Any]) -> str | None:
     """The first usable model without a passport of these programs, unless a model is being proved; None when there is none.
 
-    A model whose proofs were tried with these programs since its inspection is left alone.
+    A model that was tried with these programs since its inspection is left alone.
     """
     proof = Job.kind == "prove"
     tried = select(Job.id).where(

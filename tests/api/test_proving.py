@@ -41,7 +41,7 @@ def read_otherwise(sessions: sessionmaker[Session], reading: str | None = OTHER,
 
 
 def idle(sessions: sessionmaker[Session], programs: dict[str, Any] = PROGRAMS) -> str | None:
-    """The model whose proofs an idle service starts now."""
+    """The model that an idle service proves now."""
     with sessions.begin() as session:
         worker = {"job_class": "model", "device": "cpu", "host": "here", "parent_pid": 1, "version": "test"}
         session.merge(Worker(id="test-model", **worker))

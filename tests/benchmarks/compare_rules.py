@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from workers.lm.generation import generate_greedy
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
+from workers.science.linalg import Float, norms, without
 from workers.science.massive import massive_by_layer
 from workers.science.measuring import Row, measure
 from workers.science.statistics import Statistics
@@ -35,7 +35,6 @@ from workers.science.tokenvalues import TokenValues
 
 RULES = ("peeling", "ratio10-3layers", "top5-3layers", "sun", "all")
 PROMPTS, NEW_TOKENS, EXAMPLES = 20, 32, 60
-Float = NDArray[np.float64]
 
 
 def calibrated(lm: LanguageModel) -> tuple[Statistics, list[Row]]:
@@ -81,17 +80,10 @@ def vectors(lm: LanguageModel, layers: list[int]) -> dict[int, dict[str, Float]]
     return found
 
 
-def without(values: Float, dims: list[int]) -> Float:
-    """The same with these dims, of the last axis, set to 0."""
-    kept = values.copy()
-    kept[..., dims] = 0
-    return kept
-
-
 def cosine(a: Float, b: Float) -> float:
     """0 where nothing is left of one of them."""
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / norms if norms else 0.0
+    sizes = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / sizes if sizes else 0.0
 
 
 def compare(folder: Path) -> None:
@@ -107,8 +99,8 @@ def compare(folder: Path) -> None:
         mean_diff, probe = directions[layer]["mean_diff"], directions[layer]["probe"]
         for rule in ("none", *RULES):
             dims = [] if rule == "none" else massive_by_layer(stats, rule)[layer]
-            unit = float(np.median(np.linalg.norm(without(states[layer], dims), axis=1)))
-            cleaned, clean_probe = without(mean_diff, dims), without(probe, dims)
+            unit = float(np.median(norms(without(states[layer], dims))))
+            cleaned, clean_probe = without(np.stack([mean_diff, probe]), dims)
             listed = f"{len(dims)}: {', '.join(map(str, dims))}" if len(dims) <= 6 else str(len(dims))
             figures = (cosine(mean_diff, cleaned), cosine(probe, clean_probe), cosine(cleaned, clean_probe))
             print(f"| {layer} | {rule} | {listed} | {unit:.4g} | {' | '.join(f'{one:.3f}' for one in figures)} |", flush=True)

@@ -24,8 +24,9 @@ def test_a_light_worker_writes_the_folder_it_was_asked_for(live: Service) -> Non
     identifier, source = store_extraction(live.sessions, storage)
     request = ExportRequest(format="trait-interp", methods=["probe"], layers=[3, 0], tags=["mine"])
     with live.sessions.begin() as session:
-        made, replayed = service.submit(session, identifier, request, Viewer("ada", "member"), live.settings, None, "req_1")
-    assert (made.kind, made.spec["extraction"], made.spec["layers"], replayed) == ("export", source, [0, 3], False)
+        answer = service.submit(session, identifier, request, Viewer("ada", "member"), live.settings, None, "req_1")
+    made = answer.job
+    assert (made.kind, made.spec["extraction"], made.spec["layers"], answer.replayed) == ("export", source, [0, 3], False)
     live.node()
     job = live.ended(made.id, seconds=60)
     assert job.state == "succeeded", job.error

@@ -240,7 +240,7 @@ def test_suffixes_zero_what_they_say() -> None:
 
 
 def test_controls_of_the_ablation_spare_the_first_dims_and_the_layer_s_list_where_that_is_no_prefix() -> None:
-    """A listed dim may stand anywhere in the layer's order by ratio: at 5 of 18 layers of Gemma 3 270M the list is no prefix of it."""
+    """A listed dim may stand anywhere in the layer's order by ratio: at 5 of 18 layers of Gemma 3 270M the list does not begin it."""
     listed = {20, 15, 22, 13, 9, MASSIVE}
     order = [3, 20, 11, 0, MASSIVE, *[d for d in range(24) if d not in (3, 20, 11, 0, MASSIVE)]]
     values = rows(massive=50.0)

@@ -22,7 +22,7 @@ BY_LAYER = {"0": [9, 4], "1": [4], "2": []}
 
 
 def calibration(**changes: Any) -> dict[str, Any]:
-    """A file whose list differs by layer."""
+    """A file with another list at each layer."""
     order = {str(layer): list(range(WIDTH)) for layer in range(3)}
     aggregate = {
         "massive_dims": {"rule": "peeling", "dims": [9, 4]},

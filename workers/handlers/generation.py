@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from workers.handlers.base import JobContext, JobFault, Outcome
@@ -14,7 +13,7 @@ from workers.lm.prompts import encode_prompt
 from workers.lm.sampling import Sampling
 from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
 from workers.steering.subjects import Subject
-from workers.steering.units import measuring_norms, units_of
+from workers.steering.units import units_for
 from workers.steering.vectors import load_named, load_subjects, massive_dims_at
 
 MOST_ROWS = 64
@@ -58,14 +57,7 @@ def _doses(
     calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
     massive = massive_dims_at(calibration, named)
-    units = units_of(
-        lm,
-        [(one.component, one.layer) for one in named],
-        calibration,
-        prompts,
-        partial(measuring_norms, context),
-        context.progress,
-    )
+    units = units_for(named, lm, calibration, prompts, context)
     found: list[tuple[Subject, float | None]] = []
     for one in named:
         [subject] = load_subjects(lm, [one], units=units, massive=massive, combine=False, asked=[one.method]).subjects

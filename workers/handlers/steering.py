@@ -7,7 +7,6 @@ was killed goes on as it would have.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ from workers.steering.summary import (
     run_lines,
     subject_facts,
 )  # fmt: skip
-from workers.steering.units import measuring_norms, units_of
+from workers.steering.units import units_for
 from workers.steering.vectors import Loaded, load_named, load_subjects, make_subject, massive_dims_at
 
 MOST_ROWS = 64
@@ -72,14 +71,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
     selection = [one.prompt_ids for one in sets["selection"]]
-    units = units_of(
-        lm,
-        [(one.component, one.layer) for one in named],
-        calibration,
-        selection,
-        partial(measuring_norms, context),
-        context.progress,
-    )
+    units = units_for(named, lm, calibration, selection, context)
     massive = massive_dims_at(calibration, named)
     asked = None if spec.get("from") is None else {key for source in spec["from"] for key in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)

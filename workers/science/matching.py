@@ -6,6 +6,7 @@ matched dose, needs no search.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ CLIFF = 1.01
 """A jump over the target within this ratio of doses is one that no dose stops at."""
 
 
-class _Match:
+class _Match(ABC):
     """A bracket of two doses: too little push below, too much above."""
 
     def __init__(self, known: Mapping[float, float], low: float, high: float, budget: int) -> None:
@@ -35,9 +36,9 @@ class _Match:
         self._known[r] = value
         self._left -= 1
 
+    @abstractmethod
     def _side(self, value: float) -> int:
         """-1 where the dose is too small, 0 where it matches, 1 where it is too large."""
-        raise NotImplementedError
 
     def _of_side(self, *sides: int) -> list[float]:
         return [r for r, value in self._known.items() if self._side(value) in sides]

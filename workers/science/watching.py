@@ -83,9 +83,9 @@ def likely_dims(stats: Statistics, rule: str) -> list[set[int]]:
 
 
 def _near_the_top(stats: Statistics) -> list[set[int]]:
-    """Dims that may end in a layer's top by |mean h|: the largest ones so far, and those whose mean |h|, which bounds it, is large enough.
+    """Dims that may end in a layer's top by |mean h|: the largest ones so far, and those with a mean |h|, which bounds it, that is large enough.
 
-    A dim whose sign differs from prompt to prompt may come from far behind, but its mean |h| is large from the beginning.
+    A dim that changes its sign from prompt to prompt may come from far behind, but its mean |h| is large from the beginning.
     """
     size_LD = np.abs(stats.mean)
     found = []

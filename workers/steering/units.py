@@ -15,6 +15,7 @@ from workers.handlers.base import JobContext
 from workers.lm.capture import prefill, reading
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
+from workers.steering.vectors import Named
 
 OF_THE_STREAM = ("residual", "attn_contribution", "mlp_contribution")
 
@@ -24,9 +25,19 @@ def clean_norms(calibration: Mapping[str, Any]) -> dict[int, float]:
     return {int(layer): float(norm) for layer, norm in calibration["aggregate"]["clean_norms"].items()}
 
 
-def measuring_norms(context: JobContext, prompts: int) -> None:
-    """The phase in which a job measures its own units."""
-    context.phase("measuring norms", prompts, "prompts", share=0.02)
+def units_for(
+    named: Iterable[Named],
+    lm: LanguageModel,
+    calibration: Mapping[str, Any],
+    prompts: Sequence[Sequence[int]],
+    context: JobContext,
+) -> dict[tuple[str, int], float]:
+    """The units of these vectors' places; what must be measured for them is a phase of the job."""
+
+    def begin(total: int) -> None:
+        context.phase("measuring norms", total, "prompts", share=0.02)
+
+    return units_of(lm, [(one.component, one.layer) for one in named], calibration, prompts, begin, context.progress)
 
 
 def units_of(
