@@ -8,6 +8,7 @@ import numpy as np
 from workers.reports.gathered import Cell, Gathered
 
 POSITION = "response[:5]/residual"
+PROVENANCE = {"reading_hash": "5ea1" * 16}
 Limits = tuple[float, float, float] | None
 """A value with the ends of its interval; None where there were too few clusters for one."""
 
@@ -62,6 +63,7 @@ def summary(
         "judge": {"name": "reference", "version": 1},
         "questions": {name: {"n": 60, "clusters": 30} for name in ("selection", "test")},
         "coherence_threshold": 70.0,
+        "provenance": PROVENANCE,
     }
 
 
@@ -73,7 +75,7 @@ def gathered(
         Cell(model, trait, None, {}, one, {"extraction": f"/v1/extractions/{trait}", "steering": f"/v1/steerings/{trait}"})
         for trait, one in summaries.items()
     ]
-    return Gathered({model: aggregate()}, cells, missing or [], {model: "/v1/calibrations/c"})
+    return Gathered({model: aggregate()}, cells, missing or [], {model: "/v1/calibrations/c"}, provenance={model: PROVENANCE})
 
 
 def aggregate() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.reports.gathering import STUDY, Limits, gathered, summary
+from tests.reports.gathering import PROVENANCE, STUDY, Limits, gathered, summary
 from workers.judges.agreement import Agreement
 from workers.reports.document import Report, build
 from workers.reports.table import Column, Table, to_markdown
@@ -130,7 +130,9 @@ def test_a_table_in_markdown_keeps_its_columns_whatever_stands_in_it() -> None:
 def test_without_traits_it_is_the_severity_of_the_models_and_says_which_were_not_measured() -> None:
     """Of a file of schema 1 what it does not hold is not measured either; nothing links to a server."""
     data = replace(
-        gathered({}), unmeasured={"gemma-9": "not registered on this server"}, provenance={"m": {"weight_hash": "c0ffee" * 10}}
+        gathered({}),
+        unmeasured={"gemma-9": "not registered on this server"},
+        provenance={"m": PROVENANCE | {"weight_hash": "c0ffee" * 10}},
     )
     facts = {"largest": 9.0, "above_30x": 1.0, "first_token": 0.75, "first_delimiter": 0.0, "elsewhere": 0.25}
     data.calibrations["m"]["location"] = {"2": {"7": facts}}  # type: ignore[index]

@@ -7,7 +7,7 @@ from typing import Any
 from workers.reports import beside, matrices, plots, recommendations, tables
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.html import render
-from workers.reports.rules import marked, rules_of
+from workers.reports.marks import marked, marks_of
 from workers.reports.table import Table, escaped, to_markdown
 
 SCHEMA_VERSION = 1
@@ -77,8 +77,8 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
         beside.published(data, study.get("published", [])),
     )  # fmt: skip
     sections += [{"table": table} for table in more if table.rows]
-    rules = rules_of(data)
-    sections = [one | {"table": marked(one["table"], rules)} if "table" in one else one for one in sections]
+    marks = marks_of(data)
+    sections = [one | {"table": marked(one["table"], marks)} if "table" in one else one for one in sections]
     facts = {
         "models": ", ".join(study["models"]),
         "traits": ", ".join(study["traits"]),
@@ -100,7 +100,8 @@ def _of_models(study: Mapping[str, Any], data: Gathered) -> Report:
     table = replace(severity, title="Model severity", columns=columns)
     title = f"Severity of massive dimensions: {len(data.calibrations)} of {len(study['models'])} models measured"
     facts = {"models": ", ".join(study["models"]), "greedy answers": f"{study['calibration_new_tokens']} tokens at most"}
-    return Report(title, facts, [], [{"table": table}, *_model_plots(data)], data.missing, study)
+    sections = [{"table": marked(table, marks_of(data))}, *_model_plots(data)]
+    return Report(title, facts, [], sections, data.missing, study)
 
 
 def _agreement(data: Gathered) -> str:

@@ -1,7 +1,9 @@
-"""Results that went by different rules of massive dims never share a table unmarked, and each layer's marks are its own."""
+"""Results that went by different rules of massive dims, or were read differently, never share a table unmarked."""
 
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from tests.reports.gathering import Limits, gathered, summary
 from workers.reports import tables
@@ -18,7 +20,13 @@ def two_models(**second: Any) -> Gathered:
     [cell] = other.cells
     assert cell.steering is not None
     cells = [*one.cells, replace(cell, steering={**cell.steering, **second})]
-    return Gathered({**one.calibrations, **other.calibrations}, cells, [], {**one.sources, **other.sources})
+    return Gathered(
+        {**one.calibrations, **other.calibrations},
+        cells,
+        [],
+        {**one.sources, **other.sources},
+        provenance={**one.provenance, **other.provenance},
+    )
 
 
 def by_table(data: Gathered) -> dict[str, Any]:
@@ -49,6 +57,40 @@ def test_an_older_calibration_beside_a_new_one_is_marked_in_every_table_with_its
 def test_a_steering_by_another_rule_than_its_model_s_calibration_is_marked() -> None:
     found = by_table(two_models(massive_rule="ratio10-3layers"))
     assert rules_in(found["methods"]) == {"m": "peeling", "n": "ratio10-3layers"}
+
+
+def readings_in(table: Any) -> dict[str, str]:
+    return {row["model"]: row.get("reading") for row in table.rows}
+
+
+def test_readings_need_no_mark_while_each_model_has_one() -> None:
+    data = two_models()
+    own = {"reading_hash": "beef" * 16}
+    [one, other] = data.cells
+    assert other.steering is not None
+    cells = [one, replace(other, steering={**other.steering, "provenance": own})]
+    found = by_table(replace(data, cells=cells, provenance={**data.provenance, "n": own}))
+    assert not any("reading" in [column.key for column in table.columns] for table in found.values())
+
+
+@pytest.mark.parametrize(
+    ("provenance", "shown"),
+    [({"reading_hash": "beef" * 16}, "5ea15ea15ea1 and beefbeefbeef"), ({}, "5ea15ea15ea1 and not proved")],
+)
+def test_a_steering_read_otherwise_than_its_calibration_is_marked_in_every_table_with_its_model(
+    provenance: dict[str, str], shown: str
+) -> None:
+    found = by_table(two_models(provenance=provenance))
+    for name in ("methods", "recommendations", "traits", "severity"):
+        assert readings_in(found[name]) == {"m": "5ea15ea15ea1", "n": shown}, name
+        assert "Make them anew" in found[name].note
+
+
+def test_a_model_that_was_never_proved_is_marked_in_the_severity_table() -> None:
+    data = replace(two_models(), cells=[], provenance={"m": {"reading_hash": "5ea1" * 16}, "n": {"reading_hash": None}})
+    study = {"models": ["m", "n"], "traits": [], "calibration_new_tokens": 8}
+    [table] = [one["table"] for one in build(study, data).sections if "table" in one]
+    assert readings_in(table) == {"m": "5ea15ea15ea1", "n": "not proved"}
 
 
 def test_the_ablation_marks_the_zeroed_dims_that_the_layer_lists_and_no_others() -> None:

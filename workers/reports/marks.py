@@ -1,0 +1,102 @@
+"""Marking rows that are not comparable: they went by different rules of massive dims, or their texts were read differently.
+
+Lists, shares and doses of two rules are not the same quantity, and a text that became other ids is not the same text.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from terms.massive import present_name, rule_of
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.table import Column, Table
+
+UNKNOWN = "not recorded"
+UNPROVED = "not proved"
+Values = dict[tuple[str, str | None], set[str]]
+"""What a row's numbers went by: by model and trait, and by model alone (trait None)."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A column for every table that names a model, and the sentence below those tables."""
+
+    key: str
+    title: str
+    note: str
+    values: Values
+
+
+def marks_of(data: Gathered) -> list[Mark]:
+    """The marks that a report needs. None where all went by one rule and the texts of each model, which was proved, were read in one way."""
+    rules, readings = _rules(data), _readings(data)
+    found = []
+    if len(set().union(*rules.values())) > 1:
+        note = "Massive dims, and doses with them, go by different rules in some rows: such rows are not comparable."
+        found.append(Mark("rule", "massive dims by", note, rules))
+    if any(len(names) > 1 or UNPROVED in names for names in readings.values()):
+        note = (
+            "In some rows the model was not proved, or its tokenizer, prompts, ends of answers or masks were corrected between two jobs: "
+            "such rows are not comparable. Make them anew."
+        )
+        found.append(Mark("reading", "texts read as", note, readings))
+    return found
+
+
+def marked(table: Table, marks: Sequence[Mark]) -> Table:
+    """The table with a column for each mark that it does not have yet."""
+    for mark in marks:
+        keys = [column.key for column in table.columns]
+        if "model" not in keys or mark.key in keys:
+            continue
+        columns = list(table.columns)
+        columns.insert(keys.index("model") + 1, Column(mark.key, mark.title))
+        rows = [{**row, mark.key: _named(mark.values, row)} for row in table.rows]
+        table = replace(table, columns=columns, rows=rows, note=f"{table.note} {mark.note}")
+    return table
+
+
+def _named(values: Values, row: Mapping[str, Any]) -> str | None:
+    names = values.get((row["model"], row.get("trait"))) or values.get((row["model"], None))
+    return " and ".join(sorted(names)) if names else None
+
+
+def _rules(data: Gathered) -> Values:
+    found: Values = defaultdict(set)
+    for model, aggregate in data.calibrations.items():
+        found[model, None].add(rule_of(aggregate))
+    for cell in data.cells:
+        names = set(_rules_of(cell, data.calibrations.get(cell.model)))
+        found[cell.model, cell.trait] |= names
+        found[cell.model, None] |= names
+    return {key: names for key, names in found.items() if names}
+
+
+def _rules_of(cell: Cell, calibration: Mapping[str, Any] | None) -> Iterator[str]:
+    """Of an extraction and a steering; one of schema 1 does not say, and went by the calibration beside it."""
+    described = cell.extraction.get("provenance", {}).get("calibration") if cell.extraction is not None else None
+    if described:
+        yield present_name(described["rule"])
+    if cell.steering is not None:
+        yield cell.steering.get("massive_rule", UNKNOWN if calibration is None else rule_of(calibration))
+
+
+def _readings(data: Gathered) -> Values:
+    """The calibration counts in the rows of every trait of its model: their doses are measured in its norms."""
+    found: Values = defaultdict(set)
+    for model, provenance in data.provenance.items():
+        found[model, None].add(_reading(provenance))
+    for cell in data.cells:
+        documents = [document for document in (cell.extraction, cell.steering) if document is not None]
+        names = {_reading(document.get("provenance", {})) for document in documents}
+        if cell.model in data.provenance:
+            names.add(_reading(data.provenance[cell.model]))
+        found[cell.model, cell.trait] |= names
+        found[cell.model, None] |= names
+    return {key: names for key, names in found.items() if names}
+
+
+def _reading(provenance: Mapping[str, Any]) -> str:
+    found: str | None = provenance.get("reading_hash")
+    return found[:12] if found else UNPROVED
