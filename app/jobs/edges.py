@@ -6,7 +6,7 @@ A job is claimable when `blockers`, the number of its unmet edges, is 0. No job 
 from collections import deque
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import as_error, invalid
@@ -71,15 +71,13 @@ def settle(session: Session, finished: Job) -> None:
 def _release(session: Session, job_id: str) -> None:
     """One edge less; with the last one the job becomes claimable.
 
-    What a waiting job shows as progress is how many of them are met, and as its end the pace of those carried on to the rest: no promise,
-    as what comes last in a graph tends to be longest, and therefore shown from the second half on.
+    What a waiting job shows as progress is how many of them are met. It names no end: the jobs of a graph differ so much in length that the
+    pace of the first says nothing about the last.
     """
-    done, left = Job.progress_done + 1, Job.blockers - 1
-    expected = func.clock_timestamp() + (func.clock_timestamp() - Job.created_at) / done * left
     row = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.state == State.QUEUED, Job.blockers > 0)
-        .values(blockers=left, progress_done=done, eta_at=case((and_(left > 0, done >= left), expected), else_=None))
+        .values(blockers=Job.blockers - 1, progress_done=Job.progress_done + 1)
         .returning(Job.blockers, Job.job_class)
         .execution_options(synchronize_session=False)
     ).one_or_none()
