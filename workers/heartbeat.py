@@ -22,6 +22,11 @@ from workers.process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
+SETTLED_SECONDS = 0.5
+"""A pace is not read from a shorter time."""
+TELLING_PART = 0.05
+"""The part of a phase whose first units tell how long it takes, with what its beginning cost."""
+
 
 @dataclass
 class Phase:
@@ -37,17 +42,32 @@ class Phase:
     began: float
     done: int = 0
     after: float | None = None
+    first: tuple[float, int] | None = None
+
+    def move(self, done: int, now: float) -> None:
+        """`done` units are finished; `now` is a monotonic time, as `began` is."""
+        self.done = min(done, self.total)
+        if self.first is None and self.done:
+            self.first = now, self.done
 
     def seconds_left(self, now: float) -> float | None:
-        """Until the whole job ends, at this phase's pace; None before anything can be said."""
-        passed = now - self.began
-        if not self.done or passed < 0.5:
+        """Until the whole job ends, at this phase's pace; None before anything can be said.
+
+        The pace is that since the first units were done: before them a phase pays once for its beginning (reading the prompts of a batch).
+        Where they are a good part of the phase they tell enough by themselves.
+        """
+        if self.first is None or now - self.began < SETTLED_SECONDS:
             return None
-        whole_phase = passed * self.total / self.done
+        at, units = self.first
+        if self.done > units and now - at >= SETTLED_SECONDS:
+            left = (now - at) / (self.done - units) * (self.total - self.done)
+        elif self.done >= TELLING_PART * self.total:
+            left = (now - self.began) / self.done * (self.total - self.done)
+        else:
+            return None
         if self.after is not None:
-            return whole_phase - passed + self.after
-        after = max(0.0, 1 - self.before - self.share)
-        return whole_phase - passed + whole_phase * after / self.share
+            return left + self.after
+        return left + (now - self.began + left) * max(0.0, 1 - self.before - self.share) / self.share
 
 
 class Heartbeat:
@@ -94,7 +114,7 @@ class Heartbeat:
         """The handler made progress (None: it lives, but has nothing to count)."""
         with self._lock:
             if self._phase is not None and done is not None:
-                self._phase.done = min(done, self._phase.total)
+                self._phase.move(done, time.monotonic())
             self._moved = True
 
     def flush(self) -> None:

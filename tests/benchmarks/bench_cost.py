@@ -13,6 +13,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,29 @@ def post(up: Up, path: str, body: dict[str, Any]) -> Any:
     return answer.json()
 
 
-def watched(up: Up, job: str) -> tuple[dict[str, Any], list[tuple[float, float]], float]:
-    """The job when it is over; the ends it named (seconds from its start when it was asked, and to the end it named); the workers' largest
-    resident memory in GiB."""
-    named, memory = [], 0.0
+@dataclass
+class Watched:
+    """What was seen of a job: the ends it named (seconds from its start when it was asked, and to the end it named), each phase's total, and
+    the workers' largest resident memory in GiB."""
+
+    named: list[tuple[float, float]] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+    memory: float = 0.0
+
+
+def watched(up: Up, job: str) -> tuple[dict[str, Any], Watched]:
+    """The job when it is over, and what was seen of it."""
+    found = Watched()
     while True:
         _, seen = up.get(f"/v1/jobs/{job}")
         if seen["state"] not in ("queued", "running"):
-            return seen, named, memory
+            return seen, found
+        found.totals[seen["phase"]] = seen["progress"]["total"]
         if seen["eta_at"] and seen["started_at"]:
             start = datetime.fromisoformat(seen["started_at"])
             now = datetime.now(start.tzinfo)
-            named.append(((now - start).total_seconds(), (datetime.fromisoformat(seen["eta_at"]) - start).total_seconds()))
-        memory = max([memory, *(psutil.Process(pid).memory_info().rss / GIB for pid in up.processes("spawn_main"))])
+            found.named.append(((now - start).total_seconds(), (datetime.fromisoformat(seen["eta_at"]) - start).total_seconds()))
+        found.memory = max([found.memory, *(psutil.Process(pid).memory_info().rss / GIB for pid in up.processes("spawn_main"))])
         time.sleep(1)
 
 
@@ -74,22 +85,24 @@ def main() -> None:
             post(up, "/v1/models", {"name": "real", "source": str(model.folder)})
             until(lambda: up.get("/v1/models/real")[1]["state"] == "ready", 300, "the model's proofs")
             spec = {"model": "real", "prompts": shipped_prompts()[: chosen.prompts], "max_new_tokens": chosen.tokens}
-            job, named, memory = watched(up, post(up, "/v1/calibrations", spec)["id"])
+            job, found = watched(up, post(up, "/v1/calibrations", spec)["id"])
             assert job["state"] == "succeeded", job["error"]
             took = phases(up, job)
         finally:
             up.stop()
     for name, seconds in took.items():
-        print(f"| {name} | {seconds:.1f} s | {seconds / took['generating']:.2f} |")
+        print(f"| {name} ({found.totals.get(name)}) | {seconds:.1f} s | {seconds / took['generating']:.2f} |")
     whole = sum(took[name] for name in took if name.startswith(("generating", "measuring")))
     print(f"| all of these over generating | {whole:.1f} s | {whole / took['generating']:.2f} |")
-    print(f"workers' memory at most: {memory:.2f} GiB; metrics: {job['metrics']}")
+    print(f"workers' memory at most: {found.memory:.2f} GiB; metrics: {job['metrics']}")
     start, end = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
     lasted = (end - start).total_seconds()
-    errors = [promised / lasted for asked, promised in named if asked > 0.2 * lasted]
+    after = {asked: promised / lasted for asked, promised in found.named if asked > 0.2 * lasted}
+    off = [f"{ratio:.2f} at {asked:.0f} s" for asked, ratio in after.items() if not 1 / 1.5 <= ratio <= 1.5]
     print(
-        f"the job: {lasted:.0f} s. Promised over taken, after a fifth of it: median {statistics.median(errors):.2f}, "
-        f"{min(errors):.2f} to {max(errors):.2f} ({len(errors)} times)"
+        f"the job: {lasted:.0f} s. Promised over taken, asked {len(after)} times after a fifth of it: median "
+        f"{statistics.median(after.values()):.2f}, {min(after.values()):.2f} to {max(after.values()):.2f}; not within a factor of 1.5: "
+        f"{', '.join(off) or 'none'}"
     )
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 
