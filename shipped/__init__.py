@@ -9,6 +9,9 @@ PROMPTS = ROOT / "prompts"
 
 MODEL_NAMES = ("demo-severe", "demo-mild", "demo-plain", "demo-signal")
 TRAIT_NAMES = ("refusal", "sycophancy")
+"""In the toy language of the shipped models."""
+CHAT_TRAIT_NAMES = ("chat-formality", "chat-refusal", "chat-sycophancy")
+"""In ordinary English, for models that were trained on it."""
 
 
 def model_folder(name: str) -> Path:
@@ -20,6 +23,6 @@ def model_folder(name: str) -> Path:
 
 def trait_folder(name: str) -> Path:
     """The dataset folder of a shipped trait. Raises KeyError with the known names for any other name."""
-    if name not in TRAIT_NAMES:
-        raise KeyError(f"no shipped trait is called {name!r}; there are {', '.join(TRAIT_NAMES)}")
-    return TRAITS / name
+    if name not in TRAIT_NAMES + CHAT_TRAIT_NAMES:
+        raise KeyError(f"no shipped trait is called {name!r}; there are {', '.join(TRAIT_NAMES + CHAT_TRAIT_NAMES)}")
+    return TRAITS.joinpath(*name.split("-", 1))

@@ -13,7 +13,7 @@ from app.storage.base import StorageError
 from app.traits import files, service
 from app.traits.dataset import Dataset, build
 from app.traits.routes import store
-from shipped import TRAIT_NAMES, trait_folder
+from shipped import CHAT_TRAIT_NAMES, TRAIT_NAMES, trait_folder
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ AGAIN = 5.0
 def shipped_datasets() -> tuple[Dataset, ...]:
     """The datasets of the shipped folders."""
     found = []
-    for name in TRAIT_NAMES:
+    for name in TRAIT_NAMES + CHAT_TRAIT_NAMES:
         folder = files.read(name, {path.name: path.read_bytes() for path in sorted(trait_folder(name).iterdir())})
         found.append(build(folder.request, folder.notes))
     return tuple(found)

@@ -15,7 +15,7 @@ from app.auth.viewer import Viewer
 from app.errors import Problem
 from app.traits import service
 from app.traits.models import Trait
-from shipped import TRAIT_NAMES, trait_folder
+from shipped import CHAT_TRAIT_NAMES, TRAIT_NAMES, trait_folder
 from tests.api.conftest import Running
 from tests.api.test_bad_input import problem
 
@@ -35,7 +35,7 @@ def folder(name: str) -> list[tuple[str, tuple[str, bytes]]]:
 
 def test_the_shipped_traits_are_there_from_the_start_and_everybody_reads_them(ada: httpx2.Client) -> None:
     listed = ada.get("/v1/traits").json()["items"]
-    assert sorted(trait["name"] for trait in listed) == sorted(TRAIT_NAMES)
+    assert sorted(trait["name"] for trait in listed) == sorted(TRAIT_NAMES + CHAT_TRAIT_NAMES)
     for trait in listed:
         assert (trait["owner"], trait["visibility"], trait["notes"]) == ("binnacle", "public", [])
         data = ada.get(trait["links"]["dataset.json"])
@@ -106,7 +106,7 @@ def test_what_is_somebody_elses_does_not_exist_and_own_goes_before_public(
         with pytest.raises(Problem) as refused:
             service.resolve(session, mine["reference"], Viewer("bob", "member"), "/traits/1")
     assert refused.value.errors[0]["pointer"] == "/traits/1"
-    assert "You may use: refusal, sycophancy." in refused.value.detail
+    assert "You may use: chat-formality, chat-refusal, chat-sycophancy, refusal, sycophancy." in refused.value.detail
 
 
 def test_an_administrators_public_trait_is_everybodys(ada: httpx2.Client, admin: httpx2.Client) -> None:
@@ -157,7 +157,7 @@ def test_several_servers_that_start_at_once_seed_once(api: Running, sessions: se
     [thread.join() for thread in threads]
     try:
         with sessions() as session:
-            assert session.scalar(select(func.count()).select_from(Trait)) == len(TRAIT_NAMES)
+            assert session.scalar(select(func.count()).select_from(Trait)) == len(TRAIT_NAMES + CHAT_TRAIT_NAMES)
     finally:
         for other in others:
             other.stop()
@@ -178,7 +178,7 @@ def test_a_server_starts_without_its_database_and_seeds_later(
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with sessions() as session:
-                if session.scalar(select(func.count()).select_from(Trait)) == len(TRAIT_NAMES):
+                if session.scalar(select(func.count()).select_from(Trait)) == len(TRAIT_NAMES + CHAT_TRAIT_NAMES):
                     break
             time.sleep(0.05)
         else:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.client import BinnacleError, Client, ServiceError
-from shipped import trait_folder
+from shipped import CHAT_TRAIT_NAMES, TRAIT_NAMES, trait_folder
 from tests.client.test_cli import Cli, binnacle, environment, read
 from tests.client.wire import Wire, lost_answer
 
@@ -40,7 +40,7 @@ def test_a_folder_becomes_a_trait_and_comes_back_as_a_dataset(client: Client, fo
     assert [row["prompt"] for row in dataset["positive"]] == ["Please greet the king.", "Kindly thank a baker."]
     assert client.add_trait(dataset)["id"] == made["id"]
     assert client.add_trait(folder, "manners")["name"] == "manners"
-    assert {one["name"] for one in client.traits()} == {"politeness", "manners", "refusal", "sycophancy"}
+    assert {one["name"] for one in client.traits()} == {"politeness", "manners", *TRAIT_NAMES, *CHAT_TRAIT_NAMES}
     assert [one["name"] for one in client.traits(name="manners")] == ["manners"]
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shipped import MODEL_NAMES, PROMPTS, TRAIT_NAMES, model_folder, trait_folder
+from shipped import CHAT_TRAIT_NAMES, MODEL_NAMES, PROMPTS, TRAIT_NAMES, model_folder, trait_folder
 
 
 def test_every_named_model_and_trait_has_its_files():
@@ -20,7 +20,7 @@ def test_every_named_model_and_trait_has_its_files():
             "README.md",
         )
         assert files.issuperset(wanted)
-    for name in TRAIT_NAMES:
+    for name in TRAIT_NAMES + CHAT_TRAIT_NAMES:
         files = {file.name for file in trait_folder(name).iterdir()}
         assert files.issuperset({"positive.jsonl", "negative.jsonl", "definition.txt", "steering.json", "split.json"})
     assert (PROMPTS / "calibration_50.json").is_file()
