@@ -12,22 +12,24 @@ WORKDIR /srv/binnacle
 
 FROM base AS api-packages
 RUN python -m venv /opt/venv
-COPY pyproject.toml constraints.txt README.md LICENSE binnacle.py ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY app app
+COPY binnacle binnacle
 COPY migrations migrations
 COPY shipped shipped
 COPY terms terms
-RUN /opt/venv/bin/pip install . -c constraints.txt
+RUN /opt/venv/bin/pip install ./binnacle . -c constraints.txt
 
 FROM base AS worker-packages
 RUN python -m venv /opt/venv && /opt/venv/bin/pip install torch==2.13.0
-COPY pyproject.toml constraints.txt README.md LICENSE binnacle.py ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY app app
+COPY binnacle binnacle
 COPY workers workers
 COPY migrations migrations
 COPY shipped shipped
 COPY terms terms
-RUN /opt/venv/bin/pip install ".[worker]" -c constraints.txt
+RUN /opt/venv/bin/pip install ./binnacle ".[worker]" -c constraints.txt
 
 FROM base AS api
 COPY --from=api-packages /opt/venv /opt/venv

@@ -44,14 +44,14 @@ up: $(READY)  ## keep the service running in the foreground
 setup: $(READY)  ## create the environment
 
 # torch goes first and alone: which build of it fits this machine is for its package index to say, and the pins must not touch it
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml binnacle/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Binnacle needs Python 3.11 or newer; none was found. Name one with: make PYTHON=/path/to/python3"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "installing $(TORCH), then the rest: some minutes, once"
 	$(PY) -m pip install --quiet $(TORCH)
-	@$(PY) -m pip uninstall -qq --yes binnacle  # the distribution's name in environments made before binnacle-interp
-	$(PY) -m pip install --quiet -e ".[worker,embedded,test]" -c constraints.txt
+	@$(PY) -m pip uninstall -qq --yes binnacle binnacle-interp  # earlier ones own the script that is now the client's
+	$(PY) -m pip install --quiet -e ./binnacle -e ".[worker,embedded,test]" -c constraints.txt
 	@touch $@
 
 lint: $(READY)  ## style, types, import rules

@@ -15,7 +15,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+ROOT = Path(__file__).resolve().parent.parent
+PROJECTS = (ROOT / "pyproject.toml", ROOT / "binnacle" / "pyproject.toml")
+OURS = "binnacle-interp-client"
 
 
 def unpinned(name: str) -> bool:
@@ -24,10 +26,12 @@ def unpinned(name: str) -> bool:
 
 
 def requirements() -> Iterator[Requirement]:
-    """What the project asks for directly, with all its extras."""
-    project = tomllib.loads(PROJECT.read_text())["project"]
-    for line in [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]:
-        yield Requirement(line)
+    """What the server and the client ask for directly, with all their extras."""
+    for file in PROJECTS:
+        project = tomllib.loads(file.read_text())["project"]
+        for line in [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]:
+            if (wanted := Requirement(line)).name != OURS:
+                yield wanted
 
 
 def closure() -> dict[str, str]:

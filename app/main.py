@@ -47,7 +47,7 @@ from app.storage.factory import open_storage
 from app.traits.seeding import seed_at_start
 from app.uploading import Uploads
 from app.webhooks.messenger import Messenger
-from terms.version import VERSION
+from binnacle.version import VERSION
 
 ROUTERS = (
     app.jobs.routes.router,

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from app.context import Context
-from terms.layout import FOLDER
+from binnacle.words.layout import FOLDER
 
 Item = TypeVar("Item", bound=BaseModel)
 LARGEST = 200

@@ -1,4 +1,4 @@
-"""Text: what may be stored, and what a name may hold. How text is shown is `app.visible`'s business.
+"""Text: what may be stored, and what a name may hold. How text is shown is `binnacle.words.visible`'s business.
 
 Postgres' JSON cannot hold NUL, UTF-8 cannot hold half a surrogate pair, and a text may hold line breaks and tabs but no other control
 characters. A name is one line: no control character at all, no line break and none that turns the direction of the text around it.
@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, StringConstraints, ValidationError
 
 from app.errors import Problem, invalid
-from app.visible import UNSEEN
+from binnacle.words.visible import UNSEEN
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 LINE = rf"^[^{UNSEEN}]*$"

@@ -13,8 +13,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from binnacle.version import DISTRIBUTION, VERSION
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CLIENT = tomllib.loads((ROOT / "binnacle" / "pyproject.toml").read_text())
 PACKAGES = [pattern.removesuffix("*") for pattern in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9]+)*((a|b|rc|\.?post)[0-9]+)?")
 
@@ -38,11 +41,11 @@ def test_the_constraints_leave_torch_and_its_cuda_packages_to_the_machine(pins: 
 
 def test_everything_the_project_asks_for_is_pinned_within_what_it_asks_for(pins: list[str]) -> None:
     versions = dict(line.split("==") for line in pins)
-    project = PROJECT["project"]
-    extras = [line for extra in project["optional-dependencies"].values() for line in extra]
-    for requirement in map(Requirement, [*project["dependencies"], *extras]):
-        if (name := canonicalize_name(requirement.name)) != "torch":
-            assert requirement.specifier.contains(versions[name]), f"{requirement} does not admit {versions[name]}"
+    for project in (PROJECT["project"], CLIENT["project"]):
+        extras = [line for extra in project["optional-dependencies"].values() for line in extra]
+        for requirement in map(Requirement, [*project["dependencies"], *extras]):
+            if (name := canonicalize_name(requirement.name)) not in {"torch", DISTRIBUTION}:
+                assert requirement.specifier.contains(versions[name]), f"{requirement} does not admit {versions[name]}"
 
 
 def test_the_pins_are_those_of_this_environment_and_of_nothing_else(pins: list[str]) -> None:
@@ -53,9 +56,10 @@ def test_the_pins_are_those_of_this_environment_and_of_nothing_else(pins: list[s
 
 def test_the_client_and_the_command_line_load_neither_torch_nor_the_server() -> None:
     """`import binnacle` in a notebook, and every `binnacle` command, must start in a fraction of a second."""
-    heavy = ("torch", "transformers", "numpy", "sqlalchemy", "fastapi", "pydantic", "celery", "workers")
+    heavy = ("torch", "transformers", "numpy", "sqlalchemy", "fastapi", "pydantic", "celery", "app", "workers")
     code = (
-        f"import sys, time, binnacle, app.cli.application; print([m for m in {heavy} if m in sys.modules], time.process_time())"
+        "import sys, time, binnacle; from binnacle.cli import application, tree; binnacle.Client; application.build(tree.COMMANDS);"
+        f"print([m for m in {heavy} if m in sys.modules], time.process_time())"
     )
     loaded, seconds = min((_run(code).rsplit(" ", 1) for _ in range(3)), key=lambda line: float(line[1]))
     assert loaded == "[]"
@@ -70,7 +74,7 @@ def test_the_command_line_answers_from_the_installed_entry_point() -> None:
 
 def test_no_text_tells_people_to_install_the_strangers_project_that_the_index_calls_binnacle() -> None:
     """Whoever followed such a hint would run that project's code: `pip install binnacle` and `binnacle[extra]` are not ours."""
-    places = [ROOT / name for name in ("app", "workers", "terms", "docs", ".ci")]
+    places = [ROOT / name for name in ("app", "binnacle", "workers", "terms", "docs", ".ci")]
     files = [path for place in places for path in place.rglob("*") if path.suffix in {".py", ".md", ".conf", ".json", ""}]
     files += [
         path
@@ -85,12 +89,11 @@ def test_no_text_tells_people_to_install_the_strangers_project_that_the_index_ca
     assert hint.search("pip install binnacle")
 
 
-def test_the_installed_version_is_found_under_the_distributions_own_name() -> None:
-    """With the old name left behind in a program, the version would silently be 0."""
-    from terms.version import DISTRIBUTION, VERSION
-
-    assert PROJECT["project"]["name"] == DISTRIBUTION != "binnacle"
-    assert PROJECT["project"]["version"] == VERSION == metadata.version(DISTRIBUTION)
+def test_the_server_and_the_client_have_one_version() -> None:
+    """It is written in one file; the server asks for the client of its own version."""
+    assert CLIENT["project"]["name"] == DISTRIBUTION != "binnacle"
+    assert metadata.version(DISTRIBUTION) == metadata.version(PROJECT["project"]["name"]) == VERSION
+    assert f"{DISTRIBUTION}=={VERSION}" in PROJECT["project"]["dependencies"]
 
 
 def test_the_wheel_holds_all_that_runs(tmp_path: Path) -> None:
@@ -98,7 +101,9 @@ def test_the_wheel_holds_all_that_runs(tmp_path: Path) -> None:
     source = tmp_path / "source"  # setuptools leaves a build folder beside what it builds
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "binnacle.py"):
+    (source / "binnacle").mkdir()
+    shutil.copy(ROOT / "binnacle" / "version.py", source / "binnacle")  # the version is read from it
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--quiet", "-w", str(tmp_path)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
@@ -107,7 +112,7 @@ def test_the_wheel_holds_all_that_runs(tmp_path: Path) -> None:
     files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
     wanted = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts and path.suffix != ".md"}
     assert wanted - packed == set()
-    assert "binnacle.py" in packed
+    assert not any(name.startswith("binnacle/") for name in packed)
 
 
 def _run(code: str) -> str:

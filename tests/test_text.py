@@ -6,7 +6,7 @@ import pytest
 
 from app.studies.schemas import StudyRequest
 from app.text import LINE, stored
-from app.visible import visible
+from binnacle.words.visible import visible
 
 OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 

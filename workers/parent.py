@@ -26,7 +26,7 @@ from app.storage.base import StorageError
 from app.storage.blobs import adopt_orphans, collect
 from app.storage.factory import open_storage
 from app.storage.space import shortage
-from terms.version import VERSION
+from binnacle.version import VERSION
 from workers.capacity import capacity
 from workers.looking import Looking
 from workers.names import is_ours, is_taken, unless_living

@@ -14,7 +14,7 @@ from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.models.models import Model
-from terms.massive import DEFAULT_RULE, SCHEMA_VERSION
+from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION
 
 Found = Row[Calibration, Model]
 """A calibration and its model."""

@@ -9,7 +9,7 @@ from app.calibrations.repository import Found
 from app.jobs.labels import Labels
 from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
-from terms.massive import present_name
+from binnacle.words.massive import present_name
 
 
 class CalibrationOut(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from app.jobs.labels import Label
 from app.jobs.schemas import PromptedRequest
 from app.text import Line
-from terms.massive import ALIAS, DEFAULT_RULE, PATTERN, RULES_IN_WORDS, stored_rule
+from binnacle.words.massive import ALIAS, DEFAULT_RULE, PATTERN, RULES_IN_WORDS, stored_rule
 
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 Rule = Annotated[str, StringConstraints(pattern=PATTERN, max_length=20), AfterValidator(stored_rule)]

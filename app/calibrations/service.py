@@ -38,7 +38,7 @@ from app.models.reading import reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
-from terms.massive import SCHEMA_VERSION
+from binnacle.words.massive import SCHEMA_VERSION
 
 
 def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> Plan:

@@ -1,11 +1,12 @@
-"""The command line, `binnacle`. It is a client like any other: what it does to jobs it does over HTTP. Imports no torch.
+"""The commands that the server's distribution adds to `binnacle`: they run, prepare, check and back up a service. Imports no torch.
 
-Importing this package loads nothing else, so that `python -m app.cli up` and the entry point start at once.
+Importing this package loads nothing else, so that the entry point starts at once.
 """
 
 
 def main() -> None:
-    """The entry point."""
-    from app.cli.application import run
+    """The command line, with these commands also where the distribution's entry points are not installed."""
+    from app.cli.tree import COMMANDS
+    from binnacle.cli.running import run
 
-    run()
+    run(COMMANDS)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.output import out
-from app.client.address import home_folder
+from binnacle.address import home_folder
+from binnacle.cli.output import out
 
 DataFolder = Annotated[Path | None, typer.Option("--home", help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")]
 

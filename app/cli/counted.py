@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from app.cli.checkup.stores import named
-from app.cli.output import Json, err, out, print_json
-from app.client import BinnacleError
-from app.client.address import home_folder
+from binnacle import BinnacleError
+from binnacle.address import home_folder
+from binnacle.cli.output import Json, err, out, print_json
 
 
 def verify(

@@ -10,14 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.live import Watcher
-from app.cli.models import register, shipped_folder
-from app.cli.output import err, out
-from app.cli.show import calibration_report
-from app.cli.tables import study_report
-from app.client import BinnacleError, Client
-from app.client.address import local_key
-from app.studies.shipped import shipped_study
+from binnacle import BinnacleError, Client, ServiceError
+from binnacle.address import local_key
+from binnacle.cli.live import Watcher
+from binnacle.cli.output import err, out
+from binnacle.cli.show import calibration_report
+from binnacle.cli.tables import study_report
+from binnacle.shipped import shipped_study
 
 START_SECONDS = 180.0
 CPU_WORKERS = 2
@@ -111,3 +110,22 @@ def running_service(home: Path) -> Iterator[Client]:
             yield client
     finally:
         service.stop()
+
+
+def shipped_folder(name: str) -> Path:
+    """Where a shipped model lies. Raises BinnacleError when none has that name."""
+    from shipped import MODELS
+
+    if not (MODELS / name / "config.json").is_file():
+        names = ", ".join(sorted(path.parent.name for path in MODELS.glob("*/config.json")))
+        raise BinnacleError("unknown_model", f"no shipped model is called {name!r}; there are {names}")
+    return MODELS / name
+
+
+def register(client: Client, name: str, folder: Path) -> None:
+    """Puts a model on the allow-list unless its name is there already."""
+    try:
+        client.add_model(name, str(folder))
+    except ServiceError as error:
+        if error.code != "model_exists":
+            raise

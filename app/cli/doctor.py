@@ -10,9 +10,9 @@ from rich.table import Table
 
 from app.cli.checkup import gpu, running, stores
 from app.cli.checkup.finding import Finding
-from app.cli.output import Json, out, print_json
-from app.cli.terminal import styled
-from app.client.address import home_folder
+from binnacle.address import home_folder
+from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.terminal import styled
 
 MARKS = {"ok": "green", "note": "yellow", "fault": "bold red"}
 Look = Callable[[], Iterator[Finding]]

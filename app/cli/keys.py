@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from app.cli.output import Json, err, out, print_json
-from app.client import BinnacleError
-from app.client.address import home_folder
+from binnacle import BinnacleError
+from binnacle.address import home_folder
+from binnacle.cli.output import Json, err, out, print_json
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -138,6 +138,7 @@ def _database() -> Iterator[tuple["Session", str]]:
     """A transaction on the database of this machine's service, and the pepper of its keys."""
     from app.db import make_engine, make_sessions
     from app.embedded.home import Home
+    from app.errors import Problem
 
     folder = home_folder()
     running = Home(folder).running() if folder.is_dir() else None
@@ -148,6 +149,8 @@ def _database() -> Iterator[tuple["Session", str]]:
     try:
         with make_sessions(engine).begin() as session:
             yield session, os.environ.get("BINNACLE_KEY_PEPPER") or _pepper(folder)
+    except Problem as problem:
+        raise BinnacleError(problem.code, problem.detail) from problem
     finally:
         engine.dispose()
 

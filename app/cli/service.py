@@ -1,16 +1,12 @@
-"""`up`, `worker`, `prepare`, `status`, `openapi`: the service as a whole."""
+"""`up`, `worker`, `prepare`, `openapi`: the service as a whole."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from app.cli.devices import standing
-from app.cli.live import duration
-from app.cli.output import Json, out, print_json
-from app.cli.terminal import styled
-from app.client import BinnacleError, Client
+from binnacle import BinnacleError
+from binnacle.cli.output import out, print_json
 
 
 def up(
@@ -50,7 +46,7 @@ def worker(
     ] = 1,
     light: Annotated[bool, typer.Option(help="Also a worker for jobs that need no model.")] = True,
 ) -> None:
-    """Run this host's workers until Ctrl-C, for the service of DATABASE_URL, BROKER_URL and STORAGE_URL."""
+    """Run this host's workers until Ctrl-C, for a service elsewhere: that of DATABASE_URL, BROKER_URL and STORAGE_URL."""
     from app.cli.up import worker as run
     from app.embedded.worker_host import WorkerOptions
     from app.settings import get_settings
@@ -69,7 +65,7 @@ def prepare(
         str | None, typer.Option(help="Where the service will answer; the command line reads it from the data folder.")
     ] = None,
 ) -> None:
-    """Migrate the database of DATABASE_URL and make the first key; safe to run at every start, by many at once."""
+    """Migrate the database of DATABASE_URL and make the first key. Safe to run at every start, by many at once."""
     from app.embedded.database import prepare_database
     from app.embedded.private import write_private
     from app.settings import get_settings
@@ -85,34 +81,6 @@ def prepare(
         write_private(home / "url", url + "\n")
     key = f"the administrator's key is in {key_file}" if key_file else "it has no key, as keys are off"
     out.print(f"the database is ready; {key}")
-
-
-def status(as_json: Json = False) -> None:
-    """Show workers, devices and the queue."""
-    with Client() as client:
-        now = client.status()
-    if as_json:
-        print_json(now)
-        return
-    workers = Table("worker", "class", "device", "models loaded", "busy with", "seen", box=None)
-    for worker in now["workers"]:
-        seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else styled("lost", "red")
-        loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or standing(worker)
-        workers.add_row(worker["id"], worker["job_class"], worker["device"], loaded, busy, seen)
-    queues = Table("queue", "model", "running", "ready", "waiting", "oldest", box=None)
-    for queue in now["queues"]:
-        oldest = duration(queue["oldest_seconds"]) if queue["oldest_seconds"] is not None else ""
-        counts = [str(queue[name]) for name in ("running", "queued", "waiting")]
-        queues.add_row(queue["lane"], queue["model"] or "", *counts, oldest)
-    out.print(f"Binnacle {now['version']}, keys {now['auth']}, broker: {now['broker']['detail']}")
-    out.print(workers)
-    out.print(queues if now["queues"] else "nothing is queued")
-    if now["waiting"]:
-        waiting = Table("waits", "kind", "user", "place", "because", box=None)
-        for one in now["waiting"]:
-            because = (one["waits_because"] or {}).get("detail", "")
-            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["position"] or ""), because)
-        out.print(waiting)
 
 
 def openapi() -> None:

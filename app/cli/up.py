@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from app.cli.output import out, print_error
-from app.cli.terminal import styled
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Running
 from app.embedded.sharing import Sharing
 from app.embedded.supervisor import Options, Supervisor
 from app.embedded.worker_host import WorkerHost, WorkerOptions
 from app.settings import get_settings
+from binnacle.cli.output import out, print_error
+from binnacle.cli.terminal import styled
 
 
 def up(

@@ -28,7 +28,7 @@ from app.embedded.home import Home
 from app.embedded.postgres import Postgres
 from app.embedded.postgres_programs import find_programs
 from app.embedded.private import private_folder, write_private
-from terms.version import VERSION
+from binnacle.version import VERSION
 
 SECRETS = ("pepper", "admin.key")
 

@@ -1,11 +1,13 @@
 """What can keep the embedded service from starting, each as a code and a sentence that says what to do."""
 
+from binnacle.errors import BinnacleError
 
-class EmbeddedError(Exception):
+
+class EmbeddedError(BinnacleError):
     """A reason not to start that a person can act on. `exit_status` is what `binnacle up` ends with."""
 
+    own_lines = True
+
     def __init__(self, code: str, detail: str, *, exit_status: int = 1) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
+        super().__init__(code, detail)
         self.exit_status = exit_status

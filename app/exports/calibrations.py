@@ -14,7 +14,7 @@ from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
 from app.settings import Settings
 from app.text import check_text
-from terms.layout import calibration_path
+from binnacle.words.layout import calibration_path
 
 Calibration = Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")]
 

@@ -15,7 +15,7 @@ from app.jobs.models import Artifact, Job
 from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
-from terms.massive import DEFAULT_RULE
+from binnacle.words.massive import DEFAULT_RULE
 
 SORTS: dict[str, InstrumentedAttribute[float | None]] = {
     "accuracy": Vector.accuracy,

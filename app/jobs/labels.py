@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.jobs.models import Job
-from terms.layout import FOLDER
+from binnacle.words.layout import FOLDER
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=FOLDER)]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, Field
 
 from app.jobs.models import Worker
-from terms.sizes import gib
+from binnacle.words.sizes import gib
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a parameter, by dtype."""

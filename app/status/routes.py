@@ -12,7 +12,7 @@ from app.context import Shared
 from app.problems import documented
 from app.status import repository
 from app.status.schemas import QueueOut, Readiness, StatusOut, WaitingOut, WorkerOut
-from terms.version import VERSION
+from binnacle.version import VERSION
 
 router = APIRouter(tags=["health"], route_class=KeyedRoute)
 

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote
 
-from app.visible import UNSHOWN
+from binnacle.words.visible import UNSHOWN
 
 _ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 8187 allows unescaped in an extended value, next to letters and digits
 

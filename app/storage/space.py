@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from app.errors import Problem, as_error
 from app.settings import Settings
-from terms.sizes import gib
+from binnacle.words.sizes import gib
 
 
 def hub_cache(settings: Settings) -> Path:

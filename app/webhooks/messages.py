@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from app.visible import visible
+from binnacle.words.visible import visible
 
 SIGNATURE = "Binnacle-Signature"
 NOTHING = "\u200b"

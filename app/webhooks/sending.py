@@ -16,7 +16,7 @@ import httpx2
 from app.addresses import look_up, refused
 from app.webhooks.messages import DELIVERY, SIGNATURE, render, secret_of, sign
 from app.webhooks.repository import Due
-from terms.version import VERSION
+from binnacle.version import VERSION
 
 HEALS = frozenset({408, 425, 429})
 """Refusals that may be over next time; others need somebody to mend the target."""

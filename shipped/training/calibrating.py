@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from terms.massive import DEFAULT_RULE
+from binnacle.words.massive import DEFAULT_RULE
 from workers.lm.generation import generate_greedy
 from workers.lm.loading import load
 from workers.lm.prompts import encode_prompt

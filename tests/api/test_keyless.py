@@ -17,9 +17,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.auth.models import ApiKey
-from app.client import Client, ServiceError
 from app.server import make_server
 from app.settings import Settings
+from binnacle import Client, ServiceError
 from tests.api.conftest import PEPPER, Running
 from tests.api.test_access import PUBLIC, routes
 from tests.services import make_folder

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.studies.shipped import shipped_study
+from binnacle.shipped import shipped_study
 from tests.api.conftest import Running
 from tests.api.lives import claim, fail, succeed
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.client import Client
+from binnacle import Client
 from tests.api.conftest import Running, api, engine, sessions, settings
 from tests.client.wire import Wire
 

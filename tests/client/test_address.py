@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.client import Client, NoService
-from app.client.address import find_address
+from binnacle import Client, NoService
+from binnacle.address import find_address
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.client import BinnacleError, Client
 from app.models.repository import keep_passport
+from binnacle import BinnacleError, Client
 from tests.api import lives
 from tests.api.conftest import FACTS, PEPPER, Running
 

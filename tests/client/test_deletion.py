@@ -7,7 +7,7 @@ import sys
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.client import Client, ServiceError
+from binnacle import Client, ServiceError
 from tests.api.conftest import Running
 from tests.api.lives import FILE, claim, succeed
 from tests.client.test_cli import Cli, binnacle, environment, read

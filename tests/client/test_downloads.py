@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.client import Client, CorruptDownload, ServiceError
+from binnacle import Client, CorruptDownload, ServiceError
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.client.wire import Wire, cut_after, flipped_bytes

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.client import Client, JobFailed, WaitTimeout
+from binnacle import Client, JobFailed, WaitTimeout
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.client.wire import Wire, cut_after

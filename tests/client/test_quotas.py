@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.cli.quotas import _limit, size
-from app.client import BinnacleError, Client
+from binnacle import BinnacleError, Client
+from binnacle.cli.quotas import _limit, size
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.client.test_cli import Cli, Sessions, binnacle, environment, read

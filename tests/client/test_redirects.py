@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.client import Client
 from app.settings import Settings
+from binnacle import Client
 from tests.api import lives
 from tests.api.conftest import PEPPER, Running
 from tests.client.wire import Wire, cut_after

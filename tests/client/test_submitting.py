@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from app.client import Client, ServiceError, Unreachable
+from binnacle import Client, ServiceError, Unreachable
 from tests.api.conftest import Running
 from tests.client.wire import Wire, lost_answer
 

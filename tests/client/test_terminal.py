@@ -18,10 +18,9 @@ import pytest
 from sqlalchemy import update
 from typer.main import get_command
 
-from app.cli import application as tree
-from app.cli import output, show, tables
 from app.jobs.models import Job
 from app.jobs.states import State
+from binnacle.cli import application, output, running, show, tables, tree
 from tests.api.conftest import PEPPER, Running
 from tests.api.world import World
 from tests.client.hostile_rows import HOSTILE, MARKUP, deep, fill
@@ -43,7 +42,9 @@ def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, command
 
 
-COMMANDS = {name: command for name, command in leaves(get_command(tree.application)) if name not in NOT_HERE}
+COMMANDS = {
+    name: command for name, command in leaves(get_command(application.build(tree.all_commands({})))) if name not in NOT_HERE
+}
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def run(*arguments: str) -> None:
     """The command as its process would run it, in this process; any end but an exit is a traceback on somebody's terminal."""
     sys.argv = ["binnacle", *arguments]
     with pytest.raises(SystemExit):
-        tree.run()
+        running.run()
 
 
 def arguments_of(world: World, name: str, command: Any) -> list[str]:
@@ -161,7 +162,7 @@ def _printed(what: Any) -> str:
 
 
 def test_an_error_of_the_servers_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
-    from app.client import ServiceError
+    from binnacle import ServiceError
 
     problem = {
         "code": "x",
@@ -201,7 +202,8 @@ def test_a_job_that_is_watched_on_a_terminal_draws_its_line_and_nothing_else(wor
 
 def test_all_printing_goes_through_consoles_that_take_no_markup() -> None:
     """Only one module knows rich's own console."""
-    sources = (Path(__file__).resolve().parents[2] / "app").rglob("*.py")
+    root = Path(__file__).resolve().parents[2]
+    sources = [*(root / "app").rglob("*.py"), *(root / "binnacle").rglob("*.py")]
     found = [
         one.name for one in sources if re.search(r"import .*\bConsole\b|from rich import print|from_markup", one.read_text())
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.client import BinnacleError, Client, ServiceError
+from binnacle import BinnacleError, Client, ServiceError
 from shipped import CHAT_TRAIT_NAMES, TRAIT_NAMES, trait_folder
 from tests.client.test_cli import Cli, binnacle, environment, read
 from tests.client.wire import Wire, lost_answer

@@ -11,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer.testing import CliRunner
 
 from app import migrate
-from app.cli.application import application
 from app.ids import new_id
 from app.jobs.models import Artifact, Job, JobCell
 from app.retention import repository as retention
@@ -19,6 +18,8 @@ from app.storage.blobs import referencing_columns
 from app.storage.models import BlobRow
 from app.traits.models import Trait
 from app.usage import repository as usage
+from binnacle.cli.application import build
+from binnacle.cli.tree import all_commands
 from tests.db.conftest import Desk
 
 OWNERS = ("ann", "bob")
@@ -228,7 +229,7 @@ def test_the_command_finds_a_wrong_count_and_repairs_it(store: Desk, database_ur
         session.execute(text("INSERT INTO stored_totals (owner, bytes, objects) VALUES ('ann', 1234, 1)"))
 
     def verify(*options: str) -> tuple[int, str]:
-        done = CliRunner().invoke(application, ["quotas", "verify", *options])
+        done = CliRunner().invoke(build(all_commands({})), ["quotas", "verify", *options])
         return done.exit_code, done.output
 
     status, said = verify()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from terms.massive import massive_at
+from binnacle.words.massive import massive_at
 from terms.methods import parse_method
 from workers.extracting.fits import Calibrated
 from workers.lm.model import LanguageModel

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Template
 
-from app.cli.studies import read_labels
-from app.client import BinnacleError
-from app.sheets import inert, restored
+from binnacle import BinnacleError
+from binnacle.cli.studies import read_labels
+from binnacle.words.sheets import inert, restored
 from tests.reports.gathering import STUDY, gathered, summary
 from tests.reports.test_document import GAINS, TIES
 from workers.reports.document import build

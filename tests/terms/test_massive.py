@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from terms.massive import PATTERN, listed, massive_at, rule_of, stored_rule
+from binnacle.words.massive import PATTERN, listed, massive_at, rule_of, stored_rule
 
 OLD = {"massive_dims": {"rule": "massive", "dims": [5, 2]}}
 NEW = {"massive_dims": {"rule": "peeling", "dims": [5, 2]}, "massive_by_layer": {"0": [5, 2], "1": [2], "3": []}}

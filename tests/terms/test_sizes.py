@@ -1,6 +1,6 @@
 import pytest
 
-from terms.sizes import gib
+from binnacle.words.sizes import gib
 
 
 @pytest.mark.parametrize(

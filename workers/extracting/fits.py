@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from binnacle.words.massive import listed, massive_at, rule_of
 from terms.components import RESIDUAL_COMPONENTS
-from terms.massive import listed, massive_at, rule_of
 from terms.methods import Method
 from workers.extracting.examples import Prompted
 from workers.lm.errors import ModelFault

@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
 from shipped import PROMPTS
-from terms.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, JobYielded, Outcome
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 
 from app.settings import Settings, get_settings
 from app.storage.space import hub_cache
-from terms.sizes import gib
+from binnacle.words.sizes import gib
 from workers.handlers.base import JobContext, JobFault, Outcome, TransientFault
 from workers.lm.errors import ModelFault
 from workers.lm.hubfiles import HubModel, fetch, look_up, total_bytes

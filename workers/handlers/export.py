@@ -13,8 +13,8 @@ import torch
 from app.exports import archives, gguf_vectors, tensorfile, trait_interp
 from app.exports.formats import write_vectors
 from app.exports.vectors import NamedVector, Origin
+from binnacle.words.layout import calibration_path
 from terms.components import RESIDUAL_COMPONENTS
-from terms.layout import calibration_path
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 
 MOST = 1_000_000

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from terms.massive import listed, rule_of
+from binnacle.words.massive import listed, rule_of
 from terms.methods import parse_method
 from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.handlers.calibration import model_of

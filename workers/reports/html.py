@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from app.visible import visible
+from binnacle.words.visible import visible
 from workers.reports.table import Table
 
 HERE = Path(__file__).resolve().parent

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.sheets import inert
+from binnacle.words.sheets import inert
 from workers.handlers.base import JobContext, JobFault
 from workers.judges.agreement import Agreement, agreement
 

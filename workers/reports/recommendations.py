@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from terms.massive import massive_at
+from binnacle.words.massive import massive_at
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
 from workers.reports.tables import is_ablation

@@ -6,7 +6,7 @@ Read from calibration.json of any schema; what a file does not hold is "not meas
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from terms.emergence import NOT_MEASURED, emergence_in_words
+from binnacle.words.emergence import NOT_MEASURED, emergence_in_words
 from workers.reports.table import Column
 
 NOT_STEERED = {"viable": "not steered"}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
-from app.visible import visible
+from binnacle.words.visible import visible
 
 Row = Mapping[str, Any]
 

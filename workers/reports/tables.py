@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from terms.emergence import NOT_MEASURED
-from terms.massive import listed, massive_at, rule_of
+from binnacle.words.emergence import NOT_MEASURED
+from binnacle.words.massive import listed, massive_at, rule_of
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.standing import COLUMNS, NOT_STEERED, NOTE, standing

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from terms.massive import SCHEMA_VERSION
-from terms.version import VERSION
+from binnacle.version import VERSION
+from binnacle.words.massive import SCHEMA_VERSION
 from workers.lm.choosing import NEAR_TIE
 from workers.lm.model import LanguageModel
 from workers.science.statistics import Statistics

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from terms.massive import DEFAULT_RULE, RULES_IN_WORDS
+from binnacle.words.massive import DEFAULT_RULE, RULES_IN_WORDS
 from workers.science.errors import DegenerateActivations
 from workers.science.medians import Float, lower_median
 from workers.science.peeling import PEEL_SHARE, Peeled, peel

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from terms.massive import massive_at
+from binnacle.words.massive import massive_at
 from terms.methods import UnknownMethod, parse_method
 from workers.handlers.base import JobContext
 from workers.lm.errors import ModelFault

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.checkup.finding import Finding, Level
-from app.client import BinnacleError, Client
+from binnacle import BinnacleError, Client
 
 
 def listening(port: int) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.cli.checkup.finding import Finding
-from terms.sizes import gib
+from binnacle.words.sizes import gib
 
 FREE_BYTES = 5 << 30
 """Below this a model, the database and the results soon do not fit."""

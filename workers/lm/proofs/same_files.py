@@ -5,7 +5,7 @@ Refused: two sets of weights in one folder, a config that names other weights, a
 
 from pathlib import Path
 
-from terms.sizes import gib
+from binnacle.words.sizes import gib
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
 from workers.lm.folder import check_folder, files_changed, weight_files

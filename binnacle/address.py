@@ -1,0 +1,78 @@
+"""Where the service is and the key to it: what the caller says, then the environment, then what `up` or `prepare` wrote down."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from binnacle.errors import NoService
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class Address:
+    """A service and the key to it. url: `http(s)://host:port`, or `unix:/path` of a socket."""
+
+    url: str
+    key: str | None = field(repr=False)
+
+    @property
+    def socket(self) -> str | None:
+        """The path of its unix socket, where it listens on one."""
+        return urlsplit(self.url).path if self.url.startswith("unix:") else None
+
+    @property
+    def is_loopback(self) -> bool:
+        return urlsplit(self.url).hostname in LOOPBACK
+
+
+def home_folder() -> Path:
+    """The data folder of the embedded service: `BINNACLE_HOME`, or `~/.binnacle`."""
+    return Path(os.environ.get("BINNACLE_HOME") or "~/.binnacle").expanduser()
+
+
+def find_address(url: str | None = None, key: str | None = None, home: Path | None = None) -> Address:
+    """The address from the arguments, `BINNACLE_URL` and `BINNACLE_KEY`, or the files in the data folder.
+
+    There `run.json` of a running `binnacle up` goes before `url` of `binnacle prepare`, and `local.secret` of a service without keys
+    before `admin.key`. The key in the data folder belongs to the service of that folder and is sent to no other.
+    """
+    folder = home or home_folder()
+    local_url = _local_url(folder)
+    named = url or os.environ.get("BINNACLE_URL") or local_url
+    if not named:
+        raise NoService(
+            "no_service",
+            f"No service is running from {folder}. Start one with `binnacle up`, or name one with BINNACLE_URL and BINNACLE_KEY.",
+        )
+    named = named.rstrip("/")
+    parts = urlsplit(named)
+    if not (parts.hostname if parts.scheme in {"http", "https"} else parts.scheme == "unix" and parts.path.startswith("/")):
+        raise NoService(
+            "bad_url", f"{named!r} is not the address of a service. Write it as http://host:port, or unix:/path of a socket."
+        )
+    found = key or os.environ.get("BINNACLE_KEY")
+    if found is None and local_url is not None and named == local_url.rstrip("/"):
+        found = local_key(folder)
+    return Address(named, found)
+
+
+def _local_url(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / "run.json").read_text())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return _text(folder / "url")
+
+
+def local_key(folder: Path) -> str | None:
+    """What opens the service of this data folder."""
+    return _text(folder / "local.secret") or _text(folder / "admin.key")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,34 @@
+"""`binnacle audit`: who did what."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from binnacle.cli.output import Json, out, print_json
+from binnacle.client import Client
+
+
+def audit(
+    actor: Annotated[str | None, typer.Option(help="By this user.")] = None,
+    action: Annotated[str | None, typer.Option(help="key.revoke, or key for all that is done to keys.")] = None,
+    object: Annotated[str | None, typer.Option(help="To this id or name.")] = None,  # noqa: A002 - the API's own word
+    outcome: Annotated[str | None, typer.Option(help="done or denied.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-01-31T12:00:00Z.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show who did what, newest first; for administrators. To keys, users, groups, models, judges, devices, quotas and others' jobs."""
+    with Client() as client:
+        found = list(client.admin.audit(limit=limit, actor=actor, action=action, object=object, outcome=outcome, since=since))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("time", "times", "who", "key", "action", "object", "outcome", "details", box=None)
+    for one in found:
+        details = json.dumps(one["details"], ensure_ascii=False) if one["details"] else ""
+        table.add_row(
+            one["at"][:19], str(one["count"]), one["actor"], one["key_id"], one["action"], one["object"], one["outcome"], details
+        )
+    out.print(table)

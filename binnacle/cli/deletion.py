@@ -1,0 +1,49 @@
+"""`binnacle delete`: jobs with what they made, imported vectors and traits. Shows what goes before it asks."""
+
+from typing import Annotated, Any
+
+import typer
+
+from binnacle.cli.output import Json, err, print_json
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+
+
+def delete(
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="ID...", help="Jobs or ids of their results, imported vectors, traits (id, name@version)."),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete finished jobs with all that they made, imported vectors or traits. This cannot be undone."""
+    with Client() as client:
+        if dry_run or not yes:
+            plans = [client.delete(one, dry_run=True) for one in what]
+            if dry_run and as_json:
+                print_json(plans)
+                return
+            for plan in plans:
+                _tell(plan, "would go" if dry_run else "will go")
+            if dry_run:
+                return
+            if not typer.confirm("Delete this? It cannot be undone.", err=True):
+                raise BinnacleError("not_deleted", "nothing was deleted")
+        done = [client.delete(one) for one in what]
+    if as_json:
+        print_json(done)
+        return
+    for told in done:
+        _tell(told, "deleted")
+
+
+def _tell(told: dict[str, Any], verb: str) -> None:
+    """What goes, its size, and what stays."""
+    for one in told["deleted"]:
+        name = f", {one['name']}" if one["name"] else ""
+        err.print(f"{verb}: {one['id']} ({one['kind']}{name})")
+    err.print(f"  {told['files']:,} files, {told['vectors']:,} vectors, {told['bytes']:,} bytes")
+    for one in told["stays"]:
+        err.print(f"stays: {one['id']} ({one['kind']}): {one['why']}")

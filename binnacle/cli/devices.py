@@ -1,0 +1,83 @@
+"""`binnacle devices`: taking a card from the queue for a while, for those who share it with notebooks."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.terminal import styled
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+
+commands = typer.Typer(help="Worker nodes and their devices; holding them is for administrators.", no_args_is_help=True)
+Device = Annotated[str, typer.Argument(help="A worker's id, or its beginning (`binnacle devices list`).")]
+Reason = Annotated[str | None, typer.Option(help="Why, for those who wonder.")]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume by itself after so many minutes.")]
+
+
+@commands.command("list")
+def list_devices(as_json: Json = False) -> None:
+    """List worker nodes, what they hold, and who holds them."""
+    with Client() as client:
+        found = client.devices()
+    if as_json:
+        print_json(found)
+        return
+    table = Table("worker", "class", "device", "models loaded", "busy with", "standing", box=None)
+    for one in found:
+        busy = one["busy_with"] or ""
+        table.add_row(one["id"], one["job_class"], one["device"], ", ".join(one["models"]), busy, standing(one))
+    out.print(table)
+
+
+@commands.command()
+def pause(device: Device, reason: Reason = None, minutes: Minutes = None, as_json: Json = False) -> None:
+    """Claim nothing new; the job it has is finished, then its models leave the memory."""
+    _hold(device, "pause", reason, minutes, as_json=as_json)
+
+
+@commands.command()
+def drain(device: Device, reason: Reason = None, minutes: Minutes = None, as_json: Json = False) -> None:
+    """Give the present job back at its next boundary, then claim nothing."""
+    _hold(device, "drain", reason, minutes, as_json=as_json)
+
+
+@commands.command()
+def resume(device: Device, as_json: Json = False) -> None:
+    """Claim again."""
+    with Client() as client:
+        _say(client.resume_device(found(client, device)), as_json=as_json)
+
+
+def _hold(device: str, mode: str, reason: str | None, minutes: float | None, *, as_json: bool) -> None:
+    with Client() as client:
+        _say(client.hold_device(found(client, device), mode, reason=reason, minutes=minutes), as_json=as_json)
+
+
+def found(client: Client, device: str) -> str:
+    """The id of the worker that is called so or begins so. Raises BinnacleError when none does, or several do."""
+    ids = [one["id"] for one in client.devices()]
+    matching = [device] if device in ids else [one for one in ids if one.startswith(device)]
+    if len(matching) != 1:
+        which = "No worker is" if not matching else "Several workers are"
+        raise BinnacleError("which_device", f"{which} called {device!r}. There are: {', '.join(ids) or 'none'}.")
+    return matching[0]
+
+
+def standing(device: dict[str, Any]) -> Text:
+    """Why a worker claims nothing, for a table; empty when it does."""
+    hold, blocked = device["hold"], device["blocked"]
+    if hold:
+        until = f" until {hold['until'][:16]}" if hold["until"] else ""
+        return styled(f"{hold['mode']} by {hold['by']}{until}" + (f": {hold['reason']}" if hold["reason"] else ""), "")
+    return styled(blocked["detail"] if blocked else "", "red")
+
+
+def _say(device: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(device)
+        return
+    busy = f"; it still has {device['busy_with']}" if device["busy_with"] and device["hold"] else ""
+    out.print(f"{device['id']} {standing(device) or 'claims jobs'}{busy}")

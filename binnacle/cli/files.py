@@ -1,0 +1,46 @@
+"""`binnacle get`: a finished job's files on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+
+
+def get(
+    which: Annotated[str, typer.Argument(metavar="JOB|CALIBRATION", help="A job (job_...) or a calibration (cal_...).")],
+    to: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path(),
+    layout: Annotated[
+        str | None, typer.Option(help="trait-interp: put calibration.json where its notebooks look, below --out.")
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="With --layout: another experiment's folder than the file names.")
+    ] = None,
+    model_variant: Annotated[
+        str | None, typer.Option(help="With --layout: another variant's folder than the file names.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Download the files of a finished job; resumed where it broke off, checked by sha256."""
+    if layout not in (None, "trait-interp"):
+        raise BinnacleError("bad_option", f"--layout is {layout!r}; there is one layout: trait-interp.")
+    if layout is None and (experiment or model_variant):
+        raise BinnacleError("bad_option", "--experiment and --model-variant name folders of --layout trait-interp. Add it.")
+    with Client() as client:
+        job_id = client.job_of(which)
+        paths = (
+            client.download_all(job_id, to)
+            if layout is None
+            else [client.place_calibration(job_id, to, experiment=experiment, model_variant=model_variant)]
+        )
+    if as_json:
+        print_json([str(path) for path in paths])
+        return
+    for path in paths:
+        out.print(str(path))
+    if not paths:
+        err.print(f"{job_id} has no files (yet); see: binnacle watch {job_id}")
+        raise typer.Exit(1)

@@ -1,0 +1,37 @@
+"""`binnacle gc`: which results are old, and taking them away."""
+
+from typing import Annotated
+
+import typer
+from rich.filesize import decimal
+from rich.table import Table
+
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.client import Client
+
+
+def gc(
+    older_than: Annotated[float, typer.Option(min=0.001, help="Days since the job was over.")] = 90,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without, they are only shown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the results of old jobs, with their age and size, and with --yes remove them.
+
+    Kept jobs (`binnacle edit JOB --keep`), what they were made of, and what unfinished jobs need stay. So does every job's history.
+    """
+    with Client() as client:
+        told = client.remove_old_results(older_than) if yes else client.old_results(older_than)
+    if as_json:
+        print_json(told)
+        return
+    table = Table("job", "kind", "owner", "name", "age", "files", "size", box=None)
+    for one in told["items"]:
+        age, size = f"{one['age_days']:.1f} d", decimal(one["bytes"])
+        table.add_row(one["job"], one["kind"], one["owner"], one["name"], age, str(one["files"]), size)
+    if told["items"]:
+        out.print(table)
+    total = f"{told['jobs']} jobs, {told['files']} files, {decimal(told['bytes'])}"
+    if told["removed"]:
+        err.print(f"removed the results of {total}; {decimal(told['freed_bytes'] or 0)} are free at once, the rest within a day")
+    else:
+        err.print(f"{total} could go; nothing was removed. Remove them with: binnacle gc --older-than {older_than:g} --yes")

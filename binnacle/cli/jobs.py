@@ -1,0 +1,149 @@
+"""`watch`, `jobs`, `edit`, `cancel`, `retry`: what one does with jobs that exist."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from binnacle.cli.live import Watcher, headline
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.show import calibration_report
+from binnacle.cli.tables import study_report
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+
+JobId = Annotated[str, typer.Argument(help="The job's id (job_...).")]
+
+
+def follow(client: Client, job_id: str, *, as_json: bool) -> None:
+    """Shows a job until it is over, then how it ended and what a calibration found; ends the process with 1 when it did not succeed."""
+    with Watcher() as watcher:
+        job = client.wait(job_id, on_change=watcher, check=False)
+    if as_json:
+        print_json(job)
+    elif job["state"] == "succeeded":
+        out.print(f"{job_id} succeeded; fetch its files with: binnacle get {job_id}")
+        if job["kind"] == "calibrate":
+            out.print(calibration_report(client.calibration(job_id)))
+    else:
+        error = job["error"] or {}
+        err.print(f"{job_id} {job['state']} {error.get('code', '')}: {error.get('detail', 'no reason given')}")
+    if job["state"] != "succeeded":
+        raise typer.Exit(1)
+
+
+def watch(job: JobId, as_json: Json = False) -> None:
+    """Watch a job until it is over."""
+    with Client() as client:
+        follow(client, job, as_json=as_json)
+
+
+def list_jobs(
+    state: Annotated[str | None, typer.Option(help="queued, running, cancelling, succeeded, failed or cancelled.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of job, like calibrate.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
+    tag: Annotated[str | None, typer.Option(help="A tag.")] = None,
+    search: Annotated[str | None, typer.Option(help="Words, each in the name, notes or tags.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="The experiment of calibrations and extractions.")] = None,
+    model_variant: Annotated[str | None, typer.Option(help="Their model variant.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    labels = {"experiment": experiment, "model_variant": model_variant}
+    with Client() as client:
+        found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag, q=search, **labels))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("job", "kind", "model", "state", "progress", "place", "waits because", "name", "created", box=None)
+    for job in found:
+        progress = job["progress"]
+        done = f"{progress['done']}/{progress['total']} {progress['unit']}" if progress["total"] else ""
+        place, why = job["position"] or "", (job["waits_because"] or {}).get("code", "")
+        cells = (job["id"], job["kind"], job["model"], headline(job), done, str(place), why, job["name"], job["created_at"][:19])
+        table.add_row(*cells)
+    out.print(table)
+
+
+def edit(
+    job: JobId,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated. They replace those there are.")] = None,
+    notes: Annotated[str | None, typer.Option(help="New notes.")] = None,
+    keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Whether retention leaves its results alone.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="The webhook that is told when it is over.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change a job's name, tags, notes or webhook, or keep its results."""
+    changes = {"name": name, "tags": tag, "notes": notes, "keep": keep, "webhook": webhook}
+    with Client() as client:
+        now = client.edit(job, **{field: value for field, value in changes.items() if value is not None})
+    if as_json:
+        print_json(now)
+    else:
+        out.print(f"{now['id']} {now['name'] or ''} {' '.join(now['tags'])}".strip())
+
+
+def share(
+    what: Annotated[str, typer.Argument(help="A job, or the id of its result; a trait's or an imported vector's id.")],
+    group: Annotated[str | None, typer.Option(help="To the members of this group, which is one of its owner's.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="To everyone who has a key.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="To you and administrators alone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a job and all that it makes to others, or make it private again. A study takes its jobs along. Also traits and imported vectors."""
+    if [group is not None, public, private].count(True) != 1:
+        raise BinnacleError("bad_option", "Say one of --group NAME, --public and --private.")
+    with Client() as client:
+        shown = client.share(what, "group" if group else "public" if public else "private", group)
+    if as_json:
+        print_json(shown)
+    else:
+        err.print(f"{what} is {shown['visibility']}{f': {group}' if group else ''}")
+
+
+def show(
+    which: Annotated[
+        str, typer.Argument(metavar="JOB|CALIBRATION|STUDY", help="A job, a calibration (cal_...) or a study (std_...).")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Print what a calibration or a study found."""
+    with Client() as client:
+        job = client.job(client.job_of(which))
+        if job["kind"] not in SHOWN:
+            raise BinnacleError(
+                "nothing_to_show",
+                f"{which} is a job of kind {job['kind']}; calibrations and studies are shown. Use: binnacle get {job['id']}",
+            )
+        read, report = SHOWN[job["kind"]]
+        found = read(client, job["id"])
+    if as_json:
+        print_json(found)
+    else:
+        out.print(report(found))
+
+
+SHOWN = {"calibrate": (Client.calibration, calibration_report), "report": (Client.tables, study_report)}
+"""For each kind of job, the document that it is shown by, and how a person reads it."""
+
+
+def cancel(job: JobId, as_json: Json = False) -> None:
+    """Ask a job to stop."""
+    with Client() as client:
+        now = client.cancel(job)
+    if as_json:
+        print_json(now)
+    else:
+        out.print(f"{now['id']} {headline(now)}")
+
+
+def retry(job: JobId, as_json: Json = False) -> None:
+    """Run a failed or cancelled job again, as a new job."""
+    with Client() as client:
+        new = client.retry(job)
+    if as_json:
+        print_json(new)
+    else:
+        out.print(new["id"])

@@ -1,0 +1,79 @@
+"""What a running job looks like while somebody watches: a live line on a terminal, one line per change elsewhere."""
+
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn
+
+from binnacle.cli.output import err
+from binnacle.cli.terminal import PlainColumn
+
+Job = dict[str, Any]
+
+
+class Watcher:
+    """Call it with every version of the job that is seen (`client.wait(job, on_change=watcher)`)."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            PlainColumn("{task.description}"), BarColumn(), TaskProgressColumn(), PlainColumn("{task.fields[note]}"), console=err
+        )
+        self._task = self._bar.add_task("", total=None, note="")
+        self._said = ""
+
+    def __enter__(self) -> Self:
+        if err.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def __call__(self, job: Job) -> None:
+        progress = job["progress"]
+        if err.is_terminal:
+            self._bar.update(
+                self._task,
+                description=headline(job),
+                completed=progress["done"],
+                total=progress["total"] or None,
+                note=remark(job, datetime.now(UTC)),
+            )
+            return
+        tenth = progress["done"] * 10 // progress["total"] if progress["total"] else 0
+        line = f"{headline(job)} {tenth * 10:3d} %" if progress["total"] else headline(job)
+        if line != self._said:
+            self._said = line
+            err.print(f"{line}  {remark(job, datetime.now(UTC))}".rstrip())
+
+
+def headline(job: Job) -> str:
+    """State and phase, without saying the same word twice."""
+    return str(job["state"]) if job["phase"] == job["state"] else f"{job['state']}: {job['phase']}"
+
+
+def remark(job: Job, now: datetime) -> str:
+    """What else there is to know: how far, the place in the queue, what it waits for, the time left, why it failed."""
+    parts = []
+    progress = job["progress"]
+    if progress["total"]:
+        parts.append(f"{progress['done']}/{progress['total']} {progress['unit']}")
+    if job["position"] is not None:
+        parts.append(f"position {job['position']}")
+    if job["waits_because"]:
+        parts.append(job["waits_because"]["detail"].rstrip("."))
+    if job["eta_at"] and job["state"] in {"queued", "running"}:
+        parts.append(f"about {duration((datetime.fromisoformat(job['eta_at']) - now).total_seconds())} left")
+    if job["attempt"] > 1:
+        parts.append(f"attempt {job['attempt']}")
+    if job["error"] and job["state"] == "failed":
+        parts.append(f"{job['error'].get('code')}: {job['error'].get('detail')}")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min`, `2.5 h`; nothing is less than a second away."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

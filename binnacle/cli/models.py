@@ -1,0 +1,77 @@
+"""`binnacle models`: the models that jobs may name."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.proofs import model_report
+from binnacle.client import Client
+
+commands = typer.Typer(help="The models that jobs may name.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The model's name.")]
+
+
+@commands.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the registered models."""
+    with Client() as client:
+        found = client.models()
+    if as_json:
+        print_json(found)
+        return
+    table = Table("model", "state", "proofs", "layers", "hidden size", "source", box=None)
+    for model in found:
+        facts = model["facts"]
+        table.add_row(
+            model["name"],
+            model["state"],
+            model["outcome"],
+            *(str(facts.get(key, "")) for key in ("layers", "hidden_size")),
+            model["source"],
+        )
+    out.print(table)
+
+
+@commands.command()
+def add(
+    name: Name,
+    source: Annotated[str, typer.Argument(help="A folder on the server, or owner/name on the hub.")],
+    revision: Annotated[str | None, typer.Option(help="The pinned commit of a hub model.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a model and wait until the server has inspected and proved it."""
+    folder = Path(source)
+    with Client() as client:
+        client.add_model(name, str(folder.resolve()) if folder.is_dir() else source, revision=revision)
+        report(client.await_model(name), as_json=as_json)
+
+
+@commands.command("inspect", hidden=True)
+@commands.command()
+def show(name: Name, as_json: Json = False) -> None:
+    """Show a model: its facts, and what it proved of itself."""
+    with Client() as client:
+        report(client.model(name), as_json=as_json)
+
+
+@commands.command()
+def remove(name: Name) -> None:
+    """Take a model off the list; its files and its results stay, and it may be added again (administrators only)."""
+    with Client() as client:
+        client.admin.remove_model(name)
+    err.print(f"{name} can no longer be named by jobs; its results stay")
+
+
+def report(model: dict[str, Any], *, as_json: bool) -> None:
+    """Prints a model; ends the process with 1 when it is faulty."""
+    if as_json:
+        print_json(model)
+    else:
+        out.print(model_report(model))
+    if model["state"] == "faulty":
+        fault = model["fault"] or {}
+        err.print(f"{model['name']} cannot be used: {fault.get('code')}: {fault.get('detail')}")
+        raise typer.Exit(1)

@@ -1,0 +1,40 @@
+"""How the command line speaks: results to stdout, progress and errors to stderr, JSON for programs that ask for it."""
+
+import json
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from binnacle.cli.terminal import Terminal, styled
+from binnacle.errors import BinnacleError, ServiceError
+from binnacle.words.visible import UNSHOWN
+
+out = Terminal()
+err = Terminal(stderr=True)
+
+_OBEYED = re.compile(rf"(?!\n){UNSHOWN.pattern}")
+"""Controls within strings; the line breaks are those between them."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def print_json(value: Any) -> None:
+    """The value as JSON, one object or list, to stdout; what a terminal would obey is escaped, which JSON's readers undo."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    sys.stdout.write(_OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
+
+
+def print_error(error: BinnacleError, *, as_json: bool) -> None:
+    """One readable line to stderr, or one JSON object."""
+    if as_json:
+        body: dict[str, Any] = {"code": error.code, "detail": error.detail}
+        if isinstance(error, ServiceError):
+            body |= {"status": error.status, "errors": error.errors, "request_id": error.request_id}
+        sys.stderr.write(json.dumps(body) + "\n")
+        return
+    text = str(error)
+    first, *more = text.splitlines() if error.own_lines else [text]
+    err.print(styled("error: ", "bold red"), first, sep="")
+    for line in more:
+        err.print(line)

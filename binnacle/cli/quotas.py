@@ -1,0 +1,154 @@
+"""`binnacle quotas` and `binnacle usage`: what users may have, and what they use."""
+
+import re
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from binnacle.cli.live import duration
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+
+commands = typer.Typer(help="What a user may have at once and use in a day.", no_args_is_help=True)
+
+User = Annotated[str, typer.Argument(help="A user's name.")]
+FIELDS = {
+    "max_queued": "jobs queued",
+    "max_running": "jobs on devices",
+    "device_seconds_per_day": "device seconds a day",
+    "stored_bytes": "bytes stored",
+}
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@commands.command("list")
+def list_quotas(as_json: Json = False) -> None:
+    """List everybody's quota and those of single users; for administrators."""
+    with Client() as client:
+        found = client.quotas()
+    if as_json:
+        print_json(found)
+        return
+    table = Table("user", *FIELDS.values(), box=None)
+    for quota in [found["default"], *found["items"]]:
+        table.add_row(quota["user"] or "everybody", *_cells(quota["limits"]))
+    out.print(table)
+
+
+@commands.command()
+def show(user: User, as_json: Json = False) -> None:
+    """Show what holds for a user."""
+    with Client() as client:
+        _say(client.quota(user), as_json=as_json)
+
+
+@commands.command("set")
+def set_quota(
+    user: Annotated[str | None, typer.Argument(help="A user's name; --everybody for the server-wide quota.")] = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="What holds for users without a limit of their own.")] = False,
+    queued: Annotated[str | None, typer.Option(help="Jobs queued: a number, unlimited, or default.")] = None,
+    running: Annotated[str | None, typer.Option(help="Jobs on devices at once: likewise.")] = None,
+    device_seconds: Annotated[str | None, typer.Option(help="Device seconds a day (UTC): likewise.")] = None,
+    stored: Annotated[str | None, typer.Option("--bytes", help="Bytes stored: likewise; 20G and 500M are understood.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Set limits; those not named stay as they are. For administrators."""
+    if (user is None) != everybody:
+        raise BinnacleError("which_quota", "Name a user, or give --everybody for the server-wide quota.")
+    given = dict(zip(FIELDS, (queued, running, device_seconds, stored), strict=True))
+    if all(value is None for value in given.values()):
+        raise BinnacleError("nothing_to_set", "Name a limit: --queued, --running, --device-seconds or --bytes.")
+    changes = {field: _limit(value) for field, value in given.items() if value is not None}
+    with Client() as client:
+        now = client.quotas()["default"] if user is None else client.quota(user)
+        _say(client.set_quota(user, **{**now["said"], **changes}), as_json=as_json)
+
+
+@commands.command()
+def reset(user: User) -> None:
+    """Give a user everybody's quota again. For administrators."""
+    with Client() as client:
+        client.remove_quota(user)
+    err.print(f"{user} has everybody's quota again")
+
+
+def usage(
+    user: Annotated[str | None, typer.Option(help="One user; everybody's when left out by an administrator.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="How many days back, today among them.")] = 30,
+    by_day: Annotated[bool, typer.Option("--by-day", help="Device time day by day too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show use of disk and devices by user."""
+    with Client() as client:
+        found = client.usage(user, days)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("user", "stored", "of it shared", "queued", "running", "devices today", f"in {days} days", box=None)
+    for one in found["items"]:
+        times = [_time(one[name], limit) for name, limit in _times(one)]
+        limits = one["limits"]
+        stored, queued = _of(size(one["stored_bytes"]), limits["stored_bytes"], size), _of(one["queued"], limits["max_queued"])
+        running = _of(one["running"], limits["max_running"])
+        shared = "-" if one["shared_bytes"] is None else size(one["shared_bytes"])
+        table.add_row(one["user"], stored, shared, queued, running, *times)
+    out.print(table)
+    if by_day:
+        days_table = Table("user", "day", "device time", "attempts", box=None)
+        for one in found["items"]:
+            for day in one["days"]:
+                days_table.add_row(one["user"], day["day"], _time(day["device_seconds"]), str(day["attempts"]))
+        out.print(days_table)
+    if found["on_disk_bytes"] is not None:
+        out.print(
+            f"{size(found['on_disk_bytes'])} on disk: what several users refer to counts for each of them, and lies there once"
+        )
+    out.print(f"daily quotas begin anew at {found['resets_at'][:16].replace('T', ' ')} UTC")
+
+
+def size(count: float) -> str:
+    """`0 B`, `1.5 kB`, `20.0 GB`."""
+    for unit, factor in reversed(UNITS.items()):
+        if unit and count >= factor:
+            return f"{count / factor:.1f} {unit}B"
+    return f"{count:.0f} B"
+
+
+def _times(one: dict[str, Any]) -> list[tuple[str, int | None]]:
+    return [("device_seconds_today", one["limits"]["device_seconds_per_day"]), ("device_seconds", None)]
+
+
+def _time(seconds: float, limit: int | None = None) -> str:
+    said = duration(seconds) if seconds else "0 s"
+    return said if limit is None else f"{said} of {duration(limit) if limit else '0 s'}"
+
+
+def _of(value: Any, limit: int | None, shown: Any = str) -> str:
+    return str(value) if limit is None else f"{value} of {shown(limit)}"
+
+
+def _limit(text: str) -> int | str | None:
+    """What the API takes for `200`, `20G`, `unlimited` or `default`. Raises BinnacleError."""
+    if text in ("unlimited", "default"):
+        return None if text == "default" else text
+    found = re.fullmatch(r"(\d+)([kMGT]?)B?", text)
+    if found is None:
+        raise BinnacleError(
+            "bad_limit", f"{text!r} is no limit: give a number (20G and 500M are understood), unlimited, or default."
+        )
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _say(quota: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(quota)
+        return
+    limits = ", ".join(f"{name} {cell}" for name, cell in zip(FIELDS.values(), _cells(quota["limits"]), strict=True))
+    out.print(f"{quota['user'] or 'everybody'}: {limits}")
+
+
+def _cells(limits: dict[str, int | None]) -> list[str]:
+    shown = {"stored_bytes": size}
+    return ["unlimited" if (value := limits[name]) is None else shown.get(name, "{:,}".format)(value) for name in FIELDS]

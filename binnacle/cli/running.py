@@ -1,0 +1,68 @@
+"""Runs the command that was asked for, importing that command alone."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from binnacle.cli.tree import Table, all_commands
+from binnacle.errors import BinnacleError
+
+COMPLETING = "_BINNACLE_COMPLETE"
+"""Set by the shell when it asks which words may follow."""
+
+
+def run(more: Table | None = None) -> None:
+    """Ends the process with 0, or with another status after saying why. more: commands beyond the installed ones."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is written out as well
+            stream.reconfigure(errors="backslashreplace")
+    arguments, commands = sys.argv[1:], all_commands(more or {})
+    if COMPLETING not in os.environ:
+        if not arguments or arguments[0] in {"--help", "-h"}:
+            print_help(commands)
+            sys.exit(0)
+        if arguments[0] in {"--version", "version"}:
+            print_version()
+            sys.exit(0)
+    try:
+        _run(chosen(arguments, commands))
+    except BinnacleError as error:
+        from binnacle.cli.output import print_error
+
+        print_error(error, as_json="--json" in arguments)
+        sys.exit(error.exit_status)
+
+
+def chosen(arguments: Sequence[str], commands: Table) -> Table:
+    """The command that is meant with what belongs to it; all of them when that cannot be told."""
+    found = {name: one for name, one in commands.items() if arguments and name.split()[0] == arguments[0]}
+    return found if found and COMPLETING not in os.environ else commands
+
+
+def _run(commands: Table) -> None:
+    from binnacle.cli.application import build
+
+    build(commands)(prog_name="binnacle")
+
+
+def print_help(commands: Table) -> None:
+    """The commands and their one line of help, without importing any of them."""
+    width = max(len(name) for name in commands if " " not in name) + 2
+    lines = [f"  {name:<{width}}{command.about}" for name, command in commands.items() if " " not in name]
+    sys.stdout.write(
+        "Usage: binnacle COMMAND [ARGS]...\n\n"
+        "  Find the massive dimensions of language models, make and compare steering vectors, on a shared server.\n\n"
+        "Options:\n"
+        "  --help                Show this; `binnacle COMMAND --help` says more.\n"
+        "  --version             Show the version of the client, and of the server where one answers.\n"
+        "  --install-completion  Install completion for the current shell.\n\n"
+        "Commands:\n" + "\n".join(lines) + "\n"
+    )
+
+
+def print_version() -> None:
+    """The client's version."""
+    from binnacle.version import VERSION
+
+    sys.stdout.write(f"binnacle {VERSION}\n")

@@ -1,0 +1,37 @@
+"""`binnacle status`: the service as a whole."""
+
+from rich.table import Table
+
+from binnacle.cli.devices import standing
+from binnacle.cli.live import duration
+from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.terminal import styled
+from binnacle.client import Client
+
+
+def status(as_json: Json = False) -> None:
+    """Show workers, devices and the queue."""
+    with Client() as client:
+        now = client.status()
+    if as_json:
+        print_json(now)
+        return
+    workers = Table("worker", "class", "device", "models loaded", "busy with", "seen", box=None)
+    for worker in now["workers"]:
+        seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else styled("lost", "red")
+        loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or standing(worker)
+        workers.add_row(worker["id"], worker["job_class"], worker["device"], loaded, busy, seen)
+    queues = Table("queue", "model", "running", "ready", "waiting", "oldest", box=None)
+    for queue in now["queues"]:
+        oldest = duration(queue["oldest_seconds"]) if queue["oldest_seconds"] is not None else ""
+        counts = [str(queue[name]) for name in ("running", "queued", "waiting")]
+        queues.add_row(queue["lane"], queue["model"] or "", *counts, oldest)
+    out.print(f"Binnacle {now['version']}, keys {now['auth']}, broker: {now['broker']['detail']}")
+    out.print(workers)
+    out.print(queues if now["queues"] else "nothing is queued")
+    if now["waiting"]:
+        waiting = Table("waits", "kind", "user", "place", "because", box=None)
+        for one in now["waiting"]:
+            because = (one["waits_because"] or {}).get("detail", "")
+            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["position"] or ""), because)
+        out.print(waiting)

@@ -1,0 +1,112 @@
+"""`binnacle study`: whole comparisons from a file or from those that ship, and the labelling of their texts."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from binnacle.cli.live import Watcher
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.submit import read_json
+from binnacle.cli.tables import study_report
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+from binnacle.shipped import ShippedStudy, shipped_studies, shipped_study
+from binnacle.words.sheets import restored
+
+LABEL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?", re.ASCII)
+commands = typer.Typer(help="Compare methods over models and traits.", no_args_is_help=True)
+
+
+@commands.command("list")
+def list_specs() -> None:
+    """List the studies that ship with Binnacle."""
+    table = Table("name", "models", "traits", "about", box=None)
+    for one in shipped_studies():
+        table.add_row(one.name, ", ".join(one.request["models"]), ", ".join(one.request["traits"]), one.about)
+    out.print(table)
+
+
+@commands.command()
+def run(
+    spec: Annotated[
+        str, typer.Argument(help="The name of a shipped study (`binnacle study list`), or a JSON file with a request.")
+    ],
+    full: Annotated[
+        bool, typer.Option("--full", help="All the evidence: refits, ablation, off-target matrix; hours, not minutes.")
+    ] = False,
+    reuse: Annotated[bool, typer.Option("--reuse", help="Use finished jobs of the same calculation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan it and estimate its cost.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write the tables as Markdown, to this file; `severity` goes to docs/severity.md."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a study, print its tables, keep its report here."""
+    chosen = read(spec)
+    asked = chosen.request | ({"evidence": "full"} if full else {})
+    page = page or (Path(chosen.page) if chosen.page else None)
+    with Client() as client:
+        job = client.submit("study", dry_run=dry_run, reuse=reuse, **asked)
+        if dry_run:
+            print_json(job)
+            return
+        with Watcher() as watcher:
+            job = client.wait(job, on_change=watcher)
+        tables = client.tables(job["id"])
+        files = {file["name"]: file for file in job["artifacts"]}
+        if page is not None:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            err.print(f"tables as Markdown: {client.download(files['report.md'], page)}")
+        if as_json:
+            print_json(tables)
+            return
+        out.print(study_report(tables))
+        path = client.download(files["report.html"], Path(f"{job['id']}.report.html"))
+        err.print(f"report.html, with plots: {path}")
+
+
+@commands.command()
+def label(
+    study: Annotated[str, typer.Argument(help="The study (std_...) or its job.")],
+    sheet: Annotated[Path, typer.Argument(help="Its labelling.csv with the last column filled in, 0 to 100.")],
+) -> None:
+    """Send back a filled-in labelling sheet: the report again, with the judge's agreement."""
+    with Client() as client:
+        job = client.label(study, read_labels(sheet))
+        with Watcher() as watcher:
+            job = client.wait(job, on_change=watcher)
+        out.print(study_report(client.tables(job["id"])))
+
+
+def read(spec: str) -> ShippedStudy:
+    """A shipped study, or the request of a file. Raises BinnacleError for a file that holds none."""
+    path = Path(spec)
+    if path.suffix != ".json":
+        return shipped_study(spec)
+    found = read_json(path)
+    return ShippedStudy(path.stem, "", dict(found.get("request", found)))
+
+
+def read_labels(path: Path) -> dict[str, float]:
+    """The labels of a filled-in sheet by id; texts left empty are left out. Raises BinnacleError naming the line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
+    labels: dict[str, float] = {}
+    for line, row in enumerate(rows, start=2):
+        text = restored(row.get("label") or "").strip()
+        if not text:
+            continue
+        if "id" not in row or LABEL.fullmatch(text) is None or float(text) > 100:
+            raise BinnacleError("bad_labels", f"{path}, line {line}: {text!r} is not a number from 0 to 100 beside an id.")
+        labels[restored(row["id"])] = float(text)
+    if not labels:
+        raise BinnacleError("bad_labels", f"{path} holds no label; fill in its last column.")
+    return labels

@@ -1,0 +1,184 @@
+"""`binnacle submit KIND`: making jobs from the command line."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from binnacle.cli.jobs import follow
+from binnacle.cli.output import Json, out, print_json
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+from binnacle.words.massive import RULES_IN_WORDS
+
+commands = typer.Typer(help="Submit a job.", no_args_is_help=True)
+
+
+Name = Annotated[str | None, typer.Option(help="A name people will recognise.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
+Webhook = Annotated[str | None, typer.Option(help="The webhook that is told when it is over.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check it and estimate its cost.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Stay until it is over.")]
+Model = Annotated[str, typer.Argument(help="Name of a registered model (`binnacle models list`).")]
+Trait = Annotated[str, typer.Argument(help="Name of a trait, or name@version (`binnacle traits list`).")]
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", help="A method, like probe or mean_diff_cleaned; may be repeated.")
+]
+Layers = Annotated[str | None, typer.Option(help="Layers, like 0,4,8-11; all when left out.")]
+NewTokens = Annotated[int | None, typer.Option(help="Length of the greedy answers.")]
+Experiment = Annotated[str | None, typer.Option(help="The experiment it belongs to: a folder in trait-interp's layout.")]
+Variant = Annotated[str | None, typer.Option(help="The model's variant, like instruct: a folder below the experiment.")]
+More = Annotated[
+    Path | None, typer.Option("--spec", help="A JSON file with further fields of the request, as the API takes them.")
+]
+
+
+@commands.command()
+def calibrate(
+    model: Model,
+    prompts: Annotated[Path | None, typer.Option(help="Your own prompts, one a line, instead of the shipped ones.")] = None,
+    layers: Layers = None,
+    rule: Annotated[str | None, typer.Option(help=f"Which dims to list: {RULES_IN_WORDS}.")] = None,
+    max_new_tokens: NewTokens = None,
+    experiment: Experiment = None,
+    model_variant: Variant = None,
+    name: Name = None,
+    tag: Tags = None,
+    webhook: Webhook = None,
+    dry_run: DryRun = False,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Find the massive dimensions of a model."""
+    spec = {
+        "model": model,
+        "prompts": read_prompts(prompts) if prompts else None,
+        "layers": parse_layers(layers) if layers else None,
+        "rule": rule,
+        "max_new_tokens": max_new_tokens,
+        "experiment": experiment,
+        "model_variant": model_variant,
+        "name": name,
+        "tags": tag,
+        "webhook": webhook,
+    }
+    _submit("calibrate", spec, None, dry_run=dry_run, watch=watch, as_json=as_json)
+
+
+@commands.command()
+def extract(
+    model: Model,
+    trait: Trait,
+    method: Methods = None,
+    layers: Layers = None,
+    position: Annotated[list[str] | None, typer.Option(help="Tokens to average, like response[:5]; may be repeated.")] = None,
+    experiment: Experiment = None,
+    model_variant: Variant = None,
+    more: More = None,
+    name: Name = None,
+    tag: Tags = None,
+    webhook: Webhook = None,
+    dry_run: DryRun = False,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a trait into vectors."""
+    spec = {
+        "model": model,
+        "trait": trait,
+        "methods": method,
+        "layers": parse_layers(layers) if layers else None,
+        "positions": position,
+        "experiment": experiment,
+        "model_variant": model_variant,
+        "name": name,
+        "tags": tag,
+        "webhook": webhook,
+    }
+    _submit("extract", spec, more, dry_run=dry_run, watch=watch, as_json=as_json)
+
+
+@commands.command()
+def steer(
+    model: Model,
+    trait: Trait,
+    method: Methods = None,
+    layers: Layers = None,
+    vector: Annotated[list[str] | None, typer.Option(help="A vector's id, instead of an extraction's; may be repeated.")] = None,
+    extraction: Annotated[str | None, typer.Option(help="Whose vectors; the newest fitting extraction when left out.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Doses that the search may run for each vector and layer.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Who scores; the reference judge when left out.")] = None,
+    max_new_tokens: NewTokens = None,
+    more: More = None,
+    name: Name = None,
+    tag: Tags = None,
+    webhook: Webhook = None,
+    dry_run: DryRun = False,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Search each vector's dose and report its gain."""
+    spec = {
+        "model": model,
+        "trait": trait,
+        "methods": method,
+        "layers": parse_layers(layers) if layers else None,
+        "vectors": vector,
+        "extraction": extraction,
+        "budget": budget,
+        "judge": judge,
+        "max_new_tokens": max_new_tokens,
+        "name": name,
+        "tags": tag,
+        "webhook": webhook,
+    }
+    _submit("steer", spec, more, dry_run=dry_run, watch=watch, as_json=as_json)
+
+
+def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool, watch: bool, as_json: bool) -> None:
+    """Fields left at None are the file's to say, and then the server's."""
+    fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
+    with Client() as client:
+        job = client.submit(kind, dry_run=dry_run, **fields)
+        if dry_run:
+            print_json(job)
+        elif watch:
+            follow(client, job["id"], as_json=as_json)
+        elif as_json:
+            print_json(job)
+        else:
+            out.print(job["id"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The fields of a request from a file. Raises BinnacleError for a file that holds no JSON object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BinnacleError("bad_spec", f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BinnacleError("bad_spec", f"{path} holds no request: write the body of the POST, an object.")
+    return found
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The non-empty lines of a UTF-8 text file. Raises BinnacleError naming what is wrong with it."""
+    try:
+        prompts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BinnacleError("bad_prompts", f"{path} cannot be read as UTF-8 text: {error}") from error
+    if not prompts:
+        raise BinnacleError("bad_prompts", f"{path} holds no prompt; write one a line.")
+    return prompts
+
+
+def parse_layers(text: str) -> list[int]:
+    """`0,4,8-11` as numbers. Raises BinnacleError when it is not written so."""
+    layers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise BinnacleError("bad_layers", f"--layers {text!r}: write numbers and ranges like 0,4,8-11.")
+        layers.extend(range(int(first), int(last if dash else first) + 1))
+    return layers

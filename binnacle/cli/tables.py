@@ -1,0 +1,63 @@
+"""A study's tables as a person reads them in a terminal: recommendations first, then the methods."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from binnacle.cli.terminal import styled
+from binnacle.words.visible import visible
+
+SHOWN = {
+    "trait": "trait",
+    "method": "method",
+    "layer": "layer",
+    "r": "dose r",
+    "coherence": "coherence",
+    "delta": "gain",
+    "at_dose": "at equal dose",
+    "at_coefficient": "at the probe's c",
+    "verdict": "verdict",
+}
+
+
+INTERVALS = ("delta", "at_dose", "at_coefficient")
+
+
+def study_report(tables: dict[str, Any]) -> RenderableType:
+    """What tables.json holds: what is recommended for each model and why, how severe it is, and its methods trait by trait."""
+    by_id = {table["id"]: table for table in tables["tables"]}
+    methods = by_id.get("methods", {"rows": [], "note": ""})  # a study without traits has none
+    parts: list[RenderableType] = []
+    for row in by_id["severity"]["rows"]:
+        model = row["model"]
+        ratio = "" if row.get("ratio_to_median") is None else f", ratio_to_median {row['ratio_to_median']:,.0f}"
+        rule = f" by {row['rule']}" if row.get("rule") else ""  # older reports have one rule and do not name it
+        dims = f", {row['why']}" if "dims" not in row else f", massive dims{rule} {row['dims'] or 'none'}"
+        parts.append(Text.assemble(styled(model, "bold"), visible(f": {row['verdict']}{dims}{ratio}")))
+        for one in tables["recommendations"]:
+            if one["model"] == model:
+                parts += [styled(f"  {one['sentence']}", "bold"), styled(f"  {one['because']}", "dim")]
+        rows = [one for one in methods["rows"] if one["model"] == model]
+        parts += ["", _methods(rows), ""] if rows else []
+    return Group(*parts, styled(methods["note"], "dim"))
+
+
+def _methods(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None)
+    for title in SHOWN.values():
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(row, key) for key in SHOWN))
+    return table
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if key in INTERVALS:
+        low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+        return f"{value:+.1f}" + ("" if low is None else f" [{low:+.0f}, {high:+.0f}]")
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

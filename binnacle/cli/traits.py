@@ -1,0 +1,74 @@
+"""`binnacle traits`: datasets of prompts that show a trait and prompts that do not."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.client import Client
+
+commands = typer.Typer(help="Datasets of prompts that show a trait and prompts that do not.", no_args_is_help=True)
+COUNTS = ("positive", "negative", "selection", "test")
+
+
+@commands.command("list")
+def list_traits(as_json: Json = False) -> None:
+    """List the traits that you may use, newest first."""
+    with Client() as client:
+        found = client.traits()
+    if as_json:
+        print_json(found)
+        return
+    table = Table("trait", "owner", *COUNTS, "notes", box=None)
+    for trait in found:
+        counts = [str(trait["counts"].get(name, "")) for name in COUNTS]
+        table.add_row(trait["reference"], trait["owner"], *counts, str(len(trait["notes"]) or ""))
+    out.print(table)
+
+
+@commands.command()
+def add(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with positive.txt or .jsonl, negative.*, definition.txt, steering.json.")
+    ],
+    name: Annotated[str | None, typer.Option(help="The trait's name; the folder's when left out.")] = None,
+    public: Annotated[bool, typer.Option(help="Everybody may use it (administrators only).")] = False,
+    group: Annotated[str | None, typer.Option(help="The members of this group of yours may use it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Upload a trait from its files, as trait-interp keeps them."""
+    with Client() as client:
+        visibility = "public" if public else "group" if group else None
+        report(client.add_trait(folder, name, visibility=visibility, group=group), as_json=as_json)
+
+
+@commands.command()
+def show(
+    trait: Annotated[str, typer.Argument(help="Its name, name@version or id.")],
+    as_json: Json = False,
+) -> None:
+    """Show a trait's counts, and what was filled in when it was uploaded."""
+    with Client() as client:
+        report(client.trait(trait), as_json=as_json)
+
+
+def report(trait: dict[str, Any], *, as_json: bool) -> None:
+    """Prints a trait; what could not be kept apart goes to stderr."""
+    if as_json:
+        print_json(trait)
+        return
+    table = Table.grid(padding=(0, 2))
+    clusters = ", ".join(f"{count} in {part}" for part, count in trait["counts"]["clusters"].items())
+    rows = {
+        "trait": trait["reference"],
+        "owner": trait["owner"],
+        **{name: trait["counts"][name] for name in COUNTS},
+        "clusters": clusters,
+    }
+    for field, value in rows.items():
+        table.add_row(field, str(value))
+    out.print(table)
+    for note in trait["notes"]:
+        err.print(note)

@@ -1,0 +1,76 @@
+"""The tree of commands as a table: each command's place, the function behind it, and its one line of help.
+
+A command's module is imported when that command runs, so that `binnacle --help` needs none of them. The server adds commands of its own
+through the entry-point group `binnacle.commands`; each entry point names a table like the one here.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+GROUP = "binnacle.commands"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, or a group of commands.
+
+    target: `module:name` of the function, or of the `typer.Typer` of a group. about: the first sentence of its help.
+    """
+
+    target: str
+    about: str
+
+    def load(self) -> Any:
+        """The function or the group; imports its module."""
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(module), name)
+
+
+Table = Mapping[str, Command]
+"""By the name of the command; `quotas verify` adds a command to the group `quotas`."""
+
+COMMANDS: Table = {
+    "submit": Command("binnacle.cli.submit:commands", "Submit a job."),
+    "watch": Command("binnacle.cli.jobs:watch", "Watch a job until it is over."),
+    "jobs": Command("binnacle.cli.jobs:list_jobs", "List jobs, newest first."),
+    "show": Command("binnacle.cli.jobs:show", "Print what a calibration or a study found."),
+    "get": Command(
+        "binnacle.cli.files:get", "Download the files of a finished job; resumed where it broke off, checked by sha256."
+    ),
+    "edit": Command("binnacle.cli.jobs:edit", "Change a job's name, tags, notes or webhook, or keep its results."),
+    "share": Command("binnacle.cli.jobs:share", "Show a job and all that it makes to others, or make it private again."),
+    "cancel": Command("binnacle.cli.jobs:cancel", "Ask a job to stop."),
+    "retry": Command("binnacle.cli.jobs:retry", "Run a failed or cancelled job again, as a new job."),
+    "delete": Command(
+        "binnacle.cli.deletion:delete", "Delete finished jobs with all that they made, imported vectors or traits."
+    ),
+    "study": Command("binnacle.cli.studies:commands", "Compare methods over models and traits."),
+    "models": Command("binnacle.cli.models:commands", "The models that jobs may name."),
+    "traits": Command("binnacle.cli.traits:commands", "Datasets of prompts that show a trait and prompts that do not."),
+    "status": Command("binnacle.cli.status:status", "Show workers, devices and the queue."),
+    "usage": Command("binnacle.cli.quotas:usage", "Show use of disk and devices by user."),
+    "whoami": Command("binnacle.cli.accounts:whoami", "Show the user of your key, and what the key may do."),
+    "devices": Command("binnacle.cli.devices:commands", "Worker nodes and their devices; holding them is for administrators."),
+    "webhooks": Command("binnacle.cli.webhooks:commands", "Telling chat rooms and programs that a job is over."),
+    "quotas": Command("binnacle.cli.quotas:commands", "What a user may have at once and use in a day."),
+    "users": Command("binnacle.cli.accounts:users", "Users; for administrators."),
+    "groups": Command("binnacle.cli.accounts:groups", "Groups that share jobs and results; for administrators."),
+    "audit": Command("binnacle.cli.audit:audit", "Show who did what, newest first; for administrators."),
+    "gc": Command("binnacle.cli.gc:gc", "Show the results of old jobs, with their age and size, and with --yes remove them."),
+}
+
+
+def all_commands(more: Table) -> Table:
+    """The client's commands, those that other installed distributions add, and `more`."""
+    from importlib.metadata import entry_points
+
+    found = dict(COMMANDS)
+    for added in entry_points(group=GROUP):
+        try:
+            found |= added.load()
+        except (ImportError, AttributeError) as error:  # another program's package of the same name comes first
+            sys.stderr.write(f"The commands of {added.value} cannot be loaded ({error}). Run binnacle from another folder.\n")
+    return found | dict(more)

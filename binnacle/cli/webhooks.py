@@ -1,0 +1,87 @@
+"""`binnacle webhooks`: where finished jobs may be told to, and what was told."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from binnacle.cli.output import Json, err, out, print_json
+from binnacle.client import Client
+
+commands = typer.Typer(help="Telling chat rooms and programs that a job is over.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The webhook's name.")]
+
+
+@commands.command("list")
+def list_webhooks(as_json: Json = False) -> None:
+    """List the targets that jobs may name."""
+    with Client() as client:
+        found = client.webhooks()
+    if as_json:
+        print_json(found)
+        return
+    table = Table("webhook", "host", "by", "since", box=None)
+    for one in found:
+        table.add_row(one["name"], one["url"] or one["host"], one["created_by"], one["created_at"][:19])
+    out.print(table)
+
+
+@commands.command()
+def add(
+    name: Name,
+    url: Annotated[
+        str, typer.Argument(help="Where messages are posted; `-` reads it from the standard input, out of other accounts' sight.")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Its host's name leads into your own network.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Allow a target and show the secret that signs its messages, this once."""
+    address = sys.stdin.readline().strip() if url == "-" else url
+    with Client() as client:
+        made = client.add_webhook(name, address, private=private)
+    if as_json:
+        print_json(made)
+    else:
+        err.print(f"Messages to {name} are signed with this secret (docs/webhooks.md):")
+        out.print(made["secret"])
+
+
+@commands.command()
+def remove(name: Name) -> None:
+    """Take a target off the list; jobs that named it are told to nobody."""
+    with Client() as client:
+        client.remove_webhook(name)
+    err.print(f"{name} is removed")
+
+
+@commands.command("test")
+def send_test(name: Name, as_json: Json = False) -> None:
+    """Send a test message; `binnacle webhooks log` shows what became of it."""
+    with Client() as client:
+        sent = client.test_webhook(name)
+    if as_json:
+        print_json(sent)
+    else:
+        out.print(sent["id"])
+
+
+@commands.command()
+def log(
+    webhook: Annotated[str | None, typer.Option(help="Only this webhook.")] = None,
+    job: Annotated[str | None, typer.Option(help="Only this job.")] = None,
+    state: Annotated[str | None, typer.Option(help="pending, delivered or failed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List what was sent, newest first, and what became of it."""
+    with Client() as client:
+        found = list(client.deliveries(limit=limit, webhook=webhook, job=job, state=state))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("when", "webhook", "job", "state", "attempts", "last answer", box=None)
+    for one in found:
+        answer = one["error"] or (str(one["status"]) if one["status"] else "")
+        table.add_row(one["created_at"][:19], one["webhook"], one["job"] or "test", one["state"], str(one["attempts"]), answer)
+    out.print(table)

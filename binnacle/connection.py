@@ -1,0 +1,174 @@
+"""One HTTP connection to the service: the key, errors as exceptions, and trying again where trying again is harmless.
+
+Knows requests and responses; knows nothing of jobs.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+from binnacle.address import Address
+from binnacle.errors import BinnacleError, ServiceError, Unreachable
+
+PASSING = frozenset({502, 503, 504})
+"""Answers of a service, or of a proxy before it, that is just restarting."""
+
+
+class Connection:
+    """A connection that waits out restarts of the service for up to `patience` seconds."""
+
+    def __init__(self, address: Address, *, patience: float = 60, timeout: float = 30) -> None:
+        self.address = address
+        self.patience = patience
+        self.timeout = timeout
+        headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
+        trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
+        self._http = httpx2.Client(
+            base_url="http://localhost" if address.socket else address.url,
+            transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,
+            headers=headers,
+            timeout=httpx2.Timeout(timeout, connect=5),
+            verify=trust,
+            trust_env=not address.is_loopback,  # a proxy for the outside world cannot reach this machine's loopback
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        files: Sequence[tuple[str, tuple[str, bytes]]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        repeatable: bool = True,
+        patience: float | None = None,
+    ) -> httpx2.Response:
+        """The response, when it is a success or 304. Raises ServiceError for a refusal, Unreachable when nothing answered.
+
+        repeatable: the request may be sent again after it may have arrived. Requests that never reached the service always are.
+        """
+        _check_path(path)
+        attempts = Attempts(self.patience if patience is None else patience)
+        while True:
+            try:
+                response = self._http.request(
+                    method,
+                    path,
+                    params=_given(params),
+                    json=json,
+                    data=form,
+                    files=files,
+                    headers=headers,
+                    timeout=timeout or httpx2.USE_CLIENT_DEFAULT,
+                    follow_redirects=method == "GET",  # to object storage; the key stays here
+                )
+            except httpx2.TransportError as error:
+                sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+                if (sent and not repeatable) or _untrusted(error) or not attempts.pause():
+                    raise self.unreachable(error) from error
+                continue
+            passing = (response.status_code in PASSING and repeatable) or _waits_for_itself(response)
+            if passing and attempts.pause(retry_after(response)):
+                continue
+            if response.is_success or response.status_code == 304:
+                return response
+            raise refusal(response)
+
+    @contextmanager
+    def stream(self, path: str, *, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[httpx2.Response]:
+        """One attempt at a GET whose body is read as it comes; redirects (to object storage) are followed, without the key."""
+        _check_path(path)
+        limits = httpx2.Timeout(timeout or self.timeout, connect=5)
+        with self._http.stream("GET", path, headers=headers, follow_redirects=True, timeout=limits) as response:
+            if not response.is_success:
+                response.read()
+                raise refusal(response)
+            yield response
+
+    @contextmanager
+    def event_stream(self, path: str, *, headers: Mapping[str, str], timeout: float) -> Iterator[httpx2.EventSource]:
+        """One attempt at following a stream of server-sent events."""
+        _check_path(path)
+        with self._http.sse(path, headers=headers, timeout=httpx2.Timeout(timeout, connect=5)) as source:
+            if not source.response.is_success:
+                source.response.read()
+                raise refusal(source.response)
+            yield source
+
+    def unreachable(self, error: Exception) -> Unreachable:
+        reason = str(error) or type(error).__name__
+        if _untrusted(error):
+            return Unreachable(
+                "untrusted_certificate",
+                f"The certificate of {self.address.url} cannot be verified ({reason}). If it is your own, or your own authority's, name "
+                "its file in SSL_CERT_FILE.",
+            )
+        return Unreachable(
+            "unreachable", f"Nothing answers at {self.address.url} ({reason}). Is it running? Start it with `binnacle up`."
+        )
+
+
+class Attempts:
+    """Pauses between attempts, growing from 0.1 to 3 seconds with jitter, until `patience` seconds after the first failure."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._count = 0
+        self._first_failure: float | None = None
+
+    def pause(self, at_least: float = 0) -> bool:
+        """Sleeps before the next attempt; False, at once, when patience is over."""
+        now = time.monotonic()
+        self._first_failure = now if self._first_failure is None else self._first_failure
+        seconds = max(at_least, min(3.0, 0.1 * 2 ** min(self._count, 10)) * random.uniform(0.5, 1))
+        if now + seconds > self._first_failure + self._patience:
+            return False
+        self._count += 1
+        time.sleep(seconds)
+        return True
+
+
+def retry_after(response: httpx2.Response) -> float:
+    """Seconds the service asks to wait; 0 when it does not say."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else 0.0
+
+
+def refusal(response: httpx2.Response) -> ServiceError:
+    """The error that a response with an error status stands for."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"detail": f"The service answered {response.status_code}: {response.text[:200]}"}
+    return ServiceError(response.status_code, problem, response.headers.get("X-Request-Id"))
+
+
+def _check_path(path: str) -> None:
+    if not path.isprintable():
+        raise BinnacleError("bad_name", f"{path!r} holds control characters, which no name has. Check how it was pasted.")
+
+
+def _waits_for_itself(response: httpx2.Response) -> bool:
+    """Whether it was refused for other requests of the same user, which end by themselves; nothing was done for it."""
+    return response.status_code == 429 and refusal(response).code == "too_many_at_once"
+
+
+def _untrusted(error: Exception) -> bool:
+    """Whether the connection failed because of the server's certificate, which no waiting mends."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def _given(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {name: value for name, value in params.items() if value is not None} if params else None

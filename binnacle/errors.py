@@ -1,0 +1,70 @@
+"""What can go wrong between a program and the service, each with a code and a sentence that says what to do."""
+
+from typing import Any
+
+
+class BinnacleError(Exception):
+    """Every error this client raises on purpose. `code` is stable, `detail` is for the person reading.
+
+    exit_status: what the command line ends with. own_lines: the detail is this program's own text, which may have several lines.
+    """
+
+    exit_status = 1
+    own_lines = False
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class NoService(BinnacleError):
+    """No service is named anywhere, or its key is missing."""
+
+
+class Unreachable(BinnacleError):
+    """The service did not answer, for as long as the client was told to be patient."""
+
+
+class ServiceError(BinnacleError):
+    """The service refused a request: its problem+json as an exception.
+
+    status: the HTTP status. errors: the fields at fault, `[{"pointer", "detail", "code"}]`. request_id: what operators ask for.
+    """
+
+    def __init__(self, status: int, problem: dict[str, Any], request_id: str | None = None) -> None:
+        self.status = status
+        self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
+        self.request_id = problem.get("request_id") or request_id
+        code = str(problem.get("code") or f"http_{status}")
+        super().__init__(code, str(problem.get("detail") or problem.get("title") or f"The service answered {status}."))
+
+    def __str__(self) -> str:
+        fields = [f"{error.get('pointer', '')}: {error.get('detail', '')}" for error in self.errors]
+        fields = [field for field in fields if self.detail not in field]
+        request = f" [request {self.request_id}]" if self.request_id else ""
+        return f"{self.code}: {self.detail}{''.join(f' ({field})' for field in fields)}{request}"
+
+
+class JobFailed(BinnacleError):
+    """A job ended without success; `job` is its last state."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        error = job.get("error") or {}
+        self.job = job
+        super().__init__(
+            str(error.get("code") or job["state"]), f"{error.get('detail') or 'the job was ' + job['state']} [{job['id']}]"
+        )
+
+
+class WaitTimeout(BinnacleError, TimeoutError):
+    """A job was not over in time. It goes on: wait again, or cancel it. `job` is its last known state, if any was seen."""
+
+    def __init__(self, job_id: str, seconds: float, job: dict[str, Any] | None) -> None:
+        self.job = job
+        state = f"is {job['state']} ({job['phase']})" if job else "has not been seen"
+        super().__init__("wait_timeout", f"{job_id} {state} after {seconds:g} s; it goes on. Wait again, or cancel it.")
+
+
+class CorruptDownload(BinnacleError):
+    """The bytes that arrived are not the ones the service promised."""

@@ -1,0 +1,100 @@
+"""Following a job to its end, by long polls or by its stream of events. Both go on where they were after the service restarts."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+
+from binnacle.connection import Attempts, Connection, retry_after
+from binnacle.errors import ServiceError, WaitTimeout
+
+FINISHED = frozenset({"succeeded", "failed", "cancelled"})
+LONG_POLL = 25.0
+OUTAGE = 300.0
+"""Seconds for which a job being followed may be out of sight before the client gives up."""
+
+Job = dict[str, Any]
+
+
+def wait_until_over(
+    connection: Connection, job_id: str, *, timeout: float | None, on_change: Callable[[Job], None] | None
+) -> Job:
+    """The finished job. `on_change(job)` is called for every change of state, phase, progress or position that was seen.
+
+    Raises WaitTimeout when it is not over after `timeout` seconds, Unreachable when the service stays away for five minutes.
+    """
+    started = time.monotonic()
+    job: Job | None = None
+    etag: str | None = None
+    while True:
+        left = LONG_POLL if timeout is None else started + timeout - time.monotonic()
+        if left <= 0 and job is not None:
+            raise WaitTimeout(job_id, timeout or 0, job)
+        hold = round(max(0.0, min(LONG_POLL, left)), 3) if job is not None else 0  # the first look answers at once
+        asked = time.monotonic()
+        response = connection.request(
+            "GET",
+            f"/v1/jobs/{job_id}",
+            params={"wait": hold} if hold else None,
+            headers={"If-None-Match": etag} if etag else None,
+            timeout=hold + 15,
+            patience=OUTAGE if timeout is None else max(0.0, left),
+        )
+        if response.status_code != 304:
+            job = response.json()
+            etag = response.headers.get("ETag")
+            if on_change:
+                on_change(job)
+            if job["state"] in FINISHED:
+                return job
+        if response.status_code == 304 and time.monotonic() - asked < min(1.0, hold):
+            time.sleep(
+                min(retry_after(response) or 1.0, max(0.0, left))
+            )  # a server that does not hold requests must not be hammered
+
+
+def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
+    """The events of a job numbered past `after`, each once and in order, until the job is over: `{"seq", "at", "type", "data"}`.
+
+    Raises Unreachable when the service stays away for five minutes.
+    """
+    path = f"/v1/jobs/{job_id}/events"
+    attempts = Attempts(OUTAGE)
+    while True:
+        try:
+            with connection.event_stream(path, headers={"Last-Event-ID": str(after)}, timeout=LONG_POLL + 35) as source:
+                for message in source:
+                    event = _event(message)
+                    if event and event["seq"] > after:
+                        after = event["seq"]
+                        attempts = Attempts(OUTAGE)
+                        yield event
+        except httpx2.TransportError as error:
+            if not attempts.pause():
+                raise connection.unreachable(error) from error
+            continue
+        except ServiceError as error:
+            if error.status < 500 or not attempts.pause():
+                raise
+            continue
+        if connection.request("GET", f"/v1/jobs/{job_id}", patience=OUTAGE).json()["state"] in FINISHED:
+            yield from _remaining(connection, path, after)
+            return
+
+
+def _remaining(connection: Connection, path: str, after: int) -> Iterator[dict[str, Any]]:
+    """What was written between the end of the stream and the end of the job."""
+    while True:
+        page = connection.request("GET", path, params={"after": after}, headers={"Accept": "application/json"}).json()["items"]
+        if not page:
+            return
+        yield from page
+        after = page[-1]["seq"]
+
+
+def _event(message: httpx2.ServerSentEvent) -> dict[str, Any] | None:
+    if not message.data:
+        return None
+    body = message.json()
+    return body if isinstance(body, dict) and "seq" in body else None
