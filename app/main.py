@@ -20,6 +20,7 @@ import app.generations.routes
 import app.jobs.routes
 import app.judges.routes
 import app.models.routes
+import app.offering.routes
 import app.quotas.routes
 import app.retention.routes
 import app.status.routes
@@ -75,6 +76,7 @@ ROUTERS = (
     app.deletion.routes.router,
     app.retention.routes.router,
     app.status.routes.router,
+    app.offering.routes.router,
 )
 TAGS = [
     {

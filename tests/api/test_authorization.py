@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from app.auth.visibility import Visibility
+from app.offering.wheel import FILENAME
 from tests.api.conftest import Running
 from tests.api.test_access import routes
 from tests.api.world import CALLERS, OWNER, VISIBILITIES, Caller, World
@@ -87,6 +88,8 @@ MATRIX = {
     "GET /livez": Rule("nothing"),
     "GET /readyz": Rule("nothing"),
     "GET /openapi.json": Rule("nothing"),
+    "GET /client/": Rule("nothing"),
+    f"GET /client/{FILENAME}": Rule("nothing"),
     "GET /v1/status": LIST,
     "GET /v1/me": LIST,
     "GET /v1/jobs": LIST,

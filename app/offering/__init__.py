@@ -1,0 +1,1 @@
+"""The client that fits this server, offered for installing."""

@@ -1,0 +1,75 @@
+"""The server offers the client that fits it: pip installs it from the address alone."""
+
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import httpx2
+
+from app.offering.wheel import FILENAME, wheel
+from binnacle.version import DISTRIBUTION, VERSION
+from tests.api.conftest import Running
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def installed(python: Path) -> str:
+    code = "import binnacle, importlib.metadata as m; print(binnacle.__file__, binnacle.__version__, m.version('binnacle-interp-client'))"
+    return subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout
+
+
+def test_pip_installs_the_client_from_the_servers_page_without_a_key(api: Running, tmp_path: Path) -> None:
+    """By the address of the file, and by name through the page; the sum in the page's link is checked by pip."""
+    venv.create(tmp_path / "env", symlinks=True)
+    python = tmp_path / "env" / "bin" / "python"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--force-reinstall",
+    ]
+    for wanted in ([f"{api.url}/client/{FILENAME}"], ["--find-links", f"{api.url}/client/", DISTRIBUTION]):
+        done = subprocess.run([*pip, *wanted], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        place, *versions = installed(python).split()
+        assert place.startswith(str(tmp_path))
+        assert versions == [VERSION, VERSION]
+        shown = subprocess.run([python.with_name("binnacle"), "--help"], capture_output=True, text=True, check=True, cwd="/")
+        assert "watch" in shown.stdout
+
+
+def test_the_page_says_what_to_type_at_the_address_it_was_asked_at(api: Running) -> None:
+    with httpx2.Client(base_url=api.url) as nobody:
+        page = nobody.get("/client", follow_redirects=True)
+        assert page.headers["Content-Type"].startswith("text/html")
+        assert f"pip install {api.url}/client/{FILENAME}" in page.text
+        [href] = re.findall(r'href="([^"]+)"', page.text)
+        file = nobody.get(f"/client/{href.partition('#')[0]}")
+        assert href.endswith(f"#sha256={wheel().digest}")
+        assert file.headers["ETag"] == f'"{wheel().digest}"'
+        assert zipfile.ZipFile(BytesIO(file.content)).testzip() is None
+        forged = nobody.get("/client/", headers={"Host": 'x"><script>alert(1)</script>'})
+    assert "<script>" not in forged.text
+
+
+def test_the_offered_wheel_holds_the_package_as_it_is_here() -> None:
+    packed = zipfile.ZipFile(BytesIO(wheel().data))
+    for name in packed.namelist():
+        if name.startswith("binnacle/"):
+            assert packed.read(name) == (ROOT / name).read_bytes()
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "binnacle").rglob("*.py") if "build" not in path.parts}
+    assert sources <= set(packed.namelist())
+    wheel.cache_clear()
+    again = wheel()
+    wheel.cache_clear()
+    assert again == wheel()
