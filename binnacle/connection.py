@@ -21,17 +21,19 @@ PASSING = frozenset({502, 503, 504})
 class Connection:
     """A connection that waits out restarts of the service for up to `patience` seconds."""
 
-    def __init__(self, address: Address, *, patience: float = 60, timeout: float = 30) -> None:
+    def __init__(self, address: Address, *, patience: float = 60, timeout: float = 30, first: float | None = None) -> None:
+        """first: seconds within which the service must be reached for the first time, when that is less than `patience`."""
         self.address = address
         self.patience = patience
         self.timeout = timeout
+        self._first = first
         headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
         trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
         self._http = httpx2.Client(
             base_url="http://localhost" if address.socket else address.url,
             transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,
             headers=headers,
-            timeout=httpx2.Timeout(timeout, connect=5),
+            timeout=httpx2.Timeout(timeout, connect=min(5, first or 5)),
             verify=trust,
             trust_env=not address.is_loopback,  # a proxy for the outside world cannot reach this machine's loopback
         )
@@ -59,6 +61,8 @@ class Connection:
         """
         _check_path(path)
         attempts = Attempts(self.patience if patience is None else patience)
+        if self._first is not None:
+            attempts = Attempts(self._first, since=time.monotonic())
         while True:
             try:
                 response = self._http.request(
@@ -77,6 +81,7 @@ class Connection:
                 if (sent and not repeatable) or _untrusted(error) or not attempts.pause():
                     raise self.unreachable(error) from error
                 continue
+            self._first = None
             passing = (response.status_code in PASSING and repeatable) or _waits_for_itself(response)
             if passing and attempts.pause(retry_after(response)):
                 continue
@@ -121,10 +126,11 @@ class Connection:
 class Attempts:
     """Pauses between attempts, growing from 0.1 to 3 seconds with jitter, until `patience` seconds after the first failure."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, *, since: float | None = None) -> None:
+        """since: the monotonic time from which patience counts, else that of the first failure."""
         self._patience = patience
         self._count = 0
-        self._first_failure: float | None = None
+        self._first_failure = since
 
     def pause(self, at_least: float = 0) -> bool:
         """Sleeps before the next attempt; False, at once, when patience is over."""

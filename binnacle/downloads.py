@@ -3,31 +3,37 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx2
 
 from binnacle.connection import Attempts, Connection
 from binnacle.errors import BinnacleError, CorruptDownload, ServiceError
-from binnacle.words.layout import calibration_path
+from binnacle.results import Artifact, Vector
 
 _SHA256 = re.compile(r'^"?([0-9a-f]{64})"?$')
 
 
-def download(connection: Connection, source: str | dict[str, Any], to: str | Path) -> Path:
-    """The file that `source` (an artifact of a job, or a path of the API) names, at `to`: a file, or a folder (ending in /).
+Source = str | Artifact | Vector
+"""An artifact of a job, a vector, the id of a vector, or a path of the API."""
+FORMATS = ("safetensors", "gguf", "npy")
+"""Formats in which a single vector is served."""
+
+
+def download(connection: Connection, source: Source, to: str | Path, *, file_format: str = "safetensors") -> Path:
+    """The file that `source` names, at `to`: a file, or a folder (ending in /). A vector comes in `file_format`.
 
     An interrupted download of an artifact is resumed by the next call too. Raises CorruptDownload, and leaves nothing at `to`,
     when the bytes do not have the sha256 the service named.
     """
-    href = (source if isinstance(source, str) else source["href"]).removeprefix(connection.address.url)
+    href, name, digest = _named(source, file_format)
+    href = href.removeprefix(connection.address.url)
     if not href.startswith("/"):
         raise CorruptDownload(
             "foreign_download", f"{href} is not on {connection.address.url}; the key is not sent anywhere else."
         )
-    digest = None if isinstance(source, str) else source["sha256"]
-    target = _target(href if isinstance(source, str) else source["name"], to)
+    target = _target(name, to)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{digest[:16] if digest else 'new'}.part")
     if digest is None:
@@ -45,44 +51,6 @@ def download(connection: Connection, source: str | dict[str, Any], to: str | Pat
     _check(part, digest, target)
     part.replace(target)
     return target
-
-
-def place_calibration(
-    connection: Connection, job: dict[str, Any], folder: Path, experiment: str | None = None, model_variant: str | None = None
-) -> Path:
-    """The calibration.json of a job, where trait-interp looks for it below `folder`.
-
-    Raises BinnacleError, and changes nothing there, for a job of another kind and when another file has its place.
-    """
-    if job["kind"] != "calibrate":
-        raise BinnacleError("no_calibration", _NOT_PLACED.get(job["kind"], _NOT_PLACED[""]).format(**job))
-    if not job["artifacts"]:
-        raise BinnacleError("no_files", f"{job['id']} has no files (it is {job['state']}); see: binnacle watch {job['id']}")
-    artifact = next(one for one in job["artifacts"] if one["name"] == "calibration.json")
-    document = connection.request("GET", artifact["href"]).json()
-    try:
-        place = calibration_path(experiment or document["experiment"], model_variant or document["model_variant"])
-    except ValueError as error:
-        raise BinnacleError("bad_folder", f"{error} Name others with --experiment and --model-variant.") from error
-    target = folder / place
-    if target.exists():
-        if hashlib.sha256(target.read_bytes()).hexdigest() == artifact["sha256"]:
-            return target
-        detail = (
-            f"{target} is another calibration. Name this one's folder with --model-variant or --experiment, or remove the file."
-        )
-        raise BinnacleError("place_taken", detail)
-    return download(connection, artifact, target)
-
-
-_NOT_PLACED = {
-    "extract": (
-        "{id} is an extraction. Its folder in this layout is written by an export job: POST /v1/extractions/{id}/exports "
-        'with {{"format": "trait-interp"}}, then binnacle get on that job.'
-    ),
-    "": "{id} is a job of kind {kind}; --layout trait-interp places the calibration.json of calibrations.",
-}
-"""By kind of job, what to do instead."""
 
 
 def _fetch(connection: Connection, href: str, part: Path, digest: str | None) -> str | None:
@@ -119,6 +87,27 @@ def _check(part: Path, digest: str | None, target: Path) -> None:
         raise CorruptDownload(
             "corrupt_download", f"{target.name} arrived with sha256 {found}, the service promised {digest}. Download it again."
         )
+
+
+def _named(source: Source, file_format: str) -> tuple[str, str, str | None]:
+    """The path of the API, the file's name, and the SHA-256 it must have if that is known. Raises BinnacleError."""
+    if not isinstance(source, str) and "href" in source:
+        artifact = cast(Artifact, source)
+        return artifact["href"], artifact["name"], artifact["sha256"]
+    which = source if isinstance(source, str) else str(source.get("id", ""))
+    if isinstance(source, str) and not which.startswith("vec_"):
+        return source, source, None
+    if not which.startswith("vec_"):
+        raise BinnacleError(
+            "not_downloadable",
+            f"{which or source!r} is not a file: name an artifact of a job (`client.job(job)['artifacts']`) or a vector; "
+            "client.download_all(job) fetches every file of a job.",
+        )
+    if file_format not in FORMATS:
+        raise BinnacleError(
+            "unknown_format", f"{file_format!r}: a single vector comes as {', '.join(FORMATS)}; client.export() writes others."
+        )
+    return f"/v1/vectors/{which}/download?format={file_format}", f"{which}.{file_format}", None
 
 
 def _target(name: str, to: str | Path) -> Path:

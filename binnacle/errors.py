@@ -1,6 +1,9 @@
 """What can go wrong between a program and the service, each with a code and a sentence that says what to do."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from binnacle.results import Job
 
 
 class BinnacleError(Exception):
@@ -49,7 +52,7 @@ class ServiceError(BinnacleError):
 class JobFailed(BinnacleError):
     """A job ended without success; `job` is its last state."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: "Job") -> None:
         error = job.get("error") or {}
         self.job = job
         super().__init__(
@@ -60,7 +63,7 @@ class JobFailed(BinnacleError):
 class WaitTimeout(BinnacleError, TimeoutError):
     """A job was not over in time. It goes on: wait again, or cancel it. `job` is its last known state, if any was seen."""
 
-    def __init__(self, job_id: str, seconds: float, job: dict[str, Any] | None) -> None:
+    def __init__(self, job_id: str, seconds: float, job: "Job | None") -> None:
         self.job = job
         state = f"is {job['state']} ({job['phase']})" if job else "has not been seen"
         super().__init__("wait_timeout", f"{job_id} {state} after {seconds:g} s; it goes on. Wait again, or cancel it.")

@@ -2,19 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import cast
 
 import httpx2
 
 from binnacle.connection import Attempts, Connection, retry_after
 from binnacle.errors import ServiceError, WaitTimeout
+from binnacle.results import Event, Job, read
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 LONG_POLL = 25.0
 OUTAGE = 300.0
 """Seconds for which a job being followed may be out of sight before the client gives up."""
-
-Job = dict[str, Any]
 
 
 def wait_until_over(
@@ -42,7 +41,7 @@ def wait_until_over(
             patience=OUTAGE if timeout is None else max(0.0, left),
         )
         if response.status_code != 304:
-            job = response.json()
+            job = read(Job, response)
             etag = response.headers.get("ETag")
             if on_change:
                 on_change(job)
@@ -54,7 +53,7 @@ def wait_until_over(
             )  # a server that does not hold requests must not be hammered
 
 
-def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
+def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[Event]:
     """The events of a job numbered past `after`, each once and in order, until the job is over: `{"seq", "at", "type", "data"}`.
 
     Raises Unreachable when the service stays away for five minutes.
@@ -83,7 +82,7 @@ def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[d
             return
 
 
-def _remaining(connection: Connection, path: str, after: int) -> Iterator[dict[str, Any]]:
+def _remaining(connection: Connection, path: str, after: int) -> Iterator[Event]:
     """What was written between the end of the stream and the end of the job."""
     while True:
         page = connection.request("GET", path, params={"after": after}, headers={"Accept": "application/json"}).json()["items"]
@@ -93,8 +92,8 @@ def _remaining(connection: Connection, path: str, after: int) -> Iterator[dict[s
         after = page[-1]["seq"]
 
 
-def _event(message: httpx2.ServerSentEvent) -> dict[str, Any] | None:
+def _event(message: httpx2.ServerSentEvent) -> Event | None:
     if not message.data:
         return None
     body = message.json()
-    return body if isinstance(body, dict) and "seq" in body else None
+    return cast(Event, body) if isinstance(body, dict) and "seq" in body else None

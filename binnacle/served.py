@@ -1,6 +1,7 @@
 """Where the service serves each kind of thing, and ids."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 ROUTES = {
@@ -18,5 +19,6 @@ SHARED = {"trait": "/v1/traits", "vec": "/v1/vectors"}
 ID = re.compile(r"(job|cal|ext|str|std|vec|trait)_[0-9a-z]{26}")
 
 
-def id_of(job: str | dict[str, Any]) -> str:
-    return str(job["id"]) if isinstance(job, dict) else str(job)
+def id_of(which: str | Mapping[str, Any]) -> str:
+    """The id of a job or result, or of its JSON object."""
+    return which if isinstance(which, str) else str(which["id"])

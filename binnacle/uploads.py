@@ -1,23 +1,26 @@
 """Folders and files of this machine as parts of a form. Sending the same again makes nothing new: the service knows content by its hash."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 from binnacle.connection import Connection
 from binnacle.errors import BinnacleError
+from binnacle.results import Trait, Vector, read
 
 Parts = list[tuple[str, tuple[str, bytes]]]
+Result = TypeVar("Result")
+PICKLED = {".pt", ".pth"}
 TRAIT_SUFFIXES = {".txt", ".json", ".jsonl"}
 
 
-def upload_trait(connection: Connection, folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+def upload_trait(connection: Connection, folder: Path, fields: dict[str, Any]) -> Trait:
     """The trait made of a folder's files (positive.txt or .jsonl, negative.*, definition.txt, steering.json, ...).
 
     Raises BinnacleError for a folder without any.
     """
     if not folder.is_dir():
         raise BinnacleError(
-            "no_such_folder", f"{folder} is no folder. A trait is a folder with positive.txt, negative.txt and steering.json."
+            "no_such_folder", f"{folder} is not a folder. A trait is a folder with positive.txt, negative.txt and steering.json."
         )
     paths = sorted(path for path in folder.iterdir() if path.suffix in TRAIT_SUFFIXES and path.is_file())
     if not paths:
@@ -25,20 +28,30 @@ def upload_trait(connection: Connection, folder: Path, fields: dict[str, Any]) -
             "empty_folder", f"{folder} holds no .txt, .json or .jsonl file; a trait needs positive.txt and negative.txt."
         )
     parts: Parts = [("files", (path.name, path.read_bytes())) for path in paths]
-    return _sent(connection, "/v1/traits", parts, fields)
+    return _sent(Trait, connection, "/v1/traits", parts, fields)
 
 
-def upload_vectors(connection: Connection, file: Path, fields: dict[str, Any]) -> list[dict[str, Any]]:
-    """The vectors made of a safetensors, .npy or GGUF file."""
+def upload_vectors(connection: Connection, file: Path, fields: dict[str, Any]) -> list[Vector]:
+    """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first."""
     layers = fields.get("layers")
     if isinstance(layers, list | tuple):
         fields = {**fields, "layers": ",".join(map(str, layers))}
-    return list(_sent(connection, "/v1/vectors", [("file", (file.name, file.read_bytes()))], fields)["items"])
+    if file.suffix in PICKLED:
+        from binnacle.arrays import converted
+
+        part = converted(file)
+    else:
+        part = file.name, file.read_bytes()
+    return list(_sent(_Imported, connection, "/v1/vectors", [("file", part)], fields)["items"])
 
 
-def _sent(connection: Connection, path: str, parts: Parts, fields: dict[str, Any]) -> dict[str, Any]:
+class _Imported(TypedDict):
+    items: list[Vector]
+
+
+def _sent(kind: type[Result], connection: Connection, path: str, parts: Parts, fields: dict[str, Any]) -> Result:
     text = {name: _text(value) for name, value in fields.items() if value is not None}
-    return dict(connection.request("POST", path, form=text, files=parts, timeout=120).json())
+    return read(kind, connection.request("POST", path, form=text, files=parts, timeout=120))
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from binnacle import BinnacleError, Client, ServiceError
 from binnacle.address import local_key
+from binnacle.board import Model
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import err, out
 from binnacle.cli.show import calibration_report
@@ -60,7 +61,7 @@ def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
     with Watcher() as watcher:
         job = client.wait(job, on_change=watcher)
     for name, node in client.nodes(job["id"]).items():
-        if node["kind"] == "calibrate":
+        if node["kind"] == "calibrate" and node["job"] is not None:
             [artifact] = [file for file in client.job(node["job"])["artifacts"] if file["name"] == "calibration.json"]
             path = client.download(artifact, folder / node["model"] / "calibration.json")
             if name == f"calibrate/{asked['models'][0]}":
@@ -74,7 +75,7 @@ def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
     out.print(f"report.html, with plots ({report['size']:,} bytes): {path}")
 
 
-def ready(model: dict[str, Any]) -> None:
+def ready(model: Model) -> None:
     """Raises BinnacleError, with what inspecting it found, for a model that cannot be used."""
     if model["state"] != "ready":
         fault = model["fault"] or {}

@@ -11,8 +11,8 @@ from datetime import datetime
 from app.jobs.schemas import WaitReason
 from app.jobs.turns import Place
 
-NAMED = 3
-"""Most jobs that a sentence names."""
+NAMED = 2
+"""Most running jobs that a sentence tells of."""
 LOADING = WaitReason(code="model_loading", detail="It has a worker, which is loading its model.")
 
 
@@ -41,11 +41,24 @@ class Scene:
     running: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def comes_after(jobs: Sequence[str], count: int) -> WaitReason:
-    """It waits for other jobs to end: `count` of them, of which `jobs` may be named."""
-    more = f" and {len(jobs) - NAMED} more" if len(jobs) > NAMED else ""
-    names = f": {', '.join(jobs[:NAMED])}{more}" if jobs else ""
-    return WaitReason(code="after_jobs", detail=f"It comes after {_counted(count, 'job')} not over yet{names}.")
+@dataclass(frozen=True)
+class Before:
+    """A job that another comes after and that is not over, as its viewer may see it."""
+
+    id: str
+    kind: str
+    model: str | None
+    phase: str
+    running: bool
+
+
+def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
+    """It waits for other jobs to end: `count` of them, of which `jobs` may be told of. Says what the running ones do."""
+    running = [one for one in jobs if one.running]
+    doing = ", ".join(f"{one.kind}{f' on {one.model}' if one.model else ''} ({one.phase})" for one in running[:NAMED])
+    more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
+    now = f". Running now: {doing}{more}" if running else ""
+    return WaitReason(code="after_jobs", detail=f"It waits for {_counted(count, 'job')} to end{now}.")
 
 
 def reason(

@@ -13,7 +13,7 @@ from app.devices.models import DeviceHold
 from app.devices.repository import in_force
 from app.jobs import turns
 from app.jobs.models import Job, JobEdge, Worker
-from app.jobs.reasons import LOADING, Fleet, Scene, comes_after, reason
+from app.jobs.reasons import LOADING, Before, Fleet, Scene, comes_after, reason
 from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
@@ -61,8 +61,8 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
     blocked, ready = [job for job in queued if job.blockers], [job for job in queued if not job.blockers]
     after = _unmet(session, [job.id for job in blocked], viewer) if viewer is not None and blocked else {}
     for job in blocked:
-        jobs_before = after.get(job.id, [])
-        found[job.id] = Standing(None, comes_after(jobs_before, job.blockers), jobs_before)
+        before = after.get(job.id, [])
+        found[job.id] = Standing(None, comes_after(before, job.blockers), [one.id for one in before])
     if ready:
         places, scene = _places(session, ready, slice_seconds), _scene(session, ready)
         for job in ready:
@@ -73,17 +73,17 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
     return found
 
 
-def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[str]]:
+def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
     """For each of these jobs, the jobs it comes after that are not over and that the viewer may see."""
     rows = session.execute(
-        select(JobEdge.job_id, JobEdge.after_id)
+        select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.state)
         .join(Job, Job.id == JobEdge.after_id)
         .where(JobEdge.job_id.in_(ids), Job.state.not_in(list(FINISHED)), usable(viewer))
         .order_by(JobEdge.after_id)
     )
-    found: dict[str, list[str]] = {}
-    for job_id, after_id in rows:
-        found.setdefault(job_id, []).append(after_id)
+    found: dict[str, list[Before]] = {}
+    for job_id, before, kind, model, phase, state in rows:
+        found.setdefault(job_id, []).append(Before(before, kind, model, phase, state in HELD))
     return found
 
 

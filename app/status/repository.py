@@ -1,6 +1,6 @@
 """Every statement about how the service is."""
 
-from sqlalchemy import Float, case, cast, func, select
+from sqlalchemy import Float, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -15,18 +15,20 @@ from app.jobs.states import FINISHED, HELD, State
 from app.jobs.turns import SHORT, lane_of
 from app.status.schemas import QueueOut, WaitingOut, WorkerOut
 
+GONE_SECONDS = 900
+"""A worker that was not heard of for so long and has no job leaves the board: it was stopped, or its host is gone for good."""
 LOOKED_AT, SHOWN = 200, 20
 """Most waiting jobs that a look at the board reads, and shows."""
 
 
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
-    """Every worker node seen within a day, with what it does now."""
+    """Every worker node seen within `GONE_SECONDS`, or that still has a job, with what it does now."""
     age = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
     statement = (
         select(Worker, age, Job.id, seen(Job, viewer), DeviceHold)
         .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
         .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
-        .where(age < 86_400)
+        .where(or_(age < GONE_SECONDS, Job.id.is_not(None)))
         .order_by(Worker.job_class, Worker.id)
     )
     found = []

@@ -57,6 +57,7 @@ class SteeringCost(BaseModel):
         description="device time, from earlier steerings of the model; null where these do not tell"
     )
     waits_for: list[str]
+    makes_extraction: bool = Field(description="no fitting extraction is there; one would be made first, at its own cost")
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 

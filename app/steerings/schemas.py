@@ -92,7 +92,9 @@ class SteeringRequest(PromptedRequest):
     trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
     vectors: list[VectorId] | None = Field(None, min_length=1, max_length=2_000, description="vectors by id")
     extraction: SourceId | None = Field(
-        None, description="take vectors from this extraction (or its job, finished or not); the newest fitting one when left out"
+        None,
+        description="take vectors from this extraction (or its job, finished or not); when left out, from the newest that fits, or from one "
+        "that is made first",
     )
     methods: list[Line] | None = Field(
         None, min_length=1, max_length=100, description="of the extraction's vectors, those of these methods"

@@ -11,6 +11,8 @@ from app.auth.sharing import require_management
 from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
+from app.extractions import service as extractions
+from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.estimates import seconds_for
@@ -44,7 +46,7 @@ from app.steerings import limits, repository
 from app.steerings.models import Steering
 from app.steerings.results import SteeringCost, SteeringOut, view
 from app.steerings.schemas import RescoreRequest, SteeringRequest
-from app.steerings.vectors import Vectors, chosen, extraction_by
+from app.steerings.vectors import Made, Make, Vectors, chosen, extraction_by
 from app.text import check_not_blank, check_text
 from app.traits import service as traits
 from app.traits.models import Trait
@@ -69,7 +71,7 @@ class _Checked:
     waits_for: list[str]
 
 
-def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> _Checked:
+def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, make: Make) -> _Checked:
     check_text(request.model_dump(mode="json"))
     model = models.usable(session, request.model)
     facts = model.facts if model.state == "ready" else {}
@@ -78,7 +80,7 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     _check_layers(request, facts)
     check_context(request.model, facts, request.max_new_tokens)
     _check_questions(request)
-    vectors = chosen(session, request, viewer, model, trait)
+    vectors = chosen(session, request, viewer, model, trait, make)
     off_target, off_questions, waits = _off_target(session, request, viewer, model)
     grid = _grid(request, trait, vectors, off_questions)
     limits.check_size(request, grid, settings.limit)
@@ -175,9 +177,17 @@ def _grid(request: SteeringRequest, trait: Trait, vectors: Vectors, off_target: 
 
 def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, request_id: str) -> Plan:
     """The job to make, after the extraction and the calibration that it needs. Raises Problem 422."""
-    checked = _check(session, request, viewer, settings)
+
+    def make(extraction: ExtractionRequest) -> Made:
+        job = extractions.place(session, extraction, viewer, settings, None, request_id, False).job
+        return Made(job.id, job.spec)
+
+    checked = _check(session, request, viewer, settings, make)
     after: list[Edge] = edges_of(session, request, viewer, checked.model)
-    job, wait = calibrations.for_model(session, request, request.calibration, checked.model, viewer, settings, request_id)
+    made = checked.vectors.made
+    shared = (made.spec["calibration"] or {}).get("job") if made is not None else None  # else two would be made
+    asked = request.calibration or shared
+    job, wait = calibrations.for_model(session, request, asked, checked.model, viewer, settings, request_id)
     for needed in [*([job] if wait else []), *checked.waits_for]:
         after = with_edge(after, needed)
     return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after)
@@ -185,7 +195,11 @@ def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: S
 
 def estimate(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> SteeringCost:
     """What the request would cost; writes nothing. Raises Problem as `submit` does."""
-    checked = _check(session, request, viewer, settings)
+
+    def make(extraction: ExtractionRequest) -> Made:
+        return Made(None, extractions.estimate(session, extraction, viewer, settings).spec)
+
+    checked = _check(session, request, viewer, settings, make)
     after = edges_of(session, request, viewer, checked.model)
     after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
     for needed in checked.waits_for:
@@ -201,7 +215,8 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         generated_tokens=total * request.max_new_tokens,
         estimated_seconds=seconds_for(repository.answers_and_seconds(session, request.model), total),
         waits_for=checked.waits_for,
-        admission=admission(session, viewer.owner, jobs=1 + made),
+        makes_extraction=checked.vectors.made is not None,
+        admission=admission(session, viewer.owner, jobs=1 + made + (checked.vectors.made is not None)),
     )
 
 

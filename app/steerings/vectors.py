@@ -1,6 +1,6 @@
 """Which vectors a steering pushes with: those named by id, or those of an extraction, finished or not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from app.auth.viewer import Viewer
 from app.errors import invalid
 from app.extractions import repository as extractions
 from app.extractions.models import Extraction, Vector
+from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
 from app.jobs.planned import job_of, planned_job
 from app.models.models import Model
@@ -31,13 +32,28 @@ class Vectors:
     wait_for: str | None
     cells: int
     groups: int
+    made: "Made | None" = None
 
 
-def chosen(session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait) -> Vectors:
-    """The vectors that the request names or describes. Raises Problem 422 for each that cannot be used on this model."""
+@dataclass(frozen=True)
+class Made:
+    """An extraction that is made first. job: None in a dry run, which only asks what its spec would be."""
+
+    job: str | None
+    spec: dict[str, Any]
+
+
+Make = Callable[[ExtractionRequest], Made]
+
+
+def chosen(session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait, make: Make) -> Vectors:
+    """The vectors that the request names or describes; without any, those of an extraction that `make` makes first.
+
+    Raises Problem 422 for each that cannot be used on this model.
+    """
     if request.vectors:
         return _named(session, request, viewer, model)
-    return _of_an_extraction(session, request, viewer, model, trait)
+    return _of_an_extraction(session, request, viewer, model, trait, make)
 
 
 def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: Model) -> list[Vector]:
@@ -81,14 +97,19 @@ def _check_vector(row: Vector, model: Model, pointer: str) -> None:
         raise invalid(pointer, "vector_of_other_weights", detail)
 
 
-def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait) -> Vectors:
-    methods = _methods(request)
+def _of_an_extraction(
+    session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait, make: Make
+) -> Vectors:
+    methods, made = _methods(request), None
+    made_by: str | None
     if request.extraction is not None:
         row, made_by = extraction_by(session, request.extraction, viewer, "/extraction")
-    else:
-        row = _newest(session, request, viewer, model, trait, methods)
+    elif (row := _newest(session, request, viewer, model, trait, methods)) is not None:
         made_by = row.job_id
-    spec = job_of(session, made_by).spec
+    else:
+        made = make(_made_like(request))
+        made_by = made.job
+    spec = made.spec if made is not None else job_of(session, str(made_by)).spec
     if spec["model"] != model.name:
         raise invalid(
             "/extraction",
@@ -123,8 +144,22 @@ def _of_an_extraction(session: Session, request: SteeringRequest, viewer: Viewer
     refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in wanted["methods"] or ())]
     source = {"job": made_by, **wanted, "methods": [*(wanted["methods"] or ()), *refits]}
     own_trait = spec["trait"]["version"] == trait.version
-    return Vectors(
-        [], [source], made_by if own_trait else None, None if row is not None else made_by, groups * counts["layers"], groups
+    waited = None if row is not None else made_by
+    return Vectors([], [source], made_by if own_trait else None, waited, groups * counts["layers"], groups, made)
+
+
+def _made_like(request: SteeringRequest) -> ExtractionRequest:
+    """The extraction that this steering needs, with the shuffled-label vectors of its controls."""
+    chosen = {name: getattr(request, name) for name in NAMED}
+    return ExtractionRequest(
+        model=request.model,
+        trait=request.trait,
+        calibration=request.calibration,
+        controls=max(request.controls.shuffled, ExtractionRequest.model_fields["controls"].default),
+        special_tokens=request.special_tokens,
+        visibility=request.visibility,
+        group=request.group,
+        **{name: value for name, value in chosen.items() if value is not None},
     )
 
 
@@ -153,26 +188,19 @@ def _methods(request: SteeringRequest) -> list[str] | None:
 
 def _newest(
     session: Session, request: SteeringRequest, viewer: Viewer, model: Model, trait: Trait, methods: list[str] | None
-) -> Extraction:
+) -> Extraction | None:
+    """The newest finished extraction of these weights that holds what the request names and that the caller may read."""
     weights = model.facts.get("weight_hash") if model.state == "ready" else None
-    found, reading = None, reading_of(model)
-    if weights is not None and reading is not None:
-        found = extractions.newest_with(
-            session,
-            viewer,
-            model=model.name,
-            weight_hash=weights,
-            reading_hash=reading,
-            trait_version=trait.version,
-            methods=methods or [],
-            layers=request.layers or [],
-        )
-    if found is None:
-        named = ", ".join(methods) if methods else "any method"
-        detail = (
-            f"There is no finished extraction of {trait.name} on {model.name} as it is now, with {named}, that you may read and that goes by "
-            "the present rule of massive dims. POST /v1/extractions first and give its job as /extraction (this job then waits for it), or "
-            "name /vectors."
-        )
-        raise invalid("/extraction", "no_extraction", detail)
-    return found
+    reading = reading_of(model)
+    if weights is None or reading is None:
+        return None
+    return extractions.newest_with(
+        session,
+        viewer,
+        model=model.name,
+        weight_hash=weights,
+        reading_hash=reading,
+        trait_version=trait.version,
+        methods=methods or [],
+        layers=request.layers or [],
+    )

@@ -29,7 +29,7 @@ class UserUsage(BaseModel):
     running: int
     running_seconds: float = Field(description="of jobs on devices now; they are booked on the day they end")
     device_seconds_today: float = Field(description="booked today and running: what the daily quota looks at")
-    device_seconds: float = Field(description="booked in the days asked for")
+    device_seconds: float = Field(description="booked in the days asked for, and running: never less than today's")
     days: list[DayOut] = Field(description="days with any use, oldest first")
     limits: LimitsOut
 

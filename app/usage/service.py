@@ -57,6 +57,6 @@ def _view(
         user=name, stored_bytes=stored.bytes, shared_bytes=stored.shared if shared else None, objects=stored.objects,
         queued=under_way.queued, running=under_way.running, running_seconds=round(under_way.running_seconds, 3),
         device_seconds_today=round(booked_today + under_way.running_seconds, 3),
-        device_seconds=round(sum(day.device_seconds for day in by_day.values()), 3),
+        device_seconds=round(sum(day.device_seconds for day in by_day.values()) + under_way.running_seconds, 3),
         days=list(by_day.values()), limits=limits_out(limits),
     )  # fmt: skip

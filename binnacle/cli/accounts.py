@@ -3,10 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
 
 users = typer.Typer(help="Users; for administrators. Keys are made by `binnacle keys`.", no_args_is_help=True)
 groups = typer.Typer(help="Groups that share jobs and results; for administrators.", no_args_is_help=True)
@@ -16,7 +16,7 @@ Group = Annotated[str, typer.Argument(metavar="GROUP", help="A group's name.")]
 
 def whoami(as_json: Json = False) -> None:
     """Show the user of your key, and what the key may do."""
-    with Client() as client:
+    with connected() as client:
         me = client.me()
     if as_json:
         print_json(me)
@@ -28,12 +28,12 @@ def whoami(as_json: Json = False) -> None:
 @users.command("list")
 def list_users(as_json: Json = False) -> None:
     """List users, their groups and how many keys of theirs are live."""
-    with Client() as client:
+    with connected() as client:
         found = client.admin.users()
     if as_json:
         print_json(found)
         return
-    table = Table("user", "groups", "live keys", "made by", "disabled since", box=None)
+    table = Listing("user", "groups", "live keys", "made by", "disabled since")
     for one in found:
         since = (one["disabled_at"] or "")[:19]
         table.add_row(one["name"], ", ".join(one["groups"]), str(one["live_keys"]), one["created_by"], since)
@@ -43,7 +43,7 @@ def list_users(as_json: Json = False) -> None:
 @users.command("create")
 def create_user(user: User) -> None:
     """Make a user; `binnacle keys create` does this too."""
-    with Client() as client:
+    with connected() as client:
         client.admin.create_user(user)
     err.print(f"{user} may be put into groups now; a key: binnacle keys create {user}")
 
@@ -51,7 +51,7 @@ def create_user(user: User) -> None:
 @users.command()
 def disable(user: User) -> None:
     """Make all keys of a user open nothing, within seconds; what the user made stays."""
-    with Client() as client:
+    with connected() as client:
         client.admin.disable_user(user)
     err.print(f"{user} is disabled")
 
@@ -59,7 +59,7 @@ def disable(user: User) -> None:
 @users.command()
 def enable(user: User) -> None:
     """Undo `disable`."""
-    with Client() as client:
+    with connected() as client:
         client.admin.disable_user(user, disabled=False)
     err.print(f"{user} is enabled")
 
@@ -67,12 +67,12 @@ def enable(user: User) -> None:
 @groups.command("list")
 def list_groups(as_json: Json = False) -> None:
     """List groups and who is in them."""
-    with Client() as client:
+    with connected() as client:
         found = client.admin.groups()
     if as_json:
         print_json(found)
         return
-    table = Table("group", "members", box=None)
+    table = Listing("group", "members")
     for one in found:
         table.add_row(one["name"], ", ".join(one["members"]))
     out.print(table)
@@ -81,7 +81,7 @@ def list_groups(as_json: Json = False) -> None:
 @groups.command("create")
 def create_group(group: Group) -> None:
     """Make a group."""
-    with Client() as client:
+    with connected() as client:
         client.admin.create_group(group)
     err.print(f"{group} has no members yet: binnacle groups add {group} USER")
 
@@ -89,7 +89,7 @@ def create_group(group: Group) -> None:
 @groups.command("delete")
 def delete_group(group: Group) -> None:
     """Delete a group; what was shared with it is its owners' alone."""
-    with Client() as client:
+    with connected() as client:
         client.admin.delete_group(group)
     err.print(f"{group} is deleted")
 
@@ -97,7 +97,7 @@ def delete_group(group: Group) -> None:
 @groups.command("add")
 def add_member(group: Group, user: User) -> None:
     """Put a user into a group."""
-    with Client() as client:
+    with connected() as client:
         members = client.admin.add_member(group, user)["members"]
     err.print(f"{group}: {', '.join(members)}")
 
@@ -105,6 +105,6 @@ def add_member(group: Group, user: User) -> None:
 @groups.command("remove")
 def remove_member(group: Group, user: User) -> None:
     """Take a user out of a group."""
-    with Client() as client:
+    with connected() as client:
         client.admin.remove_member(group, user)
     err.print(f"{user} is out of {group}")

@@ -4,10 +4,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, out, print_json
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
 
 
 def audit(
@@ -20,12 +20,12 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Show who did what, newest first; for administrators. To keys, users, groups, models, judges, devices, quotas and others' jobs."""
-    with Client() as client:
+    with connected() as client:
         found = list(client.admin.audit(limit=limit, actor=actor, action=action, object=object, outcome=outcome, since=since))
     if as_json:
         print_json(found)
         return
-    table = Table("time", "times", "who", "key", "action", "object", "outcome", "details", box=None)
+    table = Listing("time", "times", "who", "key", "action", "object", "outcome", "details")
     for one in found:
         details = json.dumps(one["details"], ensure_ascii=False) if one["details"] else ""
         table.add_row(

@@ -1,12 +1,14 @@
 """`binnacle delete`: jobs with what they made, imported vectors and traits. Shows what goes before it asks."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, print_json
-from binnacle.client import Client
+from binnacle.cli.picking import pick
 from binnacle.errors import BinnacleError
+from binnacle.results import Deletion
 
 
 def delete(
@@ -19,7 +21,8 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete finished jobs with all that they made, imported vectors or traits. This cannot be undone."""
-    with Client() as client:
+    with connected() as client:
+        what = [pick(client, one) for one in what]
         if dry_run or not yes:
             plans = [client.delete(one, dry_run=True) for one in what]
             if dry_run and as_json:
@@ -39,7 +42,7 @@ def delete(
         _tell(told, "deleted")
 
 
-def _tell(told: dict[str, Any], verb: str) -> None:
+def _tell(told: Deletion, verb: str) -> None:
     """What goes, its size, and what stays."""
     for one in told["deleted"]:
         name = f", {one['name']}" if one["name"] else ""

@@ -1,13 +1,14 @@
 """`binnacle devices`: taking a card from the queue for a while, for those who share it with notebooks."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
+from binnacle.board import Worker
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, out, print_json
-from binnacle.cli.terminal import styled
+from binnacle.cli.terminal import Listing, styled
 from binnacle.client import Client
 from binnacle.errors import BinnacleError
 
@@ -20,12 +21,12 @@ Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume by itself 
 @commands.command("list")
 def list_devices(as_json: Json = False) -> None:
     """List worker nodes, what they hold, and who holds them."""
-    with Client() as client:
+    with connected() as client:
         found = client.devices()
     if as_json:
         print_json(found)
         return
-    table = Table("worker", "class", "device", "models loaded", "busy with", "standing", box=None)
+    table = Listing("worker", "class", "device", "models loaded", "busy with", "standing")
     for one in found:
         busy = one["busy_with"] or ""
         table.add_row(one["id"], one["job_class"], one["device"], ", ".join(one["models"]), busy, standing(one))
@@ -47,12 +48,12 @@ def drain(device: Device, reason: Reason = None, minutes: Minutes = None, as_jso
 @commands.command()
 def resume(device: Device, as_json: Json = False) -> None:
     """Claim again."""
-    with Client() as client:
+    with connected() as client:
         _say(client.resume_device(found(client, device)), as_json=as_json)
 
 
 def _hold(device: str, mode: str, reason: str | None, minutes: float | None, *, as_json: bool) -> None:
-    with Client() as client:
+    with connected() as client:
         _say(client.hold_device(found(client, device), mode, reason=reason, minutes=minutes), as_json=as_json)
 
 
@@ -66,7 +67,7 @@ def found(client: Client, device: str) -> str:
     return matching[0]
 
 
-def standing(device: dict[str, Any]) -> Text:
+def standing(device: Worker) -> Text:
     """Why a worker claims nothing, for a table; empty when it does."""
     hold, blocked = device["hold"], device["blocked"]
     if hold:
@@ -75,7 +76,7 @@ def standing(device: dict[str, Any]) -> Text:
     return styled(blocked["detail"] if blocked else "", "red")
 
 
-def _say(device: dict[str, Any], *, as_json: bool) -> None:
+def _say(device: Worker, *, as_json: bool) -> None:
     if as_json:
         print_json(device)
         return

@@ -1,12 +1,14 @@
-"""`binnacle get`: a finished job's files on this machine."""
+"""`binnacle get` and `binnacle export`: a finished job's files, and results in other formats."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
-from binnacle.client import Client
+from binnacle.cli.picking import pick
+from binnacle.cli.submit import parse_layers
 from binnacle.errors import BinnacleError
 
 
@@ -29,8 +31,8 @@ def get(
         raise BinnacleError("bad_option", f"--layout is {layout!r}; there is one layout: trait-interp.")
     if layout is None and (experiment or model_variant):
         raise BinnacleError("bad_option", "--experiment and --model-variant name folders of --layout trait-interp. Add it.")
-    with Client() as client:
-        job_id = client.job_of(which)
+    with connected() as client:
+        job_id = client.job_of(pick(client, which))
         paths = (
             client.download_all(job_id, to)
             if layout is None
@@ -44,3 +46,22 @@ def get(
     if not paths:
         err.print(f"{job_id} has no files (yet); see: binnacle watch {job_id}")
         raise typer.Exit(1)
+
+
+def export(
+    result: Annotated[
+        str, typer.Argument(metavar="EXTRACTION|CALIBRATION", help="An extraction (ext_...) or a calibration (cal_...).")
+    ],
+    file_format: Annotated[str, typer.Argument(metavar="FORMAT", help="trait-interp, pt, gguf or npy.")],
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Only these layers, like 0,4,8-11.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write an extraction's vectors, or a calibration, in another format: a job with files. Fetch them with `binnacle get`."""
+    chosen = {"methods": method, "layers": parse_layers(layers) if layers else None}
+    with connected() as client:
+        job = client.export(pick(client, result), file_format, **{name: one for name, one in chosen.items() if one is not None})
+    if as_json:
+        print_json(job)
+    else:
+        out.print(job["id"])

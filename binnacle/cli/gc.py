@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 from rich.filesize import decimal
-from rich.table import Table
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
 
 
 def gc(
@@ -19,12 +19,12 @@ def gc(
 
     Kept jobs (`binnacle edit JOB --keep`), what they were made of, and what unfinished jobs need stay. So does every job's history.
     """
-    with Client() as client:
+    with connected() as client:
         told = client.remove_old_results(older_than) if yes else client.old_results(older_than)
     if as_json:
         print_json(told)
         return
-    table = Table("job", "kind", "owner", "name", "age", "files", "size", box=None)
+    table = Listing("job", "kind", "owner", "name", "age", "files", "size")
     for one in told["items"]:
         age, size = f"{one['age_days']:.1f} d", decimal(one["bytes"])
         table.add_row(one["job"], one["kind"], one["owner"], one["name"], age, str(one["files"]), size)

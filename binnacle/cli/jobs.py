@@ -1,18 +1,22 @@
 """`watch`, `jobs`, `edit`, `cancel`, `retry`: what one does with jobs that exist."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.console import RenderableType
 
+from binnacle.cli.answers import answers_report
+from binnacle.cli.connecting import connected
 from binnacle.cli.live import Watcher, headline
 from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.picking import pick
 from binnacle.cli.show import calibration_report
 from binnacle.cli.tables import study_report
+from binnacle.cli.terminal import Listing
 from binnacle.client import Client
 from binnacle.errors import BinnacleError
 
-JobId = Annotated[str, typer.Argument(help="The job's id (job_...).")]
+JobId = Annotated[str, typer.Argument(help="The job's id (job_...), its beginning, or `last` for your newest job.")]
 
 
 def follow(client: Client, job_id: str, *, as_json: bool) -> None:
@@ -34,8 +38,8 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
 
 def watch(job: JobId, as_json: Json = False) -> None:
     """Watch a job until it is over."""
-    with Client() as client:
-        follow(client, job, as_json=as_json)
+    with connected() as client:
+        follow(client, pick(client, job), as_json=as_json)
 
 
 def list_jobs(
@@ -51,16 +55,16 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     labels = {"experiment": experiment, "model_variant": model_variant}
-    with Client() as client:
+    with connected() as client:
         found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag, q=search, **labels))
     if as_json:
         print_json(found)
         return
-    table = Table("job", "kind", "model", "state", "progress", "place", "waits because", "name", "created", box=None)
+    table = Listing("job", "kind", "model", "state", "progress", "place", "waits because", "name", "created")
     for job in found:
         progress = job["progress"]
         done = f"{progress['done']}/{progress['total']} {progress['unit']}" if progress["total"] else ""
-        place, why = job["position"] or "", (job["waits_because"] or {}).get("code", "")
+        place, why = job["position"] or "", job["waits_because"]["code"] if job["waits_because"] else ""
         cells = (job["id"], job["kind"], job["model"], headline(job), done, str(place), why, job["name"], job["created_at"][:19])
         table.add_row(*cells)
     out.print(table)
@@ -77,8 +81,8 @@ def edit(
 ) -> None:
     """Change a job's name, tags, notes or webhook, or keep its results."""
     changes = {"name": name, "tags": tag, "notes": notes, "keep": keep, "webhook": webhook}
-    with Client() as client:
-        now = client.edit(job, **{field: value for field, value in changes.items() if value is not None})
+    with connected() as client:
+        now = client.edit(pick(client, job), **{field: value for field, value in changes.items() if value is not None})
     if as_json:
         print_json(now)
     else:
@@ -95,8 +99,8 @@ def share(
     """Show a job and all that it makes to others, or make it private again. A study takes its jobs along. Also traits and imported vectors."""
     if [group is not None, public, private].count(True) != 1:
         raise BinnacleError("bad_option", "Say one of --group NAME, --public and --private.")
-    with Client() as client:
-        shown = client.share(what, "group" if group else "public" if public else "private", group)
+    with connected() as client:
+        shown = client.share(pick(client, what), "group" if group else "public" if public else "private", group)
     if as_json:
         print_json(shown)
     else:
@@ -109,30 +113,44 @@ def show(
     ],
     as_json: Json = False,
 ) -> None:
-    """Print what a calibration or a study found."""
-    with Client() as client:
-        job = client.job(client.job_of(which))
+    """Print what a calibration, a study or a generation found."""
+    with connected() as client:
+        job = client.job(client.job_of(pick(client, which)))
         if job["kind"] not in SHOWN:
             raise BinnacleError(
                 "nothing_to_show",
-                f"{which} is a job of kind {job['kind']}; calibrations and studies are shown. Use: binnacle get {job['id']}",
+                f"{which} is a job of kind {job['kind']}; calibrations, studies and generations are shown. Use: binnacle get {job['id']}",
             )
-        read, report = SHOWN[job["kind"]]
-        found = read(client, job["id"])
+        found, report = SHOWN[job["kind"]](client, job["id"])
     if as_json:
         print_json(found)
     else:
-        out.print(report(found))
+        out.print(report)
 
 
-SHOWN = {"calibrate": (Client.calibration, calibration_report), "report": (Client.tables, study_report)}
-"""For each kind of job, the document that it is shown by, and how a person reads it."""
+def _calibration(client: Client, job: str) -> tuple[Any, RenderableType]:
+    found = client.calibration(job)
+    return found, calibration_report(found)
+
+
+def _study(client: Client, job: str) -> tuple[Any, RenderableType]:
+    found = client.tables(job)
+    return found, study_report(found)
+
+
+def _answers(client: Client, job: str) -> tuple[Any, RenderableType]:
+    found = client.answers(job)
+    return found, answers_report(found)
+
+
+SHOWN = {"calibrate": _calibration, "report": _study, "generate": _answers}
+"""For each kind of job that can be shown: its document, and how a person reads it."""
 
 
 def cancel(job: JobId, as_json: Json = False) -> None:
     """Ask a job to stop."""
-    with Client() as client:
-        now = client.cancel(job)
+    with connected() as client:
+        now = client.cancel(pick(client, job))
     if as_json:
         print_json(now)
     else:
@@ -141,8 +159,8 @@ def cancel(job: JobId, as_json: Json = False) -> None:
 
 def retry(job: JobId, as_json: Json = False) -> None:
     """Run a failed or cancelled job again, as a new job."""
-    with Client() as client:
-        new = client.retry(job)
+    with connected() as client:
+        new = client.retry(pick(client, job))
     if as_json:
         print_json(new)
     else:

@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn
 
 from binnacle.cli.output import err
 from binnacle.cli.terminal import PlainColumn
-
-Job = dict[str, Any]
+from binnacle.results import Job
 
 
 class Watcher:

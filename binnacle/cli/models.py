@@ -1,14 +1,15 @@
 """`binnacle models`: the models that jobs may name."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from binnacle.board import Model
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.proofs import model_report
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
 
 commands = typer.Typer(help="The models that jobs may name.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -17,12 +18,12 @@ Name = Annotated[str, typer.Argument(help="The model's name.")]
 @commands.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the registered models."""
-    with Client() as client:
+    with connected() as client:
         found = client.models()
     if as_json:
         print_json(found)
         return
-    table = Table("model", "state", "proofs", "layers", "hidden size", "source", box=None)
+    table = Listing("model", "state", "proofs", "layers", "hidden size", "source")
     for model in found:
         facts = model["facts"]
         table.add_row(
@@ -44,7 +45,7 @@ def add(
 ) -> None:
     """Register a model and wait until the server has inspected and proved it."""
     folder = Path(source)
-    with Client() as client:
+    with connected() as client:
         client.add_model(name, str(folder.resolve()) if folder.is_dir() else source, revision=revision)
         report(client.await_model(name), as_json=as_json)
 
@@ -53,19 +54,19 @@ def add(
 @commands.command()
 def show(name: Name, as_json: Json = False) -> None:
     """Show a model: its facts, and what it proved of itself."""
-    with Client() as client:
+    with connected() as client:
         report(client.model(name), as_json=as_json)
 
 
 @commands.command()
 def remove(name: Name) -> None:
     """Take a model off the list; its files and its results stay, and it may be added again (administrators only)."""
-    with Client() as client:
+    with connected() as client:
         client.admin.remove_model(name)
     err.print(f"{name} can no longer be named by jobs; its results stay")
 
 
-def report(model: dict[str, Any], *, as_json: bool) -> None:
+def report(model: Model, *, as_json: bool) -> None:
     """Prints a model; ends the process with 1 when it is faulty."""
     if as_json:
         print_json(model)

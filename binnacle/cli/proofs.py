@@ -5,7 +5,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from binnacle.cli.terminal import styled
+from binnacle.board import Model, Proof
+from binnacle.cli.terminal import Listing, styled
 from binnacle.words.sizes import gib
 from binnacle.words.visible import visible
 
@@ -20,7 +21,7 @@ FACTS = {
 }
 
 
-def model_report(model: dict[str, Any]) -> RenderableType:
+def model_report(model: Model) -> RenderableType:
     """Facts with sizes in GiB and short hashes, then the proofs."""
     facts = model["facts"]
     rows: dict[str, str] = {"model": model["name"], "state": model["state"], "proofs": model["outcome"]}
@@ -43,8 +44,8 @@ def model_report(model: dict[str, Any]) -> RenderableType:
     return Group(grid, "", _proofs(model["proofs"])) if model["proofs"] else grid
 
 
-def _proofs(proofs: list[dict[str, Any]]) -> Table:
-    table = Table("proof", "outcome", "figure", "what was found", box=None)
+def _proofs(proofs: list[Proof]) -> Table:
+    table = Listing("proof", "outcome", "figure", "what was found")
     for proof in proofs:
         figure = gib(proof["figure"]) if proof["unit"] == "bytes" else f"{proof['figure']:,.3g} {proof['unit']}".strip()
         outcome = styled(proof["outcome"], STYLES[proof["outcome"]])

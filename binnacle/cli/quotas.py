@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.live import duration
 from binnacle.cli.output import Json, err, out, print_json
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
 from binnacle.errors import BinnacleError
 
 commands = typer.Typer(help="What a user may have at once and use in a day.", no_args_is_help=True)
@@ -26,7 +27,7 @@ UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 @commands.command("list")
 def list_quotas(as_json: Json = False) -> None:
     """List everybody's quota and those of single users; for administrators."""
-    with Client() as client:
+    with connected() as client:
         found = client.quotas()
     if as_json:
         print_json(found)
@@ -40,7 +41,7 @@ def list_quotas(as_json: Json = False) -> None:
 @commands.command()
 def show(user: User, as_json: Json = False) -> None:
     """Show what holds for a user."""
-    with Client() as client:
+    with connected() as client:
         _say(client.quota(user), as_json=as_json)
 
 
@@ -61,7 +62,7 @@ def set_quota(
     if all(value is None for value in given.values()):
         raise BinnacleError("nothing_to_set", "Name a limit: --queued, --running, --device-seconds or --bytes.")
     changes = {field: _limit(value) for field, value in given.items() if value is not None}
-    with Client() as client:
+    with connected() as client:
         now = client.quotas()["default"] if user is None else client.quota(user)
         _say(client.set_quota(user, **{**now["said"], **changes}), as_json=as_json)
 
@@ -69,7 +70,7 @@ def set_quota(
 @commands.command()
 def reset(user: User) -> None:
     """Give a user everybody's quota again. For administrators."""
-    with Client() as client:
+    with connected() as client:
         client.remove_quota(user)
     err.print(f"{user} has everybody's quota again")
 
@@ -81,12 +82,12 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Show use of disk and devices by user."""
-    with Client() as client:
+    with connected() as client:
         found = client.usage(user, days)
     if as_json:
         print_json(found)
         return
-    table = Table("user", "stored", "of it shared", "queued", "running", "devices today", f"in {days} days", box=None)
+    table = Listing("user", "stored", "of it shared", "queued", "running", "devices today", f"in {days} days")
     for one in found["items"]:
         times = [_time(one[name], limit) for name, limit in _times(one)]
         limits = one["limits"]
@@ -96,7 +97,7 @@ def usage(
         table.add_row(one["user"], stored, shared, queued, running, *times)
     out.print(table)
     if by_day:
-        days_table = Table("user", "day", "device time", "attempts", box=None)
+        days_table = Listing("user", "day", "device time", "attempts")
         for one in found["items"]:
             for day in one["days"]:
                 days_table.add_row(one["user"], day["day"], _time(day["device_seconds"]), str(day["attempts"]))

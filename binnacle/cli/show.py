@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from binnacle.cli.terminal import styled
+from binnacle.results import CalibrationFile
 from binnacle.words.emergence import emergence_in_words
 from binnacle.words.massive import listed, massive_at, rule_of
 
@@ -17,7 +18,7 @@ SCOPES = {
 }
 
 
-def calibration_report(calibration: dict[str, Any]) -> RenderableType:
+def calibration_report(calibration: CalibrationFile) -> RenderableType:
     """The report of one calibration.json."""
     aggregate = calibration["aggregate"]
     return Group(_verdict(aggregate), "", _layers(aggregate))

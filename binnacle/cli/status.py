@@ -1,27 +1,25 @@
 """`binnacle status`: the service as a whole."""
 
-from rich.table import Table
-
+from binnacle.cli.connecting import connected
 from binnacle.cli.devices import standing
 from binnacle.cli.live import duration
 from binnacle.cli.output import Json, out, print_json
-from binnacle.cli.terminal import styled
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing, styled
 
 
 def status(as_json: Json = False) -> None:
     """Show workers, devices and the queue."""
-    with Client() as client:
+    with connected() as client:
         now = client.status()
     if as_json:
         print_json(now)
         return
-    workers = Table("worker", "class", "device", "models loaded", "busy with", "seen", box=None)
+    workers = Listing("worker", "class", "device", "models loaded", "busy with", "seen")
     for worker in now["workers"]:
         seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else styled("lost", "red")
         loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or standing(worker)
         workers.add_row(worker["id"], worker["job_class"], worker["device"], loaded, busy, seen)
-    queues = Table("queue", "model", "running", "ready", "waiting", "oldest", box=None)
+    queues = Listing("queue", "model", "running", "ready", "waiting", "oldest")
     for queue in now["queues"]:
         oldest = duration(queue["oldest_seconds"]) if queue["oldest_seconds"] is not None else ""
         counts = [str(queue[name]) for name in ("running", "queued", "waiting")]
@@ -30,8 +28,8 @@ def status(as_json: Json = False) -> None:
     out.print(workers)
     out.print(queues if now["queues"] else "nothing is queued")
     if now["waiting"]:
-        waiting = Table("waits", "kind", "user", "place", "because", box=None)
+        waiting = Listing("waits", "kind", "user", "place", "because")
         for one in now["waiting"]:
-            because = (one["waits_because"] or {}).get("detail", "")
+            because = one["waits_because"]["detail"] if one["waits_because"] else ""
             waiting.add_row(one["job"], one["kind"], one["owner"], str(one["position"] or ""), because)
         out.print(waiting)

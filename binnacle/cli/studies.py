@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.submit import read_json
 from binnacle.cli.tables import study_report
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
 from binnacle.errors import BinnacleError
 from binnacle.shipped import ShippedStudy, shipped_studies, shipped_study
 from binnacle.words.sheets import restored
@@ -24,7 +24,7 @@ commands = typer.Typer(help="Compare methods over models and traits.", no_args_i
 @commands.command("list")
 def list_specs() -> None:
     """List the studies that ship with Binnacle."""
-    table = Table("name", "models", "traits", "about", box=None)
+    table = Listing("name", "models", "traits", "about")
     for one in shipped_studies():
         table.add_row(one.name, ", ".join(one.request["models"]), ", ".join(one.request["traits"]), one.about)
     out.print(table)
@@ -50,7 +50,7 @@ def run(
     chosen = read(spec)
     asked = chosen.request | ({"evidence": "full"} if full else {})
     page = page or (Path(chosen.page) if chosen.page else None)
-    with Client() as client:
+    with connected() as client:
         job = client.submit("study", dry_run=dry_run, reuse=reuse, **asked)
         if dry_run:
             print_json(job)
@@ -76,7 +76,7 @@ def label(
     sheet: Annotated[Path, typer.Argument(help="Its labelling.csv with the last column filled in, 0 to 100.")],
 ) -> None:
     """Send back a filled-in labelling sheet: the report again, with the judge's agreement."""
-    with Client() as client:
+    with connected() as client:
         job = client.label(study, read_labels(sheet))
         with Watcher() as watcher:
             job = client.wait(job, on_change=watcher)

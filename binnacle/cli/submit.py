@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.jobs import follow
 from binnacle.cli.output import Json, out, print_json
-from binnacle.client import Client
 from binnacle.errors import BinnacleError
 from binnacle.words.massive import RULES_IN_WORDS
 
@@ -139,7 +139,7 @@ def steer(
 def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool, watch: bool, as_json: bool) -> None:
     """Fields left at None are the file's to say, and then the server's."""
     fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
-    with Client() as client:
+    with connected() as client:
         job = client.submit(kind, dry_run=dry_run, **fields)
         if dry_run:
             print_json(job)

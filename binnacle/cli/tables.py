@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from binnacle.cli.terminal import styled
+from binnacle.results import Tables
 from binnacle.words.visible import visible
 
 SHOWN = {
@@ -25,7 +26,7 @@ SHOWN = {
 INTERVALS = ("delta", "at_dose", "at_coefficient")
 
 
-def study_report(tables: dict[str, Any]) -> RenderableType:
+def study_report(tables: Tables) -> RenderableType:
     """What tables.json holds: what is recommended for each model and why, how severe it is, and its methods trait by trait."""
     by_id = {table["id"]: table for table in tables["tables"]}
     methods = by_id.get("methods", {"rows": [], "note": ""})  # a study without traits has none

@@ -8,10 +8,13 @@ and in the cells of tables, and write out the characters that a terminal would o
 import sys
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.progress import Task, TextColumn
+from rich.table import Table
 from rich.text import Text
 
+from binnacle.served import ID
 from binnacle.words.visible import visible
 
 WIDE = 140
@@ -35,6 +38,22 @@ class Terminal(Console):
     def render_str(self, text: str, *, style: Any = "", justify: Any = None, overflow: Any = None, **_: Any) -> Text:
         """Rich turns every string into text here: those of messages, of cells and of headings."""
         return Text(visible(text), style=style, justify=justify, overflow=overflow)
+
+
+class Listing(Table):
+    """A table without lines. Ids and the first column are never cut or folded, so that they can be copied; other columns give way."""
+
+    def __init__(self, *titles: str) -> None:
+        super().__init__(*titles, box=None)
+
+    def add_row(self, *cells: RenderableType | None, **how: Any) -> None:
+        """One row, its cells in the order of the titles."""
+        super().add_row(*cells, **how)
+        for place, (column, cell) in enumerate(zip(self.columns, cells, strict=False)):
+            text = visible(str(cell or ""))
+            if place == 0 or ID.fullmatch(text):
+                column.no_wrap = True
+                column.min_width = max(column.min_width or 0, cell_len(text))
 
 
 class PlainColumn(TextColumn):

@@ -1,13 +1,15 @@
 """`binnacle traits`: datasets of prompts that show a trait and prompts that do not."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
+from binnacle.results import Trait
 
 commands = typer.Typer(help="Datasets of prompts that show a trait and prompts that do not.", no_args_is_help=True)
 COUNTS = ("positive", "negative", "selection", "test")
@@ -16,12 +18,12 @@ COUNTS = ("positive", "negative", "selection", "test")
 @commands.command("list")
 def list_traits(as_json: Json = False) -> None:
     """List the traits that you may use, newest first."""
-    with Client() as client:
+    with connected() as client:
         found = client.traits()
     if as_json:
         print_json(found)
         return
-    table = Table("trait", "owner", *COUNTS, "notes", box=None)
+    table = Listing("trait", "owner", *COUNTS, "notes")
     for trait in found:
         counts = [str(trait["counts"].get(name, "")) for name in COUNTS]
         table.add_row(trait["reference"], trait["owner"], *counts, str(len(trait["notes"]) or ""))
@@ -39,7 +41,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Upload a trait from its files, as trait-interp keeps them."""
-    with Client() as client:
+    with connected() as client:
         visibility = "public" if public else "group" if group else None
         report(client.add_trait(folder, name, visibility=visibility, group=group), as_json=as_json)
 
@@ -50,11 +52,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a trait's counts, and what was filled in when it was uploaded."""
-    with Client() as client:
+    with connected() as client:
         report(client.trait(trait), as_json=as_json)
 
 
-def report(trait: dict[str, Any], *, as_json: bool) -> None:
+def report(trait: Trait, *, as_json: bool) -> None:
     """Prints a trait; what could not be kept apart goes to stderr."""
     if as_json:
         print_json(trait)

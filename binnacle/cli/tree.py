@@ -36,7 +36,8 @@ COMMANDS: Table = {
     "submit": Command("binnacle.cli.submit:commands", "Submit a job."),
     "watch": Command("binnacle.cli.jobs:watch", "Watch a job until it is over."),
     "jobs": Command("binnacle.cli.jobs:list_jobs", "List jobs, newest first."),
-    "show": Command("binnacle.cli.jobs:show", "Print what a calibration or a study found."),
+    "generate": Command("binnacle.cli.answers:generate", "Answer prompts, unsteered and under vectors, and print the answers."),
+    "show": Command("binnacle.cli.jobs:show", "Print what a calibration, a study or a generation found."),
     "get": Command(
         "binnacle.cli.files:get", "Download the files of a finished job; resumed where it broke off, checked by sha256."
     ),
@@ -50,6 +51,10 @@ COMMANDS: Table = {
     "study": Command("binnacle.cli.studies:commands", "Compare methods over models and traits."),
     "models": Command("binnacle.cli.models:commands", "The models that jobs may name."),
     "traits": Command("binnacle.cli.traits:commands", "Datasets of prompts that show a trait and prompts that do not."),
+    "vectors": Command("binnacle.cli.vectors:commands", "Vectors that can be steered with."),
+    "export": Command(
+        "binnacle.cli.files:export", "Write an extraction's vectors, or a calibration, in another format: a job with files."
+    ),
     "status": Command("binnacle.cli.status:status", "Show workers, devices and the queue."),
     "usage": Command("binnacle.cli.quotas:usage", "Show use of disk and devices by user."),
     "whoami": Command("binnacle.cli.accounts:whoami", "Show the user of your key, and what the key may do."),

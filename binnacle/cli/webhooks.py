@@ -4,10 +4,10 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
-from binnacle.client import Client
+from binnacle.cli.terminal import Listing
 
 commands = typer.Typer(help="Telling chat rooms and programs that a job is over.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The webhook's name.")]
@@ -16,12 +16,12 @@ Name = Annotated[str, typer.Argument(help="The webhook's name.")]
 @commands.command("list")
 def list_webhooks(as_json: Json = False) -> None:
     """List the targets that jobs may name."""
-    with Client() as client:
+    with connected() as client:
         found = client.webhooks()
     if as_json:
         print_json(found)
         return
-    table = Table("webhook", "host", "by", "since", box=None)
+    table = Listing("webhook", "host", "by", "since")
     for one in found:
         table.add_row(one["name"], one["url"] or one["host"], one["created_by"], one["created_at"][:19])
     out.print(table)
@@ -38,7 +38,7 @@ def add(
 ) -> None:
     """Allow a target and show the secret that signs its messages, this once."""
     address = sys.stdin.readline().strip() if url == "-" else url
-    with Client() as client:
+    with connected() as client:
         made = client.add_webhook(name, address, private=private)
     if as_json:
         print_json(made)
@@ -50,7 +50,7 @@ def add(
 @commands.command()
 def remove(name: Name) -> None:
     """Take a target off the list; jobs that named it are told to nobody."""
-    with Client() as client:
+    with connected() as client:
         client.remove_webhook(name)
     err.print(f"{name} is removed")
 
@@ -58,7 +58,7 @@ def remove(name: Name) -> None:
 @commands.command("test")
 def send_test(name: Name, as_json: Json = False) -> None:
     """Send a test message; `binnacle webhooks log` shows what became of it."""
-    with Client() as client:
+    with connected() as client:
         sent = client.test_webhook(name)
     if as_json:
         print_json(sent)
@@ -75,12 +75,12 @@ def log(
     as_json: Json = False,
 ) -> None:
     """List what was sent, newest first, and what became of it."""
-    with Client() as client:
+    with connected() as client:
         found = list(client.deliveries(limit=limit, webhook=webhook, job=job, state=state))
     if as_json:
         print_json(found)
         return
-    table = Table("when", "webhook", "job", "state", "attempts", "last answer", box=None)
+    table = Listing("when", "webhook", "job", "state", "attempts", "last answer")
     for one in found:
         answer = one["error"] or (str(one["status"]) if one["status"] else "")
         table.add_row(one["created_at"][:19], one["webhook"], one["job"] or "test", one["state"], str(one["attempts"]), answer)

@@ -29,7 +29,6 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("a layer that was not extracted", {"layers": [3], "extraction": "EXTRACTION"}, "not_in_the_extraction", "/layers/0", "It has: 2, 5"),
     ("a method that was not extracted", {"methods": ["pca"], "extraction": "EXTRACTION"}, "not_in_the_extraction", "/methods/0", "probe"),
     ("an unknown method", {"methods": ["pobe"]}, "unknown_method", "/methods/0", "mean_diff"),
-    ("nothing extracted yet", {"methods": ["rfm"]}, "no_extraction", "/extraction", "POST /v1/extractions first"),
     ("an unknown vector", {"vectors": ["vec_" + "0" * 26]}, "unknown_vector", "/vectors/0", "no vector"),
     ("a vector of another model", {"vectors": ["OTHERS"]}, "vector_of_another_model", "/vectors/0", "belongs to twin"),
     ("a vector of other weights", {"vectors": ["OLD"]}, "vector_of_other_weights", "/vectors/0", "Extract it again"),
@@ -156,3 +155,26 @@ def test_a_quick_look_past_its_size_shows_the_product(ada: httpx2.Client, names:
     found = problem(ada.post("/v1/generations", json=asked), 422)
     assert "20 prompts x (1 unsteered + 8 vectors x 4 doses) = 660 answers" in found["detail"]
     assert found["errors"][0]["pointer"] == "/prompts"
+
+
+def test_a_missing_extraction_is_made_first_and_shares_its_calibration(
+    ada: httpx2.Client, api: Running, sessions: sessionmaker[Session]
+) -> None:
+    """Three jobs in a chain, as for a missing calibration; a dry run says so and makes none of them."""
+    asked = {"model": "demo", "trait": "refusal", "methods": ["mean_diff_cleaned"], "layers": [2], "visibility": "public"}
+    planned = ada.post("/v1/steerings?dry_run=true", json=asked).json()
+    assert planned["makes_extraction"] is True
+    assert planned["cells"] == 1
+    assert ada.get("/v1/jobs").json()["items"] == []
+    steering = ada.post("/v1/steerings", json=asked).json()
+    jobs = {job["kind"]: job for job in ada.get("/v1/jobs").json()["items"]}
+    assert {kind: job["visibility"] for kind, job in jobs.items()} == dict.fromkeys(("calibrate", "extract", "steer"), "public")
+    extraction, calibration = jobs["extract"], jobs["calibrate"]
+    assert set(steering["waiting_for"]) == {extraction["id"], calibration["id"]}
+    assert extraction["waiting_for"] == [calibration["id"]]
+    assert (extraction["spec"]["methods"], extraction["spec"]["layers"]) == (["mean_diff_cleaned"], [2])
+    assert steering["spec"]["calibration"] == extraction["spec"]["calibration"] == {"job": calibration["id"]}
+    assert steering["spec"]["from"][0]["job"] == extraction["id"]
+    wrong = ada.post("/v1/steerings", json={**asked, "methods": ["mean_diff", "nonsense"]})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/methods/1")
+    assert len(ada.get("/v1/jobs").json()["items"]) == 3

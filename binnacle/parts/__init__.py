@@ -1,0 +1,1 @@
+"""What `binnacle.Client` is made of: its methods, by what they are about."""

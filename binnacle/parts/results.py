@@ -1,0 +1,161 @@
+"""What finished jobs found, and their files on this machine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from binnacle import downloads, placing
+from binnacle.parts.jobs import Jobs
+from binnacle.results import Calibration, CalibrationFile, Extraction, Job, Node, Steering, Study, Tables, Vector
+from binnacle.served import id_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Results(Jobs):
+    """The part of the client that reads results."""
+
+    def calibration(self, calibration: str) -> CalibrationFile:
+        """calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`).
+
+        >>> found = client.calibration(next(client.calibrations(model="demo-severe"))["id"])
+        >>> found["aggregate"]["severity"]["verdict"]
+        'severe'
+        """
+        return self._get(CalibrationFile, f"/v1/calibrations/{calibration}/calibration.json")
+
+    def calibrations(self, *, limit: int | None = None, **filters: Any) -> Iterator[Calibration]:
+        """Calibrations, newest first; filters: model, experiment, model_variant.
+
+        >>> next(client.calibrations(model="demo-severe"))["model"]
+        'demo-severe'
+        """
+        yield from self._pages(Calibration, "/v1/calibrations", filters, limit)
+
+    def extraction(self, extraction: str) -> Extraction:
+        """An extraction (`ext_...`, or its job), with what each of its vectors is made of.
+
+        >>> client.extraction(next(client.extractions(model="demo-severe"))["id"])["trait"]
+        'refusal'
+        """
+        return self._get(Extraction, f"/v1/extractions/{extraction}")
+
+    def extractions(self, *, limit: int | None = None, **filters: Any) -> Iterator[Extraction]:
+        """Extractions, newest first, without their vectors; filters: model, trait, experiment, model_variant.
+
+        >>> next(client.extractions(trait="refusal"))["methods"]
+        ['mean_diff']
+        """
+        yield from self._pages(Extraction, "/v1/extractions", filters, limit)
+
+    def vector(self, vector: str) -> Vector:
+        """One vector (`vec_...`): what it was made from, its norm and how well it separates.
+
+        >>> client.vector(next(client.vectors(model="demo-severe"))["id"])["layer"]
+        3
+        """
+        return self._get(Vector, f"/v1/vectors/{vector}")
+
+    def vectors(self, *, limit: int | None = None, **filters: Any) -> Iterator[Vector]:
+        """Vectors by model, trait, method, layer, position, component, source, extraction; sort by a separation metric.
+
+        >>> [vector["method"] for vector in client.vectors(model="demo-severe", layer=3, source="extracted", limit=1)]
+        ['mean_diff']
+        """
+        yield from self._pages(Vector, "/v1/vectors", filters, limit)
+
+    def load(self, vector: str | Vector) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """The numbers of a vector: a unit vector, float32, [D].
+
+        >>> client.load(next(client.vectors(model="demo-severe"))).shape
+        (160,)
+        """
+        from binnacle.arrays import load
+
+        return load(self._connection, id_of(vector))
+
+    def steering(self, steering: str) -> Steering:
+        """A steering (`str_...`, or its job): per method the chosen layer and dose and its gain on the test questions.
+
+        >>> client.steering(next(client.steerings(model="demo-severe"))["id"])["trait"]
+        'refusal'
+        """
+        return self._get(Steering, f"/v1/steerings/{steering}")
+
+    def steerings(self, *, limit: int | None = None, **filters: Any) -> Iterator[Steering]:
+        """Steerings, newest first; filters: model, trait.
+
+        >>> next(client.steerings(model="demo-severe"))["judge"]
+        'reference'
+        """
+        yield from self._pages(Steering, "/v1/steerings", filters, limit)
+
+    def studies(self, *, limit: int | None = None, **filters: Any) -> Iterator[Study]:
+        """Studies, newest first.
+
+        >>> "succeeded" in [study["state"] for study in client.studies()]
+        True
+        """
+        yield from self._pages(Study, "/v1/studies", filters, limit)
+
+    def study_of(self, study: str) -> Study:
+        """A study (`std_...`, or its job): its graph as it stands, and its result once the report is written.
+
+        >>> client.study_of(next(client.jobs(kind="report", state="succeeded"))["id"])["progress"]["succeeded"] > 0
+        True
+        """
+        return self._get(Study, f"/v1/studies/{study}")
+
+    def tables(self, study: str) -> Tables:
+        """tables.json of a study (`std_...`) or of its job.
+
+        >>> {one["model"] for one in client.tables(next(client.jobs(kind="report", state="succeeded"))["id"])["recommendations"]}
+        {'demo-severe'}
+        """
+        return self._get(Tables, f"/v1/studies/{study}/tables.json")
+
+    def nodes(self, study: str) -> dict[str, Node]:
+        """The jobs of a study's graph by name, as they stand: job, kind, model, trait, state.
+
+        >>> sorted(client.nodes(next(client.jobs(kind="report", state="succeeded"))["id"]))[0]
+        'calibrate/demo-severe'
+        """
+        return self.study_of(study)["nodes"]
+
+    def download(self, source: downloads.Source, to: str | Path = "./", *, format: str = "safetensors") -> Path:  # noqa: A002
+        """One file to a path or into a folder (ending in `/`); resumed where it broke off, checked by its SHA-256.
+
+        source: an artifact of a job; a vector or its id, in a `format` (safetensors, gguf, npy); or a path of the API.
+
+        >>> vector = next(client.vectors(model="demo-severe"))
+        >>> client.download(vector, "vectors/").suffix
+        '.safetensors'
+        >>> job = next(client.jobs(kind="calibrate", state="succeeded"))
+        >>> client.download(job["artifacts"][0], "results/").name
+        'calibration.json'
+        """
+        return downloads.download(self._connection, source, to, file_format=format)
+
+    def download_all(self, job: str | Job, to: str | Path = "./") -> list[Path]:
+        """Every artifact of a job, into a folder.
+
+        >>> job = next(client.jobs(kind="calibrate", state="succeeded"))
+        >>> [path.name for path in client.download_all(job, "results")]
+        ['calibration.json']
+        """
+        Path(to).mkdir(parents=True, exist_ok=True)
+        return [self.download(artifact, to) for artifact in self.job(job)["artifacts"]]
+
+    def place_calibration(
+        self, which: str, to: str | Path = "./", *, experiment: str | None = None, model_variant: str | None = None
+    ) -> Path:
+        """calibration.json at its place in trait-interp's folders below `to`; experiment, model_variant: else as the file says.
+
+        Raises BinnacleError for a job of another kind and when another file is there.
+
+        >>> client.place_calibration(next(client.calibrations())["id"], "work", experiment="mine").parts[:3]
+        ('work', 'experiments', 'mine')
+        """
+        job = self.job(self.job_of(which))
+        return placing.place_calibration(self._connection, job, Path(to), experiment, model_variant)

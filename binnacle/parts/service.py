@@ -1,0 +1,201 @@
+"""The service itself: its models and workers, quotas and use, webhooks and retention."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from binnacle.board import Me, Model, Status, Worker
+from binnacle.parts.calls import Body
+from binnacle.parts.jobs import Jobs
+from binnacle.results import Job
+
+
+class Service(Jobs):
+    """The part of the client that asks about the service. What says "Administrators only" needs an administrator's key."""
+
+    def status(self) -> Status:
+        """Workers, devices, queue and loaded models.
+
+        >>> client.status()["auth"]
+        'on'
+        """
+        return self._get(Status, "/v1/status")
+
+    def me(self) -> Me:
+        """The user of your key: owner, role, groups, and what the key may do.
+
+        >>> client.me()["role"]
+        'admin'
+        """
+        return self._get(Me, "/v1/me")
+
+    def models(self) -> list[Model]:
+        """The models that jobs may name.
+
+        >>> "demo-severe" in [model["name"] for model in client.models()]
+        True
+        """
+        return list(self._pages(Model, "/v1/models", {}, None))
+
+    def model(self, name: str) -> Model:
+        """One model: its state, its facts, and its fault if inspecting it found one.
+
+        >>> client.model("demo-severe")["facts"]["hidden_size"]
+        160
+        """
+        return self._get(Model, f"/v1/models/{name}")
+
+    def await_model(self, name: str, timeout: float | None = 600) -> Model:
+        """The model once it is inspected and proved: `ready`, or `faulty` with the fault.
+
+        >>> client.await_model("demo-severe")["state"]
+        'ready'
+        """
+        model = self.model(name)
+        job = model.get("prove_job") or model["inspect_job"]
+        if model["state"] in ("inspecting", "proving") and job:
+            self.wait(job, timeout, check=False)
+            model = self.model(name)
+        return model
+
+    def add_model(self, name: str, source: str, *, revision: str | None = None) -> Job:
+        """Registers a folder on the workers, or a hub id with its pinned revision; returns the job that inspects it. Administrators only.
+
+        >>> client.add_model("again", client.model("demo-severe")["source"])["kind"]
+        'inspect'
+        """
+        body = {"name": name, "source": source, **({"revision": revision} if revision else {})}
+        return self._send(Job, "POST", "/v1/models", body, repeatable=False)
+
+    def devices(self) -> list[Worker]:
+        """Worker nodes, with who holds them and why they claim nothing.
+
+        >>> "model" in [worker["job_class"] for worker in client.devices()]
+        True
+        """
+        return list(self._get(Body, "/v1/devices")["items"])
+
+    def hold_device(self, device: str, mode: str = "pause", *, reason: str | None = None, minutes: float | None = None) -> Worker:
+        """Takes a device from the queue: `pause` (its job is finished) or `drain` (its job goes back). Administrators only.
+
+        >>> device = next(one["id"] for one in client.devices() if one["job_class"] == "light")
+        >>> client.hold_device(device, reason="an update", minutes=5)["hold"]["mode"]
+        'paused'
+        >>> client.resume_device(device)["hold"] is None
+        True
+        """
+        body = {"reason": reason, "minutes": minutes}
+        return self._send(Worker, "POST", f"/v1/devices/{device}/{mode}", body)
+
+    def resume_device(self, device: str) -> Worker:
+        """Gives a held device back to the queue. Administrators only.
+
+        >>> device = next(one["id"] for one in client.devices() if one["job_class"] == "light")
+        >>> client.resume_device(device)["hold"] is None
+        True
+        """
+        return self._send(Worker, "POST", f"/v1/devices/{device}/resume")
+
+    def usage(self, user: str | None = None, days: int = 30) -> Body:
+        """Disk and device time by user and day: your own, or everyone's for administrators.
+
+        >>> client.usage(days=7)["items"][0]["device_seconds"] >= 0
+        True
+        """
+        return self._get(Body, "/v1/usage", {"user": user, "days": days})
+
+    def quotas(self) -> Body:
+        """The quota of all users and those of single users. Administrators only.
+
+        >>> client.quotas()["default"]["user"] is None
+        True
+        """
+        return self._get(Body, "/v1/quotas")
+
+    def quota(self, user: str) -> Body:
+        """What a user may have: you, or any user for administrators.
+
+        >>> client.quota(client.me()["owner"])["limits"]["max_queued"] is None
+        False
+        """
+        return self._get(Body, f"/v1/quotas/{user}")
+
+    def set_quota(self, user: str | None = None, **limits: int | str | None) -> Body:
+        """Sets a user's quota (None: that of all users) as a whole: max_queued, max_running, device_seconds_per_day, stored_bytes.
+
+        A number or "unlimited"; a limit that is left out is as the quota of all users says. Administrators only.
+
+        >>> client.set_quota(client.me()["owner"], max_queued=500)["limits"]["max_queued"]
+        500
+        """
+        return self._send(Body, "PUT", _quota(user), limits)
+
+    def remove_quota(self, user: str) -> None:
+        """Gives a user the quota of all users again. Administrators only.
+
+        >>> limits = client.set_quota(client.me()["owner"], max_running=2)
+        >>> client.remove_quota(client.me()["owner"])
+        """
+        self._connection.request("DELETE", _quota(user), repeatable=False)
+
+    def webhooks(self) -> list[Body]:
+        """The targets that jobs may name in `webhook`.
+
+        >>> isinstance(client.webhooks(), list)
+        True
+        """
+        return list(self._get(Body, "/v1/webhooks")["items"])
+
+    def add_webhook(self, name: str, url: str, *, private: bool = False) -> Body:
+        """Allows a target; the answer's `secret` signs its messages and is shown this once. Administrators only.
+
+        >>> client.add_webhook("chat", "https://1.1.1.1/hook")["name"]
+        'chat'
+        >>> client.remove_webhook("chat")
+        """
+        return self._send(Body, "POST", "/v1/webhooks", {"name": name, "url": url, "private": private}, repeatable=False)
+
+    def remove_webhook(self, name: str) -> None:
+        """Takes a target off the list. Administrators only.
+
+        >>> made = client.add_webhook("old", "https://1.1.1.1/hook")
+        >>> client.remove_webhook("old")
+        """
+        self._connection.request("DELETE", f"/v1/webhooks/{name}")
+
+    def test_webhook(self, name: str) -> Body:
+        """Sends a test message and returns its delivery. Administrators only.
+
+        >>> client.test_webhook("a name that was never added")
+        Traceback (most recent call last):
+        binnacle.errors.ServiceError: ...
+        """
+        return self._send(Body, "POST", f"/v1/webhooks/{name}/test", repeatable=False)
+
+    def deliveries(self, *, limit: int | None = None, **filters: Any) -> Iterator[Body]:
+        """Messages that were sent, newest first; filters: webhook, job, state.
+
+        >>> list(client.deliveries(state="failed", limit=5))
+        []
+        """
+        yield from self._pages(Body, "/v1/deliveries", filters, limit)
+
+    def old_results(self, older_than_days: float) -> Body:
+        """The results that retention would remove. Administrators only.
+
+        >>> client.old_results(365)["jobs"]
+        0
+        """
+        return self._get(Body, "/v1/retention", {"older_than_days": older_than_days})
+
+    def remove_old_results(self, older_than_days: float) -> Body:
+        """Removes the results that `old_results` lists. Administrators only.
+
+        >>> client.remove_old_results(365)["removed"]
+        True
+        """
+        body = {"older_than_days": older_than_days}
+        return self._send(Body, "POST", "/v1/retention", body, timeout=300, repeatable=False)
+
+
+def _quota(user: str | None) -> str:
+    return "/v1/quotas" if user is None else f"/v1/quotas/{user}"

@@ -1,0 +1,70 @@
+"""Traits, and vectors that were made elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+from binnacle import uploads
+from binnacle.parts.calls import Body, Calls
+from binnacle.results import Trait, TraitDetail, Vector
+
+
+class Traits(Calls):
+    """The part of the client that deals with what users upload."""
+
+    def traits(self, **filters: Any) -> list[Trait]:
+        """Every version of every trait you may use, newest first; filters: name, owner.
+
+        >>> [trait["name"] for trait in client.traits(name="refusal")]
+        ['refusal']
+        """
+        return list(self._pages(Trait, "/v1/traits", filters, None))
+
+    def trait(self, reference: str) -> TraitDetail:
+        """One trait by name, name@version or id: its counts, what was filled in, its versions.
+
+        >>> client.trait("refusal")["counts"]["positive"] > 0
+        True
+        """
+        return self._get(TraitDetail, f"/v1/traits/{reference}")
+
+    def trait_dataset(self, reference: str) -> Body:
+        """The dataset of a trait as jobs read it.
+
+        >>> sorted(client.trait_dataset("refusal"))[:2]
+        ['definition', 'name']
+        """
+        return self._get(Body, f"/v1/traits/{reference}/dataset.json")
+
+    def add_trait(
+        self,
+        source: str | Path | Body,
+        name: str | None = None,
+        *,
+        visibility: str | None = None,
+        group: str | None = None,
+    ) -> Trait:
+        """Uploads a folder (trait-interp's files; its own name unless `name`) or a dataset. The same content again makes nothing new.
+
+        >>> rows = {"positive": ["Thank them.", "Praise it."], "negative": ["Snub them.", "Scorn it."]}
+        >>> questions = {"questions": ["How do I ask?", "What do I write?"]}
+        >>> client.add_trait({**rows, "steering": questions}, "praise")["name"]
+        'praise'
+        """
+        shown = {"visibility": visibility, "group": group}
+        if isinstance(source, dict):
+            body = {**source, **{key: value for key, value in {"name": name, **shown}.items() if value is not None}}
+            return self._send(Trait, "POST", "/v1/traits", body)
+        folder = Path(source).resolve()
+        return uploads.upload_trait(self._connection, folder, {"name": name or folder.name, **shown})
+
+    def import_vectors(self, file: str | Path, model: str, **fields: Any) -> list[Vector]:
+        """Uploads a file of vectors: safetensors, .npy, GGUF, or .pt, which is converted on this machine.
+
+        fields as in the API: layers, component, position, method, trait, name. Reading a .pt file needs torch.
+
+        >>> import numpy as np
+        >>> np.save("mine.npy", np.ones((1, 160), dtype=np.float32))
+        >>> [vector["layer"] for vector in client.import_vectors("mine.npy", "demo-severe", layers=[3], name="ones")]
+        [3]
+        """
+        return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields})

@@ -1,0 +1,48 @@
+"""calibration.json where trait-interp looks for it."""
+
+import hashlib
+from pathlib import Path
+
+from binnacle.connection import Connection
+from binnacle.downloads import download
+from binnacle.errors import BinnacleError
+from binnacle.results import Job
+from binnacle.words.layout import calibration_path
+
+
+def place_calibration(
+    connection: Connection, job: Job, folder: Path, experiment: str | None = None, model_variant: str | None = None
+) -> Path:
+    """The calibration.json of a job, where trait-interp looks for it below `folder`.
+
+    Raises BinnacleError, and changes nothing there, for a job of another kind and when another file has its place.
+    """
+    if job["kind"] != "calibrate":
+        raise BinnacleError("no_calibration", _NOT_PLACED.get(job["kind"], _NOT_PLACED[""]).format(**job))
+    if not job["artifacts"]:
+        raise BinnacleError("no_files", f"{job['id']} has no files (it is {job['state']}); see: binnacle watch {job['id']}")
+    artifact = next(one for one in job["artifacts"] if one["name"] == "calibration.json")
+    document = connection.request("GET", artifact["href"]).json()
+    try:
+        place = calibration_path(experiment or document["experiment"], model_variant or document["model_variant"])
+    except ValueError as error:
+        raise BinnacleError("bad_folder", f"{error} Name others with --experiment and --model-variant.") from error
+    target = folder / place
+    if target.exists():
+        if hashlib.sha256(target.read_bytes()).hexdigest() == artifact["sha256"]:
+            return target
+        detail = (
+            f"{target} is another calibration. Name this one's folder with --model-variant or --experiment, or remove the file."
+        )
+        raise BinnacleError("place_taken", detail)
+    return download(connection, artifact, target)
+
+
+_NOT_PLACED = {
+    "extract": (
+        "{id} is an extraction. An export job writes its folder in this layout: binnacle export {id} trait-interp, "
+        "then binnacle get with the id of that job."
+    ),
+    "": "{id} is a job of kind {kind}; --layout trait-interp places the calibration.json of calibrations.",
+}
+"""By kind of job, what to do instead."""
