@@ -1,7 +1,7 @@
 """Every command of the README, as it stands there and in its order, against a real `binnacle up`.
 
-Left out, by name: `make`, which is what runs this test (and the demo has its own), Docker, which needs an engine, and `binnacle up`
-itself, which the fixture runs.
+Left out, by name: `pip install` of the client, which `tests/api/test_offering.py` does without a package index; `make`, which is what
+runs this test (and the demo has its own); Docker, which needs an engine; and `binnacle up` itself, which the fixture runs.
 """
 
 import json
@@ -21,7 +21,7 @@ from tests.services import make_folder
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-RUN_ELSEWHERE = ("make demo", "source .venv/bin/activate\nbinnacle up", "install -m 600 .env.example .env")
+RUN_ELSEWHERE = ("pip install http", "make demo", "source .venv/bin/activate\nbinnacle up", "install -m 600 .env.example .env")
 URL = "http://127.0.0.1:8000"
 
 

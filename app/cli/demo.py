@@ -4,14 +4,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
 from binnacle import BinnacleError, Client, ServiceError
-from binnacle.address import local_key
+from binnacle.address import home_folder, local_key
 from binnacle.board import Model
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import err, out
@@ -25,30 +26,37 @@ CPU_WORKERS = 2
 
 
 def demo(
-    home: Annotated[Path, typer.Option(help="Data folder; kept, so that a second demo starts faster.")] = Path("data"),
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Data folder, shared with `binnacle up`; BINNACLE_HOME or ~/.binnacle when left out."),
+    ] = None,
+    clean: Annotated[bool, typer.Option("--clean", help="Use a new data folder, which is removed afterwards.")] = False,
     model: Annotated[
         list[str] | None, typer.Option(help="A shipped model to study; may be repeated. All four when left out.")
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="All the evidence: refits, ablation, off-target matrix; an hour or more.")
     ] = False,
-    out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Where the report and calibration.json go; the data folder when left out.")
-    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="The folder for the report and the calibrations.")] = Path("demo"),
 ) -> None:
     """Start everything, study the shipped models over HTTP, print what was found, stop."""
     started = time.monotonic()
     asked = shipped_study("demo").request | ({"models": model} if model else {}) | ({"evidence": "full"} if full else {})
     folders = {name: shipped_folder(name) for name in asked["models"]}
-    with running_service(home.absolute()) as client:
+    if clean and home:
+        raise BinnacleError("bad_option", "--clean uses a new data folder: leave --home out.")
+    with ExitStack() as kept:
+        data = Path(kept.enter_context(TemporaryDirectory(prefix="binnacle-demo-"))) if clean else home or home_folder()
+        client = kept.enter_context(running_service(data.absolute()))
         err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
         for name, folder in folders.items():
             register(client, name, folder)
         for name in folders:
             ready(client.await_model(name))
         err.print(f"models inspected and proved after {time.monotonic() - started:.0f} s")
-        study(client, asked, out_dir or home)
-    err.print(f"everything is stopped; {time.monotonic() - started:.0f} s in all")
+        study(client, asked, out_dir)
+    again = "" if clean else "; the jobs stay: see them with `binnacle up` and, beside it, `binnacle jobs`"
+    err.print(f"{time.monotonic() - started:.0f} s in all{again}")
 
 
 def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
@@ -57,7 +65,7 @@ def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
     Finished jobs of the same calculation are used, so that a second demo is a matter of seconds.
     """
     job = client.submit("study", reuse=True, name="demo", **asked)
-    err.print(f"POST /v1/studies -> {job['id']}")
+    err.print(f"study submitted: {job['id']}")
     with Watcher() as watcher:
         job = client.wait(job, on_change=watcher)
     for name, node in client.nodes(job["id"]).items():
@@ -82,13 +90,28 @@ def ready(model: Model) -> None:
         raise BinnacleError(fault.get("code", "model_not_ready"), fault.get("detail", f"{model['name']} is {model['state']}"))
 
 
+def answers(url: str, home: Path) -> bool:
+    """Whether the service at that address is there: the file that names it stays behind when a machine goes down."""
+    try:
+        with Client(url, local_key(home), first_answer=2) as client:
+            client.status()
+    except BinnacleError:
+        return False
+    return True
+
+
 @contextmanager
 def running_service(home: Path) -> Iterator[Client]:
-    """A client of the service in `home`, which is started for the purpose and stopped afterwards."""
+    """A client of the service in `home`. Where none runs, one is started for the purpose and stopped afterwards."""
     from app.embedded.children import Child, ChildSpec
     from app.embedded.home import Home
 
     folder = Home(home)
+    if (there := folder.running()) is not None and answers(there.url, home):
+        err.print(f"using the service that runs from {home}")
+        with Client(there.url, local_key(home)) as client:
+            yield client
+        return
     service = Child(
         ChildSpec(
             name="binnacle up",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from binnacle.cli.speech import spoken
 from binnacle.cli.terminal import Terminal, styled
 from binnacle.errors import BinnacleError, ServiceError
 from binnacle.words.visible import UNSHOWN
@@ -33,7 +34,7 @@ def print_error(error: BinnacleError, *, as_json: bool) -> None:
             body |= {"status": error.status, "errors": error.errors, "request_id": error.request_id}
         sys.stderr.write(json.dumps(body) + "\n")
         return
-    text = str(error)
+    text = spoken(str(error)) if isinstance(error, ServiceError) else str(error)
     first, *more = text.splitlines() if error.own_lines else [text]
     err.print(styled("error: ", "bold red"), first, sep="")
     for line in more:

@@ -31,7 +31,8 @@ OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 NOT_HERE = {"up", "worker", "prepare", "backup", "restore", "demo", "openapi", "doctor", "study run", "study label"}
 """Commands that run a service, or for minutes; what the last five print is printed by functions that are tested below."""
 SHOWING = {"watch", "jobs", "status", "models list", "models show", "models inspect", "traits list", "traits show", "devices list",
-           "webhooks list", "webhooks log", "vectors list", "quotas list", "usage", "keys list", "users list", "groups list", "audit", "gc"}  # fmt: skip
+           "webhooks list", "webhooks log", "vectors list",
+           "quotas list", "usage", "keys list", "users list", "groups list", "audit", "gc"}  # fmt: skip
 """Those that show what others wrote; the rest are run for their messages and refusals."""
 
 
@@ -79,7 +80,8 @@ def arguments_of(world: World, name: str, command: Any) -> list[str]:
     known = {
         "job": job, "which": job, "what": job, "name": HOSTILE, "device": device, "user": HOSTILE, "group": HOSTILE, "owner": HOSTILE,
         "trait": world.get("trait"), "model": HOSTILE, "source": HOSTILE, "url": HOSTILE, "key": world.get("key"), "folder": HOSTILE,
-        "spec": HOSTILE, "prompt": HOSTILE, "result": job, "file_format": HOSTILE, "vector": "vec_" + HOSTILE, "study": world.get("study"), "sheet": HOSTILE,
+        "spec": HOSTILE, "prompt": HOSTILE, "result": job, "file_format": HOSTILE,
+        "vector": "vec_" + HOSTILE, "study": world.get("study"), "sheet": HOSTILE,
     }  # fmt: skip
     given = [known[one.name] for one in command.params if one.param_type_name == "argument" and one.required]
     options = {"gc": ["--older-than", "0.001"], "delete": ["--dry-run"]}  # without it, it asks

@@ -1,0 +1,51 @@
+"""What the server says, in the words of the command line: commands instead of routes, options instead of fields of a request.
+
+With `--json` errors keep the API's own words, for programs.
+"""
+
+import re
+
+ROUTES = (
+    (r"GET /v1/jobs/(\S+?)\?wait=\d+", r"binnacle watch \1"),
+    (r"POST /v1/jobs/(\w+)/(retry|cancel)", r"binnacle \2 \1"),
+    (r"DELETE /v1/jobs/(\w+)", r"binnacle delete \1"),
+    (r"PATCH /v1/jobs/(\w+)", r"binnacle edit \1"),
+    (r"DELETE /v1/webhooks/(\S+?)(?=[).,;]|$)", r"binnacle webhooks remove \1"),
+    (r"POST /v1/webhooks", "binnacle webhooks add NAME URL"),
+    (r"POST /v1/traits", "binnacle traits add FOLDER"),
+    (r"GET /v1/(traits|models)", r"binnacle \1 list"),
+    (r"POST /v1/steerings", "binnacle submit steer"),
+    (r"POST /v1/extractions", "binnacle submit extract"),
+)
+"""Routes as errors name them, and the command that does the same; the first that fits is taken."""
+OPTIONS = {
+    "model": "MODEL",
+    "trait": "TRAIT",
+    "methods": "--method",
+    "positions": "--position",
+    "vectors": "--vector",
+    "tags": "--tag",
+    "doses": "--dose",
+    "coefficients": "--coefficient",
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in (
+            "layers", "prompts", "extraction", "budget", "judge", "rule", "max_new_tokens", "experiment", "model_variant", "name", "webhook",
+            "notes", "keep", "group", "revision",
+        )
+    },
+}  # fmt: skip
+"""Fields of requests, and the option or argument that sets each. Other fields are set in the file of `--spec`."""
+_POINTER = re.compile(rf"(?<![\w/.:])/({'|'.join(sorted(OPTIONS, key=len, reverse=True))})(?:/(\d+)\b)?(?![\w/])")
+
+
+def spoken(text: str) -> str:
+    """The text with commands and options in the place of routes and pointers."""
+    for route, command in ROUTES:
+        text = re.sub(route, command, text)
+    return _POINTER.sub(_option, text)
+
+
+def _option(found: re.Match[str]) -> str:
+    option = OPTIONS[found[1]]
+    return option if found[2] is None else f"{option} (value {int(found[2]) + 1})"

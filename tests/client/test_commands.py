@@ -1,0 +1,159 @@
+"""What the command line promises to people: ids to copy and to shorten, a dead server in seconds, and terminals of every encoding."""
+
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from binnacle import BinnacleError, Client, Unreachable
+from binnacle.cli.picking import pick
+from binnacle.version import VERSION
+from tests.api.conftest import Running
+from tests.client.wire import Wire
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+JOB = re.compile(r"job_[0-9a-z]{26}")
+
+
+@pytest.fixture
+def binnacle(api: Running, key: str, tmp_path: Path) -> Cli:
+    environment = {**os.environ, "BINNACLE_URL": api.url, "BINNACLE_KEY": key, "BINNACLE_HOME": str(tmp_path)}
+
+    def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "binnacle", *arguments]
+        return subprocess.run(
+            command, env={**environment, **changed}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+def on_a_terminal(api: Running, key: str, columns: int, *arguments: str, **changed: str) -> str:
+    """What a terminal so wide is sent."""
+    terminal, its_end = pty.openpty()
+    seen = {**os.environ, "BINNACLE_URL": api.url, "BINNACLE_KEY": key, "COLUMNS": str(columns), "TERM": "xterm", **changed}
+    command = [sys.executable, "-m", "binnacle", *arguments]
+    running = subprocess.Popen(command, env=seen, stdin=its_end, stdout=its_end, stderr=its_end)
+    os.close(its_end)
+    said = b""
+    try:
+        while chunk := os.read(terminal, 65536):
+            said += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(terminal)
+    assert running.wait(30) == 0, said.decode(errors="replace")
+    return said.decode("latin-1" if "latin" in seen.get("PYTHONIOENCODING", "") else "utf-8")
+
+
+def test_ids_stay_whole_on_a_narrow_terminal(api: Running, key: str, client: Client) -> None:
+    """They are there to be copied; every other column gives way before they are cut or folded."""
+    ids = {client.calibrate("demo", name="a name that is rather long for a table")["id"] for _ in range(3)}
+    for columns in (40, 80, 200):
+        assert set(JOB.findall(on_a_terminal(api, key, columns, "jobs"))) == ids
+
+
+def test_a_terminal_that_knows_only_latin_1_shows_everything_it_can(api: Running, key: str, client: Client) -> None:
+    client.calibrate("demo", name="Zoë reads Ω")
+    said = on_a_terminal(api, key, 200, "jobs", PYTHONIOENCODING="latin-1", LC_ALL="C")
+    assert "Zoë reads \\u03a9" in said
+    assert "Traceback" not in said
+
+
+def test_an_id_may_be_shortened_and_the_newest_job_is_last(binnacle: Cli, client: Client) -> None:
+    first, second = client.calibrate("demo")["id"], client.calibrate("demo")["id"]
+    assert binnacle("cancel", "last").stdout == f"{second} cancelled\n"
+    length = next(end for end in range(5, 31) if first[:end] != second[:end])
+    assert binnacle("cancel", first[:length]).stdout == f"{first} cancelled\n"
+    several = binnacle("edit", first[: length - 1], "--name", "x")
+    assert several.returncode == 1
+    assert "2 ids begin with" in several.stderr
+    assert first in several.stderr
+    none = binnacle("watch", "job_zzz")
+    assert "binnacle jobs" in none.stderr
+    assert "Traceback" not in none.stderr
+
+
+def test_last_is_the_callers_own_job_and_names_are_left_alone(api: Running, client: Client) -> None:
+    with api.client("bob") as bob:
+        bob.post("/v1/calibrations", json={"model": "demo", "visibility": "public"}).raise_for_status()
+    with pytest.raises(BinnacleError, match="no_jobs"):
+        pick(client, "last")
+    mine = client.calibrate("demo")["id"]
+    assert pick(client, "last") == mine
+    assert [pick(client, name) for name in ("refusal", "refusal@abc", mine)] == ["refusal", "refusal@abc", mine]
+
+
+def test_vectors_are_listed_and_fetched(
+    api: Running, binnacle: Cli, client: Client, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    from tests.api.extracted import store_extraction
+
+    store_extraction(sessions, api.context.storage, "ada", client.trait("refusal")["version"])
+    vector = next(client.vectors(model="demo"))
+    assert vector["id"] in binnacle("vectors", "list", "--model", "demo", "--layer", str(vector["layer"])).stdout
+    got = binnacle("vectors", "get", vector["id"], "--out", "here/", "--format", "npy")
+    assert got.returncode == 0, got.stderr
+    assert (tmp_path / got.stdout.strip()).stat().st_size > 100
+    for source in (vector, vector["id"]):
+        path = client.download(source, f"{tmp_path}/")
+        assert path.name == f"{vector['id']}.safetensors"
+    assert client.load(vector).shape == (vector["width"],)
+    with pytest.raises(BinnacleError, match="unknown_format"):
+        client.download(vector, f"{tmp_path}/", format="pt")
+    job = client.calibrate("demo")
+    with pytest.raises(BinnacleError, match="not_downloadable"):
+        client.download(job, f"{tmp_path}/")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address at which connections wait in a queue that is full: none is refused and none is answered."""
+    with socket.socket() as listening, socket.socket() as one, socket.socket() as two:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for waiting in (one, two):
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_server_that_is_not_there_is_reported_within_five_seconds(binnacle: Cli, silent: str) -> None:
+    """Refused connections, and an address that swallows them."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        refusing = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    for url in (refusing, silent):
+        started = time.monotonic()
+        said = binnacle("jobs", BINNACLE_URL=url)
+        assert time.monotonic() - started < 5 + 1.5  # the program's own start, on a busy machine
+        assert (said.returncode, said.stderr.count("\n")) == (1, 1)
+        assert f"Nothing answers at {url}" in said.stderr
+
+
+def test_a_service_that_goes_away_after_it_answered_is_waited_for(wire: Wire, key: str, meanwhile: Callable[..., None]) -> None:
+    """Only the first answer is in a hurry."""
+    with Client(wire.url, key, first_answer=0.5, patience=20) as client:
+        assert client.me()["owner"] == "ada"
+        there, wire.upstream = wire.upstream, None
+        wire.cut()
+        meanwhile(lambda: time.sleep(1.5), lambda: setattr(wire, "upstream", there))
+        assert client.me()["owner"] == "ada"
+    wire.upstream = None
+    with Client(wire.url, key, first_answer=0.5, patience=20) as other:
+        started = time.monotonic()
+        with pytest.raises(Unreachable):
+            other.me()
+        assert time.monotonic() - started < 5
+
+
+def test_the_version_is_told_without_a_server(binnacle: Cli) -> None:
+    assert binnacle("--version", BINNACLE_URL="").stdout == f"binnacle {VERSION}\n"

@@ -1,0 +1,58 @@
+"""Errors on the command line speak of commands and options; for programs they keep the API's words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from binnacle.cli.output import print_error
+from binnacle.cli.speech import spoken
+from binnacle.errors import ServiceError
+
+APP = Path(__file__).resolve().parents[2] / "app"
+ROUTE = re.compile(r"\b(?:GET|POST|PATCH|PUT|DELETE) /v1/[^\s,;)\"'`]+")
+NO_COMMAND = {"judges", "inspect"}
+"""Routes that the command line has no command for."""
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("POST /v1/extractions first", "binnacle submit extract first"),
+        ("cancel it first (POST /v1/jobs/job_1/cancel), or wait", "cancel it first (binnacle cancel job_1), or wait"),
+        (
+            "Its file is there later. GET /v1/jobs/job_1?wait=25 tells when.",
+            "Its file is there later. binnacle watch job_1 tells when.",
+        ),
+        ("Name fewer layers (/layers) or set /budget.", "Name fewer layers (--layers) or set --budget."),
+        ("/methods/1: unknown", "--method (value 2): unknown"),
+        ("/prompts/0/system_prompt is blank", "/prompts/0/system_prompt is blank"),
+        ("the folder /model/name and https://host/layers", "the folder /model/name and https://host/layers"),
+    ],
+)
+def test_the_servers_words_become_commands_and_options(said: str, meant: str) -> None:
+    assert spoken(said) == meant
+
+
+def test_every_route_that_an_error_names_has_its_command() -> None:
+    """The sentences are the server's: a new one that names a route shows here."""
+    found = set()
+    for path in APP.rglob("*.py"):
+        if path.name.endswith("routes.py") or "cli" in path.parts:
+            continue
+        for line in path.read_text().splitlines():
+            if "detail" in line or 'f"' in line:
+                found |= {one.rstrip(".") for one in ROUTE.findall(line)}
+    left = {one for one in found if ROUTE.search(spoken(one.replace("{", "").replace("}", "").replace("job.id", "job_1")))}
+    assert len(found) > 10
+    assert {one for one in left if not NO_COMMAND & set(re.split(r"\W+", one))} == set()
+
+
+def test_only_people_are_told_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ServiceError(
+        422, {"code": "x", "detail": "Leave it out.", "errors": [{"pointer": "/layers/0", "detail": "Layer 9."}]}
+    )
+    print_error(error, as_json=False)
+    assert capsys.readouterr().err == "error: x: Leave it out. (--layers (value 1): Layer 9.)\n"
+    print_error(error, as_json=True)
+    assert '"/layers/0"' in capsys.readouterr().err
