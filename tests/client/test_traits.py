@@ -51,7 +51,7 @@ def test_an_upload_whose_answer_is_lost_makes_one_trait(far: Client, wire: Wire)
 
 
 def test_what_is_no_trait_is_refused_here_or_there(client: Client, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BinnacleError, match="is no folder"):
+    with pytest.raises(BinnacleError, match="is not a folder"):
         client.add_trait(tmp_path / "absent")
     (folder / "negative.txt").write_bytes(b"\xff")
     with pytest.raises(ServiceError, match="is no UTF-8"):
@@ -74,4 +74,4 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
     assert "refusal@" in binnacle("traits", "list").stdout
     assert read(binnacle("traits", "show", "politeness", "--json"))["counts"]["negative"] == 2
     refused: subprocess.CompletedProcess[str] = binnacle("traits", "add", str(folder.parent / "none"))
-    assert (refused.returncode, "is no folder" in refused.stderr) == (1, True)
+    assert (refused.returncode, "is not a folder" in refused.stderr) == (1, True)

@@ -98,7 +98,7 @@ def test_edges_backoff_and_loading(lanes: Lanes) -> None:  # noqa: F811
     held = lanes.take()
     assert held is not None
     assert _codes(lanes, [after, lease.job.id]) == ["after_jobs", "backoff"]
-    assert _said(lanes, after) == "It waits for 5 jobs to end. Running now: calibrate on demo (starting)."
+    assert _said(lanes, after) == "It waits for 5 jobs to end. Running now: probe (starting)."
     with lanes.sessions.begin() as session:
         session.execute(text("UPDATE jobs SET phase = 'loading model' WHERE id = :id"), {"id": held.job.id})
     assert _codes(lanes, [held.job.id]) == ["model_loading"]

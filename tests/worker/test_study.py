@@ -349,7 +349,6 @@ def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Clie
         ("extractions", {"responses": "given"}, "/responses", "240"),
         ("extractions", {"max_new_tokens": 3}, "/max_new_tokens", "need 5"),
         ("extractions", {"calibration": "cal_01k9zq3m4e8v6t2y5w7x9abcde"}, "/calibration", "no calibration"),
-        ("steerings", {"methods": ["lm_loss"]}, "/extraction", "POST /v1/extractions first"),
         ("steerings", {"vectors": ["vec_01k9zq3m4e8v6t2y5w7x9abcde"]}, "/vectors/0", "no vector"),
         ("steerings", {"judge": "nobody", "methods": ["probe"]}, "/judge", "nobody"),
         ("steerings", {"methods": ["probe"], "max_new_tokens": 4000}, "/max_new_tokens", "4,000"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from terms.massive import present_name, rule_of
+from binnacle.words.massive import present_name, rule_of
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
 
