@@ -10,6 +10,7 @@ from rich.text import Text
 
 from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.picking import pick
 from binnacle.cli.terminal import styled
 from binnacle.results import Answer
 from binnacle.words.visible import visible
@@ -18,7 +19,9 @@ from binnacle.words.visible import visible
 def generate(
     model: Annotated[str, typer.Argument(help="Name of a registered model (`binnacle models list`).")],
     prompt: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="One or more prompts.")],
-    vector: Annotated[list[str] | None, typer.Option(help="A vector's id (`binnacle vectors list`); may be repeated.")] = None,
+    vector: Annotated[
+        list[str] | None, typer.Option(help="A vector's id (`binnacle vectors list`), or its beginning; may be repeated.")
+    ] = None,
     dose: Annotated[
         list[float] | None, typer.Option(help="A dose r, like 0.5; may be repeated. 0.25, 0.5 and 1 when left out.")
     ] = None,
@@ -33,7 +36,7 @@ def generate(
         answers = client.generate(
             model,
             [{"prompt": one, "system_prompt": system} for one in prompt],
-            vectors=vector or (),
+            vectors=[pick(client, one) for one in vector or ()],
             doses=dose,
             coefficients=coefficient,
             max_new_tokens=max_new_tokens,

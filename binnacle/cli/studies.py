@@ -10,6 +10,7 @@ import typer
 from binnacle.cli.connecting import connected
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.picking import pick
 from binnacle.cli.submit import read_json
 from binnacle.cli.tables import study_report
 from binnacle.cli.terminal import Listing
@@ -77,7 +78,7 @@ def label(
 ) -> None:
     """Send back a filled-in labelling sheet: the report again, with the judge's agreement."""
     with connected() as client:
-        job = client.label(study, read_labels(sheet))
+        job = client.label(pick(client, study), read_labels(sheet))
         with Watcher() as watcher:
             job = client.wait(job, on_change=watcher)
         out.print(study_report(client.tables(job["id"])))

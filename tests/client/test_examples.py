@@ -1,9 +1,16 @@
-"""Every public method of the client has an example in its docstring, and the examples run against a live service with real workers."""
+"""Every public method of the client has an example in its docstring, and the examples run against a live service with real workers.
+
+So do the client's README, and the command that generates.
+"""
 
 import doctest
 import inspect
+import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +23,7 @@ from shipped import MODELS
 from tests.embedded.running import Up
 from tests.services import make_folder
 
+README = Path(binnacle.__file__).with_name("README.md")
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 
@@ -56,7 +64,7 @@ def service() -> Iterator[dict[str, Any]]:
             client.wait(client.study(["demo-severe"], ["refusal"], calibration_new_tokens=4, **small, **few), timeout=200)
             (home / "work").mkdir()
             os.chdir(home / "work")
-            yield {"binnacle": binnacle, "client": client, "key": up.key}
+            yield {"binnacle": binnacle, "client": client, "key": up.key, "home": str(home)}
     finally:
         os.chdir(here)
         up.stop()
@@ -78,3 +86,42 @@ def test_the_examples_are_true(service: dict[str, Any]) -> None:
         failed = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=said.append, clear_globs=False).failed
         wrong += ["".join(said)] if failed else []
     assert wrong == [], "\n".join(wrong)
+
+
+def run(service: dict[str, Any], *command: str) -> str:
+    environment = {**os.environ, "BINNACLE_HOME": service["home"]}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_line_generates_with_a_vector_at_a_dose(service: dict[str, Any]) -> None:
+    """The vector by a beginning of its id; the answers stand under their prompt, each under what it was steered with."""
+    vector = next(service["client"].vectors(model="demo-severe", method="mean_diff"))["id"]
+    asked = (
+        "-m",
+        "binnacle",
+        "generate",
+        "demo-severe",
+        "describe a river .",
+        "--vector",
+        vector[:-1],
+        "--dose",
+        "0.5",
+        "--max-new-tokens",
+        "4",
+    )
+    said = run(service, *asked)
+    prompt, unsteered, steered = said.splitlines()[:3]
+    assert prompt == "describe a river ."
+    assert unsteered.startswith("  unsteered: ")
+    assert steered.startswith(f"  {vector} r 0.5 c ")
+    answers = json.loads(run(service, *asked, "--json"))
+    assert [(one["vector"], one["r"]) for one in answers] == [(None, None), (vector, 0.5)]
+    assert prompt in run(service, "-m", "binnacle", "show", "last")
+
+
+def test_the_readme_of_the_client_is_true(service: dict[str, Any]) -> None:
+    [code] = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    Path("readme.py").write_text(code)
+    assert len(run(service, "readme.py").splitlines()) >= 2
