@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -149,18 +150,25 @@ def _of_an_extraction(
 
 
 def _made_like(request: SteeringRequest) -> ExtractionRequest:
-    """The extraction that this steering needs, with the shuffled-label vectors of its controls."""
+    """The extraction that this steering needs, with the shuffled-label vectors of its controls. Raises Problem 422."""
     chosen = {name: getattr(request, name) for name in NAMED}
-    return ExtractionRequest(
-        model=request.model,
-        trait=request.trait,
-        calibration=request.calibration,
-        controls=max(request.controls.shuffled, ExtractionRequest.model_fields["controls"].default),
-        special_tokens=request.special_tokens,
-        visibility=request.visibility,
-        group=request.group,
-        **{name: value for name, value in chosen.items() if value is not None},
-    )
+    try:
+        return ExtractionRequest(
+            model=request.model,
+            trait=request.trait,
+            calibration=request.calibration,
+            controls=max(request.controls.shuffled, ExtractionRequest.model_fields["controls"].default),
+            special_tokens=request.special_tokens,
+            visibility=request.visibility,
+            group=request.group,
+            **{name: value for name, value in chosen.items() if value is not None},
+        )
+    except ValidationError as error:  # fields that an extraction takes fewer values for
+        first = error.errors()[0]
+        pointer = "".join(f"/{part}" for part in first["loc"])
+        raise invalid(
+            pointer, first["type"], f"No extraction that fits is there, and none can be made: {pointer}: {first['msg']}."
+        ) from error
 
 
 def extraction_by(session: Session, identifier: str, viewer: Viewer, pointer: str) -> tuple[Extraction | None, str]:
@@ -194,7 +202,7 @@ def _newest(
     reading = reading_of(model)
     if weights is None or reading is None:
         return None
-    return extractions.newest_with(
+    found = extractions.newest_with(
         session,
         viewer,
         model=model.name,
@@ -204,3 +212,8 @@ def _newest(
         methods=methods or [],
         layers=request.layers or [],
     )
+    if found is None:
+        return None
+    spec = job_of(session, found.job_id).spec
+    holds = all(set(getattr(request, name) or ()) <= set(spec[name]) for name in ("positions", "components"))
+    return found if holds else None

@@ -175,6 +175,23 @@ def test_a_missing_extraction_is_made_first_and_shares_its_calibration(
     assert (extraction["spec"]["methods"], extraction["spec"]["layers"]) == (["mean_diff_cleaned"], [2])
     assert steering["spec"]["calibration"] == extraction["spec"]["calibration"] == {"job": calibration["id"]}
     assert steering["spec"]["from"][0]["job"] == extraction["id"]
-    wrong = ada.post("/v1/steerings", json={**asked, "methods": ["mean_diff", "nonsense"]})
-    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/methods/1")
+    for field, value, pointer in (
+        ("methods", ["mean_diff", "nonsense"], "/methods/1"),
+        ("positions", ["response[:5]", "nonsense"], "/positions/1"),
+        ("positions", ["\u0394" * 2000], "/positions/0"),
+        ("components", ["nonsense"], "/components/0"),
+    ):
+        wrong = ada.post("/v1/steerings", json={**asked, field: value})
+        assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, pointer), wrong.text
     assert len(ada.get("/v1/jobs").json()["items"]) == 3
+
+
+def test_an_extraction_at_other_positions_does_not_fit_and_another_is_made(
+    ada: httpx2.Client, api: Running, sessions: sessionmaker[Session]
+) -> None:
+    version = ada.get("/v1/traits/refusal").json()["version"]
+    store_extraction(sessions, api.context.storage, "ada", version)
+    asked = {"model": "demo", "trait": "refusal", "methods": ["probe"], "layers": [2]}
+    for field, value in ({}, False), ({"positions": ["prompt[-1]"]}, True), ({"components": ["attn_out"]}, True):
+        planned = ada.post("/v1/steerings?dry_run=true", json={**asked, **field})
+        assert planned.json()["makes_extraction"] is value, planned.text
