@@ -88,5 +88,5 @@ constraints: $(READY)  ## pin what is installed now
 	$(PY) .ci/pins.py > constraints.txt.new && mv constraints.txt.new constraints.txt
 
 clean:  ## remove what the other targets made; a service's data folder stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info binnacle/*.egg-info build binnacle/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

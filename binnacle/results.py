@@ -317,7 +317,7 @@ class Stays(TypedDict):
 
 
 class CalibrationFile(TypedDict):
-    """calibration.json (docs/science.md). `aggregate` holds the massive dims, norms and the verdict."""
+    """calibration.json: `aggregate` holds the massive dims, norms and the verdict."""
 
     schema_version: int
     experiment: str

@@ -55,7 +55,7 @@ def print_help(commands: Table) -> None:
         "  Find the massive dimensions of language models, make and compare steering vectors, on a shared server.\n\n"
         "Options:\n"
         "  --help                Show this; `binnacle COMMAND --help` says more.\n"
-        "  --version             Show the version of the client, and of the server where one answers.\n"
+        "  --version             Show the version; `binnacle status` shows the server's.\n"
         "  --install-completion  Install completion for the current shell.\n\n"
         "Commands:\n" + "\n".join(lines) + "\n"
     )

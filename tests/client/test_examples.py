@@ -58,10 +58,11 @@ def service() -> Iterator[dict[str, Any]]:
                 "max_new_tokens": 4,
                 "selection_limit": 12,
                 "test_limit": 12,
+                "controls": {"random": 0, "shuffled": 0, "prompt_only": False},
             }
-            few = {"resamples": 0, "controls": {"random": 0, "shuffled": 0, "prompt_only": False}}
-            client.wait(client.steer("demo-severe", "refusal", **small), timeout=200)
-            client.wait(client.study(["demo-severe"], ["refusal"], calibration_new_tokens=4, **small, **few), timeout=200)
+            few = {"resamples": 0, "calibration_new_tokens": 4, "reuse": True}
+            client.wait(client.steer("demo-severe", "refusal", decomposition=False, matched=["dose"], **small), timeout=200)
+            client.wait(client.study(["demo-severe"], ["refusal"], **small, **few), timeout=200)
             (home / "work").mkdir()
             os.chdir(home / "work")
             yield {"binnacle": binnacle, "client": client, "key": up.key, "home": str(home)}
