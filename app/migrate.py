@@ -7,11 +7,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.orm import Session
 
 import migrations
+from binnacle.errors import BinnacleError
 
+OURS = "job_events"
+"""A table that every version of Binnacle has."""
 LOCK = 0x42494E4E  # "BINN": one migration at a time, however many processes start together
 
 
@@ -44,7 +47,8 @@ def current_revision(session: Session) -> str | None:
 def upgrade(url: str, revision: str = "head") -> None:
     """Migrates the database at `url` upwards; concurrent callers wait for each other, and the later ones find nothing to do.
 
-    A database that a newer installation has migrated is left as it is: in a rolling restart both serve it for a while.
+    A database that a newer installation has migrated is left as it is: in a rolling restart both serve it for a while. Raises BinnacleError
+    `database_foreign` for one that another program has migrated.
     """
     _run(url, command.upgrade, revision)
 
@@ -52,6 +56,14 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Migrates downwards, to a revision or `base`."""
     _run(url, command.downgrade, revision)
+
+
+def _foreign(connection: Connection, present: str) -> str:
+    name = connection.scalar(text("SELECT current_database()"))
+    return (
+        f"The database {name} belongs to another program: it was migrated with Alembic too, to {present}, and no version of Binnacle made that. "
+        "Give Binnacle a database of its own: CREATE DATABASE binnacle OWNER ROLE."
+    )
 
 
 def _run(url: str, step: object, revision: str) -> None:
@@ -62,6 +74,8 @@ def _run(url: str, step: object, revision: str) -> None:
             connection.commit()
             present = MigrationContext.configure(connection).get_current_revision()
             if present is not None and not knows(present):
+                if not inspect(connection).has_table(OURS):
+                    raise BinnacleError("database_foreign", _foreign(connection, present))
                 return
             config = _config()
             config.attributes["connection"] = connection

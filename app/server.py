@@ -21,7 +21,8 @@ from app.auth.keyless import secured
 from app.connections import bounded
 from app.main import create_app
 from app.observability import configure_logging
-from app.settings import Settings
+from app.settings import Settings, read_settings
+from binnacle.errors import BinnacleError
 
 STOP_SECONDS = 10
 
@@ -99,9 +100,11 @@ def main() -> None:
         if chosen.socket is not None or chosen.fd is not None:
             listening = opened.enter_context(private_socket(chosen.socket) if chosen.socket else socket.socket(fileno=chosen.fd))
             host, sockets = (None if listening.family == socket.AF_UNIX else listening.getsockname()[0]), [listening]
-        given = Settings()
         try:
+            given = read_settings()
             settings = secured(given, host)
+        except BinnacleError as fault:
+            parser.error(fault.detail)
         except ValueError as unsafe:
             parser.error(str(unsafe))
         if settings is not given:

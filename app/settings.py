@@ -3,12 +3,16 @@
 Durations are seconds, sizes are bytes. Tests shorten the durations; nothing else in the tree holds a default for them.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.dsn import database_url
+from binnacle.errors import BinnacleError
 
 
 class LeaseSettings(BaseSettings):
@@ -93,7 +97,9 @@ class WebhookSettings(BaseSettings):
 class Settings(BaseSettings):
     """The service's own settings."""
 
-    model_config = SettingsConfigDict(env_prefix="BINNACLE_", env_nested_delimiter="__", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BINNACLE_", env_nested_delimiter="__", populate_by_name=True, hide_input_in_errors=True
+    )
 
     database_url: SecretStr = Field(
         SecretStr("postgresql+psycopg://localhost/binnacle"), validation_alias=AliasChoices("DATABASE_URL", "database_url")
@@ -136,6 +142,11 @@ class Settings(BaseSettings):
     limit: LimitSettings = Field(default_factory=LimitSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
 
+    @field_validator("database_url")
+    @classmethod
+    def _with_driver(cls, given: SecretStr) -> SecretStr:
+        return SecretStr(database_url(given.get_secret_value()))
+
     @property
     def weights_dtype(self) -> str:
         """The dtype in which a worker with these settings loads models."""
@@ -146,5 +157,23 @@ class Settings(BaseSettings):
 
 @lru_cache
 def get_settings() -> Settings:
-    """The settings of this process, read from its environment once."""
-    return Settings()
+    """The settings of this process, read from its environment once. Raises what `read_settings` raises."""
+    return read_settings()
+
+
+def read_settings() -> Settings:
+    """The settings as the environment has them now. Raises BinnacleError `settings_invalid`, which names each variable at fault and shows no
+    value: it may be a secret."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BinnacleError("settings_invalid", " ".join(_faults(error))) from None
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    groups = (Settings, LeaseSettings, DatabaseSettings, LimitSettings, WebhookSettings)
+    prefix = next((str(group.model_config["env_prefix"]) for group in groups if group.__name__ == error.title), "BINNACLE_")
+    for one in error.errors(include_url=False, include_input=False, include_context=False):
+        place = "__".join(str(part) for part in one["loc"])
+        variable = place if place.isupper() else prefix + place.upper()
+        yield f"{variable} is not valid. {one['msg'].removeprefix('Value error, ').rstrip('.')}."

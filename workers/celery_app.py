@@ -4,15 +4,21 @@ One node per device, one spawned child, early acknowledgement, no prefetching, n
 and the job rows decide everything else. SIGTERM is not remapped: spawned children would then ignore it.
 """
 
+import sys
+
 from celery import signals
 
 from app.jobs.bell import celery_app
 from app.observability import configure_logging
 from app.settings import get_settings
+from binnacle.errors import BinnacleError
 
 signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)  # or Celery sets up lines of its own
 configure_logging()
-app = celery_app(get_settings())
+try:
+    app = celery_app(get_settings())
+except BinnacleError as fault:
+    sys.exit(f"error: {fault}")
 app.conf.update(
     include=["workers.doorbell"],
     imports=["workers.parent"],

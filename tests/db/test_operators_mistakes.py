@@ -1,0 +1,113 @@
+"""What operators get wrong about the database ends in one sentence with the remedy: no traceback, and no password."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, make_url, text
+
+from app.db import make_engine
+from app.dsn import database_url as with_driver
+from app.embedded.postgres import Postgres
+
+ROOT = Path(__file__).parents[2]
+SECRET = "hunter2"
+COMMANDS = {
+    "prepare": ["-m", "app.cli", "prepare"],
+    "server": ["-m", "app.server", "--port", "0"],
+    "worker": ["-m", "celery", "-A", "workers.celery_app", "worker", "-n", "light-0@here"],
+    "doctor": ["-m", "app.cli", "doctor"],
+}
+
+
+def said(command: str, url: str, home: Path, **environment: str) -> str:
+    """What the command printed; it must fail without a traceback or the password."""
+    given = {**os.environ, "DATABASE_URL": url, "BINNACLE_HOME": str(home), "BINNACLE_KEY_PEPPER": "p" * 64, **environment}
+    done = subprocess.run([sys.executable, *COMMANDS[command]], env=given, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0, printed
+    assert "Traceback" not in printed
+    assert SECRET not in printed
+    return " ".join(printed.split())
+
+
+@contextmanager
+def administering(url: str) -> Iterator[Connection]:
+    engine = make_engine(url, pool_size=1)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (f"postgres://u:{SECRET}@h/db", f"postgresql+psycopg://u:{SECRET}@h/db"),
+        (f"postgresql://u:{SECRET}@h:5432/db?sslmode=require", f"postgresql+psycopg://u:{SECRET}@h:5432/db?sslmode=require"),
+        ("postgresql+psycopg:///db?host=/run/postgresql", "postgresql+psycopg:///db?host=/run/postgresql"),
+        ("postgresql://u:a%40b%2Fc@h/db", "postgresql+psycopg://u:a%40b%2Fc@h/db"),
+    ],
+)
+def test_the_usual_forms_of_an_address_are_taken(given: str, read: str) -> None:
+    assert with_driver(given) == read
+    assert make_url(read).database == "db"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        (f"mysql://u:{SECRET}@h/db", "must begin with postgresql://"),
+        (f"u:{SECRET}@h/db", "must begin with postgresql://"),
+        (f"postgresql://u:{SECRET}@{SECRET}@h/db", "%40 for @"),
+        (f"postgresql://u:{SECRET}/{SECRET}@h/db", "%2F for /"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: str, url: str, remedy: str, tmp_path: Path) -> None:
+    printed = said(command, url, tmp_path)
+    assert remedy in printed
+    assert "DATABASE_URL is not valid" in printed
+
+
+def test_another_setting_is_named_by_its_variable(tmp_path: Path) -> None:
+    printed = said("server", "postgresql://h/db", tmp_path, BINNACLE_LEASE_TTL="-1")
+    assert "BINNACLE_LEASE_TTL is not valid" in printed
+
+
+def test_a_role_that_may_not_make_tables_is_told_who_can_let_it(
+    postgres: Postgres, empty_database_url: str, tmp_path: Path
+) -> None:
+    """CREATE on the schema public is the database owner's alone since Postgres 15."""
+    name = make_url(empty_database_url).database
+    with postgres.connect() as connection:
+        connection.execute("DROP ROLE IF EXISTS narrow")
+        connection.execute(f"CREATE ROLE narrow LOGIN PASSWORD '{SECRET}'")
+    with administering(empty_database_url) as connection:
+        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+    url = make_url(empty_database_url).set(username="narrow", password=SECRET).render_as_string(hide_password=False)
+    printed = said("prepare", url, tmp_path)
+    assert f'ALTER DATABASE "{name}" OWNER TO "narrow"' in printed
+
+
+@pytest.mark.parametrize("command", ["prepare", "doctor"])
+def test_another_program_s_database_is_left_alone(command: str, empty_database_url: str, tmp_path: Path) -> None:
+    with administering(empty_database_url) as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('f00dcafe')"))
+    printed = said(command, empty_database_url, tmp_path)
+    assert "another program" in printed
+    assert "f00dcafe" in printed
+    with administering(empty_database_url) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")) == 1
+
+
+def test_the_doctor_notes_a_superuser(database_url: str, tmp_path: Path) -> None:
+    given = {**os.environ, "DATABASE_URL": database_url, "BINNACLE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, *COMMANDS["doctor"]], env=given, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "is a superuser" in " ".join(done.stdout.split())
