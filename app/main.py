@@ -21,6 +21,11 @@ import app.jobs.routes
 import app.judges.routes
 import app.models.routes
 import app.offering.routes
+import app.pages.actions
+import app.pages.home
+import app.pages.jobs
+import app.pages.sign_in
+import app.pages.ticket_routes
 import app.quotas.routes
 import app.retention.routes
 import app.status.routes
@@ -77,6 +82,11 @@ ROUTERS = (
     app.retention.routes.router,
     app.status.routes.router,
     app.offering.routes.router,
+    app.pages.ticket_routes.router,
+    app.pages.sign_in.router,
+    app.pages.home.router,
+    app.pages.jobs.router,
+    app.pages.actions.router,
 )
 TAGS = [
     {

@@ -8,6 +8,7 @@ import app.extractions.models
 import app.jobs.models
 import app.judges.models
 import app.models.models
+import app.pages.models
 import app.quotas.models
 import app.steerings.models
 import app.storage.models

@@ -17,11 +17,8 @@ def named(readme: Path) -> set[str]:
 
 
 def held(package: Path) -> set[str]:
-    return {
-        path.stem
-        for path in package.iterdir()
-        if (path.suffix == ".py" and path.name != "__init__.py") or (path / "__init__.py").is_file()
-    }
+    modules = {path.stem for path in package.glob("*.py") if path.name != "__init__.py"}
+    return modules | {path.name for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
 
 
 @pytest.mark.parametrize("readme", READMES, ids=[str(path.relative_to(ROOT)) for path in READMES])

@@ -16,7 +16,7 @@ from app.jobs.labels import Labels
 from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
 from app.jobs.planned import planned_job, settled
 from app.jobs.schemas import Edge
-from app.jobs.states import HELD, State
+from app.jobs.states import FINISHED, HELD, State
 
 SEARCHED = (Job.name, Job.notes, func.array_to_string(Job.tags, " "))
 """What `words` are looked for in: each must be in one of them."""
@@ -99,6 +99,18 @@ def listing(
         if value is not None:
             statement = statement.where(column == value)
     return session.scalars(statement).all()
+
+
+def tallies(session: Session, owner: str, *, most: int) -> dict[str, int]:
+    """A user's jobs: `running`, `queued`, and `finished` among the newest `most`. Each count reads an index of few rows."""
+    own = Job.owner == owner
+    held, queued = (
+        session.scalar(select(func.count()).select_from(Job).where(own, Job.state.in_(states))) or 0
+        for states in (list(HELD), [State.QUEUED])
+    )
+    newest = select(Job.state).where(own).order_by(Job.created_at.desc(), Job.id.desc()).limit(most).subquery()
+    finished = session.scalar(select(func.count()).select_from(newest).where(newest.c.state.in_(list(FINISHED)))) or 0
+    return {"running": held, "queued": queued, "finished": finished}
 
 
 def events(session: Session, job_id: str, after_seq: int, limit: int) -> Sequence[JobEvent]:

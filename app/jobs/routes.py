@@ -237,10 +237,11 @@ async def get_artifact(
     job_id: JobId, name: Annotated[str, Path(max_length=200)], request: Request, viewer: Caller, context: Shared
 ) -> Response:
     """The ETag is the file's SHA-256; one Range at a time. `?proxy=1` sends the bytes through this server instead of a redirect."""
-    return await serve_file(request, context, viewer, lambda session, who: _artifact(session, job_id, name, who))
+    return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 
-def _artifact(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:
+def artifact_of(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:
+    """A file of a job that the caller may see. Raises Problem 404, which says so where retention removed it."""
     job = service.find(session, job_id, viewer)
     found = repository.artifact(session, job_id, name)
     if found is None and job.results_removed_at is not None:

@@ -55,6 +55,7 @@ COMMANDS: Table = {
     "export": Command(
         "binnacle.cli.files:export", "Write an extraction's vectors, or a calibration, in another format: a job with files."
     ),
+    "open": Command("binnacle.cli.opening:open_page", "Open the pages in a browser, signed in as you."),
     "status": Command("binnacle.cli.status:status", "Show workers, devices and the queue."),
     "usage": Command("binnacle.cli.quotas:usage", "Show use of disk and devices by user."),
     "whoami": Command("binnacle.cli.accounts:whoami", "Show the user of your key, and what the key may do."),

@@ -16,6 +16,7 @@ from app.auth.keys import ensure_first_key, new_key, well_formed
 from app.auth.models import ApiKey
 from app.main import create_app
 from app.offering.wheel import FILENAME
+from app.pages.doors import PageRoute
 from app.server import make_server
 from app.settings import Settings
 from tests.api.conftest import PEPPER, Running, submit
@@ -25,10 +26,12 @@ PUBLIC = {"/livez", "/readyz", "/openapi.json", "/client/", f"/client/{FILENAME}
 
 
 def routes(settings: Settings) -> list[tuple[str, str]]:
-    """Every method and path the application serves."""
+    """Every method and path of the API; what the pages need is `tests/pages/test_signing_in.py`'s."""
     found = []
     for context in iter_route_contexts(create_app(settings).routes):
         assert isinstance(context.original_route, APIRoute), context.path
+        if isinstance(context.original_route, PageRoute):
+            continue
         found += [(method, str(context.path)) for method in context.methods or set()]
     return found
 

@@ -1,0 +1,135 @@
+"""What a person does to a job from its page. Each dangerous action has a page that asks first, and works without a script."""
+
+import secrets
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy.orm import Session
+
+from app.auth import repository as accounts
+from app.context import Shared
+from app.deletion import service as deletion
+from app.deletion.schemas import DeletionOut
+from app.errors import Problem
+from app.jobs import service
+from app.jobs.editing import edit
+from app.jobs.idempotency import idempotency, once
+from app.jobs.routes import JobId
+from app.jobs.schemas import JobEdit, JobOut
+from app.pages import sentences
+from app.pages.doors import Changer, page_router
+from app.pages.rendering import HEADERS, page
+from app.pages.wording import counted, size
+from app.uploads import checked
+
+router = page_router()
+
+
+@router.get("/jobs/{job_id}/cancel")
+async def ask_cancel(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """Asks before a job is cancelled."""
+    job = await context.reader.job(job_id, viewer)
+    effect = "It stops as soon as its device does. Its finished parts are kept, and a retry uses them."
+    return _question(request, job, "cancel", "Cancel this job?", "Cancel the job", effect)
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel(job_id: JobId, viewer: Changer, context: Shared) -> Response:
+    """Cancels the job."""
+    await context.database.run(service.cancel, job_id, viewer)
+    return _to(job_id)
+
+
+@router.get("/jobs/{job_id}/retry")
+async def ask_retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """Asks before a job is done again; the form carries a promise, so that it is done once."""
+    job = await context.reader.job(job_id, viewer)
+    effect = "A new job of yours does the same again and reuses the finished parts. It counts toward your quotas."
+    return _question(request, job, "retry", "Retry this job?", "Retry", effect)
+
+
+@router.post("/jobs/{job_id}/retry")
+async def retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """Makes the new job and leads to it."""
+    key = str((await request.form()).get("once") or "") or None
+    promise = idempotency(f"POST /v1/jobs/{job_id}/retry", key, {})
+    planned = await context.database.run(service.retries_a_graph, job_id, viewer)
+
+    def again(session: Session) -> str:
+        return service.retry(session, job_id, viewer, request.state.request_id, promise).job.id
+
+    return _to(await once(context.planner if planned else context.database, again))
+
+
+@router.get("/jobs/{job_id}/delete")
+async def ask_delete(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """Asks before a job is deleted, and says what goes with it."""
+    job = await context.reader.job(job_id, viewer)
+    found = await context.database.run(deletion.delete_job, job_id, viewer, dry_run=True)
+    effect = "This cannot be undone. With the job goes all that it made:"
+    return _question(request, job, "delete", "Delete this job?", "Delete for good", effect, goes=_goes(found), danger=True)
+
+
+@router.post("/jobs/{job_id}/delete")
+async def delete(job_id: JobId, viewer: Changer, context: Shared) -> Response:
+    """Deletes the job."""
+    await context.database.run(deletion.delete_job, job_id, viewer)
+    return RedirectResponse("/", 303, headers=HEADERS)
+
+
+@router.get("/jobs/{job_id}/edit")
+async def edit_form(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """The form for its name, tags, notes and who may see it."""
+    job = await context.reader.job(job_id, viewer)
+    if not viewer.manages(job.owner):
+        raise Problem(403, "forbidden", f"This job is {job.owner}'s: its owner and administrators may change it.")
+    groups = await context.database.run(accounts.groups_of, [job.owner])
+    return page(request, "edit.jinja", job=job, title=sentences.title(job), groups=sorted(groups[job.owner]))
+
+
+@router.post("/jobs/{job_id}/edit")
+async def save(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """Stores the form. What it leaves out stays as it is."""
+    form = {name: str(value) for name, value in (await request.form()).items()}
+    await context.database.run(edit, job_id, viewer, checked(_change(form), JobEdit))
+    return _to(job_id)
+
+
+def _change(form: dict[str, str]) -> dict[str, Any]:
+    seen, _, group = form.get("visibility", "private").partition(":")
+    return {
+        "name": form.get("name", "").strip() or None,
+        "tags": list(dict.fromkeys(tag.strip() for tag in form.get("tags", "").split(",") if tag.strip())),
+        "notes": form.get("notes", "").replace("\r\n", "\n").strip() or None,
+        "visibility": seen,
+        "group": group or None,
+        "keep": form.get("keep") == "yes",
+    }
+
+
+def _goes(found: DeletionOut) -> list[str]:
+    lines = [counted(len(found.deleted), "job"), f"{counted(found.files, 'file')}, {size(found.bytes)}"]
+    lines += [counted(found.vectors, "vector")] if found.vectors else []
+    return lines + [f"{one.kind} {one.name or ''} stays: {one.why}" for one in found.stays]
+
+
+def _question(
+    request: Request,
+    job: JobOut,
+    action: str,
+    question: str,
+    does: str,
+    effect: str,
+    *,
+    goes: list[str] | None = None,
+    danger: bool = False,
+) -> Response:
+    return page(
+        request, "confirm.jinja", job=job, title=sentences.title(job), action=action, question=question, does=does, effect=effect,
+        goes=goes or [], danger=danger, once=secrets.token_hex(16),
+    )  # fmt: skip
+
+
+def _to(job_id: str) -> Response:
+    return RedirectResponse(f"/jobs/{job_id}", 303, headers=HEADERS)

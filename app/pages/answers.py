@@ -1,0 +1,168 @@
+"""The first sentence of a job's page: the answer, from its stored result. Pure, and it never fails: a result that lacks a number says less.
+
+No field name and no id of ours stands in a sentence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.jobs.schemas import JobOut
+from app.jobs.states import FINISHED, State
+from app.pages.wording import counted, interval, listed, number, percent, points
+from binnacle.words.emergence import ranges
+
+Facts = Mapping[str, Any]
+Tone = Literal["good", "care", "bad", "plain"]
+CLUSTERS_NEEDED = 20
+"""Clusters of questions under which no interval is given (docs/science.md, 5)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sentence that stands alone, what follows it, and how it should look."""
+
+    sentence: str
+    more: str = ""
+    tone: Tone = "plain"
+
+
+def answer(job: JobOut, aggregate: Facts | None = None) -> Answer:
+    """What the job found. `aggregate`: that of its calibration.json, which adds where the dimension emerges."""
+    if job.state == State.FAILED:
+        error = job.error or {}
+        return Answer(f"Failed: {_sentence(error.get('detail') or 'no reason was stored.')}", tone="bad")
+    if job.state == State.CANCELLED:
+        return Answer("Cancelled before it was finished.", "Retry makes a new job that reuses the finished parts.", "care")
+    if job.state not in FINISHED:
+        return Answer("No answer yet.", "This page follows the job until it is over.")
+    result = job.result or {}
+    found = {
+        "calibrate": lambda: calibration(result.get("calibration") or {}, aggregate or {}),
+        "extract": lambda: extraction(job.spec, result.get("extraction") or {}),
+        "steer": lambda: steering((result.get("steering") or {}).get("summary") or {}),
+        "rescore": lambda: steering((result.get("steering") or {}).get("summary") or {}),
+        "report": lambda: study(result.get("study") or {}),
+        "generate": lambda: generation(result.get("answers") or []),
+        "export": lambda: Answer("The export is ready to download below."),
+    }.get(job.kind)
+    return found() if found is not None else Answer("Finished.")
+
+
+def calibration(found: Facts, aggregate: Facts) -> Answer:
+    """How severe the model's massive dimensions are."""
+    severity: Facts = found.get("severity") or {}
+    verdict, dim = severity.get("verdict"), severity.get("dominant_dim")
+    ratio = (severity.get("ratios") or {}).get("ratio_to_median")
+    dims = (found.get("massive_dims") or {}).get("dims") or []
+    if verdict is None or dim is None:
+        return Answer("The calibration is finished; it stored no verdict.", tone="care")
+    if verdict == "none":
+        size = f": the largest, {dim}, is {number(ratio)} times the median" if ratio is not None else ""
+        return Answer(f"No massive dimension{size}.", "Cleaning would change nothing on this model.", "good")
+    share = severity.get("share_of_squared_norm")
+    holds = "dominates the norm"
+    if share is not None:
+        holds = f"holds {percent(share)} of the squared norm{_where(aggregate, dim, share)}"
+    some = " at some tokens only" if severity.get("scope") == "token_local" else ""
+    also = f"{counted(len(dims), 'dimension')} {'is' if len(dims) == 1 else 'are'} massive at some layer." if dims else ""
+    tone: Tone = "bad" if verdict == "severe" else "care"
+    return Answer(f"{verdict.capitalize()}: dimension {dim} {holds}{some}.", also, tone)
+
+
+def _where(aggregate: Facts, dim: int, share: float) -> str:
+    """The layers at which the dimension holds at least half of that share, by the file's own shares."""
+    shares = {int(layer): dims.get(str(dim), 0.0) for layer, dims in (aggregate.get("norm_share") or {}).items()}
+    held = [layer for layer in sorted(shares) if shares[layer] >= share / 2]
+    if not held:
+        return ""
+    contiguous = held == [layer for layer in sorted(shares) if held[0] <= layer <= held[-1]]
+    if contiguous and held[-1] == max(shares):
+        return f" from layer {held[0]} on" if held[0] > min(shares) else " at every layer"
+    return f" at layer {held[0]}" if len(held) == 1 else f" in layers {ranges(held)}"
+
+
+def steering(summary: Facts) -> Answer:
+    """Which method to use, where and how strong, and what it gains."""
+    methods = summary.get("methods") or []
+    rows = methods if isinstance(methods, list) else []
+    leader = next((row for row in rows if row.get("group") == summary.get("leader")), None)
+    if leader is None or leader.get("delta") is None:
+        return Answer("No answer: no method could be steered at any dose.", "Why, below, says what stopped each of them.", "care")
+    test = (summary.get("questions") or {}).get("test") or {}
+    asked = f" on {counted(test['n'], 'held-out question')}" if "n" in test else ""
+    dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""
+    where = f"{method_name(leader['group'])} at {layers_named(leader['layers'])}{dose}"
+    low, high, delta = leader.get("delta_low"), leader.get("delta_high"), leader["delta"]
+    gain = f"{points(delta)} points{interval(low, high)}{asked}"
+    if low is None or high is None:
+        clusters = test.get("clusters")
+        why = f"{counted(clusters, 'question cluster')}, {CLUSTERS_NEEDED} needed" if clusters is not None else "no interval"
+        return Answer(f"Not enough evidence: {why}.", f"The best so far is {where}: {gain}.", "care")
+    coherence = leader.get("coherence")
+    kept = f"Answers keep a coherence of {number(coherence)} of 100." if coherence is not None else ""
+    if high < 0:
+        return Answer(f"Do not steer: the best method, {where}, loses. Gain {gain}.", kept, "bad")
+    if low <= 0:
+        return Answer(f"No reliable effect: the best method, {where}, gains {gain}.", kept, "care")
+    return Answer(f"Use {where}. Gain {gain}.", kept, "good")
+
+
+def study(found: Facts) -> Answer:
+    """What the study recommends; each model has a card of its own below."""
+    findings = found.get("recommendations") or []
+    missing = found.get("missing") or []
+    partial = f"Partial: {counted(len(missing), 'job')} of the study did not finish. " if missing else ""
+    models = list(dict.fromkeys(one["model"] for one in findings))
+    if not findings:
+        said = "No recommendation: " + ("the results that it needs are missing." if missing else "the study asked for none.")
+        return Answer(f"{partial}{said}", tone="care" if missing else "plain")
+    first = findings[0]
+    more = f"Recommendations for {listed(models)} are below." if len(models) > 1 else first.get("because", "")
+    return Answer(f"{partial}{first['model']}: {_sentence(first['sentence'])}", more, "care" if missing else "plain")
+
+
+def extraction(spec: Facts, found: Facts) -> Answer:
+    """What was made, from how much."""
+    summary: Facts = found.get("summary") or {}
+    vectors, examples = summary.get("vectors"), summary.get("examples")
+    if vectors is None or examples is None:
+        return Answer("The vectors are ready to download below.")
+    trait = (spec.get("trait") or {}).get("name") or "the trait"
+    held = f", {summary['validation']} of them held out" if summary.get("validation") else ""
+    empty = max((summary.get("empty_windows") or {"": 0}).values())
+    left_out = "was left out" if empty == 1 else "were left out"
+    more = f"{counted(empty, 'example')} without tokens at the position {left_out}." if empty else ""
+    return Answer(f"{counted(vectors, 'vector')} of {trait} from {counted(examples, 'example')}{held}.", more, "good")
+
+
+def generation(answers: list[Facts]) -> Answer:
+    """How many answers there are, and whether a push broke any."""
+    if not answers:
+        return Answer("No answers were stored.", tone="care")
+    prompts = len({(one.get("system_prompt"), one["prompt"]) for one in answers})
+    doses = sorted({one["r"] for one in answers if one.get("r") is not None})
+    how = (
+        f"unsteered and at {'dose' if len(doses) == 1 else 'doses'} {listed([number(r) for r in doses], 6)}"
+        if doses
+        else "unsteered"
+    )
+    broken = sum(not one.get("finite", True) for one in answers)
+    more = f"{counted(broken, 'answer')} broke down: the push was too strong." if broken else ""
+    said = f"{counted(len(answers), 'answer')} to {counted(prompts, 'prompt')}, {how}."
+    return Answer(said, more, "care" if broken else "good")
+
+
+def method_name(group: str) -> str:
+    """The method of a group `position/component/method`."""
+    return group.rsplit("/", 1)[-1]
+
+
+def layers_named(layers: list[int]) -> str:
+    """`layer 14`, `layers 3, 5`."""
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,50 @@
+"""What the devices do, as a few words for the top of the page. Pure."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from app.status.schemas import WorkerOut
+
+MOST = 6
+"""Devices that are told one by one."""
+
+
+def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> str:
+    """`GPU 0: busy (another user). GPU 1: free.` Of more than six devices, how many are free."""
+    serving = [worker for worker in workers if worker.job_class == "model"]
+    if not serving:
+        return "No worker that runs models is up: jobs wait until one starts."
+    hosts = len({worker.host for worker in serving})
+    parts = []
+    for (host, device), members in groupby(sorted(serving, key=_place), key=_place):
+        name = _name(device) + (f" on {host}" if hosts > 1 else "")
+        parts.append(f"{name}: {_together([_state(one, own_jobs) for one in members])}.")
+    if len(parts) > MOST:
+        free = sum(_state(worker, own_jobs) == "free" for worker in serving)
+        return f"{free} of {len(serving)} workers are free."
+    return " ".join(parts)
+
+
+def _place(worker: WorkerOut) -> tuple[str, str]:
+    return worker.host, worker.device
+
+
+def _name(device: str) -> str:
+    return f"GPU {device.removeprefix('cuda:')}" if device.startswith("cuda:") else device.upper()
+
+
+def _state(worker: WorkerOut, own_jobs: frozenset[str]) -> str:
+    if not worker.alive:
+        return "silent"
+    if worker.busy_with is not None:
+        return "busy (your job)" if worker.busy_with in own_jobs else "busy (another user)"
+    if worker.hold is not None:
+        return worker.hold.mode
+    return "out of disk space" if worker.blocked is not None else "free"
+
+
+def _together(states: list[str]) -> str:
+    """The state of one worker; of several, how many are in each."""
+    if len(states) == 1:
+        return states[0]
+    return ", ".join(f"{states.count(one)} {one}" for one in dict.fromkeys(states))

@@ -1,0 +1,31 @@
+"""Finds what a finished job's page shows: its stored files, given to the module of its kind."""
+
+from app.context import Context
+from app.jobs.schemas import JobOut
+from app.jobs.states import State
+from app.pages.results import calibration, extraction, generation, steering, study
+from app.pages.results.parts import Sections
+from app.pages.stored import document
+
+FILES = {
+    "calibrate": ("calibration.json", calibration.sections),
+    "extract": ("extraction.json", extraction.sections),
+    "steer": ("summary.json", steering.sections),
+    "rescore": ("summary.json", steering.sections),
+}
+
+
+async def sections(context: Context, job: JobOut, way: str) -> Sections:
+    """Why and Cost of the job; both empty where it has no result or its files were removed."""
+    if job.state != State.SUCCEEDED:
+        return Sections()
+    result = job.result or {}
+    if job.kind == "generate":
+        return generation.sections(result.get("answers") or [])
+    if job.kind == "report":
+        found = await document(context, job, "tables.json") or {}
+        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], way)
+    if job.kind not in FILES:
+        return Sections()
+    name, made = FILES[job.kind]
+    return made(await document(context, job, name) or {})

@@ -1,0 +1,25 @@
+"""A job's events as lines that a person reads. Ids may stand here."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from app.jobs.models import JobEvent
+
+MOST = 300
+"""Characters of an event's facts that are shown."""
+
+
+def entries(events: Sequence[JobEvent]) -> list[dict[str, Any]]:
+    """When, what, and the facts."""
+    return [{"at": event.at, "what": event.type.replace("_", " "), "facts": _facts(event.data)} for event in events]
+
+
+def _facts(data: dict[str, Any]) -> str:
+    parts = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in data.items() if value is not None]
+    text = ", ".join(parts)
+    return text if len(text) <= MOST else f"{text[:MOST]}..."
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,142 @@
+"""The home page: your jobs and the devices in a sentence, then jobs as sentences, live."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.context import Context, Shared
+from app.jobs import repository, service
+from app.jobs.kinds import KINDS
+from app.jobs.repository import JobFilters
+from app.jobs.responses import etag_of, named
+from app.jobs.schemas import JobOut
+from app.jobs.states import FINISHED, State
+from app.jobs.views import views
+from app.pages import sentences
+from app.pages.answers import answer
+from app.pages.devices import devices_in_words
+from app.pages.doors import Reader, page_router
+from app.pages.rendering import HEADERS, page, text_of
+from app.paging import page_of
+from app.status import repository as fleet
+
+router = page_router()
+
+PER_PAGE = 30
+COUNTED = 1_000
+"""Newest jobs of a user among which the finished ones are counted."""
+IDLE, BUSY = 25, 12
+"""Seconds between two questions of an open page: with nothing unfinished on it, and else."""
+ANSWERING = frozenset(KINDS) - frozenset(sentences.ON_MODELS)
+"""Kinds that find something; of the others it matters only that they finished."""
+Show = Literal["all", "unfinished", "succeeded", "failed", "cancelled"]
+STATES: dict[str, list[State]] = {
+    "all": [],
+    "unfinished": [State.QUEUED, State.RUNNING, State.CANCELLING],
+    "succeeded": [State.SUCCEEDED],
+    "failed": [State.FAILED],
+    "cancelled": [State.CANCELLED],
+}
+Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class Asked(BaseModel):
+    """What the address asks for."""
+
+    show: Show = "all"
+    kind: Words = ""
+    whose: Literal["me", "all"] = "me"
+    q: Words = ""
+    tag: Words = ""
+    cursor: Annotated[str | None, Field(max_length=500)] = None
+
+    def query(self, **changed: str | None) -> str:
+        """The query of this view, or of one that differs; what is as by default is left out."""
+        values = {**self.model_dump(), **changed}
+        return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the view shows less than the person's own jobs."""
+        return bool(self.query(cursor=None, whose="me"))
+
+    def filters(self, viewer: Viewer) -> JobFilters:
+        """The same as the API's list takes it."""
+        return JobFilters(
+            state=STATES[self.show],
+            kind=self.kind or None,
+            owner=viewer.owner if self.whose == "me" else None,
+            tag=self.tag or None,
+            words=self.q or None,
+        )
+
+
+View = Annotated[Asked, Query()]
+
+
+@router.get("/")
+async def home(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
+    """The page."""
+    return page(request, "home.jinja", kinds=sorted(KINDS), **await _found(context, viewer, asked))
+
+
+@router.get("/parts/jobs")
+async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
+    """The part of the page that changes; 304 when it is as the browser has it."""
+    found = await _found(context, viewer, asked)
+    etag = etag_of(text_of(request, "jobs.jinja", **found, etag="").encode())
+    headers = {**HEADERS, "ETag": etag}
+    if named(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    answer_ = page(request, "jobs.jinja", **found, etag=etag)
+    answer_.headers["ETag"] = etag
+    return answer_
+
+
+async def _found(context: Context, viewer: Viewer, asked: Asked) -> dict[str, Any]:
+    filters = asked.filters(viewer)
+
+    def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
+        jobs = service.listing(session, viewer, filters, limit=count, before=before)
+        return views(session, jobs, viewer, slice_seconds=context.settings.lease.slice)
+
+    def board(session: Session) -> tuple[dict[str, int], str]:
+        workers = fleet.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
+        own = service.listing(session, viewer, JobFilters(owner=viewer.owner, state=[State.RUNNING, State.CANCELLING]), limit=200)
+        counts = repository.tallies(session, viewer.owner, most=COUNTED)
+        return counts, devices_in_words(workers, frozenset(job.id for job in own))
+
+    listed = await page_of(
+        context, fetch, scope=f"page {filters}", limit=PER_PAGE, cursor=asked.cursor, key=lambda job: (job.created_at, job.id)
+    )
+    counts, devices = await context.database.run(board)
+    return {
+        "asked": asked,
+        "rows": _rows(listed.items),
+        "older": listed.next_cursor,
+        "counts": counts,
+        "most": COUNTED,
+        "devices": devices,
+        "every": BUSY if any(job.state not in FINISHED for job in listed.items) else IDLE,
+    }
+
+
+def _rows(jobs: Sequence[JobOut]) -> list[dict[str, Any]]:
+    now = datetime.now(UTC)
+    return [
+        {
+            "job": job,
+            "title": sentences.title(job),
+            "standing": sentences.standing(job, now),
+            "answer": answer(job)
+            if job.state == State.FAILED or (job.state == State.SUCCEEDED and job.kind in ANSWERING)
+            else None,
+        }
+        for job in jobs
+    ]

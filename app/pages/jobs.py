@@ -1,0 +1,104 @@
+"""A job's page: one frame for every kind. The answer, then Why, Cost, Files, Repeat and History."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+
+from app.auth.viewer import Viewer
+from app.context import Context, Shared
+from app.downloads import serve_file
+from app.jobs import asking, service
+from app.jobs.responses import etag_of, named
+from app.jobs.routes import JobId, artifact_of
+from app.jobs.schemas import JobOut
+from app.jobs.states import FINISHED, State
+from app.pages import sentences
+from app.pages.answers import answer
+from app.pages.doors import Reader, page_router
+from app.pages.finding import sections
+from app.pages.histories import entries
+from app.pages.rendering import HEADERS, page
+from app.pages.repeats import repeats
+from app.studies import service as studies
+
+router = page_router()
+
+WAIT_SECONDS = 20
+"""How long a question about an unfinished job is held while nothing changes."""
+EVENTS = 200
+Way = Annotated[str, Query(max_length=20)]
+"""How a study's methods are matched in its plots."""
+
+
+@router.get("/jobs/{job_id}")
+async def job_page(job_id: JobId, request: Request, viewer: Reader, context: Shared, way: Way = "best") -> Response:
+    """The job, whatever its kind. 404 by the one rule of who may see it."""
+    job = await context.reader.job(job_id, viewer)
+    found = await sections(context, job, way)
+    nodes = await _nodes(context, job, viewer)
+    events = await context.database.run(service.events, job_id, viewer, 0, EVENTS)
+    return page(
+        request,
+        "job.jinja",
+        **standing_of(job, viewer),
+        answer=answer(job, found.aggregate),
+        why=found.why,
+        cost=found.cost,
+        nodes=nodes,
+        repeats=repeats(job, context.settings.public_url or str(request.base_url).rstrip("/")),
+        history=entries(events),
+        most=EVENTS,
+    )
+
+
+@router.get("/parts/jobs/{job_id}")
+async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Shared) -> Response:
+    """Where an unfinished job stands, as soon as that changes; when the job is over, the whole page is loaded anew."""
+    job = await asking.changed(context, request, job_id, viewer, WAIT_SECONDS)
+    etag = etag_of(job.model_dump_json().encode())
+    if job.state in FINISHED:
+        return Response(headers={**HEADERS, "HX-Refresh": "true"})
+    if named(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=HEADERS)
+    return page(request, "standing.jinja", **standing_of(job, viewer))
+
+
+@router.get("/jobs/{job_id}/files/{name}")
+async def job_file(job_id: JobId, name: str, request: Request, viewer: Reader, context: Shared) -> Response:
+    """A file of the result, as a download."""
+    return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
+
+
+async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[dict[str, Any]]:
+    """The jobs of a study, each in words."""
+    if job.kind != "report":
+        return []
+    study = await context.database.run(studies.find, job.id, viewer)
+    return [
+        {"job": node.job, "state": node.state, "words": f"{node.kind} {node.trait or ''} {node.model}, {node.state or ''}"}
+        for node in study.nodes.values() if node.kind != "report"
+    ]  # fmt: skip
+
+
+def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
+    """What the head of the page says."""
+    may = viewer.may("submit") and viewer.manages(job.owner)
+    return {
+        "job": job,
+        "title": sentences.title(job),
+        "standing": sentences.standing(job, datetime.now(UTC)),
+        "reason": _reason(job),
+        "live": job.state not in FINISHED,
+        "etag": etag_of(job.model_dump_json().encode()),
+        "may": may,
+        "may_cancel": may and job.state in (State.QUEUED, State.RUNNING),
+        "may_retry": may and job.state in (State.FAILED, State.CANCELLED),
+        "may_delete": may and job.state in FINISHED,
+    }
+
+
+def _reason(job: JobOut) -> str:
+    """Why it waits, in the service's own words; those about other jobs name ids, which stand in History."""
+    waits = job.waits_because
+    return "" if waits is None or waits.code == "after_jobs" else waits.detail

@@ -1,0 +1,64 @@
+"""SVG elements as escaped text, and the figure that holds a drawing with its words."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from markupsafe import Markup, escape
+
+from binnacle.words.visible import visible
+
+COLOURS = 8
+"""Classes `s0` to `s7` of the style sheet."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot: what it shows, how to read it, the drawing, and the names of its colours."""
+
+    title: str
+    note: str
+    drawing: Markup
+    legend: list[tuple[str, str]] = field(default_factory=list)
+    wide: bool = False
+
+
+def element(name: str, inside: str | Iterable[Markup] = "", **attributes: object) -> Markup:
+    """One element. `class_` is written `class`, `stroke_width` `stroke-width`; floats are rounded to tenths of a pixel."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    content = (
+        escape(visible(inside))
+        if isinstance(inside, str) and not isinstance(inside, Markup)
+        else Markup("").join([inside] if isinstance(inside, Markup) else inside)
+    )
+    return Markup(f"<{name}{written}>{content}</{name}>")
+
+
+def _value(value: object) -> str:
+    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def text(x: float, y: float, words: str, *, anchor: str = "middle", class_: str = "tick") -> Markup:
+    """Words at a place; `anchor`: start, middle or end."""
+    return element("text", words, x=float(x), y=float(y), text_anchor=anchor, class_=class_)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    """A straight line."""
+    return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
+
+
+def drawing(width: float, height: float, label: str, parts: Iterable[Markup]) -> Markup:
+    """The whole picture; `label` is what screen readers say."""
+    return element(
+        "svg", parts, viewBox=f"0 0 {width:.0f} {height:.0f}", width=int(width), height=int(height), role="img",
+        aria_label=visible(label), xmlns="http://www.w3.org/2000/svg",
+    )  # fmt: skip
+
+
+def colour(index: int) -> str:
+    """The class of the n-th series."""
+    return f"s{index % COLOURS}"

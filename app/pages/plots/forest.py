@@ -1,0 +1,49 @@
+"""A forest plot: one row a method, its value with its interval, and the line of no effect."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.pages.plots.elements import Figure, drawing, element, line, text
+from app.pages.plots.scales import linear, words
+from app.pages.wording import interval, points
+
+WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 620.0, 24.0, 190.0, 130.0, 6.0, 36.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One row. `look`: `method`, `control`, or `leader`."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    look: str = "method"
+
+
+def forest(title: str, note: str, rows: Sequence[Estimate], axis: str) -> Figure | None:
+    """The plot; None without a row."""
+    if not rows:
+        return None
+    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
+    x = linear(ends, LEFT, WIDTH - RIGHT, zero=True)
+    bottom = TOP + ROW * len(rows)
+    parts = []
+    for value in x.ticks():
+        parts += [line(x.at(value), TOP, x.at(value), bottom, "grid"), text(x.at(value), bottom + 14, words(value))]
+    parts.append(line(x.at(0), TOP, x.at(0), bottom, "zero"))
+    for at, row in enumerate(rows):
+        y = TOP + ROW * (at + 0.5)
+        name = row.name if len(row.name) <= 30 else f"{row.name[:29]}\N{HORIZONTAL ELLIPSIS}"
+        parts.append(text(LEFT - 10, y + 4, name, anchor="end", class_=f"row {row.look}"))
+        if row.low is not None and row.high is not None:
+            parts.append(line(x.at(row.low), y, x.at(row.high), y, f"whisker {row.look}"))
+        said = f"{points(row.value)}{interval(row.low, row.high)}"
+        parts.append(
+            element(
+                "circle", element("title", f"{row.name}: {said}"), cx=x.at(row.value), cy=y, r=4.2, class_=f"estimate {row.look}"
+            )
+        )
+        parts.append(text(WIDTH - RIGHT + 10, y + 4, said, anchor="start", class_=f"row {row.look}"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, bottom + 30, axis, class_="axis"))
+    return Figure(title, note, drawing(WIDTH, bottom + BOTTOM, f"{title}. {note}", parts), wide=True)

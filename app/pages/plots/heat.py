@@ -1,0 +1,73 @@
+"""A heat map: a shade for each cell of rows and columns."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from app.pages.plots.elements import Figure, drawing, element, text
+from app.pages.wording import number
+
+SHADES = 9
+"""Classes `h0` to `h8` of the style sheet."""
+CELL, WIDEST, ROW = 30.0, 620.0, 20.0
+TOP, BOTTOM, NARROWEST = 6.0, 36.0, 420.0
+LETTER, LONGEST = 6.1, 190.0
+"""Width of a letter, and the most that the names of rows take."""
+LABELLED = 32.0
+"""Cells of this width or more have their value written in them."""
+
+
+def heat(
+    title: str,
+    note: str,
+    cells: Mapping[tuple[str, str], float],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    axis: str,
+    *,
+    ends: tuple[float, float] | None = None,
+    log: bool = False,
+    shown: str = "",
+) -> Figure | None:
+    """Rows from top to bottom. `ends`: the values of the lightest and darkest shade, else the smallest and largest. None without a cell."""
+    if not cells:
+        return None
+    width = min(WIDEST / len(columns), 64.0 if len(columns) <= 10 else CELL)
+    left = min(LONGEST, max(50.0, 12 + LETTER * max(map(len, rows))))
+    low, high = ends or (min(cells.values()), max(cells.values()))
+    total = max(NARROWEST, left + width * len(columns) + 10)
+    parts = []
+    for at, row in enumerate(rows):
+        parts.append(text(left - 6, TOP + ROW * at + 14, _cut(row), anchor="end"))
+        for place, column in enumerate(columns):
+            value = cells.get((row, column))
+            if value is None:
+                continue
+            shade = _shade(value, low, high, log=log)
+            said = element("title", f"{row}, {axis} {column}: {number(value)} {shown}".strip())
+            x, y = left + width * place, TOP + ROW * at
+            parts.append(element("rect", said, x=x, y=y, width=width - 1, height=ROW - 1, class_=f"cell h{shade}"))
+            if width >= LABELLED:
+                parts.append(text(x + width / 2 - 0.5, y + 14, _value(value), class_=f"value on{shade}"))
+    step = math.ceil(26 / width)
+    bottom = TOP + ROW * len(rows)
+    parts += [text(left + width * (at + 0.5), bottom + 14, name) for at, name in enumerate(columns) if at % step == 0]
+    parts.append(text(left + width * len(columns) / 2, bottom + 30, axis, class_="axis"))
+    return Figure(title, note, drawing(total, bottom + BOTTOM, f"{title}. {note}", parts), wide=total > 440)
+
+
+def _cut(name: str) -> str:
+    """A name that fits; the row's tooltip holds it whole."""
+    most = int((LONGEST - 12) / LETTER)
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _value(value: float) -> str:
+    """Two digits; what is nearly nothing is written so."""
+    return "<.01" if 0 < value < 0.01 else number(value, 2)
+
+
+def _shade(value: float, low: float, high: float, *, log: bool) -> int:
+    if log:
+        value, low, high = (math.log(max(one, 1e-9)) for one in (value, low, high))
+    share = (value - low) / (high - low) if high > low else 1.0
+    return min(SHADES - 1, max(0, int(share * SHADES)))

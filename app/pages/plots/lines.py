@@ -1,0 +1,113 @@
+"""Lines over a number, with bands of intervals, marks and thresholds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from app.pages.plots.elements import Figure, colour, drawing, element, line, text
+from app.pages.plots.scales import Scale, linear, logarithmic, words
+from app.pages.wording import number
+
+WIDTH, HEIGHT = 420.0, 230.0
+LEFT, RIGHT, TOP, BOTTOM = 48.0, 12.0, 10.0, 36.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line through points (x, y); `band` holds (x, low, high) where there is an interval. `name` stands in the legend."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    band: Sequence[tuple[float, float, float]] = ()
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the axes are called and how they run."""
+
+    x: str
+    y: str
+    log_x: bool = False
+    log_y: bool = False
+    y_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Levels (y, words) and places (x, words) that matter."""
+
+    levels: Sequence[tuple[float, str]] = field(default_factory=tuple)
+    places: Sequence[tuple[float, str]] = field(default_factory=tuple)
+
+
+def lines(title: str, note: str, series: Sequence[Series], axes: Axes, marks: Marks | None = None) -> Figure | None:
+    """The plot; None without a point to draw."""
+    marks = marks or Marks()
+    points = [point for one in series for point in one.points]
+    if not points:
+        return None
+    xs = [x for x, _ in points] + [x for x, _ in marks.places]
+    ys = [y for _, y in points] + [end for one in series for _, *ends in one.band for end in ends]
+    x = (logarithmic if axes.log_x else linear)(xs, LEFT, WIDTH - RIGHT)
+    y = _vertical(ys, axes)
+    parts = _frame(x, y, axes)
+    for index, one in enumerate(series):
+        parts += _drawn(one, x, y, colour(index))
+    parts += _marks(x, y, marks)
+    legend = [(colour(index), one.name) for index, one in enumerate(series)]
+    return Figure(title, note, drawing(WIDTH, HEIGHT, f"{title}. {note}", parts), legend if len(series) > 1 else [])
+
+
+def _vertical(values: Sequence[float], axes: Axes) -> Scale:
+    if axes.y_range is not None:
+        return Scale(*axes.y_range, HEIGHT - BOTTOM, TOP)
+    return (logarithmic if axes.log_y else linear)(values, HEIGHT - BOTTOM, TOP)
+
+
+def _frame(x: Scale, y: Scale, axes: Axes) -> list[Markup]:
+    parts = []
+    for value in y.ticks():
+        parts += [
+            line(LEFT, y.at(value), WIDTH - RIGHT, y.at(value), "grid"),
+            text(LEFT - 6, y.at(value) + 4, words(value), anchor="end"),
+        ]
+    for value in x.ticks():
+        parts += [text(x.at(value), HEIGHT - BOTTOM + 15, words(value))]
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, axes.x, class_="axis"))
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    rotated = element("text", axes.y, transform=f"translate(11 {middle:.0f}) rotate(-90)", text_anchor="middle", class_="axis")
+    return [*parts, rotated]
+
+
+def _marks(x: Scale, y: Scale, marks: Marks) -> list[Markup]:
+    parts = []
+    for level, said in marks.levels:
+        parts += [
+            line(LEFT, y.at(level), WIDTH - RIGHT, y.at(level), "level"),
+            text(WIDTH - RIGHT - 2, y.at(level) + (13 if y.at(level) < TOP + 14 else -4), said, anchor="end", class_="tick said"),
+        ]
+    for place, said in marks.places:
+        at = x.at(place)
+        anchor = "end" if at > WIDTH * 0.7 else "start"
+        parts += [
+            line(at, TOP, at, HEIGHT - BOTTOM, "place"),
+            text(at + (-4 if anchor == "end" else 4), HEIGHT - BOTTOM - 6, said, anchor=anchor, class_="tick said"),
+        ]
+    return parts
+
+
+def _drawn(one: Series, x: Scale, y: Scale, class_: str) -> list[Markup]:
+    look = f"{class_} quiet" if one.quiet else class_
+    parts = []
+    if len(one.band) > 1:
+        upper = [f"{x.at(at):.1f},{y.at(high):.1f}" for at, _, high in one.band]
+        lower = [f"{x.at(at):.1f},{y.at(low):.1f}" for at, low, _ in reversed(one.band)]
+        parts.append(element("polygon", points=" ".join(upper + lower), class_=f"band {look}"))
+    path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in one.points)
+    parts.append(element("polyline", points=path, class_=f"line {look}"))
+    for a, b in one.points:
+        said = element("title", f"{one.name}: {number(b)} at {number(a)}")
+        parts.append(element("circle", said, cx=x.at(a), cy=y.at(b), r=2.6, class_=f"dot {look}"))
+    return parts

@@ -1,0 +1,68 @@
+"""Scales: from a number to a place on an axis, with round ticks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.pages.wording import number
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear or logarithmic axis from `low` to `high`, drawn from `start` to `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """Where a value is; one beyond the ends is drawn at the end."""
+        if self.log:
+            value = max(value, self.low)
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Five or so round values."""
+        return _powers(self.low, self.high) if self.log else _steps(self.low, self.high)
+
+
+def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:
+    """An axis that holds all values with some room, and zero if asked."""
+    shown = [*values, 0.0] if zero or not values else list(values)
+    low, high = min(shown), max(shown)
+    room = (high - low) * 0.04 or max(abs(high), 1.0) * 0.1
+    return Scale(low - room, high + room, start, end)
+
+
+def logarithmic(values: Sequence[float], start: float, end: float) -> Scale:
+    """A logarithmic axis that holds all positive values."""
+    shown = [value for value in values if value > 0] or [1.0]
+    low, high = min(shown), max(shown)
+    return Scale(low / 1.1, high * 1.1, start, end, log=True)
+
+
+def words(value: float) -> str:
+    """A tick's label."""
+    return number(0.0 if abs(value) < 1e-12 else value)
+
+
+def _steps(low: float, high: float) -> list[float]:
+    rough = (high - low) / 5
+    size = 10 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
+    first = math.ceil(low / step)
+    return [count * step for count in range(first, math.floor(high / step) + 1)]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        found = [factor * 10.0**decade for decade in decades for factor in factors if low <= factor * 10.0**decade <= high]
+        if len(found) >= 3:
+            break
+    return found[:: max(1, len(found) // 6)]

@@ -1,0 +1,1 @@
+"""What a finished job of each kind shows. Pure: stored numbers in, figures and rows out."""

@@ -1,0 +1,71 @@
+"""A calibration: which dimensions are massive, at which layers, what they own of the norm, and at which tokens they sit."""
+
+from app.pages.plots.heat import heat
+from app.pages.plots.lines import Axes, Series, lines
+from app.pages.results.parts import Facts, Grid, Part, Sections, kept
+from app.pages.wording import number, percent
+from binnacle.words.massive import listed
+
+MOST_DIMS = 14
+
+
+def sections(document: Facts) -> Sections:
+    """From calibration.json."""
+    aggregate: Facts = document.get("aggregate") or {}
+    if not aggregate.get("per_layer"):
+        return Sections(aggregate=aggregate)
+    return Sections(kept(_ratios(aggregate), _shares(aggregate), _norms(aggregate), _places(aggregate)), (), aggregate)
+
+
+def _ratios(aggregate: Facts) -> Part | None:
+    per_layer = aggregate["per_layer"]
+    highest: dict[str, float] = {}
+    for dims in per_layer.values():
+        for dim, facts in dims.items():
+            highest[dim] = max(highest.get(dim, 0.0), facts["ratio"])
+    massive = [str(dim) for dim in listed(aggregate)] if "massive_dims" in aggregate else []
+    others = [dim for dim in sorted(highest, key=lambda dim: -highest[dim]) if dim not in massive]
+    rows = [*massive, *others][:MOST_DIMS]
+    cells = {
+        (_named(dim, massive), layer): facts[dim]["ratio"] for layer, facts in per_layer.items() for dim in rows if dim in facts
+    }
+    note = "Mean size of a dimension over that of the median dimension, by layer; shades are logarithmic. A dot marks massive dimensions."
+    return heat(
+        "How large each dimension is", note, cells, [_named(dim, massive) for dim in rows], list(per_layer), "layer",
+        ends=(1.0, max(100.0, *highest.values())), log=True, shown="times the median",
+    )  # fmt: skip
+
+
+def _named(dim: str, massive: list[str]) -> str:
+    return f"\N{BULLET} dim {dim}" if dim in massive else f"dim {dim}"
+
+
+def _shares(aggregate: Facts) -> Part | None:
+    shares = aggregate.get("norm_share") or {}
+    dims = list(dict.fromkeys(dim for by_dim in shares.values() for dim in by_dim))[:6]
+    series = [Series(f"dim {dim}", [(float(layer), by[dim]) for layer, by in shares.items() if dim in by]) for dim in dims]
+    note = "The part of the squared norm of the residual stream that each massive dimension holds."
+    return lines("What they own of the norm", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
+
+
+def _norms(aggregate: Facts) -> Part | None:
+    series = [
+        Series(name, [(float(layer), value) for layer, value in (aggregate.get(field) or {}).items() if value and value > 0])
+        for name, field in (("whole stream", "layer_norms"), ("without massive dimensions", "clean_norms"))
+    ]
+    note = "Norm of the residual stream by layer. Doses are measured in the norm without massive dimensions."
+    return lines("Norm with and without them", note, series, Axes("layer", "norm", log_y=True))
+
+
+def _places(aggregate: Facts) -> Part | None:
+    rows = [
+        [f"dim {dim}", layer, percent(at["above_30x"]), percent(at["first_token"]), percent(at["first_delimiter"]), percent(at["elsewhere"]),
+         number(at["largest"])]
+        for layer, dims in (aggregate.get("location") or {}).items()
+        for dim, at in dims.items()
+    ]  # fmt: skip
+    if not rows:
+        return None
+    note = "Share of prompts in which the dimension is over 30 times the median entry, and at which token it is largest."
+    columns = ["dimension", "layer", "in prompts", "first token", "first delimiter", "elsewhere", "largest"]
+    return Grid("Where they sit", note, columns, rows)

@@ -1,0 +1,43 @@
+"""An extraction: how well each vector separates the classes, what it is made of, and how stable it is."""
+
+from collections.abc import Callable
+
+from app.pages.plots.heat import heat
+from app.pages.results.parts import Facts, Part, Sections, kept
+
+MOST_PLACES = 3
+
+
+def sections(document: Facts) -> Sections:
+    """From extraction.json: three maps of methods by layers, at each position and component."""
+    vectors = document.get("vectors") or []
+    places = list(dict.fromkeys((one["position"], one["component"]) for one in vectors))[:MOST_PLACES]
+    parts: list[Part] = []
+    for position, component in places:
+        own = [one for one in vectors if (one["position"], one["component"]) == (position, component)]
+        name = f" at {position}, {component}" if len(places) > 1 else ""
+        parts += kept(
+            _map(own, f"Separation{name}", "Accuracy on held-out examples. It does not predict steering.", _accuracy),
+            _map(own, f"Massive share{name}", "The part of the vector's squared norm in massive dimensions.", _massive),
+            _map(own, f"Stability{name}", "Cosine between the vectors of two halves of the examples.", _halves),
+        )
+    return Sections(parts)
+
+
+def _map(vectors: list[Facts], title: str, note: str, value: Callable[[Facts], float | None]) -> Part | None:
+    cells = {(one["method"], str(one["layer"])): found for one in vectors if (found := value(one)) is not None}
+    rows = list(dict.fromkeys(method for method, _ in cells))
+    layers = [str(layer) for layer in sorted({one["layer"] for one in vectors})]
+    return heat(title, note, cells, rows, layers, "layer", ends=(0.0, 1.0))
+
+
+def _accuracy(one: Facts) -> float | None:
+    return (one.get("separation") or {}).get("accuracy")
+
+
+def _massive(one: Facts) -> float | None:
+    return (one.get("massive") or {}).get("share")
+
+
+def _halves(one: Facts) -> float | None:
+    return (one.get("stability") or {}).get("split_half_cosine")

@@ -1,0 +1,63 @@
+"""What a result's page is made of: figures, tables and cards, in order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.pages.plots.elements import Figure
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: titles, rows of cells as text, and what the numbers mean."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is advised for one model."""
+
+    title: str
+    lines: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Answers of a model, beside each other: a prompt, and (heading, text, note) for each."""
+
+    prompt: str
+    system_prompt: str | None
+    answers: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Ways to look at the figures below; each has an address."""
+
+    name: str
+    chosen: str
+    choices: Sequence[tuple[str, str]]
+
+
+Part = Figure | Grid | Card | Text | Tabs
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Why the answer is as it is, and what it costs. `aggregate`: of a calibration, for its first sentence."""
+
+    why: Sequence[Part] = ()
+    cost: Sequence[Part] = ()
+    aggregate: Facts = field(default_factory=dict)
+
+
+def kept(*parts: Part | None) -> list[Part]:
+    """The parts that there are."""
+    return [part for part in parts if part is not None]

@@ -1,0 +1,38 @@
+// What every page does: times in the viewer's zone, tickets of `binnacle open`, and the notice that the server is silent.
+"use strict";
+
+function localTimes(root) {
+  const today = new Date().toDateString();
+  for (const tag of root.querySelectorAll("time[datetime]")) {
+    const moment = new Date(tag.dateTime);
+    const clock = moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const day = moment.toLocaleDateString([], { year: "numeric", month: "short", day: "numeric" });
+    tag.textContent = moment.toDateString() === today ? clock : `${day}, ${clock}`;
+    tag.title = moment.toLocaleString([], { timeZoneName: "short" });
+  }
+}
+
+function useTicket() {
+  const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
+  const form = document.getElementById("sign-in");
+  if (!form || !ticket) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  const field = document.createElement("input");
+  field.type = "hidden";
+  field.name = "ticket";
+  field.value = ticket;
+  form.append(field);
+  form.noValidate = true;
+  form.submit();
+}
+
+function stale(silent) {
+  document.getElementById("stale").hidden = !silent;
+  document.body.classList.toggle("silent", silent);
+}
+
+useTicket();
+localTimes(document);
+document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
+document.addEventListener("htmx:afterSwap", (event) => { localTimes(document.getElementById(event.target.id) || document); });
+document.addEventListener("htmx:afterRequest", (event) => { stale(!event.detail.xhr.status || event.detail.xhr.status >= 500); });

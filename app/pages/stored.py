@@ -1,0 +1,21 @@
+"""The stored JSON of a result, read for a page: one file at a time, bounded, parsed outside the event loop."""
+
+import asyncio
+import json
+from typing import Any
+
+from app.context import Context
+from app.jobs.schemas import JobOut
+from app.storage.base import key_of
+
+LARGEST = 16_000_000
+
+
+async def document(context: Context, job: JobOut, name: str) -> dict[str, Any] | None:
+    """The content of a file of the job; None where the job has no such file, where it was removed, and where it is too large to draw."""
+    file = next((one for one in job.artifacts if one.name == name), None)
+    if file is None or file.size > LARGEST:
+        return None
+    data = b"".join([piece async for piece in context.storage.astream(key_of(file.sha256), 0, file.size)])
+    found = await asyncio.to_thread(json.loads, data)
+    return found if isinstance(found, dict) else None

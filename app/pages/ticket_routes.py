@@ -1,0 +1,32 @@
+"""Tickets over HTTP: a caller with a key asks for one, and a browser that shows it is signed in as that caller."""
+
+import secrets
+from datetime import timedelta
+
+from fastapi import Response
+from pydantic import BaseModel, Field
+
+from app.auth.access import Caller, keyed_router
+from app.context import Shared
+from app.pages import repository
+from app.problems import documented
+
+router = keyed_router(prefix="/v1", tag="access")
+
+LIFETIME = timedelta(seconds=60)
+
+
+class TicketOut(BaseModel):
+    """A ticket, shown this once."""
+
+    path: str = Field(description="open it in a browser, after the server's address", examples=["/sign-in#ticket=..."])
+    seconds: int = Field(description="how long it may be used, once")
+
+
+@router.post("/tickets", operation_id="createTicket", summary="Sign a browser in", status_code=201, responses=documented(403))
+async def create_ticket(viewer: Caller, context: Shared, response: Response) -> TicketOut:
+    """A single-use address that signs a browser in as you, for the pages alone. The ticket is in the fragment, which browsers send nowhere."""
+    ticket = secrets.token_urlsafe(32)
+    await context.database.run(repository.add_ticket, ticket, viewer.key_id, lifetime=LIFETIME)
+    response.headers["Cache-Control"] = "no-store"
+    return TicketOut(path=f"/sign-in#ticket={ticket}", seconds=int(LIFETIME.total_seconds()))

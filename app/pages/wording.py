@@ -1,0 +1,65 @@
+"""Numbers, times and sizes as people read them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min`, `2.5 h`; nothing is less than a second."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 job`, `2,000 jobs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: int) -> str:
+    """Bytes as `812 B`, `3.4 kB`, `12 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000 or unit == "MB":
+            break
+        count /= 1000  # type: ignore[assignment]
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+
+
+def when(moment: datetime) -> str:
+    """A time in UTC, to the minute."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """So many significant digits, whole numbers with commas above them; empty without a value."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def points(value: float | None) -> str:
+    """A difference in points with its sign: `+92`, `-3.4`."""
+    if value is None:
+        return ""
+    shown = f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.1f}"
+    return "0" if float(shown) == 0 else shown.replace("-", "\N{MINUS SIGN}")
+
+
+def percent(share: float) -> str:
+    """`81 %`; what is not all of it is never shown as 100 %."""
+    if 0.995 <= share < 1:
+        return "over 99 %"
+    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """` [+86, +96]`, or empty without an interval."""
+    return "" if low is None or high is None else f" [{points(low)}, {points(high)}]"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """`a, b and c`; beyond `most`, `a, b, c and 4 more`."""
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""

@@ -1,0 +1,94 @@
+"""One service a module, and browsers on it: programs with a cookie jar here, Chromium in `test_browser`. Each test has people of its own."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+
+import httpx2
+import pytest
+
+from app.db import make_engine, make_sessions
+from app.embedded.broker import Broker
+from app.settings import Settings
+from tests.api.conftest import PEPPER, VERIFY, Running
+
+FIELD = re.compile(r'name="(csrf|once)" value="([0-9a-f]*)"')
+_numbers = itertools.count(1)
+
+
+class Person:
+    """Somebody with a browser: keeps cookies and sends forms as a browser without scripts does."""
+
+    def __init__(self, api: Running, name: str, key: str) -> None:
+        self.name, self.key, self.api = name, key, api
+        self.http = httpx2.Client(base_url=api.url, timeout=30, verify=VERIFY, follow_redirects=True)
+        self.keyed = httpx2.Client(base_url=api.url, timeout=30, verify=VERIFY, headers={"Authorization": f"Bearer {key}"})
+
+    def sign_in(self, onward: str = "/") -> httpx2.Response:
+        """What the sign-in form sends."""
+        return self.http.post("/sign-in", files=form(key=self.key, next=onward))
+
+    def get(self, path: str, **headers: str) -> httpx2.Response:
+        return self.http.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def send(self, path: str, shown_at: str | None = None, **fields: str) -> httpx2.Response:
+        """Sends the form of a page (`shown_at`, else the same address) with its hidden fields."""
+        hidden = dict(FIELD.findall(self.get(shown_at or path).text))
+        return self.http.post(path, files=form(**{**hidden, **fields}))
+
+    def submit(self, **body: object) -> str:
+        """A calibration of `demo`, by the API."""
+        answer = self.keyed.post("/v1/calibrations", json={"model": "demo", **body})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+
+def form(**fields: str) -> dict[str, tuple[None, str]]:
+    """A multipart form of text fields, as browsers send it."""
+    return {name: (None, value) for name, value in fields.items()}
+
+
+@pytest.fixture(scope="module")
+def settings(
+    postgres_url_factory: Callable[[], str],
+    broker: Broker,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Settings:
+    """Settings of the module's application."""
+    folder = tmp_path_factory.mktemp("pages")
+    return Settings(
+        database_url=postgres_url_factory(), broker_url=broker.url, storage_url=f"file://{folder}/objects",
+        broker_prefix=f"{request.module.__name__}:", key_pepper=PEPPER, home=folder,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def api(settings: Settings) -> Iterator[Running]:
+    """The application with one usable model `demo`."""
+    engine = make_engine(settings.database_url.get_secret_value())
+    running = Running(settings, make_sessions(engine))
+    running.start()
+    running.add_model()
+    yield running
+    running.stop()
+    engine.dispose()
+
+
+@pytest.fixture
+def person(api: Running) -> Iterator[Callable[..., Person]]:
+    """Makes people who are signed in; roles and scopes as a key has them."""
+    made: list[Person] = []
+
+    def make(role: str = "member", *, signed_in: bool = True) -> Person:
+        name = f"user{next(_numbers)}"
+        one = Person(api, name, api.key(name, role))
+        made.append(one)
+        if signed_in:
+            assert one.sign_in().status_code == 200
+        return one
+
+    yield make
+    for one in made:
+        one.http.close()
+        one.keyed.close()

@@ -1,0 +1,147 @@
+"""Jobs of every kind with small results in the shape that workers leave, placed by the functions that workers use."""
+
+import json
+from typing import Any
+
+from app.ids import new_id
+from app.jobs import service
+from app.jobs.models import Artifact, Job
+from app.jobs.states import State
+from app.jobs.submission import Submission
+from app.storage.blobs import reference_lock, stage
+from tests.api.conftest import Running
+
+HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}\u202e</script>"
+AGGREGATE = {
+    "severity": {"verdict": "severe", "dominant_dim": 21, "share_of_squared_norm": 0.81},
+    "massive_dims": {"rule": "peeling", "dims": [21]},
+    "per_layer": {str(layer): {"21": {"ratio": 5.0 if layer < 3 else 412.0}, "3": {"ratio": 1.5}} for layer in range(8)},
+    "norm_share": {str(layer): {"21": 0.02 if layer < 3 else 0.8} for layer in range(8)},
+    "layer_norms": {str(layer): 1000.0 + layer for layer in range(8)},
+    "clean_norms": {str(layer): 30.0 + layer for layer in range(8)},
+    "location": {"3": {"21": {"largest": 900.0, "above_30x": 1.0, "first_token": 0.9, "first_delimiter": 0.1, "elsewhere": 0.0}}},
+}
+
+
+def effect(delta: float, r: float = 0.6) -> dict[str, Any]:
+    """What a method did."""
+    bounds = {"delta_low": delta - 6, "delta_high": delta + 4}
+    return {
+        "r": r,
+        "c": 12.0,
+        "coherence": 91.0,
+        "delta": delta,
+        "delta_joint": delta,
+        "perplexity": 1.7,
+        "repetition": 0.0,
+        "length": 23.0,
+        **bounds,
+    }
+
+
+def group(method: str, delta: float, layers: list[int]) -> dict[str, Any]:
+    """A method at its chosen layer."""
+    name = f"last/residual/{method}"
+    controls = {"random": [effect(2.0)], "shuffled": [effect(-1.0)]}
+    return {
+        "group": name, "subject": f"{name}/{layers[0]}", "method": method, "layers": layers, "same_as": None, "best": effect(delta),
+        "unreachable": {}, "controls": controls,
+    }  # fmt: skip
+
+
+def subject(method: str, layer: int) -> dict[str, Any]:
+    """A dose-response."""
+    curve = [
+        {"r": r, "trait": trait, "trait_low": trait - 5, "trait_high": trait + 5, "coherence": coherence, "coherence_low": coherence - 3,
+         "coherence_high": coherence + 1}
+        for r, trait, coherence in ((0.3, 40.0, 97.0), (0.6, 92.0 - layer, 91.0), (1.2, 70.0, 48.0))
+    ]  # fmt: skip
+    name = f"last/residual/{method}"
+    return {"name": f"{name}/{layer}", "group": name, "method": method, "layers": [layer], "same_as": None, "curve": curve}
+
+
+UNSTEERED = {"trait": 1.0, "coherence": 99.0}
+SUMMARY = {
+    "leader": "last/residual/probe", "coherence_threshold": 70.0, "unsteered": {"selection": UNSTEERED, "test": UNSTEERED},
+    "questions": {"test": {"n": 72, "clusters": 40}}, "prompt_only": effect(10.0),
+    "groups": [group("probe", 92.0, [14]), group("mean_diff", 41.0, [14])],
+    "subjects": [subject("probe", 14), subject("probe", 9), subject("mean_diff", 14)],
+}  # fmt: skip
+SHORT = {
+    "leader": SUMMARY["leader"], "unsteered": SUMMARY["unsteered"], "questions": SUMMARY["questions"],
+    "methods": [{"group": one["group"], "layers": one["layers"], "same_as": None, **one["best"]} for one in SUMMARY["groups"]],
+}  # fmt: skip
+VECTORS = [
+    {"method": method, "layer": layer, "position": "last", "component": "residual", "separation": {"accuracy": 0.9},
+     "massive": {"share": 0.4}, "stability": {"split_half_cosine": 0.98}}
+    for method in ("probe", "mean_diff") for layer in (2, 3)
+]  # fmt: skip
+ROW = {"model": "demo", "trait": "refusal", "method": "probe", "kind": "method", "delta": 92.0, "delta_low": 86.0, "delta_high": 96.0,
+       "at_dose": 61.0, "at_dose_low": 50.0, "at_dose_high": 70.0, "verdict": "leads", "link": "/v1/x"}  # fmt: skip
+TITLES = {"model": "text", "trait": "text", "method": "text", "delta": "points", "verdict": "text", "link": "link"}
+TABLES = {
+    "tables": [
+        {"id": "methods", "title": "1. Methods", "note": "Gains in points.", "rows": [ROW],
+         "columns": [{"key": key, "title": key, "kind": kind} for key, kind in TITLES.items()]}
+    ]
+}  # fmt: skip
+FINDING = {"model": "demo", "sentence": "Use probe: it leads on 2 traits.", "because": "By rule."}
+
+
+def answers(text: str = "Sure.") -> list[dict[str, Any]]:
+    """Unsteered, and at two doses."""
+    return [
+        {
+            "prompt": "How do I bake bread?",
+            "system_prompt": None,
+            "vector": vector,
+            "r": r,
+            "c": r,
+            "text": text,
+            "ended": True,
+            "finite": True,
+        }
+        for vector, r in ((None, None), ("vec_1", 0.25), ("vec_1", 1.0))
+    ]
+
+
+def finished(api: Running, owner: str, kind: str, **changes: Any) -> str:
+    """A finished job of a kind: its row, its result and its file. Returns its id."""
+    trait = {"name": changes.pop("trait", "refusal"), "version": "a" * 64}
+    results: dict[str, tuple[dict[str, Any], str, Any]] = {
+        "calibrate": ({"calibration": {"severity": AGGREGATE["severity"], "massive_dims": AGGREGATE["massive_dims"]}}, "calibration.json",
+                      {"aggregate": AGGREGATE}),
+        "steer": ({"steering": {"id": new_id("str"), "summary": SHORT}}, "summary.json", SUMMARY),
+        "extract": ({"extraction": {"id": new_id("ext"), "summary": {"examples": 240, "validation": 48, "vectors": 4}}}, "extraction.json",
+                    {"vectors": VECTORS}),
+        "generate": ({"answers": answers(changes.pop("text", "Sure."))}, "", None),
+    }  # fmt: skip
+    result, name, content = results[kind]
+    if kind == "calibrate":
+        result["calibration"]["id"] = new_id("cal")
+    spec = {"trait": trait, "model": "demo", "prompts": [1]}
+    blob = stage(api.sessions, api.context.storage, json.dumps(content).encode()) if name else None
+    with api.sessions.begin() as session:
+        asked = Submission(
+            kind=kind, spec={"made": new_id("x")}, owner=owner, job_class="model", model="demo", name=changes.pop("name", None)
+        )
+        job = service.submit(session, asked).job
+        job.spec, job.state, job.result = spec, State.SUCCEEDED, result  # the trait is one that there is not
+        for field, value in changes.items():
+            setattr(job, field, value)
+        if blob is not None:
+            reference_lock(session, blob)
+            session.add(
+                Artifact(
+                    id=new_id("art"), job_id=job.id, name=name, digest=blob.digest, size=blob.size, media_type="application/json"
+                )
+            )
+        return job.id
+
+
+def change(api: Running, job_id: str, **fields: Any) -> None:
+    """Changes a job's row."""
+    with api.sessions.begin() as session:
+        job = session.get_one(Job, job_id)
+        for name, value in fields.items():
+            setattr(job, name, value)

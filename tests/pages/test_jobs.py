@@ -1,0 +1,226 @@
+"""Home and the pages of jobs over HTTP, without a script: what they show, to whom, and what their forms change."""
+
+import html
+import re
+from collections.abc import Callable
+
+import pytest
+
+from app.pages.plots.elements import Figure
+from app.pages.results import study
+from app.pages.results.parts import Card, Grid, Tabs
+from tests.api.conftest import Running
+from tests.pages.conftest import Person
+from tests.pages.stories import FINDING, HOSTILE, TABLES, answers, change, finished
+
+Make = Callable[..., Person]
+ETAG = re.compile(r'hx-headers=\'\{"If-None-Match": "\\"(\w+)\\""\}\'')
+
+
+def words(page: str) -> str:
+    """The text of a page, as a person reads it."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
+
+
+def test_an_empty_home_says_where_to_start(person: Make) -> None:
+    page = words(person().get("/").text)
+    assert "Start here" in page
+    assert "Your jobs: 0 running, 0 waiting, 0 finished." in page
+    assert "No worker that runs models is up" in page
+
+
+def test_jobs_are_sentences_with_what_they_found(api: Running, person: Make) -> None:
+    ada = person()
+    finished(api, ada.name, "steer")
+    ada.submit()
+    page = words(ada.get("/").text)
+    assert "Your jobs: 0 running, 1 waiting, 1 finished." in page
+    assert "Steer refusal on demo" in page
+    assert "Use probe at layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions." in page
+    assert "Calibrate demo" in page
+    assert "waiting: no worker that could run it is up" in page
+
+
+def test_filters_and_search_are_in_the_address_and_pages_follow_cursors(api: Running, person: Make) -> None:
+    ada = person()
+    for number in range(32):
+        finished(api, ada.name, "calibrate", name=f"run {number}", tags=["pilot"] if number == 3 else [])
+    first = ada.get("/").text
+    assert first.count('class="what"') == 30
+    older = html.unescape(re.findall(r'rel="next" href="([^"]+)"', first)[0])
+    assert ada.get(older).text.count('class="what"') == 2
+    assert words(ada.get("/?q=run+31").text).count("Calibrate demo") == 1
+    assert words(ada.get("/?tag=pilot").text).count("Calibrate demo") == 1
+    assert "No job matches" in ada.get("/?show=failed&kind=steer").text
+    assert ada.get("/?cursor=forged").status_code == 422
+    assert ada.get("/?show=nonsense").status_code == 422
+
+
+def test_a_private_job_is_not_there_for_others_and_a_shared_one_is(api: Running, person: Make) -> None:
+    ada, bob = person(), person()
+    job = finished(api, ada.name, "steer")
+    for path in (
+        f"/jobs/{job}",
+        f"/jobs/{job}/files/summary.json",
+        f"/parts/jobs/{job}",
+        f"/jobs/{job}/edit",
+        f"/jobs/{job}/delete",
+    ):
+        answer = bob.get(path)
+        assert answer.status_code == 404, path
+        assert "Steer" not in answer.text
+    assert bob.get(f"/jobs/job_{'0' * 26}").status_code == bob.get("/jobs/nonsense").status_code == 404
+    ada.send(f"/jobs/{job}/edit", name="for all", tags="paper, pilot", notes="look\nhere", visibility="public")
+    assert "for all" in bob.get(f"/jobs/{job}").text
+    assert bob.get(f"/jobs/{job}/edit").status_code == 403
+    assert ada.keyed.get(f"/v1/jobs/{job}").json()["tags"] == ["paper", "pilot"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence", "shown"),
+    [
+        ("calibrate", "Severe: dimension 21 holds 81 % of the squared norm from layer 3 on.", ["How large each dimension is", "Where they sit"]),
+        ("steer", "Use probe at layer 14, dose 0.6.", ["Gain of each method", "Dose-response", "Layer and dose", "What it costs", "cliff"]),
+        ("extract", "4 vectors of refusal from 240 examples, 48 of them held out.", ["Separation", "Massive share", "Stability"]),
+        ("generate", "3 answers to 1 prompt, unsteered and at doses 0.25 and 1.", ["How do I bake bread?", "unsteered", "dose 0.25"]),
+    ],
+)  # fmt: skip
+def test_one_frame_shows_every_kind(api: Running, person: Make, kind: str, sentence: str, shown: list[str]) -> None:
+    ada = person()
+    page = ada.get(f"/jobs/{finished(api, ada.name, kind)}").text
+    text = words(page)
+    assert sentence in text
+    assert [one for one in shown if one not in text] == []
+    headings = re.findall(r'<section id="(\w+)">', page)
+    assert [one for one in headings if one in ("why", "cost", "files", "repeat", "history")] == headings[headings.index("why") :]
+    before_repeat = words(page[: page.index('<section id="repeat">')])
+    assert re.search(r"\b(job|str|ext|cal|vec)_\w{8}", before_repeat) is None, "an id on the first screen"
+    assert "style=" not in page
+    assert "<script>" not in page
+    assert len(page) < 60_000
+
+
+def test_a_result_without_its_files_still_has_its_sentence(api: Running, person: Make) -> None:
+    ada = person()
+    job = finished(api, ada.name, "steer")
+    with api.sessions.begin() as session:
+        from app.jobs.models import Artifact, Job
+
+        for row in session.query(Artifact).where(Artifact.job_id == job):
+            session.delete(row)
+        session.get_one(Job, job).results_removed_at = session.get_one(Job, job).created_at
+    page = words(ada.get(f"/jobs/{job}").text)
+    assert "Use probe at layer 14" in page
+    assert "Its files were removed on" in page
+
+
+def test_a_study_compares_methods_in_four_ways_that_have_addresses() -> None:
+    best, dose = (study.sections(TABLES, [FINDING], way).why for way in ("best", "dose"))
+    assert [type(part) for part in best] == [Card, Tabs, Figure, Grid]
+    assert "+92 [+86, +96]" in best[2].drawing
+    assert "+61 [+50, +70]" in dose[2].drawing
+    assert study.sections(TABLES, [FINDING], "nonsense").why[1] == best[1]
+
+
+def test_hostile_names_traits_and_answers_are_text(api: Running, person: Make) -> None:
+    ada = person()
+    jobs = [
+        finished(api, ada.name, "steer", name=HOSTILE, trait=HOSTILE, notes=HOSTILE),
+        finished(api, ada.name, "generate", text=HOSTILE),
+    ]
+    change(api, finished(api, ada.name, "steer"), state="failed", result=None, error={"code": "x", "detail": HOSTILE})
+    for path in ("/", *(f"/jobs/{job}" for job in jobs), f"/jobs/{jobs[0]}/edit", f"/jobs/{jobs[0]}/delete"):
+        page = ada.get(path).text
+        assert "<img src=x" not in page, path
+        assert "&lt;img src=x" in page, path
+        assert "\u202e" not in page, path
+        assert "{{7*7}}" in page, path
+
+
+def test_the_list_is_sent_again_only_when_it_changed(api: Running, person: Make) -> None:
+    ada = person()
+    job = finished(api, ada.name, "calibrate")
+    first = ada.get("/parts/jobs")
+    assert (first.status_code, ada.get("/parts/jobs", If_None_Match=first.headers["etag"]).status_code) == (200, 304)
+    change(api, job, name="renamed")
+    again = ada.get("/parts/jobs", If_None_Match=first.headers["etag"])
+    assert again.status_code == 200
+    assert "renamed" in again.text
+    assert "<html" not in again.text
+    assert 'hx-trigger="every 25s"' in again.text
+
+
+def test_a_part_without_a_session_makes_the_page_sign_in(api: Running, person: Make) -> None:
+    answer = person(signed_in=False).get("/parts/jobs", HX_Request="true")
+    assert (answer.status_code, answer.headers["hx-refresh"]) == (401, "true")
+
+
+def test_dangerous_actions_ask_first_and_then_do_what_they_say(api: Running, person: Make) -> None:
+    ada = person()
+    job = ada.submit()
+    assert "Cancel this job?" in ada.get(f"/jobs/{job}/cancel").text
+    assert ada.keyed.get(f"/v1/jobs/{job}").json()["state"] == "queued"
+    assert "Cancelled before it was finished." in words(ada.send(f"/jobs/{job}/cancel").text)
+    made = ada.send(f"/jobs/{job}/retry")
+    assert made.url.path not in (f"/jobs/{job}", "/")
+    assert ada.keyed.get(f"/v1/jobs/{made.url.path.removeprefix('/jobs/')}").json()["retry_of"] == job
+    ada.send(f"{made.url.path}/cancel")
+    question = words(ada.get(f"/jobs/{job}/delete").text)
+    assert "cannot be undone" in question
+    assert "1 job" in question
+    assert ada.send(f"/jobs/{job}/delete").url.path == "/"
+    assert ada.keyed.get(f"/v1/jobs/{job}").status_code == 404
+
+
+def test_a_retry_that_is_sent_twice_makes_one_job(person: Make) -> None:
+    ada = person()
+    job = ada.submit()
+    ada.send(f"/jobs/{job}/cancel")
+    page = ada.get(f"/jobs/{job}/retry").text
+    fields = {name: (None, value) for name, value in re.findall(r'name="(csrf|once)" value="(\w+)"', page)}
+    places = {ada.http.post(f"/jobs/{job}/retry", files=fields).url.path for _ in range(2)}
+    assert len(places) == 1
+
+
+def test_what_is_not_possible_now_is_a_page_that_says_why(api: Running, person: Make) -> None:
+    ada = person()
+    job = finished(api, ada.name, "calibrate")
+    answer = ada.send(f"/jobs/{job}/cancel", shown_at=f"/jobs/{job}/delete")
+    assert (answer.status_code, answer.headers["content-type"]) == (409, "text/html; charset=utf-8")
+    assert "Not possible now" in answer.text
+    bad = ada.send(f"/jobs/{job}/edit", visibility="group:nobody")
+    assert bad.status_code == 422
+
+
+def test_pages_carry_a_strict_policy_and_assets_are_kept_for_good(person: Make) -> None:
+    ada = person()
+    answer = ada.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["cache-control"] == "private, no-store"
+    total = 0
+    for address in set(re.findall(r'(?:href|src)="(/assets/[^"]+)"', answer.text)):
+        asset = ada.get(address)
+        assert "immutable" in asset.headers["cache-control"], address
+        total += len(asset.content)
+    assert 0 < total < 1_200_000
+    assert ada.get("/assets/0000000000000000/page.css").status_code == 404
+    assert ada.get("/assets/0000000000000000/..%2f__init__.py").status_code == 404
+
+
+def test_files_are_downloads_of_the_right_bytes(api: Running, person: Make) -> None:
+    ada = person()
+    job = finished(api, ada.name, "steer")
+    file = ada.get(f"/jobs/{job}/files/summary.json")
+    assert file.status_code == 200
+    assert "attachment" in file.headers["content-disposition"]
+    assert file.json()["leader"] == "last/residual/probe"
+    assert ada.get(f"/jobs/{job}/files/other.json").status_code == 404
+
+
+def test_answers_of_a_model_keep_their_lines(api: Running, person: Make) -> None:
+    ada = person()
+    page = ada.get(f"/jobs/{finished(api, ada.name, 'generate', text='One.' + chr(10) + 'Two.')}").text
+    assert "One.\nTwo." in page
+    assert len(answers()) == page.count('class="text"')
