@@ -1,10 +1,11 @@
 """`binnacle demo`: the whole service, from nothing to a study's tables, over HTTP like any client; then everything stops."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from binnacle.cli.live import Watcher
 from binnacle.cli.output import err, out
 from binnacle.cli.show import calibration_report
 from binnacle.cli.tables import study_report
+from binnacle.results import Job
 from binnacle.shipped import shipped_study
 
 START_SECONDS = 180.0
@@ -37,6 +39,9 @@ def demo(
     full: Annotated[
         bool, typer.Option("--full", help="All the evidence: refits, ablation, off-target matrix; an hour or more.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the service up afterwards, until Ctrl-C, to look at its pages.")
+    ] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="The folder for the report and the calibrations.")] = Path("demo"),
 ) -> None:
     """Start everything, study the shipped models over HTTP, print what was found, stop."""
@@ -54,13 +59,23 @@ def demo(
         for name in folders:
             ready(client.await_model(name))
         err.print(f"models inspected and proved after {time.monotonic() - started:.0f} s")
-        study(client, asked, out_dir)
-    again = "" if clean else "; the jobs stay: see them with `binnacle up` and, beside it, `binnacle jobs`"
-    err.print(f"{time.monotonic() - started:.0f} s in all{again}")
+        job = study(client, asked, out_dir)
+        again = "" if clean or keep else "; the jobs stay: see them with `binnacle up` and, beside it, `binnacle open`"
+        err.print(f"{time.monotonic() - started:.0f} s in all{again}")
+        if keep:
+            show(client, job)
 
 
-def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
-    """Runs the study, prints each model's calibration and the tables, keeps the files in `folder`.
+def show(client: Client, job: Job) -> None:
+    """Says where the study's page is, and keeps the service up until Ctrl-C."""
+    out.print(f"the study's page: {client.sign_in_address(job)}")
+    err.print("The address works once, within 60 seconds; `binnacle open` makes another. The service stays up until Ctrl-C.")
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def study(client: Client, asked: dict[str, Any], folder: Path) -> Job:
+    """Runs the study, prints each model's calibration and the tables, keeps the files in `folder`; the study's job.
 
     Finished jobs of the same calculation are used, so that a second demo is a matter of seconds.
     """
@@ -81,6 +96,7 @@ def study(client: Client, asked: dict[str, Any], folder: Path) -> None:
     path = client.download(report, folder / "report.html")
     out.print()
     out.print(f"report.html, with plots ({report['size']:,} bytes): {path}")
+    return job
 
 
 def ready(model: Model) -> None:
