@@ -92,6 +92,7 @@ MATRIX = {
     f"GET /client/{FILENAME}": Rule("nothing"),
     "GET /v1/status": LIST,
     "GET /v1/me": LIST,
+    "POST /v1/tickets": Rule("a key", 201),
     "GET /v1/jobs": LIST,
     "GET /v1/jobs/{job_id}": _seen(job_id="job"),
     "PATCH /v1/jobs/{job_id}": Rule("ownership", 200, {"job_id": "new job"}, PRIVATE),
