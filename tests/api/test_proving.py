@@ -198,7 +198,7 @@ def test_only_results_that_were_read_as_now_are_used_again(
     first = submit(ada)
     succeed(sessions, api.context.storage, claim(sessions))
     version = ada.get("/v1/traits/refusal").json()["version"]
-    extraction, _ = store_extraction(sessions, api.context.storage, "ada", version)
+    extraction, extracted_by = store_extraction(sessions, api.context.storage, "ada", version)
     cleaned = {"model": "demo", "trait": "refusal", "methods": ["mean_diff_cleaned"], "layers": [2]}
 
     def used() -> dict[str, Any]:
@@ -208,7 +208,7 @@ def test_only_results_that_were_read_as_now_are_used_again(
             "calibration": spec["calibration"]["job"] == first["id"],
             "rows": spec["rows_key"],
             "job": ada.post("/v1/calibrations?reuse=true", json={"model": "demo"}).status_code == 200,
-            "extraction": steered.status_code == 202,
+            "extraction": steered.json()["spec"]["extraction"] == extracted_by,
         }
 
     def doubts() -> set[str | None]:
