@@ -108,10 +108,7 @@ class ServiceContext:
         self.check()
 
     def check(self) -> None:
-        if self._heartbeat.lost:
-            raise LeaseLost
-        if self._heartbeat.cancelled:
-            raise JobCancelled
+        self._check_lease()
         if self._process.draining.is_set():
             raise JobYielded("drained")
 
@@ -138,13 +135,19 @@ class ServiceContext:
         return None if digest is None else self._read(digest)
 
     def commit_cell(self, name: str, data: bytes) -> None:
-        self.check()
+        self._check_lease()  # not `check`: a node that is told to stop still keeps what is finished
         self._heartbeat.flush()  # the phase that the cell belongs to comes first in the history
         try:
             through_storage_errors(lambda: self._keep(name, data), lambda: self._heartbeat.lost)
         except Superseded as lost:
             raise LeaseLost from lost
         self._heartbeat.move(None)
+
+    def _check_lease(self) -> None:
+        if self._heartbeat.lost:
+            raise LeaseLost
+        if self._heartbeat.cancelled:
+            raise JobCancelled
 
     @property
     def _proves(self) -> bool:

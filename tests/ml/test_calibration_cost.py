@@ -65,26 +65,34 @@ def test_both_passes_count_in_the_progress_and_can_be_stopped_at_any_prompt(tiny
 
 
 class Yielding(FakeContext):
-    """Yields at the given yield point, counted from 1."""
-
-    at = 0
+    """Yields at its first yield point."""
 
     def may_yield(self) -> None:
         super().may_yield()
-        if self.yield_points == self.at:
-            raise JobYielded("yielded")
+        raise JobYielded("yielded")
 
 
+class Draining(FakeContext):
+    """Its node is told to stop while it measures: the next report of progress ends it, as the service's context does."""
+
+    def progress(self, done: int) -> None:
+        super().progress(done)
+        if self.phases[-1][0].startswith("measuring"):
+            raise JobYielded("drained")
+
+
+@pytest.mark.parametrize("stopped", [Yielding, Draining])
 @pytest.mark.parametrize("rule", ["peeling", "all"])
-def test_a_job_that_yields_at_every_prompt_measures_each_once_and_leaves_the_same_bytes(tiny_lm: TINY, rule: str) -> None:
+def test_a_job_that_stops_at_every_prompt_measures_each_once_and_leaves_the_same_bytes(
+    tiny_lm: TINY, rule: str, stopped: type[FakeContext]
+) -> None:
     lm = tiny_lm("gemma3", planted=DIMS)
     whole = FakeContext(lm)
     expected = calibrate_bytes(lm, whole, rule=rule)
     cells = {name: data for name, data in whole.cells.items() if name.startswith("generated/")}
     attempts, reports = 0, []
     while True:
-        context = Yielding(lm, cells=cells)
-        context.at = 1
+        context = stopped(lm, cells=cells)
         attempts += 1
         try:
             found = calibrate_bytes(lm, context, rule=rule)

@@ -244,10 +244,11 @@ class _Timing(_Checking):
 
 
 class _Measuring(Listener):
-    """Counts both passes in the job's progress, and keeps what was measured when the job yields."""
+    """Counts both passes in the job's progress, and keeps what was measured when the job yields or its node drains."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
+        self._done = 0
 
     def measuring(self, prompts: int) -> None:
         again = min(FIRST_PROMPTS, prompts)
@@ -257,10 +258,11 @@ class _Measuring(Listener):
         self._context.phase("measuring again", prompts, "prompts")
 
     def read(self, done: int) -> None:
-        self._context.progress(done)
+        self._done = done
 
     def may_stop(self, state: Callable[[], bytes]) -> None:
         try:
+            self._context.progress(self._done)
             self._context.may_yield()
         except JobYielded:
             self._context.commit_cell(MEASURED, state())

@@ -1,13 +1,12 @@
 """Which dims' per-token values to keep while prompts are read: those that `aggregate` is likely to need in the end.
 
 Nothing is watched in the first FIRST_PROMPTS prompts; what to watch in the others is chosen from their sums, and looked at again each time a
-quarter more were read. The first ones are read once more when it is known what they lack. A dim is watched when it is within a factor of
+fifth more were read. The first ones are read once more when it is known what they lack. A dim is watched when it is within a factor of
 needing to be (NEAR), so that the number of watched dims follows the need. Wrong guesses cost time, never a value.
 
 Shapes: L captured layers, D hidden size.
 """
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -50,7 +49,7 @@ class Watching:
         """To be called after each prompt."""
         if self._running.prompts < self._next_look or not self._running.response_tokens:
             return
-        self._next_look = math.ceil(self._running.prompts * 5 / 4)
+        self._next_look = self._running.prompts + max(1, self._running.prompts // 5)
         try:
             likely = likely_dims(self._running.result(), self._rule)
         except DegenerateActivations:  # of the few prompts so far; all of them together may be sound
