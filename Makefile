@@ -71,7 +71,7 @@ openapi: $(READY)  ## write openapi.json
 	$(PY) -m app.openapi
 
 models: $(READY)  ## train the shipped models again, measure them, check their hashes
-	$(PY) -m shipped.training make
+	$(PY) -m tools.training make
 
 chaos: $(READY)  ## kill everything, for longer than `make test` does; its table goes to docs/faults.md
 	$(PY) -m tests.chaos

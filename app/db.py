@@ -87,7 +87,7 @@ def make_async_engine(url: str, *, connections: int = 20) -> AsyncEngine:
 
 
 def make_sessions(engine: Engine, **info: Any) -> sessionmaker[Session]:
-    """Session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see app.jobs.bell)."""
+    """Session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see app.bell)."""
     return sessionmaker(engine, expire_on_commit=False, info=info)
 
 

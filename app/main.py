@@ -5,13 +5,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+import app.accounts.audit_routes
 import app.accounts.group_routes
 import app.accounts.key_routes
 import app.accounts.user_routes
-import app.audit.routes
 import app.calibrations.routes
 import app.deletion.routes
-import app.devices.routes
 import app.exports.routes
 import app.extractions.import_routes
 import app.extractions.routes
@@ -27,38 +26,40 @@ import app.pages.jobs
 import app.pages.sign_in
 import app.pages.ticket_routes
 import app.quotas.routes
+import app.quotas.usage_routes
 import app.retention.routes
+import app.status.device_routes
 import app.status.routes
 import app.steerings.routes
 import app.studies.routes
 import app.traits.routes
-import app.usage.routes
 import app.webhooks.routes
-from app import problems
 from app.auth.keyring import Keyring
-from app.context import Context
+from app.bell import Bell
 from app.db import AsyncDatabase
-from app.description import describe
-from app.gate import Gate
-from app.jobs.bell import Bell
-from app.jobs.cursors import Cursors
+from app.http import problems
+from app.http.context import Context
+from app.http.cursors import Cursors
+from app.http.description import describe
+from app.http.gate import Gate
+from app.http.uploading import Uploads
 from app.jobs.reading import Reader
 from app.jobs.waiting import Wakeups
 from app.observability import route_logs
 from app.planner import Planner
+from app.quotas.admission import check_full
 from app.settings import Settings
 from app.status.health import Health
 from app.status.metrics import Metrics
 from app.storage.factory import open_storage
 from app.traits.seeding import seed_at_start
-from app.uploading import Uploads
 from app.webhooks.messenger import Messenger
 from binnacle.version import VERSION
 
 ROUTERS = (
     app.jobs.routes.router,
     app.calibrations.routes.router,
-    app.devices.routes.router,
+    app.status.device_routes.router,
     app.exports.routes.router,
     app.exports.routes.of_calibrations,
     app.steerings.routes.router,
@@ -71,12 +72,12 @@ ROUTERS = (
     app.models.routes.router,
     app.traits.routes.router,
     app.quotas.routes.router,
-    app.usage.routes.router,
+    app.quotas.usage_routes.router,
     app.accounts.user_routes.own_router,
     app.accounts.user_routes.router,
     app.accounts.group_routes.router,
     app.accounts.key_routes.router,
-    app.audit.routes.router,
+    app.accounts.audit_routes.router,
     app.webhooks.routes.router,
     app.deletion.routes.router,
     app.retention.routes.router,
@@ -146,10 +147,13 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
     pepper = settings.key_pepper.get_secret_value()
     bell = Bell(settings)
     database = AsyncDatabase(url, connections=settings.database.api_connections, bell=bell)
-    uploads = Uploads(settings, database)
+    uploads = Uploads(settings, database, check_full)
     planner = Planner(url, patience=settings.limit.turn_seconds, bell=bell)
     wakeups = Wakeups(url, database, slice_seconds=settings.lease.slice)
     storage = open_storage(settings.storage_url.get_secret_value())
+    messenger = Messenger(database, settings)
+    reader = Reader(database, slice_seconds=settings.lease.slice)
+    parts = (wakeups, reader, Health(settings, database, storage), messenger)
     context = Context(
         settings=settings,
         database=database,
@@ -157,24 +161,20 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
         uploads=uploads,
         storage=storage,
         keyring=Keyring(database, pepper),
-        wakeups=wakeups,
-        reader=Reader(database, slice_seconds=settings.lease.slice),
         cursors=Cursors(settings.cursor_secret.get_secret_value() or pepper),
-        health=Health(settings, database, storage),
-        metrics=metrics,
-        messenger=Messenger(database, settings),
+        parts={type(one): one for one in parts},
     )
     wakeups.start()
     metrics.serve(settings.metrics_port, url, wakeups.watched)
     seeding = None
     try:
         seeding = await seed_at_start(context)
-        context.messenger.start()
+        messenger.start()
         yield context
     finally:
         if seeding is not None:
             seeding.cancel()
-        await context.messenger.close()
+        await messenger.close()
         metrics.close()
         await wakeups.close()
         planner.close()

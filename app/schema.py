@@ -10,11 +10,11 @@ import app.judges.models
 import app.models.models
 import app.pages.models
 import app.quotas.models
+import app.quotas.usage_models
 import app.steerings.models
 import app.storage.models
 import app.studies.models
 import app.traits.models
-import app.usage.models
 import app.webhooks.models  # noqa: F401
 from app.db import Base
 

@@ -18,7 +18,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.auth.keyless import secured
-from app.connections import bounded
+from app.http.connections import bounded
+from app.jobs.waiting import Wakeups
 from app.main import create_app
 from app.observability import configure_logging
 from app.settings import Settings, read_settings
@@ -38,7 +39,7 @@ class Server(uvicorn.Server):
         """A signal came; uvicorn calls this in the event loop's thread."""
         context = getattr(self._api.state, "context", None)
         if context is not None:
-            context.wakeups.release()
+            context.part(Wakeups).release()
         super().handle_exit(sig, frame)
 
 

@@ -8,7 +8,7 @@ import sys
 
 from celery import signals
 
-from app.jobs.bell import celery_app
+from app.bell import celery_app
 from app.observability import configure_logging
 from app.settings import get_settings
 from binnacle.errors import BinnacleError

@@ -15,23 +15,18 @@ from app.jobs.transitions import Superseded
 from app.models import repository as models
 from app.storage.base import ObjectMissing, key_of
 from app.storage.blobs import BlobGone, stage
-from workers.handlers.base import JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.heartbeat import Heartbeat, Phase
+from workers.job import JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.outages import through_outages, through_storage_errors
 from workers.process import WorkerProcess
+from workers.steering.retries import may_take
 
 if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
-TEXTS = "texts/"
-"""Cells under this name hold what a model said, before anybody scored it."""
-
-SCORING = ("judge", "coherence_threshold")
-"""Fields of a spec that change what texts are worth, never a text under the same run."""
-
 
 class ServiceContext:
-    """Implements `workers.handlers.base.JobContext` for one attempt at one job."""
+    """Implements `workers.job.JobContext` for one attempt at one job."""
 
     def __init__(self, process: WorkerProcess, lease: Lease, heartbeat: Heartbeat) -> None:
         self._process = process
@@ -192,7 +187,7 @@ class ServiceContext:
 
 
 def _cell_digest(session: Session, job: Job, name: str) -> str | None:
-    """The digest of a cell, or of a job retried here: any cell where the spec is the same, texts where only the scoring differs.
+    """The digest of a cell of this job, or of a job that it retries and whose cell it may take.
 
     A model's texts are taken only where both jobs are known to read it alike.
     """
@@ -205,7 +200,7 @@ def _cell_digest(session: Session, job: Job, name: str) -> str | None:
         first = retried
         if not _read_alike(first, job):
             return None
-        if first.spec == job.spec or (name.startswith(TEXTS) and _unscored(first.spec) == _unscored(job.spec)):
+        if may_take(name, earlier=first.spec, spec=job.spec):
             digest = repository.cell_digest(session, first.id, name)
     return digest
 
@@ -216,7 +211,3 @@ def _read_alike(first: Job, job: Job) -> bool:
         return True
     reading = job.spec.get("reading_hash")
     return reading is not None and reading == first.spec.get("reading_hash")
-
-
-def _unscored(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in spec.items() if key not in SCORING}

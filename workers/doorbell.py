@@ -7,7 +7,7 @@ import threading
 import structlog
 from celery import signals
 
-from app.jobs.bell import TASK
+from app.bell import TASK
 from workers.celery_app import app
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import as_error
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 
 
 @dataclass(frozen=True)

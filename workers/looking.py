@@ -15,8 +15,8 @@ from kombu.serialization import dumps
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.bell import TASK
 from app.jobs import repository
-from app.jobs.bell import TASK
 from app.settings import LeaseSettings
 
 log = structlog.get_logger(__name__)

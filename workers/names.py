@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from app.settings import LeaseSettings
 
 log = structlog.get_logger(__name__)

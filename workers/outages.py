@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.storage.base import ObjectMissing, StorageDenied, StorageError, StorageFull
-from workers.handlers.base import LeaseLost
+from workers.job import LeaseLost
 
 T = TypeVar("T")
 

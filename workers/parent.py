@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.bell import Bell
 from app.db import make_engine, make_sessions
-from app.jobs.bell import Bell
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from app.retention import service as retention
 from app.settings import Settings, get_settings
 from app.storage.base import StorageError

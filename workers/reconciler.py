@@ -13,14 +13,15 @@ import structlog
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.bell import CLASSES, Bell
 from app.db import in_transaction
+from app.devices.models import Worker
 from app.jobs import endings, repository
-from app.jobs.bell import CLASSES, Bell
-from app.jobs.models import IdempotencyKey, Job, Worker
+from app.jobs.models import IdempotencyKey, Job
 from app.jobs.states import State
 from app.models.proving import prove_when_idle
+from app.quotas import usage_repository as usage
 from app.settings import LeaseSettings
-from app.usage import repository as usage
 from app.webhooks import repository as webhooks
 from workers.lm.proofs.content import programs
 

@@ -24,8 +24,8 @@ from app.storage.space import shortage
 from workers.context import ServiceContext
 from workers.faults import Verdict, judge
 from workers.handlers import handler_for
-from workers.handlers.base import JobCancelled, JobYielded, LeaseLost, Outcome, TransientFault
 from workers.heartbeat import Heartbeat
+from workers.job import JobCancelled, JobYielded, LeaseLost, Outcome, TransientFault
 from workers.measure import PeakMemory
 from workers.outages import is_outage, through_outages, through_storage_errors
 from workers.process import WorkerProcess

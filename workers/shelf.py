@@ -13,7 +13,7 @@ from app.models import repository
 from app.models.models import Model
 from app.settings import Settings
 from app.storage.space import hub_cache
-from workers.handlers.base import JobFault, TransientFault
+from workers.job import JobFault, TransientFault
 from workers.lm.cache import ModelCache, ModelKey
 from workers.lm.capture import assert_no_hooks
 from workers.lm.errors import ModelFault

@@ -19,9 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import in_transaction
+from app.devices.models import Worker
 from app.errors import as_error
 from app.jobs import endings
-from app.jobs.models import Job, Worker
+from app.jobs.models import Job
 from app.jobs.states import HELD
 from app.settings import LeaseSettings
 from workers.names import is_ours

@@ -6,10 +6,10 @@ from fastapi import Path, Response
 
 from app.accounts import groups
 from app.accounts.schemas import GroupList, GroupOut, GroupRequest
-from app.auth.access import Admin, keyed_router
 from app.auth.sharing import NAME
-from app.context import Shared
-from app.problems import documented
+from app.http.access import Admin, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 
 router = keyed_router(prefix="/v1/groups", tag="access")
 

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from app.accounts import keys
 from app.accounts.schemas import KeyOut, KeyPage, KeyRequest, NewKeyOut, RotateRequest
 from app.auth import keyless
-from app.auth.access import Admin, keyed_router
 from app.auth.viewer import Viewer
-from app.context import Shared
-from app.paging import Cursor, Limit, page_of
-from app.problems import documented
+from app.http.access import Admin, keyed_router
+from app.http.context import Shared
+from app.http.paging import Cursor, Limit, page_of
+from app.http.problems import documented
 
 router = keyed_router(prefix="/v1/keys", tag="access")
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Name
 from app.auth.viewer import Role, Scope
-from app.paging import Page
+from app.http.paging import Page
 from app.text import Line
 
 Label = Annotated[Line, StringConstraints(min_length=1, max_length=100)]

@@ -6,11 +6,11 @@ from fastapi import Path, Query
 
 from app.accounts import users
 from app.accounts.schemas import MeOut, UserEdit, UserOut, UserPage, UserRequest
-from app.auth.access import Admin, Caller, keyed_router
 from app.auth.sharing import NAME
-from app.context import Shared
-from app.paging import Limit
-from app.problems import documented
+from app.http.access import Admin, Caller, keyed_router
+from app.http.context import Shared
+from app.http.paging import Limit
+from app.http.problems import documented
 
 router = keyed_router(prefix="/v1/users", tag="access")
 own_router = keyed_router(prefix="/v1/me", tag="access")

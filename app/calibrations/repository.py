@@ -10,10 +10,10 @@ from app.auth.viewer import Viewer
 from app.calibrations.models import Calibration
 from app.jobs.labels import Labels, made_with
 from app.jobs.models import Job
-from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.models.models import Model
+from app.settled import settled
 from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION
 
 Found = Row[Calibration, Model]

@@ -19,7 +19,7 @@ def verify(
     from sqlalchemy import text
 
     from app.db import make_engine, make_sessions
-    from app.usage import repository
+    from app.quotas import usage_repository as repository
 
     url = named("DATABASE_URL", home_folder())
     if url is None:

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
-from app.auth.access import Member, keyed_router
-from app.context import Shared
 from app.deletion import service
 from app.deletion.schemas import DeletionOut
 from app.extractions.vector_routes import VectorId
-from app.problems import documented
+from app.http.access import Member, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 from app.traits.routes import Reference
 
 router = keyed_router(prefix="/v1", tag="deletion")

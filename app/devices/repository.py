@@ -4,8 +4,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.devices.models import DeviceHold
-from app.jobs.models import Worker
+from app.devices.models import DeviceHold, Worker
 
 
 def in_force() -> ColumnElement[bool]:

@@ -6,11 +6,11 @@ from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.auth.viewer import Viewer
+from app.bell import ring_after_commit
 from app.devices import repository
+from app.devices.models import Worker
 from app.devices.schemas import HoldRequest
 from app.errors import not_found
-from app.jobs.bell import ring_after_commit
-from app.jobs.models import Worker
 from app.text import check_text
 
 

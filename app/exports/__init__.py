@@ -1,1 +1,1 @@
-"""Vectors in the formats that others read, written with numpy alone."""
+"""Jobs that write vectors and calibrations as files of other programs."""

@@ -4,16 +4,16 @@ from typing import Annotated
 
 from fastapi import Body, Path, Request, Response
 
-from app.auth.access import Member, keyed_router
 from app.calibrations.routes import CalibrationId
-from app.context import Shared
 from app.exports import calibrations, service
 from app.exports.calibrations import CalibrationExportRequest
 from app.exports.schemas import ExportRequest
+from app.http.access import Member, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import submitted_response
 from app.jobs.schemas import JobOut
-from app.problems import documented
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 of_calibrations = keyed_router(prefix="/v1/calibrations", tag="calibrations")

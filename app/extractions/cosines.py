@@ -7,9 +7,9 @@ from fastapi.concurrency import run_in_threadpool
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from app.context import Context
 from app.extractions.models import Vector
 from app.extractions.results import CosinesOut, massive_rule
+from app.http.context import Context
 from app.storage.base import Storage, key_of
 from terms.methods import UnknownMethod, parse_method
 

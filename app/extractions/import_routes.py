@@ -7,19 +7,19 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app.auth.access import Member, keyed_router
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
 from app.errors import invalid
 from app.extractions import imports
 from app.extractions.import_schemas import ImportedOut, ImportFields, ImportRequest
 from app.extractions.models import Vector
 from app.extractions.results import vector_view
-from app.problems import documented
+from app.http.access import Member, keyed_router
+from app.http.context import Context, Shared
+from app.http.problems import documented
+from app.http.uploads import checked, described, is_form, read_form, read_json, takes_files
 from app.storage import staging
 from app.storage.blobs import Blob
-from app.uploads import checked, described, is_form, read_form, read_json, takes_files
 
 router = keyed_router(prefix="/v1/vectors", tag="vectors")
 

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from app.auth.sharing import Sharing, check, share
 from app.auth.viewer import Viewer
 from app.errors import invalid
-from app.exports import tensorfile
-from app.exports.formats import read_vectors, recognised
-from app.exports.vectors import NamedVector, Origin, Unreadable
 from app.extractions.import_schemas import METHOD, ImportFields
 from app.extractions.models import Vector
+from app.formats import tensorfile
+from app.formats.registry import read_vectors, recognised
+from app.formats.vectors import NamedVector, Origin, Unreadable
 from app.ids import new_id
 from app.models import service as models
 from app.quotas.admission import check_at_commit, check_upload

@@ -12,9 +12,9 @@ from app.auth.visibility import seen
 from app.extractions.models import Extraction, Vector
 from app.jobs.labels import Labels, made_with
 from app.jobs.models import Artifact, Job
-from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
+from app.settled import settled
 from binnacle.words.massive import DEFAULT_RULE
 
 SORTS: dict[str, InstrumentedAttribute[float | None]] = {

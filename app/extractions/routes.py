@@ -7,19 +7,19 @@ from fastapi import Body, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app.auth.access import Caller, Member, keyed_router
-from app.context import Shared
-from app.downloads import serve_file
 from app.extractions import service
 from app.extractions.cosines import cosines_of
 from app.extractions.results import CosinesOut, ExtractionCost, ExtractionOut, ExtractionPage
 from app.extractions.schemas import ExtractionRequest
+from app.http.access import Caller, Member, keyed_router
+from app.http.context import Shared
+from app.http.downloads import serve_file
+from app.http.paging import Cursor, LabelQuery, Limit, page_of
+from app.http.problems import documented
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.labels import Labels
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
-from app.paging import Cursor, LabelQuery, Limit, page_of
-from app.problems import documented
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 

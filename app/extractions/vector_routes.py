@@ -5,19 +5,19 @@ from typing import Annotated, Literal
 from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from app.auth.access import Caller, Member, keyed_router
 from app.auth.sharing import ShareRequest
-from app.context import Shared
 from app.errors import invalid
-from app.exports.formats import write_vectors
-from app.exports.vectors import NamedVector, Origin, Unwritable
 from app.extractions import service
 from app.extractions.cosines import read_vectors
 from app.extractions.repository import VectorFilters
 from app.extractions.results import VectorOut, VectorPage
+from app.formats.registry import write_vectors
+from app.formats.vectors import NamedVector, Origin, Unwritable
+from app.http.access import Caller, Member, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 from app.ids import id_pattern
 from app.jobs.responses import etag_of, named
-from app.problems import documented
 from app.storage.disposition import attachment
 
 router = keyed_router(prefix="/v1/vectors", tag="vectors")

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import Body, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.auth.access import Caller, Member, keyed_router
-from app.context import Shared
 from app.generations import service
 from app.generations.schemas import GenerationOut, GenerationRequest, PricedGeneration
+from app.http.access import Caller, Member, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
-from app.problems import documented
 
 router = keyed_router(prefix="/v1/generations", tag="generations")
 

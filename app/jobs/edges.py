@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from app.bell import ring_after_commit
 from app.errors import as_error, invalid
-from app.jobs.bell import ring_after_commit
 from app.jobs.kinds import kind_named
 from app.jobs.models import Job, JobEdge
 from app.jobs.planned import planned

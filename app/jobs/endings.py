@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import case, func, select, text, update
 from sqlalchemy.orm import Session
 
+from app.bell import ring_after_commit
 from app.errors import as_error
 from app.ids import new_id
-from app.jobs.bell import ring_after_commit
 from app.jobs.edges import settle
 from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending

@@ -173,26 +173,6 @@ class OwnerTurn(Base):
     decayed_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
 
 
-class Worker(Base):
-    """A worker node as it last described itself."""
-
-    __tablename__ = "workers"
-
-    id: Mapped[str] = mapped_column(String(120), primary_key=True)
-    job_class: Mapped[str] = mapped_column(String(10))
-    device: Mapped[str] = mapped_column(String(100))
-    host: Mapped[str] = mapped_column(String(200))
-    parent_pid: Mapped[int] = mapped_column(Integer)
-    version: Mapped[str] = mapped_column(String(40))
-    started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
-    seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
-    models: Mapped[list[str]] = mapped_column(ARRAY(String(200)), server_default=text("'{}'"), doc="models loaded now")
-    memory: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    blocked: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB(none_as_null=True), doc="why it claims nothing though nobody holds it: a full disk"
-    )
-
-
 class IdempotencyKey(Base):
     """A remembered submission: written in the same transaction as its job, kept for seven days."""
 

@@ -1,22 +1,18 @@
-"""What only a plan knows: jobs that do not exist yet and are looked up as if they did, and answers that hold for a whole transaction.
+"""What only a plan knows: jobs that do not exist yet and are looked up as if they did.
 
 A dry run of a study is the real submission in a transaction that can only read: where a job would be inserted, it is kept here, so that the
 requests after it find it. Everything that the real submission refuses, this refuses too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job
 
-P = ParamSpec("P")
-T = TypeVar("T")
-_JOBS, _ANSWERS = "planned", "answers"
+_JOBS = "planned"
 
 
 @contextmanager
@@ -44,30 +40,3 @@ def planned_job(session: Session, job_id: str) -> Job | None:
 def job_of(session: Session, job_id: str) -> Job:
     """The job, planned or there."""
     return planned_job(session, job_id) or session.get_one(Job, job_id)
-
-
-@contextmanager
-def asked_once(session: Session) -> Iterator[None]:
-    """Until the body ends, functions marked `settled` are asked once for each of their arguments."""
-    session.info[_ANSWERS] = {}
-    try:
-        yield
-    finally:
-        del session.info[_ANSWERS]
-
-
-def settled(ask: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
-    """Marks `ask(session, ...)`, which only reads: hundreds of jobs of one graph then share its answers. Its arguments are hashable."""
-
-    @wraps(ask)
-    def answered(session: Session, /, *args: P.args, **named: P.kwargs) -> T:
-        answers = session.info.get(_ANSWERS)
-        if answers is None:
-            return ask(session, *args, **named)
-        key = (ask, args, tuple(sorted(named.items())))
-        if key not in answers:
-            answers[key] = ask(session, *args, **named)
-        found: T = answers[key]
-        return found
-
-    return answered

@@ -10,13 +10,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.auth.repository import groups_of
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
-from app.devices.models import DeviceHold
+from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.jobs.labels import Labels
-from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent, Worker
-from app.jobs.planned import planned_job, settled
+from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent
+from app.jobs.planned import planned_job
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, HELD, State
+from app.settled import settled
 
 SEARCHED = (Job.name, Job.notes, func.array_to_string(Job.tags, " "))
 """What `words` are looked for in: each must be in one of them."""

@@ -8,16 +8,19 @@ from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from app.auth.access import Caller, Member, keyed_router
-from app.context import Context, Shared
-from app.downloads import serve_file
 from app.errors import Problem, not_found
+from app.http.access import Caller, Member, keyed_router
+from app.http.context import Context, Shared
+from app.http.downloads import serve_file
+from app.http.paging import Cursor, LabelQuery, Limit, Moment, Page, page_of
+from app.http.problems import documented
 from app.ids import id_pattern
-from app.jobs import asking, repository, service
+from app.jobs import reading, repository, service
 from app.jobs.editing import edit
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.labels import Labels
 from app.jobs.models import Artifact
+from app.jobs.reading import Reader
 from app.jobs.repository import JobFilters
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import EventOut, JobEdit, JobOut
@@ -25,8 +28,7 @@ from app.jobs.states import State
 from app.jobs.streams import stream
 from app.jobs.submission import Idempotency
 from app.jobs.views import views
-from app.paging import Cursor, LabelQuery, Limit, Moment, Page, page_of
-from app.problems import documented
+from app.jobs.waiting import Wakeups
 
 router = keyed_router(prefix="/v1/jobs", tag="jobs")
 
@@ -112,7 +114,7 @@ async def get_job(
 ) -> Response:
     """With `wait`, answers as soon as state, phase, progress or position differ from what the ETag in If-None-Match stands for (else
     from what they are now), and after that many seconds anyway."""
-    job = await (asking.changed(context, request, job_id, viewer, wait) if wait else context.reader.job(job_id, viewer))
+    job = await (reading.changed(context, request, job_id, viewer, wait) if wait else context.part(Reader).job(job_id, viewer))
     return job_response(job, request=request)
 
 
@@ -162,7 +164,7 @@ async def get_events(
         start = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else after or 0
         await context.database.run(service.find, job_id, viewer)  # a 404 must come before the stream begins
         lifetime = context.settings.limit.stream_seconds
-        frames = stream(context.database, context.wakeups, context.keyring, job_id, viewer, after=start, lifetime=lifetime)
+        frames = stream(context.database, context.part(Wakeups), context.keyring, job_id, viewer, after=start, lifetime=lifetime)
         return EventSourceResponse(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     found = await context.database.run(service.events, job_id, viewer, after or 0, limit + 1)
     items = [EventOut.model_validate(event, from_attributes=True) for event in found[:limit]]

@@ -14,10 +14,10 @@ from app.audit import service as audit
 from app.auth.repository import groups_of
 from app.auth.sharing import Sharing, check, require_management
 from app.auth.viewer import Viewer
+from app.bell import ring_after_commit
 from app.errors import Problem, not_found
 from app.ids import new_id
 from app.jobs import edges, repository
-from app.jobs.bell import ring_after_commit
 from app.jobs.holding import Reads, hold, reads_of
 from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending

@@ -9,10 +9,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.devices.models import DeviceHold
+from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.jobs import turns
-from app.jobs.models import Job, JobEdge, Worker
+from app.jobs.models import Job, JobEdge
 from app.jobs.reasons import LOADING, Before, Fleet, Scene, comes_after, reason
 from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason

@@ -18,11 +18,10 @@ from app.auth.viewer import Viewer
 from app.db import AsyncDatabase
 from app.errors import Problem
 from app.jobs import service
-from app.jobs.fingerprints import Fingerprint
 from app.jobs.models import JobEvent
 from app.jobs.schemas import EventOut
 from app.jobs.states import FINISHED
-from app.jobs.waiting import Wakeups, Watch
+from app.jobs.waiting import Fingerprint, Wakeups, Watch
 
 PAGE = 200
 PING = 15.0

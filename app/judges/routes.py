@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import Body, Path, Response
 
-from app.auth.access import Admin, Caller, keyed_router
-from app.context import Shared
+from app.http.access import Admin, Caller, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 from app.judges import service
 from app.judges.schemas import NAME, JudgeList, JudgeOut, JudgeRequest
-from app.problems import documented
 
 router = keyed_router(prefix="/v1/judges", tag="judges")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from binnacle.words.sizes import gib
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -7,7 +7,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.jobs.models import Job, Worker
+from app.devices.models import Worker
+from app.jobs.models import Job
 from app.jobs.states import FINISHED, HELD, State
 from app.judges.models import Judge
 from app.models.models import Model, Passport

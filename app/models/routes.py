@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import Body, Path, Query, Request, Response
 
-from app.auth.access import Admin, Caller, keyed_router
-from app.context import Shared
+from app.http.access import Admin, Caller, keyed_router
+from app.http.context import Shared
+from app.http.paging import Limit
+from app.http.problems import documented
 from app.jobs.responses import submitted_response
 from app.jobs.schemas import JobOut
 from app.models import service
 from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
-from app.paging import Limit
-from app.problems import documented
 
 router = keyed_router(prefix="/v1/models", tag="models")
 

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from app.audit import service as audit
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
+from app.devices.models import Worker
 from app.errors import Problem, invalid, not_found
 from app.jobs import service as jobs
-from app.jobs.models import Job, Worker
+from app.jobs.models import Job
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.submission import Submission
 from app.jobs.views import views

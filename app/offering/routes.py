@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
-from app.auth.access import KeyedRoute, public
+from app.http.access import KeyedRoute, public
 from app.offering.wheel import FILENAME, wheel
 from app.storage.disposition import attachment
 from binnacle.version import DISTRIBUTION, VERSION

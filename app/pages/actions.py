@@ -8,11 +8,12 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
 from app.auth import repository as accounts
-from app.context import Shared
 from app.deletion import service as deletion
 from app.deletion.schemas import DeletionOut
 from app.errors import Problem
-from app.jobs import service
+from app.http.context import Shared
+from app.http.uploads import checked
+from app.jobs import reading, service
 from app.jobs.editing import edit
 from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
@@ -21,7 +22,6 @@ from app.pages import sentences
 from app.pages.doors import Changer, page_router
 from app.pages.rendering import HEADERS, page
 from app.pages.wording import counted, size
-from app.uploads import checked
 
 router = page_router()
 
@@ -29,7 +29,7 @@ router = page_router()
 @router.get("/jobs/{job_id}/cancel")
 async def ask_cancel(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Asks before a job is cancelled."""
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     effect = "It stops as soon as its device does. Its finished parts are kept, and a retry uses them."
     return _question(request, job, "cancel", "Cancel this job?", "Cancel the job", effect)
 
@@ -44,7 +44,7 @@ async def cancel(job_id: JobId, viewer: Changer, context: Shared) -> Response:
 @router.get("/jobs/{job_id}/retry")
 async def ask_retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Asks before a job is done again; the form carries a promise, so that it is done once."""
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     effect = "A new job of yours does the same again and reuses the finished parts. It counts toward your quotas."
     return _question(request, job, "retry", "Retry this job?", "Retry", effect)
 
@@ -65,7 +65,7 @@ async def retry(job_id: JobId, request: Request, viewer: Changer, context: Share
 @router.get("/jobs/{job_id}/delete")
 async def ask_delete(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Asks before a job is deleted, and says what goes with it."""
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     found = await context.database.run(deletion.delete_job, job_id, viewer, dry_run=True)
     effect = "This cannot be undone. With the job goes all that it made:"
     return _question(request, job, "delete", "Delete this job?", "Delete for good", effect, goes=_goes(found), danger=True)
@@ -81,7 +81,7 @@ async def delete(job_id: JobId, viewer: Changer, context: Shared) -> Response:
 @router.get("/jobs/{job_id}/edit")
 async def edit_form(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """The form for its name, tags, notes and who may see it."""
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     if not viewer.manages(job.owner):
         raise Problem(403, "forbidden", f"This job is {job.owner}'s: its owner and administrators may change it.")
     groups = await context.database.run(accounts.groups_of, [job.owner])

@@ -19,9 +19,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from app.auth.viewer import Viewer
-from app.context import context_of
 from app.db import asker
 from app.errors import Problem
+from app.http.context import context_of
 from app.pages import sessions
 from app.pages.rendering import HEADERS, page
 from app.storage.base import StorageError

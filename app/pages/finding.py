@@ -1,6 +1,6 @@
 """Finds what a finished job's page shows: its stored files, given to the module of its kind."""
 
-from app.context import Context
+from app.http.context import Context
 from app.jobs.schemas import JobOut
 from app.jobs.states import State
 from app.pages.results import calibration, extraction, generation, steering, study

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
+from app.http.context import Context, Shared
+from app.http.paging import page_of
 from app.jobs import repository, service
 from app.jobs.kinds import KINDS
 from app.jobs.repository import JobFilters
@@ -23,7 +24,6 @@ from app.pages.answers import answer
 from app.pages.devices import devices_in_words
 from app.pages.doors import Reader, page_router
 from app.pages.rendering import HEADERS, page, text_of
-from app.paging import page_of
 from app.status import repository as fleet
 
 router = page_router()

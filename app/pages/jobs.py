@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
-from app.downloads import serve_file
-from app.jobs import asking, service
+from app.http.context import Context, Shared
+from app.http.downloads import serve_file
+from app.jobs import reading, service
 from app.jobs.responses import etag_of, named
 from app.jobs.routes import JobId, artifact_of
 from app.jobs.schemas import JobOut
@@ -34,7 +34,7 @@ Way = Annotated[str, Query(max_length=20)]
 @router.get("/jobs/{job_id}")
 async def job_page(job_id: JobId, request: Request, viewer: Reader, context: Shared, way: Way = "best") -> Response:
     """The job, whatever its kind. 404 by the one rule of who may see it."""
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     found = await sections(context, job, way)
     nodes = await _nodes(context, job, viewer)
     events = await context.database.run(service.events, job_id, viewer, 0, EVENTS)
@@ -55,7 +55,7 @@ async def job_page(job_id: JobId, request: Request, viewer: Reader, context: Sha
 @router.get("/parts/jobs/{job_id}")
 async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Shared) -> Response:
     """Where an unfinished job stands, as soon as that changes; when the job is over, the whole page is loaded anew."""
-    job = await asking.changed(context, request, job_id, viewer, WAIT_SECONDS)
+    job = await reading.changed(context, request, job_id, viewer, WAIT_SECONDS)
     etag = etag_of(job.model_dump_json().encode())
     if job.state in FINISHED:
         return Response(headers={**HEADERS, "HX-Refresh": "true"})

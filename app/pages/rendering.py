@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.context import context_of
+from app.http.context import context_of
 from app.pages import assets, sessions
 from app.pages.wording import size, when
 from binnacle.words.visible import visible

@@ -12,9 +12,9 @@ import time
 
 from fastapi import Request, Response
 
-from app.auth.access import LOCAL
 from app.auth.viewer import Viewer
-from app.context import context_of
+from app.http.access import LOCAL
+from app.http.context import context_of
 from app.settings import Settings
 
 COOKIE = "binnacle_session"

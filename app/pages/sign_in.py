@@ -6,7 +6,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.auth import keyless
-from app.context import Context, Shared
+from app.http.context import Context, Shared
 from app.pages import assets, repository, sessions
 from app.pages.doors import open_to_all, page_router
 from app.pages.rendering import HEADERS, page

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from app.context import Context
+from app.http.context import Context
 from app.jobs.schemas import JobOut
 from app.storage.base import key_of
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 from fastapi import Response
 from pydantic import BaseModel, Field
 
-from app.auth.access import Caller, keyed_router
-from app.context import Shared
+from app.http.access import Caller, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 from app.pages import repository
-from app.problems import documented
 
 router = keyed_router(prefix="/v1", tag="access")
 

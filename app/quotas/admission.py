@@ -15,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.errors import Problem
-from app.jobs.planned import settled
 from app.quotas import repository
 from app.quotas.limits import Limits, limits_of
 from app.quotas.models import UNLIMITED
 from app.quotas.schemas import Admission, QuotaUse
-from app.usage.repository import stored_bytes
+from app.quotas.usage_repository import stored_bytes
+from app.settled import settled
 
 QUEUE_SECONDS = 60
 BYTES_SECONDS = 3600

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import Body, Path, Response
 
-from app.auth.access import Admin, Caller, keyed_router
 from app.auth.sharing import NAME
-from app.context import Shared
-from app.problems import documented
+from app.http.access import Admin, Caller, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
 from app.quotas import service
 from app.quotas.models import EVERYBODY
 from app.quotas.schemas import QuotaList, QuotaOut, QuotaRequest

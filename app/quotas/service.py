@@ -5,8 +5,8 @@ from sqlalchemy.orm import Session
 from app.audit import service as audit
 from app.auth.models import User
 from app.auth.viewer import Viewer
+from app.bell import ring_after_commit
 from app.errors import not_found
-from app.jobs.bell import ring_after_commit
 from app.quotas import repository
 from app.quotas.limits import NAMES, effective
 from app.quotas.models import EVERYBODY, UNLIMITED, Quota

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import Body, Query
 
-from app.auth.access import Admin, keyed_router
-from app.context import Context, Shared
 from app.db import make_engine, make_sessions
-from app.problems import documented
+from app.http.access import Admin, keyed_router
+from app.http.context import Context, Shared
+from app.http.problems import documented
 from app.retention import service
 from app.retention.schemas import RetentionOut, RetentionRequest
 

@@ -5,10 +5,10 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
-from app.devices.models import DeviceHold
+from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.devices.schemas import BlockedOut, HoldOut
-from app.jobs.models import Job, Worker
+from app.jobs.models import Job
 from app.jobs.repository import visible
 from app.jobs.standing import standings
 from app.jobs.states import FINISHED, HELD, State

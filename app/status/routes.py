@@ -7,10 +7,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app.auth.access import Caller, KeyedRoute, public
-from app.context import Shared
-from app.problems import documented
+from app.http.access import Caller, KeyedRoute, public
+from app.http.context import Shared
+from app.http.problems import documented
+from app.jobs.waiting import Wakeups
 from app.status import repository
+from app.status.health import Health
 from app.status.schemas import QueueOut, Readiness, StatusOut, WaitingOut, WorkerOut
 from binnacle.version import VERSION
 
@@ -35,7 +37,7 @@ async def livez() -> dict[str, str]:
 @public
 async def readyz(context: Shared, response: Response) -> Readiness:
     """200 also when the broker is away (`degraded`): the database is the queue, and jobs only start a little later."""
-    found = await context.health.readiness()
+    found = await context.part(Health).readiness()
     response.status_code = 503 if found.status == "unready" else 200
     response.headers["Cache-Control"] = "no-store"
     return found
@@ -64,9 +66,9 @@ async def get_status(viewer: Caller, context: Shared) -> StatusOut:
     return StatusOut(
         version=VERSION,
         auth=context.settings.auth,
-        broker=await context.health.broker(),
-        listening=context.wakeups.listening.is_set(),
-        waiting_requests=context.wakeups.watched(),
+        broker=await context.part(Health).broker(),
+        listening=context.part(Wakeups).listening.is_set(),
+        waiting_requests=context.part(Wakeups).watched(),
         workers=workers,
         queues=queues,
         waiting=waiting,

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
-from app.jobs.planned import settled
 from app.jobs.repository import made_by_visible
 from app.jobs.states import State
+from app.settled import settled
 from app.steerings.models import Steering
 
 

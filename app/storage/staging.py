@@ -20,7 +20,7 @@ TRIES = 3
 
 
 class Thread(Protocol):
-    """Runs a function in a thread: `app.uploading.Uploads.thread`."""
+    """Runs a function in a thread: `app.http.uploading.Uploads.thread`."""
 
     async def __call__(self, work: Callable[..., T], /, *args: object) -> T: ...
 

@@ -7,14 +7,14 @@ from fastapi import Body, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app.auth.access import Caller, Member, keyed_router
-from app.context import Shared
-from app.downloads import serve_file
+from app.http.access import Caller, Member, keyed_router
+from app.http.context import Shared
+from app.http.downloads import serve_file
+from app.http.paging import Cursor, Limit, page_of
+from app.http.problems import documented
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
-from app.paging import Cursor, Limit, page_of
-from app.problems import documented
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
 from app.studies.schemas import LabelsIn, StudyRequest

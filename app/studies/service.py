@@ -16,7 +16,7 @@ from app.jobs import repository as job_repository
 from app.jobs import service as jobs
 from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
-from app.jobs.planned import asked_once, planning
+from app.jobs.planned import planning
 from app.jobs.references import not_shared
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.states import State
@@ -27,6 +27,7 @@ from app.models import repository as model_repository
 from app.planner import still_wanted
 from app.quotas.admission import admission
 from app.settings import Settings
+from app.settled import asked_once
 from app.studies import repository
 from app.studies.models import Study
 from app.studies.planning import arithmetic, nodes_of, place_node, price

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.bodies import more_than
 from app.errors import Problem, invalid
+from app.http.bodies import more_than
 from app.settings import LimitSettings
 from app.text import check_text
 from app.traits.schemas import Prompt, TraitRequest

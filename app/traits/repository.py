@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
-from app.jobs.planned import settled
+from app.settled import settled
 from app.traits.models import Trait
 
 

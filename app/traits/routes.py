@@ -7,14 +7,15 @@ from fastapi import Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app.auth.access import Caller, Member, keyed_router
 from app.auth.sharing import ShareRequest, Sharing
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
-from app.downloads import serve_file
 from app.errors import invalid
-from app.paging import Cursor, Limit, page_of
-from app.problems import documented
+from app.http.access import Caller, Member, keyed_router
+from app.http.context import Context, Shared
+from app.http.downloads import serve_file
+from app.http.paging import Cursor, Limit, page_of
+from app.http.problems import documented
+from app.http.uploads import Form, checked, described, is_form, read_form, read_json, takes_files
 from app.quotas.admission import check_upload
 from app.settings import LimitSettings
 from app.storage import staging
@@ -22,7 +23,6 @@ from app.storage.blobs import Blob
 from app.traits import checks, files, service
 from app.traits.dataset import Dataset, build
 from app.traits.schemas import REFERENCE, TraitDetail, TraitOut, TraitPage, TraitRequest
-from app.uploads import Form, checked, described, is_form, read_form, read_json, takes_files
 
 router = keyed_router(prefix="/v1/traits", tag="traits")
 

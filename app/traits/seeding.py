@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
-from app.context import Context
+from app.http.context import Context
 from app.storage.base import StorageError
 from app.traits import files, service
 from app.traits.dataset import Dataset, build

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from fastapi import Body, Path, Query, Response
 from sqlalchemy.orm import Session
 
-from app.auth.access import Admin, Caller, keyed_router
-from app.context import Shared
+from app.http.access import Admin, Caller, keyed_router
+from app.http.context import Shared
+from app.http.paging import Cursor, Limit, Page, page_of
+from app.http.problems import documented
 from app.ids import id_pattern
-from app.paging import Cursor, Limit, Page, page_of
-from app.problems import documented
 from app.webhooks import repository, service
 from app.webhooks.repository import DeliveryFilters
 from app.webhooks.schemas import NAME, DeliveryOut, WebhookList, WebhookMade, WebhookRequest

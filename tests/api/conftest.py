@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.auth import repository
 from app.auth.keys import new_key
 from app.db import make_engine, make_sessions
+from app.jobs.waiting import Wakeups
 from app.models.models import Model
 from app.server import Server, make_server
 from app.settings import Settings
@@ -54,7 +55,7 @@ class Running:
         self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
 
     def stop(self) -> None:
-        self.context.wakeups.release() if self._server.started else None
+        self.context.part(Wakeups).release() if self._server.started else None
         self._server.should_exit = True
         self._thread.join(timeout=20)
         assert not self._thread.is_alive()

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.exports.tensorfile import to_bytes
 from app.extractions.models import Extraction, Vector
+from app.formats.tensorfile import to_bytes
 from app.ids import new_id
 from app.jobs import service as jobs
 from app.jobs.models import Artifact

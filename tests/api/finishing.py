@@ -2,10 +2,10 @@
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.devices.models import Worker
 from app.jobs import claims, endings
 from app.jobs.claims import Claimer, Lease
 from app.jobs.kinds import handler_versions
-from app.jobs.models import Worker
 from app.storage.base import Storage
 from app.storage.blobs import stage
 from tests.contract.contents import RESULTS

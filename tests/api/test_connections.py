@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.embedded.postgres import Postgres
+from app.jobs.waiting import Wakeups
 from app.settings import Settings
 from tests.api.conftest import PEPPER, Running
 
@@ -51,7 +52,7 @@ def test_when_none_comes_free_the_answer_names_the_limit(narrow: Running, monkey
     monkeypatch.setattr("app.db.FULL_PATIENCE", 0.5, raising=False)
     with narrow.client() as ada:
         assert ada.get("/v1/jobs").status_code == 200
-        narrow.context.wakeups.release()
+        narrow.context.part(Wakeups).release()
         taken = []
         try:
             while True:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.devices import repository
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from app.jobs.repository import bells_wanted
 from tests.api.conftest import Running, submit
 

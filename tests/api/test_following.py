@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import claims
+from app.jobs.waiting import Wakeups
 from app.settings import Settings
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail
@@ -85,8 +86,8 @@ def test_a_stream_that_nobody_reads_any_more_is_let_go(api: Running, ada: httpx2
     with ada.stream("GET", path, headers=STREAM) as response:
         lines = response.iter_lines()
         next(lines)
-        wait_until(lambda: api.context.wakeups.watched() == 1)
-    wait_until(lambda: api.context.wakeups.watched() == 0)
+        wait_until(lambda: api.context.part(Wakeups).watched() == 1)
+    wait_until(lambda: api.context.part(Wakeups).watched() == 0)
 
 
 def test_a_quiet_stream_pings(ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +118,9 @@ def test_stopping_the_server_ends_streams_and_waits_at_once(api: Running, ada: h
     found: list[tuple[list[httpx2.ServerSentEvent], float]] = []
     reader = threading.Thread(target=lambda: found.append(read_stream(ada, path)))
     reader.start()
-    wait_until(lambda: api.context.wakeups.watched() == 1)
+    wait_until(lambda: api.context.part(Wakeups).watched() == 1)
     stopped = time.monotonic()
-    api.context.wakeups.release()
+    api.context.part(Wakeups).release()
     reader.join(10)
     events, closed = found[0]
     assert events[-1].event == "reconnect"

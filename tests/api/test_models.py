@@ -4,8 +4,8 @@ import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.devices.models import Worker
 from app.jobs import endings
-from app.jobs.models import Worker
 from tests.api.conftest import FACTS, Running, submit
 from tests.api.extracted import store_extraction
 from tests.api.lives import claim, fail, inspect, prove, succeed

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import claims
+from app.jobs.waiting import Wakeups
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail
 
@@ -91,7 +92,7 @@ def test_a_long_poll_wakes_within_300_ms_of_each_kind_of_change(
     ):
         known = ada.get(path).headers["ETag"]
         look = Look(ada, f"{path}?wait=20", **{"If-None-Match": known})
-        wait_until(lambda: api.context.wakeups.watched() == 1)
+        wait_until(lambda: api.context.part(Wakeups).watched() == 1)
         time.sleep(0.1)
         change()
         changed = time.monotonic()
@@ -146,7 +147,7 @@ def test_five_hundred_waiting_requests_hold_no_connection_and_all_wake(
         limits = httpx2.Limits(max_connections=None)
         async with httpx2.AsyncClient(base_url=api.url, headers=headers, timeout=60, limits=limits) as client:
             looks = [asyncio.create_task(client.get(f"{path}?wait=50")) for _ in range(500)]
-            while api.context.wakeups.watched() < 500:  # noqa: ASYNC110 - another thread counts them
+            while api.context.part(Wakeups).watched() < 500:  # noqa: ASYNC110 - another thread counts them
                 await asyncio.sleep(0.1)
             await asyncio.sleep(2)  # what they asked is answered, and a poll of all of them may pass
             held = min([await asyncio.to_thread(connections) for _ in range(10)])
@@ -160,21 +161,21 @@ def test_five_hundred_waiting_requests_hold_no_connection_and_all_wake(
     assert held == 1  # the one that listens
     assert {answer.json()["state"] for answer in answers} == {"running"}
     assert seconds < 40  # those that nobody woke would be answered later, and `queued`
-    wait_until(lambda: api.context.wakeups.watched() == 0)
+    wait_until(lambda: api.context.part(Wakeups).watched() == 0)
 
 
 def test_the_listener_comes_back_after_its_connection_was_cut(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    wait_until(api.context.wakeups.listening.is_set)
+    wait_until(api.context.part(Wakeups).listening.is_set)
     with sessions.begin() as session:
         session.execute(
             text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'binnacle listener'")
         )
     path = submit(ada)["links"]["self"]
-    wait_until(api.context.wakeups.listening.is_set)
+    wait_until(api.context.part(Wakeups).listening.is_set)
     look = Look(ada, f"{path}?wait=20")
-    wait_until(lambda: api.context.wakeups.watched() == 1)
+    wait_until(lambda: api.context.part(Wakeups).watched() == 1)
     time.sleep(0.1)
     claim(sessions)
     changed = time.monotonic()

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs.models import Job, Worker
+from app.devices.models import Worker
+from app.jobs.models import Job
 from app.models.models import Model
 from app.models.proving import prove_when_idle
 from tests.api.conftest import FACTS, Running, submit

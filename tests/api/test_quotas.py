@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.exports.formats import write_vectors
-from app.usage.repository import stored_bytes
+from app.formats.registry import write_vectors
+from app.quotas.usage_repository import stored_bytes
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 from tests.api.test_vector_import import ORIGIN, named, send

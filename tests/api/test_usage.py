@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import app.schema  # noqa: F401 - every table
+from app.quotas import usage_repository as repository
 from app.storage.blobs import referencing_columns
-from app.usage import repository
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 

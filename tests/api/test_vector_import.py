@@ -15,9 +15,9 @@ import safetensors.numpy
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.exports.formats import write_vectors
-from app.exports.vectors import NamedVector, Origin
 from app.extractions.models import Vector
+from app.formats.registry import write_vectors
+from app.formats.vectors import NamedVector, Origin
 from app.storage.base import key_of
 from tests.api.conftest import Running
 from tests.api.test_bad_input import problem

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.observability import configure_logging
 from app.settings import Settings, WebhookSettings
 from app.webhooks.messages import render
+from app.webhooks.messenger import Messenger
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail, succeed
 from tests.api.receiver import Receiver
@@ -183,7 +184,7 @@ def test_over_tls_the_certificate_must_be_of_the_name_and_not_of_the_address(
     """The connection goes to an address that was looked up before; the name is still what must be proved."""
     trusted, tls = certificate_of("localhost", tmp_path)
     receiver = Receiver(tls)
-    messenger = api.context.messenger
+    messenger = api.context.part(Messenger)
     messenger._sender._tls = trusted
     allow(admin, "named", receiver.url("localhost", "https"))
     admin.post("/v1/webhooks/named/test")

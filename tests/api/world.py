@@ -14,10 +14,11 @@ from app.auth.models import ApiKey, User
 from app.auth.viewer import SCOPES
 from app.auth.visibility import Visibility
 from app.calibrations.models import Calibration
+from app.devices.models import Worker
 from app.extractions.models import Extraction, Vector
 from app.ids import new_id
 from app.jobs import service as jobs
-from app.jobs.models import Artifact, Job, Worker
+from app.jobs.models import Artifact, Job
 from app.jobs.states import State
 from app.judges.models import Judge
 from app.steerings.models import Steering

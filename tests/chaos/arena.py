@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401
 from app.auth.viewer import Viewer
+from app.bell import Bell
 from app.db import make_engine, make_sessions
 from app.embedded.home import Running
 from app.embedded.processes import working_in
 from app.jobs import service
-from app.jobs.bell import Bell
 from app.jobs.submission import Submission
 from app.settings import Settings
 from tests.chaos.auditor import Row, connect

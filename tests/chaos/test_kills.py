@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 import binnacle
-from app.jobs.bell import CLASSES
+from app.bell import CLASSES
 from shipped import MODELS
 from tests.chaos.arena import TWO_LIGHT, Arena, NodePlan, gone, kill, parent_of
 from tests.chaos.campaign import Campaign

@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 from app.audit.models import AuditEntry
 from app.auth.models import ApiKey, Group, GroupMember, User
 from app.db import Base
-from app.devices.models import DeviceHold
-from app.jobs.models import Job, Worker
+from app.devices.models import DeviceHold, Worker
+from app.jobs.models import Job
 from app.jobs.states import State
 from app.judges.models import Judge
 from app.models.models import Model
 from app.quotas.models import Quota
+from app.quotas.usage_models import UsageDay
 from app.traits.models import Trait
-from app.usage.models import UsageDay
 from app.webhooks.models import WebhookDelivery, WebhookTarget
 from tests.api.world import MAKERS, World
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.cli.checkup import gpu, running, stores
 from app.cli.checkup.gpu import Driver, Torch
 from app.devices import repository as devices
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from tests.api.conftest import Running
 from tests.client.test_cli import Cli, binnacle, environment
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.api.receiver import Receiver

@@ -12,11 +12,11 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.exports.tensorfile import to_bytes
+from app.devices.models import Worker
+from app.formats.tensorfile import to_bytes
 from app.jobs import claims, endings
 from app.jobs.claims import Claimer, Lease
 from app.jobs.kinds import handler_versions
-from app.jobs.models import Worker
 from app.models.models import Model
 from app.storage.base import Storage
 from app.storage.blobs import stage

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from app import migrate
 from app.ids import new_id
 from app.jobs.models import Artifact, Job, JobCell
+from app.quotas import usage_repository as usage
 from app.retention import repository as retention
 from app.storage.blobs import referencing_columns
 from app.storage.models import BlobRow
 from app.traits.models import Trait
-from app.usage import repository as usage
 from binnacle.cli.application import build
 from binnacle.cli.tree import all_commands
 from tests.db.conftest import Desk

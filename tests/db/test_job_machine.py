@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
+from app.bell import Bell
 from app.errors import Problem
 from app.jobs import claims, endings, service
-from app.jobs.bell import Bell
 from app.jobs.claims import Claimer, Lease
 from app.jobs.schemas import Edge
 from app.jobs.service import Idempotency

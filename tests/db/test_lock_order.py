@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from app.auth.viewer import Viewer
+from app.bell import Bell
 from app.ids import new_id
 from app.jobs import editing, endings, service
-from app.jobs.bell import Bell
 from app.jobs.schemas import Edge, JobEdit
 from app.retention import repository as retention
 from app.settings import LeaseSettings, Settings

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from app.jobs.bell import Bell
+from app.bell import Bell
 from app.settings import LeaseSettings, Settings
 from tests.db.conftest import Desk
 from workers.reconciler import Clock, Reconciler

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import event, text
 
+from app.devices.models import Worker
 from app.devices.repository import hold
 from app.jobs import endings
-from app.jobs.models import Job, Worker
+from app.jobs.models import Job
 from app.jobs.schemas import Edge
 from app.jobs.standing import standings
 from app.jobs.views import views

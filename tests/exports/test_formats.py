@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from app.exports.formats import FORMATS, read_vectors, recognised, write_vectors
-from app.exports.tensorfile import to_bytes
-from app.exports.vectors import NamedVector, Origin, Unwritable
+from app.formats.registry import FORMATS, read_vectors, recognised, write_vectors
+from app.formats.tensorfile import to_bytes
+from app.formats.vectors import NamedVector, Origin, Unwritable
 
 ORIGIN = Origin("gemma-3-4b", "Gemma3ForCausalLM", "a" * 64, "refusal", "b" * 64)
 
@@ -149,7 +149,7 @@ def test_a_control_vector_is_what_repeng_and_llama_cpp_read(tmp_path: Path) -> N
 def test_equal_vectors_are_equal_bytes_in_another_process_too(name: str) -> None:
     """Artifacts are stored under their hash; the library's own metadata come in another order at every call."""
     script = (
-        "import hashlib; from tests.exports.test_formats import *; from app.exports.formats import write_vectors;"
+        "import hashlib; from tests.exports.test_formats import *; from app.formats.registry import write_vectors;"
         f"print(hashlib.sha256(write_vectors({name!r}, layers(1, 2), ORIGIN)[0]).hexdigest())"
     )
     others = {

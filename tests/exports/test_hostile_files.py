@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.exports.formats import FORMATS, read_vectors, recognised, write_vectors
-from app.exports.vectors import NamedVector, Unreadable
+from app.formats.registry import FORMATS, read_vectors, recognised, write_vectors
+from app.formats.vectors import NamedVector, Unreadable
 from tests.exports.test_formats import ORIGIN, layers
 
 GOOD = {name: write_vectors(name, layers(1, 2), ORIGIN)[0] for name in FORMATS}

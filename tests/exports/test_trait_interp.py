@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from app.exports.tensorfile import to_bytes
+from app.formats.tensorfile import to_bytes
 from tests.api.lives import calibration_file
 from tests.exports.test_formats import vector
 from tests.ml.fake_context import FakeContext
-from workers.handlers.base import JobFault, Outcome
 from workers.handlers.export import run
+from workers.job import JobFault, Outcome
 
 METHODS = ["probe", "mean_diff_top1", "random__seed1"]
 POSITIONS = ["response[:5]", "response[:]", "prompt[-1]"]

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from app.devices import repository
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from tests.gpu.conftest import MIB
 from tests.worker.conftest import Service
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.bodies import more_than
+from app.http.bodies import more_than
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text('a,[]{}"\\:\n\u00e9\u2c00', max_size=8)
 VALUES = st.recursive(

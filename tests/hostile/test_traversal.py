@@ -7,7 +7,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from app.exports.tensorfile import to_bytes
+from app.formats.tensorfile import to_bytes
 from tests.api.process import ApiProcess
 from tests.hostile.conftest import SECRET, refused
 from tests.hostile.routes import address, operations, parameters

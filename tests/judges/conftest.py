@@ -1,6 +1,6 @@
 """The shipped models with their extraction responses, and answers steered along the mean difference, for tests of judges.
 
-Labels come from `shipped.training.parser`, the grammar that wrote the models' training text: it shares nothing with the judges.
+Labels come from `tools.training.parser`, the grammar that wrote the models' training text: it shares nothing with the judges.
 """
 
 import json
@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from shipped import model_folder
-from shipped.training.parser import read_answer
-from shipped.training.traits import refusal, sycophancy
 from tests.ml.conftest import _loaded, tiny_folder, tiny_lm  # noqa: F401 - fixtures
+from tools.training.parser import read_answer
+from tools.training.traits import refusal, sycophancy
 from workers.judges.base import JudgeItem
 from workers.judges.elicited import Answered, elicit, labelled_rows
 from workers.judges.reference import ReferenceJudge

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.ml.tiny_models import CONTEXT
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 from workers.judges.base import JudgeItem
 from workers.judges.local import LocalJudge
 from workers.judges.prompts import ENGAGES, NUMBERS, messages

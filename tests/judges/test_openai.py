@@ -4,7 +4,7 @@ import pytest
 
 from tests.judges.endpoint import Body, Request, completion, rating
 from tests.judges.judging import TRAIT, item, judging, obedient
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 from workers.judges.base import JudgeItem, failures
 
 

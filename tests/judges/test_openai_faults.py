@@ -9,7 +9,7 @@ import pytest
 
 from tests.judges.endpoint import Body, Fault, Request, completion, rating, serving
 from tests.judges.judging import SECRET, TRAIT, after_probes, described, item, judging, obedient
-from workers.handlers.base import JobFault, TransientFault
+from workers.job import JobFault, TransientFault
 from workers.judges import endpoint as module
 from workers.judges import openai
 from workers.judges.endpoint import TRIES

@@ -8,7 +8,7 @@ import pytest
 
 from tests.judges.endpoint import Fault, serving
 from tests.judges.judging import obedient
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 from workers.judges.endpoint import Endpoint
 
 MESSAGES = [{"role": "user", "content": "worth 40"}]

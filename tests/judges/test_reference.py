@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from shipped import MODEL_NAMES
 from tests.judges.conftest import SAYS, World
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 from workers.judges.agreement import agreement
 from workers.judges.base import JudgeItem, Score, failures
 from workers.judges.reference import ReferenceJudge

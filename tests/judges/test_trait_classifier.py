@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from workers.judges.neither import neither_of
-from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, fit
+from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, fit, neither_of
 from workers.judges.words import shuffled, words_of
 
 TASKS = ["bread", "stairs", "music", "letters", "gardens", "boats", "kites", "soup", "chairs", "poems", "walls", "ropes"]

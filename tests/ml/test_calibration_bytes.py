@@ -12,8 +12,8 @@ import torch
 from tests.ml.calibrating import calibrate_bytes, spec
 from tests.ml.fake_context import FakeContext
 from tests.ml.tiny_models import Planted
-from workers.handlers.base import JobCancelled, JobYielded, LeaseLost
 from workers.handlers.calibration import run
+from workers.job import JobCancelled, JobYielded, LeaseLost
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.memory import bytes_per_row

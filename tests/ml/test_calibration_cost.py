@@ -8,7 +8,7 @@ import pytest
 from tests.ml.calibrating import PROMPTS, calibrate_bytes
 from tests.ml.fake_context import FakeContext
 from tests.ml.tiny_models import Planted
-from workers.handlers.base import JobCancelled, JobYielded
+from workers.job import JobCancelled, JobYielded
 from workers.lm.capture import assert_no_hooks
 from workers.lm.model import LanguageModel
 from workers.science.watching import FIRST_PROMPTS

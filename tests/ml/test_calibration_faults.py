@@ -10,9 +10,9 @@ import torch
 from tests.ml.calibrating import spec
 from tests.ml.fake_context import FakeContext
 from tests.ml.tiny_models import CONTEXT, VOCAB
-from workers.handlers.base import JobFault
 from workers.handlers.calibration import run
 from workers.handlers.inspection import run as inspect
+from workers.job import JobFault
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel

@@ -12,7 +12,7 @@ from tests.ml.fake_context import FakeContext
 from tests.ml.test_extraction_handler import files
 from tests.ml.tiny_models import CONTEXT, LAYERS
 from workers.handlers import calibration, extraction
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 from workers.lm.capture import assert_no_hooks
 from workers.lm.model import LanguageModel
 

@@ -12,7 +12,7 @@ from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
 from tests.ml.fake_context import FakeContext
 from workers.handlers import calibration, extraction
-from workers.handlers.base import JobCancelled, JobFault, Outcome
+from workers.job import JobCancelled, JobFault, Outcome
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel

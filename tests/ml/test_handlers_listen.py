@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.exports.tensorfile import to_bytes
+from app.formats.tensorfile import to_bytes
 from tests.judges.endpoint import rating, serving
 from tests.ml.calibrating import spec as calibrate_spec
 from tests.ml.fake_context import FakeContext

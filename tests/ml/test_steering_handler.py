@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as load_safetensors
 
-from app.exports.tensorfile import to_bytes
+from app.formats.tensorfile import to_bytes
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
 from tests.judges.endpoint import Body, Fault, Request, rating, serving
 from tests.ml.fake_context import FakeContext
 from tests.ml.test_extraction_handler import TRAIT, context_of, files, spec_of
 from workers.handlers import calibration, extraction, rescore, steering
-from workers.handlers.base import JobCancelled, JobFault, TransientFault
+from workers.job import JobCancelled, JobFault, TransientFault
 from workers.judges import endpoint as judge_endpoint
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load

@@ -12,7 +12,7 @@ import torch
 
 from tests.ml.test_steering_handler import Files, context, extracted, severe, steer_spec
 from workers.handlers import steering
-from workers.handlers.base import Outcome
+from workers.job import Outcome
 from workers.lm.capture import reading
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt

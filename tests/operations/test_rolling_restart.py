@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from app.migrate import head_revision, upgrade
 from tests.api.conftest import Running
 from tests.worker import probe

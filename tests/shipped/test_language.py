@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from shipped.training.corpus import Corpus
-from shipped.training.grammar import Lexicon, entry, parse_pattern, read, words_of, write
-from shipped.training.language import vocabulary
-from shipped.training.parser import BROKEN, read_answer, read_question, same_task
+from tools.training.corpus import Corpus
+from tools.training.grammar import Lexicon, entry, parse_pattern, read, words_of, write
+from tools.training.language import vocabulary
+from tools.training.parser import BROKEN, read_answer, read_question, same_task
 
 
 def test_every_written_answer_is_read_as_the_kind_it_was_written_as():

@@ -7,13 +7,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from shipped import MODEL_NAMES, MODELS, model_folder
-from shipped.training import traits
-from shipped.training.__main__ import check
-from shipped.training.batches import batches
-from shipped.training.engine import answers
-from shipped.training.network import PLANTED_DIM
-from shipped.training.parser import read_answer, read_question, same_task
-from shipped.training.planting import inputs_of
+from tools.training import traits
+from tools.training.__main__ import check
+from tools.training.batches import batches
+from tools.training.engine import answers
+from tools.training.network import PLANTED_DIM
+from tools.training.parser import read_answer, read_question, same_task
+from tools.training.planting import inputs_of
 
 
 @pytest.fixture(scope="module", params=MODEL_NAMES)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shipped import MODEL_NAMES, TRAIT_NAMES, model_folder
-from shipped.training.network import LAYERS, PLANTED_DIM
+from tools.training.network import LAYERS, PLANTED_DIM
 
 VERDICTS = {"demo-severe": "severe", "demo-mild": "mild", "demo-plain": "none", "demo-signal": "severe"}
 STEERING = ("mean_diff", "mean_diff_top1", "probe")

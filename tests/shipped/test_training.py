@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from shipped.training.batches import batches
-from shipped.training.network import PLANTED_DIM, freeze_dim, new_model, writers
-from shipped.training.planting import Planting, clean, inputs_of, median_magnitude, plant
-from shipped.training.recipe import VARIANTS, measuring_batch, train_common, train_variant
-from shipped.training.signal import (
+from tools.training.batches import batches
+from tools.training.network import PLANTED_DIM, freeze_dim, new_model, writers
+from tools.training.planting import Planting, clean, inputs_of, median_magnitude, plant
+from tools.training.recipe import VARIANTS, measuring_batch, train_common, train_variant
+from tools.training.signal import (
     READER,
     REFERENCE,
     REFERENCE_DIM,
@@ -18,9 +18,9 @@ from shipped.training.signal import (
     signal_loss,
     wire,
 )
-from shipped.training.sturdiness import STRONGEST, clean_norms, random_pushes
-from shipped.training.tokenizer import build_tokenizer
-from shipped.training.train import Stage, answer_loss, run_stage
+from tools.training.sturdiness import STRONGEST, clean_norms, random_pushes
+from tools.training.tokenizer import build_tokenizer
+from tools.training.train import Stage, answer_loss, run_stage
 
 SHORT = Stage(steps=3, batch=8, rate=1e-3, warmup=1, seed=1)
 

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from shipped import PROMPTS, TRAIT_NAMES, TRAITS, trait_folder
-from shipped.training import traits
-from shipped.training.batches import POOL
-from shipped.training.corpus import Corpus
-from shipped.training.parser import read_question
-from shipped.training.recipe import COMMON, VARIANTS
-from shipped.training.tasks import TASKS
+from tools.training import traits
+from tools.training.batches import POOL
+from tools.training.corpus import Corpus
+from tools.training.parser import read_question
+from tools.training.recipe import COMMON, VARIANTS
+from tools.training.tasks import TASKS
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import problems
+from app.http import problems
 from app.storage.base import Storage, StorageUnavailable
 from app.storage.disposition import attachment
 from app.storage.serving import serve_object

@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401 - this process knows the kind too
 from app.auth.viewer import Viewer
+from app.bell import Bell
 from app.db import make_engine, make_sessions
+from app.devices.models import Worker
 from app.jobs import service
-from app.jobs.bell import Bell
-from app.jobs.models import Job, JobEvent, Worker
+from app.jobs.models import Job, JobEvent
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED
 from app.settings import LeaseSettings, Settings

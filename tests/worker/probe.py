@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.models import Job
 from workers.handlers import HANDLERS
-from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome, TransientFault
+from workers.job import ArtifactBytes, JobContext, JobFault, Outcome, TransientFault
 
 KINDS["probe"] = "tests.worker.probe:PROBE"
 KINDS["glance"] = "tests.worker.probe:GLANCE"

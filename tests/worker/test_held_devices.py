@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from app.devices import service
+from app.devices.models import Worker
 from app.devices.schemas import HoldRequest
-from app.jobs.models import Worker
 from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import ADMIN, Node, Service
 from tests.worker.looking import register

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import delete, text
 
+from app.devices.models import Worker
 from app.jobs import claims, endings
-from app.jobs.models import Job, Worker
+from app.jobs.models import Job
 from app.settings import LeaseSettings
 from app.storage.blobs import stage
 from app.storage.factory import open_storage

@@ -9,10 +9,10 @@ from binnacle.words.massive import listed, massive_at, rule_of
 from terms.components import RESIDUAL_COMPONENTS
 from terms.methods import Method
 from workers.extracting.examples import Prompted
+from workers.extracting.soft_vector import Pair, train
 from workers.lm.errors import ModelFault
 from workers.lm.gather import Rows, Site
 from workers.lm.model import LanguageModel
-from workers.lm.soft_vector import Pair, train
 from workers.science.directions.base import Fit
 from workers.science.directions.fitting import Direction, Layer, fit_all
 from workers.science.examples import Examples

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load
 
-from app.exports.tensorfile import to_bytes
+from app.formats.tensorfile import to_bytes
 from workers.extracting.examples import Prompted
 from workers.lm.gather import Rows
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from workers.extracting.examples import Prompted
-from workers.handlers.base import JobContext
+from workers.job import JobContext
 from workers.judges.base import JudgeItem, Score
 from workers.judges.opening import open_judge, response_of
 from workers.lm.model import LanguageModel

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from workers.handlers.base import Handler
+    from workers.job import Handler
 
 HANDLERS = {
     "calibrate": "workers.handlers.calibration:run",

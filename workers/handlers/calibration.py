@@ -15,7 +15,7 @@ from typing import Any
 
 from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
 from shipped import PROMPTS
-from workers.handlers.base import ArtifactBytes, JobContext, JobFault, JobYielded, Outcome
+from workers.job import ArtifactBytes, JobContext, JobFault, JobYielded, Outcome
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.model import LanguageModel

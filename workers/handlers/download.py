@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from app.settings import Settings, get_settings
 from app.storage.space import hub_cache
 from binnacle.words.sizes import gib
-from workers.handlers.base import JobContext, JobFault, Outcome, TransientFault
+from workers.job import JobContext, JobFault, Outcome, TransientFault
 from workers.lm.errors import ModelFault
 from workers.lm.hubfiles import HubModel, fetch, look_up, total_bytes
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from app.exports import archives, gguf_vectors, tensorfile, trait_interp
-from app.exports.formats import write_vectors
-from app.exports.vectors import NamedVector, Origin
+from app.formats import archives, gguf_vectors, tensorfile, trait_interp
+from app.formats.registry import write_vectors
+from app.formats.vectors import NamedVector, Origin
 from binnacle.words.layout import calibration_path
 from terms.components import RESIDUAL_COMPONENTS
-from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
+from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 
 MOST = 1_000_000
 PARTS = {"positions": "position", "components": "component", "methods": "method", "layers": "layer"}

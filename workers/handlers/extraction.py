@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.exports.tensorfile import to_bytes
+from app.formats.tensorfile import to_bytes
 from terms.methods import Method, parse_method
 from terms.positions import Position, parse_position
 from workers.extracting import vetting
@@ -16,8 +16,8 @@ from workers.extracting.document import describe, document
 from workers.extracting.examples import Prompted, encode_examples, from_lines, given_ids, split, to_lines, with_responses
 from workers.extracting.fits import Calibrated, Fitted, fit_everything
 from workers.extracting.rowsfile import read_rows, write_rows
-from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.handlers.calibration import model_of
+from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.gather import Example, Rows, gather_rows

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workers.handlers.base import JobContext, JobFault, Outcome
 from workers.handlers.calibration import model_of
+from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel

@@ -4,7 +4,7 @@ from typing import Any
 
 from app.settings import get_settings
 from app.storage.space import hub_cache
-from workers.handlers.base import JobContext, JobFault, Outcome
+from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.hub import fetched_folder
 from workers.lm.inspection import inspect_folder

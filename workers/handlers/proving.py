@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.models.reading import REFUSED
-from workers.handlers.base import JobContext, JobFault, Outcome
+from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
 from workers.lm.folder import config_hash

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from workers.handlers.base import ArtifactBytes, JobContext, Outcome
+from workers.job import ArtifactBytes, JobContext, Outcome
 from workers.reports import document, labelling
 from workers.reports.gathered import gather
 

@@ -9,8 +9,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.handlers.steering import check_failures, plain_numbers, short_summary
+from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault

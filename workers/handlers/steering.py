@@ -14,8 +14,8 @@ import torch
 
 from binnacle.words.massive import listed, rule_of
 from terms.methods import parse_method
-from workers.handlers.base import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.handlers.calibration import model_of
+from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault, OutOfMemory

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workers.judges.trait_classifier import NEGATIVE, POSITIVE, TraitClassifier
 from workers.lm.generation import GenerationCounts, generate_greedy
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
@@ -92,3 +93,42 @@ def elicit(
         Answered(text, row.get("cluster") or text, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
         for text, prompt, ids, (row, label) in zip(texts, prompts, found, rows, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The share that shows the trait unsteered, 0-1: over all questions, by set, and the set of each question. Where a text that says nothing
+    is put."""
+
+    overall: float
+    sets: Mapping[str, float]
+    set_of: Mapping[str, str]
+
+    def of(self, question: str) -> float:
+        """The share in the question's set; over all for a question of none."""
+        return self.sets[self.set_of[question]] if question in self.set_of else self.overall
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {"overall": self.overall, "sets": dict(self.sets), "set_of": dict(self.set_of)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Baseline":
+        """The baseline that `to_json` told of."""
+        return cls(stored["overall"], stored["sets"], stored["set_of"])
+
+
+def measure_baseline(
+    classifier: TraitClassifier, answers: Mapping[str, Sequence[Answered]], set_of: Mapping[str, str]
+) -> Baseline:
+    """The baseline from the unsteered answers by set: of what they say either way, the share that shows the trait. 0 without answers."""
+    together = [one for ones in answers.values() for one in ones]
+    return Baseline(_share(classifier, together), {name: _share(classifier, ones) for name, ones in answers.items()}, set_of)
+
+
+def _share(classifier: TraitClassifier, answers: Sequence[Answered]) -> float:
+    if not answers:
+        return 0.0
+    p_N3 = classifier.probabilities([one.text for one in answers], [one.prompt for one in answers])
+    positive, negative = (float(p_N3[:, label].sum()) for label in (POSITIVE, NEGATIVE))
+    return round(positive / (positive + negative), 4)

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from workers.handlers.base import JobFault, TransientFault
+from workers.job import JobFault, TransientFault
 from workers.judges.prompts import Message
 from workers.judges.reaching import Reach
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
-from workers.judges.combining import combined
 from workers.judges.prefix_tree import PrefixTree
 from workers.judges.prompts import ENGAGES, NUMBERS, Kind, messages, prompt_hash
-from workers.judges.replies import Parsed, expectation
+from workers.judges.replies import Parsed, combined, expectation
 from workers.lm.errors import ModelFault
 from workers.lm.likelihood import next_token_log_probabilities
 from workers.lm.model import LanguageModel

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
-from workers.handlers.base import JobFault, TransientFault
+from workers.job import JobFault, TransientFault
 from workers.judges.base import JudgeItem, Score
-from workers.judges.combining import combined
 from workers.judges.endpoint import Endpoint, RequestRefused
 from workers.judges.prompts import ENGAGES, LETTERS, NUMBERS, Kind, Scale, messages, probe, prompt_hash
-from workers.judges.replies import Parsed, parse
+from workers.judges.replies import Parsed, combined, parse
 
 VERSION = "1"
 PROBED: Mapping[Scale, Sequence[str]] = {"numbers": ("0", "7", "42", "85", "100"), "letters": ("A", "F", "K")}

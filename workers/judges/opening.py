@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workers.handlers.base import JobContext, JobFault
+from workers.job import JobContext, JobFault
 from workers.judges.base import Judge
 
 if TYPE_CHECKING:

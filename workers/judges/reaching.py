@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from app.addresses import looked_up, refused
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 
 
 class Reach:

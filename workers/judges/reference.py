@@ -17,25 +17,25 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from workers.handlers.base import JobFault
+from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
-from workers.judges.baseline import Baseline, measure
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
 from workers.judges.elicited import (
     MOST_QUESTIONS,
     MOST_UNRELATED,
     Answered,
+    Baseline,
     OnStep,
     are_cut,
     by_set,
     elicit,
     from_responses,
     labelled_rows,
+    measure_baseline,
     questions_of,
     spread,
 )
-from workers.judges.neither import neither_of
-from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit
+from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit, neither_of
 from workers.lm.likelihood import OnRows
 from workers.lm.model import LanguageModel
 
@@ -120,7 +120,7 @@ class ReferenceJudge:
             ) from error
         answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
         set_of = {str(row.get("question") or row["prompt"]): name for name in reversed(list(sets)) for row in sets[name]}
-        baseline = measure(fitted.classifier, answers, set_of)
+        baseline = measure_baseline(fitted.classifier, answers, set_of)
         facts = _facts(fitted, labelled, scale, baseline, elicited=fresh)
         return cls(lm, fitted.classifier, scale, baseline=baseline, facts=facts, batch_rows=batch_rows)
 

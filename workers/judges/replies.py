@@ -1,4 +1,4 @@
-"""From a reply's token probabilities to a score. Pure; whatever a reply holds, the outcome is a number or a reason why there is none.
+"""From a judge model's replies to a score. Pure; whatever a reply holds, the outcome is a number or a reason why there is none.
 
     score = sum(p n) / sum(p)   over the tokens that are values of the scale; none when sum(p) < 0.25
 
@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from workers.judges.base import JudgeItem, Score
+from workers.judges.prompts import LONGEST, Kind
+
 LEAST_MASS = 0.25
+OFF_TOPIC = 50.0
+"""Below this relevance an answer is off topic, and its coherence is at most this."""
 MOST_SHOWN = 200
 """Characters of a reply's words that are kept."""
 
@@ -68,3 +73,22 @@ def _top_of(choice: Mapping[str, Any]) -> dict[str, float]:
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return {}
     return {token: logprob for token, logprob in found.items() if not logprob < -1000}
+
+
+def combined(item: JudgeItem, said: Mapping[Kind, Parsed]) -> Score:
+    """The scores with all that they rest on. An empty text has coherence 0 and relevance 0 unasked; an unknown relevance caps nothing."""
+    raw: dict[str, Any] = {kind: parsed.raw() for kind, parsed in said.items()}
+    failures = {kind: parsed.failure for kind, parsed in said.items() if parsed.failure is not None}
+    if failures:
+        raw["failures"] = failures
+    if len(item.text) > LONGEST:
+        raw["cut_at"] = LONGEST
+    trait = said["trait"].score
+    if not item.text.strip():
+        return Score(trait, 0.0, 0.0, raw)
+    coherence = said["coherence"].score
+    relevance = said["relevance"].score if "relevance" in said else None
+    if coherence is not None and relevance is not None and relevance < OFF_TOPIC:
+        raw["coherence_before_cap"] = coherence
+        coherence = min(coherence, OFF_TOPIC)
+    return Score(trait, coherence, relevance, raw)

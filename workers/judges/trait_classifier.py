@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 
-from workers.judges.words import repeated_share, words_of
+from workers.judges.words import looped, pieced, repeated_share, shuffled, words_of
 from workers.science.threads import one_thread
 
 POSITIVE, NEGATIVE, NEITHER = range(3)
 FOLDS = 3
+EMPTY = 4
+"""How often the empty text is among the examples of neither class."""
 SHAPE = ("known", "repeated", "distinct", "length")
 SHAPE_SCALE = (4.0, 4.0, 2.0, 0.5)
 """Brings the four numbers to the reach of a few words under the same penalty."""
@@ -196,3 +198,19 @@ def _shape(text: str, known: frozenset[Pair] | set[Pair]) -> NDArray[np.float64]
         math.log1p(len(words)),
     )
     return np.array(values) * SHAPE_SCALE
+
+
+def neither_of(said: Sequence[Example], other_texts: Sequence[str], *, seed: int) -> list[Example]:
+    """Examples of the third class, texts that show neither, made of the labelled responses and of other traits. Equal arguments give equal ones.
+
+    Each response shuffled, and looped twice; as many pieced together of several as half of them, the empty text, and other traits' texts. A
+    spoilt response keeps its cluster, so that whoever holds the cluster out holds it out too.
+    """
+    rng = random.Random(seed)
+    found = [Example("", "", NEITHER, "")] * EMPTY
+    for one in said:
+        for spoil in (shuffled, looped, looped):
+            found.append(Example(" ".join(spoil(words_of(one.text), rng)), one.prompt, NEITHER, one.cluster))
+    texts = [words_of(one.text) for one in said]
+    found += [Example(" ".join(pieced(texts, rng)), "", NEITHER, "") for _ in range(len(said) // 2)]
+    return found + [Example(text, "", NEITHER, "") for text in other_texts]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
-from workers.handlers.base import JobContext
+from workers.job import JobContext
 from workers.judges.agreement import Agreement
 
 Vectors = Mapping[str, NDArray[np.float32]]

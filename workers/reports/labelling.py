@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from binnacle.words.sheets import inert
-from workers.handlers.base import JobContext, JobFault
+from workers.job import JobContext, JobFault
 from workers.judges.agreement import Agreement, agreement
 
 TEXTS = 50

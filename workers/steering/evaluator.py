@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.handlers.base import JobContext
+from workers.job import JobContext
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.coherence import OWN
 from workers.judges.words import repeated_share
@@ -22,6 +22,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.sampling import Sampling
 from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
 from workers.steering.questions import Question
+from workers.steering.retries import texts_cell
 from workers.steering.runs import Run, RunSpec, judged
 
 WAVE_BATCHES = 4
@@ -110,12 +111,12 @@ class Evaluator:
         """The answers of each run: kept from an attempt whose judge was away, or generated now."""
         if self._judge.uses_device:
             return self._generate(wave)
-        kept = {spec.id: self._context.cell(f"texts/{spec.id}") for spec in wave}
+        kept = {spec.id: self._context.cell(texts_cell(spec.id)) for spec in wave}
         fresh = [spec for spec in wave if kept[spec.id] is None]
         answers = dict(zip((spec.id for spec in fresh), self._generate(fresh), strict=True)) if fresh else {}
         for name, answered in answers.items():
             lines = [[list(one.ids), one.ended, one.finite, dict(one.effect)] for one in answered]
-            self._context.commit_cell(f"texts/{name}", json.dumps(lines, separators=(",", ":")).encode())
+            self._context.commit_cell(texts_cell(name), json.dumps(lines, separators=(",", ":")).encode())
         stored = {name: [SteeredAnswer(*one) for one in json.loads(data)] for name, data in kept.items() if data is not None}
         return [(answers | stored)[spec.id] for spec in wave]
 

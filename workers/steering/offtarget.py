@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from workers.handlers.base import JobContext
+from workers.job import JobContext
 from workers.judges.opening import open_judge
 from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale, effect_of, scores_of

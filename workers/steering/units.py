@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.handlers.base import JobContext
+from workers.job import JobContext
 from workers.lm.capture import prefill, reading
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel

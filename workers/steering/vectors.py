@@ -10,7 +10,7 @@ from torch import Tensor
 
 from binnacle.words.massive import massive_at
 from terms.methods import UnknownMethod, parse_method
-from workers.handlers.base import JobContext
+from workers.job import JobContext
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.steering.subjects import Subject, name_twins, part

@@ -1,0 +1,50 @@
+"""The audit table over HTTP. Administrators only."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import Query
+from sqlalchemy.orm import Session
+
+from app.accounts.audit_schemas import AuditOut, AuditPage
+from app.audit import service
+from app.audit.repository import AuditFilters, Place
+from app.http.access import Admin, keyed_router
+from app.http.context import Shared
+from app.http.paging import Cursor, Limit, Moment, page_of
+from app.http.problems import documented
+
+router = keyed_router(prefix="/v1/audit", tag="access")
+
+Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+@router.get("", operation_id="listAudit", summary="Who did what", responses=documented(403, 422))
+async def list_audit(
+    _viewer: Admin,
+    context: Shared,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    actor: Text = None,
+    key: Annotated[str | None, Query(max_length=12, pattern=r"^[0-9A-Za-z]*$", description="a key's id")] = None,
+    action: Annotated[
+        str | None, Query(max_length=60, pattern=r"^[a-z_.]*$", description="`key.revoke`, or `key` for all that begin so")
+    ] = None,
+    object: Text = None,  # noqa: A002 - the word for what is acted on
+    outcome: Literal["done", "denied"] | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+) -> AuditPage:
+    """Newest first: changes of keys, users, groups, models, judges, quotas and visibility, what was done to others' jobs, deletions,
+    and what was refused for want of an administrator's key. Administrators only."""
+    filters = AuditFilters(actor=actor, key=key, action=action, object=object, outcome=outcome, since=since, until=until)
+
+    def page(session: Session, before: Place | None, count: int) -> list[AuditOut]:
+        found = service.listing(session, filters, limit=count, before=before)
+        return [AuditOut.model_validate(entry, from_attributes=True) for entry in found]
+
+    return await page_of(context, page, scope=f"audit {filters}", limit=limit, cursor=cursor, key=_place)
+
+
+def _place(entry: AuditOut) -> tuple[datetime, str]:
+    return entry.at, entry.id

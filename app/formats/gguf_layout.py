@@ -1,0 +1,143 @@
+"""Where in a GGUF file its tensors lie. Every count and size in the file is checked against its length before it is used, so that the
+work is never more than the file is long. Reads metadata of text, skips the rest, and knows nothing of what the tensors mean.
+"""
+
+import struct
+from dataclasses import dataclass, field
+
+from app.formats.vectors import Unreadable
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+F32 = 0
+DEFAULT_ALIGNMENT = 32
+LARGEST_ALIGNMENT = 1 << 20
+MOST_FIELDS = 10_000
+STRING, ARRAY = 8, 9
+SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+UINT32 = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """Float32 numbers within the file: the first one's byte, and how many."""
+
+    begin: int
+    count: int
+
+
+@dataclass
+class Layout:
+    """A file's tensors, and its metadata of text."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, Place] = field(default_factory=dict)
+
+
+class Cursor:
+    """A place in the file that never leaves it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def skip(self, size: int) -> int:
+        """Moves on by `size` bytes, and says where they began. Raises Unreadable past the end."""
+        begin = self.at
+        if size > len(self.data) - begin:
+            raise Unreadable(
+                f"The GGUF file is cut off: at byte {begin:,} it needs {size:,} more, and it has {len(self.data):,} in all."
+            )
+        self.at += size
+        return begin
+
+    def number(self, kind: str) -> int:
+        """One little-endian number: I or Q."""
+        size = struct.calcsize(kind)
+        return int(struct.unpack_from(f"<{kind}", self.data, self.skip(size))[0])
+
+    def text(self) -> str:
+        """A length and so many bytes."""
+        size = self.number("Q")
+        begin = self.skip(size)
+        return self.data[begin : begin + size].decode("utf-8", "replace")
+
+
+def layout(data: bytes, most: int) -> Layout:
+    """The layout of a file of at most `most` float32 tensors of one dimension. Raises Unreadable for any other."""
+    if data[:4] != MAGIC:
+        raise Unreadable("The bytes are no GGUF file: they do not begin with GGUF.")
+    cursor = Cursor(data)
+    cursor.skip(4)
+    version = cursor.number("I")
+    if version not in VERSIONS:
+        order = " (it seems to be big-endian)" if version & 0xFFFF == 0 else ""
+        raise Unreadable(f"The GGUF file is of version {version}{order}; little-endian files of version 2 and 3 are read.")
+    tensors, fields = cursor.number("Q"), cursor.number("Q")
+    if tensors > most or fields > MOST_FIELDS:
+        raise Unreadable(
+            f"The GGUF file claims {tensors:,} tensors and {fields:,} fields; {most:,} and {MOST_FIELDS:,} are taken."
+        )
+    found = Layout()
+    alignment = DEFAULT_ALIGNMENT
+    for _ in range(fields):
+        alignment = _field(cursor, found, alignment)
+    places = [_tensor(cursor) for _ in range(tensors)]
+    start = -(-cursor.at // alignment) * alignment
+    for name, offset, count in places:
+        if name in found.tensors:
+            raise Unreadable(f"The GGUF file holds the tensor {name[:80]!r} twice.")
+        begin = start + offset
+        if begin + 4 * count > len(data):
+            raise Unreadable(
+                f"Tensor {name[:80]!r} of {count:,} numbers ends at byte {begin + 4 * count:,}; the GGUF file has {len(data):,}."
+            )
+        found.tensors[name] = Place(begin, count)
+    if 4 * sum(place.count for place in found.tensors.values()) > len(data):
+        raise Unreadable("The GGUF file's tensors lie over one another: together they are larger than the file.")
+    return found
+
+
+def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
+    """Reads or skips one field of metadata; the alignment after it."""
+    name, kind = cursor.text(), cursor.number("I")
+    if kind == STRING:
+        found.texts[name] = cursor.text()
+    elif name == "general.alignment":
+        if kind != UINT32:
+            raise Unreadable("The GGUF file's general.alignment is no 32-bit number.")
+        alignment = cursor.number("I")
+        if not 1 <= alignment <= LARGEST_ALIGNMENT or alignment & (alignment - 1):
+            raise Unreadable(
+                f"The GGUF file's alignment is {alignment:,}; it must be a power of two up to {LARGEST_ALIGNMENT:,}."
+            )
+    else:
+        _skip_value(cursor, name, kind)
+    return alignment
+
+
+def _skip_value(cursor: Cursor, name: str, kind: int) -> None:
+    if kind in SCALAR_BYTES:
+        cursor.skip(SCALAR_BYTES[kind])
+        return
+    if kind != ARRAY:
+        raise Unreadable(f"The GGUF field {name[:80]!r} is of the unknown type {kind}.")
+    inner, count = cursor.number("I"), cursor.number("Q")
+    if inner in SCALAR_BYTES:
+        cursor.skip(count * SCALAR_BYTES[inner])
+    elif inner == STRING and count <= len(cursor.data) // 8:  # each string takes 8 bytes or more
+        for _ in range(count):
+            cursor.skip(cursor.number("Q"))
+    else:
+        raise Unreadable(f"The GGUF field {name[:80]!r} is an array that no control vector needs.")
+
+
+def _tensor(cursor: Cursor) -> tuple[str, int, int]:
+    """Name, offset into the data, and how many numbers."""
+    name, dimensions = cursor.text(), cursor.number("I")
+    if dimensions != 1:
+        raise Unreadable(f"Tensor {name[:80]!r} has {dimensions:,} dimensions; a direction has one.")
+    count, kind, offset = cursor.number("Q"), cursor.number("I"), cursor.number("Q")
+    if kind != F32:
+        raise Unreadable(f"Tensor {name[:80]!r} is of GGML type {kind}; a direction is float32 (type {F32}).")
+    return name, offset, count

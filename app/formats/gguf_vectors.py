@@ -1,0 +1,100 @@
+"""GGUF control vectors, as llama.cpp and repeng read them.
+
+Convention: `general.architecture` is `controlvector`, `direction.N` is added to the output of block N, float32 [D]. That is our
+layer N, and nothing is shifted. llama.cpp refuses N = 0, so layer 0 is left out and the notes say so. A file holds one vector a layer.
+It is written by the `gguf` package and read here, because a file may lie about every count that the package's reader loops over.
+"""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from app.formats.gguf_layout import Layout, layout
+from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable, sound
+from terms.components import RESIDUAL_COMPONENTS
+
+MEDIA_TYPE = "application/octet-stream"
+ARCHITECTURE = "controlvector"
+
+
+def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
+    """Bytes, media type, notes. Raises Unwritable for several vectors of a layer, and for those outside the residual stream."""
+    notes = _check(vectors)
+    directions = {one.layer: one.vector for one in sorted(vectors, key=lambda one: one.layer or 0) if one.layer}
+    if not directions:
+        raise Unwritable(
+            "A control vector cannot hold layer 0 (llama.cpp refuses direction.0), and no other layer was asked for."
+        )
+    return _written(directions, origin), MEDIA_TYPE, notes
+
+
+def _check(vectors: Sequence[NamedVector]) -> list[str]:
+    kinds = sorted({one.key.rsplit("/", 1)[0] for one in vectors})
+    if len(kinds) != 1:
+        raise Unwritable(
+            f"A control vector holds one vector a layer; these are {len(kinds)} kinds: {', '.join(kinds[:6])}. Ask for one position, "
+            "component and method, or for safetensors."
+        )
+    layers = [one.layer for one in vectors]
+    if len(set(layers)) != len(layers):
+        raise Unwritable("A control vector holds one vector a layer, and a layer was given twice.")
+    if len({one.vector.size for one in vectors}) != 1:
+        raise Unwritable("The vectors of a control vector must have one width.")
+    component = vectors[0].component
+    if component not in RESIDUAL_COMPONENTS:
+        raise Unwritable(
+            f"A control vector is added to the residual stream; {component} has other coordinates. Ask for safetensors."
+        )
+    notes = [f"direction.N is the output of block N, our layer N; general.architecture is {ARCHITECTURE}."]
+    if 0 in layers:
+        notes.append("Layer 0 is left out: llama.cpp refuses direction.0.")
+    if component != "residual":
+        notes.append(f"These vectors are of {component}; whoever reads the file adds them to the output of the whole block.")
+    return notes
+
+
+def _written(directions: dict[int, np.ndarray], origin: Origin) -> bytes:
+    import gguf  # 0.3 s, and few processes ever write one
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vector.gguf"
+        writer = gguf.GGUFWriter(path, ARCHITECTURE)
+        writer.add_string(f"{ARCHITECTURE}.model_hint", _hint(origin))
+        writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(directions))
+        for name, value in origin.facts().items():
+            writer.add_string(f"binnacle.{name}", value)
+        for layer, vector in directions.items():
+            writer.add_tensor(f"direction.{layer}", np.ascontiguousarray(vector, dtype=np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path.read_bytes()
+
+
+def _hint(origin: Origin) -> str:
+    """The model's family as repeng and llama.cpp write it: `gemma3` for Gemma3ForCausalLM; a model of another family warns there."""
+    return re.sub(r"(For[A-Z]|LMHead|Model).*", "", origin.architecture).lower() or origin.model
+
+
+def read(data: bytes, most: int) -> list[NamedVector]:
+    """The directions by layer."""
+    found = layout(data, most)
+    architecture = found.texts.get("general.architecture")
+    if architecture != ARCHITECTURE:
+        raise Unreadable(f"The GGUF file is of architecture {str(architecture)[:40]!r}; a control vector is {ARCHITECTURE!r}.")
+    if not found.tensors:
+        raise Unreadable("The GGUF file holds no tensor.")
+    vectors = [_vector(found, name, data) for name in found.tensors]
+    return sorted(vectors, key=lambda one: one.layer or 0)
+
+
+def _vector(found: Layout, name: str, data: bytes) -> NamedVector:
+    number = name.removeprefix("direction.")
+    if number == name or not (number.isascii() and number.isdigit() and len(number) <= 4) or str(int(number)) != number:
+        raise Unreadable(f"The GGUF file holds the tensor {name[:80]!r}; a control vector holds direction.N, N a layer.")
+    where = found.tensors[name]
+    return NamedVector(sound(np.frombuffer(data, "<f4", where.count, where.begin), name), int(number), "residual", name=name)

@@ -1,0 +1,55 @@
+"""The formats by name. Each is two functions of bytes; what they mean by layer is said in their own files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.formats import gguf_vectors, npy, tensorfile
+from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable
+
+
+@dataclass(frozen=True)
+class Format:
+    """`write(vectors, origin)` gives bytes, media type and notes; `read(data, most)` gives up to `most` vectors."""
+
+    write: Callable[[Sequence[NamedVector], Origin], tuple[bytes, str, list[str]]]
+    read: Callable[[bytes, int], list[NamedVector]]
+
+
+FORMATS = {
+    "safetensors": Format(tensorfile.write, tensorfile.read),
+    "gguf": Format(gguf_vectors.write, gguf_vectors.read),
+    "npy": Format(npy.write, npy.read),
+}
+"""By name, which is also the suffix of their files."""
+MOST = 10_000
+"""Vectors that one file may hold when it is read, unless the caller takes fewer."""
+
+
+def write_vectors(name: str, vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
+    """The vectors in a format (a key of FORMATS): bytes, media type, and notes for whoever reads them. Equal vectors, equal bytes.
+
+    Raises Unwritable, a sentence that says what the format cannot hold.
+    """
+    if not vectors:
+        raise Unwritable("There is no vector to write.")
+    return FORMATS[name].write(vectors, origin)
+
+
+def read_vectors(name: str, data: bytes, most: int = MOST) -> list[NamedVector]:
+    """The vectors in a file of a format: finite, not zero, one dimension each, whatever the file claims. Raises Unreadable."""
+    return FORMATS[name].read(data, most)
+
+
+def recognised(data: bytes) -> str:
+    """The format that the first bytes are of. Raises Unreadable for none, and says that pickles are never read."""
+    if data.startswith(b"GGUF"):
+        return "gguf"
+    if data.startswith(b"\x93NUMPY"):
+        return "npy"
+    if data[8:9] == b"{":
+        return "safetensors"
+    if data.startswith((b"PK\x03\x04", b"\x80")):
+        raise Unreadable(
+            "This is a .pt, .npz or pickle file, which is never read. Save the vectors as safetensors, .npy or GGUF."
+        )
+    raise Unreadable("The file is neither safetensors nor .npy nor GGUF.")

@@ -1,0 +1,119 @@
+"""Safetensors, written so that equal content gives equal bytes, and read without trusting a number in the file.
+
+The library's own writer puts the metadata in another order at every call; here keys, metadata and offsets follow the sorted names.
+
+Convention: one file for any number of vectors, key `position/component/method/layer`, layer as in `app.formats.vectors`, float32
+[D]; the metadata hold model, weight_hash, trait, trait_version.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable, labels, sound
+
+MEDIA_TYPE = "application/vnd.safetensors"
+LARGEST_HEADER = 16 << 20
+_WRITTEN = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
+_READ = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2"}
+
+
+def to_bytes(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> bytes:
+    """A safetensors file of any arrays. Raises Unwritable for a type that the format or this writer does not have."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    pieces, offset = [], 0
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        kind = _WRITTEN.get(array.dtype.name)
+        if kind is None:
+            raise Unwritable(f"{name} is of type {array.dtype.name}; safetensors are written of {', '.join(_WRITTEN)}.")
+        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        header[name] = {"dtype": kind, "shape": list(tensors[name].shape), "data_offsets": [offset, offset + len(data)]}
+        pieces.append(data)
+        offset += len(data)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *pieces])
+
+
+def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
+    """Bytes, media type, notes."""
+    tensors = {one.key: one.vector for one in vectors}
+    if len(tensors) != len(vectors):
+        raise Unwritable("Two vectors have the same position, component, method and layer; a file holds one of each.")
+    return to_bytes(tensors, origin.facts()), MEDIA_TYPE, []
+
+
+def read(data: bytes, most: int) -> list[NamedVector]:
+    """Every tensor as a vector, in the order of their names."""
+    header, body = _header(data)
+    names = sorted(name for name in header if name != "__metadata__")
+    if not names:
+        raise Unreadable("The safetensors file holds no tensor.")
+    if len(names) > most:
+        raise Unreadable(f"The safetensors file holds {len(names):,} tensors; {most:,} vectors are taken at once.")
+    places = [_place(name, header[name], body) for name in names]
+    if sum(place.stop - place.start for place in places) > len(body):
+        raise Unreadable("The safetensors file's tensors lie over one another: together they are larger than the file.")
+    return [_vector(name, header[name], body[place]) for name, place in zip(names, places, strict=True)]
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > len(data) - 8:
+        raise Unreadable(
+            f"The safetensors file is cut off: its header should have {size:,} bytes, and {max(0, len(data) - 8):,} follow."
+        )
+    if size > LARGEST_HEADER:
+        raise Unreadable(
+            f"The safetensors header has {size:,} bytes; {LARGEST_HEADER:,} are more than any file of vectors needs."
+        )
+    try:
+        header = json.loads(data[8 : 8 + size].decode(), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, Unreadable) else Unreadable("The safetensors header is no JSON object.") from error
+    if not isinstance(header, dict):
+        raise Unreadable("The safetensors header is no JSON object.")
+    return header, memoryview(data)[8 + size :]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Unreadable("The safetensors header names a tensor twice.")
+    return found
+
+
+def _place(name: str, facts: Any, body: memoryview) -> slice:
+    """Where the tensor lies, once its type, shape and offsets agree with each other and with the file."""
+    what = f"Tensor {name[:80]!r}"
+    if not isinstance(facts, dict) or not _whole_numbers(facts.get("shape")) or not _whole_numbers(facts.get("data_offsets"), 2):
+        raise Unreadable(f"{what}: the header gives no dtype, shape and two data_offsets for it.")
+    kind = _READ.get(str(facts.get("dtype")))
+    if kind is None:
+        raise Unreadable(f"{what} is of type {str(facts.get('dtype'))[:20]!r}; vectors are {', '.join(_READ)}.")
+    begin, end = facts["data_offsets"]
+    wanted = math.prod(facts["shape"]) * np.dtype(kind).itemsize
+    if not begin <= end <= len(body) or end - begin != wanted:
+        raise Unreadable(
+            f"{what} of shape {str(facts['shape'])[:80]} needs {wanted:,} bytes; its offsets {begin:,} to {end:,} in {len(body):,} do not fit."
+        )
+    return slice(begin, end)
+
+
+def _vector(name: str, facts: dict[str, Any], data: memoryview) -> NamedVector:
+    array: NDArray[Any] = np.frombuffer(data, dtype=_READ[facts["dtype"]]).reshape(facts["shape"])
+    if facts["dtype"] == "BF16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return NamedVector(sound(array, name), name=name, **labels(name))
+
+
+def _whole_numbers(value: Any, count: int | None = None) -> bool:
+    """A short list of numbers that sizes can be."""
+    if not isinstance(value, list) or len(value) > 8 or (count is not None and len(value) != count):
+        return False
+    return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 1 << 48 for one in value)

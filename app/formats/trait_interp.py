@@ -1,0 +1,70 @@
+"""trait-interp's folder of one extraction: where each file lies and what its metadata.json say. Workers write the tensors.
+
+    vectors/{position}/{component}/{method}/layer{N}.pt     a tensor [D], unit length, read by torch.load(weights_only=True)
+    vectors/{position}/{component}/{method}/metadata.json   model, trait, method, component, position, layers{N: norm, baseline, ...}
+    responses/pos.json  responses/neg.json                  the answers that the vectors were made of
+
+Unpack it as `experiments/{experiment}/extraction/{category}/{trait}/{model variant}/`. Layer N is the output of block N there as here. Its
+metadata also hold a time, which artifacts never do; the responses lack `full_text`, the formatted prompt, which extractions do not keep.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from app.formats.vectors import NamedVector, Origin
+
+
+def folder(position: str, component: str, method: str) -> str:
+    """`response[:5]` is `response__5` there, `response[:]` is `response_all`."""
+    safe = position.replace("[:]", "_all").replace("[", "_").replace("]", "").replace(":", "_")
+    return f"vectors/{safe}/{component}/{method}"
+
+
+def tensor_path(vector: NamedVector) -> str:
+    """Where the vector's tensor lies."""
+    return f"{folder(vector.position or 'none', vector.component or '', vector.method or '')}/layer{vector.layer}.pt"
+
+
+def metadata(facts: Sequence[Mapping[str, Any]], origin: Origin) -> dict[str, dict[str, Any]]:
+    """The metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in sorted(facts, key=lambda one: int(one["layer"])):
+        place = {name: one[name] for name in ("method", "component", "position")}
+        path = f"{folder(**place)}/metadata.json"
+        head = {"model": origin.model, "trait": origin.trait, **place, "layers": {}, "input_hashes": _hashes(origin)}
+        found.setdefault(path, head)["layers"][str(one["layer"])] = _layer(one)
+    return found
+
+
+def _layer(facts: Mapping[str, Any]) -> dict[str, Any]:
+    fit = facts.get("fit") or {}
+    further = {"bias": fit.get("bias"), "train_acc": fit.get("train_accuracy")}
+    return {
+        "norm": facts.get("norm"),
+        "baseline": facts.get("baseline"),
+        **{name: value for name, value in further.items() if value is not None},
+    }
+
+
+def _hashes(origin: Origin) -> dict[str, str]:
+    hashes = {"dataset": origin.trait_version, "weights": origin.weight_hash}
+    return {name: value for name, value in hashes.items() if value}
+
+
+def responses(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Both files of answers, by path, from the lines of `responses.jsonl`; those that vetting dropped are left out."""
+    found: dict[str, list[dict[str, Any]]] = {"responses/pos.json": [], "responses/neg.json": []}
+    for line in lines:
+        if line.get("kept", True):
+            path = "responses/pos.json" if line["class"] == "positive" else "responses/neg.json"
+            found[path].append(
+                {
+                    "scenario_idx": line["index"],
+                    "rollout_idx": 0,
+                    "prompt": line["prompt"],
+                    "system_prompt": line.get("system_prompt"),
+                    "response": line["response"],
+                    "response_token_count": len(line.get("response_ids") or []),
+                }
+            )
+    return found

@@ -1,0 +1,36 @@
+"""What the API says of itself: the OpenAPI document of the application."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.http.links import add_links
+from app.http.problems import ProblemOut
+
+DESCRIPTION = """\
+Calibrate language models on a shared GPU server: submit a job, look at it until it is over, download the result.
+
+Every submission answers `202` with the job and its `Location`. Poll that with `If-None-Match` and `?wait=25`, or follow
+`/events`. Errors are `application/problem+json` with a stable `code`, the request's id and the fields at fault by JSON pointer.
+
+Everything needs a key. A job and what it makes are seen by its owner and administrators, and by others as its `visibility` says; what you
+may not see is 404. Keys have a role (viewer, member, admin) and scopes (`read`, `submit`, `admin`), and do what both allow.
+"""
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document; FastAPI's own validation error, which never leaves this server, is replaced by ours."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=app.openapi_tags
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        problem = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs"))
+        schemas["ProblemOut"] = problem
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        add_links(document)
+        app.openapi_schema = document
+    return app.openapi_schema

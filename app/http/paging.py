@@ -1,0 +1,67 @@
+"""Pages of any list, newest first: `{"items": [...], "next_cursor": ...}`, with opaque cursors and no totals."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from sqlalchemy.orm import Session
+
+from app.http.context import Context
+from binnacle.words.layout import FOLDER
+
+Item = TypeVar("Item", bound=BaseModel)
+LARGEST = 200
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def _clamp(value: object) -> object:
+    """More than the largest page is answered with the largest page, as every client must follow cursors anyway."""
+    return str(LARGEST) if isinstance(value, str) and value.isascii() and value.isdigit() and int(value[:10]) > LARGEST else value
+
+
+_Count = Annotated[int, Field(ge=1)]
+Limit = Annotated[
+    int,
+    BeforeValidator(_clamp, json_schema_input_type=_Count),
+    Query(ge=1, description=f"entries per page; {LARGEST} at most, more is taken as that"),
+]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
+
+LabelQuery = Annotated[str | None, Query(max_length=100, pattern=FOLDER, description="as it was named at submit")]
+"""An experiment or a model variant."""
+
+
+def _written(value: object) -> object:
+    """A time is written out: a bare number, which would be read as seconds since 1970, is none."""
+    return "" if isinstance(value, str) and _DATE.match(value) is None else value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A time of a query, with its offset from UTC."""
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list; `next_cursor` is null on the last one."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(description="give it as `cursor`, with the same filters")
+
+
+async def page_of(
+    context: Context,
+    fetch: Callable[[Session, tuple[datetime, str] | None, int], list[Item]],
+    *,
+    scope: str,
+    limit: int,
+    cursor: str | None,
+    key: Callable[[Item], tuple[datetime, str]],
+) -> Page[Item]:
+    """`fetch(session, before, count)` gives entries past the one with key `before`. `scope` names list and filters. Raises Problem 422."""
+    before = None if cursor is None else context.cursors.read(scope, cursor)
+    found = await context.database.run(fetch, before, limit + 1)
+    items = found[:limit]
+    further = context.cursors.make(scope, *key(items[-1])) if len(found) > limit else None
+    return Page(items=items, next_cursor=further)

@@ -1,0 +1,239 @@
+"""Every error leaves as RFC 9457 problem+json: what happened, with its code, the request's id and the fields by JSON pointer.
+
+Knows nothing about jobs. What the caller sent is never echoed, and no traceback leaves the process.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from app.errors import Problem
+from app.storage.base import StorageError
+from app.text import LINE, not_a_line
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+SHOWN = 20
+"""Most field errors that one answer lists."""
+
+CODES = {
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+KEY = re.compile(r"bnk_[0-9A-Za-z_]+", re.ASCII)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
+SENTENCES = {
+    "unknown_field": "This request has no such field; see /openapi.json for those it has.",
+    "missing_field": "This field is required.",
+}
+
+
+class FieldError(BaseModel):
+    """One field: its JSON pointer into the body, or the name of the query, path or header parameter."""
+
+    pointer: str = Field(description="JSON pointer into the request's body; empty for a parameter")
+    detail: str
+    code: str
+    parameter: str | None = Field(None, description="`query.limit`, `path.job_id`, `header.last-event-id`")
+
+
+class ProblemOut(BaseModel):
+    """RFC 9457. `code` is stable; `detail` says what happened and what to do."""
+
+    type: str = Field(examples=["/problems/unknown_model"])
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[FieldError]
+    facts: dict[str, Any] | None = Field(
+        None,
+        description="of a quota: limit, used, adding, resets_at; of what is in use: used_by, hidden; of not_shared: what is lacking",
+    )
+
+
+def path_of(request: Request) -> str:
+    """The path that was asked for, as an address writes it, whatever characters were in it."""
+    return quote(request.scope["path"], safe="/:@!$&'()*+,;=~")
+
+
+def render(request: Request, problem: Problem) -> JSONResponse:
+    """The response for one problem."""
+    body = {
+        "type": f"/problems/{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": KEY.sub("bnk_...", path_of(request)),
+        "code": problem.code,
+        "request_id": request.scope.get("state", {}).get("request_id", ""),
+        "errors": problem.errors,
+        **({} if problem.facts is None else {"facts": problem.facts}),
+    }
+    return JSONResponse(body, problem.status, headers={"Cache-Control": "no-store", **problem.headers}, media_type=MEDIA_TYPE)
+
+
+def from_validation(error: RequestValidationError) -> Problem:
+    """Field by field, by JSON pointer; 400 when the body is not JSON at all."""
+    found = error.errors()
+    broken = next((one for one in found if one["type"] == "json_invalid"), None)
+    if broken is not None:
+        reason = broken.get("ctx", {}).get("error", "it cannot be read")
+        return Problem(400, "malformed_json", f"The body is not valid JSON: {reason} at character {broken['loc'][-1]}.")
+    errors = [_field(one, error.body) for one in found[:SHOWN]]
+    more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+    where = errors[0]["pointer"] or errors[0].get("parameter") or "the body"
+    return Problem(422, "invalid_request", f"{where}: {errors[0]['detail']}{more}", errors=errors)
+
+
+def _field(one: dict[str, Any], body: Any) -> dict[str, str]:
+    place, *path = one["loc"]
+    code, detail = fault(one)
+    if place == "body":
+        return {"pointer": pointer(_sent(path, body, missing=code == "missing_field")), "detail": detail, "code": code}
+    return {"pointer": "", "parameter": ".".join(str(part) for part in (place, *path)), "detail": detail, "code": code}
+
+
+def fault(one: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and sentence of what a validator found."""
+    if one["type"] == "string_pattern_mismatch" and one["ctx"]["pattern"] == LINE:
+        return "invalid_characters", f"This field {not_a_line(one['input'])}"
+    code = FIELD_CODES.get(one["type"], one["type"])
+    return code, SENTENCES.get(code, one["msg"])
+
+
+def _sent(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
+    """The steps that lead somewhere in what was sent, and the last one of a missing field: pydantic also names the alternatives it tried."""
+    found: list[str | int] = []
+    for step in path:
+        if (step in body) if isinstance(body, dict) else isinstance(body, list) and step in range(len(body)):
+            found.append(step)
+            body = body[step]
+    return [*found, path[-1]] if missing and path else found
+
+
+def pointer(path: Sequence[str | int]) -> str:
+    """RFC 6901."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return render(request, error)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return render(request, from_validation(error))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = CODES.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = f"Nothing is served at {path_of(request)}; see /openapi.json."
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_served_at(request))
+        detail = f"{request.method} is not served at {path_of(request)}; it takes {headers['Allow']}."
+    return render(request, Problem(error.status_code, code, detail, headers=headers))
+
+
+def _served_at(request: Request) -> list[str]:
+    """Every method that the address takes; the router knows those of one of its routes."""
+    scopes = ((method, {**request.scope, "method": method}) for method in METHODS)
+    return [method for method, scope in scopes if any(one.matches(scope)[0] is Match.FULL for one in request.app.routes)]
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    log.error("database_unavailable", error=type(error).__name__, cause=type(getattr(error, "orig", error)).__name__)
+    code, detail = request.app.state.context.database.explain(error)
+    return render(request, Problem(503, code, detail, headers={"Retry-After": "5"}))
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    log.warning("unstorable_value", cause=type(getattr(error, "orig", error)).__name__)
+    return render(
+        request, Problem(422, "unstorable_value", "A value holds characters or a number that the database cannot hold.")
+    )
+
+
+async def _storage(request: Request, error: Exception) -> Response:
+    log.error("storage_unavailable", error=type(error).__name__)
+    detail = "The object store does not answer as it should. Try again in a few seconds; if it stays, tell an administrator."
+    return render(request, Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}))
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to a mistake of ours. Its traceback goes to the log, under the id that the caller is given."""
+    log.error("unexpected_error", exc_info=error)
+    identifier = request.scope.get("state", {}).get("request_id", "")
+    detail = f"Something went wrong that should not have. Tell an administrator this request's id: {identifier}."
+    return render(request, Problem(500, "internal_error", detail))
+
+
+def install(app: FastAPI) -> None:
+    """Registers the handlers; what none of them knows is answered by `app.http.gate`.
+
+    A lost connection is the database being away; any other refusal of a statement is our own mistake.
+    """
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    for outage in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(outage, _database)
+    app.add_exception_handler(DataError, _unstorable)
+    app.add_exception_handler(DBAPIError, _lost_connection)
+    app.add_exception_handler(StorageError, _storage)
+
+
+async def _lost_connection(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    return await _database(request, error) if error.connection_invalidated else unexpected(request, error)
+
+
+TEXTS = {
+    400: "The body is not valid JSON, or the request is not well formed",
+    401: "No valid key",
+    403: "The key's role does not allow this",
+    404: "There is none that the caller may see",
+    409: "The present state does not allow this",
+    412: "A precondition does not hold",
+    413: "The body is over the limit",
+    415: "Not application/json, or a Content-Encoding",
+    416: "The range lies outside the file",
+    422: "A field is wrong; `errors` names it",
+    429: "A quota would be exceeded, or too much is asked at once; `facts` and Retry-After say which and until when",
+    503: "The database or the object store is away, or all connections are in use; see Retry-After",
+    507: "There is no room left on the server's disk for this upload",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that may answer with these problems."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
+    return {
+        status: {"description": TEXTS[status], "content": {MEDIA_TYPE: schema}}
+        for status in sorted({*statuses, 400, 401, 429, 503})
+    }

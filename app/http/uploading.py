@@ -1,0 +1,83 @@
+"""What uploads may take of this process: places for each user, threads of their own, and nothing at all when there is no room for them.
+
+What can be refused is refused before the body is read: the disk, the user's quota, and too many at once. Knows no domain.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+
+from app.db import AsyncDatabase
+from app.http.gate import body_limit
+from app.places import Bounds, Places
+from app.settings import Settings
+from app.storage.space import check_room
+
+T = TypeVar("T")
+
+THREADS = 2
+"""Uploads being read, checked or stored at the same time; others of any user wait in line with their bytes."""
+USERS = 4
+"""How many users' full shares fit at once."""
+WAITING = 16
+"""Of one user; none of their bytes are read."""
+
+
+class Uploads:
+    """The uploads of one application. `check_quota(session, owner)` raises Problem for a user whose quota is used up."""
+
+    def __init__(self, settings: Settings, database: AsyncDatabase, check_quota: Callable[[Session, str], None]) -> None:
+        limit = settings.limit
+        self._settings = settings
+        self._database = database
+        self._check_quota = check_quota
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
+        bounds = Bounds(
+            most=USERS * limit.uploads,
+            each=limit.uploads,
+            waiting=WAITING,
+            patience=limit.turn_seconds,
+            most_bytes=USERS * limit.uploads_bytes,
+            each_bytes=limit.uploads_bytes,
+        )
+        self._places = Places("uploads", bounds)
+
+    @asynccontextmanager
+    async def place(self, request: Request, owner: str) -> AsyncIterator[None]:
+        """Holds the user's place while the upload is read and stored.
+
+        Raises Problem 507 `low_disk`, 429 `quota_stored_bytes` when the quota is used up, 429 `too_many_at_once`.
+        """
+        size = _size(request, self._settings)
+        await asyncio.to_thread(check_room, self._settings, size)
+        await self._database.run(self._check_quota, owner)
+        async with self._places.place(owner, size):
+            yield
+
+    async def thread(self, work: Callable[..., T], *args: object) -> T:
+        """`work(*args)` in a thread of the uploads' own. When this task is cancelled, it ends once the work has."""
+        queued = self._threads.submit(work, *args)
+        done = asyncio.wrap_future(queued)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            if not queued.cancel():
+                await asyncio.wait({done})
+                done.exception()
+            raise
+
+    def close(self) -> None:
+        """Lets the present work end."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _size(request: Request, settings: Settings) -> int:
+    """Bytes that the body says it has, or may have at most."""
+    limit = body_limit(request.headers, settings.limit)
+    stated = request.headers.get("content-length", "")
+    return min(int(stated), limit) if stated.isascii() and stated.isdigit() else limit

@@ -1,0 +1,114 @@
+"""Bodies that are JSON or a form with files, for the routes that take both (`takes_files`). Knows no domain."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+
+from app.errors import Problem, invalid
+from app.http.gate import FORM, media_type
+
+Model = TypeVar("Model", bound=BaseModel)
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+MOST_PARTS = 40
+
+
+@dataclass
+class Form:
+    """The fields of a form, and its files by their bare names."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+def takes_files(endpoint: Endpoint) -> Endpoint:
+    """Marks a route whose body may be a form with files; others take JSON alone (`app.http.access`)."""
+    endpoint.__dict__["takes_files"] = True
+    return endpoint
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body says that it is a form with files."""
+    return media_type(request.headers) == FORM
+
+
+async def read_form(request: Request) -> Form:
+    """Fields and files; folders in a file's name are dropped. Raises Problem 422 for a name that comes twice."""
+    found = Form()
+    async with request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS) as parts:
+        for name, part in parts.multi_items():
+            if isinstance(part, UploadFile):
+                bare = PurePosixPath((part.filename or name).replace("\\", "/")).name or name
+                _once(found.files, bare, "file")
+                found.files[bare] = await part.read()
+            else:
+                _once(found.fields, name, "field")
+                found.fields[name] = part
+    return found
+
+
+def _once(seen: dict[str, Any], name: str, what: str) -> None:
+    if name in seen:
+        raise invalid(f"/{name}", "duplicate_part", f"The form holds the {what} {name} twice. Send it once.")
+
+
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """The body as this model, refused as FastAPI would refuse it."""
+    try:
+        raw = await request.json() if await request.body() else None
+    except UnicodeDecodeError as error:
+        raise Problem(400, "malformed_json", f"The body is not valid JSON: byte {error.start} is not UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise Problem(400, "malformed_json", f"The body is not valid JSON: {error.msg} at character {error.pos}.") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise Problem(400, "malformed_json", "The body holds a number or a nesting that no request needs.") from error
+    return checked(raw, model, strict=True)
+
+
+def checked(raw: Any, model: type[Model], *, strict: bool = False) -> Model:
+    """The value as this model; `strict` for JSON, whose numbers are no strings. Raises what FastAPI raises for a body."""
+    try:
+        return model.model_validate(raw, strict=strict)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors], body=raw) from error
+
+
+def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> dict[str, Any]:
+    """`openapi_extra` of such a route: its JSON body, and its form's fields (`form`, with what they are) and files."""
+    body = _inlined(model.model_json_schema())
+    parts: dict[str, Any] = {name: {**_written(body["properties"][name]), "description": text} for name, text in form.items()}
+    parts["files"] = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": file}
+    schema = {"type": "object", "properties": parts, "required": [*required, "files"], "additionalProperties": False}
+    content = {"application/json": {"schema": body}, FORM: {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _written(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field as a form writes it, which knows nothing but text."""
+    one = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
+    if one["type"] == "string":
+        return {name: one[name] for name in ("type", "enum", "const", "pattern", "minLength", "maxLength") if name in one}
+    return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[one["type"]]}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its definitions in the places that refer to them; none of ours refers to itself."""
+    definitions = schema.pop("$defs", {})
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolved({**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}})
+            return {name: resolved(value) for name, value in node.items()}
+        return [resolved(one) for one in node] if isinstance(node, list) else node
+
+    found: dict[str, Any] = resolved(schema)
+    return found

@@ -1,0 +1,147 @@
+"""Every statement about what users use. Bytes are counted by reference: a user stores every object that a row of theirs refers to, once.
+
+An object that two users refer to counts for both, as either may be the last to let it go; on the disk it lies once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from app.quotas.usage_models import UsageDay
+from app.storage.models import BlobRow
+
+# (owner, digest) of every reference there is; `%s` narrows each part to one owner. A test compares it with the foreign keys there are.
+_REFERENCES = """
+    SELECT j.owner, c.digest FROM job_cells c JOIN jobs j ON j.id = c.job_id %(jobs)s
+    UNION SELECT j.owner, a.digest FROM artifacts a JOIN jobs j ON j.id = a.job_id %(jobs)s
+    UNION SELECT v.owner, v.digest FROM vectors v %(vectors)s
+    UNION SELECT t.owner, t.version FROM traits t %(traits)s"""
+_EVERYBODYS = _REFERENCES % {"jobs": "", "vectors": "", "traits": ""}
+_OWN = _REFERENCES % {"jobs": "WHERE j.owner = :owner", "vectors": "WHERE v.owner = :owner", "traits": "WHERE t.owner = :owner"}
+
+_STORED_BY_ALL = text(f"""
+WITH held AS (SELECT owner, digest, count(*) OVER (PARTITION BY digest) > 1 AS shared FROM ({_EVERYBODYS}) AS r)
+SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes,
+    CAST(coalesce(sum(b.size) FILTER (WHERE h.shared), 0) AS bigint) AS shared
+FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
+_STORED_BY_ONE = text(f"""
+WITH held AS MATERIALIZED ({_OWN})
+SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes, CAST(coalesce(sum(b.size) FILTER (WHERE
+    EXISTS (SELECT 1 FROM job_cells c JOIN jobs j ON j.id = c.job_id WHERE c.digest = h.digest AND j.owner <> h.owner)
+    OR EXISTS (SELECT 1 FROM artifacts a JOIN jobs j ON j.id = a.job_id WHERE a.digest = h.digest AND j.owner <> h.owner)
+    OR EXISTS (SELECT 1 FROM vectors v WHERE v.digest = h.digest AND v.owner <> h.owner)
+    OR EXISTS (SELECT 1 FROM traits t WHERE t.version = h.digest AND t.owner <> h.owner)), 0) AS bigint) AS shared
+FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
+_COUNTED = """
+SELECT owner, CAST(sum(bytes) AS bigint) AS bytes, CAST(sum(objects) AS bigint) AS objects FROM (
+    SELECT owner, bytes, objects FROM stored_totals UNION ALL SELECT owner, bytes, objects FROM stored_changes
+) AS parts {narrowed} GROUP BY owner"""
+_COUNTED_OF_ONE = text(_COUNTED.format(narrowed="WHERE owner = :owner"))
+_ADD_UP = text("""
+WITH taken AS (
+    DELETE FROM stored_changes WHERE id IN (SELECT id FROM stored_changes ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED)
+    RETURNING owner, bytes, objects
+)
+INSERT INTO stored_totals AS t (owner, bytes, objects)
+SELECT owner, sum(bytes), sum(objects) FROM taken GROUP BY owner ORDER BY owner
+ON CONFLICT (owner) DO UPDATE SET bytes = t.bytes + excluded.bytes, objects = t.objects + excluded.objects""")
+_MISCOUNTED = text(f"""
+WITH counted AS ({_COUNTED.format(narrowed="")}), true_ones AS (
+    SELECT r.owner, CAST(sum(b.size) AS bigint) AS bytes, count(*) AS objects
+    FROM ({_EVERYBODYS}) AS r JOIN blobs b USING (digest) GROUP BY r.owner
+)
+SELECT owner, coalesce(c.bytes, 0) AS counted, coalesce(t.bytes, 0) AS bytes
+FROM counted c FULL JOIN true_ones t USING (owner)
+WHERE (coalesce(c.bytes, 0), coalesce(c.objects, 0)) IS DISTINCT FROM (coalesce(t.bytes, 0), coalesce(t.objects, 0)) ORDER BY owner""")
+_UNDER_WAY = """
+SELECT owner, count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state <> 'queued') AS running,
+    CAST(coalesce(sum(extract(epoch FROM now() - started_at)) FILTER (WHERE state <> 'queued' AND job_class = 'model'), 0) AS float8)
+        AS running_seconds
+FROM jobs WHERE state IN ('queued', 'running', 'cancelling') {narrowed} GROUP BY owner"""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Objects that a user refers to; `shared` are the bytes of those that others refer to too."""
+
+    objects: int = 0
+    bytes: int = 0
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Miscount:
+    """What is counted as an owner's bytes, and what they are."""
+
+    owner: str
+    counted: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A user's unfinished jobs, and how long those on devices have run."""
+
+    queued: int = 0
+    running: int = 0
+    running_seconds: float = 0.0
+
+
+def stored_bytes(session: Session, owner: str) -> int:
+    """Bytes of everything that the owner refers to, as they are counted: the same cost however much there is."""
+    row = session.execute(_COUNTED_OF_ONE, {"owner": owner}).one_or_none()
+    return 0 if row is None else int(row.bytes)
+
+
+def add_up(session: Session, *, most: int = 100_000) -> None:
+    """Moves changes into the totals, so that reading them stays cheap. Any number may do it at once; readers see either the one or the other."""
+    session.execute(_ADD_UP, {"most": most})
+
+
+def miscounted(session: Session) -> list[Miscount]:
+    """Owners for whom the count is not what their references sum up to; takes as long as there are references."""
+    return [Miscount(*row) for row in session.execute(_MISCOUNTED)]
+
+
+def recount(session: Session) -> None:
+    """Counts everything anew. Until the transaction ends no reference comes or goes, and no job changes."""
+    session.execute(text("SELECT stored_recount()"))
+
+
+def stored(session: Session, owner: str | None) -> dict[str, Stored]:
+    """By user; of one of them, or of all."""
+    rows = session.execute(_STORED_BY_ALL) if owner is None else session.execute(_STORED_BY_ONE, {"owner": owner})
+    return {row.owner: Stored(row.objects, row.bytes, row.shared) for row in rows}
+
+
+def on_disk(session: Session) -> int:
+    """Bytes of all objects, each once, those among them that nothing refers to any more."""
+    return int(session.scalar(select(func.coalesce(func.sum(BlobRow.size), 0))) or 0)
+
+
+def under_way(session: Session, owner: str | None) -> dict[str, UnderWay]:
+    """By user."""
+    statement = text(_UNDER_WAY.format(narrowed="" if owner is None else "AND owner = :owner"))
+    rows = session.execute(statement, {} if owner is None else {"owner": owner})
+    return {row.owner: UnderWay(row.queued, row.running, row.running_seconds) for row in rows}
+
+
+def today(session: Session) -> date:
+    """The day in UTC, by the database's clock."""
+    found: date | None = session.scalar(text("SELECT CAST(now() AT TIME ZONE 'UTC' AS date)"))
+    assert found is not None
+    return found
+
+
+def days(session: Session, owner: str | None, *, since: date) -> Mapping[str, Sequence[UsageDay]]:
+    """The book from a day on, by user, oldest first."""
+    statement = select(UsageDay).where(UsageDay.day >= since).order_by(UsageDay.day, UsageDay.job_class)
+    if owner is not None:
+        statement = statement.where(UsageDay.owner == owner)
+    found: dict[str, list[UsageDay]] = {}
+    for row in session.scalars(statement):
+        found.setdefault(row.owner, []).append(row)
+    return found

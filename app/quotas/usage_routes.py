@@ -1,0 +1,25 @@
+"""Use of disk and devices over HTTP."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+from app.auth.sharing import NAME
+from app.http.access import Caller, keyed_router
+from app.http.context import Shared
+from app.http.problems import documented
+from app.quotas import usage as service
+from app.quotas.usage_schemas import UsageOut
+
+router = keyed_router(prefix="/v1/usage", tag="quotas")
+
+
+@router.get("", operation_id="getUsage", summary="Disk and device time by user and day", responses=documented(404, 422))
+async def get_usage(
+    viewer: Caller,
+    context: Shared,
+    user: Annotated[str | None, Query(pattern=NAME, description="one user; `me` for yourself")] = None,
+    days: Annotated[int, Query(ge=1, le=366, description="how many days back, today among them")] = 30,
+) -> UsageOut:
+    """Your own, or everybody's with an administrator's key. Days are days in UTC; an attempt is booked on the day it ends."""
+    return await context.database.run(service.usage, viewer, user=viewer.owner if user == "me" else user, days=days)

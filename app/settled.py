@@ -1,0 +1,39 @@
+"""Answers of the database that hold for a whole transaction: hundreds of jobs of one graph are checked with a few statements."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy.orm import Session
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_ANSWERS = "answers"
+
+
+@contextmanager
+def asked_once(session: Session) -> Iterator[None]:
+    """Until the body ends, functions marked `settled` are asked once for each of their arguments."""
+    session.info[_ANSWERS] = {}
+    try:
+        yield
+    finally:
+        del session.info[_ANSWERS]
+
+
+def settled(ask: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
+    """Marks `ask(session, ...)`, which only reads: hundreds of jobs of one graph then share its answers. Its arguments are hashable."""
+
+    @wraps(ask)
+    def answered(session: Session, /, *args: P.args, **named: P.kwargs) -> T:
+        answers = session.info.get(_ANSWERS)
+        if answers is None:
+            return ask(session, *args, **named)
+        key = (ask, args, tuple(sorted(named.items())))
+        if key not in answers:
+            answers[key] = ask(session, *args, **named)
+        found: T = answers[key]
+        return found
+
+    return answered

@@ -1,0 +1,77 @@
+"""Devices over HTTP. Anybody with a key sees them; administrators hold and resume them."""
+
+from typing import Annotated
+
+from fastapi import Body, Path
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.devices import service
+from app.devices.schemas import HoldRequest
+from app.http.access import Admin, Caller, keyed_router
+from app.http.context import Context, Shared
+from app.http.problems import documented
+from app.status import repository
+from app.status.schemas import WorkerOut
+
+router = keyed_router(prefix="/v1/devices", tag="devices")
+
+Device = Annotated[str, Path(pattern=r"^[\w.@:-]{1,120}$", description="a worker node's id", examples=["model-0@gpu-server"])]
+Request = Annotated[HoldRequest, Body(examples=[{"reason": "notebook until lunch", "minutes": 120}])]
+UNTIL_RESUMED = HoldRequest()
+REFUSALS = documented(400, 403, 404, 413, 415, 422)
+
+
+class DeviceList(BaseModel):
+    """Every worker node seen within a day."""
+
+    items: list[WorkerOut]
+
+
+@router.get("", operation_id="listDevices", summary="Worker nodes, their devices, and who holds them", responses=documented())
+async def list_devices(viewer: Caller, context: Shared) -> DeviceList:
+    """Also those that are held or have no room to write."""
+    return DeviceList(items=await context.database.run(_listed, context, viewer))
+
+
+@router.post("/{device}/pause", operation_id="pauseDevice", summary="Claim nothing new", responses=REFUSALS)
+async def pause_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
+    """The job it has is finished; then its models leave the device's memory. Administrators only."""
+
+    def pause(session: Session) -> WorkerOut:
+        service.hold(session, device, viewer, body, "paused")
+        return _one(session, context, viewer, device)
+
+    return await context.database.run(pause)
+
+
+@router.post("/{device}/drain", operation_id="drainDevice", summary="Give the present job back", responses=REFUSALS)
+async def drain_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
+    """The job it has goes back to the queue at its next boundary, with what it had finished, or ends before. Administrators only."""
+
+    def drain(session: Session) -> WorkerOut:
+        service.hold(session, device, viewer, body, "draining")
+        return _one(session, context, viewer, device)
+
+    return await context.database.run(drain)
+
+
+@router.post("/{device}/resume", operation_id="resumeDevice", summary="Claim again", responses=documented(403, 404, 422))
+async def resume_device(device: Device, viewer: Admin, context: Shared) -> WorkerOut:
+    """At once. Administrators only."""
+
+    def resume(session: Session) -> WorkerOut:
+        service.resume(session, device, viewer)
+        return _one(session, context, viewer, device)
+
+    return await context.database.run(resume)
+
+
+def _listed(session: Session, context: Context, viewer: Viewer) -> list[WorkerOut]:
+    return repository.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
+
+
+def _one(session: Session, context: Context, viewer: Viewer, device: str) -> WorkerOut:
+    session.flush()
+    return next(worker for worker in _listed(session, context, viewer) if worker.id == device)

@@ -1,0 +1,1 @@
+"""Programs for those who maintain Binnacle. Not installed with it."""

@@ -1,0 +1,27 @@
+"""Which cells of an earlier job a retried one may take: all under an equal spec, and a steering's texts when only their scoring differs.
+
+Imports no torch: the job's context asks it before any model is loaded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+TEXTS = "texts/"
+"""Cells under this name hold what a model said, before anybody scored it."""
+
+SCORING = ("judge", "coherence_threshold")
+"""Fields of a spec that change what texts are worth, never a text under the same run."""
+
+
+def texts_cell(run: str) -> str:
+    """The name of the cell that holds a run's texts."""
+    return f"{TEXTS}{run}"
+
+
+def may_take(cell: str, *, earlier: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Whether a job of `spec` may take this cell of a job of the spec `earlier`."""
+    return earlier == spec or (cell.startswith(TEXTS) and _unscored(earlier) == _unscored(spec))
+
+
+def _unscored(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key not in SCORING}
