@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import structlog
 from sqlalchemy.orm import Session
@@ -11,13 +11,23 @@ from sqlalchemy.orm import Session
 from app.audit import repository
 from app.audit.models import AuditEntry
 from app.audit.repository import AuditFilters, Place
-from app.auth.viewer import Viewer
 from app.ids import new_id
+
+
+class Actor(Protocol):
+    """Who acts: an owner with a key, who administers the server or not."""
+
+    @property
+    def owner(self) -> str: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def is_admin(self) -> bool: ...
 
 
 def record(
     session: Session,
-    viewer: Viewer,
+    viewer: Actor,
     action: str,
     object: str,  # noqa: A002 - the word for what is acted on
     *,

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
+from app.auth.viewer import Viewer
 from app.calibrations.models import Calibration
 from app.ids import new_id
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
+from app.jobs.repository import made_by_visible
 
 
 def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -32,4 +35,8 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": own, "calibration.json": f"{own}/calibration.json"}
 
 
-CALIBRATE = Kind("calibrate", 3, _record, _links)
+def _usable(viewer: Viewer) -> ColumnElement[bool]:
+    return made_by_visible(Calibration.job_id, viewer)
+
+
+CALIBRATE = Kind("calibrate", 3, _record, _links, usable={"cal": (Calibration.id, _usable)})

@@ -47,7 +47,7 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
     limits.check_size(request, settings.limit)
     model = models.usable(session, request.model)
     limits.check_model(request, model.facts if model.state == "ready" else {})
-    after = edges_of(session, request, viewer, model)
+    after = edges_of(session, request, viewer, model.awaited)
     return Plan("calibrate", "model", request.model, _spec(request, model), after)
 
 

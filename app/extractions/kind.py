@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy.orm import Session
 
+from app.auth.viewer import Viewer
 from app.extractions.models import Extraction, Vector
+from app.extractions.repository import vector_seen
 from app.ids import new_id
 from app.jobs.kinds import Kind
 from app.jobs.models import Artifact, Job
+from app.jobs.repository import made_by_visible
 
 
 def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -70,4 +73,8 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": own, "vectors": f"/v1/vectors?extraction={(job.result or {})['extraction']['id']}"}
 
 
-EXTRACT = Kind("extract", 3, _record, _links)
+def _usable(viewer: Viewer) -> ColumnElement[bool]:
+    return made_by_visible(Extraction.job_id, viewer)
+
+
+EXTRACT = Kind("extract", 3, _record, _links, usable={"ext": (Extraction.id, _usable), "vec": (Vector.id, vector_seen)})

@@ -23,6 +23,7 @@ from app.jobs.absence import absent
 from app.jobs.estimates import seconds_for
 from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
+from app.jobs.reuse import find_reusable
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Placed, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
@@ -132,7 +133,7 @@ def plan(
 ) -> Plan:
     """The job to make, after a calibration where a method needs one. Raises Problem 422."""
     checked = _check(session, request, viewer, settings)
-    spec, after = checked.spec, edges_of(session, request, viewer, checked.model)
+    spec, after = checked.spec, edges_of(session, request, viewer, checked.model.awaited)
     if request.calibration is not None or checked.needs_calibration:
         job, wait = calibrations.for_model(session, request, request.calibration, checked.model, viewer, settings, request_id)
         spec["calibration"] = {"job": job}
@@ -150,7 +151,7 @@ def plan(
 def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> ExtractionCost:
     """What the request would cost; writes nothing. Raises Problem as `submit` does."""
     checked = _check(session, request, viewer, settings)
-    after, made, calibration = edges_of(session, request, viewer, checked.model), 0, None
+    after, made, calibration = edges_of(session, request, viewer, checked.model.awaited), 0, None
     if request.calibration is not None or checked.needs_calibration:
         after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
         calibration = request.calibration or "the newest calibration of the model, or one made first"
@@ -201,9 +202,7 @@ def place(
 
 def _submitted_before(session: Session, planned: Plan, viewer: Viewer) -> Placed | None:
     """A finished job of the same calculation, wherever its rows came from."""
-    from app.jobs import service as jobs
-
-    found = jobs.find_reusable(session, "extract", planned.spec, viewer)
+    found = find_reusable(session, "extract", planned.spec, viewer)
     return None if found is None else Placed(found, reused=True)
 
 

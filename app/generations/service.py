@@ -8,13 +8,14 @@ from app.errors import invalid
 from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest, PricedGeneration
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
+from app.jobs.reuse import read_as
 from app.jobs.states import State
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.context import check_context
 from app.models.models import Model
-from app.models.reading import doubt, read_as, reading_of
+from app.models.reading import doubt, reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.vectors import as_named, vectors_by_id
@@ -47,7 +48,7 @@ def cost(request: GenerationRequest) -> GenerationCost:
 def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> PricedGeneration:
     """Everything that a submission checks; writes nothing."""
     model, spec = _spec(session, request, viewer)
-    after, made = edges_of(session, request, viewer, model), 0
+    after, made = edges_of(session, request, viewer, model.awaited), 0
     if spec["vectors"]:
         after, made = calibrations.after_for_model(session, request, request.calibration, model, viewer, settings, after)
     check_admissible(session, request, after, viewer)
@@ -94,7 +95,7 @@ def submit(
     if earlier is not None:
         return answer(session, earlier, viewer, settings)
     model, spec = _spec(session, request, viewer)
-    after = edges_of(session, request, viewer, model)
+    after = edges_of(session, request, viewer, model.awaited)
     if spec["vectors"]:
         job, wait = calibrations.for_model(session, request, request.calibration, model, viewer, settings, request_id)
         spec["calibration"] = {"job": job}

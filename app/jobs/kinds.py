@@ -1,11 +1,12 @@
 """What differs between kinds of job on the service's side. A new kind adds one line here, a `kind.py` in its package and a handler."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
@@ -52,6 +53,10 @@ def _as_any_retry(
     return None
 
 
+Usable = tuple[InstrumentedAttribute[str], Callable[[Viewer], ColumnElement[bool]]]
+"""The column that holds ids of one prefix, and the condition on the rows that a viewer may use."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """`record` turns a handler's result into rows, in the transaction that finishes the job, and returns what the Job shows as `result`.
@@ -60,7 +65,8 @@ class Kind:
     is locked, and says so with True; `retried` may take a retry, and returns the job it made. `followers` are the jobs that follow when the
     job is shown to others; `parts` are the ids of those that are deleted with it where nothing else uses them. `links` adds to the Job's
     links. `handler_version` grows when a spec of the new version must not run on workers of the old one. `inherited` are the fields of a spec
-    that came with the result that the job is about: who may use that result may use them with it. Jobs of a `short` kind take seconds on a
+    that came with the result that the job is about: who may use that result may use them with it. `usable` says, for each
+    prefix of the ids that `record` gives, who may use what has such an id. Jobs of a `short` kind take seconds on a
     device and go by the short lane.
     """
 
@@ -74,6 +80,7 @@ class Kind:
     followers: Callable[[Session, Job, Sharing], Sequence[Job]] = _nobody
     parts: Callable[[Session, Job], Sequence[str]] = _no_parts
     inherited: tuple[str, ...] = ()
+    usable: Mapping[str, Usable] = field(default_factory=dict)
     short: bool = False
 
     @property

@@ -6,26 +6,23 @@ spec: a field that is added to a spec later is checked without a change here.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
-from app.calibrations.models import Calibration
 from app.errors import Problem
-from app.extractions import repository as extractions
-from app.extractions.models import Extraction, Vector
 from app.jobs import repository
+from app.jobs.kinds import KINDS, Usable, kind_named
 from app.jobs.models import Job
 from app.judges.models import Judge
 from app.judges.schemas import REFERENCE
 from app.models.models import Model
-from app.steerings.models import Steering
-from app.studies.models import Study
 from app.traits.models import Trait
 
 NAMED = 5
@@ -33,18 +30,16 @@ NAMED = 5
 ADDRESS = ("kind", "model", "url", "key_env")
 """What must be as it was for a judge to be the one that a spec describes."""
 
-Column = InstrumentedAttribute[str]
-BY_PREFIX: dict[str, tuple[Column, Callable[[Viewer], ColumnElement[bool]]]] = {
-    "job": (Job.id, repository.usable),
-    "vec": (Vector.id, extractions.vector_seen),
-    "trait": (Trait.id, lambda viewer: seen(Trait, viewer)),
-    "cal": (Calibration.id, lambda viewer: repository.made_by_visible(Calibration.job_id, viewer)),
-    "ext": (Extraction.id, lambda viewer: repository.made_by_visible(Extraction.job_id, viewer)),
-    "str": (Steering.id, lambda viewer: repository.made_by_visible(Steering.job_id, viewer)),
-    "std": (Study.id, lambda viewer: repository.made_by_visible(Study.job_id, viewer)),
-}
-"""For the ids of each prefix, the column that holds them and the rows that a viewer may use."""
-_ID = re.compile(rf"({'|'.join(BY_PREFIX)})_[0-9a-z]{{26}}")
+_ID = re.compile(r"([a-z]+)_[0-9a-z]{26}")
+
+
+@cache
+def _usable() -> Mapping[str, Usable]:
+    """For the ids of each prefix, the column that holds them and the rows that a viewer may use."""
+    found: dict[str, Usable] = {"job": (Job.id, repository.usable), "trait": (Trait.id, lambda viewer: seen(Trait, viewer))}
+    for kind in KINDS:
+        found |= kind_named(kind).usable
+    return found
 
 
 @dataclass
@@ -62,7 +57,7 @@ def references(spec: Mapping[str, Any], inherited: Collection[str] = ()) -> Refe
     own = {name: value for name, value in spec.items() if name not in inherited}
     found = References(model=own.get("model"))
     for value in _values(own):
-        if isinstance(value, str) and (match := _ID.fullmatch(value)):
+        if isinstance(value, str) and (match := _ID.fullmatch(value)) and match[1] in _usable():
             found.ids.setdefault(match[1], set()).add(value)
         elif isinstance(value, dict) and value.keys() == {"name", "version"}:
             found.traits.add((value["name"], value["version"]))
@@ -102,7 +97,7 @@ def not_shared(identifier: str, does: str, lacking: Sequence[str]) -> Problem:
 
 def _ids(session: Session, viewer: Viewer, ids: Mapping[str, set[str]]) -> Iterator[str]:
     for prefix, wanted in sorted(ids.items()):
-        column, may = BY_PREFIX[prefix]
+        column, may = _usable()[prefix]
         there = set(session.scalars(select(column).where(column.in_(sorted(wanted)), may(viewer)))) if wanted else set()
         yield from sorted(wanted - there)
 

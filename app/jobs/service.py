@@ -30,7 +30,6 @@ from app.jobs.states import FINISHED, State
 from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.transitions import born, transition
 from app.jobs.turns import SHORT
-from app.models.reading import read_as
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
 
@@ -296,12 +295,3 @@ def _with_names(spec: Any, names: Mapping[str, str]) -> Any:
     if isinstance(spec, list):
         return [_with_names(value, names) for value in spec]
     return names.get(spec, spec) if isinstance(spec, str) else spec
-
-
-def find_reusable(session: Session, kind: str, spec: dict[str, Any], viewer: Viewer) -> Job | None:
-    """A finished job of the same calculation that the caller may read, on the same known weights, read the same way."""
-    about_a_model = "weight_hash" in spec
-    if about_a_model and (spec["weight_hash"] is None or spec["reading_hash"] is None):
-        return None
-    found = repository.succeeded_with(session, kind, spec_hash(kind, spec), viewer)
-    return None if found is not None and about_a_model and read_as(found.result) != spec["reading_hash"] else found

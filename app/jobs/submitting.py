@@ -12,10 +12,10 @@ from app.errors import invalid
 from app.jobs import edges, repository
 from app.jobs import service as jobs
 from app.jobs.models import Job
+from app.jobs.reuse import find_reusable
 from app.jobs.schemas import Edge, JobOut, JobRequest
 from app.jobs.submission import Idempotency, Submission
 from app.jobs.views import views
-from app.models.models import Model
 from app.settings import Settings
 from app.webhooks import naming as webhooks
 
@@ -53,10 +53,13 @@ class Plan:
     retry_of: str | None = None
 
 
-def edges_of(session: Session, request: JobRequest, viewer: Viewer, model: Model) -> list[Edge]:
-    """The edges asked for, and one to the proofs of a model that is not usable yet. Raises Problem 422 for jobs that the caller may not see."""
+def edges_of(session: Session, request: JobRequest, viewer: Viewer, awaited: str | None) -> list[Edge]:
+    """The edges asked for, and one to `awaited`, the proofs of a model that is not usable yet.
+
+    Raises Problem 422 for jobs that the caller may not see.
+    """
     after = check_edges(session, request, viewer)
-    return after if model.awaited is None else with_edge(after, model.awaited)
+    return after if awaited is None else with_edge(after, awaited)
 
 
 def check_edges(session: Session, request: JobRequest, viewer: Viewer) -> list[Edge]:
@@ -100,7 +103,7 @@ def submitted(
 ) -> Placed:
     """The job of a plan; with `reuse`, a finished job of the same calculation on known weights that the caller may read."""
     if reuse:
-        finished = jobs.find_reusable(session, plan.kind, plan.spec, viewer)
+        finished = find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
             return Placed(finished, reused=True)
     submission = Submission(

@@ -3,9 +3,6 @@
 A result made before its model was proved, or read otherwise than the model is read now, is shown as such and never reused by itself.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from app.models.models import Model
 
 REFUSED = "proof_refused"
@@ -22,12 +19,6 @@ def reading_of(model: Model) -> str | None:
     """What the model's texts are read as, for specs and for choosing earlier results; None while that is not proved."""
     found: str | None = model.facts.get("reading_hash") if model.state == "ready" else None
     return found
-
-
-def read_as(result: Mapping[str, Any] | None) -> str | None:
-    """What the texts of a finished job were read as, by its result."""
-    parts = [result or {}, *(part for part in (result or {}).values() if isinstance(part, dict))]
-    return next((part["reading_hash"] for part in parts if part.get("reading_hash")), None)
 
 
 def doubt(model: Model | None, reading_hash: str | None) -> str | None:

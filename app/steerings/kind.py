@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
+from app.auth.viewer import Viewer
 from app.ids import new_id
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
+from app.jobs.repository import made_by_visible
 from app.steerings.models import Steering
 
 
@@ -36,5 +39,9 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": own, "runs": f"{own}/runs", "responses": f"{own}/responses"}
 
 
-STEER = Kind("steer", 3, _record, _links)
+def _usable(viewer: Viewer) -> ColumnElement[bool]:
+    return made_by_visible(Steering.job_id, viewer)
+
+
+STEER = Kind("steer", 3, _record, _links, usable={"str": (Steering.id, _usable)})
 RESCORE = Kind("rescore", 2, _record, _links, inherited=("trait", "extraction", "model"))

@@ -183,7 +183,7 @@ def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: S
         return Made(job.id, job.spec)
 
     checked = _check(session, request, viewer, settings, make)
-    after: list[Edge] = edges_of(session, request, viewer, checked.model)
+    after: list[Edge] = edges_of(session, request, viewer, checked.model.awaited)
     made = checked.vectors.made
     shared = (made.spec["calibration"] or {}).get("job") if made is not None else None  # else two would be made
     asked = request.calibration or shared
@@ -200,7 +200,7 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         return Made(None, extractions.estimate(session, extraction, viewer, settings).spec)
 
     checked = _check(session, request, viewer, settings, make)
-    after = edges_of(session, request, viewer, checked.model)
+    after = edges_of(session, request, viewer, checked.model.awaited)
     after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
     for needed in checked.waits_for:
         after = with_edge(after, needed)

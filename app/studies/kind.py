@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing
@@ -11,6 +11,7 @@ from app.auth.viewer import Viewer
 from app.jobs.kinds import Kind
 from app.jobs.locks import lock_ending, lock_jobs
 from app.jobs.models import Job
+from app.jobs.repository import made_by_visible
 from app.jobs.service import cancel
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import Idempotency, Submitted
@@ -91,4 +92,11 @@ def _parts(session: Session, job: Job) -> Sequence[str]:
     return session.scalars(select(Job.id).where(Job.id.in_(own), Job.owner == job.owner)).all()
 
 
-REPORT = Kind("report", 2, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers, parts=_parts)
+def _usable(viewer: Viewer) -> ColumnElement[bool]:
+    return made_by_visible(Study.job_id, viewer)
+
+
+REPORT = Kind(
+    "report", 2, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers, parts=_parts,
+    usable={"std": (Study.id, _usable)},
+)  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.jobs.models import Job
+from app.jobs.reuse import read_as
 from app.jobs.states import FINISHED, State
 from app.models.models import Model
-from app.models.reading import DOUBT, doubt, read_as
+from app.models.reading import DOUBT, doubt
 from app.quotas.schemas import Admission
 from app.studies.models import Study
 

@@ -18,6 +18,7 @@ from app.jobs.absence import absent
 from app.jobs.models import Artifact, Job
 from app.jobs.planned import planning
 from app.jobs.references import not_shared
+from app.jobs.reuse import find_reusable
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.states import State
 from app.jobs.submission import Idempotency, Submission, Submitted
@@ -138,7 +139,7 @@ def _report(
         "labels": None if labels is None else dict(sorted(labels.items())),
     }
     if reuse:
-        finished = jobs.find_reusable(session, "report", job_spec, viewer)
+        finished = find_reusable(session, "report", job_spec, viewer)
         if finished is not None:
             return _Reported(finished, reused=True)
     webhook = about.webhook if retry_of is None and labels is None else webhooks.usable(session, about.webhook)

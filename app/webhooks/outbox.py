@@ -1,6 +1,6 @@
 """The outbox: a row for each message, written by whoever finishes a job, in that very transaction. Nothing here opens a connection."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sqlalchemy import bindparam, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -9,14 +9,22 @@ from sqlalchemy.orm import Session
 from app.ids import new_id
 from app.webhooks.models import WebhookDelivery, WebhookTarget
 
-if TYPE_CHECKING:
-    from app.jobs.models import Job
-
 FACTS = ("id", "kind", "name", "tags", "state", "model", "owner", "attempt")
 TIMES = ("created_at", "started_at", "finished_at")
 
 
-def announce(session: Session, job: "Job") -> None:
+class Finished(Protocol):
+    """What is told of a job, beside FACTS and TIMES."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def webhook(self) -> str | None: ...
+    @property
+    def error(self) -> dict[str, Any] | None: ...
+
+
+def announce(session: Session, job: Finished) -> None:
     """Puts the job's end into the outbox, if it named a target that is still there. Can neither fail nor wait for anybody."""
     if job.webhook is not None:
         put(session, job.webhook, {"event": "job.finished", "job": facts(job)}, job_id=job.id)
@@ -35,7 +43,7 @@ def put(session: Session, target: str, body: dict[str, Any], *, job_id: str | No
     return None if made is None else identifier
 
 
-def facts(job: "Job") -> dict[str, Any]:
+def facts(job: Finished) -> dict[str, Any]:
     """What is said of a job: nothing of its spec, its prompts or its results."""
     error = job.error or {}
     return {
