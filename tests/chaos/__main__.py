@@ -1,10 +1,9 @@
-"""`make chaos`: the whole fault suite, its table on the terminal, in docs/faults.md and in README.md.
+"""`make chaos`: the whole fault suite, its table on the terminal and in docs/faults.md.
 
 Arguments go to pytest, and then no page is written.
 """
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,12 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from app.settings import LeaseSettings
-from tests.chaos.ledger import FOLDER, Ledger, as_markdown, as_summary, as_table
+from tests.chaos.ledger import FOLDER, Ledger, as_markdown, as_table
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "faults.md"
-README = ROOT / "README.md"
-SUMMARY = re.compile(r"(?<=<!-- written by make chaos -->\n).*?(?=\n<!-- as far as here -->)", re.DOTALL)
 PYTEST = [
     "-m",
     "chaos",
@@ -54,9 +51,7 @@ def main(arguments: list[str]) -> int:
         PAGE.write_text(
             as_markdown(lines, took, f"Leases of {lease.ttl:.0f} s, swept every {lease.sweep:.0f} s, as the service ships.")
         )
-        summary = as_summary(lines, took / 60)
-        README.write_text(SUMMARY.sub(lambda _old: summary, README.read_text()))
-        console.print(f"written to {PAGE} and {README}")
+        console.print(f"written to {PAGE}")
     return status
 
 

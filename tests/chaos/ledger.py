@@ -134,26 +134,6 @@ def as_markdown(lines: list[Line], seconds: float, settings: str) -> str:
     )
 
 
-SHORT = ("fault", "strikes", "jobs", "lost", "committed twice", "stuck", "recovery p50", "p95")
-"""The headings that README.md shows."""
-
-
-def as_summary(lines: list[Line], minutes: float) -> str:
-    """What README.md shows of it."""
-    rows = [dict(zip(HEADINGS, line.cells(), strict=True)) for line in [*lines, total(lines)]]
-    table = ["| " + " | ".join(row[heading] for heading in SHORT) + " |" for row in rows]
-    return "\n".join(
-        [
-            f"{datetime.now(UTC):%Y-%m-%d}, {machine()}, in {minutes:.0f} minutes:",
-            "",
-            "| " + " | ".join(SHORT) + " |",
-            "|---|" + "---:|" * (len(SHORT) - 1),
-            *table,
-            "",
-        ]
-    )
-
-
 def machine() -> str:
     """The machine in words: no name, no address."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
