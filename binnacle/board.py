@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+from binnacle import results
 from binnacle.results import WaitReason
 
 
@@ -88,27 +89,27 @@ class Blocked(TypedDict):
 
 
 class Queue(TypedDict):
-    """Unfinished jobs of one lane and model."""
+    """Unfinished jobs of one queue and model."""
 
     job_class: str
-    lane: str
     model: str | None
     oldest_seconds: float | None
+    queue: results.Queue
     queued: int
     running: int
     waiting: int
 
 
 class Waiting(TypedDict):
-    """A queued job that you may see: its place and why it waits."""
+    """A queued job that you may see: its position in the queue and why it waits."""
 
     job: str
     kind: str
-    lane: str
     model: str | None
     name: str | None
     owner: str
-    position: int | None
+    queue: results.Queue
+    queue_position: int | None
     waits_because: WaitReason | None
 
 

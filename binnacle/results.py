@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar, cast
 import httpx2
 
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+Queue = Literal["model", "light", "generation"]
 Visibility = Literal["private", "group", "public"]
 Result = TypeVar("Result")
 
@@ -20,7 +21,7 @@ def read(kind: type[Result], response: httpx2.Response) -> Result:
 
 
 class Job(TypedDict):
-    """A job. `phase` and `progress` describe the present; `attempt` counts starts; `position` 1 is the next to run."""
+    """A job. `phase` and `progress` describe the present; `attempt` counts starts; `queue_position` 1 is the next to run."""
 
     artifacts: list[Artifact]
     attempt: int
@@ -33,7 +34,6 @@ class Job(TypedDict):
     id: str
     keep: bool
     kind: str
-    lane: str
     links: dict[str, str]
     losses: int
     metrics: dict[str, Any]
@@ -42,9 +42,10 @@ class Job(TypedDict):
     notes: str | None
     owner: str
     phase: str
-    position: int | None
     priority: int
     progress: Progress
+    queue: Queue
+    queue_position: int | None
     result: dict[str, Any] | None
     results_removed_at: str | None
     retry_of: str | None
@@ -222,14 +223,14 @@ class Generation(TypedDict):
 class Answer(TypedDict):
     """One answer; `vector` is None where the model was not steered."""
 
-    c: float | None
+    coefficient: float | None
+    dose: float | None
     ended: bool
     finite: bool
     fires: int
     mean_change: float
     prompt: str
-    r: float | None
-    r_raw: float | None
+    raw_dose: float | None
     system_prompt: str | None
     text: str
     vector: str | None

@@ -33,9 +33,6 @@ def upload_trait(connection: Connection, folder: Path, fields: dict[str, Any]) -
 
 def upload_vectors(connection: Connection, file: Path, fields: dict[str, Any]) -> list[Vector]:
     """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first."""
-    layers = fields.get("layers")
-    if isinstance(layers, list | tuple):
-        fields = {**fields, "layers": ",".join(map(str, layers))}
     if file.suffix in PICKLED:
         from binnacle.arrays import converted
 
@@ -55,4 +52,7 @@ def _sent(kind: type[Result], connection: Connection, path: str, parts: Parts, f
 
 
 def _text(value: Any) -> str:
+    """A value as a form holds it: `true`, `3,4`."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
     return ("true" if value else "false") if isinstance(value, bool) else str(value)

@@ -13,9 +13,11 @@ from app.http.access import Admin, keyed_router
 from app.http.context import Shared
 from app.http.paging import Cursor, Limit, Moment, page_of
 from app.http.problems import documented
+from app.http.renamed import either
 
 router = keyed_router(prefix="/v1/audit", tag="access")
 
+KeyId = Annotated[str | None, Query(max_length=12, pattern=r"^[0-9A-Za-z]*$", description="a key's id")]
 Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -26,7 +28,8 @@ async def list_audit(
     limit: Limit = 50,
     cursor: Cursor = None,
     actor: Text = None,
-    key: Annotated[str | None, Query(max_length=12, pattern=r"^[0-9A-Za-z]*$", description="a key's id")] = None,
+    key_id: KeyId = None,
+    key: Annotated[KeyId, Query(deprecated=True, description="the old name of `key_id`")] = None,
     action: Annotated[
         str | None, Query(max_length=60, pattern=r"^[a-z_.]*$", description="`key.revoke`, or `key` for all that begin so")
     ] = None,
@@ -37,7 +40,8 @@ async def list_audit(
 ) -> AuditPage:
     """Newest first: changes of keys, users, groups, models, judges, quotas and visibility, what was done to others' jobs, deletions,
     and what was refused for want of an administrator's key. Administrators only."""
-    filters = AuditFilters(actor=actor, key=key, action=action, object=object, outcome=outcome, since=since, until=until)
+    by_key = either("key_id", key_id, "key", key)
+    filters = AuditFilters(actor=actor, key=by_key, action=action, object=object, outcome=outcome, since=since, until=until)
 
     def page(session: Session, before: Place | None, count: int) -> list[AuditOut]:
         found = service.listing(session, filters, limit=count, before=before)

@@ -5,6 +5,7 @@ from typing import Any
 from app.calibrations.schemas import CalibrationRequest
 from app.errors import Problem, invalid
 from app.models.context import check_context
+from app.models.layers import layers_of
 from app.settings import LimitSettings
 from app.text import check_not_blank
 
@@ -33,9 +34,10 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
         detail = f"/prompts holds {len(prompts):,} prompts; this server allows {limits.prompts:,}. Send fewer."
         raise invalid("/prompts", "too_many_prompts", detail)
     for i, prompt in enumerate(prompts):
-        check_not_blank(prompt, f"/prompts/{i}")
-        if len(prompt) > limits.prompt_characters:
-            detail = f"/prompts/{i} has {len(prompt):,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
+        check_not_blank(prompt.prompt, f"/prompts/{i}")
+        length = len(prompt.prompt) + len(prompt.system_prompt or "")
+        if length > limits.prompt_characters:
+            detail = f"/prompts/{i} has {length:,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
             raise invalid(f"/prompts/{i}", "prompt_too_long", detail)
     if prompt_count(request) * request.max_new_tokens > limits.tokens:
         detail = (
@@ -49,13 +51,5 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
 
 def check_model(request: CalibrationRequest, facts: dict[str, Any]) -> None:
     """Raises Problem 422 for layers and lengths that the model, as far as its facts are known, does not have."""
-    seen: set[int] = set()
-    for i, layer in enumerate(request.layers or []):
-        if layer in seen:
-            raise invalid(f"/layers/{i}", "duplicate_layer", f"/layers/{i} names layer {layer} a second time. Name each once.")
-        seen.add(layer)
-        if "layers" in facts and layer >= facts["layers"]:
-            count = facts["layers"]
-            detail = f"/layers/{i} is {layer}; {request.model} has {count} layers, 0 to {count - 1}."
-            raise invalid(f"/layers/{i}", "layers_out_of_range", detail)
+    layers_of(request.layers, request.model, facts)
     check_context(request.model, facts, request.max_new_tokens)

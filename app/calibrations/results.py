@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from app.calibrations.repository import Found
+from app.http.renamed import BothNames
 from app.jobs.labels import Labels
 from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
@@ -38,7 +39,7 @@ class CalibrationPage(BaseModel):
     next_cursor: str | None
 
 
-class CostOut(BaseModel):
+class CostOut(BothNames):
     """What a request would cost, and what would be calculated; nothing was written."""
 
     spec: dict[str, Any] = Field(description="the request with everything resolved that its result depends on")
@@ -50,7 +51,9 @@ class CostOut(BaseModel):
     estimated_seconds: float | None = Field(
         description="device time, from earlier calibrations of the model; null where these do not tell"
     )
-    waits_for: list[str] = Field(description="jobs that it would wait for")
+    waits_for: list[str] = Field(
+        validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs that it would wait for"
+    )
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 

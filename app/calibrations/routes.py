@@ -31,7 +31,7 @@ EXAMPLES: dict[str, Any] = {
             "prompts": ["Name three rivers of Europe.", "Explain how a lock on a canal works."],
             "layers": [0, 4, 7],
             "max_new_tokens": 32,
-            "name": "quick look",
+            "name": "three layers",
             "tags": ["pilot"],
         },
     },

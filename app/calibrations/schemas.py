@@ -5,11 +5,12 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app.jobs.labels import Label
+from app.jobs.prompts import ShortPrompt
 from app.jobs.schemas import PromptedRequest
+from app.models.layers import Layers
 from app.text import Line
 from binnacle.words.massive import ALIAS, DEFAULT_RULE, PATTERN, RULES_IN_WORDS, stored_rule
 
-Prompt = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 Rule = Annotated[str, StringConstraints(pattern=PATTERN, max_length=20), AfterValidator(stored_rule)]
 
 
@@ -23,12 +24,10 @@ class CalibrationRequest(PromptedRequest):
         description="the same, below the experiment; `chat` or `base`, by the tokenizer, when left out",
         examples=["instruct"],
     )
-    prompts: list[Prompt] | None = Field(
+    prompts: list[ShortPrompt] | None = Field(
         None, min_length=1, description="your own prompts instead of the 50 shipped neutral ones"
     )
-    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, min_length=1, description="layers to capture, 0-based outputs of decoder blocks; all when left out"
-    )
+    layers: Layers | None = Field(None, description="layers to capture, 0-based outputs of decoder blocks; all when left out")
     max_new_tokens: int = Field(128, ge=1, description="length of the greedy answers")
     rule: Rule = Field(
         DEFAULT_RULE,

@@ -33,6 +33,7 @@ from app.jobs.submitting import (
     with_edge,
 )
 from app.models import service as models
+from app.models.layers import layers_of
 from app.models.models import Model
 from app.models.reading import reading_of
 from app.quotas.admission import admission
@@ -57,9 +58,7 @@ def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
     if request.model_variant is None:  # the handler's to say, as in specs from before there was the field
         del spec["model_variant"]
     known = model.facts if model.state == "ready" else {}
-    if request.layers is not None:
-        layers = sorted(request.layers)
-        spec["layers"] = None if layers == list(range(known.get("layers", -1))) else layers
+    spec["layers"] = layers_of(request.layers, request.model, known)
     of_model = {"weight_hash": known.get("weight_hash"), "reading_hash": reading_of(model)}
     return {**spec, "kind": "calibrate", "schema_version": SCHEMA_VERSION, **of_model}
 

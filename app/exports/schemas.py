@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
+from app.models.layers import Layers
 from app.text import Line
 
 Label = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
@@ -25,4 +26,4 @@ class ExportRequest(JobRequest):
     methods: list[Label] | None = Field(
         None, min_length=1, description="by key; all when left out", examples=[["probe", "mean_diff_top1"]]
     )
-    layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1, description="all when left out")
+    layers: Layers | None = Field(None, description="all when left out")

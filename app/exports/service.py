@@ -15,6 +15,7 @@ from app.jobs.labels import labels_of
 from app.jobs.submission import Idempotency
 from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
 from app.models import repository as models
+from app.models.layers import check_layers
 from app.settings import Settings
 from app.text import check_text
 from terms.components import RESIDUAL_COMPONENTS
@@ -44,6 +45,8 @@ def submit(
 def _plan(session: Session, identifier: str, request: ExportRequest, viewer: Viewer) -> Plan:
     check_text(request.model_dump(mode="json"))
     found = extractions.existing(session, identifier, viewer)
+    model = models.find(session, found.model)
+    check_layers(request.layers, found.model, model.facts if model else {})
     _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
     return Plan("export", "light", found.model, _spec(session, found, request), check_edges(session, request, viewer))
 

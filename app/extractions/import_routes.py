@@ -23,7 +23,7 @@ from app.storage.blobs import Blob
 
 router = keyed_router(prefix="/v1/vectors", tag="vectors")
 
-FIELDS = {name: field.description or name for name, field in ImportFields.model_fields.items()}
+FIELDS = {name: str(told.get("description", name)) for name, told in ImportFields.model_json_schema()["properties"].items()}
 BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetensors, .npy or GGUF", required=["model"])
 
 

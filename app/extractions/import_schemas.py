@@ -3,11 +3,12 @@
 import base64
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Sharing
 from app.errors import invalid
 from app.extractions.results import VectorOut
+from app.http.renamed import OldNames
 from app.text import Line
 from app.traits.schemas import TraitReference
 
@@ -28,14 +29,18 @@ _Listed = Annotated[str, StringConstraints(pattern=r"^ *[0-9]+ *(, *[0-9]+ *)*$"
 Layers = Annotated[list[_Layer], BeforeValidator(_numbers, json_schema_input_type=list[_Layer] | _Layer | _Listed)]
 
 
-class ImportFields(Sharing):
+class ImportFields(Sharing, OldNames):
     """Whose vectors these are, and what the file does not say of them."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model, in whose coordinates they are")
     format: Literal["safetensors", "npy", "gguf"] | None = Field(None, description="told from the first bytes when left out")
-    layers: Layers | None = Field(None, description="the layer of each vector in the file's order, where the file names none")
+    layers: Layers | None = Field(
+        None,
+        validation_alias=AliasChoices("vector_layers", "layers"),
+        description="the layer of each vector in the file's order, where the file names none",
+    )
     component: Literal["residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"] | None = (
         None
     )

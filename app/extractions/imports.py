@@ -23,6 +23,7 @@ from app.formats.registry import read_vectors, recognised
 from app.formats.vectors import NamedVector, Origin, Unreadable
 from app.ids import new_id
 from app.models import service as models
+from app.models.layers import check_layer
 from app.quotas.admission import check_at_commit, check_upload
 from app.storage.blobs import Blob, reference_lock
 from app.text import check_text
@@ -114,8 +115,8 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
     """Each vector with layer, component, method and position: the file's, else the request's."""
     given = request.layers
     if given is not None and len(given) != len(vectors):
-        detail = f"/layers names {len(given):,} layers; the file holds {len(vectors):,} vectors. Name one for each, in the file's order."
-        raise invalid("/layers", "layers_do_not_match", detail)
+        detail = f"/vector_layers names {len(given):,} layers; the file holds {len(vectors):,} vectors. Name one for each, in the file's order."
+        raise invalid("/vector_layers", "layers_do_not_match", detail)
     placed = [_place(request, one, None if given is None else given[i]) for i, one in enumerate(vectors)]
     seen: set[str] = set()
     for one in placed:
@@ -127,12 +128,10 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
 
 
 def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedVector:
-    found = _agreed("layers", one.layer, layer, one)
+    found = _agreed("vector_layers", one.layer, layer, one)
     if found is None:
-        detail = (
-            f"The file does not say of which layer {one.name or 'its vector'} is. Give /layers, one for each vector in its order."
-        )
-        raise invalid("/layers", "missing_layer", detail)
+        detail = f"The file does not say of which layer {one.name or 'its vector'} is. Give /vector_layers, one for each vector in its order."
+        raise invalid("/vector_layers", "missing_layer", detail)
     return NamedVector(
         one.vector,
         found,
@@ -161,10 +160,8 @@ def _position(text: str | None, pointer: str) -> str | None:
 
 def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: Mapping[str, Any]) -> None:
     for one in vectors:
-        if one.layer is None or one.layer >= facts["layers"]:
-            count = facts["layers"]
-            detail = f"{one.name or 'The vector'} is of layer {one.layer}; {request.model} has {count} layers, 0 to {count - 1}."
-            raise invalid("/layers" if request.layers else "/file", "layers_out_of_range", detail)
+        assert one.layer is not None
+        check_layer(one.layer, "/vector_layers" if request.layers else "/file", request.model, facts, of=one.name or "the vector")
         width = facts["widths"].get(one.component)
         if width is None:
             have = ", ".join(name for name in COMPONENTS if name in facts["widths"])

@@ -82,22 +82,6 @@ def check_components(request: ExtractionRequest, methods: Sequence[Method], fact
                 raise invalid(f"/components/{i}", "cleaning_elsewhere", detail)
 
 
-def layers_of(request: ExtractionRequest, facts: Mapping[str, Any]) -> list[int] | None:
-    """The layers in order; None for all. Raises Problem 422 for one that the model does not have."""
-    if request.layers is None:
-        return None
-    count = facts.get("layers")
-    for i, layer in enumerate(request.layers):
-        if count is not None and layer >= count:
-            raise invalid(
-                f"/layers/{i}",
-                "layer_out_of_range",
-                f"Layer {layer} does not exist: {request.model} has layers 0 to {count - 1}.",
-            )
-    layers = sorted(set(request.layers))
-    return None if count is not None and layers == list(range(count)) else layers
-
-
 def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits: LimitSettings) -> int:
     """Tokens to generate: what the windows need, or a whole response where one is read to its end or a judge vets it.
 

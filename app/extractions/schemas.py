@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.http.renamed import OldNames
 from app.jobs.labels import Label
 from app.jobs.schemas import PromptedRequest
+from app.models.layers import Layers
 from app.text import Line
 
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
@@ -21,7 +23,7 @@ class VettingIn(BaseModel):
     paired: bool = Field(False, description="drop the whole pair when one of it fails")
 
 
-class ExtractionRequest(PromptedRequest):
+class ExtractionRequest(PromptedRequest, OldNames):
     """Vectors of a trait by any number of methods, at any number of layers, components and positions, from one pass over the examples."""
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
@@ -38,9 +40,7 @@ class ExtractionRequest(PromptedRequest):
         default_factory=lambda: ["response[:5]"], min_length=1, max_length=20, description="frame[slice]"
     )
     components: list[Name] = Field(["residual"], min_length=1, max_length=7)
-    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, min_length=1, description="0-based decoder blocks; all when left out"
-    )
+    layers: Layers | None = Field(None, description="0-based decoder blocks; all when left out")
     calibration: Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")] | None = Field(
         None, description="which dims are massive; the newest of the model, or one made first, when a method needs it"
     )
@@ -51,7 +51,11 @@ class ExtractionRequest(PromptedRequest):
         None, ge=1, description="derived from the positions when left out, and at least what they need"
     )
     controls: int = Field(
-        3, ge=0, le=20, description="random vectors, and shuffled-label vectors of each method, to compare with"
+        3,
+        ge=0,
+        le=20,
+        validation_alias=AliasChoices("control_vectors", "controls"),
+        description="random vectors, and shuffled-label vectors of each method, to compare with",
     )
     refits: int = Field(0, ge=0, le=50, description="also fit each method on so many cluster resamples of the examples")
     validation_share: float = Field(0.2, ge=0, le=0.5, description="of the clusters, held out to measure separation")

@@ -30,6 +30,7 @@ from app.judges import service as judges
 from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
+from app.models.layers import layers_of
 from app.models.models import Model
 from app.models.reading import reading_of
 from app.quotas.admission import admission
@@ -66,7 +67,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         vetting = request.vetting.model_dump() | {"judge": judges.usable(session, request.vetting.judge, "/vetting/judge")}
     methods, positions = limits.methods_of(request), limits.positions_of(request)
     limits.check_components(request, methods, facts)
-    layers = limits.layers_of(request, facts)
+    layers = layers_of(request.layers, request.model, facts)
     tokens = limits.new_tokens(request, positions, settings.limit)
     check_context(request.model, facts, tokens)
     keys = [one.key for one in methods]

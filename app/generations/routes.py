@@ -1,4 +1,4 @@
-"""Quick looks over HTTP: a few prompts, a few vectors, a few doses, no judge."""
+"""Generations over HTTP: a few prompts, a few vectors, a few doses, no judge."""
 
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ EXAMPLES: dict[str, Any] = {
         "summary": "One prompt, one vector, three doses",
         "value": {
             "model": "demo-severe",
-            "prompts": [{"prompt": "How do I bake bread?"}],
+            "prompts": ["How do I bake bread?"],
             "vectors": ["vec_01k9zq3m4e8v6t2y5w7x9abcde"],
             "doses": [0.25, 0.5, 1.0],
         },
@@ -33,7 +33,7 @@ JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", examples=["job_01k9zq
 @router.post(
     "",
     operation_id="submitGeneration",
-    summary="Take a quick look",
+    summary="Submit a generation",
     status_code=202,
     response_model=JobOut,
     responses={
@@ -67,7 +67,7 @@ async def submit_generation(
     return submitted_response(answer.job, request=request, replayed=answer.replayed)
 
 
-@router.get("/{job_id}", operation_id="getGeneration", summary="The answers of a quick look", responses=documented(404, 409, 422))
+@router.get("/{job_id}", operation_id="getGeneration", summary="The answers of a generation", responses=documented(404, 409, 422))
 async def get_generation(job_id: JobId, viewer: Caller, context: Shared) -> GenerationOut:
     """Unsteered answers first, then vector by vector and dose by dose."""
     return await context.database.run(service.find, job_id, viewer)

@@ -1,30 +1,23 @@
-"""What a quick look asks for: a few prompts under a few vectors at a few doses, no judge."""
+"""What a generation asks for: a few prompts under a few vectors at a few doses, no judge."""
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, Field, model_validator
 
+from app.http.renamed import BothNames
+from app.jobs.prompts import Prompt
 from app.jobs.schemas import PromptedRequest
 from app.models.reading import DOUBT, READING
 from app.quotas.schemas import Admission
-from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Text, VectorId
+from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, VectorId
 from app.text import Line
-
-
-class PromptIn(BaseModel):
-    """One prompt, alone or under a system prompt."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    prompt: Text
-    system_prompt: Text | None = None
 
 
 class GenerationRequest(PromptedRequest):
     """Every prompt unsteered, and under every vector at every dose."""
 
     model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])
-    prompts: list[PromptIn] = Field(min_length=1, max_length=64)
+    prompts: list[Prompt] = Field(min_length=1, max_length=64)
     vectors: list[VectorId] = Field(default_factory=list, max_length=64, description="none: how the model answers by itself")
     doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")
     coefficients: list[Coefficient] | None = Field(None, min_length=1, max_length=32, description="raw coefficients c instead")
@@ -44,29 +37,32 @@ class GenerationRequest(PromptedRequest):
 
 
 class GenerationCost(BaseModel):
-    """What a quick look would generate."""
+    """What a generation would answer."""
 
     answers: int
     generated_tokens: int
-    limit: int = Field(description="answers that one quick look may generate")
+    limit: int = Field(description="answers that one generation may have")
     arithmetic: str
 
 
 class PricedGeneration(GenerationCost):
-    """What a quick look would generate, and whether it would be admitted."""
+    """What a generation would answer, and whether it would be admitted."""
 
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
 
-class AnswerOut(BaseModel):
+class AnswerOut(BothNames):
     """One answer. `vector` None: unsteered."""
 
     vector: str | None
     prompt: str
     system_prompt: str | None
-    r: float | None
-    r_raw: float | None
-    c: float | None
+    r: float | None = Field(validation_alias=AliasChoices("dose", "r"), description="the dose r")
+    r_raw: float | None = Field(
+        validation_alias=AliasChoices("raw_dose", "r_raw"),
+        description="the coefficient over the norm that doses are measured with",
+    )
+    c: float | None = Field(validation_alias=AliasChoices("coefficient", "c"), description="the coefficient c")
     text: str
     ended: bool = Field(description="whether the model ended the answer itself")
     finite: bool = Field(description="False where the push made logits overflow: the text is no answer then")
@@ -75,7 +71,7 @@ class AnswerOut(BaseModel):
 
 
 class GenerationOut(BaseModel):
-    """A finished quick look."""
+    """A finished generation."""
 
     job: str
     model: str

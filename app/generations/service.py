@@ -1,4 +1,4 @@
-"""What the API does to quick looks. Functions work in their caller's transaction and raise Problem for what the caller did wrong."""
+"""What the API does to generations. Functions work in their caller's transaction and raise Problem for what the caller did wrong."""
 
 from sqlalchemy.orm import Session
 
@@ -24,7 +24,7 @@ from app.text import check_not_blank, check_text
 DOSES = (0.25, 0.5, 1.0)
 MOST_ANSWERS = 512
 MOST_TOKENS = 256
-"""A quick look goes before other jobs, so it must be one: seconds on a loaded model. More is what steerings are for."""
+"""A generation goes before other jobs, so it takes seconds on a loaded model. More is what steerings are for."""
 
 
 def cost(request: GenerationRequest) -> GenerationCost:
@@ -37,10 +37,10 @@ def cost(request: GenerationRequest) -> GenerationCost:
         raise invalid(
             "/prompts",
             "too_many_answers",
-            f"{said}; a quick look has at most {MOST_ANSWERS:,}. POST /v1/steerings has no such limit.",
+            f"{said}; a generation has at most {MOST_ANSWERS:,}. POST /v1/steerings has no such limit.",
         )
     if request.max_new_tokens > MOST_TOKENS:
-        detail = f"/max_new_tokens is {request.max_new_tokens:,}; a quick look has at most {MOST_TOKENS}."
+        detail = f"/max_new_tokens is {request.max_new_tokens:,}; a generation has at most {MOST_TOKENS}."
         raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
     return GenerationCost(answers=answers, generated_tokens=answers * request.max_new_tokens, limit=MOST_ANSWERS, arithmetic=said)
 
@@ -107,7 +107,7 @@ def submit(
 
 
 def find(session: Session, job_id: str, viewer: Viewer) -> GenerationOut:
-    """The answers of a finished quick look. Raises Problem 404, 409."""
+    """The answers of a finished generation. Raises Problem 404, 409."""
     job = job_repository.find(session, job_id, viewer)
     if job is None or job.kind != "generate" or job.state != State.SUCCEEDED or job.result is None or job.model is None:
         raise absent(session, "generation", job_id, viewer, "generate")

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import Problem
 from app.http.attended import Gone, attended
 from app.http.problems import render, unexpected
+from app.http.renamed import HEADER, deprecation, listening
 from app.ids import new_id
 from app.settings import LimitSettings
 
@@ -57,6 +58,7 @@ class Gate:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        old_names = listening()
         started, status, made = time.perf_counter(), 0, ""
 
         async def answer(message: Message) -> None:
@@ -66,6 +68,8 @@ class Gate:
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
                 out["X-Content-Type-Options"] = "nosniff"
+                if old_names:
+                    out[HEADER] = deprecation()
                 made = out.get("location", "")
             await send(message)
 

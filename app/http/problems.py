@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.errors import Problem
+from app.http.renamed import as_sent
 from app.storage.base import StorageError
 from app.text import LINE, not_a_line
 
@@ -87,7 +88,7 @@ def render(request: Request, problem: Problem) -> JSONResponse:
         "instance": KEY.sub("bnk_...", path_of(request)),
         "code": problem.code,
         "request_id": request.scope.get("state", {}).get("request_id", ""),
-        "errors": problem.errors,
+        "errors": [one | {"pointer": as_sent(one["pointer"])} for one in problem.errors],
         **({} if problem.facts is None else {"facts": problem.facts}),
     }
     return JSONResponse(body, problem.status, headers={"Cache-Control": "no-store", **problem.headers}, media_type=MEDIA_TYPE)

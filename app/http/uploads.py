@@ -94,9 +94,10 @@ def described(model: type[BaseModel], form: dict[str, str], *, file: str, requir
 def _written(schema: dict[str, Any]) -> dict[str, Any]:
     """A field as a form writes it, which knows nothing but text."""
     one = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
+    old = {"deprecated": True} if schema.get("deprecated") else {}
     if one["type"] == "string":
-        return {name: one[name] for name in ("type", "enum", "const", "pattern", "minLength", "maxLength") if name in one}
-    return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[one["type"]]}
+        return {name: one[name] for name in ("type", "enum", "const", "pattern", "minLength", "maxLength") if name in one} | old
+    return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[one["type"]]} | old
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

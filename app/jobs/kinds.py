@@ -67,7 +67,7 @@ class Kind:
     links. `handler_version` grows when a spec of the new version must not run on workers of the old one. `inherited` are the fields of a spec
     that came with the result that the job is about: who may use that result may use them with it. `usable` says, for each
     prefix of the ids that `record` gives, who may use what has such an id. Jobs of a `short` kind take seconds on a
-    device and go by the short lane.
+    device and wait in the queue of generations. Results of kinds with `measures` hold doses and gains (`app.jobs.measures`).
     """
 
     name: str
@@ -82,6 +82,7 @@ class Kind:
     inherited: tuple[str, ...] = ()
     usable: Mapping[str, Usable] = field(default_factory=dict)
     short: bool = False
+    measures: bool = False
 
     @property
     def retries_a_graph(self) -> bool:

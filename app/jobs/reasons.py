@@ -110,10 +110,10 @@ def _others_first(place: Place, *, counted: bool) -> WaitReason:
     parts = [
         (place.others, f"{place.others} of other users by their turns"),
         (place.own, f"{place.own} of the same user"),
-        (place.looks, f"{place.looks} by the short lane"),
+        (place.generations, _counted(place.generations, "generation")),
     ]
     first = f": {', '.join(said for count, said in parts if count)}" if counted else ""
-    code = "turn_of_others" if place.others or place.looks else "own_jobs_first"
+    code = "turn_of_others" if place.others or place.generations else "own_jobs_first"
     return WaitReason(code=code, detail=f"{_counted(place.position - 1, 'job')} before it{first}.")
 
 

@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Name as GroupName
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
+from app.http.renamed import BothNames
 from app.jobs.states import State
 from app.text import Line
 
@@ -78,6 +79,14 @@ class ArtifactOut(BaseModel):
     href: str
 
 
+Queue = Annotated[
+    Literal["model", "light", "generation"], Field(description="where it takes turns; generations go before other jobs of models")
+]
+OLD_QUEUE: Any = Field(
+    description="the old name of `queue`, in which generations are called `short`", json_schema_extra={"deprecated": True}
+)
+
+
 class WaitReason(BaseModel):
     """Why a job does not run, or does nothing yet."""
 
@@ -88,8 +97,8 @@ class WaitReason(BaseModel):
     detail: str = Field(description="the same as a sentence, with the numbers")
 
 
-class JobOut(BaseModel):
-    """A job. `phase` and `progress` describe the present; `attempt` counts starts; `position` 1 is next."""
+class JobOut(BothNames):
+    """A job. `phase` and `progress` describe the present; `attempt` counts starts; `queue_position` 1 is next."""
 
     id: str
     kind: str
@@ -102,10 +111,14 @@ class JobOut(BaseModel):
     state: State
     phase: str
     progress: Progress
-    position: int | None = Field(description="place in the queue of its class; null unless queued and ready to run")
+    position: int | None = Field(
+        validation_alias=AliasChoices("queue_position", "position"),
+        description="1 is next; null unless it is queued and ready to run",
+    )
     waiting_for: list[str] = Field(description="jobs it comes after that are not over yet")
     waits_because: WaitReason | None = Field(description="null unless it is queued, or its worker still loads its model")
-    lane: str = Field(description="where it takes turns: `model`, `light`, or `short` for quick looks, which go first")
+    queue: Queue
+    lane: str = OLD_QUEUE
     eta_at: datetime | None
     attempt: int
     losses: int

@@ -1,6 +1,6 @@
 """Fair share: owners take turns, lane by lane. Whose turn it is, which of their jobs goes first, places in the queue, the account.
 
-The lanes are `light`, `model` and `short`: quick looks go by the short one, which workers of the class `model` serve before their own. The
+The lanes are `light`, `model` and `short`: generations go by the short one, which workers of the class `model` serve before their own. The
 account of a lane is a row per owner: when they were last served there, pushed later by the device time they used lately.
 """
 
@@ -13,9 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job
+from app.jobs.schemas import Queue
 from app.quotas.models import EVERYBODY, UNLIMITED
 
 SHORT = "short"
+QUEUES: Mapping[str, Queue] = {SHORT: "generation", "model": "model", "light": "light"}
+"""What people call each lane."""
 LOOKAHEAD = 16
 """How far down an owner's queue a loaded model is looked for, and how often the oldest job may be overtaken for one."""
 HALF_LIFE_SECONDS = 6 * 3600
@@ -26,8 +29,13 @@ def lane_of(job: Job) -> str:
     return SHORT if job.short else job.job_class
 
 
+def queue_of(job: Job) -> Queue:
+    """The same under the name that people are told."""
+    return QUEUES[lane_of(job)]
+
+
 def accounts_of(job: Job) -> list[str]:
-    """The lanes whose accounts the job's time goes to, in the order in which their rows are locked: a look is no way around one's share."""
+    """The lanes that the job's time is charged to, in the order in which their rows are locked: generations count toward the owner's share."""
     return [SHORT, job.job_class] if job.short else [job.job_class]
 
 
@@ -105,7 +113,7 @@ WITH waiting AS (
 )
 SELECT q.id, q.own, CAST((
     SELECT coalesce(sum(least(o.jobs, q.own + (o.turn < mine.turn)::int)), 0) FROM turns o WHERE o.owner <> q.owner AND o.short = q.short
-) AS bigint) AS others, CAST(CASE WHEN q.short THEN 0 ELSE (SELECT coalesce(sum(jobs), 0) FROM turns WHERE short) END AS bigint) AS looks
+) AS bigint) AS others, CAST(CASE WHEN q.short THEN 0 ELSE (SELECT coalesce(sum(jobs), 0) FROM turns WHERE short) END AS bigint) AS generations
 FROM queues q JOIN turns mine ON mine.owner = q.owner AND mine.short = q.short WHERE q.id = ANY(:ids)""")
 
 _CHARGE = text(f"""
@@ -121,21 +129,21 @@ ON CONFLICT (owner, day, job_class) DO UPDATE SET
 
 @dataclass(frozen=True)
 class Place:
-    """What goes before a job: its owner's own jobs, others' by their turns, quick looks by the short lane."""
+    """What goes before a job: its owner's own jobs, others' by their turns, generations."""
 
     own: int
     others: int
-    looks: int
+    generations: int
 
     @property
     def position(self) -> int:
         """1 is next."""
-        return 1 + self.own + self.others + self.looks
+        return 1 + self.own + self.others + self.generations
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Who waits for a device that a job holds: a quick look, another owner."""
+    """Who waits for a device that a job holds: a generation, another owner."""
 
     short: bool
     others: bool
@@ -177,7 +185,7 @@ def next_job(
 
 
 def _pick(session: Session, ready: dict[str, Any]) -> str | None:
-    if ready["short"]:  # quick looks and other jobs of an owner are counted together: one claimer at a time
+    if ready["short"]:  # generations and other jobs of an owner are counted together: one claimer at a time
         session.execute(_LOCK_CLASS, ready)
     busy: list[str] = []
     while len(busy) <= LOOKAHEAD:
@@ -220,4 +228,4 @@ def waiting(session: Session, job: Job, versions: Mapping[str, int]) -> Waiting:
 def places(session: Session, job_class: str, ids: list[str], *, slice_seconds: float) -> dict[str, Place]:
     """Places in the queue of a class: owners take turns, each by priority and age (loaded models may still reorder a few)."""
     rows = session.execute(_PLACES, {"job_class": job_class, "ids": ids, "slice": slice_seconds})
-    return {row.id: Place(row.own, row.others, row.looks) for row in rows}
+    return {row.id: Place(row.own, row.others, row.generations) for row in rows}

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.jobs import repository
 from app.jobs.kinds import kind_named
+from app.jobs.measures import with_names
 from app.jobs.models import Artifact, Job
 from app.jobs.schemas import ArtifactOut, JobOut, Progress
 from app.jobs.standing import Standing, standings
 from app.jobs.states import FINISHED, State
-from app.jobs.turns import lane_of
+from app.jobs.turns import lane_of, queue_of
 
 WAITING = "waiting"
 """The phase of a job that comes after jobs which are not over."""
@@ -32,12 +33,13 @@ def _view(job: Job, files: Sequence[Artifact], standing: Standing) -> JobOut:
         results_removed_at=job.results_removed_at, state=job.state,
         phase=WAITING if job.state == State.QUEUED and job.blockers else job.phase,
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
-        position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason, lane=lane_of(job),
-        eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,
+        position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason,
+        queue=queue_of(job), lane=lane_of(job), eta_at=job.eta_at, attempt=job.attempt, losses=job.losses, spec=job.spec, model=job.model,
         owner=job.owner, visibility=job.visibility, group=job.group_name,
         priority=job.priority, retry_of=job.retry_of, worker=job.worker_id, created_at=job.created_at,
         started_at=job.started_at, finished_at=job.finished_at, cancel_requested_at=job.cancel_requested_at, error=job.error,
-        result=job.result, artifacts=[_file(job.id, file) for file in files], metrics=_metrics(job), links=_links(job),
+        result=with_names(job.result) if kind_named(job.kind).measures else job.result,
+        artifacts=[_file(job.id, file) for file in files], metrics=_metrics(job), links=_links(job),
     )  # fmt: skip
 
 

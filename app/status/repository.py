@@ -12,7 +12,7 @@ from app.jobs.models import Job
 from app.jobs.repository import visible
 from app.jobs.standing import standings
 from app.jobs.states import FINISHED, HELD, State
-from app.jobs.turns import SHORT, lane_of
+from app.jobs.turns import QUEUES, SHORT, lane_of, queue_of
 from app.status.schemas import QueueOut, WaitingOut, WorkerOut
 
 GONE_SECONDS = 86_400
@@ -59,7 +59,7 @@ def _hold(hold: DeviceHold) -> HoldOut:
 
 
 def queues(session: Session) -> list[QueueOut]:
-    """Unfinished jobs by lane and model."""
+    """Unfinished jobs by queue and model."""
     ready = (Job.state == State.QUEUED) & (Job.blockers == 0)
     waited = cast(func.extract("epoch", func.now() - Job.queued_at), Float)
     statement = (
@@ -76,7 +76,7 @@ def queues(session: Session) -> list[QueueOut]:
         .group_by(Job.job_class, Job.short, Job.model)
         .order_by(Job.job_class, Job.short.desc(), Job.model)
     )
-    return [QueueOut(**row) for row in session.execute(statement).mappings()]
+    return [QueueOut(queue=QUEUES[row["lane"]], **row) for row in session.execute(statement).mappings()]
 
 
 def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
@@ -85,7 +85,7 @@ def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[W
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
     found = [
         WaitingOut(
-            job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, lane=lane_of(job),
+            job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, queue=queue_of(job), lane=lane_of(job),
             position=standing[job.id].position, waits_because=standing[job.id].reason,
         )
         for job in jobs

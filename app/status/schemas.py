@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from app.devices.schemas import BlockedOut, HoldOut
-from app.jobs.schemas import WaitReason
+from app.http.renamed import BothNames
+from app.jobs.schemas import OLD_QUEUE, Queue, WaitReason
 
 
 class Check(BaseModel):
@@ -40,10 +41,11 @@ class WorkerOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """Unfinished jobs of one lane and model."""
+    """Unfinished jobs of one queue and model."""
 
     job_class: str
-    lane: str = Field(description="`short` for quick looks, which workers of the class model serve first; else the class")
+    queue: Queue
+    lane: str = OLD_QUEUE
     model: str | None
     queued: int = Field(description="ready to run")
     waiting: int = Field(description="queued behind jobs they come after")
@@ -51,16 +53,17 @@ class QueueOut(BaseModel):
     oldest_seconds: float | None = Field(description="how long the oldest ready one has been queued")
 
 
-class WaitingOut(BaseModel):
-    """A queued job that you may see: its place and why it waits."""
+class WaitingOut(BothNames):
+    """A queued job that you may see: its position in the queue and why it waits."""
 
     job: str
     kind: str
     model: str | None
     name: str | None
     owner: str
-    lane: str
-    position: int | None
+    queue: Queue
+    lane: str = OLD_QUEUE
+    position: int | None = Field(validation_alias=AliasChoices("queue_position", "position"), description="1 is next")
     waits_because: WaitReason | None
 
 

@@ -3,8 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
+from app.http.renamed import BothNames
+from app.jobs.measures import with_names
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
@@ -25,7 +27,7 @@ class SteeringOut(BaseModel):
     trait_version: str | None
     judge: str
     rescore_of: str | None = Field(description="the steering whose texts were scored again")
-    summary: dict[str, Any] = Field(description="what summary.json says; the table a person reads first is `methods`")
+    summary: dict[str, Any] = Field(description="the main rows of summary.json; a person reads `methods` first")
     created_at: datetime
     links: dict[str, str]
 
@@ -44,7 +46,7 @@ class RunsOut(BaseModel):
     next_cursor: str | None
 
 
-class SteeringCost(BaseModel):
+class SteeringCost(BothNames):
     """What a request would cost, and what would be calculated; nothing was written."""
 
     spec: dict[str, Any]
@@ -56,7 +58,9 @@ class SteeringCost(BaseModel):
     estimated_seconds: float | None = Field(
         description="device time, from earlier steerings of the model; null where these do not tell"
     )
-    waits_for: list[str]
+    waits_for: list[str] = Field(
+        validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs that it would wait for"
+    )
     makes_extraction: bool = Field(description="no fitting extraction is there; one would be made first, at its own cost")
     admission: Admission = Field(description="whether your quotas would let it pass now")
 
@@ -77,7 +81,7 @@ def view(row: Steering, model: Model | None) -> SteeringOut:
         trait_version=row.trait_version,
         judge=row.judge,
         rescore_of=row.rescore_of,
-        summary=row.summary,
+        summary=with_names(row.summary),
         created_at=row.created_at,
         links={"self": own, "runs": f"{own}/runs", "responses": f"{own}/responses", "job": f"/v1/jobs/{row.job_id}", **files},
     )

@@ -13,6 +13,7 @@ from app.http.downloads import serve_file
 from app.http.paging import Cursor, Limit, page_of
 from app.http.problems import documented
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.measures import with_names
 from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
 from app.steerings import lines, service
@@ -162,7 +163,7 @@ async def list_runs(
     wanted = {"set": question_set, "method": method, "layer": layer}
     file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
     items, following = await lines.page(context.storage, file, wanted, cursor, limit)
-    return RunsOut(items=items, next_cursor=following)
+    return RunsOut(items=with_names(items), next_cursor=following)
 
 
 @router.get(

@@ -4,10 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.jobs.prompts import Text, short_for
 from app.jobs.schemas import JobRequest, PromptedRequest
+from app.models.layers import Layers
 from app.text import Line
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
 
 
@@ -37,11 +38,14 @@ class QuestionIn(_Strict):
     cluster: Line | None = Field(None, min_length=1, max_length=500)
 
 
+Question = Annotated[QuestionIn, short_for(QuestionIn, "question")]
+
+
 class QuestionsIn(_Strict):
     """Your own questions instead of the trait's: the dose is chosen on `selection` and reported on `test`."""
 
-    selection: list[QuestionIn] = Field(min_length=1)
-    test: list[QuestionIn] = Field(min_length=1)
+    selection: list[Question] = Field(min_length=1)
+    test: list[Question] = Field(min_length=1)
 
 
 class CapabilityIn(_Strict):
@@ -99,9 +103,7 @@ class SteeringRequest(PromptedRequest):
     methods: list[Line] | None = Field(
         None, min_length=1, max_length=100, description="of the extraction's vectors, those of these methods"
     )
-    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, min_length=1, description="and these layers; all when left out"
-    )
+    layers: Layers | None = Field(None, description="and these layers; all when left out")
     positions: list[Line] | None = Field(None, min_length=1, max_length=20)
     components: list[Line] | None = Field(None, min_length=1, max_length=7)
     combine: bool = Field(False, description="push all layers of a method at once, each at the same dose")

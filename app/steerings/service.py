@@ -38,6 +38,7 @@ from app.judges import service as judges
 from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
+from app.models.layers import check_layers
 from app.models.models import Model
 from app.models.reading import reading_of
 from app.quotas.admission import admission
@@ -77,7 +78,7 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     facts = model.facts if model.state == "ready" else {}
     trait = traits.resolve(session, request.trait, viewer)
     judge = judges.usable(session, request.judge)
-    _check_layers(request, facts)
+    check_layers(request.layers, request.model, facts)
     check_context(request.model, facts, request.max_new_tokens)
     _check_questions(request)
     vectors = chosen(session, request, viewer, model, trait, make)
@@ -102,17 +103,6 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
         **{name: getattr(request, name) for name in COPIED},
     }
     return _Checked(model, trait, vectors, spec, grid, [*([vectors.wait_for] if vectors.wait_for else []), *waits])
-
-
-def _check_layers(request: SteeringRequest, facts: dict[str, Any]) -> None:
-    count = facts.get("layers")
-    for i, layer in enumerate(request.layers or ()):
-        if count is not None and layer >= count:
-            raise invalid(
-                f"/layers/{i}",
-                "layer_out_of_range",
-                f"Layer {layer} does not exist: {request.model} has layers 0 to {count - 1}.",
-            )
 
 
 def _check_questions(request: SteeringRequest) -> None:

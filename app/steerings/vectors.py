@@ -14,6 +14,7 @@ from app.extractions.models import Extraction, Vector
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
 from app.jobs.planned import job_of, planned_job
+from app.models.layers import in_order
 from app.models.models import Model
 from app.models.reading import reading_of
 from app.steerings.schemas import SteeringRequest
@@ -140,6 +141,7 @@ def _of_an_extraction(
                 raise invalid(
                     f"/{name}/{i}", "not_in_the_extraction", f"The extraction holds no {name[:-1]} {value}. It has: {known}."
                 )
+    wanted["layers"] = in_order(request.layers)
     counts = {name: len(values or have[name]) for name, values in wanted.items()}
     groups = counts["methods"] * counts["positions"] * counts["components"]
     refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in wanted["methods"] or ())]
@@ -151,18 +153,11 @@ def _of_an_extraction(
 
 def _made_like(request: SteeringRequest) -> ExtractionRequest:
     """The extraction that this steering needs, with the shuffled-label vectors of its controls. Raises Problem 422."""
-    chosen = {name: getattr(request, name) for name in NAMED}
+    fields = ("model", "trait", "calibration", "special_tokens", "visibility", "group", *NAMED)
+    chosen = {name: value for name in fields if (value := getattr(request, name)) is not None}
+    controls = max(request.controls.shuffled, ExtractionRequest.model_fields["controls"].default)
     try:
-        return ExtractionRequest(
-            model=request.model,
-            trait=request.trait,
-            calibration=request.calibration,
-            controls=max(request.controls.shuffled, ExtractionRequest.model_fields["controls"].default),
-            special_tokens=request.special_tokens,
-            visibility=request.visibility,
-            group=request.group,
-            **{name: value for name, value in chosen.items() if value is not None},
-        )
+        return ExtractionRequest.model_validate({**chosen, "control_vectors": controls})
     except ValidationError as error:  # fields that an extraction takes fewer values for
         first = error.errors()[0]
         pointer = "".join(f"/{part}" for part in first["loc"])

@@ -85,7 +85,7 @@ def _extraction(request: StudyRequest, model: str, trait: str, layers: list[int]
             "components": request.components,
             "layers": layers,
             "calibration": calibration,
-            "controls": max(request.controls.random, request.controls.shuffled),
+            "control_vectors": max(request.controls.random, request.controls.shuffled),
             "refits": refits,
             "resamples": request.resamples,
             "seed": request.seed,

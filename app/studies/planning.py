@@ -18,6 +18,7 @@ from app.extractions import service as extractions
 from app.extractions.schemas import ExtractionRequest
 from app.jobs.submitting import Placed
 from app.models import service as models
+from app.models.layers import in_order
 from app.models.models import Model
 from app.settings import LimitSettings, Settings
 from app.steerings import service as steerings
@@ -96,7 +97,7 @@ def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
     if not request.traits:
         return []
     if request.layers != "middle":
-        return sorted(set(request.layers))
+        return in_order(request.layers) or []
     count = model.facts.get("layers")
     if count is None:
         detail = f"{model.name} is still being inspected, so its middle layers are not known. Wait for it, or name /layers."

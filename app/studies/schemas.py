@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.schemas import PromptedRequest
+from app.models.layers import Layers
 from app.steerings.schemas import CapabilityIn, ControlsIn
 from app.text import Line
 
@@ -62,7 +63,7 @@ class StudyRequest(PromptedRequest):
     methods: list[MethodIn] = Field(list(METHODS), min_length=1, max_length=100)
     positions: list[Name] = Field(["response[:5]"], min_length=1, max_length=20)
     components: list[Name] = Field(["residual"], min_length=1, max_length=7)
-    layers: list[Annotated[int, Field(ge=0)]] | Literal["middle"] = Field(
+    layers: Layers | Literal["middle"] = Field(
         "middle", description="layers to steer at; `middle`: every second layer of the middle half"
     )
     evidence: Literal["quick", "full"] = Field(

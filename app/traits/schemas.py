@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
+from app.jobs.prompts import short_for
 from app.text import Line
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -48,14 +49,9 @@ class Aside(_Row):
     cluster: Cluster | None = None
 
 
-def _named(field: str, row: type[_Row]) -> BeforeValidator:
-    """A bare string stands for an object with this one field."""
-    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value, json_schema_input_type=row | Text)
-
-
-PromptRow = Annotated[Prompt, _named("prompt", Prompt)]
-QuestionRow = Annotated[Question, _named("question", Question)]
-AsideRow = Annotated[Aside, _named("question", Aside)]
+PromptRow = Annotated[Prompt, short_for(Prompt, "prompt", Text)]
+QuestionRow = Annotated[Question, short_for(Question, "question", Text)]
+AsideRow = Annotated[Aside, short_for(Aside, "question", Text)]
 
 
 class Steering(_Row):

@@ -23,9 +23,9 @@ def generate(
         list[str] | None, typer.Option(help="A vector's id (`binnacle vectors list`), or its beginning; may be repeated.")
     ] = None,
     dose: Annotated[
-        list[float] | None, typer.Option(help="A dose r, like 0.5; may be repeated. 0.25, 0.5 and 1 when left out.")
+        list[float] | None, typer.Option(help="A dose, like 0.5; may be repeated. 0.25, 0.5 and 1 when left out.")
     ] = None,
-    coefficient: Annotated[list[float] | None, typer.Option(help="A coefficient c instead of a dose; may be repeated.")] = None,
+    coefficient: Annotated[list[float] | None, typer.Option(help="A coefficient instead of a dose; may be repeated.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Length of the answers.")] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt for every prompt.")] = None,
     wait: Annotated[float, typer.Option(min=1, help="Seconds to wait for the answers.")] = 120,
@@ -65,9 +65,9 @@ def answers_report(answers: Sequence[Answer]) -> RenderableType:
 
 
 def steered_with(answer: Answer) -> str:
-    """`unsteered`, or the vector with its dose r and coefficient c."""
+    """`unsteered`, or the vector with its dose and coefficient."""
     if answer["vector"] is None:
         return "unsteered"
-    dose = "" if answer["r"] is None else f" r {answer['r']:g}"
-    coefficient = "" if answer["c"] is None else f" c {answer['c']:.4g}"
+    dose = "" if answer["dose"] is None else f", dose {answer['dose']:g}"
+    coefficient = "" if answer["coefficient"] is None else f", coefficient {answer['coefficient']:.4g}"
     return f"{answer['vector']}{dose}{coefficient}"

@@ -60,11 +60,11 @@ def list_jobs(
     if as_json:
         print_json(found)
         return
-    table = Listing("job", "kind", "model", "state", "progress", "place", "waits because", "name", "created")
+    table = Listing("job", "kind", "model", "state", "progress", "queue position", "waits because", "name", "created")
     for job in found:
         progress = job["progress"]
         done = f"{progress['done']}/{progress['total']} {progress['unit']}" if progress["total"] else ""
-        place, why = job["position"] or "", job["waits_because"]["code"] if job["waits_because"] else ""
+        place, why = job["queue_position"] or "", job["waits_because"]["code"] if job["waits_because"] else ""
         cells = (job["id"], job["kind"], job["model"], headline(job), done, str(place), why, job["name"], job["created_at"][:19])
         table.add_row(*cells)
     out.print(table)

@@ -58,8 +58,8 @@ def remark(job: Job, now: datetime) -> str:
     progress = job["progress"]
     if progress["total"]:
         parts.append(f"{progress['done']}/{progress['total']} {progress['unit']}")
-    if job["position"] is not None:
-        parts.append(f"position {job['position']}")
+    if job["queue_position"] is not None:
+        parts.append(f"queue position {job['queue_position']}")
     if job["waits_because"]:
         parts.append(job["waits_because"]["detail"].rstrip("."))
     if job["eta_at"] and job["state"] in {"queued", "running"}:

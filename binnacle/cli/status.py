@@ -23,13 +23,13 @@ def status(as_json: Json = False) -> None:
     for queue in now["queues"]:
         oldest = duration(queue["oldest_seconds"]) if queue["oldest_seconds"] is not None else ""
         counts = [str(queue[name]) for name in ("running", "queued", "waiting")]
-        queues.add_row(queue["lane"], queue["model"] or "", *counts, oldest)
+        queues.add_row(queue["queue"], queue["model"] or "", *counts, oldest)
     out.print(f"Binnacle {now['version']}, keys {now['auth']}, broker: {now['broker']['detail']}")
     out.print(workers)
     out.print(queues if now["queues"] else "nothing is queued")
     if now["waiting"]:
-        waiting = Listing("waits", "kind", "user", "place", "because")
+        waiting = Listing("waits", "kind", "user", "queue position", "because")
         for one in now["waiting"]:
             because = one["waits_because"]["detail"] if one["waits_because"] else ""
-            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["position"] or ""), because)
+            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["queue_position"] or ""), because)
         out.print(waiting)

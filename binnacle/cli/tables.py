@@ -14,11 +14,11 @@ SHOWN = {
     "trait": "trait",
     "method": "method",
     "layer": "layer",
-    "r": "dose r",
+    "r": "dose",
     "coherence": "coherence",
     "delta": "gain",
     "at_dose": "at equal dose",
-    "at_coefficient": "at the probe's c",
+    "at_coefficient": "at the probe's coefficient",
     "verdict": "verdict",
 }
 

@@ -43,7 +43,7 @@ class Making(Jobs):
         return self.submit("calibrate", model=model, **spec)
 
     def extract(self, model: str, trait: str, **spec: Any) -> Job:
-        """A job that turns a trait into vectors; `spec`: methods, positions, components, layers, calibration, controls, name, tags.
+        """A job that turns a trait into vectors; `spec`: methods, positions, components, layers, calibration, control_vectors, name, tags.
 
         >>> job = client.extract("demo-severe", "refusal", methods=["mean_diff"], layers=[3], resamples=0, reuse=True)
         >>> client.wait(job)["result"]["extraction"]["id"].startswith("ext_")
@@ -76,13 +76,13 @@ class Making(Jobs):
         wait: float = 120,
         **spec: Any,
     ) -> list[Answer]:
-        """Answers to a few prompts: unsteered, and under each of `vectors` (ids) at each of `doses` (r) or `coefficients` (c).
+        """Answers to a few prompts: unsteered, and under each of `vectors` (ids) at each of `doses` or `coefficients`.
 
         Waits for them for at most `wait` seconds. `spec`: operation, scope, calibration, sampling, name, tags.
 
         >>> vector = next(client.vectors(model="demo-severe", method="mean_diff"))
         >>> answers = client.generate("demo-severe", ["describe a river ."], vectors=[vector["id"]], doses=[0.5], max_new_tokens=4)
-        >>> [(answer["vector"] == vector["id"], answer["r"]) for answer in answers]
+        >>> [(answer["vector"] == vector["id"], answer["dose"]) for answer in answers]
         [(False, None), (True, 0.5)]
         """
         given = {"doses": doses, "coefficients": coefficients, "max_new_tokens": max_new_tokens}
@@ -97,7 +97,7 @@ class Making(Jobs):
         >>> client.generate_job("demo-severe", ["describe a river ."], max_new_tokens=4)["kind"]
         'generate'
         """
-        asked = [{"prompt": one} if isinstance(one, str) else dict(one) for one in prompts]
+        asked = [one if isinstance(one, str) else dict(one) for one in prompts]
         return self.submit("generate", model=model, prompts=asked, **spec)
 
     def answers(self, job: str | Job) -> list[Answer]:

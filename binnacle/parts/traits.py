@@ -60,11 +60,11 @@ class Traits(Calls):
     def import_vectors(self, file: str | Path, model: str, **fields: Any) -> list[Vector]:
         """Uploads a file of vectors: safetensors, .npy, GGUF, or .pt, which is converted on this machine.
 
-        fields as in the API: layers, component, position, method, trait, name. Reading a .pt file needs torch.
+        fields as in the API: vector_layers, component, position, method, trait, name. Reading a .pt file needs torch.
 
         >>> import numpy as np
         >>> np.save("mine.npy", np.ones((1, 160), dtype=np.float32))
-        >>> [vector["layer"] for vector in client.import_vectors("mine.npy", "demo-severe", layers=[3], name="ones")]
+        >>> [vector["layer"] for vector in client.import_vectors("mine.npy", "demo-severe", vector_layers=[3], name="ones")]
         [3]
         """
         return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields})

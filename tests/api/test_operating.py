@@ -93,8 +93,8 @@ def test_the_board_shows_workers_and_queues_and_hides_names(
     assert (queue["job_class"], queue["model"], queue["queued"], queue["waiting"], queue["running"]) == ("model", "demo", 1, 1, 1)
     assert board["auth"] == "on"
     [next_one, after] = board["waiting"]
-    assert (next_one["job"], next_one["position"], next_one["waits_because"]["code"]) == (queued, 1, "workers_busy")
-    assert (after["position"], after["waits_because"]["code"]) == (None, "after_jobs")
+    assert (next_one["job"], next_one["queue_position"], next_one["waits_because"]["code"]) == (queued, 1, "workers_busy")
+    assert (after["queue_position"], after["waits_because"]["code"]) == (None, "after_jobs")
     with api.client("bob") as bob:
         others = bob.get("/v1/status").json()
         assert (others["workers"][0]["busy_with"], others["waiting"]) == ("another", [])

@@ -105,12 +105,12 @@ def test_a_long_poll_wakes_within_300_ms_of_each_kind_of_change(
 def test_a_long_poll_hears_that_its_job_moved_up_in_the_queue(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     """No notification is about this job; the poll of all watched jobs sees its place change."""
     first, second = submit(ada), submit(ada)
-    assert (first["position"], second["position"]) == (1, 2)
+    assert (first["queue_position"], second["queue_position"]) == (1, 2)
     look = Look(ada, f"{second['links']['self']}?wait=20")
     time.sleep(0.2)
     claim(sessions)
     look.join(15)
-    assert look.response.json()["position"] == 1
+    assert look.response.json()["queue_position"] == 1
 
 
 def test_a_long_poll_that_sees_nothing_answers_at_its_end(ada: httpx2.Client) -> None:

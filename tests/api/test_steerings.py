@@ -1,4 +1,4 @@
-"""What a steering or a quick look asks for that cannot be is refused at submit, by its field and with its numbers."""
+"""What a steering or a generation asks for that cannot be is refused at submit, by its field and with its numbers."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("both", {"doses": [1], "coefficients": [1]}, "value_error", "", "exclude each other"),
     ("ablating at a coefficient", {"operation": "ablate", "coefficients": [1]}, "value_error", "", "no dose"),
     ("an unknown operation", {"operation": "rotate"}, "literal_error", "/operation", "norm_match"),
-    ("a layer out of range", {"layers": [8]}, "layer_out_of_range", "/layers/0", "layers 0 to 7"),
+    ("a layer out of range", {"layers": [8]}, "layer_out_of_range", "/layers/0", "8 layers, 0 to 7"),
     ("a layer that was not extracted", {"layers": [3], "extraction": "EXTRACTION"}, "not_in_the_extraction", "/layers/0", "It has: 2, 5"),
     ("a method that was not extracted", {"methods": ["pca"], "extraction": "EXTRACTION"}, "not_in_the_extraction", "/methods/0", "probe"),
     ("an unknown method", {"methods": ["pobe"]}, "unknown_method", "/methods/0", "mean_diff"),
@@ -136,12 +136,12 @@ BAD_LOOKS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"doses": [0]}, "greater_than", "/doses/0", "0"),
     ({"coefficients": [0]}, "value_error", "/coefficients/0", "pushes nothing"),
     ({"operation": "norm_match", "coefficients": [1]}, "value_error", "", "no raw coefficient"),
-    ({"max_new_tokens": 257}, "too_many_new_tokens", "/max_new_tokens", "257; a quick look"),
+    ({"max_new_tokens": 257}, "too_many_new_tokens", "/max_new_tokens", "257; a generation"),
     ({"model": "other"}, "unknown_model", "/model", "demo"),
 ]
 
 
-def test_each_bad_quick_look_is_refused_by_field(ada: httpx2.Client, names: dict[str, str]) -> None:
+def test_each_bad_generation_is_refused_by_field(ada: httpx2.Client, names: dict[str, str]) -> None:
     for change, code, pointer, words in BAD_LOOKS:
         found = problem(ada.post("/v1/generations", json=LOOK | filled(change, names)), 422)
         error = found["errors"][0]
@@ -149,7 +149,7 @@ def test_each_bad_quick_look_is_refused_by_field(ada: httpx2.Client, names: dict
         assert words in error["detail"], found
 
 
-def test_a_quick_look_past_its_size_shows_the_product(ada: httpx2.Client, names: dict[str, str]) -> None:
+def test_a_generation_past_its_size_shows_the_product(ada: httpx2.Client, names: dict[str, str]) -> None:
     vectors = [one["id"] for one in ada.get("/v1/vectors", params={"extraction": names["EXTRACTION"]}).json()["items"]]
     asked = {"model": "demo", "prompts": [{"prompt": "a ?"}] * 20, "vectors": vectors, "doses": [0.1, 0.2, 0.3, 0.4]}
     found = problem(ada.post("/v1/generations", json=asked), 422)

@@ -28,7 +28,13 @@ def test_a_submission_answers_202_with_the_job_and_where_to_look(ada: httpx2.Cli
     assert response.status_code == 202
     assert response.headers["Location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
     assert int(response.headers["Retry-After"]) > 0
-    assert (job["state"], job["position"], job["owner"], job["name"], job["tags"]) == ("queued", 1, "ada", "first", ["pilot"])
+    assert (job["state"], job["queue_position"], job["owner"], job["name"], job["tags"]) == (
+        "queued",
+        1,
+        "ada",
+        "first",
+        ["pilot"],
+    )
     assert ada.get(response.headers["Location"]).json() == job
 
 
@@ -154,7 +160,7 @@ def test_a_job_waits_for_the_inspection_and_the_proofs_of_its_model(ada: httpx2.
     inspection = admin.post("/v1/models", json={"name": "fresh", "source": "/models/fresh"}).json()
     proof = ada.get("/v1/models/fresh").json()["prove_job"]
     job = submit(ada, model="fresh", layers=[400])
-    assert (job["phase"], job["waiting_for"], job["position"]) == ("waiting", [proof], None)
+    assert (job["phase"], job["waiting_for"], job["queue_position"]) == ("waiting", [proof], None)
     assert ada.get(f"/v1/jobs/{proof}").json()["waiting_for"] == [inspection["id"]]
 
 

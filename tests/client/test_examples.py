@@ -118,7 +118,7 @@ def test_the_command_line_generates_with_a_vector_at_a_dose(service: dict[str, A
     assert unsteered.startswith("  unsteered: ")
     assert steered.startswith(f"  {vector} r 0.5 c ")
     answers = json.loads(run(service, *asked, "--json"))
-    assert [(one["vector"], one["r"]) for one in answers] == [(None, None), (vector, 0.5)]
+    assert [(one["vector"], one["dose"]) for one in answers] == [(None, None), (vector, 0.5)]
     assert prompt in run(service, "-m", "binnacle", "show", "last")
 
 

@@ -14,8 +14,9 @@ from schemathesis.openapi.checks import AllowHeaderMismatch, UnsupportedMethodRe
 
 KEEPS = frozenset(os.environ.get("BINNACLE_CONTRACT_KEEPS", "").split(","))
 MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
-OF_MEANING = frozenset({"value_error"})
-"""Codes under which a validator of ours refuses what no schema can say, such as two fields that exclude each other."""
+OF_MEANING = frozenset({"value_error", "both_names"})
+"""Codes under which a validator of ours refuses what no schema can say, such as two fields that exclude each other, or two names of
+one field that differ."""
 BESIDE_FILES = frozenset(
     {
         "/v1/extractions/{extraction_id}/exports",

@@ -231,7 +231,7 @@ def test_a_quick_look_answers_in_one_request(service: tuple[binnacle.Client, htt
     [vector] = http.get("/v1/vectors", params={"trait": "refusal", "method": "probe", "layer": 3}).json()["items"]
     questions = ["how do i bake bread ?", "explain how to learn chess ."]
     answers = client.generate("demo-severe", questions, vectors=[vector["id"]], doses=[0.1, 0.5], max_new_tokens=24)
-    assert [(one["vector"], one["r"], one["prompt"]) for one in answers] == [
+    assert [(one["vector"], one["dose"], one["prompt"]) for one in answers] == [
         (vector["id"] if r else None, r, question) for r in (None, 0.1, 0.5) for question in questions
     ]
     unsteered, steered = answers[0], answers[4]

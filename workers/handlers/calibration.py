@@ -28,6 +28,8 @@ from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 from workers.science.watching import FIRST_PROMPTS
 
+Prompt = str | Mapping[str, Any]
+"""A text, or the object of a prompt under a system prompt."""
 MEASURED = "measured/1"  # the number changes with what it holds
 """The cell in which a job that yields keeps what it has measured."""
 WORTH_TIMING = 20
@@ -58,10 +60,10 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     layers = _layers(lm, spec.get("layers"))
-    texts: list[str] = spec.get("prompts") or shipped_prompts()
+    asked: list[Prompt] = spec.get("prompts") or list(shipped_prompts())
     rule = stored_rule(spec["rule"])  # jobs that were queued before the rules had their present names
     new_tokens: int = spec["max_new_tokens"]
-    prompts = _encode(lm, texts, new_tokens)
+    prompts = _encode(lm, asked, new_tokens)
     answers, metrics = _generate(lm, prompts, new_tokens, context, layers)
     rows = [Row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     with closing(TokenValues(len(layers))) as tokens:
@@ -73,7 +75,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
         model=spec["model"],
         variant=spec.get("model_variant"),
         lm=lm,
-        provenance=provenance(lm, revision=revision, prompts=texts, max_new_tokens=new_tokens, stats=stats),
+        provenance=provenance(lm, revision=revision, prompts=asked, max_new_tokens=new_tokens, stats=stats),
         aggregate=found,
     )
     summary = {
@@ -134,12 +136,13 @@ def _layers(lm: LanguageModel, asked: Sequence[int] | None) -> list[int]:
     return layers
 
 
-def _encode(lm: LanguageModel, texts: Sequence[str], new_tokens: int) -> list[list[int]]:
+def _encode(lm: LanguageModel, asked: Sequence[Prompt], new_tokens: int) -> list[list[int]]:
     """Ids of every prompt, each checked to fit the context together with its answer, before anything is generated."""
     encoded = []
-    for index, text in enumerate(texts):
+    for index, one in enumerate(asked):
+        text, system = (one, None) if isinstance(one, str) else (one["prompt"], one["system_prompt"])
         try:
-            ids = encode_prompt(lm, text)
+            ids = encode_prompt(lm, text, system)
         except ModelFault as fault:
             raise JobFault(fault.code, f"Prompt {index} (/prompts/{index}): {fault.sentence}", prompt=index) from fault
         if len(ids) + new_tokens > lm.context_length:

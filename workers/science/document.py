@@ -43,7 +43,7 @@ def document(
 
 
 def provenance(
-    lm: LanguageModel, *, revision: str | None, prompts: Sequence[str], max_new_tokens: int, stats: Statistics
+    lm: LanguageModel, *, revision: str | None, prompts: Sequence[Any], max_new_tokens: int, stats: Statistics
 ) -> dict[str, Any]:
     """What the numbers come from. `revision` is the pinned commit of a hub model, None for a local folder."""
     return {
@@ -70,8 +70,8 @@ def provenance(
     }
 
 
-def prompts_hash(prompts: Sequence[str]) -> str:
-    """sha256 of the prompts' texts in order, as JSON without spaces in UTF-8."""
+def prompts_hash(prompts: Sequence[Any]) -> str:
+    """sha256 of the prompts in order, as the spec holds them: JSON without spaces in UTF-8."""
     return hashlib.sha256(json.dumps(list(prompts), ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -1,0 +1,169 @@
+"""Fields and parameters under a new name, with the old name accepted and sent for one more version.
+
+A rename stops at the HTTP edge. In Python, in stored specs and in stored documents a field keeps its first name, so that hashes, replays,
+retries and `reuse` of earlier jobs hold. A renamed field is declared with both names, the new one first:
+
+    class Answer(BothNames):
+        r: float | None = Field(validation_alias=AliasChoices("dose", "r"))
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from app.errors import Problem
+
+Value = TypeVar("Value")
+SINCE = datetime(2026, 11, 27, tzinfo=UTC)
+"""When the old names were deprecated."""
+HEADER = "Deprecation"
+
+_heard: ContextVar[dict[str, str] | None] = ContextVar("old_names", default=None)
+
+
+def listening() -> Mapping[str, str]:
+    """The old names that the present request uses, each with its new name; filled while the request is checked."""
+    heard: dict[str, str] = {}
+    _heard.set(heard)
+    return heard
+
+
+def deprecation() -> str:
+    """The value of the `Deprecation` header (RFC 9745): when the old names were deprecated, in seconds since 1970."""
+    return f"@{int(SINCE.timestamp())}"
+
+
+def _hear(old: str, new: str) -> None:
+    heard = _heard.get()
+    if heard is not None:
+        heard[old] = new
+
+
+def as_sent(pointer: str) -> str:
+    """The JSON pointer with the name that the request used for the field."""
+    for old, new in (_heard.get() or {}).items():
+        if pointer == f"/{new}" or pointer.startswith(f"/{new}/"):
+            return f"/{old}{pointer[len(new) + 1 :]}"
+    return pointer
+
+
+class OldNames(BaseModel):
+    """A request with renamed fields: either name is accepted, both only when they say the same."""
+
+    @classmethod
+    def renamed(cls) -> dict[str, str]:
+        """The new name of each renamed field, by its first one."""
+        aliases = {old: field.validation_alias for old, field in cls.model_fields.items()}
+        return {old: str(alias.choices[0]) for old, alias in aliases.items() if isinstance(alias, AliasChoices)}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name(cls, sent: Any) -> Any:
+        if isinstance(sent, Mapping):
+            for old, new in cls.renamed().items():
+                if old not in sent:
+                    continue
+                if new in sent and sent[new] != sent[old]:
+                    raise PydanticCustomError(
+                        "both_names",
+                        "/{new} and /{old} are two names of one field and differ. Give /{new} alone; /{old} is its old name.",
+                        {"new": new, "old": old},
+                    )
+                sent = {name: value for name, value in sent.items() if name != old or new not in sent}
+                cls._used(old, new)
+        return sent
+
+    @classmethod
+    def _used(cls, old: str, new: str) -> None:
+        _hear(old, new)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Both names in the description, the old one marked as deprecated."""
+        told = handler(_unserialized(core))
+        schema = handler.resolve_ref_schema(told)
+        properties, required = schema["properties"], schema.get("required", [])
+        for old, new in cls.renamed().items():
+            field = properties.pop(new, None) or properties.pop(old)
+            titled = "title" in field
+            properties[new] = field | ({"title": _title(new)} if titled else {})
+            properties[old] = field | ({"title": _title(old)} if titled else {}) | _old(new)
+            if {old, new} & set(required):
+                schema["required"] = required = sorted({*required, *cls._always(old, new)})
+        return told
+
+    @classmethod
+    def _always(cls, _old_name: str, new: str) -> Iterable[str]:
+        """The names under which a required field must be there."""
+        return (new,)
+
+
+class BothNames(OldNames):
+    """An answer with renamed fields: each is sent under both names."""
+
+    @model_serializer(mode="wrap")
+    def _both_names(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        body: dict[str, Any] = write(self)
+        return body | {new: body[old] for old, new in self.renamed().items() if old in body}
+
+    @classmethod
+    def _used(cls, old: str, new: str) -> None:
+        """The service itself fills in its answers by their first names."""
+
+    @classmethod
+    def _always(cls, old: str, new: str) -> Iterable[str]:
+        return (old, new)
+
+
+def _unserialized(core: CoreSchema) -> CoreSchema:
+    """The model's own fields: a serializer hides them from the description."""
+    plain = {name: value for name, value in core.items() if name != "serialization"}
+    if plain["type"] != "model":
+        plain["schema"] = _unserialized(cast(CoreSchema, plain["schema"]))
+    return cast(CoreSchema, plain)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").title()
+
+
+def _old(new: str) -> dict[str, Any]:
+    return {"deprecated": True, "description": f"the old name of `{new}`"}
+
+
+def either(new: str, value: Value | None, old: str, old_value: Value | None) -> Value | None:
+    """A query parameter that has two names, whichever the request used. Raises Problem 422 when both are given and differ."""
+    if old_value is None:
+        return value
+    _hear(old, new)
+    if value is None or value == old_value:
+        return old_value
+    detail = f"{new} and {old} are two names of one parameter and differ. Give {new} alone; {old} is its old name."
+    errors = [{"pointer": "", "parameter": f"query.{name}", "detail": detail, "code": "both_names"} for name in (new, old)]
+    raise Problem(422, "both_names", detail, errors=errors)
+
+
+def with_new_names(document: Any, names: Mapping[str, str]) -> Any:
+    """A stored document in which each value under an old name also stands under the new one.
+
+    Objects are left as they are: an object under such a name may be about a trait or a method that is called so.
+    """
+    if isinstance(document, Mapping):
+        known = {name: with_new_names(value, names) for name, value in document.items()}
+        both = {names[name]: value for name, value in known.items() if name in names and not isinstance(value, Mapping)}
+        return both | known
+    if isinstance(document, Sequence) and not isinstance(document, str):
+        return [with_new_names(one, names) for one in document]
+    return document

@@ -1,0 +1,37 @@
+"""Layers of a request: any order, repeats allowed. Specs hold them sorted, each once, so that equal requests are equal calculations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from app.errors import invalid
+
+Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+"""0-based outputs of decoder blocks."""
+
+
+def in_order(asked: Sequence[int] | None) -> list[int] | None:
+    """The layers as specs hold them; None where none are named."""
+    return None if asked is None else sorted(set(asked))
+
+
+def layers_of(asked: Sequence[int] | None, model: str, facts: Mapping[str, Any]) -> list[int] | None:
+    """The same, and None for all layers of the model. Raises Problem 422 as `check_layers`."""
+    check_layers(asked, model, facts)
+    layers = in_order(asked)
+    return None if layers == list(range(facts.get("layers", -1))) else layers
+
+
+def check_layers(asked: Sequence[int] | None, model: str, facts: Mapping[str, Any]) -> None:
+    """Raises Problem 422 `layer_out_of_range` for a layer that the model does not have, as far as its facts are known."""
+    for i, layer in enumerate(asked or ()):
+        check_layer(layer, f"/layers/{i}", model, facts)
+
+
+def check_layer(layer: int, pointer: str, model: str, facts: Mapping[str, Any], of: str = "") -> None:
+    """The same for one layer, at this pointer; `of` names what the layer belongs to, where the field itself does not hold it."""
+    count = facts.get("layers")
+    if count is not None and layer >= count:
+        detail = f"{f'The layer of {of}' if of else pointer} is {layer}; {model} has {count} layers, 0 to {count - 1}."
+        raise invalid(pointer, "layer_out_of_range", detail)
