@@ -31,7 +31,7 @@ class LeaseSettings(BaseSettings):
     drain_grace: float = Field(10, gt=0, description="from a node's SIGTERM to its child's, for a handler that does not look up")
     stall: float = Field(600, gt=0, description="a phase without progress for this long is hung, unless it sets its own limit")
     slice: float = Field(300, gt=0, description="how long a job runs before it yields to another user who waits")
-    short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a quick look that waits")
+    short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a generation that waits")
     max_losses: int = Field(3, ge=1, description="consecutive losses without a new finished cell that make a job poison")
 
     @model_validator(mode="after")

@@ -121,8 +121,8 @@ class ServiceContext:
                 waiting = turns.waiting(session, self._lease.job, self._process.versions)
         except SQLAlchemyError:
             return  # an outage is no reason to give up the device
-        look_waits = waiting.short and not self._lease.job.short and self._process.short_lane.goes_first(ran)
-        if look_waits or (waiting.others and ran >= max(lease.slice, loads)):
+        generation_waits = waiting.short and not self._lease.job.short and self._process.generations.goes_first(ran)
+        if generation_waits or (waiting.others and ran >= max(lease.slice, loads)):
             raise JobYielded("yielded")
 
     def cell(self, name: str) -> bytes | None:

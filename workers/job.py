@@ -122,7 +122,7 @@ class JobContext(Protocol):
         """Raises JobCancelled, LeaseLost or JobYielded when the job must stop here. Cheap."""
 
     def may_yield(self) -> None:
-        """A cell or batch boundary: raises JobYielded when the slice is over and somebody else waits, sooner for a quick look, and at once
+        """A cell or batch boundary: raises JobYielded when the slice is over and somebody else waits, sooner for a generation, and at once
         when the device is drained. Calls `check()`.
         """
 

@@ -21,7 +21,7 @@ from app.settings import Settings, get_settings
 from app.storage.base import Storage
 from app.storage.factory import open_storage
 from workers.capacity import capacity
-from workers.lanes import ShortLane
+from workers.lanes import GenerationsFirst
 
 if TYPE_CHECKING:
     from workers.shelf import Shelf
@@ -87,7 +87,7 @@ class WorkerProcess:
     storage: Storage
     bell: Bell
     versions: dict[str, int]
-    short_lane: ShortLane
+    generations: GenerationsFirst
     draining: threading.Event = field(default_factory=threading.Event)
     shelf: "Shelf | None" = None
     keeper: Keeper = field(init=False)
@@ -133,7 +133,7 @@ def this_process() -> WorkerProcess:
         storage=open_storage(settings.storage_url.get_secret_value()),
         bell=bell,
         versions=handler_versions(),
-        short_lane=ShortLane(settings.lease.slice),
+        generations=GenerationsFirst(settings.lease.slice),
     )
     process.keeper.start()
     signal.signal(signal.SIGUSR2, lambda _signal, _frame: process.draining.set())

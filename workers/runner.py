@@ -71,7 +71,7 @@ def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
     if short is not None:
         raise MayNotClaim(short["detail"])
     claimer = Claimer(
-        process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded(), process.short_lane.goes_first()
+        process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded(), process.generations.goes_first()
     )
     for pause in (0.05, 0.5, 2.0, None):
         asked = time.monotonic()
@@ -120,7 +120,7 @@ class Attempt:
         with self._heartbeat:
             must_exit = self._run()
         seconds = time.monotonic() - self._began
-        self._process.short_lane.ran(short=self._lease.job.short, seconds=seconds)
+        self._process.generations.ran(short=self._lease.job.short, seconds=seconds)
         log.info("job.left", seconds=round(seconds, 3), lease_lost=self._heartbeat.lost)
         if must_exit:
             os._exit(70)  # the device's context is gone; the parent spawns a fresh child

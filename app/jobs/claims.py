@@ -13,7 +13,7 @@ from app.jobs.transitions import Superseded, touch, transition
 
 @dataclass(frozen=True)
 class Claimer:
-    """The worker that asks for a job. `short_first`: whether quick looks go before other jobs just now."""
+    """The worker that asks for a job. `short_first`: whether generations go before other jobs just now."""
 
     worker_id: str
     job_class: str

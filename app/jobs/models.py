@@ -57,7 +57,7 @@ class Job(Shareable, Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     kind: Mapped[str] = mapped_column(String(40))
     job_class: Mapped[str] = mapped_column(String(10))
-    short: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="goes by the short lane: seconds on a device")
+    short: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="a generation: seconds on a device")
     handler_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     name: Mapped[str | None] = mapped_column(String(200))
     tags: Mapped[list[str]] = mapped_column(ARRAY(String(64)), server_default=text("'{}'"))

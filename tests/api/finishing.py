@@ -1,5 +1,7 @@
 """Every job that can run, finished as workers finish them, with small results of the right shape."""
 
+import json
+
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.devices.models import Worker
@@ -17,9 +19,8 @@ def finish_everything(sessions: sessionmaker[Session], storage: Storage) -> list
     while (lease := _claimed(sessions)) is not None:
         outcome, files = RESULTS[lease.job.kind](lease.job.spec)
         # no two jobs share an object, so that bytes can be told apart
-        blobs = [
-            (name, kind, stage(sessions, storage, data + lease.job.id.encode() * ("json" in name))) for name, kind, data in files
-        ]
+        own = json.dumps({"job": lease.job.id}).encode()
+        blobs = [(name, kind, stage(sessions, storage, data + own * ("json" in name))) for name, kind, data in files]
         with sessions.begin() as session:
             endings.succeed(session, lease.job.id, lease.token, outcome, blobs, metrics={"device_seconds": 2.0})
         done.append(lease.job.id)

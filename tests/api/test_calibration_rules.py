@@ -34,7 +34,7 @@ def calibrated(api: Running, client: httpx2.Client, sessions: sessionmaker[Sessi
 
 
 def look(client: httpx2.Client, **body: Any) -> dict[str, Any]:
-    """A quick look, which measures its doses by a calibration; its spec."""
+    """A generation, which measures its doses by a calibration; its spec."""
     with_vector = {"model": "demo", "prompts": [{"prompt": "a ?"}], "doses": [0.5], **body}
     answer = client.post("/v1/generations", json=with_vector)
     assert answer.status_code == 202, answer.text

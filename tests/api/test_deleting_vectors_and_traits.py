@@ -11,7 +11,7 @@ from tests.api.test_vector_import import made, send
 
 
 def look(client: httpx2.Client, vector: str) -> dict[str, Any]:
-    """A quick look that waits, under a vector."""
+    """A generation that waits, under a vector."""
     answer = client.post("/v1/generations", json={"model": "demo", "prompts": [{"prompt": "Hello."}], "vectors": [vector]})
     assert answer.status_code == 202, answer.text
     return dict(answer.json())

@@ -37,7 +37,7 @@ class Model:
         self.jobs: dict[str, ModelJob] = {}
 
     def ready(self) -> set[str]:
-        """Jobs that a worker may have; quick looks, when there are any, before all others."""
+        """Jobs that a worker may have; generations, when there are any, before all others."""
         ready = {name for name, job in self.jobs.items() if job.ready}
         return {name for name in ready if self.jobs[name].short} or ready
 

@@ -19,7 +19,7 @@ from app.jobs import claims, endings, turns
 from app.jobs.claims import Claimer, Lease
 from app.jobs.models import Job, OwnerTurn
 from tests.db.conftest import Desk
-from workers.lanes import ShortLane
+from workers.lanes import GenerationsFirst
 
 USERS = [f"user{i:02d}" for i in range(20)]
 MODELS = ["small", "middle", "large"]
@@ -68,7 +68,7 @@ class Device(threading.Thread):
         super().__init__(name=name)
         self.desk, self.ledger, self.left, self.stop_claiming = desk, ledger, left, stop
         self.loaded: list[str] = []
-        self.lane = ShortLane(SLICE)
+        self.lane = GenerationsFirst(SLICE)
         self.error: BaseException | None = None
 
     def run(self) -> None:

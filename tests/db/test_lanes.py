@@ -1,4 +1,4 @@
-"""The short lane: quick looks go before other jobs, and never take more than half of a device."""
+"""Generations go before other jobs, and never take more than half of a device."""
 
 import pytest
 from sqlalchemy import text
@@ -7,13 +7,13 @@ from app.jobs import claims, endings, turns
 from app.jobs.claims import Claimer, Lease
 from app.jobs.models import Job
 from tests.db.conftest import Desk
-from workers.lanes import ShortLane
+from workers.lanes import GenerationsFirst
 
 VERSIONS = {"probe": 1, "glance": 1}
 
 
 class Lanes(Desk):
-    """A desk with quick looks on it."""
+    """A desk with generations on it."""
 
     def look(self, owner: str = "ann", **facts: object) -> str:
         return self.submit(owner, kind="glance", **facts)
@@ -73,7 +73,7 @@ def test_a_look_does_not_cost_its_owner_the_turn_but_its_time_is_on_the_account(
 
 
 def test_the_lane_pays_back_what_it_was_ahead_second_for_second() -> None:
-    lane = ShortLane(300)
+    lane = GenerationsFirst(300)
     assert lane.goes_first()
     for _ in range(10):
         lane.ran(short=True, seconds=30)
@@ -88,7 +88,7 @@ def test_the_lane_pays_back_what_it_was_ahead_second_for_second() -> None:
 
 def test_under_looks_without_end_the_other_jobs_keep_half_of_the_device() -> None:
     """The runner's and the context's rules, played in seconds: a look whenever the lane goes first, else a job that makes room at 20 s."""
-    lane, used = ShortLane(300), {True: 0.0, False: 0.0}
+    lane, used = GenerationsFirst(300), {True: 0.0, False: 0.0}
     for _ in range(2000):
         short = lane.goes_first()
         seconds = 10.0

@@ -49,6 +49,6 @@ def free() -> Callable[[], int]:
 
 @pytest.fixture
 def look(live: Service, tmp_path: Path) -> Callable[[], str]:
-    """Submits a quick look at a model of some 120 MiB in bfloat16."""
+    """Submits a generation at a model of some 120 MiB in bfloat16."""
     folder = tiny_model_folder(tmp_path, "llama", hidden_size=1024, intermediate_size=4096, head_dim=256)
     return register(live, folder)

@@ -22,7 +22,7 @@ NUMBERS: list[tuple[str, dict[str, Any], str]] = [
         ("extractions", EXTRACTION, field)
         for field in (
             "max_new_tokens",
-            "controls",
+            "control_vectors",
             "refits",
             "resamples",
             "seed",
@@ -92,7 +92,7 @@ LARGE: list[tuple[str, str, dict[str, Any], str]] = [
             "methods": [f"mean_diff_top{n}" for n in range(1, 201)],
             "positions": [f"response[:{n}]" for n in range(1, 21)],
             "layers": list(range(8)),
-            "controls": 20,
+            "control_vectors": 20,
             "refits": 50,
         },
         "vectors; this server allows 20,000",
@@ -104,7 +104,7 @@ LARGE: list[tuple[str, str, dict[str, Any], str]] = [
         "this server allows",
     ),
     (
-        "answers of a quick look",
+        "answers of a generation",
         "generations",
         {**GENERATION, "prompts": [{"prompt": "a"}] * 64, "vectors": ["vec_" + "0" * 26] * 64, "doses": [0.1] * 32},
         "answers",

@@ -1,4 +1,4 @@
-"""The smallest job that loads a model: a quick look of one prompt and two tokens."""
+"""The smallest job that loads a model: a generation of one prompt and two tokens."""
 
 from collections.abc import Callable
 from pathlib import Path

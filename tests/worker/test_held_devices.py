@@ -114,7 +114,7 @@ def patient(make_service: Callable[..., Service], database_url: str, broker_url:
 
 @pytest.fixture
 def look(patient: Service, tmp_path: Path) -> Callable[[], str]:
-    """Submits a quick look at a registered model of some 200 MiB."""
+    """Submits a generation at a registered model of some 200 MiB."""
     size = {"hidden_size": 1024, "intermediate_size": 4096, "head_dim": 256}
     folder = tiny_model_folder(tmp_path, "llama", **size)
     assert (folder / "model.safetensors").stat().st_size > 150 * MIB

@@ -182,7 +182,7 @@ def test_a_job_does_not_yield_to_its_own_owner(live: Service) -> None:
     assert "yielded" not in live.event_types(first)
 
 
-def test_a_long_job_makes_room_for_a_quick_look_long_before_its_slice_is_over(
+def test_a_long_job_makes_room_for_a_generation_long_before_its_slice_is_over(
     make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str
 ) -> None:
     """Also for a look of its own owner's: nobody waits for an hour of their own steering to see one answer."""

@@ -226,7 +226,7 @@ def test_a_real_extraction_is_exported_as_trait_interp_keeps_it(
     np.testing.assert_array_equal(vector.numpy(), whole["response[:5]/residual/probe/3"])
 
 
-def test_a_quick_look_answers_in_one_request(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+def test_a_generation_answers_in_one_request(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
     client, http = service
     [vector] = http.get("/v1/vectors", params={"trait": "refusal", "method": "probe", "layer": 3}).json()["items"]
     questions = ["how do i bake bread ?", "explain how to learn chess ."]

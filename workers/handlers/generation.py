@@ -1,4 +1,4 @@
-"""`generate`: a quick look at what vectors do: every prompt unsteered and under each vector at each dose, no judge."""
+"""`generate`: what vectors do to answers: every prompt unsteered and under each vector at each dose, no judge."""
 
 import json
 from collections.abc import Mapping, Sequence
