@@ -14,6 +14,9 @@ Calibrate language models on a shared GPU server: submit a job, look at it until
 Every submission answers `202` with the job and its `Location`. Poll that with `If-None-Match` and `?wait=25`, or follow
 `/events`. Errors are `application/problem+json` with a stable `code`, the request's id and the fields at fault by JSON pointer.
 
+Fields that are marked as deprecated are old names of others: they are accepted and sent for one more version. The answer to a request that uses
+one has a `Deprecation` header (RFC 9745).
+
 Everything needs a key. A job and what it makes are seen by its owner and administrators, and by others as its `visibility` says; what you
 may not see is 404. Keys have a role (viewer, member, admin) and scopes (`read`, `submit`, `admin`), and do what both allow.
 """

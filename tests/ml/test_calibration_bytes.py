@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.ml.calibrating import calibrate_bytes, spec
+from tests.ml.calibrating import calibrate, calibrate_bytes, spec
 from tests.ml.fake_context import FakeContext
 from tests.ml.tiny_models import Planted
 from workers.handlers.calibration import run
@@ -164,3 +164,13 @@ def out_of_memory_at(lm: LanguageModel, when: Callable[[int, int], bool]) -> Ite
         yield failures
     finally:
         del decoder.forward
+
+
+def test_a_system_prompt_is_read_as_the_model_reads_one(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """A model without a template has it before the text: the file is that of the two written as one text, but for the prompts' hash."""
+    lm = tiny_lm("llama")
+    objects = [{"prompt": "go on now", "system_prompt": "Be brief."}, "Why is it so?"]
+    texts = ["Be brief.\n\ngo on now", "Why is it so?"]
+    found, written = calibrate(lm, prompts=objects), calibrate(lm, prompts=texts)
+    assert found["provenance"].pop("prompts_hash") != written["provenance"].pop("prompts_hash")
+    assert found == written

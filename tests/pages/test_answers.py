@@ -20,7 +20,7 @@ def job(kind: str, result: dict[str, Any] | None = None, **changes: Any) -> JobO
     values: dict[str, Any] = {
         "id": "job_" + "0" * 26, "kind": kind, "name": None, "tags": [], "notes": None, "keep": False, "results_removed_at": None,
         "webhook": None, "state": State.SUCCEEDED, "phase": "done", "progress": Progress(done=0, total=0, unit=""), "position": None,
-        "waiting_for": [], "waits_because": None, "lane": "model", "eta_at": None, "attempt": 1, "losses": 0,
+        "waiting_for": [], "waits_because": None, "queue": "model", "lane": "model", "eta_at": None, "attempt": 1, "losses": 0,
         "spec": {"trait": {"name": "refusal"}}, "model": "gemma", "owner": "ada", "visibility": "private", "group": None, "priority": 0,
         "retry_of": None, "worker": None, "created_at": NOW - timedelta(minutes=5), "started_at": NOW - timedelta(minutes=4),
         "finished_at": NOW, "cancel_requested_at": None, "error": None, "result": result, "artifacts": [], "metrics": {}, "links": {},
