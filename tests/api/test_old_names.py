@@ -5,19 +5,17 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.http.renamed import with_new_names
 from app.jobs.measures import NAMES, with_names
-from app.openapi import FILE
 from tests.api.conftest import Running, submit
+from tests.api.describing import DOCUMENT, described
 from tests.api.extracted import store_extraction
 from tests.api.finishing import finish_everything
 from tests.api.test_bad_input import problem
 from tests.api.test_vector_import import npy
 
-DOCUMENT = json.loads(FILE.read_text())
 EXTRACTION = {"model": "demo", "trait": "refusal", "methods": ["probe"]}
 
 
@@ -112,16 +110,6 @@ def test_new_names_are_added_to_values_and_never_to_what_is_called_so() -> None:
     assert with_new_names({"r": 1, "dose": 2}, NAMES) == {"r": 1, "dose": 2}
 
 
-def described() -> list[tuple[str, dict[str, Any]]]:
-    """Every schema of the description, and each part of a body that is written out."""
-    found = list(DOCUMENT["components"]["schemas"].items())
-    for path, operations in DOCUMENT["paths"].items():
-        for told in operations.values():
-            for kind, content in told.get("requestBody", {}).get("content", {}).items() if isinstance(told, dict) else ():
-                found.append((f"{path} {kind}", content.get("schema", {})))
-    return found
-
-
 def test_the_description_marks_every_old_name_and_says_the_new_one() -> None:
     old = {
         (where, name): field
@@ -141,33 +129,3 @@ def test_the_description_marks_every_old_name_and_says_the_new_one() -> None:
         for one in told["parameters"]
     }
     assert (parameters["key"], parameters["key_id"]) == (True, False)
-
-
-@pytest.mark.parametrize("prompts", [["a ?"], [{"prompt": "a ?"}], [{"prompt": "a ?", "system_prompt": None}]])
-def test_a_prompt_is_a_text_or_an_object_in_every_kind(ada: httpx2.Client, prompts: list[Any]) -> None:
-    """The spec is the same, so that `reuse` finds it, whichever form it was sent in."""
-    calibration, generation = (
-        submit(ada, prompts=prompts),
-        ada.post("/v1/generations", json={"model": "demo", "prompts": prompts}),
-    )
-    assert calibration["spec"]["prompts"] == ["a ?"]
-    assert generation.json()["spec"]["prompts"] == [{"prompt": "a ?", "system_prompt": None}]
-
-
-def test_a_system_prompt_counts_and_stays_in_a_calibrations_spec(ada: httpx2.Client) -> None:
-    mixed = ["a ?", {"prompt": "b ?", "system_prompt": "Be brief."}]
-    assert submit(ada, prompts=mixed)["spec"]["prompts"] == mixed
-    long = ada.post(
-        "/v1/calibrations", json={"model": "demo", "prompts": [{"prompt": "a" * 20_000, "system_prompt": "b" * 20_000}]}
-    )
-    assert problem(long, 422)["errors"][0]["pointer"] == "/prompts/0"
-
-
-def test_every_field_called_prompts_takes_both_forms() -> None:
-    found = {where: schema["properties"]["prompts"] for where, schema in described() if "prompts" in schema.get("properties", {})}
-    found.pop("CostOut")  # a count
-    assert set(found) == {"CalibrationRequest", "GenerationRequest"}
-    for where, field in found.items():
-        text = json.dumps(field)
-        assert "PromptIn" in text, where
-        assert '"type": "string"' in text, where

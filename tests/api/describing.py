@@ -1,0 +1,18 @@
+"""The committed description, schema by schema."""
+
+import json
+from typing import Any
+
+from app.openapi import FILE
+
+DOCUMENT = json.loads(FILE.read_text())
+
+
+def described() -> list[tuple[str, dict[str, Any]]]:
+    """Every schema of the description, and each part of a body that is written out."""
+    found = list(DOCUMENT["components"]["schemas"].items())
+    for path, operations in DOCUMENT["paths"].items():
+        for told in operations.values():
+            for kind, content in told.get("requestBody", {}).get("content", {}).items() if isinstance(told, dict) else ():
+                found.append((f"{path} {kind}", content.get("schema", {})))
+    return found
