@@ -59,7 +59,7 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
     check_text(request.model_dump(mode="json"))
     cost(request)
     for i, one in enumerate(request.prompts):
-        check_not_blank(one.prompt, f"/prompts/{i}/prompt")
+        check_not_blank(one.prompt, f"/prompts/{i}")
     model = models.usable(session, request.model)
     check_context(request.model, model.facts if model.state == "ready" else {}, request.max_new_tokens)
     rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model)

@@ -113,7 +113,7 @@ def _check_questions(request: SteeringRequest) -> None:
     for name in ("selection", "test"):
         for i, one in enumerate(getattr(request.questions, name)):
             pointer = f"/questions/{name}/{i}"
-            check_not_blank(one.question, f"{pointer}/question")
+            check_not_blank(one.question, pointer)
             cluster = one.cluster or one.question
             if name == "selection":
                 seen.setdefault(cluster, i)

@@ -35,7 +35,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("an extraction of another model", {"extraction": "OTHERS'"}, "vector_of_another_model", "/extraction", "of twin"),
     ("vectors by name and by choice", {"vectors": ["OTHERS"], "layers": [2]}, "value_error", "", "one by one"),
     ("no questions", {"questions": {"selection": [], "test": [{"question": "b"}]}}, "too_short", "/questions/selection", "1"),
-    ("a blank question", {"questions": ASK | {"test": [{"question": " "}]}}, "blank_prompt", "/questions/test/0/question", "white space"),
+    ("a blank question", {"questions": ASK | {"test": [{"question": " "}]}}, "blank_prompt", "/questions/test/0", "white space"),
     ("asked in both sets", {"questions": ASK | {"test": [{"question": "a ?"}]}}, "cluster_in_both_sets", "/questions/test/0", "selection/0"),
     ("a control character", {"questions": ASK | {"test": [{"question": "\x00"}]}}, "invalid_characters", "/questions/test/0/question", "U+0000"),
     ("longer than the context", {"max_new_tokens": 512}, "context_exceeded", "/max_new_tokens", "512 tokens"),
@@ -127,7 +127,7 @@ def test_a_steering_names_what_it_waits_for_and_a_good_one_is_accepted(ada: http
 LOOK = {"model": "demo", "prompts": [{"prompt": "a ?"}]}
 BAD_LOOKS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"prompts": []}, "too_short", "/prompts", "1"),
-    ({"prompts": [{"prompt": " "}]}, "blank_prompt", "/prompts/0/prompt", "white space"),
+    ({"prompts": [{"prompt": " "}]}, "blank_prompt", "/prompts/0", "white space"),
     ({"prompts": [{"prompt": "a"}] * 65}, "too_long", "/prompts", "64"),
     ({"prompts": [{"question": "a"}]}, "missing_field", "/prompts/0/prompt", "required"),
     ({"vectors": ["OTHERS"]}, "vector_of_another_model", "/vectors/0", "belongs to twin"),

@@ -52,7 +52,7 @@ def dose_response(rows: Sequence[Row], threshold: float) -> Plot:
     Bands are 95 % intervals of the mean over clusters of questions.
     """
     base = alt.Chart(alt.Data(values=list(rows)))
-    x = alt.X("r:Q", scale=alt.Scale(type="log", nice=False), title="dose r")
+    x = alt.X("r:Q", scale=alt.Scale(type="log", nice=False), title="dose")
     color = alt.Color("method:N", title=None)
     band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.15).encode(x=x, y="low:Q", y2="high:Q", color=color)
     line = base.mark_line(point=True).encode(
