@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.dsn import database_url
+from app.refusals import sentence
 from binnacle.errors import BinnacleError
 
 
@@ -173,7 +174,7 @@ def read_settings() -> Settings:
 def _faults(error: ValidationError) -> Iterator[str]:
     groups = (Settings, LeaseSettings, DatabaseSettings, LimitSettings, WebhookSettings)
     prefix = next((str(group.model_config["env_prefix"]) for group in groups if group.__name__ == error.title), "BINNACLE_")
-    for one in error.errors(include_url=False, include_input=False, include_context=False):
+    for one in error.errors(include_url=False, include_input=False):
         place = "__".join(str(part) for part in one["loc"])
         variable = place if place.isupper() else prefix + place.upper()
-        yield f"{variable} is not valid. {one['msg'].removeprefix('Value error, ').rstrip('.')}."
+        yield f"{variable} is not valid. {sentence(one)}"

@@ -114,12 +114,14 @@ def _checked(model: Any, **values: Any) -> Any:
     """The request, or a BinnacleError that names the option at fault."""
     from pydantic import ValidationError
 
+    from app.refusals import sentence
+
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("scopes", "scope").replace("_", "-")
-        raise BinnacleError("bad_option", f"{option}: {first['msg']}") from error
+        raise BinnacleError("bad_option", f"{option}: {sentence(first)}") from error
 
 
 def _operator() -> "Viewer":

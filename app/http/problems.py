@@ -4,7 +4,7 @@ Knows nothing about jobs. What the caller sent is never echoed, and no traceback
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,6 @@ from starlette.routing import Match
 from app.errors import Problem
 from app.http.renamed import as_sent
 from app.storage.base import StorageError
-from app.text import LINE, not_a_line
 
 log = structlog.get_logger()
 
@@ -40,11 +39,6 @@ CODES = {
 }
 KEY = re.compile(r"bnk_[0-9A-Za-z_]+", re.ASCII)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
-SENTENCES = {
-    "unknown_field": "This request has no such field; see /openapi.json for those it has.",
-    "missing_field": "This field is required.",
-}
 
 
 class FieldError(BaseModel):
@@ -99,8 +93,8 @@ def from_validation(error: RequestValidationError) -> Problem:
     found = error.errors()
     broken = next((one for one in found if one["type"] == "json_invalid"), None)
     if broken is not None:
-        reason = broken.get("ctx", {}).get("error", "it cannot be read")
-        return Problem(400, "malformed_json", f"The body is not valid JSON: {reason} at character {broken['loc'][-1]}.")
+        where = f"at character {broken['loc'][-1]}, {json_fault(str(broken.get('ctx', {}).get('error')))}"
+        return Problem(400, "malformed_json", f"The body is not valid JSON: {where}.")
     errors = [_field(one, error.body) for one in found[:SHOWN]]
     more = f" And {len(found) - 1} more." if len(found) > 1 else ""
     where = errors[0]["pointer"] or errors[0].get("parameter") or "the body"
@@ -113,14 +107,6 @@ def _field(one: dict[str, Any], body: Any) -> dict[str, str]:
     if place == "body":
         return {"pointer": pointer(_sent(path, body, missing=code == "missing_field")), "detail": detail, "code": code}
     return {"pointer": "", "parameter": ".".join(str(part) for part in (place, *path)), "detail": detail, "code": code}
-
-
-def fault(one: Mapping[str, Any]) -> tuple[str, str]:
-    """Code and sentence of what a validator found."""
-    if one["type"] == "string_pattern_mismatch" and one["ctx"]["pattern"] == LINE:
-        return "invalid_characters", f"This field {not_a_line(one['input'])}"
-    code = FIELD_CODES.get(one["type"], one["type"])
-    return code, SENTENCES.get(code, one["msg"])
 
 
 def _sent(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:

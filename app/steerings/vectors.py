@@ -17,6 +17,7 @@ from app.jobs.planned import job_of, planned_job
 from app.models.layers import in_order
 from app.models.models import Model
 from app.models.reading import reading_of
+from app.refusals import sentence
 from app.steerings.schemas import SteeringRequest
 from app.traits.models import Trait
 from terms.methods import UnknownMethod, parse_method
@@ -162,7 +163,7 @@ def _made_like(request: SteeringRequest) -> ExtractionRequest:
         first = error.errors()[0]
         pointer = "".join(f"/{part}" for part in first["loc"])
         raise invalid(
-            pointer, first["type"], f"No extraction that fits is there, and none can be made: {pointer}: {first['msg']}."
+            pointer, first["type"], f"No extraction that fits is there, and none can be made: {pointer}: {sentence(first)}"
         ) from error
 
 

@@ -20,6 +20,7 @@ from app.jobs.submitting import Placed
 from app.models import service as models
 from app.models.layers import in_order
 from app.models.models import Model
+from app.refusals import sentence
 from app.settings import LimitSettings, Settings
 from app.steerings import service as steerings
 from app.steerings.schemas import SteeringRequest
@@ -145,7 +146,7 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
         return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known))
     except ValidationError as error:
         first = error.errors()[0]
-        detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {first['msg']}"
+        detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {sentence(first)}"
         raise invalid(f"/{first['loc'][0]}", "invalid_study", detail) from error
 
 

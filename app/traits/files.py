@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.errors import Problem, invalid
-from app.http.problems import fault, pointer
+from app.http.problems import pointer
+from app.refusals import fault, json_fault
 from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, QuestionRow, Steering, TraitRequest
 
 KNOWN = (
@@ -176,7 +177,9 @@ def _parsed(text: str, where: str, at: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f", line {error.lineno}" if "\n" in text else ""
-        raise invalid(at, "malformed_json", f"{where}{place}: not valid JSON: {error.msg} at character {error.colno}.") from error
+        raise invalid(
+            at, "malformed_json", f"{where}{place}: not valid JSON: at character {error.colno}, {json_fault(error.msg)}."
+        ) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
         raise invalid(at, "malformed_json", f"{where}: a number or a nesting that no dataset needs.") from error
 

@@ -44,7 +44,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("an unknown trait", {"trait": "evil"}, "unknown_trait", "/trait", "refusal"),
     ("an unknown calibration", {"calibration": "cal_" + "0" * 26}, "unknown_calibration", "/calibration", "no calibration"),
     ("sampling without heat", {"sampling": {"temperature": 0}}, "greater_than", "/sampling/temperature", "0"),
-    ("an unknown field", {"dosis": 1}, "unknown_field", "/dosis", "no such field"),
+    ("an unknown field", {"dosis": 1}, "unknown_field", "/dosis", "does not take this field"),
 ]  # fmt: skip
 
 

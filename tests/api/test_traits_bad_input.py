@@ -24,7 +24,7 @@ BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("no steering", {"steering": None}, "model_type", "/steering", "dictionary"),
     ("wrong type", {"positive": ["a", 3]}, "model_type", "/positive/1", "Prompt"),
     ("wrong type inside", {"positive": ["a", {"prompt": ["x"]}]}, "string_type", "/positive/1/prompt", "string"),
-    ("unknown field", {"positive": ["a", {"prompt": "b", "label": 1}]}, "unknown_field", "/positive/1/label", "no such field"),
+    ("unknown field", {"positive": ["a", {"prompt": "b", "label": 1}]}, "unknown_field", "/positive/1/label", "does not take this field"),
     ("half a surrogate pair", {"positive": ["a", "b\ud800"]}, "string_unicode", "/positive/1", "unicode"),
     ("NUL", {"negative": ["a", "b\x00"]}, "invalid_characters", "/negative/1/prompt", "U+0000 at position 1"),
     ("control in a cluster", {"positive": ["a", {"prompt": "b", "cluster": "\x1b"}]}, "invalid_characters", "/positive/1/cluster", "U+001B"),
