@@ -123,7 +123,7 @@ def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
     if unknown:
         raise UnknownMethod(f"{base} has no parameter {', '.join(unknown)}. It has: {', '.join(known) or 'none'}.")
     if base in NOT_OF_ROWS and (counted or suffix or "").startswith("pre"):
-        raise UnknownMethod(f"{base} is fitted to no activations, so there is nothing to clean before it; use {base}_cleaned.")
+        raise UnknownMethod(f"{base} is not fitted to activations, so nothing can be cleaned before the fit; use {base}_cleaned.")
     accepted = {key: parameter.accept(key, given.get(key, parameter.default)) for key, parameter in known.items()}
     if base == "shuffled":
         of = parse_method(str(accepted["of"]))
@@ -157,4 +157,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UnknownMethod(f"{text!r} is no number.") from None
+        raise UnknownMethod(f"{text!r} is not a number.") from None

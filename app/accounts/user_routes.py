@@ -18,7 +18,7 @@ own_router = keyed_router(prefix="/v1/me", tag="access")
 UserName = Annotated[str, Path(pattern=NAME, examples=["ada"])]
 
 
-@own_router.get("", operation_id="getMe", summary="Who the server takes you for", responses=documented())
+@own_router.get("", operation_id="getMe", summary="The user of your key", responses=documented())
 async def get_me(viewer: Caller) -> MeOut:
     """The holder of your key, its role, what it may do, and your groups."""
     return users.me(viewer)
@@ -37,14 +37,14 @@ async def list_users(
 
 
 @router.post(
-    "", operation_id="createUser", summary="Make a user", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
+    "", operation_id="createUser", summary="Create a user", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
 )
 async def create_user(body: UserRequest, viewer: Admin, context: Shared) -> UserOut:
     """Somebody who may hold keys and be in groups. Making a key makes its holder too. Administrators only."""
     return await context.database.run(users.create, body.name, viewer)
 
 
-@router.get("/{name}", operation_id="getUser", summary="Look at a user", responses=documented(403, 404, 422))
+@router.get("/{name}", operation_id="getUser", summary="Get a user", responses=documented(403, 404, 422))
 async def get_user(name: UserName, _viewer: Admin, context: Shared) -> UserOut:
     """Groups, and how many keys are live. Administrators only."""
     return await context.database.run(users.find, name)

@@ -14,12 +14,12 @@ from app.traits.routes import Reference
 
 router = keyed_router(prefix="/v1", tag="deletion")
 
-DryRun = Annotated[bool, Query(description="deletes nothing: says what would go, and what stays")]
+DryRun = Annotated[bool, Query(description="only show what would be deleted and what stays")]
 WhatId = Annotated[
     str,
     Path(
         pattern=r"^(job|cal|ext|str|std)_[0-9a-z]{26}$",
-        description="the job's id, or that of the result it made",
+        description="the id of the job, or of the result it made",
         examples=["job_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]

@@ -13,9 +13,13 @@ class HoldRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    reason: Line | None = Field(None, max_length=200, description="for those who wonder", examples=["notebook until lunch"])
+    reason: Line | None = Field(None, max_length=200, description="shown to other users", examples=["notebook until lunch"])
     minutes: float | None = Field(
-        None, gt=0, le=60 * 24 * 90, description="after which it resumes by itself; never when left out", examples=[120]
+        None,
+        gt=0,
+        le=60 * 24 * 90,
+        description="minutes until it resumes automatically; it never does when left out",
+        examples=[120],
     )
 
 

@@ -34,7 +34,7 @@ BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetens
     status_code=201,
     response_model=ImportedOut,
     responses={
-        200: {"description": "You have imported this file with these labels before: the vectors it made", "model": ImportedOut},
+        200: {"description": "You imported this file with these labels before: the vectors it made", "model": ImportedOut},
         **documented(400, 403, 413, 415, 422, 429, 507),
     },
     openapi_extra=BODY,

@@ -43,7 +43,7 @@ ExtractionId = Annotated[
     str,
     Path(
         pattern=r"^(ext|job)_[0-9a-z]{26}$",
-        description="the extraction's id, or that of its job",
+        description="the id of the extraction, or of its job",
         examples=["ext_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -58,7 +58,7 @@ FileName = Literal["extraction.json", "vectors.safetensors", "responses.jsonl", 
     response_model=JobOut,
     responses={
         200: {
-            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
             "model": ExtractionCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
@@ -71,11 +71,11 @@ async def submit_extraction(
     viewer: Member,
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
+    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
     reuse: Annotated[
         bool,
         Query(
-            description="use a finished job of the same calculation, or the rows that an earlier extraction captured, if you may read it"
+            description="use a finished job of the same calculation, or the rows that an earlier extraction captured, if you may read them"
         ),
     ] = False,
 ) -> Response:
@@ -120,7 +120,7 @@ async def list_extractions(
 @router.get(
     "/{extraction_id}",
     operation_id="getExtraction",
-    summary="An extraction and what its vectors are made of",
+    summary="Get an extraction and what its vectors are made of",
     responses=documented(404, 409, 422),
 )
 async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: Shared) -> ExtractionOut:
@@ -154,9 +154,9 @@ async def get_cosines(
     response_class=Response,
     responses={
         200: {"description": "The file"},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 409, 416, 422),
     },
 )

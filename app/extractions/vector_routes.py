@@ -41,7 +41,9 @@ async def list_vectors(
     component: Text = None,
     source: Literal["extracted", "imported"] | None = None,
     extraction: Annotated[str | None, Query(pattern=id_pattern("ext"))] = None,
-    sort: Annotated[Sort | None, Query(description="a separation metric; - for descending. It does not predict steering")] = None,
+    sort: Annotated[
+        Sort | None, Query(description="a separation metric, with - for descending; it does not predict steering")
+    ] = None,
 ) -> VectorPage:
     """Newest first, or by a separation metric; those you may see."""
     filters = VectorFilters(model, trait, method, layer, position, component, source, extraction)
@@ -50,7 +52,7 @@ async def list_vectors(
     return VectorPage(items=list(items[:limit]), next_cursor=str(cursor + limit) if more else None)
 
 
-@router.get("/{vector_id}", operation_id="getVector", summary="One vector", responses=documented(404, 422))
+@router.get("/{vector_id}", operation_id="getVector", summary="Get a vector", responses=documented(404, 422))
 async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
     """Everything that was stored with it but its numbers."""
     return await context.database.run(service.shown_vector, vector_id, viewer)
@@ -59,7 +61,7 @@ async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> Ve
 @router.patch(
     "/{vector_id}",
     operation_id="shareVector",
-    summary="Show an imported vector to others, or to nobody else",
+    summary="Share an imported vector, or make it private",
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, context: Shared) -> VectorOut:
@@ -72,7 +74,11 @@ async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, 
     operation_id="downloadVector",
     summary="Download a vector",
     response_class=Response,
-    responses={200: {"description": "The file"}, 304: {"description": "You have it"}, **documented(404, 422)},
+    responses={
+        200: {"description": "The file"},
+        304: {"description": "Not modified: you have this version"},
+        **documented(404, 422),
+    },
 )
 async def download_vector(
     vector_id: VectorId,

@@ -71,7 +71,9 @@ async def read_json(request: Request, model: type[Model]) -> Model:
             400, "malformed_json", f"The body is not valid JSON: at character {error.pos}, {json_fault(error.msg)}."
         ) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise Problem(400, "malformed_json", "The body holds a number or a nesting that no request needs.") from error
+        raise Problem(
+            400, "malformed_json", "The body holds a number with too many digits, or lists and objects nested too deeply."
+        ) from error
     return checked(raw, model, strict=True)
 
 

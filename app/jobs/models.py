@@ -108,7 +108,7 @@ class Job(Shareable, Base):
     event_seq: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
     webhook: Mapped[str | None] = mapped_column(String(100), doc="the target that is told when it is over")
-    kept: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="retention leaves its results alone")
+    kept: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="true: retention keeps its results")
     results_removed_at: Mapped[datetime | None] = mapped_column(Timestamp, doc="when retention removed its files")
 
 

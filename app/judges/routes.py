@@ -21,7 +21,7 @@ EXAMPLE = {
 }
 
 
-@router.get("", operation_id="listJudges", summary="List the judges that jobs may name", responses=documented())
+@router.get("", operation_id="listJudges", summary="List judges", responses=documented())
 async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
     """`reference` first, then the others by name. Keys are never shown, as they are never stored."""
     return await context.database.run(service.listing)
@@ -30,7 +30,7 @@ async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
 @router.post(
     "",
     operation_id="addJudge",
-    summary="Allow a judge",
+    summary="Add a judge",
     status_code=201,
     responses=documented(400, 403, 409, 413, 415, 422),
 )
@@ -42,7 +42,7 @@ async def add_judge(body: Annotated[JudgeRequest, Body(examples=[EXAMPLE])], vie
 @router.delete(
     "/{name}",
     operation_id="deleteJudge",
-    summary="Take a judge off the list",
+    summary="Delete a judge",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 409, 422),

@@ -18,7 +18,7 @@ class FitOut(BaseModel):
     device: str
     dtype: str
     weights_bytes: int
-    limit_bytes: int = Field(description="the worker's budget for models, or its device's memory where that is less")
+    limit_bytes: int = Field(description="the worker's memory budget for models, or its device's memory if that is less")
     fits: bool
     arithmetic: str
 

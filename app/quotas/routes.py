@@ -24,13 +24,15 @@ async def list_quotas(_viewer: Admin, context: Shared) -> QuotaList:
     return await context.database.run(service.listing)
 
 
-@router.put("", operation_id="setDefaultQuota", summary="Set everybody's quota", responses=documented(400, 403, 413, 415, 422))
+@router.put(
+    "", operation_id="setDefaultQuota", summary="Set the server-wide quota", responses=documented(400, 403, 413, 415, 422)
+)
 async def set_default(body: Said, viewer: Admin, context: Shared) -> QuotaOut:
     """As a whole, for all users without a limit of their own. Administrators only."""
     return await context.database.run(service.put, EVERYBODY, body, viewer)
 
 
-@router.get("/{user}", operation_id="getQuota", summary="What a user may have", responses=documented(404, 422))
+@router.get("/{user}", operation_id="getQuota", summary="Get a user's quota", responses=documented(404, 422))
 async def get_quota(user: User, viewer: Caller, context: Shared) -> QuotaOut:
     """Your own, or anybody's with an administrator's key. What is used of it: GET /v1/usage."""
     return await context.database.run(service.find, user, viewer)
@@ -45,7 +47,7 @@ async def set_quota(user: User, body: Said, viewer: Admin, context: Shared) -> Q
 @router.delete(
     "/{user}",
     operation_id="deleteQuota",
-    summary="Give a user everybody's quota again",
+    summary="Remove a user's own quota",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 422),

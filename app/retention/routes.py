@@ -15,11 +15,11 @@ from app.retention.schemas import RetentionOut, RetentionRequest
 router = keyed_router(prefix="/v1/retention", tag="retention")
 
 
-@router.get("", operation_id="previewRetention", summary="Which results could go", responses=documented(403, 422))
+@router.get("", operation_id="previewRetention", summary="List results that can be removed", responses=documented(403, 422))
 async def preview_retention(
     _viewer: Admin,
     context: Shared,
-    older_than_days: Annotated[float, Query(gt=0, le=36_500, description="since their job was over", examples=[90])],
+    older_than_days: Annotated[float, Query(gt=0, le=36_500, description="days since their job ended", examples=[90])],
 ) -> RetentionOut:
     """Removes nothing. Administrators only."""
     return await context.database.run(service.preview, older_than_days)

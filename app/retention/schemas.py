@@ -10,7 +10,7 @@ class RetentionRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    older_than_days: float = Field(gt=0, le=36_500, description="since their job was over", examples=[90])
+    older_than_days: float = Field(gt=0, le=36_500, description="days since their job ended", examples=[90])
 
 
 class OldResultOut(BaseModel):
@@ -33,8 +33,6 @@ class RetentionOut(BaseModel):
     removed: bool
     jobs: int
     files: int
-    bytes: int = Field(description="of all their objects, each counted once; those that others refer to as well stay")
-    freed_bytes: int | None = Field(
-        description="given back by the store at once; the rest follows within a day. Null when nothing went"
-    )
+    bytes: int = Field(description="bytes of all their objects, each counted once; objects in use elsewhere stay")
+    freed_bytes: int | None = Field(description="bytes freed at once; the rest follows within a day. Null if nothing was removed")
     items: list[OldResultOut] = Field(description="the oldest, at most 200")

@@ -41,7 +41,7 @@ SteeringId = Annotated[
     str,
     Path(
         pattern=r"^(str|job)_[0-9a-z]{26}$",
-        description="the steering's id, or that of its job",
+        description="the id of the steering, or of its job",
         examples=["str_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -58,7 +58,7 @@ FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jso
     response_model=JobOut,
     responses={
         200: {
-            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
             "model": SteeringCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
@@ -71,10 +71,8 @@ async def submit_steering(
     viewer: Member,
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
-    reuse: Annotated[
-        bool, Query(description="answer with a finished job of the same calculation that you may read, if there is one")
-    ] = False,
+    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
+    reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
 ) -> Response:
     """Finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
     promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
@@ -92,7 +90,7 @@ async def submit_steering(
 @router.post(
     "/{steering_id}/rescore",
     operation_id="rescoreSteering",
-    summary="Score its texts with another judge",
+    summary="Score a steering's texts with another judge",
     status_code=202,
     response_model=JobOut,
     responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
@@ -136,7 +134,7 @@ async def list_steerings(
     return SteeringPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get("/{steering_id}", operation_id="getSteering", summary="A steering's summary", responses=documented(404, 409, 422))
+@router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))
 async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared) -> SteeringOut:
     """Per method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
     return await context.database.run(service.find, steering_id, viewer)
@@ -145,7 +143,7 @@ async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared)
 @router.get(
     "/{steering_id}/runs",
     operation_id="listSteeringRuns",
-    summary="Every run",
+    summary="List a steering's runs",
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
@@ -169,7 +167,7 @@ async def list_runs(
 @router.get(
     "/{steering_id}/responses",
     operation_id="listSteeringResponses",
-    summary="The texts with their scores",
+    summary="List a steering's texts with their scores",
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
@@ -207,9 +205,9 @@ async def list_responses(
     response_class=Response,
     responses={
         200: {"description": "The file"},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 409, 416, 422),
     },
 )

@@ -94,7 +94,9 @@ async def _opened(storage: Storage, key: str, start: int, end: int, still: Still
         return _chain(await anext(pieces), pieces, still)
     except (ObjectMissing, ObjectCorrupt) as error:
         raise Problem(
-            500, "artifact_lost", f"The storage has lost {key}; the operator should restore it, or run the job again."
+            500,
+            "artifact_lost",
+            f"The storage has lost {key}. An operator can restore it from a backup; otherwise run the job again.",
         ) from error
     except StorageError as error:
         detail = "The file is safe, but the storage does not answer now. Try again in a few seconds."

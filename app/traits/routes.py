@@ -28,13 +28,17 @@ router = keyed_router(prefix="/v1/traits", tag="traits")
 
 Reference = Annotated[
     str,
-    Path(pattern=REFERENCE, description="a trait's id, its name, or name@version of 8 digits or more", examples=["refusal"]),
+    Path(
+        pattern=REFERENCE,
+        description="a trait's id, its name, or name@version with 8 or more digits of the version",
+        examples=["refusal"],
+    ),
 ]
 FIELDS = {
-    "name": "what requests call the trait",
-    "seed": "of the draw of selection and test, where split.json names none",
-    "visibility": "private, group or public; public ones only administrators make",
-    "group": "one of your groups, for the visibility group",
+    "name": "the name that requests use",
+    "seed": "seed of the draw of selection and test questions, if split.json does not split them",
+    "visibility": "private, group or public; only administrators make public traits",
+    "group": "one of your groups; only with the visibility group",
 }
 UPLOAD = described(
     TraitRequest, FIELDS, file=f"the trait's files under their own names: {', '.join(files.KNOWN)}", required=["name"]
@@ -60,7 +64,7 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
     status_code=201,
     response_model=TraitOut,
     responses={
-        200: {"description": "You have uploaded this content before: the trait it made", "model": TraitOut},
+        200: {"description": "You uploaded this content before: the trait it made", "model": TraitOut},
         201: {"headers": {"Location": {"description": "the trait", "schema": {"type": "string"}}}},
         **documented(400, 403, 413, 415, 422, 429, 507),
     },
@@ -132,7 +136,7 @@ async def list_traits(
     return TraitPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get("/{reference}", operation_id="getTrait", summary="A trait's facts and versions", responses=documented(404, 422))
+@router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))
 async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> TraitDetail:
     """By name, the newest version: your own before a public one."""
     return await context.database.run(service.find, reference, viewer)
@@ -141,7 +145,7 @@ async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> Tr
 @router.patch(
     "/{reference}",
     operation_id="shareTrait",
-    summary="Show a trait to others, or to nobody else",
+    summary="Share a trait, or make it private",
     responses=documented(400, 403, 404, 413, 415, 422),
 )
 async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, context: Shared) -> TraitOut:
@@ -156,9 +160,9 @@ async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, 
     response_class=Response,
     responses={
         200: {"description": "The dataset as jobs read it", "content": {"application/json": {"schema": {"type": "object"}}}},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 416, 422),
     },
 )

@@ -30,7 +30,7 @@ class Prompt(_Row):
     prompt: Text
     system_prompt: Text | None = None
     cluster: Cluster | None = None
-    response: Text | None = Field(None, description="the answer to read; without one the model generates it")
+    response: Text | None = Field(None, description="the response to read; the model generates one when left out")
 
 
 class Question(_Row):
@@ -59,20 +59,22 @@ class Steering(_Row):
 
     questions: list[QuestionRow]
     eval_prompt: Text | None = Field(None, description="the judge's own prompt for this trait, with {question} and {answer}")
-    direction: Literal["positive", "negative"] = Field("positive", description="negative: less of the trait is wanted")
+    direction: Literal["positive", "negative"] = Field("positive", description="negative: steer toward less of the trait")
 
 
 class TraitRequest(_Row, Sharing):
     """A trait dataset. Wherever a row holds a text alone, that text may stand for it."""
 
     name: TraitName = Field(examples=["politeness"])
-    definition: Text | None = Field(None, description="what the trait is, and what is high and low in it; judges read it")
+    definition: Text | None = Field(
+        None, description="what the trait is, and what a high and a low degree look like; judges read it"
+    )
     positive: list[PromptRow] = Field(description="prompts whose answers show the trait")
     negative: list[PromptRow] = Field(description="prompts whose answers do not")
     steering: Steering
     paraphrases: list[AsideRow] = Field(default_factory=list)
     unrelated: list[AsideRow] = Field(default_factory=list)
-    seed: int = Field(0, ge=0, lt=2**31, description="of the draw of a selection and a test half, where rows name none")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the draw of selection and test questions, for rows without a split")
 
 
 class TraitOut(BaseModel):
@@ -81,13 +83,13 @@ class TraitOut(BaseModel):
     id: str
     name: str
     version: str = Field(description="sha256 of dataset.json")
-    reference: str = Field(description="name@version: what requests name this very version by")
+    reference: str = Field(description="name@version: names exactly this version")
     owner: str
     visibility: Visibility
     group: str | None
     definition: str
-    counts: dict[str, Any] = Field(description="rows and clusters by part, and what the parts share")
-    notes: list[str] = Field(description="what was filled in, and what could not be kept apart")
+    counts: dict[str, Any] = Field(description="rows and clusters by part, and the clusters that parts share")
+    notes: list[str] = Field(description="what was filled in, and which parts could not be kept apart")
     created_at: datetime
     links: dict[str, str]
 

@@ -22,7 +22,7 @@ DeliveryPage = Page[DeliveryOut]
 EXAMPLE = {"name": "lab-slack", "url": "https://hooks.slack.com/services/T0/B0/x"}
 
 
-@router.get("/webhooks", operation_id="listWebhooks", summary="List where jobs may be told to", responses=documented())
+@router.get("/webhooks", operation_id="listWebhooks", summary="List webhooks", responses=documented())
 async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
     """By name. A submission names one in `webhook`."""
 
@@ -35,7 +35,7 @@ async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
 @router.post(
     "/webhooks",
     operation_id="addWebhook",
-    summary="Allow a target",
+    summary="Add a webhook",
     status_code=201,
     responses=documented(400, 403, 409, 413, 415, 422),
 )
@@ -47,7 +47,7 @@ async def add_webhook(body: Annotated[WebhookRequest, Body(examples=[EXAMPLE])],
 @router.delete(
     "/webhooks/{name}",
     operation_id="deleteWebhook",
-    summary="Take a target off the list",
+    summary="Delete a webhook",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 422),
@@ -72,7 +72,7 @@ async def test_webhook(name: Name, viewer: Admin, context: Shared) -> DeliveryOu
 @router.get(
     "/deliveries",
     operation_id="listDeliveries",
-    summary="What was sent, and what became of it",
+    summary="List messages and their delivery",
     response_model=DeliveryPage,
     responses=documented(422),
 )

@@ -45,7 +45,7 @@ def create_user(user: User) -> None:
     """Make a user; `binnacle keys create` does this too."""
     with connected() as client:
         client.admin.create_user(user)
-    err.print(f"{user} may be put into groups now; a key: binnacle keys create {user}")
+    err.print(f"{user} was added. Make a key: binnacle keys create {user}")
 
 
 @users.command()

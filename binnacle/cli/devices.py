@@ -12,10 +12,10 @@ from binnacle.cli.terminal import Listing, styled
 from binnacle.client import Client
 from binnacle.errors import BinnacleError
 
-commands = typer.Typer(help="Worker nodes and their devices; holding them is for administrators.", no_args_is_help=True)
+commands = typer.Typer(help="Worker nodes and their devices; only administrators pause and drain them.", no_args_is_help=True)
 Device = Annotated[str, typer.Argument(help="A worker's id, or its beginning (`binnacle devices list`).")]
-Reason = Annotated[str | None, typer.Option(help="Why, for those who wonder.")]
-Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume by itself after so many minutes.")]
+Reason = Annotated[str | None, typer.Option(help="The reason, shown to other users.")]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume automatically after this many minutes.")]
 
 
 @commands.command("list")
@@ -80,5 +80,5 @@ def _say(device: Worker, *, as_json: bool) -> None:
     if as_json:
         print_json(device)
         return
-    busy = f"; it still has {device['busy_with']}" if device["busy_with"] and device["hold"] else ""
+    busy = f"; it is still running {device['busy_with']}" if device["busy_with"] and device["hold"] else ""
     out.print(f"{device['id']} {standing(device) or 'claims jobs'}{busy}")

@@ -12,7 +12,7 @@ from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.terminal import Listing
 from binnacle.errors import BinnacleError
 
-commands = typer.Typer(help="What a user may have at once and use in a day.", no_args_is_help=True)
+commands = typer.Typer(help="Limits on each user's jobs, device time and storage.", no_args_is_help=True)
 
 User = Annotated[str, typer.Argument(help="A user's name.")]
 FIELDS = {
@@ -48,7 +48,9 @@ def show(user: User, as_json: Json = False) -> None:
 @commands.command("set")
 def set_quota(
     user: Annotated[str | None, typer.Argument(help="A user's name; --everybody for the server-wide quota.")] = None,
-    everybody: Annotated[bool, typer.Option("--everybody", help="What holds for users without a limit of their own.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--everybody", help="The server-wide quota, for users without limits of their own.")
+    ] = False,
     queued: Annotated[str | None, typer.Option(help="Jobs queued: a number, unlimited, or default.")] = None,
     running: Annotated[str | None, typer.Option(help="Jobs on devices at once: likewise.")] = None,
     device_seconds: Annotated[str | None, typer.Option(help="Device seconds a day (UTC): likewise.")] = None,
@@ -72,13 +74,13 @@ def reset(user: User) -> None:
     """Give a user everybody's quota again. For administrators."""
     with connected() as client:
         client.remove_quota(user)
-    err.print(f"{user} has everybody's quota again")
+    err.print(f"{user} has the server-wide quota again")
 
 
 def usage(
-    user: Annotated[str | None, typer.Option(help="One user; everybody's when left out by an administrator.")] = None,
-    days: Annotated[int, typer.Option(min=1, max=366, help="How many days back, today among them.")] = 30,
-    by_day: Annotated[bool, typer.Option("--by-day", help="Device time day by day too.")] = False,
+    user: Annotated[str | None, typer.Option(help="Only this user; administrators see every user when left out.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="Number of days, today included.")] = 30,
+    by_day: Annotated[bool, typer.Option("--by-day", help="Also show device time by day.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show use of disk and devices by user."""
@@ -104,9 +106,9 @@ def usage(
         out.print(days_table)
     if found["on_disk_bytes"] is not None:
         out.print(
-            f"{size(found['on_disk_bytes'])} on disk: what several users refer to counts for each of them, and lies there once"
+            f"{size(found['on_disk_bytes'])} on disk: a file that several users refer to counts for each of them and is stored once"
         )
-    out.print(f"daily quotas begin anew at {found['resets_at'][:16].replace('T', ' ')} UTC")
+    out.print(f"daily quotas reset at {found['resets_at'][:16].replace('T', ' ')} UTC")
 
 
 def size(count: float) -> str:
@@ -137,7 +139,7 @@ def _limit(text: str) -> int | str | None:
     found = re.fullmatch(r"(\d+)([kMGT]?)B?", text)
     if found is None:
         raise BinnacleError(
-            "bad_limit", f"{text!r} is no limit: give a number (20G and 500M are understood), unlimited, or default."
+            "bad_limit", f"{text!r} is not a limit: give a number (20G and 500M are understood), unlimited, or default."
         )
     return int(found[1]) * UNITS[found[2]]
 

@@ -9,7 +9,7 @@ from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.terminal import Listing
 
-commands = typer.Typer(help="Telling chat rooms and programs that a job is over.", no_args_is_help=True)
+commands = typer.Typer(help="Webhooks: notify chat rooms and programs when a job ends.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The webhook's name.")]
 
 
@@ -31,9 +31,12 @@ def list_webhooks(as_json: Json = False) -> None:
 def add(
     name: Name,
     url: Annotated[
-        str, typer.Argument(help="Where messages are posted; `-` reads it from the standard input, out of other accounts' sight.")
+        str,
+        typer.Argument(
+            help="The address that receives messages; `-` reads it from standard input, where other accounts cannot see it."
+        ),
     ],
-    private: Annotated[bool, typer.Option("--private", help="Its host's name leads into your own network.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="The address is in your own network.")] = False,
     as_json: Json = False,
 ) -> None:
     """Allow a target and show the secret that signs its messages, this once."""
@@ -71,7 +74,7 @@ def log(
     webhook: Annotated[str | None, typer.Option(help="Only this webhook.")] = None,
     job: Annotated[str | None, typer.Option(help="Only this job.")] = None,
     state: Annotated[str | None, typer.Option(help="pending, delivered or failed.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List what was sent, newest first, and what became of it."""

@@ -56,7 +56,7 @@ SAFETENSORS: list[tuple[bytes, str]] = [
     (tensors(one(offsets=(16, 0))), "do not fit"),
     (tensors(one(shape=(2, 2))), r"the shape \[2, 2\]"),
     (tensors(one(shape=(0,), offsets=(0, 0))), r"the shape \[0\]"),
-    (tensors(one(), NAN), "2 numbers that are NaN, infinite or past float32, the first at 1"),
+    (tensors(one(), NAN), "2 numbers that are NaN, infinite or too large for float32, the first at 1"),
     (tensors(one()), "zero everywhere"),
     (tensors(one("F64", (2,)), np.array([1e39, 1.0]).tobytes()), "past float32"),
     (tensors({f"t{i}": one()["x"] for i in range(10_001)}), "10,001 tensors; 10,000"),
