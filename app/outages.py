@@ -12,7 +12,7 @@ SELECT CAST(current_setting('max_connections') AS integer),
     (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),
     (SELECT datconnlimit FROM pg_database WHERE datname = current_database())""")
 _FULL = re.compile(r"too many clients already|remaining connection slots|too many connections for (role|database)")
-_AGAIN = "Nothing was changed; jobs go on. Try again in a few seconds."
+_AGAIN = "Nothing was changed, and jobs continue. Try again in a few seconds."
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class LimitSettings(BaseSettings):
     vectors: int = Field(2_000, description="vectors of one import")
     extracted_vectors: int = Field(20_000, description="vectors of one extraction, controls and refits among them")
     rows_bytes: int = Field(512 << 20, description="captured rows that an extraction keeps for reuse; more are not kept")
-    answers: int = Field(200_000, description="answers that one steering may generate")
+    answers: int = Field(200_000, description="answers of a steering")
     study_jobs: int = Field(500, description="jobs of a study, its calibrations and its report included")
     turn_seconds: float = Field(10, gt=0, description="how long a request waits while others of its user are at work, before 429")
     uploads: int = Field(4, ge=1, description="uploads of one user at once")
@@ -63,7 +63,7 @@ class LimitSettings(BaseSettings):
     prompts: int = 2_000
     prompt_characters: int = 20_000
     new_tokens: int = 1_024
-    tokens: int = Field(500_000, description="generated tokens one job may ask for")
+    tokens: int = Field(500_000, description="generated tokens of a job")
     wait_seconds: float = Field(60, description="the longest ?wait=")
     stream_seconds: float = Field(600, description="the longest life of one event stream; the client reconnects")
     silent_seconds: float = Field(
@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk nothing new is claimed; 0 never looks")
     hub_token: SecretStr = Field(SecretStr(""), description="the token with which light workers fetch models from the hub")
     hub_token_file: Path | None = Field(None, description="the file that holds it, instead")
-    hub_cache: Path | None = Field(None, description="folder of models from the hub; else where the hub's client keeps them")
+    hub_cache: Path | None = Field(None, description="folder of models from the hub; the hub client's own folder when empty")
 
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)

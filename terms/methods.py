@@ -113,7 +113,7 @@ def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
     found = _NAME.fullmatch(name)
     if found is None:
         raise UnknownMethod(
-            f"{name!r} is no method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean, _topN, "
+            f"{name!r} is not a method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean, _topN, "
             "_pretopN, _randomdimsN or _largestN."
         )
     base, suffix, counted, top = found.groups()
@@ -148,7 +148,7 @@ def parse_method(key: str) -> Method:
     for text in given:
         match = re.fullmatch(r"([a-z]+?)(-?\d.*)", text)
         if match is None:
-            raise UnknownMethod(f"{key!r} is no method's key: {text!r} is no parameter.")
+            raise UnknownMethod(f"{key!r} is not the key of a method: {text!r} is no parameter.")
         found[match[1]] = _number(match[2])
     return method(name, found)
 

@@ -170,7 +170,7 @@ class ServiceContext:
         with self._process.sessions() as session:
             row = session.get(Job, job)
             if row is None:
-                raise JobFault("missing_input", f"There is no job {job}, whose result this job reads.")
+                raise JobFault("missing_input", f"This job reads the result of {job}, which does not exist.")
             return {"state": str(row.state), "kind": row.kind, "spec": row.spec, "result": row.result, "error": row.error}
 
     def _keep(self, name: str, data: bytes) -> None:

@@ -9,7 +9,7 @@ from app.http.paging import Page
 
 
 class AuditOut(BaseModel):
-    """One act, and how often it was repeated on its day."""
+    """One action, and how often it was repeated on that day."""
 
     id: str
     at: datetime = Field(description="when it happened; the first time, if the action was repeated that day")

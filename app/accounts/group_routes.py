@@ -27,7 +27,7 @@ async def list_groups(_viewer: Admin, context: Shared) -> GroupList:
     "", operation_id="createGroup", summary="Create a group", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
 )
 async def create_group(body: GroupRequest, viewer: Admin, context: Shared) -> GroupOut:
-    """Nobody is in it yet. Administrators only."""
+    """The group has no members yet. Administrators only."""
     return await context.database.run(groups.create, body.name, viewer)
 
 
@@ -46,7 +46,7 @@ async def get_group(name: GroupName, _viewer: Admin, context: Shared) -> GroupOu
     responses=documented(403, 404, 422),
 )
 async def delete_group(name: GroupName, viewer: Admin, context: Shared) -> None:
-    """What was shared with it is seen by its owners alone, also if a group takes the name again. Administrators only."""
+    """Objects shared with it become private, and stay private if a new group takes the name. Administrators only."""
     await context.database.run(groups.delete, name, viewer)
 
 
@@ -67,5 +67,5 @@ async def add_member(name: GroupName, user: UserName, viewer: Admin, context: Sh
     responses=documented(403, 404, 422),
 )
 async def remove_member(name: GroupName, user: UserName, viewer: Admin, context: Shared) -> None:
-    """The user sees what others share with it no longer; what the user shared with it stays so. Administrators only."""
+    """The user no longer sees what others share with the group; what the user shared stays shared. Administrators only."""
     await context.database.run(groups.remove_member, name, user, viewer)

@@ -16,7 +16,7 @@ LONGEST_OVERLAP = 24 * 30
 
 
 class KeyRequest(BaseModel):
-    """A key for somebody; a user of that name is made when there is none."""
+    """A request for a key; its user is created if it does not exist."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -35,7 +35,7 @@ class KeyRequest(BaseModel):
 
 
 class RotateRequest(BaseModel):
-    """How a key gives way to its successor."""
+    """How a key is replaced by a new key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -51,7 +51,7 @@ class RotateRequest(BaseModel):
 
 
 class KeyOut(BaseModel):
-    """A key, without its secret, which is stored nowhere."""
+    """A key, without its secret, which is not stored."""
 
     id: str
     owner: str
@@ -68,7 +68,7 @@ class KeyOut(BaseModel):
 
 
 class NewKeyOut(KeyOut):
-    """A key just made."""
+    """A new key."""
 
     key: str = Field(description="the key itself: no other answer contains it")
 
@@ -120,7 +120,7 @@ class GroupRequest(BaseModel):
 
 
 class GroupOut(BaseModel):
-    """A group and who is in it."""
+    """A group and its members."""
 
     name: str
     members: list[str]
@@ -136,7 +136,7 @@ class GroupList(BaseModel):
 
 
 class MeOut(BaseModel):
-    """Who the server takes the caller for, and what the key may do."""
+    """The caller's user, and the rights of the key."""
 
     owner: str
     role: Role

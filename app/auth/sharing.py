@@ -27,7 +27,7 @@ class Sharing(BaseModel):
 
 
 class ShareRequest(Sharing):
-    """A change of who may see something."""
+    """A change of visibility."""
 
     model_config = ConfigDict(extra="forbid")
 

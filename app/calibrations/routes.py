@@ -70,7 +70,7 @@ async def submit_calibration(
     dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
     reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
 ) -> Response:
-    """Finds the model's massive dimensions, in a job. With an Idempotency-Key, sending this again never makes a second job."""
+    """Makes a job that finds the model's massive dimensions. With an Idempotency-Key, sending the request again never makes a second job."""
     promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
@@ -95,7 +95,7 @@ async def list_calibrations(
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,
 ) -> CalibrationPage:
-    """Newest first; those you may see."""
+    """Newest first; only those you can see."""
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[CalibrationOut]:

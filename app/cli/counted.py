@@ -15,7 +15,7 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Count again; jobs cannot change for the seconds this takes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the bytes counted for each user with what they store; exits with 1 when they differ. Run it on the server."""
+    """Check the bytes counted for each user against what the user stores; exits with 1 when they differ. Run it on the server."""
     from sqlalchemy import text
 
     from app.db import make_engine, make_sessions

@@ -37,7 +37,7 @@ def create(
     label: Annotated[str | None, typer.Option(help="Where the key is used, such as laptop or nightly runs.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and show it, this once. A user of the name OWNER is made when there is none."""
+    """Make a key and show it once. The user OWNER is created if it does not exist."""
     from app.accounts import keys
     from app.accounts.schemas import KeyRequest
 
@@ -55,7 +55,7 @@ def list_keys(
     live: Annotated[bool, typer.Option("--live", help="Only keys that are neither revoked nor expired.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List keys, newest first; never their text."""
+    """List keys, newest first, without their text."""
     from app.accounts import keys
 
     with _database() as (session, _):
@@ -77,7 +77,7 @@ def rotate(
     days: Days = None,
     as_json: Json = False,
 ) -> None:
-    """Make a new key of the same holder, role and scopes and show it, this once; the old one ends after the overlap."""
+    """Rotate a key: make a new key with the same user, role and scopes and show it once; the old key ends after the overlap."""
     from app.accounts import keys
     from app.accounts.schemas import RotateRequest
 
@@ -90,7 +90,7 @@ def rotate(
 
 @commands.command()
 def revoke(key: KeyId) -> None:
-    """Make a key useless, within seconds."""
+    """Revoke a key: it stops working within seconds."""
     from app.accounts import keys
 
     with _database() as (session, _):

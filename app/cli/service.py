@@ -46,7 +46,7 @@ def worker(
     ] = 1,
     light: Annotated[bool, typer.Option(help="Also start a worker for jobs that need no model.")] = True,
 ) -> None:
-    """Run this host's workers until Ctrl-C, for a service elsewhere: that of DATABASE_URL, BROKER_URL and STORAGE_URL."""
+    """Run this host's workers until Ctrl-C, for a service on another host, named by DATABASE_URL, BROKER_URL and STORAGE_URL."""
     from app.cli.up import worker as run
     from app.embedded.worker_host import WorkerOptions
     from app.settings import get_settings
@@ -66,7 +66,7 @@ def prepare(
         typer.Option(help="The address at which the service will answer; the command line reads it from the data folder."),
     ] = None,
 ) -> None:
-    """Migrate the database of DATABASE_URL and make the first key. Safe to run at every start, by many at once."""
+    """Migrate the database of DATABASE_URL and make the first key. Safe to run at every start, also by several processes at once."""
     from app.embedded.database import prepare_database
     from app.embedded.private import write_private
     from app.settings import get_settings

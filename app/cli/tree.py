@@ -5,7 +5,7 @@ from binnacle.cli.tree import Command, Table
 COMMANDS: Table = {
     "up": Command("app.cli.service:up", "Run the service until Ctrl-C: Postgres, broker, API and workers."),
     "demo": Command("app.cli.demo:demo", "Start everything, study the shipped models over HTTP, print what was found, stop."),
-    "worker": Command("app.cli.service:worker", "Run this host's workers until Ctrl-C, for a service elsewhere"),
+    "worker": Command("app.cli.service:worker", "Run this host's workers until Ctrl-C, for a service on another host."),
     "prepare": Command("app.cli.service:prepare", "Migrate the database of DATABASE_URL and make the first key."),
     "keys": Command("app.cli.keys:commands", "API keys; run this on the server."),
     "doctor": Command("app.cli.doctor:doctor", "Check this machine and the service, and say what to do."),

@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 
 class GoneOut(BaseModel):
-    """One job, vector or trait that goes."""
+    """One job, vector or trait that is deleted."""
 
     id: str
     kind: str = Field(description="kind of the job, or `vector` or `trait`", examples=["extract"])
@@ -12,13 +12,13 @@ class GoneOut(BaseModel):
 
 
 class StaysOut(GoneOut):
-    """A job of the study that stays, and why."""
+    """A job of the study that is not deleted, and why."""
 
     why: str
 
 
 class DeletionOut(BaseModel):
-    """What was deleted; of a dry run, what would be."""
+    """What was deleted, or in a dry run what would be deleted."""
 
     dry_run: bool
     deleted: list[GoneOut]

@@ -9,7 +9,7 @@ from app.text import Line
 
 
 class HoldRequest(BaseModel):
-    """Why, and for how long."""
+    """The reason, and for how long."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -24,7 +24,8 @@ class HoldRequest(BaseModel):
 
 
 class HoldOut(BaseModel):
-    """A worker node that claims nothing new. `draining`: the job it has goes back at its next boundary; `paused`: it is finished."""
+    """A worker node that starts no new jobs. `draining`: its present job returns to the queue at the next boundary; `paused`: its present
+    job is finished."""
 
     mode: Literal["paused", "draining"]
     reason: str | None
@@ -34,7 +35,7 @@ class HoldOut(BaseModel):
 
 
 class BlockedOut(BaseModel):
-    """Why a worker node claims nothing though nobody holds it."""
+    """Why a worker node starts no jobs although no administrator paused it."""
 
     code: str
     detail: str

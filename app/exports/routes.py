@@ -72,7 +72,7 @@ async def submit_calibration_export(
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """Writes `experiments/{experiment}/inference/{model_variant}/massive_activations/calibration.json`, one for each calibration."""
+    """Writes one `experiments/{experiment}/inference/{model_variant}/massive_activations/calibration.json` for each calibration."""
     promise = idempotency(f"POST /v1/calibrations/{calibration_id}/exports", idempotency_key, body.model_dump(mode="json"))
     made = await once(
         context.database, calibrations.submit, calibration_id, body, viewer, context.settings, promise, request.state.request_id

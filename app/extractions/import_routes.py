@@ -41,7 +41,7 @@ BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetens
 )
 @takes_files
 async def import_vectors(request: Request, viewer: Member, context: Shared) -> Response:
-    """Checks the file against the model and stores its vectors, scaled to one and marked as imported. Pickles (`.pt`) are never read."""
+    """Checks the file against the model and stores its vectors, scaled to norm 1 and marked as imported. Pickles (`.pt`) are never read."""
     fields, data = await _body(request, context)
     to = await context.database.run(imports.target, fields, viewer)
     wanted = await context.uploads.thread(imports.read, fields, data, to, context.settings.limit.vectors)

@@ -49,11 +49,11 @@ class ImportFields(Sharing, OldNames):
         None, description=f"a label; `{METHOD}` if neither the file nor the request has one"
     )
     trait: TraitReference | None = Field(None, description="the trait of the vectors, if this server has it")
-    name: Line | None = Field(None, max_length=200, description="a name people will recognise")
+    name: Line | None = Field(None, max_length=200, description="a name for the job")
 
 
 class ImportRequest(ImportFields):
-    """The same with the file in it."""
+    """The same request with the file in base64."""
 
     file: str = Field(min_length=1, description="the file, in base64")
 

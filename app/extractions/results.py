@@ -16,7 +16,7 @@ from app.quotas.schemas import Admission
 
 
 class VectorOut(BaseModel):
-    """One vector that can be steered with. Its numbers are behind `links.download`."""
+    """One vector. Its numbers are at `links.download`."""
 
     id: str
     source: Literal["extracted", "imported"]
@@ -79,7 +79,7 @@ def massive_rule(row: Vector) -> str | None:
 
 
 class ExtractionOut(BaseModel):
-    """A finished extraction. `vectors` says of each what it is made of; its numbers are in the files."""
+    """A finished extraction. `vectors` describes each vector; the numbers are in the files."""
 
     id: str
     job: str
@@ -135,7 +135,7 @@ class CosinesOut(BaseModel):
 
 
 class ExtractionCost(BaseModel):
-    """What a request would cost, and what would be calculated; nothing was written."""
+    """The estimated cost and the calculation of a request; no job was made."""
 
     spec: dict[str, Any]
     examples: int

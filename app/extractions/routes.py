@@ -79,7 +79,7 @@ async def submit_extraction(
         ),
     ] = False,
 ) -> Response:
-    """Turns a trait and a model into vectors by every method asked for, in a job."""
+    """Makes a job that extracts vectors of a trait from a model by every requested method."""
     promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
@@ -105,7 +105,7 @@ async def list_extractions(
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,
 ) -> ExtractionPage:
-    """Newest first; those you may see."""
+    """Newest first; only those you can see."""
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
@@ -124,7 +124,7 @@ async def list_extractions(
     responses=documented(404, 409, 422),
 )
 async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: Shared) -> ExtractionOut:
-    """Per vector: the share of massive dims and of sampling noise, separation, stability."""
+    """For each vector: the share of massive dims and of sampling noise, separation, stability."""
     return await context.database.run(service.find, extraction_id, viewer)
 
 

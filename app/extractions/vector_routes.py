@@ -54,7 +54,7 @@ async def list_vectors(
 
 @router.get("/{vector_id}", operation_id="getVector", summary="Get a vector", responses=documented(404, 422))
 async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
-    """Everything that was stored with it but its numbers."""
+    """Every stored fact of the vector except its numbers."""
     return await context.database.run(service.shown_vector, vector_id, viewer)
 
 
@@ -65,7 +65,7 @@ async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> Ve
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, context: Shared) -> VectorOut:
-    """For its owner and administrators. An extracted vector follows the job that made it, and is shown with that."""
+    """For its owner and administrators. An extracted vector is shared with the job that made it."""
     return await context.database.run(service.share_vector, vector_id, body, viewer)
 
 
@@ -90,7 +90,7 @@ async def download_vector(
         Query(alias="format", description="a .pt comes from an export job: POST /v1/extractions/{id}/exports"),
     ] = "safetensors",
 ) -> Response:
-    """One unit vector, float32. GGUF is a control vector as llama.cpp and repeng read it; it has no place for layer 0."""
+    """One float32 vector of norm 1. GGUF is a control vector for llama.cpp and repeng; it cannot hold layer 0."""
     row = await context.database.run(service.vector, vector_id, viewer)
     [numbers] = await run_in_threadpool(read_vectors, context.storage, [row])
     vector = NamedVector(numbers, row.layer, row.component, row.method, row.position)

@@ -54,7 +54,7 @@ async def submit_generation(
     dry_run: Annotated[bool, Query(description="only check the request and count its answers")] = False,
     reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
 ) -> Response:
-    """Answers the prompts unsteered and under each vector at each dose: seconds on a loaded model, and nothing is judged."""
+    """Answers the prompts unsteered and under each vector at each dose. This takes seconds on a loaded model; answers are not judged."""
     promise = idempotency("POST /v1/generations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)

@@ -207,7 +207,7 @@ TEXTS = {
     404: "The object does not exist, or the caller cannot access it",
     409: "The object's present state does not allow this",
     412: "A precondition is not met",
-    413: "The body is over the limit",
+    413: "The body is larger than the limit",
     415: "Not application/json, or a Content-Encoding",
     416: "The range lies outside the file",
     422: "A field is not valid; `errors` names it",

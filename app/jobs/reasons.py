@@ -111,7 +111,7 @@ def _is_next(job_class: str, fleet: Fleet) -> WaitReason:
 
 def _others_first(place: Place, *, counted: bool) -> WaitReason:
     parts = [
-        (place.others, f"{place.others} of other users whose turn is earlier"),
+        (place.others, f"{place.others} of other users with an earlier turn"),
         (place.own, f"{place.own} of the same user"),
         (place.generations, _counted(place.generations, "generation")),
     ]

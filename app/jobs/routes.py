@@ -71,8 +71,8 @@ async def list_jobs(
     created_after: Moment | None = None,
     created_before: Moment | None = None,
 ) -> JobPage:
-    """Newest first. Those you may see: your own (`owner=me`) and those shared with you, or everybody's with an administrator's key.
-    A cursor holds for the same filters."""
+    """Newest first. Those you may see: your own (`owner=me`) and those shared with you, or every user's with an administrator's key. A
+    cursor works only with the same filters."""
     filters = JobFilters(
         state=state or [],
         kind=kind,
@@ -112,8 +112,8 @@ async def get_job(
     ] = 0,
     if_none_match: Annotated[str | None, Header(description="the ETag of the version you have")] = None,
 ) -> Response:
-    """With `wait`, answers as soon as state, phase, progress or position differ from what the ETag in If-None-Match stands for (else
-    from what they are now), and after that many seconds anyway."""
+    """With `wait`, answers as soon as state, phase, progress or position differ from the version in If-None-Match (without the header:
+    from now), and after `wait` seconds at the latest."""
     job = await (reading.changed(context, request, job_id, viewer, wait) if wait else context.part(Reader).job(job_id, viewer))
     return job_response(job, request=request)
 
@@ -132,8 +132,8 @@ async def edit_job(
     viewer: Member,
     context: Shared,
 ) -> Response:
-    """Fields that are left out stay. What the job calculates never changes. What it makes (calibrations, vectors, steerings, files) is seen
-    by whom the job is seen; the jobs of a study follow the study's. For its owner and administrators."""
+    """Fields that are left out stay unchanged, and so does the calculation. The visibility of the job is also that of its results
+    (calibrations, vectors, steerings, files); the jobs of a study follow the study. For its owner and administrators."""
 
     def change(session: Session) -> JobOut:
         return views(session, [edit(session, job_id, viewer, body)], viewer, slice_seconds=context.settings.lease.slice)[0]
@@ -157,8 +157,8 @@ async def get_events(
     accept: Annotated[str, Header(description="text/event-stream for a stream")] = "*/*",
     last_event_id: Annotated[str | None, Header(description="sent by browsers; overrides `after`")] = None,
 ) -> EventPage | Response:
-    """`Accept: text/event-stream` first sends what happened since `Last-Event-ID`, then what happens; it ends with the job, or
-    with an event `reconnect`. Event ids are the event numbers."""
+    """`Accept: text/event-stream` first sends the events since `Last-Event-ID`, then new ones; it ends with the job, or with an event
+    `reconnect`. Event ids are the event numbers."""
     if "text/event-stream" in accept.lower():
         given = last_event_id if last_event_id is not None else ""
         start = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else after or 0
@@ -202,9 +202,8 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
 async def retry_job(
     job_id: JobId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
 ) -> Response:
-    """Makes a new job of yours with the same spec, and with `retry_of` naming this one. History is not changed.
-
-    You must be able to use everything that the spec refers to now (409 `not_shared`)."""
+    """Makes a new job of yours with the same spec, and with `retry_of` naming this one. The old job is not changed. You need access to
+    everything that the spec refers to (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/jobs/{job_id}/retry", idempotency_key, {})
     planned = await context.database.run(service.retries_a_graph, job_id, viewer)
     database = context.planner if planned else context.database

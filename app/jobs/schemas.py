@@ -16,7 +16,7 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[
 
 
 class Edge(BaseModel):
-    """A job that must come first."""
+    """A job that must end first."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -29,7 +29,7 @@ class JobRequest(Sharing):
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
-    name: Line | None = Field(None, max_length=200, description="a name people will recognise")
+    name: Line | None = Field(None, max_length=200, description="a name for the job")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str | None = Field(None, max_length=5_000)
     webhook: Line | None = Field(None, max_length=100, description="the webhook to notify when the job ends (GET /v1/webhooks)")

@@ -14,7 +14,7 @@ REFERENCE = "reference"
 
 
 class JudgeOptions(BaseModel):
-    """How an endpoint is spoken to. A judge that is a local model heeds `relevance` alone."""
+    """How requests to an endpoint are made. A judge that is a local model uses only `relevance`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -39,7 +39,7 @@ class JudgeOptions(BaseModel):
 
 
 class JudgeRequest(BaseModel):
-    """Allows a judge. The endpoint is asked first when a job uses it: the API makes no requests of its own."""
+    """A request to add a judge. The endpoint gets its first request when a job uses the judge: the API itself sends none."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -66,7 +66,7 @@ class JudgeRequest(BaseModel):
 
 
 class JudgeOut(BaseModel):
-    """A judge that jobs may name. `reference` is always there: it is fitted by each job and needs no second model."""
+    """A judge that jobs can use. `reference` always exists: each job fits it, and it needs no second model."""
 
     name: str
     kind: Literal["reference", "openai", "local"]

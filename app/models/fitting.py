@@ -38,8 +38,8 @@ def _fit(parameters: int, worker: Worker) -> FitOut:
     need = sizes(parameters)[dtype]
     budget = worker.memory["budget"]
     limit = min(budget, worker.memory.get("device_total", budget))
-    whose = "its budget for models" if limit == budget else "its device's memory"
-    arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {whose} is {gib(limit)}"
+    limit_of = "its budget for models" if limit == budget else "its device's memory"
+    arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {limit_of} is {gib(limit)}"
     return FitOut(
         worker=worker.id,
         device=worker.device,

@@ -69,7 +69,7 @@ async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
     responses={**WHERE, **documented(403, 404, 422, 429)},
 )
 async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
-    """For files that were mended or replaced; jobs that name the model wait until it is over. Administrators only."""
+    """For files that were repaired or replaced; jobs that use the model wait until the inspection ends. Administrators only."""
     job = await context.database.run(
         service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
     )
@@ -85,6 +85,6 @@ async def inspect_model(name: Name, request: Request, viewer: Admin, context: Sh
     responses=documented(403, 404, 409, 422),
 )
 async def delete_model(name: Name, viewer: Admin, context: Shared) -> None:
-    """Its files, its results and their provenance stay; jobs can no longer name it, until it is added again. Refused while unfinished
+    """Its files and results stay; new jobs cannot use the model until it is added again. Refused while unfinished
     jobs or judges use it. Administrators only."""
     await context.database.run(service.delete, name, viewer)

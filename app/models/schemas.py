@@ -13,7 +13,7 @@ ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 
 
 class ModelRequest(BaseModel):
-    """Allows a model. Whether the source exists is for the worker that inspects it to say: the API may not share its disks."""
+    """A request to add a model. The worker that inspects the model finds out whether the source exists: the API may not share its disks."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -31,7 +31,7 @@ class ModelRequest(BaseModel):
 
 
 class ProofOut(BaseModel):
-    """One thing that a model showed of itself, on its own files and weights."""
+    """One property that was checked on the model's own files and weights."""
 
     name: str
     outcome: Literal["passed", "limited", "refused"]

@@ -16,7 +16,7 @@ Said = Count | Literal["unlimited"] | None
 
 
 class QuotaRequest(BaseModel):
-    """What an administrator says. Null and left out: as the server-wide quota says, or, in that one, the built-in limit."""
+    """Limits to set. Null or left out: the server-wide quota, or in the server-wide quota the built-in limit."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -31,7 +31,7 @@ class QuotaRequest(BaseModel):
 
 
 class LimitsOut(BaseModel):
-    """Limits in force; null where there is none."""
+    """Limits in force; null where there is no limit."""
 
     max_queued: int | None
     max_running: int | None
@@ -40,7 +40,7 @@ class LimitsOut(BaseModel):
 
 
 class QuotaOut(BaseModel):
-    """What was said for a user (or for everybody, `user` null), and what follows."""
+    """The limits set for a user (or server-wide, `user` null), and the limits that follow."""
 
     user: str | None
     said: QuotaRequest
@@ -67,7 +67,7 @@ class QuotaUse(BaseModel):
 
 
 class Admission(BaseModel):
-    """Whether the quotas would let a request pass now."""
+    """Whether the quotas admit a request now."""
 
     would_pass: bool
     detail: str | None = Field(description="the quota that would be exceeded, with the arithmetic")

@@ -8,7 +8,7 @@ from app.quotas.schemas import LimitsOut
 
 
 class DayOut(BaseModel):
-    """Attempts that ended on one day, in UTC."""
+    """Attempts that ended on a day (UTC)."""
 
     day: date
     device_seconds: float = Field(description="seconds on devices")
@@ -17,7 +17,7 @@ class DayOut(BaseModel):
 
 
 class UserUsage(BaseModel):
-    """What one user stores, has under way and has used."""
+    """A user's storage, running jobs and use of devices."""
 
     user: str
     stored_bytes: int = Field(

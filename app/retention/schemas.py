@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetentionRequest(BaseModel):
-    """Which results go."""
+    """Which results to remove."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -27,7 +27,7 @@ class OldResultOut(BaseModel):
 
 
 class RetentionOut(BaseModel):
-    """What may go, or went: results of finished jobs that nobody keeps and no unfinished job needs."""
+    """Results that can be or were removed: of finished jobs that are not kept and not needed by unfinished jobs."""
 
     older_than_days: float
     removed: bool

@@ -24,7 +24,7 @@ SHOWN = ("fastapi", "sqlalchemy", "celery")
 @router.get("/livez", operation_id="livez", summary="Check that the process answers")
 @public
 async def livez() -> dict[str, str]:
-    """Looks at nothing else: a database that is away is no reason to restart this process."""
+    """Checks nothing else: a database that does not answer is not a reason to restart this process."""
     return {"status": "alive"}
 
 
@@ -36,7 +36,7 @@ async def livez() -> dict[str, str]:
 )
 @public
 async def readyz(context: Shared, response: Response) -> Readiness:
-    """200 also when the broker is away (`degraded`): the database is the queue, and jobs only start a little later."""
+    """Also 200 when the broker does not answer (`degraded`): the queue is in the database, and jobs only start a little later."""
     found = await context.part(Health).readiness()
     response.status_code = 503 if found.status == "unready" else 200
     response.headers["Cache-Control"] = "no-store"

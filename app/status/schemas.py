@@ -17,14 +17,14 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be served. A broker that is away makes the service `degraded`: jobs start a little later."""
+    """Whether requests can be served. Without a broker the service is `degraded`: jobs start a little later."""
 
     status: Literal["ready", "degraded", "unready"]
     checks: dict[str, Check]
 
 
 class WorkerOut(BaseModel):
-    """A worker node as it last described itself."""
+    """A worker node as it last reported."""
 
     id: str
     job_class: str
@@ -68,7 +68,7 @@ class WaitingOut(BothNames):
 
 
 class StatusOut(BaseModel):
-    """The board everybody may see."""
+    """The status board, which everyone with a key can see."""
 
     version: str
     auth: Literal["on", "off"]

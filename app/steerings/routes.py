@@ -74,7 +74,7 @@ async def submit_steering(
     dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
     reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
 ) -> Response:
-    """Finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
+    """Makes a job that finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
     promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
@@ -103,10 +103,8 @@ async def rescore_steering(
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """A new steering of the same texts, runs and doses with the other judge's scores; nothing is generated.
-
-    Named by a steer job that failed, its judge having been away: that job continues under the other judge with the texts that it has.
-    """
+    """Makes a new steering of the same texts, runs and doses with the scores of another judge; no text is generated. The id of a steer
+    job that failed because its judge did not answer also works: the new job continues with the other judge and the finished texts."""
     promise = idempotency(f"POST /v1/steerings/{steering_id}/rescore", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.rescore, steering_id, body, viewer, context.settings, promise, request.state.request_id
@@ -123,7 +121,7 @@ async def list_steerings(
     model: Annotated[str | None, Query(max_length=200)] = None,
     trait: Annotated[str | None, Query(max_length=100)] = None,
 ) -> SteeringPage:
-    """Newest first; those you may see."""
+    """Newest first; only those you can see."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[SteeringOut]:
         return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
@@ -136,7 +134,7 @@ async def list_steerings(
 
 @router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))
 async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared) -> SteeringOut:
-    """Per method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
+    """For each method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
     return await context.database.run(service.find, steering_id, viewer)
 
 
@@ -186,7 +184,7 @@ async def list_responses(
     min_coherence: Score = None,
     max_coherence: Score = None,
 ) -> RunsOut:
-    """Every answer as it was generated and judged; `method` and `layer` are those of its run's vector."""
+    """Every answer with its scores; `method` and `layer` are those of the run's vector."""
     wanted: dict[str, Any] = {"run": run, "set": question_set, "trait>=": min_trait, "trait<=": max_trait}
     wanted |= {"coherence>=": min_coherence, "coherence<=": max_coherence}
     if method is not None or layer is not None:

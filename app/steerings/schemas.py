@@ -49,7 +49,7 @@ class QuestionsIn(_Strict):
 
 
 class CapabilityIn(_Strict):
-    """A question that can be answered right: an answer that holds `answer` as whole words, whatever the case, is."""
+    """A question with a right answer: an answer is right if it contains `answer` as whole words; case is ignored."""
 
     question: Text
     answer: str = Field(min_length=1, max_length=500)
@@ -58,7 +58,7 @@ class CapabilityIn(_Strict):
 
 
 class ControlsIn(_Strict):
-    """What every result is compared with, at equal dose."""
+    """Controls that every result is compared with, at equal dose."""
 
     random: int = Field(3, ge=0, le=20, description="random vectors at each layer and dose that is reported")
     shuffled: int = Field(
@@ -76,7 +76,7 @@ class SamplingIn(_Strict):
 
 
 class RescoreRequest(JobRequest):
-    """Another judge for the texts of a finished steering."""
+    """A request to score the texts of a finished steering with another judge."""
 
     judge: Line = Field(min_length=1, max_length=100)
     coherence_threshold: float | None = Field(None, ge=0, le=100, description="a trait's name; the steering's own when left out")
@@ -92,7 +92,8 @@ class OffTargetIn(_Strict):
 
 
 class SteeringRequest(PromptedRequest):
-    """How well vectors steer: dose searched on selection questions, reported on test questions, against controls, with intervals."""
+    """A request to measure how well vectors steer: the dose is searched on selection questions, the gain is reported on test questions,
+    against controls, with intervals."""
 
     model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])
     trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])

@@ -37,7 +37,7 @@ async def serve_object(
         return Response(headers={**headers, "Content-Length": str(size)})
     wanted = _wanted_range(request, etag, size)
     if wanted is not None and wanted[0] >= wanted[1]:
-        detail = f"The file has {size:,} bytes; Range asked for {request.headers['range']!r}, none of which it has."
+        detail = f"The file has {size:,} bytes; Range asked for {request.headers['range']!r}, which lies outside the file."
         raise Problem(416, "range_not_satisfiable", detail, headers={"Content-Range": f"bytes */{size}", "ETag": etag})
     key = key_of(digest)
     # The bucket knows another ETag than ours, so what is conditional on ours is answered here.

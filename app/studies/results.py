@@ -16,7 +16,7 @@ from app.studies.models import Study
 
 
 class NodeOut(BaseModel):
-    """One job of the graph. Of a job that is not shared with you there is nothing but its place in the plan."""
+    """One job of the study. For a job that is not shared with you only its place in the plan is shown."""
 
     shared: bool = Field(
         description="false: the job is deleted, or not shared with you now; then job, state, phase and error are null"
@@ -61,7 +61,7 @@ class StudyCost(BaseModel):
     jobs: int
     reused: int
     nodes: list[dict[str, Any]] = Field(description="every job with its arithmetic and estimate")
-    estimated_seconds: float | None = Field(description="device time of all jobs; null if some model has run no such job before")
+    estimated_seconds: float | None = Field(description="device time of all jobs; null if a model has not run such a job before")
     arithmetic: str
     limit: int = Field(description="most jobs of a study on this server, its report included")
     admission: Admission = Field(description="whether your quotas admit the request now")

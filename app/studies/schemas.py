@@ -17,7 +17,7 @@ METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleane
 
 
 class PublishedNumber(BaseModel):
-    """A number somebody published for the same question, shown beside this study's own with what it means."""
+    """A published number for the same question, shown beside this study's own number with its definition."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -50,7 +50,7 @@ class LabelsIn(BaseModel):
 
 
 class StudyRequest(PromptedRequest):
-    """Calibrate, extract and steer for every model and trait, then compare: which method to trust on which model.
+    """A request to calibrate, extract and steer for every model and trait and to compare which method works on which model.
 
     Without traits: calibrate, and compare how massive the models' dimensions are.
     """

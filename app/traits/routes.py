@@ -72,7 +72,7 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
 )
 @takes_files
 async def upload_trait(request: Request, viewer: Member, context: Shared) -> Response:
-    """JSON, or a form with the files of a trait folder. Each content is a version of its own, named by its hash."""
+    """Takes JSON, or a form with the files of a trait folder. Each content is a separate version, named by its hash."""
     limits = context.settings.limit
     body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
     trait, dataset = await context.uploads.thread(_read, body, limits)
@@ -125,7 +125,7 @@ async def list_traits(
     name: Annotated[str | None, Query(max_length=100)] = None,
     owner: Annotated[str | None, Query(max_length=100)] = None,
 ) -> TraitPage:
-    """Newest first, every version its own entry; yours and those shared with you."""
+    """Newest first, one entry for each version; yours and those shared with you."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))
@@ -138,7 +138,7 @@ async def list_traits(
 
 @router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))
 async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> TraitDetail:
-    """By name, the newest version: your own before a public one."""
+    """A name means the newest version, and your own trait before a public one."""
     return await context.database.run(service.find, reference, viewer)
 
 
@@ -149,7 +149,7 @@ async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> Tr
     responses=documented(400, 403, 404, 413, 415, 422),
 )
 async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, context: Shared) -> TraitOut:
-    """For its owner and administrators. A public trait answers to its name for everybody, so only administrators make one."""
+    """For its owner and administrators. Everyone can use a public trait by its name, so only administrators make traits public."""
     return await context.database.run(service.change_sharing, reference, body, viewer)
 
 
@@ -167,5 +167,5 @@ async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, 
     },
 )
 async def get_trait_dataset(reference: Reference, request: Request, viewer: Caller, context: Shared) -> Response:
-    """Its SHA-256, which is the ETag, is the trait's version."""
+    """The ETag is the file's SHA-256, which is also the trait's version."""
     return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))

@@ -43,7 +43,7 @@ class Question(_Row):
 
 
 class Aside(_Row):
-    """A question asked otherwise, or about something else: what steering should carry over to, or leave alone."""
+    """A rephrased or unrelated question: steering should carry over to the first and leave the second unchanged."""
 
     question: Text
     cluster: Cluster | None = None
@@ -55,7 +55,7 @@ AsideRow = Annotated[Aside, short_for(Aside, "question", Text)]
 
 
 class Steering(_Row):
-    """What the trait is steered and judged on; trait-interp's `steering.json`."""
+    """The questions and the judge's prompt; trait-interp's `steering.json`."""
 
     questions: list[QuestionRow]
     eval_prompt: Text | None = Field(None, description="the judge's own prompt for this trait, with {question} and {answer}")
@@ -63,14 +63,14 @@ class Steering(_Row):
 
 
 class TraitRequest(_Row, Sharing):
-    """A trait dataset. Wherever a row holds a text alone, that text may stand for it."""
+    """A trait dataset. A row that holds only a text may be given as that text."""
 
     name: TraitName = Field(examples=["politeness"])
     definition: Text | None = Field(
         None, description="what the trait is, and what a high and a low degree look like; judges read it"
     )
-    positive: list[PromptRow] = Field(description="prompts whose answers show the trait")
-    negative: list[PromptRow] = Field(description="prompts whose answers do not")
+    positive: list[PromptRow] = Field(description="prompts with answers that show the trait")
+    negative: list[PromptRow] = Field(description="prompts with answers that do not show it")
     steering: Steering
     paraphrases: list[AsideRow] = Field(default_factory=list)
     unrelated: list[AsideRow] = Field(default_factory=list)
@@ -104,7 +104,7 @@ class TraitVersion(BaseModel):
 
 
 class TraitDetail(TraitOut):
-    """One version, and which others of its name the caller may see."""
+    """One version, and the other versions of its name that the caller can see."""
 
     versions: list[TraitVersion] = Field(description="newest first, 100 at most")
 

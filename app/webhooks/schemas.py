@@ -11,7 +11,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 class WebhookRequest(BaseModel):
-    """Allows a target. Its secret is made by the server and shown once, in the answer."""
+    """A request to add a webhook. The server makes its secret and shows it once, in the answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -26,7 +26,7 @@ class WebhookRequest(BaseModel):
 
 
 class WebhookOut(BaseModel):
-    """A target. Addresses of chat services are secrets themselves, so only administrators see `url`."""
+    """A webhook. Addresses of chat services are secrets, so only administrators see `url`."""
 
     name: str
     host: str
@@ -37,7 +37,7 @@ class WebhookOut(BaseModel):
 
 
 class WebhookMade(WebhookOut):
-    """A target just made."""
+    """A new webhook with its secret."""
 
     secret: str = Field(
         description="the secret with which receivers check signatures; shown only in this answer and never stored"
@@ -45,13 +45,13 @@ class WebhookMade(WebhookOut):
 
 
 class WebhookList(BaseModel):
-    """All targets, by name."""
+    """All webhooks, by name."""
 
     items: list[WebhookOut]
 
 
 class DeliveryOut(BaseModel):
-    """One message to one target, and how far it came."""
+    """One message to one webhook, and its delivery."""
 
     id: str
     webhook: str

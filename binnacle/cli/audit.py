@@ -19,7 +19,8 @@ def audit(
     limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show who did what, newest first; for administrators. To keys, users, groups, models, judges, devices, quotas and others' jobs."""
+    """Show who did what, newest first; for administrators. Actions on keys, users, groups, models, judges, devices, quotas and other
+    users' jobs."""
     with connected() as client:
         found = list(client.admin.audit(limit=limit, actor=actor, action=action, object=object, outcome=outcome, since=since))
     if as_json:

@@ -20,7 +20,7 @@ Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume automatica
 
 @commands.command("list")
 def list_devices(as_json: Json = False) -> None:
-    """List worker nodes, what they hold, and who holds them."""
+    """List worker nodes, their models, and who paused them."""
     with connected() as client:
         found = client.devices()
     if as_json:
@@ -35,19 +35,19 @@ def list_devices(as_json: Json = False) -> None:
 
 @commands.command()
 def pause(device: Device, reason: Reason = None, minutes: Minutes = None, as_json: Json = False) -> None:
-    """Claim nothing new; the job it has is finished, then its models leave the memory."""
+    """Pause a worker: it finishes its job, unloads its models and starts no new job."""
     _hold(device, "pause", reason, minutes, as_json=as_json)
 
 
 @commands.command()
 def drain(device: Device, reason: Reason = None, minutes: Minutes = None, as_json: Json = False) -> None:
-    """Give the present job back at its next boundary, then claim nothing."""
+    """Drain a worker: its job returns to the queue at the next boundary, and it starts no new job."""
     _hold(device, "drain", reason, minutes, as_json=as_json)
 
 
 @commands.command()
 def resume(device: Device, as_json: Json = False) -> None:
-    """Claim again."""
+    """Resume a paused or drained worker."""
     with connected() as client:
         _say(client.resume_device(found(client, device)), as_json=as_json)
 

@@ -17,7 +17,7 @@ def gc(
 ) -> None:
     """Show the results of old jobs, with their age and size, and with --yes remove them.
 
-    Kept jobs (`binnacle edit JOB --keep`), what they were made of, and what unfinished jobs need stay. So does every job's history.
+    Kept jobs (`binnacle edit JOB --keep`), the jobs they depend on and results that unfinished jobs need stay, and so does every job's history.
     """
     with connected() as client:
         told = client.remove_old_results(older_than) if yes else client.old_results(older_than)

@@ -49,7 +49,7 @@ def list_jobs(
     tag: Annotated[str | None, typer.Option(help="A tag.")] = None,
     search: Annotated[str | None, typer.Option(help="Words; each must occur in the name, notes or tags.")] = None,
     experiment: Annotated[str | None, typer.Option(help="The experiment of calibrations and extractions.")] = None,
-    model_variant: Annotated[str | None, typer.Option(help="Their model variant.")] = None,
+    model_variant: Annotated[str | None, typer.Option(help="The model variant of calibrations and extractions.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 20,
     as_json: Json = False,
 ) -> None:

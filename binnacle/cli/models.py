@@ -53,14 +53,14 @@ def add(
 @commands.command("inspect", hidden=True)
 @commands.command()
 def show(name: Name, as_json: Json = False) -> None:
-    """Show a model: its facts, and what it proved of itself."""
+    """Show a model: its facts and its proofs."""
     with connected() as client:
         report(client.model(name), as_json=as_json)
 
 
 @commands.command()
 def remove(name: Name) -> None:
-    """Take a model off the list; its files and its results stay, and it may be added again (administrators only)."""
+    """Remove a model from the list; its files and results stay, and it can be added again (administrators only)."""
     with connected() as client:
         client.admin.remove_model(name)
     err.print(f"new jobs cannot use {name} any longer; its results stay")

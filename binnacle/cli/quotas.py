@@ -26,7 +26,7 @@ UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 @commands.command("list")
 def list_quotas(as_json: Json = False) -> None:
-    """List everybody's quota and those of single users; for administrators."""
+    """List the server-wide quota and those of single users; for administrators."""
     with connected() as client:
         found = client.quotas()
     if as_json:
@@ -40,7 +40,7 @@ def list_quotas(as_json: Json = False) -> None:
 
 @commands.command()
 def show(user: User, as_json: Json = False) -> None:
-    """Show what holds for a user."""
+    """Show a user's limits."""
     with connected() as client:
         _say(client.quota(user), as_json=as_json)
 
@@ -52,12 +52,16 @@ def set_quota(
         bool, typer.Option("--everybody", help="The server-wide quota, for users without limits of their own.")
     ] = False,
     queued: Annotated[str | None, typer.Option(help="Jobs queued: a number, unlimited, or default.")] = None,
-    running: Annotated[str | None, typer.Option(help="Jobs on devices at once: likewise.")] = None,
-    device_seconds: Annotated[str | None, typer.Option(help="Device seconds a day (UTC): likewise.")] = None,
-    stored: Annotated[str | None, typer.Option("--bytes", help="Bytes stored: likewise; 20G and 500M are understood.")] = None,
+    running: Annotated[str | None, typer.Option(help="Jobs on devices at once: a number, unlimited, or default.")] = None,
+    device_seconds: Annotated[
+        str | None, typer.Option(help="Device seconds a day (UTC): a number, unlimited, or default.")
+    ] = None,
+    stored: Annotated[
+        str | None, typer.Option("--bytes", help="Bytes stored: a number (20G and 500M work too), unlimited, or default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Set limits; those not named stay as they are. For administrators."""
+    """Set limits; the others stay unchanged. For administrators."""
     if (user is None) != everybody:
         raise BinnacleError("which_quota", "Name a user, or give --everybody for the server-wide quota.")
     given = dict(zip(FIELDS, (queued, running, device_seconds, stored), strict=True))
@@ -71,7 +75,7 @@ def set_quota(
 
 @commands.command()
 def reset(user: User) -> None:
-    """Give a user everybody's quota again. For administrators."""
+    """Remove a user's own quota; the server-wide one applies again. For administrators."""
     with connected() as client:
         client.remove_quota(user)
     err.print(f"{user} has the server-wide quota again")

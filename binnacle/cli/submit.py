@@ -15,7 +15,7 @@ from binnacle.words.massive import RULES_IN_WORDS
 commands = typer.Typer(help="Submit a job.", no_args_is_help=True)
 
 
-Name = Annotated[str | None, typer.Option(help="A name people will recognise.")]
+Name = Annotated[str | None, typer.Option(help="A name for the job.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
 Webhook = Annotated[str | None, typer.Option(help="The webhook to notify when the job ends.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check the request and estimate its cost.")]

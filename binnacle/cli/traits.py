@@ -51,7 +51,7 @@ def show(
     trait: Annotated[str, typer.Argument(help="Its name, name@version or id.")],
     as_json: Json = False,
 ) -> None:
-    """Show a trait's counts, and what was filled in when it was uploaded."""
+    """Show a trait's counts and the fields filled in at upload."""
     with connected() as client:
         report(client.trait(trait), as_json=as_json)
 

@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(help="The webhook's name.")]
 
 @commands.command("list")
 def list_webhooks(as_json: Json = False) -> None:
-    """List the targets that jobs may name."""
+    """List webhooks."""
     with connected() as client:
         found = client.webhooks()
     if as_json:
@@ -39,7 +39,7 @@ def add(
     private: Annotated[bool, typer.Option("--private", help="The address is in your own network.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Allow a target and show the secret that signs its messages, this once."""
+    """Add a webhook and show, only now, the secret that signs its messages."""
     address = sys.stdin.readline().strip() if url == "-" else url
     with connected() as client:
         made = client.add_webhook(name, address, private=private)
@@ -52,7 +52,7 @@ def add(
 
 @commands.command()
 def remove(name: Name) -> None:
-    """Take a target off the list; jobs that named it are told to nobody."""
+    """Remove a webhook; jobs that name it no longer send messages."""
     with connected() as client:
         client.remove_webhook(name)
     err.print(f"{name} is removed")
@@ -60,7 +60,7 @@ def remove(name: Name) -> None:
 
 @commands.command("test")
 def send_test(name: Name, as_json: Json = False) -> None:
-    """Send a test message; `binnacle webhooks log` shows what became of it."""
+    """Send a test message; `binnacle webhooks log` shows whether it arrived."""
     with connected() as client:
         sent = client.test_webhook(name)
     if as_json:
@@ -77,7 +77,7 @@ def log(
     limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List what was sent, newest first, and what became of it."""
+    """List messages and their delivery, newest first."""
     with connected() as client:
         found = list(client.deliveries(limit=limit, webhook=webhook, job=job, state=state))
     if as_json:

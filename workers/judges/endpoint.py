@@ -162,7 +162,7 @@ class Endpoint:
             for chunk in response.iter_bytes():
                 data += chunk
                 if len(data) > MOST_BYTES:
-                    raise httpx2.ReadError("the reply is over 1 MiB")
+                    raise httpx2.ReadError("the reply is larger than 1 MiB")
                 if time.monotonic() > deadline:
                     raise httpx2.ReadTimeout("the reply took too long")
             return response.status_code, response.headers, data

@@ -66,6 +66,6 @@ def _places(aggregate: Facts) -> Part | None:
     ]  # fmt: skip
     if not rows:
         return None
-    note = "Share of prompts in which the dimension is over 30 times the median entry, and at which token it is largest."
+    note = "Share of prompts in which the dimension is more than 30 times the median entry, and at which token it is largest."
     columns = ["dimension", "layer", "in prompts", "first token", "first delimiter", "elsewhere", "largest"]
     return Grid("Where they sit", note, columns, rows)
