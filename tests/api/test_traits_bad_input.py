@@ -58,7 +58,7 @@ FILES: list[tuple[str, dict[str, bytes | None], str, str, str]] = [
     ("a question of a wrong kind", {"steering.json": b'["a", 3]'}, "model_type", "/steering/questions/1", "steering.json, question 2"),
     ("unknown file", {"readme.md": b"x"}, "unknown_file", "/readme.md", "positive.txt"),
     ("pickle", {"vectors.pt": b"x"}, "unknown_file", "/vectors.pt", "positive.txt"),
-    ("no UTF-8", {"positive.txt": b"good\nb\xffd\n"}, "invalid_utf8", "/positive.txt", "line 2: byte 6 (0xFF)"),
+    ("not UTF-8", {"positive.txt": b"good\nb\xffd\n"}, "invalid_utf8", "/positive.txt", "line 2: byte 6 (0xFF)"),
     ("bad JSON line", {"positive.jsonl": b'{"prompt": "a"}\n\n{"prompt": \n'}, "malformed_json", "/positive.jsonl", "positive.jsonl, line 3"),
     ("bad JSON", {"steering.json": b'{\n"questions": [\n}'}, "malformed_json", "/steering.json", "line 3"),
     ("a line without a prompt", {"positive.jsonl": b'{"prompt": "a"}\n{"text": "b"}\n'},

@@ -26,7 +26,7 @@ def test_an_empty_home_says_where_to_start(person: Make) -> None:
     page = words(person().get("/").text)
     assert "Start here" in page
     assert "Your jobs: 0 running, 0 waiting, 0 finished." in page
-    assert "No worker that runs models is up" in page
+    assert "No model worker is running" in page
 
 
 def test_jobs_are_sentences_with_what_they_found(api: Running, person: Make) -> None:
