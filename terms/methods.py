@@ -148,7 +148,7 @@ def parse_method(key: str) -> Method:
     for text in given:
         match = re.fullmatch(r"([a-z]+?)(-?\d.*)", text)
         if match is None:
-            raise UnknownMethod(f"{key!r} is not the key of a method: {text!r} is no parameter.")
+            raise UnknownMethod(f"{key!r} is not the key of a method: {text!r} is not a parameter.")
         found[match[1]] = _number(match[2])
     return method(name, found)
 
