@@ -92,19 +92,19 @@ ROUTERS = (
 TAGS = [
     {
         "name": "calibrations",
-        "description": "Which residual dimensions of a model are massive, where, and how much of the norm they own",
+        "description": "Which residual dimensions of a model are massive, where, and their share of the norm",
     },
-    {"name": "devices", "description": "Worker nodes: who holds which, and how to share a card with notebooks"},
-    {"name": "jobs", "description": "Everything that was submitted, whatever its kind"},
-    {"name": "judges", "description": "What scores answers: how much of a trait they show, and how coherent they are"},
-    {"name": "models", "description": "The models that jobs may name"},
+    {"name": "devices", "description": "Worker nodes: pause or drain them to share a card with notebooks"},
+    {"name": "jobs", "description": "Jobs of every kind"},
+    {"name": "judges", "description": "Judges score answers: how much of a trait they show, and how coherent they are"},
+    {"name": "models", "description": "Models that jobs can use"},
     {"name": "traits", "description": "Datasets of prompts that show a trait and prompts that do not, and questions to steer on"},
-    {"name": "access", "description": "Keys, users and groups, and who did what; for administrators"},
-    {"name": "quotas", "description": "What a user may have at once and use in a day, and what is used of it"},
-    {"name": "webhooks", "description": "Telling chat rooms and programs that a job is over"},
-    {"name": "deletion", "description": "Deleting one's own finished jobs with what they made, imported vectors and traits"},
-    {"name": "retention", "description": "How long results stay; for administrators"},
-    {"name": "health", "description": "For supervisors and for people who wonder what the server does"},
+    {"name": "access", "description": "Keys, users, groups and the audit; for administrators"},
+    {"name": "quotas", "description": "Limits on each user's jobs, device time and storage, and their use"},
+    {"name": "webhooks", "description": "Webhooks: notify chat rooms and programs when a job ends"},
+    {"name": "deletion", "description": "Delete finished jobs with their results, imported vectors and traits"},
+    {"name": "retention", "description": "Remove old results; for administrators"},
+    {"name": "health", "description": "Health, workers and the queue"},
 ]
 
 
@@ -118,7 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
         if settings.auth == "on" and not settings.key_pepper.get_secret_value():
             raise ValueError(
-                "BINNACLE_KEY_PEPPER is empty: set it to 32 or more random characters and keep it, or every key must be made anew"
+                "BINNACLE_KEY_PEPPER is empty: set it to 32 or more random characters and keep it; with another value no existing key is valid"
             )
         async with opened(settings, metrics) as context:
             api.state.context = context

@@ -61,7 +61,7 @@ def downgrade(url: str, revision: str) -> None:
 def _foreign(connection: Connection, present: str) -> str:
     name = connection.scalar(text("SELECT current_database()"))
     return (
-        f"The database {name} belongs to another program: it was migrated with Alembic too, to {present}, and no version of Binnacle made that. "
+        f"The database {name} belongs to another program: its Alembic revision is {present}, which is not one of Binnacle's. "
         "Give Binnacle a database of its own: CREATE DATABASE binnacle OWNER ROLE."
     )
 

@@ -12,7 +12,7 @@ SELECT CAST(current_setting('max_connections') AS integer),
     (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),
     (SELECT datconnlimit FROM pg_database WHERE datname = current_database())""")
 _FULL = re.compile(r"too many clients already|remaining connection slots|too many connections for (role|database)")
-_AGAIN = "Nothing was changed; jobs go on. Try again in a few seconds."
+_AGAIN = "Nothing was changed, and jobs continue. Try again in a few seconds."
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ def explain(error: Exception, *, room: Room | None, pool: int) -> tuple[str, str
         return "connections_in_use", f"{_limit(refused[1], room)} and all are in use. {_AGAIN} {_ADVICE}"
     orig = getattr(error, "orig", None)
     if isinstance(orig, QueryCanceled):
-        return "database_slow", f"The database took too long to answer, so the request was given up. {_AGAIN}"
+        return "database_slow", f"The database took too long to answer, so the request was stopped. {_AGAIN}"
     if isinstance(orig, DeadlockDetected):
         return "database_conflict", f"Several requests changed the same things at the same moment. {_AGAIN}"
     return "database_unavailable", f"The database does not answer. {_AGAIN}"
 
 
 _ADVICE = (
-    "If it stays so, an administrator can allow the database more connections, or give each process fewer "
+    "If this continues, an administrator can allow more database connections, or give each process fewer "
     "(docs/operating.md: Database connections)."
 )
 

@@ -74,7 +74,7 @@ def private_socket(path: Path) -> socket.socket:
             path.unlink()
         else:
             opened.close()
-            raise FileExistsError(f"another server listens on {path}: stop it, or name another socket")
+            raise FileExistsError(f"another server listens on {path}: stop it, or choose another socket")
     before = os.umask(0o177)
     try:
         opened.bind(str(path))
@@ -91,9 +91,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
-        "--socket", type=Path, help="a unix socket to make, instead of host and port; this account alone can open it"
+        "--socket", type=Path, help="a unix socket to create, instead of host and port; only this account can open it"
     )
-    other.add_argument("--fd", type=int, help="a listening socket that the parent made, instead of host and port")
+    other.add_argument("--fd", type=int, help="a listening socket inherited from the parent, instead of host and port")
     chosen = parser.parse_args()
     configure_logging()
     with ExitStack() as opened:

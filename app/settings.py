@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.dsn import database_url
+from app.refusals import sentence
 from binnacle.errors import BinnacleError
 
 
@@ -26,9 +27,9 @@ class LeaseSettings(BaseSettings):
     sweep: float = Field(15, gt=0, description="how often the reconciler looks")
     look: float = Field(3, gt=0, description="how often an idle worker that hears no bell looks for jobs by itself")
     idle: float = Field(60, gt=0, description="a device without a job for so long proves models that have no passport yet")
-    cancel_grace: float = Field(30, gt=0, description="from a cancel request to SIGTERM for a handler that does not look up")
+    cancel_grace: float = Field(30, gt=0, description="from a cancel request to SIGTERM, for a handler that does not react")
     kill_grace: float = Field(5, gt=0, description="from SIGTERM to SIGKILL")
-    drain_grace: float = Field(10, gt=0, description="from a node's SIGTERM to its child's, for a handler that does not look up")
+    drain_grace: float = Field(10, gt=0, description="from a node's SIGTERM to its child's, for a handler that does not react")
     stall: float = Field(600, gt=0, description="a phase without progress for this long is hung, unless it sets its own limit")
     slice: float = Field(300, gt=0, description="how long a job runs before it yields to another user who waits")
     short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a generation that waits")
@@ -37,7 +38,7 @@ class LeaseSettings(BaseSettings):
     @model_validator(mode="after")
     def _a_worker_must_stop_before_others_start(self) -> "LeaseSettings":
         if self.margin >= self.ttl * 2 / 3:
-            raise ValueError("margin must be under two thirds of ttl: renewals come every ttl/3 and one may fail")
+            raise ValueError("margin must be less than two thirds of ttl: renewals come every ttl/3 and one may fail")
         return self
 
 
@@ -54,19 +55,19 @@ class LimitSettings(BaseSettings):
     vectors: int = Field(2_000, description="vectors of one import")
     extracted_vectors: int = Field(20_000, description="vectors of one extraction, controls and refits among them")
     rows_bytes: int = Field(512 << 20, description="captured rows that an extraction keeps for reuse; more are not kept")
-    answers: int = Field(200_000, description="answers that one steering may generate")
-    study_jobs: int = Field(500, description="jobs of one study, its calibrations and its report among them")
+    answers: int = Field(200_000, description="answers of a steering")
+    study_jobs: int = Field(500, description="jobs of a study, its calibrations and its report included")
     turn_seconds: float = Field(10, gt=0, description="how long a request waits while others of its user are at work, before 429")
     uploads: int = Field(4, ge=1, description="uploads of one user at once")
     uploads_bytes: int = Field(128_000_000, description="bytes of one user's uploads at once")
     prompts: int = 2_000
     prompt_characters: int = 20_000
     new_tokens: int = 1_024
-    tokens: int = Field(500_000, description="generated tokens one job may ask for")
+    tokens: int = Field(500_000, description="generated tokens of a job")
     wait_seconds: float = Field(60, description="the longest ?wait=")
     stream_seconds: float = Field(600, description="the longest life of one event stream; the client reconnects")
     silent_seconds: float = Field(
-        60, gt=0, description="after which a connection is cut whose request does not go on, or whose answer nobody takes"
+        60, gt=0, description="a connection is closed after this long without progress of its request or its response"
     )
     job_seconds: float = Field(6 * 3600, description="a job that runs longer than this in one go is stopped")
 
@@ -86,9 +87,9 @@ class WebhookSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_WEBHOOK_")
 
-    poll: float = Field(2, gt=0, description="how often the outbox is looked at")
+    poll: float = Field(2, gt=0, description="how often the outbox is read")
     timeout: float = Field(10, gt=0, description="the longest one attempt may take")
-    attempts: int = Field(8, ge=1, description="after which a message is given up")
+    attempts: int = Field(8, ge=1, description="attempts after which a message is dropped")
     backoff: float = Field(
         10, gt=0, description="to the second attempt; each further one comes six times later, 12 hours at most"
     )
@@ -135,7 +136,7 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk nothing new is claimed; 0 never looks")
     hub_token: SecretStr = Field(SecretStr(""), description="the token with which light workers fetch models from the hub")
     hub_token_file: Path | None = Field(None, description="the file that holds it, instead")
-    hub_cache: Path | None = Field(None, description="folder of models from the hub; else where the hub's client keeps them")
+    hub_cache: Path | None = Field(None, description="folder of models from the hub; the hub client's own folder when empty")
 
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
@@ -173,7 +174,7 @@ def read_settings() -> Settings:
 def _faults(error: ValidationError) -> Iterator[str]:
     groups = (Settings, LeaseSettings, DatabaseSettings, LimitSettings, WebhookSettings)
     prefix = next((str(group.model_config["env_prefix"]) for group in groups if group.__name__ == error.title), "BINNACLE_")
-    for one in error.errors(include_url=False, include_input=False, include_context=False):
+    for one in error.errors(include_url=False, include_input=False):
         place = "__".join(str(part) for part in one["loc"])
         variable = place if place.isupper() else prefix + place.upper()
-        yield f"{variable} is not valid. {one['msg'].removeprefix('Value error, ').rstrip('.')}."
+        yield f"{variable} is not valid. {sentence(one)}"

@@ -26,8 +26,8 @@ def not_a_line(text: str) -> str:
     found = _UNSEEN.search(text)
     assert found is not None
     return (
-        f"holds the character U+{ord(found[0]):04X} at position {found.start()}. A name is one line without control characters: "
-        "line breaks, tabs and marks that turn the direction of text. Remove it."
+        f"holds the character U+{ord(found[0]):04X} at position {found.start()}. A name is one line without "
+        "control characters, line breaks, tabs and marks that change the direction of text. Remove the character."
     )
 
 
@@ -54,7 +54,7 @@ def _repaired(value: Any, lines: set[str]) -> Any:
 def check_not_blank(text: str, pointer: str) -> None:
     """Raises Problem 422 `blank_prompt` for a text that nobody could answer."""
     if not text.strip():
-        raise invalid(pointer, "blank_prompt", f"{pointer} holds nothing but white space. Write a text or leave it out.")
+        raise invalid(pointer, "blank_prompt", f"{pointer} holds only white space. Write a text or leave the field out.")
 
 
 def check_text(value: Any, pointer: str = "") -> None:
@@ -63,8 +63,8 @@ def check_text(value: Any, pointer: str = "") -> None:
         found = CONTROLS.search(value)
         if found is not None:
             detail = (
-                f"{pointer or '/'} holds the character U+{ord(found[0]):04X} at position {found.start()}, which is not text. "
-                "Remove it; line breaks and tabs may stay."
+                f"{pointer or '/'} holds the character U+{ord(found[0]):04X} at position {found.start()}, which "
+                "is not text. Remove the character; line breaks and tabs may stay."
             )
             errors = [{"pointer": pointer, "detail": detail, "code": "invalid_characters"}]
             raise Problem(422, "invalid_characters", detail, errors=errors)

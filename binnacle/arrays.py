@@ -28,7 +28,7 @@ def converted(file: Path) -> tuple[str, bytes]:
     except ImportError as error:
         raise BinnacleError(
             "needs_torch",
-            f"Reading {file.name} takes torch, which is not installed here. Install it: pip install 'binnacle-interp-client[pt]'",
+            f"Reading {file.name} needs torch, which is not installed here. Install it: pip install 'binnacle-interp-client[pt]'",
         ) from error
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)

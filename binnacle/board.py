@@ -32,7 +32,7 @@ class Model(TypedDict):
 
 
 class Proof(TypedDict):
-    """One thing that a model showed of itself, on its own files and weights."""
+    """One property that was checked on the model's own files and weights."""
 
     figure: float
     name: str
@@ -54,7 +54,7 @@ class Fit(TypedDict):
 
 
 class Worker(TypedDict):
-    """A worker node as it last described itself."""
+    """A worker node as it last reported."""
 
     alive: bool
     blocked: Blocked | None

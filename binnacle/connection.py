@@ -163,7 +163,7 @@ def refusal(response: httpx2.Response) -> ServiceError:
 
 def _check_path(path: str) -> None:
     if not path.isprintable():
-        raise BinnacleError("bad_name", f"{path!r} holds control characters, which no name has. Check how it was pasted.")
+        raise BinnacleError("bad_name", f"{path!r} holds control characters, which names cannot have. Check how it was pasted.")
 
 
 def _waits_for_itself(response: httpx2.Response) -> bool:

@@ -64,9 +64,7 @@ def _fetch(connection: Connection, href: str, part: Path, digest: str | None) ->
             named = _SHA256.match(first.headers.get("ETag", ""))
             resumed = response.status_code == 206
             if digest is not None and named is not None and named[1] != digest:
-                raise CorruptDownload(
-                    "artifact_changed", f"{href} is now another file than the one asked for. Ask for the job again."
-                )
+                raise CorruptDownload("artifact_changed", f"{href} has changed since the job was read. Fetch the job again.")
             digest = digest or (named[1] if named else None)
             with part.open("ab" if resumed else "wb") as out:
                 for chunk in response.iter_raw():
@@ -85,7 +83,8 @@ def _check(part: Path, digest: str | None, target: Path) -> None:
     if found != digest:
         part.unlink()
         raise CorruptDownload(
-            "corrupt_download", f"{target.name} arrived with sha256 {found}, the service promised {digest}. Download it again."
+            "corrupt_download",
+            f"{target.name} arrived with the SHA-256 {found}; the service announced {digest}. Download it again.",
         )
 
 

@@ -66,7 +66,7 @@ class WaitTimeout(BinnacleError, TimeoutError):
     def __init__(self, job_id: str, seconds: float, job: "Job | None") -> None:
         self.job = job
         state = f"is {job['state']} ({job['phase']})" if job else "has not been seen"
-        super().__init__("wait_timeout", f"{job_id} {state} after {seconds:g} s; it goes on. Wait again, or cancel it.")
+        super().__init__("wait_timeout", f"{job_id} {state} after {seconds:g} s. The job continues: wait again, or cancel it.")
 
 
 class CorruptDownload(BinnacleError):

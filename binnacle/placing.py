@@ -31,9 +31,7 @@ def place_calibration(
     if target.exists():
         if hashlib.sha256(target.read_bytes()).hexdigest() == artifact["sha256"]:
             return target
-        detail = (
-            f"{target} is another calibration. Name this one's folder with --model-variant or --experiment, or remove the file."
-        )
+        detail = f"{target} is another calibration. Name another folder with --model-variant or --experiment, or remove the file."
         raise BinnacleError("place_taken", detail)
     return download(connection, artifact, target)
 

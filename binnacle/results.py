@@ -105,7 +105,7 @@ class Calibration(TypedDict):
 
 
 class Extraction(TypedDict):
-    """A finished extraction. `vectors` says of each what it is made of; its numbers are in the files."""
+    """A finished extraction. `vectors` describes each vector; the numbers are in the files."""
 
     calibration_job: str | None
     components: list[str]
@@ -290,7 +290,7 @@ class TraitVersion(TypedDict):
 
 
 class Deletion(TypedDict):
-    """What was deleted; of a dry run, what would be."""
+    """What was deleted, or in a dry run what would be deleted."""
 
     bytes: int
     deleted: list[Gone]
@@ -301,7 +301,7 @@ class Deletion(TypedDict):
 
 
 class Gone(TypedDict):
-    """One job, vector or trait that goes."""
+    """One job, vector or trait that is deleted."""
 
     id: str
     kind: str

@@ -113,7 +113,7 @@ def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
     found = _NAME.fullmatch(name)
     if found is None:
         raise UnknownMethod(
-            f"{name!r} is no method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean, _topN, "
+            f"{name!r} is not a method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean, _topN, "
             "_pretopN, _randomdimsN or _largestN."
         )
     base, suffix, counted, top = found.groups()
@@ -123,7 +123,7 @@ def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
     if unknown:
         raise UnknownMethod(f"{base} has no parameter {', '.join(unknown)}. It has: {', '.join(known) or 'none'}.")
     if base in NOT_OF_ROWS and (counted or suffix or "").startswith("pre"):
-        raise UnknownMethod(f"{base} is fitted to no activations, so there is nothing to clean before it; use {base}_cleaned.")
+        raise UnknownMethod(f"{base} is not fitted to activations, so nothing can be cleaned before the fit; use {base}_cleaned.")
     accepted = {key: parameter.accept(key, given.get(key, parameter.default)) for key, parameter in known.items()}
     if base == "shuffled":
         of = parse_method(str(accepted["of"]))
@@ -148,7 +148,7 @@ def parse_method(key: str) -> Method:
     for text in given:
         match = re.fullmatch(r"([a-z]+?)(-?\d.*)", text)
         if match is None:
-            raise UnknownMethod(f"{key!r} is no method's key: {text!r} is no parameter.")
+            raise UnknownMethod(f"{key!r} is not the key of a method: {text!r} is not a parameter.")
         found[match[1]] = _number(match[2])
     return method(name, found)
 
@@ -157,4 +157,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UnknownMethod(f"{text!r} is no number.") from None
+        raise UnknownMethod(f"{text!r} is not a number.") from None

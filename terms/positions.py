@@ -61,16 +61,16 @@ def parse_position(text: str) -> Position:
     """Raises UnknownPosition, with the grammar, for anything else and for windows that are empty whatever the lengths."""
     found = _POSITION.fullmatch(text.replace(" ", ""))
     if found is None:
-        raise UnknownPosition(f"{text!r} is no position. {GRAMMAR}")
+        raise UnknownPosition(f"{text!r} is not a position. {GRAMMAR}")
     frame, start, colon, stop, single = found.groups()
     if colon is None:
         return Position(frame, int(single), None, single=True)
     position = Position(frame, None if start is None else int(start), None if stop is None else int(stop))
     low, high = position.start or 0, position.stop
     if high is not None and (low < 0) == (high < 0) and high <= low and not (high == 0 and low < 0):
-        raise UnknownPosition(f"{text!r} holds no token whatever the lengths. {GRAMMAR}")
+        raise UnknownPosition(f"{text!r} holds no token at any length. {GRAMMAR}")
     if high == 0:
-        raise UnknownPosition(f"{text!r} holds no token whatever the lengths. {GRAMMAR}")
+        raise UnknownPosition(f"{text!r} holds no token at any length. {GRAMMAR}")
     return position
 
 

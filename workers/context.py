@@ -66,14 +66,14 @@ class ServiceContext:
             return self._read(digest)
         except ObjectMissing as error:
             raise JobFault(
-                "missing_input", f"The stored object {digest[:12]} that this job reads is gone. Submit it anew."
+                "missing_input", f"The stored object {digest[:12]} that this job reads has been deleted. Submit the job again."
             ) from error
 
     def artifact(self, job: str, name: str) -> bytes:
         digest = through_outages(lambda: self._artifact_digest(job, name), lambda: self._heartbeat.lost)
         if digest is None:
             raise JobFault(
-                "missing_input", f"Job {job} left no {name}, which this job reads. Run it again, then submit this one anew."
+                "missing_input", f"Job {job} left no {name}, which this job reads. Retry that job, then submit this one again."
             )
         return self.blob(digest)
 
@@ -170,7 +170,7 @@ class ServiceContext:
         with self._process.sessions() as session:
             row = session.get(Job, job)
             if row is None:
-                raise JobFault("missing_input", f"There is no job {job}, whose result this job reads.")
+                raise JobFault("missing_input", f"This job reads the result of {job}, which does not exist.")
             return {"state": str(row.state), "kind": row.kind, "spec": row.spec, "result": row.result, "error": row.error}
 
     def _keep(self, name: str, data: bytes) -> None:

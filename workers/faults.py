@@ -27,7 +27,7 @@ def judge(error: Exception) -> Verdict:
     from workers.lm.memory import is_out_of_memory, is_sticky_device_error
 
     if is_sticky_device_error(error):
-        detail = f"The device failed: {_first_line(error)}. The worker restarts; retry, and if it fails again tell whoever runs the server."
+        detail = f"The device failed: {_first_line(error)}. The worker restarts. Retry; if it fails again, tell an administrator."
         return Verdict(as_error("device_failed", detail), unexpected=True, must_exit=True)
     if isinstance(error, ModelFault):
         return Verdict(as_error(error.code, error.sentence))
@@ -37,12 +37,14 @@ def judge(error: Exception) -> Verdict:
 
 
 def _out_of_memory(error: Exception) -> Verdict:
-    detail = f"One row at a time does not fit into memory: {_first_line(error)}. Ask for shorter prompts or fewer new tokens."
+    detail = f"Even a single row does not fit into memory: {_first_line(error)}. Use shorter prompts or request fewer new tokens."
     return Verdict(as_error("out_of_memory", detail))
 
 
 def _ours(error: Exception) -> Verdict:
-    detail = f"An error inside the server ({type(error).__name__}), in the worker's log under this job's id; please report it."
+    detail = (
+        f"An internal error occurred ({type(error).__name__}). The worker's log has it under this job's id; please report it."
+    )
     return Verdict(as_error("internal_error", detail), unexpected=True)
 
 

@@ -180,9 +180,7 @@ class Attempt:
         def ending(session: Session) -> None:
             before = repository.deferrals(session, self._job_id)
             if before >= MAX_DEFERRALS:
-                detail = (
-                    f"It was put off {before} times because {error}. What it had finished is kept; retry when that is mended."
-                )
+                detail = f"Postponed {before} times: {error}. Finished parts are kept. Retry once the cause is repaired."
                 endings.fail(session, self._job_id, self._lease.token, as_error("unavailable", detail), metrics=self._metrics())
             else:
                 self._requeue(session, "deferred", {"because": str(error)}, delay=min(300.0, 5.0 * 2**before))

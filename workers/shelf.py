@@ -59,7 +59,7 @@ class Shelf:
             passport = None if model is None or model.passport is None else repository.passport(session, model.passport)
         if model is None:
             raise JobFault(
-                "unknown_model", f"The model {name} is not on the allow-list any more; ask an administrator to add it again."
+                "unknown_model", f"The model {name} is no longer on the list of models. Ask an administrator to add it again."
             )
         if model.state == "inspecting" and not unproven:  # inspected again since the job could start
             raise TransientFault(f"the model {name} is being {'proved' if model.proving else 'inspected'}")

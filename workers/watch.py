@@ -172,8 +172,8 @@ class Watch:
         if row.cancelling_for is not None and row.cancelling_for > self._settings.cancel_grace:
             return {"code": "cancelled"}
         if row.running_for > job.max_seconds:
-            limit = f"It ran longer than the {job.max_seconds:.0f} s that a job may take in one go."
-            return as_error("time_limit", f"{limit} Finished parts are kept; ask for less and retry.")
+            limit = f"It ran longer than {job.max_seconds:.0f} s, the limit for one attempt of a job."
+            return as_error("time_limit", f"{limit} Finished parts are kept; request less and retry.")
         if row.still_for > job.stall_seconds:
             return {"code": "stalled", "phase": job.phase, "seconds": round(float(row.still_for), 1)}
         return {}

@@ -21,7 +21,7 @@ KeyId = Annotated[str | None, Query(max_length=12, pattern=r"^[0-9A-Za-z]*$", de
 Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 
-@router.get("", operation_id="listAudit", summary="Who did what", responses=documented(403, 422))
+@router.get("", operation_id="listAudit", summary="List administrative actions", responses=documented(403, 422))
 async def list_audit(
     _viewer: Admin,
     context: Shared,
@@ -31,7 +31,10 @@ async def list_audit(
     key_id: KeyId = None,
     key: Annotated[KeyId, Query(deprecated=True, description="the old name of `key_id`")] = None,
     action: Annotated[
-        str | None, Query(max_length=60, pattern=r"^[a-z_.]*$", description="`key.revoke`, or `key` for all that begin so")
+        str | None,
+        Query(
+            max_length=60, pattern=r"^[a-z_.]*$", description="an action such as `key.revoke`, or `key` for every action on keys"
+        ),
     ] = None,
     object: Text = None,  # noqa: A002 - the word for what is acted on
     outcome: Literal["done", "denied"] | None = None,

@@ -9,16 +9,18 @@ from app.http.paging import Page
 
 
 class AuditOut(BaseModel):
-    """One act, and how often it was repeated on its day."""
+    """One action, and how often it was repeated on that day."""
 
     id: str
-    at: datetime = Field(description="the first time, where the act was repeated that day")
-    count: int = Field(description="how often that day (UTC): the same act by the same key on the same object is one entry")
-    last_at: datetime | None = Field(description="the last time, where there was more than one")
-    actor: str = Field(description="the holder of the key; `cli:name` for an account of the server itself")
-    key_id: str | None = Field(description="null for what was done on the server itself")
-    action: str = Field(description="what was acted on and how", examples=["key.revoke"])
-    object: str = Field(description="its id or name")
+    at: datetime = Field(description="when it happened; the first time, if the action was repeated that day")
+    count: int = Field(
+        description="how often it happened that day (UTC): the same action by the same key on the same object is one entry"
+    )
+    last_at: datetime | None = Field(description="the last time, if the action was repeated that day")
+    actor: str = Field(description="the user of the key; `cli:name` for an account on the server's own machine")
+    key_id: str | None = Field(description="null for actions on the server's own machine")
+    action: str = Field(description="the object and the action, such as `key.revoke`", examples=["key.revoke"])
+    object: str = Field(description="the object's id or name")
     outcome: Literal["done", "denied"]
     request_id: str | None
     details: dict[str, Any]

@@ -24,14 +24,14 @@ async def list_groups(_viewer: Admin, context: Shared) -> GroupList:
 
 
 @router.post(
-    "", operation_id="createGroup", summary="Make a group", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
+    "", operation_id="createGroup", summary="Create a group", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
 )
 async def create_group(body: GroupRequest, viewer: Admin, context: Shared) -> GroupOut:
-    """Nobody is in it yet. Administrators only."""
+    """The group has no members yet. Administrators only."""
     return await context.database.run(groups.create, body.name, viewer)
 
 
-@router.get("/{name}", operation_id="getGroup", summary="Look at a group", responses=documented(403, 404, 422))
+@router.get("/{name}", operation_id="getGroup", summary="Get a group", responses=documented(403, 404, 422))
 async def get_group(name: GroupName, _viewer: Admin, context: Shared) -> GroupOut:
     """Its members. Administrators only."""
     return await context.database.run(groups.find, name)
@@ -46,12 +46,12 @@ async def get_group(name: GroupName, _viewer: Admin, context: Shared) -> GroupOu
     responses=documented(403, 404, 422),
 )
 async def delete_group(name: GroupName, viewer: Admin, context: Shared) -> None:
-    """What was shared with it is seen by its owners alone, also if a group takes the name again. Administrators only."""
+    """Objects shared with it become private, and stay private if a new group takes the name. Administrators only."""
     await context.database.run(groups.delete, name, viewer)
 
 
 @router.put(
-    "/{name}/members/{user}", operation_id="addMember", summary="Put a user into a group", responses=documented(403, 404, 422)
+    "/{name}/members/{user}", operation_id="addMember", summary="Add a user to a group", responses=documented(403, 404, 422)
 )
 async def add_member(name: GroupName, user: UserName, viewer: Admin, context: Shared) -> GroupOut:
     """The user sees what is shared with the group within five seconds. Administrators only."""
@@ -61,11 +61,11 @@ async def add_member(name: GroupName, user: UserName, viewer: Admin, context: Sh
 @router.delete(
     "/{name}/members/{user}",
     operation_id="removeMember",
-    summary="Take a user out of a group",
+    summary="Remove a user from a group",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 422),
 )
 async def remove_member(name: GroupName, user: UserName, viewer: Admin, context: Shared) -> None:
-    """The user sees what others share with it no longer; what the user shared with it stays so. Administrators only."""
+    """The user no longer sees what others share with the group; what the user shared stays shared. Administrators only."""
     await context.database.run(groups.remove_member, name, user, viewer)

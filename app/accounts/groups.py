@@ -13,7 +13,7 @@ from app.errors import Problem, not_found
 def create(session: Session, name: str, viewer: Viewer) -> GroupOut:
     """Raises Problem 409 when the name is taken."""
     if not repository.add_group(session, name, viewer.owner):
-        raise Problem(409, "group_exists", f"There is a group {name} already.")
+        raise Problem(409, "group_exists", f"A group named {name} already exists.")
     audit.record(session, viewer, "group.create", name)
     return find(session, name)
 

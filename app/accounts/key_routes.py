@@ -38,9 +38,9 @@ async def list_keys(
     limit: Limit = 50,
     cursor: Cursor = None,
     owner: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
-    live: Annotated[bool, Query(description="only those that are neither revoked nor expired")] = False,
+    live: Annotated[bool, Query(description="only keys that are neither revoked nor expired")] = False,
 ) -> KeyPage:
-    """Newest first, revoked and expired ones among them. Administrators only."""
+    """Newest first, including revoked and expired keys. Administrators only."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[KeyOut]:
         return keys.listing(session, owner=owner, live=live, limit=count, before=before)
@@ -51,7 +51,7 @@ async def list_keys(
 
 
 @router.post(
-    "", operation_id="createKey", summary="Make a key", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
+    "", operation_id="createKey", summary="Create a key", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
 )
 async def create_key(
     body: Annotated[KeyRequest, Body(examples=[{"owner": "ada", "role": "member", "days": 180, "label": "laptop"}])],
@@ -59,33 +59,33 @@ async def create_key(
     context: Shared,
     response: Response,
 ) -> NewKeyOut:
-    """The answer holds the key, this once. Administrators only."""
+    """Only this answer contains the key. Administrators only."""
     response.headers["Cache-Control"] = "no-store"
     return await context.database.run(keys.create, body, viewer, context.settings.key_pepper.get_secret_value())
 
 
-@router.get("/{key_id}", operation_id="getKey", summary="Look at a key", responses=documented(403, 404, 422))
+@router.get("/{key_id}", operation_id="getKey", summary="Get a key", responses=documented(403, 404, 422))
 async def get_key(key_id: KeyId, _viewer: Admin, context: Shared) -> KeyOut:
-    """Never its text. Administrators only."""
+    """The answer never contains the text of the key. Administrators only."""
     return await context.database.run(keys.find, key_id)
 
 
 @router.post(
     "/{key_id}/rotate",
     operation_id="rotateKey",
-    summary="Replace a key",
+    summary="Rotate a key",
     status_code=201,
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def rotate_key(
     key_id: KeyId, viewer: KeyMaker, context: Shared, response: Response, body: RotateRequest = AS_IT_WAS
 ) -> NewKeyOut:
-    """A new key of the same holder, role and scopes; both open until the overlap ends. Administrators only."""
+    """Makes a new key with the same user, role and scopes; both are valid until the overlap ends. Administrators only."""
     response.headers["Cache-Control"] = "no-store"
     return await context.database.run(keys.rotate, key_id, body, viewer, context.settings.key_pepper.get_secret_value())
 
 
-@router.post("/{key_id}/revoke", operation_id="revokeKey", summary="End a key", responses=documented(403, 404, 409, 422))
+@router.post("/{key_id}/revoke", operation_id="revokeKey", summary="Revoke a key", responses=documented(403, 404, 409, 422))
 async def revoke_key(key_id: KeyId, viewer: Admin, context: Shared) -> KeyOut:
-    """It opens nothing from five seconds later on, whatever is under way. Administrators only; not the key that asks."""
+    """The key stops working within five seconds, also for requests in progress. Administrators only; a key cannot revoke itself."""
     return await context.database.run(keys.revoke, key_id, viewer)

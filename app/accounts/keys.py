@@ -54,7 +54,7 @@ def rotate(session: Session, key_id: str, request: RotateRequest, viewer: Viewer
         raise Problem(409, "key_not_live", f"{key_id} is revoked or has expired: make a new key instead.")
     successor = repository.successor(session, key_id)
     if successor is not None:
-        raise Problem(409, "key_rotated", f"{key_id} was rotated to {successor} already: rotate that one, or make a new key.")
+        raise Problem(409, "key_rotated", f"{key_id} was already rotated to {successor}. Rotate {successor}, or make a new key.")
     users.require_enabled(session, old.owner, viewer)
     meant = None if old.expires_at is None else old.expires_at - old.created_at
     lifetime = timedelta(days=request.days) if request.days is not None else meant
@@ -78,7 +78,9 @@ def revoke(session: Session, key_id: str, viewer: Viewer) -> KeyOut:
     """
     row = _locked(session, key_id)
     if row.id == viewer.key_id:
-        raise Problem(409, "own_key", "This is the key you are asking with. Rotate it, and revoke it with its successor.")
+        raise Problem(
+            409, "own_key", "This request uses the key that it would revoke. Rotate the key, then revoke it with the new one."
+        )
     if row.revoked_at is None:
         row.revoked_at = _now(session)
         session.flush()
@@ -114,7 +116,7 @@ def _now(session: Session) -> datetime:
 
 def _require_pepper(pepper: str) -> None:
     if not pepper:
-        detail = "BINNACLE_KEY_PEPPER is empty, and a key sealed without it would open nothing later. Set it and restart, then make keys."
+        detail = "BINNACLE_KEY_PEPPER is empty: a key made now would not work later. Set the variable, restart the service, then make keys."
         raise Problem(409, "no_pepper", detail)
 
 

@@ -16,38 +16,42 @@ LONGEST_OVERLAP = 24 * 30
 
 
 class KeyRequest(BaseModel):
-    """A key for somebody; a user of that name is made when there is none."""
+    """A request for a key; its user is created if it does not exist."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    owner: Name = Field(description="whose jobs the key makes and sees", examples=["ada"])
+    owner: Name = Field(description="the user the key acts for", examples=["ada"])
     role: Role = "member"
     scopes: list[Scope] | None = Field(
         None,
         min_length=1,
         max_length=3,
-        description="narrower than the role; all that the role allows when left out. `read` always is among them",
+        description="at most what the role allows; everything it allows when left out. `read` is always included",
     )
-    days: int | None = Field(None, ge=1, le=LONGEST_DAYS, description="until it expires; never when left out")
-    label: Label | None = Field(None, description="where it is used", examples=["laptop"])
+    days: int | None = Field(
+        None, ge=1, le=LONGEST_DAYS, description="days until the key expires; it never expires when left out"
+    )
+    label: Label | None = Field(None, description="where the key is used", examples=["laptop"])
 
 
 class RotateRequest(BaseModel):
-    """How a key gives way to its successor."""
+    """How a key is replaced by a new key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    overlap_hours: float = Field(24, ge=0, le=LONGEST_OVERLAP, description="how long both open; 0 ends the old one at once")
+    overlap_hours: float = Field(
+        24, ge=0, le=LONGEST_OVERLAP, description="how long both keys are valid; 0 ends the old key at once"
+    )
     days: int | None = Field(
         None,
         ge=1,
         le=LONGEST_DAYS,
-        description="until the new one expires; as long as the old one was meant to last when left out",
+        description="days until the new key expires; the lifetime of the old key when left out",
     )
 
 
 class KeyOut(BaseModel):
-    """A key, without its secret, which is stored nowhere."""
+    """A key, without its secret, which is not stored."""
 
     id: str
     owner: str
@@ -64,9 +68,9 @@ class KeyOut(BaseModel):
 
 
 class NewKeyOut(KeyOut):
-    """A key just made."""
+    """A new key."""
 
-    key: str = Field(description="the key itself: this answer is the only one that holds it")
+    key: str = Field(description="the key itself: no other answer contains it")
 
 
 KeyPage = Page[KeyOut]
@@ -85,7 +89,7 @@ class UserEdit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    disabled: bool = Field(description="true: none of the user's keys opens anything; what the user made stays")
+    disabled: bool = Field(description="true: the user's keys are not valid; the user's jobs and results stay")
 
 
 class UserOut(BaseModel):
@@ -116,7 +120,7 @@ class GroupRequest(BaseModel):
 
 
 class GroupOut(BaseModel):
-    """A group and who is in it."""
+    """A group and its members."""
 
     name: str
     members: list[str]
@@ -132,10 +136,10 @@ class GroupList(BaseModel):
 
 
 class MeOut(BaseModel):
-    """Who the server takes the caller for, and what the key may do."""
+    """The caller's user, and the rights of the key."""
 
     owner: str
     role: Role
-    scopes: list[Scope] = Field(description="what the key's scopes and its role both allow")
+    scopes: list[Scope] = Field(description="what both the key's scopes and its role allow")
     groups: list[str]
     key_id: str | None = Field(description="null on a server without keys")

@@ -18,9 +18,9 @@ own_router = keyed_router(prefix="/v1/me", tag="access")
 UserName = Annotated[str, Path(pattern=NAME, examples=["ada"])]
 
 
-@own_router.get("", operation_id="getMe", summary="Who the server takes you for", responses=documented())
+@own_router.get("", operation_id="getMe", summary="The user of your key", responses=documented())
 async def get_me(viewer: Caller) -> MeOut:
-    """The holder of your key, its role, what it may do, and your groups."""
+    """The user, role and scopes of your key, and your groups."""
     return users.me(viewer)
 
 
@@ -31,22 +31,22 @@ async def list_users(
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
 ) -> UserPage:
-    """By name, disabled ones among them. Administrators only."""
+    """By name, including disabled users. Administrators only."""
     found = await context.database.run(users.listing, limit=limit + 1, after=cursor)
     return UserPage(items=found[:limit], next_cursor=found[limit - 1].name if len(found) > limit else None)
 
 
 @router.post(
-    "", operation_id="createUser", summary="Make a user", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
+    "", operation_id="createUser", summary="Create a user", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
 )
 async def create_user(body: UserRequest, viewer: Admin, context: Shared) -> UserOut:
-    """Somebody who may hold keys and be in groups. Making a key makes its holder too. Administrators only."""
+    """A user can have keys and be in groups. Making a key also makes its user. Administrators only."""
     return await context.database.run(users.create, body.name, viewer)
 
 
-@router.get("/{name}", operation_id="getUser", summary="Look at a user", responses=documented(403, 404, 422))
+@router.get("/{name}", operation_id="getUser", summary="Get a user", responses=documented(403, 404, 422))
 async def get_user(name: UserName, _viewer: Admin, context: Shared) -> UserOut:
-    """Groups, and how many keys are live. Administrators only."""
+    """Its groups and number of live keys. Administrators only."""
     return await context.database.run(users.find, name)
 
 
@@ -57,5 +57,5 @@ async def get_user(name: UserName, _viewer: Admin, context: Shared) -> UserOut:
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def edit_user(name: UserName, body: UserEdit, viewer: Admin, context: Shared) -> UserOut:
-    """A disabled user's keys open nothing from five seconds later on; jobs and results stay. Administrators only; not oneself."""
+    """A disabled user's keys stop working within five seconds; jobs and results stay. Administrators only; you cannot disable yourself."""
     return await context.database.run(users.edit, name, body, viewer)

@@ -18,7 +18,7 @@ from app.errors import Problem, invalid, not_found
 def create(session: Session, name: str, viewer: Viewer) -> UserOut:
     """Raises Problem 409 when the name is taken."""
     if not repository.add_user(session, name, viewer.owner):
-        raise Problem(409, "user_exists", f"There is a user {name} already.")
+        raise Problem(409, "user_exists", f"A user named {name} already exists.")
     audit.record(session, viewer, "user.create", name)
     return find(session, name)
 
@@ -29,7 +29,7 @@ def require_enabled(session: Session, name: str, viewer: Viewer) -> None:
     if known is None:
         if re.fullmatch(NAME, name) is None:
             detail = (
-                f"/owner: {name!r} can be no user's name; take letters, digits and . _ @ -, beginning with a letter or digit."
+                f"/owner: {name!r} is not a valid user name. Use letters, digits and . _ @ -, and begin with a letter or digit."
             )
             raise invalid("/owner", "invalid_name", detail)
         if repository.add_user(session, name, viewer.owner):
@@ -44,7 +44,7 @@ def edit(session: Session, name: str, change: UserEdit, viewer: Viewer) -> UserO
     if user is None:
         raise not_found("user", name)
     if change.disabled and name == viewer.owner:
-        raise Problem(409, "own_user", "This is you. Ask another administrator, or you would lock yourself out.")
+        raise Problem(409, "own_user", "You cannot disable yourself, which would lock you out. Ask another administrator.")
     if change.disabled != (user.disabled_at is not None):
         user.disabled_at = func.now() if change.disabled else None  # type: ignore[assignment]
         session.flush()

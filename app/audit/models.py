@@ -30,6 +30,8 @@ class AuditEntry(Base):
     outcome: Mapped[str] = mapped_column(String(10), server_default=text("'done'"))
     request_id: Mapped[str | None] = mapped_column(String(64))
     count: Mapped[int] = mapped_column(Integer, server_default=text("1"), doc="how often on that day")
-    last_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), doc="the last time, where there was more than one")
+    last_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), doc="the last time, if the action was repeated that day"
+    )
     slot: Mapped[str | None] = mapped_column(String(80), unique=True, doc="the day, and a hash of what makes acts the same")
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))

@@ -32,7 +32,7 @@ def secured(settings: Settings, host: str | None) -> Settings:
     if settings.auth == "on" or host is None:
         return settings
     if not is_loopback(host):
-        raise ValueError(f"BINNACLE_AUTH=off needs a loopback address, and {host} is none: bind 127.0.0.1 or switch keys on")
+        raise ValueError(f"BINNACLE_AUTH=off needs a loopback address, and {host} is not one: bind 127.0.0.1 or switch keys on")
     given = settings.local_secret.get_secret_value()
     if given and len(given) < SHORTEST:
         raise ValueError(
@@ -64,7 +64,7 @@ def secret_missing() -> Problem:
     """401 of a server without keys."""
     detail = (
         "This server runs without keys (BINNACLE_AUTH=off). Send the secret that it printed when it started: "
-        "`Authorization: Bearer bnl_...`. On the same account the command line finds the secret of `binnacle up` by itself."
+        "`Authorization: Bearer bnl_...`. On the same account the command line finds this secret automatically."
     )
     return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
@@ -72,7 +72,7 @@ def secret_missing() -> Problem:
 def no_keys() -> Problem:
     """409 for whoever asks a server without keys to make one."""
     detail = (
-        "This server runs without keys (BINNACLE_AUTH=off) and makes none: a key would still open it after keys are switched on. "
+        "This server runs without keys (BINNACLE_AUTH=off) and makes none: such a key would stay valid after keys are switched on. "
         "Restart it with BINNACLE_AUTH=on, then make keys."
     )
     return Problem(409, "auth_off", detail)

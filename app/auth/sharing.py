@@ -20,13 +20,14 @@ class Sharing(BaseModel):
     """Who may see something beside its owner and administrators."""
 
     visibility: Visibility = Field(
-        "private", description="private: you and administrators; group: the members of `group` too; public: everybody with a key"
+        "private",
+        description="private: the owner and administrators; group: also the members of `group`; public: everyone with a key",
     )
-    group: Name | None = Field(None, description="one of your groups, for the visibility `group` alone", examples=["interp"])
+    group: Name | None = Field(None, description="one of your groups; only with the visibility `group`", examples=["interp"])
 
 
 class ShareRequest(Sharing):
-    """A change of who may see something."""
+    """A change of visibility."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,7 +44,7 @@ def check(session: Session, owner: str, to: Sharing) -> None:
     mine = repository.groups_of(session, [owner])[owner]
     if to.group is None or to.group not in mine:
         have = f"{owner} is in: {', '.join(mine)}" if mine else f"{owner} is in no group"
-        what = "is missing" if to.group is None else f"names {to.group!r}, of which {owner} is no member"
+        what = "is missing" if to.group is None else f"names {to.group!r}, and {owner} is not a member"
         raise invalid("/group", "not_in_group", f"/group {what}. {have}. An administrator puts people into groups.")
 
 
@@ -65,5 +66,7 @@ def require_management(viewer: Viewer, owner: str, identifier: str) -> None:
     """Raises Problem 403 when something that the caller may see is not theirs to change."""
     if not viewer.manages(owner):
         raise Problem(
-            403, "not_yours", f"{identifier} is {owner}'s: you may read it, and only {owner} or an administrator change it."
+            403,
+            "not_yours",
+            f"{identifier} belongs to {owner}: you may read it, but only {owner} and administrators may change it.",
         )

@@ -21,13 +21,15 @@ class CalibrationOut(BaseModel):
     owner: str
     model: str
     experiment: str | None
-    model_variant: str | None = Field(description="null where the request named none and the result does not hold it yet")
-    weight_hash: str = Field(description="sha256 of the weights it describes")
-    stale: bool = Field(description="the model's weights have changed since, so that this does not describe them")
+    model_variant: str | None = Field(description="null if the request named none and the result does not hold it yet")
+    weight_hash: str = Field(description="SHA-256 of the weights it describes")
+    stale: bool = Field(description="true: the model's weights have changed since, so this calibration does not describe them")
     reading_hash: str | None = Field(description=READING)
     doubt: str | None = Field(description=DOUBT)
     severity: dict[str, Any]
-    massive_dims: dict[str, Any] = Field(description="every dim that is massive at some layer, and the rule that chose it")
+    massive_dims: dict[str, Any] = Field(
+        description="every dim that is massive in at least one layer, and the rule that chose them"
+    )
     created_at: datetime
     links: dict[str, str]
 
@@ -42,14 +44,14 @@ class CalibrationPage(BaseModel):
 class CostOut(BothNames):
     """What a request would cost, and what would be calculated; nothing was written."""
 
-    spec: dict[str, Any] = Field(description="the request with everything resolved that its result depends on")
+    spec: dict[str, Any] = Field(description="the request with every default filled in")
     prompts: int
     max_new_tokens: int
     generated_tokens: int
     arithmetic: str = Field(examples=["50 prompts x 128 new tokens = 6,400 generated tokens"])
-    limit: int = Field(description="generated tokens that this server allows one job")
+    limit: int = Field(description="most generated tokens in a job on this server")
     estimated_seconds: float | None = Field(
-        description="device time, from earlier calibrations of the model; null where these do not tell"
+        description="estimated device time, from earlier calibrations of the model; null if there are too few"
     )
     waits_for: list[str] = Field(
         validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs that it would wait for"

@@ -40,7 +40,7 @@ CalibrationId = Annotated[
     str,
     Path(
         pattern=r"^(cal|job)_[0-9a-z]{26}$",
-        description="the calibration's id, or that of the job that made it",
+        description="the id of the calibration, or of the job that made it",
         examples=["cal_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -54,7 +54,7 @@ CalibrationId = Annotated[
     response_model=JobOut,
     responses={
         200: {
-            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
             "model": CostOut | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
@@ -67,12 +67,10 @@ async def submit_calibration(
     viewer: Member,
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
-    reuse: Annotated[
-        bool, Query(description="answer with a finished job of the same calculation that you may read, if there is one")
-    ] = False,
+    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
+    reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
 ) -> Response:
-    """Finds the model's massive dimensions, in a job. With an Idempotency-Key, sending this again never makes a second job."""
+    """Makes a job that finds the model's massive dimensions. With an Idempotency-Key, sending the request again never makes a second job."""
     promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
@@ -97,7 +95,7 @@ async def list_calibrations(
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,
 ) -> CalibrationPage:
-    """Newest first; those you may see."""
+    """Newest first; only those you can see."""
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[CalibrationOut]:
@@ -108,9 +106,7 @@ async def list_calibrations(
     return CalibrationPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get(
-    "/{calibration_id}", operation_id="getCalibration", summary="A calibration's verdict", responses=documented(404, 409, 422)
-)
+@router.get("/{calibration_id}", operation_id="getCalibration", summary="Get a calibration", responses=documented(404, 409, 422))
 async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context: Shared) -> CalibrationOut:
     """`stale` says that the model's weights have changed since."""
     return await context.database.run(service.find, calibration_id, viewer)
@@ -123,9 +119,9 @@ async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context
     response_class=Response,
     responses={
         200: {"description": "The file", "content": {"application/json": {"schema": {"type": "object"}}}},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 409, 416, 422),
     },
 )

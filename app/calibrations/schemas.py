@@ -15,13 +15,15 @@ Rule = Annotated[str, StringConstraints(pattern=PATTERN, max_length=20), AfterVa
 
 
 class CalibrationRequest(PromptedRequest):
-    """Which residual dimensions of a model are massive, where, and how much of the norm they own."""
+    """A request to find which residual dimensions of a model are massive, where, and their share of the norm."""
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
-    experiment: Label = Field("calibration", description="written into the file; names its folder in trait-interp's layout")
+    experiment: Label = Field(
+        "calibration", description="a label written into the file; also its folder in trait-interp's layout"
+    )
     model_variant: Label | None = Field(
         None,
-        description="the same, below the experiment; `chat` or `base`, by the tokenizer, when left out",
+        description="a label and a folder below the experiment; `chat` or `base`, from the tokenizer, when left out",
         examples=["instruct"],
     )
     prompts: list[ShortPrompt] | None = Field(

@@ -166,11 +166,11 @@ def _asked(session: Session, asked: str, model: Model, weights: str | None, view
     if found is not None:
         row, _ = found
         if row.model != model.name or (weights is not None and row.weight_hash != weights):
-            what = f"of {row.model}" if row.model != model.name else "of other weights: the model's files have changed since"
+            what = f"of {row.model}" if row.model != model.name else "for other weights: the model's files have changed since"
             raise invalid(
                 "/calibration",
                 "calibration_of_another_model",
-                f"{asked} is {what}. Massive dims belong to one model's weights; name a calibration of {model.name}, or leave the field out.",
+                f"{asked} is {what}. Massive dims belong to one model's weights: name a calibration of {model.name}, or leave the field out.",
             )
         return row.job_id, False
     job = job_repository.find(session, asked, viewer) if asked.startswith("job_") else None

@@ -15,7 +15,7 @@ def backup(
     target: Annotated[Path, typer.Argument(help="A folder that does not exist yet; best on another disk.")],
     home: DataFolder = None,
 ) -> None:
-    """Copy database, objects and secrets to a new folder; the service may run meanwhile."""
+    """Copy the database, objects and secrets to a new folder; the service may keep running."""
     from app.embedded.backup import back_up
     from app.embedded.home import Home
 
@@ -27,10 +27,10 @@ def backup(
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(help="What `binnacle backup` wrote.")],
+    source: Annotated[Path, typer.Argument(help="A folder that `binnacle backup` wrote.")],
     home: Annotated[Path, typer.Option("--home", help="A new data folder.")],
 ) -> None:
-    """Make a new data folder of a backup; then start it with `binnacle up --home`."""
+    """Restore a backup to a new data folder; start it with `binnacle up --home`."""
     from app.embedded.backup import restore as run
     from app.embedded.home import Home
 

@@ -12,10 +12,10 @@ from binnacle.cli.output import Json, err, out, print_json
 
 
 def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Count anew; jobs cannot change in the seconds this takes.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Count again; jobs cannot change for the seconds this takes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the bytes counted for each user with what they store; exits with 1 when they differ. Run it on the server."""
+    """Check the bytes counted for each user against what the user stores; exits with 1 when they differ. Run it on the server."""
     from sqlalchemy import text
 
     from app.db import make_engine, make_sessions
@@ -40,9 +40,9 @@ def verify(
     for one in [] if as_json else wrong:
         out.print(f"{one.owner}: counted {one.counted:,} bytes, stores {one.bytes:,}")
     if not wrong:
-        err.print("every user's bytes are counted right")
+        err.print("every user's bytes are counted correctly")
     elif repair:
-        err.print("counted anew")
+        err.print("counted again")
     else:
         err.print("repair the count with: binnacle quotas verify --repair")
         raise typer.Exit(1)

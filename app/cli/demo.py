@@ -37,10 +37,10 @@ def demo(
         list[str] | None, typer.Option(help="A shipped model to study; may be repeated. All four when left out.")
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="All the evidence: refits, ablation, off-target matrix; an hour or more.")
+        bool, typer.Option("--full", help="Full evidence: refits, ablation, off-target matrix; takes an hour or more.")
     ] = False,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the service up afterwards, until Ctrl-C, to look at its pages.")
+        bool, typer.Option("--keep", help="Keep the service running afterwards, until Ctrl-C, to see its pages.")
     ] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="The folder for the report and the calibrations.")] = Path("demo"),
 ) -> None:
@@ -145,7 +145,7 @@ def running_service(home: Path) -> Iterator[Client]:
         service.wait_ready(START_SECONDS)
         running = folder.running()
         if running is None:
-            raise BinnacleError("demo_stopped", f"the service stopped as soon as it ran; see {folder.logs}")
+            raise BinnacleError("demo_stopped", f"the service stopped right after its start; see {folder.logs}")
         with Client(running.url, local_key(home)) as client:
             yield client
     finally:

@@ -23,7 +23,7 @@ def doctor(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port `binnacle up` would use.")] = 8000,
     as_json: Json = False,
 ) -> None:
-    """Check this machine and the service; says what to do. Exits with 1 when something is at fault."""
+    """Check this machine and the service, and say what to do. Exits with 1 when a check fails."""
     folder = (home or home_folder()).expanduser()
     findings = [finding for about, look in looks(folder, port).items() for finding in _guarded(about, look)]
     if as_json:

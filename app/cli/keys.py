@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(help="API keys; run this on the server.", no_args_is_help=True)
 KeyId = Annotated[str, typer.Argument(help="The key's id (binnacle keys list).")]
-Days = Annotated[int | None, typer.Option(min=1, help="Days until it expires.")]
+Days = Annotated[int | None, typer.Option(min=1, help="Days until the key expires.")]
 
 
 @commands.command()
 def create(
-    owner: Annotated[str, typer.Argument(help="Whose jobs the key makes and sees.")],
+    owner: Annotated[str, typer.Argument(help="The user the key acts for.")],
     role: Annotated[str, typer.Option(help="viewer, member or admin.")] = "member",
     scopes: Annotated[
-        list[str] | None, typer.Option("--scope", help="read, submit or admin, several times; all the role allows when left out.")
+        list[str] | None,
+        typer.Option("--scope", help="read, submit or admin; may be repeated. Everything the role allows when left out."),
     ] = None,
     days: Days = None,
-    label: Annotated[str | None, typer.Option(help="Where it is used: laptop, nightly runs.")] = None,
+    label: Annotated[str | None, typer.Option(help="Where the key is used, such as laptop or nightly runs.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and show it, this once. A user of the name OWNER is made when there is none."""
+    """Make a key and show it once. The user OWNER is created if it does not exist."""
     from app.accounts import keys
     from app.accounts.schemas import KeyRequest
 
@@ -50,11 +51,11 @@ def create(
 
 @commands.command("list")
 def list_keys(
-    owner: Annotated[str | None, typer.Option(help="Of this user alone.")] = None,
-    live: Annotated[bool, typer.Option("--live", help="Only those that are neither revoked nor expired.")] = False,
+    owner: Annotated[str | None, typer.Option(help="Only keys of this user.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Only keys that are neither revoked nor expired.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List keys, newest first; never their text."""
+    """List keys, newest first, without their text."""
     from app.accounts import keys
 
     with _database() as (session, _):
@@ -72,24 +73,24 @@ def list_keys(
 @commands.command()
 def rotate(
     key: KeyId,
-    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one opens too.")] = 24,
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old key stays valid.")] = 24,
     days: Days = None,
     as_json: Json = False,
 ) -> None:
-    """Make a new key of the same holder, role and scopes and show it, this once; the old one ends after the overlap."""
+    """Rotate a key: make a new key with the same user, role and scopes and show it once; the old key ends after the overlap."""
     from app.accounts import keys
     from app.accounts.schemas import RotateRequest
 
     request = _checked(RotateRequest, overlap_hours=overlap_hours, days=days)
     with _database() as (session, pepper):
         made = keys.rotate(session, key, request, _operator(), pepper)
-    err.print(f"{key} opens for {overlap_hours:g} more hours at most; put the new one in its place")
+    err.print(f"{key} stays valid for {overlap_hours:g} more hours at most; replace it by the new key")
     _show(made, as_json=as_json)
 
 
 @commands.command()
 def revoke(key: KeyId) -> None:
-    """Make a key useless, within seconds."""
+    """Revoke a key: it stops working within seconds."""
     from app.accounts import keys
 
     with _database() as (session, _):
@@ -114,12 +115,14 @@ def _checked(model: Any, **values: Any) -> Any:
     """The request, or a BinnacleError that names the option at fault."""
     from pydantic import ValidationError
 
+    from app.refusals import sentence
+
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("scopes", "scope").replace("_", "-")
-        raise BinnacleError("bad_option", f"{option}: {first['msg']}") from error
+        raise BinnacleError("bad_option", f"{option}: {sentence(first)}") from error
 
 
 def _operator() -> "Viewer":
@@ -159,4 +162,6 @@ def _pepper(folder: Path) -> str:
     try:
         return (folder / "pepper").read_text().strip()
     except OSError as error:
-        raise BinnacleError("no_pepper", f"Set BINNACLE_KEY_PEPPER to the service's own; {folder} holds none.") from error
+        raise BinnacleError(
+            "no_pepper", f"Set BINNACLE_KEY_PEPPER to the service's pepper; {folder} does not hold it."
+        ) from error

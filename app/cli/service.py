@@ -10,12 +10,12 @@ from binnacle.cli.output import out, print_json
 
 
 def up(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free one.")] = 8000,
     home: Annotated[Path | None, typer.Option(help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")] = None,
-    device: Annotated[str, typer.Option(help="auto: every GPU, else the CPU; cpu: the CPU alone.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto: every GPU, or the CPU if there is none; cpu: only the CPU.")] = "auto",
     cpu_workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Model workers that share the CPU; several suit small models.")
+        int, typer.Option(min=1, max=64, help="Number of model workers that share the CPU; several suit small models.")
     ] = 1,
     serve_workers: Annotated[
         str | None,
@@ -38,15 +38,15 @@ def up(
 def worker(
     home: Annotated[Path | None, typer.Option(help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="Tells this host's workers from others'; the machine's name when left out.")
+        str | None, typer.Option(help="The name of this host's workers, unlike other hosts'; the machine's name when left out.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto: every GPU, else the CPU; cpu: the CPU alone.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto: every GPU, or the CPU if there is none; cpu: only the CPU.")] = "auto",
     cpu_workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Model workers that share the CPU; several suit small models.")
+        int, typer.Option(min=1, max=64, help="Number of model workers that share the CPU; several suit small models.")
     ] = 1,
-    light: Annotated[bool, typer.Option(help="Also a worker for jobs that need no model.")] = True,
+    light: Annotated[bool, typer.Option(help="Also start a worker for jobs that need no model.")] = True,
 ) -> None:
-    """Run this host's workers until Ctrl-C, for a service elsewhere: that of DATABASE_URL, BROKER_URL and STORAGE_URL."""
+    """Run this host's workers until Ctrl-C, for a service on another host, named by DATABASE_URL, BROKER_URL and STORAGE_URL."""
     from app.cli.up import worker as run
     from app.embedded.worker_host import WorkerOptions
     from app.settings import get_settings
@@ -62,10 +62,11 @@ def _known(device: str) -> str:
 
 def prepare(
     url: Annotated[
-        str | None, typer.Option(help="Where the service will answer; the command line reads it from the data folder.")
+        str | None,
+        typer.Option(help="The address at which the service will answer; the command line reads it from the data folder."),
     ] = None,
 ) -> None:
-    """Migrate the database of DATABASE_URL and make the first key. Safe to run at every start, by many at once."""
+    """Migrate the database of DATABASE_URL and make the first key. Safe to run at every start, also by several processes at once."""
     from app.embedded.database import prepare_database
     from app.embedded.private import write_private
     from app.settings import get_settings

@@ -67,7 +67,9 @@ def _announce(service: Supervisor, running: Running, host: str) -> None:
         "API": f"{running.url}  (every route: {running.url}/openapi.json)"
         + ("" if host in running.url else f", listening on {host}"),
         **(
-            {"secret": f"{service.secret}  (keys are off: send it as a key; whoever has it administers this service)"}
+            {
+                "secret": f"{service.secret}  (keys are off: send this secret as a key; everyone who has it administers this service)"
+            }
             if service.secret
             else {"key": f"{home.key_file}  (the command line reads it)"}
         ),

@@ -56,11 +56,9 @@ def sentence(session: Session, held: Holders, viewer: Viewer) -> str:
         names = _visible(session, held.unfinished, viewer)
         hidden = len(held.unfinished) - len(names)
         others = [f"{hidden} {'job' if hidden == 1 else 'jobs'} that you cannot see"] if hidden else []
-        said.append(
-            f"Unfinished jobs use it: {_listed(list(names.values()), others)}. Cancel them, or wait until they have ended."
-        )
+        said.append(f"Unfinished jobs use it: {_listed(list(names.values()), others)}. Cancel them, or wait until they end.")
     if held.kept:
-        said.append(f"Kept jobs were made from it: {_listed(held.kept)}. Unset their keep first (binnacle edit JOB --no-keep).")
+        said.append(f"Kept jobs depend on it: {_listed(held.kept)}. Stop keeping them first (binnacle edit JOB --no-keep).")
     if held.studies:
         said.append(f"It is part of a study: {_listed(held.studies)}. Delete the study first.")
     return " ".join(said)

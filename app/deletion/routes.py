@@ -14,12 +14,12 @@ from app.traits.routes import Reference
 
 router = keyed_router(prefix="/v1", tag="deletion")
 
-DryRun = Annotated[bool, Query(description="deletes nothing: says what would go, and what stays")]
+DryRun = Annotated[bool, Query(description="only show what would be deleted and what stays")]
 WhatId = Annotated[
     str,
     Path(
         pattern=r"^(job|cal|ext|str|std)_[0-9a-z]{26}$",
-        description="the job's id, or that of the result it made",
+        description="the id of the job, or of the result it made",
         examples=["job_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -29,8 +29,9 @@ WhatId = Annotated[
     "/jobs/{job_id}", operation_id="deleteJob", summary="Delete a finished job", responses=documented(403, 404, 409, 422)
 )
 async def delete_job(job_id: WhatId, viewer: Member, context: Shared, dry_run: DryRun = False) -> DeletionOut:
-    """With all that it made: calibration, vectors, steering, report, files, history. A study takes along its own jobs that nothing else
-    uses. Refused while unfinished jobs, kept jobs or studies use it. For its owner and administrators; a deletion cannot be undone."""
+    """Also deletes its results: calibration, vectors, steering, report, files, history. Deleting a study deletes its jobs that are not
+    used elsewhere. Refused while unfinished jobs, kept jobs or studies use it. For its owner and administrators; a deletion cannot be
+    undone."""
     return await context.database.run(service.delete_job, job_id, viewer, dry_run=dry_run)
 
 
@@ -41,7 +42,7 @@ async def delete_job(job_id: WhatId, viewer: Member, context: Shared, dry_run: D
     responses=documented(403, 404, 409, 422),
 )
 async def delete_vector(vector_id: VectorId, viewer: Member, context: Shared, dry_run: DryRun = False) -> DeletionOut:
-    """An extracted vector goes with the job that made it. Refused while unfinished jobs use it. For its owner and administrators."""
+    """An extracted vector is deleted with the job that made it. Refused while unfinished jobs use it. For its owner and administrators."""
     return await context.database.run(service.delete_vector, vector_id, viewer, dry_run=dry_run)
 
 
@@ -49,6 +50,6 @@ async def delete_vector(vector_id: VectorId, viewer: Member, context: Shared, dr
     "/traits/{reference}", operation_id="deleteTrait", summary="Delete a trait", responses=documented(403, 404, 409, 422)
 )
 async def delete_trait(reference: Reference, viewer: Member, context: Shared, dry_run: DryRun = False) -> DeletionOut:
-    """One version of it: by id, name@version, or a name that has one version alone. Refused while unfinished jobs use it. For its owner
+    """Deletes one version: by id, by name@version, or by name if only one version exists. Refused while unfinished jobs use it. For its owner
     and administrators; results that were made with it stay."""
     return await context.database.run(service.delete_trait, reference, viewer, dry_run=dry_run)

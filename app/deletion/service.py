@@ -68,10 +68,10 @@ def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bo
 
 def _check_over(job: Job) -> None:
     if job.state not in FINISHED:
-        detail = f"{job.id} is {job.state}: cancel it first (POST /v1/jobs/{job.id}/cancel), or wait until it has ended."
+        detail = f"{job.id} is {job.state}: cancel it first (POST /v1/jobs/{job.id}/cancel), or wait until it ends."
         raise Problem(409, "job_not_finished", detail)
     if job.kept:
-        detail = f"{job.id} is kept: unset keep first (binnacle edit {job.id} --no-keep; PATCH /v1/jobs/{job.id})."
+        detail = f"{job.id} is kept: stop keeping it first (binnacle edit {job.id} --no-keep; PATCH /v1/jobs/{job.id})."
         raise Problem(409, "job_kept", detail)
 
 
@@ -117,9 +117,7 @@ def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: b
     row = traits.one(session, reference, viewer)
     require_management(viewer, row.owner, row.id)
     if row.owner == SHIPPED:
-        raise Problem(
-            409, "trait_shipped", f"{row.name} is shipped with this service, which would add it again at its next start."
-        )
+        raise Problem(409, "trait_shipped", f"{row.name} ships with this service, which would add it again at its next start.")
     same = repository.traits_of_version(session, row.version, lock=not dry_run)
     if row.id not in {one.id for one in same}:
         raise not_found("trait", reference)

@@ -11,7 +11,7 @@ from app.db import Base
 
 
 class Worker(Base):
-    """A worker node as it last described itself."""
+    """A worker node as it last reported."""
 
     __tablename__ = "workers"
 
@@ -26,7 +26,7 @@ class Worker(Base):
     models: Mapped[list[str]] = mapped_column(ARRAY(String(200)), server_default=text("'{}'"), doc="models loaded now")
     memory: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     blocked: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB(none_as_null=True), doc="why it claims nothing though nobody holds it: a full disk"
+        JSONB(none_as_null=True), doc="why it starts no jobs although no administrator paused it: a full disk"
     )
 
 
@@ -37,8 +37,10 @@ class DeviceHold(Base):
     __table_args__ = (CheckConstraint("mode IN ('paused','draining')", name="mode"),)
 
     worker_id: Mapped[str] = mapped_column(String(120), primary_key=True)
-    mode: Mapped[str] = mapped_column(String(10), doc="paused: its job goes on; draining: its job goes back at the next boundary")
+    mode: Mapped[str] = mapped_column(
+        String(10), doc="paused: its job continues; draining: its job returns to the queue at the next boundary"
+    )
     reason: Mapped[str | None] = mapped_column(String(200))
     held_by: Mapped[str] = mapped_column(String(100))
     held_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), doc="null: until somebody resumes it")
+    until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), doc="null: until an administrator resumes it")

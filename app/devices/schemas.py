@@ -9,18 +9,23 @@ from app.text import Line
 
 
 class HoldRequest(BaseModel):
-    """Why, and for how long."""
+    """The reason, and for how long."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    reason: Line | None = Field(None, max_length=200, description="for those who wonder", examples=["notebook until lunch"])
+    reason: Line | None = Field(None, max_length=200, description="shown to other users", examples=["notebook until lunch"])
     minutes: float | None = Field(
-        None, gt=0, le=60 * 24 * 90, description="after which it resumes by itself; never when left out", examples=[120]
+        None,
+        gt=0,
+        le=60 * 24 * 90,
+        description="minutes until it resumes automatically; it never does when left out",
+        examples=[120],
     )
 
 
 class HoldOut(BaseModel):
-    """A worker node that claims nothing new. `draining`: the job it has goes back at its next boundary; `paused`: it is finished."""
+    """A worker node that starts no new jobs. `draining`: its present job returns to the queue at the next boundary; `paused`: its present
+    job is finished."""
 
     mode: Literal["paused", "draining"]
     reason: str | None
@@ -30,7 +35,7 @@ class HoldOut(BaseModel):
 
 
 class BlockedOut(BaseModel):
-    """Why a worker node claims nothing though nobody holds it."""
+    """Why a worker node starts no jobs although no administrator paused it."""
 
     code: str
     detail: str

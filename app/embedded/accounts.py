@@ -35,7 +35,7 @@ def server_account() -> Account | None:
         return Account(name, entry.pw_uid, entry.pw_gid)
     raise EmbeddedError(
         "no_server_account",
-        f"Postgres does not run as root, and this machine has none of the accounts {', '.join(CANDIDATES)} to run it as. "
+        f"Postgres does not run as root, and none of the accounts {', '.join(CANDIDATES)} exists on this machine. "
         "Start as an ordinary user, or create one: useradd --system postgres",
     )
 

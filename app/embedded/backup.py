@@ -46,7 +46,7 @@ class Manifest:
 def back_up(home: Home, target: Path) -> Manifest:
     """Writes everything of `home` to the new folder `target`. Raises EmbeddedError when it cannot, leaving no half backup behind."""
     if target.exists():
-        raise EmbeddedError("backup_exists", f"{target} exists already; name a folder that does not.")
+        raise EmbeddedError("backup_exists", f"{target} already exists; choose a folder that does not.")
     partial = private_folder(target.absolute().with_name(f".{target.name}.partial.{os.getpid()}"))
     try:
         with _database(home) as url:
@@ -79,9 +79,7 @@ def restore(source: Path, home: Home) -> Manifest:
     with home.lock():
         postgres = Postgres(home.postgres, log=home.logs / "postgres.log")
         if postgres.data.exists() or any((home.folder / "objects").glob("sha256/*")):
-            raise EmbeddedError(
-                "home_not_empty", f"{home.folder} has data already; restore into a new folder, then use that one."
-            )
+            raise EmbeddedError("home_not_empty", f"{home.folder} already holds data; restore into a new folder, then use it.")
         for name in SECRETS:
             if (source / name).exists():
                 write_private(home.folder / name, (source / name).read_text())
@@ -106,7 +104,7 @@ def _database(home: Home) -> Iterator[str]:
         if not postgres.data.exists():
             raise EmbeddedError(
                 "no_database",
-                f"{home.folder} has no database of its own, and no service runs from it. Start it, or name another --home.",
+                f"{home.folder} has no database, and no service runs from it. Start the service, or choose another --home.",
             )
         postgres.start()
         try:
@@ -155,8 +153,10 @@ def _verify(objects: Path, expected: int | None) -> None:
     """Raises EmbeddedError when an object is missing or is not what its name says."""
     found = sorted(objects.iterdir()) if objects.exists() else []
     if expected is not None and len(found) != expected:
-        raise EmbeddedError("backup_not_whole", f"{objects} holds {len(found)} objects, not the {expected} that were backed up.")
+        raise EmbeddedError("backup_not_whole", f"{objects} holds {len(found)} objects, but {expected} were backed up.")
     for path in found:
         with path.open("rb") as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest() != path.name:
-                raise EmbeddedError("backup_damaged", f"{path} is damaged: its SHA-256 is not its name. Use another backup.")
+                raise EmbeddedError(
+                    "backup_damaged", f"{path} is damaged: its SHA-256 differs from its name. Use another backup."
+                )

@@ -111,7 +111,7 @@ class Broker:
         gentle_to_hard = [(signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)]
         if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
             raise EmbeddedError(
-                "broker_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be ended."
+                "broker_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be stopped."
             )
 
 

@@ -91,10 +91,10 @@ class Foreground:
         mark = f"{commands.MARK}={self._home.folder}"
         if not (left := carrying(mark)):
             return
-        self._say(f"ending {len(left)} processes that an earlier run left behind")
+        self._say(f"stopping {len(left)} processes that an earlier run left behind")
         if not end_all(lambda: carrying(mark), [(signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)]):
             raise EmbeddedError(
-                "leftover_processes", f"processes {carrying(mark)} of an earlier run cannot be ended. End them by hand."
+                "leftover_processes", f"processes {carrying(mark)} of an earlier run cannot be stopped. Stop them by hand."
             )
 
     def _catch_signals(self) -> dict[signal.Signals, Any]:

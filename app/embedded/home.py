@@ -98,7 +98,7 @@ class Home:
         where = f"at {running.url}" if running else "and is still starting"
         return EmbeddedError(
             "already_running",
-            f"Binnacle already runs from {self.folder} (process {pid}) {where}. Use that one, stop it with `kill {pid}`, or choose another "
+            f"Binnacle already runs from {self.folder} (process {pid}) {where}. Use that service, stop it with `kill {pid}`, or choose another "
             "data folder with --home.",
             exit_status=ALREADY_RUNNING,
         )

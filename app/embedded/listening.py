@@ -12,7 +12,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as unknown:
         raise EmbeddedError(
-            "bad_host", f"{host!r} is no address of this machine ({unknown.strerror}). Try --host 127.0.0.1."
+            "bad_host", f"{host!r} is not an address of this machine ({unknown.strerror}). Try --host 127.0.0.1."
         ) from unknown
     opened = socket.socket(family, kind, protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

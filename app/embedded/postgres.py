@@ -172,7 +172,7 @@ class Postgres:
         gentle_to_hard = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]
         if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
             raise EmbeddedError(
-                "postgres_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be ended."
+                "postgres_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be stopped."
             )
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -188,8 +188,8 @@ class Postgres:
             return
         raise EmbeddedError(
             "postgres_major_version",
-            f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot read it. "
-            "Either install the version of this package that wrote it, or move the data over. With the programs of PostgreSQL "
+            f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot "
+            "read them. Either install the package version that wrote the data, or move the data over. With the programs of PostgreSQL "
             f"{found}, as the owner of the data (the password is in {self.folder / 'password'}):\n"
             f"  pg_ctl -D {self.data} -o '-k /tmp' -w start\n"
             f"  pg_dumpall -h /tmp -U {ROLE} > binnacle.sql\n"

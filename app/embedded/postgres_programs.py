@@ -52,7 +52,7 @@ def _version(folder: Path) -> tuple[str, tuple[int, ...]]:
     said = subprocess.run([folder / "postgres", "-V"], capture_output=True, text=True, check=True).stdout
     match = re.search(r"(\d+)(?:\.(\d+))?", said)
     if not match:
-        raise EmbeddedError("embedded_postgres_unknown", f"{folder}/postgres -V said {said!r}, which names no version.")
+        raise EmbeddedError("embedded_postgres_unknown", f"{folder}/postgres -V said {said!r}, which does not name a version.")
     return match.group(0), tuple(int(part) for part in match.group(0).split("."))
 
 

@@ -28,7 +28,7 @@ def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o70
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
         raise EmbeddedError(
             "folder_not_ours",
-            f"{path} must be a folder of user id {uid}, but is one of {found.st_uid} or a link. Remove or rename it.",
+            f"{path} must be a folder of user id {uid}, but it belongs to {found.st_uid} or is a link. Remove or rename it.",
         )
     if stat.S_IMODE(found.st_mode) != mode:
         path.chmod(mode)
@@ -65,5 +65,5 @@ def socket_folder(folder: Path, socket_name: str, *, owner: Account | None = Non
         if len(os.fsencode(parent / name / socket_name)) <= SOCKET_PATH_LIMIT:
             return private_folder(parent / name, owner=owner)
     raise EmbeddedError(
-        "socket_path_too_long", f"no folder short enough for the socket {socket_name}; set TMPDIR to a shorter path."
+        "socket_path_too_long", f"no folder has a path short enough for the socket {socket_name}; set TMPDIR to a shorter path."
     )

@@ -96,9 +96,7 @@ class Supervisor:
             )
             self._say("starting Postgres" if postgres.data.exists() else "making the database (once)")
             if postgres.folder != self.home.postgres:
-                self._say(
-                    f"the database lies in {postgres.folder}: the account it runs as cannot get through to {self.home.folder}"
-                )
+                self._say(f"the database is in {postgres.folder}: the account it runs as cannot enter {self.home.folder}")
             postgres.prepare()
             started.append(self._foreground.launch(postgres.child_spec(), self._foreground.tier()))
             database = postgres.url

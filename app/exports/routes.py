@@ -19,14 +19,14 @@ router = keyed_router(prefix="/v1/extractions", tag="extractions")
 of_calibrations = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
 RESPONSES = {
-    202: {"headers": {"Location": {"description": "the job; its artifact is the export", "schema": {"type": "string"}}}},
+    202: {"headers": {"Location": {"description": "the job that writes the export", "schema": {"type": "string"}}}},
     **documented(400, 403, 404, 409, 413, 415, 422, 429),
 }
 ExtractionId = Annotated[
     str,
     Path(
         pattern=r"^(ext|job)_[0-9a-z]{26}$",
-        description="the extraction's id, or that of the job that made it",
+        description="the id of the extraction, or of the job that made it",
         examples=["ext_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -72,7 +72,7 @@ async def submit_calibration_export(
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """Writes `experiments/{experiment}/inference/{model_variant}/massive_activations/calibration.json`, one for each calibration."""
+    """Writes one `experiments/{experiment}/inference/{model_variant}/massive_activations/calibration.json` for each calibration."""
     promise = idempotency(f"POST /v1/calibrations/{calibration_id}/exports", idempotency_key, body.model_dump(mode="json"))
     made = await once(
         context.database, calibrations.submit, calibration_id, body, viewer, context.settings, promise, request.state.request_id

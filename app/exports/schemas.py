@@ -13,7 +13,7 @@ ExportFormat = Literal["trait-interp", "pt", "gguf", "npy"]
 
 
 class ExportRequest(JobRequest):
-    """An extraction, or a part of it, as files of another program. (The whole of it as safetensors is an artifact of its own job.)"""
+    """An extraction, or a part of it, as files for another program. (The whole extraction as safetensors is a file of its own job.)"""
 
     format: ExportFormat = Field(
         description=(

@@ -84,5 +84,5 @@ def _check_selection(request: ExportRequest, places: list[tuple[Any, ...]]) -> N
     if not left:
         why = " that a control vector can hold (no layer 0, nothing but residual coordinates)" if request.format == "gguf" else ""
         raise invalid(
-            "", "nothing_to_export", f"None of the extraction's {len(places):,} vectors is of this selection{why}. Ask for more."
+            "", "nothing_to_export", f"None of the extraction's {len(places):,} vectors matches this selection{why}. Select more."
         )

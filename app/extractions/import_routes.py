@@ -34,14 +34,14 @@ BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetens
     status_code=201,
     response_model=ImportedOut,
     responses={
-        200: {"description": "You have imported this file with these labels before: the vectors it made", "model": ImportedOut},
+        200: {"description": "You imported this file with these labels before: the vectors it made", "model": ImportedOut},
         **documented(400, 403, 413, 415, 422, 429, 507),
     },
     openapi_extra=BODY,
 )
 @takes_files
 async def import_vectors(request: Request, viewer: Member, context: Shared) -> Response:
-    """Checks the file against the model and stores its vectors, scaled to one and marked as imported. Pickles (`.pt`) are never read."""
+    """Checks the file against the model and stores its vectors, scaled to norm 1 and marked as imported. Pickles (`.pt`) are never read."""
     fields, data = await _body(request, context)
     to = await context.database.run(imports.target, fields, viewer)
     wanted = await context.uploads.thread(imports.read, fields, data, to, context.settings.limit.vectors)

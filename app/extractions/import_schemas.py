@@ -46,14 +46,14 @@ class ImportFields(Sharing, OldNames):
     )
     position: Line | None = Field(None, max_length=40, examples=["response[:5]"])
     method: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
-        None, description=f"a label; `{METHOD}` when neither file nor request has one"
+        None, description=f"a label; `{METHOD}` if neither the file nor the request has one"
     )
-    trait: TraitReference | None = Field(None, description="the trait that they are of, if it is one of this server's")
-    name: Line | None = Field(None, max_length=200, description="a name people will recognise")
+    trait: TraitReference | None = Field(None, description="the trait of the vectors, if this server has it")
+    name: Line | None = Field(None, max_length=200, description="a name for the job")
 
 
 class ImportRequest(ImportFields):
-    """The same with the file in it."""
+    """The same request with the file in base64."""
 
     file: str = Field(min_length=1, description="the file, in base64")
 
@@ -62,7 +62,7 @@ class ImportRequest(ImportFields):
         try:
             return base64.b64decode(self.file, validate=True)
         except ValueError as error:
-            raise invalid("/file", "invalid_base64", f"/file is no base64: {error}.") from error
+            raise invalid("/file", "invalid_base64", f"/file is not valid base64: {error}.") from error
 
 
 class ImportedOut(BaseModel):

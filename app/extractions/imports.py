@@ -63,7 +63,7 @@ def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
     model = models.usable(session, request.model)
     if not model.inspected:
         detail = (
-            f"{request.model} is still being inspected, so that its layers and width are not known. Try again when it is ready."
+            f"{request.model} is still being inspected, so its layers and width are not known yet. Try again when it is ready."
         )
         raise invalid("/model", "model_not_inspected", detail)
     if request.trait is None:
@@ -121,7 +121,7 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
     seen: set[str] = set()
     for one in placed:
         if one.key in seen:
-            detail = f"The file holds two vectors of {one.key}. Import them one by one, each with another /method."
+            detail = f"The file holds two vectors of {one.key}. Import them one by one, each with a different /method."
             raise invalid("/file", "duplicate_vector", detail)
         seen.add(one.key)
     return placed
@@ -144,7 +144,7 @@ def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedV
 
 def _agreed(field: str, said: Any, asked: Any, one: NamedVector) -> Any:
     if said is not None and asked is not None and said != asked:
-        detail = f"The file says {said!r} of {one.name!r}, /{field} says {asked!r}. Leave /{field} out to take the file's word."
+        detail = f"The file says {said!r} of {one.name!r}, /{field} says {asked!r}. Leave /{field} out to use the file's value."
         raise invalid(f"/{field}", "contradicts_file", detail)
     return asked if said is None else said
 
@@ -170,7 +170,7 @@ def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: M
         if one.vector.size != width:
             detail = (
                 f"{one.name or 'The vector'} has {one.vector.size:,} numbers; {one.component} of {request.model} has {width:,}. "
-                "It is of another model."
+                "It belongs to another model."
             )
             raise invalid("/file", "wrong_width", detail)
 

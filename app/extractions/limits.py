@@ -66,18 +66,20 @@ def check_components(request: ExtractionRequest, methods: Sequence[Method], fact
     for i, component in enumerate(request.components):
         if component not in COMPONENTS or component not in have:
             raise invalid(
-                f"/components/{i}", "unknown_component", f"{component!r} is no component here. There are: {', '.join(have)}."
+                f"/components/{i}",
+                "unknown_component",
+                f"{component!r} is not a component here. The components are: {', '.join(have)}.",
             )
         trained = [one.key for one in methods if one.base == "lm_loss"]
         if component != "residual" and trained:
-            detail = f"{', '.join(trained)} is trained at the residual stream and cannot be had at {component}. Leave out one or the other."
+            detail = f"{', '.join(trained)} is trained at the residual stream and does not exist at {component}. Leave one of the two out."
             raise invalid(f"/components/{i}", "method_elsewhere", detail)
         if component not in RESIDUAL_COMPONENTS:
             cleaning = [one.key for one in methods if one.needs_calibration]
             if cleaning:
                 detail = (
-                    f"{component} is not in the coordinates of the residual stream, so its dims are not the massive ones: "
-                    f"{', '.join(cleaning)} cannot be had there. Leave out one or the other."
+                    f"{component} is not in the coordinates of the residual stream, so it has no massive dims to "
+                    f"clean: {', '.join(cleaning)} does not exist there. Leave one of the two out."
                 )
                 raise invalid(f"/components/{i}", "cleaning_elsewhere", detail)
 

@@ -16,15 +16,15 @@ from app.quotas.schemas import Admission
 
 
 class VectorOut(BaseModel):
-    """One vector that can be steered with. Its numbers are behind `links.download`."""
+    """One vector. Its numbers are at `links.download`."""
 
     id: str
     source: Literal["extracted", "imported"]
-    extraction: str | None = Field(description="null for an imported one")
+    extraction: str | None = Field(description="null for an imported vector")
     owner: str
     name: str | None
     model: str
-    weight_hash: str | None = Field(description="sha256 of the weights it was made from, or for which it was imported")
+    weight_hash: str | None = Field(description="SHA-256 of the model's weights")
     reading_hash: str | None = Field(description=READING)
     doubt: str | None = Field(description=DOUBT)
     trait: str | None
@@ -32,19 +32,19 @@ class VectorOut(BaseModel):
     position: str | None
     component: str
     method: str
-    layer: int = Field(description="the output of this decoder block, 0-based")
+    layer: int = Field(description="the vector belongs to the output of this decoder block, counted from 0")
     width: int
     key: str = Field(description="position/component/method/layer")
-    norm: float | None = Field(description="before it was scaled to one")
+    norm: float | None = Field(description="norm before the vector was scaled to 1")
     separation: dict[str, float | None] = Field(
         description="accuracy, cohens_d and auroc on the held-out examples; they do not predict steering"
     )
     massive_share: float | None = Field(description="share of its squared norm in massive dims; null without a calibration")
     massive_rule: str | None = Field(
-        description="the rule that chose these dims; null without a calibration, or where it was not yet recorded"
+        description="the rule that chose these dims; null without a calibration, or if it was not recorded"
     )
-    facts: dict[str, Any] = Field(description="everything that was stored with it")
-    visibility: Visibility | None = Field(description="of an imported one; extracted ones follow the job that made them")
+    facts: dict[str, Any] = Field(description="all stored facts of the vector")
+    visibility: Visibility | None = Field(description="of an imported vector; extracted vectors follow the job that made them")
     group: str | None
     created_at: datetime
     links: dict[str, str]
@@ -79,7 +79,7 @@ def massive_rule(row: Vector) -> str | None:
 
 
 class ExtractionOut(BaseModel):
-    """A finished extraction. `vectors` says of each what it is made of; its numbers are in the files."""
+    """A finished extraction. `vectors` describes each vector; the numbers are in the files."""
 
     id: str
     job: str
@@ -97,9 +97,9 @@ class ExtractionOut(BaseModel):
     layers: list[int]
     methods: list[str]
     calibration_job: str | None
-    summary: dict[str, Any] = Field(description="counts of examples, empty windows among them, and of the split")
+    summary: dict[str, Any] = Field(description="counts of examples, of empty windows, and of the split")
     vectors: list[dict[str, Any]] | None = Field(
-        description="per vector its share of massive dims and of sampling noise, and how well it separates; null in lists"
+        description="for each vector: its share of massive dims and of sampling noise, and its separation; null in lists"
     )
     created_at: datetime
     links: dict[str, str]
@@ -125,9 +125,9 @@ class CosinesOut(BaseModel):
     layer: int
     position: str | None
     component: str
-    massive_dims: list[int] = Field(description="of this layer, by the extraction's calibration")
+    massive_dims: list[int] = Field(description="massive dims of this layer, from the extraction's calibration")
     massive_rule: str | None = Field(
-        description="the rule that chose them; null without a calibration, or where it was not yet recorded"
+        description="the rule that chose them; null without a calibration, or if it was not recorded"
     )
     methods: list[str]
     before: list[list[float]]
@@ -135,7 +135,7 @@ class CosinesOut(BaseModel):
 
 
 class ExtractionCost(BaseModel):
-    """What a request would cost, and what would be calculated; nothing was written."""
+    """The estimated cost and the calculation of a request; no job was made."""
 
     spec: dict[str, Any]
     examples: int
@@ -145,9 +145,9 @@ class ExtractionCost(BaseModel):
     arithmetic: str
     calibration: str | None = Field(description="the calibration that would be used")
     estimated_seconds: float | None = Field(
-        description="device time, from earlier extractions of the model; null where these do not tell"
+        description="estimated device time, from earlier extractions of the model; null if there are too few"
     )
-    admission: Admission = Field(description="whether your quotas would let it pass now")
+    admission: Admission = Field(description="whether your quotas admit the request now")
 
 
 def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: Labels, model: Model | None) -> ExtractionOut:

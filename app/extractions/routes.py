@@ -43,7 +43,7 @@ ExtractionId = Annotated[
     str,
     Path(
         pattern=r"^(ext|job)_[0-9a-z]{26}$",
-        description="the extraction's id, or that of its job",
+        description="the id of the extraction, or of its job",
         examples=["ext_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -58,7 +58,7 @@ FileName = Literal["extraction.json", "vectors.safetensors", "responses.jsonl", 
     response_model=JobOut,
     responses={
         200: {
-            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
             "model": ExtractionCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
@@ -71,15 +71,15 @@ async def submit_extraction(
     viewer: Member,
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
+    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
     reuse: Annotated[
         bool,
         Query(
-            description="use a finished job of the same calculation, or the rows that an earlier extraction captured, if you may read it"
+            description="use a finished job of the same calculation, or the rows that an earlier extraction captured, if you may read them"
         ),
     ] = False,
 ) -> Response:
-    """Turns a trait and a model into vectors by every method asked for, in a job."""
+    """Makes a job that extracts vectors of a trait from a model by every requested method."""
     promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
@@ -105,7 +105,7 @@ async def list_extractions(
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,
 ) -> ExtractionPage:
-    """Newest first; those you may see."""
+    """Newest first; only those you can see."""
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
@@ -120,11 +120,11 @@ async def list_extractions(
 @router.get(
     "/{extraction_id}",
     operation_id="getExtraction",
-    summary="An extraction and what its vectors are made of",
+    summary="Get an extraction and what its vectors are made of",
     responses=documented(404, 409, 422),
 )
 async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: Shared) -> ExtractionOut:
-    """Per vector: the share of massive dims and of sampling noise, separation, stability."""
+    """For each vector: the share of massive dims and of sampling noise, separation, stability."""
     return await context.database.run(service.find, extraction_id, viewer)
 
 
@@ -154,9 +154,9 @@ async def get_cosines(
     response_class=Response,
     responses={
         200: {"description": "The file"},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 409, 416, 422),
     },
 )

@@ -20,7 +20,7 @@ class VettingIn(BaseModel):
 
     judge: Line = Field("reference", min_length=1, max_length=100)
     threshold: float = Field(50, ge=0, le=100, description="trait score from which a response expresses the trait")
-    paired: bool = Field(False, description="drop the whole pair when one of it fails")
+    paired: bool = Field(False, description="drop the whole pair when one of the two fails")
 
 
 class ExtractionRequest(PromptedRequest, OldNames):
@@ -28,8 +28,8 @@ class ExtractionRequest(PromptedRequest, OldNames):
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
     trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
-    experiment: Label | None = Field(None, description="names its folder in trait-interp's layout")
-    model_variant: Label | None = Field(None, description="the same, below the experiment", examples=["base"])
+    experiment: Label | None = Field(None, description="a label; also its folder in trait-interp's layout")
+    model_variant: Label | None = Field(None, description="a label and a folder below the experiment", examples=["base"])
     methods: list[Name | dict[str, Any]] = Field(
         ["mean_diff", "mean_diff_rownorm", "probe"],
         min_length=1,
@@ -42,14 +42,13 @@ class ExtractionRequest(PromptedRequest, OldNames):
     components: list[Name] = Field(["residual"], min_length=1, max_length=7)
     layers: Layers | None = Field(None, description="0-based decoder blocks; all when left out")
     calibration: Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")] | None = Field(
-        None, description="which dims are massive; the newest of the model, or one made first, when a method needs it"
+        None,
+        description="the calibration that says which dims are massive; if a method needs one: the newest of the model, or a new one",
     )
     responses: Literal["generate", "given"] = Field(
-        "generate", description="greedy answers of the model, or those of the dataset"
+        "generate", description="greedy answers of the model, or the dataset's own responses"
     )
-    max_new_tokens: int | None = Field(
-        None, ge=1, description="derived from the positions when left out, and at least what they need"
-    )
+    max_new_tokens: int | None = Field(None, ge=1, description="from the positions when left out; at least what they need")
     controls: int = Field(
         3,
         ge=0,
@@ -57,8 +56,8 @@ class ExtractionRequest(PromptedRequest, OldNames):
         validation_alias=AliasChoices("control_vectors", "controls"),
         description="random vectors, and shuffled-label vectors of each method, to compare with",
     )
-    refits: int = Field(0, ge=0, le=50, description="also fit each method on so many cluster resamples of the examples")
-    validation_share: float = Field(0.2, ge=0, le=0.5, description="of the clusters, held out to measure separation")
+    refits: int = Field(0, ge=0, le=50, description="also fit each method on this many cluster resamples of the examples")
+    validation_share: float = Field(0.2, ge=0, le=0.5, description="share of the clusters that is held out to measure separation")
     resamples: int = Field(50, ge=0, le=1000, description="cluster resamples for the range of each vector's cosine")
     keep_rows: bool = Field(
         True, description="keep the captured rows, so that reuse=true can fit other methods without the model"

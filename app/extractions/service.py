@@ -155,7 +155,7 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
     after, made, calibration = edges_of(session, request, viewer, checked.model.awaited), 0, None
     if request.calibration is not None or checked.needs_calibration:
         after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
-        calibration = request.calibration or "the newest calibration of the model, or one made first"
+        calibration = request.calibration or "the newest calibration of the model, or a new one"
     check_admissible(session, request, after, viewer)
     return ExtractionCost(
         spec=checked.spec,

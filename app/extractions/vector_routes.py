@@ -41,7 +41,9 @@ async def list_vectors(
     component: Text = None,
     source: Literal["extracted", "imported"] | None = None,
     extraction: Annotated[str | None, Query(pattern=id_pattern("ext"))] = None,
-    sort: Annotated[Sort | None, Query(description="a separation metric; - for descending. It does not predict steering")] = None,
+    sort: Annotated[
+        Sort | None, Query(description="a separation metric, with - for descending; it does not predict steering")
+    ] = None,
 ) -> VectorPage:
     """Newest first, or by a separation metric; those you may see."""
     filters = VectorFilters(model, trait, method, layer, position, component, source, extraction)
@@ -50,20 +52,20 @@ async def list_vectors(
     return VectorPage(items=list(items[:limit]), next_cursor=str(cursor + limit) if more else None)
 
 
-@router.get("/{vector_id}", operation_id="getVector", summary="One vector", responses=documented(404, 422))
+@router.get("/{vector_id}", operation_id="getVector", summary="Get a vector", responses=documented(404, 422))
 async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
-    """Everything that was stored with it but its numbers."""
+    """Every stored fact of the vector except its numbers."""
     return await context.database.run(service.shown_vector, vector_id, viewer)
 
 
 @router.patch(
     "/{vector_id}",
     operation_id="shareVector",
-    summary="Show an imported vector to others, or to nobody else",
+    summary="Share an imported vector, or make it private",
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, context: Shared) -> VectorOut:
-    """For its owner and administrators. An extracted vector follows the job that made it, and is shown with that."""
+    """For its owner and administrators. An extracted vector is shared with the job that made it."""
     return await context.database.run(service.share_vector, vector_id, body, viewer)
 
 
@@ -72,7 +74,11 @@ async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, 
     operation_id="downloadVector",
     summary="Download a vector",
     response_class=Response,
-    responses={200: {"description": "The file"}, 304: {"description": "You have it"}, **documented(404, 422)},
+    responses={
+        200: {"description": "The file"},
+        304: {"description": "Not modified: you have this version"},
+        **documented(404, 422),
+    },
 )
 async def download_vector(
     vector_id: VectorId,
@@ -84,7 +90,7 @@ async def download_vector(
         Query(alias="format", description="a .pt comes from an export job: POST /v1/extractions/{id}/exports"),
     ] = "safetensors",
 ) -> Response:
-    """One unit vector, float32. GGUF is a control vector as llama.cpp and repeng read it; it has no place for layer 0."""
+    """One float32 vector of norm 1. GGUF is a control vector for llama.cpp and repeng; it cannot hold layer 0."""
     row = await context.database.run(service.vector, vector_id, viewer)
     [numbers] = await run_in_threadpool(read_vectors, context.storage, [row])
     vector = NamedVector(numbers, row.layer, row.component, row.method, row.position)

@@ -66,17 +66,19 @@ class Cursor:
 def layout(data: bytes, most: int) -> Layout:
     """The layout of a file of at most `most` float32 tensors of one dimension. Raises Unreadable for any other."""
     if data[:4] != MAGIC:
-        raise Unreadable("The bytes are no GGUF file: they do not begin with GGUF.")
+        raise Unreadable("The bytes are not a GGUF file: they do not begin with GGUF.")
     cursor = Cursor(data)
     cursor.skip(4)
     version = cursor.number("I")
     if version not in VERSIONS:
         order = " (it seems to be big-endian)" if version & 0xFFFF == 0 else ""
-        raise Unreadable(f"The GGUF file is of version {version}{order}; little-endian files of version 2 and 3 are read.")
+        raise Unreadable(
+            f"The GGUF file is of version {version}{order}; the server reads little-endian files of version 2 and 3."
+        )
     tensors, fields = cursor.number("Q"), cursor.number("Q")
     if tensors > most or fields > MOST_FIELDS:
         raise Unreadable(
-            f"The GGUF file claims {tensors:,} tensors and {fields:,} fields; {most:,} and {MOST_FIELDS:,} are taken."
+            f"The GGUF file claims {tensors:,} tensors and {fields:,} fields; the limits are {most:,} and {MOST_FIELDS:,}."
         )
     found = Layout()
     alignment = DEFAULT_ALIGNMENT
@@ -94,7 +96,7 @@ def layout(data: bytes, most: int) -> Layout:
             )
         found.tensors[name] = Place(begin, count)
     if 4 * sum(place.count for place in found.tensors.values()) > len(data):
-        raise Unreadable("The GGUF file's tensors lie over one another: together they are larger than the file.")
+        raise Unreadable("The GGUF file's tensors overlap: together they are larger than the file.")
     return found
 
 
@@ -105,7 +107,7 @@ def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
         found.texts[name] = cursor.text()
     elif name == "general.alignment":
         if kind != UINT32:
-            raise Unreadable("The GGUF file's general.alignment is no 32-bit number.")
+            raise Unreadable("The GGUF file's general.alignment is not a 32-bit number.")
         alignment = cursor.number("I")
         if not 1 <= alignment <= LARGEST_ALIGNMENT or alignment & (alignment - 1):
             raise Unreadable(
@@ -136,7 +138,7 @@ def _tensor(cursor: Cursor) -> tuple[str, int, int]:
     """Name, offset into the data, and how many numbers."""
     name, dimensions = cursor.text(), cursor.number("I")
     if dimensions != 1:
-        raise Unreadable(f"Tensor {name[:80]!r} has {dimensions:,} dimensions; a direction has one.")
+        raise Unreadable(f"Tensor {name[:80]!r} has {dimensions:,} dimensions; a direction has one dimension.")
     count, kind, offset = cursor.number("Q"), cursor.number("I"), cursor.number("Q")
     if kind != F32:
         raise Unreadable(f"Tensor {name[:80]!r} is of GGML type {kind}; a direction is float32 (type {F32}).")

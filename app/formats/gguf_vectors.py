@@ -52,7 +52,9 @@ def _check(vectors: Sequence[NamedVector]) -> list[str]:
     if 0 in layers:
         notes.append("Layer 0 is left out: llama.cpp refuses direction.0.")
     if component != "residual":
-        notes.append(f"These vectors are of {component}; whoever reads the file adds them to the output of the whole block.")
+        notes.append(
+            f"These vectors belong to {component}; programs that read the file add them to the output of the whole block."
+        )
     return notes
 
 

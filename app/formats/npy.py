@@ -39,7 +39,7 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     """The one vector of a file [D], or the rows of one [K, D]."""
     shape, fortran, dtype, begin = _header(data)
     if len(shape) == 2 and shape[0] > most:
-        raise Unreadable(f"The .npy holds {shape[0]:,} rows; {most:,} vectors are taken at once.")
+        raise Unreadable(f"The .npy holds {shape[0]:,} rows; at most {most:,} vectors can be imported at once.")
     left, wanted = len(data) - begin, math.prod(shape) * np.dtype(dtype).itemsize
     if left != wanted:
         raise Unreadable(f"The .npy of shape {shape} needs {wanted:,} bytes after its header, and {left:,} follow.")
@@ -53,23 +53,23 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, str, int]:
     """Shape, whether columns come first, type, and where the numbers begin. Read here, as NumPy's own reader of headers fails in many ways."""
     size_bytes = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(data[6:8])
     if data[:6] != MAGIC or size_bytes is None:
-        raise Unreadable("The bytes are no .npy file of version 1, 2 or 3.")
+        raise Unreadable("The bytes are not an .npy file of version 1, 2 or 3.")
     begin = 8 + size_bytes
     size = int.from_bytes(data[8:begin], "little")
     if size > min(LARGEST_HEADER, len(data) - begin):
         raise Unreadable(
-            f"The .npy header claims {size:,} bytes; {max(0, len(data) - begin):,} follow, and {LARGEST_HEADER:,} are the most."
+            f"The .npy header claims {size:,} bytes; {max(0, len(data) - begin):,} follow, and the limit is {LARGEST_HEADER:,}."
         )
     try:
         header = ast.literal_eval(data[begin : begin + size].decode("utf-8").strip())
         shape, fortran, dtype = header["shape"], header["fortran_order"], header["descr"]
     except (ValueError, SyntaxError, RecursionError, MemoryError, KeyError, TypeError) as error:
-        raise Unreadable("The .npy header is no dictionary of descr, fortran_order and shape.") from error
+        raise Unreadable("The .npy header is not a dictionary of descr, fortran_order and shape.") from error
     if not isinstance(fortran, bool):
-        raise Unreadable(f"The .npy header says {str(fortran)[:40]} for fortran_order, which is True or False.")
+        raise Unreadable(f"The .npy header says {str(fortran)[:40]} for fortran_order; it must be True or False.")
     if not isinstance(dtype, str) or _FLOAT.fullmatch(dtype) is None:
         what = repr(dtype)[:40]
-        raise Unreadable(f"The .npy is of type {what}; vectors are floats of 2, 4 or 8 bytes, and pickles are never read.")
+        raise Unreadable(f"The .npy is of type {what}; vectors must be floats of 2, 4 or 8 bytes, and pickles are never read.")
     numbers = isinstance(shape, tuple) and all(type(one) is int and 0 <= one < 1 << 48 for one in shape)
     if not numbers or len(shape) not in (1, 2) or 0 in shape:
         raise Unreadable(f"The .npy has the shape {str(shape)[:80]}; it must be (D,), one vector, or (K, D), K of them.")

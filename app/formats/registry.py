@@ -50,6 +50,6 @@ def recognised(data: bytes) -> str:
         return "safetensors"
     if data.startswith((b"PK\x03\x04", b"\x80")):
         raise Unreadable(
-            "This is a .pt, .npz or pickle file, which is never read. Save the vectors as safetensors, .npy or GGUF."
+            "This is a .pt, .npz or pickle file; the server never reads those. Save the vectors as safetensors, .npy or GGUF."
         )
     raise Unreadable("The file is neither safetensors nor .npy nor GGUF.")

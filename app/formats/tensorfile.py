@@ -55,10 +55,10 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     if not names:
         raise Unreadable("The safetensors file holds no tensor.")
     if len(names) > most:
-        raise Unreadable(f"The safetensors file holds {len(names):,} tensors; {most:,} vectors are taken at once.")
+        raise Unreadable(f"The safetensors file holds {len(names):,} tensors; at most {most:,} vectors can be imported at once.")
     places = [_place(name, header[name], body) for name in names]
     if sum(place.stop - place.start for place in places) > len(body):
-        raise Unreadable("The safetensors file's tensors lie over one another: together they are larger than the file.")
+        raise Unreadable("The safetensors file's tensors overlap: together they are larger than the file.")
     return [_vector(name, header[name], body[place]) for name, place in zip(names, places, strict=True)]
 
 
@@ -69,15 +69,13 @@ def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
             f"The safetensors file is cut off: its header should have {size:,} bytes, and {max(0, len(data) - 8):,} follow."
         )
     if size > LARGEST_HEADER:
-        raise Unreadable(
-            f"The safetensors header has {size:,} bytes; {LARGEST_HEADER:,} are more than any file of vectors needs."
-        )
+        raise Unreadable(f"The safetensors header has {size:,} bytes; {LARGEST_HEADER:,} is the limit for a file of vectors.")
     try:
         header = json.loads(data[8 : 8 + size].decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, Unreadable) else Unreadable("The safetensors header is no JSON object.") from error
+        raise error if isinstance(error, Unreadable) else Unreadable("The safetensors header is not a JSON object.") from error
     if not isinstance(header, dict):
-        raise Unreadable("The safetensors header is no JSON object.")
+        raise Unreadable("The safetensors header is not a JSON object.")
     return header, memoryview(data)[8 + size :]
 
 
@@ -92,7 +90,7 @@ def _place(name: str, facts: Any, body: memoryview) -> slice:
     """Where the tensor lies, once its type, shape and offsets agree with each other and with the file."""
     what = f"Tensor {name[:80]!r}"
     if not isinstance(facts, dict) or not _whole_numbers(facts.get("shape")) or not _whole_numbers(facts.get("data_offsets"), 2):
-        raise Unreadable(f"{what}: the header gives no dtype, shape and two data_offsets for it.")
+        raise Unreadable(f"{what}: the header lacks its dtype, shape or two data_offsets.")
     kind = _READ.get(str(facts.get("dtype")))
     if kind is None:
         raise Unreadable(f"{what} is of type {str(facts.get('dtype'))[:20]!r}; vectors are {', '.join(_READ)}.")

@@ -91,7 +91,7 @@ def sound(array: NDArray[Any], name: str) -> Array:
     bad = int(vector.size - np.isfinite(vector).sum())
     if bad:
         first = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise Unreadable(f"{what} holds {bad:,} numbers that are NaN, infinite or past float32, the first at {first:,}.")
+        raise Unreadable(f"{what} holds {bad:,} numbers that are NaN, infinite or too large for float32, the first at {first:,}.")
     if not vector.any():
         raise Unreadable(f"{what} is zero everywhere, so it has no direction.")
     return vector

@@ -38,7 +38,7 @@ JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", examples=["job_01k9zq
     response_model=JobOut,
     responses={
         200: {
-            "description": "dry_run: what it would generate. reuse: the finished job that Binnacle-Reused names",
+            "description": "dry_run: the number of answers. reuse: the finished job, named in Binnacle-Reused",
             "model": PricedGeneration | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
@@ -51,10 +51,10 @@ async def submit_generation(
     viewer: Member,
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="check it, say how large it is, and make nothing")] = False,
-    reuse: Annotated[bool, Query(description="answer with a finished job of the same calculation that you may read")] = False,
+    dry_run: Annotated[bool, Query(description="only check the request and count its answers")] = False,
+    reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
 ) -> Response:
-    """Answers the prompts unsteered and under each vector at each dose: seconds on a loaded model, and nothing is judged."""
+    """Answers the prompts unsteered and under each vector at each dose. This takes seconds on a loaded model; answers are not judged."""
     promise = idempotency("POST /v1/generations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)

@@ -21,7 +21,9 @@ class GenerationRequest(PromptedRequest):
     vectors: list[VectorId] = Field(default_factory=list, max_length=64, description="none: how the model answers by itself")
     doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")
     coefficients: list[Coefficient] | None = Field(None, min_length=1, max_length=32, description="raw coefficients c instead")
-    calibration: CalibrationRef | None = Field(None, description="what doses are measured with; found or made when left out")
+    calibration: CalibrationRef | None = Field(
+        None, description="the calibration that doses are measured with; found or made when left out"
+    )
     operation: Literal["add", "ablate", "norm_match"] = "add"
     scope: Literal["all", "prompt", "response"] = "all"
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
@@ -30,9 +32,11 @@ class GenerationRequest(PromptedRequest):
     @model_validator(mode="after")
     def _one_way_of_dosing(self) -> Self:
         if self.doses is not None and self.coefficients is not None:
-            raise ValueError("/doses and /coefficients exclude each other: give one, or neither for doses of 0.25, 0.5 and 1")
+            raise ValueError(
+                "/doses and /coefficients exclude each other: give one of them, or neither for doses of 0.25, 0.5 and 1"
+            )
         if self.operation != "add" and self.coefficients is not None:
-            raise ValueError(f"/operation {self.operation} has no raw coefficient: give /doses, or leave /coefficients out")
+            raise ValueError(f"/operation {self.operation} takes no raw coefficient: give /doses, or leave /coefficients out")
         return self
 
 
@@ -48,7 +52,7 @@ class GenerationCost(BaseModel):
 class PricedGeneration(GenerationCost):
     """What a generation would answer, and whether it would be admitted."""
 
-    admission: Admission = Field(description="whether your quotas would let it pass now")
+    admission: Admission = Field(description="whether your quotas admit the request now")
 
 
 class AnswerOut(BothNames):
@@ -64,8 +68,8 @@ class AnswerOut(BothNames):
     )
     c: float | None = Field(validation_alias=AliasChoices("coefficient", "c"), description="the coefficient c")
     text: str
-    ended: bool = Field(description="whether the model ended the answer itself")
-    finite: bool = Field(description="False where the push made logits overflow: the text is no answer then")
+    ended: bool = Field(description="whether the model ended the answer before the limit of tokens")
+    finite: bool = Field(description="false: the push made logits overflow, and the text is not an answer")
     fires: int
     mean_change: float = Field(description="mean norm of the change at the site")
 

@@ -37,8 +37,8 @@ def public(endpoint: Endpoint) -> Endpoint:
 def unauthenticated() -> Problem:
     """401: no key, or none that opens anything."""
     detail = (
-        "This needs a valid key: send `Authorization: Bearer bnk_...`. A key may be mistyped, expired or revoked, or its holder "
-        "disabled; an administrator makes new ones."
+        "This needs a valid key: send `Authorization: Bearer bnk_...`. The key may be mistyped, expired or "
+        "revoked, or its user disabled. An administrator makes new keys."
     )
     return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
@@ -101,7 +101,7 @@ async def authenticate(request: Request, _header: Annotated[object, Security(bea
 async def require_member(viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
     """The caller, who may submit and change what is theirs. Raises Problem 403."""
     if not viewer.may("submit"):
-        raise Problem(403, "forbidden", f"Your key may not submit: {_lacks(viewer, 'submit', 'member')}")
+        raise Problem(403, "forbidden", f"Your key does not allow submitting: {_lacks(viewer, 'submit', 'member')}")
     return viewer
 
 
@@ -111,15 +111,15 @@ async def require_admin(request: Request, viewer: Annotated[Viewer, Depends(auth
         asked = f"{request.method} {request.scope['route'].path}"  # by route: names in paths are endless
         example = path_of(request)[:200]
         await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied", example=example)
-        raise Problem(403, "forbidden", f"This takes an administrator's key: {_lacks(viewer, 'admin', 'admin')}")
+        raise Problem(403, "forbidden", f"This needs an administrator's key: {_lacks(viewer, 'admin', 'admin')}")
     return viewer
 
 
 def _lacks(viewer: Viewer, scope: Scope, role: Role) -> str:
     """Why the caller may not do what needs this scope, and who could help."""
     if scope in ALLOWED[viewer.role]:
-        return f"yours has the scopes {', '.join(sorted(viewer.scopes))}, without {scope}. An administrator can make a wider one."
-    return f"yours has the role {viewer.role}. An administrator can make one of the role {role}."
+        return f"yours has the scopes {', '.join(sorted(viewer.scopes))}, without {scope}. An administrator can make a key with more rights."
+    return f"yours has the role {viewer.role}. An administrator can make a key with the role {role}."
 
 
 Caller = Annotated[Viewer, Depends(authenticate)]

@@ -32,7 +32,7 @@ async def check_json(request: Request, most: int) -> None:
         return
     raw = await request.body()
     if more_than(raw, most):
-        detail = f"The body holds more than {most:,} values in its lists and objects, which is what this server takes. Send less at once."
+        detail = f"The body holds more than {most:,} values in its lists and objects, the most that this server takes. Send less at once."
         raise Problem(413, "too_many_values", detail)
     if raw.count(b"[") + raw.count(b"{") <= DEEPEST and _PERHAPS_ENDLESS.search(raw) is None:
         return
@@ -44,7 +44,7 @@ async def check_json(request: Request, most: int) -> None:
     except ValueError:
         return
     if depth > DEEPEST:
-        detail = f"The body nests objects and lists more than {DEEPEST} deep, which no request needs."
+        detail = f"The body nests objects and lists more than {DEEPEST} levels deep; this server allows {DEEPEST}."
         raise Problem(400, "nested_too_deeply", detail)
     check_finite(value)
 

@@ -69,7 +69,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head is not None:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
-                self.send_400_response("The request's line and headers are too large.")
+                self.send_400_response("The request line and headers are too large.")
 
     def _expect(self) -> None:
         self._expect_nothing()

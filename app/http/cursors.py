@@ -31,7 +31,7 @@ class Cursors:
             raw = b""
         signature, body = raw[:SIGNATURE], raw[SIGNATURE:]
         if not hmac.compare_digest(signature, self._sign(scope, body)):
-            detail = "This cursor is not one of this list with these filters. Begin again without one."
+            detail = "This cursor does not belong to this list with these filters. Start again without a cursor."
             errors = [{"pointer": "", "parameter": "query.cursor", "detail": detail, "code": "invalid_cursor"}]
             raise Problem(422, "invalid_cursor", detail, errors=errors)
         at, identifier = json.loads(body)

@@ -9,7 +9,7 @@ from app.http.links import add_links
 from app.http.problems import ProblemOut
 
 DESCRIPTION = """\
-Calibrate language models on a shared GPU server: submit a job, look at it until it is over, download the result.
+Calibrate language models on a shared GPU server: submit a job, follow it until it ends, download the result.
 
 Every submission answers `202` with the job and its `Location`. Poll that with `If-None-Match` and `?wait=25`, or follow
 `/events`. Errors are `application/problem+json` with a stable `code`, the request's id and the fields at fault by JSON pointer.

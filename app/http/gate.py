@@ -109,8 +109,8 @@ class Gate:
             return Problem(400, "malformed_request", wrong)
         if KEY.search(scope["query_string"]) or KEY.search(scope.get("raw_path") or b""):
             detail = (
-                "The address holds a key, and addresses are kept in histories and logs: have this key revoked. "
-                "Keys go into the header `Authorization: Bearer bnk_...` alone."
+                "The address contains a key, and addresses are kept in histories and logs: have this key "
+                "revoked. Send keys only in the header `Authorization: Bearer bnk_...`."
             )
             return Problem(400, "key_in_address", detail)
         length = headers.get("content-length", "0")
@@ -118,7 +118,9 @@ class Gate:
             return self._too_large(int(length), body_limit(headers, self.limits))
         has_body = "transfer-encoding" in headers or length != "0"
         if has_body and headers.get("content-encoding", "identity").lower() != "identity":
-            return Problem(415, "unsupported_encoding", "Bodies are taken as they are: send this one without Content-Encoding.")
+            return Problem(
+                415, "unsupported_encoding", "Compressed bodies are not accepted: send the body without Content-Encoding."
+            )
         if scope["method"] in UNSAFE and has_body and media_type(headers) not in TAKEN:
             return Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
         return None if self.auth else self._exposed(scope, headers)
@@ -131,7 +133,7 @@ class Gate:
         """
         server = scope.get("server") or ("", None)
         if server[1] is not None and server[0] not in LOOPBACK and not server[0].startswith("127."):
-            return Problem(403, "auth_off", "This server runs without keys and answers on the loopback address alone.")
+            return Problem(403, "auth_off", "This server runs without keys and answers only on the loopback address.")
         if any(FORWARDED.fullmatch(name) for name in headers):
             return Problem(
                 403, "auth_off", "This server runs without keys and refuses requests that come through a proxy: switch keys on."
@@ -141,11 +143,11 @@ class Gate:
             return Problem(
                 403,
                 "auth_off",
-                "This server runs without keys and answers requests for localhost alone; the Host header names another.",
+                "This server runs without keys and answers only requests for localhost; the Host header names another host.",
             )
         origin = headers.get("origin")
         if scope["method"] in UNSAFE and origin is not None and urlsplit(origin).netloc != host:
-            return Problem(403, "auth_off", "This server runs without keys and takes no requests from other sites' pages.")
+            return Problem(403, "auth_off", "This server runs without keys and refuses requests from other sites' pages.")
         return None
 
     def _limited(self, receive: Receive, limit: int) -> Receive:
@@ -168,7 +170,7 @@ class Gate:
         return Problem(
             413,
             "body_too_large",
-            f"The body has {size:,} bytes or more; this server takes {limit:,}. Send fewer or shorter prompts, or smaller files.",
+            f"The body has {size:,} bytes or more; this server allows {limit:,}. Send fewer or shorter prompts, or smaller files.",
         )
 
 
@@ -182,7 +184,7 @@ def _malformed(scope: Scope, headers: Headers) -> str | None:
         sound = parts.netloc == host and (parts.port or 1) > 0 and HOST.fullmatch(host) is not None
     except ValueError:
         sound = False
-    return None if sound else "The Host header must be a host and perhaps a port, as in binnacle.example.org:8000."
+    return None if sound else "The Host header must be a host, with or without a port, as in binnacle.example.org:8000."
 
 
 def body_limit(headers: Headers, limits: LimitSettings) -> int:

@@ -26,11 +26,11 @@ _Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[
     int,
     BeforeValidator(_clamp, json_schema_input_type=_Count),
-    Query(ge=1, description=f"entries per page; {LARGEST} at most, more is taken as that"),
+    Query(ge=1, description=f"entries per page; {LARGEST} at most"),
 ]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
 
-LabelQuery = Annotated[str | None, Query(max_length=100, pattern=FOLDER, description="as it was named at submit")]
+LabelQuery = Annotated[str | None, Query(max_length=100, pattern=FOLDER, description="the label given at submit")]
 """An experiment or a model variant."""
 
 
@@ -47,7 +47,7 @@ class Page(BaseModel, Generic[Item]):
     """A page of a list; `next_cursor` is null on the last one."""
 
     items: list[Item]
-    next_cursor: str | None = Field(description="give it as `cursor`, with the same filters")
+    next_cursor: str | None = Field(description="send this as `cursor`, with the same filters")
 
 
 async def page_of(

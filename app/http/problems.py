@@ -4,7 +4,7 @@ Knows nothing about jobs. What the caller sent is never echoed, and no traceback
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,6 @@ from starlette.routing import Match
 from app.errors import Problem
 from app.http.renamed import as_sent
 from app.storage.base import StorageError
-from app.text import LINE, not_a_line
 
 log = structlog.get_logger()
 
@@ -40,11 +39,6 @@ CODES = {
 }
 KEY = re.compile(r"bnk_[0-9A-Za-z_]+", re.ASCII)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
-SENTENCES = {
-    "unknown_field": "This request has no such field; see /openapi.json for those it has.",
-    "missing_field": "This field is required.",
-}
 
 
 class FieldError(BaseModel):
@@ -69,7 +63,7 @@ class ProblemOut(BaseModel):
     errors: list[FieldError]
     facts: dict[str, Any] | None = Field(
         None,
-        description="of a quota: limit, used, adding, resets_at; of what is in use: used_by, hidden; of not_shared: what is lacking",
+        description="for a quota: limit, used, adding, resets_at; for objects in use: used_by, hidden; for not_shared: the missing objects",
     )
 
 
@@ -99,8 +93,8 @@ def from_validation(error: RequestValidationError) -> Problem:
     found = error.errors()
     broken = next((one for one in found if one["type"] == "json_invalid"), None)
     if broken is not None:
-        reason = broken.get("ctx", {}).get("error", "it cannot be read")
-        return Problem(400, "malformed_json", f"The body is not valid JSON: {reason} at character {broken['loc'][-1]}.")
+        where = f"at character {broken['loc'][-1]}, {json_fault(str(broken.get('ctx', {}).get('error')))}"
+        return Problem(400, "malformed_json", f"The body is not valid JSON: {where}.")
     errors = [_field(one, error.body) for one in found[:SHOWN]]
     more = f" And {len(found) - 1} more." if len(found) > 1 else ""
     where = errors[0]["pointer"] or errors[0].get("parameter") or "the body"
@@ -113,14 +107,6 @@ def _field(one: dict[str, Any], body: Any) -> dict[str, str]:
     if place == "body":
         return {"pointer": pointer(_sent(path, body, missing=code == "missing_field")), "detail": detail, "code": code}
     return {"pointer": "", "parameter": ".".join(str(part) for part in (place, *path)), "detail": detail, "code": code}
-
-
-def fault(one: Mapping[str, Any]) -> tuple[str, str]:
-    """Code and sentence of what a validator found."""
-    if one["type"] == "string_pattern_mismatch" and one["ctx"]["pattern"] == LINE:
-        return "invalid_characters", f"This field {not_a_line(one['input'])}"
-    code = FIELD_CODES.get(one["type"], one["type"])
-    return code, SENTENCES.get(code, one["msg"])
 
 
 def _sent(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
@@ -157,7 +143,7 @@ async def _http(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_served_at(request))
-        detail = f"{request.method} is not served at {path_of(request)}; it takes {headers['Allow']}."
+        detail = f"{request.method} is not allowed at {path_of(request)}; allowed: {headers['Allow']}."
     return render(request, Problem(error.status_code, code, detail, headers=headers))
 
 
@@ -182,7 +168,7 @@ async def _unstorable(request: Request, error: Exception) -> Response:
 
 async def _storage(request: Request, error: Exception) -> Response:
     log.error("storage_unavailable", error=type(error).__name__)
-    detail = "The object store does not answer as it should. Try again in a few seconds; if it stays, tell an administrator."
+    detail = "The object store does not answer correctly. Try again in a few seconds; if this continues, tell an administrator."
     return render(request, Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}))
 
 
@@ -190,7 +176,7 @@ def unexpected(request: Request, error: Exception) -> Response:
     """The answer to a mistake of ours. Its traceback goes to the log, under the id that the caller is given."""
     log.error("unexpected_error", exc_info=error)
     identifier = request.scope.get("state", {}).get("request_id", "")
-    detail = f"Something went wrong that should not have. Tell an administrator this request's id: {identifier}."
+    detail = f"An internal error occurred. Give an administrator this request's id: {identifier}."
     return render(request, Problem(500, "internal_error", detail))
 
 
@@ -218,16 +204,16 @@ TEXTS = {
     400: "The body is not valid JSON, or the request is not well formed",
     401: "No valid key",
     403: "The key's role does not allow this",
-    404: "There is none that the caller may see",
-    409: "The present state does not allow this",
-    412: "A precondition does not hold",
-    413: "The body is over the limit",
+    404: "The object does not exist, or the caller cannot access it",
+    409: "The object's present state does not allow this",
+    412: "A precondition is not met",
+    413: "The body is larger than the limit",
     415: "Not application/json, or a Content-Encoding",
     416: "The range lies outside the file",
-    422: "A field is wrong; `errors` names it",
-    429: "A quota would be exceeded, or too much is asked at once; `facts` and Retry-After say which and until when",
-    503: "The database or the object store is away, or all connections are in use; see Retry-After",
-    507: "There is no room left on the server's disk for this upload",
+    422: "A field is not valid; `errors` names it",
+    429: "A quota or a rate would be exceeded; `facts` and Retry-After say which and until when",
+    503: "The database or the object store does not answer, or all connections are in use; see Retry-After",
+    507: "The server's disk has too little free space for this upload",
 }
 
 

@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 
 from app.errors import Problem, invalid
 from app.http.gate import FORM, media_type
+from app.refusals import json_fault
 
 Model = TypeVar("Model", bound=BaseModel)
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -66,9 +67,13 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     except UnicodeDecodeError as error:
         raise Problem(400, "malformed_json", f"The body is not valid JSON: byte {error.start} is not UTF-8.") from error
     except json.JSONDecodeError as error:
-        raise Problem(400, "malformed_json", f"The body is not valid JSON: {error.msg} at character {error.pos}.") from error
+        raise Problem(
+            400, "malformed_json", f"The body is not valid JSON: at character {error.pos}, {json_fault(error.msg)}."
+        ) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise Problem(400, "malformed_json", "The body holds a number or a nesting that no request needs.") from error
+        raise Problem(
+            400, "malformed_json", "The body holds a number with too many digits, or lists and objects nested too deeply."
+        ) from error
     return checked(raw, model, strict=True)
 
 

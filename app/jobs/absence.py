@@ -14,8 +14,10 @@ def absent(session: Session, what: str, identifier: str, viewer: Viewer, *kinds:
     if job is None or job.kind not in kinds or job.state == State.SUCCEEDED:
         return not_found(what, identifier)
     if job.state not in FINISHED:
-        detail = f"{identifier} is {job.state}: its {what} is there when it has succeeded. GET /v1/jobs/{identifier}?wait=25 tells when."
+        detail = (
+            f"{identifier} is {job.state}: its {what} exists once it has succeeded. Wait with GET /v1/jobs/{identifier}?wait=25."
+        )
         return Problem(409, "job_not_finished", detail)
     why = f": {job.error['detail']}" if job.error else "."
     again = f"POST /v1/jobs/{identifier}/retry makes it again."
-    return Problem(409, "job_without_result", f"{identifier} is {job.state} and left no {what}{why} {again}")
+    return Problem(409, "job_without_result", f"{identifier} is {job.state} and has no {what}{why} {again}")

@@ -45,9 +45,7 @@ def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *
         if state not in FINISHED:
             waiting.append(edge)
         elif edge.needs == "success" and state != State.SUCCEEDED:
-            raise invalid(
-                f"/after/{i}/job", "dependency_failed", f"{edge.job} is {state} and will never succeed; retry it first."
-            )
+            raise invalid(f"/after/{i}/job", "dependency_failed", f"{edge.job} is {state} and cannot succeed. Retry it first.")
     return waiting
 
 

@@ -28,7 +28,7 @@ def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
     session.refresh(job, with_for_update={"key_share": True})
     if "webhook" in values:
         if job.state in FINISHED:
-            raise Problem(409, "job_finished", f"{job_id} has {job.state}: nobody is told of it any more.")
+            raise Problem(409, "job_finished", f"{job_id} has {job.state}: its webhook can no longer be changed.")
         webhooks.check_usable(session, change.webhook)
     for field, value in values.items():
         setattr(job, COLUMNS.get(field, field), value)

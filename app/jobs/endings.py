@@ -136,8 +136,9 @@ def lose(session: Session, job: Job, cause: dict[str, Any], *, max_losses: int, 
     if charged and losses >= max_losses:
         what = cause.get("signal") or cause.get("code")
         detail = (
-            f"Its worker was lost {losses} times in a row with no new finished part; last: {what} on {job.worker_id}. The job seems to kill "
-            "its worker: read the worker's log, ask for less (fewer prompts, tokens or layers), then retry."
+            f"Its worker was lost {losses} times in a row with no new finished part; last: {what} on "
+            f"{job.worker_id}. The job seems to crash its worker. Read the worker's log, request less (fewer "
+            "prompts, tokens or layers), then retry."
         )
         error = as_error("poison", detail, losses=losses, worker=job.worker_id, cause=cause)
         fail(session, job.id, job.lease_token, error, losses=losses, metrics=used)

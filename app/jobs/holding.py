@@ -81,5 +81,5 @@ def _locked(session: Session, table: str, column: str, values: set[str], usable:
 def _require(what: str, missing: set[str]) -> None:
     if missing:
         named = ", ".join(sorted(missing)[:3])
-        detail = f"This job would read the {what} {named}, which has been deleted. Submit the request anew with another {what}."
+        detail = f"This job would read the {what} {named}, which has been deleted. Submit the request again with another {what}."
         raise invalid("", "reference_deleted", detail)

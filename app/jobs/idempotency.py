@@ -22,7 +22,7 @@ IdempotencyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="Equal keys of one owner and route are one submission, for 7 days: 1 to 255 visible ASCII characters",
+        description="For 7 days, requests with the same key, owner and route are one submission. 1 to 255 visible ASCII characters",
         examples=["7f9c0e52-calibrate-severe"],
     ),
 ]
@@ -33,7 +33,7 @@ def idempotency(route: str, key: str | None, body: dict[str, Any]) -> Idempotenc
     if key is None:
         return None
     if KEY.fullmatch(key) is None:
-        detail = "Idempotency-Key must be 1 to 255 visible ASCII characters without spaces; a UUID is a good one."
+        detail = "Idempotency-Key must be 1 to 255 visible ASCII characters without spaces, such as a UUID."
         errors = [{"pointer": "", "parameter": "header.idempotency-key", "detail": detail, "code": "invalid_idempotency_key"}]
         raise Problem(422, "invalid_idempotency_key", detail, errors=errors)
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -48,6 +48,7 @@ async def once(database: AsyncDatabase | Planner, work: Callable[..., T], *args:
         if not isinstance(error.orig, LockNotAvailable):
             raise
         detail = (
-            "An earlier request with this Idempotency-Key is still at work. Nothing was done; send the same again in a moment."
+            "An earlier request with this Idempotency-Key is still being processed. Nothing was done; send the "
+            "same request again in a moment."
         )
         raise Problem(409, "idempotency_key_busy", detail, headers={"Retry-After": "2"}) from error

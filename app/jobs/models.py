@@ -107,8 +107,8 @@ class Job(Shareable, Base):
     metrics: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     event_seq: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
-    webhook: Mapped[str | None] = mapped_column(String(100), doc="the target that is told when it is over")
-    kept: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="retention leaves its results alone")
+    webhook: Mapped[str | None] = mapped_column(String(100), doc="the webhook to notify when the job ends")
+    kept: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="true: retention keeps its results")
     results_removed_at: Mapped[datetime | None] = mapped_column(Timestamp, doc="when retention removed its files")
 
 

@@ -13,7 +13,7 @@ from app.jobs.turns import Place
 
 NAMED = 2
 """Most running jobs that a sentence tells of."""
-LOADING = WaitReason(code="model_loading", detail="It has a worker, which is loading its model.")
+LOADING = WaitReason(code="model_loading", detail="A worker has the job and is loading its model.")
 
 
 @dataclass
@@ -66,7 +66,7 @@ def reason(
 ) -> WaitReason:
     """Of a job that comes after none: the first thing that would have to change. Told with the owner's own counts only if `counted`."""
     if not_before is not None and not_before > scene.now:
-        detail = f"Something outside the server was down; it is tried again after {not_before:%H:%M:%S} UTC."
+        detail = f"A part outside the server did not answer. The job is tried again after {not_before:%H:%M:%S} UTC."
         return WaitReason(code="backoff", detail=detail)
     fleet = scene.fleets.get(job_class, Fleet())
     if not fleet.serving:
@@ -74,11 +74,11 @@ def reason(
     running, may = scene.running.get(owner, (0, 1))
     if running >= may:
         so_many = (
-            f"{_counted(running, 'job')} on devices and may have {may} at once"
+            f"{_counted(running, 'job')} on devices; the quota (max_running) allows {may}"
             if counted
             else "as many jobs on devices as the quota allows"
         )
-        detail = f"{owner} has {so_many}; one must end or yield first."
+        detail = f"{owner} has {so_many}; one of these jobs must end or yield first."
         return WaitReason(code="quota_running", detail=detail)
     if place is None or place.position == 1:
         return _is_next(job_class, fleet)
@@ -87,10 +87,13 @@ def reason(
 
 def _nobody_serves(job_class: str, fleet: Fleet) -> WaitReason:
     if not fleet.alive:
-        detail = f"No worker of the class {job_class} is running. It starts when one does; tell whoever runs the server."
+        detail = f"No worker of the class {job_class} is running. The job starts when a worker does; tell an administrator."
         return WaitReason(code="no_worker_of_class", detail=detail)
     if fleet.full:
-        detail = f"Workers of the class {job_class} claim nothing: {fleet.full} for want of disk space, {fleet.held} held by administrators."
+        detail = (
+            f"Workers of the class {job_class} start no jobs: {fleet.full} have too little disk space, "
+            f"{fleet.held} were paused or drained by administrators."
+        )
         return WaitReason(code="no_disk_space", detail=detail)
     which = "The only worker" if fleet.held == 1 else f"All {fleet.held} workers"
     detail = f"{which} of the class {job_class} {_are(fleet.held)} paused or drained by an administrator; see binnacle status."
@@ -99,7 +102,7 @@ def _nobody_serves(job_class: str, fleet: Fleet) -> WaitReason:
 
 def _is_next(job_class: str, fleet: Fleet) -> WaitReason:
     if fleet.idle:
-        return WaitReason(code="starting", detail="A worker is free and about to take it.")
+        return WaitReason(code="starting", detail="A worker is free and will start it now.")
     which = "the only worker" if fleet.serving == 1 else f"all {fleet.serving} workers"
     return WaitReason(
         code="workers_busy", detail=f"It is next; {which} for jobs of the class {job_class} {_are(fleet.serving)} busy."
@@ -108,7 +111,7 @@ def _is_next(job_class: str, fleet: Fleet) -> WaitReason:
 
 def _others_first(place: Place, *, counted: bool) -> WaitReason:
     parts = [
-        (place.others, f"{place.others} of other users by their turns"),
+        (place.others, f"{place.others} of other users with an earlier turn"),
         (place.own, f"{place.own} of the same user"),
         (place.generations, _counted(place.generations, "generation")),
     ]

@@ -89,8 +89,8 @@ def not_shared(identifier: str, does: str, lacking: Sequence[str]) -> Problem:
     """409: the job or study `identifier` refers to these, which the caller may not use."""
     more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
     detail = (
-        f"{identifier} {does} {', '.join(lacking[:NAMED])}{more}: deleted, changed, or not shared with you now. Ask the owner to share it, "
-        "or submit a new request without it."
+        f"{identifier} {does} {', '.join(lacking[:NAMED])}{more}: deleted, changed, or no longer shared with "
+        "you. Ask the owner to share it, or submit a new request without it."
     )
     return Problem(409, "not_shared", detail, facts={"lacking": list(lacking)})
 

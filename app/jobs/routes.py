@@ -60,19 +60,19 @@ async def list_jobs(
     state: Annotated[list[State] | None, Query(description="may be given several times")] = None,
     kind: Text = None,
     model: Text = None,
-    owner: Annotated[str | None, Query(max_length=100, description="`me` for your own")] = None,
-    name: Annotated[str | None, Query(max_length=200, description="part of the name, in any case")] = None,
+    owner: Annotated[str | None, Query(max_length=100, description="an owner; `me` for yourself")] = None,
+    name: Annotated[str | None, Query(max_length=200, description="part of the name; case is ignored")] = None,
     tag: Text = None,
     q: Annotated[
-        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words, each in the name, notes or tags")
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words; each must occur in the name, notes or tags")
     ] = None,
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,
     created_after: Moment | None = None,
     created_before: Moment | None = None,
 ) -> JobPage:
-    """Newest first. Those you may see: your own (`owner=me`) and those shared with you, or everybody's with an administrator's key.
-    A cursor holds for the same filters."""
+    """Newest first. Those you may see: your own (`owner=me`) and those shared with you, or every user's with an administrator's key. A
+    cursor works only with the same filters."""
     filters = JobFilters(
         state=state or [],
         kind=kind,
@@ -98,9 +98,9 @@ async def list_jobs(
 @router.get(
     "/{job_id}",
     operation_id="getJob",
-    summary="Look at a job, or wait for it to change",
+    summary="Get a job, or wait until it changes",
     response_model=JobOut,
-    responses={304: {"description": "It is as If-None-Match says"}, **documented(404, 422)},
+    responses={304: {"description": "Not modified: the job is as If-None-Match says"}, **documented(404, 422)},
 )
 async def get_job(
     job_id: JobId,
@@ -108,12 +108,12 @@ async def get_job(
     viewer: Caller,
     context: Shared,
     wait: Annotated[
-        float, Query(ge=0, description="seconds to wait for a change; the server has an upper limit", examples=[25])
+        float, Query(ge=0, description="seconds to wait for a change; the server sets the maximum", examples=[25])
     ] = 0,
-    if_none_match: Annotated[str | None, Header(description="the ETag you have")] = None,
+    if_none_match: Annotated[str | None, Header(description="the ETag of the version you have")] = None,
 ) -> Response:
-    """With `wait`, answers as soon as state, phase, progress or position differ from what the ETag in If-None-Match stands for (else
-    from what they are now), and after that many seconds anyway."""
+    """With `wait`, answers as soon as state, phase, progress or position differ from the version in If-None-Match (without the header:
+    from now), and after `wait` seconds at the latest."""
     job = await (reading.changed(context, request, job_id, viewer, wait) if wait else context.part(Reader).job(job_id, viewer))
     return job_response(job, request=request)
 
@@ -121,7 +121,7 @@ async def get_job(
 @router.patch(
     "/{job_id}",
     operation_id="editJob",
-    summary="Change a job's name, tags or notes, keep its results, or show it to others",
+    summary="Change a job's name, tags or notes, keep its results, or share it",
     response_model=JobOut,
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
@@ -132,8 +132,8 @@ async def edit_job(
     viewer: Member,
     context: Shared,
 ) -> Response:
-    """Fields that are left out stay. What the job calculates never changes. What it makes (calibrations, vectors, steerings, files) is seen
-    by whom the job is seen; the jobs of a study follow the study's. For its owner and administrators."""
+    """Fields that are left out stay unchanged, and so does the calculation. The visibility of the job is also that of its results
+    (calibrations, vectors, steerings, files); the jobs of a study follow the study. For its owner and administrators."""
 
     def change(session: Session) -> JobOut:
         return views(session, [edit(session, job_id, viewer, body)], viewer, slice_seconds=context.settings.lease.slice)[0]
@@ -144,7 +144,7 @@ async def edit_job(
 @router.get(
     "/{job_id}/events",
     operation_id="getJobEvents",
-    summary="A job's history, as pages or as a stream",
+    summary="Get a job's history, in pages or as a stream",
     response_model=EventPage,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **documented(404, 422)},
 )
@@ -155,10 +155,10 @@ async def get_events(
     after: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="the last event number you have")] = None,
     limit: Limit = 200,
     accept: Annotated[str, Header(description="text/event-stream for a stream")] = "*/*",
-    last_event_id: Annotated[str | None, Header(description="as browsers send it; goes before `after`")] = None,
+    last_event_id: Annotated[str | None, Header(description="sent by browsers; overrides `after`")] = None,
 ) -> EventPage | Response:
-    """`Accept: text/event-stream` first sends what happened since `Last-Event-ID`, then what happens; it ends with the job, or
-    with an event `reconnect`. Event ids are the event numbers."""
+    """`Accept: text/event-stream` first sends the events since `Last-Event-ID`, then new ones; it ends with the job, or with an event
+    `reconnect`. Event ids are the event numbers."""
     if "text/event-stream" in accept.lower():
         given = last_event_id if last_event_id is not None else ""
         start = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else after or 0
@@ -177,7 +177,7 @@ async def get_events(
     summary="Cancel a job",
     status_code=202,
     response_model=JobOut,
-    responses={200: {"description": "It is cancelled already", **SENT}, **documented(403, 404, 409, 422)},
+    responses={200: {"description": "The job was already cancelled", **SENT}, **documented(403, 404, 409, 422)},
 )
 async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: Shared) -> Response:
     """A queued job is cancelled at once; a running one is `cancelling` until its device has stopped. Finished parts are kept."""
@@ -194,7 +194,7 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
 @router.post(
     "/{job_id}/retry",
     operation_id="retryJob",
-    summary="Do a failed or cancelled job again",
+    summary="Retry a failed or cancelled job",
     status_code=202,
     response_model=JobOut,
     responses={202: {"headers": WHERE}, **documented(403, 404, 409, 422, 429)},
@@ -202,9 +202,8 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
 async def retry_job(
     job_id: JobId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
 ) -> Response:
-    """Makes a new job of yours with the same spec, and with `retry_of` naming this one. History is not changed.
-
-    You must be able to use everything that the spec refers to now (409 `not_shared`)."""
+    """Makes a new job of yours with the same spec, and with `retry_of` naming this one. The old job is not changed. You need access to
+    everything that the spec refers to (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/jobs/{job_id}/retry", idempotency_key, {})
     planned = await context.database.run(service.retries_a_graph, job_id, viewer)
     database = context.planner if planned else context.database
@@ -229,9 +228,9 @@ def _retry(
             "description": "The file",
             "content": {"*/*": {"schema": {}}},
         },
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 416, 422),
     },
 )
@@ -247,7 +246,7 @@ def artifact_of(session: Session, job_id: str, name: str, viewer: Caller) -> Art
     job = service.find(session, job_id, viewer)
     found = repository.artifact(session, job_id, name)
     if found is None and job.results_removed_at is not None:
-        detail = f"{job_id}'s files were removed on {job.results_removed_at:%Y-%m-%d}, as nobody kept them. Submit its spec anew."
+        detail = f"{job_id}'s files were removed on {job.results_removed_at:%Y-%m-%d}, because the job was not kept. Submit its spec again."
         raise Problem(404, "results_removed", detail)
     if found is None:
         raise not_found("artifact", f"{name} of {job_id}")

@@ -16,12 +16,12 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[
 
 
 class Edge(BaseModel):
-    """A job that must come first."""
+    """A job that must end first."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     job: str = Field(pattern=r"^job_[0-9a-z]{26}$", description="the job to wait for")
-    needs: Literal["success", "end"] = Field("success", description="`success`: it must succeed; `end`: it must merely be over")
+    needs: Literal["success", "end"] = Field("success", description="`success`: the job must succeed; `end`: it must end")
 
 
 class JobRequest(Sharing):
@@ -29,12 +29,12 @@ class JobRequest(Sharing):
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
-    name: Line | None = Field(None, max_length=200, description="a name people will recognise")
+    name: Line | None = Field(None, max_length=200, description="a name for the job")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str | None = Field(None, max_length=5_000)
-    webhook: Line | None = Field(None, max_length=100, description="the webhook that is told when it is over (GET /v1/webhooks)")
-    priority: int = Field(0, ge=-10, le=10, description="orders your own jobs; others' turns are not affected")
-    after: list[Edge] = Field(default_factory=list, max_length=500, description="jobs that must come first")
+    webhook: Line | None = Field(None, max_length=100, description="the webhook to notify when the job ends (GET /v1/webhooks)")
+    priority: int = Field(0, ge=-10, le=10, description="order among your own jobs; other users' jobs are not affected")
+    after: list[Edge] = Field(default_factory=list, max_length=500, description="jobs that must end first")
 
 
 class PromptedRequest(JobRequest):
@@ -42,8 +42,9 @@ class PromptedRequest(JobRequest):
 
     special_tokens: Literal["markup", "text"] = Field(
         "markup",
-        description="what names of special tokens in prompts, system prompts and given responses are: `markup`, the tokens themselves, so that "
-        "a text can open a turn of its own; or `text`, letters. Those of the chat template stay tokens",
+        description="how names of special tokens in prompts, system prompts and given responses are read: `markup`, "
+        "as the tokens themselves, so that a text can open a turn; or `text`, as plain letters. Tokens of "
+        "the chat template stay tokens",
     )
 
 
@@ -52,13 +53,15 @@ class JobEdit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
-    name: Line | None = Field(None, max_length=200, description="null takes the name away")
-    tags: list[Tag] = Field(default_factory=list, max_length=20, description="all of them: they replace those there are")
+    name: Line | None = Field(None, max_length=200, description="null removes the name")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="all tags: they replace the present tags")
     notes: str | None = Field(None, max_length=5_000)
-    webhook: Line | None = Field(None, max_length=100, description="told when it is over; null: no message is sent")
-    keep: bool = Field(False, description="retention leaves its results, and those of the jobs it comes after, alone")
-    visibility: Visibility = Field("private", description="who may see it, and what it makes, from now on")
-    group: GroupName | None = Field(None, description="one of its owner's groups, for the visibility `group` alone")
+    webhook: Line | None = Field(
+        None, max_length=100, description="the webhook to notify when the job ends; null sends no message"
+    )
+    keep: bool = Field(False, description="true: retention keeps its results, and those of the jobs it comes after")
+    visibility: Visibility = Field("private", description="who may see the job and its results from now on")
+    group: GroupName | None = Field(None, description="one of the owner's groups; only with the visibility `group`")
 
 
 class Progress(BaseModel):
@@ -94,7 +97,7 @@ class WaitReason(BaseModel):
         description="stable: after_jobs, backoff, no_worker_of_class, workers_held, no_disk_space, quota_running, turn_of_others, "
         "own_jobs_first, workers_busy, starting, model_loading"
     )
-    detail: str = Field(description="the same as a sentence, with the numbers")
+    detail: str = Field(description="the reason as a sentence, with the numbers")
 
 
 class JobOut(BothNames):
@@ -105,9 +108,9 @@ class JobOut(BothNames):
     name: str | None
     tags: list[str]
     notes: str | None
-    keep: bool = Field(description="retention leaves its results alone")
+    keep: bool = Field(description="true: retention keeps its results")
     results_removed_at: datetime | None = Field(description="when retention removed its files")
-    webhook: str | None = Field(description="what is told when it is over")
+    webhook: str | None = Field(description="the webhook to notify when the job ends")
     state: State
     phase: str
     progress: Progress
@@ -126,7 +129,7 @@ class JobOut(BothNames):
     model: str | None
     owner: str
     visibility: Visibility
-    group: str | None = Field(description="the group it is shown to; null also when that was deleted")
+    group: str | None = Field(description="the group it is shared with; null also if the group was deleted")
     priority: int
     retry_of: str | None
     worker: str | None

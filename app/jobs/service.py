@@ -150,7 +150,7 @@ def promised(session: Session, owner: str, wanted: Idempotency) -> Job | None:
     if row is None or job is None:
         return None
     if row.body_hash != wanted.body_hash:
-        detail = f"Idempotency-Key {wanted.key!r} was used for another body (job {row.job_id}); take a new key for a new request."
+        detail = f"Idempotency-Key {wanted.key!r} was already used for a different body (job {row.job_id}). Use a new key for a new request."
         raise Problem(422, "idempotency_key_reused", detail)
     return job
 

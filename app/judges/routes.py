@@ -21,16 +21,16 @@ EXAMPLE = {
 }
 
 
-@router.get("", operation_id="listJudges", summary="List the judges that jobs may name", responses=documented())
+@router.get("", operation_id="listJudges", summary="List judges", responses=documented())
 async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
-    """`reference` first, then the others by name. Keys are never shown, as they are never stored."""
+    """`reference` first, then the others by name. Keys are not stored and never shown."""
     return await context.database.run(service.listing)
 
 
 @router.post(
     "",
     operation_id="addJudge",
-    summary="Allow a judge",
+    summary="Add a judge",
     status_code=201,
     responses=documented(400, 403, 409, 413, 415, 422),
 )
@@ -42,7 +42,7 @@ async def add_judge(body: Annotated[JudgeRequest, Body(examples=[EXAMPLE])], vie
 @router.delete(
     "/{name}",
     operation_id="deleteJudge",
-    summary="Take a judge off the list",
+    summary="Delete a judge",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 409, 422),

@@ -14,36 +14,36 @@ REFERENCE = "reference"
 
 
 class JudgeOptions(BaseModel):
-    """How an endpoint is spoken to. A judge that is a local model heeds `relevance` alone."""
+    """How requests to an endpoint are made. A judge that is a local model uses only `relevance`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    concurrency: int = Field(8, ge=1, le=64, description="requests under way at once")
-    timeout_seconds: float = Field(60, ge=1, le=600, description="for one request, from first byte to last")
-    requests_per_minute: int | None = Field(None, ge=1, le=1_000_000, description="at most; null: as many as the endpoint takes")
+    concurrency: int = Field(8, ge=1, le=64, description="most requests at the same time")
+    timeout_seconds: float = Field(60, ge=1, le=600, description="seconds for one request, from its first byte to its last")
+    requests_per_minute: int | None = Field(None, ge=1, le=1_000_000, description="most requests per minute; null: no limit")
     relevance: bool = Field(
-        True, description="also ask whether the answer engages with the question; off topic caps coherence at 50"
+        True, description="also ask whether the answer engages with the question; off-topic answers get a coherence of at most 50"
     )
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        "max_tokens", description="what the endpoint calls the limit of new tokens"
+        "max_tokens", description="the endpoint's name for the limit of new tokens"
     )
     private_hosts: list[Annotated[str, StringConstraints(pattern=HOST_OR_NETWORK)]] = Field(
         default_factory=list,
         max_length=20,
-        description="hosts, addresses and networks of your own that `url` may lead to beside public addresses",
+        description="private hosts, addresses and networks that `url` may lead to, in addition to public addresses",
         examples=[["judge.lab", "10.0.0.0/8"]],
     )
     extra: dict[str, Any] = Field(
-        default_factory=dict, max_length=20, description="more fields of every request body, such as chat_template_kwargs"
+        default_factory=dict, max_length=20, description="additional fields of every request body, such as chat_template_kwargs"
     )
 
 
 class JudgeRequest(BaseModel):
-    """Allows a judge. The endpoint is asked first when a job uses it: the API makes no requests of its own."""
+    """A request to add a judge. The endpoint gets its first request when a job uses the judge: the API itself sends none."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="what jobs call it", examples=["gpt-4.1-mini"])
+    name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="the name that jobs use", examples=["gpt-4.1-mini"])
     kind: Literal["openai", "local"] = Field(
         description="openai: any endpoint that answers POST {url}/chat/completions with logprobs; local: a registered model"
     )
@@ -51,18 +51,22 @@ class JudgeRequest(BaseModel):
         min_length=1, max_length=200, description="the endpoint's name of the model, or a registered model's name"
     )
     url: Line | None = Field(
-        None, max_length=1000, description="of the endpoint, up to and with /v1", examples=["https://api.openai.com/v1"]
+        None,
+        max_length=1000,
+        description="the endpoint's address, up to and including /v1",
+        examples=["https://api.openai.com/v1"],
     )
     key_env: Annotated[str, StringConstraints(pattern=KEY_ENV)] | None = Field(
         None,
-        description="the variable of the workers' environment that holds the endpoint's key; it ends in _KEY or _TOKEN. Keys are never stored",
+        description="the environment variable of the workers that holds the endpoint's key; its name ends in _KEY or "
+        "_TOKEN. Keys are never stored",
         examples=["OPENAI_API_KEY"],
     )
     options: JudgeOptions = JudgeOptions()
 
 
 class JudgeOut(BaseModel):
-    """A judge that jobs may name. `reference` is always there: it is fitted by each job and needs no second model."""
+    """A judge that jobs can use. `reference` always exists: each job fits it, and it needs no second model."""
 
     name: str
     kind: Literal["reference", "openai", "local"]

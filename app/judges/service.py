@@ -53,9 +53,7 @@ def add(session: Session, request: JudgeRequest, viewer: Viewer, leads_to: Seque
     row = {**request.model_dump(mode="json"), "created_by": viewer.owner}
     made = None if request.name == REFERENCE else repository.add(session, row)
     if made is None:
-        detail = (
-            f"A judge {request.name} is there already. Delete it first (DELETE /v1/judges/{request.name}), or take another name."
-        )
+        detail = f"A judge named {request.name} already exists. Delete it first (DELETE /v1/judges/{request.name}), or choose another name."
         raise Problem(409, "judge_exists", detail)
     audit.record(session, viewer, "judge.add", request.name, kind=request.kind, model=request.model, url=request.url)
     return view(made)
@@ -63,10 +61,12 @@ def add(session: Session, request: JudgeRequest, viewer: Viewer, leads_to: Seque
 
 def _check_endpoint(request: JudgeRequest) -> None:
     if request.url is None:
-        raise invalid("/url", "url_missing", "/url is missing: an openai judge needs its endpoint's address, up to and with /v1.")
+        raise invalid(
+            "/url", "url_missing", "/url is missing: an openai judge needs its endpoint's address, up to and including /v1."
+        )
     _check_url(request.url)
     if request.key_env is not None and request.key_env.startswith(RESERVED):
-        detail = f"/key_env must not begin with {' or '.join(RESERVED)}: such a variable holds a secret of this service's own."
+        detail = f"/key_env must not begin with {' or '.join(RESERVED)}: such variables hold secrets of this service."
         raise invalid("/key_env", "reserved_key_env", detail)
     taken = sorted(set(request.options.extra) & set(OURS))
     if taken:
@@ -80,12 +80,14 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or 0 < parts.port < 65536
     except ValueError:
-        raise invalid("/url", "invalid_url", "/url is no address: its host or port cannot be read.") from None
+        raise invalid("/url", "invalid_url", "/url is not a valid address: its host or port cannot be read.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine or any(c.isspace() for c in url):
         raise invalid("/url", "invalid_url", "/url must be an http:// or https:// address such as https://judge.example.org/v1.")
     if parts.username is not None or parts.password is not None:
         raise invalid(
-            "/url", "credentials_in_url", "/url holds a user or password. Name the variable with the key in /key_env instead."
+            "/url",
+            "credentials_in_url",
+            "/url holds a user or password. Put the key into an environment variable and name the variable in /key_env.",
         )
     if parts.query or parts.fragment:
         raise invalid("/url", "invalid_url", "/url has a query or a fragment; give the address up to and with /v1.")
@@ -96,7 +98,7 @@ def _check_addresses(request: JudgeRequest, leads_to: Sequence[str]) -> None:
     wrong = addresses.refused(host, leads_to, request.options.private_hosts)
     if wrong is not None:
         detail = (
-            f"/url names {host}, which leads to {wrong}: not a public address. If the judge is in your own network, allow it by name: "
+            f"/url names {host}, which leads to {wrong}: which is not a public address. If the judge is in your own network, allow it by name: "
             f'"options": {{"private_hosts": ["{host}"]}}, or an address or network such as "{wrong}".'
         )
         raise invalid("/url", "private_address", detail)

@@ -18,7 +18,7 @@ class FitOut(BaseModel):
     device: str
     dtype: str
     weights_bytes: int
-    limit_bytes: int = Field(description="the worker's budget for models, or its device's memory where that is less")
+    limit_bytes: int = Field(description="the worker's memory budget for models, or its device's memory if that is less")
     fits: bool
     arithmetic: str
 
@@ -38,8 +38,8 @@ def _fit(parameters: int, worker: Worker) -> FitOut:
     need = sizes(parameters)[dtype]
     budget = worker.memory["budget"]
     limit = min(budget, worker.memory.get("device_total", budget))
-    whose = "its budget for models" if limit == budget else "its device's memory"
-    arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {whose} is {gib(limit)}"
+    limit_of = "its budget for models" if limit == budget else "its device's memory"
+    arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {limit_of} is {gib(limit)}"
     return FitOut(
         worker=worker.id,
         device=worker.device,

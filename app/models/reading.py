@@ -8,11 +8,12 @@ from app.models.models import Model
 REFUSED = "proof_refused"
 """The fault of a model that a proof refused."""
 DOUBT = (
-    "why this must not be set beside new results: its model was refused later, or read otherwise than now; null when nothing is known"
+    "why the result is not comparable with new ones: its model was refused later, or its texts were read differently; "
+    "null if the result is comparable; null when nothing is known"
     " against it"
 )
 
-READING = "what texts were read as: ids, prompts, ends of answers, masks; null when its model was not proved"
+READING = "hash of how texts were read: ids, prompts, ends of answers, masks; null if the model was not proved"
 
 
 def reading_of(model: Model) -> str | None:
@@ -28,11 +29,14 @@ def doubt(model: Model | None, reading_hash: str | None) -> str | None:
         return refused
     now = model.facts.get("reading_hash")
     if reading_hash is None:
-        return "It may be read otherwise than now: it was made before the model was proved. Make it anew to compare it with new results."
+        return (
+            "The model's texts may have been read differently: this was made before the model was proved. Make it "
+            "again to compare it with new results."
+        )
     if now is not None and now != reading_hash:
         return (
-            f"It was read otherwise than now (reading {reading_hash[:12]} then, {now[:12]} now): the model's tokenizer, prompts, ends of "
-            "answers or masks have been corrected or changed since. Make it anew to compare it with new results."
+            f"The model's texts were read differently (reading {reading_hash[:12]} then, {now[:12]} now): its "
+            "tokenizer, prompts, ends of answers or masks have changed since. Make this again to compare it with new results."
         )
     return None
 

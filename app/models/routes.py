@@ -21,7 +21,7 @@ WHERE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", operation_id="listModels", summary="List the models that jobs may name", responses=documented(422))
+@router.get("", operation_id="listModels", summary="List models", responses=documented(422))
 async def list_models(
     _viewer: Caller,
     context: Shared,
@@ -36,7 +36,7 @@ async def list_models(
 @router.post(
     "",
     operation_id="registerModel",
-    summary="Allow a model",
+    summary="Add a model",
     status_code=202,
     response_model=JobOut,
     responses={**WHERE, **documented(400, 403, 409, 413, 415, 422, 429)},
@@ -54,7 +54,7 @@ async def register_model(
     return submitted_response(job, request=request)
 
 
-@router.get("/{name}", operation_id="getModel", summary="A model's state, facts and fault", responses=documented(404, 422))
+@router.get("/{name}", operation_id="getModel", summary="Get a model: state, facts and fault", responses=documented(404, 422))
 async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
     """`facts` are there once it is `ready`, `fault` when it is `faulty`. A removed model is still shown, with `removed_at`."""
     return await context.database.run(service.find, name)
@@ -63,13 +63,13 @@ async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
 @router.post(
     "/{name}/inspect",
     operation_id="inspectModel",
-    summary="Look at a model's files again",
+    summary="Inspect a model again",
     status_code=202,
     response_model=JobOut,
     responses={**WHERE, **documented(403, 404, 422, 429)},
 )
 async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
-    """For files that were mended or replaced; jobs that name the model wait until it is over. Administrators only."""
+    """For files that were repaired or replaced; jobs that use the model wait until the inspection ends. Administrators only."""
     job = await context.database.run(
         service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
     )
@@ -85,6 +85,6 @@ async def inspect_model(name: Name, request: Request, viewer: Admin, context: Sh
     responses=documented(403, 404, 409, 422),
 )
 async def delete_model(name: Name, viewer: Admin, context: Shared) -> None:
-    """Its files, its results and their provenance stay; jobs can no longer name it, until it is added again. Refused while unfinished
+    """Its files and results stay; new jobs cannot use the model until it is added again. Refused while unfinished
     jobs or judges use it. Administrators only."""
     await context.database.run(service.delete, name, viewer)

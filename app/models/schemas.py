@@ -13,11 +13,11 @@ ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 
 
 class ModelRequest(BaseModel):
-    """Allows a model. Whether the source exists is for the worker that inspects it to say: the API may not share its disks."""
+    """A request to add a model. The worker that inspects the model finds out whether the source exists: the API may not share its disks."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: ModelName = Field(description="what jobs call it", examples=["gemma-3-4b"])
+    name: ModelName = Field(description="the name that jobs use", examples=["gemma-3-4b"])
     source: Line = Field(
         min_length=1,
         max_length=1000,
@@ -31,13 +31,13 @@ class ModelRequest(BaseModel):
 
 
 class ProofOut(BaseModel):
-    """One thing that a model showed of itself, on its own files and weights."""
+    """One property that was checked on the model's own files and weights."""
 
     name: str
     outcome: Literal["passed", "limited", "refused"]
     figure: float
     unit: str
-    sentence: str = Field(description="what was found, and where something is wrong, what to do")
+    sentence: str = Field(description="what was found and, if something is wrong, what to do")
 
 
 class ModelOut(BaseModel):
@@ -47,25 +47,27 @@ class ModelOut(BaseModel):
     source: str
     revision: str | None
     state: Literal["inspecting", "proving", "ready", "faulty"] = Field(
-        description="jobs may name it in every state but `faulty`; they wait until it is `ready`"
+        description="jobs may use the model in every state but `faulty`; they wait until it is `ready`"
     )
     outcome: Literal["passed", "limited", "refused", "unproven"] = Field(
-        description="the worst of its proofs; `unproven` before they ran, also for a ready model of an older inspection"
+        description="the worst outcome of its proofs; `unproven` before they ran, also for a ready model of an older inspection"
     )
     proofs: list[ProofOut]
     proved_with: dict[str, Any] | None = Field(description="versions of the proofs and the libraries, type, kind of device")
     inspect_job: str | None
-    prove_job: str | None = Field(description="the job that proves it; jobs that name the model before it is ready wait for it")
+    prove_job: str | None = Field(
+        description="the job that proves the model; jobs that use the model before it is ready wait for it"
+    )
     facts: dict[str, Any]
     fault: dict[str, Any] | None
-    weights_bytes: dict[str, int] | None = Field(
-        description="of its weights, by the dtype they are loaded in; null until it is inspected"
+    weights_bytes: dict[str, int] | None = Field(description="bytes of its weights by dtype; null until it is inspected")
+    fits: list[FitOut] | None = Field(
+        description="whether the weights fit each model worker's device; null until it is inspected"
     )
-    fits: list[FitOut] | None = Field(description="whether they fit each model worker's device; null until it is inspected")
     created_by: str
     created_at: datetime
     updated_at: datetime
-    removed_at: datetime | None = Field(description="when it left the list; results that were made with it stay")
+    removed_at: datetime | None = Field(description="when it was removed from the list; its results stay")
     links: dict[str, str]
 
 

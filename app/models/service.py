@@ -37,8 +37,8 @@ def register(session: Session, request: ModelRequest, viewer: Viewer, *, request
     _check_source(request)
     if not repository.put(session, request.name, request.source, request.revision, viewer.owner):
         detail = (
-            f"A model {request.name} is registered already. To have it looked at again, POST /v1/models/{request.name}/inspect; "
-            "to register another source, take another name."
+            f"A model {request.name} is registered already. To inspect it again, POST "
+            f"/v1/models/{request.name}/inspect; to register another source, choose another name."
         )
         raise Problem(409, "model_exists", detail)
     audit.record(session, viewer, "model.register", request.name, source=request.source, revision=request.revision)
@@ -48,14 +48,14 @@ def register(session: Session, request: ModelRequest, viewer: Viewer, *, request
 def _check_source(request: ModelRequest) -> None:
     if request.source.startswith("/"):
         if request.revision is not None:
-            raise invalid("/revision", "revision_of_a_folder", "/source is a folder, which has no revision: leave /revision out.")
+            raise invalid(
+                "/revision", "revision_of_a_folder", "/source is a folder, and folders have no revision: leave /revision out."
+            )
     elif HUB_ID.fullmatch(request.source) is None:
         detail = "/source must be a folder's absolute path (/models/x) or a hub id (owner/name)."
         raise invalid("/source", "invalid_source", detail)
     elif request.revision is None:
-        detail = (
-            f"/revision is missing: {request.source} is a hub model, and only the 40 digits of a commit say which version of it."
-        )
+        detail = f"/revision is missing: {request.source} is a hub model. Give the 40 digits of a commit."
         raise invalid("/revision", "revision_missing", detail)
 
 
@@ -114,9 +114,7 @@ def delete(session: Session, name: str, viewer: Viewer) -> None:
     if model is None:
         raise not_found("model", name)
     _check_unused(name, "Unfinished jobs use it", repository.unfinished_jobs(session, name), "Cancel them or wait")
-    _check_unused(
-        name, "It is the model of the judges", repository.judges(session, name), "Delete them first (DELETE /v1/judges/NAME)"
-    )
+    _check_unused(name, "These judges use it", repository.judges(session, name), "Delete them first (DELETE /v1/judges/NAME)")
     model.removed_at = func.now()
     session.flush()
     audit.record(session, viewer, "model.delete", name, source=model.source, revision=model.revision)
@@ -142,7 +140,7 @@ def usable(session: Session, name: str) -> Model:
         fault = model.fault or {}
         detail = (
             f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')} "
-            f"After a change of its files, an administrator has it inspected again: POST /v1/models/{name}/inspect."
+            f"Once its files are corrected, an administrator can inspect it again: POST /v1/models/{name}/inspect."
         )
         raise invalid("/model", "faulty_model", detail)
     return model

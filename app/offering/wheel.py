@@ -55,7 +55,7 @@ def _description() -> dict[str, str]:
         installed = metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError as error:
         detail = (
-            f"This server runs from a checkout in which {DISTRIBUTION} is not installed. Install it there: pip install ./binnacle"
+            f"This server runs from a checkout where {DISTRIBUTION} is not installed. Install it there: pip install ./binnacle"
         )
         raise Problem(503, "client_not_installed", detail) from error
     found = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}

@@ -30,7 +30,7 @@ router = page_router()
 async def ask_cancel(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Asks before a job is cancelled."""
     job = await context.part(reading.Reader).job(job_id, viewer)
-    effect = "It stops as soon as its device does. Its finished parts are kept, and a retry uses them."
+    effect = "The job stops as soon as its device does. Its finished parts are kept, and a retry uses them."
     return _question(request, job, "cancel", "Cancel this job?", "Cancel the job", effect)
 
 
@@ -45,7 +45,7 @@ async def cancel(job_id: JobId, viewer: Changer, context: Shared) -> Response:
 async def ask_retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Asks before a job is done again; the form carries a promise, so that it is done once."""
     job = await context.part(reading.Reader).job(job_id, viewer)
-    effect = "A new job of yours does the same again and reuses the finished parts. It counts toward your quotas."
+    effect = "This makes a new job of yours that reuses the finished parts. The new job counts toward your quotas."
     return _question(request, job, "retry", "Retry this job?", "Retry", effect)
 
 
@@ -67,7 +67,7 @@ async def ask_delete(job_id: JobId, request: Request, viewer: Changer, context: 
     """Asks before a job is deleted, and says what goes with it."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     found = await context.database.run(deletion.delete_job, job_id, viewer, dry_run=True)
-    effect = "This cannot be undone. With the job goes all that it made:"
+    effect = "This cannot be undone. Deleted with the job:"
     return _question(request, job, "delete", "Delete this job?", "Delete for good", effect, goes=_goes(found), danger=True)
 
 
@@ -83,7 +83,7 @@ async def edit_form(job_id: JobId, request: Request, viewer: Changer, context: S
     """The form for its name, tags, notes and who may see it."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     if not viewer.manages(job.owner):
-        raise Problem(403, "forbidden", f"This job is {job.owner}'s: its owner and administrators may change it.")
+        raise Problem(403, "forbidden", f"This job belongs to {job.owner}: only its owner and administrators may change it.")
     groups = await context.database.run(accounts.groups_of, [job.owner])
     return page(request, "edit.jinja", job=job, title=sentences.title(job), groups=sorted(groups[job.owner]))
 

@@ -35,7 +35,7 @@ def answer(job: JobOut, aggregate: Facts | None = None) -> Answer:
     if job.state == State.CANCELLED:
         return Answer("Cancelled before it was finished.", "Retry makes a new job that reuses the finished parts.", "care")
     if job.state not in FINISHED:
-        return Answer("No answer yet.", "This page follows the job until it is over.")
+        return Answer("No answer yet.", "This page follows the job until it ends.")
     result = job.result or {}
     found = {
         "calibrate": lambda: calibration(result.get("calibration") or {}, aggregate or {}),
@@ -59,7 +59,7 @@ def calibration(found: Facts, aggregate: Facts) -> Answer:
         return Answer("The calibration is finished; it stored no verdict.", tone="care")
     if verdict == "none":
         size = f": the largest, {dim}, is {number(ratio)} times the median" if ratio is not None else ""
-        return Answer(f"No massive dimension{size}.", "Cleaning would change nothing on this model.", "good")
+        return Answer(f"No massive dimension{size}.", "Cleaning changes nothing on this model.", "good")
     share = severity.get("share_of_squared_norm")
     holds = "dominates the norm"
     if share is not None:
@@ -88,7 +88,7 @@ def steering(summary: Facts) -> Answer:
     rows = methods if isinstance(methods, list) else []
     leader = next((row for row in rows if row.get("group") == summary.get("leader")), None)
     if leader is None or leader.get("delta") is None:
-        return Answer("No answer: no method could be steered at any dose.", "Why, below, says what stopped each of them.", "care")
+        return Answer("No answer: no method could be steered at any dose.", "The reasons are below.", "care")
     test = (summary.get("questions") or {}).get("test") or {}
     asked = f" on {counted(test['n'], 'held-out question')}" if "n" in test else ""
     dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""

@@ -13,7 +13,7 @@ def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> 
     """`GPU 0: busy (another user). GPU 1: free.` Of more than six devices, how many are free."""
     serving = [worker for worker in workers if worker.job_class == "model"]
     if not serving:
-        return "No worker that runs models is up: jobs wait until one starts."
+        return "No model worker is running: jobs wait until one starts."
     hosts = len({worker.host for worker in serving})
     parts = []
     for (host, device), members in groupby(sorted(serving, key=_place), key=_place):

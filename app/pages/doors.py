@@ -94,7 +94,7 @@ async def _enter(request: Request, *, open_to_all: bool) -> None:
 def _check_form(request: Request) -> None:
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit() and int(length) <= LARGEST_FORM):
-        raise Problem(413, "body_too_large", f"The form is too long: the pages take {LARGEST_FORM:,} bytes.")
+        raise Problem(413, "body_too_large", f"The form is too long: the pages allow {LARGEST_FORM:,} bytes.")
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         if site not in ("same-origin", "none"):
@@ -148,7 +148,9 @@ Reader = Annotated[Viewer, Depends(_signed_in)]
 
 def _changes(viewer: Reader) -> Viewer:
     if not viewer.may("submit"):
-        raise Problem(403, "forbidden", "Your key may look but not change anything. An administrator can make a wider one.")
+        raise Problem(
+            403, "forbidden", "Your key can read but not change anything. An administrator can make a key with more rights."
+        )
     return viewer
 
 

@@ -14,11 +14,11 @@ from app.pages.rendering import HEADERS, page
 router = page_router()
 
 Onward = Annotated[str, Query(alias="next", max_length=2_000)]
-REFUSED = "This key is not valid. It may be mistyped, expired or revoked; an administrator makes new ones."
+REFUSED = "This key is not valid. It may be mistyped, expired or revoked. An administrator makes new keys."
 REFUSED_SECRET = (
-    "This is not the secret of this start. The server printed it when it started; `binnacle open` finds it by itself."
+    "This is not the secret of this start. The server printed the secret when it started; `binnacle open` finds it automatically."
 )
-USED = "This sign-in address was used already or is older than 60 seconds. Run `binnacle open` again."
+USED = "This sign-in address was already used or is older than 60 seconds. Run `binnacle open` again."
 
 
 @router.get("/sign-in")

@@ -17,15 +17,15 @@ LIFETIME = timedelta(seconds=60)
 
 
 class TicketOut(BaseModel):
-    """A ticket, shown this once."""
+    """A sign-in ticket, shown only in this answer."""
 
-    path: str = Field(description="open it in a browser, after the server's address", examples=["/sign-in#ticket=..."])
-    seconds: int = Field(description="how long it may be used, once")
+    path: str = Field(description="path to open in a browser, after the server's address", examples=["/sign-in#ticket=..."])
+    seconds: int = Field(description="seconds within which it can be used, once")
 
 
-@router.post("/tickets", operation_id="createTicket", summary="Sign a browser in", status_code=201, responses=documented(403))
+@router.post("/tickets", operation_id="createTicket", summary="Sign in a browser", status_code=201, responses=documented(403))
 async def create_ticket(viewer: Caller, context: Shared, response: Response) -> TicketOut:
-    """A single-use address that signs a browser in as you, for the pages alone. The ticket is in the fragment, which browsers send nowhere."""
+    """A single-use address that signs a browser in as you, for the pages alone. The ticket is in the fragment, which browsers do not send."""
     ticket = secrets.token_urlsafe(32)
     await context.database.run(repository.add_ticket, ticket, viewer.key_id, lifetime=LIFETIME)
     response.headers["Cache-Control"] = "no-store"

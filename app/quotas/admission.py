@@ -112,8 +112,8 @@ def _lock(session: Session, owner: str) -> None:
         if not isinstance(error.orig, LockNotAvailable):
             raise
         detail = (
-            f"Other submissions of {owner} were being checked against the quotas for {LOCK_SECONDS} seconds. Nothing was done; "
-            "send the same again in a moment, and fewer at once."
+            f"Other submissions of {owner} were being checked against the quotas for {LOCK_SECONDS} seconds. "
+            "Nothing was done. Send the request again in a moment, with fewer at the same time."
         )
         raise Problem(429, "submissions_busy", detail, headers={"Retry-After": str(LOCK_SECONDS)}) from error
 
@@ -133,7 +133,7 @@ def _all_used(session: Session, owner: str, limits: Limits, *, queued: int, jobs
 def _queued(owner: str, limit: int, queued: int, jobs: int) -> _Used:
     detail = (
         f"{owner} has {queued:,} jobs in the queue; {jobs:,} more make {queued + jobs:,}, and the quota (max_queued) is {limit:,}. "
-        "It goes down as jobs start or are cancelled: wait, ask for less at once, or ask an administrator for a larger one."
+        "The number falls as jobs start or are cancelled: wait, submit less at once, or ask an administrator for a larger quota."
     )
     return _Used("max_queued", limit, queued, jobs, bool(jobs) and queued + jobs > limit, detail, QUEUE_SECONDS)
 
@@ -141,8 +141,7 @@ def _queued(owner: str, limit: int, queued: int, jobs: int) -> _Used:
 def _device_seconds(owner: str, limit: int, time: repository.DeviceTime, jobs: int) -> _Used:
     detail = (
         f"{owner} has used {time.seconds:,.0f} device seconds today (running jobs included), and the quota (device_seconds_per_day) is "
-        f"{limit:,}. It starts anew at {time.resets_at:%Y-%m-%d %H:%M} UTC, in {time.resets_in / 3600:.1f} hours. Jobs submitted before "
-        "still run."
+        f"{limit:,}. It resets at {time.resets_at:%Y-%m-%d %H:%M} UTC, in {time.resets_in / 3600:.1f} hours. Jobs submitted earlier still run."
     )
     full = bool(jobs) and time.seconds >= limit
     return _Used("device_seconds_per_day", limit, time.seconds, 0, full, detail, math.ceil(time.resets_in), time.resets_at)
@@ -151,8 +150,8 @@ def _device_seconds(owner: str, limit: int, time: repository.DeviceTime, jobs: i
 def _stored(owner: str, limit: int, stored: int, jobs: int) -> _Used:
     """A job stores something when it runs, so it needs room; what an upload refers to is counted already."""
     detail = (
-        f"{owner} stores {stored:,} bytes{'' if jobs else ', this upload included'}, and the quota (stored_bytes) is {limit:,}. It goes "
-        "down as jobs, imported vectors and traits are deleted: binnacle delete ID (--dry-run says how much), or DELETE /v1/jobs/ID. Or ask "
-        "an administrator for a larger one."
+        f"{owner} stores {stored:,} bytes{'' if jobs else ', this upload included'}, and the quota "
+        f"(stored_bytes) is {limit:,}. The number falls as jobs, imported vectors and traits are deleted: "
+        "binnacle delete ID (--dry-run shows how much), or DELETE /v1/jobs/ID. Or ask an administrator for a larger quota."
     )
     return _Used("stored_bytes", limit, stored, 0, stored >= limit if jobs else stored > limit, detail, BYTES_SECONDS)

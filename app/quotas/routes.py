@@ -20,36 +20,38 @@ Said = Annotated[QuotaRequest, Body(examples=[{"max_queued": 200, "max_running":
 
 @router.get("", operation_id="listQuotas", summary="List quotas", responses=documented(403))
 async def list_quotas(_viewer: Admin, context: Shared) -> QuotaList:
-    """What holds for everybody, and what was said for single users. Administrators only."""
+    """The server-wide quota, and those of single users. Administrators only."""
     return await context.database.run(service.listing)
 
 
-@router.put("", operation_id="setDefaultQuota", summary="Set everybody's quota", responses=documented(400, 403, 413, 415, 422))
+@router.put(
+    "", operation_id="setDefaultQuota", summary="Set the server-wide quota", responses=documented(400, 403, 413, 415, 422)
+)
 async def set_default(body: Said, viewer: Admin, context: Shared) -> QuotaOut:
-    """As a whole, for all users without a limit of their own. Administrators only."""
+    """Replaces the limits of all users without limits of their own. Administrators only."""
     return await context.database.run(service.put, EVERYBODY, body, viewer)
 
 
-@router.get("/{user}", operation_id="getQuota", summary="What a user may have", responses=documented(404, 422))
+@router.get("/{user}", operation_id="getQuota", summary="Get a user's quota", responses=documented(404, 422))
 async def get_quota(user: User, viewer: Caller, context: Shared) -> QuotaOut:
-    """Your own, or anybody's with an administrator's key. What is used of it: GET /v1/usage."""
+    """Your own, or any user's with an administrator's key. GET /v1/usage shows how much is used."""
     return await context.database.run(service.find, user, viewer)
 
 
 @router.put("/{user}", operation_id="setQuota", summary="Set a user's quota", responses=documented(400, 403, 404, 413, 415, 422))
 async def set_quota(user: User, body: Said, viewer: Admin, context: Shared) -> QuotaOut:
-    """As a whole: what is left out is as everybody's quota says. Administrators only."""
+    """Replaces the user's limits; fields that are left out follow the server-wide quota. Administrators only."""
     return await context.database.run(service.put, user, body, viewer)
 
 
 @router.delete(
     "/{user}",
     operation_id="deleteQuota",
-    summary="Give a user everybody's quota again",
+    summary="Remove a user's own quota",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 422),
 )
 async def delete_quota(user: User, viewer: Admin, context: Shared) -> None:
-    """Takes a user's own quota away. Administrators only."""
+    """The server-wide quota applies to the user again. Administrators only."""
     await context.database.run(service.remove, user, viewer)

@@ -16,20 +16,22 @@ Said = Count | Literal["unlimited"] | None
 
 
 class QuotaRequest(BaseModel):
-    """What an administrator says. Null and left out: as the server-wide quota says, or, in that one, the built-in limit."""
+    """Limits to set. Null or left out: the server-wide quota, or in the server-wide quota the built-in limit."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    max_queued: Said = Field(None, description="jobs in the queue, those that wait for other jobs among them; 0 admits nothing")
+    max_queued: Said = Field(None, description="jobs in the queue, including those that wait for other jobs; 0 admits none")
     max_running: Annotated[int, Field(ge=1, le=LARGEST)] | Literal["unlimited"] | None = Field(
-        None, description="jobs on devices at once; more of them wait, they are not refused"
+        None, description="jobs on devices at the same time; further jobs wait and are not refused"
     )
-    device_seconds_per_day: Said = Field(None, description="of a day in UTC; what was submitted before it is used up still runs")
-    stored_bytes: Said = Field(None, description="bytes of everything that the user's jobs, vectors and traits refer to")
+    device_seconds_per_day: Said = Field(
+        None, description="device seconds in a day (UTC); jobs submitted before the quota is used up still run"
+    )
+    stored_bytes: Said = Field(None, description="bytes of all objects that the user's jobs, vectors and traits refer to")
 
 
 class LimitsOut(BaseModel):
-    """Limits in force; null where there is none."""
+    """Limits in force; null where there is no limit."""
 
     max_queued: int | None
     max_running: int | None
@@ -38,7 +40,7 @@ class LimitsOut(BaseModel):
 
 
 class QuotaOut(BaseModel):
-    """What was said for a user (or for everybody, `user` null), and what follows."""
+    """The limits set for a user (or server-wide, `user` null), and the limits that follow."""
 
     user: str | None
     said: QuotaRequest
@@ -61,15 +63,15 @@ class QuotaUse(BaseModel):
     limit: int
     used: float
     adding: float
-    resets_at: datetime | None = Field(description="null where it goes down as jobs start or things are deleted")
+    resets_at: datetime | None = Field(description="when it resets; null if it falls as jobs start or objects are deleted")
 
 
 class Admission(BaseModel):
-    """Whether the quotas would let a request pass now."""
+    """Whether the quotas admit a request now."""
 
     would_pass: bool
-    detail: str | None = Field(description="which quota would not, and the arithmetic")
-    quotas: list[QuotaUse] = Field(description="every quota that there is for the user")
+    detail: str | None = Field(description="the quota that would be exceeded, with the arithmetic")
+    quotas: list[QuotaUse] = Field(description="every quota of the user")
 
 
 def limits_out(limits: Limits) -> LimitsOut:

@@ -14,12 +14,12 @@ from app.quotas.usage_schemas import UsageOut
 router = keyed_router(prefix="/v1/usage", tag="quotas")
 
 
-@router.get("", operation_id="getUsage", summary="Disk and device time by user and day", responses=documented(404, 422))
+@router.get("", operation_id="getUsage", summary="Get disk and device time by user and day", responses=documented(404, 422))
 async def get_usage(
     viewer: Caller,
     context: Shared,
-    user: Annotated[str | None, Query(pattern=NAME, description="one user; `me` for yourself")] = None,
-    days: Annotated[int, Query(ge=1, le=366, description="how many days back, today among them")] = 30,
+    user: Annotated[str | None, Query(pattern=NAME, description="only this user; `me` for yourself")] = None,
+    days: Annotated[int, Query(ge=1, le=366, description="number of days, today included")] = 30,
 ) -> UsageOut:
-    """Your own, or everybody's with an administrator's key. Days are days in UTC; an attempt is booked on the day it ends."""
+    """Your own, or every user's with an administrator's key. Days are in UTC; an attempt is booked on the day it ends."""
     return await context.database.run(service.usage, viewer, user=viewer.owner if user == "me" else user, days=days)

@@ -8,28 +8,31 @@ from app.quotas.schemas import LimitsOut
 
 
 class DayOut(BaseModel):
-    """Attempts that ended on one day, in UTC."""
+    """Attempts that ended on a day (UTC)."""
 
     day: date
-    device_seconds: float = Field(description="on devices")
-    light_seconds: float = Field(description="of light workers, which need no device")
+    device_seconds: float = Field(description="seconds on devices")
+    light_seconds: float = Field(description="seconds of light workers, which need no device")
     attempts: int
 
 
 class UserUsage(BaseModel):
-    """What one user stores, has under way and has used."""
+    """A user's storage, running jobs and use of devices."""
 
     user: str
-    stored_bytes: int = Field(description="of every object that their jobs, vectors and traits refer to, each once")
+    stored_bytes: int = Field(
+        description="bytes of every object that the user's jobs, vectors and traits refer to, each counted once"
+    )
     shared_bytes: int | None = Field(
-        description="of those among them that others refer to too: they count for each, and lie on the disk once; administrators see it"
+        description="bytes of those objects that other users refer to as well: they count for each user but are "
+        "stored once; only administrators see this"
     )
     objects: int
     queued: int
     running: int
-    running_seconds: float = Field(description="of jobs on devices now; they are booked on the day they end")
-    device_seconds_today: float = Field(description="booked today and running: what the daily quota looks at")
-    device_seconds: float = Field(description="booked in the days asked for, and running: never less than today's")
+    running_seconds: float = Field(description="seconds of the jobs on devices now; they are booked on the day the jobs end")
+    device_seconds_today: float = Field(description="seconds booked today plus running: what the daily quota counts")
+    device_seconds: float = Field(description="seconds booked in the requested days plus running")
     days: list[DayOut] = Field(description="days with any use, oldest first")
     limits: LimitsOut
 
@@ -38,6 +41,6 @@ class UsageOut(BaseModel):
     """Use by user, the largest first."""
 
     since: date
-    resets_at: datetime = Field(description="when the daily quotas begin anew")
-    on_disk_bytes: int | None = Field(description="all objects, each once; administrators see it")
+    resets_at: datetime = Field(description="when the daily quotas reset")
+    on_disk_bytes: int | None = Field(description="bytes of all objects, each counted once; only administrators see this")
     items: list[UserUsage]

@@ -15,13 +15,13 @@ from app.retention.schemas import RetentionOut, RetentionRequest
 router = keyed_router(prefix="/v1/retention", tag="retention")
 
 
-@router.get("", operation_id="previewRetention", summary="Which results could go", responses=documented(403, 422))
+@router.get("", operation_id="previewRetention", summary="List results that can be removed", responses=documented(403, 422))
 async def preview_retention(
     _viewer: Admin,
     context: Shared,
-    older_than_days: Annotated[float, Query(gt=0, le=36_500, description="since their job was over", examples=[90])],
+    older_than_days: Annotated[float, Query(gt=0, le=36_500, description="days since their job ended", examples=[90])],
 ) -> RetentionOut:
-    """Removes nothing. Administrators only."""
+    """Only lists; nothing is removed. Administrators only."""
     return await context.database.run(service.preview, older_than_days)
 
 
@@ -29,8 +29,8 @@ async def preview_retention(
 async def remove_old_results(
     body: Annotated[RetentionRequest, Body(examples=[{"older_than_days": 90}])], viewer: Admin, context: Shared
 ) -> RetentionOut:
-    """Removes the files of old jobs that nobody keeps and no unfinished job needs, and what lists find of them; the jobs' own
-    history stays. Administrators only."""
+    """Removes the results of old jobs that are not kept and not needed by unfinished jobs; the jobs and their history stay.
+    Administrators only."""
     told = await context.database.run(service.remove, body.older_than_days, viewer)
     freed = await asyncio.to_thread(_collect, context)
     return told.model_copy(update={"freed_bytes": freed})

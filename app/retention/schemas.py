@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetentionRequest(BaseModel):
-    """Which results go."""
+    """Which results to remove."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    older_than_days: float = Field(gt=0, le=36_500, description="since their job was over", examples=[90])
+    older_than_days: float = Field(gt=0, le=36_500, description="days since their job ended", examples=[90])
 
 
 class OldResultOut(BaseModel):
@@ -27,14 +27,12 @@ class OldResultOut(BaseModel):
 
 
 class RetentionOut(BaseModel):
-    """What may go, or went: results of finished jobs that nobody keeps and no unfinished job needs."""
+    """Results that can be or were removed: of finished jobs that are not kept and not needed by unfinished jobs."""
 
     older_than_days: float
     removed: bool
     jobs: int
     files: int
-    bytes: int = Field(description="of all their objects, each counted once; those that others refer to as well stay")
-    freed_bytes: int | None = Field(
-        description="given back by the store at once; the rest follows within a day. Null when nothing went"
-    )
+    bytes: int = Field(description="bytes of all their objects, each counted once; objects in use elsewhere stay")
+    freed_bytes: int | None = Field(description="bytes freed at once; the rest follows within a day. Null if nothing was removed")
     items: list[OldResultOut] = Field(description="the oldest, at most 200")

@@ -11,9 +11,9 @@ def refusal(error: Exception) -> str:
     """What an error of the check means and what to do; its own text may hold an address or a password."""
     if isinstance(error, OutOfMemoryError):
         return (
-            "is at its maxmemory and takes no bells: jobs start only when workers look by themselves, seconds later. "
-            "Raise maxmemory, or remove what else fills it"
+            "has reached its maxmemory and accepts no notifications: jobs start a few seconds late, when idle "
+            "workers poll. Raise maxmemory, or remove other data from it"
         )
     if isinstance(error, ReadOnlyError):
-        return "is a replica that takes no writes: BROKER_URL must name the primary"
+        return "is a replica and accepts no writes: BROKER_URL must name the primary"
     return type(error).__name__

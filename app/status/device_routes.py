@@ -29,15 +29,15 @@ class DeviceList(BaseModel):
     items: list[WorkerOut]
 
 
-@router.get("", operation_id="listDevices", summary="Worker nodes, their devices, and who holds them", responses=documented())
+@router.get("", operation_id="listDevices", summary="Worker nodes, their devices, and who paused them", responses=documented())
 async def list_devices(viewer: Caller, context: Shared) -> DeviceList:
-    """Also those that are held or have no room to write."""
+    """Includes nodes that are paused, drained or out of disk space."""
     return DeviceList(items=await context.database.run(_listed, context, viewer))
 
 
-@router.post("/{device}/pause", operation_id="pauseDevice", summary="Claim nothing new", responses=REFUSALS)
+@router.post("/{device}/pause", operation_id="pauseDevice", summary="Pause a device: claim no new job", responses=REFUSALS)
 async def pause_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
-    """The job it has is finished; then its models leave the device's memory. Administrators only."""
+    """Its present job is finished; then its models leave the device's memory. Administrators only."""
 
     def pause(session: Session) -> WorkerOut:
         service.hold(session, device, viewer, body, "paused")
@@ -46,9 +46,11 @@ async def pause_device(device: Device, viewer: Admin, context: Shared, body: Req
     return await context.database.run(pause)
 
 
-@router.post("/{device}/drain", operation_id="drainDevice", summary="Give the present job back", responses=REFUSALS)
+@router.post(
+    "/{device}/drain", operation_id="drainDevice", summary="Drain a device: return its job to the queue", responses=REFUSALS
+)
 async def drain_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
-    """The job it has goes back to the queue at its next boundary, with what it had finished, or ends before. Administrators only."""
+    """Its present job returns to the queue at its next boundary and keeps its finished parts, unless it ends earlier. Administrators only."""
 
     def drain(session: Session) -> WorkerOut:
         service.hold(session, device, viewer, body, "draining")
@@ -57,9 +59,9 @@ async def drain_device(device: Device, viewer: Admin, context: Shared, body: Req
     return await context.database.run(drain)
 
 
-@router.post("/{device}/resume", operation_id="resumeDevice", summary="Claim again", responses=documented(403, 404, 422))
+@router.post("/{device}/resume", operation_id="resumeDevice", summary="Resume a device", responses=documented(403, 404, 422))
 async def resume_device(device: Device, viewer: Admin, context: Shared) -> WorkerOut:
-    """At once. Administrators only."""
+    """Takes effect at once. Administrators only."""
 
     def resume(session: Session) -> WorkerOut:
         service.resume(session, device, viewer)

@@ -33,7 +33,7 @@ class Health:
         results = await asyncio.gather(
             _check(self._database.ping(), "answers", self._shortage),
             self._migrations(),
-            _check(asyncio.to_thread(self._storage.check), "takes objects"),
+            _check(asyncio.to_thread(self._storage.check), "accepts objects"),
             self.broker(),
         )
         checks = dict(zip(names, results, strict=True))
@@ -50,7 +50,7 @@ class Health:
         if url.startswith("redis+socket://"):  # kombu's word for it, which redis-py does not know
             url = "unix" + url.removeprefix("redis+socket").replace("virtual_host=", "db=")
         async with redis.asyncio.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-            return await _check(client.set(self._settings.broker_prefix + KEY, "", ex=SECONDS), "takes bells", refusal)
+            return await _check(client.set(self._settings.broker_prefix + KEY, "", ex=SECONDS), "accepts notifications", refusal)
 
     async def _migrations(self) -> Check:
         head = head_revision()

@@ -45,7 +45,7 @@ class Jobs:
                 depth.add_metric([name, state], sum(getattr(queue, state) for queue in own))
             age.add_metric([name], max((queue.oldest_seconds or 0 for queue in own), default=0))
         yield from (depth, age)
-        over = GaugeMetricFamily("binnacle_jobs_finished", "Jobs that are over", labels=["kind", "state"])
+        over = GaugeMetricFamily("binnacle_jobs_finished", "Jobs that have ended", labels=["kind", "state"])
         for kind, state, count in finished:
             over.add_metric([kind, state], count)
         yield over

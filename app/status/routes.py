@@ -21,22 +21,22 @@ router = APIRouter(tags=["health"], route_class=KeyedRoute)
 SHOWN = ("fastapi", "sqlalchemy", "celery")
 
 
-@router.get("/livez", operation_id="livez", summary="Whether the process answers")
+@router.get("/livez", operation_id="livez", summary="Check that the process answers")
 @public
 async def livez() -> dict[str, str]:
-    """Looks at nothing else: a database that is away is no reason to restart this process."""
+    """Checks nothing else: a database that does not answer is not a reason to restart this process."""
     return {"status": "alive"}
 
 
 @router.get(
     "/readyz",
     operation_id="readyz",
-    summary="Whether requests can be served",
-    responses={503: {"model": Readiness, "description": "The database, its schema or the storage is not there"}},
+    summary="Check that requests can be served",
+    responses={503: {"model": Readiness, "description": "The database, its schema or the storage is not available"}},
 )
 @public
 async def readyz(context: Shared, response: Response) -> Readiness:
-    """200 also when the broker is away (`degraded`): the database is the queue, and jobs only start a little later."""
+    """Also 200 when the broker does not answer (`degraded`): the queue is in the database, and jobs only start a little later."""
     found = await context.part(Health).readiness()
     response.status_code = 503 if found.status == "unready" else 200
     response.headers["Cache-Control"] = "no-store"
@@ -54,7 +54,7 @@ async def openapi(request: Request) -> JSONResponse:
     "/v1/status", operation_id="getStatus", summary="Workers, devices, loaded models and the queue", responses=documented()
 )
 async def get_status(viewer: Caller, context: Shared) -> StatusOut:
-    """Everybody with a key sees the board; jobs of others have no names on it."""
+    """Everyone with a key sees the board; jobs of others have no names on it."""
 
     lease = context.settings.lease
 

@@ -17,27 +17,27 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be served. A broker that is away makes the service `degraded`: jobs start a little later."""
+    """Whether requests can be served. Without a broker the service is `degraded`: jobs start a little later."""
 
     status: Literal["ready", "degraded", "unready"]
     checks: dict[str, Check]
 
 
 class WorkerOut(BaseModel):
-    """A worker node as it last described itself."""
+    """A worker node as it last reported."""
 
     id: str
     job_class: str
     device: str
     host: str
     version: str
-    models: list[str] = Field(description="models it keeps loaded")
+    models: list[str] = Field(description="models that are loaded")
     memory: dict[str, Any]
-    busy_with: str | None = Field(description="the job it holds, if you may see it; `another` if you may not")
+    busy_with: str | None = Field(description="the job it runs if you may see it, else `another`")
     seen_seconds_ago: float
     alive: bool = Field(description="seen within one lease")
-    hold: HoldOut | None = Field(description="who took it away from the queue, and until when")
-    blocked: BlockedOut | None = Field(description="why it claims nothing though nobody holds it")
+    hold: HoldOut | None = Field(description="who paused or drained it, and until when")
+    blocked: BlockedOut | None = Field(description="why it starts no jobs although no administrator paused it")
 
 
 class QueueOut(BaseModel):
@@ -48,9 +48,9 @@ class QueueOut(BaseModel):
     lane: str = OLD_QUEUE
     model: str | None
     queued: int = Field(description="ready to run")
-    waiting: int = Field(description="queued behind jobs they come after")
+    waiting: int = Field(description="jobs that wait for other jobs")
     running: int
-    oldest_seconds: float | None = Field(description="how long the oldest ready one has been queued")
+    oldest_seconds: float | None = Field(description="seconds that the oldest ready job has been queued")
 
 
 class WaitingOut(BothNames):
@@ -68,12 +68,12 @@ class WaitingOut(BothNames):
 
 
 class StatusOut(BaseModel):
-    """The board everybody may see."""
+    """The status board, which everyone with a key can see."""
 
     version: str
     auth: Literal["on", "off"]
     broker: Check
-    listening: bool = Field(description="whether changes of jobs are heard at once; else they are seen within five seconds")
+    listening: bool = Field(description="whether changes of jobs are noticed at once; otherwise within five seconds")
     waiting_requests: int
     workers: list[WorkerOut]
     queues: list[QueueOut]

@@ -50,13 +50,13 @@ class SteeringCost(BothNames):
     """What a request would cost, and what would be calculated; nothing was written."""
 
     spec: dict[str, Any]
-    cells: int = Field(description="vectors x layers whose dose is searched")
-    answers: int = Field(description="answers to generate at most")
+    cells: int = Field(description="vectors x layers for which a dose is searched")
+    answers: int = Field(description="most answers to generate")
     arithmetic: str
-    limit: int = Field(description="answers that this server allows one job")
+    limit: int = Field(description="most answers in a job on this server")
     generated_tokens: int
     estimated_seconds: float | None = Field(
-        description="device time, from earlier steerings of the model; null where these do not tell"
+        description="estimated device time, from earlier steerings of the model; null if there are too few"
     )
     waits_for: list[str] = Field(
         validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs that it would wait for"

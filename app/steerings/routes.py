@@ -41,7 +41,7 @@ SteeringId = Annotated[
     str,
     Path(
         pattern=r"^(str|job)_[0-9a-z]{26}$",
-        description="the steering's id, or that of its job",
+        description="the id of the steering, or of its job",
         examples=["str_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -58,7 +58,7 @@ FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jso
     response_model=JobOut,
     responses={
         200: {
-            "description": "dry_run: what it would cost. reuse: the finished job that Binnacle-Reused names",
+            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
             "model": SteeringCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
@@ -71,12 +71,10 @@ async def submit_steering(
     viewer: Member,
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="check and estimate the cost, and make nothing")] = False,
-    reuse: Annotated[
-        bool, Query(description="answer with a finished job of the same calculation that you may read, if there is one")
-    ] = False,
+    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
+    reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
 ) -> Response:
-    """Finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
+    """Makes a job that finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
     promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.database.run(service.estimate, body, viewer, context.settings)
@@ -92,7 +90,7 @@ async def submit_steering(
 @router.post(
     "/{steering_id}/rescore",
     operation_id="rescoreSteering",
-    summary="Score its texts with another judge",
+    summary="Score a steering's texts with another judge",
     status_code=202,
     response_model=JobOut,
     responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
@@ -105,10 +103,8 @@ async def rescore_steering(
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """A new steering of the same texts, runs and doses with the other judge's scores; nothing is generated.
-
-    Named by a steer job that failed, its judge having been away: that job continues under the other judge with the texts that it has.
-    """
+    """Makes a new steering of the same texts, runs and doses with the scores of another judge; no text is generated. The id of a steer
+    job that failed because its judge did not answer also works: the new job continues with the other judge and the finished texts."""
     promise = idempotency(f"POST /v1/steerings/{steering_id}/rescore", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.rescore, steering_id, body, viewer, context.settings, promise, request.state.request_id
@@ -125,7 +121,7 @@ async def list_steerings(
     model: Annotated[str | None, Query(max_length=200)] = None,
     trait: Annotated[str | None, Query(max_length=100)] = None,
 ) -> SteeringPage:
-    """Newest first; those you may see."""
+    """Newest first; only those you can see."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[SteeringOut]:
         return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
@@ -136,16 +132,16 @@ async def list_steerings(
     return SteeringPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get("/{steering_id}", operation_id="getSteering", summary="A steering's summary", responses=documented(404, 409, 422))
+@router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))
 async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared) -> SteeringOut:
-    """Per method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
+    """For each method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
     return await context.database.run(service.find, steering_id, viewer)
 
 
 @router.get(
     "/{steering_id}/runs",
     operation_id="listSteeringRuns",
-    summary="Every run",
+    summary="List a steering's runs",
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
@@ -169,7 +165,7 @@ async def list_runs(
 @router.get(
     "/{steering_id}/responses",
     operation_id="listSteeringResponses",
-    summary="The texts with their scores",
+    summary="List a steering's texts with their scores",
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
@@ -188,7 +184,7 @@ async def list_responses(
     min_coherence: Score = None,
     max_coherence: Score = None,
 ) -> RunsOut:
-    """Every answer as it was generated and judged; `method` and `layer` are those of its run's vector."""
+    """Every answer with its scores; `method` and `layer` are those of the run's vector."""
     wanted: dict[str, Any] = {"run": run, "set": question_set, "trait>=": min_trait, "trait<=": max_trait}
     wanted |= {"coherence>=": min_coherence, "coherence<=": max_coherence}
     if method is not None or layer is not None:
@@ -207,9 +203,9 @@ async def list_responses(
     response_class=Response,
     responses={
         200: {"description": "The file"},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 409, 416, 422),
     },
 )

@@ -14,7 +14,7 @@ VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
 
 def _pushing(c: float) -> float:
     if c == 0:
-        raise ValueError("a coefficient of 0 pushes nothing; the unsteered answers are always among the results")
+        raise ValueError("a coefficient of 0 does not steer; the unsteered answers are always among the results")
     return c
 
 
@@ -49,7 +49,7 @@ class QuestionsIn(_Strict):
 
 
 class CapabilityIn(_Strict):
-    """A question that can be answered right: an answer that holds `answer` as whole words, whatever the case, is."""
+    """A question with a right answer: an answer is right if it contains `answer` as whole words; case is ignored."""
 
     question: Text
     answer: str = Field(min_length=1, max_length=500)
@@ -58,13 +58,13 @@ class CapabilityIn(_Strict):
 
 
 class ControlsIn(_Strict):
-    """What every result is compared with, at equal dose."""
+    """Controls that every result is compared with, at equal dose."""
 
     random: int = Field(3, ge=0, le=20, description="random vectors at each layer and dose that is reported")
     shuffled: int = Field(
-        3, ge=0, le=20, description="vectors of the same method on shuffled labels; the extraction must hold them"
+        3, ge=0, le=20, description="vectors of the same method fitted on shuffled labels; the extraction must hold them"
     )
-    prompt_only: bool = Field(True, description="no vector, but a system prompt that asks for the trait")
+    prompt_only: bool = Field(True, description="also answer under a system prompt that asks for the trait, without a vector")
 
 
 class SamplingIn(_Strict):
@@ -76,21 +76,24 @@ class SamplingIn(_Strict):
 
 
 class RescoreRequest(JobRequest):
-    """Another judge for the texts of a finished steering."""
+    """A request to score the texts of a finished steering with another judge."""
 
     judge: Line = Field(min_length=1, max_length=100)
-    coherence_threshold: float | None = Field(None, ge=0, le=100, description="the steering's own when left out")
+    coherence_threshold: float | None = Field(None, ge=0, le=100, description="a trait's name; the steering's own when left out")
 
 
 class OffTargetIn(_Strict):
     """Another trait that the vectors are tried on, scored by that trait's own judge."""
 
     trait: Line = Field(min_length=1, max_length=200)
-    extraction: SourceId | None = Field(None, description="whose responses the reference judge of that trait is fitted on")
+    extraction: SourceId | None = Field(
+        None, description="the extraction with the responses that the reference judge of that trait is fitted on"
+    )
 
 
 class SteeringRequest(PromptedRequest):
-    """How well vectors steer: dose searched on selection questions, reported on test questions, against controls, with intervals."""
+    """A request to measure how well vectors steer: the dose is searched on selection questions, the gain is reported on test questions,
+    against controls, with intervals."""
 
     model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])
     trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
@@ -101,15 +104,20 @@ class SteeringRequest(PromptedRequest):
         "that is made first",
     )
     methods: list[Line] | None = Field(
-        None, min_length=1, max_length=100, description="of the extraction's vectors, those of these methods"
+        None, min_length=1, max_length=100, description="use only the extraction's vectors of these methods"
     )
     layers: Layers | None = Field(None, description="and these layers; all when left out")
     positions: list[Line] | None = Field(None, min_length=1, max_length=20)
     components: list[Line] | None = Field(None, min_length=1, max_length=7)
     combine: bool = Field(False, description="push all layers of a method at once, each at the same dose")
-    calibration: CalibrationRef | None = Field(None, description="what doses are measured with; found or made when left out")
+    calibration: CalibrationRef | None = Field(
+        None, description="the calibration that doses are measured with; found or made when left out"
+    )
     operation: Literal["add", "ablate", "norm_match"] = "add"
-    ablate_plain: bool = Field(False, description="project out the vector with its massive dims, which empties the text; flagged")
+    ablate_plain: bool = Field(
+        False,
+        description="also project out the vector with its massive dims, which usually empties the text; such rows are flagged",
+    )
     scope: Literal["all", "prompt", "response"] = "all"
     doses: list[Dose] | None = Field(None, min_length=1, max_length=50, description="these doses r instead of a search")
     coefficients: list[Coefficient] | None = Field(
@@ -117,8 +125,12 @@ class SteeringRequest(PromptedRequest):
     )
     budget: int = Field(6, ge=2, le=24, description="doses that the search may run for each vector and layer")
     questions: QuestionsIn | None = None
-    selection_limit: int | None = Field(None, ge=2, description="use at most so many selection questions, clusters in turn")
-    test_limit: int | None = Field(None, ge=2, description="use at most so many test questions, clusters in turn")
+    selection_limit: int | None = Field(
+        None, ge=2, description="use at most this many selection questions, taken from the clusters in turn"
+    )
+    test_limit: int | None = Field(
+        None, ge=2, description="use at most this many test questions, taken from the clusters in turn"
+    )
     max_new_tokens: int = Field(64, ge=1)
     sampling: SamplingIn | None = None
     judge: Line = Field("reference", min_length=1, max_length=100)
@@ -126,22 +138,24 @@ class SteeringRequest(PromptedRequest):
     controls: ControlsIn = Field(default_factory=ControlsIn)
     matched: list[Literal["dose", "coherence", "divergence", "coefficient"]] = Field(
         ["dose", "coherence", "divergence", "coefficient"],
-        description="how vectors are compared besides each at its best dose; `coefficient`: all at the probe's raw coefficient, which is "
-        "no fair comparison and is shown to say so",
+        description="how vectors are compared, besides each at its best dose. `coefficient`: all at the probe's raw "
+        "coefficient, which is not a fair comparison",
     )
     reference_protocol: bool = Field(
         False,
-        description="also compare as the reference system does: raw coefficients around the probe's, ten questions, none held out",
+        description="also run the reference system's protocol: raw coefficients around the probe's, ten questions, none held out",
     )
-    decomposition: bool = Field(True, description="steer with the massive part and the rest of mean-based vectors apart")
+    decomposition: bool = Field(
+        True, description="also steer with the massive part and with the rest of mean-based vectors separately"
+    )
     extra_sets: list[Literal["paraphrases", "unrelated"]] = Field(
-        default_factory=list, description="also answer these at the chosen dose and at half of it"
+        default_factory=list, description="also answer these questions at the chosen dose and at half of it"
     )
     capability: list[CapabilityIn] | None = Field(
         None,
         min_length=1,
         max_length=2_000,
-        description="also ask these at the chosen dose and at half of it: what share is still answered right",
+        description="also ask these questions at the chosen dose and at half of it, and report the share of right answers",
     )
     off_target: list[OffTargetIn] = Field(
         default_factory=list, max_length=50, description="also answer these traits' test questions at the chosen dose"
@@ -151,10 +165,11 @@ class SteeringRequest(PromptedRequest):
     @model_validator(mode="after")
     def _one_way_of_choosing(self) -> Self:
         if self.doses is not None and self.coefficients is not None:
-            raise ValueError("/doses and /coefficients exclude each other: give one, or neither for a search")
+            raise ValueError("/doses and /coefficients exclude each other: give one of them, or neither for a search")
         if self.vectors is not None and any((self.extraction, self.methods, self.layers, self.positions, self.components)):
             raise ValueError(
-                "/vectors names vectors one by one; /extraction, /methods, /layers, /positions and /components choose among one's"
+                "/vectors names vectors one by one; /extraction, /methods, /layers, /positions and /components choose "
+                "among the vectors of an extraction"
             )
         if self.operation == "ablate" and self.coefficients is not None:
             raise ValueError("/operation ablate has no dose: leave /coefficients out")

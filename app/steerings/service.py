@@ -119,8 +119,8 @@ def _check_questions(request: SteeringRequest) -> None:
                 seen.setdefault(cluster, i)
             elif cluster in seen:
                 detail = (
-                    f"{pointer} is of the same cluster as /questions/selection/{seen[cluster]}: what the dose is chosen on says nothing "
-                    "of what it does elsewhere. Move one of them, or leave it out."
+                    f"{pointer} is of the same cluster as /questions/selection/{seen[cluster]}: a question that "
+                    "chose the dose cannot measure its effect on others. Move one of the two, or leave it out."
                 )
                 raise invalid(pointer, "cluster_in_both_sets", detail)
 

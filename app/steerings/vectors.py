@@ -17,6 +17,7 @@ from app.jobs.planned import job_of, planned_job
 from app.models.layers import in_order
 from app.models.models import Model
 from app.models.reading import reading_of
+from app.refusals import sentence
 from app.steerings.schemas import SteeringRequest
 from app.traits.models import Trait
 from terms.methods import UnknownMethod, parse_method
@@ -93,7 +94,9 @@ def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Mo
 def _check_vector(row: Vector, model: Model, pointer: str) -> None:
     facts = model.facts if model.state == "ready" else {}
     if row.model != model.name:
-        raise invalid(pointer, "vector_of_another_model", f"{row.id} belongs to {row.model}; it means nothing in {model.name}.")
+        raise invalid(
+            pointer, "vector_of_another_model", f"{row.id} belongs to {row.model} and cannot be used with {model.name}."
+        )
     if row.weight_hash is not None and facts.get("weight_hash") not in (None, row.weight_hash):
         detail = f"{row.id} was made from other weights of {model.name} (sha256 {row.weight_hash[:12]}). Extract it again."
         raise invalid(pointer, "vector_of_other_weights", detail)
@@ -162,7 +165,7 @@ def _made_like(request: SteeringRequest) -> ExtractionRequest:
         first = error.errors()[0]
         pointer = "".join(f"/{part}" for part in first["loc"])
         raise invalid(
-            pointer, first["type"], f"No extraction that fits is there, and none can be made: {pointer}: {first['msg']}."
+            pointer, first["type"], f"No extraction fits, and none can be made: {pointer}: {sentence(first)}"
         ) from error
 
 

@@ -65,7 +65,7 @@ def _options(query: str) -> dict[str, str]:
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
     given = {name: unquote(value) for name, _, value in pairs}
     if unknown := sorted(given.keys() - _OPTIONS.keys()):
-        raise ValueError(f"STORAGE_URL has the unknown option {unknown[0]!r}; it knows {', '.join(_OPTIONS)}")
+        raise ValueError(f"STORAGE_URL has the unknown option {unknown[0]!r}; its options are {', '.join(_OPTIONS)}")
     # Key, secret and token belong together: a key from the URL must not meet a token from the environment.
     own_key = "access_key_id" in given
     found = {

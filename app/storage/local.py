@@ -156,7 +156,7 @@ class LocalStorage:
         except FileNotFoundError as error:
             if self._objects.is_dir() and self._staging.is_dir():
                 raise ObjectMissing(f"{what} is not in {self.root}") from error
-            raise StorageUnavailable(f"{self.root} is gone: is the disk that STORAGE_URL names mounted?") from error
+            raise StorageUnavailable(f"{self.root} is missing: is the disk that STORAGE_URL names mounted?") from error
         except OSError as error:
             if error.errno in _FULL:
                 raise StorageFull(

@@ -37,7 +37,7 @@ async def serve_object(
         return Response(headers={**headers, "Content-Length": str(size)})
     wanted = _wanted_range(request, etag, size)
     if wanted is not None and wanted[0] >= wanted[1]:
-        detail = f"The file has {size:,} bytes; Range asked for {request.headers['range']!r}, none of which it has."
+        detail = f"The file has {size:,} bytes; Range asked for {request.headers['range']!r}, which lies outside the file."
         raise Problem(416, "range_not_satisfiable", detail, headers={"Content-Range": f"bytes */{size}", "ETag": etag})
     key = key_of(digest)
     # The bucket knows another ETag than ours, so what is conditional on ours is answered here.
@@ -94,7 +94,9 @@ async def _opened(storage: Storage, key: str, start: int, end: int, still: Still
         return _chain(await anext(pieces), pieces, still)
     except (ObjectMissing, ObjectCorrupt) as error:
         raise Problem(
-            500, "artifact_lost", f"The storage has lost {key}; the operator should restore it, or run the job again."
+            500,
+            "artifact_lost",
+            f"The storage has lost {key}. An operator can restore it from a backup; otherwise run the job again.",
         ) from error
     except StorageError as error:
         detail = "The file is safe, but the storage does not answer now. Try again in a few seconds."

@@ -33,8 +33,8 @@ def check_room(settings: Settings, size: int) -> None:
         free = shutil.disk_usage(folder).free
         if free - size < least:
             detail = (
-                f"{gib(free)} are free where this server writes, of which {gib(least)} must stay free; this upload has "
-                f"{size:,} bytes. Nothing was stored. Tell an administrator, who can make room with `binnacle gc`."
+                f"{gib(free)} are free where this server writes, and {gib(least)} must stay free; this upload has "
+                f"{size:,} bytes. Nothing was stored. An administrator can make room with `binnacle gc`."
             )
             raise Problem(507, "low_disk", detail, facts={"free_bytes": free, "min_free_bytes": least, "upload_bytes": size})
 
@@ -46,8 +46,8 @@ def shortage(settings: Settings) -> dict[str, Any] | None:
         free = shutil.disk_usage(folder).free
         if free < least:
             detail = (
-                f"{gib(free)} are free at {folder}, and nothing new begins under {gib(least)} "
-                "(BINNACLE_MIN_FREE_BYTES). Make room: `binnacle gc` shows which results could go."
+                f"{gib(free)} are free at {folder}, and no new job starts below {gib(least)} "
+                "(BINNACLE_MIN_FREE_BYTES). Make room: `binnacle gc` lists results that can be removed."
             )
             return as_error("low_disk", detail, folder=str(folder), free_bytes=free, min_free_bytes=least)
     return None

@@ -20,6 +20,7 @@ from app.jobs.submitting import Placed
 from app.models import service as models
 from app.models.layers import in_order
 from app.models.models import Model
+from app.refusals import sentence
 from app.settings import LimitSettings, Settings
 from app.steerings import service as steerings
 from app.steerings.schemas import SteeringRequest
@@ -58,7 +59,7 @@ def check_size(request: StudyRequest, limits: LimitSettings) -> None:
         pointer = "/traits" if len(request.traits) >= len(request.models) else "/models"
         detail = (
             f"{len(request.models)} models x {len(request.traits)} traits: {said} = {total:,} jobs; this server allows "
-            f"{limits.study_jobs:,} in one study. Name fewer, or make several studies of it: with ?reuse=true they share what is finished."
+            f"{limits.study_jobs:,} in one study. Name fewer, or split the study: with ?reuse=true the parts share finished jobs."
         )
         raise invalid(pointer, "study_too_large", detail)
 
@@ -73,7 +74,7 @@ def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> 
     for field in ("models", "traits"):
         given = getattr(request, field)
         if len(set(given)) != len(given):
-            raise invalid(f"/{field}", "duplicate", f"/{field} names one twice: {', '.join(given)}.")
+            raise invalid(f"/{field}", "duplicate", f"/{field} repeats an entry: {', '.join(given)}.")
     layers: dict[str, list[int]] = {}
     for i, name in enumerate(request.models):
         try:
@@ -100,7 +101,7 @@ def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
         return in_order(request.layers) or []
     count = model.facts.get("layers")
     if count is None:
-        detail = f"{model.name} is still being inspected, so its middle layers are not known. Wait for it, or name /layers."
+        detail = f"{model.name} is still being inspected, so its middle layers are not known yet. Wait for the inspection, or name /layers."
         raise invalid(f"/models/{index}", "model_not_ready", detail)
     return middle(count)
 
@@ -145,7 +146,7 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
         return DOMAINS[node.kind].request.model_validate(common | resolved(node.body, known))
     except ValidationError as error:
         first = error.errors()[0]
-        detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {first['msg']}"
+        detail = f"{node.name}: {'/'.join(map(str, first['loc']))}: {sentence(first)}"
         raise invalid(f"/{first['loc'][0]}", "invalid_study", detail) from error
 
 

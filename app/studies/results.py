@@ -16,10 +16,10 @@ from app.studies.models import Study
 
 
 class NodeOut(BaseModel):
-    """One job of the graph. Of a job that is not shared with you there is nothing but its place in the plan."""
+    """One job of the study. For a job that is not shared with you only its place in the plan is shown."""
 
     shared: bool = Field(
-        description="false: it is deleted, or not shared with you now; then job, state, phase and error are null"
+        description="false: the job is deleted, or not shared with you now; then job, state, phase and error are null"
     )
     job: str | None
     kind: str
@@ -27,7 +27,7 @@ class NodeOut(BaseModel):
     trait: str | None
     state: State | None
     phase: str | None
-    reused: bool = Field(description="finished before this study and used by it")
+    reused: bool = Field(description="true: finished before this study and reused")
     doubt: str | None = Field(description=DOUBT)
     error: dict[str, Any] | None
 
@@ -39,7 +39,7 @@ class StudyOut(BaseModel):
     job: str
     title: str | None
     owner: str
-    state: State = Field(description="of the study's Job, which is the report at the end of its graph")
+    state: State = Field(description="the study's job, which writes the report at the end")
     spec: dict[str, Any]
     progress: dict[str, int] = Field(description="jobs of the graph by state; `not_shared` counts those that you may not see")
     nodes: dict[str, NodeOut]
@@ -60,13 +60,11 @@ class StudyCost(BaseModel):
 
     jobs: int
     reused: int
-    nodes: list[dict[str, Any]] = Field(description="each job with its own arithmetic and estimate")
-    estimated_seconds: float | None = Field(
-        description="device time of all jobs whose model has run such jobs before; null when one has not"
-    )
+    nodes: list[dict[str, Any]] = Field(description="every job with its arithmetic and estimate")
+    estimated_seconds: float | None = Field(description="device time of all jobs; null if a model has not run such a job before")
     arithmetic: str
-    limit: int = Field(description="jobs that one study may have here, its report among them")
-    admission: Admission = Field(description="whether your quotas would let it pass now")
+    limit: int = Field(description="most jobs of a study on this server, its report included")
+    admission: Admission = Field(description="whether your quotas admit the request now")
 
 
 def view(study: Study, jobs: Mapping[str, Job], models: Mapping[str, Model]) -> StudyOut:

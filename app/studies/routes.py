@@ -39,7 +39,7 @@ StudyId = Annotated[
     str,
     Path(
         pattern=r"^(std|job)_[0-9a-z]{26}$",
-        description="the study's id, or that of its Job",
+        description="the id of the study, or of its job",
         examples=["std_01k9zq3m4e8v6t2y5w7x9abcde"],
     ),
 ]
@@ -56,7 +56,7 @@ SANDBOX = "sandbox allow-scripts allow-downloads"
     response_model=JobOut,
     responses={
         200: {
-            "description": "dry_run: every job it would run, with its cost. reuse: the finished study's Job",
+            "description": "dry_run: every job it would run, with its estimated cost. reuse: the finished study's job",
             "model": StudyCost | JobOut,
         },
         202: {"headers": {"Location": {"description": "the study's Job", "schema": {"type": "string"}}}},
@@ -69,10 +69,10 @@ async def submit_study(
     viewer: Member,
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="plan the graph, say what each job costs, and make nothing")] = False,
+    dry_run: Annotated[bool, Query(description="only plan the jobs and estimate their cost")] = False,
     reuse: Annotated[bool, Query(description="use finished jobs of the same calculation that you may read")] = False,
 ) -> Response:
-    """Calibrates, extracts and steers for every model and trait, and ends in the tables that compare the methods."""
+    """Makes jobs that calibrate, extract and steer for every model and trait, and a report that compares the methods."""
     promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
         cost = await context.planner.run(service.estimate, body, viewer, context.settings, reuse)
@@ -85,7 +85,7 @@ async def submit_study(
 
 @router.get("", operation_id="listStudies", summary="List studies", response_model=StudyPage, responses=documented(422))
 async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, cursor: Cursor = None) -> StudyPage:
-    """Newest first; those you may see."""
+    """Newest first; only those you can see."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[StudyOut]:
         return list(service.listing(session, viewer, limit=count, before=before))
@@ -94,16 +94,16 @@ async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, curso
     return StudyPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get("/{study_id}", operation_id="getStudy", summary="A study and its graph", responses=documented(404, 422))
+@router.get("/{study_id}", operation_id="getStudy", summary="Get a study and its jobs", responses=documented(404, 422))
 async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> StudyOut:
-    """Every job of the graph with its state, and the result once the report is written."""
+    """Every job with its state, and the result once the report is written."""
     return await context.database.run(service.find, study_id, viewer)
 
 
 @router.post(
     "/{study_id}/retry",
     operation_id="retryStudy",
-    summary="Run again what failed",
+    summary="Retry the failed jobs of a study",
     status_code=202,
     response_model=JobOut,
     responses=documented(400, 403, 404, 409, 422, 429),
@@ -111,9 +111,8 @@ async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> Study
 async def retry_study(
     study_id: StudyId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
 ) -> Response:
-    """A new study of the same spec with new jobs for those that failed or were cancelled; what succeeded is used as it is.
-
-    The new jobs are yours. Every job of the study must be shared with you now (409 `not_shared`)."""
+    """Makes a new study with new jobs for those that failed or were cancelled; jobs that succeeded are reused. The new jobs are yours.
+    Every job of the study must be shared with you (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/studies/{study_id}/retry", idempotency_key, {})
     answer = await once(context.planner, service.retry, study_id, viewer, context.settings, promise, request.state.request_id)
     return submitted_response(answer.job, request=request, replayed=answer.replayed)
@@ -122,7 +121,7 @@ async def retry_study(
 @router.post(
     "/{study_id}/labels",
     operation_id="labelStudy",
-    summary="Say how a person labels its texts",
+    summary="Send a person's labels of a study's texts",
     status_code=202,
     response_model=JobOut,
     responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
@@ -135,9 +134,8 @@ async def label_study(
     context: Shared,
     idempotency_key: IdempotencyHeader = None,
 ) -> Response:
-    """The report again, with the judge's agreement with these labels. Below a rank correlation of 0.6 no verdict stands.
-
-    A new study of the same jobs, every one of which must be shared with you now (409 `not_shared`)."""
+    """Makes a new study of the same jobs and a report with the judge's agreement with these labels. Below a rank correlation of 0.6 the
+    report gives no verdict. Every job must be shared with you (409 `not_shared`)."""
     promise = idempotency(f"POST /v1/studies/{study_id}/labels", idempotency_key, body.model_dump(mode="json"))
     answer = await once(
         context.database, service.label, study_id, body.labels, viewer, context.settings, promise, request.state.request_id
@@ -148,13 +146,13 @@ async def label_study(
 @router.get(
     "/{study_id}/{name}",
     operation_id="getStudyFile",
-    summary="Read or download the report",
+    summary="Get the report",
     response_class=Response,
     responses={
         200: {"description": "The file"},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 409, 416, 422),
     },
 )

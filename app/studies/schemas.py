@@ -17,7 +17,7 @@ METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleane
 
 
 class PublishedNumber(BaseModel):
-    """A number somebody published for the same question, shown beside this study's own with what it means."""
+    """A published number for the same question, shown beside this study's own number with its definition."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -29,7 +29,7 @@ class PublishedNumber(BaseModel):
     value: float = Field(allow_inf_nan=False)
     coefficient: float | None = Field(None, allow_inf_nan=False)
     definition: str = Field(
-        min_length=1, max_length=1000, description="what the number is: questions, judge, how the dose was chosen"
+        min_length=1, max_length=1000, description="how the number was measured: questions, judge, choice of the dose"
     )
     source: Line = Field(min_length=1, max_length=500)
 
@@ -50,15 +50,17 @@ class LabelsIn(BaseModel):
 
 
 class StudyRequest(PromptedRequest):
-    """Calibrate, extract and steer for every model and trait, then compare: which method to trust on which model.
+    """A request to calibrate, extract and steer for every model and trait and to compare which method works on which model.
 
     Without traits: calibrate, and compare how massive the models' dimensions are.
     """
 
     models: list[Name] = Field(min_length=1, max_length=50, examples=[["demo-severe", "demo-plain"]])
-    traits: list[Name] = Field(max_length=50, examples=[["refusal", "sycophancy"]], description="none: calibrations alone")
+    traits: list[Name] = Field(
+        max_length=50, examples=[["refusal", "sycophancy"]], description="traits to study; without any, only calibrations run"
+    )
     skip_unregistered: bool = Field(
-        False, description="models that are not registered become rows `not measured`, instead of refusing the study"
+        False, description="true: unregistered models become rows `not measured`; false: they refuse the study"
     )
     methods: list[MethodIn] = Field(list(METHODS), min_length=1, max_length=100)
     positions: list[Name] = Field(["response[:5]"], min_length=1, max_length=20)
@@ -73,7 +75,7 @@ class StudyRequest(PromptedRequest):
     ablation: list[Annotated[int, Field(ge=1, le=1000)]] | None = Field(
         None,
         max_length=20,
-        description="how many dims to zero in the cleaning ablation; 1, 2, 3, 5, 10 with full evidence, else none",
+        description="numbers of dims to zero in the cleaning ablation; 1, 2, 3, 5, 10 with full evidence, else none",
     )
     refits: int | None = Field(None, ge=0, le=50, description="extraction sets to refit on; 5 with full evidence, else 0")
     budget: int = Field(6, ge=2, le=24)
@@ -85,20 +87,20 @@ class StudyRequest(PromptedRequest):
     coherence_threshold: float = Field(70, ge=0, le=100)
     controls: ControlsIn = Field(default_factory=ControlsIn)
     matched: list[Literal["dose", "coherence", "divergence", "coefficient"]] = Field(
-        ["dose", "coherence", "divergence", "coefficient"], description="how methods are compared besides each at its best dose"
+        ["dose", "coherence", "divergence", "coefficient"], description="how methods are compared, besides each at its best dose"
     )
     capability: list[CapabilityIn] | None = Field(
         None,
         min_length=1,
         max_length=2_000,
-        description="questions that can be answered right, asked with every vector at its chosen dose and at half of it",
+        description="questions with a right answer, asked with every vector at its chosen dose and at half of it",
     )
     reference_protocol: bool = Field(
         False,
-        description="also compare as the reference system does (raw coefficients, ten questions, none held out), beside Binnacle's own",
+        description="also run the reference system's protocol (raw coefficients, ten questions, none held out)",
     )
     published: list[PublishedNumber] = Field(
-        default_factory=list, max_length=500, description="published numbers to stand beside this study's own"
+        default_factory=list, max_length=500, description="published numbers to show beside this study's own"
     )
     resamples: int = Field(50, ge=0, le=1000)
     seed: int = Field(0, ge=0, lt=2**31)

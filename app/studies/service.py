@@ -76,7 +76,7 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         reused=len(costs) - len(run),
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
-        arithmetic=f"{arithmetic(request)[1]}; {len(run) + 1} of them to run{unregistered}",
+        arithmetic=f"{arithmetic(request)[1]}; {len(run) + 1} of these jobs will run{unregistered}",
         limit=settings.limit.study_jobs,
         admission=admission(session, viewer.owner, jobs=len(made) + 1),
     )
@@ -190,7 +190,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     unfinished = [name for name in study.nodes if graph[name].state in (State.QUEUED, State.RUNNING, State.CANCELLING)]
     if unfinished:
         detail = (
-            f"{len(unfinished)} jobs of the study are not over ({unfinished[0]}, ...). Wait for them or cancel the study first."
+            f"{len(unfinished)} jobs of the study have not ended ({unfinished[0]}, ...). Wait for them or cancel the study first."
         )
         raise Problem(409, "study_not_over", detail)
     if not ended_badly and graph["report"].state == State.SUCCEEDED:
@@ -238,7 +238,7 @@ def label(
     study = _find(session, identifier, viewer)
     if _usable_graph(session, study, viewer)["report"].state != State.SUCCEEDED:
         raise Problem(
-            409, "study_not_over", "The study's report is not written yet, so there is no sheet that these labels could be of."
+            409, "study_not_over", "The study's report is not written yet, so there is no labelling sheet for these labels."
         )
     placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
     about = stored(StudyRequest, study.spec)

@@ -32,7 +32,7 @@ def check(request: TraitRequest, limits: LimitSettings) -> None:
     _check_classes(request)
     if not request.steering.questions:
         detail = (
-            "/steering/questions is empty; without questions a vector of this trait can be found but never steered or judged."
+            "/steering/questions is empty; without questions a vector of this trait can be extracted, but not steered or judged."
         )
         raise invalid("/steering/questions", "no_questions", detail)
     _check_eval_prompt(request.steering.eval_prompt)
@@ -68,7 +68,7 @@ def _texts(request: TraitRequest) -> list[tuple[str, str]]:
 def _check_texts(request: TraitRequest, limits: LimitSettings) -> None:
     for pointer, text in _texts(request):
         if not text.strip():
-            raise invalid(pointer, "blank_prompt", f"{pointer} holds nothing but white space. Write a text or leave the row out.")
+            raise invalid(pointer, "blank_prompt", f"{pointer} holds only white space. Write a text or leave the row out.")
     for pointer, text in [*_texts(request), *_further_texts(request)]:
         if len(text) > limits.prompt_characters:
             detail = f"{pointer} has {len(text):,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
@@ -103,11 +103,11 @@ def _check_classes(request: TraitRequest) -> None:
         return
     rows = ", ".join(f"/positive/{i} = /negative/{j}" for i, j in both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
     detail = (
-        f"{len(both):,} of {len(request.positive):,} positive prompts are also negative ones, with the same system prompt and "
-        f"response: {rows}. A text can be of one class only; change or remove them."
+        f"{len(both):,} of {len(request.positive):,} positive prompts are also negative prompts, with the same "
+        f"system prompt and response: {rows}. A text can belong to one class only; change or remove it."
     )
     errors = [
-        {"pointer": f"/positive/{i}", "detail": f"It is the same as /negative/{j}.", "code": "prompt_in_both_classes"}
+        {"pointer": f"/positive/{i}", "detail": f"It equals /negative/{j}.", "code": "prompt_in_both_classes"}
         for i, j in both[:SHOWN]
     ]
     raise Problem(422, "prompt_in_both_classes", detail, errors=errors)
@@ -124,7 +124,7 @@ def check_files(files: Mapping[str, bytes], limits: LimitSettings) -> None:
     for name, data in files.items():
         if data.count(b"\n") > limits.json_values or more_than(data, limits.json_values):
             detail = (
-                f"{name} holds more than {limits.json_values:,} lines or values, which is what this server reads of one file."
+                f"{name} holds more than {limits.json_values:,} lines or values, the most that this server reads from a file."
             )
             raise invalid(f"/{name}", "too_many_values", detail)
 

@@ -56,7 +56,7 @@ def _content(request: TraitRequest, notes: list[str]) -> dict[str, Any]:
             seen.add(key)
         if again:
             notes.append(
-                f"{again} of the {len(content[part])} {part} prompts repeat an earlier one; they are kept and count each time."
+                f"{again} of the {len(content[part])} {part} prompts repeat an earlier one; the repeated prompts are kept and counted."
             )
     return content
 
@@ -66,7 +66,7 @@ def _definition(request: TraitRequest, notes: list[str]) -> str:
     if given:
         return given
     words = request.name.replace("_", " ").replace("-", " ")
-    notes.append("There is no definition; judges are told the trait's name alone. Say what is high and what is low in it.")
+    notes.append("There is no definition, so judges only see the trait's name. Describe a high and a low degree of the trait.")
     return f"How strongly a text shows {words}."
 
 
@@ -86,7 +86,7 @@ def _fill_clusters(content: dict[str, Any], notes: list[str]) -> None:
     for (row, _), cluster in zip(rows, filled, strict=True):
         row["cluster"] = cluster
     notes.append(
-        f"{missing:,} of {len(rows):,} prompts and questions came without a cluster and got that of their near-duplicates "
+        f"{missing:,} of {len(rows):,} prompts and questions had no cluster and were put into the cluster of their near-duplicates "
         f"(token Jaccard over {clusters.THRESHOLD}), {len(set(filled)):,} clusters in all."
     )
 
@@ -108,7 +108,7 @@ def _fill_splits(content: dict[str, Any], seed: int, notes: list[str]) -> None:
         cluster = row["cluster"]
         row["split"] = placed.get(cluster, "test" if cluster in test else "selection")
     notes.append(
-        f"{len(open_ones):,} questions came without a split: {len(test):,} of {len(to_draw):,} clusters were drawn for the test (seed {seed})."
+        f"{len(open_ones):,} questions had no split: {len(test):,} of {len(to_draw):,} clusters were drawn for the test (seed {seed})."
     )
 
 

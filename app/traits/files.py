@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.errors import Problem, invalid
-from app.http.problems import fault, pointer
+from app.http.problems import pointer
+from app.refusals import fault, json_fault
 from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, QuestionRow, Steering, TraitRequest
 
 KNOWN = (
@@ -55,10 +56,10 @@ class Folder:
 
 def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
     """The trait in these files, by their bare names. Raises Problem 422 naming the file, the line and the field."""
-    notes = [f"{file} was not read: datasets have no such part here." for file in sorted(files) if file in UNUSED]
+    notes = [f"{file} was not read: datasets here have no part of this name." for file in sorted(files) if file in UNUSED]
     for file in files:
         if file not in KNOWN + UNUSED:
-            raise invalid(f"/{file}", "unknown_file", f"{file} is no file of a trait; those are {', '.join(KNOWN)}.")
+            raise invalid(f"/{file}", "unknown_file", f"{file} is not a file of a trait. The files are {', '.join(KNOWN)}.")
     split = _split(files)
     request = {
         "name": name,
@@ -79,7 +80,7 @@ def _class(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Prom
     jsonl, txt = f"{part}.jsonl", f"{part}.txt"
     if jsonl in files:
         if txt in files:
-            notes.append(f"{txt} was not read: {jsonl} goes before it.")
+            notes.append(f"{txt} was not read, because {jsonl} is present.")
         return _jsonl(files[jsonl], jsonl, part, notes)
     if txt in files:
         lines = (line.strip() for line in _text(files[txt], txt).split("\n"))
@@ -103,7 +104,9 @@ def _steering(files: Mapping[str, bytes], notes: list[str]) -> dict[str, Any]:
     """A list of questions, or an object with them; a question is a string or an object."""
     file = "steering.json"
     if file not in files:
-        detail = "There is no steering.json; without questions a vector of this trait can be found but never steered or judged."
+        detail = (
+            "There is no steering.json; without questions a vector of this trait can be extracted, but not steered or judged."
+        )
         raise invalid("/steering", "missing_file", detail)
     left_out: set[str] = set()
     body = _known(_questions_in(files, file), Steering, left_out)
@@ -150,9 +153,7 @@ def _apply_split(request: TraitRequest, split: Mapping[str, Any]) -> None:
     for i, row in enumerate(request.steering.questions):
         listed = place.get(row.cluster or "")
         if listed is not None and row.split not in (None, listed):
-            detail = (
-                f"steering.json puts question {i + 1} (cluster {row.cluster!r}) in {row.split}, split.json in {listed}. Say one."
-            )
+            detail = f"steering.json puts question {i + 1} (cluster {row.cluster!r}) in {row.split}, split.json in {listed}. Give one split."
             raise invalid(f"/steering/questions/{i}/split", "contradicting_split", detail)
         row.split = row.split or listed  # type: ignore[assignment]
 
@@ -163,7 +164,7 @@ def _text(data: bytes, file: str) -> str:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        detail = f"{file}, line {line}: byte {error.start} (0x{data[error.start]:02X}) is no UTF-8. Save the file as UTF-8."
+        detail = f"{file}, line {line}: byte {error.start} (0x{data[error.start]:02X}) is not UTF-8. Save the file as UTF-8."
         raise invalid(f"/{file}", "invalid_utf8", detail) from error
 
 
@@ -176,9 +177,13 @@ def _parsed(text: str, where: str, at: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f", line {error.lineno}" if "\n" in text else ""
-        raise invalid(at, "malformed_json", f"{where}{place}: not valid JSON: {error.msg} at character {error.colno}.") from error
+        raise invalid(
+            at, "malformed_json", f"{where}{place}: not valid JSON: at character {error.colno}, {json_fault(error.msg)}."
+        ) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise invalid(at, "malformed_json", f"{where}: a number or a nesting that no dataset needs.") from error
+        raise invalid(
+            at, "malformed_json", f"{where}: a number with too many digits, or lists and objects nested too deeply."
+        ) from error
 
 
 def _known(row: Any, model: type[BaseModel], left_out: set[str]) -> Any:

@@ -28,13 +28,17 @@ router = keyed_router(prefix="/v1/traits", tag="traits")
 
 Reference = Annotated[
     str,
-    Path(pattern=REFERENCE, description="a trait's id, its name, or name@version of 8 digits or more", examples=["refusal"]),
+    Path(
+        pattern=REFERENCE,
+        description="a trait's id, its name, or name@version with 8 or more digits of the version",
+        examples=["refusal"],
+    ),
 ]
 FIELDS = {
-    "name": "what requests call the trait",
-    "seed": "of the draw of selection and test, where split.json names none",
-    "visibility": "private, group or public; public ones only administrators make",
-    "group": "one of your groups, for the visibility group",
+    "name": "the name that requests use",
+    "seed": "seed of the draw of selection and test questions, if split.json does not split them",
+    "visibility": "private, group or public; only administrators make public traits",
+    "group": "one of your groups; only with the visibility group",
 }
 UPLOAD = described(
     TraitRequest, FIELDS, file=f"the trait's files under their own names: {', '.join(files.KNOWN)}", required=["name"]
@@ -60,7 +64,7 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
     status_code=201,
     response_model=TraitOut,
     responses={
-        200: {"description": "You have uploaded this content before: the trait it made", "model": TraitOut},
+        200: {"description": "You uploaded this content before: the trait it made", "model": TraitOut},
         201: {"headers": {"Location": {"description": "the trait", "schema": {"type": "string"}}}},
         **documented(400, 403, 413, 415, 422, 429, 507),
     },
@@ -68,7 +72,7 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
 )
 @takes_files
 async def upload_trait(request: Request, viewer: Member, context: Shared) -> Response:
-    """JSON, or a form with the files of a trait folder. Each content is a version of its own, named by its hash."""
+    """Takes JSON, or a form with the files of a trait folder. Each content is a separate version, named by its hash."""
     limits = context.settings.limit
     body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
     trait, dataset = await context.uploads.thread(_read, body, limits)
@@ -121,7 +125,7 @@ async def list_traits(
     name: Annotated[str | None, Query(max_length=100)] = None,
     owner: Annotated[str | None, Query(max_length=100)] = None,
 ) -> TraitPage:
-    """Newest first, every version its own entry; yours and those shared with you."""
+    """Newest first, one entry for each version; yours and those shared with you."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))
@@ -132,20 +136,20 @@ async def list_traits(
     return TraitPage(items=found.items, next_cursor=found.next_cursor)
 
 
-@router.get("/{reference}", operation_id="getTrait", summary="A trait's facts and versions", responses=documented(404, 422))
+@router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))
 async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> TraitDetail:
-    """By name, the newest version: your own before a public one."""
+    """A name means the newest version, and your own trait before a public one."""
     return await context.database.run(service.find, reference, viewer)
 
 
 @router.patch(
     "/{reference}",
     operation_id="shareTrait",
-    summary="Show a trait to others, or to nobody else",
+    summary="Share a trait, or make it private",
     responses=documented(400, 403, 404, 413, 415, 422),
 )
 async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, context: Shared) -> TraitOut:
-    """For its owner and administrators. A public trait answers to its name for everybody, so only administrators make one."""
+    """For its owner and administrators. Everyone can use a public trait by its name, so only administrators make traits public."""
     return await context.database.run(service.change_sharing, reference, body, viewer)
 
 
@@ -156,12 +160,12 @@ async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, 
     response_class=Response,
     responses={
         200: {"description": "The dataset as jobs read it", "content": {"application/json": {"schema": {"type": "object"}}}},
-        206: {"description": "The range asked for"},
-        304: {"description": "You have it"},
-        307: {"description": "It is at this address of the object store for some minutes"},
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified: you have this version"},
+        307: {"description": "Redirect to the object store; the address is valid for a few minutes"},
         **documented(404, 416, 422),
     },
 )
 async def get_trait_dataset(reference: Reference, request: Request, viewer: Caller, context: Shared) -> Response:
-    """Its SHA-256, which is the ETag, is the trait's version."""
+    """The ETag is the file's SHA-256, which is also the trait's version."""
     return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))

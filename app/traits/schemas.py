@@ -30,7 +30,7 @@ class Prompt(_Row):
     prompt: Text
     system_prompt: Text | None = None
     cluster: Cluster | None = None
-    response: Text | None = Field(None, description="the answer to read; without one the model generates it")
+    response: Text | None = Field(None, description="the response to read; the model generates one when left out")
 
 
 class Question(_Row):
@@ -43,7 +43,7 @@ class Question(_Row):
 
 
 class Aside(_Row):
-    """A question asked otherwise, or about something else: what steering should carry over to, or leave alone."""
+    """A rephrased or unrelated question: steering should carry over to the first and leave the second unchanged."""
 
     question: Text
     cluster: Cluster | None = None
@@ -55,24 +55,26 @@ AsideRow = Annotated[Aside, short_for(Aside, "question", Text)]
 
 
 class Steering(_Row):
-    """What the trait is steered and judged on; trait-interp's `steering.json`."""
+    """The questions and the judge's prompt; trait-interp's `steering.json`."""
 
     questions: list[QuestionRow]
     eval_prompt: Text | None = Field(None, description="the judge's own prompt for this trait, with {question} and {answer}")
-    direction: Literal["positive", "negative"] = Field("positive", description="negative: less of the trait is wanted")
+    direction: Literal["positive", "negative"] = Field("positive", description="negative: steer toward less of the trait")
 
 
 class TraitRequest(_Row, Sharing):
-    """A trait dataset. Wherever a row holds a text alone, that text may stand for it."""
+    """A trait dataset. A row that holds only a text may be given as that text."""
 
     name: TraitName = Field(examples=["politeness"])
-    definition: Text | None = Field(None, description="what the trait is, and what is high and low in it; judges read it")
-    positive: list[PromptRow] = Field(description="prompts whose answers show the trait")
-    negative: list[PromptRow] = Field(description="prompts whose answers do not")
+    definition: Text | None = Field(
+        None, description="what the trait is, and what a high and a low degree look like; judges read it"
+    )
+    positive: list[PromptRow] = Field(description="prompts with answers that show the trait")
+    negative: list[PromptRow] = Field(description="prompts with answers that do not show it")
     steering: Steering
     paraphrases: list[AsideRow] = Field(default_factory=list)
     unrelated: list[AsideRow] = Field(default_factory=list)
-    seed: int = Field(0, ge=0, lt=2**31, description="of the draw of a selection and a test half, where rows name none")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the draw of selection and test questions, for rows without a split")
 
 
 class TraitOut(BaseModel):
@@ -81,13 +83,13 @@ class TraitOut(BaseModel):
     id: str
     name: str
     version: str = Field(description="sha256 of dataset.json")
-    reference: str = Field(description="name@version: what requests name this very version by")
+    reference: str = Field(description="name@version: names exactly this version")
     owner: str
     visibility: Visibility
     group: str | None
     definition: str
-    counts: dict[str, Any] = Field(description="rows and clusters by part, and what the parts share")
-    notes: list[str] = Field(description="what was filled in, and what could not be kept apart")
+    counts: dict[str, Any] = Field(description="rows and clusters by part, and the clusters that parts share")
+    notes: list[str] = Field(description="what was filled in, and which parts could not be kept apart")
     created_at: datetime
     links: dict[str, str]
 
@@ -102,7 +104,7 @@ class TraitVersion(BaseModel):
 
 
 class TraitDetail(TraitOut):
-    """One version, and which others of its name the caller may see."""
+    """One version, and the other versions of its name that the caller can see."""
 
     versions: list[TraitVersion] = Field(description="newest first, 100 at most")
 

@@ -42,7 +42,7 @@ def resolve(session: Session, reference: str, viewer: Viewer, pointer: str = "/t
         return found
     names = repository.names(session, viewer, NAMED + 1)
     more = " and more (GET /v1/traits)" if len(names) > NAMED else ""
-    known = f"You may use: {', '.join(names[:NAMED])}{more}." if names else "There is none yet: POST /v1/traits."
+    known = f"You may use: {', '.join(names[:NAMED])}{more}." if names else "There are no traits yet: POST /v1/traits."
     raise invalid(pointer, "unknown_trait", f"No trait is called {reference!r}. {known}")
 
 
@@ -134,8 +134,8 @@ def may_share(session: Session, owner: str, viewer: Viewer, to: Sharing) -> None
     """Raises Problem 403 for a public one: it answers to its name for everybody; 422 for a group that is not the owner's."""
     if to.visibility == "public" and not viewer.is_admin:
         detail = (
-            "/visibility: only an administrator's key makes a trait public, as it then answers to its name for everybody. "
-            "Share it with a group, or leave the field out."
+            "/visibility: only an administrator's key makes a trait public, because its name then means this "
+            "trait for everyone. Share it with a group, or leave the field out."
         )
         raise Problem(403, "forbidden", detail)
     check(session, owner, to)

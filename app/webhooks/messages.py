@@ -28,7 +28,7 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
 def render(stored: Mapping[str, Any], delivery: str, public_url: str) -> bytes:
     """The body of one delivery; `public_url` is where people reach this service, empty when nobody said."""
     job = stored.get("job")
-    text = _sentence(job, public_url) if job else "A test from Binnacle: this target receives its messages."
+    text = _sentence(job, public_url) if job else "A test from Binnacle: this webhook receives its messages."
     return json.dumps({"text": text, "delivery": delivery, **stored}, ensure_ascii=False).encode()
 
 

@@ -22,7 +22,7 @@ DeliveryPage = Page[DeliveryOut]
 EXAMPLE = {"name": "lab-slack", "url": "https://hooks.slack.com/services/T0/B0/x"}
 
 
-@router.get("/webhooks", operation_id="listWebhooks", summary="List where jobs may be told to", responses=documented())
+@router.get("/webhooks", operation_id="listWebhooks", summary="List webhooks", responses=documented())
 async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
     """By name. A submission names one in `webhook`."""
 
@@ -35,25 +35,25 @@ async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
 @router.post(
     "/webhooks",
     operation_id="addWebhook",
-    summary="Allow a target",
+    summary="Add a webhook",
     status_code=201,
     responses=documented(400, 403, 409, 413, 415, 422),
 )
 async def add_webhook(body: Annotated[WebhookRequest, Body(examples=[EXAMPLE])], viewer: Admin, context: Shared) -> WebhookMade:
-    """The answer holds the secret that signs its messages, this once. Administrators only."""
+    """Only this answer contains the secret that signs its messages. Administrators only."""
     return await context.database.run(service.add, body, viewer, context.settings.key_pepper.get_secret_value())
 
 
 @router.delete(
     "/webhooks/{name}",
     operation_id="deleteWebhook",
-    summary="Take a target off the list",
+    summary="Delete a webhook",
     status_code=204,
     response_class=Response,
     responses=documented(403, 404, 422),
 )
 async def delete_webhook(name: Name, viewer: Admin, context: Shared) -> None:
-    """Its deliveries go with it. Administrators only."""
+    """Also deletes the list of its messages. Administrators only."""
     await context.database.run(service.delete, name, viewer)
 
 
@@ -65,14 +65,14 @@ async def delete_webhook(name: Name, viewer: Admin, context: Shared) -> None:
     responses=documented(403, 404, 422),
 )
 async def test_webhook(name: Name, viewer: Admin, context: Shared) -> DeliveryOut:
-    """What becomes of it is in the deliveries. Administrators only."""
+    """The list of messages shows whether it arrived. Administrators only."""
     return await context.database.run(service.test, name)
 
 
 @router.get(
     "/deliveries",
     operation_id="listDeliveries",
-    summary="What was sent, and what became of it",
+    summary="List messages and their delivery",
     response_model=DeliveryPage,
     responses=documented(422),
 )
@@ -85,7 +85,7 @@ async def list_deliveries(
     job: Annotated[str | None, Query(pattern=id_pattern("job"))] = None,
     state: Literal["pending", "delivered", "failed"] | None = None,
 ) -> DeliveryPage:
-    """Newest first: messages about jobs that you may see. Kept for 30 days."""
+    """Newest first: messages about jobs that you can see. They are kept for 30 days."""
     filters = DeliveryFilters(webhook, job, state)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[DeliveryOut]:

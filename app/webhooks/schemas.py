@@ -11,55 +11,55 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 class WebhookRequest(BaseModel):
-    """Allows a target. Its secret is made by the server and shown once, in the answer."""
+    """A request to add a webhook. The server makes its secret and shows it once, in the answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="what jobs call it", examples=["lab-slack"])
+    name: Annotated[str, StringConstraints(pattern=NAME)] = Field(description="the name that jobs use", examples=["lab-slack"])
     url: Line = Field(
         min_length=1,
         max_length=2000,
         description="where messages are posted",
         examples=["https://hooks.slack.com/services/T0/B0/x"],
     )
-    private: bool = Field(
-        False, description="the host's name may lead to an address of your own network; addresses written as numbers always may"
-    )
+    private: bool = Field(False, description="true: the host may be in a private network; numeric addresses are always allowed")
 
 
 class WebhookOut(BaseModel):
-    """A target. Addresses of chat services are secrets themselves, so only administrators see `url`."""
+    """A webhook. Addresses of chat services are secrets, so only administrators see `url`."""
 
     name: str
     host: str
-    url: str | None = Field(description="for administrators alone")
+    url: str | None = Field(description="shown only to administrators")
     private: bool
     created_by: str
     created_at: datetime
 
 
 class WebhookMade(WebhookOut):
-    """A target just made."""
+    """A new webhook with its secret."""
 
-    secret: str = Field(description="what receivers check signatures with; shown this once, never stored")
+    secret: str = Field(
+        description="the secret with which receivers check signatures; shown only in this answer and never stored"
+    )
 
 
 class WebhookList(BaseModel):
-    """All targets, by name."""
+    """All webhooks, by name."""
 
     items: list[WebhookOut]
 
 
 class DeliveryOut(BaseModel):
-    """One message to one target, and how far it came."""
+    """One message to one webhook, and its delivery."""
 
     id: str
     webhook: str
-    job: str | None = Field(description="null for a test")
+    job: str | None = Field(description="the job; null for a test message")
     state: Literal["pending", "delivered", "failed"]
     attempts: int
     status: int | None = Field(description="HTTP status of the last answer")
     error: str | None = Field(description="why the last attempt failed")
     created_at: datetime
-    next_at: datetime | None = Field(description="when it is tried next; null when it is over")
+    next_at: datetime | None = Field(description="when it is sent again; null when no further attempt follows")
     finished_at: datetime | None

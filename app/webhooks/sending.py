@@ -89,7 +89,7 @@ async def _address(host: str, *, private: bool) -> str:
     wrong = None if as_named else refused(host, addresses, [host] if private else [])
     if wrong is not None:
         raise Refused(
-            f"{host} leads to {wrong}, which is not a public address. If it should, allow the webhook anew with private=true."
+            f"{host} leads to {wrong}, which is not a public address. If it should be, delete the webhook and add it again with private=true."
         )
     return addresses[0]
 
@@ -97,9 +97,7 @@ async def _address(host: str, *, private: bool) -> str:
 def _judged(status: int) -> Sent:
     if 200 <= status < 300:
         return Sent(status)
-    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "no status of HTTP"
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "not an HTTP status"
     if 300 <= status < 400:
-        return Sent(
-            status, f"{status} {phrase}: redirects are not followed; allow the address it leads to instead.", hopeless=True
-        )
+        return Sent(status, f"{status} {phrase}: redirects are not followed; use the address it leads to.", hopeless=True)
     return Sent(status, f"{status} {phrase}", hopeless=400 <= status < 500 and status not in HEALS)

@@ -27,7 +27,7 @@ def add(session: Session, request: WebhookRequest, viewer: Viewer, pepper: str) 
         )
     made = repository.add(session, {**request.model_dump(), "salt": secrets.token_hex(16), "created_by": viewer.owner})
     if made is None:
-        detail = f"A webhook {request.name} is there already. Delete it first (DELETE /v1/webhooks/{request.name}), or take another name."
+        detail = f"A webhook named {request.name} already exists. Delete it first (DELETE /v1/webhooks/{request.name}), or choose another name."
         raise Problem(409, "webhook_exists", detail)
     audit.record(session, viewer, "webhook.add", made.name, host=urlsplit(made.url).hostname, private=made.private)
     return WebhookMade(**view(made, viewer).model_dump(), secret=secret_of(pepper, made.salt))
@@ -38,11 +38,11 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or 0 < parts.port < 65536
     except ValueError:
-        raise invalid("/url", "invalid_url", "/url is no address: its host or port cannot be read.") from None
+        raise invalid("/url", "invalid_url", "/url is not a valid address: its host or port cannot be read.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine or any(c.isspace() for c in url):
         raise invalid("/url", "invalid_url", "/url must be an http:// or https:// address such as https://hooks.example.org/x.")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise invalid("/url", "invalid_url", "/url holds a user, a password or a fragment; give it without.")
+        raise invalid("/url", "invalid_url", "/url holds a user, a password or a fragment. Remove it.")
 
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:

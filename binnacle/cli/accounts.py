@@ -27,7 +27,7 @@ def whoami(as_json: Json = False) -> None:
 
 @users.command("list")
 def list_users(as_json: Json = False) -> None:
-    """List users, their groups and how many keys of theirs are live."""
+    """List users, their groups and their number of live keys."""
     with connected() as client:
         found = client.admin.users()
     if as_json:
@@ -45,12 +45,12 @@ def create_user(user: User) -> None:
     """Make a user; `binnacle keys create` does this too."""
     with connected() as client:
         client.admin.create_user(user)
-    err.print(f"{user} may be put into groups now; a key: binnacle keys create {user}")
+    err.print(f"{user} was added. Make a key: binnacle keys create {user}")
 
 
 @users.command()
 def disable(user: User) -> None:
-    """Make all keys of a user open nothing, within seconds; what the user made stays."""
+    """Disable a user: the user's keys stop working within seconds; jobs and results stay."""
     with connected() as client:
         client.admin.disable_user(user)
     err.print(f"{user} is disabled")
@@ -66,7 +66,7 @@ def enable(user: User) -> None:
 
 @groups.command("list")
 def list_groups(as_json: Json = False) -> None:
-    """List groups and who is in them."""
+    """List groups and their members."""
     with connected() as client:
         found = client.admin.groups()
     if as_json:
@@ -88,7 +88,7 @@ def create_group(group: Group) -> None:
 
 @groups.command("delete")
 def delete_group(group: Group) -> None:
-    """Delete a group; what was shared with it is its owners' alone."""
+    """Delete a group; objects shared with it become private."""
     with connected() as client:
         client.admin.delete_group(group)
     err.print(f"{group} is deleted")
@@ -96,7 +96,7 @@ def delete_group(group: Group) -> None:
 
 @groups.command("add")
 def add_member(group: Group, user: User) -> None:
-    """Put a user into a group."""
+    """Add a user to a group."""
     with connected() as client:
         members = client.admin.add_member(group, user)["members"]
     err.print(f"{group}: {', '.join(members)}")
@@ -104,7 +104,7 @@ def add_member(group: Group, user: User) -> None:
 
 @groups.command("remove")
 def remove_member(group: Group, user: User) -> None:
-    """Take a user out of a group."""
+    """Remove a user from a group."""
     with connected() as client:
         client.admin.remove_member(group, user)
     err.print(f"{user} is out of {group}")

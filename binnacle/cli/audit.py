@@ -12,14 +12,15 @@ from binnacle.cli.terminal import Listing
 
 def audit(
     actor: Annotated[str | None, typer.Option(help="By this user.")] = None,
-    action: Annotated[str | None, typer.Option(help="key.revoke, or key for all that is done to keys.")] = None,
-    object: Annotated[str | None, typer.Option(help="To this id or name.")] = None,  # noqa: A002 - the API's own word
-    outcome: Annotated[str | None, typer.Option(help="done or denied.")] = None,
-    since: Annotated[str | None, typer.Option(help="From this time on: 2026-01-31T12:00:00Z.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    action: Annotated[str | None, typer.Option(help="An action such as key.revoke, or key for every action on keys.")] = None,
+    object: Annotated[str | None, typer.Option(help="On the object with this id or name.")] = None,  # noqa: A002 - the API's own word
+    outcome: Annotated[str | None, typer.Option(help="Only done or only denied actions.")] = None,
+    since: Annotated[str | None, typer.Option(help="Since this time, such as 2026-01-31T12:00:00Z.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show who did what, newest first; for administrators. To keys, users, groups, models, judges, devices, quotas and others' jobs."""
+    """Show who did what, newest first; for administrators. Actions on keys, users, groups, models, judges, devices, quotas and other
+    users' jobs."""
     with connected() as client:
         found = list(client.admin.audit(limit=limit, actor=actor, action=action, object=object, outcome=outcome, since=since))
     if as_json:

@@ -16,11 +16,11 @@ def delete(
         list[str],
         typer.Argument(metavar="ID...", help="Jobs or ids of their results, imported vectors, traits (id, name@version)."),
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete finished jobs with all that they made, imported vectors or traits. This cannot be undone."""
+    """Delete finished jobs with their results, imported vectors or traits. This cannot be undone."""
     with connected() as client:
         what = [pick(client, one) for one in what]
         if dry_run or not yes:
@@ -29,7 +29,7 @@ def delete(
                 print_json(plans)
                 return
             for plan in plans:
-                _tell(plan, "would go" if dry_run else "will go")
+                _tell(plan, "would be deleted" if dry_run else "will be deleted")
             if dry_run:
                 return
             if not typer.confirm("Delete this? It cannot be undone.", err=True):

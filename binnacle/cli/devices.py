@@ -12,15 +12,15 @@ from binnacle.cli.terminal import Listing, styled
 from binnacle.client import Client
 from binnacle.errors import BinnacleError
 
-commands = typer.Typer(help="Worker nodes and their devices; holding them is for administrators.", no_args_is_help=True)
+commands = typer.Typer(help="Worker nodes and their devices; only administrators pause and drain them.", no_args_is_help=True)
 Device = Annotated[str, typer.Argument(help="A worker's id, or its beginning (`binnacle devices list`).")]
-Reason = Annotated[str | None, typer.Option(help="Why, for those who wonder.")]
-Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume by itself after so many minutes.")]
+Reason = Annotated[str | None, typer.Option(help="The reason, shown to other users.")]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume automatically after this many minutes.")]
 
 
 @commands.command("list")
 def list_devices(as_json: Json = False) -> None:
-    """List worker nodes, what they hold, and who holds them."""
+    """List worker nodes, their models, and who paused them."""
     with connected() as client:
         found = client.devices()
     if as_json:
@@ -35,19 +35,19 @@ def list_devices(as_json: Json = False) -> None:
 
 @commands.command()
 def pause(device: Device, reason: Reason = None, minutes: Minutes = None, as_json: Json = False) -> None:
-    """Claim nothing new; the job it has is finished, then its models leave the memory."""
+    """Pause a worker: it finishes its job, unloads its models and starts no new job."""
     _hold(device, "pause", reason, minutes, as_json=as_json)
 
 
 @commands.command()
 def drain(device: Device, reason: Reason = None, minutes: Minutes = None, as_json: Json = False) -> None:
-    """Give the present job back at its next boundary, then claim nothing."""
+    """Drain a worker: its job returns to the queue at the next boundary, and it starts no new job."""
     _hold(device, "drain", reason, minutes, as_json=as_json)
 
 
 @commands.command()
 def resume(device: Device, as_json: Json = False) -> None:
-    """Claim again."""
+    """Resume a paused or drained worker."""
     with connected() as client:
         _say(client.resume_device(found(client, device)), as_json=as_json)
 
@@ -80,5 +80,5 @@ def _say(device: Worker, *, as_json: bool) -> None:
     if as_json:
         print_json(device)
         return
-    busy = f"; it still has {device['busy_with']}" if device["busy_with"] and device["hold"] else ""
+    busy = f"; it is still running {device['busy_with']}" if device["busy_with"] and device["hold"] else ""
     out.print(f"{device['id']} {standing(device) or 'claims jobs'}{busy}")

@@ -26,9 +26,9 @@ def get(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Download the files of a finished job; resumed where it broke off, checked by sha256."""
+    """Download the files of a finished job; resumes a partial download and checks SHA-256."""
     if layout not in (None, "trait-interp"):
-        raise BinnacleError("bad_option", f"--layout is {layout!r}; there is one layout: trait-interp.")
+        raise BinnacleError("bad_option", f"--layout is {layout!r}; the only layout is trait-interp.")
     if layout is None and (experiment or model_variant):
         raise BinnacleError("bad_option", "--experiment and --model-variant name folders of --layout trait-interp. Add it.")
     with connected() as client:

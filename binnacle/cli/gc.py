@@ -11,13 +11,13 @@ from binnacle.cli.terminal import Listing
 
 
 def gc(
-    older_than: Annotated[float, typer.Option(min=0.001, help="Days since the job was over.")] = 90,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without, they are only shown.")] = False,
+    older_than: Annotated[float, typer.Option(min=0.001, help="Only jobs that ended more than this many days ago.")] = 90,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove the results; without this option they are only listed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the results of old jobs, with their age and size, and with --yes remove them.
 
-    Kept jobs (`binnacle edit JOB --keep`), what they were made of, and what unfinished jobs need stay. So does every job's history.
+    Kept jobs (`binnacle edit JOB --keep`), the jobs they depend on and results that unfinished jobs need stay, and so does every job's history.
     """
     with connected() as client:
         told = client.remove_old_results(older_than) if yes else client.old_results(older_than)
@@ -32,6 +32,8 @@ def gc(
         out.print(table)
     total = f"{told['jobs']} jobs, {told['files']} files, {decimal(told['bytes'])}"
     if told["removed"]:
-        err.print(f"removed the results of {total}; {decimal(told['freed_bytes'] or 0)} are free at once, the rest within a day")
+        err.print(f"removed the results of {total}; {decimal(told['freed_bytes'] or 0)} are freed at once, the rest within a day")
     else:
-        err.print(f"{total} could go; nothing was removed. Remove them with: binnacle gc --older-than {older_than:g} --yes")
+        err.print(
+            f"{total} can be removed; nothing was removed yet. Remove them with: binnacle gc --older-than {older_than:g} --yes"
+        )

@@ -37,7 +37,7 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
 
 
 def watch(job: JobId, as_json: Json = False) -> None:
-    """Watch a job until it is over."""
+    """Watch a job until it ends."""
     with connected() as client:
         follow(client, pick(client, job), as_json=as_json)
 
@@ -47,10 +47,10 @@ def list_jobs(
     kind: Annotated[str | None, typer.Option(help="Kind of job, like calibrate.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
     tag: Annotated[str | None, typer.Option(help="A tag.")] = None,
-    search: Annotated[str | None, typer.Option(help="Words, each in the name, notes or tags.")] = None,
+    search: Annotated[str | None, typer.Option(help="Words; each must occur in the name, notes or tags.")] = None,
     experiment: Annotated[str | None, typer.Option(help="The experiment of calibrations and extractions.")] = None,
-    model_variant: Annotated[str | None, typer.Option(help="Their model variant.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    model_variant: Annotated[str | None, typer.Option(help="The model variant of calibrations and extractions.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
@@ -73,10 +73,12 @@ def list_jobs(
 def edit(
     job: JobId,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated. They replace those there are.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag; may be repeated. The tags given here replace the present ones.")
+    ] = None,
     notes: Annotated[str | None, typer.Option(help="New notes.")] = None,
-    keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Whether retention leaves its results alone.")] = None,
-    webhook: Annotated[str | None, typer.Option(help="The webhook that is told when it is over.")] = None,
+    keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Keep the results when old ones are removed.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="The webhook to notify when the job ends.")] = None,
     as_json: Json = False,
 ) -> None:
     """Change a job's name, tags, notes or webhook, or keep its results."""
@@ -91,14 +93,14 @@ def edit(
 
 def share(
     what: Annotated[str, typer.Argument(help="A job, or the id of its result; a trait's or an imported vector's id.")],
-    group: Annotated[str | None, typer.Option(help="To the members of this group, which is one of its owner's.")] = None,
-    public: Annotated[bool, typer.Option("--public", help="To everyone who has a key.")] = False,
-    private: Annotated[bool, typer.Option("--private", help="To you and administrators alone.")] = False,
+    group: Annotated[str | None, typer.Option(help="Share with the members of this group; the owner must be a member.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Share with everyone who has a key.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Share with administrators only.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a job and all that it makes to others, or make it private again. A study takes its jobs along. Also traits and imported vectors."""
+    """Share a job and its results with others, or make them private again. A study takes its jobs along. Also traits and imported vectors."""
     if [group is not None, public, private].count(True) != 1:
-        raise BinnacleError("bad_option", "Say one of --group NAME, --public and --private.")
+        raise BinnacleError("bad_option", "Choose one of --group NAME, --public and --private.")
     with connected() as client:
         shown = client.share(pick(client, what), "group" if group else "public" if public else "private", group)
     if as_json:

@@ -11,7 +11,7 @@ from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.proofs import model_report
 from binnacle.cli.terminal import Listing
 
-commands = typer.Typer(help="The models that jobs may name.", no_args_is_help=True)
+commands = typer.Typer(help="Models that jobs can use.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
 
 
@@ -53,17 +53,17 @@ def add(
 @commands.command("inspect", hidden=True)
 @commands.command()
 def show(name: Name, as_json: Json = False) -> None:
-    """Show a model: its facts, and what it proved of itself."""
+    """Show a model: its facts and its proofs."""
     with connected() as client:
         report(client.model(name), as_json=as_json)
 
 
 @commands.command()
 def remove(name: Name) -> None:
-    """Take a model off the list; its files and its results stay, and it may be added again (administrators only)."""
+    """Remove a model from the list; its files and results stay, and it can be added again (administrators only)."""
     with connected() as client:
         client.admin.remove_model(name)
-    err.print(f"{name} can no longer be named by jobs; its results stay")
+    err.print(f"new jobs cannot use {name} any longer; its results stay")
 
 
 def report(model: Model, *, as_json: bool) -> None:

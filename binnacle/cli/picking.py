@@ -31,7 +31,7 @@ def pick(client: Client, typed: str) -> str:
         )
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise BinnacleError(
-        "several_ids", f"{len(found)} ids begin with {typed!r}: {', '.join(found[:SHOWN])}{more}. Type more of it."
+        "several_ids", f"{len(found)} ids begin with {typed!r}: {', '.join(found[:SHOWN])}{more}. Type more of the id."
     )
 
 

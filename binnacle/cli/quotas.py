@@ -12,7 +12,7 @@ from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.terminal import Listing
 from binnacle.errors import BinnacleError
 
-commands = typer.Typer(help="What a user may have at once and use in a day.", no_args_is_help=True)
+commands = typer.Typer(help="Limits on each user's jobs, device time and storage.", no_args_is_help=True)
 
 User = Annotated[str, typer.Argument(help="A user's name.")]
 FIELDS = {
@@ -26,7 +26,7 @@ UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 @commands.command("list")
 def list_quotas(as_json: Json = False) -> None:
-    """List everybody's quota and those of single users; for administrators."""
+    """List the server-wide quota and those of single users; for administrators."""
     with connected() as client:
         found = client.quotas()
     if as_json:
@@ -40,7 +40,7 @@ def list_quotas(as_json: Json = False) -> None:
 
 @commands.command()
 def show(user: User, as_json: Json = False) -> None:
-    """Show what holds for a user."""
+    """Show a user's limits."""
     with connected() as client:
         _say(client.quota(user), as_json=as_json)
 
@@ -48,14 +48,20 @@ def show(user: User, as_json: Json = False) -> None:
 @commands.command("set")
 def set_quota(
     user: Annotated[str | None, typer.Argument(help="A user's name; --everybody for the server-wide quota.")] = None,
-    everybody: Annotated[bool, typer.Option("--everybody", help="What holds for users without a limit of their own.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--everybody", help="The server-wide quota, for users without limits of their own.")
+    ] = False,
     queued: Annotated[str | None, typer.Option(help="Jobs queued: a number, unlimited, or default.")] = None,
-    running: Annotated[str | None, typer.Option(help="Jobs on devices at once: likewise.")] = None,
-    device_seconds: Annotated[str | None, typer.Option(help="Device seconds a day (UTC): likewise.")] = None,
-    stored: Annotated[str | None, typer.Option("--bytes", help="Bytes stored: likewise; 20G and 500M are understood.")] = None,
+    running: Annotated[str | None, typer.Option(help="Jobs on devices at once: a number, unlimited, or default.")] = None,
+    device_seconds: Annotated[
+        str | None, typer.Option(help="Device seconds a day (UTC): a number, unlimited, or default.")
+    ] = None,
+    stored: Annotated[
+        str | None, typer.Option("--bytes", help="Bytes stored: a number (20G and 500M work too), unlimited, or default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Set limits; those not named stay as they are. For administrators."""
+    """Set limits; the others stay unchanged. For administrators."""
     if (user is None) != everybody:
         raise BinnacleError("which_quota", "Name a user, or give --everybody for the server-wide quota.")
     given = dict(zip(FIELDS, (queued, running, device_seconds, stored), strict=True))
@@ -69,16 +75,16 @@ def set_quota(
 
 @commands.command()
 def reset(user: User) -> None:
-    """Give a user everybody's quota again. For administrators."""
+    """Remove a user's own quota; the server-wide one applies again. For administrators."""
     with connected() as client:
         client.remove_quota(user)
-    err.print(f"{user} has everybody's quota again")
+    err.print(f"{user} has the server-wide quota again")
 
 
 def usage(
-    user: Annotated[str | None, typer.Option(help="One user; everybody's when left out by an administrator.")] = None,
-    days: Annotated[int, typer.Option(min=1, max=366, help="How many days back, today among them.")] = 30,
-    by_day: Annotated[bool, typer.Option("--by-day", help="Device time day by day too.")] = False,
+    user: Annotated[str | None, typer.Option(help="Only this user; administrators see every user when left out.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="Number of days, today included.")] = 30,
+    by_day: Annotated[bool, typer.Option("--by-day", help="Also show device time by day.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show use of disk and devices by user."""
@@ -104,9 +110,9 @@ def usage(
         out.print(days_table)
     if found["on_disk_bytes"] is not None:
         out.print(
-            f"{size(found['on_disk_bytes'])} on disk: what several users refer to counts for each of them, and lies there once"
+            f"{size(found['on_disk_bytes'])} on disk: a file that several users refer to counts for each of them and is stored once"
         )
-    out.print(f"daily quotas begin anew at {found['resets_at'][:16].replace('T', ' ')} UTC")
+    out.print(f"daily quotas reset at {found['resets_at'][:16].replace('T', ' ')} UTC")
 
 
 def size(count: float) -> str:
@@ -137,7 +143,7 @@ def _limit(text: str) -> int | str | None:
     found = re.fullmatch(r"(\d+)([kMGT]?)B?", text)
     if found is None:
         raise BinnacleError(
-            "bad_limit", f"{text!r} is no limit: give a number (20G and 500M are understood), unlimited, or default."
+            "bad_limit", f"{text!r} is not a limit: give a number (20G and 500M are understood), unlimited, or default."
         )
     return int(found[1]) * UNITS[found[2]]
 

@@ -37,7 +37,7 @@ def run(
         str, typer.Argument(help="The name of a shipped study (`binnacle study list`), or a JSON file with a request.")
     ],
     full: Annotated[
-        bool, typer.Option("--full", help="All the evidence: refits, ablation, off-target matrix; hours, not minutes.")
+        bool, typer.Option("--full", help="Full evidence: refits, ablation, off-target matrix; takes hours, not minutes.")
     ] = False,
     reuse: Annotated[bool, typer.Option("--reuse", help="Use finished jobs of the same calculation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan it and estimate its cost.")] = False,
@@ -109,5 +109,5 @@ def read_labels(path: Path) -> dict[str, float]:
             raise BinnacleError("bad_labels", f"{path}, line {line}: {text!r} is not a number from 0 to 100 beside an id.")
         labels[restored(row["id"])] = float(text)
     if not labels:
-        raise BinnacleError("bad_labels", f"{path} holds no label; fill in its last column.")
+        raise BinnacleError("bad_labels", f"{path} has no labels; fill in its last column.")
     return labels

@@ -15,18 +15,18 @@ from binnacle.words.massive import RULES_IN_WORDS
 commands = typer.Typer(help="Submit a job.", no_args_is_help=True)
 
 
-Name = Annotated[str | None, typer.Option(help="A name people will recognise.")]
+Name = Annotated[str | None, typer.Option(help="A name for the job.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
-Webhook = Annotated[str | None, typer.Option(help="The webhook that is told when it is over.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check it and estimate its cost.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Stay until it is over.")]
+Webhook = Annotated[str | None, typer.Option(help="The webhook to notify when the job ends.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check the request and estimate its cost.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Wait until the job ends.")]
 Model = Annotated[str, typer.Argument(help="Name of a registered model (`binnacle models list`).")]
 Trait = Annotated[str, typer.Argument(help="Name of a trait, or name@version (`binnacle traits list`).")]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", help="A method, like probe or mean_diff_cleaned; may be repeated.")
 ]
 Layers = Annotated[str | None, typer.Option(help="Layers, like 0,4,8-11; all when left out.")]
-NewTokens = Annotated[int | None, typer.Option(help="Length of the greedy answers.")]
+NewTokens = Annotated[int | None, typer.Option(help="Length of the greedy answers, in tokens.")]
 Experiment = Annotated[str | None, typer.Option(help="The experiment it belongs to: a folder in trait-interp's layout.")]
 Variant = Annotated[str | None, typer.Option(help="The model's variant, like instruct: a folder below the experiment.")]
 More = Annotated[
@@ -37,7 +37,7 @@ More = Annotated[
 @commands.command()
 def calibrate(
     model: Model,
-    prompts: Annotated[Path | None, typer.Option(help="Your own prompts, one a line, instead of the shipped ones.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Your own prompts, one on each line, instead of the shipped ones.")] = None,
     layers: Layers = None,
     rule: Annotated[str | None, typer.Option(help=f"Which dims to list: {RULES_IN_WORDS}.")] = None,
     max_new_tokens: NewTokens = None,
@@ -106,9 +106,11 @@ def steer(
     method: Methods = None,
     layers: Layers = None,
     vector: Annotated[list[str] | None, typer.Option(help="A vector's id, instead of an extraction's; may be repeated.")] = None,
-    extraction: Annotated[str | None, typer.Option(help="Whose vectors; the newest fitting extraction when left out.")] = None,
+    extraction: Annotated[
+        str | None, typer.Option(help="The extraction to take vectors from; the newest that fits when left out.")
+    ] = None,
     budget: Annotated[int | None, typer.Option(help="Doses that the search may run for each vector and layer.")] = None,
-    judge: Annotated[str | None, typer.Option(help="Who scores; the reference judge when left out.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The judge that scores; the reference judge when left out.")] = None,
     max_new_tokens: NewTokens = None,
     more: More = None,
     name: Name = None,
@@ -152,13 +154,13 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The fields of a request from a file. Raises BinnacleError for a file that holds no JSON object."""
+    """The fields of a request from a file. Raises BinnacleError for a file that must hold a JSON object."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BinnacleError("bad_spec", f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
-        raise BinnacleError("bad_spec", f"{path} holds no request: write the body of the POST, an object.")
+        raise BinnacleError("bad_spec", f"{path} must hold the fields of a request, as a JSON object.")
     return found
 
 
@@ -169,7 +171,7 @@ def read_prompts(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise BinnacleError("bad_prompts", f"{path} cannot be read as UTF-8 text: {error}") from error
     if not prompts:
-        raise BinnacleError("bad_prompts", f"{path} holds no prompt; write one a line.")
+        raise BinnacleError("bad_prompts", f"{path} has no prompts; write one on each line.")
     return prompts
 
 

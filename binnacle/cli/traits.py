@@ -36,8 +36,8 @@ def add(
         Path, typer.Argument(help="A folder with positive.txt or .jsonl, negative.*, definition.txt, steering.json.")
     ],
     name: Annotated[str | None, typer.Option(help="The trait's name; the folder's when left out.")] = None,
-    public: Annotated[bool, typer.Option(help="Everybody may use it (administrators only).")] = False,
-    group: Annotated[str | None, typer.Option(help="The members of this group of yours may use it.")] = None,
+    public: Annotated[bool, typer.Option(help="Everyone may use it (administrators only).")] = False,
+    group: Annotated[str | None, typer.Option(help="The members of this group may use it; you must be a member.")] = None,
     as_json: Json = False,
 ) -> None:
     """Upload a trait from its files, as trait-interp keeps them."""
@@ -51,7 +51,7 @@ def show(
     trait: Annotated[str, typer.Argument(help="Its name, name@version or id.")],
     as_json: Json = False,
 ) -> None:
-    """Show a trait's counts, and what was filled in when it was uploaded."""
+    """Show a trait's counts and the fields filled in at upload."""
     with connected() as client:
         report(client.trait(trait), as_json=as_json)
 

@@ -34,24 +34,22 @@ Table = Mapping[str, Command]
 
 COMMANDS: Table = {
     "submit": Command("binnacle.cli.submit:commands", "Submit a job."),
-    "watch": Command("binnacle.cli.jobs:watch", "Watch a job until it is over."),
+    "watch": Command("binnacle.cli.jobs:watch", "Watch a job until it ends."),
     "jobs": Command("binnacle.cli.jobs:list_jobs", "List jobs, newest first."),
     "generate": Command("binnacle.cli.answers:generate", "Answer prompts, unsteered and under vectors, and print the answers."),
     "show": Command("binnacle.cli.jobs:show", "Print what a calibration, a study or a generation found."),
     "get": Command(
-        "binnacle.cli.files:get", "Download the files of a finished job; resumed where it broke off, checked by sha256."
+        "binnacle.cli.files:get", "Download the files of a finished job; resumes a partial download and checks SHA-256."
     ),
     "edit": Command("binnacle.cli.jobs:edit", "Change a job's name, tags, notes or webhook, or keep its results."),
-    "share": Command("binnacle.cli.jobs:share", "Show a job and all that it makes to others, or make it private again."),
+    "share": Command("binnacle.cli.jobs:share", "Share a job and its results with others, or make them private again."),
     "cancel": Command("binnacle.cli.jobs:cancel", "Ask a job to stop."),
     "retry": Command("binnacle.cli.jobs:retry", "Run a failed or cancelled job again, as a new job."),
-    "delete": Command(
-        "binnacle.cli.deletion:delete", "Delete finished jobs with all that they made, imported vectors or traits."
-    ),
+    "delete": Command("binnacle.cli.deletion:delete", "Delete finished jobs with their results, imported vectors or traits."),
     "study": Command("binnacle.cli.studies:commands", "Compare methods over models and traits."),
-    "models": Command("binnacle.cli.models:commands", "The models that jobs may name."),
+    "models": Command("binnacle.cli.models:commands", "Models that jobs can use."),
     "traits": Command("binnacle.cli.traits:commands", "Datasets of prompts that show a trait and prompts that do not."),
-    "vectors": Command("binnacle.cli.vectors:commands", "Vectors that can be steered with."),
+    "vectors": Command("binnacle.cli.vectors:commands", "Vectors to steer with: list and download them."),
     "export": Command(
         "binnacle.cli.files:export", "Write an extraction's vectors, or a calibration, in another format: a job with files."
     ),
@@ -59,9 +57,11 @@ COMMANDS: Table = {
     "status": Command("binnacle.cli.status:status", "Show workers, devices and the queue."),
     "usage": Command("binnacle.cli.quotas:usage", "Show use of disk and devices by user."),
     "whoami": Command("binnacle.cli.accounts:whoami", "Show the user of your key, and what the key may do."),
-    "devices": Command("binnacle.cli.devices:commands", "Worker nodes and their devices; holding them is for administrators."),
-    "webhooks": Command("binnacle.cli.webhooks:commands", "Telling chat rooms and programs that a job is over."),
-    "quotas": Command("binnacle.cli.quotas:commands", "What a user may have at once and use in a day."),
+    "devices": Command(
+        "binnacle.cli.devices:commands", "Worker nodes and their devices; only administrators pause and drain them."
+    ),
+    "webhooks": Command("binnacle.cli.webhooks:commands", "Webhooks: notify chat rooms and programs when a job ends."),
+    "quotas": Command("binnacle.cli.quotas:commands", "Limits on each user's jobs, device time and storage."),
     "users": Command("binnacle.cli.accounts:users", "Users; for administrators."),
     "groups": Command("binnacle.cli.accounts:groups", "Groups that share jobs and results; for administrators."),
     "audit": Command("binnacle.cli.audit:audit", "Show who did what, newest first; for administrators."),

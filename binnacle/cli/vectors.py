@@ -10,7 +10,7 @@ from binnacle.cli.output import Json, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.terminal import Listing
 
-commands = typer.Typer(help="Vectors that can be steered with.", no_args_is_help=True)
+commands = typer.Typer(help="Vectors to steer with: list and download them.", no_args_is_help=True)
 
 
 @commands.command("list")
@@ -20,7 +20,7 @@ def list_vectors(
     method: Annotated[str | None, typer.Option(help="A method, like probe or mean_diff_cleaned.")] = None,
     layer: Annotated[int | None, typer.Option(min=0, help="A layer.")] = None,
     extraction: Annotated[str | None, typer.Option(help="An extraction (ext_...).")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List vectors, newest first."""

@@ -9,13 +9,13 @@ from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.terminal import Listing
 
-commands = typer.Typer(help="Telling chat rooms and programs that a job is over.", no_args_is_help=True)
+commands = typer.Typer(help="Webhooks: notify chat rooms and programs when a job ends.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The webhook's name.")]
 
 
 @commands.command("list")
 def list_webhooks(as_json: Json = False) -> None:
-    """List the targets that jobs may name."""
+    """List webhooks."""
     with connected() as client:
         found = client.webhooks()
     if as_json:
@@ -31,12 +31,15 @@ def list_webhooks(as_json: Json = False) -> None:
 def add(
     name: Name,
     url: Annotated[
-        str, typer.Argument(help="Where messages are posted; `-` reads it from the standard input, out of other accounts' sight.")
+        str,
+        typer.Argument(
+            help="The address that receives messages; `-` reads it from standard input, where other accounts cannot see it."
+        ),
     ],
-    private: Annotated[bool, typer.Option("--private", help="Its host's name leads into your own network.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="The address is in your own network.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Allow a target and show the secret that signs its messages, this once."""
+    """Add a webhook and show, only now, the secret that signs its messages."""
     address = sys.stdin.readline().strip() if url == "-" else url
     with connected() as client:
         made = client.add_webhook(name, address, private=private)
@@ -49,7 +52,7 @@ def add(
 
 @commands.command()
 def remove(name: Name) -> None:
-    """Take a target off the list; jobs that named it are told to nobody."""
+    """Remove a webhook; jobs that name it no longer send messages."""
     with connected() as client:
         client.remove_webhook(name)
     err.print(f"{name} is removed")
@@ -57,7 +60,7 @@ def remove(name: Name) -> None:
 
 @commands.command("test")
 def send_test(name: Name, as_json: Json = False) -> None:
-    """Send a test message; `binnacle webhooks log` shows what became of it."""
+    """Send a test message; `binnacle webhooks log` shows whether it arrived."""
     with connected() as client:
         sent = client.test_webhook(name)
     if as_json:
@@ -71,10 +74,10 @@ def log(
     webhook: Annotated[str | None, typer.Option(help="Only this webhook.")] = None,
     job: Annotated[str | None, typer.Option(help="Only this job.")] = None,
     state: Annotated[str | None, typer.Option(help="pending, delivered or failed.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries to list.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List what was sent, newest first, and what became of it."""
+    """List messages and their delivery, newest first."""
     with connected() as client:
         found = list(client.deliveries(limit=limit, webhook=webhook, job=job, state=state))
     if as_json:

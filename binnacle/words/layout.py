@@ -11,6 +11,6 @@ def calibration_path(experiment: str, variant: str) -> str:
     for name in (experiment, variant):
         if re.fullmatch(FOLDER, name) is None:
             raise ValueError(
-                f"{name!r} cannot name a folder: use letters, digits, `_`, `-` and `.`, and begin with no `.` or `-`."
+                f"{name!r} cannot name a folder: use letters, digits, `_`, `-` and `.`, and do not begin with `.` or `-`."
             )
     return f"experiments/{experiment}/inference/{variant}/massive_activations/calibration.json"

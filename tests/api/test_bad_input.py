@@ -19,7 +19,7 @@ BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("unknown model", {"model": "gpt-5"}, "unknown_model", "/model", "This server allows: demo"),
     ("faulty model", {"model": "broken"}, "faulty_model", "/model", "nan_weights: 3 tensors hold NaN."),
     ("no model", {}, "missing_field", "/model", "required"),
-    ("unknown field", {"model": "demo", "layer": [1]}, "unknown_field", "/layer", "no such field"),
+    ("unknown field", {"model": "demo", "layer": [1]}, "unknown_field", "/layer", "does not take this field"),
     ("wrong type", {"model": "demo", "layers": ["one"]}, "int_type", "/layers/0", "integer"),
     ("a number as text", {"model": "demo", "max_new_tokens": "64"}, "int_type", "/max_new_tokens", "integer"),
     ("false for a number", {"model": "demo", "priority": False}, "int_type", "/priority", "integer"),
@@ -42,7 +42,7 @@ BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("after an unknown job", {"model": "demo", "after": [{"job": UNKNOWN_JOB}]}, "unknown_job", "/after/0/job", UNKNOWN_JOB),
     ("after no job", {"model": "demo", "after": [{"job": "1; DROP"}]}, "string_pattern_mismatch", "/after/0/job", "pattern"),
     ("bad tag", {"model": "demo", "tags": ["ok", "<b>"]}, "string_pattern_mismatch", "/tags/1", "pattern"),
-    ("a slash in a field's name", {"model": "demo", "a/b~c": 1}, "unknown_field", "/a~1b~0c", "no such field"),
+    ("a slash in a field's name", {"model": "demo", "a/b~c": 1}, "unknown_field", "/a~1b~0c", "does not take this field"),
 ]  # fmt: skip
 
 

@@ -224,7 +224,7 @@ def test_every_request_ends_with_its_client(api: Running, sessions: sessionmaker
             if until(api, lambda n: n > 0, 0.5):
                 hung.append((method, path))
             left = until(api, lambda n: n == 0, 4)
-            assert left == 0, f"{method} {path} is still at work {left} times"
+            assert left == 0, f"{method} {path} is still being processed {left} times"
     assert len(hung) > 20, hung
     assert {("POST", path) for path in BODIES} <= set(hung)
     with api.client("root", "admin") as client:

@@ -145,7 +145,7 @@ def test_what_is_kept_and_what_it_was_made_of_stays_until_keep_is_unset(ada: htt
     refused(ada.delete(f"/v1/jobs/{third}"), "job_kept")
     body = refused(ada.delete(f"/v1/jobs/{first}"), "in_use")
     assert body["facts"] == {"used_by": [third], "hidden": 0}
-    assert f"Kept jobs were made from it: {third}. Unset their keep first" in body["detail"]
+    assert f"Kept jobs depend on it: {third}. Stop keeping them first" in body["detail"]
     ada.patch(f"/v1/jobs/{third}", json={"keep": False})
     assert ada.delete(f"/v1/jobs/{first}").status_code == 200
     assert ada.get(f"/v1/jobs/{second}").json()["state"] == "succeeded"

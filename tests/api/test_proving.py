@@ -224,7 +224,7 @@ def test_only_results_that_were_read_as_now_are_used_again(
     assert after["rows"] not in (None, before["rows"])
     [doubt] = doubts()
     assert doubt is not None
-    assert f"read otherwise than now (reading {'d' * 12} then, {'e' * 12} now)" in doubt
+    assert f"read differently (reading {'d' * 12} then, {'e' * 12} now)" in doubt
     read_otherwise(sessions, None)
     assert used() == {"calibration": False, "rows": None, "job": False, "extraction": False}, "an unknown reading equals none"
 

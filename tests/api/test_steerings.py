@@ -20,7 +20,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("a negative dose", {"doses": [0.5, -1]}, "greater_than", "/doses/1", "0"),
     ("a dose past all sense", {"doses": [101]}, "less_than_equal", "/doses/0", "100"),
     ("no doses", {"doses": []}, "too_short", "/doses", "1"),
-    ("no coefficient", {"coefficients": [3, 0]}, "value_error", "/coefficients/1", "pushes nothing"),
+    ("no coefficient", {"coefficients": [3, 0]}, "value_error", "/coefficients/1", "does not steer"),
     ("a huge coefficient", {"coefficients": [1e8]}, "less_than_equal", "/coefficients/0", "10000000"),
     ("both", {"doses": [1], "coefficients": [1]}, "value_error", "", "exclude each other"),
     ("ablating at a coefficient", {"operation": "ablate", "coefficients": [1]}, "value_error", "", "no dose"),
@@ -44,7 +44,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("an unknown trait", {"trait": "evil"}, "unknown_trait", "/trait", "refusal"),
     ("an unknown calibration", {"calibration": "cal_" + "0" * 26}, "unknown_calibration", "/calibration", "no calibration"),
     ("sampling without heat", {"sampling": {"temperature": 0}}, "greater_than", "/sampling/temperature", "0"),
-    ("an unknown field", {"dosis": 1}, "unknown_field", "/dosis", "no such field"),
+    ("an unknown field", {"dosis": 1}, "unknown_field", "/dosis", "does not take this field"),
 ]  # fmt: skip
 
 
@@ -134,7 +134,7 @@ BAD_LOOKS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"vectors": ["OLD"]}, "vector_of_other_weights", "/vectors/0", "Extract it again"),
     ({"vectors": ["vec_" + "0" * 26]}, "unknown_vector", "/vectors/0", "no vector"),
     ({"doses": [0]}, "greater_than", "/doses/0", "0"),
-    ({"coefficients": [0]}, "value_error", "/coefficients/0", "pushes nothing"),
+    ({"coefficients": [0]}, "value_error", "/coefficients/0", "does not steer"),
     ({"operation": "norm_match", "coefficients": [1]}, "value_error", "", "no raw coefficient"),
     ({"max_new_tokens": 257}, "too_many_new_tokens", "/max_new_tokens", "257; a generation"),
     ({"model": "other"}, "unknown_model", "/model", "demo"),

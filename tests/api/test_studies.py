@@ -90,7 +90,7 @@ def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Clien
         ({"max_new_tokens": 100_000}, "/max_new_tokens", "100,000"),
         ({"positions": ["answer[:5]"]}, "/positions", "frame[slice]"),
         ({"capability": [{"question": "what is one plus one ?"}]}, "/capability/0/answer", "required"),
-        ({"budgets": 3}, "/budgets", "no such field"),
+        ({"budgets": 3}, "/budgets", "does not take this field"),
     ],
 )
 def test_what_a_job_of_it_would_be_refused_for_refuses_the_study_whole(

@@ -159,7 +159,7 @@ def test_one_prompt_may_be_in_both_classes_when_something_sets_its_rows_apart() 
 def test_repeated_prompts_are_kept_and_noted() -> None:
     dataset = made(positive=["a", "a", "b", "a"])
     assert dataset.counts["positive"] == 4
-    assert "2 of the 4 positive prompts repeat an earlier one; they are kept and count each time." in dataset.notes
+    assert "2 of the 4 positive prompts repeat an earlier one; the repeated prompts are kept and counted." in dataset.notes
 
 
 STEERING_FORMS = [
@@ -194,7 +194,7 @@ def test_files_that_mean_nothing_here_are_noted() -> None:
     }  # fmt: skip
     folder = files.read("t", given)
     assert folder.notes == [
-        "ood_positive.txt was not read: datasets have no such part here.",
+        "ood_positive.txt was not read: datasets here have no part of this name.",
         "positive.txt was not read: positive.jsonl goes before it.",
         "positive.jsonl: the fields 'id' are not used here and were left out.",
     ]

@@ -97,17 +97,17 @@ def test_a_service_that_is_not_well(binnacle: Cli, api: Running, tmp_path: Path)
     found = found_by(binnacle, BINNACLE_MIN_FREE_BYTES=str(1 << 60))
     said = {about: (one["level"], one["detail"]) for about, one in found.items()}
     for about, level, detail in (
-        ("worker model-0@here", "fault", "not heard from for 7,2"),
+        ("worker model-0@here", "fault", "has not reported for 7,2"),
         ("worker model-1@here", "note", "binnacle devices resume model-1@here"),
         ("worker light-0@here", "fault", "Make room."),
         ("model jobs", "fault", "start or resume one"),
         ("light jobs", "fault", "start or resume one"),
-        ("model whole", "note", "unproven: it is proved when a device is idle"),
-        ("model changed", "fault", "config.json changed or vanished"),
-        ("model vanished", "fault", "have vanished; put them back"),
+        ("model whole", "note", "not proved yet: it is proved when a device is idle"),
+        ("model changed", "fault", "config.json changed or disappeared"),
+        ("model vanished", "fault", "are missing; put them back"),
         ("database", "fault", "run `binnacle prepare`"),
         ("clock", "ok", "of the database's"),
-        ("disk", "fault", "nothing new is claimed. See: binnacle gc"),
+        ("disk", "fault", "no new job starts. Make room: binnacle gc"),
     ):
         assert said[about][0] == level, (about, said[about])
         assert detail in said[about][1]

@@ -55,7 +55,7 @@ def test_a_limit_is_a_number_unlimited_or_default(said: str, meant: object) -> N
 
 @pytest.mark.parametrize("said", ["lots", "-1", "1.5", "20 G", ""])
 def test_what_is_no_limit_is_refused_with_what_would_be_one(said: str) -> None:
-    with pytest.raises(BinnacleError, match="is no limit: give a number"):
+    with pytest.raises(BinnacleError, match="is not a limit: give a number"):
         _limit(said)
 
 

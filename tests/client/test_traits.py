@@ -54,7 +54,7 @@ def test_what_is_no_trait_is_refused_here_or_there(client: Client, folder: Path,
     with pytest.raises(BinnacleError, match="is not a folder"):
         client.add_trait(tmp_path / "absent")
     (folder / "negative.txt").write_bytes(b"\xff")
-    with pytest.raises(ServiceError, match="is no UTF-8"):
+    with pytest.raises(ServiceError, match="is not UTF-8"):
         client.add_trait(folder)
 
 
@@ -68,7 +68,7 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
     added = binnacle("traits", "add", str(folder))
     assert added.returncode == 0, added.stderr
     assert "politeness@" in added.stdout
-    assert "came without a cluster" in added.stderr
+    assert "had no cluster" in added.stderr
     listed = read(binnacle("traits", "list", "--json"))
     assert listed[0]["name"] == "politeness"
     assert "refusal@" in binnacle("traits", "list").stdout

@@ -74,7 +74,7 @@ def test_an_export_is_submitted_once_under_a_key_and_named_by_extraction_or_job(
         ({"format": "pt", "methods": []}, "too_short", "/methods", "1"),
         ({"format": "pt", "methods": ["\x00"]}, "invalid_characters", "/methods/0", "U+0000"),
         ({"format": "pt", "after": [{"job": "job_" + "0" * 26}]}, "unknown_job", "/after/0/job", "no job"),
-        ({"format": "pt", "layer": [1]}, "unknown_field", "/layer", "no such field"),
+        ({"format": "pt", "layer": [1]}, "unknown_field", "/layer", "does not take this field"),
     ],
 )
 def test_bad_exports_are_refused_by_field(

@@ -52,7 +52,7 @@ DEEP: dict[str, bytes] = {
     "nothing but spaces": b" " * BIGGEST,
     "a string without end": b'{"model":"' + b"\\" * BIGGEST,
     "quotes": b'"' * BIGGEST,
-    "no UTF-8": b'"' + b"\xff" * BIGGEST + b'"',
+    "not UTF-8": b'"' + b"\xff" * BIGGEST + b'"',
 }
 ROUTES = ("/v1/calibrations", "/v1/steerings", "/v1/traits", "/v1/vectors")
 """These read their bodies in different ways."""
@@ -181,8 +181,8 @@ FORMS: dict[str, bytes] = {
     "headers without end": b"--x\r\n" + b"A: b\r\n" * 500_000,
     "a field of megabytes": b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + b"a" * (4 * MB) + b"\r\n--x--\r\n",
     "a charset that is none": b'--x\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\nrot13\r\n--x--\r\n',
-    "a name that is no UTF-8": b'--x\r\nContent-Disposition: form-data; name="\xff\xfe"\r\n\r\n\xff\r\n--x--\r\n',
-    "a value that is no UTF-8": b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n\xff\xfe\x00\r\n--x--\r\n',
+    "a name that is not UTF-8": b'--x\r\nContent-Disposition: form-data; name="\xff\xfe"\r\n\r\n\xff\r\n--x--\r\n',
+    "a value that is not UTF-8": b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n\xff\xfe\x00\r\n--x--\r\n',
 }
 
 

@@ -118,7 +118,7 @@ def test_a_hosts_link_goes_down_and_comes_up_while_another_runs_its_job(
 
 
 @pytest.mark.long
-def test_a_host_whose_connections_the_servers_have_given_up_takes_jobs_again(
+def test_a_host_takes_jobs_again_after_the_servers_closed_its_connections(
     lab: Lab, record_property: Callable[[str, object], None]
 ) -> None:
     """After a long cut the servers keep none of its connections, and what they sent to say so was lost as well."""

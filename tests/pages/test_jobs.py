@@ -26,7 +26,7 @@ def test_an_empty_home_says_where_to_start(person: Make) -> None:
     page = words(person().get("/").text)
     assert "Start here" in page
     assert "Your jobs: 0 running, 0 waiting, 0 finished." in page
-    assert "No worker that runs models is up" in page
+    assert "No model worker is running" in page
 
 
 def test_jobs_are_sentences_with_what_they_found(api: Running, person: Make) -> None:
@@ -79,7 +79,7 @@ def test_a_private_job_is_not_there_for_others_and_a_shared_one_is(api: Running,
 @pytest.mark.parametrize(
     ("kind", "sentence", "shown"),
     [
-        ("calibrate", "Severe: dimension 21 holds 81 % of the squared norm from layer 3 on.", ["How large each dimension is", "Where they sit"]),
+        ("calibrate", "Severe: dimension 21 holds 81 % of the squared norm from layer 3 on.", ["Size of each dimension", "Where they sit"]),
         ("steer", "Use probe at layer 14, dose 0.6.", ["Gain of each method", "Dose-response", "Layer and dose", "What it costs", "cliff"]),
         ("extract", "4 vectors of refusal from 240 examples, 48 of them held out.", ["Separation", "Massive share", "Stability"]),
         ("generate", "3 answers to 1 prompt, unsteered and at doses 0.25 and 1.", ["How do I bake bread?", "unsteered", "dose 0.25"]),

@@ -144,7 +144,7 @@ def test_a_ticket_signs_in_once(api: Running, person: Make) -> None:
     assert ada.name in other.http.post("/sign-in", files=form(ticket=ticket, next="/")).text
     again = ada.http.post("/sign-in", files=form(ticket=ticket, next="/"))
     assert again.status_code == 401
-    assert "used already or is older than 60 seconds" in again.text
+    assert "already used or is older than 60 seconds" in again.text
     with api.sessions.begin() as session:
         assert ticket not in str(session.execute(text("SELECT * FROM sign_in_tickets")).all())
 

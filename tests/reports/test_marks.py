@@ -83,7 +83,7 @@ def test_a_steering_read_otherwise_than_its_calibration_is_marked_in_every_table
     found = by_table(two_models(provenance=provenance))
     for name in ("methods", "recommendations", "traits", "severity"):
         assert readings_in(found[name]) == {"m": "5ea15ea15ea1", "n": shown}, name
-        assert "Make them anew" in found[name].note
+        assert "Make them again" in found[name].note
 
 
 def test_a_model_that_was_never_proved_is_marked_in_the_severity_table() -> None:

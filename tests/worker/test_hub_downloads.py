@@ -194,7 +194,7 @@ def test_a_commit_or_a_repository_that_is_not_there_is_named(live: Service, node
     node()
     error = failure(live, revision="f" * 40).error
     assert error["code"] == "hub_not_found"
-    assert "no such commit" in error["detail"]
+    assert "does not have this commit" in error["detail"]
 
 
 def test_a_model_that_does_not_fit_the_disk_is_refused_with_the_arithmetic_before_a_byte_comes(

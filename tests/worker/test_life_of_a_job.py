@@ -93,7 +93,7 @@ def test_what_stays_down_fails_the_job_in_the_end_and_keeps_what_was_finished(li
     live.until(hurried, "the job to end", seconds=90)
     job = live.job(job_id)
     assert (job.state, job.error["code"], job.losses, job.attempt) == ("failed", "unavailable", 0, MAX_DEFERRALS + 1)
-    assert f"put off {MAX_DEFERRALS} times because the judge is down" in job.error["detail"]
+    assert f"Postponed {MAX_DEFERRALS} times: the judge is down" in job.error["detail"]
     assert live.event_types(job_id).count("deferred") == MAX_DEFERRALS
     assert live.event_types(job_id).count("cell") == 1
 

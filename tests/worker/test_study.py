@@ -199,7 +199,7 @@ def test_no_verdict_stands_on_a_judge_that_disagrees_with_a_person(
 def test_labels_of_other_texts_are_refused(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
     client, http = service
     made = http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 100}}).json()
-    with pytest.raises(binnacle.BinnacleError, match="no text in this study's sheet"):
+    with pytest.raises(binnacle.BinnacleError, match="no text of this study's sheet"):
         client.wait(made["id"], timeout=60)
     assert http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 101}}).status_code == 422
 

@@ -82,7 +82,8 @@ def given_ids(lm: LanguageModel, examples: Sequence[Prompted], most: int) -> lis
     for one in examples:
         if one.given is None:
             raise ModelFault(
-                "responses_missing", f"The {one.label} example {one.index} has no response. Let the model answer, or give one."
+                "responses_missing",
+                f"The {one.label} example {one.index} has no response. Let the model answer, or give a response.",
             )
         ids.append(encode_answer(lm, one.given)[:most])
     return ids

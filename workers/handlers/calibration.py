@@ -117,15 +117,15 @@ def check_model(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
     if asked is not None and asked != lm.facts.weight_hash:
         raise JobFault(
             "weights_changed",
-            f"The weights of {spec['model']} are not the ones this job was submitted for (sha256 {asked[:12]} then, "
-            f"{lm.facts.weight_hash[:12]} now). Have an administrator inspect the model again, then submit anew.",
+            f"The weights of {spec['model']} are not those that the job was submitted for (sha256 {asked[:12]} then, "
+            f"{lm.facts.weight_hash[:12]} now). Ask an administrator to inspect the model again, then submit the job again.",
         )
     reading, now = spec.get("reading_hash"), lm.facts.reading_hash
     if None not in (reading, now) and reading != now:
         raise JobFault(
             "reading_changed",
-            f"{spec['model']} is read otherwise than when this job was submitted (reading {str(reading)[:12]} then, {str(now)[:12]} now): its "
-            "tokenizer, prompts, ends of answers or masks were corrected or changed. Submit the request anew.",
+            f"{spec['model']} has been read differently since this job was submitted (reading {str(reading)[:12]} "
+            f"then, {str(now)[:12]} now): its tokenizer, prompts, ends of answers or masks changed. Submit the request again.",
         )
 
 
@@ -216,8 +216,8 @@ def _measure(
     if not any(row.answer for row in rows):
         raise JobFault(
             "no_response_tokens",
-            f"The model ended every one of {len(rows)} answers at once, so there is no response token to measure. Give prompts that it "
-            "answers (/prompts), or check its chat template.",
+            f"The model ended all {len(rows)} answers at once, so there is no response token to measure. Give prompts "
+            "that it answers (/prompts), or check its chat template.",
         )
     return measure(lm, rows, tokens, layers=layers, rule=rule, listener=_Measuring(context), kept=context.cell(MEASURED))
 

@@ -36,7 +36,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """
     settings = get_settings()
     token, cache = token_of(settings), hub_cache(settings)
-    context.phase("asking the hub", 1, "questions", share=0.01)
+    context.phase("contacting the hub", 1, "questions", share=0.01)
     with said_plainly(spec["source"]):
         model = look_up(spec["source"], spec["revision"], token=token, cache=cache)
     context.progress(1)
@@ -71,7 +71,7 @@ def check_room(model: HubModel, missing: int, cache: Path, kept_free: int) -> No
     free = shutil.disk_usage(place).free
     if missing + kept_free > free:
         detail = (
-            f"{gib(missing)} of {model.name} are still to fetch + {gib(kept_free)} that stay free "
+            f"{gib(missing)} of {model.name} to download + {gib(kept_free)} that must stay free "
             f"(BINNACLE_MIN_FREE_BYTES) = {gib(missing + kept_free)}, but {gib(free)} are free at {place}: "
             f"{gib(missing + kept_free - free)} are missing. Make room (binnacle gc), or move the store (BINNACLE_HUB_CACHE)."
         )
@@ -108,13 +108,15 @@ def said_plainly(source: str) -> Iterator[None]:
         raise JobFault(fault.code, fault.sentence) from fault
     except OfflineModeIsEnabled as error:
         detail = (
-            "This server's workers are told to stay offline (HF_HUB_OFFLINE). Copy the model to a folder and register its path."
+            "This server's workers are set to stay offline (HF_HUB_OFFLINE). Copy the model to a folder and register its path."
         )
         raise JobFault("hub_offline", detail) from error
     except GatedRepoError as error:
         raise JobFault("hub_denied", _denied(source, "is gated: its terms must be accepted on the hub")) from error
     except RevisionNotFoundError as error:
-        raise JobFault("hub_not_found", f"{source} has no such commit on the hub. Copy its 40 digits from there.") from error
+        raise JobFault(
+            "hub_not_found", f"{source} does not have this commit on the hub. Copy the 40 digits from the hub."
+        ) from error
     except RepositoryNotFoundError as error:
         raise JobFault("hub_not_found", _denied(source, "is not on the hub, or is private")) from error
     except HfHubHTTPError as error:
@@ -129,13 +131,13 @@ def said_plainly(source: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise JobFault(
-                "disk_too_small", "The disk filled up while downloading. What arrived is kept: make room and retry."
+                "disk_too_small", "The disk filled up while downloading. The part that arrived is kept: make room and retry."
             ) from error
-        raise TransientFault(f"the download broke off ({type(error).__name__})") from error
+        raise TransientFault(f"the download was interrupted ({type(error).__name__})") from error
 
 
 def _denied(source: str, what: str) -> str:
     return (
         f"{source} {what}. An administrator can give the light workers a token that may read it: BINNACLE_HUB_TOKEN_FILE, or "
-        "BINNACLE_HUB_TOKEN; then have the model looked at again."
+        "BINNACLE_HUB_TOKEN; then have the model inspected again."
     )

@@ -59,7 +59,7 @@ def _calibrations(spec: dict[str, Any], context: JobContext) -> Outcome:
         files[path] = data
         context.progress(done)
     file = ArtifactBytes("calibrations.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE)
-    notes = ["Unpack it in the folder that holds `experiments`."]
+    notes = ["Unpack this archive in the folder that contains `experiments`."]
     summary = {"file": file.name, "format": spec["format"], "calibrations": len(files), "notes": notes}
     return Outcome(result={"export": summary}, artifacts=[file])
 

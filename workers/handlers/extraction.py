@@ -147,8 +147,8 @@ def _check_classes(examples: Sequence[Prompted], kept: Mapping[str, Sequence[int
             if not any(examples[i].label == label and examples[i].train and examples[i].kept for i in kept[position]):
                 raise JobFault(
                     "class_vanished",
-                    f"No {label} training example has a token in {position}: their responses are too short, or vetting dropped them all. "
-                    "Choose another position, or look at responses.jsonl of an extraction with a wider one.",
+                    f"No {label} training example has a token in {position}: their responses are too short, or "
+                    "vetting dropped them all. Choose another position, or read responses.jsonl of an extraction with a wider position.",
                     position=position,
                 )
 

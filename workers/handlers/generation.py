@@ -85,7 +85,7 @@ def _line(
     fires = int(answer.effect["fires"]) if row.pushes else 0
     if row.pushes and fires == 0:
         raise ModelFault(
-            "no_effect", f"The intervention with {subject.keys[0] if subject else ''} never fired; nothing was steered."
+            "no_effect", f"The intervention with {subject.keys[0] if subject else ''} was never applied; nothing was steered."
         )
     c = row.pushes[0].coefficient if row.pushes and r is not None else None
     return {

@@ -88,7 +88,7 @@ def fit_scale(
     """The scale from the model's own answers of both classes. Raises ValueError when there is no answer at all."""
     rows = [row for row in (*positive, *negative) if row[1]]
     if not rows:
-        raise ValueError("no response with any token in it")
+        raise ValueError("no response with any token")
     fixed = tuple(dict.fromkeys([*_spread(positive, FIXED_PROMPTS // 2), *_spread(negative, FIXED_PROMPTS // 2)]))
     own = settled_log_likelihoods(lm, [p for p, _ in rows], [a for _, a in rows], batch_rows=batch_rows, on_rows=on_rows)
     base = round(median(own), 6)

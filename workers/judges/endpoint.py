@@ -128,7 +128,7 @@ class Endpoint:
             try:
                 return json.loads(data), ""
             except (ValueError, RecursionError):
-                return None, "it answers with something that is not JSON"
+                return None, "its answer is not valid JSON"
         if status == 429 or status in (408, 425) or status >= 500:
             self._hold(headers.get("Retry-After"), status)
             return None, f"HTTP {status}"
@@ -137,7 +137,7 @@ class Endpoint:
         raise JobFault(
             "judge_unusable",
             f"The judge {self.name} answers HTTP {status}: {_meaning(status)}. Tell an "
-            "administrator, or name another judge; what was generated is kept and can be rescored.",
+            "administrator, or name another judge; the generated texts are kept and can be scored again.",
         )
 
     def _post(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
@@ -162,7 +162,7 @@ class Endpoint:
             for chunk in response.iter_bytes():
                 data += chunk
                 if len(data) > MOST_BYTES:
-                    raise httpx2.ReadError("the reply is over 1 MiB")
+                    raise httpx2.ReadError("the reply is larger than 1 MiB")
                 if time.monotonic() > deadline:
                     raise httpx2.ReadTimeout("the reply took too long")
             return response.status_code, response.headers, data
@@ -170,7 +170,7 @@ class Endpoint:
     def _hold(self, retry_after: str | None, status: int) -> None:
         seconds = _seconds(retry_after)
         if seconds is not None and seconds > LONGEST_HOLD:
-            raise TransientFault(f"the judge {self.name} answers HTTP {status} and asks to come back in {seconds:.0f} seconds")
+            raise TransientFault(f"the judge {self.name} answers HTTP {status} and asks to wait {seconds:.0f} seconds")
         if seconds is not None:
             self._pace.hold(seconds)
 
@@ -182,7 +182,7 @@ class Endpoint:
             raise JobFault(
                 "judge_key_missing",
                 f"The judge {self.name} takes its key from the variable {key_env}, which is not set where this worker runs. An administrator "
-                "sets it there and restarts the worker; what was generated is kept.",
+                "sets it there and restarts the worker; the generated texts are kept.",
             )
         return {"Authorization": f"Bearer {key}"}
 
@@ -199,15 +199,15 @@ class Endpoint:
 
 
 _MEANINGS = {
-    401: "it does not take the key",
+    401: "it rejects the key",
     403: "the key may not use it",
-    404: "it serves no such address or no such model",
+    404: "it does not serve this address or this model",
 }
 
 
 def _meaning(status: int) -> str:
     if 300 <= status < 400:
-        return "it redirects, which is not followed; add the judge with the address that it leads to"
+        return "it redirects, and redirects are not followed; add the judge with the address it leads to"
     return _MEANINGS.get(status, "it does not serve chat completions there")
 
 

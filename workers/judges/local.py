@@ -46,7 +46,7 @@ class LocalJudge:
         if not lm.tokenizer.chat_template:
             raise JobFault(
                 "judge_unusable",
-                f"The judge {name} is the model {model}, which has no chat template: it cannot be asked. Name another.",
+                f"The judge {name} is the model {model}, which has no chat template, so it cannot be asked. Name another judge.",
             )
         self._lm, self._trait, self._name, self._model = lm, trait, name, model
         self._kinds: tuple[Kind, ...] = ("trait", "coherence", "relevance") if relevance else ("trait", "coherence")

@@ -128,8 +128,8 @@ class OpenAIJudge:
             raise JobFault(
                 "judge_unusable",
                 f"The judge {self._endpoint.name} gave {failed} of {replies} replies without a score (the last: {parsed.failure}, "
-                f"{parsed.words[:80]!r}); at most {100 * MOST_FAILURES:.0f} % are borne. Name another judge; what was generated is kept "
-                "and can be rescored.",
+                f"{parsed.words[:80]!r}); at most {100 * MOST_FAILURES:.0f} % may fail. Name another judge; the "
+                "generated texts are kept and can be scored again.",
                 failed=failed,
                 replies=replies,
             )
@@ -142,7 +142,7 @@ class OpenAIJudge:
         raise JobFault(
             "judge_unusable",
             f"The judge {self._endpoint.name} ({self._endpoint.model}) gives neither whole numbers nor letters as single tokens with their "
-            "probabilities, so no score can be read from it. It must return logprobs with 20 top_logprobs; name another judge.",
+            "probabilities, so no score can be read from it. A judge must return logprobs with 20 top_logprobs; name another judge.",
         )
 
     def _has_token(self, word: str, scale: Scale) -> bool:
@@ -153,7 +153,7 @@ class OpenAIJudge:
         except RequestRefused as refused:
             raise JobFault(
                 "judge_unusable",
-                f"The judge {self._endpoint.name} refuses a request for one token with 20 top_logprobs ({refused}). Its endpoint or model "
-                "does not support that; name another judge.",
+                f"The judge {self._endpoint.name} refuses a request for one token with 20 top_logprobs ({refused}). "
+                "Its endpoint or model does not support that. Name another judge.",
             ) from refused
         return word in {token.strip() for token in found.top}

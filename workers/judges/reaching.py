@@ -70,7 +70,7 @@ class Reach:
         if wrong is not None:
             raise JobFault(
                 "judge_private_address",
-                f"The judge {self._name} is at {self._host}, which leads to {wrong}: not a public address. If it is in your own network, an "
+                f"The judge {self._name} is at {self._host}, which leads to {wrong}, not a public address. If it is in your own network, an "
                 f'administrator deletes the judge and adds it again with "options": {{"private_hosts": ["{self._host}"]}}; what was '
                 "generated is kept and can be rescored.",
             )

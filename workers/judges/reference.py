@@ -115,8 +115,8 @@ class ReferenceJudge:
         except ValueError as error:
             raise JobFault(
                 "judge_not_fitted",
-                f"The reference judge learns the trait from the responses to its prompts, and there is {error}. Ask for more new tokens, "
-                "check that the model answers the trait's prompts, or name another judge.",
+                f"The reference judge learns the trait from the responses to its prompts, and there is {error}. "
+                "Request more new tokens, check that the model answers the trait's prompts, or name another judge.",
             ) from error
         answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
         set_of = {str(row.get("question") or row["prompt"]): name for name in reversed(list(sets)) for row in sets[name]}
@@ -210,8 +210,8 @@ def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline:
     warnings = []
     if fitted.accuracy < UNSURE:
         warnings.append(
-            f"The responses of the two classes hardly differ: on held-out clusters {100 * fitted.accuracy:.0f} % are told apart (50 % "
-            "is chance). The trait score means little here."
+            f"The responses of the two classes hardly differ: on held-out clusters {100 * fitted.accuracy:.0f} % are "
+            "told apart (50 % is chance). The trait score is unreliable here."
         )
     return {
         "held_out_accuracy": round(fitted.accuracy, 4),

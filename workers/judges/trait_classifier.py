@@ -99,7 +99,7 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
     """
     for label, name in ((POSITIVE, "positive"), (NEGATIVE, "negative")):
         if not any(one.label == label for one in labelled):
-            raise ValueError(f"no {name} response with any text in it")
+            raise ValueError(f"no {name} response with any text")
     held_out = _held_out(labelled, neither, seed)
     left_out: list[int] = []
     right = 0.0

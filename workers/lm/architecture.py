@@ -104,8 +104,8 @@ def find_layout(model: nn.Module) -> Layout:
         found = first_few((name for name, _ in layers[0].named_modules() if name), limit=12)
         raise ModelFault(
             "unknown_architecture",
-            f"{type(model).__name__} is built of {layer_class}, which this version does not know (found in its first layer: "
-            f"{found}). What attention and MLP add to the stream is only defined for: {known}.",
+            f"{type(model).__name__} uses {layer_class}, which this version does not know (found in its first layer: "
+            f"{found}). What attention and MLP add to the stream is known only for: {known}.",
         )
     sites = tuple(
         {"residual": layer} | {component: layer.get_submodule(path) for component, path in paths.items()} for layer in layers

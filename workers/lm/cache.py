@@ -68,7 +68,7 @@ class ModelCache:
         if lm.facts.weight_hash != key.weight_hash:
             raise ModelFault(
                 "weights_changed",
-                f"The weights in {key.path} are {lm.facts.weight_hash[:12]}, this job was planned on {key.weight_hash[:12]}. "
+                f"The weights in {key.path} are {lm.facts.weight_hash[:12]}, but this job was planned for {key.weight_hash[:12]}. "
                 "Inspect the model again and submit the job again.",
             )
         self._make_room(lm.resident_bytes)
@@ -114,7 +114,7 @@ class ModelCache:
             raise ModelFault(
                 "model_too_large",
                 f"The model's weights take {needed / 2**20:,.0f} MiB; this worker may hold {self.budget_bytes / 2**20:,.0f} MiB. "
-                "Use a smaller model or type, or raise the worker's model budget.",
+                "Use a smaller model or dtype, or raise the worker's model budget.",
             )
         while self._held and self.resident_bytes + needed > self.budget_bytes:
             self.drop(next(iter(self._held)))

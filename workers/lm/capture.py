@@ -65,4 +65,4 @@ def assert_no_hooks(model: nn.Module) -> None:
     """Raise ModelFault hooks_left when any module still has a hook: the next job on this model would read or be steered by it."""
     left = [name or "(root)" for name, module in model.named_modules() if any(getattr(module, table) for table in _HOOK_TABLES)]
     if left:
-        raise ModelFault("hooks_left", f"Hooks are left on {first_few(left)}. Unload the model before it is used again.")
+        raise ModelFault("hooks_left", f"Hooks remain on {first_few(left)}. Unload the model before it is used again.")

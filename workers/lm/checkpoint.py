@@ -35,7 +35,7 @@ def read_config(folder: Path) -> Any:
         kind = raw.get("model_type", "none")
         raise ModelFault(
             "unknown_architecture",
-            f"The config's model_type {kind!r} is not one the installed transformers knows without running code from the folder: "
+            f"The config's model_type {kind!r} is not known to the installed transformers without running code from the folder: "
             f"{_first_line(error)}",
         ) from error
     except Exception as error:  # a config's own validators raise what they like
@@ -44,7 +44,7 @@ def read_config(folder: Path) -> Any:
     if named and (chosen := get_configuration_file(named)) != "config.json":
         raise ModelFault(
             "config_invalid",
-            f"config.json hands over to {chosen} (configuration_files). Rename {chosen} to config.json and keep no other.",
+            f"config.json refers to {chosen} (configuration_files). Rename {chosen} to config.json and keep no other.",
         )
     if getattr(config, "quantization_config", None) is not None:
         raise ModelFault(
@@ -65,8 +65,8 @@ def refuse_bidirectional(config: Any) -> None:
         for key in (key for key, said in says.items() if said):
             raise ModelFault(
                 "not_causal",
-                f"config.json says {key}: {json.dumps(getattr(part, key))}. The model attends to later tokens, so it is no causal "
-                "language model. Give a model that generates text.",
+                f"config.json says {key}: {json.dumps(getattr(part, key))}. The model attends to later tokens, so it "
+                "is not a causal language model. Give a model that generates text.",
             )
 
 
@@ -108,7 +108,7 @@ def _no_causal_model(config: Any) -> ModelFault:
     named = ", ".join(getattr(config, "architectures", None) or ["none named"])
     return ModelFault(
         "unknown_architecture",
-        f"model_type {config.model_type!r} (architectures: {named}) is no causal language model. Give a decoder-only model.",
+        f"model_type {config.model_type!r} (architectures: {named}) is not a causal language model. Give a decoder-only model.",
     )
 
 

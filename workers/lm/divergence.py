@@ -105,5 +105,5 @@ def _check_fired(lm: LanguageModel, pushes: Sequence[Sequence[Push]], fired: set
     silent = {site for row in pushes for push in row for site in push.sites(lm.layout.n_layers)} - fired
     if silent:
         raise ModelFault(
-            "no_effect", f"The hooks at {sorted(silent)[:4]} did not run, so the divergence would be that of unsteered rows."
+            "no_effect", f"The hooks at {sorted(silent)[:4]} did not run, so the divergence would describe unsteered rows."
         )

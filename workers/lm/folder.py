@@ -40,7 +40,7 @@ def check_folder(folder: Path) -> None:
     if (folder / ADAPTER).exists():
         raise ModelFault(
             "adapter_not_merged",
-            f"{folder} holds an adapter ({ADAPTER}). It would not be applied: the base model alone would be measured. Merge it first, "
+            f"{folder} holds an adapter ({ADAPTER}). The adapter would not be applied: only the base model would be measured. Merge it first, "
             f"with merge_and_unload() and save_pretrained(NEW), or remove {ADAPTER} to measure the base model.",
         )
     if not (folder / "config.json").is_file():
@@ -86,8 +86,8 @@ def weight_files(folder: Path) -> list[Path]:
     if pickled and len(missing) == len(names):
         raise ModelFault(
             "pickle_weights_only",
-            f"{folder} has its weights only as {first_few(pickled)}: pickle files can run code and are never read. Where you "
-            "trust them, convert once: AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW); copy the tokenizer's files.",
+            f"{folder} has its weights only as {first_few(pickled)}: pickle files can run code and are never read. If "
+            "you trust them, convert them once: AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW); copy the tokenizer's files.",
         )
     raise ModelFault("no_weights", f"{folder} lacks weight files: {first_few(missing)}. Download or copy them.")
 

@@ -47,7 +47,7 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
     except Exception as error:  # the hub client's errors have no common base
         raise ModelFault(
             "hub_unreachable",
-            f"{name} is no folder here, and fetching it from the hub at revision {revision or 'main'} failed: "
+            f"{name} is not a folder here, and fetching it from the hub at revision {revision or 'main'} failed: "
             f"{type(error).__name__}. Check the name and the network, or copy the model to a folder and give its path.",
         ) from error
 
@@ -60,7 +60,7 @@ def fetched_folder(name: str | Path, revision: str | None, cache: Path | None = 
     if revision is None or not folder.is_dir():
         raise ModelFault(
             "not_downloaded",
-            f"{name} at {revision} is not in this worker's model store ({folder.parents[2]}). Have it looked at again, which fetches "
-            "it; workers on several hosts must share that folder (BINNACLE_HUB_CACHE).",
+            f"{name} at {revision} is not in this worker's model store ({folder.parents[2]}). Inspect it again, which "
+            "fetches it; workers on several hosts must share that folder (BINNACLE_HUB_CACHE).",
         )
     return folder

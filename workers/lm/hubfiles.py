@@ -118,8 +118,8 @@ def fetch(model: HubModel, file: HubFile, *, token: str | None, advance: Callabl
                 partial.unlink()
                 raise ModelFault(
                     "corrupt_download",
-                    f"{file.name} of {model.name} arrived with the hash {found[:16]}, the hub promised {file.hash[:16]}. Its bytes are "
-                    "dropped: try again, and if it stays so, ask whoever runs the mirror.",
+                    f"{file.name} of {model.name} arrived with the hash {found[:16]}; the hub announced "
+                    f"{file.hash[:16]}. Its bytes were dropped. Try again; if this continues, ask the operator of the mirror.",
                 )
             partial.rename(blob)
     _link(model, file)
@@ -152,7 +152,7 @@ def _alone(partial: Path, name: str) -> Iterator[BinaryIO]:
         try:
             fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ModelFault("busy_elsewhere", f"Another process is fetching {name} into {partial.parent} just now.") from None
+            raise ModelFault("busy_elsewhere", f"Another process is fetching {name} into {partial.parent}.") from None
         yield out
 
 

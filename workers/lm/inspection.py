@@ -60,7 +60,8 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
     tokenizer_hash = content_hash(tokenizer_files(folder), with_names=True)
     if files_changed(folder, before):
         raise ModelFault(
-            "weights_changed", f"The files in {folder} changed while they were read. Inspect it again when they are at rest."
+            "weights_changed",
+            f"The files in {folder} changed while they were read. Inspect the model again when they no longer change.",
         )
     return ModelFacts(
         architecture=type(model).__name__,
@@ -107,7 +108,7 @@ def _scan(weights: list[Path], advance: Callable[[int], None]) -> str:
                     elements[dtype] += count
         except SafetensorError as error:
             raise ModelFault(
-                "weights_unreadable", f"{file.name} is no whole safetensors file: {error}. Copy it again."
+                "weights_unreadable", f"{file.name} is not a complete safetensors file: {error}. Copy it again."
             ) from error
     return elements.most_common(1)[0][0]
 
@@ -130,7 +131,7 @@ def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tup
             raise ModelFault(
                 "weights_not_finite",
                 f"The weight {name} {tuple(shape)} holds NaN or infinite values ({bad} in the first part that has any). "
-                "Copy the file again or ask who made it.",
+                "Copy the file again or ask its author.",
             )
         dtype, count = str(part.dtype).removeprefix("torch."), count + part.numel()
         advance(part.numel() * part.element_size())

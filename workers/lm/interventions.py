@@ -71,7 +71,7 @@ class Push:
         if norm <= 1e-6 * float(vector.norm()):
             raise ModelFault(
                 "no_clean_part",
-                f"Nothing is left of a vector of layer {self.layer} without the massive dims {list(self.massive)[:8]}, so there is no "
+                f"Nothing remains of a vector of layer {self.layer} without the massive dims {list(self.massive)[:8]}, so there is no "
                 f"direction to {self.operation}. Use another vector, or the plain form.",
             )
         return kept / norm
@@ -84,14 +84,16 @@ def check_pushes(lm: LanguageModel, pushes: Iterable[Push]) -> None:
         width = site_width(lm, (push.layer, push.component))
         where = f"at layer {push.layer}, {push.component}"
         if push.operation not in OPERATIONS:
-            raise ModelFault("unknown_operation", f"{push.operation!r} is no operation. There are: {', '.join(OPERATIONS)}.")
+            raise ModelFault(
+                "unknown_operation", f"{push.operation!r} is not an operation. The operations are: {', '.join(OPERATIONS)}."
+            )
         if push.scope not in SCOPES:
-            raise ModelFault("unknown_scope", f"{push.scope!r} is no scope. There are: {', '.join(SCOPES)}.")
+            raise ModelFault("unknown_scope", f"{push.scope!r} is not a scope. The scopes are: {', '.join(SCOPES)}.")
         if push.vector.shape != (width,):
             raise ModelFault(
                 "wrong_width",
-                f"A vector of shape {list(push.vector.shape)} is to be used {where}, where this model is {width} wide. "
-                "It belongs to another model or component.",
+                f"A vector of shape {list(push.vector.shape)} cannot be used {where}, where this model has the width "
+                f"{width}. It belongs to another model or component.",
             )
         if not torch.isfinite(push.vector).all() or not push.vector.any():
             raise ModelFault("vector_not_finite", f"The vector {where} is zero or holds values that are not finite.")

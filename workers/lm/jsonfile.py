@@ -14,5 +14,5 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFault("not_a_model_folder", f"{file.name} in {file.parent} cannot be read as JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise ModelFault("not_a_model_folder", f"{file.name} in {file.parent} holds no JSON object.")
+        raise ModelFault("not_a_model_folder", f"{file.name} in {file.parent} must hold a JSON object.")
     return value

@@ -48,7 +48,8 @@ def load(
     model = _settle(model, torch.device(device))
     if files_changed(folder, facts.files) or devices(folder) != on:
         raise ModelFault(
-            "weights_changed", f"The files in {folder} changed while the model was loaded. Load it again when they are at rest."
+            "weights_changed",
+            f"The files in {folder} changed while the model was loaded. Load it again when they no longer change.",
         )
     assert_no_hooks(model)
     return LanguageModel(
@@ -74,7 +75,7 @@ def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = Non
     if changed := [f"{part} {then[part][:12]} then, {now[part][:12]} now" for part in now if now[part] != then[part]]:
         raise ModelFault(
             "weights_changed",
-            f"The files in {path} are not the ones that were inspected ({'; '.join(changed)}). "
+            f"The files in {path} are not those that were inspected ({'; '.join(changed)}). "
             "Inspect the model again, or put the old files back.",
         )
     return fresh
@@ -99,7 +100,7 @@ def _settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
     if found not in (torch.float32, torch.bfloat16, torch.float16):
-        raise ModelFault("unknown_dtype", f"{dtype} is no type to run a model in. Use float32, bfloat16 or float16.")
+        raise ModelFault("unknown_dtype", f"{dtype} is not a dtype that models run in. Use float32, bfloat16 or float16.")
     assert isinstance(found, torch.dtype)
     return found
 

@@ -135,5 +135,5 @@ def does_not_fit(failure: str) -> str:
     return (
         f"One row alone does not fit the memory: {asked[1] if asked else 'an unknown amount'} more was needed, "
         f"{'an unknown amount' if free is None else f'{free / 2**20:,.0f} MiB'} is free now. "
-        "Shorten the prompts, ask for fewer new tokens, or use a smaller model or a larger device."
+        "Shorten the prompts, request fewer new tokens, or use a smaller model or a larger device."
     )

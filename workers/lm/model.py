@@ -60,12 +60,12 @@ class LanguageModel:
         """Raise ModelFault empty_prompt, prompt_too_long or token_out_of_range when a row cannot be run with `new_tokens`
         more."""
         if not ids:
-            raise ModelFault("empty_prompt", "A prompt has no tokens at all. Give it some text.")
+            raise ModelFault("empty_prompt", "A prompt has no tokens. Write some text.")
         if len(ids) + new_tokens > self.context_length:
             raise ModelFault(
                 "prompt_too_long",
                 f"A prompt of {len(ids)} tokens and {new_tokens} new ones make {len(ids) + new_tokens}; this model's context is "
-                f"{self.context_length} tokens. Shorten the prompt or ask for fewer new tokens.",
+                f"{self.context_length} tokens. Shorten the prompt or request fewer new tokens.",
             )
         if not 0 <= min(ids) <= max(ids) < self.vocab_size:
             bad = next(i for i in ids if not 0 <= i < self.vocab_size)

@@ -50,7 +50,7 @@ def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system
         if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
             ids = ids[1:]  # the text itself begins with the token that the tokenizer adds
     if not ids:
-        raise ModelFault("empty_prompt", "A prompt has no tokens at all. Give it some text.")
+        raise ModelFault("empty_prompt", "A prompt has no tokens. Write some text.")
     return ids
 
 

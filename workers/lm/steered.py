@@ -146,8 +146,8 @@ def _answer(row: Row) -> SteeredAnswer:
         raise ModelFault(
             "no_effect",
             f"Row {row.index} was to be steered at {row.due} pairs of site and position; its hooks ran at {row.fires} and changed the "
-            f"hidden states by {mean_change:g} on average. Its text would be an unsteered one: nothing was kept of it. A dose this small "
-            "may be below the precision of the model's type; else another program has removed or bypassed the hooks.",
+            f"hidden states by {mean_change:g} on average. Its text would be unsteered and was not kept. A dose this "
+            "small may be below the precision of the model's dtype; otherwise another program has removed or bypassed the hooks.",
         )
     effect = Effect(fires=row.fires, due=row.due, mean_change=mean_change, asked=_asked(row))
     return SteeredAnswer(row.answer, row.ended, row.finite, effect)

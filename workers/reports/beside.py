@@ -102,7 +102,7 @@ def off_target(data: Gathered) -> Table:
         *(Column(name, f"change of {name}", "points") for name in names),
     ]
     note = (
-        "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own judge; a positive number "
-        f"is more of the trait that the column names. {EFFECT}"
+        "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own "
+        "judge; a positive number means more of the trait that the column names. {EFFECT}"
     )
     return Table("off_target", "Off-target matrix", note, columns, rows)

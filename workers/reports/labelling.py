@@ -75,7 +75,7 @@ def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:
     if unknown:
         raise JobFault(
             "unknown_labels",
-            f"{len(unknown)} of {len(labels)} labels are of no text in this study's sheet ({', '.join(unknown[:3])}). Fill in the "
-            "labelling.csv of this study and send its ids as they are.",
+            f"{len(unknown)} of {len(labels)} labels belong to no text of this study's sheet "
+            f"({', '.join(unknown[:3])}). Fill in the labelling.csv of this study and send its ids unchanged.",
         )
     return agreement([one.score for one in texts], [labels.get(one.id) for one in texts])

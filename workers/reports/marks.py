@@ -33,12 +33,12 @@ def marks_of(data: Gathered) -> list[Mark]:
     rules, readings = _rules(data), _readings(data)
     found = []
     if len(set().union(*rules.values())) > 1:
-        note = "Massive dims, and doses with them, go by different rules in some rows: such rows are not comparable."
+        note = "Massive dims, and doses with them, follow different rules in some rows: such rows are not comparable."
         found.append(Mark("rule", "massive dims by", note, rules))
     if any(len(names) > 1 or UNPROVED in names for names in readings.values()):
         note = (
-            "In some rows the model was not proved, or its tokenizer, prompts, ends of answers or masks were corrected between two jobs: "
-            "such rows are not comparable. Make them anew."
+            "In some rows the model was not proved, or its tokenizer, prompts, ends of answers or masks were "
+            "changed between two jobs: such rows are not comparable. Make them again."
         )
         found.append(Mark("reading", "texts read as", note, readings))
     return found

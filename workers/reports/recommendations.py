@@ -68,7 +68,10 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
         Column("cleaning", "cleaning"),
         Column("viable", "mean_diff viable"),
     ]
-    note = "By rule, from the numbers below. Ties and betters are of paired differences at equal dose, with simultaneous 95 % intervals."
+    note = (
+        "The recommendations follow by rule from the numbers below. They compare paired differences at equal dose, "
+        "with simultaneous 95 % intervals."
+    )
     return Table("recommendations", "6. Recommendations", note, columns, rows)
 
 
@@ -111,7 +114,8 @@ def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
                     "model": cell.model,
                     "sentence": f"Careful with {cell.trait}: a {kind} control at the same dose gains as much as the best method.",
                     "because": f"Control {max(gains):+.1f}, {leader['method']} {leader['best']['delta']:+.1f} "
-                    f"[{low:+.1f}, {leader['best']['delta_high']:+.1f}]: the gain may come from the push and not from the trait's labels.",
+                    f"[{low:+.1f}, {leader['best']['delta_high']:+.1f}]: the gain may come from the push itself and "
+                    "not from the trait's labels.",
                 }
             )
     return found

@@ -21,7 +21,7 @@ COLUMNS = [
     Column("measured_on", "measured on"),
 ]
 NOTE = (
-    "top5-3layers is the reference's rule, which always returns dims. Largest at: over all tokens, the share of prompts in which the dim's "
+    "top5-3layers is the reference's rule, which always lists some dims. Largest at: over all tokens, the share of prompts in which the dim's "
     "maximum is at the first token, at the first delimiter, or elsewhere, at the layer of its largest value; of the three largest dims. "
     "Emergence, of the dominant dim: the first layer with half of its largest ratio, its plateau, and where it falls below half. Weights: the "
     "first 12 digits of their SHA-256."

@@ -13,8 +13,9 @@ from workers.science.dose import NO_CLEAN_DOSE
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH
 
 EFFECT = (
-    "Gains are in points of the judge's trait score (0-100), steered minus unsteered on the same test questions, none of which was used to "
-    "choose layer or dose. Brackets hold 95 % intervals over clusters of questions; without one there were too few clusters."
+    "Gains are in points of the judge's trait score (0-100), steered minus unsteered on the same test questions, "
+    "which were not used to choose layer or dose. Brackets hold 95 % intervals over clusters of questions; a "
+    "missing interval means too few clusters."
 )
 
 
@@ -42,8 +43,8 @@ def methods(data: Gathered) -> Table:
     note = (
         f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
         "outside the massive dims over the stream's norm without them; equal r is matched dose. At the probe's raw "
-        "coefficient a vector with massive dims pushes less where it counts: that column compares no methods, and is what was published of "
-        "mean_diff. Controls run at the best method's dose."
+        "coefficient a vector with massive dims pushes less where it counts: that column does not compare methods; "
+        "published results for mean_diff were measured this way. Controls run at the best method's dose."
     )
     return Table("methods", "1. Methods", note, columns, rows)
 

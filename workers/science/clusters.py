@@ -25,7 +25,7 @@ class Clustering:
     def of(cls, labels: Sequence[str]) -> "Clustering":
         """The clustering that these labels make. Raises ValueError without any question."""
         if not len(labels):
-            raise ValueError("there is no question, so there is nothing to take a mean over")
+            raise ValueError("there is no question, so there is no mean")
         _, index_Q, size_K = np.unique(np.asarray(labels, dtype=np.str_), return_inverse=True, return_counts=True)
         return cls(index_Q.astype(np.int64), size_K.astype(np.int64))
 

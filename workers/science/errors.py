@@ -7,7 +7,7 @@ class NonFiniteActivations(ValueError):
     def __init__(self, layer: int, prompt: int, component: str) -> None:
         super().__init__(
             f"The {component} of layer {layer} holds NaN or infinite values on prompt {prompt}. Values past 65,504 overflow "
-            "in float16: run the model in bfloat16 or float32; if it runs in float32 already, its weights are broken."
+            "in float16: run the model in bfloat16 or float32. If it already runs in float32, its weights are damaged."
         )
         self.layer = layer
         self.prompt = prompt
@@ -19,7 +19,7 @@ class DegenerateActivations(ValueError):
 
     def __init__(self, layer: int, what: str) -> None:
         super().__init__(
-            f"At layer {layer} {what} is exactly 0, so that no ratio to it exists: at least half of the values there are 0. "
-            "A trained model is never like this; look at the layer's weights, or leave it out of /layers."
+            f"At layer {layer} {what} is exactly 0, so a ratio to it does not exist: at least half of the values "
+            "there are 0. Trained models are not like this: check the layer's weights, or leave it out of /layers."
         )
         self.layer = layer

@@ -182,6 +182,6 @@ def _with_second_try(read: Callable[[], Result], n_tokens: int) -> Result:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
-            f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, ask for fewer new tokens, or "
-            "use a smaller model or a larger device."
+            f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, request fewer "
+            "new tokens, or use a smaller model or a larger device."
         ) from error

@@ -47,9 +47,7 @@ def too_few_clusters(examples: Examples) -> str | None:
     """Why no resample would vary, or None: each class needs rows in at least two clusters."""
     for name, of_class in (("positive", examples.positive), ("negative", ~examples.positive)):
         if len(np.unique(examples.cluster[of_class])) < 2:
-            return (
-                f"The {name} training examples lie in one cluster: there is nothing to resample. Give prompts of other scenarios."
-            )
+            return f"The {name} training examples are all in one cluster, so they cannot be resampled. Give prompts of other scenarios."
     return None
 
 

@@ -114,7 +114,7 @@ class Search:
             return "cannot reach the leader of its group"
         if self._next(found) is not None:
             return None
-        return "no gap left to look into" if self._coherent(found) else f"incoherent down to r = {min(found.seen):g}"
+        return "no gap left to search" if self._coherent(found) else f"incoherent down to r = {min(found.seen):g}"
 
     def _next(self, cell: _Cell) -> float | None:
         if len(cell.seen) >= self._budget or self._given_up(cell):

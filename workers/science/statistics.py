@@ -132,7 +132,7 @@ class RunningStatistics:
     def result(self) -> Statistics:
         """The means. Raises ValueError without any response token."""
         if not self.response_tokens:
-            raise ValueError("there is no response token to take a mean over")
+            raise ValueError("there is no response token, so there is no mean")
         sums = {name: value.cpu().numpy() for name, value in self._sums.items()}
         counts = {name: value.cpu().numpy() for name, value in self._counts.items()}
         scalars = {name: value.cpu().numpy() for name, value in self._scalars.items()}

@@ -97,7 +97,7 @@ def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = No
     `agreement` is the judge's Spearman correlation with labels, None where none were given.
     """
     if agreement is not None and agreement < AGREEMENT:
-        because = f"Rule: no verdict stands on a judge that agrees with labels less than {AGREEMENT:g} (Spearman). This one: {agreement:.2f}."
+        because = f"Rule: there is no verdict if the judge agrees with the labels less than {AGREEMENT:g} (Spearman). This one: {agreement:.2f}."
         doubt = Finding(f"{NOT_ENOUGH.capitalize()} for any recommendation: the judge and the labels disagree.", because)
         return Recommendation(None, NOT_ENOUGH, [doubt])
     method, of_method = _method(evidence)
@@ -201,7 +201,7 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
             continue
         if not _steered(one):
             answers.add("unclear")
-            why.append(f"{one.trait}: not steered for certain, the best gain is {_gain(one.leader_gain)}")
+            why.append(f"{one.trait}: no reliable effect; the best gain is {_gain(one.leader_gain)}")
         elif one.leader == "mean_diff":
             answers.add("yes")
             why.append(f"{one.trait}: it leads")

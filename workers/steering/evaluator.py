@@ -206,8 +206,8 @@ def _effect(spec: RunSpec, answered: Sequence[SteeredAnswer]) -> dict[str, Any]:
     if min(fires) == 0:
         raise ModelFault(
             "no_effect",
-            f"The intervention of {spec.id} fired for {sum(map(bool, fires))} of {len(fires)} answers. Such a run would look like one "
-            "without effect; the site of the hook does not fit this model.",
+            f"The intervention of {spec.id} fired for {sum(map(bool, fires))} of {len(fires)} answers. Such a run "
+            "would look like a run without effect: the site of the hook does not fit this model.",
         )
     change = float(np.mean([one.effect["mean_change"] for one in answered]))
     return {"fires": sum(fires), "mean_change": change, "not_finite": sum(not one.finite for one in answered)}

@@ -46,7 +46,7 @@ def question_sets(lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str
         texts["reference"] = listed[:REFERENCE_QUESTIONS]
     for name, ones in texts.items():
         if not ones:
-            raise ModelFault("no_questions", f"There is no {name} question: the trait has none and the request gives none.")
+            raise ModelFault("no_questions", f"There is no {name} question: neither the trait nor the request has any.")
     return {name: encode(lm, name, ones, spec["max_new_tokens"]) for name, ones in texts.items()}
 
 

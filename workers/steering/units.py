@@ -59,8 +59,8 @@ def units_of(
         elif layer not in norms:
             raise ModelFault(
                 "layer_not_calibrated",
-                f"The calibration did not capture layer {layer}, so a dose there has no unit (it has {', '.join(map(str, sorted(norms)))}). "
-                "Calibrate with all layers.",
+                f"The calibration did not capture layer {layer}, so a dose there has no unit. Its layers are "
+                f"{', '.join(map(str, sorted(norms)))}. Calibrate with all layers.",
             )
         else:
             units[component, layer] = norms[layer]

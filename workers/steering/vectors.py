@@ -130,9 +130,7 @@ def load_subjects(
         for together in [members] if combine else [[one] for one in members]:
             subjects.append(make_subject(group, together, units, massive))
     if not subjects:
-        raise ModelFault(
-            "no_vectors", "None of the named vectors fits: the extraction holds no vector of these methods, layers and positions."
-        )
+        raise ModelFault("no_vectors", "The extraction holds no vector of these methods, layers and positions.")
     return Loaded(name_twins(subjects), {group: [by[seed] for seed in sorted(by)] for group, by in controls.items()})
 
 
@@ -170,9 +168,7 @@ def make_subject(
 def _check(lm: LanguageModel, one: Named) -> None:
     lm.layout.site(one.layer, one.component)
     if not bool(torch.isfinite(one.vector_D).all()) or float(one.vector_D.norm()) == 0:
-        raise ModelFault(
-            "vector_not_finite", f"The vector {one.key} is zero or holds NaN or infinity; nothing can be steered with it."
-        )
+        raise ModelFault("vector_not_finite", f"The vector {one.key} is zero or holds NaN or infinity; it cannot steer.")
     if len(one.vector_D) != lm.layout.width(one.component):
         raise ModelFault(
             "wrong_width",

@@ -55,7 +55,7 @@ def torch_and_driver() -> Iterator[Finding]:
         asked = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=120, check=False)
         if asked.returncode:
             last = asked.stderr.strip().splitlines()[-1:] or ["no message"]
-            yield Finding("torch", "fault", f"cannot be imported ({last[0]}); install it again: {INSTALL_TORCH}")
+            yield Finding("torch", "fault", f"cannot be imported ({last[0]}). Install it again: {INSTALL_TORCH}")
             return
         torch = Torch(*json.loads(asked.stdout.splitlines()[-1]))
         built = f"built for CUDA {torch.cuda}" if torch.cuda else "built without CUDA"
@@ -68,11 +68,13 @@ def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Findi
     if driver is None:
         if not devices:
             return Finding("driver", "ok", "no NVIDIA driver and no card: workers run on the CPU")
-        detail = f"{', '.join(devices)} are there, but nvidia-smi is not: install the driver's tools, by which cards are found"
+        detail = f"{', '.join(devices)} are present, but nvidia-smi is missing: install the driver's tools, which find the cards"
         return Finding("driver", "fault", detail)
     if driver.error is not None:
-        mend = "restart the machine, so that the driver and its library are of one version" if "mismatch" in driver.error else ""
-        return Finding("driver", "fault", f"nvidia-smi fails: {driver.error}; {mend or 'mend or reinstall the driver'}")
+        mend = (
+            "restart the machine, so that the driver and its library have the same version" if "mismatch" in driver.error else ""
+        )
+        return Finding("driver", "fault", f"nvidia-smi fails: {driver.error}; {mend or 'repair or reinstall the driver'}")
     found = f"{driver.version}, good for CUDA {driver.cuda}"
     return Finding("driver", "ok", found) if torch is None or torch.devices else _blind(torch, driver, found)
 
@@ -80,18 +82,20 @@ def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Findi
 def _blind(torch: Torch, driver: Driver, found: str) -> Finding:
     """Why a torch sees no card beside a driver that works."""
     if torch.cuda is None:
-        return Finding("driver", "fault", f"{found}, but this torch is built without CUDA; install the other: {INSTALL_TORCH}")
+        return Finding("driver", "fault", f"{found}, but this torch is built without CUDA; install a CUDA build: {INSTALL_TORCH}")
     if driver.cuda is not None and _major(driver.cuda) < _major(torch.cuda):
         detail = (
-            f"{found}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is built for CUDA "
-            f"{_major(driver.cuda)} (pytorch.org tells its index)"
+            f"{found}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is "
+            f"built for CUDA {_major(driver.cuda)} (see pytorch.org)"
         )
         return Finding("driver", "fault", detail)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None:
         return Finding("driver", "note", f"{found}; CUDA_VISIBLE_DEVICES={hidden!r} hides the cards from torch")
     return Finding(
-        "driver", "fault", f"{found}, but torch sees no card: look at nvidia-smi and dmesg for an Xid, restart the machine"
+        "driver",
+        "fault",
+        f"{found}, but torch sees no card: look for an Xid error in nvidia-smi and dmesg, then restart the machine",
     )
 
 

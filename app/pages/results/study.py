@@ -17,7 +17,8 @@ NOTES = {
     "best": "Each method at its own best dose.",
     "dose": "Every method at the leader's dose: the fair comparison.",
     "coherence": "Every method at the dose with the leader's coherence.",
-    "coefficient": "Every method at the probe's raw coefficient; this compares no methods, and is what was published of mean differences.",
+    "coefficient": "Every method at the probe's raw coefficient; this is not a fair comparison; published results for "
+    "mean differences were measured this way.",
 }
 COST_TABLES = ("off_target", "ablation", "cleaning")
 

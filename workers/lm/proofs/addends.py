@@ -43,7 +43,7 @@ def addends(lm: LanguageModel) -> Proof:
         return Proof(NAME, "limited", error, "ulp", sentence)
     sentence = (
         f"Input + attention + MLP differs from the block's output by {error:,.0f} units in the last place, at most {ULPS} allowed ({shape}). "
-        "Something else is added to or scales the stream, so contributions would be wrong. This architecture cannot be read."
+        "Something else is added to or scales the stream, so contributions would be wrong. This architecture is not supported."
     )
     return Proof(NAME, "refused", error, "ulp", sentence)
 

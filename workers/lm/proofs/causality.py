@@ -34,7 +34,7 @@ def causality(lm: LanguageModel) -> Proof:
     if changed > LIMIT:
         sentence = (
             f"Changing later tokens changes earlier hidden states by {changed:.2g} of their size ({shape}; at most {LIMIT:g}): the model is "
-            "not causal, and what is read off a whole text is not what it computes while writing. Give a causal language model."
+            "not causal, and hidden states of a whole text differ from those during generation. Give a causal language model."
         )
         return Proof(NAME, "refused", changed, "relative", sentence)
     if changed:

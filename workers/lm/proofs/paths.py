@@ -38,8 +38,8 @@ def paths_agree(lm: LanguageModel, on_step: Callable[[], None] = lambda: None) -
     )
     if found > LIMIT or (lm.dtype == torch.float32 and real > LIMIT):
         sentence = (
-            f"Generating text gives other hidden states than reading it: {figures}. What is measured while steering would not be what is "
-            "read. This config cannot be used with this version."
+            f"Generating text gives different hidden states than reading it: {figures}. Measurements while "
+            "steering would not match those of reading. This config cannot be used with this version."
         )
         return Proof(NAME, "refused", max(found, real), "relative", sentence)
     return Proof(NAME, "passed", found, "relative", f"Generating, reading and plain running agree: {figures}.")

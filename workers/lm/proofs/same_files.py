@@ -32,5 +32,5 @@ def same_files(folder: Path, facts: ModelFacts) -> Proof:
         "passed",
         size,
         "bytes",
-        f"{count} ({gib(size)}): one set of weights, hashed, scanned and loaded as it is.",
+        f"{count} ({gib(size)}): one set of weights, hashed, scanned and loaded unchanged.",
     )

@@ -21,7 +21,7 @@ def answer_end(lm: LanguageModel) -> Proof:
             "limited",
             0,
             "ids",
-            "No id ends an answer: answers run to their length. Set eos_token_id in generation_config.json.",
+            "No id ends an answer, so answers run to their full length. Set eos_token_id in generation_config.json.",
         )
     if not lm.tokenizer.chat_template:
         return Proof(NAME, "passed", count, "ids", f"There is no chat template; answers end at {ends}.")

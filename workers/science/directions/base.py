@@ -53,7 +53,9 @@ class Labelled:
         delta_D = positive_D - negative_D
         size = float(np.linalg.norm(positive_D)) + float(np.linalg.norm(negative_D))
         if float(np.linalg.norm(delta_D)) <= size * np.finfo(np.float32).eps / 2:
-            raise ClassesCoincide("The means of the two classes are the same: the prompts or the window tell them apart nowhere.")
+            raise ClassesCoincide(
+                "The means of the two classes are the same: neither the prompts nor the window distinguish them."
+            )
         return delta_D
 
 

@@ -141,7 +141,7 @@ class _Work:
         dims = [] if method.suffix in BEFORE else self._dims(method, fit.vector_D)
         vector_D = without(fit.vector_D[None], dims)[0]
         if not np.linalg.norm(vector_D) > np.linalg.norm(fit.vector_D) * np.finfo(np.float32).eps:
-            raise NothingLeft(f"{method.key}: nothing is left of the vector once dims {dims} are set to 0.")
+            raise NothingLeft(f"{method.key}: nothing remains of the vector when dims {dims} are set to 0.")
         facts = fit.facts | ({"zeroed": dims} if method.suffix else {})
         return vector_D, Fit(fit.vector_D, facts)
 

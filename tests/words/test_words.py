@@ -1,0 +1,57 @@
+"""What a person reads is in one file, in plain English (phrases.txt), in the documents too."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.words.collected import FILE, ROOT, as_text, collected
+from tests.words.phrases import Phrase, found_in
+
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "binnacle").glob("*.md"), *(ROOT / "shipped").glob("*/*.md")]
+)
+
+
+def test_the_file_of_strings_is_what_the_program_says() -> None:
+    assert FILE.read_text() == as_text(), "run `make words` and read what changed"
+
+
+def test_every_kind_of_source_is_collected() -> None:
+    found = collected()
+    for name, part in {
+        "app/jobs/reasons.py": "is next",
+        "app/pages/templates/jobs.jinja": "You have no jobs yet",
+        "workers/reports/report.html.jinja": "partial",
+        "binnacle/cli/jobs.py": "newest job",
+        "the command line's help": "Show who did what",
+        "the API's description (openapi.json)": "Range at a time",
+        "refusals of values": "whole number",
+    }.items():
+        assert any(part in one for one in found[name]), name
+
+
+def test_no_string_holds_a_phrase_of_the_list() -> None:
+    wrong = [(name, phrase, line) for name, said in collected().items() for phrase, line in found_in("\n".join(said))]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_document_holds_a_phrase_of_the_list(document: Path) -> None:
+    assert list(found_in(document.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "occurs"),
+    [
+        ("is no | there is no", "The body is no JSON", True),
+        ("is no | there is no", "There is no vector X, and that is no list", True),
+        ("is no | there is no", "There is no vector X", False),
+        ("is no", "The body is not valid JSON", False),
+        ("a look", "Take A Look", True),
+        ("a look", "a looker", False),
+        ("one's", "one's own", True),
+        ("can ... be", "it can never be", True),
+    ],
+)
+def test_a_phrase_is_found_as_whole_words(line: str, text: str, occurs: bool) -> None:
+    assert Phrase(line).occurs(text) is occurs
