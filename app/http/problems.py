@@ -21,6 +21,7 @@ from starlette.routing import Match
 
 from app.errors import Problem
 from app.http.renamed import as_sent
+from app.refusals import fault, json_fault
 from app.storage.base import StorageError
 
 log = structlog.get_logger()
