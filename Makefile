@@ -14,7 +14,7 @@ TESTS_AT_ONCE ?= 2
 test coverage migrations-check chaos bench: export OMP_NUM_THREADS := 1
 test coverage migrations-check chaos bench: export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test coverage browser real setup up lint format migrations-check openapi models chaos bench constraints clean help
+.PHONY: demo test coverage browser real setup up lint format migrations-check openapi words models chaos bench constraints clean help
 
 help:  ## list what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -69,6 +69,9 @@ migrations-check: $(READY)  ## one head, reversible, and equal to the models
 
 openapi: $(READY)  ## write openapi.json
 	$(PY) -m app.openapi
+
+words: $(READY)  ## write every string that a person reads to tests/words/strings.txt
+	$(PY) -m tests.words
 
 models: $(READY)  ## train the shipped models again, measure them, check their hashes
 	$(PY) -m tools.training make

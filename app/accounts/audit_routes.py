@@ -41,8 +41,8 @@ async def list_audit(
     since: Moment | None = None,
     until: Moment | None = None,
 ) -> AuditPage:
-    """Newest first: changes of keys, users, groups, models, judges, quotas and visibility, what was done to others' jobs, deletions,
-    and what was refused for want of an administrator's key. Administrators only."""
+    """Newest first: changes of keys, users, groups, models, judges, quotas and visibility, actions on other users' jobs, deletions, and
+    requests refused without an administrator's key. Administrators only."""
     by_key = either("key_id", key_id, "key", key)
     filters = AuditFilters(actor=actor, key=by_key, action=action, object=object, outcome=outcome, since=since, until=until)
 

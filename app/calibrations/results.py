@@ -42,7 +42,7 @@ class CalibrationPage(BaseModel):
 
 
 class CostOut(BothNames):
-    """What a request would cost, and what would be calculated; nothing was written."""
+    """The estimated cost and the calculation of a request; no job was made."""
 
     spec: dict[str, Any] = Field(description="the request with every default filled in")
     prompts: int
@@ -53,10 +53,8 @@ class CostOut(BothNames):
     estimated_seconds: float | None = Field(
         description="estimated device time, from earlier calibrations of the model; null if there are too few"
     )
-    waits_for: list[str] = Field(
-        validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs that it would wait for"
-    )
-    admission: Admission = Field(description="whether your quotas would let it pass now")
+    waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
+    admission: Admission = Field(description="whether your quotas admit the request now")
 
 
 def view(found: Found, labels: Labels) -> CalibrationOut:

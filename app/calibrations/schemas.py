@@ -29,8 +29,10 @@ class CalibrationRequest(PromptedRequest):
     prompts: list[ShortPrompt] | None = Field(
         None, min_length=1, description="your own prompts instead of the 50 shipped neutral ones"
     )
-    layers: Layers | None = Field(None, description="layers to capture, 0-based outputs of decoder blocks; all when left out")
-    max_new_tokens: int = Field(128, ge=1, description="length of the greedy answers")
+    layers: Layers | None = Field(
+        None, description="layers to capture: outputs of decoder blocks, counted from 0; all when left out"
+    )
+    max_new_tokens: int = Field(128, ge=1, description="length of the greedy answers, in tokens")
     rule: Rule = Field(
         DEFAULT_RULE,
         description=f"which dims the file lists for cleaning: {RULES_IN_WORDS}; {ALIAS} means {DEFAULT_RULE}",

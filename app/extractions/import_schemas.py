@@ -34,12 +34,14 @@ class ImportFields(Sharing, OldNames):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Line = Field(min_length=1, max_length=200, description="name of a registered model, in whose coordinates they are")
-    format: Literal["safetensors", "npy", "gguf"] | None = Field(None, description="told from the first bytes when left out")
+    model: Line = Field(min_length=1, max_length=200, description="the registered model that the vectors belong to")
+    format: Literal["safetensors", "npy", "gguf"] | None = Field(
+        None, description="recognised from the first bytes when left out"
+    )
     layers: Layers | None = Field(
         None,
         validation_alias=AliasChoices("vector_layers", "layers"),
-        description="the layer of each vector in the file's order, where the file names none",
+        description="the layer of each vector, in the file's order, if the file does not name them",
     )
     component: Literal["residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"] | None = (
         None

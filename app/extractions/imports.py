@@ -115,7 +115,10 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
     """Each vector with layer, component, method and position: the file's, else the request's."""
     given = request.layers
     if given is not None and len(given) != len(vectors):
-        detail = f"/vector_layers names {len(given):,} layers; the file holds {len(vectors):,} vectors. Name one for each, in the file's order."
+        detail = (
+            f"/vector_layers names {len(given):,} layers; the file holds {len(vectors):,} vectors. Name one "
+            "layer for each vector, in the file's order."
+        )
         raise invalid("/vector_layers", "layers_do_not_match", detail)
     placed = [_place(request, one, None if given is None else given[i]) for i, one in enumerate(vectors)]
     seen: set[str] = set()
@@ -130,7 +133,7 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
 def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedVector:
     found = _agreed("vector_layers", one.layer, layer, one)
     if found is None:
-        detail = f"The file does not say of which layer {one.name or 'its vector'} is. Give /vector_layers, one for each vector in its order."
+        detail = f"The file does not name the layer of {one.name or 'its vector'}. Give /vector_layers, one for each vector, in the file's order."
         raise invalid("/vector_layers", "missing_layer", detail)
     return NamedVector(
         one.vector,

@@ -24,7 +24,7 @@ class VettingIn(BaseModel):
 
 
 class ExtractionRequest(PromptedRequest, OldNames):
-    """Vectors of a trait by any number of methods, at any number of layers, components and positions, from one pass over the examples."""
+    """A request for vectors of a trait by any number of methods, layers, components and positions, from one pass over the examples."""
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])
     trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
@@ -40,7 +40,7 @@ class ExtractionRequest(PromptedRequest, OldNames):
         default_factory=lambda: ["response[:5]"], min_length=1, max_length=20, description="frame[slice]"
     )
     components: list[Name] = Field(["residual"], min_length=1, max_length=7)
-    layers: Layers | None = Field(None, description="0-based decoder blocks; all when left out")
+    layers: Layers | None = Field(None, description="decoder blocks, counted from 0; all when left out")
     calibration: Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")] | None = Field(
         None,
         description="the calibration that says which dims are massive; if a method needs one: the newest of the model, or a new one",

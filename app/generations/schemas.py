@@ -18,7 +18,9 @@ class GenerationRequest(PromptedRequest):
 
     model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])
     prompts: list[Prompt] = Field(min_length=1, max_length=64)
-    vectors: list[VectorId] = Field(default_factory=list, max_length=64, description="none: how the model answers by itself")
+    vectors: list[VectorId] = Field(
+        default_factory=list, max_length=64, description="vectors to steer with; without any the model answers unsteered"
+    )
     doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")
     coefficients: list[Coefficient] | None = Field(None, min_length=1, max_length=32, description="raw coefficients c instead")
     calibration: CalibrationRef | None = Field(
@@ -45,7 +47,7 @@ class GenerationCost(BaseModel):
 
     answers: int
     generated_tokens: int
-    limit: int = Field(description="answers that one generation may have")
+    limit: int = Field(description="most answers in a generation on this server")
     arithmetic: str
 
 

@@ -37,7 +37,7 @@ def cost(request: GenerationRequest) -> GenerationCost:
         raise invalid(
             "/prompts",
             "too_many_answers",
-            f"{said}; a generation has at most {MOST_ANSWERS:,}. POST /v1/steerings has no such limit.",
+            f"{said}; a generation has at most {MOST_ANSWERS:,}. Use POST /v1/steerings for more.",
         )
     if request.max_new_tokens > MOST_TOKENS:
         detail = f"/max_new_tokens is {request.max_new_tokens:,}; a generation has at most {MOST_TOKENS}."

@@ -118,8 +118,10 @@ class JobOut(BothNames):
         validation_alias=AliasChoices("queue_position", "position"),
         description="1 is next; null unless it is queued and ready to run",
     )
-    waiting_for: list[str] = Field(description="jobs it comes after that are not over yet")
-    waits_because: WaitReason | None = Field(description="null unless it is queued, or its worker still loads its model")
+    waiting_for: list[str] = Field(description="unfinished jobs that it comes after")
+    waits_because: WaitReason | None = Field(
+        description="why the job does not run; null unless it is queued or its worker is loading its model"
+    )
     queue: Queue
     lane: str = OLD_QUEUE
     eta_at: datetime | None

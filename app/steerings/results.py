@@ -26,7 +26,7 @@ class SteeringOut(BaseModel):
     trait: str | None
     trait_version: str | None
     judge: str
-    rescore_of: str | None = Field(description="the steering whose texts were scored again")
+    rescore_of: str | None = Field(description="the steering that supplied the texts")
     summary: dict[str, Any] = Field(description="the main rows of summary.json; a person reads `methods` first")
     created_at: datetime
     links: dict[str, str]
@@ -47,7 +47,7 @@ class RunsOut(BaseModel):
 
 
 class SteeringCost(BothNames):
-    """What a request would cost, and what would be calculated; nothing was written."""
+    """The estimated cost and the calculation of a request; no job was made."""
 
     spec: dict[str, Any]
     cells: int = Field(description="vectors x layers for which a dose is searched")
@@ -58,11 +58,9 @@ class SteeringCost(BothNames):
     estimated_seconds: float | None = Field(
         description="estimated device time, from earlier steerings of the model; null if there are too few"
     )
-    waits_for: list[str] = Field(
-        validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs that it would wait for"
-    )
-    makes_extraction: bool = Field(description="no fitting extraction is there; one would be made first, at its own cost")
-    admission: Admission = Field(description="whether your quotas would let it pass now")
+    waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
+    makes_extraction: bool = Field(description="true: no extraction fits; one would be made first, at its own cost")
+    admission: Admission = Field(description="whether your quotas admit the request now")
 
 
 def view(row: Steering, model: Model | None) -> SteeringOut:

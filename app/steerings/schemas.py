@@ -106,7 +106,7 @@ class SteeringRequest(PromptedRequest):
     methods: list[Line] | None = Field(
         None, min_length=1, max_length=100, description="use only the extraction's vectors of these methods"
     )
-    layers: Layers | None = Field(None, description="and these layers; all when left out")
+    layers: Layers | None = Field(None, description="and of these layers; all when left out")
     positions: list[Line] | None = Field(None, min_length=1, max_length=20)
     components: list[Line] | None = Field(None, min_length=1, max_length=7)
     combine: bool = Field(False, description="push all layers of a method at once, each at the same dose")

@@ -26,7 +26,7 @@ def generate(
         list[float] | None, typer.Option(help="A dose, like 0.5; may be repeated. 0.25, 0.5 and 1 when left out.")
     ] = None,
     coefficient: Annotated[list[float] | None, typer.Option(help="A coefficient instead of a dose; may be repeated.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Length of the answers.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Length of the answers, in tokens.")] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt for every prompt.")] = None,
     wait: Annotated[float, typer.Option(min=1, help="Seconds to wait for the answers.")] = 120,
     as_json: Json = False,

@@ -118,7 +118,7 @@ BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("no vectors", b"hello", {}, "unreadable_vectors", "/file", "neither safetensors nor .npy nor GGUF"),
     ("pickle", npy(np.array([{}]), allow_pickle=True), {"vector_layers": "1"}, "unreadable_vectors", "/file", "pickles are never read"),
     (".pt", b"PK\x03\x04" + bytes(50), {"vector_layers": "1"}, "unreadable_vectors", "/file", "never read"),
-    ("another format than said", GOOD, {"vector_layers": "1", "format": "gguf"}, "unreadable_vectors", "/file", "no GGUF file"),
+    ("another format than said", GOOD, {"vector_layers": "1", "format": "gguf"}, "unreadable_vectors", "/file", "not a GGUF file"),
     ("NaN", npy(np.full(WIDTH, np.nan)), {"vector_layers": "1"}, "unreadable_vectors", "/file", "64 numbers that are NaN"),
     ("zero", npy(np.zeros(WIDTH)), {"vector_layers": "1"}, "unreadable_vectors", "/file", "zero everywhere"),
     ("cut off", GOOD[:-1], {"vector_layers": "1"}, "unreadable_vectors", "/file", "255 follow"),
@@ -142,7 +142,7 @@ BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("unknown model", GOOD, {"vector_layers": "1", "model": "other"}, "unknown_model", "/model", "This server allows: demo"),
     ("uninspected model", GOOD, {"vector_layers": "1", "model": "new"}, "model_not_inspected", "/model", "inspected"),
     ("unknown trait", GOOD, {"vector_layers": "1", "trait": "evil"}, "unknown_trait", "/trait", "refusal, sycophancy"),
-    ("unknown field", GOOD, {"layer": "1"}, "unknown_field", "/layer", "no such field"),
+    ("unknown field", GOOD, {"layer": "1"}, "unknown_field", "/layer", "does not take this field"),
     ("control character", GOOD, {"vector_layers": "1", "name": "\x1b"}, "invalid_characters", "/name", "U+001B"),
     ("too many", npy(np.ones((2001, WIDTH), np.float32)), {"vector_layers": "1"}, "unreadable_vectors", "/file", "2,001 rows; 2,000"),
 ]  # fmt: skip
