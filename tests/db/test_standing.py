@@ -57,7 +57,7 @@ def test_the_jobs_before_it_are_counted_by_why_they_go_first(lanes: Lanes) -> No
     assert _codes(lanes, [look, first, last, second]) == ["workers_busy", "turn_of_others", "turn_of_others", "turn_of_others"]
     assert _said(lanes, look) == "It is next; the only worker for jobs of the class model is busy."
     assert _said(lanes, first) == "1 job before it: 1 generation."
-    assert _said(lanes, second) == "3 jobs before it: 1 of other users by their turns, 1 of the same user, 1 generation."
+    assert _said(lanes, second) == "3 jobs before it: 1 of other users with an earlier turn, 1 of the same user, 1 generation."
 
 
 def test_devices_that_are_held_or_have_no_disk_space_are_not_counted_on(lanes: Lanes) -> None:  # noqa: F811
