@@ -133,7 +133,10 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
 def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedVector:
     found = _agreed("vector_layers", one.layer, layer, one)
     if found is None:
-        detail = f"The file does not name the layer of {one.name or 'its vector'}. Give /vector_layers, one for each vector, in the file's order."
+        detail = (
+            f"The file does not name the layer of {one.name or 'its vector'}. Give /vector_layers, one for each "
+            "vector, in the file's order."
+        )
         raise invalid("/vector_layers", "missing_layer", detail)
     return NamedVector(
         one.vector,
