@@ -11,10 +11,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 # more at a time gains little on two cores, and tests that watch the clock suffer
 TESTS_AT_ONCE ?= 2
 # tests run on one thread, where sums keep their order and two cores are not fought over, and without a model hub
-test coverage migrations-check chaos bench: export OMP_NUM_THREADS := 1
-test coverage migrations-check chaos bench: export HF_HUB_OFFLINE := 1
+test quick coverage migrations-check chaos bench: export OMP_NUM_THREADS := 1
+test quick coverage migrations-check chaos bench: export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test coverage browser real setup up lint format migrations-check openapi words models chaos bench constraints clean help
+.PHONY: demo test quick coverage browser real setup up lint format migrations-check openapi words models chaos bench constraints clean help
 
 help:  ## list what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -24,6 +24,9 @@ demo: $(READY)  ## start everything, study a shipped model over HTTP, print the 
 
 test: $(READY) browser real  ## all tests but the long ones
 	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile
+
+quick: $(READY)  ## the tests that need no service, browser or model: a minute, for between two edits
+	$(PY) -m pytest --quick -n $(TESTS_AT_ONCE) --dist loadfile
 
 coverage: $(READY) browser real  ## the same, and which lines no test ran (slower; what runs in processes of its own is not counted)
 	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered

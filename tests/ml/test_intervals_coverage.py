@@ -13,6 +13,8 @@ from tests.ml.simulated_scores import differences, labels
 from workers.science.contrasts import simultaneous
 from workers.science.intervals import paired_interval, two_level
 
+pytestmark = pytest.mark.slow
+
 QUICK = 500
 QUICK_CELLS = [
     ("gain", 0.1, 0.5, 2),
