@@ -23,6 +23,7 @@ import app.offering.routes
 import app.pages.actions
 import app.pages.home
 import app.pages.jobs
+import app.pages.reference
 import app.pages.sign_in
 import app.pages.ticket_routes
 import app.quotas.routes
@@ -85,6 +86,7 @@ ROUTERS = (
     app.offering.routes.router,
     app.pages.ticket_routes.router,
     app.pages.sign_in.router,
+    app.pages.reference.router,
     app.pages.home.router,
     app.pages.jobs.router,
     app.pages.actions.router,
@@ -94,6 +96,11 @@ TAGS = [
         "name": "calibrations",
         "description": "Which residual dimensions of a model are massive, where, and their share of the norm",
     },
+    {"name": "extractions", "description": "Vectors of a trait by several methods, with what each is made of"},
+    {"name": "vectors", "description": "Single vectors: find, download, import"},
+    {"name": "steerings", "description": "Which dose of which vector changes the answers, and by how much"},
+    {"name": "generations", "description": "Answers to a few prompts, with vectors or without"},
+    {"name": "studies", "description": "Models x traits x methods in one request, ending in a report"},
     {"name": "devices", "description": "Worker nodes: pause or drain them to share a card with notebooks"},
     {"name": "jobs", "description": "Jobs of every kind"},
     {"name": "judges", "description": "Judges score answers: how much of a trait they show, and how coherent they are"},

@@ -23,6 +23,7 @@ from app.jobs.waiting import Wakeups
 from app.main import create_app
 from app.observability import configure_logging
 from app.settings import Settings, read_settings
+from app.storage.checking import opened as opened_storage
 from binnacle.errors import BinnacleError
 
 STOP_SECONDS = 10
@@ -103,6 +104,7 @@ def main() -> None:
             host, sockets = (None if listening.family == socket.AF_UNIX else listening.getsockname()[0]), [listening]
         try:
             given = read_settings()
+            opened_storage(given.storage_url.get_secret_value())
             settings = secured(given, host)
         except BinnacleError as fault:
             parser.error(fault.detail)

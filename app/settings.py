@@ -1,4 +1,5 @@
-"""Every setting of the service, read once from the environment (prefix `BINNACLE_`, plus the three URLs every deployment knows).
+"""Every setting of the service, read once from the environment (prefix `BINNACLE_`, plus the three URLs every deployment knows) and,
+for what it lacks, from `binnacle.toml` (`app.settings_file`).
 
 Durations are seconds, sizes are bytes. Tests shorten the durations; nothing else in the tree holds a default for them.
 """
@@ -11,6 +12,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app import settings_file
 from app.dsn import database_url
 from app.refusals import sentence
 from binnacle.errors import BinnacleError
@@ -163,8 +165,9 @@ def get_settings() -> Settings:
 
 
 def read_settings() -> Settings:
-    """The settings as the environment has them now. Raises BinnacleError `settings_invalid`, which names each variable at fault and shows no
-    value: it may be a secret."""
+    """The settings as the environment and `binnacle.toml` have them now. Raises BinnacleError `settings_invalid`, which names each variable
+    at fault and shows no value: it may be a secret."""
+    settings_file.apply(Settings)
     try:
         return Settings()
     except ValidationError as error:

@@ -11,12 +11,14 @@ from celery import signals
 from app.bell import celery_app
 from app.observability import configure_logging
 from app.settings import get_settings
+from app.storage.checking import opened
 from binnacle.errors import BinnacleError
 
 signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)  # or Celery sets up lines of its own
 configure_logging()
 try:
     app = celery_app(get_settings())
+    opened(get_settings().storage_url.get_secret_value())
 except BinnacleError as fault:
     sys.exit(f"error: {fault}")
 app.conf.update(

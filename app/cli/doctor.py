@@ -40,6 +40,7 @@ def doctor(
 def looks(home: Path, port: int) -> dict[str, Look]:
     """Everything there is to look at, in the order in which one thing needs the other."""
     return {
+        "settings": lambda: stores.settings(home),
         "python": gpu.python,
         "torch": gpu.torch_and_driver,
         "devices": gpu.cards,

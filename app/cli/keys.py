@@ -139,10 +139,13 @@ def _operator() -> "Viewer":
 @contextmanager
 def _database() -> Iterator[tuple["Session", str]]:
     """A transaction on the database of this machine's service, and the pepper of its keys."""
+    from app import settings_file
     from app.db import make_engine, make_sessions
     from app.embedded.home import Home
     from app.errors import Problem
+    from app.settings import Settings
 
+    settings_file.apply(Settings)
     folder = home_folder()
     running = Home(folder).running() if folder.is_dir() else None
     url = os.environ.get("DATABASE_URL") or (running.database_url if running else None)

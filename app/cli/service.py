@@ -70,12 +70,14 @@ def prepare(
     from app.embedded.database import prepare_database
     from app.embedded.private import write_private
     from app.settings import get_settings
+    from app.storage.checking import check_bucket
 
     settings = get_settings()
     if not (pepper := settings.key_pepper.get_secret_value()):
         raise BinnacleError("no_pepper", "Set BINNACLE_KEY_PEPPER to a long random text: openssl rand -hex 32")
     home = settings.home.expanduser()
     key_file = home / "admin.key" if settings.auth == "on" else None
+    check_bucket(settings.storage_url.get_secret_value())
     prepare_database(settings.database_url.get_secret_value(), key_file=key_file, pepper=pepper)
     if url is not None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,14 +1,17 @@
 """`binnacle up` and `binnacle worker`: the service, or one more host of it, in the foreground, with what a person needs to use it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from app import settings_file
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Running
 from app.embedded.sharing import Sharing
 from app.embedded.supervisor import Options, Supervisor
 from app.embedded.worker_host import WorkerHost, WorkerOptions
-from app.settings import get_settings
+from app.settings import Settings, get_settings
+from app.storage.checking import check_bucket
 from binnacle.cli.output import out, print_error
 from binnacle.cli.terminal import styled
 
@@ -32,6 +35,9 @@ def up(
     """
 
     def run() -> None:
+        settings_file.apply(Settings, home)
+        if url := os.environ.get("STORAGE_URL"):
+            check_bucket(url)
         sharing = Sharing(serve_workers, database_port, broker_port) if serve_workers else None
         Supervisor(
             Options(home or get_settings().home, host, port, device, cpu_workers, sharing),

@@ -66,7 +66,15 @@ async def identify(request: Request) -> Viewer:
 
 
 class KeyedRoute(APIRoute):
-    """A route that knows its caller before it reads the body: nobody without a key makes the server parse megabytes."""
+    """A route that knows its caller before it reads the body: nobody without a key makes the server parse megabytes.
+
+    A download, which is a GET of bytes (`response_class=Response`), answers HEAD too.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **told: Any) -> None:
+        if set(told.get("methods") or ()) == {"GET"} and told.get("response_class") is Response:
+            told["methods"] = ["GET", "HEAD"]
+        super().__init__(path, endpoint, **told)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The usual handler, behind `identify`."""

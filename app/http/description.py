@@ -1,5 +1,6 @@
 """What the API says of itself: the OpenAPI document of the application."""
 
+import warnings
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,6 +15,8 @@ Calibrate language models on a shared GPU server: submit a job, follow it until 
 Every submission answers `202` with the job and its `Location`. Poll that with `If-None-Match` and `?wait=25`, or follow
 `/events`. Errors are `application/problem+json` with a stable `code`, the request's id and the fields at fault by JSON pointer.
 
+Every download answers `HEAD` too, with the headers of `GET`.
+
 Fields that are marked as deprecated are old names of others: they are accepted and sent for one more version. The answer to a request that uses
 one has a `Deprecation` header (RFC 9745).
 
@@ -21,13 +24,28 @@ Everything needs a key. A job and what it makes are seen by its owner and admini
 may not see is 404. Keys have a role (viewer, member, admin) and scopes (`read`, `submit`, `admin`), and do what both allow.
 """
 
+SERVERS = [{"url": "/", "description": "The server that this description comes from"}]
+LICENCE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document; FastAPI's own validation error, which never leaves this server, is replaced by ours."""
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=app.openapi_tags
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Duplicate Operation ID")  # of GET and HEAD, which is taken out below
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=DESCRIPTION,
+                routes=app.routes,
+                tags=app.openapi_tags,
+                servers=SERVERS,
+                license_info=LICENCE,
+            )
+        for item in document["paths"].values():
+            item.pop("head", None)
+            for told in item.values():
+                told.setdefault("security", [])
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         problem = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs"))

@@ -22,11 +22,11 @@ def _clamp(value: object) -> object:
     return str(LARGEST) if isinstance(value, str) and value.isascii() and value.isdigit() and int(value[:10]) > LARGEST else value
 
 
-_Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[
     int,
-    BeforeValidator(_clamp, json_schema_input_type=_Count),
-    Query(ge=1, description=f"entries per page; {LARGEST} at most"),
+    Field(ge=1),  # before the validator, or pydantic writes `ge` and not `minimum` into the schema
+    BeforeValidator(_clamp, json_schema_input_type=Annotated[int, Field(ge=1)]),
+    Query(description=f"entries per page; {LARGEST} at most"),
 ]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
 

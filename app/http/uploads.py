@@ -112,7 +112,8 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
     def resolved(node: Any) -> Any:
         if isinstance(node, dict):
             if "$ref" in node:
-                return resolved({**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}})
+                found = {**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
+                return resolved({k: v for k, v in found.items() if k != "title"})  # two schemas of one title look like one type
             return {name: resolved(value) for name, value in node.items()}
         return [resolved(one) for one in node] if isinstance(node, list) else node
 

@@ -224,10 +224,7 @@ def _retry(
     summary="Download a file of a job's result",
     response_class=Response,
     responses={
-        200: {
-            "description": "The file",
-            "content": {"*/*": {"schema": {}}},
-        },
+        200: {"description": "The file"},
         206: {"description": "The requested range"},
         304: {"description": "Not modified: you have this version"},
         307: {"description": "Redirect to the object store; the address is valid for a few minutes"},

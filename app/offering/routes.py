@@ -46,7 +46,7 @@ async def page(request: Request) -> HTMLResponse:
     return HTMLResponse(text, headers=HEADERS)
 
 
-@router.get(f"/{FILENAME}")
+@router.get(f"/{FILENAME}", response_class=Response)
 @public
 async def file() -> Response:
     """The wheel."""

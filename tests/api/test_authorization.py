@@ -187,6 +187,17 @@ MATRIX = {
     "POST /v1/webhooks/{name}/test": _admin(202, name="webhook"),
     "GET /v1/deliveries": LIST,
 }
+DOWNLOADS = (
+    f"/client/{FILENAME}",
+    "/v1/jobs/{job_id}/artifacts/{name}",
+    "/v1/calibrations/{calibration_id}/calibration.json",
+    "/v1/extractions/{extraction_id}/{name}",
+    "/v1/vectors/{vector_id}/download",
+    "/v1/steerings/{steering_id}/{name}",
+    "/v1/studies/{study_id}/{name}",
+    "/v1/traits/{reference}/dataset.json",
+)
+MATRIX |= {f"HEAD {path}": MATRIX[f"GET {path}"] for path in DOWNLOADS}
 
 
 def test_every_route_says_what_it_demands(api: Running) -> None:
@@ -215,6 +226,30 @@ def test_every_route_answers_everybody_as_it_demands(api: Running) -> None:
                         wrong.append(f"{caller.name}, {name}, {visibility}: {got} and not {expected}")
     assert asked > 1_500
     assert wrong == []
+
+
+HEADERS = ("etag", "content-length", "content-type", "content-disposition")
+
+
+@pytest.mark.timeout(300)
+def test_the_head_of_a_download_has_the_headers_of_its_get(api: Running) -> None:
+    world = World(api)
+    world.people()
+    reader = next(caller for caller in CALLERS if caller.alive and caller.sees("public"))
+    with httpx2.Client(base_url=api.url, timeout=60, headers={"Authorization": f"Bearer {world.keys[reader.name]}"}) as client:
+        for template in DOWNLOADS:
+            path = template
+            for parameter, kind in MATRIX[f"GET {template}"].of.items():
+                value = kind[1:] if kind.startswith("=") else world.get(kind, "public")
+                path = path.replace(f"{{{parameter}}}", value)
+            got, head = client.get(path), client.head(path)
+            assert head.status_code == got.status_code == 200, path
+            assert head.content == b""
+            assert int(head.headers["content-length"]) == len(got.content) > 0, path
+            assert [head.headers.get(name) for name in HEADERS] == [got.headers.get(name) for name in HEADERS], path
+            assert client.head(path, headers={"If-None-Match": got.headers["etag"]}).status_code == (
+                200 if path.startswith("/client/") else 304
+            )
 
 
 def _ask(client: httpx2.Client, world: World, name: str, rule: Rule, visibility: Visibility, caller: Caller | None) -> int:

@@ -19,7 +19,7 @@ from tests.api.conftest import Running
 from tests.pages.conftest import Person, form
 
 Make = Callable[..., Person]
-OPEN = {"/sign-in", "/assets/{digest}/{name}"}
+OPEN = {"/sign-in", "/docs", "/assets/{digest}/{name}"}
 
 
 def test_every_page_but_the_sign_in_needs_a_session(api: Running) -> None:

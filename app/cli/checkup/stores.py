@@ -138,14 +138,25 @@ def broker(home: Path) -> Iterator[Finding]:
         yield Finding("broker", "ok", "accepts notifications")
 
 
+def settings(home: Path) -> Iterator[Finding]:
+    """Which file the settings came from, beside the environment. First, as the other looks read what it sets."""
+    from app import settings_file
+    from app.settings import Settings
+
+    path = settings_file.apply(Settings, home)
+    where = settings_file.place(os.environ, home)
+    yield Finding("settings", "ok", f"the environment, then {path}" if path else f"the environment; there is no {where}")
+
+
 def storage(home: Path) -> Iterator[Finding]:
     url = named("STORAGE_URL", home)
     if url is None:
         yield Finding("storage", "ok", "the data folder (STORAGE_URL names another)")
         return
-    from app.storage.factory import open_storage
+    from app.storage.checking import check_bucket, opened
 
-    open_storage(url).check()
+    check_bucket(url)
+    opened(url).check()
     yield Finding("storage", "ok", "answers")
 
 

@@ -1,0 +1,89 @@
+"""`binnacle.toml`: the settings in a file, for what the environment does not set.
+
+    public_url = "https://binnacle.lab.example"
+    database_url = "postgresql://..."      # a secret: then the file must be readable by its owner alone
+
+    [lease]
+    ttl = 90
+
+The names are those of `app.settings`; a table is a group there. Each value stands in for its environment variable, so that the
+processes that are started inherit it, and a variable that is set goes before the file.
+"""
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, SecretStr
+from pydantic_settings import BaseSettings
+
+from binnacle.errors import BinnacleError
+
+FILE = "binnacle.toml"
+
+
+def place(environment: MutableMapping[str, str], home: Path | None = None) -> Path:
+    """Where the file would be: `BINNACLE_CONFIG`, or binnacle.toml in the data folder."""
+    named = environment.get("BINNACLE_CONFIG")
+    return Path(named or Path(home or environment.get("BINNACLE_HOME") or "~/.binnacle") / FILE).expanduser()
+
+
+def apply(
+    settings: type[BaseSettings], home: Path | None = None, environment: MutableMapping[str, str] = os.environ
+) -> Path | None:
+    """Writes the file's values into the environment, where it lacks them; returns the file's path, or None without a file.
+
+    home: the data folder, where it was named otherwise than by BINNACLE_HOME. Raises BinnacleError `settings_invalid`, which names what
+    is wrong and shows no value.
+    """
+    path = place(environment, home)
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        if "BINNACLE_CONFIG" in environment:
+            raise _wrong(path, "There is no such file; BINNACLE_CONFIG names it.") from None
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(path, f"It cannot be read: {error.__class__.__name__}.") from None
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _wrong(path, f"It is not valid TOML: {error}.") from None
+    known = dict(_known(settings))
+    for name, value in _flat(given):
+        if name not in known:
+            raise _wrong(path, f"There is no setting {name}. app/settings.py lists the settings.")
+        variable, secret = known[name]
+        if secret and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise _wrong(path, f"It holds the secret {name} and other accounts may read it. Run: chmod 600 {path}")
+        if isinstance(value, list | dict):
+            raise _wrong(path, f"{name} must be a text, a number, or true or false.")
+        environment.setdefault(variable, str(value).lower() if isinstance(value, bool) else str(value))
+    return path
+
+
+def _wrong(path: Path, why: str) -> BinnacleError:
+    return BinnacleError("settings_invalid", f"{path}: {why}")
+
+
+def _flat(given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in given.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", one) for inner, one in value.items())
+        else:
+            yield name, value
+
+
+def _known(settings: type[BaseSettings], before: str = "") -> Iterator[tuple[str, tuple[str, bool]]]:
+    """Each setting's name in the file, its environment variable, and whether it is a secret."""
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    for name, field in settings.model_fields.items():
+        kind, alias = field.annotation, field.validation_alias
+        if isinstance(kind, type) and issubclass(kind, BaseSettings):
+            yield from _known(kind, f"{name}.")
+            continue
+        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{prefix}{name.upper()}"
+        yield f"{before}{name}", (variable, kind is SecretStr)

@@ -1,0 +1,63 @@
+"""What operators get wrong about the object store ends in one sentence with the remedy: no traceback, and no key."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECRET = "hunter2hunter2"
+COMMANDS = {
+    "prepare": ["-m", "app.cli", "prepare"],
+    "up": ["-m", "app.cli", "up", "--port", "0", "--device", "cpu"],
+    "server": ["-m", "app.server", "--port", "0"],
+    "worker": ["-m", "celery", "-A", "workers.celery_app", "worker", "-n", "light-0@here"],
+    "doctor": ["-m", "app.cli", "doctor"],
+}
+ASKING = ("prepare", "up", "doctor")
+"""These ask the bucket before they do anything else. A server and a worker start without it and say so in /readyz, as it may come back."""
+
+
+def said(command: str, url: str, home: Path) -> str:
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BINNACLE_"))}
+    given |= {"STORAGE_URL": url, "BINNACLE_HOME": str(home), "BINNACLE_KEY_PEPPER": "p" * 64}
+    done = subprocess.run([sys.executable, *COMMANDS[command]], env=given, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0, printed
+    assert "Traceback" not in printed
+    assert SECRET not in printed
+    return " ".join(printed.split())
+
+
+def s3(bucket: str, endpoint: str) -> str:
+    return f"s3://{bucket}?endpoint={endpoint}&access_key_id=operator&secret_access_key={SECRET}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        (f"s3://operator:{SECRET}@bucket", "must be s3://bucket/prefix"),
+        (f"s3://bucket?secret={SECRET}", "unknown option"),
+        ("gs://bucket", "use file:///folder or s3://bucket/prefix"),
+        ("file://objects", "three slashes"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: str, url: str, remedy: str, tmp_path: Path) -> None:
+    assert remedy in said(command, url, tmp_path)
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_a_bucket_that_is_not_there_is_named(command: str, s3_endpoint: str, tmp_path: Path) -> None:
+    printed = said(command, s3("nowhere", s3_endpoint), tmp_path)
+    assert "There is no bucket nowhere at" in printed
+    assert "STORAGE_URL" in printed
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_an_endpoint_that_does_not_answer_is_named(command: str, tmp_path: Path) -> None:
+    printed = said(command, s3("bucket", "http://127.0.0.1:9"), tmp_path)
+    assert "does not answer" in printed
+    assert "Check the endpoint in STORAGE_URL" in printed

@@ -1,0 +1,76 @@
+"""binnacle.toml: what it sets, what goes before it, and what is refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from app.settings_file import apply
+from binnacle.errors import BinnacleError
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET = "hunter2"
+
+
+def applied(home: Path, text: str, mode: int = 0o600, **environment: str) -> dict[str, str]:
+    """The environment once the file was applied to it."""
+    path = home / "binnacle.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    given = {"BINNACLE_HOME": str(home), **environment}
+    assert apply(Settings, environment=given) == path
+    return given
+
+
+def test_every_value_stands_in_for_its_variable_and_the_environment_goes_before(tmp_path: Path) -> None:
+    text = 'auth = "off"\nmetrics_port = 9100\nstorage_url = "file:///x"\n[lease]\nttl = 90.5\n[limit]\nuploads = 7\n'
+    given = applied(tmp_path, text, BINNACLE_METRICS_PORT="1")
+    assert given["BINNACLE_AUTH"] == "off"
+    assert given["STORAGE_URL"] == "file:///x"
+    assert given["BINNACLE_LEASE_TTL"] == "90.5"
+    assert given["BINNACLE_LIMIT_UPLOADS"] == "7"
+    assert given["BINNACLE_METRICS_PORT"] == "1", "the environment goes before the file"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        ("lease_tll = 3", 0o600, "no setting lease_tll"),
+        ("[lease]\ntll = 3", 0o600, "no setting lease.tll"),
+        (f'database_url = "postgresql://u:{SECRET}@h/d"', 0o644, "chmod 600"),
+        (f'key_pepper = "{SECRET}"', 0o640, "key_pepper"),
+        (f'key_pepper = {SECRET}"', 0o600, "not valid TOML"),
+        ("threads = [1]", 0o600, "threads must be"),
+    ],
+)
+def test_what_is_wrong_is_named_and_no_value_is_shown(tmp_path: Path, text: str, mode: int, said: str) -> None:
+    with pytest.raises(BinnacleError) as raised:
+        applied(tmp_path, text, mode)
+    assert said in raised.value.detail
+    assert SECRET not in raised.value.detail
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    assert apply(Settings, environment={"BINNACLE_HOME": str(tmp_path)}) is None
+    with pytest.raises(BinnacleError, match="no such file"):
+        apply(Settings, environment={"BINNACLE_CONFIG": str(tmp_path / "other.toml")})
+
+
+def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "binnacle.toml"
+    file.write_text("[lease]\nttl = -1\n")
+    given = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
+    given |= {"BINNACLE_HOME": str(tmp_path), "DATABASE_URL": "postgresql://h/db"}
+
+    def said(*command: str) -> str:
+        done = subprocess.run([sys.executable, *command], env=given, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        printed = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode != 0
+        assert "Traceback" not in printed
+        return printed
+
+    assert "BINNACLE_LEASE_TTL is not valid" in said("-m", "app.server", "--port", "0")
+    assert "binnacle.toml" in said("-m", "app.cli", "doctor")
