@@ -21,8 +21,10 @@ import app.judges.routes
 import app.models.routes
 import app.offering.routes
 import app.pages.actions
+import app.pages.answer_pages
 import app.pages.home
 import app.pages.jobs
+import app.pages.new_job
 import app.pages.sign_in
 import app.pages.ticket_routes
 import app.quotas.routes
@@ -88,6 +90,8 @@ ROUTERS = (
     app.pages.home.router,
     app.pages.jobs.router,
     app.pages.actions.router,
+    app.pages.new_job.router,
+    app.pages.answer_pages.router,
 )
 TAGS = [
     {

@@ -29,7 +29,7 @@ from app.storage.base import StorageError
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LARGEST_FORM = 64_000
-MOST_FIELDS = 50
+MOST_FIELDS = 400
 
 
 def open_to_all(endpoint: Endpoint) -> Endpoint:

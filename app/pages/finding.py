@@ -10,8 +10,6 @@ from app.pages.stored import document
 FILES = {
     "calibrate": ("calibration.json", calibration.sections),
     "extract": ("extraction.json", extraction.sections),
-    "steer": ("summary.json", steering.sections),
-    "rescore": ("summary.json", steering.sections),
 }
 
 
@@ -25,6 +23,8 @@ async def sections(context: Context, job: JobOut, way: str) -> Sections:
     if job.kind == "report":
         found = await document(context, job, "tables.json") or {}
         return study.sections(found, (result.get("study") or {}).get("recommendations") or [], way)
+    if job.kind in ("steer", "rescore"):
+        return steering.sections(await document(context, job, "summary.json") or {}, job.id)
     if job.kind not in FILES:
         return Sections()
     name, made = FILES[job.kind]

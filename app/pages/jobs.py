@@ -17,6 +17,7 @@ from app.pages import sentences
 from app.pages.answers import answer
 from app.pages.doors import Reader, page_router
 from app.pages.finding import sections
+from app.pages.forms.again import form_of
 from app.pages.histories import entries
 from app.pages.rendering import HEADERS, page
 from app.pages.repeats import repeats
@@ -84,6 +85,7 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[dict[str
 def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
     """What the head of the page says."""
     may = viewer.may("submit") and viewer.manages(job.owner)
+    form = form_of(job) if viewer.may("submit") else None
     return {
         "job": job,
         "title": sentences.title(job),
@@ -92,6 +94,7 @@ def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
         "live": job.state not in FINISHED,
         "etag": etag_of(job.model_dump_json().encode()),
         "may": may,
+        "again": None if form is None else form.kind,
         "may_cancel": may and job.state in (State.QUEUED, State.RUNNING),
         "may_retry": may and job.state in (State.FAILED, State.CANCELLED),
         "may_delete": may and job.state in FINISHED,

@@ -37,6 +37,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
+def whole(value: float) -> str:
+    """A whole number with commas."""
+    return f"{value:,.0f}"
+
+
 def points(value: float | None) -> str:
     """A difference in points with its sign: `+92`, `-3.4`."""
     if value is None:

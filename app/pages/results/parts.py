@@ -10,13 +10,24 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Link:
+    """A number that leads to the answers it was computed from."""
+
+    words: str
+    href: str
+
+
+Cell = str | Link
+
+
+@dataclass(frozen=True)
 class Grid:
     """A table: titles, rows of cells as text, and what the numbers mean."""
 
     title: str
     note: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
     numeric: bool = True
 
 
@@ -46,7 +57,14 @@ class Tabs:
     choices: Sequence[tuple[str, str]]
 
 
-Part = Figure | Grid | Card | Text | Tabs
+@dataclass(frozen=True)
+class Links:
+    """Ways on from here: words and address of each."""
+
+    links: Sequence[tuple[str, str]]
+
+
+Part = Figure | Grid | Card | Text | Tabs | Links
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,11 @@ class Sections:
     why: Sequence[Part] = ()
     cost: Sequence[Part] = ()
     aggregate: Facts = field(default_factory=dict)
+
+
+def linked(words: str, href: str) -> Cell:
+    """The words, as a link where there is an address."""
+    return Link(words, href) if words and href else words
 
 
 def kept(*parts: Part | None) -> list[Part]:

@@ -1,9 +1,12 @@
 """A study: what it advises for each model, the forest plots, and its tables, all from tables.json."""
 
+import re
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from app.pages.plots.forest import Estimate, forest
-from app.pages.results.parts import Card, Facts, Grid, Part, Sections, Tabs
+from app.pages.results.parts import Card, Facts, Grid, Part, Sections, Tabs, linked
+from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, percent, points
 
 WAYS = {"best": "delta", "dose": "at_dose", "coherence": "at_coherence", "coefficient": "at_coefficient"}
@@ -57,11 +60,23 @@ def _forests(rows: Sequence[Facts], way: str) -> list[Part]:
             field = "delta" if row["kind"] == "control" else key
             if row.get(field) is not None:
                 look = "control" if row["kind"] == "control" else "leader" if row.get("verdict") == "leads" else "method"
-                estimates.append(Estimate(row["method"], row[field], row.get(f"{field}_low"), row.get(f"{field}_high"), look))
+                ends = row.get(f"{field}_low"), row.get(f"{field}_high")
+                estimates.append(Estimate(row["method"], row[field], *ends, look, page_of(row.get(f"{field}_from"))))
         estimates.sort(key=lambda one: (one.look == "control", -one.value))
         note = f"Gain on held-out questions with 95 % intervals. {NOTES[way]}"
         parts.append(forest(f"{trait} on {model}", note, estimates, "gain in points"))
     return [part for part in parts if part is not None]
+
+
+_SOURCE = re.compile(r"/v1/\w+/(job_\w+)(?:/responses\?run=(.+))?")
+
+
+def page_of(source: str | None) -> str:
+    """The page of what a number was computed from, by its address in the API: the answers of a run, or the job. Empty for neither."""
+    found = _SOURCE.fullmatch(source or "")
+    if found is None:
+        return ""
+    return f"/jobs/{found[1]}" + (f"/answers?run={key_of(unquote(found[2]))}" if found[2] else "")
 
 
 METHODS = ("model", "trait", "method", "verdict", "layer", "r", "coherence", "delta", "at_dose", "at_coherence")
@@ -76,7 +91,9 @@ def _columns(table: Facts) -> list[Facts]:
 def _grid(table: Facts) -> Grid | None:
     """One of the study's tables, as its report shows it, without the columns that are links of the API."""
     columns = _columns(table)
-    rows = [[_cell(column, row) for column in columns] for row in table["rows"]]
+    rows = [
+        [linked(_cell(column, row), page_of(row.get(f"{column['key']}_from"))) for column in columns] for row in table["rows"]
+    ]
     shown = [at for at, _ in enumerate(columns) if any(row[at] for row in rows)]
     if not rows:
         return None
