@@ -26,13 +26,37 @@ function useTicket() {
   form.submit();
 }
 
+function sliders(root) {
+  for (const slider of root.querySelectorAll("[data-slides]")) {
+    const field = document.getElementById(slider.dataset.slides);
+    slider.addEventListener("input", () => { field.value = slider.value; });
+    field.addEventListener("input", () => { slider.value = field.value; });
+  }
+}
+
+function copying(root) {
+  for (const button of root.querySelectorAll("[data-copy]")) {
+    button.hidden = !navigator.clipboard;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+    });
+  }
+}
+
+function enliven(root) {
+  localTimes(root);
+  sliders(root);
+  copying(root);
+}
+
 function stale(silent) {
   document.getElementById("stale").hidden = !silent;
   document.body.classList.toggle("silent", silent);
 }
 
 useTicket();
-localTimes(document);
+enliven(document);
 document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
-document.addEventListener("htmx:afterSwap", (event) => { localTimes(document.getElementById(event.target.id) || document); });
+document.addEventListener("htmx:afterSwap", (event) => { enliven(document.getElementById(event.target.id) || document); });
 document.addEventListener("htmx:afterRequest", (event) => { stale(!event.detail.xhr.status || event.detail.xhr.status >= 500); });

@@ -1,0 +1,65 @@
+"""The dose at which a vector is known to break answers, from steerings that the viewer may see. The first one that tried it tells."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.auth.viewer import Viewer
+from app.context import Context
+from app.extractions.results import VectorOut
+from app.pages.stored import document
+from app.steerings import service
+
+LOOKED_AT = 3
+"""Newest steerings of a vector's model and trait that are asked."""
+KEPT = 64
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """`best`: the dose that worked best; `at`: the first dose with a coherence under the lowest allowed, None where none was."""
+
+    best: float | None
+    at: float | None
+
+
+_known: OrderedDict[str, dict[str, Cliff]] = OrderedDict()
+"""By the hash of a summary.json, which never changes."""
+
+
+def cliffs_in(summary: Mapping[str, Any]) -> dict[str, Cliff]:
+    """By vector; vectors that were pushed together with others tell nothing of one alone."""
+    found = {}
+    for subject in summary.get("subjects") or []:
+        if len(subject.get("ids") or ()) == 1:
+            tried = sorted((one["r"], one["coherence"]) for one in subject["curve"] if one["r"] and one["coherence"] is not None)
+            under = [r for r, coherence in tried if coherence < summary["coherence_threshold"]]
+            found[subject["ids"][0]] = Cliff(subject.get("best_r"), under[0] if under else None)
+    return found
+
+
+async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, Cliff]:
+    """Of those of the vectors that a steering tried."""
+    found: dict[str, Cliff] = {}
+    for model, trait in dict.fromkeys((one.model, one.trait) for one in vectors):
+        for steering in await context.database.run(_steerings, viewer, model, trait):
+            for vector, cliff in (await _of(context, viewer, steering)).items():
+                found.setdefault(vector, cliff)
+    return {one.id: found[one.id] for one in vectors if one.id in found}
+
+
+def _steerings(session: Any, viewer: Viewer, model: str, trait: str | None) -> list[str]:
+    return [one.job for one in service.listing(session, viewer, model=model, trait=trait, limit=LOOKED_AT, before=None)]
+
+
+async def _of(context: Context, viewer: Viewer, job_id: str) -> dict[str, Cliff]:
+    job = await context.reader.job(job_id, viewer)
+    file = next((one for one in job.artifacts if one.name == "summary.json"), None)
+    if file is None:
+        return {}
+    if file.sha256 not in _known:
+        _known[file.sha256] = cliffs_in(await document(context, job, "summary.json") or {})
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+    return _known[file.sha256]
