@@ -24,6 +24,7 @@ import app.pages.actions
 import app.pages.answer_pages
 import app.pages.home
 import app.pages.jobs
+import app.pages.label_pages
 import app.pages.library.fleet
 import app.pages.library.models
 import app.pages.library.traits
@@ -97,6 +98,7 @@ ROUTERS = (
     app.pages.actions.router,
     app.pages.new_job.router,
     app.pages.answer_pages.router,
+    app.pages.label_pages.router,
     app.pages.trying.routes.router,
     app.pages.library.fleet.router,
     app.pages.library.models.router,

@@ -22,7 +22,8 @@ async def sections(context: Context, job: JobOut, way: str) -> Sections:
         return generation.sections(result.get("answers") or [])
     if job.kind == "report":
         found = await document(context, job, "tables.json") or {}
-        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], way)
+        labelled = job.id if any(one.name == "labelling.csv" for one in job.artifacts) else ""
+        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], way, labelled)
     if job.kind in ("steer", "rescore"):
         return steering.sections(await document(context, job, "summary.json") or {}, job.id)
     if job.kind not in FILES:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 from app.pages.plots.forest import Estimate, forest
-from app.pages.results.parts import Card, Facts, Grid, Part, Sections, Tabs, linked
+from app.pages.results.parts import Card, Facts, Grid, Links, Part, Sections, Tabs, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, percent, points
 
@@ -26,14 +26,15 @@ NOTES = {
 COST_TABLES = ("off_target", "ablation", "cleaning")
 
 
-def sections(document: Facts, recommendations: Sequence[Facts], way: str) -> Sections:
-    """`way`: how the methods are matched in the forest plots."""
+def sections(document: Facts, recommendations: Sequence[Facts], way: str, job: str = "") -> Sections:
+    """`way`: how the methods are matched in the forest plots. `job`: the study's, to label its answers; empty for those without a sheet."""
     way = way if way in WAYS else "best"
     tables = {table["id"]: table for table in document.get("tables") or []}
     why: list[Part] = [*_cards(recommendations)]
     if "methods" in tables and tables["methods"]["rows"]:
         why.append(Tabs("way", way, list(NAMES.items())))
         why += _forests(tables["methods"]["rows"], way)
+    why += _labels(document.get("facts") or {}, job)
     cost_ids = [name for name in tables if name.startswith(COST_TABLES)]
     order = [name for name in ("methods", "severity", "traits", "vectors") if name in tables]
     rest = [name for name in tables if name not in (*cost_ids, *order, "recommendations")]
@@ -47,6 +48,17 @@ def _cards(recommendations: Sequence[Facts]) -> list[Part]:
         Card(model, [(one["sentence"], one.get("because", "")) for one in recommendations if one["model"] == model])
         for model in models
     ]
+
+
+def _labels(facts: Facts, job: str) -> list[Part]:
+    """How well the judge agrees with a person, and the way to label answers."""
+    said = facts.get("judge and labels") or ""
+    card = (
+        [Card("The judge beside a person", [(f"{said[:1].upper()}{said[1:]}.", "")])]
+        if said and not said.startswith("not labelled")
+        else []
+    )
+    return [*card, *([Links([("Label answers blind", f"/jobs/{job}/label")])] if job else [])]
 
 
 def _forests(rows: Sequence[Facts], way: str) -> list[Part]:
