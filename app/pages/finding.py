@@ -13,7 +13,7 @@ FILES = {
 }
 
 
-async def sections(context: Context, job: JobOut, way: str) -> Sections:
+async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
     """Why and Cost of the job; both empty where it has no result or its files were removed."""
     if job.state != State.SUCCEEDED:
         return Sections()
@@ -23,7 +23,7 @@ async def sections(context: Context, job: JobOut, way: str) -> Sections:
     if job.kind == "report":
         found = await document(context, job, "tables.json") or {}
         labelled = job.id if any(one.name == "labelling.csv" for one in job.artifacts) else ""
-        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], way, labelled)
+        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], view, labelled)
     if job.kind in ("steer", "rescore"):
         return steering.sections(await document(context, job, "summary.json") or {}, job.id)
     if job.kind not in FILES:

@@ -50,11 +50,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Tabs:
-    """Ways to look at the figures below; each has an address."""
+    """Ways to look at what is below: words, the query of each, and whether it is the present one."""
 
-    name: str
-    chosen: str
-    choices: Sequence[tuple[str, str]]
+    title: str
+    choices: Sequence[tuple[str, str, bool]]
 
 
 @dataclass(frozen=True)
