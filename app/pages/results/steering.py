@@ -77,7 +77,9 @@ def _curves(summary: Facts, subjects: Iterable[Facts], score: str, best: float |
         ]
         leads = one["group"] == summary["leader"]
         places = [(point["r"], point[score]) for point in curve]
-        hrefs = [answers_of(summary["job"], point) for point in curve]
+        hrefs = (
+            [answers_of(summary["job"], point) for point in curve] if leads else ()
+        )  # those of others are a choice on that page
         series.append(Series(method_name(one["group"]), places, band if leads else (), not leads, hrefs))
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
