@@ -151,6 +151,7 @@ async def _shown(
         except (Problem, RequestValidationError) as error:
             problem = refusal(error)
     base = context.settings.public_url or str(request.base_url).rstrip("/")
+    found = _at_fields(form.all_fields, problem)
     return {
         "form": form,
         "values": values,
@@ -158,7 +159,8 @@ async def _shown(
         "greys": greys(form),
         "cost": cost,
         "problem": problem,
-        "errors": _at_fields(form.all_fields, problem),
+        "errors": found,
+        "rare_open": any(field.rare and (found.get(field.name) or any(values.get(field.name, ()))) for field in form.all_fields),
         "incomplete": incomplete if check else [],
         "asked": json.dumps(body, indent=1, ensure_ascii=False),
         "base": base,

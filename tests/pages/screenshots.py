@@ -75,7 +75,7 @@ def taken(chrome: Chrome, name: str) -> None:
     """Writes the picture."""
     time.sleep(0.5)
     (DOCS / f"page-{name}.png").write_bytes(chrome.get_screenshot_as_png())
-    print(f"docs/page-{name}.png")
+    sys.stdout.write(f"docs/page-{name}.png\n")
 
 
 if __name__ == "__main__":
