@@ -7,8 +7,9 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
 from app.errors import Problem
+from app.http.context import Context, Shared
+from app.jobs import reading
 from app.jobs.routes import JobId
 from app.jobs.schemas import JobOut
 from app.pages import sentences
@@ -45,7 +46,7 @@ class Asked(BaseModel):
 @router.get("/jobs/{job_id}/answers")
 async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
     """The page. 404 by the one rule of who may see the job."""
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     if job.kind not in STEERED:
         raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")
     runs_file = await context.database.run(service.file, job_id, "runs.jsonl", viewer)

@@ -23,10 +23,10 @@ from app.auth.viewer import Viewer
 from app.db import asker
 from app.errors import Problem
 from app.http.context import context_of
+from app.http.uploads import MOST_PARTS
 from app.pages import sessions
 from app.pages.rendering import HEADERS, page
 from app.storage.base import StorageError
-from app.uploads import MOST_PARTS
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -11,8 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
 from app.errors import Problem
+from app.http.context import Context, Shared
+from app.http.uploads import checked
+from app.jobs import reading
 from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
 from app.pages import sentences, sessions
@@ -22,7 +24,6 @@ from app.pages.rendering import HEADERS, page
 from app.pages.stored import content
 from app.studies import service
 from app.studies.schemas import LabelsIn
-from app.uploads import checked
 from binnacle.words.sheets import restored
 
 router = page_router()
@@ -65,7 +66,7 @@ def _labels(values: Values) -> dict[str, float]:
 async def _shown(
     request: Request, context: Context, viewer: Viewer, job_id: str, values: Values, problem: Problem | None = None
 ) -> dict[str, Any]:
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     file = await context.database.run(service.file, job_id, "labelling.csv", viewer)
     data = await content(context, file.digest, file.size)
     texts = [{name: restored(cell) for name, cell in row.items()} for row in csv.DictReader(io.StringIO(data.decode()))]

@@ -11,9 +11,12 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
 from app.errors import Problem
+from app.http.context import Context, Shared
+from app.http.problems import from_validation
+from app.http.uploads import checked
 from app.ids import id_pattern
+from app.jobs import reading
 from app.jobs.idempotency import idempotency, once
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
@@ -22,8 +25,6 @@ from app.pages.forms.fields import Field
 from app.pages.forms.kinds import FORMS, FormKind
 from app.pages.forms.prices import Price, price
 from app.pages.rendering import HEADERS, page
-from app.problems import from_validation
-from app.uploads import checked
 
 router = page_router()
 
@@ -46,7 +47,7 @@ async def form_page(kind: Kind, request: Request, viewer: Changer, context: Shar
     form = FORMS[kind]
     values = {name: request.query_params.getlist(name) for name in request.query_params if name != "from"}
     if source is not None:
-        job = await context.reader.job(source, viewer)
+        job = await context.part(reading.Reader).job(source, viewer)
         if form_of(job) is not form:
             raise Problem(404, "not_found", f"No job {source} that this form could make again is there for you.")
         values = form.filled(request_again(form, job)) | values

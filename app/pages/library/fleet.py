@@ -10,20 +10,20 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
 from app.devices import service as devices
-from app.devices.routes import Device
 from app.devices.schemas import HoldRequest
 from app.errors import Problem, not_found
+from app.http.context import Context, Shared
+from app.http.uploads import checked
 from app.jobs.responses import etag_of, named
 from app.pages.doors import Administrator, page_router
 from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, page, text_of
 from app.pages.wording import duration, size
+from app.quotas import usage
 from app.status import repository as status
+from app.status.device_routes import Device
 from app.status.schemas import WorkerOut
-from app.uploads import checked
-from app.usage import service as usage
 
 router = page_router()
 

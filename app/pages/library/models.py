@@ -8,8 +8,9 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
 from app.calibrations import service as calibrations
-from app.context import Shared
 from app.errors import Problem
+from app.http.context import Shared
+from app.http.uploads import checked
 from app.jobs import service as jobs
 from app.jobs.labels import Labels
 from app.jobs.repository import JobFilters
@@ -22,7 +23,6 @@ from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
 from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, page
-from app.uploads import checked
 
 router = page_router()
 

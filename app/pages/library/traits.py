@@ -8,17 +8,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
-from app.context import Shared
-from app.downloads import serve_file
 from app.errors import Problem, invalid
+from app.http.context import Shared
+from app.http.downloads import serve_file
+from app.http.paging import page_of
+from app.http.uploads import Form, checked, read_form, takes_files
 from app.pages.doors import Changer, Reader, page_router
 from app.pages.new_job import refusal
 from app.pages.rendering import HEADERS, page
-from app.paging import page_of
 from app.traits import service
 from app.traits.routes import Reference, uploaded
 from app.traits.schemas import TraitOut, TraitRequest
-from app.uploads import Form, checked, read_form, takes_files
 
 router = page_router()
 

@@ -8,7 +8,6 @@ from pydantic import BaseModel, BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.context import Shared
 from app.errors import Problem
 from app.extractions import service
 from app.extractions.cosines import cosines_between
@@ -16,6 +15,7 @@ from app.extractions.models import Vector
 from app.extractions.repository import VectorFilters
 from app.extractions.results import VectorOut
 from app.extractions.vector_routes import VectorId, download_vector
+from app.http.context import Shared
 from app.ids import id_pattern
 from app.models import service as models
 from app.pages.doors import Reader, page_router

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.auth.viewer import Viewer
-from app.context import Context
 from app.extractions.results import VectorOut
+from app.http.context import Context
+from app.jobs import reading
 from app.pages.stored import document
 from app.steerings import service
 
@@ -54,7 +55,7 @@ def _steerings(session: Any, viewer: Viewer, model: str, trait: str | None) -> l
 
 
 async def _of(context: Context, viewer: Viewer, job_id: str) -> dict[str, Cliff]:
-    job = await context.reader.job(job_id, viewer)
+    job = await context.part(reading.Reader).job(job_id, viewer)
     file = next((one for one in job.artifacts if one.name == "summary.json"), None)
     if file is None:
         return {}

@@ -12,12 +12,12 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.context import Context, Shared
 from app.errors import Problem
 from app.extractions import service as extractions
 from app.extractions.results import VectorOut
+from app.http.context import Context, Shared
 from app.ids import id_pattern
-from app.jobs import asking
+from app.jobs import reading
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED
 from app.models import service as models
@@ -113,7 +113,7 @@ async def tried_part(request: Request, viewer: Changer, context: Shared, asked: 
     """The answers as soon as the job is over; until then, where it stands, when that changes."""
     if asked.job is None:
         raise Problem(404, "not_found", "There is no try without its job.")
-    job = await asking.changed(context, request, asked.job, viewer, WAIT_SECONDS)
+    job = await reading.changed(context, request, asked.job, viewer, WAIT_SECONDS)
     return page(request, "tried.jinja", **await _answered(context, viewer, asked.of(job), job))
 
 
@@ -137,7 +137,7 @@ def _read(values: dict[str, list[str]]) -> Tried:
 async def _shown(
     request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None
 ) -> dict[str, Any]:
-    job = None if asked.job is None else await context.reader.job(asked.job, viewer)
+    job = None if asked.job is None else await context.part(reading.Reader).job(asked.job, viewer)
     asked = asked if job is None else asked.of(job)
 
     def offered(session: Session) -> tuple[list[Choice], list[VectorOut]]:
