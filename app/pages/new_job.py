@@ -1,6 +1,5 @@
 """New job: a form for each kind, its price as it is filled in, and Submit. Errors stand at their fields. It works without a script."""
 
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -25,6 +24,7 @@ from app.pages.forms.fields import Field
 from app.pages.forms.kinds import FORMS, FormKind
 from app.pages.forms.prices import Price, price
 from app.pages.rendering import HEADERS, page
+from app.pages.repeats import requests
 
 router = page_router()
 
@@ -163,8 +163,7 @@ async def _shown(
         "errors": found,
         "rare_open": any(field.rare and (found.get(field.name) or any(values.get(field.name, ()))) for field in form.all_fields),
         "incomplete": incomplete if check else [],
-        "asked": json.dumps(body, indent=1, ensure_ascii=False),
-        "base": base,
+        "asked": requests(form.called, form.path, body, base),
         "once": secrets.token_hex(16),
     }
 

@@ -45,6 +45,11 @@ class FormKind:
     unadapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
     @property
+    def called(self) -> str:
+        """What the client and the command line call it."""
+        return "study" if self.kind == "report" else self.kind
+
+    @property
     def all_fields(self) -> tuple[Field, ...]:
         """Its own, and those of every job."""
         return (*self.fields, *ABOUT)

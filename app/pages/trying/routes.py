@@ -1,6 +1,5 @@
 """The page Try: the form, the job of each try, and its answers as soon as they are there. Its address holds all of it."""
 
-import json
 import secrets
 from typing import Annotated, Any, Self
 from urllib.parse import urlencode
@@ -27,6 +26,7 @@ from app.pages.forms.kinds import FORMS
 from app.pages.jobs import WAIT_SECONDS, standing_of
 from app.pages.new_job import refusal, sent, submitted
 from app.pages.rendering import HEADERS, page
+from app.pages.repeats import requests
 from app.pages.trying.cliffs import cliffs
 from app.pages.trying.columns import Push, columns
 
@@ -159,9 +159,7 @@ async def _shown(
         "cliffs": await cliffs(context, viewer, chosen),
         "problem": problem,
         "once": secrets.token_hex(16),
-        "body": json.dumps(asked.body, indent=1, ensure_ascii=False),
-        "path": FORMS["generate"].path,
-        "base": base,
+        "requests": requests("generate", FORMS["generate"].path, asked.body, base),
         **answered,
     }
 
