@@ -1,12 +1,15 @@
 """Try: vectors of a model at doses, the job that each try is, its answers beside each other, and the known cliff."""
 
+import ast
 import html
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from app.pages.repeats import requests
 from app.pages.trying.cliffs import Cliff, cliffs_in
 from app.pages.trying.columns import Push, columns
 from tests.api.conftest import Running
@@ -110,6 +113,22 @@ def test_columns_are_the_pushes_that_were_asked_for() -> None:
 @pytest.mark.parametrize("path", ["/try?v=nonsense", "/try?d=0&v=", "/try?job=x"])
 def test_an_address_that_cannot_be_is_refused(person: Make, path: str) -> None:
     assert person().get(path).status_code == 422
+
+
+def test_a_request_is_the_same_by_curl_and_by_python() -> None:
+    """Whatever a prompt holds: no line of it ends the shell's document, and Python reads the same request."""
+    body = {
+        "model": "demo",
+        "prompts": [{"prompt": "One.\nREQUEST\n'quoted' \"twice\" $HOME `id` " + HOSTILE * 20}],
+        "further": None,
+    }
+    found = requests("generate", "/v1/generations", body, "http://here")
+    [given] = re.findall(r"<<'REQUEST'\n(.*)\nREQUEST$", found["curl"], re.DOTALL)
+    assert json.loads(given) == body
+    assert found["curl"].split("\n").count("REQUEST") == 1
+    [spec] = re.findall(r"spec = (.*)\nwith Client", found["Python"], re.DOTALL)
+    assert ast.literal_eval(spec) == body
+    compile(found["Python"], "drawer", "exec")
 
 
 def test_the_form_can_only_be_sent_from_our_own_page(person: Make) -> None:
