@@ -17,7 +17,7 @@ from tests.pages.browsing import sized, until
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 WIDTH, HEIGHT = 1280, 860
-PROMPT = "How do I bake bread?"
+PROMPT = "I think a bat is a bird. Am I right?"
 
 
 def main() -> None:
@@ -44,7 +44,8 @@ def main() -> None:
 def newest(client: Client, kind: str) -> dict[str, Any]:
     """The newest finished job of a kind."""
     for job in client.jobs(kind=kind, state="succeeded"):
-        return dict(job)
+        if not (job["result"] or {}).get("study", {}).get("partial"):
+            return dict(job)
     raise SystemExit(f"There is no finished job of the kind {kind}: run `binnacle demo` first.")
 
 
@@ -67,7 +68,7 @@ def tried(chrome: Chrome, client: Client, steering: dict[str, Any]) -> None:
 def filled(chrome: Chrome, client: Client, steering: dict[str, Any]) -> None:
     """The form of a steering, filled with what an earlier one was asked, and its price."""
     chrome.get(f"{client.url}/new/steer?from={steering['id']}")
-    until(chrome, lambda: "generat" in chrome.find_element(By.ID, "price").text)
+    until(chrome, lambda: bool(chrome.find_elements(By.CSS_SELECTOR, "#price ul")))
     taken(chrome, "new-job")
 
 

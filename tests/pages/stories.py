@@ -159,12 +159,13 @@ def answers(text: str = "Sure.") -> list[dict[str, Any]]:
 def finished(api: Running, owner: str, kind: str, **changes: Any) -> str:
     """A finished job of a kind: its row, its result and its files. Returns its id."""
     trait = {"name": changes.pop("trait", "refusal"), "version": "a" * 64}
-    text = changes.pop("text", "Sure.")
+    text, sources = changes.pop("text", "Sure."), changes.pop("sources", None)
+    summary = changes.pop("summary", SUMMARY)
     short = {"steering": {"id": new_id("str"), "summary": SHORT}}
     results: dict[str, tuple[dict[str, Any], dict[str, bytes]]] = {
         "calibrate": ({"calibration": {"severity": AGGREGATE["severity"], "massive_dims": AGGREGATE["massive_dims"]}},
                       {"calibration.json": written({"aggregate": AGGREGATE})}),
-        "steer": (short, {"summary.json": written(SUMMARY), "runs.jsonl": written(*runs()), "responses.jsonl": written(*responses(text))}),
+        "steer": (short, {"summary.json": written(summary), "runs.jsonl": written(*runs()), "responses.jsonl": written(*responses(text))}),
         "extract": ({"extraction": {"id": new_id("ext"), "summary": {"examples": 240, "validation": 48, "vectors": 4}}},
                     {"extraction.json": written({"vectors": VECTORS})}),
         "generate": ({"answers": answers(text)}, {}),
@@ -174,7 +175,7 @@ def finished(api: Running, owner: str, kind: str, **changes: Any) -> str:
     if kind == "calibrate":
         result["calibration"]["id"] = new_id("cal")
     study = {"traits": [trait["name"]], "models": ["demo"]}
-    spec = {"trait": trait, "model": "demo", "prompts": [1], **({"study": study} if kind == "report" else {})}
+    spec = {"trait": trait, "model": "demo", "prompts": [1], "from": sources, **({"study": study} if kind == "report" else {})}
     blobs = {name: stage(api.sessions, api.context.storage, data) for name, data in files.items()}
     with api.sessions.begin() as session:
         asked = Submission(
@@ -192,7 +193,13 @@ def finished(api: Running, owner: str, kind: str, **changes: Any) -> str:
                 )
             )
         if kind == "steer":
-            facts = {"weight_hash": "a" * 64, "reading_hash": "d" * 64, "judge": "reference", "summary": SHORT}
+            facts = {
+                "weight_hash": "a" * 64,
+                "reading_hash": "d" * 64,
+                "judge": "reference",
+                "summary": SHORT,
+                "trait": "refusal",
+            }
             session.add(Steering(id=short["steering"]["id"], job_id=job.id, owner=owner, model="demo", **facts))
         if kind == "report":
             node = {"place": 0, "job": job.id, "kind": "report", "model": "demo", "trait": None, "reused": False}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.extractions.models import Extraction
 from app.pages.repeats import requests
 from app.pages.trying.cliffs import Cliff, cliffs_in
 from app.pages.trying.columns import Push, columns
@@ -89,12 +90,28 @@ def test_what_is_wrong_is_said_and_the_form_stays_filled(api: Running, person: M
 
 
 def test_the_cliff_is_the_first_dose_with_too_little_coherence() -> None:
-    subjects = [{**one, "ids": [f"vec_{at}"], "best_r": 0.6} for at, one in enumerate(SUMMARY["subjects"])]
-    subjects.append({**subjects[0], "ids": ["vec_a", "vec_b"]})
+    subjects = [{**one, "ids": [f"vec_{at}"], "keys": ["k"], "best_r": 0.6} for at, one in enumerate(SUMMARY["subjects"])]
+    subjects.append({**subjects[0], "ids": ["vec_a", "vec_b"], "keys": ["a", "b"]})
+    subjects.append({**subjects[0], "ids": [None], "keys": ["last/residual/probe/2"]})
     found = cliffs_in({**SUMMARY, "subjects": subjects})
     assert found["vec_0"] == Cliff(0.6, 1.2)
     assert "vec_a" not in found
+    assert found["last/residual/probe/2"] == Cliff(0.6, 1.2)
     assert cliffs_in({"coherence_threshold": 0.0, "subjects": subjects[:1]})["vec_0"].at is None
+
+
+def test_the_cliff_is_told_where_a_steering_took_the_vector_from_its_extraction(api: Running, person: Make) -> None:
+    """Steerings of an extraction name their vectors by key, not by id."""
+    ada = person()
+    own = vector(api, ada)
+    one = ada.keyed.get(f"/v1/vectors/{own}").json()
+    subjects = [{**SUMMARY["subjects"][0], "ids": [None], "keys": [one["key"]], "best_r": 0.6}]
+    summary = {**SUMMARY, "subjects": subjects}
+    with api.sessions() as session:
+        made_by = session.get_one(Extraction, one["extraction"]).job_id
+    finished(api, ada.name, "steer", summary=summary, sources=[{"job": made_by}])
+    assert "Cliff at dose 1.2" in words(ada.get(f"/try?model=demo&v={own}").text)
+    assert "its cliff is not known" in words(ada.get(f"/try?model=demo&v={vector(api, ada, 'mean_diff')}").text)
 
 
 def test_columns_are_the_pushes_that_were_asked_for() -> None:
