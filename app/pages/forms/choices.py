@@ -82,8 +82,13 @@ def _extractions(session: Session, viewer: Viewer, values: Values) -> list[Choic
     found = extractions.listing(
         session, viewer, model=model or None, trait=trait or None, labels=Labels(None, None), limit=30, before=None
     )
+    given = _first(values, "extraction")
     return [newest] + [
-        Choice(one.id, f"{one.trait} on {one.model}, {when(one.created_at)}: {listed(one.methods, 4)}", one.doubt or "")
+        Choice(
+            given if given == one.job else one.id,
+            f"{one.trait} on {one.model}, {when(one.created_at)}: {listed(one.methods, 4)}",
+            one.doubt or "",
+        )
         for one in found
     ]
 
