@@ -114,9 +114,9 @@ def defaults(form: FormKind) -> Values:
     """What the request says by itself, for the lists of the form; other fields show it in grey."""
     found: Values = {}
     for field in form.all_fields:
-        if field.listed and field.name in form.request.model_fields:
-            value = form.request.model_fields[field.name].get_default(call_default_factory=True)
-            found |= form.filled({field.name: value}) if isinstance(value, str | list) and field.name != "tags" else {}
+        value = form.default(field.name)
+        if field.listed and isinstance(value, str | list):
+            found |= form.filled({field.name: value})
     return found
 
 
@@ -124,8 +124,7 @@ def greys(form: FormKind) -> dict[str, str]:
     """What empty fields stand for."""
     found = {}
     for field in form.fields:
-        known = form.request.model_fields.get(field.name)
-        value = None if known is None or known.is_required() else known.get_default(call_default_factory=True)
+        value = form.default(field.name)
         if field.control in ("number", "line", "names") and value:
             found[field.name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return found

@@ -16,18 +16,14 @@ def request_again(form: FormKind, job: JobOut) -> dict[str, Any]:
     """The fields of the request that differ from what a request says by itself."""
     spec: Mapping[str, Any] = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
     found = {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec)
-    fields = form.request.model_fields
     about = {"name": job.name, "tags": job.tags}
     return {
         name: value
-        for name, value in {**found, **about}.items()
-        if name in fields and value not in (None, {}, []) and value != _default(form, name)
+        for first, value in {**found, **about}.items()
+        if first in form.request.model_fields
+        and value not in (None, {}, [])
+        and value != form.default(name := form.renamed.get(first, first))
     }
-
-
-def _default(form: FormKind, name: str) -> Any:
-    value = form.request.model_fields[name].get_default(call_default_factory=True)
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 def _named(name: str, value: Any) -> Any:

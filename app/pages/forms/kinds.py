@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.calibrations import service as calibrations
 from app.calibrations.schemas import CalibrationRequest
 from app.extractions import service as extractions
 from app.extractions.schemas import ExtractionRequest
 from app.generations import service as generations
 from app.generations.schemas import GenerationRequest
+from app.http.renamed import OldNames
 from app.jobs.schemas import JobRequest
 from app.pages.forms.fields import Field, Values, request_of, values_of
 from app.steerings import service as steerings
@@ -53,6 +56,18 @@ class FormKind:
     def all_fields(self) -> tuple[Field, ...]:
         """Its own, and those of every job."""
         return (*self.fields, *ABOUT)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The API's name of each field that Python and stored specs know by its first name."""
+        return self.request.renamed() if issubclass(self.request, OldNames) else {}
+
+    def default(self, name: str) -> Any:
+        """What the request says by itself in the field that the API calls `name`; None where it must be given, or is no field of it."""
+        first = {new: old for old, new in self.renamed.items()}.get(name, name)
+        field = self.request.model_fields.get(first)
+        value = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
+        return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
     def body(self, values: Values) -> dict[str, Any]:
         """The request's body. Raises Problem 422."""
@@ -102,7 +117,7 @@ FORMS = {
                 MODEL, TRAIT, Field("methods", "Methods", "choices", asks="methods"), Field("layers", "Layers", "layers", LAYERS),
                 Field("positions", "Positions", "names", "For example response[:5], prompt[-1].", rare=True),
                 Field("responses", "Answers", "choice", asks="responses", rare=True),
-                Field("controls", "Control vectors of each kind", "number", rare=True), SHORT,
+                Field("control_vectors", "Control vectors of each kind", "number", rare=True), SHORT,
             ),
         ),
         FormKind(
