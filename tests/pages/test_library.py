@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from safetensors.numpy import load
 
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from app.pages.library.fleet import in_order, memory
 from app.status.schemas import WorkerOut
 from tests.api.conftest import FACTS, Running

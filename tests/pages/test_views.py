@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from sqlalchemy import delete
 
-from app.jobs.models import Worker
+from app.devices.models import Worker
 from tests.api.conftest import Running
 from tests.api.extracted import store_extraction
 from tests.pages.browsing import BROKEN, SIZES, as_before, press, sized, tab_to, text, until
