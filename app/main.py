@@ -21,11 +21,19 @@ import app.judges.routes
 import app.models.routes
 import app.offering.routes
 import app.pages.actions
+import app.pages.answer_pages
 import app.pages.home
 import app.pages.jobs
+import app.pages.label_pages
+import app.pages.library.fleet
+import app.pages.library.models
+import app.pages.library.traits
+import app.pages.library.vectors
+import app.pages.new_job
 import app.pages.reference
 import app.pages.sign_in
 import app.pages.ticket_routes
+import app.pages.trying.routes
 import app.quotas.routes
 import app.quotas.usage_routes
 import app.retention.routes
@@ -90,6 +98,14 @@ ROUTERS = (
     app.pages.home.router,
     app.pages.jobs.router,
     app.pages.actions.router,
+    app.pages.new_job.router,
+    app.pages.answer_pages.router,
+    app.pages.label_pages.router,
+    app.pages.trying.routes.router,
+    app.pages.library.fleet.router,
+    app.pages.library.models.router,
+    app.pages.library.traits.router,
+    app.pages.library.vectors.router,
 )
 TAGS = [
     {

@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
+from app.errors import Problem
 from app.extractions.models import Vector
 from app.extractions.results import CosinesOut, massive_rule
 from app.http.context import Context
@@ -39,6 +40,19 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
         before=_cosines(vectors),
         after=_cosines(clean),
     )
+
+
+async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[list[list[float]], list[list[float]]]:
+    """Of any vectors of one width, as they are and with the massive dims that each names set to 0. Raises Problem 422 for other widths."""
+    widths = sorted({row.width for row in rows})
+    if len(widths) > 1:
+        detail = f"The chosen vectors have widths {', '.join(map(str, widths))}; a cosine needs two of one width. Choose those of one model."
+        raise Problem(422, "different_widths", detail)
+    vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, rows)])
+    clean = vectors.copy()
+    for at, row in enumerate(rows):
+        clean[at, list((row.facts.get("massive") or {}).get("dims") or [])] = 0
+    return _cosines(vectors), _cosines(clean)
 
 
 def _compared(method: str) -> bool:

@@ -4,6 +4,7 @@ Routers are made by `page_router`, so a page without a session check cannot be w
 """
 
 import hmac
+import math
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
@@ -22,6 +23,7 @@ from app.auth.viewer import Viewer
 from app.db import asker
 from app.errors import Problem
 from app.http.context import context_of
+from app.http.uploads import MOST_PARTS
 from app.pages import sessions
 from app.pages.rendering import HEADERS, page
 from app.storage.base import StorageError
@@ -29,7 +31,7 @@ from app.storage.base import StorageError
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LARGEST_FORM = 64_000
-MOST_FIELDS = 50
+MOST_FIELDS = 400
 
 
 def open_to_all(endpoint: Endpoint) -> Endpoint:
@@ -45,13 +47,16 @@ class PageRoute(APIRoute):
         """The usual handler behind the checks."""
         handler = super().get_route_handler()
         open_ = getattr(self.endpoint, "open_to_all", False)
+        files = getattr(self.endpoint, "takes_files", False)
 
         async def guarded(request: Request) -> Response:
             try:
-                await _enter(request, open_to_all=open_)
+                await _enter(request, open_to_all=open_, files=files)
                 return await handler(request)
             except EXPECTED as error:
                 problem = _problem(request, error)
+            finally:
+                await request.close()  # files of a form
             return to_sign_in(request) if problem.status == 401 else failed(request, problem)
 
         return guarded
@@ -75,7 +80,7 @@ def _problem(request: Request, error: Exception) -> Problem:
     return Problem(503, *context_of(request).database.explain(error))
 
 
-async def _enter(request: Request, *, open_to_all: bool) -> None:
+async def _enter(request: Request, *, open_to_all: bool, files: bool) -> None:
     """Raises Problem: signed_out; 403 for a change that our own page did not send; 413 for a form that is too long."""
     viewer = await sessions.viewer_of(request)
     if viewer is not None:
@@ -85,16 +90,17 @@ async def _enter(request: Request, *, open_to_all: bool) -> None:
     elif not open_to_all:
         raise Problem(401, "signed_out", "Your session has ended. Sign in again.")
     if request.method == "POST":
-        _check_form(request)
-        shown = str((await request.form(max_files=0, max_fields=MOST_FIELDS)).get("csrf", ""))
+        _check_form(request, math.inf if files else LARGEST_FORM)  # the gate bounds uploads
+        form = await request.form(max_files=MOST_PARTS if files else 0, max_fields=MOST_FIELDS)
+        shown = str(form.get("csrf", ""))
         if not open_to_all and not hmac.compare_digest(shown.encode(), sessions.csrf_token(request).encode()):
             raise _forged()
 
 
-def _check_form(request: Request) -> None:
+def _check_form(request: Request, largest: float) -> None:
     length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit() and int(length) <= LARGEST_FORM):
-        raise Problem(413, "body_too_large", f"The form is too long: the pages allow {LARGEST_FORM:,} bytes.")
+    if not (length.isascii() and length.isdigit() and int(length) <= largest):
+        raise Problem(413, "body_too_large", f"The form is too long: this page allows {LARGEST_FORM:,} bytes.")
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         if site not in ("same-origin", "none"):
@@ -156,6 +162,18 @@ def _changes(viewer: Reader) -> Viewer:
 
 Changer = Annotated[Viewer, Depends(_changes)]
 """Who is signed in, with a key that may change what is theirs. Raises Problem 403."""
+
+
+def _administers(viewer: Reader) -> Viewer:
+    if not viewer.is_admin:
+        raise Problem(
+            403, "forbidden", "This page is for administrators. Ask one of them, or sign in with an administrator's key."
+        )
+    return viewer
+
+
+Administrator = Annotated[Viewer, Depends(_administers)]
+"""Who is signed in, with an administrator's key. Raises Problem 403."""
 
 
 def page_router() -> APIRouter:

@@ -10,12 +10,10 @@ from app.pages.stored import document
 FILES = {
     "calibrate": ("calibration.json", calibration.sections),
     "extract": ("extraction.json", extraction.sections),
-    "steer": ("summary.json", steering.sections),
-    "rescore": ("summary.json", steering.sections),
 }
 
 
-async def sections(context: Context, job: JobOut, way: str) -> Sections:
+async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
     """Why and Cost of the job; both empty where it has no result or its files were removed."""
     if job.state != State.SUCCEEDED:
         return Sections()
@@ -24,7 +22,10 @@ async def sections(context: Context, job: JobOut, way: str) -> Sections:
         return generation.sections(result.get("answers") or [])
     if job.kind == "report":
         found = await document(context, job, "tables.json") or {}
-        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], way)
+        labelled = job.id if any(one.name == "labelling.csv" for one in job.artifacts) else ""
+        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], view, labelled)
+    if job.kind in ("steer", "rescore"):
+        return steering.sections(await document(context, job, "summary.json") or {}, job.id)
     if job.kind not in FILES:
         return Sections()
     name, made = FILES[job.kind]

@@ -17,9 +17,11 @@ from app.pages import sentences
 from app.pages.answers import answer
 from app.pages.doors import Reader, page_router
 from app.pages.finding import sections
+from app.pages.forms.again import form_of
 from app.pages.histories import entries
 from app.pages.rendering import HEADERS, page
 from app.pages.repeats import repeats
+from app.pages.results.study import View
 from app.studies import service as studies
 
 router = page_router()
@@ -27,15 +29,19 @@ router = page_router()
 WAIT_SECONDS = 20
 """How long a question about an unfinished job is held while nothing changes."""
 EVENTS = 200
-Way = Annotated[str, Query(max_length=20)]
-"""How a study's methods are matched in its plots."""
+Way = Annotated[str, Query(max_length=40)]
+"""How a study's methods are matched in its plots, or which of its further tables is open."""
+OfModel = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
+"""The model of a study whose plots and tables are shown."""
 
 
 @router.get("/jobs/{job_id}")
-async def job_page(job_id: JobId, request: Request, viewer: Reader, context: Shared, way: Way = "best") -> Response:
+async def job_page(
+    job_id: JobId, request: Request, viewer: Reader, context: Shared, way: Way = "best", model: OfModel = "", table: Way = ""
+) -> Response:
     """The job, whatever its kind. 404 by the one rule of who may see it."""
     job = await context.part(reading.Reader).job(job_id, viewer)
-    found = await sections(context, job, way)
+    found = await sections(context, job, View(way, model, table))
     nodes = await _nodes(context, job, viewer)
     events = await context.database.run(service.events, job_id, viewer, 0, EVENTS)
     return page(
@@ -84,6 +90,7 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[dict[str
 def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
     """What the head of the page says."""
     may = viewer.may("submit") and viewer.manages(job.owner)
+    form = form_of(job) if viewer.may("submit") else None
     return {
         "job": job,
         "title": sentences.title(job),
@@ -92,6 +99,7 @@ def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
         "live": job.state not in FINISHED,
         "etag": etag_of(job.model_dump_json().encode()),
         "may": may,
+        "again": None if form is None else form.kind,
         "may_cancel": may and job.state in (State.QUEUED, State.RUNNING),
         "may_retry": may and job.state in (State.FAILED, State.CANCELLED),
         "may_delete": may and job.state in FINISHED,

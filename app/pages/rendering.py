@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from app.http.context import context_of
 from app.pages import assets, sessions
-from app.pages.wording import size, when
+from app.pages.wording import duration, number, points, size, when
 from binnacle.words.visible import visible
 
 POLICY = "; ".join(
@@ -58,7 +58,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.globals |= {"asset": assets.address}
-ENVIRONMENT.filters |= {"time": time_tag, "size": size}
+ENVIRONMENT.filters |= {"time": time_tag, "size": size, "duration": duration, "number": number, "points": points}
 
 
 def text_of(request: Request, template: str, **values: Any) -> str:

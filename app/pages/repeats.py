@@ -1,6 +1,9 @@
-"""The same by curl and by Python, for the drawer of a job's page."""
+"""The same by curl and by Python, for the drawers of the pages."""
 
 import json
+from collections.abc import Mapping
+from pprint import pformat
+from typing import Any
 
 from app.jobs.schemas import JobOut
 
@@ -18,3 +21,23 @@ def repeats(job: JobOut, base: str) -> dict[str, str]:
         "command line": f"binnacle get {job.id}",
         "specification": json.dumps(job.spec, indent=2, ensure_ascii=False)[:20_000],
     }
+
+
+def requests(kind: str, path: str, body: Mapping[str, Any], base: str) -> dict[str, str]:
+    """Commands that submit this request. `kind`: as the client calls it."""
+    written = json.dumps(body, indent=1, ensure_ascii=False)
+    curl = [
+        'curl -H "Authorization: Bearer $BINNACLE_KEY" -H "Content-Type: application/json" \\',
+        f"  {base}{path} -d @- <<'REQUEST'",
+        written,
+        "REQUEST",
+    ]
+    spec = pformat(dict(body), width=100, sort_dicts=False)
+    python = [
+        "from binnacle import Client",
+        "",
+        f"spec = {spec}",
+        f'with Client("{base}") as client:',
+        f'    job = client.submit("{kind}", **spec)',
+    ]
+    return {"curl": "\n".join(curl), "Python": "\n".join(python)}

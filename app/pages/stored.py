@@ -16,6 +16,11 @@ async def document(context: Context, job: JobOut, name: str) -> dict[str, Any] |
     file = next((one for one in job.artifacts if one.name == name), None)
     if file is None or file.size > LARGEST:
         return None
-    data = b"".join([piece async for piece in context.storage.astream(key_of(file.sha256), 0, file.size)])
+    data = await content(context, file.sha256, file.size)
     found = await asyncio.to_thread(json.loads, data)
     return found if isinstance(found, dict) else None
+
+
+async def content(context: Context, digest: str, size: int) -> bytes:
+    """The bytes of a stored object."""
+    return b"".join([piece async for piece in context.storage.astream(key_of(digest), 0, size)]) if size else b""

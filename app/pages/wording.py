@@ -17,9 +17,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as `812 B`, `3.4 kB`, `12 MB`."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000 or unit == "MB":
+    """Bytes as `812 B`, `3.4 kB`, `12 MB`, `24 GB`."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
             break
         count /= 1000  # type: ignore[assignment]
     return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
@@ -35,6 +35,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def whole(value: float) -> str:
+    """A whole number with commas."""
+    return f"{value:,.0f}"
 
 
 def points(value: float | None) -> str:

@@ -73,14 +73,19 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
 @takes_files
 async def upload_trait(request: Request, viewer: Member, context: Shared) -> Response:
     """Takes JSON, or a form with the files of a trait folder. Each content is a separate version, named by its hash."""
-    limits = context.settings.limit
     body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
-    trait, dataset = await context.uploads.thread(_read, body, limits)
-    found, made = await context.database.run(service.stored, dataset, viewer, trait), False
-    if found is None:
-        await context.database.run(check_upload, viewer.owner, len(dataset.data))
-        found, made = await store(context, dataset, viewer, trait)
+    found, made = await uploaded(context, viewer, body)
     return JSONResponse(found.model_dump(mode="json"), 201 if made else 200, headers={"Location": found.links["self"]})
+
+
+async def uploaded(context: Context, viewer: Viewer, body: Form | TraitRequest) -> tuple[TraitOut, bool]:
+    """The checked and stored trait, and whether it is new. Raises Problem 403, 413, 422, 429, 507."""
+    trait, dataset = await context.uploads.thread(_read, body, context.settings.limit)
+    found = await context.database.run(service.stored, dataset, viewer, trait)
+    if found is not None:
+        return found, False
+    await context.database.run(check_upload, viewer.owner, len(dataset.data))
+    return await store(context, dataset, viewer, trait)
 
 
 def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitRequest, Dataset]:

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.keys import Keys
 
 from app.db import make_engine, make_sessions
 from app.embedded.broker import Broker
 from app.settings import Settings
 from tests.api.conftest import PEPPER, VERIFY, Running
+from tests.browser import browser
+from tests.pages.browsing import BROKEN, until
 
 FIELD = re.compile(r'name="(csrf|once)" value="([0-9a-f]*)"')
 _numbers = itertools.count(1)
@@ -92,3 +96,28 @@ def person(api: Running) -> Iterator[Callable[..., Person]]:
     for one in made:
         one.http.close()
         one.keyed.close()
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    """One browser for the module; each test signs in anew."""
+    with browser() as driver:
+        driver.set_page_load_timeout(20)
+        yield driver
+
+
+@pytest.fixture
+def ada(api: Running, person: Callable[..., Person], chrome: Chrome) -> Iterator[Person]:
+    """Somebody who is signed in in the browser, through the form and by keyboard. In the end the console must be empty."""
+    chrome.get(f"{api.url}/sign-in")
+    chrome.delete_all_cookies()
+    chrome.get_log("browser")
+    one = person()
+    chrome.get(f"{api.url}/")
+    assert "/sign-in" in chrome.current_url
+    chrome.switch_to.active_element.send_keys(one.key + Keys.ENTER)
+    until(chrome, lambda: "/sign-in" not in chrome.current_url)
+    yield one
+    assert [entry for entry in chrome.get_log("browser") if entry["level"] in BROKEN] == []
+    asked = chrome.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
+    assert [address for address in asked if not address.startswith(api.url)] == []

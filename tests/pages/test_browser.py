@@ -1,59 +1,22 @@
 """The pages in Chromium: by keyboard alone, live without a reload, silent on the console, and asking this server alone."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from app.jobs import claims
 from app.jobs.claims import Lease
 from tests.api.conftest import Running
 from tests.api.lives import claim, fail
-from tests.browser import browser
+from tests.pages.browsing import SIZES, as_before, sized, tab_to, text, until
 from tests.pages.conftest import Person
 from tests.pages.stories import HOSTILE, change, finished
 
 Make = Callable[..., Person]
-SIZES = [(1280, 800), (390, 844)]
-BROKEN = ("SEVERE", "WARNING")
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Chrome]:
-    """One browser for the module; each test signs in anew."""
-    with browser() as driver:
-        driver.set_page_load_timeout(20)
-        yield driver
-
-
-@pytest.fixture
-def ada(api: Running, person: Make, chrome: Chrome) -> Iterator[Person]:
-    """Somebody who is signed in in the browser, through the form and by keyboard. In the end the console must be empty."""
-    chrome.get(f"{api.url}/sign-in")
-    chrome.delete_all_cookies()
-    chrome.get_log("browser")
-    one = person()
-    chrome.get(f"{api.url}/")
-    assert "/sign-in" in chrome.current_url
-    chrome.switch_to.active_element.send_keys(one.key + Keys.ENTER)
-    until(chrome, lambda: "/sign-in" not in chrome.current_url)
-    yield one
-    assert [entry for entry in chrome.get_log("browser") if entry["level"] in BROKEN] == []
-    asked = chrome.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
-    assert [address for address in asked if not address.startswith(api.url)] == []
-
-
-def until(chrome: Chrome, holds: Callable[[], bool], seconds: float = 40) -> None:
-    """Waits until it holds."""
-    WebDriverWait(chrome, seconds, poll_frequency=0.1).until(lambda _: holds())
-
-
-def text(chrome: Chrome) -> str:
-    return chrome.find_element(By.TAG_NAME, "main").text
 
 
 def claimed(api: Running, job: str) -> Lease:
@@ -70,28 +33,17 @@ def offline(chrome: Chrome, away: bool) -> None:
     chrome.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
 
-def tab_to(chrome: Chrome, words: str) -> None:
-    """Presses Tab until the element with these words has the focus."""
-    for _ in range(60):
-        element = chrome.switch_to.active_element
-        if element.tag_name != "body" and words in (element.text or element.get_attribute("value") or ""):
-            return
-        element.send_keys(Keys.TAB)
-    raise AssertionError(f"{words} cannot be reached by keyboard")
-
-
 @pytest.mark.parametrize("kind", ["calibrate", "steer", "extract", "generate"])
 def test_a_result_fits_both_sizes_and_has_drawn_its_plots(api: Running, ada: Person, chrome: Chrome, kind: str) -> None:
     job = finished(api, ada.name, kind)
     for width, height in SIZES:
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        sized(chrome, width, height)
         chrome.get(f"{api.url}/jobs/{job}")
         assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
         for drawn in chrome.find_elements(By.CSS_SELECTOR, "svg"):
             assert drawn.rect["width"] > 200
             assert drawn.get_attribute("aria-label")
-    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    as_before(chrome)
 
 
 def test_from_the_list_to_a_deleted_job_by_keyboard_alone(api: Running, ada: Person, chrome: Chrome) -> None:

@@ -3,13 +3,16 @@
 import html
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from app.pages.plots.elements import Figure
 from app.pages.results import study
 from app.pages.results.parts import Card, Grid, Tabs
+from app.pages.results.study import View
 from tests.api.conftest import Running
+from tests.pages import stories
 from tests.pages.conftest import Person
 from tests.pages.stories import FINDING, HOSTILE, TABLES, answers, change, finished
 
@@ -115,11 +118,47 @@ def test_a_result_without_its_files_still_has_its_sentence(api: Running, person:
 
 
 def test_a_study_compares_methods_in_four_ways_that_have_addresses() -> None:
-    best, dose = (study.sections(TABLES, [FINDING], way).why for way in ("best", "dose"))
+    best, dose = (study.sections(TABLES, [FINDING], View(way)).why for way in ("best", "dose"))
     assert [type(part) for part in best] == [Card, Tabs, Figure, Grid]
     assert "+92 [+86, +96]" in best[2].drawing
     assert "+61 [+50, +70]" in dose[2].drawing
-    assert study.sections(TABLES, [FINDING], "nonsense").why[1] == best[1]
+    assert study.sections(TABLES, [FINDING], View("nonsense")).why[1] == best[1]
+
+
+def large_tables(models: int) -> dict[str, Any]:
+    """Tables of a study of that many models, with two traits and fourteen methods, as wide as the demo's."""
+    [table] = TABLES["tables"]
+    row = table["rows"][0]
+    numbers = dict.fromkeys(("layer", "r", "coherence", "at_coherence", "at_coherence_low", "at_coherence_high"), 12.3456)
+    rows = [
+        {**row, **numbers, "model": f"model-{at}", "trait": trait, "method": f"method_{method}"}
+        for at in range(models) for trait in ("refusal", "sycophancy") for method in range(14)
+    ]  # fmt: skip
+    columns = [
+        *table["columns"],
+        *({"key": key, "title": key, "kind": "number"} for key in ("layer", "r", "coherence", "at_coherence")),
+    ]
+    further = [
+        {**table, "id": name, "rows": rows, "columns": columns} for name in ("methods", "vectors", "cleaning", "decomposition")
+    ]
+    return {"tables": further, "facts": {"judge and labels": "Spearman 0.82 over 50 texts; 90% on the same side of 50"}}
+
+
+def test_a_study_of_many_models_shows_one_at_a_time(api: Running, person: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cards are on the page; plots and tables are of the chosen model, so that the page stays small however many there are."""
+    ada = person()
+    monkeypatch.setattr(stories, "TABLES", large_tables(4))
+    job = finished(api, ada.name, "report")
+    page = ada.get(f"/jobs/{job}").text
+    assert len(page.encode()) < 60_000
+    assert "refusal on model-0" in page
+    assert "refusal on model-1" not in page
+    assert "Spearman 0.82 over 50 texts" in page
+    link = html.unescape(re.findall(r'href="([^"]+)#why">model-1<', page)[0])
+    other = ada.get(f"{link}&way=dose").text
+    assert "sycophancy on model-1" in other
+    assert "refusal on model-0" not in other
+    assert "answers?run=0123456789" in other
 
 
 def test_hostile_names_traits_and_answers_are_text(api: Running, person: Make) -> None:

@@ -30,6 +30,7 @@ class Report:
             "schema_version": SCHEMA_VERSION,
             "title": self.title,
             "study": dict(self.study),
+            "facts": dict(self.facts),
             "recommendations": [dict(one) for one in self.findings],
             "missing": [dict(one) for one in self.missing],
             "tables": [one["table"].to_dict() for one in self.sections if "table" in one],

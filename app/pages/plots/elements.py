@@ -51,10 +51,15 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
 
 
-def drawing(width: float, height: float, label: str, parts: Iterable[Markup]) -> Markup:
-    """The whole picture; `label` is what screen readers say."""
+def linked(inside: Markup, href: str, words: str) -> Markup:
+    """The mark as a link that screen readers call `words`; without an address as it is."""
+    return element("a", inside, href=href, aria_label=visible(words)) if href else inside
+
+
+def drawing(width: float, height: float, label: str, parts: Iterable[Markup], *, links: bool = False) -> Markup:
+    """The whole picture; `label` is what screen readers say. `links`: some marks lead somewhere, so that it is more than an image."""
     return element(
-        "svg", parts, viewBox=f"0 0 {width:.0f} {height:.0f}", width=int(width), height=int(height), role="img",
+        "svg", parts, viewBox=f"0 0 {width:.0f} {height:.0f}", width=int(width), height=int(height), role="group" if links else "img",
         aria_label=visible(label), xmlns="http://www.w3.org/2000/svg",
     )  # fmt: skip
 

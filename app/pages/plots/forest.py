@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.pages.plots.elements import Figure, drawing, element, line, text
+from app.pages.plots.elements import Figure, drawing, element, line, linked, text
 from app.pages.plots.scales import linear, words
 from app.pages.wording import interval, points
 
@@ -19,6 +19,7 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     look: str = "method"
+    href: str = ""
 
 
 def forest(title: str, note: str, rows: Sequence[Estimate], axis: str) -> Figure | None:
@@ -39,11 +40,10 @@ def forest(title: str, note: str, rows: Sequence[Estimate], axis: str) -> Figure
         if row.low is not None and row.high is not None:
             parts.append(line(x.at(row.low), y, x.at(row.high), y, f"whisker {row.look}"))
         said = f"{points(row.value)}{interval(row.low, row.high)}"
-        parts.append(
-            element(
-                "circle", element("title", f"{row.name}: {said}"), cx=x.at(row.value), cy=y, r=4.2, class_=f"estimate {row.look}"
-            )
-        )
-        parts.append(text(WIDTH - RIGHT + 10, y + 4, said, anchor="start", class_=f"row {row.look}"))
+        parts.append(element("circle", cx=x.at(row.value), cy=y, r=4.2, class_=f"estimate {row.look}"))
+        number = text(WIDTH - RIGHT + 10, y + 4, said, anchor="start", class_=f"row {row.look}")
+        parts.append(linked(number, row.href, f"{row.name}: {said}, its answers"))
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, bottom + 30, axis, class_="axis"))
-    return Figure(title, note, drawing(WIDTH, bottom + BOTTOM, f"{title}. {note}", parts), wide=True)
+    return Figure(
+        title, note, drawing(WIDTH, bottom + BOTTOM, f"{title}. {note}", parts, links=any(row.href for row in rows)), wide=True
+    )

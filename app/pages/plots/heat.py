@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from app.pages.plots.elements import Figure, drawing, element, text
+from markupsafe import Markup
+
+from app.pages.plots.elements import Figure, drawing, element, linked, text
 from app.pages.wording import number
 
 SHADES = 9
@@ -27,8 +29,12 @@ def heat(
     ends: tuple[float, float] | None = None,
     log: bool = False,
     shown: str = "",
+    links: Mapping[tuple[str, str], str] | None = None,
 ) -> Figure | None:
-    """Rows from top to bottom. `ends`: the values of the lightest and darkest shade, else the smallest and largest. None without a cell."""
+    """Rows from top to bottom. None without a cell.
+
+    `ends`: the values of the lightest and darkest shade, else the smallest and largest. `links`: where cells lead.
+    """
     if not cells:
         return None
     width = min(WIDEST / len(columns), 64.0 if len(columns) <= 10 else CELL)
@@ -45,14 +51,16 @@ def heat(
             shade = _shade(value, low, high, log=log)
             said = element("title", f"{row}, {axis} {column}: {number(value)} {shown}".strip())
             x, y = left + width * place, TOP + ROW * at
-            parts.append(element("rect", said, x=x, y=y, width=width - 1, height=ROW - 1, class_=f"cell h{shade}"))
+            mark = [element("rect", said, x=x, y=y, width=width - 1, height=ROW - 1, class_=f"cell h{shade}")]
             if width >= LABELLED:
-                parts.append(text(x + width / 2 - 0.5, y + 14, _value(value), class_=f"value on{shade}"))
+                mark.append(text(x + width / 2 - 0.5, y + 14, _value(value), class_=f"value on{shade}"))
+            href = (links or {}).get((row, column), "")
+            parts.append(linked(Markup("").join(mark), href, f"{row}, {axis} {column}: {number(value)}, its answers"))
     step = math.ceil(26 / width)
     bottom = TOP + ROW * len(rows)
     parts += [text(left + width * (at + 0.5), bottom + 14, name) for at, name in enumerate(columns) if at % step == 0]
     parts.append(text(left + width * len(columns) / 2, bottom + 30, axis, class_="axis"))
-    return Figure(title, note, drawing(total, bottom + BOTTOM, f"{title}. {note}", parts), wide=total > 440)
+    return Figure(title, note, drawing(total, bottom + BOTTOM, f"{title}. {note}", parts, links=bool(links)), wide=total > 440)
 
 
 def _cut(name: str) -> str:

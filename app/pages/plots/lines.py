@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from app.pages.plots.elements import Figure, colour, drawing, element, line, text
+from app.pages.plots.elements import Figure, colour, drawing, element, line, linked, text
 from app.pages.plots.scales import Scale, linear, logarithmic, words
 from app.pages.wording import number
 
@@ -15,12 +15,16 @@ LEFT, RIGHT, TOP, BOTTOM = 48.0, 12.0, 10.0, 36.0
 
 @dataclass(frozen=True)
 class Series:
-    """A line through points (x, y); `band` holds (x, low, high) where there is an interval. `name` stands in the legend."""
+    """A line through points (x, y); `band` holds (x, low, high) where there is an interval. `name` stands in the legend.
+
+    `links`: where each point leads, or empty.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     band: Sequence[tuple[float, float, float]] = ()
     quiet: bool = False
+    links: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,12 @@ def lines(title: str, note: str, series: Sequence[Series], axes: Axes, marks: Ma
         parts += _drawn(one, x, y, colour(index))
     parts += _marks(x, y, marks)
     legend = [(colour(index), one.name) for index, one in enumerate(series)]
-    return Figure(title, note, drawing(WIDTH, HEIGHT, f"{title}. {note}", parts), legend if len(series) > 1 else [])
+    return Figure(
+        title,
+        note,
+        drawing(WIDTH, HEIGHT, f"{title}. {note}", parts, links=any(one.links for one in series)),
+        legend if len(series) > 1 else [],
+    )
 
 
 def _vertical(values: Sequence[float], axes: Axes) -> Scale:
@@ -107,7 +116,8 @@ def _drawn(one: Series, x: Scale, y: Scale, class_: str) -> list[Markup]:
         parts.append(element("polygon", points=" ".join(upper + lower), class_=f"band {look}"))
     path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in one.points)
     parts.append(element("polyline", points=path, class_=f"line {look}"))
-    for a, b in one.points:
-        said = element("title", f"{one.name}: {number(b)} at {number(a)}")
-        parts.append(element("circle", said, cx=x.at(a), cy=y.at(b), r=2.6, class_=f"dot {look}"))
+    for (a, b), href in zip(one.points, one.links or [""] * len(one.points), strict=True):
+        said = f"{one.name}: {number(b)} at {number(a)}"
+        dot = element("circle", element("title", said), cx=x.at(a), cy=y.at(b), r=2.6, class_=f"dot {look}")
+        parts.append(linked(dot, href, f"{said}, its answers"))
     return parts

@@ -10,13 +10,24 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Link:
+    """A number that leads to the answers it was computed from."""
+
+    words: str
+    href: str
+
+
+Cell = str | Link
+
+
+@dataclass(frozen=True)
 class Grid:
     """A table: titles, rows of cells as text, and what the numbers mean."""
 
     title: str
     note: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
     numeric: bool = True
 
 
@@ -39,14 +50,20 @@ class Text:
 
 @dataclass(frozen=True)
 class Tabs:
-    """Ways to look at the figures below; each has an address."""
+    """Ways to look at what is below: words, the query of each, and whether it is the present one."""
 
-    name: str
-    chosen: str
-    choices: Sequence[tuple[str, str]]
+    title: str
+    choices: Sequence[tuple[str, str, bool]]
 
 
-Part = Figure | Grid | Card | Text | Tabs
+@dataclass(frozen=True)
+class Links:
+    """Ways on from here: words and address of each."""
+
+    links: Sequence[tuple[str, str]]
+
+
+Part = Figure | Grid | Card | Text | Tabs | Links
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,11 @@ class Sections:
     why: Sequence[Part] = ()
     cost: Sequence[Part] = ()
     aggregate: Facts = field(default_factory=dict)
+
+
+def linked(words: str, href: str) -> Cell:
+    """The words, as a link where there is an address."""
+    return Link(words, href) if words and href else words
 
 
 def kept(*parts: Part | None) -> list[Part]:

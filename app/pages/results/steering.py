@@ -6,7 +6,8 @@ from app.pages.answers import layers_named, method_name
 from app.pages.plots.forest import Estimate, forest
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
-from app.pages.results.parts import Facts, Grid, Part, Sections, kept
+from app.pages.results.parts import Cell, Facts, Grid, Links, Part, Sections, kept, linked
+from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, points
 
 MOST = 8
@@ -14,8 +15,9 @@ MOST = 8
 ABLATION_SUFFIXES = ("_pretop", "_randomdims", "_largest")
 
 
-def sections(summary: Facts) -> Sections:
-    """From summary.json."""
+def sections(summary: Facts, job: str) -> Sections:
+    """From summary.json. Numbers lead to the answers of `job` that they were computed from."""
+    summary = {**summary, "job": job}
     if not summary.get("groups"):
         return Sections()
     subjects = _chosen(summary)
@@ -23,6 +25,7 @@ def sections(summary: Facts) -> Sections:
     best = None if leader is None or leader["best"] is None else leader["best"]["r"]
     why = kept(
         _gains(summary),
+        Links([("Read the answers", answers_of(job, {}))]),
         _curves(summary, subjects, "trait", best),
         _layers(summary, None if leader is None else leader["method"]),
     )
@@ -41,21 +44,26 @@ def _gains(summary: Facts) -> Part | None:
     for group in summary["groups"]:
         if group["best"] is not None and group["best"]["delta"] is not None:
             look = "leader" if group["group"] == summary["leader"] else "method"
-            rows.append(_estimate(f"{group['method']}, {layers_named(group['layers'])}", group["best"], look))
+            rows.append(_estimate(f"{group['method']}, {layers_named(group['layers'])}", group["best"], look, summary["job"]))
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     rows.sort(key=lambda row: -row.value)
     for kind, runs in (leader["controls"] if leader else {}).items():
         gains = [run for run in runs if run["delta"] is not None]
         names = [f"control: {kind}{f' {at + 1}' if len(gains) > 1 else ''}" for at in range(len(gains))]
-        rows += [_estimate(name, run, "control") for name, run in zip(names, gains, strict=True)]
+        rows += [_estimate(name, run, "control", summary["job"]) for name, run in zip(names, gains, strict=True)]
     if summary.get("prompt_only") and summary["prompt_only"]["delta"] is not None:
-        rows.append(_estimate("asked in the prompt", summary["prompt_only"], "control"))
+        rows.append(_estimate("asked in the prompt", summary["prompt_only"], "control", summary["job"]))
     note = "Points of the trait score over the unsteered model on held-out questions, each method at its best dose, with 95 % intervals."
     return forest("Gain of each method", note, rows, "gain in points")
 
 
-def _estimate(name: str, effect: Facts, look: str) -> Estimate:
-    return Estimate(name, effect["delta"], effect["delta_low"], effect["delta_high"], look)
+def _estimate(name: str, effect: Facts, look: str, job: str) -> Estimate:
+    return Estimate(name, effect["delta"], effect["delta_low"], effect["delta_high"], look, answers_of(job, effect))
+
+
+def answers_of(job: str, effect: Facts) -> str:
+    """Where the answers of a run are; the page of all answers for numbers that name no run."""
+    return f"/jobs/{job}/answers" + (f"?run={key_of(effect['run'])}" if effect.get("run") else "")
 
 
 def _curves(summary: Facts, subjects: Iterable[Facts], score: str, best: float | None) -> Part | None:
@@ -68,19 +76,21 @@ def _curves(summary: Facts, subjects: Iterable[Facts], score: str, best: float |
             if point.get(f"{score}_low") is not None
         ]
         leads = one["group"] == summary["leader"]
-        series.append(
-            Series(method_name(one["group"]), [(point["r"], point[score]) for point in curve], band if leads else (), not leads)
-        )
+        places = [(point["r"], point[score]) for point in curve]
+        hrefs = (
+            [answers_of(summary["job"], point) for point in curve] if leads else ()
+        )  # those of others are a choice on that page
+        series.append(Series(method_name(one["group"]), places, band if leads else (), not leads, hrefs))
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
-    places = [] if best is None else [(best, "chosen dose")]
+    marks = [] if best is None else [(best, "chosen dose")]
     if score == "coherence":
         levels.append((summary["coherence_threshold"], "lowest allowed"))
-        places += _cliff(series, summary["coherence_threshold"])
+        marks += _cliff(series, summary["coherence_threshold"])
     titles = {"trait": "Dose-response of the trait", "coherence": "Dose-response of coherence"}
     note = "Mean score on the questions used to choose, over the dose; the band is the best method's 95 % interval."
     axes = Axes("dose, in norms of the stream without massive dimensions", "score, 0-100", log_x=True, y_range=(0.0, 100.0))
-    return lines(titles[score], note, series, axes, Marks(levels, places))
+    return lines(titles[score], note, series, axes, Marks(levels, marks))
 
 
 def _cliff(series: list[Series], threshold: float) -> list[tuple[float, str]]:
@@ -95,29 +105,34 @@ def _layers(summary: Facts, method: str | None) -> Part | None:
     if len({one["layers"][0] for one in searched}) < 2:
         return None
     doses = sorted({number(point["r"], 2) for one in searched for point in one["curve"] if point["r"]}, key=float)
-    cells = {
-        (f"layer {one['layers'][0]}", number(point["r"], 2)): point["trait"]
+    tried = {
+        (f"layer {one['layers'][0]}", number(point["r"], 2)): point
         for one in searched for point in one["curve"] if point["r"] and point["trait"] is not None
     }  # fmt: skip
+    cells = {place: point["trait"] for place, point in tried.items()}
+    hrefs = {place: answers_of(summary["job"], point) for place, point in tried.items()}
     rows = [f"layer {layer}" for layer in sorted({one["layers"][0] for one in searched})]
     note = f"Mean trait score of {method} at each layer and dose that were tried."
-    return heat("Layer and dose", note, cells, rows, doses, "dose", ends=(0.0, 100.0))
+    return heat("Layer and dose", note, cells, rows, doses, "dose", ends=(0.0, 100.0), links=hrefs)
 
 
 def _costs(summary: Facts) -> Part:
-    rows = []
+    rows: list[list[Cell]] = []
     for group in summary["groups"]:
         best = group["best"]
         if best is None:
             rows.append([group["method"], layers_named(group["layers"]), "no dose", "", "", "", "", ""])
             continue
-        gain = f"{points(best['delta'])}{interval(best['delta_low'], best['delta_high'])}"
+        gain = linked(
+            f"{points(best['delta'])}{interval(best['delta_low'], best['delta_high'])}", answers_of(summary["job"], best)
+        )
         rows.append(
-            [group["method"], layers_named(group["layers"]), number(best["r"]), gain, number(best["coherence"]),
+            [group["method"], layers_named(group["layers"]), number(best["r"]), gain,
+             linked(number(best["coherence"]), answers_of(summary["job"], best)),
              number(best.get("perplexity")), number(best.get("repetition")), number(best.get("length"))]
         )  # fmt: skip
     base = summary["unsteered"]["test"]
-    rows.append(["unsteered", "", "", "", number(base.get("coherence")), "", "", ""])
+    rows.append(["unsteered", "", "", "", linked(number(base.get("coherence")), answers_of(summary["job"], base)), "", "", ""])
     columns = ["method", "where", "dose", "gain", "coherence", "perplexity", "repetition", "tokens"]
     note = "At each method's best dose, on held-out questions. Perplexity is that of the answers under the unsteered model."
     return Grid("What it costs", note, columns, rows)
@@ -130,7 +145,7 @@ def _method_of(subject: str) -> str:
 
 def _stops(summary: Facts) -> Part | None:
     """Methods that share another's vector, and those that could not be compared."""
-    rows = [
+    rows: list[list[Cell]] = [
         [one["method"], f"the same vector as {_method_of(one['same_as'])}"] for one in summary["groups"] if one.get("same_as")
     ]
     rows += [[one["method"], f"at equal {way}: {why}"] for one in summary["groups"] for way, why in one["unreachable"].items()]

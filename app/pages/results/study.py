@@ -1,9 +1,13 @@
 """A study: what it advises for each model, the forest plots, and its tables, all from tables.json."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote, urlencode
 
 from app.pages.plots.forest import Estimate, forest
-from app.pages.results.parts import Card, Facts, Grid, Part, Sections, Tabs
+from app.pages.results.parts import Card, Facts, Grid, Links, Part, Sections, Tabs, linked
+from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, percent, points
 
 WAYS = {"best": "delta", "dose": "at_dose", "coherence": "at_coherence", "coefficient": "at_coefficient"}
@@ -20,22 +24,65 @@ NOTES = {
     "coefficient": "Every method at the probe's raw coefficient; this is not a fair comparison; published results for "
     "mean differences were measured this way.",
 }
+COMPARED = ("severity", "recommendations")
+"""Tables that compare models: all of their rows are shown."""
 COST_TABLES = ("off_target", "ablation", "cleaning")
 
 
-def sections(document: Facts, recommendations: Sequence[Facts], way: str) -> Sections:
-    """`way`: how the methods are matched in the forest plots."""
-    way = way if way in WAYS else "best"
+@dataclass(frozen=True)
+class View:
+    """What a person looks at: how the methods are matched in the forest plots, of which model the plots and tables are, and which of the
+    further tables is open."""
+
+    way: str = "best"
+    model: str = ""
+    table: str = ""
+
+    def query(self, **changed: str) -> str:
+        """The query of a view that differs from this one."""
+        return urlencode({"model": self.model, "way": self.way, "table": self.table, **changed})
+
+
+def sections(document: Facts, recommendations: Sequence[Facts], view: View, job: str = "") -> Sections:
+    """`job`: the study's, to label its answers; empty for those without a sheet."""
     tables = {table["id"]: table for table in document.get("tables") or []}
-    why: list[Part] = [*_cards(recommendations)]
-    if "methods" in tables and tables["methods"]["rows"]:
-        why.append(Tabs("way", way, list(NAMES.items())))
-        why += _forests(tables["methods"]["rows"], way)
-    cost_ids = [name for name in tables if name.startswith(COST_TABLES)]
-    order = [name for name in ("methods", "severity", "traits", "vectors") if name in tables]
-    rest = [name for name in tables if name not in (*cost_ids, *order, "recommendations")]
-    why += [grid for name in (*order, *rest) if (grid := _grid(tables[name])) is not None]
-    return Sections(why, [grid for name in cost_ids if (grid := _grid(tables[name])) is not None])
+    rows = (tables.get("methods") or {}).get("rows") or []
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    costs = [name for name in tables if name.startswith(COST_TABLES)]
+    further = [name for name in tables if name not in (*costs, "methods", "recommendations") and tables[name]["rows"]]
+    view = View(_known(view.way, list(WAYS)), _known(view.model, models), _known(view.table, further))
+    why: list[Part] = [*_cards(recommendations), *_tabs(view, models)]
+    if rows:
+        why += _forests([row for row in rows if row["model"] == view.model], view.way)
+        why += _grids(tables, ["methods"], view.model)
+    why += _labels(document.get("facts") or {}, job)
+    if len(further) > 1:
+        why.append(Tabs("Tables", [(_title(tables[name]), view.query(table=name), name == view.table) for name in further]))
+    why += _grids(tables, [view.table] if view.table else [], view.model)
+    return Sections(why, _grids(tables, costs, view.model))
+
+
+def _grids(tables: Facts, names: Sequence[str], model: str) -> list[Part]:
+    return [grid for name in names if (grid := _grid(tables[name], model)) is not None]
+
+
+def _known(asked: str, known: Sequence[str]) -> str:
+    """What was asked for, or else the first."""
+    return asked if asked in known else next(iter(known), "")
+
+
+def _title(table: Facts) -> str:
+    return str(table["title"].split(". ", 1)[-1])
+
+
+def _tabs(view: View, models: Sequence[str]) -> list[Part]:
+    """The models, where there are several, and the ways of matching."""
+    if not models:
+        return []
+    ways = [(words, view.query(way=way), way == view.way) for way, words in NAMES.items()]
+    tabs: list[Part] = [Tabs("How methods are matched", ways)]
+    of_models = [(name, view.query(model=name), name == view.model) for name in models]
+    return [Tabs("Models", of_models), *tabs] if len(models) > 1 else tabs
 
 
 def _cards(recommendations: Sequence[Facts]) -> list[Part]:
@@ -44,6 +91,17 @@ def _cards(recommendations: Sequence[Facts]) -> list[Part]:
         Card(model, [(one["sentence"], one.get("because", "")) for one in recommendations if one["model"] == model])
         for model in models
     ]
+
+
+def _labels(facts: Facts, job: str) -> list[Part]:
+    """How well the judge agrees with a person, and the way to label answers."""
+    said = facts.get("judge and labels") or ""
+    card = (
+        [Card("The judge beside a person", [(f"{said[:1].upper()}{said[1:]}.", "")])]
+        if said and not said.startswith("not labelled")
+        else []
+    )
+    return [*card, *([Links([("Label answers blind", f"/jobs/{job}/label")])] if job else [])]
 
 
 def _forests(rows: Sequence[Facts], way: str) -> list[Part]:
@@ -57,11 +115,23 @@ def _forests(rows: Sequence[Facts], way: str) -> list[Part]:
             field = "delta" if row["kind"] == "control" else key
             if row.get(field) is not None:
                 look = "control" if row["kind"] == "control" else "leader" if row.get("verdict") == "leads" else "method"
-                estimates.append(Estimate(row["method"], row[field], row.get(f"{field}_low"), row.get(f"{field}_high"), look))
+                ends = row.get(f"{field}_low"), row.get(f"{field}_high")
+                estimates.append(Estimate(row["method"], row[field], *ends, look, page_of(row.get(f"{field}_from"))))
         estimates.sort(key=lambda one: (one.look == "control", -one.value))
         note = f"Gain on held-out questions with 95 % intervals. {NOTES[way]}"
         parts.append(forest(f"{trait} on {model}", note, estimates, "gain in points"))
     return [part for part in parts if part is not None]
+
+
+_SOURCE = re.compile(r"/v1/\w+/(job_\w+)(?:/responses\?run=(.+))?")
+
+
+def page_of(source: str | None) -> str:
+    """The page of what a number was computed from, by its address in the API: the answers of a run, or the job. Empty for neither."""
+    found = _SOURCE.fullmatch(source or "")
+    if found is None:
+        return ""
+    return f"/jobs/{found[1]}" + (f"/answers?run={key_of(unquote(found[2]))}" if found[2] else "")
 
 
 METHODS = ("model", "trait", "method", "verdict", "layer", "r", "coherence", "delta", "at_dose", "at_coherence")
@@ -73,15 +143,16 @@ def _columns(table: Facts) -> list[Facts]:
     return [columns[key] for key in METHODS if key in columns] if table["id"] == "methods" else list(columns.values())
 
 
-def _grid(table: Facts) -> Grid | None:
-    """One of the study's tables, as its report shows it, without the columns that are links of the API."""
+def _grid(table: Facts, model: str) -> Grid | None:
+    """One of the study's tables, as its report shows it, without the columns that are links of the API. Tables that do not compare models
+    are of one model alone."""
     columns = _columns(table)
-    rows = [[_cell(column, row) for column in columns] for row in table["rows"]]
+    of_model = [row for row in table["rows"] if table["id"] in COMPARED or not model or row.get("model") in (None, model)]
+    rows = [[linked(_cell(one, row), page_of(row.get(f"{one['key']}_from"))) for one in columns] for row in of_model]
     shown = [at for at, _ in enumerate(columns) if any(row[at] for row in rows)]
     if not rows:
         return None
-    title = table["title"].split(". ", 1)[-1]
-    return Grid(title, table["note"], [columns[at]["title"] for at in shown], [[row[at] for at in shown] for row in rows])
+    return Grid(_title(table), table["note"], [columns[at]["title"] for at in shown], [[row[at] for at in shown] for row in rows])
 
 
 def _cell(column: Facts, row: Facts) -> str:

@@ -26,13 +26,54 @@ function useTicket() {
   form.submit();
 }
 
+function sliders(root) {
+  for (const slider of root.querySelectorAll("[data-slides]")) {
+    const field = document.getElementById(slider.dataset.slides);
+    slider.addEventListener("input", () => { field.value = slider.value; });
+    field.addEventListener("input", () => { slider.value = field.value; });
+  }
+}
+
+function copying(root) {
+  for (const button of root.querySelectorAll("[data-copy]")) {
+    button.hidden = !navigator.clipboard;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+    });
+  }
+}
+
+function enliven(root) {
+  localTimes(root);
+  sliders(root);
+  copying(root);
+}
+
+function labelling() {
+  const form = document.querySelector("[data-labels]");
+  if (!form) return;
+  const texts = [...form.querySelectorAll("[data-label]")];
+  const open = () => texts.find((text) => !text.querySelector(":checked"));
+  const show = (text) => { const first = text.querySelector("input"); first.focus({ preventScroll: true }); text.scrollIntoView({ block: "center" }); };
+  document.addEventListener("keydown", (event) => {
+    if (!/^[0-9]$/.test(event.key) || event.ctrlKey || event.altKey || event.metaKey) return;
+    const text = document.activeElement.closest("[data-label]") || open();
+    if (!text) return;
+    text.querySelector(`[value="${event.key}"]`).checked = true;
+    const next = texts[texts.indexOf(text) + 1];
+    if (next) show(next); else form.querySelector("button").focus();
+  });
+}
+
 function stale(silent) {
   document.getElementById("stale").hidden = !silent;
   document.body.classList.toggle("silent", silent);
 }
 
 useTicket();
-localTimes(document);
+labelling();
+enliven(document);
 document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
-document.addEventListener("htmx:afterSwap", (event) => { localTimes(document.getElementById(event.target.id) || document); });
+document.addEventListener("htmx:afterSwap", (event) => { enliven(document.getElementById(event.target.id) || document); });
 document.addEventListener("htmx:afterRequest", (event) => { stale(!event.detail.xhr.status || event.detail.xhr.status >= 500); });

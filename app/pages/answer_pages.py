@@ -1,0 +1,94 @@
+"""Answers: each question with its unsteered and its steered answer beside each other, from the files behind /v1/steerings/{id}/responses."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+
+from app.auth.viewer import Viewer
+from app.errors import Problem
+from app.http.context import Context, Shared
+from app.jobs import reading
+from app.jobs.routes import JobId
+from app.jobs.schemas import JobOut
+from app.pages import sentences
+from app.pages.doors import Reader, page_router
+from app.pages.rendering import page
+from app.pages.stored import document
+from app.pages.texts.pairs import ORDERS, matched, ordered, pair
+from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, method_of, where
+from app.steerings import lines, service
+
+router = page_router()
+
+PER_PAGE = 20
+EVERY_RUN = 100_000
+STEERED = ("steer", "rescore")
+Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class Asked(BaseModel):
+    """What the address asks for: one run, or the best one of a set and a method."""
+
+    run: Annotated[str, Field(pattern=rf"^[0-9a-zA-Z]{{{KEY_LENGTH}}}$|^$")] = ""
+    set: Words = ""
+    method: Words = ""
+    order: Literal["asked", "worst", "best", "incoherent", "unsure"] = "worst"
+    page: Annotated[int, Field(ge=1, le=10_000)] = 1
+
+    def query(self, **changed: str | int) -> str:
+        """The query of this view, or of one that differs."""
+        values = {**self.model_dump(), **changed}
+        return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})
+
+
+@router.get("/jobs/{job_id}/answers")
+async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
+    """The page. 404 by the one rule of who may see the job."""
+    job = await context.part(reading.Reader).job(job_id, viewer)
+    if job.kind not in STEERED:
+        raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")
+    runs_file = await context.database.run(service.file, job_id, "runs.jsonl", viewer)
+    runs, _ = await lines.page(context.storage, runs_file, {}, 0, EVERY_RUN)
+    found = chosen(runs, key=asked.run, set_=asked.set, method=asked.method)
+    if found is None:
+        raise Problem(404, "not_found", "This steering has no such run. Open its answers without a choice.")
+    return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked))
+
+
+async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked) -> dict[str, Any]:
+    steered, unsteered = await _lines(context, job, viewer, found)
+    sign = 1
+    if asked.order in ("worst", "best"):
+        sign = -1 if (await document(context, job, "summary.json") or {}).get("direction") == "negative" else 1
+    pairs = ordered(matched(steered, unsteered), asked.order, sign)
+    first = (asked.page - 1) * PER_PAGE
+    alone = found.unsteered is None or found.unsteered["run"] == found.run["run"]
+    return {
+        "job": job,
+        "title": sentences.title(job),
+        "asked": asked,
+        "found": found,
+        "doses": [(key_of(one), where(one) or method_of(one)) for one in found.doses],
+        "key": key_of(found.run),
+        "method": method_of(found.run),
+        "where": where(found.run),
+        "orders": {name: words for name, (words, _) in ORDERS.items()},
+        "pairs": [pair(one) for one in pairs[first : first + PER_PAGE]],
+        "count": len(pairs),
+        "first": first,
+        "further": len(pairs) > first + PER_PAGE,
+        "alone": alone,
+    }
+
+
+async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -> tuple[list[lines.Line], list[lines.Line]]:
+    """The texts of the chosen run and of the unsteered one, without their token ids."""
+    file = await context.database.run(service.file, job.id, "responses.jsonl", viewer)
+    wanted = {"run in": {found.run["run"], *([found.unsteered["run"]] if found.unsteered else [])}}
+    by_run: dict[str, list[lines.Line]] = {}
+    async for _, line in lines.scan(context.storage, file, wanted):
+        by_run.setdefault(line["run"], []).append({name: value for name, value in line.items() if not name.endswith("ids")})
+    base = "" if found.unsteered is None else str(found.unsteered["run"])
+    return by_run.get(found.run["run"], []), by_run.get(base, []) if base != found.run["run"] else []

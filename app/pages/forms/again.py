@@ -1,0 +1,63 @@
+"""From a job back to the request that would make it again, for `Again with changes`. What is found or made anew is left out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.jobs.schemas import JobOut
+from app.pages.forms.kinds import FORMS, FormKind
+
+
+def form_of(job: JobOut) -> FormKind | None:
+    """The form that makes such a job; None for kinds that no form makes."""
+    return FORMS.get("steer" if job.kind == "rescore" else job.kind)
+
+
+def request_again(form: FormKind, job: JobOut) -> dict[str, Any]:
+    """The fields of the request that differ from what a request says by itself."""
+    spec: Mapping[str, Any] = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
+    found = {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec)
+    about = {"name": job.name, "tags": job.tags}
+    return {
+        name: value
+        for first, value in {**found, **about}.items()
+        if first in form.request.model_fields
+        and value not in (None, {}, [])
+        and value != form.default(name := form.renamed.get(first, first))
+    }
+
+
+def _named(name: str, value: Any) -> Any:
+    """A trait or a judge by its name; a calibration is found anew, or made."""
+    if name == "calibration":
+        return None
+    if name == "trait" and isinstance(value, dict):
+        return f"{value['name']}@{value['version'][:12]}"
+    if name == "judge" and isinstance(value, dict):
+        return value["name"]
+    if name == "vetting" and isinstance(value, dict):
+        return {**value, "judge": _named("judge", value.get("judge"))}
+    if name == "off_target" and isinstance(value, list):
+        return [{**one, "trait": _named("trait", one["trait"])} for one in value]
+    return value
+
+
+def _vectors(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Vectors by id; those of an extraction by what was chosen of it."""
+    sources = spec.get("from") or []
+    if not sources:
+        named = [one["id"] for one in spec.get("vectors") or []]
+        return {"vectors": named, "extraction": None, "methods": None} if named else {}
+    first = sources[0]
+    chosen = {name: first.get(name) for name in ("layers", "positions", "components")}
+    methods = [one for one in first.get("methods") or [] if "__refit" not in one]
+    return {"vectors": None, "extraction": first["job"], "methods": methods, **chosen}
+
+
+def _counted(form: FormKind, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """An extraction's spec names its controls and refits one by one; its request says how many of each there are."""
+    if form.kind != "extract":
+        return {}
+    return {
+        "controls": sum(str(one).startswith("random") for one in spec.get("controls") or ()),
+        "refits": len({str(one).rpartition("__refit")[2] for one in spec.get("refits") or ()}),
+    }

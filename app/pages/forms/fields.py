@@ -1,0 +1,150 @@
+"""The fields of a form and how their texts become values of a request. A text that cannot be read stays a text, and the request's own
+check says what is wrong with it, at its field."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.errors import invalid
+
+Control = Literal["line", "names", "number", "numbers", "layers", "texts", "choice", "choices", "yes", "json"]
+Values = Mapping[str, Sequence[str]]
+"""What a form sent, or what fills one: the texts of each field."""
+MOST_LAYERS = 1_000
+_RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field. `name` is the request's field; `asks` names the list of choices; `rare` fields stand behind a fold."""
+
+    name: str
+    label: str
+    control: Control
+    help: str = ""
+    asks: str = ""
+    rare: bool = False
+    needed: bool = False
+
+    @property
+    def listed(self) -> bool:
+        """Whether the person picks from a list."""
+        return self.control in ("choice", "choices")
+
+
+def request_of(fields: Sequence[Field], values: Values) -> dict[str, Any]:
+    """The request that a filled form stands for; empty fields are left out. Raises Problem 422 for a JSON field that is no object."""
+    body: dict[str, Any] = {}
+    for field in fields:
+        given = [one.replace("\r\n", "\n") for one in values.get(field.name, ())]
+        if not any(one.strip() for one in given):
+            continue
+        value = READ[field.control](given)
+        if field.control == "json":
+            body = _further(field, given[0]) | body
+        else:
+            body[field.name] = value
+    return body
+
+
+def values_of(fields: Sequence[Field], request: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The texts that fill a form for a request. What has no field of its own goes into the JSON field."""
+    rest = dict(request)
+    values: dict[str, list[str]] = {}
+    for field in fields:
+        if field.control == "json" or field.name not in rest:
+            continue
+        written = WRITTEN.get(field.control, lambda value: [str(value)])(rest[field.name])
+        if written is not None:
+            values[field.name] = written
+            del rest[field.name]
+    further = next((field for field in fields if field.control == "json"), None)
+    if further is not None and rest:
+        values[further.name] = [json.dumps(rest, indent=1, ensure_ascii=False)]
+    return values
+
+
+def _further(field: Field, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise invalid(f"/{field.name}", "malformed_json", f"This is not valid JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise invalid(f"/{field.name}", "malformed_json", 'Write a JSON object, such as {"seed": 1}.')
+    return found
+
+
+def _number(text: str) -> Any:
+    text = text.strip().replace(",", "")
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _pieces(texts: Sequence[str]) -> list[str]:
+    return [one for text in texts for one in re.split(r"[,\s]+", text.strip()) if one]
+
+
+def _layers(texts: Sequence[str]) -> Any:
+    """`2, 5-8` as numbers. A word alone, such as `middle`, stays a word."""
+    found: list[Any] = []
+    pieces = _pieces(texts)
+    for piece in pieces:
+        match = _RANGE.fullmatch(piece)
+        found += range(int(match[1]), min(int(match[2]), int(match[1]) + MOST_LAYERS) + 1) if match else [_number(piece)]
+    return pieces[0] if len(pieces) == 1 and pieces[0].isalpha() else found
+
+
+def texts_of(text: str) -> list[str]:
+    """Texts that empty lines part; without an empty line each line is one."""
+    parts = re.split(r"\n\s*\n", text.strip("\n")) if re.search(r"\n\s*\n", text.strip()) else text.split("\n")
+    return [part.strip("\n") for part in parts if part.strip()]
+
+
+READ: dict[Control, Callable[[list[str]], Any]] = {
+    "line": lambda texts: texts[0].strip(),
+    "choice": lambda texts: texts[0],
+    "choices": list,
+    "names": lambda texts: [one.strip() for one in texts[0].split(",") if one.strip()],
+    "number": lambda texts: _number(texts[0]),
+    "numbers": lambda texts: [_number(one) for one in _pieces(texts)],
+    "layers": _layers,
+    "texts": lambda texts: texts_of(texts[0]),
+    "yes": lambda texts: texts[0] == "yes",
+    "json": lambda texts: texts[0],
+}
+
+
+def _joined(value: Any) -> list[str] | None:
+    plain = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
+    return [", ".join(map(str, value))] if plain else None if isinstance(value, list) else [str(value)]
+
+
+def _chosen(value: Any) -> list[str] | None:
+    """Choices by name; a method with parameters of its own is none."""
+    return list(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
+
+
+def _paragraphs(value: Any) -> list[str] | None:
+    """One text a line where none has a line break."""
+    if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        return None
+    together = ("\n\n" if any("\n" in one for one in value) else "\n").join(value)
+    return [together] if texts_of(together) == value else None
+
+
+WRITTEN: dict[Control, Callable[[Any], list[str] | None]] = {
+    "names": _joined,
+    "numbers": _joined,
+    "layers": _joined,
+    "choices": _chosen,
+    "texts": _paragraphs,
+    "yes": lambda value: ["yes"] if value else [],
+}

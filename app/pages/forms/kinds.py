@@ -1,0 +1,162 @@
+"""The kinds of jobs that a form can submit: their fields, and the service that prices and makes them, as the API does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.calibrations import service as calibrations
+from app.calibrations.schemas import CalibrationRequest
+from app.extractions import service as extractions
+from app.extractions.schemas import ExtractionRequest
+from app.generations import service as generations
+from app.generations.schemas import GenerationRequest
+from app.http.renamed import OldNames
+from app.jobs.schemas import JobRequest
+from app.pages.forms.fields import Field, Values, request_of, values_of
+from app.steerings import service as steerings
+from app.steerings.schemas import SteeringRequest
+from app.studies import service as studies
+from app.studies.schemas import StudyRequest
+
+MODEL = Field("model", "Model", "choice", asks="models", needed=True)
+TRAIT = Field("trait", "Trait", "choice", asks="traits", needed=True)
+LAYERS = "For example 2, 5-8. Empty: all."
+SHORT = Field("max_new_tokens", "Longest answer, in tokens", "number", rare=True)
+JUDGE = Field("judge", "Judge", "choice", asks="judges")
+ABOUT = (
+    Field("name", "Name", "line", "A name that people recognise."),
+    Field("tags", "Tags, separated by commas", "names", rare=True),
+    Field("further", "Further fields of the request, as JSON", "json", 'For example {"seed": 1}. The API page lists them.', rare=True),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FormKind:
+    """A form. `base`: fields of every request that it makes, beside those that a person fills in."""
+
+    kind: str
+    title: str
+    does: str
+    path: str
+    request: type[JobRequest]
+    service: Any
+    fields: tuple[Field, ...]
+    planned: bool = False
+    adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    unadapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+
+    @property
+    def called(self) -> str:
+        """What the client and the command line call it."""
+        return "study" if self.kind == "report" else self.kind
+
+    @property
+    def all_fields(self) -> tuple[Field, ...]:
+        """Its own, and those of every job."""
+        return (*self.fields, *ABOUT)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The API's name of each field that Python and stored specs know by its first name."""
+        return self.request.renamed() if issubclass(self.request, OldNames) else {}
+
+    def default(self, name: str) -> Any:
+        """What the request says by itself in the field that the API calls `name`; None where it must be given, or is no field of it."""
+        first = {new: old for old, new in self.renamed.items()}.get(name, name)
+        field = self.request.model_fields.get(first)
+        value = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
+        return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+    def body(self, values: Values) -> dict[str, Any]:
+        """The request's body. Raises Problem 422."""
+        return self.adapt(request_of(self.all_fields, values))
+
+    def filled(self, request: Mapping[str, Any]) -> dict[str, list[str]]:
+        """The texts that fill the form for this request."""
+        return values_of(self.all_fields, self.unadapt(request))
+
+
+def _prompted(body: dict[str, Any]) -> dict[str, Any]:
+    """Texts as the prompts of a quick look, each under the one system prompt if there is one."""
+    system = body.pop("system_prompt", None)
+    if all(isinstance(one, str) for one in body.get("prompts", ())):
+        body["prompts"] = [{"prompt": one, "system_prompt": system} for one in body.get("prompts", ())]
+    return body
+
+
+def _texts(request: Mapping[str, Any]) -> dict[str, Any]:
+    prompts: Sequence[Mapping[str, Any]] = request.get("prompts") or ()
+    systems = {one.get("system_prompt") for one in prompts}
+    if len(systems) != 1:
+        return dict(request)
+    [system] = systems
+    own = {"prompts": [one["prompt"] for one in prompts]} | ({} if system is None else {"system_prompt": system})
+    return {**request, **own}
+
+
+FORMS = {
+    form.kind: form
+    for form in (
+        FormKind(
+            "calibrate", "Calibrate a model", "Finds its massive dimensions, where they sit, and how much of the norm they hold.",
+            "/v1/calibrations", CalibrationRequest, calibrations,
+            (
+                MODEL,
+                Field("prompts", "Prompts", "texts", "One a line, or parted by empty lines. Empty: 50 neutral ones."),
+                Field("layers", "Layers", "layers", LAYERS, rare=True),
+                Field("rule", "Rule for massive dimensions", "line", rare=True),
+                SHORT,
+            ),
+        ),
+        FormKind(
+            "extract", "Extract vectors", "Makes vectors of a trait by several methods at several layers.",
+            "/v1/extractions", ExtractionRequest, extractions,
+            (
+                MODEL, TRAIT, Field("methods", "Methods", "choices", asks="methods"), Field("layers", "Layers", "layers", LAYERS),
+                Field("positions", "Positions", "names", "For example response[:5], prompt[-1].", rare=True),
+                Field("responses", "Answers", "choice", asks="responses", rare=True),
+                Field("control_vectors", "Control vectors of each kind", "number", rare=True), SHORT,
+            ),
+        ),
+        FormKind(
+            "steer", "Steer", "Finds the layer and dose at which each vector works, and measures it on held-out questions.",
+            "/v1/steerings", SteeringRequest, steerings,
+            (
+                MODEL, TRAIT, Field("extraction", "Vectors of", "choice", asks="extractions"),
+                Field("methods", "Methods", "choices", "None chosen: all of the extraction.", asks="methods"),
+                Field("layers", "Layers", "layers", LAYERS), JUDGE,
+                Field("doses", "Doses", "numbers", "Empty: searched. In norms of the stream without massive dimensions.", rare=True),
+                Field("vectors", "Or these vectors, by id", "names", "Instead of an extraction. The Vectors page fills this in.", rare=True),
+                Field("selection_limit", "Questions to choose the dose on, at most", "number", rare=True),
+                Field("test_limit", "Held-out questions, at most", "number", rare=True), SHORT,
+            ),
+        ),
+        FormKind(
+            "report", "Study", "Calibrates, extracts and steers for every model and trait, and says which method to use.",
+            "/v1/studies", StudyRequest, studies,
+            (
+                Field("models", "Models", "choices", asks="models", needed=True),
+                Field("traits", "Traits", "choices", "None chosen: calibrations alone.", asks="traits"),
+                Field("methods", "Methods", "choices", asks="methods"), Field("evidence", "Evidence", "choice", asks="evidence"), JUDGE,
+                Field("layers", "Layers", "layers", "For example 2, 5-8. Empty: every second layer of the middle half.", rare=True),
+                Field("selection_limit", "Questions to choose the dose on, at most", "number", rare=True),
+                Field("test_limit", "Held-out questions, at most", "number", rare=True), SHORT,
+            ),
+            planned=True,
+        ),
+        FormKind(
+            "generate", "Look at answers", "Answers prompts unsteered and under vectors at several doses, in seconds. Nothing is judged.",
+            "/v1/generations", GenerationRequest, generations,
+            (
+                MODEL, Field("prompts", "Prompts", "texts", "One a line, or parted by empty lines.", needed=True),
+                Field("system_prompt", "System prompt", "line"),
+                Field("vectors", "Vectors", "choices", "Those of the chosen model.", asks="vectors"),
+                Field("doses", "Doses", "numbers", "Empty: 0.25, 0.5 and 1. In norms of the stream without massive dimensions."), SHORT,
+            ),
+            adapt=_prompted, unadapt=_texts,
+        ),
+    )
+}  # fmt: skip
+"""By kind of job, in the order in which research goes."""

@@ -1,0 +1,56 @@
+"""What a dry run found, in words: the size with its arithmetic, the time, and what is left of the quotas. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.pages.wording import counted, duration, size, whole
+
+QUOTAS = {"max_queued": "Jobs in the queue", "device_seconds_per_day": "Device time today", "stored_bytes": "Storage"}
+SAID: dict[str, Callable[[float], str]] = {"device_seconds_per_day": duration, "stored_bytes": lambda value: size(int(value))}
+
+
+@dataclass(frozen=True)
+class Price:
+    """`lines` say what would be done; `quotas` what is left; `fits`: whether it would be admitted now, and `why` if not."""
+
+    lines: list[str]
+    quotas: list[str]
+    fits: bool
+    why: str
+
+
+def price(cost: Mapping[str, Any]) -> Price:
+    """From the answer of the service's dry run."""
+    admission = cost["admission"]
+    said = [f"{cost['arithmetic'][:1].upper()}{cost['arithmetic'][1:].rstrip('.')}."]
+    if cost.get("limit"):
+        said.append(f"The limit of this server is {whole(cost['limit'])}.")
+    said += [_time(cost), *_first(cost)]
+    return Price(said, [_quota(one) for one in admission["quotas"]], admission["would_pass"], admission["detail"] or "")
+
+
+def _time(cost: Mapping[str, Any]) -> str:
+    if "estimated_seconds" not in cost:
+        return "It goes before longer jobs and takes seconds on a loaded model."
+    if cost["estimated_seconds"] is None:
+        return "How long it takes is not known: no such job has run on this model yet."
+    return f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model."
+
+
+def _first(cost: Mapping[str, Any]) -> list[str]:
+    """What would come before it."""
+    found = []
+    if cost.get("makes_extraction"):
+        found.append("An extraction is made first, as none that fits is there.")
+    if cost.get("waits_for"):
+        found.append(f"It waits for {counted(len(cost['waits_for']), 'job')}.")
+    if cost.get("reused"):
+        found.append(f"{counted(cost['reused'], 'finished job')} would be used as they are.")
+    return found
+
+
+def _quota(one: Mapping[str, Any]) -> str:
+    said = SAID.get(one["quota"], whole)
+    adding = f", and this adds {said(one['adding'])}" if one["adding"] else ""
+    return f"{QUOTAS[one['quota']]}: {said(one['used'])} of {said(one['limit'])} used{adding}."

@@ -1,0 +1,82 @@
+"""Blind labelling of a study: a person says how much each answer shows the trait, without any score; the report is written again with it."""
+
+import csv
+import io
+import random
+import secrets
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+
+from app.auth.viewer import Viewer
+from app.errors import Problem
+from app.http.context import Context, Shared
+from app.http.uploads import checked
+from app.jobs import reading
+from app.jobs.idempotency import idempotency, once
+from app.jobs.routes import JobId
+from app.pages import sentences, sessions
+from app.pages.doors import Changer, page_router
+from app.pages.new_job import Values, refusal, sent
+from app.pages.rendering import HEADERS, page
+from app.pages.stored import content
+from app.studies import service
+from app.studies.schemas import LabelsIn
+from binnacle.words.sheets import restored
+
+router = page_router()
+
+HIGHEST = 9
+"""The keys are 0 to 9; scores are 0 to 100."""
+
+
+@router.get("/jobs/{job_id}/label")
+async def label_form(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """The texts of the study's sheet, in an order of this session's own."""
+    return page(request, "label.jinja", **await _shown(request, context, viewer, job_id, {}))
+
+
+@router.post("/jobs/{job_id}/label")
+async def label(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
+    """Sends the labels that were given, and leads to the report that is written with them."""
+    values = await sent(request)
+    key = values.get("once", [""])[0] or None
+    try:
+        labels = checked({"labels": _labels(values)}, LabelsIn, strict=True).labels
+        promise = idempotency(f"POST /v1/studies/{job_id}/labels", key, {"labels": labels})
+        answer = await once(
+            context.database, service.label, job_id, labels, viewer, context.settings, promise, request.state.request_id
+        )
+    except (Problem, RequestValidationError) as error:
+        problem = refusal(error)
+        if problem.status == 422:
+            problem = Problem(422, problem.code, "No text was labelled. Choose a number for one text or more.")
+        return page(request, "label.jinja", problem.status, **await _shown(request, context, viewer, job_id, values, problem))
+    return RedirectResponse(f"/jobs/{answer.job.id}", 303, headers=HEADERS)
+
+
+def _labels(values: Values) -> dict[str, float]:
+    """By the text's id, 0 to 100; texts without a number are left out."""
+    chosen = {name.removeprefix("t-"): given[0] for name, given in values.items() if name.startswith("t-")}
+    return {name: round(100 * int(given) / HIGHEST, 1) for name, given in chosen.items() if given in set("0123456789")}
+
+
+async def _shown(
+    request: Request, context: Context, viewer: Viewer, job_id: str, values: Values, problem: Problem | None = None
+) -> dict[str, Any]:
+    job = await context.part(reading.Reader).job(job_id, viewer)
+    file = await context.database.run(service.file, job_id, "labelling.csv", viewer)
+    data = await content(context, file.digest, file.size)
+    texts = [{name: restored(cell) for name, cell in row.items()} for row in csv.DictReader(io.StringIO(data.decode()))]
+    random.Random(f"{sessions.csrf_token(request)} {job_id}").shuffle(texts)
+    return {
+        "job": job,
+        "title": sentences.title(job),
+        "texts": texts,
+        "given": {name.removeprefix("t-"): given[0] for name, given in values.items() if name.startswith("t-")},
+        "highest": HIGHEST,
+        "problem": problem,
+        "once": secrets.token_hex(16),
+    }

@@ -1,0 +1,144 @@
+"""The fleet, for administrators: workers that are in trouble first, then devices, queues and users; pause, drain and resume."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.devices import service as devices
+from app.devices.schemas import HoldRequest
+from app.errors import Problem, not_found
+from app.http.context import Context, Shared
+from app.http.uploads import checked
+from app.jobs.responses import etag_of, named
+from app.pages.doors import Administrator, page_router
+from app.pages.new_job import refusal, sent
+from app.pages.rendering import HEADERS, page, text_of
+from app.pages.wording import duration, size
+from app.quotas import usage
+from app.status import repository as status
+from app.status.device_routes import Device
+from app.status.schemas import WorkerOut
+
+router = page_router()
+
+DAYS = 7
+Action = Annotated[Literal["pause", "drain", "resume"], Path()]
+MODES: dict[str, Literal["paused", "draining"]] = {"pause": "paused", "drain": "draining"}
+ACTIONS = {
+    "pause": ("Pause this worker?", "It finishes the job it has, takes no further one, and frees its device's memory.", "Pause"),
+    "drain": (
+        "Drain this worker?",
+        "The job it has goes back to the queue at its next boundary, with what it had finished.",
+        "Drain",
+    ),
+    "resume": ("Resume this worker?", "It takes jobs again at once.", "Resume"),
+}
+
+
+@router.get("/fleet")
+async def fleet_page(request: Request, viewer: Administrator, context: Shared) -> Response:
+    """The page."""
+    return page(request, "fleet.jinja", etag="", **await _found(context, viewer))
+
+
+@router.get("/parts/fleet")
+async def fleet_part(request: Request, viewer: Administrator, context: Shared) -> Response:
+    """The part that changes; 304 when it is as the browser has it."""
+    found = await _found(context, viewer)
+    etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **found).encode())
+    if named(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={**HEADERS, "ETag": etag})
+    return page(request, "fleet_part.jinja", etag=etag, **found)
+
+
+@router.get("/fleet/{device}/{action}")
+async def ask(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
+    """Asks first, and why and for how long."""
+    worker = next((one for one in await context.database.run(_workers, context, viewer) if one.id == device), None)
+    if worker is None:
+        raise not_found("worker", device)
+    return page(request, "hold.jinja", worker=worker, action=action, question=ACTIONS[action], problem=None, values={})
+
+
+@router.post("/fleet/{device}/{action}")
+async def act(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
+    """Holds the worker, or lets it go on."""
+    values = {name: given[0].strip() for name, given in (await sent(request)).items()}
+
+    def work(session: Session) -> None:
+        if action == "resume":
+            devices.resume(session, device, viewer)
+        else:
+            devices.hold(session, device, viewer, _hold(values), MODES[action])
+
+    try:
+        await context.database.run(work)
+    except (Problem, RequestValidationError) as error:
+        problem = refusal(error)
+        worker = next(one for one in await context.database.run(_workers, context, viewer) if one.id == device)
+        shown = {"worker": worker, "action": action, "question": ACTIONS[action], "values": values}
+        return page(request, "hold.jinja", problem.status, problem=problem, **shown)
+    return RedirectResponse("/fleet", 303, headers=HEADERS)
+
+
+def _hold(values: dict[str, str]) -> HoldRequest:
+    minutes: float | str | None = values.get("minutes") or None
+    with contextlib.suppress(ValueError):  # the check says what is wrong with a word
+        minutes = None if minutes is None else float(minutes)
+    return checked({"reason": values.get("reason") or None, "minutes": minutes}, HoldRequest, strict=True)
+
+
+def _workers(session: Session, context: Context, viewer: Viewer) -> list[WorkerOut]:
+    return status.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
+
+
+async def _found(context: Context, viewer: Viewer) -> dict[str, Any]:
+    def look(session: Session) -> dict[str, Any]:
+        return {
+            "workers": in_order(_workers(session, context, viewer)),
+            "queues": status.queues(session),
+            "users": usage.usage(session, viewer, user=None, days=DAYS),
+        }
+
+    found = await context.database.run(look)
+    return {
+        "rows": [{"worker": one, "state": state(one), "memory": memory(one.memory)} for one in found["workers"]],
+        "queues": found["queues"],
+        "users": found["users"].items,
+        "on_disk": found["users"].on_disk_bytes or 0,
+        "days": DAYS,
+    }
+
+
+def in_order(workers: Sequence[WorkerOut]) -> list[WorkerOut]:
+    """Silent workers first, then those without room to write, then held ones; the rest by device."""
+    return sorted(workers, key=lambda one: (one.alive, one.blocked is None, one.hold is None, one.host, one.device, one.id))
+
+
+def state(worker: WorkerOut) -> tuple[str, str]:
+    """What it does, and how that should look."""
+    if not worker.alive:
+        return f"silent for {duration(worker.seen_seconds_ago)}", "failed"
+    if worker.blocked is not None:
+        return worker.blocked.detail, "failed"
+    if worker.hold is not None:
+        until = "" if worker.hold.until is None else f" until {worker.hold.until:%H:%M} UTC"
+        why = "" if not worker.hold.reason else f": {worker.hold.reason}"
+        return f"{worker.hold.mode} by {worker.hold.by}{until}{why}", "cancelled"
+    return ("working", "running") if worker.busy_with is not None else ("free", "succeeded")
+
+
+def memory(facts: dict[str, Any]) -> str:
+    """`models 3.1 GB, 20 GB of 24 GB free`; empty where the worker told nothing."""
+    parts = [f"models {size(facts['models'])}"] if "models" in facts else []
+    if "device_free" in facts:
+        parts.append(f"{size(facts['device_free'])} of {size(facts['device_total'])} free")
+    elif "device_total" in facts:
+        parts.append(f"{size(facts['device_total'])} in all")
+    return ", ".join(parts)

@@ -1,0 +1,93 @@
+"""Models: the allow-list, each with its proofs, versions and where it is used; administrators add and inspect."""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from sqlalchemy.orm import Session
+
+from app.calibrations import service as calibrations
+from app.errors import Problem
+from app.http.context import Shared
+from app.http.uploads import checked
+from app.jobs import service as jobs
+from app.jobs.labels import Labels
+from app.jobs.repository import JobFilters
+from app.jobs.schemas import JobOut
+from app.jobs.views import views
+from app.models import service
+from app.models.schemas import NAME, ModelRequest
+from app.pages import sentences
+from app.pages.answers import calibration
+from app.pages.doors import Administrator, Reader, page_router
+from app.pages.new_job import refusal, sent
+from app.pages.rendering import HEADERS, page
+
+router = page_router()
+
+PER_PAGE = 100
+USED = 15
+"""Newest jobs of a model that its page lists."""
+Name = Annotated[str, Path(pattern=NAME)]
+SIZES = ("n_parameters", "layers", "hidden_size", "context_length", "vocab_size")
+
+
+@router.get("/models")
+async def models_page(
+    request: Request, _viewer: Reader, context: Shared, after: Annotated[str | None, Query(pattern=NAME)] = None
+) -> Response:
+    """By name."""
+    found = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
+    further = found[PER_PAGE - 1].name if len(found) > PER_PAGE else None
+    return page(request, "models.jinja", rows=found[:PER_PAGE], further=further, values={}, problem=None)
+
+
+@router.post("/models")
+async def register(request: Request, viewer: Administrator, context: Shared) -> Response:
+    """Adds a model and leads to the job that inspects it."""
+    values = {name: given[0].strip() for name, given in (await sent(request)).items() if given and given[0].strip()}
+    try:
+        asked = checked(
+            {name: value for name, value in values.items() if name in ModelRequest.model_fields}, ModelRequest, strict=True
+        )
+        job = await context.database.run(
+            service.register, asked, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
+        )
+    except (Problem, RequestValidationError) as error:
+        problem = refusal(error)
+        rows = await context.database.run(service.listing, limit=PER_PAGE, after=None)
+        return page(request, "models.jinja", problem.status, rows=rows, further=None, values=values, problem=problem)
+    return RedirectResponse(f"/jobs/{job.id}", 303, headers=HEADERS)
+
+
+@router.get("/models/{name}")
+async def model_page(name: Name, request: Request, viewer: Reader, context: Shared) -> Response:
+    """One model: state, proofs, versions, and its newest calibration and jobs that the viewer may see."""
+
+    def found(session: Session) -> dict[str, Any]:
+        model = service.find(session, name)
+        labels = Labels(None, None)
+        newest = calibrations.listing(session, viewer, model=name, labels=labels, limit=1, before=None)
+        listed = jobs.listing(session, viewer, JobFilters(model=name), limit=USED, before=None)
+        used: list[JobOut] = views(session, listed, viewer, slice_seconds=context.settings.lease.slice)
+        return {"model": model, "newest": newest[0] if newest else None, "used": [(job, sentences.title(job)) for job in used]}
+
+    shown = await context.database.run(found)
+    newest = shown["newest"]
+    severity = None if newest is None else calibration({"severity": newest.severity, "massive_dims": newest.massive_dims}, {})
+    return page(request, "model.jinja", severity=severity, sizes=_sizes(shown["model"].facts), **shown)
+
+
+def _sizes(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was found in its files, in words."""
+    return [(name.removeprefix("n_").replace("_", " "), f"{facts[name]:,}") for name in SIZES if isinstance(facts.get(name), int)]
+
+
+@router.post("/models/{name}/inspect")
+async def inspect(name: Name, request: Request, viewer: Administrator, context: Shared) -> Response:
+    """Looks at the model's files again."""
+    job = await context.database.run(
+        service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
+    )
+    return RedirectResponse(f"/jobs/{job.id}", 303, headers=HEADERS)

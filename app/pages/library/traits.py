@@ -1,0 +1,99 @@
+"""Traits: the list, one with its counts, checks and versions, and uploads of a trait's folder or JSON."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from sqlalchemy.orm import Session
+
+from app.errors import Problem, invalid
+from app.http.context import Shared
+from app.http.downloads import serve_file
+from app.http.paging import page_of
+from app.http.uploads import Form, checked, read_form, takes_files
+from app.pages.doors import Changer, Reader, page_router
+from app.pages.new_job import refusal
+from app.pages.rendering import HEADERS, page
+from app.traits import service
+from app.traits.routes import Reference, uploaded
+from app.traits.schemas import TraitOut, TraitRequest
+
+router = page_router()
+
+PER_PAGE = 50
+
+
+@router.get("/traits")
+async def traits_page(
+    request: Request, viewer: Reader, context: Shared, cursor: Annotated[str | None, Query(max_length=500)] = None
+) -> Response:
+    """Every version of every trait that the viewer may see, newest first."""
+
+    def fetch(session: Session, before: Any, count: int) -> list[TraitOut]:
+        return list(service.listing(session, viewer, name=None, owner=None, limit=count, before=before))
+
+    found = await page_of(
+        context, fetch, scope="page traits", limit=PER_PAGE, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    )
+    return page(request, "traits.jinja", rows=found.items, older=found.next_cursor)
+
+
+@router.get("/traits/new")
+async def upload_form(request: Request, _viewer: Changer) -> Response:
+    """The form for a new trait."""
+    return page(request, "trait_new.jinja", name="", problem=None)
+
+
+@router.post("/traits/new")
+@takes_files
+async def upload(request: Request, viewer: Changer, context: Shared) -> Response:
+    """Checks and stores the files, and leads to the trait's page, which shows what was filled in and counted."""
+    form = await read_form(request)
+    name = form.fields.get("name", "").strip()
+    try:
+        found, _ = await uploaded(context, viewer, _body(name, form))
+    except (Problem, RequestValidationError) as error:
+        problem = refusal(error)
+        return page(request, "trait_new.jinja", problem.status, name=name, problem=problem)
+    return RedirectResponse(f"/traits/{found.reference}", 303, headers=HEADERS)
+
+
+def _body(name: str, form: Form) -> Form | TraitRequest:
+    """One JSON file is the whole trait, as POST /v1/traits takes it; else the files are a trait's folder. Raises Problem 422."""
+    files = {path: data for path, data in form.files.items() if data}
+    if not files:
+        raise invalid("/files", "no_files", "Choose the files of a trait's folder, or one JSON file that holds the whole trait.")
+    if len(files) == 1 and next(iter(files)).endswith(".json"):
+        try:
+            content = json.loads(next(iter(files.values())))
+        except ValueError as error:
+            raise invalid("/files", "malformed_json", f"The file is not valid JSON: {error}.") from error
+        if not isinstance(content, dict):
+            raise invalid("/files", "malformed_json", "The file must hold one JSON object with the fields of a trait.")
+        return checked({**content, **({"name": name} if name else {})}, TraitRequest, strict=True)
+    return Form(fields={"name": name}, files=files)
+
+
+@router.get("/traits/{reference}")
+async def trait_page(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
+    """One version of a trait. 404 by the one rule."""
+    found = await context.database.run(service.find, reference, viewer)
+    return page(request, "trait.jinja", one=found, counts=_counts(found.counts))
+
+
+def _counts(counts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows and clusters of each part."""
+    clusters = counts.get("clusters") or {}
+    return [
+        (name.replace("_", " "), f"{value:,}", str(clusters.get(name, "")))
+        for name, value in counts.items()
+        if isinstance(value, int)
+    ]
+
+
+@router.get("/traits/{reference}/dataset.json")
+async def trait_file(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
+    """The dataset, as a download."""
+    return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))

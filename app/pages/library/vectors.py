@@ -1,0 +1,158 @@
+"""Vectors: search, what each is made of and from, cosines between chosen ones, and downloads."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, BeforeValidator, Field
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem
+from app.extractions import service
+from app.extractions.cosines import cosines_between
+from app.extractions.models import Vector
+from app.extractions.repository import VectorFilters
+from app.extractions.results import VectorOut
+from app.extractions.vector_routes import VectorId, download_vector
+from app.http.context import Shared
+from app.ids import id_pattern
+from app.models import service as models
+from app.pages.doors import Reader, page_router
+from app.pages.forms.choices import named
+from app.pages.plots.elements import Figure
+from app.pages.plots.heat import heat
+from app.pages.rendering import page
+from app.pages.wording import number
+
+router = page_router()
+
+PER_PAGE = 50
+MOST_COMPARED = 24
+Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+Layer = Annotated[int | None, Field(ge=0, le=10_000), BeforeValidator(lambda value: None if value == "" else value)]
+SORTS = {
+    "": "newest first",
+    "-accuracy": "most separating first",
+    "-massive_share": "largest massive share first",
+    "massive_share": "smallest massive share first",
+}
+
+
+class Asked(BaseModel):
+    """What the address asks for."""
+
+    model: Words = ""
+    trait: Words = ""
+    method: Words = ""
+    layer: Layer = None
+    extraction: Annotated[str, Field(pattern=rf"^$|{id_pattern('ext')}")] = ""
+    sort: Literal["", "-accuracy", "-massive_share", "massive_share"] = ""
+    start: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+    def query(self, **changed: Any) -> str:
+        """The query of this view, or of one that differs."""
+        values = {**self.model_dump(), **changed}
+        return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})
+
+
+@router.get("/vectors")
+async def vectors_page(request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
+    """The list, narrowed and sorted as the address says."""
+    filters = VectorFilters(
+        model=asked.model or None, trait=asked.trait or None, method=asked.method or None, layer=asked.layer,
+        extraction=asked.extraction or None,
+    )  # fmt: skip
+
+    def found(session: Session) -> tuple[list[str], list[VectorOut]]:
+        rows = service.vectors(session, viewer, filters, sort=asked.sort or None, limit=PER_PAGE + 1, offset=asked.start)
+        return [one.name for one in models.listing(session, limit=200, after=None)], list(rows)
+
+    names, rows = await context.database.run(found)
+    return page(
+        request, "vectors.jinja", asked=asked, names=names, rows=rows[:PER_PAGE], sorts=SORTS, most=MOST_COMPARED,
+        further=asked.start + PER_PAGE if len(rows) > PER_PAGE else None, earlier=max(0, asked.start - PER_PAGE),
+    )  # fmt: skip
+
+
+@router.get("/vectors/cosines")
+async def cosines_page(
+    request: Request,
+    viewer: Reader,
+    context: Shared,
+    v: Annotated[list[Annotated[str, Field(pattern=id_pattern("vec"))]], Query(max_length=MOST_COMPARED)] = [],  # noqa: B006
+) -> Response:
+    """The cosine of each chosen vector with each other one, before and after cleaning."""
+    chosen = list(dict.fromkeys(v))
+    if len(chosen) < 2:
+        raise Problem(422, "too_few_vectors", "Choose two vectors or more in the list, then Compare.")
+
+    def found(session: Session) -> tuple[list[Vector], list[VectorOut]]:
+        return [service.vector(session, one, viewer) for one in chosen], _shown(session, chosen, viewer)
+
+    rows, shown = await context.database.run(found)
+    before, after = await cosines_between(context, rows)
+    parts = [_matrix("As they are", before, shown), _matrix("Without massive dimensions", after, shown)]
+    return page(request, "cosines.jinja", parts=[part for part in parts if part is not None], rows=shown, job=None)
+
+
+def _shown(session: Session, ids: list[str], viewer: Viewer) -> list[VectorOut]:
+    return [service.shown_vector(session, one, viewer) for one in ids]
+
+
+def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut]) -> Figure | None:
+    numbers = [str(at + 1) for at in range(len(vectors))]
+    rows = [f"{at}: {one.method}, layer {one.layer}" for at, one in zip(numbers, vectors, strict=True)]
+    cells = {(rows[a], numbers[b]): value for a, line in enumerate(cosines) for b, value in enumerate(line)}
+    return heat(
+        title,
+        "Cosine of each vector with each other one; the list below names them.",
+        cells,
+        rows,
+        numbers,
+        "vector",
+        ends=(0.0, 1.0),
+    )
+
+
+@router.get("/vectors/{vector_id}")
+async def vector_page(vector_id: VectorId, request: Request, viewer: Reader, context: Shared) -> Response:
+    """One vector: its lineage, what it is made of, and downloads. 404 by the one rule."""
+
+    def found(session: Session) -> tuple[VectorOut, str | None, str | None]:
+        one = service.shown_vector(session, vector_id, viewer)
+        if one.extraction is None:
+            return one, None, None
+        made = service.existing(session, one.extraction, viewer)
+        return one, made.job_id, made.calibration_job
+
+    one, job, calibration = await context.database.run(found)
+    return page(request, "vector.jinja", one=one, name=named(one), made_by=job, calibration=calibration, facts=_facts(one))
+
+
+def _facts(one: VectorOut) -> list[tuple[str, str]]:
+    massive = one.facts.get("massive") or {}
+    stability = one.facts.get("stability") or {}
+    found = [
+        ("width", number(one.width, 9)),
+        ("norm before it was scaled to one", number(one.norm)),
+        *((f"separation, {name.replace('_', ' ')}", number(value)) for name, value in one.separation.items()),
+        ("share of its squared norm in massive dimensions", number(one.massive_share)),
+        ("massive dimensions", ", ".join(map(str, massive.get("dims") or []))),
+        ("rule that chose them", one.massive_rule or ""),
+        ("cosine of two halves of the examples", number(stability.get("split_half_cosine"))),
+        ("weights, SHA-256", one.weight_hash or ""),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+@router.get("/vectors/{vector_id}/download")
+async def vector_file(
+    vector_id: VectorId,
+    request: Request,
+    viewer: Reader,
+    context: Shared,
+    file_format: Annotated[Literal["safetensors", "gguf", "npy"], Query(alias="format")] = "safetensors",
+) -> Response:
+    """The vector as a file, as the API writes it."""
+    return await download_vector(vector_id, request, viewer, context, file_format)

@@ -1,0 +1,179 @@
+"""New job: a form for each kind, its price as it is filled in, and Submit. Errors stand at their fields. It works without a script."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel
+
+from app.auth.viewer import Viewer
+from app.errors import Problem
+from app.http.context import Context, Shared
+from app.http.problems import from_validation
+from app.http.uploads import checked
+from app.ids import id_pattern
+from app.jobs import reading
+from app.jobs.idempotency import idempotency, once
+from app.pages.doors import Changer, page_router
+from app.pages.forms.again import form_of, request_again
+from app.pages.forms.choices import choices
+from app.pages.forms.fields import Field
+from app.pages.forms.kinds import FORMS, FormKind
+from app.pages.forms.prices import Price, price
+from app.pages.rendering import HEADERS, page
+from app.pages.repeats import requests
+
+router = page_router()
+
+Kind = Annotated[str, Path(pattern=f"^({'|'.join(FORMS)})$")]
+From = Annotated[str | None, Query(alias="from", pattern=id_pattern("job"), description="the job whose request fills the form")]
+REFUSED = (400, 409, 413, 422, 429)
+"""What is shown in the form; other failures are pages of their own."""
+Values = dict[str, list[str]]
+
+
+@router.get("/new")
+async def new(request: Request, _viewer: Changer) -> Response:
+    """The kinds of jobs."""
+    return page(request, "new.jinja", forms=FORMS.values())
+
+
+@router.get("/new/{kind}")
+async def form_page(kind: Kind, request: Request, viewer: Changer, context: Shared, source: From = None) -> Response:
+    """The form, empty, filled from the address, or filled with what an earlier job was asked."""
+    form = FORMS[kind]
+    values = {name: request.query_params.getlist(name) for name in request.query_params if name != "from"}
+    if source is not None:
+        job = await context.part(reading.Reader).job(source, viewer)
+        if form_of(job) is not form:
+            raise Problem(404, "not_found", f"No job {source} that this form could make again is there for you.")
+        values = form.filled(request_again(form, job)) | values
+    values = defaults(form) | values
+    return page(request, "form.jinja", **await _shown(request, context, viewer, form, values), source=source)
+
+
+@router.post("/new/{kind}")
+async def submit(kind: Kind, request: Request, viewer: Changer, context: Shared) -> Response:
+    """Submits the job and leads to its page; the button Check says what it would cost and makes nothing."""
+    form, values = FORMS[kind], await sent(request)
+    if values.get("do") == ["check"]:
+        return page(request, "form.jinja", **await _shown(request, context, viewer, form, values, check=True), source=None)
+    try:
+        job = await submitted(request, context, viewer, form, form.body(values), values.get("once", [""])[0])
+    except (Problem, RequestValidationError) as error:
+        problem = refusal(error)
+        shown = await _shown(request, context, viewer, form, values, problem=problem)
+        return page(request, "form.jinja", problem.status, **shown, source=None)
+    return RedirectResponse(f"/jobs/{job}", 303, headers=HEADERS)
+
+
+@router.post("/parts/new/{kind}")
+async def priced(kind: Kind, request: Request, viewer: Changer, context: Shared) -> Response:
+    """The price, the errors at their fields, and the lists that depend on other fields, while the form is filled in."""
+    form, values = FORMS[kind], await sent(request)
+    return page(request, "form_parts.jinja", **await _shown(request, context, viewer, form, values, check=True))
+
+
+async def sent(request: Request) -> Values:
+    """The texts of the form by field."""
+    form = await request.form()
+    return {name: [str(one) for one in form.getlist(name)] for name in form if name != "csrf"}
+
+
+def refusal(error: Problem | RequestValidationError) -> Problem:
+    """What was refused, to be shown in the form. Raises Problem for what no change of the form would mend."""
+    problem = from_validation(error) if isinstance(error, RequestValidationError) else error
+    if problem.status not in REFUSED:
+        raise problem
+    return problem
+
+
+async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the service's dry run says. Raises Problem, RequestValidationError."""
+    asked = checked(dict(body), form.request, strict=True)
+    if form.planned:
+        cost: BaseModel = await context.planner.run(form.service.estimate, asked, viewer, context.settings, False)
+    else:
+        cost = await context.database.run(form.service.estimate, asked, viewer, context.settings)
+    return cost.model_dump(mode="json")
+
+
+async def submitted(request: Request, context: Context, viewer: Viewer, form: FormKind, body: Mapping[str, Any], key: str) -> str:
+    """The job's id. A form that is sent twice makes one job. Raises Problem, RequestValidationError."""
+    asked = checked(dict(body), form.request, strict=True)
+    promise = idempotency(f"POST {form.path}", key or None, asked.model_dump(mode="json"))
+    database = context.planner if form.planned else context.database
+    answer = await once(database, form.service.submit, asked, viewer, context.settings, promise, request.state.request_id, False)
+    return str(answer.job.id)
+
+
+def defaults(form: FormKind) -> Values:
+    """What the request says by itself, for the lists of the form; other fields show it in grey."""
+    found: Values = {}
+    for field in form.all_fields:
+        value = form.default(field.name)
+        if field.listed and isinstance(value, str | list):
+            found |= form.filled({field.name: value})
+    return found
+
+
+def greys(form: FormKind) -> dict[str, str]:
+    """What empty fields stand for."""
+    found = {}
+    for field in form.fields:
+        value = form.default(field.name)
+        if field.control in ("number", "line", "names") and value:
+            found[field.name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return found
+
+
+async def _shown(
+    request: Request,
+    context: Context,
+    viewer: Viewer,
+    form: FormKind,
+    values: Values,
+    *,
+    check: bool = False,
+    problem: Problem | None = None,
+) -> dict[str, Any]:
+    """What the form's templates show."""
+    cost: Price | None = None
+    body: dict[str, Any] = {}
+    incomplete = [field.label for field in form.fields if field.needed and not any(values.get(field.name, ()))]
+    if check and not incomplete:
+        try:
+            body = form.body(values)
+            cost = price(await dry_run(context, viewer, form, body))
+        except (Problem, RequestValidationError) as error:
+            problem = refusal(error)
+    base = context.settings.public_url or str(request.base_url).rstrip("/")
+    found = _at_fields(form.all_fields, problem)
+    return {
+        "form": form,
+        "values": values,
+        "offered": await context.database.run(choices, viewer, form.all_fields, values),
+        "greys": greys(form),
+        "cost": cost,
+        "problem": problem,
+        "errors": found,
+        "rare_open": any(field.rare and (found.get(field.name) or any(values.get(field.name, ()))) for field in form.all_fields),
+        "incomplete": incomplete if check else [],
+        "asked": requests(form.called, form.path, body, base),
+        "once": secrets.token_hex(16),
+    }
+
+
+def _at_fields(fields: tuple[Field, ...], problem: Problem | None) -> dict[str, list[str]]:
+    """The sentences of each field, by the JSON pointers of the problem; under the empty name what is of no field."""
+    if problem is None:
+        return {}
+    names = {field.name for field in fields}
+    found: dict[str, list[str]] = {}
+    for one in problem.errors or [{"pointer": "", "detail": problem.detail}]:
+        name = one["pointer"].lstrip("/").split("/")[0]
+        found.setdefault(name if name in names else "", []).append(one["detail"])
+    return found

@@ -1,0 +1,1 @@
+"""What models answered: the runs of a steering, their texts beside the unsteered ones, and what the judge said of them."""

@@ -1,0 +1,63 @@
+"""What the judge said of an answer, and how sure it was. Pure."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from app.pages.wording import number, percent
+
+Line = Mapping[str, Any]
+LETTERS = {chr(ord("A") + place): 10.0 * place for place in range(11)}
+WIDEST = 50.0
+"""The largest spread that a score from 0 to 100 can have."""
+
+
+def unsure(line: Line) -> float:
+    """From 0, sure, to 1: how much the judge's own probabilities disagree with each other. A score that failed is 1."""
+    raw = line.get("raw") or {}
+    if line.get("trait") is None or "trait" in (raw.get("failures") or {}):
+        return 1.0
+    if isinstance(raw.get("p"), list) and raw["p"]:
+        return 1.0 - float(max(raw["p"]))
+    top = (raw.get("trait") or {}).get("top") if isinstance(raw.get("trait"), Mapping) else None
+    return 0.0 if not top else min(1.0, _spread(top) / WIDEST)
+
+
+def _spread(top: Mapping[str, float]) -> float:
+    """The standard deviation of the values that the reply's first token could have been."""
+    weights = [(math.exp(min(0.0, logprob)), value) for token, logprob in top.items() if (value := _value(token)) is not None]
+    mass = math.fsum(p for p, _ in weights)
+    if mass <= 0:
+        return WIDEST
+    mean = math.fsum(p * value for p, value in weights) / mass
+    return math.sqrt(math.fsum(p * (value - mean) ** 2 for p, value in weights) / mass)
+
+
+def _value(token: str) -> float | None:
+    token = token.strip()
+    return float(token) if token.isascii() and token.isdigit() and int(token) <= 100 else LETTERS.get(token)
+
+
+def scores(line: Line) -> str:
+    """`trait 92, coherence 91`."""
+    return ", ".join(f"{name} {_score(line.get(name))}" for name in ("trait", "coherence") if name in line)
+
+
+def _score(value: float | None) -> str:
+    return "not scored" if value is None else number(value)
+
+
+def reply(line: Line) -> str:
+    """The judge's words and how sure it was; of the built-in judge, its probabilities."""
+    raw = line.get("raw") or {}
+    if isinstance(raw.get("p"), list) and len(raw["p"]) == 3:
+        names = ("shows the trait", "does not", "neither")
+        return "Judge: " + ", ".join(f"{name} {percent(p)}" for name, p in zip(names, raw["p"], strict=True)) + "."
+    said = []
+    for name in ("trait", "coherence", "relevance"):
+        one = raw.get(name)
+        if isinstance(one, Mapping) and one.get("reply"):
+            said.append(f"{name} \N{LEFT DOUBLE QUOTATION MARK}{one['reply']}\N{RIGHT DOUBLE QUOTATION MARK}")
+    failed = "; ".join(f"no score of {name}: {str(why).replace('_', ' ')}" for name, why in (raw.get("failures") or {}).items())
+    parts = [f"Judge: {', '.join(said)}, unsure {percent(unsure(line))}."] if said else []
+    return " ".join([*parts, *([f"{failed[:1].upper()}{failed[1:]}."] if failed else [])])

@@ -1,0 +1,97 @@
+"""Steered answers beside the unsteered ones to the same questions, in the order that was asked for. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from app.pages.texts.differences import marked, shown
+from app.pages.texts.judged import reply, scores, unsure
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """An answer as it is shown."""
+
+    text: Markup
+    scores: str
+    reply: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question with its answers: left unsteered, right steered."""
+
+    question: str
+    system_prompt: str | None
+    left: Side | None
+    right: Side
+    change: float | None
+
+
+@dataclass(frozen=True)
+class Both:
+    """The stored lines of one question."""
+
+    left: Line | None
+    right: Line
+
+    @property
+    def change(self) -> float | None:
+        """The trait score's, by the push."""
+        before = None if self.left is None else self.left["trait"]
+        return None if before is None or self.right["trait"] is None else float(self.right["trait"] - before)
+
+
+def matched(steered: Sequence[Line], unsteered: Sequence[Line]) -> list[Both]:
+    """By question, in the run's own order. Equal questions are matched one by one."""
+    known: dict[tuple[str, str | None], list[Line]] = {}
+    for line in reversed(unsteered):
+        known.setdefault((line["question"], line.get("system_prompt")), []).append(line)
+    found = []
+    for line in steered:
+        same = known.get((line["question"], line.get("system_prompt")))
+        found.append(Both(same.pop() if same else None, line))
+    return found
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+ORDERS: dict[str, tuple[str, Callable[[Both, int], float]]] = {
+    "asked": ("as asked", lambda one, sign: 0.0),
+    "worst": ("worst first", lambda one, sign: sign * _or(one.change, sign * 1e9)),
+    "best": ("best first", lambda one, sign: -sign * _or(one.change, sign * -1e9)),
+    "incoherent": ("least coherent first", lambda one, sign: _or(one.right["coherence"], -1.0)),
+    "unsure": ("judge unsure first", lambda one, sign: -unsure(one.right)),
+}
+"""By name in the address: the words, and what the pairs are sorted by. `sign` is -1 where less of the trait is wanted."""
+
+
+def ordered(pairs: Sequence[Both], order: str, sign: int) -> list[Both]:
+    """Sorted; equal ones stay as asked."""
+    _, key = ORDERS[order]
+    return sorted(pairs, key=lambda one: key(one, sign))
+
+
+def pair(one: Both) -> Pair:
+    """As it is shown."""
+    left, right = marked(one.left["text"], one.right["text"]) if one.left is not None else (Markup(), shown(one.right["text"]))
+    return Pair(
+        question=one.right["question"],
+        system_prompt=one.right.get("system_prompt"),
+        left=None if one.left is None else _side(one.left, left),
+        right=_side(one.right, right),
+        change=one.change,
+    )
+
+
+def _side(line: Line, text: Markup) -> Side:
+    note = "" if line.get("ended", True) else "cut off at the limit of tokens"
+    note = note if line.get("finite", True) else "broke down: the push was too strong"
+    return Side(text, scores(line), reply(line), note)

@@ -1,0 +1,78 @@
+"""The runs of a steering as a person chooses among them: by set of questions, method, layer and dose. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.pages.answers import layers_named
+from app.pages.wording import number
+
+Run = Mapping[str, Any]
+KEY_LENGTH = 10
+"""The last characters of a run's id: a hash of what it is, which names it in addresses."""
+LABELS = {"unsteered": "unsteered", "prompt_only": "asked in the prompt"}
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The run that is looked at, the unsteered one of the same questions, and what else could be chosen."""
+
+    run: Run
+    unsteered: Run | None
+    sets: list[str]
+    methods: list[str]
+    doses: list[Run]
+
+
+def key_of(run: Run | str) -> str:
+    """What names the run in an address."""
+    return (run if isinstance(run, str) else str(run["run"]))[-KEY_LENGTH:]
+
+
+def method_of(run: Run) -> str:
+    """Its vector's method, or what it is without one."""
+    vector = run.get("vector")
+    return str(vector["method"]) if vector else LABELS.get(str(run["label"]), str(run["label"]))
+
+
+def where(run: Run) -> str:
+    """`layer 14, dose 0.6`; of a part of a vector, which part."""
+    vector = run.get("vector")
+    if not vector:
+        return ""
+    part = "" if run["label"] == vector["name"] else f"{part_of(run)}, " if part_of(run) else ""
+    dose = f", dose {number(run['r'])}" if isinstance(run.get("r"), int | float) else ""
+    return f"{part}{layers_named(vector['layers'])}{dose}"
+
+
+def part_of(run: Run) -> str:
+    """`massive part` of an arm of the decomposition; empty for the whole vector."""
+    arm = str(run["label"]).rsplit("/", 1)[-1]
+    return {"massive": "massive part", "clean": "the rest", "both": "both parts"}.get(arm, "")
+
+
+def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "") -> Chosen | None:
+    """By the run's key; else the best of the set and method that are asked for. None without such a run."""
+    found = next((one for one in runs if key and key_of(one) == key), None)
+    if found is None and key:
+        return None
+    if found is None:
+        found = _best([one for one in runs if one["set"] == (set_ or TEST) and method in ("", method_of(one))])
+    if found is None:
+        return None
+    same = [one for one in runs if one["set"] == found["set"]]
+    own = [one for one in same if method_of(one) == method_of(found)]
+    return Chosen(
+        run=found,
+        unsteered=next((one for one in same if one["label"] == "unsteered"), None),
+        sets=list(dict.fromkeys(str(one["set"]) for one in runs)),
+        methods=list(dict.fromkeys(method_of(one) for one in same)),
+        doses=sorted(own, key=lambda one: (str(where(one).partition(",")[0]), one.get("r") or 0.0)),
+    )
+
+
+def _best(runs: Sequence[Run]) -> Run | None:
+    """A run at its method's chosen dose comes before others, then the one with the highest trait score; unsteered last."""
+    steered = [one for one in runs if one.get("vector")] or list(runs)
+    return max(steered, key=lambda one: ("test" in one["roles"], one["trait"] or 0.0), default=None)

@@ -1,0 +1,81 @@
+"""The dose at which a vector is known to break answers, from steerings that the viewer may see. The first one that tried it tells."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.extractions import service as extractions
+from app.extractions.results import VectorOut
+from app.http.context import Context
+from app.jobs import reading
+from app.jobs.schemas import JobOut
+from app.pages.stored import document
+from app.steerings import service
+
+LOOKED_AT = 3
+"""Newest steerings of a vector's model and trait that are asked."""
+KEPT = 64
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """`best`: the dose that worked best; `at`: the first dose with a coherence under the lowest allowed, None where none was."""
+
+    best: float | None
+    at: float | None
+
+
+_known: OrderedDict[str, dict[str, Cliff]] = OrderedDict()
+"""By the hash of a summary.json, which never changes."""
+
+
+def cliffs_in(summary: Mapping[str, Any]) -> dict[str, Cliff]:
+    """By the vector's id, or by its key where the steering took it from an extraction; vectors that were pushed together tell nothing of one."""
+    found = {}
+    for subject in summary.get("subjects") or []:
+        if len(subject["keys"]) == 1:
+            tried = sorted((one["r"], one["coherence"]) for one in subject["curve"] if one["r"] and one["coherence"] is not None)
+            under = [r for r, coherence in tried if coherence < summary["coherence_threshold"]]
+            named = next(iter(subject.get("ids") or ()), None) or subject["keys"][0]
+            found[named] = Cliff(subject.get("best_r"), under[0] if under else None)
+    return found
+
+
+async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, Cliff]:
+    """Of those of the vectors that a steering tried."""
+    found: dict[str, Cliff] = {}
+    made_by = await context.database.run(_extraction_jobs, viewer, vectors)
+    for model, trait in dict.fromkeys((one.model, one.trait) for one in vectors):
+        for steering in await context.database.run(_steerings, viewer, model, trait):
+            job = await context.part(reading.Reader).job(steering, viewer)
+            sources = {source["job"] for source in job.spec.get("from") or ()}
+            known = await _of(context, job)
+            for one in vectors:
+                name = one.key if made_by.get(one.id) in sources else one.id
+                if name in known:
+                    found.setdefault(one.id, known[name])
+    return found
+
+
+def _extraction_jobs(session: Session, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, str]:
+    """By vector, the job that made it."""
+    return {one.id: extractions.existing(session, one.extraction, viewer).job_id for one in vectors if one.extraction is not None}
+
+
+def _steerings(session: Session, viewer: Viewer, model: str, trait: str | None) -> list[str]:
+    return [one.job for one in service.listing(session, viewer, model=model, trait=trait, limit=LOOKED_AT, before=None)]
+
+
+async def _of(context: Context, job: JobOut) -> dict[str, Cliff]:
+    file = next((one for one in job.artifacts if one.name == "summary.json"), None)
+    if file is None:
+        return {}
+    if file.sha256 not in _known:
+        _known[file.sha256] = cliffs_in(await document(context, job, "summary.json") or {})
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+    return _known[file.sha256]

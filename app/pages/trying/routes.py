@@ -1,0 +1,180 @@
+"""The page Try: the form, the job of each try, and its answers as soon as they are there. Its address holds all of it."""
+
+import secrets
+from typing import Annotated, Any, Self
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem
+from app.extractions import service as extractions
+from app.extractions.results import VectorOut
+from app.http.context import Context, Shared
+from app.ids import id_pattern
+from app.jobs import reading
+from app.jobs.schemas import JobOut
+from app.jobs.states import FINISHED
+from app.models import service as models
+from app.pages.doors import Changer, page_router
+from app.pages.forms.choices import MOST, Choice, named, vectors_of
+from app.pages.forms.kinds import FORMS
+from app.pages.jobs import WAIT_SECONDS, standing_of
+from app.pages.new_job import refusal, sent, submitted
+from app.pages.rendering import HEADERS, page
+from app.pages.repeats import requests
+from app.pages.trying.cliffs import cliffs
+from app.pages.trying.columns import Push, columns
+
+router = page_router()
+
+SLOTS = 4
+DOSE = 0.5
+"""What a slider stands at first."""
+Words = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00]*$")]
+
+
+class Tried(BaseModel):
+    """What the address holds."""
+
+    model: Annotated[str, Field(max_length=200)] = ""
+    prompt: Words = ""
+    system_prompt: Words = ""
+    v: Annotated[list[Annotated[str, Field(pattern=rf"^$|{id_pattern('vec')}")]], Field(max_length=SLOTS)] = []
+    d: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(max_length=SLOTS)] = []
+    max_new_tokens: Annotated[int, Field(ge=1, le=256)] = 64
+    job: Annotated[str | None, Field(pattern=id_pattern("job"))] = None
+
+    @property
+    def pushes(self) -> list[Push]:
+        """The chosen vectors, each at its dose."""
+        doses = [*self.d, *[DOSE] * SLOTS]
+        return [Push(vector, dose) for vector, dose in zip(self.v, doses, strict=False) if vector]
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The request of this try."""
+        prompt = {"prompt": self.prompt, **({"system_prompt": self.system_prompt} if self.system_prompt.strip() else {})}
+        found: dict[str, Any] = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
+        if self.pushes:
+            found |= {"vectors": [one.vector for one in self.pushes], "doses": sorted({one.dose for one in self.pushes})}
+        return found
+
+    def query(self, job: str) -> str:
+        """The address of this try's answers: the job holds the rest."""
+        pairs = [pair for push in self.pushes for pair in (("v", push.vector), ("d", f"{push.dose:g}"))]
+        return urlencode([*pairs, ("job", job)])
+
+    def of(self, job: JobOut) -> Self:
+        """This view with what its job was asked. Raises Problem 404 for a job that is no try."""
+        if job.kind != "generate":
+            raise Problem(404, "not_found", "This job is no try. Open its own page.")
+        first = job.spec["prompts"][0]
+        asked = {"model": job.model or "", "prompt": first["prompt"], "system_prompt": first.get("system_prompt") or ""}
+        return self.model_copy(update={**asked, "max_new_tokens": job.spec["max_new_tokens"]})
+
+
+Asked = Annotated[Tried, Query()]
+
+
+@router.get("/try")
+async def try_page(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
+    """The form, and the answers of the job that the address names."""
+    return page(request, "try.jinja", **await _shown(request, context, viewer, asked))
+
+
+@router.get("/parts/try")
+async def pushes_part(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
+    """The vectors of the chosen model, with what is known of their doses."""
+    return page(request, "pushes.jinja", **await _shown(request, context, viewer, asked))
+
+
+@router.post("/try")
+async def attempt(request: Request, viewer: Changer, context: Shared) -> Response:
+    """Makes the job and leads to the page of its answers; the button for the model's vectors makes nothing."""
+    values = await sent(request)
+    asked = _read(values)
+    if values.get("do") == ["vectors"]:
+        return page(request, "try.jinja", **await _shown(request, context, viewer, asked))
+    try:
+        job = await submitted(request, context, viewer, FORMS["generate"], asked.body, values.get("once", [""])[0])
+    except (Problem, RequestValidationError) as error:
+        problem = refusal(error)
+        return page(request, "try.jinja", problem.status, **await _shown(request, context, viewer, asked, problem))
+    return RedirectResponse(f"/try?{asked.query(job)}", 303, headers=HEADERS)
+
+
+@router.get("/parts/tried")
+async def tried_part(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
+    """The answers as soon as the job is over; until then, where it stands, when that changes."""
+    if asked.job is None:
+        raise Problem(404, "not_found", "There is no try without its job.")
+    job = await reading.changed(context, request, asked.job, viewer, WAIT_SECONDS)
+    return page(request, "tried.jinja", **await _answered(context, viewer, asked.of(job), job))
+
+
+def _read(values: dict[str, list[str]]) -> Tried:
+    """The form as the address would hold it. Raises Problem 422 for a dose that is no number."""
+    doses = []
+    for text in values.get("d", [])[:SLOTS]:
+        try:
+            doses.append(float(text))
+        except ValueError as error:
+            raise Problem(422, "invalid_dose", f"The dose {text!r} is not a number. Write one such as 0.5.") from error
+    first = {name: values.get(name, [""])[0].replace("\r\n", "\n") for name in ("model", "prompt", "system_prompt")}
+    tokens = values.get("max_new_tokens", ["64"])[0]
+    try:
+        return Tried(**first, v=values.get("v", [])[:SLOTS], d=doses, max_new_tokens=int(tokens))  # type: ignore[arg-type]
+    except ValueError as error:
+        detail = "A dose must be more than 0 and at most 100, and an answer 1 to 256 tokens long."
+        raise Problem(422, "invalid_try", detail) from error
+
+
+async def _shown(
+    request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None
+) -> dict[str, Any]:
+    job = None if asked.job is None else await context.part(reading.Reader).job(asked.job, viewer)
+    asked = asked if job is None else asked.of(job)
+
+    def offered(session: Session) -> tuple[list[Choice], list[VectorOut]]:
+        listed = [Choice(one.name, one.name) for one in models.listing(session, limit=MOST, after=None) if one.state != "faulty"]
+        own = list(vectors_of(session, viewer, asked.model)) if asked.model else []
+        known = {one.id for one in own}
+        further = [one.vector for one in asked.pushes if one.vector not in known]
+        return listed, [*(extractions.shown_vector(session, one, viewer) for one in further), *own]
+
+    known, vectors = await context.database.run(offered)
+    chosen = [one for one in vectors if one.id in {push.vector for push in asked.pushes}]
+    base = context.settings.public_url or str(request.base_url).rstrip("/")
+    answered = {"job": None} if job is None else await _answered(context, viewer, asked, job)
+    return {
+        "asked": asked,
+        "slots": [(at, (asked.v[at : at + 1] or [""])[0], (asked.d[at : at + 1] or [DOSE])[0]) for at in range(SLOTS)],
+        "models": known,
+        "vectors": [(one.id, named(one)) for one in vectors],
+        "cliffs": await cliffs(context, viewer, chosen),
+        "problem": problem,
+        "once": secrets.token_hex(16),
+        "requests": requests("generate", FORMS["generate"].path, asked.body, base),
+        **answered,
+    }
+
+
+async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> dict[str, Any]:
+    found = columns((job.result or {}).get("answers") or [], asked.pushes)
+    words = await context.database.run(_words, viewer, asked.pushes)
+    return {
+        **standing_of(job, viewer),
+        "columns": [("unsteered" if one.push is None else words[one.push], one) for one in found],
+        "over": job.state in FINISHED,
+        "query": asked.query(job.id),
+    }
+
+
+def _words(session: Session, viewer: Viewer, pushes: list[Push]) -> list[str]:
+    """Each push in words."""
+    return [f"{named(extractions.shown_vector(session, one.vector, viewer))}, dose {one.dose:g}" for one in pushes]

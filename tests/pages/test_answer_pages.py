@@ -1,0 +1,113 @@
+"""Answers beside each other over HTTP: which run is shown, in which order, what is marked, and that every number leads there."""
+
+import html
+import re
+from collections.abc import Callable
+
+import pytest
+
+from app.pages.texts.differences import MOST_WORDS, marked
+from app.pages.texts.judged import reply, unsure
+from tests.api.conftest import Running
+from tests.pages.conftest import Person
+from tests.pages.stories import HOSTILE, QUESTIONS, SUMMARY, finished, run_id
+from tests.pages.test_jobs import words
+
+Make = Callable[..., Person]
+HEADING = re.compile(r"<h2>([^<]+)</h2>")
+
+
+def questions(page: str) -> list[str]:
+    return [html.unescape(one) for one in HEADING.findall(page)]
+
+
+def test_the_best_run_is_shown_beside_the_unsteered_one(api: Running, person: Make) -> None:
+    ada = person()
+    page = ada.get(f"/jobs/{finished(api, ada.name, 'steer', text='Sure, I do.')}/answers").text
+    text = words(page)
+    assert "probe , layer 14, dose 0.6, test questions: 3 answers, mean trait 92, coherence 91. Unsteered: trait 1" in text
+    assert page.count("<h3>unsteered</h3>") == page.count("<h3>probe, layer 14, dose 0.6</h3>") == 3
+    assert "<ins>Steered</ins>" in page
+    assert "<del>Plain</del>" in page
+    assert "trait 90, coherence 91; trait +89" in text
+    assert "not scored" in text
+    assert "Judge: trait \u201c90\u201d, unsure" in text
+
+
+@pytest.mark.parametrize(
+    ("order", "first"), [("asked", QUESTIONS), ("worst", [QUESTIONS[1], QUESTIONS[0]]), ("best", QUESTIONS[:2]), ("unsure", QUESTIONS[2:])]
+)  # fmt: skip
+def test_the_order_is_in_the_address(api: Running, person: Make, order: str, first: list[str]) -> None:
+    ada = person()
+    job = finished(api, ada.name, "steer")
+    assert questions(ada.get(f"/jobs/{job}/answers?order={order}").text)[: len(first)] == first
+
+
+def test_a_run_is_chosen_by_its_key_or_by_set_and_method(api: Running, person: Make) -> None:
+    ada = person()
+    job = finished(api, ada.name, "steer")
+    key = run_id("selection", "last/residual/probe/9", 1.2)[-10:]
+    assert "probe , layer 9, dose 1.2, selection questions" in words(ada.get(f"/jobs/{job}/answers?run={key}").text)
+    page = words(ada.get(f"/jobs/{job}/answers?method=mean_diff&set=selection").text)
+    assert "mean_diff , layer 14" in page
+    assert "layer 14, dose 0.3" in page
+    alone = ada.get(f"/jobs/{job}/answers?method=unsteered").text
+    assert "<ins>" not in alone
+    assert ada.get(f"/jobs/{job}/answers?run=0000000000").status_code == 404
+    assert ada.get(f"/jobs/{job}/answers?order=nonsense").status_code == 422
+    assert "No answers here" in ada.get(f"/jobs/{job}/answers?page=9").text
+
+
+def test_every_number_of_the_result_leads_to_its_answers(api: Running, person: Make) -> None:
+    ada = person()
+    job = finished(api, ada.name, "steer")
+    links = set(re.findall(r'href="(/jobs/[^"]+/answers\?run=[^"]+)"', ada.get(f"/jobs/{job}").text))
+    searched = [one for one in SUMMARY["subjects"] if one["group"] == SUMMARY["leader"]]
+    runs = {point["run"][-10:] for one in searched for point in one["curve"]}
+    runs |= {one["best"]["run"][-10:] for one in SUMMARY["groups"]}
+    assert {link[-10:] for link in links} >= runs
+    known = [link for link in links if link[-10:] in runs]
+    assert [link for link in known if ada.get(link).status_code != 200] == []
+
+
+def test_others_do_not_see_the_answers_of_a_private_job(api: Running, person: Make) -> None:
+    ada, bob = person(), person()
+    job = finished(api, ada.name, "steer")
+    assert bob.get(f"/jobs/{job}/answers").status_code == 404
+    assert ada.get(f"/jobs/{finished(api, ada.name, 'calibrate')}/answers").status_code == 404
+
+
+def test_what_a_model_wrote_is_shown_as_text(api: Running, person: Make) -> None:
+    ada = person()
+    page = ada.get(f"/jobs/{finished(api, ada.name, 'steer', text=HOSTILE)}/answers").text
+    assert "<img src=x" not in page
+    assert "\u202e" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_words_that_differ_are_marked_and_nothing_is_lost() -> None:
+    left, right = marked("I bake bread\nat <home>.", "I bake cakes\nat <home>, gladly.")
+    assert left == "I bake <del>bread</del>\nat &lt;home&gt;."
+    assert right == "I bake <ins>cakes</ins>\nat &lt;home&gt;<ins>, gladly</ins>."
+    for text in ("a b c", "x y z " * 5, "word " * (MOST_WORDS + 1)):
+        for one in marked("a b c d", text):
+            assert re.sub("<[^>]+>", "", one) in ("a b c d", text)
+    assert marked("one two three", "four five six") == ("one two three", "four five six")
+
+
+@pytest.mark.parametrize(
+    ("raw", "trait", "least", "most"),
+    [
+        ({"p": [0.98, 0.01, 0.01]}, 98.0, 0.0, 0.05),
+        ({"p": [0.4, 0.35, 0.25]}, 50.0, 0.5, 0.7),
+        ({"trait": {"top": {"90": 0.0}}}, 90.0, 0.0, 0.0),
+        ({"trait": {"top": {"0": -0.7, "100": -0.7}}}, 50.0, 0.99, 1.0),
+        ({"trait": {"top": {"A": -0.7, " K": -0.7}}}, 50.0, 0.99, 1.0),
+        ({"failures": {"trait": "low_mass"}}, None, 1.0, 1.0),
+        ({}, 50.0, 0.0, 0.0),
+    ],
+)
+def test_how_unsure_the_judge_was(raw: dict[str, object], trait: float | None, least: float, most: float) -> None:
+    line = {"raw": raw, "trait": trait}
+    assert least <= unsure(line) <= most
+    assert "_" not in reply(line)

@@ -1,0 +1,186 @@
+"""Vectors, traits, models and the fleet over HTTP: what they show and to whom, and what their forms change."""
+
+import html
+import json
+import re
+from collections.abc import Callable
+
+import numpy as np
+from safetensors.numpy import load
+
+from app.devices.models import Worker
+from app.pages.library.fleet import in_order, memory
+from app.status.schemas import WorkerOut
+from tests.api.conftest import FACTS, Running
+from tests.api.extracted import numbers, store_extraction
+from tests.api.lives import claim, inspect, prove
+from tests.pages.conftest import Person, form
+from tests.pages.stories import HOSTILE
+from tests.pages.test_jobs import words
+from tests.pages.test_new_job import TRAIT
+
+Make = Callable[..., Person]
+
+
+def extracted(api: Running, ada: Person) -> dict[str, str]:
+    """ada's vectors on demo by `method/layer`."""
+    store_extraction(api.sessions, api.context.storage, ada.name, "b" * 64)
+    found = ada.keyed.get("/v1/vectors", params={"limit": 500}).json()["items"]
+    return {f"{one['method']}/{one['layer']}": one["id"] for one in found if one["owner"] == ada.name}
+
+
+def test_vectors_are_found_compared_and_downloaded(api: Running, person: Make) -> None:
+    ada, bob = person(), person()
+    own = extracted(api, ada)
+    page = words(ada.get("/vectors?method=probe&layer=5").text)
+    assert "refusal: probe" in page
+    assert "mean_diff" not in page
+    shown = ada.get(f"/vectors/{own['mean_diff/2']}").text
+    assert "an extraction" in shown
+    assert "share of its squared norm in massive dimensions" in shown
+    both = "&".join(f"v={own[key]}" for key in ("mean_diff/2", "mean_diff/5"))
+    compared = words(ada.get(f"/vectors/cosines?{both}").text)
+    raw = float(numbers("mean_diff", 2) @ numbers("mean_diff", 5))
+    assert f"1: mean_diff, layer 2, vector 2: {raw:.3g}" in compared
+    assert "Without massive dimensions" in compared
+    file = ada.get(f"/vectors/{own['probe/5']}/download?format=safetensors")
+    assert "attachment" in file.headers["content-disposition"]
+    assert np.allclose(next(iter(load(file.content).values())), numbers("probe", 5))
+    for path in (f"/vectors/{own['probe/5']}", f"/vectors/{own['probe/5']}/download", f"/vectors/cosines?{both}"):
+        assert bob.get(path).status_code == 404, path
+    assert "No vector that you may see matches" in bob.get("/vectors?trait=refusal&method=probe").text
+    assert ada.get(f"/vectors/cosines?v={own['probe/5']}").status_code == 422
+
+
+def test_a_trait_is_uploaded_with_its_checks_shown(person: Make) -> None:
+    ada, bob = person(), person()
+    hidden = dict(re.findall(r'name="(csrf)" value="(\w+)"', ada.get("/traits/new").text))
+    body = json.dumps({**TRAIT, "name": "kindness", "definition": HOSTILE}).encode()
+    made = ada.http.post("/traits/new", data={**hidden, "name": ""}, files={"files": ("trait.json", body)})
+    assert made.url.path.startswith("/traits/kindness@"), words(made.text)
+    assert "questions came without a split" in words(made.text)
+    assert "<img src=x" not in made.text
+    reference = made.url.path.removeprefix("/traits/")
+    assert ada.get(f"/traits/{reference}/dataset.json").json()["positive"][0]["prompt"] == TRAIT["positive"][0]
+    assert "kindness" in ada.get("/traits").text
+    assert bob.get(f"/traits/{reference}").status_code == 404
+    folder = {
+        "positive.txt": b"Thank them.\nAsk kindly.\n",
+        "negative.txt": b"Order it.\nDemand it.\n",
+        "definition.txt": b"Polite.",
+    }
+    files = [("files", (name, data)) for name, data in folder.items()]
+    files.append(("files", ("steering.json", json.dumps({"questions": ["How?", "What?"]}).encode())))
+    again = ada.http.post("/traits/new", data={**hidden, "name": "from-folder"}, files=files)
+    assert again.url.path.startswith("/traits/from-folder@"), words(again.text)
+
+
+def test_a_trait_that_cannot_be_is_refused_with_the_reason(person: Make) -> None:
+    ada = person()
+    hidden = dict(re.findall(r'name="(csrf)" value="(\w+)"', ada.get("/traits/new").text))
+    few = json.dumps({**TRAIT, "positive": ["One."]}).encode()
+    for files, sentence in (
+        ([("files", ("trait.json", few))], "needs 2 or more of each class"),
+        ([("files", ("trait.json", b"{"))], "The file is not valid JSON"),
+        ([("files", ("trait.json", b"[]"))], "must hold one JSON object"),
+        ([("files", ("", b""))], "Choose the files of a trait"),
+        ([("files", ("notes.docx", b"x"))], "notes.docx"),
+    ):
+        answer = ada.http.post("/traits/new", data={**hidden, "name": "few"}, files=files)
+        assert answer.status_code == 422, sentence
+        assert sentence in html.unescape(answer.text)
+    assert ada.http.post("/traits/new", data={"csrf": "0"}, files={"files": ("trait.json", few)}).status_code == 403
+    assert person("viewer").get("/traits/new").status_code == 403
+
+
+def test_an_upload_is_taken_only_where_files_are_asked_for(person: Make) -> None:
+    ada = person()
+    hidden = dict(re.findall(r'name="(csrf|once)" value="(\w+)"', ada.get("/new/calibrate").text))
+    answer = ada.http.post("/new/calibrate", data=hidden, files={"files": ("a.txt", b"x")})
+    assert answer.status_code == 400
+
+
+def test_models_show_their_proofs_and_where_they_are_used(api: Running, person: Make) -> None:
+    ada, root = person(), person("admin")
+    assert "Add a model" not in ada.get("/models").text
+    made = root.send("/models", name="proved", source="/models/proved")
+    assert made.url.path.startswith("/jobs/"), words(made.text)
+    assert "Not ready yet: inspecting" in ada.get("/models/proved").text
+    inspect(api.sessions, FACTS)
+    while (lease := claim(api.sessions)).job.kind != "prove":
+        pass
+    prove(api.sessions, lease, "limited")
+    job = ada.submit(model="proved")
+    page = ada.get("/models/proved").text
+    assert "Ready. Its proofs passed with limits." in page
+    assert "It limited. Do this." in page
+    assert FACTS["weight_hash"] in page
+    assert f'href="/jobs/{job}"' in page
+    assert job not in person().get("/models/proved").text
+    assert "proved" in ada.get("/models").text
+    assert ada.get("/models/gone").status_code == 404
+
+
+def test_what_is_wrong_with_a_new_model_is_said(person: Make) -> None:
+    root = person("admin")
+    refused = root.send("/models", name="twice", source="relative/x/y")
+    assert refused.status_code == 422
+    assert 'value="relative/x/y"' in refused.text
+    ada = person()
+    token = re.findall(r'name="csrf" value="(\w+)"', ada.get("/").text)[0]
+    for path in ("/models", "/models/demo/inspect", "/fleet/x/pause"):
+        assert ada.http.post(path, files=form(csrf=token)).status_code == 403, path
+
+
+def test_the_fleet_is_for_administrators_and_troubled_workers_come_first(api: Running, person: Make) -> None:
+    ada, root = person(), person("admin")
+    with api.sessions.begin() as session:
+        for name in ("fleet-a", "fleet-b"):
+            memory_of = {"models": 3_100_000_000, "device_free": 20_000_000_000, "device_total": 24_000_000_000}
+            about = {"job_class": "model", "device": "cuda:0", "host": "gpu", "parent_pid": 1, "version": "1"}
+            session.merge(Worker(id=name, memory=memory_of, models=["demo"], **about))
+    assert ada.get("/fleet").status_code == 403
+    assert "Fleet" not in ada.get("/").text
+    page = words(root.get("/fleet").text)
+    assert "fleet-a cuda:0 free demo models 3.1 GB, 20 GB of 24 GB free" in page
+    assert "Pause this worker?" in root.get("/fleet/fleet-b/pause").text
+    refused = root.send("/fleet/fleet-b/pause", minutes="soon")
+    assert refused.status_code == 422
+    held = words(root.send("/fleet/fleet-b/pause", reason="notebook until lunch", minutes="30").text)
+    assert re.search(r"paused by \w+ until \d\d:\d\d UTC: notebook until lunch", held)
+    assert "draining by" in words(root.send("/fleet/fleet-a/drain").text)
+    root.send("/fleet/fleet-a/resume")
+    after = root.send("/fleet/fleet-b/resume")
+    assert after.url.path == "/fleet"
+    assert "notebook" not in after.text
+    assert root.get("/fleet/gone/pause").status_code == 404
+    first = root.get("/parts/fleet")
+    assert root.get("/parts/fleet", If_None_Match=first.headers.get("etag", "")).status_code in (200, 304)
+
+
+def test_silent_workers_come_before_blocked_held_and_free_ones() -> None:
+    def worker(name: str, **changes: object) -> WorkerOut:
+        facts = {
+            "id": name,
+            "job_class": "model",
+            "device": "cpu",
+            "host": "h",
+            "version": "1",
+            "models": [],
+            "memory": {},
+            "busy_with": None,
+        }
+        return WorkerOut.model_validate(
+            {**facts, "seen_seconds_ago": 1.0, "alive": True, "hold": None, "blocked": None, **changes}
+        )
+
+    hold = {"mode": "paused", "reason": None, "by": "root", "since": "2026-01-01T00:00:00Z", "until": None}
+    made = [
+        worker("free"),
+        worker("held", hold=hold),
+        worker("full", blocked={"code": "x", "detail": "y"}),
+        worker("silent", alive=False),
+    ]
+    assert [one.id for one in in_order(made)] == ["silent", "full", "held", "free"]
+    assert memory({}) == ""
+    assert memory({"device_total": 16_000_000_000}) == "16 GB in all"
