@@ -120,6 +120,8 @@ def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector | None:
 
 def vectors_named(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, Vector]:
     """Those of these ids that the viewer may see, by id."""
+    if not ids:
+        return {}
     return {row.id: row for row in session.scalars(_vectors(viewer).where(Vector.id.in_(ids)))}
 
 

@@ -30,10 +30,8 @@ def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *
     names = [edge.job for edge in after]
     plan = planned(session) or {}
     named = Job.id.in_(sorted(set(names) - plan.keys()))
-    if lock:
-        unfinished = select(Job.id).where(named, Job.state.not_in(list(FINISHED))).order_by(Job.id)
-        session.execute(unfinished.with_for_update(read=True))
-    states = {row.id: State(row.state) for row in session.execute(select(Job.id, Job.state).where(named, sight))}
+    seen = select(Job.id, Job.state).where(named, sight).order_by(Job.id)
+    states = {row.id: State(row.state) for row in session.execute(seen.with_for_update(read=True, of=Job) if lock else seen)}
     states |= {name: State.QUEUED for name in names if name in plan}
     waiting = []
     for i, edge in enumerate(after):

@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from app.errors import invalid
 from app.ids import id_pattern
 
 _JOB, _VECTOR, _DIGEST = re.compile(id_pattern("job")), re.compile(id_pattern("vec")), re.compile(r"^[0-9a-f]{64}$")
+_HELD = "held_rows"
 _JOB_FIELDS = {"job", "extraction", "rows_from"}
 
 
@@ -70,12 +71,26 @@ def hold(session: Session, reads: Reads, *, present: Collection[str] = (), resul
 
 
 def _locked(session: Session, table: str, column: str, values: set[str], usable: str = "true") -> dict[str, bool]:
-    """Those values that have a row, locked against deletion, and whether it can be used."""
-    if not values:
-        return {}
-    statement = text(f"SELECT {column}, {usable} FROM {table} WHERE {column} = ANY(:values) ORDER BY {column} FOR KEY SHARE")
-    rows = session.execute(statement, {"values": sorted(values)})
-    return {row[0]: row[1] for row in rows}
+    """Those values that have a row, locked against deletion, and whether it can be used.
+
+    What this transaction locked before is not asked for again: a request that makes several jobs holds the same model for each.
+    """
+    held: dict[str, bool] = session.info.setdefault(_HELD, {}).setdefault(table, {})
+    if new := values - held.keys():
+        statement = text(f"SELECT {column}, {usable} FROM {table} WHERE {column} = ANY(:values) ORDER BY {column} FOR KEY SHARE")
+        held.update({row[0]: row[1] for row in session.execute(statement, {"values": sorted(new)})})
+    return {value: held[value] for value in values & held.keys()}
+
+
+@event.listens_for(Session, "after_commit")
+def _committed(session: Session) -> None:
+    session.info.pop(_HELD, None)
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _rolled_back(session: Session, _previous: object) -> None:
+    """Also at a savepoint, with which its locks go."""
+    session.info.pop(_HELD, None)
 
 
 def _require(what: str, missing: set[str]) -> None:

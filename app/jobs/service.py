@@ -99,7 +99,6 @@ def submit(session: Session, submission: Submission) -> Submitted:
     session.flush()
     session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
     born(session, job, {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]})
-    session.refresh(job)
     if not waiting:
         ring_after_commit(session, job.job_class)
     if not submission.unmetered:
@@ -123,10 +122,16 @@ def _hold(session: Session, submission: Submission) -> None:
 def _give_a_turn(session: Session, owner: str, lane: str) -> None:
     """A row in fair share's memory, once per owner and lane.
 
-    Looked for before it is inserted, since an insert waits for whoever is updating the row, a conflict or not.
+    Looked for before it is inserted, since an insert waits for whoever is updating the row, a conflict or not. A row that was seen is not
+    looked for again (`known`, kept by the process in its sessions' info): none is ever deleted.
     """
+    known: set[tuple[str, str]] = session.info.get("turns", set())
+    if (owner, lane) in known:
+        return
     if session.get(OwnerTurn, (owner, lane)) is None:
         session.execute(insert(OwnerTurn).values(owner=owner, lane=lane).on_conflict_do_nothing())
+    else:
+        known.add((owner, lane))
 
 
 def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) -> Job | None:

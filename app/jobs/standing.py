@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.devices.models import DeviceHold, Worker
-from app.devices.repository import in_force
 from app.jobs import turns
 from app.jobs.models import Job, JobEdge
 from app.jobs.reasons import LOADING, Before, Fleet, Scene, comes_after, reason
@@ -23,10 +21,23 @@ SILENT_SECONDS = 90.0
 """A worker not heard of for so long is not counted on; it says that it is there every few seconds."""
 LOADING_PHASE = "loading model"
 
-_RUNNING = text(f"""
-SELECT o.owner, {turns.max_running("o.owner")} AS may, (
-    SELECT count(*) FROM jobs r WHERE r.owner = o.owner AND r.job_class = 'model' AND r.state IN ('running', 'cancelling')
-) AS running FROM unnest(CAST(:owners AS text[])) AS o(owner)""")
+_SCENE = text(f"""
+WITH owners AS (
+    SELECT o.owner, {turns.max_running("o.owner")} AS may, (
+        SELECT count(*) FROM jobs r WHERE r.owner = o.owner AND r.job_class = 'model' AND r.state IN ('running', 'cancelling')
+    ) AS running FROM unnest(CAST(:owners AS text[])) AS o(owner)
+), alive AS (
+    SELECT w.job_class, h.worker_id IS NOT NULL AS held, w.blocked IS NOT NULL AS blocked,
+        w.id IN (SELECT j.worker_id FROM jobs j WHERE j.state IN ('running', 'cancelling')) AS busy
+    FROM workers w LEFT JOIN device_holds h ON h.worker_id = w.id AND (h.until IS NULL OR h.until > now())
+    WHERE w.seen_at > now() - make_interval(secs => :silent)
+), fleets AS (
+    SELECT job_class, count(*) AS alive, count(*) FILTER (WHERE held) AS held, count(*) FILTER (WHERE NOT held AND blocked) AS blocked,
+        count(*) FILTER (WHERE NOT held AND NOT blocked AND busy IS NOT TRUE) AS idle
+    FROM alive GROUP BY job_class
+)
+SELECT now() AS now, (SELECT jsonb_agg(jsonb_build_array(owner, running, may)) FROM owners) AS owners,
+    (SELECT jsonb_agg(jsonb_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets""")
 
 
 class Row(Protocol):
@@ -96,26 +107,7 @@ def _places(session: Session, ready: Sequence[Row], slice_seconds: float) -> dic
 
 
 def _scene(session: Session, ready: Sequence[Row]) -> Scene:
-    now = session.scalar(select(func.now()))
-    assert now is not None
     owners = sorted({job.owner for job in ready if job.job_class == "model"})
-    counts = session.execute(_RUNNING, {"owners": owners}) if owners else ()
-    return Scene(now, _fleets(session), {row.owner: (row.running, row.may) for row in counts})
-
-
-def _fleets(session: Session) -> dict[str, Fleet]:
-    busy = Worker.id.in_(select(Job.worker_id).where(Job.state.in_(list(HELD))))
-    held, full = DeviceHold.worker_id.is_not(None), Worker.blocked.is_not(None)
-    rows = session.execute(
-        select(
-            Worker.job_class,
-            func.count().label("alive"),
-            func.count().filter(held).label("held"),
-            func.count().filter(~held, full).label("full"),
-            func.count().filter(~held, ~full, ~busy).label("idle"),
-        )
-        .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
-        .where(Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, SILENT_SECONDS))
-        .group_by(Worker.job_class)
-    )
-    return {row.job_class: Fleet(row.alive, row.held, row.full, row.idle) for row in rows}
+    row = session.execute(_SCENE, {"owners": owners, "silent": SILENT_SECONDS}).one()
+    fleets = {job_class: Fleet(*counts) for job_class, *counts in row.fleets or ()}
+    return Scene(row.now, fleets, {owner: (running, may) for owner, running, may in row.owners or ()})

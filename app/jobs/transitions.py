@@ -7,14 +7,17 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import insert, text, update
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
-from app.jobs.models import Job, JobEvent
+from app.jobs.models import Job
 from app.jobs.states import ARROWS, FINISHED, State
 from app.webhooks.outbox import announce
 
 CHANNEL = "binnacle_jobs"
+_APPEND = text("""
+WITH event AS (INSERT INTO job_events (job_id, seq, type, data) VALUES (:job, :seq, :type, CAST(:data AS jsonb)))
+SELECT pg_notify(:channel, :job)""")
 
 
 class Superseded(Exception):
@@ -106,6 +109,6 @@ def notify(session: Session, job_id: str) -> None:
 
 
 def _append(session: Session, job: Job, event: str, data: dict[str, Any] | None) -> None:
-    json.dumps(data)  # an event that is no JSON must fail here, not when somebody reads it
-    session.execute(insert(JobEvent).values(job_id=job.id, seq=job.event_seq, type=event, data=data or {}))
-    notify(session, job.id)
+    """The event and the notification in one message."""
+    written = json.dumps(data or {})
+    session.execute(_APPEND, {"job": job.id, "seq": job.event_seq, "type": event, "data": written, "channel": CHANNEL})

@@ -25,6 +25,9 @@ from app.settled import settled
 QUEUE_SECONDS = 60
 BYTES_SECONDS = 3600
 """After what time it is worth asking again where nobody can know: when a job has started, when something was deleted."""
+SURE_JOBS, SURE_ROOM = 10, 2_000
+"""A transaction that makes at most SURE_JOBS jobs and leaves room for SURE_ROOM more does not wait for the user's others. 200 of these at
+once, more than a database has connections, cannot fill the room; and the next one that does wait counts all of them."""
 LOCK_SECONDS = 3
 """How long a submission waits for the user's others to be admitted, and after what time it is worth asking again."""
 _PENDING = "quota_checks"
@@ -90,6 +93,11 @@ def _admit(session: Session, owner: str) -> None:
     """Raises Problem 429 for the first quota that is exceeded."""
     limits = limits_of(session, owner)
     if limits == Limits(UNLIMITED, limits.max_running):
+        return
+    only_counted = limits.device_seconds_per_day == UNLIMITED == limits.stored_bytes
+    sure_queued = limits.max_queued - SURE_ROOM if only_counted else -1
+    queue = repository.queue(session, owner, sure_jobs=SURE_JOBS, sure_queued=sure_queued)
+    if queue.sure:
         return
     _lock(session, owner)
     queue = repository.queue(session, owner)

@@ -1,10 +1,12 @@
 """The limits that hold for a user: their own, else the server's, else the built-in ones."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.quotas.models import EVERYBODY, UNLIMITED, Quota
+from app.quotas.models import EVERYBODY, UNLIMITED
 
 BUILT_IN_QUEUED = 10_000
 """Jobs that a user may have queued where no administrator has said anything: nobody means more, and a program gone wild stops there."""
@@ -21,15 +23,18 @@ class Limits:
 
 
 NAMES = tuple(one.name for one in fields(Limits))
+_ROWS = text(f"SELECT owner, {', '.join(NAMES)} FROM quotas WHERE owner IN (:owner, '{EVERYBODY}')")
+"""Plain SQL: every submission asks this, and objects of the mapper cost a millisecond."""
 
 
 def limits_of(session: Session, owner: str) -> Limits:
     """What holds for the user now."""
-    return effective(session.get(Quota, owner), session.get(Quota, EVERYBODY))
+    found = {row.owner: row for row in session.execute(_ROWS, {"owner": owner})}
+    return effective(found.get(owner), found.get(EVERYBODY))
 
 
-def effective(own: Quota | None, everybodys: Quota | None) -> Limits:
-    """The user's own limit where there is one, else everybody's, else the built-in one."""
+def effective(own: Any, everybodys: Any) -> Limits:
+    """From two rows of quotas, or None: the user's own limit where there is one, else everybody's, else the built-in one."""
     said: dict[str, int] = {}
     for quota in (everybodys, own):
         said |= {name: value for name in NAMES if (value := getattr(quota, name, None)) is not None}

@@ -16,10 +16,11 @@ LOCK = 0x51554F54  # "QUOT"
 
 @dataclass(frozen=True)
 class Queue:
-    """A user's queued jobs, and how many jobs the present transaction has made."""
+    """A user's queued jobs, and how many jobs the present transaction has made. `sure`: see `queue`."""
 
     queued: int
     made: int
+    sure: bool
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,24 @@ def lock(session: Session, owner: str, *, patience: float) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:owner))"), {"lock": LOCK, "owner": owner})
 
 
-def queue(session: Session, owner: str) -> Queue:
-    """A job's `created_at` is its transaction's own time: that is how those of the present one are known."""
+def queue(session: Session, owner: str, *, sure_jobs: int = 0, sure_queued: int = -1) -> Queue:
+    """A job's `created_at` is its transaction's own time: that is how those of the present one are known.
+
+    `sure`: this transaction made at most `sure_jobs`, at most `sure_queued` are queued, and whoever takes the `lock` from here on waits for
+    this transaction's end, so that its count misses none of these jobs.
+    """
     row = session.execute(
-        text(
-            "SELECT count(*) AS queued, count(*) FILTER (WHERE created_at = now()) AS made "
-            "FROM jobs WHERE owner = :owner AND state = 'queued'"
-        ),
-        {"owner": owner},
+        text("""
+        WITH found AS MATERIALIZED (
+            SELECT count(*) AS queued, count(*) FILTER (WHERE created_at = now()) AS made
+            FROM jobs WHERE owner = :owner AND state = 'queued'
+        )
+        SELECT queued, made, CASE WHEN made <= :sure_jobs AND queued <= :sure_queued
+            THEN pg_try_advisory_xact_lock_shared(:lock, hashtext(:owner)) ELSE false END AS sure
+        FROM found"""),
+        {"owner": owner, "lock": LOCK, "sure_jobs": sure_jobs, "sure_queued": sure_queued},
     ).one()
-    return Queue(row.queued, row.made)
+    return Queue(row.queued, row.made, row.sure)
 
 
 def device_time(session: Session, owner: str) -> DeviceTime:

@@ -1,0 +1,270 @@
+"""What requests cost the API process: its CPU, and its messages to Postgres. Real Postgres (fsync on), broker and API process on this machine.
+
+    python -m tests.benchmarks.bench_requests [--requests 200]
+
+cpu:       milliseconds of the API process's CPU per request (`/proc/PID/schedstat`, all threads), by one client, after a warm-up
+messages:  client messages that Postgres answered, per request, counted by a proxy between the two
+crowd:     submissions by 100 clients at once: how many a second, and how long each took
+steady:    50 submissions a second for ten seconds
+"""
+
+# ruff: noqa: T201 - it prints
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from threading import Thread
+from urllib.parse import parse_qs, urlsplit
+
+from app.embedded.broker import Broker
+from app.embedded.postgres import Postgres
+from app.migrate import upgrade
+from app.models.models import Model
+from app.settings import Settings
+from tests.api.conftest import FACTS, PEPPER
+from tests.api.process import ApiProcess
+from tests.services import make_folder
+
+TRAIT = {
+    "name": "warm",
+    "positive": ["Thank them.", "Praise it."],
+    "negative": ["Snub them.", "Scorn it."],
+    "steering": {"questions": ["How do I ask?", "What do I write?"]},
+}
+
+
+class Connection:
+    """One HTTP connection that costs little: a request is bytes made once, an answer is its status and body."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
+        self._key = key
+
+    async def __aenter__(self) -> "Connection":
+        self._in, self._out = await asyncio.open_connection(self._host, self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._out.close()
+
+    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        data = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._key}\r\nContent-Length: {len(data)}\r\n"
+        self._out.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + data)
+        lines = (await self._in.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        size = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:"))
+        return int(lines[0].split()[1]), await self._in.readexactly(size)
+
+
+class Proxy:
+    """Counts the client's turns: messages sent before the server said something."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self.turns = 0
+
+    def start(self) -> int:
+        """Serves from a thread of its own until the program ends; the port of 127.0.0.1 on which it listens."""
+        loop = asyncio.new_event_loop()
+        Thread(target=loop.run_forever, daemon=True).start()
+        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._one, "127.0.0.1", 0), loop).result()
+        return int(server.sockets[0].getsockname()[1])
+
+    async def _one(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_unix_connection(self._socket)
+        clients_turn = True
+
+        async def upstream() -> None:
+            nonlocal clients_turn
+            while data := await from_client.read(1 << 16):
+                self.turns += clients_turn
+                clients_turn = False
+                to_server.write(data)
+            to_server.close()
+
+        async def downstream() -> None:
+            nonlocal clients_turn
+            while data := await from_server.read(1 << 16):
+                clients_turn = True
+                to_client.write(data)
+            to_client.close()
+
+        await asyncio.gather(upstream(), downstream(), return_exceptions=True)
+
+
+def cpu_ms(pid: int) -> float:
+    """CPU time of all threads of the process so far."""
+    return sum(int(one.read_text().split()[0]) for one in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
+
+
+def requests(queued: str, study: bool) -> dict[str, tuple[str, str, object]]:
+    """By name: method, path and body."""
+    steer = {"model": "demo", "trait": "warm", "methods": ["probe"], "layers": [2]}
+    found: dict[str, tuple[str, str, object]] = {
+        "submit a calibration": ("POST", "/v1/calibrations", {"model": "demo"}),
+        "submit a generation": ("POST", "/v1/generations", {"model": "demo", "prompts": [{"prompt": "Hello."}]}),
+        "submit a steering": ("POST", "/v1/steerings", steer),
+        "GET a queued job": ("GET", f"/v1/jobs/{queued}", None),
+        "list 50 jobs": ("GET", "/v1/jobs?limit=50", None),
+        "GET /v1/me": ("GET", "/v1/me", None),
+    }
+    if study:
+        found["dry run of a study of 6 jobs"] = (
+            "POST", "/v1/studies?dry_run=true", {"models": ["demo"], "traits": ["warm"], "layers": [2]},
+        )  # fmt: skip
+    return found
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[tuple[Postgres, Settings]]:
+    """Postgres and the broker, and settings for an API process."""
+    postgres, broker = Postgres(folder / "pg"), Broker(folder / "broker")
+    postgres.start()
+    broker.start()
+    try:
+        upgrade(postgres.url)
+        yield (
+            postgres,
+            Settings(
+                database_url=postgres.url,
+                broker_url=broker.url,
+                storage_url=f"file://{folder}/objects",
+                key_pepper=PEPPER,
+                home=folder,
+            ),
+        )
+    finally:
+        broker.remove()
+        postgres.remove()
+
+
+@asynccontextmanager
+async def prepared(api: ApiProcess) -> AsyncIterator[tuple[str, str]]:
+    """A key, and a queued job's id."""
+    with api.sessions.begin() as session:
+        if session.get(Model, "demo") is None:
+            session.add(Model(name="demo", source="/models/demo", state="ready", facts=FACTS, created_by="a"))
+    key = api.key("ada")
+    async with Connection(api.url, key) as client:
+        await client.ask("POST", "/v1/traits", TRAIT)
+        _, body = await client.ask("POST", "/v1/calibrations", {"model": "demo"})
+        for _ in range(60):
+            await client.ask("POST", "/v1/calibrations", {"model": "demo"})
+        yield key, json.loads(body)["id"]
+
+
+async def alone(api: ApiProcess, count: int) -> dict[str, tuple[float, list[float]]]:
+    """By request: CPU milliseconds each, and each one's wall seconds."""
+    found = {}
+    async with prepared(api) as (key, queued), Connection(api.url, key) as client:
+        for name, (method, path, body) in requests(queued, study=True).items():
+            for _ in range(20):
+                status, answer = await client.ask(method, path, body)
+                assert status < 300, answer
+            times, before = [], cpu_ms(api.process.pid)
+            for _ in range(count):
+                began = time.perf_counter()
+                await client.ask(method, path, body)
+                times.append(time.perf_counter() - began)
+            found[name] = ((cpu_ms(api.process.pid) - before) / count, times)
+    return found
+
+
+async def counted(postgres: Postgres, settings: Settings, folder: Path) -> dict[str, float]:
+    """By request: messages to Postgres."""
+    socket = parse_qs(urlsplit(settings.database_url.get_secret_value()).query)["host"][0]
+    proxy = Proxy(f"{socket}/.s.PGSQL.5432")
+    url = urlsplit(settings.database_url.get_secret_value().replace("+psycopg", ""))
+    port = proxy.start()
+    through = f"postgresql+psycopg://{url.username}:{url.password}@127.0.0.1:{port}{url.path}?sslmode=disable"
+    found = {}
+    with ApiProcess(settings, folder, DATABASE_URL=through) as api:
+        async with prepared(api) as (key, queued), Connection(api.url, key) as client:
+            for name, (method, path, body) in requests(queued, study=True).items():
+                each = []
+                for _ in range(9):
+                    before = proxy.turns
+                    await client.ask(method, path, body)
+                    each.append(proxy.turns - before)
+                found[name] = statistics.median(each)
+    return found
+
+
+async def crowd(api: ApiProcess, clients: int, each: int) -> tuple[float, list[float]]:
+    """Submissions a second, and each one's seconds."""
+    times: list[float] = []
+
+    async def one(number: int) -> None:
+        async with Connection(api.url, api.key(f"u{number % 20}")) as client:
+            gate.release()
+            await start.wait()
+            for _ in range(each):
+                began = time.perf_counter()
+                status, answer = await client.ask("POST", "/v1/calibrations", {"model": "demo"})
+                assert status == 202, answer
+                times.append(time.perf_counter() - began)
+
+    gate, start = asyncio.Semaphore(0), asyncio.Event()
+    tasks = [asyncio.create_task(one(n)) for n in range(clients)]
+    for _ in range(clients):
+        await gate.acquire()
+    began = time.perf_counter()
+    start.set()
+    await asyncio.gather(*tasks)
+    return clients * each / (time.perf_counter() - began), times
+
+
+async def steady(api: ApiProcess, rate: float, seconds: float) -> list[float]:
+    """Each submission's seconds when they arrive at a steady rate, whatever is still under way."""
+    times: list[float] = []
+    key = api.key("ada")
+    idle: list[Connection] = []
+
+    async def one() -> None:
+        began = time.perf_counter()
+        client = idle.pop() if idle else await Connection(api.url, key).__aenter__()
+        status, answer = await client.ask("POST", "/v1/calibrations", {"model": "demo"})
+        assert status == 202, answer
+        times.append(time.perf_counter() - began)
+        idle.append(client)
+
+    tasks, began = [], time.perf_counter()
+    for n in range(int(rate * seconds)):
+        await asyncio.sleep(max(0.0, began + n / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(one()))
+    await asyncio.gather(*tasks)
+    return times
+
+
+def percentiles(seconds: list[float]) -> str:
+    cuts = statistics.quantiles(seconds, n=20)
+    return f"p50 {1000 * cuts[9]:.0f} ms, p95 {1000 * cuts[18]:.0f} ms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=200)
+    count = parser.parse_args().requests
+    folder = make_folder()
+    print(f"load {os.getloadavg()[0]:.1f} at the start")
+    try:
+        with service(folder) as (postgres, settings):
+            messages = asyncio.run(counted(postgres, settings, folder))
+            with ApiProcess(settings, folder) as api:
+                for name, (cpu, times) in asyncio.run(alone(api, count)).items():
+                    print(f"| {name} | {cpu:.1f} ms CPU | {messages[name]:.0f} messages | {percentiles(times)} |", flush=True)
+                rate, times = asyncio.run(crowd(api, 100, 10))
+                print(f"| 100 clients | {rate:.0f} a second | {percentiles(times)} |", flush=True)
+                print(f"| 50 arrivals a second | {percentiles(asyncio.run(steady(api, 50, 10)))} |")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
