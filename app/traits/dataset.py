@@ -82,13 +82,20 @@ def _fill_clusters(content: dict[str, Any], notes: list[str]) -> None:
     missing = sum(row["cluster"] is None for row, _ in rows)
     if not missing:
         return
-    filled = clusters.fill([text for _, text in rows], [row["cluster"] for row, _ in rows])
+    wording = clusters.shared_wording([text for _, text in rows])
+    filled = clusters.fill([text for _, text in rows], [row["cluster"] for row, _ in rows], wording)
     for (row, _), cluster in zip(rows, filled, strict=True):
         row["cluster"] = cluster
     notes.append(
         f"{missing:,} of {len(rows):,} prompts and questions had no cluster and were put into the cluster of their near-duplicates "
         f"(token Jaccard over {clusters.THRESHOLD}), {len(set(filled)):,} clusters in all."
     )
+    if wording:
+        shown = ", ".join(repr(word[:20]) for word in sorted(wording)[:NAMED]) + (", ..." if len(wording) > NAMED else "")
+        notes.append(
+            f"Most texts have the same wording, so the {len(wording):,} words that half of them share ({shown}) were left out of that "
+            "comparison. Give every row a cluster where texts that differ in a few words are the same question."
+        )
 
 
 def _fill_splits(content: dict[str, Any], seed: int, notes: list[str]) -> None:
