@@ -56,6 +56,7 @@ class Job(TypedDict):
     visibility: Visibility
     waiting_for: list[str]
     waits_because: WaitReason | None
+    warnings: list[str]
     webhook: str | None
     worker: str | None
 
@@ -254,12 +255,14 @@ class Trait(TypedDict):
     group: str | None
     id: str
     links: dict[str, str]
+    made_for: str | None
     name: str
     notes: list[str]
     owner: str
     reference: str
     version: str
     visibility: Visibility
+    warnings: list[str]
 
 
 class TraitDetail(TypedDict):
@@ -271,6 +274,7 @@ class TraitDetail(TypedDict):
     group: str | None
     id: str
     links: dict[str, str]
+    made_for: str | None
     name: str
     notes: list[str]
     owner: str
@@ -278,6 +282,7 @@ class TraitDetail(TypedDict):
     version: str
     versions: list[TraitVersion]
     visibility: Visibility
+    warnings: list[str]
 
 
 class TraitVersion(TypedDict):

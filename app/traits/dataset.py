@@ -47,6 +47,8 @@ def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
 
 def _content(request: TraitRequest, notes: list[str]) -> dict[str, Any]:
     content = request.model_dump(mode="json", exclude={"seed", *Sharing.model_fields})
+    if content["made_for"] is None:
+        del content["made_for"]  # datasets from before the field keep their version
     for part in ("positive", "negative"):
         seen: set[tuple[Any, ...]] = set()
         again = 0
@@ -128,7 +130,8 @@ def _counts(content: dict[str, Any]) -> dict[str, Any]:
     }
     pairs = (("extraction", "selection"), ("extraction", "test"), ("selection", "test"))
     examples = [*content["positive"], *content["negative"]]
-    return {
+    made_for = {"made_for": content["made_for"]} if "made_for" in content else {}
+    return made_for | {
         "positive": len(content["positive"]),
         "negative": len(content["negative"]),
         "selection": sum(row["split"] == "selection" for row in questions),

@@ -1,7 +1,7 @@
 """From the files of a trait folder, trait-interp's and ours, to a request: each line and field checked, each fault with its file and line.
 
     positive.txt | positive.jsonl   negative.txt | negative.jsonl   definition.txt   steering.json
-    paraphrases.json   unrelated.json   split.json                                   (ours, optional)
+    paraphrases.json   unrelated.json   split.json   made_for.txt                    (ours, optional)
 
 A .jsonl goes before a .txt of the same class. Fields of trait-interp that mean nothing here are left out and noted; what makes
 sense as a trait is for `app.traits.checks`.
@@ -21,7 +21,7 @@ from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, Que
 
 KNOWN = (
     "positive.txt", "positive.jsonl", "negative.txt", "negative.jsonl", "definition.txt", "steering.json", "paraphrases.json",
-    "unrelated.json", "split.json",
+    "unrelated.json", "split.json", "made_for.txt",
 )  # fmt: skip
 UNUSED = tuple(f"ood_{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
 """Files that some of trait-interp's folders hold beside these."""
@@ -69,6 +69,7 @@ def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
         "steering": _steering(files, notes),
         "paraphrases": _asides(files, "paraphrases", notes),
         "unrelated": _asides(files, "unrelated", notes),
+        "made_for": text_of(files["made_for.txt"], "made_for.txt").strip() if "made_for.txt" in files else None,
         "seed": split.get("seed", seed),
     }
     checked = _checked(_REQUEST, request, "", "")

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from binnacle.cli.connecting import connected
-from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.output import Json, err, out, print_json, print_warnings
 from binnacle.cli.terminal import Listing
 from binnacle.results import Trait
 
@@ -75,7 +75,7 @@ def show(
 
 
 def report(trait: Trait, *, as_json: bool) -> None:
-    """Prints a trait; what could not be kept apart goes to stderr."""
+    """Prints a trait; what was taken, left or could not be kept apart, and what it lacks for a verdict, goes to stderr."""
     if as_json:
         print_json(trait)
         return
@@ -92,3 +92,4 @@ def report(trait: Trait, *, as_json: bool) -> None:
     out.print(table)
     for note in trait["notes"]:
         err.print(note)
+    print_warnings(trait)

@@ -49,7 +49,11 @@ def test_files_of_other_tools_become_traits_by_the_command(binnacle: Cli, tmp_pa
     for folder, asked in (("trait_data_extract", "How is {}?"), ("trait_data_eval", "Why {}?")):
         (tmp_path / folder).mkdir()
         questions = [asked.format(word) for word in ("rain", "bread", "snow")]
-        content = {"instruction": [{"pos": "Be rude.", "neg": "Be kind."}], "questions": questions, "eval_prompt": "Rate {answer}."}
+        content = {
+            "instruction": [{"pos": "Be rude.", "neg": "Be kind."}],
+            "questions": questions,
+            "eval_prompt": "Rate {answer}.",
+        }
         (tmp_path / folder / "rude.json").write_text(json.dumps(content))
     files = [str(tmp_path / folder / "rude.json") for folder in ("trait_data_extract", "trait_data_eval")]
     made = binnacle("traits", "add", *files, "--json")
@@ -62,7 +66,7 @@ def test_files_of_other_tools_become_traits_by_the_command(binnacle: Cli, tmp_pa
     (tmp_path / "steering.json").write_text(json.dumps(["How do I ask?", "What do I write?"]))
     made = binnacle("traits", "add", str(table), str(tmp_path / "steering.json"), "--format", "pairs", "--json")
     assert (json.loads(made.stdout)["name"], json.loads(made.stdout)["counts"]["negative"]) == ("manners", 2)
-    refused = binnacle("traits", "add", str(table), "--format", "caa", check=False)
+    refused = binnacle("traits", "add", str(table), "--format", "caa")
     assert "not of the format caa" in " ".join(refused.stderr.split())
 
 
