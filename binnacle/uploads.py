@@ -1,8 +1,9 @@
 """Folders and files of this machine as parts of a form. Sending the same again makes nothing new: the service knows content by its hash."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
+from urllib.parse import quote
 
 from binnacle.connection import Connection
 from binnacle.errors import BinnacleError
@@ -51,12 +52,22 @@ def _in_folder(folder: Path) -> list[Path]:
     return paths
 
 
-def upload_vectors(connection: Connection, file: Path, fields: dict[str, Any]) -> list[Vector]:
-    """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first."""
-    if file.suffix in PICKLED:
-        from binnacle.arrays import converted
+def upload_vectors(
+    connection: Connection, file: Path, fields: dict[str, Any], on_note: Callable[[str], None] = lambda _: None
+) -> list[Vector]:
+    """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first.
 
-        part = converted(file)
+    `on_note` hears what was left out.
+    """
+    if file.suffix in PICKLED:
+        from binnacle.pickled import converted
+
+        known = read(dict[str, Any], connection.request("GET", f"/v1/models/{quote(str(fields['model']), safe='')}"))
+        found = converted(file, count=known["facts"].get("layers"), layers=fields.get("vector_layers"))
+        for note in found.notes:
+            on_note(note)
+        given = {name: value for name, value in fields.items() if value is not None and name != "vector_layers"}
+        part, fields = (found.name, found.data), {**found.fields, **given}
     else:
         part = file.name, file.read_bytes()
     return list(_sent(_Imported, connection, "/v1/vectors", [("file", part)], fields)["items"])

@@ -1,6 +1,6 @@
 """Traits, and vectors that were made elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,17 @@ class Traits(Calls):
         files = [Path(one).resolve() for one in source]
         return uploads.upload_trait(self._connection, files, {"name": name or files[0].stem, **fields})
 
-    def import_vectors(self, file: str | Path, model: str, **fields: Any) -> list[Vector]:
-        """Uploads a file of vectors: safetensors, .npy, GGUF, or .pt, which is converted on this machine.
+    def import_vectors(
+        self, file: str | Path, model: str, *, on_note: Callable[[str], None] = lambda _: None, **fields: Any
+    ) -> list[Vector]:
+        """Uploads a file of vectors: safetensors, .npy, GGUF, or .pt, which is converted on this machine (`binnacle.pickled` lists the layouts).
 
-        fields as in the API: vector_layers, component, position, method, trait, name. Reading a .pt file needs torch.
+        fields as in the API: vector_layers, component, position, method, trait, name. Reading a .pt file needs torch; `on_note` hears what was
+        left out.
 
         >>> import numpy as np
         >>> np.save("mine.npy", np.ones((1, 160), dtype=np.float32))
         >>> [vector["layer"] for vector in client.import_vectors("mine.npy", "demo-severe", vector_layers=[3], name="ones")]
         [3]
         """
-        return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields})
+        return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields}, on_note)
