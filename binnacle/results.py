@@ -232,6 +232,7 @@ class Answer(TypedDict):
     mean_change: float
     prompt: str
     raw_dose: float | None
+    source_model: str | None
     system_prompt: str | None
     text: str
     vector: str | None

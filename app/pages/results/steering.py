@@ -41,7 +41,7 @@ def _gains(summary: Facts) -> Part | None:
     for group in summary["groups"]:
         if group["best"] is not None and group["best"]["delta"] is not None:
             look = "leader" if group["group"] == summary["leader"] else "method"
-            rows.append(_estimate(f"{group['method']}, {layers_named(group['layers'])}", group["best"], look))
+            rows.append(_estimate(f"{group['method']}{_of_sibling(group)}, {layers_named(group['layers'])}", group["best"], look))
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     rows.sort(key=lambda row: -row.value)
     for kind, runs in (leader["controls"] if leader else {}).items():
@@ -52,6 +52,11 @@ def _gains(summary: Facts) -> Part | None:
         rows.append(_estimate("asked in the prompt", summary["prompt_only"], "control"))
     note = "Points of the trait score over the unsteered model on held-out questions, each method at its best dose, with 95 % intervals."
     return forest("Gain of each method", note, rows, "gain in points")
+
+
+def _of_sibling(one: Facts) -> str:
+    """Which other model the vector was made on, if any."""
+    return f" of {one['source_model']}" if one.get("source_model") else ""
 
 
 def _estimate(name: str, effect: Facts, look: str) -> Estimate:
@@ -69,7 +74,12 @@ def _curves(summary: Facts, subjects: Iterable[Facts], score: str, best: float |
         ]
         leads = one["group"] == summary["leader"]
         series.append(
-            Series(method_name(one["group"]), [(point["r"], point[score]) for point in curve], band if leads else (), not leads)
+            Series(
+                method_name(one["group"]) + _of_sibling(one),
+                [(point["r"], point[score]) for point in curve],
+                band if leads else (),
+                not leads,
+            )
         )
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
