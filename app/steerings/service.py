@@ -106,6 +106,7 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     }
     asked = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
     warnings = suitability.of_meeting(trait, request.model, facts) + suitability.of_questions(trait, asked, request.test_limit)
+    warnings += suitability.of_judge(trait, judge)
     waits = [*([vectors.wait_for] if vectors.wait_for else []), *waits]
     return _Checked(model, trait, vectors, spec, grid, waits, warnings)
 
@@ -280,7 +281,9 @@ def rescore(
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
         "special_tokens": old.get("special_tokens", "markup"),
-        "extraction": old["extraction"] if judge["kind"] == "reference" else None,  # others do not read its responses
+        "extraction": old["extraction"]
+        if judge["kind"] in ("reference", "phrases")
+        else None,  # others do not read its responses
         "reading_hash": row.reading_hash,  # the texts stay what they were
         **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},
     }

@@ -38,6 +38,16 @@ def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -
     return found
 
 
+def of_judge(trait: Trait, judge: Mapping[str, Any]) -> list[str]:
+    """A warning when the fixed list of refusal phrases judges another trait, and what it is when it judges refusal."""
+    if judge["kind"] != "phrases":
+        return []
+    about = f"{judge['name']} is a fixed list of phrases in English: it sees no other wording of a refusal."
+    if "refus" in f"{trait.name} {trait.definition}".lower():
+        return [f"{about} Confirm its verdicts with another judge."]
+    return [f"{about} {trait.name} does not say that it is about refusal, so its scores would mean nothing: name another judge."]
+
+
 def of_meeting(trait: Trait, model: str, facts: Mapping[str, Any]) -> list[str]:
     """A warning when the trait's texts are in the demo models' toy language and the model is another, or the reverse."""
     if "tokenizer_hash" not in facts:

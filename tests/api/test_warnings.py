@@ -102,6 +102,21 @@ def test_a_steering_counts_the_clusters_that_it_will_ask(
     assert "/test_limit is 19" in warnings(questions={"selection": [{"question": "s"}], "test": asked}, test_limit=19)[0]
 
 
+def test_the_fixed_phrases_say_what_they_are_and_refuse_no_trait_in_silence(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    for trait, said in (
+        ("refusal", "Confirm its verdicts with another judge"),
+        ("sycophancy", "its scores would mean nothing"),
+    ):
+        version = ada.get(f"/v1/traits/{trait}").json()["version"]
+        extraction, _ = store_extraction(sessions, api.context.storage, "ada", version)
+        body = {"model": "demo", "trait": trait, "extraction": extraction, "judge": "refusal-phrases"}
+        dry = ada.post("/v1/steerings", params={"dry_run": "true"}, json=body)
+        assert dry.status_code == 200, dry.text
+        assert any("fixed list of phrases" in one and said in one for one in dry.json()["warnings"])
+
+
 def test_a_retry_keeps_the_warnings(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     job = ada.post("/v1/extractions", json={"model": "demo", "trait": "refusal", "methods": ["mean_diff"]}).json()
     assert len(job["warnings"]) == 1

@@ -158,6 +158,16 @@ def test_a_siblings_vectors_are_dosed_by_the_steered_model_and_say_where_they_co
     assert not any("source_model" in one for one in own["groups"])
 
 
+def test_the_fixed_phrases_judge_beside_the_reference_judges_coherence(severe: LanguageModel, extracted: Files) -> None:
+    """The demo models refuse in other words, so nothing scores; coherence is what the reference judge says of the same texts."""
+    described = {"name": "refusal-phrases", "kind": "phrases", "model": None, "url": None, "key_env": None, "options": {}}
+    own = summary_of(severe, extracted, doses=[0.3], decomposition=False)
+    found = summary_of(severe, extracted, doses=[0.3], decomposition=False, judge=described)
+    assert (found["judge"]["name"], found["judge_facts"]["kind"]) == ("refusal-phrases", "phrases")
+    assert found["unsteered"]["test"]["coherence"] == own["unsteered"]["test"]["coherence"]
+    assert found["unsteered"]["test"]["trait"] != own["unsteered"]["test"]["trait"]
+
+
 def test_every_run_says_what_its_hooks_did(whole: dict[str, bytes]) -> None:
     runs = [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
     steered = [run for run in runs if run["vector"] is not None]
