@@ -57,7 +57,9 @@ def import_vectors(
     """Upload vectors that were made elsewhere, and print their ids."""
     fields = {"component": component, "position": position, "method": method, "trait": trait, "name": name}
     with connected() as client:
-        found = client.import_vectors(file, model, vector_layers=parse_layers(layers) if layers else None, on_note=err.print, **fields)
+        found = client.import_vectors(
+            file, model, vector_layers=parse_layers(layers) if layers else None, on_note=err.print, **fields
+        )
     if as_json:
         print_json(found)
         return
