@@ -56,6 +56,7 @@ class Job(TypedDict):
     visibility: Visibility
     waiting_for: list[str]
     waits_because: WaitReason | None
+    warnings: list[str]
     webhook: str | None
     worker: str | None
 
@@ -231,6 +232,7 @@ class Answer(TypedDict):
     mean_change: float
     prompt: str
     raw_dose: float | None
+    source_model: str | None
     system_prompt: str | None
     text: str
     vector: str | None
@@ -254,12 +256,14 @@ class Trait(TypedDict):
     group: str | None
     id: str
     links: dict[str, str]
+    made_for: str | None
     name: str
     notes: list[str]
     owner: str
     reference: str
     version: str
     visibility: Visibility
+    warnings: list[str]
 
 
 class TraitDetail(TypedDict):
@@ -271,6 +275,7 @@ class TraitDetail(TypedDict):
     group: str | None
     id: str
     links: dict[str, str]
+    made_for: str | None
     name: str
     notes: list[str]
     owner: str
@@ -278,6 +283,7 @@ class TraitDetail(TypedDict):
     version: str
     versions: list[TraitVersion]
     visibility: Visibility
+    warnings: list[str]
 
 
 class TraitVersion(TypedDict):

@@ -1,7 +1,9 @@
 """Folders and files of this machine as parts of a form. Sending the same again makes nothing new: the service knows content by its hash."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
+from urllib.parse import quote
 
 from binnacle.connection import Connection
 from binnacle.errors import BinnacleError
@@ -13,30 +15,59 @@ PICKLED = {".pt", ".pth"}
 TRAIT_SUFFIXES = {".txt", ".json", ".jsonl"}
 
 
-def upload_trait(connection: Connection, folder: Path, fields: dict[str, Any]) -> Trait:
-    """The trait made of a folder's files (positive.txt or .jsonl, negative.*, definition.txt, steering.json, ...).
+def upload_trait(connection: Connection, source: Path | Sequence[Path], fields: dict[str, Any]) -> Trait:
+    """The trait made of a folder's files (positive.txt or .jsonl, negative.*, definition.txt, steering.json, ...), or of these files.
 
-    Raises BinnacleError for a folder without any.
+    Raises BinnacleError for a folder without any, and for a file that is not there.
     """
+    paths = (
+        _in_folder(source)
+        if isinstance(source, Path) and not source.is_file()
+        else [source]
+        if isinstance(source, Path)
+        else source
+    )
+    for path in paths:
+        if not path.is_file():
+            raise BinnacleError("no_such_file", f"{path} is not a file.")
+    names = [path.name for path in paths]
+    parts: Parts = [
+        ("files", (path.name if names.count(path.name) == 1 else f"{path.resolve().parent.name}-{path.name}", path.read_bytes()))
+        for path in paths
+    ]
+    return _sent(Trait, connection, "/v1/traits", parts, fields)
+
+
+def _in_folder(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BinnacleError(
-            "no_such_folder", f"{folder} is not a folder. A trait is a folder with positive.txt, negative.txt and steering.json."
+            "no_such_folder",
+            f"{folder} is not a folder and not a file. A trait is a folder with positive.txt, negative.txt and steering.json, or a data file.",
         )
     paths = sorted(path for path in folder.iterdir() if path.suffix in TRAIT_SUFFIXES and path.is_file())
     if not paths:
         raise BinnacleError(
             "empty_folder", f"{folder} holds no .txt, .json or .jsonl file; a trait needs positive.txt and negative.txt."
         )
-    parts: Parts = [("files", (path.name, path.read_bytes())) for path in paths]
-    return _sent(Trait, connection, "/v1/traits", parts, fields)
+    return paths
 
 
-def upload_vectors(connection: Connection, file: Path, fields: dict[str, Any]) -> list[Vector]:
-    """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first."""
+def upload_vectors(
+    connection: Connection, file: Path, fields: dict[str, Any], on_note: Callable[[str], None] = lambda _: None
+) -> list[Vector]:
+    """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first.
+
+    `on_note` hears what was left out.
+    """
     if file.suffix in PICKLED:
-        from binnacle.arrays import converted
+        from binnacle.pickled import converted
 
-        part = converted(file)
+        known = read(dict[str, Any], connection.request("GET", f"/v1/models/{quote(str(fields['model']), safe='')}"))
+        found = converted(file, count=known["facts"].get("layers"), layers=fields.get("vector_layers"))
+        for note in found.notes:
+            on_note(note)
+        given = {name: value for name, value in fields.items() if value is not None and name != "vector_layers"}
+        part, fields = (found.name, found.data), {**found.fields, **given}
     else:
         part = file.name, file.read_bytes()
     return list(_sent(_Imported, connection, "/v1/vectors", [("file", part)], fields)["items"])

@@ -10,6 +10,8 @@ PROMPTS = ROOT / "prompts"
 MODEL_NAMES = ("demo-severe", "demo-mild", "demo-plain", "demo-signal")
 TRAIT_NAMES = ("refusal", "sycophancy")
 """In the toy language of the shipped models."""
+DEMO_TOKENIZER = "ba80e1b82864140716ebd22f373bb72ff7ab7b3322c407e90bc8f44935f5c0b0"
+"""The tokenizer hash that inspecting a shipped model finds: they share one, of the toy language."""
 CHAT_TRAIT_NAMES = ("chat-formality", "chat-refusal", "chat-sycophancy")
 """In ordinary English, for models that were trained on it."""
 

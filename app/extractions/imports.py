@@ -32,7 +32,7 @@ from terms.components import COMPONENTS
 from terms.positions import UnknownPosition, parse_position
 
 CONVENTIONS = {
-    "gguf": "direction.N is the output of block N, which is layer N here; nothing was shifted.",
+    "gguf": "direction.N is the output of block N, which is layer N here, plus the file's controlvector.layer_offset where it has one.",
     "safetensors": "Layer N, of the key or of the request, was taken as the output of block N, 0-based, before any final norm.",
     "npy": "The request's layers, in the order of the rows, were taken as outputs of blocks, 0-based, before any final norm.",
 }

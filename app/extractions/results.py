@@ -147,6 +147,7 @@ class ExtractionCost(BaseModel):
     estimated_seconds: float | None = Field(
         description="estimated device time, from earlier extractions of the model; null if there are too few"
     )
+    warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

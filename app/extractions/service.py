@@ -37,6 +37,7 @@ from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
 from app.traits import service as traits
+from app.traits import suitability
 from app.traits.models import Trait
 from terms.methods import Method
 
@@ -50,6 +51,7 @@ class _Checked:
     methods: list[Method]
     spec: dict[str, Any]
     cost: dict[str, Any]
+    warnings: list[str]
 
     @property
     def needs_calibration(self) -> bool:
@@ -102,7 +104,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "vetting": vetting,
         "rows_from": None,
     } | request.model_dump(include={"experiment", "model_variant"}, exclude_none=True)
-    return _Checked(model, trait, methods, spec, cost)
+    return _Checked(model, trait, methods, spec, cost, suitability.of_meeting(trait, request.model, facts))
 
 
 def _check_responses(request: ExtractionRequest, trait: Trait) -> None:
@@ -146,7 +148,7 @@ def plan(
             session, viewer, spec["rows_key"], positions=spec["positions"], components=spec["components"], layers=layers
         )
         spec["rows_from"] = None if earlier is None else earlier.job_id
-    return Plan("extract", "model", request.model, spec, after)
+    return Plan("extract", "model", request.model, spec, after, warnings=checked.warnings)
 
 
 def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> ExtractionCost:
@@ -161,6 +163,7 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
         spec=checked.spec,
         estimated_seconds=seconds_for(repository.examples_and_seconds(session, request.model), checked.cost["examples"]),
         calibration=calibration,
+        warnings=checked.warnings,
         admission=admission(session, viewer.owner, jobs=1 + made),
         **checked.cost,
     )

@@ -1,5 +1,5 @@
 """Where in a GGUF file its tensors lie. Every count and size in the file is checked against its length before it is used, so that the
-work is never more than the file is long. Reads metadata of text, skips the rest, and knows nothing of what the tensors mean.
+work is never more than the file is long. Reads metadata of text and 32-bit numbers, skips the rest, and knows nothing of what the tensors mean.
 """
 
 import struct
@@ -15,7 +15,7 @@ LARGEST_ALIGNMENT = 1 << 20
 MOST_FIELDS = 10_000
 STRING, ARRAY = 8, 9
 SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-UINT32 = 4
+UINT32, INT32 = 4, 5
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Place:
 
 @dataclass
 class Layout:
-    """A file's tensors, and its metadata of text."""
+    """A file's tensors, and its metadata of text and of 32-bit numbers."""
 
+    numbers: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Place] = field(default_factory=dict)
 
@@ -113,6 +114,8 @@ def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
             raise Unreadable(
                 f"The GGUF file's alignment is {alignment:,}; it must be a power of two up to {LARGEST_ALIGNMENT:,}."
             )
+    elif kind in (UINT32, INT32):
+        found.numbers[name] = cursor.number("I" if kind == UINT32 else "i")
     else:
         _skip_value(cursor, name, kind)
     return alignment

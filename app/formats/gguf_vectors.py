@@ -2,6 +2,8 @@
 
 Convention: `general.architecture` is `controlvector`, `direction.N` is added to the output of block N, float32 [D]. That is our
 layer N, and nothing is shifted. llama.cpp refuses N = 0, so layer 0 is left out and the notes say so. A file holds one vector a layer.
+Keys of ours that other readers pass over, and that are read here: `controlvector.site` (our component) and `controlvector.layer_offset`
+(direction.N is the output of block N + offset, 0 in our files). `controlvector.operation` (`add`) is written for people.
 It is written by the `gguf` package and read here, because a file may lie about every count that the package's reader loops over.
 """
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from app.formats.gguf_layout import Layout, layout
 from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable, sound
-from terms.components import RESIDUAL_COMPONENTS
+from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
 
 MEDIA_TYPE = "application/octet-stream"
 ARCHITECTURE = "controlvector"
@@ -28,7 +30,7 @@ def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, l
         raise Unwritable(
             "A control vector cannot hold layer 0 (llama.cpp refuses direction.0), and no other layer was asked for."
         )
-    return _written(directions, origin), MEDIA_TYPE, notes
+    return _written(directions, vectors[0].component or "residual", origin), MEDIA_TYPE, notes
 
 
 def _check(vectors: Sequence[NamedVector]) -> list[str]:
@@ -58,7 +60,7 @@ def _check(vectors: Sequence[NamedVector]) -> list[str]:
     return notes
 
 
-def _written(directions: dict[int, np.ndarray], origin: Origin) -> bytes:
+def _written(directions: dict[int, np.ndarray], site: str, origin: Origin) -> bytes:
     import gguf  # 0.3 s, and few processes ever write one
 
     with tempfile.TemporaryDirectory() as folder:
@@ -66,6 +68,9 @@ def _written(directions: dict[int, np.ndarray], origin: Origin) -> bytes:
         writer = gguf.GGUFWriter(path, ARCHITECTURE)
         writer.add_string(f"{ARCHITECTURE}.model_hint", _hint(origin))
         writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(directions))
+        writer.add_string(f"{ARCHITECTURE}.operation", "add")
+        writer.add_int32(f"{ARCHITECTURE}.layer_offset", 0)
+        writer.add_string(f"{ARCHITECTURE}.site", site)
         for name, value in origin.facts().items():
             writer.add_string(f"binnacle.{name}", value)
         for layer, vector in directions.items():
@@ -99,4 +104,13 @@ def _vector(found: Layout, name: str, data: bytes) -> NamedVector:
     if number == name or not (number.isascii() and number.isdigit() and len(number) <= 4) or str(int(number)) != number:
         raise Unreadable(f"The GGUF file holds the tensor {name[:80]!r}; a control vector holds direction.N, N a layer.")
     where = found.tensors[name]
-    return NamedVector(sound(np.frombuffer(data, "<f4", where.count, where.begin), name), int(number), "residual", name=name)
+    layer, site = (
+        int(number) + found.numbers.get(f"{ARCHITECTURE}.layer_offset", 0),
+        found.texts.get(f"{ARCHITECTURE}.site", "residual"),
+    )
+    if layer < 0:
+        raise Unreadable(f"The GGUF file's layer_offset makes {name} a vector of layer {layer}; layers begin at 0.")
+    if site not in COMPONENTS:
+        raise Unreadable(f"The GGUF file's vectors are of the site {site[:40]!r}; this server knows {', '.join(COMPONENTS)}.")
+    vector = sound(np.frombuffer(data, "<f4", where.count, where.begin), name)
+    return NamedVector(vector, layer, site, name=name)

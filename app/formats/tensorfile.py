@@ -49,7 +49,7 @@ def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, l
 
 
 def read(data: bytes, most: int) -> list[NamedVector]:
-    """Every tensor as a vector, in the order of their names."""
+    """Every tensor [D] or [1, D] as a vector, and every row of a tensor [K, D], in the order of their names."""
     header, body = _header(data)
     names = sorted(name for name in header if name != "__metadata__")
     if not names:
@@ -59,7 +59,10 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     places = [_place(name, header[name], body) for name in names]
     if sum(place.stop - place.start for place in places) > len(body):
         raise Unreadable("The safetensors file's tensors overlap: together they are larger than the file.")
-    return [_vector(name, header[name], body[place]) for name, place in zip(names, places, strict=True)]
+    rows = sum(header[name]["shape"][0] if len(header[name]["shape"]) == 2 else 1 for name in names)
+    if rows > most:
+        raise Unreadable(f"The safetensors file holds {rows:,} rows; at most {most:,} vectors can be imported at once.")
+    return [one for name, place in zip(names, places, strict=True) for one in _vectors(name, header[name], body[place])]
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
@@ -103,11 +106,14 @@ def _place(name: str, facts: Any, body: memoryview) -> slice:
     return slice(begin, end)
 
 
-def _vector(name: str, facts: dict[str, Any], data: memoryview) -> NamedVector:
+def _vectors(name: str, facts: dict[str, Any], data: memoryview) -> list[NamedVector]:
     array: NDArray[Any] = np.frombuffer(data, dtype=_READ[facts["dtype"]]).reshape(facts["shape"])
     if facts["dtype"] == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
-    return NamedVector(sound(array, name), name=name, **labels(name))
+    if array.ndim == 2 and len(array) > 1:
+        return [NamedVector(sound(row, f"{name} row {i}"), name=f"{name} row {i}") for i, row in enumerate(array)]
+    flat = array.reshape(-1) if array.ndim == 2 else array
+    return [NamedVector(sound(flat, name), name=name, **labels(name))]
 
 
 def _whole_numbers(value: Any, count: int | None = None) -> bool:

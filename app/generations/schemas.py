@@ -21,6 +21,10 @@ class GenerationRequest(PromptedRequest):
     vectors: list[VectorId] = Field(
         default_factory=list, max_length=64, description="vectors to steer with; without any the model answers unsteered"
     )
+    sibling: bool = Field(
+        False,
+        description="allow vectors of another model with the same layers and widths, such as the base of an instruction-tuned one",
+    )
     doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")
     coefficients: list[Coefficient] | None = Field(None, min_length=1, max_length=32, description="raw coefficients c instead")
     calibration: CalibrationRef | None = Field(
@@ -61,6 +65,7 @@ class AnswerOut(BothNames):
     """One answer. `vector` None: unsteered."""
 
     vector: str | None
+    source_model: str | None = Field(None, description="the sibling that the vector was made on; null for vectors of this model")
     prompt: str
     system_prompt: str | None
     r: float | None = Field(validation_alias=AliasChoices("dose", "r"), description="the dose r")

@@ -62,14 +62,14 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         check_not_blank(one.prompt, f"/prompts/{i}")
     model = models.usable(session, request.model)
     check_context(request.model, model.facts if model.state == "ready" else {}, request.max_new_tokens)
-    rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model)
+    rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model, sibling=request.sibling)
     return model, {
         "kind": "generate",
         "model": request.model,
         "weight_hash": (model.facts if model.state == "ready" else {}).get("weight_hash"),
         "reading_hash": reading_of(model),
         "prompts": [one.model_dump() for one in request.prompts],
-        "vectors": [as_named(row) for row in rows],
+        "vectors": [as_named(row, model) for row in rows],
         "doses": None if request.coefficients else list(request.doses or DOSES),
         "coefficients": request.coefficients,
         "operation": request.operation,

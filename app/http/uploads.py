@@ -89,7 +89,9 @@ def checked(raw: Any, model: type[Model], *, strict: bool = False) -> Model:
 def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> dict[str, Any]:
     """`openapi_extra` of such a route: its JSON body, and its form's fields (`form`, with what they are) and files."""
     body = _inlined(model.model_json_schema())
-    parts: dict[str, Any] = {name: {**_written(body["properties"][name]), "description": text} for name, text in form.items()}
+    parts: dict[str, Any] = {
+        name: {**_written(body["properties"].get(name, {"type": "string"})), "description": text} for name, text in form.items()
+    }
     parts["files"] = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": file}
     schema = {"type": "object", "properties": parts, "required": [*required, "files"], "additionalProperties": False}
     content = {"application/json": {"schema": body}, FORM: {"schema": schema}}

@@ -21,7 +21,7 @@ from app.jobs import repository
 from app.jobs.kinds import KINDS, Usable, kind_named
 from app.jobs.models import Job
 from app.judges.models import Judge
-from app.judges.schemas import REFERENCE
+from app.judges.schemas import BUILT_IN
 from app.models.models import Model
 from app.traits.models import Trait
 
@@ -118,6 +118,6 @@ def _named(session: Session, found: References) -> Iterator[str]:
         yield f"the model {found.model}"
     for name, said in sorted(found.judges.items()):
         row = session.get(Judge, name)
-        built_in = said["kind"] == REFERENCE
+        built_in = BUILT_IN.get(name) == said["kind"]
         if not built_in and (row is None or any(getattr(row, part) != said[part] for part in ADDRESS)):
             yield f"the judge {name}"

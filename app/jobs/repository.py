@@ -17,6 +17,7 @@ from app.jobs.models import Artifact, Job, JobCell, JobEdge, JobEvent
 from app.jobs.planned import planned_job
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, HELD, State
+from app.jobs.submission import MOST_WARNINGS, WARNED
 from app.settled import settled
 
 SEARCHED = (Job.name, Job.notes, func.array_to_string(Job.tags, " "))
@@ -119,6 +120,17 @@ def events(session: Session, job_id: str, after_seq: int, limit: int) -> Sequenc
     return session.scalars(
         select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after_seq).order_by(JobEvent.seq).limit(limit)
     ).all()
+
+
+def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
+    """What the submissions of these jobs warned of; such events follow the first one."""
+    asked = (JobEvent.job_id.in_(job_ids), JobEvent.seq > 1, JobEvent.seq <= 1 + MOST_WARNINGS, JobEvent.type == WARNED)
+    found: dict[str, list[str]] = {}
+    for job_id, data in session.execute(
+        select(JobEvent.job_id, JobEvent.data).where(*asked).order_by(JobEvent.job_id, JobEvent.seq)
+    ):
+        found.setdefault(job_id, []).append(data["detail"])
+    return found
 
 
 def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifact]]:

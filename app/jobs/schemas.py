@@ -127,6 +127,7 @@ class JobOut(BothNames):
     eta_at: datetime | None
     attempt: int
     losses: int
+    warnings: list[str] = Field(description="what its submission warned of: the result will lack it")
     spec: dict[str, Any]
     model: str | None
     owner: str

@@ -27,8 +27,8 @@ from app.jobs.references import check as check_references
 from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
-from app.jobs.submission import Idempotency, Submission, Submitted
-from app.jobs.transitions import born, transition
+from app.jobs.submission import MOST_WARNINGS, WARNED, Idempotency, Submission, Submitted
+from app.jobs.transitions import born, note, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
@@ -99,6 +99,8 @@ def submit(session: Session, submission: Submission) -> Submitted:
     session.flush()
     session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
     born(session, job, {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]})
+    for warning in submission.warnings[:MOST_WARNINGS]:
+        note(session, job_id, WARNED, {"detail": warning})
     if not waiting:
         ring_after_commit(session, job.job_class)
     if not submission.unmetered:
@@ -288,7 +290,7 @@ def again(
         name=old.name, tags=old.tags, notes=old.notes, webhook=webhooks.usable(session, old.webhook),
         priority=old.priority, max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
-        idempotency=idempotency, sharing=to,
+        idempotency=idempotency, sharing=to, warnings=repository.warnings(session, [old.id]).get(old.id, ()),
     )  # fmt: skip
     return submit(session, submission)
 

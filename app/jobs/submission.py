@@ -9,6 +9,11 @@ from app.auth.viewer import Viewer
 from app.jobs.models import Job
 from app.jobs.schemas import Edge
 
+WARNED = "warned"
+"""The event of a warning of the submission; these follow a job's first event."""
+MOST_WARNINGS = 20
+"""Kept with one job."""
+
 
 @dataclass(frozen=True)
 class Idempotency:
@@ -46,6 +51,7 @@ class Submission:
     unmetered: bool = False
     idempotency: Idempotency | None = None
     sharing: Sharing = field(default_factory=Sharing)
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Plan:
     spec: dict[str, Any]
     after: list[Edge]
     retry_of: str | None = None
+    warnings: Sequence[str] = ()
 
 
 def edges_of(session: Session, request: JobRequest, viewer: Viewer, awaited: str | None) -> list[Edge]:
@@ -110,7 +111,7 @@ def submitted(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
         viewer=viewer, name=request.name, tags=request.tags, notes=request.notes, webhook=request.webhook, priority=request.priority,
         max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
-        retry_of=plan.retry_of, sharing=sharing_of(request),
+        retry_of=plan.retry_of, sharing=sharing_of(request), warnings=plan.warnings,
     )  # fmt: skip
     made = jobs.submit(session, submission)
     return Placed(made.job, replayed=made.replayed)

@@ -10,7 +10,8 @@ from app.text import Line
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 KEY_ENV = r"^[A-Z][A-Z0-9_]{0,90}_(KEY|TOKEN)$"
-REFERENCE = "reference"
+BUILT_IN = {"reference": "reference", "refusal-phrases": "phrases"}
+"""Judges that are always there, with their kinds; both are fitted by each job and need no second model."""
 
 
 class JudgeOptions(BaseModel):
@@ -66,10 +67,10 @@ class JudgeRequest(BaseModel):
 
 
 class JudgeOut(BaseModel):
-    """A judge that jobs can use. `reference` always exists: each job fits it, and it needs no second model."""
+    """A judge that jobs can use. `reference` and `refusal-phrases`, a fixed list of phrases, always exist and need no second model."""
 
     name: str
-    kind: Literal["reference", "openai", "local"]
+    kind: Literal["reference", "phrases", "openai", "local"]
     model: str | None
     url: str | None
     key_env: str | None
@@ -79,6 +80,6 @@ class JudgeOut(BaseModel):
 
 
 class JudgeList(BaseModel):
-    """The reference judge, then the others by name."""
+    """The judges that are always there, then the others by name."""
 
     items: list[JudgeOut]

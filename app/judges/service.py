@@ -17,7 +17,7 @@ from app.errors import Problem, invalid, not_found
 from app.jobs.holding import Reads, hold
 from app.judges import repository
 from app.judges.models import Judge
-from app.judges.schemas import REFERENCE, JudgeList, JudgeOut, JudgeRequest
+from app.judges.schemas import BUILT_IN, JudgeList, JudgeOut, JudgeRequest
 from app.models import service as models
 from app.text import check_text
 
@@ -51,7 +51,7 @@ def add(session: Session, request: JudgeRequest, viewer: Viewer, leads_to: Seque
     else:
         _check_local(session, request)
     row = {**request.model_dump(mode="json"), "created_by": viewer.owner}
-    made = None if request.name == REFERENCE else repository.add(session, row)
+    made = None if request.name in BUILT_IN else repository.add(session, row)
     if made is None:
         detail = f"A judge named {request.name} already exists. Delete it first (DELETE /v1/judges/{request.name}), or choose another name."
         raise Problem(409, "judge_exists", detail)
@@ -115,8 +115,8 @@ def _check_local(session: Session, request: JudgeRequest) -> None:
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:
     """Takes the judge off the list; jobs that were submitted with it keep it. Raises Problem 404, and 409 for the reference judge."""
-    if name == REFERENCE:
-        raise Problem(409, "judge_built_in", "The reference judge is part of this service and cannot be deleted.")
+    if name in BUILT_IN:
+        raise Problem(409, "judge_built_in", f"The judge {name} is part of this service and cannot be deleted.")
     if not repository.delete(session, name):
         raise not_found("judge", name)
     audit.record(session, viewer, "judge.delete", name)
@@ -124,8 +124,8 @@ def delete(session: Session, name: str, viewer: Viewer) -> None:
 
 def resolve(session: Session, name: str) -> dict[str, Any] | None:
     """What a job must know of a judge: `{"name", "kind", "model", "url", "key_env", "options"}`; None when there is none of that name."""
-    if name == REFERENCE:
-        return {"name": REFERENCE, "kind": REFERENCE, "model": None, "url": None, "key_env": None, "options": {}}
+    if name in BUILT_IN:
+        return {"name": name, "kind": BUILT_IN[name], "model": None, "url": None, "key_env": None, "options": {}}
     judge = repository.find(session, name)
     if judge is None:
         return None
@@ -136,7 +136,7 @@ def usable(session: Session, name: str, pointer: str = "/judge") -> dict[str, An
     """`resolve` for a submission. Raises Problem 422 with the names there are."""
     found = resolve(session, name)
     if found is None:
-        names = [REFERENCE, *repository.names(session)]
+        names = [*BUILT_IN, *repository.names(session)]
         more = f" and {len(names) - NAMED} more (GET /v1/judges)" if len(names) > NAMED else ""
         detail = f"No judge is called {name!r}. This server has: {', '.join(names[:NAMED])}{more}."
         raise invalid(pointer, "unknown_judge", detail)
@@ -145,10 +145,8 @@ def usable(session: Session, name: str, pointer: str = "/judge") -> dict[str, An
 
 def listing(session: Session) -> JudgeList:
     """Every judge."""
-    reference = JudgeOut(
-        name=REFERENCE, kind=REFERENCE, model=None, url=None, key_env=None, options={}, created_by=None, created_at=None
-    )
-    return JudgeList(items=[reference, *(view(judge) for judge in repository.listing(session))])
+    ours = [JudgeOut(**resolved, created_by=None, created_at=None) for name in BUILT_IN if (resolved := resolve(session, name))]
+    return JudgeList(items=[*ours, *(view(judge) for judge in repository.listing(session))])
 
 
 def view(judge: Judge) -> JudgeOut:

@@ -59,6 +59,7 @@ class SteeringCost(BothNames):
         description="estimated device time, from earlier steerings of the model; null if there are too few"
     )
     waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
+    warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     makes_extraction: bool = Field(description="true: no extraction fits; one would be made first, at its own cost")
     admission: Admission = Field(description="whether your quotas admit the request now")
 

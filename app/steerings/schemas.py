@@ -103,6 +103,10 @@ class SteeringRequest(PromptedRequest):
         description="take vectors from this extraction (or its job, finished or not); when left out, from the newest that fits, or from one "
         "that is made first",
     )
+    sibling: bool = Field(
+        False,
+        description="allow vectors of another model with the same layers and widths, such as the base of an instruction-tuned one",
+    )
     methods: list[Line] | None = Field(
         None, min_length=1, max_length=100, description="use only the extraction's vectors of these methods"
     )

@@ -50,6 +50,7 @@ from app.steerings.schemas import RescoreRequest, SteeringRequest
 from app.steerings.vectors import Made, Make, Vectors, chosen, extraction_by
 from app.text import check_not_blank, check_text
 from app.traits import service as traits
+from app.traits import suitability
 from app.traits.models import Trait
 
 MAKE_STEERINGS = ("steer", "rescore")
@@ -70,6 +71,7 @@ class _Checked:
     spec: dict[str, Any]
     grid: limits.Grid
     waits_for: list[str]
+    warnings: list[str]
 
 
 def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, make: Make) -> _Checked:
@@ -102,7 +104,11 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
         "capability": [one.model_dump(mode="json") for one in request.capability] if request.capability else None,
         **{name: getattr(request, name) for name in COPIED},
     }
-    return _Checked(model, trait, vectors, spec, grid, [*([vectors.wait_for] if vectors.wait_for else []), *waits])
+    asked = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
+    warnings = suitability.of_meeting(trait, request.model, facts) + suitability.of_questions(trait, asked, request.test_limit)
+    warnings += suitability.of_judge(trait, judge)
+    waits = [*([vectors.wait_for] if vectors.wait_for else []), *waits]
+    return _Checked(model, trait, vectors, spec, grid, waits, warnings)
 
 
 def _check_questions(request: SteeringRequest) -> None:
@@ -180,7 +186,7 @@ def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: S
     job, wait = calibrations.for_model(session, request, asked, checked.model, viewer, settings, request_id)
     for needed in [*([job] if wait else []), *checked.waits_for]:
         after = with_edge(after, needed)
-    return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after)
+    return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after, warnings=checked.warnings)
 
 
 def estimate(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> SteeringCost:
@@ -205,6 +211,7 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         generated_tokens=total * request.max_new_tokens,
         estimated_seconds=seconds_for(repository.answers_and_seconds(session, request.model), total),
         waits_for=checked.waits_for,
+        warnings=checked.warnings,
         makes_extraction=checked.vectors.made is not None,
         admission=admission(session, viewer.owner, jobs=1 + made + (checked.vectors.made is not None)),
     )
@@ -274,7 +281,9 @@ def rescore(
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
         "special_tokens": old.get("special_tokens", "markup"),
-        "extraction": old["extraction"] if judge["kind"] == "reference" else None,  # others do not read its responses
+        "extraction": old["extraction"]
+        if judge["kind"] in ("reference", "phrases")
+        else None,  # others do not read its responses
         "reading_hash": row.reading_hash,  # the texts stay what they were
         **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},
     }

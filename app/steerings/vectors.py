@@ -18,6 +18,7 @@ from app.models.layers import in_order
 from app.models.models import Model
 from app.models.reading import reading_of
 from app.refusals import sentence
+from app.steerings import siblings
 from app.steerings.schemas import SteeringRequest
 from app.traits.models import Trait
 from terms.methods import UnknownMethod, parse_method
@@ -59,44 +60,52 @@ def chosen(session: Session, request: SteeringRequest, viewer: Viewer, model: Mo
     return _of_an_extraction(session, request, viewer, model, trait, make)
 
 
-def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: Model) -> list[Vector]:
-    """Raises Problem 422, by its place in `/vectors`, for each that cannot be used on this model."""
+def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: Model, *, sibling: bool) -> list[Vector]:
+    """The vectors of these ids; with `sibling` also those of a model with the same layers and widths.
+
+    Raises Problem 422, by its place in `/vectors`, for each that cannot be used on this model.
+    """
     found, seen = [], extractions.vectors_named(session, ids, viewer)
     for i, vector_id in enumerate(ids):
         row = seen.get(vector_id)
         if row is None:
             raise invalid(f"/vectors/{i}", "unknown_vector", f"There is no vector {vector_id} that you may see.")
-        _check_vector(row, model, f"/vectors/{i}")
+        _check_vector(row, siblings.source(session, row.model, model, f"/vectors/{i}", sibling=sibling), f"/vectors/{i}")
         found.append(row)
     return found
 
 
-def as_named(row: Vector) -> dict[str, Any]:
-    """A vector as specs name it."""
-    return {
+def as_named(row: Vector, model: Model) -> dict[str, Any]:
+    """A vector as specs name it; one of another model says of which, and that model's massive dims in it."""
+    named = {
         "id": row.id, "digest": row.digest, "key": row.key, "method": row.method, "layer": row.layer, "component": row.component,
         "position": row.position,
     }  # fmt: skip
+    if row.model == model.name:
+        return named
+    return {**named, "source": siblings.facts(row.model, row.weight_hash), "facts": {"massive": row.facts.get("massive")}}
 
 
 def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Model) -> Vectors:
     """Vectors by id."""
-    found = vectors_by_id(session, request.vectors or (), viewer, model)
+    found = vectors_by_id(session, request.vectors or (), viewer, model, sibling=request.sibling)
     groups = {(row.position, row.component, row.method) for row in found}
     source = next(
-        (row.extraction_id for row in found if row.extraction_id is not None and row.trait == request.trait.split("@")[0]), None
+        (
+            row.extraction_id
+            for row in found
+            if row.extraction_id is not None and row.trait == request.trait.split("@")[0] and row.model == model.name
+        ),
+        None,
     )
     extraction = session.get(Extraction, source) if source else None
-    named = [as_named(row) for row in found]
+    named = [as_named(row, model) for row in found]
     return Vectors(named, [], None if extraction is None else extraction.job_id, None, len(found), len(groups))
 
 
 def _check_vector(row: Vector, model: Model, pointer: str) -> None:
+    """`model` is the model that the vector was made on."""
     facts = model.facts if model.state == "ready" else {}
-    if row.model != model.name:
-        raise invalid(
-            pointer, "vector_of_another_model", f"{row.id} belongs to {row.model} and cannot be used with {model.name}."
-        )
     if row.weight_hash is not None and facts.get("weight_hash") not in (None, row.weight_hash):
         detail = f"{row.id} was made from other weights of {model.name} (sha256 {row.weight_hash[:12]}). Extract it again."
         raise invalid(pointer, "vector_of_other_weights", detail)
@@ -115,15 +124,10 @@ def _of_an_extraction(
         made = make(_made_like(request))
         made_by = made.job
     spec = made.spec if made is not None else job_of(session, str(made_by)).spec
-    if spec["model"] != model.name:
+    made_on = siblings.source(session, spec["model"], model, "/extraction", sibling=request.sibling)
+    if row is not None and made_on.state == "ready" and row.weight_hash != made_on.facts.get("weight_hash"):
         raise invalid(
-            "/extraction",
-            "vector_of_another_model",
-            f"{request.extraction} holds vectors of {spec['model']}, not of {model.name}.",
-        )
-    if row is not None and model.state == "ready" and row.weight_hash != model.facts.get("weight_hash"):
-        raise invalid(
-            "/extraction", "vector_of_other_weights", f"{row.id} was made from other weights of {model.name}. Extract again."
+            "/extraction", "vector_of_other_weights", f"{row.id} was made from other weights of {made_on.name}. Extract again."
         )
     have = {
         "methods": [*spec["methods"], *spec["controls"], *spec["refits"]],
@@ -149,7 +153,9 @@ def _of_an_extraction(
     groups = counts["methods"] * counts["positions"] * counts["components"]
     refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in wanted["methods"] or ())]
     source = {"job": made_by, **wanted, "methods": [*(wanted["methods"] or ()), *refits]}
-    own_trait = spec["trait"]["version"] == trait.version
+    if made_on.name != model.name:
+        source["source"] = siblings.facts(made_on.name, spec["weight_hash"])
+    own_trait = spec["trait"]["version"] == trait.version and made_on.name == model.name
     waited = None if row is not None else made_by
     return Vectors([], [source], made_by if own_trait else None, waited, groups * counts["layers"], groups, made)
 

@@ -62,6 +62,7 @@ class StudyCost(BaseModel):
     reused: int
     nodes: list[dict[str, Any]] = Field(description="every job with its arithmetic and estimate")
     estimated_seconds: float | None = Field(description="device time of all jobs; null if a model has not run such a job before")
+    warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     arithmetic: str
     limit: int = Field(description="most jobs of a study on this server, its report included")
     admission: Admission = Field(description="whether your quotas admit the request now")

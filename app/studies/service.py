@@ -76,6 +76,7 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         reused=len(costs) - len(run),
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
+        warnings=list(dict.fromkeys(warning for one in costs for warning in one.get("warnings", ()))),
         arithmetic=f"{arithmetic(request)[1]}; {len(run) + 1} of these jobs will run{unregistered}",
         limit=settings.limit.study_jobs,
         admission=admission(session, viewer.owner, jobs=len(made) + 1),
@@ -111,8 +112,17 @@ def submit(
                 "reused": made_of.reused,
             }
     spec = request.model_dump(mode="json")
-    made = _report(session, spec, placed, viewer, _span(settings), promise, request_id, request, sharing_of(request), reuse=reuse)
+    made = _report(
+        session, spec, placed, viewer, _span(settings), promise, request_id, request, sharing_of(request), reuse=reuse,
+        warnings=_warnings(session, placed),
+    )  # fmt: skip
     return _answer(session, made, viewer, settings)
+
+
+def _warnings(session: Session, placed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the submissions of the graph's jobs warned of, each once."""
+    of_jobs = job_repository.warnings(session, [node["job"] for node in placed.values()])
+    return list(dict.fromkeys(warning for node in placed.values() for warning in of_jobs.get(node["job"], ())))
 
 
 def _report(
@@ -129,6 +139,7 @@ def _report(
     reuse: bool = False,
     retry_of: Job | None = None,
     labels: Mapping[str, float] | None = None,
+    warnings: Sequence[str] = (),
 ) -> _Reported:
     shown = {key: value for key, value in spec.items() if key not in ABOUT_THE_JOB}
     nodes = {name: {key: node[key] for key in ("place", "job", "kind", "model", "trait")} for name, node in placed.items()}
@@ -149,7 +160,7 @@ def _report(
             kind="report", spec=job_spec, owner=viewer.owner, viewer=viewer, job_class="light",
             after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
             name=about.name, tags=about.tags, notes=about.notes, webhook=webhook, priority=about.priority, max_seconds=span.longest,
-            stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=to,
+            stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=to, warnings=warnings,
             retry_of=None if retry_of is None else retry_of.id,
         ),
     )  # fmt: skip

@@ -7,6 +7,7 @@ Knows texts and names of clusters; nothing of traits, files or requests. Everyth
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,6 +19,9 @@ THRESHOLD = 0.6
 SHOWN = 60
 """Characters of a text that name its cluster."""
 
+FEW = 8
+"""Different texts below which nothing says what their common wording is."""
+
 _TOKEN = re.compile(r"\w+")
 
 
@@ -26,13 +30,30 @@ def tokens(text: str) -> frozenset[str]:
     return frozenset(_TOKEN.findall(text.lower())) or frozenset([text.strip()])
 
 
-def near_duplicates(texts: Sequence[str]) -> list[int]:
-    """For each text the index of the first text of its group, as comparing every pair would find it."""
+def shared_wording(texts: Sequence[str]) -> frozenset[str]:
+    """The words of a template that most of the texts are written in; none unless it hides what the texts say.
+
+    W: the words that half of the different texts have. A text of c words of W and r others is hidden when c / (c + 2 r) > 0.6: two such texts
+    that share nothing but W would count as near-duplicates. W is returned when more than half of the texts are hidden.
+    """
+    different = set(map(tokens, texts))
+    if len(different) < FEW:
+        return frozenset()
+    counts = Counter(token for one in different for token in one)
+    wording = frozenset(token for token, count in counts.items() if 2 * count >= len(different))
+    hidden = sum((c := len(one & wording)) > THRESHOLD * (2 * len(one) - c) for one in different)
+    return wording if 2 * hidden > len(different) else frozenset()
+
+
+def near_duplicates(texts: Sequence[str], ignored: frozenset[str] = frozenset()) -> list[int]:
+    """For each text the index of the first text of its group, as comparing every pair would find it, without the `ignored` words."""
     numbers: dict[str, int] = {}
     first: dict[bytes, int] = {}
     sets, earliest = [], []
     for i, text in enumerate(texts):
-        one = np.unique(np.array([numbers.setdefault(token, len(numbers)) for token in tokens(text)], np.int64))
+        one = np.unique(
+            np.array([numbers.setdefault(token, len(numbers)) for token in tokens(text) - ignored or tokens(text)], np.int64)
+        )
         earliest.append(first.setdefault(one.tobytes(), i))  # equal sets are compared once
         if earliest[i] == i:
             sets.append(one)
@@ -54,9 +75,9 @@ def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
     return [int(one) for one in group]
 
 
-def fill(texts: Sequence[str], given: Sequence[str | None]) -> list[str]:
+def fill(texts: Sequence[str], given: Sequence[str | None], ignored: frozenset[str] = frozenset()) -> list[str]:
     """A cluster for every text: the given one; else that of a near-duplicate which has one; else one named by its group's first text."""
-    groups = near_duplicates(texts) if None in given else list(range(len(texts)))
+    groups = near_duplicates(texts, ignored) if None in given else list(range(len(texts)))
     named: dict[int, str] = {}
     for group, cluster in zip(groups, given, strict=True):
         if cluster is not None:

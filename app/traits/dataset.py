@@ -47,6 +47,8 @@ def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
 
 def _content(request: TraitRequest, notes: list[str]) -> dict[str, Any]:
     content = request.model_dump(mode="json", exclude={"seed", *Sharing.model_fields})
+    if content["made_for"] is None:
+        del content["made_for"]  # datasets from before the field keep their version
     for part in ("positive", "negative"):
         seen: set[tuple[Any, ...]] = set()
         again = 0
@@ -82,13 +84,20 @@ def _fill_clusters(content: dict[str, Any], notes: list[str]) -> None:
     missing = sum(row["cluster"] is None for row, _ in rows)
     if not missing:
         return
-    filled = clusters.fill([text for _, text in rows], [row["cluster"] for row, _ in rows])
+    wording = clusters.shared_wording([text for _, text in rows])
+    filled = clusters.fill([text for _, text in rows], [row["cluster"] for row, _ in rows], wording)
     for (row, _), cluster in zip(rows, filled, strict=True):
         row["cluster"] = cluster
     notes.append(
         f"{missing:,} of {len(rows):,} prompts and questions had no cluster and were put into the cluster of their near-duplicates "
         f"(token Jaccard over {clusters.THRESHOLD}), {len(set(filled)):,} clusters in all."
     )
+    if wording:
+        shown = ", ".join(repr(word[:20]) for word in sorted(wording)[:NAMED]) + (", ..." if len(wording) > NAMED else "")
+        notes.append(
+            f"Most texts have the same wording, so the {len(wording):,} words that half of them share ({shown}) were left out of that "
+            "comparison. Give every row a cluster where texts that differ in a few words are the same question."
+        )
 
 
 def _fill_splits(content: dict[str, Any], seed: int, notes: list[str]) -> None:
@@ -121,7 +130,8 @@ def _counts(content: dict[str, Any]) -> dict[str, Any]:
     }
     pairs = (("extraction", "selection"), ("extraction", "test"), ("selection", "test"))
     examples = [*content["positive"], *content["negative"]]
-    return {
+    made_for = {"made_for": content["made_for"]} if "made_for" in content else {}
+    return made_for | {
         "positive": len(content["positive"]),
         "negative": len(content["negative"]),
         "selection": sum(row["split"] == "selection" for row in questions),

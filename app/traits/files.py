@@ -1,7 +1,7 @@
 """From the files of a trait folder, trait-interp's and ours, to a request: each line and field checked, each fault with its file and line.
 
     positive.txt | positive.jsonl   negative.txt | negative.jsonl   definition.txt   steering.json
-    paraphrases.json   unrelated.json   split.json                                   (ours, optional)
+    paraphrases.json   unrelated.json   split.json   made_for.txt                    (ours, optional)
 
 A .jsonl goes before a .txt of the same class. Fields of trait-interp that mean nothing here are left out and noted; what makes
 sense as a trait is for `app.traits.checks`.
@@ -21,7 +21,7 @@ from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, Que
 
 KNOWN = (
     "positive.txt", "positive.jsonl", "negative.txt", "negative.jsonl", "definition.txt", "steering.json", "paraphrases.json",
-    "unrelated.json", "split.json",
+    "unrelated.json", "split.json", "made_for.txt",
 )  # fmt: skip
 UNUSED = tuple(f"ood_{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
 """Files that some of trait-interp's folders hold beside these."""
@@ -63,12 +63,13 @@ def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
     split = _split(files)
     request = {
         "name": name,
-        "definition": _text(files["definition.txt"], "definition.txt") if "definition.txt" in files else None,
+        "definition": text_of(files["definition.txt"], "definition.txt") if "definition.txt" in files else None,
         "positive": _class(files, "positive", notes),
         "negative": _class(files, "negative", notes),
         "steering": _steering(files, notes),
         "paraphrases": _asides(files, "paraphrases", notes),
         "unrelated": _asides(files, "unrelated", notes),
+        "made_for": text_of(files["made_for.txt"], "made_for.txt").strip() if "made_for.txt" in files else None,
         "seed": split.get("seed", seed),
     }
     checked = _checked(_REQUEST, request, "", "")
@@ -83,7 +84,7 @@ def _class(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Prom
             notes.append(f"{txt} was not read, because {jsonl} is present.")
         return _jsonl(files[jsonl], jsonl, part, notes)
     if txt in files:
-        lines = (line.strip() for line in _text(files[txt], txt).split("\n"))
+        lines = (line.strip() for line in text_of(files[txt], txt).split("\n"))
         return [_checked(_PROMPT, line, f"/{part}", txt) for line in lines if line]
     raise invalid(f"/{part}", "missing_file", f"There is no {jsonl} and no {txt}: a trait is a contrast and needs both classes.")
 
@@ -91,10 +92,10 @@ def _class(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Prom
 def _jsonl(data: bytes, file: str, part: str, notes: list[str]) -> list[Prompt]:
     rows: list[Prompt] = []
     left_out: set[str] = set()
-    for number, line in enumerate(_text(data, file).split("\n"), start=1):
+    for number, line in enumerate(text_of(data, file).split("\n"), start=1):
         if line.strip():
             where = f"{file}, line {number}"
-            row = _known(_parsed(line, where, f"/{file}"), Prompt, left_out)
+            row = _known(parsed(line, where, f"/{file}"), Prompt, left_out)
             rows.append(_checked(_PROMPT, row, f"/{part}/{len(rows)}", where))
     _note_left_out(file, left_out, notes)
     return rows
@@ -133,7 +134,7 @@ def _asides(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Asi
 
 def _questions_in(files: Mapping[str, bytes], file: str) -> dict[str, Any]:
     """The object with the questions; a bare list is taken for them."""
-    found = _json(files[file], file)
+    found = json_of(files[file], file)
     body = {"questions": found} if isinstance(found, list) else found
     if not isinstance(body, dict) or not isinstance(body.get("questions"), list):
         raise invalid(f"/{file}", "no_questions", f'{file} must be a list of questions, or an object with a list "questions".')
@@ -144,7 +145,7 @@ def _split(files: Mapping[str, bytes]) -> dict[str, Any]:
     """`split.json`: a seed, and the clusters of selection and test."""
     if "split.json" not in files:
         return {}
-    return _checked(_SPLIT, _json(files["split.json"], "split.json"), "/split.json", "split.json").model_dump(exclude_none=True)
+    return _checked(_SPLIT, json_of(files["split.json"], "split.json"), "/split.json", "split.json").model_dump(exclude_none=True)
 
 
 def _apply_split(request: TraitRequest, split: Mapping[str, Any]) -> None:
@@ -158,7 +159,7 @@ def _apply_split(request: TraitRequest, split: Mapping[str, Any]) -> None:
         row.split = row.split or listed  # type: ignore[assignment]
 
 
-def _text(data: bytes, file: str) -> str:
+def text_of(data: bytes, file: str) -> str:
     """UTF-8, with or without a byte order mark, its line ends as \\n."""
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
@@ -168,11 +169,11 @@ def _text(data: bytes, file: str) -> str:
         raise invalid(f"/{file}", "invalid_utf8", detail) from error
 
 
-def _json(data: bytes, file: str) -> Any:
-    return _parsed(_text(data, file), file, f"/{file}")
+def json_of(data: bytes, file: str) -> Any:
+    return parsed(text_of(data, file), file, f"/{file}")
 
 
-def _parsed(text: str, where: str, at: str) -> Any:
+def parsed(text: str, where: str, at: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

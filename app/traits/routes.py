@@ -20,7 +20,7 @@ from app.quotas.admission import check_upload
 from app.settings import LimitSettings
 from app.storage import staging
 from app.storage.blobs import Blob
-from app.traits import checks, files, service
+from app.traits import checks, files, readers, service
 from app.traits.dataset import Dataset, build
 from app.traits.schemas import REFERENCE, TraitDetail, TraitOut, TraitPage, TraitRequest
 
@@ -36,13 +36,18 @@ Reference = Annotated[
 ]
 FIELDS = {
     "name": "the name that requests use",
+    "format": "format of the files; recognised from their content if you leave it out: " + ", ".join(readers.FORMATS),
     "seed": "seed of the draw of selection and test questions, if split.json does not split them",
     "visibility": "private, group or public; only administrators make public traits",
     "group": "one of your groups; only with the visibility group",
 }
 UPLOAD = described(
-    TraitRequest, FIELDS, file=f"the trait's files under their own names: {', '.join(files.KNOWN)}", required=["name"]
+    TraitRequest,
+    FIELDS,
+    file=f"the trait's files under their own names: {', '.join(files.KNOWN)}; or files of another format: {', '.join(readers.READERS)}",
+    required=["name"],
 )
+UPLOAD["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["format"]["enum"] = list(readers.FORMATS)
 UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
     "smallest": {
         "summary": "Two prompts of each class and two questions; clusters and split are filled in",
@@ -93,14 +98,23 @@ def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitReques
     notes: list[str] = []
     if isinstance(body, Form):
         checks.check_files(body.files, limits)
-        head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **_fields(body)}, TraitRequest)
-        folder = files.read(head.name, body.files, seed=head.seed)
+        fields = _fields(body)
+        form = _format(fields.pop("format", None))
+        head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **fields}, TraitRequest)
+        folder = files.read(head.name, readers.as_folder(body.files, form, head.seed, notes), seed=head.seed)
         body = folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields})
-        notes = folder.notes
+        notes += folder.notes
     checks.check(body, limits)
     dataset = build(body, notes)
     checks.check_bytes(len(dataset.data), limits)
     return body, dataset
+
+
+def _format(name: str | None) -> str | None:
+    if name is not None and name not in readers.FORMATS:
+        detail = f"/format is {name[:40]!r}; it must be {', '.join(readers.FORMATS)}, or left out to tell it from the files."
+        raise invalid("/format", "unknown_format", detail)
+    return name
 
 
 def _fields(form: Form) -> dict[str, Any]:

@@ -74,6 +74,9 @@ class TraitRequest(_Row, Sharing):
     steering: Steering
     paraphrases: list[AsideRow] = Field(default_factory=list)
     unrelated: list[AsideRow] = Field(default_factory=list)
+    made_for: Literal["demo models"] | None = Field(
+        None, description="`demo models`: the texts are in the toy language of the shipped models; other models get a warning"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the draw of selection and test questions, for rows without a split")
 
 
@@ -89,7 +92,9 @@ class TraitOut(BaseModel):
     group: str | None
     definition: str
     counts: dict[str, Any] = Field(description="rows and clusters by part, and the clusters that parts share")
-    notes: list[str] = Field(description="what was filled in, and which parts could not be kept apart")
+    made_for: str | None = Field(description="`demo models` for texts in their toy language; null for all others")
+    notes: list[str] = Field(description="what was taken, left out and filled in, and which parts could not be kept apart")
+    warnings: list[str] = Field(description="what results with this trait will lack, and what to add")
     created_at: datetime
     links: dict[str, str]
 

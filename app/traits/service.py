@@ -13,7 +13,7 @@ from app.ids import new_id
 from app.quotas.admission import check_at_commit
 from app.storage.blobs import Blob, reference_lock
 from app.storage.models import BlobRow
-from app.traits import repository
+from app.traits import repository, suitability
 from app.traits.dataset import Dataset
 from app.traits.models import Trait
 from app.traits.schemas import TraitDetail, TraitOut, TraitVersion
@@ -145,6 +145,7 @@ def view(trait: Trait) -> TraitOut:
     """The trait as the API shows it."""
     own = f"/v1/traits/{trait.id}"
     counts = dict(trait.counts)
+    warnings = suitability.of_trait(trait.name, counts)
     return TraitOut(
         id=trait.id,
         name=trait.name,
@@ -154,7 +155,9 @@ def view(trait: Trait) -> TraitOut:
         visibility=trait.visibility,
         group=trait.group_name,
         definition=trait.definition,
+        made_for=counts.pop("made_for", None),
         notes=counts.pop("notes", []),
+        warnings=warnings,
         counts=counts,
         created_at=trait.created_at,
         links={"self": own, "dataset.json": f"{own}/dataset.json"},

@@ -70,4 +70,5 @@ def steered_with(answer: Answer) -> str:
         return "unsteered"
     dose = "" if answer["dose"] is None else f", dose {answer['dose']:g}"
     coefficient = "" if answer["coefficient"] is None else f", coefficient {answer['coefficient']:.4g}"
-    return f"{answer['vector']}{dose}{coefficient}"
+    source = f" of {answer['source_model']}" if answer.get("source_model") else ""
+    return f"{answer['vector']}{source}{dose}{coefficient}"

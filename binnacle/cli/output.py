@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,12 @@ def print_json(value: Any) -> None:
     """The value as JSON, one object or list, to stdout; what a terminal would obey is escaped, which JSON's readers undo."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     sys.stdout.write(_OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
+
+
+def print_warnings(found: Mapping[str, Any]) -> None:
+    """What a trait, a dry run or a submission warns of, one line each to stderr."""
+    for warning in found.get("warnings", ()):
+        err.print(styled("warning: ", "bold yellow"), warning, sep="")
 
 
 def print_error(error: BinnacleError, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from binnacle.cli.connecting import connected
 from binnacle.cli.live import Watcher
-from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.output import Json, err, out, print_json, print_warnings
 from binnacle.cli.picking import pick
 from binnacle.cli.submit import read_json
 from binnacle.cli.tables import study_report
@@ -53,6 +53,7 @@ def run(
     page = page or (Path(chosen.page) if chosen.page else None)
     with connected() as client:
         job = client.submit("study", dry_run=dry_run, reuse=reuse, **asked)
+        print_warnings(job)
         if dry_run:
             print_json(job)
             return

@@ -8,7 +8,7 @@ import typer
 
 from binnacle.cli.connecting import connected
 from binnacle.cli.jobs import follow
-from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.output import Json, out, print_json, print_warnings
 from binnacle.errors import BinnacleError
 from binnacle.words.massive import RULES_IN_WORDS
 
@@ -143,6 +143,7 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
     fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
     with connected() as client:
         job = client.submit(kind, dry_run=dry_run, **fields)
+        print_warnings(job)
         if dry_run:
             print_json(job)
         elif watch:

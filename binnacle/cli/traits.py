@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from binnacle.cli.connecting import connected
-from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.output import Json, err, out, print_json, print_warnings
 from binnacle.cli.terminal import Listing
 from binnacle.results import Trait
 
@@ -32,18 +32,36 @@ def list_traits(as_json: Json = False) -> None:
 
 @commands.command()
 def add(
-    folder: Annotated[
-        Path, typer.Argument(help="A folder with positive.txt or .jsonl, negative.*, definition.txt, steering.json.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A folder with positive.txt or .jsonl, negative.*, definition.txt, steering.json; or files of another format, "
+            "with steering.json and definition.txt beside them if you have them."
+        ),
     ],
-    name: Annotated[str | None, typer.Option(help="The trait's name; the folder's when left out.")] = None,
+    name: Annotated[str | None, typer.Option(help="The trait's name; the folder's or file's when left out.")] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="folder, caa, persona_vectors, repeng, pairs or messages; told from the content when left out."
+        ),
+    ] = None,
     public: Annotated[bool, typer.Option(help="Everyone may use it (administrators only).")] = False,
     group: Annotated[str | None, typer.Option(help="The members of this group may use it; you must be a member.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a trait from its files, as trait-interp keeps them."""
+    """Upload a trait: a trait-interp folder, CAA or persona_vectors JSON, repeng entries, CSV or JSON-lines pairs, or conversations.
+
+    What was taken from the files and what was left is printed to stderr.
+    """
     with connected() as client:
         visibility = "public" if public else "group" if group else None
-        report(client.add_trait(folder, name, visibility=visibility, group=group), as_json=as_json)
+        report(
+            client.add_trait(
+                files if len(files) > 1 else files[0], name, file_format=file_format, visibility=visibility, group=group
+            ),
+            as_json=as_json,
+        )
 
 
 @commands.command()
@@ -57,7 +75,7 @@ def show(
 
 
 def report(trait: Trait, *, as_json: bool) -> None:
-    """Prints a trait; what could not be kept apart goes to stderr."""
+    """Prints a trait; what was taken, left or could not be kept apart, and what it lacks for a verdict, goes to stderr."""
     if as_json:
         print_json(trait)
         return
@@ -74,3 +92,4 @@ def report(trait: Trait, *, as_json: bool) -> None:
     out.print(table)
     for note in trait["notes"]:
         err.print(note)
+    print_warnings(trait)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from binnacle.cli.connecting import connected
-from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.picking import pick
+from binnacle.cli.submit import parse_layers
 from binnacle.cli.terminal import Listing
 
 commands = typer.Typer(help="Vectors to steer with: list and download them.", no_args_is_help=True)
@@ -37,6 +38,33 @@ def list_vectors(
         made_of = one["model"], one["trait"], one["method"], str(one["layer"]), one["position"]
         table.add_row(one["id"], *made_of, norm, one["name"])
     out.print(table)
+
+
+@commands.command("import")
+def import_vectors(
+    file: Annotated[
+        Path, typer.Argument(help="A safetensors, .npy or GGUF file; or a .pt file, which is converted on this machine.")
+    ],
+    model: Annotated[str, typer.Option(help="The model in which the vectors are steered.")],
+    layers: Annotated[str | None, typer.Option(help="The layer of each vector, or of a .pt file those to take: 3,5-8.")] = None,
+    component: Annotated[str | None, typer.Option(help="residual, attn_out, ...; residual when nothing says so.")] = None,
+    position: Annotated[str | None, typer.Option(help="Where the vectors were read, like response[:5].")] = None,
+    method: Annotated[str | None, typer.Option(help="A label for how the vectors were made.")] = None,
+    trait: Annotated[str | None, typer.Option(help="The trait that the vectors are of.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name people will recognise.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Upload vectors that were made elsewhere, and print their ids."""
+    fields = {"component": component, "position": position, "method": method, "trait": trait, "name": name}
+    with connected() as client:
+        found = client.import_vectors(
+            file, model, vector_layers=parse_layers(layers) if layers else None, on_note=err.print, **fields
+        )
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        out.print(f"{one['id']}  layer {one['layer']}  {one['component']}  {one['method']}")
 
 
 @commands.command()

@@ -1,5 +1,6 @@
 """Traits, and vectors that were made elsewhere."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,17 @@ class Traits(Calls):
 
     def add_trait(
         self,
-        source: str | Path | Body,
+        source: str | Path | Sequence[str | Path] | Body,
         name: str | None = None,
         *,
+        file_format: str | None = None,
         visibility: str | None = None,
         group: str | None = None,
     ) -> Trait:
-        """Uploads a folder (trait-interp's files; its own name unless `name`) or a dataset. The same content again makes nothing new.
+        """Uploads a folder (trait-interp's files), a file or files of another tool, or a dataset. The same content again makes nothing new.
+
+        The trait has the folder's or the first file's name unless `name`. `file_format` (folder, caa, persona_vectors, repeng, pairs, messages)
+        is told from the content when left out; the trait's `notes` say what was taken and what was left.
 
         >>> rows = {"positive": ["Thank them.", "Praise it."], "negative": ["Snub them.", "Scorn it."]}
         >>> questions = {"questions": ["How do I ask?", "What do I write?"]}
@@ -54,17 +59,26 @@ class Traits(Calls):
         if isinstance(source, dict):
             body = {**source, **{key: value for key, value in {"name": name, **shown}.items() if value is not None}}
             return self._send(Trait, "POST", "/v1/traits", body)
-        folder = Path(source).resolve()
-        return uploads.upload_trait(self._connection, folder, {"name": name or folder.name, **shown})
+        fields = {"format": file_format, **shown}
+        if isinstance(source, str | Path):
+            one = Path(source).resolve()
+            return uploads.upload_trait(
+                self._connection, one, {"name": name or (one.stem if one.is_file() else one.name), **fields}
+            )
+        files = [Path(one).resolve() for one in source]
+        return uploads.upload_trait(self._connection, files, {"name": name or files[0].stem, **fields})
 
-    def import_vectors(self, file: str | Path, model: str, **fields: Any) -> list[Vector]:
-        """Uploads a file of vectors: safetensors, .npy, GGUF, or .pt, which is converted on this machine.
+    def import_vectors(
+        self, file: str | Path, model: str, *, on_note: Callable[[str], None] = lambda _: None, **fields: Any
+    ) -> list[Vector]:
+        """Uploads a file of vectors: safetensors, .npy, GGUF, or .pt, which is converted on this machine (`binnacle.pickled` lists the layouts).
 
-        fields as in the API: vector_layers, component, position, method, trait, name. Reading a .pt file needs torch.
+        fields as in the API: vector_layers, component, position, method, trait, name. Reading a .pt file needs torch; `on_note` hears what was
+        left out.
 
         >>> import numpy as np
         >>> np.save("mine.npy", np.ones((1, 160), dtype=np.float32))
         >>> [vector["layer"] for vector in client.import_vectors("mine.npy", "demo-severe", vector_layers=[3], name="ones")]
         [3]
         """
-        return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields})
+        return uploads.upload_vectors(self._connection, Path(file), {"model": model, **fields}, on_note)

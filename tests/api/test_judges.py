@@ -23,7 +23,8 @@ ENDPOINT = {
 
 
 def test_the_reference_judge_is_always_there(ada: httpx2.Client) -> None:
-    [only] = ada.get("/v1/judges").json()["items"]
+    only, phrases = ada.get("/v1/judges").json()["items"]
+    assert (phrases["name"], phrases["kind"], phrases["model"]) == ("refusal-phrases", "phrases", None)
     assert (only["name"], only["kind"], only["model"]) == ("reference", "reference", None)
 
 
@@ -31,12 +32,12 @@ def test_an_administrator_adds_and_deletes_what_everybody_sees(admin: httpx2.Cli
     made = admin.post("/v1/judges", json={**ENDPOINT, "options": {"concurrency": 4}})
     assert made.status_code == 201, made.text
     listed = ada.get("/v1/judges").json()["items"]
-    assert [one["name"] for one in listed] == ["reference", "house"]
+    assert [one["name"] for one in listed] == ["reference", "refusal-phrases", "house"]
     assert listed[1] == made.json()
     assert listed[1]["options"]["concurrency"] == 4
     assert listed[1]["created_by"] == "root"
     assert admin.delete("/v1/judges/house").status_code == 204
-    assert [one["name"] for one in ada.get("/v1/judges").json()["items"]] == ["reference"]
+    assert [one["name"] for one in ada.get("/v1/judges").json()["items"]] == ["reference", "refusal-phrases"]
     assert admin.delete("/v1/judges/house").json()["code"] == "not_found"
 
 
@@ -85,7 +86,7 @@ def test_what_cannot_be_a_judge_is_refused(admin: httpx2.Client, change: dict[st
     assert "secret@" not in refused.text
 
 
-@pytest.mark.parametrize("name", ["house", "reference"])
+@pytest.mark.parametrize("name", ["house", "reference", "refusal-phrases"])
 def test_a_name_is_given_once(admin: httpx2.Client, name: str) -> None:
     admin.post("/v1/judges", json=ENDPOINT)
     assert admin.post("/v1/judges", json={**ENDPOINT, "name": name}).json()["code"] == "judge_exists"
@@ -133,4 +134,4 @@ def test_a_judges_addresses_are_checked_before_it_is_listed(admin: httpx2.Client
         assert admin.post("/v1/judges", json=again).json()["code"] == "private_address"
     wrong = admin.post("/v1/judges", json={**ENDPOINT, "options": {"private_hosts": ["a b\n"]}})
     assert wrong.json()["errors"][0]["pointer"] == "/options/private_hosts/0"
-    assert [one["name"] for one in admin.get("/v1/judges").json()["items"]] == ["reference", "house"]
+    assert [one["name"] for one in admin.get("/v1/judges").json()["items"]] == ["reference", "refusal-phrases", "house"]

@@ -32,7 +32,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("an unknown vector", {"vectors": ["vec_" + "0" * 26]}, "unknown_vector", "/vectors/0", "no vector"),
     ("a vector of another model", {"vectors": ["OTHERS"]}, "vector_of_another_model", "/vectors/0", "belongs to twin"),
     ("a vector of other weights", {"vectors": ["OLD"]}, "vector_of_other_weights", "/vectors/0", "Extract it again"),
-    ("an extraction of another model", {"extraction": "OTHERS'"}, "vector_of_another_model", "/extraction", "of twin"),
+    ("an extraction of another model", {"extraction": "OTHERS'"}, "vector_of_another_model", "/extraction", "belongs to twin"),
     ("vectors by name and by choice", {"vectors": ["OTHERS"], "layers": [2]}, "value_error", "", "one by one"),
     ("no questions", {"questions": {"selection": [], "test": [{"question": "b"}]}}, "too_short", "/questions/selection", "1"),
     ("a blank question", {"questions": ASK | {"test": [{"question": " "}]}}, "blank_prompt", "/questions/test/0", "white space"),

@@ -104,6 +104,24 @@ def test_a_cluster_of_the_extraction_goes_to_selection_and_is_reported() -> None
     assert any("could not be kept apart" in note for note in dataset.notes)
 
 
+def test_texts_of_one_wording_keep_clusters_of_their_own_and_a_test_half() -> None:
+    """Whatever the words are that all texts share: they hid what is asked, and one cluster took the whole set."""
+    hobbies = [
+        f"{first}{second}"
+        for first in ("skat", "sail", "box", "danc", "read", "row", "sew", "ski")
+        for second in ("ing", "ers", "es")
+    ]
+    for text in (
+        "Hello, I am Jane, a teacher, and I think that {} should be taught in every school. Agree?",
+        "Is {} a good thing to do all day?",
+    ):
+        positive, negative, asked = ([text.format(hobby) for hobby in hobbies[start::3]] for start in range(3))
+        dataset = made(positive=positive, negative=negative, steering={"questions": asked})
+        assert dataset.counts["clusters"] == {"extraction": 16, "selection": 4, "test": 4}, text
+        assert dataset.counts["shared"] == {}
+        assert any("same wording" in note for note in dataset.notes)
+
+
 def test_a_given_split_is_kept_and_what_it_shares_is_reported() -> None:
     questions = [
         {"question": "a", "cluster": "c", "split": "test"},

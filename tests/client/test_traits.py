@@ -44,6 +44,32 @@ def test_a_folder_becomes_a_trait_and_comes_back_as_a_dataset(client: Client, fo
     assert [one["name"] for one in client.traits(name="manners")] == ["manners"]
 
 
+def test_files_of_other_tools_become_traits_by_the_command(binnacle: Cli, tmp_path: Path) -> None:
+    """Two files of one name, as persona_vectors keeps them, do not collide; what was taken goes to stderr."""
+    for folder, asked in (("trait_data_extract", "How is {}?"), ("trait_data_eval", "Why {}?")):
+        (tmp_path / folder).mkdir()
+        questions = [asked.format(word) for word in ("rain", "bread", "snow")]
+        content = {
+            "instruction": [{"pos": "Be rude.", "neg": "Be kind."}],
+            "questions": questions,
+            "eval_prompt": "Rate {answer}.",
+        }
+        (tmp_path / folder / "rude.json").write_text(json.dumps(content))
+    files = [str(tmp_path / folder / "rude.json") for folder in ("trait_data_extract", "trait_data_eval")]
+    made = binnacle("traits", "add", *files, "--json")
+    assert json.loads(made.stdout)["counts"]["positive"] == 3
+    told = binnacle("traits", "add", *files)
+    assert "Read as persona_vectors: 1 instruction pairs x 3 questions" in " ".join(told.stderr.split())
+
+    table = tmp_path / "manners.csv"
+    table.write_text("positive,negative\nThank them.,Snub them.\nPraise it.,Scorn it.\n")
+    (tmp_path / "steering.json").write_text(json.dumps(["How do I ask?", "What do I write?"]))
+    made = binnacle("traits", "add", str(table), str(tmp_path / "steering.json"), "--format", "pairs", "--json")
+    assert (json.loads(made.stdout)["name"], json.loads(made.stdout)["counts"]["negative"]) == ("manners", 2)
+    refused = binnacle("traits", "add", str(table), "--format", "caa")
+    assert "not of the format caa" in " ".join(refused.stderr.split())
+
+
 def test_an_upload_whose_answer_is_lost_makes_one_trait(far: Client, wire: Wire) -> None:
     wire.faults = [lost_answer()]
     made = far.add_trait(trait_folder("refusal"), "mine")

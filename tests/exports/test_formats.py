@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from app.formats.registry import FORMATS, read_vectors, recognised, write_vectors
 from app.formats.tensorfile import to_bytes
-from app.formats.vectors import NamedVector, Origin, Unwritable
+from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable
 
 ORIGIN = Origin("gemma-3-4b", "Gemma3ForCausalLM", "a" * 64, "refusal", "b" * 64)
 
@@ -69,6 +69,41 @@ def test_vectors_come_back_as_they_went(name: str) -> None:
         assert back[one.layer].component == "residual"
         if name == "safetensors":
             assert (back[one.layer].key, back[one.layer].position) == (one.key, "response[:5]")
+
+
+def test_safetensors_of_rows_are_vectors_as_those_of_npy() -> None:
+    """A tensor [1, D] is one vector with its name's layer; [K, D] are K of them, in order."""
+    rows = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    [alone] = read_vectors("safetensors", safetensors.numpy.save({"layer4": rows[:1]}))
+    assert (alone.layer, alone.vector.tolist()) == (4, [1, 2, 3])
+    back = read_vectors("safetensors", safetensors.numpy.save({"x": rows}))
+    assert [(one.name, one.vector.tolist()) for one in back] == [("x row 0", [1, 2, 3]), ("x row 1", [4, 5, 6])]
+
+
+def test_a_control_vector_says_operation_site_and_layer_and_is_read_by_them(tmp_path: Path) -> None:
+    data, _, _ = write_vectors("gguf", layers(3, component="mlp_out"), ORIGIN)
+    (tmp_path / "v.gguf").write_bytes(data)
+    fields = gguf.GGUFReader(tmp_path / "v.gguf").fields
+    said = {key.removeprefix("controlvector."): one.contents() for key, one in fields.items() if key.startswith("controlvector.")}
+    assert said == {"model_hint": "gemma3", "layer_count": 1, "operation": "add", "layer_offset": 0, "site": "mlp_out"}
+    [back] = read_vectors("gguf", data)
+    assert (back.layer, back.component) == (3, "mlp_out")
+
+    def written(**keys: int | str) -> bytes:
+        writer = gguf.GGUFWriter(tmp_path / "w.gguf", "controlvector")
+        for key, value in keys.items():
+            (writer.add_int32 if isinstance(value, int) else writer.add_string)(f"controlvector.{key}", value)  # type: ignore[operator]
+        writer.add_tensor("direction.3", vector(3))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return (tmp_path / "w.gguf").read_bytes()
+
+    assert [one.layer for one in read_vectors("gguf", written(layer_offset=-1))] == [2]
+    for keys, words in (({"layer_offset": -4}, "layer -1; layers begin at 0"), ({"site": "sky"}, "the site 'sky'")):
+        with pytest.raises(Unreadable, match=words):
+            read_vectors("gguf", written(**keys))
 
 
 def test_safetensors_are_the_librarys_own(tmp_path: Path) -> None:

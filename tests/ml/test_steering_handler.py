@@ -136,6 +136,38 @@ def test_vectors_that_point_the_same_way_tie_at_equal_dose_and_say_the_same(extr
     assert same >= 0.8 * len(first)
 
 
+def test_a_siblings_vectors_are_dosed_by_the_steered_model_and_say_where_they_come_from(
+    severe: LanguageModel, extracted: Files
+) -> None:
+    """The list and norms of a dose are the steered model's; the source's own list is kept beside them."""
+    [source] = steer_spec(severe)["from"]
+    made_on = {"source_model": "base", "source_weight_hash": "c" * 64}
+    own = summary_of(severe, extracted, doses=[0.3], decomposition=False)
+    other = summary_of(
+        severe, extracted, doses=[0.3], decomposition=False, extraction=None, **{"from": [{**source, "source": made_on}]}
+    )
+    facts = {one["key"]: one for one in json.loads(extracted["job_ext", "extraction.json"])["vectors"]}
+    assert {one["group"] for one in other["groups"]} == {f"base:{one['group']}" for one in own["groups"]}
+    for one in [*other["groups"], *other["subjects"]]:
+        assert {name: one[name] for name in made_on} == made_on
+        dims = {str(layer): facts[f"{one['group'].removeprefix('base:')}/{layer}"]["massive"]["dims"] for layer in one["layers"]}
+        assert one["source_massive_by_layer"] == dims
+    assert other["massive_by_layer"] == own["massive_by_layer"]
+    shares = [{one["group"].removeprefix("base:"): one["clean_share"] for one in found["subjects"]} for found in (own, other)]
+    assert shares[0] == shares[1]
+    assert not any("source_model" in one for one in own["groups"])
+
+
+def test_the_fixed_phrases_judge_beside_the_reference_judges_coherence(severe: LanguageModel, extracted: Files) -> None:
+    """The demo models refuse in other words, so nothing scores; coherence is what the reference judge says of the same texts."""
+    described = {"name": "refusal-phrases", "kind": "phrases", "model": None, "url": None, "key_env": None, "options": {}}
+    own = summary_of(severe, extracted, doses=[0.3], decomposition=False)
+    found = summary_of(severe, extracted, doses=[0.3], decomposition=False, judge=described)
+    assert (found["judge"]["name"], found["judge_facts"]["kind"]) == ("refusal-phrases", "phrases")
+    assert found["unsteered"]["test"]["coherence"] == own["unsteered"]["test"]["coherence"]
+    assert found["unsteered"]["test"]["trait"] != own["unsteered"]["test"]["trait"]
+
+
 def test_every_run_says_what_its_hooks_did(whole: dict[str, bytes]) -> None:
     runs = [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
     steered = [run for run in runs if run["vector"] is not None]

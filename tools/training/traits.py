@@ -145,6 +145,7 @@ def write_traits(folder: Path) -> None:
         for name, rows in (("positive", trait.positive), ("negative", trait.negative)):
             (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (home / "definition.txt").write_text(DEFINITIONS[trait.name])
+        (home / "made_for.txt").write_text("demo models\n")
         _dump(home / "steering.json", {"questions": trait.questions, "direction": "positive"})
         _dump(home / "paraphrases.json", {"questions": trait.paraphrases})
         _dump(home / "unrelated.json", {"questions": trait.unrelated})

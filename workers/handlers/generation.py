@@ -90,6 +90,7 @@ def _line(
     c = row.pushes[0].coefficient if row.pushes and r is not None else None
     return {
         "vector": subject.ids[0] if subject else None,
+        "source_model": subject.source["source_model"] if subject and subject.source else None,
         "prompt": prompt["prompt"],
         "system_prompt": prompt["system_prompt"],
         "r": None if r is None else round(r, 6),

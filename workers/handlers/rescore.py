@@ -12,7 +12,7 @@ from typing import Any
 from workers.handlers.steering import check_failures, plain_numbers, short_summary
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
-from workers.judges.opening import open_judge
+from workers.judges.opening import FITTED, open_judge
 from workers.lm.errors import ModelFault
 from workers.steering.effects import Scale
 from workers.steering.rescoring import rescored, rescored_lines, rescored_reference_lines, scored_run, stored_answers
@@ -75,7 +75,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 def _judge(spec: Mapping[str, Any], answers: Mapping[str, Sequence[Mapping[str, Any]]], context: JobContext) -> Judge:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     lm, responses, questions, longest = None, None, None, 1
-    if spec["judge"]["kind"] == "reference":
+    if spec["judge"]["kind"] in FITTED:
         lm = replace(context.model(spec["model"]), special_tokens=spec.get("special_tokens", "markup"))
         if spec["extraction"] is not None:
             responses = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines()]

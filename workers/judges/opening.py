@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
 
+FITTED = ("reference", "phrases")
+"""Kinds of judges that read texts with the steered model."""
 MOST_PROMPT = 512
 """Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""
 
@@ -56,8 +58,8 @@ def open_judge(
 ) -> Judge:
     """The judge that `described` ({"name", "kind", "model", "url", "key_env", "options"}) names, for the answers of `lm`.
 
-    Only the reference judge reads `lm` and what follows `trait` (see `ReferenceJudge.fit`). The caller has begun a phase; cancellation
-    is heard while it is fitted.
+    Only the reference judge reads `lm` and what follows `trait` (see `ReferenceJudge.fit`); the phrases take their coherence from it. The
+    caller has begun a phase; cancellation is heard while the judge is fitted.
 
     Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint is away.
     """
@@ -73,12 +75,13 @@ def open_judge(
         return LocalJudge(
             context.model(described["model"]), trait, name=described["name"], model=described["model"], relevance=relevance
         )
-    if described["kind"] == "reference" and lm is not None:
+    if described["kind"] in FITTED and lm is not None:
+        from workers.judges.phrases import PhraseJudge
         from workers.judges.reference import ReferenceJudge
         from workers.lm.memory import batch_rows_for
 
         rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), max_new_tokens, context.batch_budget_bytes)
-        return ReferenceJudge.fit(
+        judge = ReferenceJudge.fit(
             lm,
             trait,
             responses,
@@ -89,4 +92,5 @@ def open_judge(
             on_step=lambda _counts: context.progress(0),  # it moves, and may take longer than a phase may stand still
             on_rows=lambda _rows: context.progress(0),
         )
+        return PhraseJudge(judge) if described["kind"] == "phrases" else judge
     raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")

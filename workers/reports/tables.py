@@ -104,7 +104,9 @@ def _layers(layers: list[int]) -> str:
 
 
 def _same(group: Mapping[str, Any]) -> str | None:
-    return f"same vector as {group['same_as']}" if group.get("same_as") else None
+    notes = [f"same vector as {group['same_as']}"] if group.get("same_as") else []
+    notes += [f"vector of {group['source_model']}"] if group.get("source_model") else []
+    return "; ".join(notes) or None
 
 
 def is_ablation(key: str) -> bool:

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import t as student
 
+from terms.evidence import FEWEST_CLUSTERS
 from workers.science.clusters import Clustering
-from workers.science.intervals import FEWEST_CLUSTERS, LEVEL, Interval, clustered, paired_interval
+from workers.science.intervals import LEVEL, Interval, clustered, paired_interval
 from workers.science.linalg import Float
 
 DRAWS = 20_000

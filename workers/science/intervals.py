@@ -20,11 +20,11 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
+from terms.evidence import FEWEST_CLUSTERS
 from workers.science import exact
 from workers.science.clusters import Clustering, resample_counts
 from workers.science.linalg import Float
 
-FEWEST_CLUSTERS = 20
 """No interval on fewer."""
 NEARLY_ALL = 0.9
 """From this share of equal values on the interval is exact."""

@@ -56,6 +56,8 @@ class Subject:
     keys: tuple[str, ...] = ()
     same_as: str | None = None
     facts: Mapping[str, Any] | None = None
+    source: Mapping[str, Any] | None = None
+    """Of vectors made on another model: its name, weights and massive dims."""
 
     @property
     def has_clean_dose(self) -> bool:

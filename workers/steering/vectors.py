@@ -28,6 +28,7 @@ class Named:
     key: str
     id: str | None
     facts: Mapping[str, Any] | None = None
+    source: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
                 one["key"],
                 one.get("id"),
                 one.get("facts"),
+                one.get("source"),
             )
         )
     for source in spec.get("from") or ():
@@ -63,7 +65,11 @@ def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
         facts = {one["key"]: one for one in _facts(context, source["job"])}
         # a file of tensors is read in no order: the methods' own, then the layers'
         place = {method: i for i, method in enumerate(source.get("methods") or ())}
-        own = [_from_key(key, tensors[key].float(), facts.get(key)) for key in sorted(tensors) if _wanted(key, source)]
+        own = [
+            _from_key(key, tensors[key].float(), facts.get(key), source.get("source"))
+            for key in sorted(tensors)
+            if _wanted(key, source)
+        ]
         named += sorted(own, key=lambda one: (place.get(one.method, len(place)), one.layer))
     return named
 
@@ -74,9 +80,9 @@ def _facts(context: JobContext, job: str) -> Sequence[Mapping[str, Any]]:
     return json.loads(context.artifact(job, "extraction.json"))["vectors"]  # type: ignore[no-any-return]
 
 
-def _from_key(key: str, vector_D: Tensor, facts: Mapping[str, Any] | None) -> Named:
+def _from_key(key: str, vector_D: Tensor, facts: Mapping[str, Any] | None, source: Mapping[str, Any] | None) -> Named:
     position, component, method, layer = key.split("/")
-    return Named(position, component, method, int(layer), vector_D, key, None, facts)
+    return Named(position, component, method, int(layer), vector_D, key, None, facts, source)
 
 
 def _wanted(key: str, source: Mapping[str, Any]) -> bool:
@@ -140,8 +146,9 @@ def massive_dims_at(calibration: Mapping[str, Any], named: Iterable[Named]) -> d
 
 
 def group_name(one: Named, method: str) -> str:
-    """`position/component/method`; an imported vector has no position."""
-    return f"{one.position or 'imported'}/{one.component}/{method}"
+    """`position/component/method`; an imported vector has no position. Vectors of a sibling are a group of their own, after its name."""
+    of = "" if one.source is None else f"{one.source['source_model']}:"
+    return f"{of}{one.position or 'imported'}/{one.component}/{method}"
 
 
 def make_subject(
@@ -162,7 +169,16 @@ def make_subject(
         ids=tuple(one.id for one in members),
         keys=tuple(one.key for one in members),
         facts=first.facts if len(members) == 1 else None,
+        source=_source(members),
     )
+
+
+def _source(members: Sequence[Named]) -> dict[str, Any] | None:
+    """Of vectors made on another model: which, and that model's massive dims by layer, which a cleaned vector has zeros at."""
+    if members[0].source is None:
+        return None
+    dims = {str(one.layer): ((one.facts or {}).get("massive") or {}).get("dims") for one in members}
+    return {**members[0].source, "source_massive_by_layer": dims}
 
 
 def _check(lm: LanguageModel, one: Named) -> None:

@@ -44,7 +44,8 @@ def _gains(summary: Facts) -> Part | None:
     for group in summary["groups"]:
         if group["best"] is not None and group["best"]["delta"] is not None:
             look = "leader" if group["group"] == summary["leader"] else "method"
-            rows.append(_estimate(f"{group['method']}, {layers_named(group['layers'])}", group["best"], look, summary["job"]))
+            name = f"{group['method']}{_of_sibling(group)}, {layers_named(group['layers'])}"
+            rows.append(_estimate(name, group["best"], look, summary["job"]))
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     rows.sort(key=lambda row: -row.value)
     for kind, runs in (leader["controls"] if leader else {}).items():
@@ -55,6 +56,11 @@ def _gains(summary: Facts) -> Part | None:
         rows.append(_estimate("asked in the prompt", summary["prompt_only"], "control", summary["job"]))
     note = "Points of the trait score over the unsteered model on held-out questions, each method at its best dose, with 95 % intervals."
     return forest("Gain of each method", note, rows, "gain in points")
+
+
+def _of_sibling(one: Facts) -> str:
+    """Which other model the vector was made on, if any."""
+    return f" of {one['source_model']}" if one.get("source_model") else ""
 
 
 def _estimate(name: str, effect: Facts, look: str, job: str) -> Estimate:
@@ -77,10 +83,9 @@ def _curves(summary: Facts, subjects: Iterable[Facts], score: str, best: float |
         ]
         leads = one["group"] == summary["leader"]
         places = [(point["r"], point[score]) for point in curve]
-        hrefs = (
-            [answers_of(summary["job"], point) for point in curve] if leads else ()
-        )  # those of others are a choice on that page
-        series.append(Series(method_name(one["group"]), places, band if leads else (), not leads, hrefs))
+        # those of other groups are a choice on that page
+        hrefs = [answers_of(summary["job"], point) for point in curve] if leads else ()
+        series.append(Series(method_name(one["group"]) + _of_sibling(one), places, band if leads else (), not leads, hrefs))
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
     marks = [] if best is None else [(best, "chosen dose")]

@@ -1,0 +1,37 @@
+"""Vectors of a sibling: a model with the same layers and widths, such as the base of an instruction-tuned one. Used when a request allows it.
+
+The dose is measured by the steered model's norms and massive dims; a cleaned vector keeps the zeros of the model that it was made on.
+"""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.errors import invalid
+from app.models.models import Model
+
+
+def source(session: Session, name: str, model: Model, pointer: str, *, sibling: bool) -> Model:
+    """The model of this name, on which vectors for `model` were made. Raises Problem 422 unless it is that model or an allowed sibling."""
+    if name == model.name:
+        return model
+    if not sibling:
+        detail = f"{pointer} belongs to {name}, not to {model.name}. Where one was tuned from the other, set /sibling to steer with it."
+        raise invalid(pointer, "vector_of_another_model", detail)
+    other = session.get_one(Model, name)
+    for one in (other, model):
+        if not one.inspected:
+            raise invalid(
+                pointer, "model_not_inspected", f"{one.name} is not inspected yet, so its layers and widths are not known."
+            )
+    for what in ("layers", "widths"):
+        theirs, ours = other.facts[what], model.facts[what]
+        if theirs != ours:
+            detail = f"{pointer} belongs to {name}, which is no sibling of {model.name}: its {what} are {theirs}, here {ours}."
+            raise invalid(pointer, "not_a_sibling", detail)
+    return other
+
+
+def facts(name: str, weight_hash: str | None) -> dict[str, Any]:
+    """What a spec, and the result, says of vectors of another model."""
+    return {"source_model": name, "source_weight_hash": weight_hash}

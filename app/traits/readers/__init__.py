@@ -1,0 +1,77 @@
+"""Files of other tools, turned into the files of a trait folder (`app.traits.files`), which then checks every row. One module for each format.
+
+Files of a trait folder may be beside them: steering.json, definition.txt, paraphrases.json, unrelated.json and split.json go before what a
+reader made.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from app.errors import invalid
+from app.traits import files as folder
+from app.traits.readers import caa, messages, pairs, persona_vectors, repeng
+from app.traits.readers.base import SUFFIXES, Reader, Row, Source, Taken, opened
+
+FOLDER = "folder"
+READERS: dict[str, Reader] = {
+    "caa": caa.READER,
+    "persona_vectors": persona_vectors.READER,
+    "messages": messages.READER,
+    "repeng": repeng.READER,
+    "pairs": pairs.READER,
+}
+"""By the name that requests call them by, in the order in which they are tried."""
+FORMATS = (FOLDER, *READERS)
+_CLASSES = tuple(f"{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
+
+
+def as_folder(files: Mapping[str, bytes], form: str | None, seed: int, notes: list[str]) -> dict[str, bytes]:
+    """The files of a trait folder, and notes on what was taken and what was left.
+
+    A folder's own files stay as they are. Raises Problem 422 for files in no format, or not in the one that is named.
+    """
+    own = {name: data for name, data in files.items() if name in folder.KNOWN + folder.UNUSED}
+    foreign = {name: data for name, data in files.items() if name not in own}
+    readable = all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in foreign)
+    if form == FOLDER or not foreign or not readable or any(name in own for name in _CLASSES):
+        return dict(files)  # `files.read` says what is wrong with it
+    sources = [opened(name, data) for name, data in sorted(foreign.items())]
+    reader = _recognised(sources) if form is None else READERS[form]
+    for source in sources:
+        if not reader.recognises(source):
+            name = next(name for name, one in READERS.items() if one is reader)
+            raise invalid(f"/{source.file}", "unknown_format", f"{source.file} is not of the format {name}: {reader.about}.")
+    taken = reader.read(sources, seed)
+    notes += taken.notes
+    made = {"positive.jsonl": _lines(taken.positive), "negative.jsonl": _lines(taken.negative)}
+    if "steering.json" not in own:
+        made["steering.json"] = _steering(taken, sources)
+    return {**made, **own}
+
+
+def _recognised(sources: list[Source]) -> Reader:
+    found = next((one for one in READERS.values() if one.recognises(sources[0])), None)
+    if found is None:
+        known = "; ".join(f"{name}: {one.about}" for name, one in READERS.items())
+        detail = (
+            f"{sources[0].file} is in none of the formats that are read. {known}. Or send a folder: {', '.join(folder.KNOWN)}."
+        )
+        raise invalid(f"/{sources[0].file}", "unknown_format", detail)
+    return found
+
+
+def _steering(taken: Taken, sources: list[Source]) -> bytes:
+    if not taken.questions:
+        files = ", ".join(one.file for one in sources)
+        detail = (
+            f"{files}: there are no questions to steer on, and too few prompts are common to both classes to keep some out as questions. "
+            'Send a steering.json beside it: ["question", ...].'
+        )
+        raise invalid("/steering", "missing_file", detail)
+    steering = {"questions": taken.questions, "eval_prompt": taken.eval_prompt}
+    return json.dumps({name: value for name, value in steering.items() if value is not None}).encode()
+
+
+def _lines(rows: list[Row]) -> bytes:
+    return "\n".join(json.dumps(row) for row in rows).encode()

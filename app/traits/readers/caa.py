@@ -1,0 +1,71 @@
+"""Contrastive Activation Addition's A/B questions (Rimsky et al., 2024: `generate_dataset.json`, `test_dataset_*.json`).
+
+    [{"question": "...\\n\\nChoices:\\n (A) ...\\n (B) ...", "answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}]
+
+The question is the prompt of both classes and the answer is their given response. Steering questions are asked without the choices: those of
+`test_dataset_open_ended.json`, else of `test_dataset_ab.json`, else some that are kept out. Questions are grouped by what they ask: the choices,
+and words that most of the questions share, do not count.
+"""
+
+import re
+from collections.abc import Sequence
+
+from app.traits.readers.base import Held, Reader, Row, Source, Taken, held_note, hold_out, leftover, words
+
+HIGH, LOW = "answer_matching_behavior", "answer_not_matching_behavior"
+_CHOICES = re.compile(r"\s*(?:Choices:)?\s*\(A\).*\Z", re.DOTALL)
+
+
+def recognises(source: Source) -> bool:
+    """A/B questions, or the open-ended ones that come with them."""
+    rows = source.rows
+    return bool(rows) and "question" in rows[0] and (HIGH in rows[0] or "test" in source.file.lower())
+
+
+def stem(question: str) -> str:
+    """The question without its choices, or all of it where nothing would be left."""
+    return _CHOICES.sub("", question).strip() or question
+
+
+def _is_test(source: Source) -> bool:
+    return "test" in source.file.lower()
+
+
+def read(sources: Sequence[Source], seed: int) -> Taken:
+    """A row of each class for every A/B question that is not a steering question."""
+    choices = [one for one in sources if HIGH in one.rows[0]]
+    asked = [one for one in sources if one not in choices] or [one for one in choices if _is_test(one) and len(choices) > 1]
+    rows = [(one, number, row) for one in choices if one not in asked for number, row in enumerate(one.rows, start=1)]
+    stems = [stem(words(*place, "question")) for place in rows]
+    held = hold_out(stems, seed)
+    questions: list[Row]
+    if asked:
+        held = Held(held.clusters, set())
+        questions = [
+            {"question": stem(words(one, number, row, "question"))}
+            for one in asked
+            for number, row in enumerate(one.rows, start=1)
+        ]
+    else:
+        questions = [{"question": stems[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]
+    taken = Taken(questions=questions)
+    for i, place in enumerate(rows):
+        if i not in held.questions:
+            row = {"prompt": place[2]["question"], "cluster": held.clusters[i]}
+            taken.positive.append({**row, "response": words(*place, HIGH).strip()})
+            taken.negative.append({**row, "response": words(*place, LOW).strip()})
+    of = ", ".join(dict.fromkeys(one.file for one, _, _ in rows))
+    taken.notes.append(
+        f"Read as CAA: {len(taken.positive):,} A/B questions of {of}, each a prompt of both classes with its answer as the given response "
+        "(extract with responses: given). CAA itself reads the token of the letter: response[-2] where the last token is the bracket."
+    )
+    if asked:
+        taken.notes.append(f"{len(questions):,} steering questions of {', '.join(one.file for one in asked)}, without choices.")
+    else:
+        taken.notes.append(held_note(held))
+    for one in sources:
+        taken.notes += leftover(one, ("question", HIGH, LOW))
+    return taken
+
+
+READER = Reader("A/B questions with answer_matching_behavior (JSON)", recognises, read)

@@ -1,0 +1,84 @@
+"""Conversations as chat APIs and preference data write them, JSON or JSON lines.
+
+    {"messages": [{"role": "system", ...}, {"role": "user", ...}, {"role": "assistant", ...}], "label": 1}
+    {"chosen": [messages], "rejected": [messages]}      (`positive` and `negative` mean the same; `prompt` may hold the first messages)
+
+A conversation is one turn here: a system prompt, the user's text, and the assistant's as the given response. Longer ones are left out.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.errors import invalid
+from app.traits.readers.base import Reader, Row, Source, Taken, leftover
+from app.traits.readers.pairs import LABEL, NEGATIVE, POSITIVE, asked_apart, column, side
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "role" in one for one in value)
+
+
+def recognises(source: Source) -> bool:
+    """Rows with `messages` and a label, or with two conversations."""
+    rows = source.rows
+    if not rows:
+        return False
+    high, low = column(rows[0], POSITIVE), column(rows[0], NEGATIVE)
+    return _is_conversation(rows[0].get("messages")) or bool(high and low and _is_conversation(rows[0][high]))
+
+
+def _turn(source: Source, number: int, messages: Any) -> Row | None:
+    """The one turn of a conversation, None for a longer one. Raises Problem 422 for what is no conversation."""
+    if not _is_conversation(messages) or not all(isinstance(one.get("content"), str) for one in messages):
+        detail = f"{source.file}, row {number}: a conversation must be a list of objects with the texts 'role' and 'content'."
+        raise invalid(f"/{source.file}", "invalid_row", detail)
+    roles = tuple(one["role"] for one in messages)
+    plain = roles[1:] if roles[0] in ("system", "developer") else roles
+    if plain not in (("user",), ("user", "assistant")):
+        return None
+    texts = [one["content"] for one in messages]
+    row: Row = {"prompt": texts[len(roles) - len(plain)]}
+    if len(plain) < len(roles):
+        row["system_prompt"] = texts[0]
+    if len(plain) == 2:
+        row["response"] = texts[-1]
+    return row
+
+
+def read(sources: Sequence[Source], seed: int) -> Taken:
+    """Rows of both classes; pairs of answers to one prompt give the questions too."""
+    taken, whole, longer, used = Taken(), list[tuple[Row, Row]](), 0, {"messages", "prompt"}
+    for source in sources:
+        for number, row in enumerate(source.rows, start=1):
+            high, low = column(row, POSITIVE), column(row, NEGATIVE)
+            if "messages" in row or not (high and low):
+                label = column(row, LABEL)
+                used |= {label or LABEL[0]}
+                turn = _turn(source, number, row.get("messages"))
+                if turn is not None:
+                    (taken.positive if side(source, number, row.get(label or LABEL[0])) else taken.negative).append(turn)
+                longer += turn is None
+                continue
+            used |= {high, low}
+            before = row["prompt"] if _is_conversation(row.get("prompt")) else []
+            turns = [
+                _turn(source, number, [*before, *(row[name] if isinstance(row[name], list) else [])]) for name in (high, low)
+            ]
+            if turns[0] is None or turns[1] is None:
+                longer += 1
+            elif turns[0]["prompt"] == turns[1]["prompt"]:
+                whole.append((turns[0], turns[1]))
+            else:
+                taken.positive.append(turns[0])
+                taken.negative.append(turns[1])
+    notes = asked_apart(taken, whole, seed)
+    taken.notes.append(
+        f"Read as messages: {len(taken.positive):,} positive and {len(taken.negative):,} negative conversations of one turn."
+    )
+    if longer:
+        taken.notes.append(f"{longer:,} conversations of several turns were left out: a row here holds one.")
+    taken.notes += [*notes, *(note for one in sources for note in leftover(one, sorted(used)))]
+    return taken
+
+
+READER = Reader("conversations with a label, or chosen and rejected ones (JSON, JSON lines)", recognises, read)

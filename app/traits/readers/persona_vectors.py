@@ -1,0 +1,76 @@
+"""persona_vectors' artifacts (Chen et al., 2025: `data_generation/trait_data_extract/TRAIT.json` and `trait_data_eval/TRAIT.json`).
+
+    {"instruction": [{"pos": "...", "neg": "..."}], "questions": ["..."], "eval_prompt": "... {question} ... {answer} ..."}
+
+Each instruction is a system prompt; every instruction meets every question of the extraction. With both files, the questions of the file
+with `eval` in its name are steered on; with one file, some of its questions are kept out of the extraction.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.errors import invalid
+from app.traits.readers.base import Held, Reader, Source, Taken, held_note, hold_out
+
+FIELDS = ("instruction", "questions", "eval_prompt")
+
+
+def recognises(source: Source) -> bool:
+    """An object with instructions and questions."""
+    return isinstance(source.content, dict) and {"instruction", "questions"} <= source.content.keys()
+
+
+def _texts(source: Source, value: Any, field: str) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one.strip() for one in value):
+        raise invalid(f"/{source.file}", "invalid_row", f"{source.file}: {field!r} must be a list of texts that are not blank.")
+    return value
+
+
+def _instructions(source: Source) -> list[tuple[str, str]]:
+    found = source.content["instruction"]
+    for number, one in enumerate(found if isinstance(found, list) and found else [None], start=1):
+        if not isinstance(one, dict) or not all(isinstance(one.get(side), str) and one[side].strip() for side in ("pos", "neg")):
+            detail = f"{source.file}, instruction {number}: it must be an object with the texts 'pos' and 'neg'."
+            raise invalid(f"/{source.file}", "invalid_row", detail)
+    return [(one["pos"], one["neg"]) for one in found]
+
+
+def read(sources: Sequence[Source], seed: int) -> Taken:
+    """Instructions times questions, once with the positive and once with the negative instruction as the system prompt."""
+    tests = [one for one in sources if "eval" in one.file.lower()] if len(sources) > 1 else []
+    first = [one for one in sources if one not in tests] or list(sources)
+    if len(first) > 1 or len(tests) > 1:
+        names = ", ".join(one.file for one in sources)
+        detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no more."
+        raise invalid(f"/{sources[-1].file}", "too_many_files", detail)
+    source, test = first[0], (tests[0] if tests else None)
+    instructions, asked = _instructions(source), _texts(source, source.content["questions"], "questions")
+    held = hold_out(asked, seed)
+    if test is not None:
+        held = Held(held.clusters, set())
+        questions = [{"question": one} for one in _texts(test, test.content["questions"], "questions")]
+        said = f"{len(questions):,} steering questions of {test.file}."
+    else:
+        questions = [{"question": asked[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]
+        said = held_note(held)
+    taken = Taken(questions=questions, eval_prompt=(test or source).content.get("eval_prompt"))
+    for positive, negative in instructions:
+        for i, question in enumerate(asked):
+            if i not in held.questions:
+                row = {"prompt": question, "cluster": held.clusters[i]}
+                taken.positive.append({**row, "system_prompt": positive})
+                taken.negative.append({**row, "system_prompt": negative})
+    taken.notes += [
+        f"Read as persona_vectors: {len(instructions):,} instruction pairs x {len(asked) - len(held.questions):,} questions of {source.file}, "
+        "the instruction alone as the system prompt.",
+        said,
+    ]
+    if taken.eval_prompt is not None:
+        taken.notes.append(f"eval_prompt of {(test or source).file} is the judge's own prompt for this trait.")
+    for one in sources:
+        unused = sorted(one.content.keys() - set(FIELDS)) + (["instruction"] if one is test else [])
+        taken.notes += [f"{one.file}: the fields {', '.join(map(repr, unused[:20]))} were left out."] if unused else []
+    return taken
+
+
+READER = Reader("instruction pairs, questions and eval_prompt (JSON)", recognises, read)

@@ -1,0 +1,40 @@
+"""repeng's entries: pairs of whole texts, as `DatasetEntry(positive, negative)` written to JSON or JSON lines.
+
+    [{"positive": "[INST] Act as if you are happy. [/INST] The weather", "negative": "[INST] Act as if you are sad. [/INST] The weather"}]
+
+A chat template around a text is taken off, because the model's own is added; what follows the prompt is then the given response.
+"""
+
+from collections.abc import Sequence
+
+from app.traits.readers.base import Reader, Row, Source, Taken, words
+from app.traits.readers.templates import apart
+
+FIELDS = {"positive", "negative"}
+
+
+def recognises(source: Source) -> bool:
+    """A list of objects with two texts and nothing else."""
+    rows = source.rows
+    return bool(rows) and all(row.keys() == FIELDS and isinstance(row["positive"], str) for row in rows)
+
+
+def read(sources: Sequence[Source], _seed: int) -> Taken:
+    """A row of each class for every entry."""
+    taken, templated = Taken(), 0
+    for source in sources:
+        for number, row in enumerate(source.rows, start=1):
+            rows: list[Row | None] = []
+            for part in ("positive", "negative"):
+                text = words(source, number, row, part)
+                rows.append(apart(text))
+                getattr(taken, part).append(rows[-1] or {"prompt": text})
+            templated += all(rows)
+    taken.notes.append(
+        f"Read as repeng: {len(taken.positive):,} entries, each text a prompt. {templated:,} were written in a chat template, which was "
+        "taken off: what follows the prompt is the given response."
+    )
+    return taken
+
+
+READER = Reader("entries of two texts, positive and negative (JSON, JSON lines)", recognises, read)

@@ -1,0 +1,33 @@
+"""A text that was written inside a chat template, taken apart: repeng's users write theirs that way, and the model's own is added again here.
+
+[INST] prompt [/INST] beginning of the answer          <|im_start|>user\\nprompt<|im_end|>\\n<|im_start|>assistant\\nbeginning
+"""
+
+import re
+
+from app.traits.readers.base import Row
+
+_INST = re.compile(
+    r"\s*(?:<s>)?\s*\[INST\]\s*(?:<<SYS>>(?P<system>.*?)<</SYS>>)?(?P<prompt>.*?)\[/INST\](?P<response>.*)", re.DOTALL
+)
+_CHATML = re.compile(
+    r"\s*(?:<\|im_start\|>system\n(?P<system>.*?)<\|im_end\|>\s*)?<\|im_start\|>user\n(?P<prompt>.*?)<\|im_end\|>\s*"
+    r"(?:<\|im_start\|>assistant\n?(?P<response>.*?)(?:<\|im_end\|>\s*)?)?",
+    re.DOTALL,
+)
+_LLAMA3 = re.compile(
+    r"\s*(?:<\|begin_of_text\|>)?(?:<\|start_header_id\|>system<\|end_header_id\|>(?P<system>.*?)<\|eot_id\|>)?"
+    r"<\|start_header_id\|>user<\|end_header_id\|>(?P<prompt>.*?)<\|eot_id\|>"
+    r"(?:<\|start_header_id\|>assistant<\|end_header_id\|>(?P<response>.*?)(?:<\|eot_id\|>)?)?",
+    re.DOTALL,
+)
+
+
+def apart(text: str) -> Row | None:
+    """Prompt, and system prompt and response where there are any; None for a text without a template."""
+    for form in (_INST, _CHATML, _LLAMA3):
+        found = form.fullmatch(text)
+        if found is not None:
+            parts = {"prompt": found["prompt"], "system_prompt": found["system"], "response": found["response"]}
+            return {name: value.strip() for name, value in parts.items() if value is not None and value.strip()}
+    return None

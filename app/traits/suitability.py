@@ -1,0 +1,67 @@
+"""What a trait cannot show, said before hours are spent: too few test clusters for a verdict, and texts that are not for the model."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from app.traits.models import Trait
+from shipped import CHAT_TRAIT_NAMES, DEMO_TOKENIZER
+from terms.evidence import FEWEST_CLUSTERS
+
+DEMO = "demo models"
+"""What `made_for` says of traits in the toy language of the shipped models."""
+
+
+def few_clusters(name: str, clusters: int) -> list[str]:
+    """A warning when so many clusters of test questions allow no verdict."""
+    missing = FEWEST_CLUSTERS - clusters
+    if missing <= 0:
+        return []
+    return [
+        f"{name}: {clusters} test clusters; a verdict needs {FEWEST_CLUSTERS}: add {missing} test questions of their own cluster "
+        f"(without a split, half of the questions' clusters go to the test: add {2 * missing})."
+    ]
+
+
+def of_trait(name: str, counts: Mapping[str, Any]) -> list[str]:
+    """The warnings that hold whatever the trait is used for."""
+    return few_clusters(name, counts["clusters"]["test"])
+
+
+def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -> list[str]:
+    """The warnings of steering on a trait's own test questions, or on questions of these clusters; at most `limit` of either are asked."""
+    clusters = trait.counts["clusters"]["test"] if asked is None else len(set(asked))
+    found = few_clusters(trait.name if asked is None else "/questions/test", clusters)
+    if not found and limit is not None and limit < FEWEST_CLUSTERS:
+        return [
+            f"/test_limit is {limit}: at most {limit} test clusters; a verdict needs {FEWEST_CLUSTERS}. Allow more or leave it out."
+        ]
+    return found
+
+
+def of_judge(trait: Trait, judge: Mapping[str, Any]) -> list[str]:
+    """A warning when the fixed list of refusal phrases judges another trait, and what it is when it judges refusal."""
+    if judge["kind"] != "phrases":
+        return []
+    about = f"{judge['name']} is a fixed list of phrases in English: it sees no other wording of a refusal."
+    if "refus" in f"{trait.name} {trait.definition}".lower():
+        return [f"{about} Confirm its verdicts with another judge."]
+    return [f"{about} {trait.name} does not say that it is about refusal, so its scores would mean nothing: name another judge."]
+
+
+def of_meeting(trait: Trait, model: str, facts: Mapping[str, Any]) -> list[str]:
+    """A warning when the trait's texts are in the demo models' toy language and the model is another, or the reverse."""
+    if "tokenizer_hash" not in facts:
+        return []  # not inspected yet
+    toy, demo = trait.counts.get("made_for") == DEMO, facts["tokenizer_hash"] == DEMO_TOKENIZER
+    if toy and not demo:
+        others = ", ".join(CHAT_TRAIT_NAMES)
+        return [
+            f"{trait.name} is made for the demo models: its sentences are of their toy world, and {model} is another model. "
+            f"Use a trait for chat models ({others}) or your own."
+        ]
+    if demo and not toy:
+        return [
+            f"{model} is a demo model and knows its toy language alone; {trait.name} is not made for demo models, so its results mean nothing. "
+            "Use the traits refusal or sycophancy, or another model."
+        ]
+    return []

@@ -1,0 +1,205 @@
+"""A .pt file of vectors as a file that the service reads. The service never reads a pickle; this runs on the user's machine, for tensors alone.
+
+    a tensor [D]                          one vector; its layer from a file name like layer12.pt, else from the request
+    a tensor [layers, D]                  one vector a layer
+    a tensor [layers + 1, D]              the same after the embeddings, whose row is left out (persona_vectors)
+    {layer: tensor}                       by number, by `layer12`, or by a module's name like model.layers.12
+    {module: {"steering_vector": [1, D]}} lm-evaluation-harness' `steered` models
+    a SteeringVector                      of the package steering-vectors, which need not be installed
+    .../{position}/{component}/{method}/layerN.pt    trait-interp's folders, which say the rest
+
+Layer N is the output of block N, counted from 0. Needs torch, from the client's extra `[pt]`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from binnacle.errors import BinnacleError
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+_LAYER = re.compile(r"(?:layer_?)?(\d{1,4})|(?:.*\.)?(?:layers|h|blocks|block)\.(\d{1,4})", re.IGNORECASE)
+_PLACES = {"residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"}
+_KINDS = {"decoder_block": "residual", "self_attn": "attn_out", "mlp": "mlp_out"}
+"""What steering-vectors calls the places of its vectors."""
+
+
+class SteeringVector:
+    """Stands for the class of the package steering-vectors: `layer_activations` by layer, and `layer_type`. Has no code to run."""
+
+    layer_activations: dict[int, Any]
+    layer_type: str
+
+
+@dataclass
+class Converted:
+    """A file for the service: its name and bytes, the request's fields that the .pt file and its folder say, and notes on what was left out."""
+
+    name: str
+    data: bytes
+    fields: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Found:
+    """Vectors by name; the layer where it is known."""
+
+    vectors: list[tuple[str, int | None, Array]]
+    fields: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def converted(file: Path, *, count: int | None = None, layers: Sequence[int] | None = None) -> Converted:
+    """The vectors of a .pt file. count: the model's layers, which tell what rows are. layers: those to take, or what the rows are.
+
+    Raises BinnacleError without torch, for a file that holds anything but tensors, and for rows that cannot be placed.
+    """
+    held = _loaded(file)
+    if isinstance(held, SteeringVector):
+        found = _of_steering_vectors(file, held)
+    elif isinstance(held, dict):
+        found = _of_names(file, held, count, layers)
+    else:
+        found = _of_tensor(file, _array(held), count, layers)
+    found.fields = {**_said_by_folders(file), **found.fields}
+    return _written(file, found, layers)
+
+
+def _loaded(file: Path) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise BinnacleError(
+            "needs_torch",
+            f"Reading {file.name} needs torch, which is not installed here. Install it: pip install 'binnacle-interp-client[pt]'",
+        ) from error
+    try:
+        with torch.serialization.safe_globals([(SteeringVector, "steering_vectors.steering_vector.SteeringVector")]):
+            held = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BinnacleError("bad_pt", f"{file} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch raises many kinds for files that are damaged or hold code
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BinnacleError("bad_pt", f"{file} cannot be read as tensors: {reason}") from error
+    if not isinstance(held, torch.Tensor | dict | SteeringVector):
+        raise BinnacleError("bad_pt", f"{file} holds neither a tensor nor a dictionary of tensors.")
+    return held
+
+
+def _array(tensor: Any) -> Array:
+    return np.asarray(tensor.detach().float().numpy(), dtype=np.float32)
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach") and hasattr(value, "shape")
+
+
+def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int] | None) -> _Found:
+    """One vector, or one a row."""
+    if rows.ndim == 1 or rows.shape[0] == 1:
+        return _Found([(file.stem, _layer_of(file.stem), rows.reshape(-1))])
+    if rows.ndim != 2:
+        raise BinnacleError("bad_pt", f"{file} holds a tensor of shape {list(rows.shape)}; vectors are [D] or [layers, D].")
+    if layers is not None and len(layers) == len(rows):
+        return _Found([(f"row {i:04d}", layer, row) for i, (layer, row) in enumerate(zip(layers, rows, strict=True))])
+    if count is None or len(rows) not in (count, count + 1):
+        known = (
+            ""
+            if count is None
+            else f"; the model has {count} layers, so {count} rows or {count + 1} (the embeddings first) can be placed"
+        )
+        raise BinnacleError(
+            "rows_without_layers", f"{file} holds {len(rows)} rows{known}. Name the layer of each row with --layers."
+        )
+    skipped = len(rows) - count
+    notes = ["Row 0, the embeddings, was left out; row N + 1 is layer N."] if skipped else ["Row N was taken as layer N."]
+    return _Found([(f"row {i + skipped:04d}", i, row) for i, row in enumerate(rows[skipped:])], notes=notes)
+
+
+def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Sequence[int] | None) -> _Found:
+    """Tensors by name or number; those of lm-evaluation-harness one level down."""
+    tensors, left = {}, []
+    for name, value in held.items():
+        inner = value.get("steering_vector") if isinstance(value, dict) else value
+        if _is_tensor(inner):
+            tensors[name] = _array(inner)
+            left += [f"{name}.{one}" for one in value if one != "steering_vector"] if isinstance(value, dict) else []
+        else:
+            left.append(str(name))
+    notes = [f"Left out: {', '.join(map(str, left[:20]))}."] if left else []
+    if not tensors:
+        raise BinnacleError("bad_pt", f"{file} holds neither a tensor nor a dictionary of tensors.")
+    if len(tensors) == 1 and next(iter(tensors.values())).ndim == 2 and len(next(iter(tensors.values()))) > 1:
+        found = _of_tensor(file, next(iter(tensors.values())), count, layers)
+        return _Found(found.vectors, notes=found.notes + notes)
+    for name, array in tensors.items():
+        if array.ndim != 1 and array.shape[:-1] != (1,):
+            raise BinnacleError("bad_pt", f"{file}: {name} has the shape {list(array.shape)}; a vector is [D] or [1, D].")
+    return _Found([(str(name), _layer_of(str(name)), array.reshape(-1)) for name, array in tensors.items()], notes=notes)
+
+
+def _of_steering_vectors(file: Path, held: SteeringVector) -> _Found:
+    activations, kind = vars(held).get("layer_activations"), vars(held).get("layer_type", "decoder_block")
+    if not isinstance(activations, dict) or kind not in _KINDS:
+        raise BinnacleError("bad_pt", f"{file} holds a SteeringVector of the type {kind!r}; {', '.join(_KINDS)} can be imported.")
+    found = _of_names(file, activations, None, None)
+    found.fields["component"] = _KINDS[kind]
+    return found
+
+
+def _layer_of(name: str) -> int | None:
+    found = _LAYER.fullmatch(name)
+    return None if found is None else int(found[1] or found[2])
+
+
+def _said_by_folders(file: Path) -> dict[str, str]:
+    """Position, component and method, where the file lies as trait-interp keeps it."""
+    method, component, position = [*reversed(file.resolve().parent.parts), "", "", ""][:3]
+    if component not in _PLACES:
+        return {}
+    said = {"component": component, "method": method}
+    frame, _, window = position.partition("_")
+    if frame in ("prompt", "response", "all") and re.fullmatch(r"all|-?\d+|_-?\d+", window):
+        said["position"] = f"{frame}[{':' if window == 'all' else window.replace('_', ':')}]"
+    return said
+
+
+def _written(file: Path, found: _Found, layers: Sequence[int] | None) -> Converted:
+    """Safetensors named by layer, or by name where the layers are the request's to say."""
+    from safetensors.numpy import save
+
+    zero = [name for name, _, vector in found.vectors if not vector.any()]
+    kept = [one for one in found.vectors if one[0] not in zero]
+    if zero:
+        found.notes.append(
+            f"Left out, because they are zero everywhere: {', '.join(zero[:20])}{', ...' if len(zero) > 20 else ''}."
+        )
+    known = [layer for _, layer, _ in kept if layer is not None]
+    if kept and len(known) == len(kept) == len(set(known)):
+        by_layer = _chosen(file, {layer: vector for _, layer, vector in kept if layer is not None}, layers)
+        tensors = {f"layer{layer}": vector for layer, vector in by_layer.items()}
+    else:
+        tensors = {name: vector for name, _, vector in sorted(kept, key=lambda one: one[0])}
+        found.fields |= {} if layers is None else {"vector_layers": list(layers)}
+    if not tensors:
+        raise BinnacleError("bad_pt", f"{file} holds no vector that is not zero everywhere.")
+    return Converted(f"{file.stem}.safetensors", save(tensors), found.fields, found.notes)
+
+
+def _chosen(file: Path, by_layer: dict[int, Array], layers: Iterable[int] | None) -> dict[int, Array]:
+    wanted = sorted(by_layer) if layers is None else list(layers)
+    absent = [layer for layer in wanted if layer not in by_layer]
+    if absent and len(by_layer) == len(wanted) == 1:
+        known = next(iter(by_layer))
+        raise BinnacleError("contradicts_file", f"{file} says that its vector is of layer {known}; --layers says {wanted[0]}.")
+    if absent:
+        raise BinnacleError(
+            "no_such_layer", f"{file} holds no vector of layer {absent[0]}; it has {', '.join(map(str, sorted(by_layer)))}."
+        )
+    return {layer: by_layer[layer] for layer in wanted}

@@ -1,0 +1,155 @@
+"""A .pt file is converted on the machine that has it, in every layout people have: tensors alone, never other pickled objects."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load
+
+from binnacle.client import Client
+from binnacle.errors import BinnacleError
+from binnacle.pickled import Converted, converted
+from tests.api.conftest import FACTS
+from tests.client.test_cli import Cli, binnacle, environment, read
+
+__all__ = ["binnacle", "environment"]
+
+ROWS = torch.arange(1, 13, dtype=torch.float32).reshape(4, 3)
+
+
+class Intruder:
+    """What a hostile pickle would run."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.write_text, (Path("intruded"), "x")
+
+
+def saved(held: Any, file: Path, **how: Any) -> Converted:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(held, file)
+    return converted(file, **how)
+
+
+def held_in(found: Converted) -> dict[str, list[float]]:
+    return {name: array.tolist() for name, array in load(found.data).items()}
+
+
+def layers_of(found: Converted) -> dict[str, list[float]]:
+    return {name.removeprefix("layer"): row for name, row in held_in(found).items()}
+
+
+def test_rows_are_layers_and_a_row_more_is_the_embeddings(tmp_path: Path) -> None:
+    every = {str(i): row for i, row in enumerate(ROWS.tolist())}
+    found = saved(ROWS.bfloat16(), tmp_path / "a.pt", count=4)
+    assert (layers_of(found), found.notes) == (every, ["Row N was taken as layer N."])
+    persona = saved(torch.cat([torch.full((1, 3), 99.0), ROWS]), tmp_path / "evil_response_avg_diff.pt", count=4)
+    assert layers_of(persona) == every
+    assert persona.notes == ["Row 0, the embeddings, was left out; row N + 1 is layer N."]
+    some = saved(torch.cat([torch.full((1, 3), 99.0), ROWS]), tmp_path / "b.pt", count=4, layers=[1, 3])
+    assert layers_of(some) == {"1": every["1"], "3": every["3"]}
+    named = saved(ROWS, tmp_path / "c.pt", count=30, layers=[9, 7, 20, 21])
+    assert layers_of(named) == {"9": every["0"], "7": every["1"], "20": every["2"], "21": every["3"]}
+    with pytest.raises(BinnacleError, match="4 rows; the model has 30 layers, so 30 rows or 31"):
+        saved(ROWS, tmp_path / "d.pt", count=30)
+    gap = saved(ROWS * torch.tensor([[1.0], [0.0], [1.0], [1.0]]), tmp_path / "e.pt", count=4)
+    assert set(layers_of(gap)) == {"0", "2", "3"}
+    assert "zero everywhere: row 0001" in gap.notes[1]
+
+
+@pytest.mark.parametrize("name", [3, "3", "layer3", "layer_3", "model.layers.3", "transformer.h.3"])
+def test_names_of_layers_are_read(name: Any, tmp_path: Path) -> None:
+    found = saved({name: ROWS[0], "note": "x"}, tmp_path / "a.pt")
+    assert (held_in(found), found.notes) == ({"layer3": [1, 2, 3]}, ["Left out: note."])
+
+
+def test_lm_evaluation_harness_and_one_stack_in_a_dictionary(tmp_path: Path) -> None:
+    hooks = {"model.layers.2": {"steering_vector": ROWS[:1], "steering_coefficient": 4.0, "action": "add", "bias": None}}
+    found = saved(hooks, tmp_path / "a.pt")
+    assert held_in(found) == {"layer2": [1, 2, 3]}
+    assert "model.layers.2.steering_coefficient" in found.notes[0]
+    assert set(layers_of(saved({"vectors": ROWS, "trait": "x"}, tmp_path / "b.pt", count=4))) == {"0", "1", "2", "3"}
+
+
+def test_steering_vectors_own_class_is_read_without_the_package(tmp_path: Path) -> None:
+    """Pickled by name in another process that has such a package; nothing of it is imported here."""
+    package = tmp_path / "steering_vectors"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "steering_vector.py").write_text(
+        "from dataclasses import dataclass\n@dataclass\nclass SteeringVector:\n    layer_activations: dict\n"
+        "    layer_type: str = 'decoder_block'\n"
+    )
+    script = (
+        "import torch; from steering_vectors.steering_vector import SteeringVector as S\n"
+        "torch.save(S({4: torch.ones(3), 5: torch.ones(3) * 2}, 'mlp'), 'sv.pt'); torch.save(S({4: torch.ones(3)}, 'odd'), 'odd.pt')"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    found = converted(tmp_path / "sv.pt")
+    assert (held_in(found), found.fields) == ({"layer4": [1, 1, 1], "layer5": [2, 2, 2]}, {"component": "mlp_out"})
+    assert "steering_vectors" not in sys.modules
+    with pytest.raises(BinnacleError, match="'odd'"):
+        converted(tmp_path / "odd.pt")
+
+
+@pytest.mark.parametrize(
+    ("position", "said"),
+    [("response__5", "response[:5]"), ("response_all", "response[:]"), ("prompt_-1", "prompt[-1]"), ("response_2_7", None)],
+)
+def test_trait_interps_folders_say_the_rest(position: str, said: str | None, tmp_path: Path) -> None:
+    found = saved(ROWS[0], tmp_path / "vectors" / position / "attn_contribution" / "probe" / "layer12.pt")
+    assert held_in(found) == {"layer12": [1, 2, 3]}
+    assert found.fields == {"component": "attn_contribution", "method": "probe"} | ({"position": said} if said else {})
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        Intruder(),
+        {"a": Intruder()},
+        {"a": 3},
+        {},
+        b"no archive",
+        {"a": torch.ones(2, 3), "b": ROWS},
+        torch.ones(2, 2, 2),
+        torch.zeros(3),
+    ],
+)
+def test_a_file_that_holds_anything_else_is_refused_and_not_run(
+    held: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "x.pt"
+    if isinstance(held, dict | torch.Tensor):
+        torch.save(held, file)
+    else:
+        file.write_bytes(held if isinstance(held, bytes) else pickle.dumps(held))
+    with pytest.raises(BinnacleError, match="bad_pt"):
+        converted(file)
+    assert not (tmp_path / "intruded").exists()
+
+
+def test_without_torch_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+    torch.save(ROWS, tmp_path / "a.pt")
+    script = "import sys; sys.modules['torch'] = None; from pathlib import Path; from binnacle.pickled import converted; converted(Path('a.pt'))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Install it: pip install 'binnacle-interp-client[pt]'" in done.stderr.splitlines()[-1]
+
+
+def test_a_pt_file_is_imported_with_all_its_layers(client: Client, binnacle: Cli, tmp_path: Path) -> None:
+    numbers = torch.randn(FACTS["layers"] + 1, FACTS["hidden_size"], generator=torch.Generator().manual_seed(1))
+    torch.save(numbers, tmp_path / "mine.pt")
+    notes: list[str] = []
+    found = client.import_vectors(tmp_path / "mine.pt", "demo", name="mine", on_note=notes.append)
+    assert [one["layer"] for one in found] == list(range(FACTS["layers"]))
+    assert len(notes) == 1
+    for one in found:
+        row = numbers[one["layer"] + 1]
+        assert np.allclose(client.load(one), (row / row.norm()).numpy(), atol=1e-6)
+    told = binnacle("vectors", "import", "mine.pt", "--model", "demo", "--layers", "1-2", "--method", "theirs", "--json")
+    assert [(one["layer"], one["method"]) for one in read(told)] == [(1, "theirs"), (2, "theirs")]
+    assert "the embeddings, was left out" in told.stderr
