@@ -34,7 +34,7 @@ STUDY = {
 VARYING = frozenset({"version", "versions", "created_at", "started_at", "finished_at", "seconds"})
 """Keys of what two runs of one commit may differ in."""
 NAMES = re.compile(r"\b(job|cal|ext|str|std|vec)_[0-9a-z]{26}\b")
-TEXTS = (".json", ".jsonl", ".md", ".csv")
+TEXTS = (".json", ".jsonl", ".md", ".csv", ".html")
 
 
 def main() -> int:
@@ -82,13 +82,14 @@ def compared(old: Path, new: Path, ignored: frozenset[str]) -> int:
     for name in sorted({*files(old), *files(new)}):
         first, second = old / name, new / name
         if not (first.is_file() and second.is_file()):
-            found = f"only in the {'new' if second.is_file() else 'old'} one"
+            said = f"only in the {'new' if second.is_file() else 'old'} one"
         elif first.read_bytes() == second.read_bytes():
-            found = ""
+            say(f"{name}: the same bytes")
+            continue
         else:
-            found = difference(first, second, ignored)
-        say(f"{name}: {found or 'the same'}")
-        worst |= bool(found)
+            said = difference(first, second, ignored)
+        say(f"{name}: {said or 'the same but for names, versions and times'}")
+        worst |= bool(said)
     return worst
 
 
@@ -121,7 +122,7 @@ def places(a: Any, b: Any, at: str) -> Iterator[str]:
     """The JSON pointers at which two values differ, with both values cut short."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in [*a, *(key for key in b if key not in a)]:
-            yield from places(a.get(key), b.get(key), f"{at}/{key}")
+            yield from places(a.get(key, "no such key"), b.get(key, "no such key"), f"{at}/{key}")
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for place, (one, other) in enumerate(zip(a, b, strict=True)):
             yield from places(one, other, f"{at}/{place}")
