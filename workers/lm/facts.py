@@ -24,7 +24,7 @@ class ModelFacts:
     type most of them are stored in. `context_length` is the number of tokens up to which positions mean the same in every batch: for
     models that switch their rotary factors past a length, that length. `widths` are the components that the architecture has, each with
     the size of its vectors. `reading_hash` and `proofs_version` come with a passport (`proofs`): what texts are read as, None while that is
-    not proved.
+    not proved. `structure` is how its blocks add up (`structure.values`); None in facts of older inspections.
     """
 
     architecture: str
@@ -44,6 +44,7 @@ class ModelFacts:
     config_hash: str = ""
     reading_hash: str | None = None
     proofs_version: int | None = None
+    structure: Mapping[str, Any] | None = None
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from workers.lm.tokenizing import open_tokenizer
 __all__ = ["files_changed", "inspect_folder"]
 
 SLICE_ELEMENTS = 16 << 20
+UNLIMITED = 1 << 20
+"""Tokens of a row of a model that names no length, because its state does not grow."""
 # Rotary factors that depend on the longest row of a batch: past the original length a row's text would depend on its neighbours.
 SWITCHING_ROPE = ("longrope", "dynamic")
 
@@ -79,6 +81,7 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
         files=before,
         config_hash=config_hash(folder),
         widths={component: layout.width(component) for component in layout.components},
+        structure=layout.structure.to_dict(),
     )
 
 
@@ -139,7 +142,7 @@ def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tup
 
 
 def _context_length(config: Any) -> int:
-    length = int(config.max_position_embeddings)
+    length = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
     rope = getattr(config, "rope_parameters", None) or {}
     for parameters in (rope, *(value for value in rope.values() if isinstance(value, dict))):
         if parameters.get("rope_type") in SWITCHING_ROPE:
