@@ -13,6 +13,7 @@ import torch
 
 WINDOW, VOCABULARY, INNER, HEADS, EXPERTS, POSITIONS = 8, 512, 96, 4, 4, 4096
 AT_MOST: tuple[tuple[str, int], ...] = (
+    (r"index_n_heads", 16),  # of an index of tokens: with few heads its scores are often equal
     (r"(\w+_)?((num|n)_(\w+_)?heads?|num_heads)", HEADS),
     (r".*intermediate_size.*|.*ffn_(hidden_)?(dim|size)|n_inner|d_ff|ffn_dim|expert_ffn.*|dim_ff", INNER),
     (r"(moe_)?(num|n)_((local|routed|total|zero)_)?experts", EXPERTS),
@@ -26,7 +27,7 @@ AT_MOST: tuple[tuple[str, int], ...] = (
 )
 """Entries of these names become at most that large."""
 KEY_HEADS = re.compile(r"(num|n)_(\w+_)?(key_value|kv|key)_heads|kv_n_heads|(linear_)?num_(\w+_)?(kv|key)_heads")
-WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size")
+WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk")
 SPECIAL_ID = re.compile(r".*_token_(id|index)")
 STATE_SPACE = (
     ("mamba_n_heads", "mamba_d_head", "mamba_expand"), ("n_mamba_heads", "mamba_headdim", "mamba_expand"),
