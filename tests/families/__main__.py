@@ -1,4 +1,5 @@
-"""Examine families and write what was found: `python -m tests.families` (all, or those named), with `--table` docs/families.md alone."""
+"""Examine families and write what was found: `python -m tests.families` (those named, or all that are not yet in
+found.jsonl; `--table`: docs/families.md alone)."""
 
 import json
 import sys
@@ -9,7 +10,8 @@ from tests.families.table import DOCUMENT, FOUND, document, read_table
 
 
 def main() -> None:
-    names = [name for name in sys.argv[1:] if not name.startswith("--")] or sorted(families(), key=lambda name: name not in LABS)
+    left = [name for name in sorted(families(), key=lambda name: name not in LABS) if name not in read_table()]
+    names = [name for name in sys.argv[1:] if not name.startswith("--")] or left
     if "--table" not in sys.argv:
         known = read_table()
         for name in names:

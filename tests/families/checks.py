@@ -57,8 +57,13 @@ def examine(name: str) -> Examined:
 
 def _examined(name: str, lm: LanguageModel) -> Examined:
     found = Examined(name, lm.layout.layer_class, structure_of(lm), lm.layout.structure.engine, verdict="failed")
-    if lm.layout.structure.engine != "slots":
-        found = replace(found, slots_residue=str(lm.layout.structure.slots_residue))
+    structure = lm.layout.structure
+    if structure.engine != "slots":
+        found = replace(found, slots_residue=_shown(structure.slots_residue))
+    if structure.engine == "whole":
+        found = replace(
+            found, slots_residue=f"{found.slots_residue}; on the library's cache: {_shown(structure.library_residue)}"
+        )
     try:
         check_states(lm)
         here = addends(lm).figure
@@ -73,6 +78,10 @@ def _examined(name: str, lm: LanguageModel) -> Examined:
     if figures > 16 or not found.rows_equal or not found.ladder_equal:
         return replace(found, reason="addends, or rows in a batch, differ: see the columns")
     return replace(found, verdict="proven")
+
+
+def _shown(residue: float | str | None) -> str:
+    return f"hidden states differ by {residue:.2g}" if isinstance(residue, float) else str(residue)
 
 
 def _in(name: str, dtype: torch.dtype) -> LanguageModel:

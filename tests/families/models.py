@@ -21,20 +21,9 @@ from workers.lm.checkpoint import quiet
 from workers.lm.facts import ModelFacts
 from workers.lm.model import LanguageModel
 from workers.lm.shrinking import number, shrunk
+from workers.lm.structure.twin import layer_types, layers_needed
 
 LAYERS = 4
-DEEPER: Mapping[str, int] = {
-    "gemma3_text": 6,
-    "gemma4_text": 6,
-    "gemma4_unified_text": 6,
-    "gemma4": 6,
-    "gemma4_unified": 6,
-    "gemma3": 6,
-    "jamba": 5,
-    "zamba2": 7,
-    "zamba": 7,
-}
-MIXED = ["linear_attention", "full_attention"] * 2
 ENTRIES: Mapping[str, Mapping[str, Any]] = {
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 8, "num_experts_per_tok": 2},
     "deepseek_v2": {"num_experts_per_tok": 2},
@@ -46,7 +35,6 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
     "bamba": {"attn_layer_indices": [1, 3]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 16},
-    "falcon_mamba": {}, "mamba2": {},
 }  # fmt: skip
 OTHERS = frozenset((
     "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "git", "megatron-bert", "reformer", "rembert",
@@ -74,7 +62,8 @@ def tiny_family(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32)
     """A tiny model of the family, in memory: no folder, no end-of-sequence ids. Raises what the library raises where none can be built."""
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
-        config = shrunk(AutoConfig.for_model(name, **ENTRIES.get(name, {})).get_text_config(), DEEPER.get(name, LAYERS))
+        full = AutoConfig.for_model(name, **ENTRIES.get(name, {})).get_text_config()
+        config = shrunk(full, max(LAYERS, layers_needed(layer_types(full))))
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
     _randomise(model)

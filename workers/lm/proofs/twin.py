@@ -16,16 +16,16 @@ from workers.lm.architecture import find_layout
 from workers.lm.checkpoint import quiet
 from workers.lm.model import LanguageModel
 from workers.lm.shrinking import VOCABULARY, shrunk
-from workers.lm.structure.twin import layers_needed
+from workers.lm.structure.twin import kinds_of, layers_needed
 
 
 def small_twin(lm: LanguageModel) -> LanguageModel:
     """The twin, float32, on the model's device, with the model's tokenizer and no id that ends an answer."""
-    blocks = [sites["residual"] for sites in lm.layout.sites]
+    layers = layers_needed(kinds_of([sites["residual"] for sites in lm.layout.sites], lm.text_config))
     try:
-        model = _built(type(lm.model), _shrunk(lm.model.config, layers_needed(blocks), narrow=True))
+        model = _built(type(lm.model), _shrunk(lm.model.config, layers, narrow=True))
     except Exception:  # widths that depend on each other in ways of their own: only fewer layers then
-        model = _built(type(lm.model), _shrunk(lm.model.config, layers_needed(blocks), narrow=False))
+        model = _built(type(lm.model), _shrunk(lm.model.config, layers, narrow=False))
     model = model.to(lm.device)
     config = model.config.get_text_config()
     facts = replace(lm.facts, vocab_size=config.vocab_size, layers=config.num_hidden_layers, hidden_size=config.hidden_size)

@@ -22,15 +22,27 @@ LEAST_FLOAT = 1e-3
 """Plain floats of a block below it are the epsilons of its norms."""
 
 
-def layers_needed(blocks: Sequence[nn.Module]) -> int:
-    """Layers from the first on until every kind of block was there; at least two."""
-    kinds = [kind_of(block) for block in blocks]
-    return max(2, 1 + max(kinds.index(kind) for kind in set(kinds)))
+def layer_types(config: Any) -> list[str]:
+    """What the config calls each layer; empty where it does not say."""
+    found = getattr(config, "layer_types", None)
+    return list(found) if isinstance(found, (list, tuple)) and len(found) == config.num_hidden_layers else []
+
+
+def kinds_of(blocks: Sequence[nn.Module], config: Any) -> list[str]:
+    """For each layer what it is built of and what the config calls it."""
+    types = layer_types(config) or [""] * len(blocks)
+    return [f"{kind_of(block)} {called}" for block, called in zip(blocks, types, strict=True)]
+
+
+def layers_needed(kinds: Sequence[str]) -> int:
+    """Layers from the first on until every kind was there; at least two."""
+    return max([2, *(1 + kinds.index(kind) for kind in set(kinds))])
 
 
 def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module]) -> nn.Module:
     """The twin of `decoder`, which may be on the meta device. Raises ModelFault unknown_architecture when none can be built and run."""
-    config, layers = text_config(decoder), layers_needed(blocks)
+    config = text_config(decoder)
+    layers = layers_needed(kinds_of(blocks, config))
     failure: Exception | None = None
     for narrow in (True, False):
         try:
