@@ -25,7 +25,8 @@ def pushed(lm: LanguageModel, pushes: Iterable[Push], prompt_tokens: int) -> Ite
         layers = range(lm.layout.n_layers) if push.operation == "ablate" else [push.layer]
         component = "residual" if push.operation == "ablate" else push.component
         for layer in layers:
-            handles.append(lm.layout.sites[layer][component].register_forward_hook(_hook(push, prompt_tokens)))
+            scale = lm.layout.scale(layer, component)
+            handles.append(lm.layout.sites[layer][component].register_forward_hook(_hook(push, prompt_tokens, scale)))
     try:
         yield
     finally:
@@ -33,7 +34,7 @@ def pushed(lm: LanguageModel, pushes: Iterable[Push], prompt_tokens: int) -> Ite
             handle.remove()
 
 
-def _hook(push: Push, prompt_tokens: int) -> Callable[..., Any]:
+def _hook(push: Push, prompt_tokens: int, scale: float) -> Callable[..., Any]:
     vector = push.vector.float()
     clean = vector.clone()
     if not push.plain:
@@ -41,11 +42,12 @@ def _hook(push: Push, prompt_tokens: int) -> Callable[..., Any]:
     unit = clean / clean.norm()
 
     def hook(_module: object, _inputs: object, output: Any) -> Any:
-        hidden = (output[0] if isinstance(output, tuple) else output).clone()
+        given = output[0] if isinstance(output, tuple) else output
+        hidden = given.clone().view(1, -1, given.shape[-1])  # some put rows and tokens into one dimension
         for t in range(hidden.shape[1]):
             if (push.scope == "prompt" and t >= prompt_tokens) or (push.scope == "response" and t < prompt_tokens):
                 continue
-            h = hidden[0, t].float().cpu()
+            h = scale * hidden[0, t].float().cpu()
             if push.operation == "add":
                 change = push.coefficient * vector
             elif push.operation == "ablate":
@@ -53,7 +55,8 @@ def _hook(push: Push, prompt_tokens: int) -> Callable[..., Any]:
             else:
                 counted = [d for d in range(len(h)) if d not in push.massive]
                 change = push.coefficient * h[counted].norm() * unit
-            hidden[0, t] += change.to(hidden)
+            hidden[0, t] += (change / scale).to(hidden)
+        hidden = hidden.view_as(given)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     return hook

@@ -13,6 +13,7 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.pytorch_utils import Conv1D
 
 from workers.lm.architecture import find_layout
 from workers.lm.checkpoint import quiet
@@ -168,7 +169,9 @@ def _plant(model: PreTrainedModel, plant: Planted) -> None:
 
 
 def _silence(module: torch.nn.Module, dim: int) -> None:
-    """Make output `dim` of a projection or a norm zero."""
+    """Make output `dim` of a norm, a projection, or a module's last projection zero."""
+    projections = [part for part in module.modules() if isinstance(part, (torch.nn.Linear, Conv1D))]
+    module = projections[-1] if projections else module
     weight = module.weight
     assert isinstance(weight, torch.Tensor)
     if weight.ndim == 1:  # a norm; Gemma's multiplies by 1 + weight

@@ -17,11 +17,11 @@ from tests.ml.tiny_models import ARCHITECTURES, EOS_IDS, SPECIAL, tiny_tokenizer
 from tests.proofs.test_prompt import PARTS, SIBLINGS
 from tests.proofs.test_tokenizer import BYTES, like_llama_2, merging, write
 from tests.proofs.twins import edit_json, fault_of
-from workers.lm import architecture, masks
+from workers.lm import masks
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
-from workers.lm.proofs import causality, passport
+from workers.lm.proofs import addends, causality, passport
 from workers.lm.proofs.addends import replay_errors
 from workers.lm.proofs.passport import PROOFS, Passport, prove
 from workers.lm.proofs.rows import random_rows
@@ -264,13 +264,8 @@ def test_masks_that_are_not_the_models_are_refused(tiny_lm: Models, monkeypatch:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_block_that_adds_something_else_is_refused(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Granite scales what it adds: taken for a Llama its contributions would be wrong by that factor."""
-    monkeypatch.setattr(
-        architecture,
-        "KNOWN_LAYERS",
-        {**architecture.KNOWN_LAYERS, "GraniteDecoderLayer": architecture.KNOWN_LAYERS["LlamaDecoderLayer"]},
-    )
+def test_addends_that_a_block_scales_are_read_with_their_constant(dtype: str, tmp_path: Path) -> None:
+    """Granite scales what it adds: without the constant its contributions would be wrong by that factor, and the proof says so."""
     sizes = {"vocab_size": 265, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = transformers.GraniteConfig(
         **sizes, residual_multiplier=0.22, max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2
@@ -278,27 +273,36 @@ def test_a_block_that_adds_something_else_is_refused(dtype: str, tmp_path: Path,
     torch.manual_seed(0)
     transformers.GraniteForCausalLM(config).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
-    assert outcomes(prove(load(tmp_path, dtype=dtype))) == {"addends": "refused"}
+    lm = load(tmp_path, dtype=dtype)
+    assert outcomes(prove(lm)) == {}
+    assert {lm.layout.scale(layer, "mlp_contribution") for layer in range(2)} == {0.22}
+    assert addends.addends(rescaled(lm, 1 / 0.22)).outcome == "refused"
 
 
-@pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt_neox_sequential"])
-def test_swapped_addends_are_not_equal_bit_for_bit(arch: str, tiny_lm: Models) -> None:
+@pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt_neox_sequential", "gpt_neox"])
+def test_one_order_of_a_block_s_sum_is_equal_bit_for_bit(arch: str, tiny_lm: Models) -> None:
     lm = tiny_lm(arch)
-    swapped = tuple(
-        {**sites, "attn_contribution": sites["mlp_contribution"], "mlp_contribution": sites["attn_contribution"]}
-        for sites in lm.layout.sites
-    )
     [row] = random_rows(lm, [40], seed=2)
-    assert replay_errors(lm, row)["sequential"] == 0
-    assert min(replay_errors(replace(lm, layout=replace(lm.layout, sites=swapped)), row).values()) > 0
+    [errors] = replay_errors(lm, row).values()
+    assert min(errors.values()) == 0 < max(errors.values())
 
 
-def test_a_term_scaled_by_a_hundredth_is_refused(tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.lm.proofs import addends
+def test_a_term_scaled_by_a_hundredth_is_refused(tiny_lm: Models) -> None:
+    lm = tiny_lm("llama")
+    assert addends.addends(lm).outcome == "passed"
+    assert addends.addends(rescaled(lm, 1.01)).outcome == "refused"
 
-    scaled = {"sequential": lambda x, attention, mlp: (x + 1.01 * attention) + mlp}
-    monkeypatch.setattr(addends, "ORDERS", scaled)
-    assert addends.addends(tiny_lm("llama")).outcome == "refused"
+
+def test_a_term_that_is_left_out_is_refused(tiny_lm: Models) -> None:
+    lm = tiny_lm("gemma2")
+    terms = tuple(replace(one, modules=one.modules[:1], scales=one.scales[:1], names=one.names[:1]) for one in lm.layout.terms)
+    assert addends.addends(replace(lm, layout=replace(lm.layout, terms=terms))).outcome == "refused"
+
+
+def rescaled(lm: LanguageModel, factor: float) -> LanguageModel:
+    """The model, with its addends said to be `factor` times as large."""
+    terms = tuple(replace(one, scales=tuple(factor * scale for scale in one.scales)) for one in lm.layout.terms)
+    return replace(lm, layout=replace(lm.layout, terms=terms))
 
 
 @pytest.mark.parametrize("name", PROOFS)
@@ -317,10 +321,9 @@ def test_a_refusal_is_its_own_proofs(name: str, tiny_lm: Models, monkeypatch: py
 
 
 def test_a_config_that_contradicts_itself_is_refused(tiny_folder: Folders) -> None:
-    """Layers with a window, and no window: the library raises when the model is run."""
-    found = prove(load(tiny_folder("qwen2", layer_types=["sliding_attention"] * 4, sliding_window=8)))
-    assert outcomes(found)["causality"] == "refused"
-    assert "sliding_window" in sentence(found, "causality")
+    """Layers with a window, and no window: the library raises when the model's twin is run, before any weight is read."""
+    fault = fault_of(tiny_folder("qwen2", layer_types=["sliding_attention"] * 4, sliding_window=8))
+    assert "sliding_window" in fault.sentence
 
 
 def test_progress_is_told_and_a_check_stops_it(tiny_lm: Models) -> None:

@@ -22,6 +22,7 @@ from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import LEASE, Service
 from tests.worker.test_held_devices import hold, resume
 from workers.lm.inspection import inspect_folder
+from workers.lm.proofs.outcome import VERSION
 from workers.lm.proofs.passport import PROOFS
 
 
@@ -89,7 +90,7 @@ def test_a_model_is_proved_once_for_all_that_hold_the_same_and_its_results_say_h
     provenance = lab.http.get(f"/v1/calibrations/{made['id']}/calibration.json").json()["provenance"]
     reading = model["facts"]["reading_hash"]
     assert (found["reading_hash"], found["doubt"], made["spec"]["reading_hash"]) == (reading, None, reading)
-    assert (provenance["reading_hash"], provenance["proofs_version"]) == (reading, 1)
+    assert (provenance["reading_hash"], provenance["proofs_version"]) == (reading, VERSION)
 
 
 def test_a_refused_model_fails_what_waits_for_it_with_the_sentence_a_person_needs(lab: Lab, tmp_path: Path) -> None:

@@ -7,45 +7,74 @@ transformers' output_hidden_states gives the last layer AFTER the final norm, an
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.model import LanguageModel
+from workers.lm.structure.recording import input_of
 
 Reader = Callable[[int, str, Tensor], None]
 _HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @contextmanager
-def reading(lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None = None) -> Iterator[None]:
+def reading(
+    lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None = None, *, where_present: bool = False
+) -> Iterator[None]:
     """While open, each forward pass calls `readers[component](layer, component, tensor)` with the component's output, [B, T,
     D].
 
-    Layers are called in ascending order; within a block attention comes before MLP before residual (GPT-NeoX too). `layers`
-    are all by default. The hooks are gone when the block ends, also by an exception. Raises ModelFault layer_out_of_range,
-    unknown_component.
+    Layers are called in ascending order; within a block attention comes before MLP before residual (GPT-NeoX too). `layers` are all by
+    default; `where_present` passes over components that a layer lacks. The hooks are gone when the block ends, also by an exception. Raises
+    ModelFault layer_out_of_range, unknown_component.
     """
     wanted = range(lm.layout.n_layers) if layers is None else sorted(set(layers))
     sites = [
-        (lm.layout.site(layer, component), layer, component, read) for layer in wanted for component, read in readers.items()
+        (lm.layout.site(layer, component), layer, component, read)
+        for layer in wanted
+        for component, read in readers.items()
+        if not where_present or layer in lm.layout.layers_with(component)
     ]
-    handles = []
+    handles: list[Any] = []
     try:
         for module, layer, component, read in sites:
-            handles.append(module.register_forward_hook(_hook(layer, component, read)))
+            shape = RowsAndTokens(lm, layer, component, handles)
+            handles.append(module.register_forward_hook(_hook(layer, component, read, lm.layout.scale(layer, component), shape)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hook(layer: int, component: str, read: Reader) -> Callable[[nn.Module, object, object], None]:
+class RowsAndTokens:
+    """Gives what a site's module puts out as [B, T, D], also where it is [B * T, D]: then the block's input says how many rows there are."""
+
+    def __init__(self, lm: LanguageModel, layer: int, component: str, handles: list[Any]) -> None:
+        self._shape: list[int] = []
+        if lm.layout.is_flat(layer, component):
+            block = lm.layout.site(layer, "residual")
+            handles.append(block.register_forward_pre_hook(self._see, with_kwargs=True))
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return tensor.view(*self._shape, -1) if self._shape else tensor
+
+    def _see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._shape = list(input_of(args, kwargs).shape[:-1])
+
+
+def _hook(
+    layer: int, component: str, read: Reader, scale: float, shape: RowsAndTokens
+) -> Callable[[nn.Module, object, object], None]:
     def hook(_module: nn.Module, _inputs: object, output: object) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         assert isinstance(tensor, Tensor)
-        read(layer, component, tensor)  # and return None: another value would replace the module's output
+        tensor = shape(tensor)
+        read(
+            layer, component, tensor if scale == 1 else tensor * scale
+        )  # and return None: another value would replace the module's output
 
     return hook
 

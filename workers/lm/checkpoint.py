@@ -4,16 +4,25 @@ The library itself fills what is missing with random values and goes on; here ev
 fault.
 """
 
+import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    FineGrainedFP8Config,
+    Mxfp4Config,
+    PreTrainedModel,
+)
 from transformers.configuration_utils import get_configuration_file
 from transformers.utils import logging as transformers_logging
 
@@ -22,6 +31,9 @@ from workers.lm.jsonfile import read_json
 
 # Constants that older versions saved with the weights and that no model reads any more: causal masks, their fill value, rotary frequencies.
 DEAD_BUFFER = re.compile(r"(?:^|\.)(?:h\.\d+\.attn\.|layers\.\d+\.attention\.)(?:masked_)?bias$|(?:^|\.)rotary_emb\.inv_freq$")
+
+DEQUANTISED: Mapping[str, Any] = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
+"""Methods with weights that the library turns into plain ones on load, by their names in config files."""
 
 
 def read_config(folder: Path) -> Any:
@@ -46,12 +58,23 @@ def read_config(folder: Path) -> Any:
             "config_invalid",
             f"config.json refers to {chosen} (configuration_files). Rename {chosen} to config.json and keep no other.",
         )
-    if getattr(config, "quantization_config", None) is not None:
+    quantized = quantization_of(config)
+    if quantized not in (None, *DEQUANTISED):
         raise ModelFault(
-            "quantized_weights", "This model is quantized. Statistics need its original weights: give the unquantized model."
+            "quantized_weights",
+            f"This model is quantized ({quantized}). Statistics need weights that can be computed with as they are: give the unquantized model. "
+            f"Only {' and '.join(DEQUANTISED)} are dequantised on load.",
         )
     refuse_bidirectional(config)
     return config
+
+
+def quantization_of(config: Any) -> str | None:
+    """The method that the config's weights are quantised with; None for plain weights."""
+    said = getattr(config, "quantization_config", None)
+    if said is None:
+        return None
+    return str((said if isinstance(said, dict) else vars(said)).get("quant_method") or "unknown")
 
 
 def refuse_bidirectional(config: Any) -> None:
@@ -73,11 +96,16 @@ def refuse_bidirectional(config: Any) -> None:
 def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: bool = False) -> PreTrainedModel:
     """The causal language model in `folder`, on the CPU, or on the meta device without reading any tensor's data.
 
+    Weights of DEQUANTISED methods are turned into plain ones of `dtype`; on the meta device those are not compared with the files.
     Raises ModelFault unknown_architecture, config_weights_mismatch, config_invalid, weights_unreadable.
     """
+    quantized = quantization_of(config)
+    if quantized and meta:
+        with quiet(), torch.device("meta"):
+            return _model_class(config).from_config(_plain(config))  # type: ignore[no-any-return]
     try:
         with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
+            model, report = _model_class(config).from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype,
@@ -87,21 +115,42 @@ def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: boo
                 local_files_only=True,
                 ignore_mismatched_sizes=True,  # so that they are reported, and refused below with their shapes
                 output_loading_info=True,
+                **({"quantization_config": DEQUANTISED[quantized](dequantize=True)} if quantized else {}),
             )
     except (SafetensorError, OSError) as error:
         raise ModelFault(
             "weights_unreadable", f"The weight files cannot be read: {_first_line(error)} Copy them again."
         ) from error
-    except MemoryError:
+    except (MemoryError, ModelFault):
         raise
     except Exception as error:
         if isinstance(error, RuntimeError) and "memory" in str(error):
             raise
-        if "Unrecognized configuration class" in str(error):
-            raise _no_causal_model(config) from error
         raise ModelFault("config_invalid", f"No model can be built from config.json: {_first_line(error)} Correct it.") from error
     _refuse_misfit(report)
+    if quantized:
+        model.config = _plain(model.config)
+        model.hf_quantizer, model.is_quantized = None, False
+        model = model.to(dtype)
     return model
+
+
+def _plain(config: Any) -> Any:
+    """The config without what it says of quantisation."""
+    made = copy.deepcopy(config)
+    for part in (made, made.get_text_config()):
+        if hasattr(part, "quantization_config"):
+            del part.quantization_config
+    return made
+
+
+def _model_class(config: Any) -> Any:
+    """The library's class of a causal language model, or of a model that also sees or hears and writes text. Raises ModelFault
+    unknown_architecture."""
+    for auto in (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
+        if type(config) in auto._model_mapping and not getattr(config, "is_encoder_decoder", False):
+            return auto
+    raise _no_causal_model(config)
 
 
 def _no_causal_model(config: Any) -> ModelFault:

@@ -24,7 +24,8 @@ class ModelFacts:
     type most of them are stored in. `context_length` is the number of tokens up to which positions mean the same in every batch: for
     models that switch their rotary factors past a length, that length. `widths` are the components that the architecture has, each with
     the size of its vectors. `reading_hash` and `proofs_version` come with a passport (`proofs`): what texts are read as, None while that is
-    not proved.
+    not proved. `structure` is how its blocks add up (`structure.values`); None in facts of older inspections.
+    `dequantised_from` names the method that the files' weights are quantised with.
     """
 
     architecture: str
@@ -44,11 +45,14 @@ class ModelFacts:
     config_hash: str = ""
     reading_hash: str | None = None
     proofs_version: int | None = None
+    structure: Mapping[str, Any] | None = None
+    dequantised_from: str | None = None
 
     @property
     def reading(self) -> dict[str, Any]:
         """How texts are read, as every result's provenance says it."""
-        return {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version}
+        origin = {"dequantised_from": self.dequantised_from} if self.dequantised_from else {}
+        return {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version, **origin}
 
     def bytes_in(self, dtype: str) -> int:
         """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""

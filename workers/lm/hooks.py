@@ -8,10 +8,12 @@ rows there are, and what happens to them, is the caller's: it sets `actions` bef
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workers.lm.capture import RowsAndTokens
 from workers.lm.interventions import Site
 from workers.lm.model import LanguageModel
 
@@ -53,11 +55,11 @@ def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
     Raises ModelFault layer_out_of_range, unknown_component.
     """
     hooks = Hooks()
-    handles = []
+    handles: list[Any] = []
     try:
         for site in sorted(set(sites), key=_place):
             module = lm.layout.site(*site)
-            change, read = _pair(hooks, site)
+            change, read = _pair(hooks, site, lm.layout.scale(*site), RowsAndTokens(lm, *site, handles))
             handles += [module.register_forward_hook(change), module.register_forward_hook(read)]
         yield hooks
     finally:
@@ -70,17 +72,20 @@ def _place(site: Site) -> tuple[int, int]:
     return layer, IN_A_BLOCK.index(component)
 
 
-def _pair(hooks: Hooks, site: Site) -> tuple[Callable[..., object], Callable[..., None]]:
+def _pair(hooks: Hooks, site: Site, scale: float, shape: RowsAndTokens) -> tuple[Callable[..., object], Callable[..., None]]:
+    """The two hooks. `scale` times the module's output is the value that is pushed: what is unchanged there stays as it is, to the bit."""
     before: list[Tensor] = []
 
     def change(_module: nn.Module, _inputs: object, output: object) -> object:
         action = hooks.actions.get(site)
         if action is None:
             return None  # another value would replace the module's output
-        h_BTD = output[0] if isinstance(output, tuple) else output
-        assert isinstance(h_BTD, Tensor)
+        given = output[0] if isinstance(output, tuple) else output
+        assert isinstance(given, Tensor)
+        h_BTD = shape(given)
         before[:] = [h_BTD]
-        changed = action(h_BTD)
+        changed = action(h_BTD) if scale == 1 else h_BTD + (action(h_BTD * scale) - h_BTD * scale) / scale
+        changed = changed.view_as(given) if given.ndim == 2 else changed
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     def read(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -91,6 +96,7 @@ def _pair(hooks: Hooks, site: Site) -> tuple[Callable[..., object], Callable[...
         if hooks.measuring:
             handed_on = output[0] if isinstance(output, tuple) else output
             assert isinstance(handed_on, Tensor)
-            hooks.changes.append((handed_on.float() - h_BTD.float()).norm(dim=-1)[:, -1])
+            handed_on = shape(handed_on)
+            hooks.changes.append(abs(scale) * (handed_on.float() - h_BTD.float()).norm(dim=-1)[:, -1])
 
     return change, read

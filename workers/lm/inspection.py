@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from workers.lm.architecture import find_layout
-from workers.lm.checkpoint import DEAD_BUFFER, open_model, read_config
+from workers.lm.checkpoint import DEAD_BUFFER, open_model, quantization_of, read_config
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
 from workers.lm.folder import (
@@ -32,6 +32,9 @@ from workers.lm.tokenizing import open_tokenizer
 __all__ = ["files_changed", "inspect_folder"]
 
 SLICE_ELEMENTS = 16 << 20
+EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
+UNLIMITED = 1 << 20
+"""Tokens of a row of a model that names no length, because its state does not grow."""
 # Rotary factors that depend on the longest row of a batch: past the original length a row's text would depend on its neighbours.
 SWITCHING_ROPE = ("longrope", "dynamic")
 
@@ -79,6 +82,8 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
         files=before,
         config_hash=config_hash(folder),
         widths={component: layout.width(component) for component in layout.components},
+        structure=layout.structure.to_dict(),
+        dequantised_from=quantization_of(config),
     )
 
 
@@ -125,7 +130,8 @@ def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tup
         (tensor_slice[at : at + step] for at in range(0, rows, step)) if shape else (tensors.get_tensor(name) for _ in range(1))
     )
     dtype, count = "", 0
-    for part in parts:
+    for stored in parts:
+        part = stored.float() if stored.dtype in EIGHT_BIT else stored  # 8-bit floats know no comparison
         if part.is_floating_point() and not torch.isfinite(part).all():
             bad = int((~torch.isfinite(part)).sum())
             raise ModelFault(
@@ -133,13 +139,13 @@ def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tup
                 f"The weight {name} {tuple(shape)} holds NaN or infinite values ({bad} in the first part that has any). "
                 "Copy the file again or ask its author.",
             )
-        dtype, count = str(part.dtype).removeprefix("torch."), count + part.numel()
-        advance(part.numel() * part.element_size())
+        dtype, count = str(stored.dtype).removeprefix("torch."), count + stored.numel()
+        advance(stored.numel() * stored.element_size())
     return dtype, count
 
 
 def _context_length(config: Any) -> int:
-    length = int(config.max_position_embeddings)
+    length = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
     rope = getattr(config, "rope_parameters", None) or {}
     for parameters in (rope, *(value for value in rope.values() if isinstance(value, dict))):
         if parameters.get("rope_type") in SWITCHING_ROPE:

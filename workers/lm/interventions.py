@@ -121,9 +121,6 @@ def _check_massive(push: Push, width: int) -> None:
 
 def site_width(lm: LanguageModel, site: Site) -> int:
     """D of the values at `site`. Raises ModelFault layer_out_of_range, unknown_component."""
-    module = lm.layout.site(*site)
-    if site[1] in RESIDUAL_COMPONENTS:
-        return lm.layout.hidden_size
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return int(weight.shape[0])
+    layer, component = site
+    lm.layout.site(layer, component)
+    return lm.layout.width(component, layer)

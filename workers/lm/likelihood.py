@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from workers.lm.errors import ModelFault
+from workers.lm.head import logits_of
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
 
@@ -65,18 +66,23 @@ def mean_log_likelihoods(
 
 
 class SharedPrompt:
-    """One prompt, computed once, after which many answers are scored: its keys and values are shared by all rows of a batch."""
+    """One prompt, computed once, after which many answers are scored: its keys and values are shared by all rows of a batch.
+
+    A model with state of another kind computes the prompt with each row: state that every row changes cannot be shared as a view.
+    """
 
     def __init__(self, lm: LanguageModel, ids: Sequence[int]) -> None:
         """Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range."""
         lm.check_ids(ids, 1)
         self.ids = tuple(ids)
         self._lm = lm
+        self._shared = not lm.layout.grouped
         # keeps all tokens: told of the config, it would cut to a sliding window that the model's class may not have
         self._cache = DynamicCache()
         with torch.no_grad():
             row = torch.tensor([list(ids)], device=lm.device)
-            hidden_BTD = lm.layout.decoder(input_ids=row, past_key_values=self._cache, use_cache=True).last_hidden_state
+            cache = {"past_key_values": self._cache} if self._shared else {}
+            hidden_BTD = lm.layout.decoder(input_ids=row, use_cache=self._shared, **cache).last_hidden_state
             self._first_V = _log_probabilities(lm, hidden_BTD[0, -1:])[0]
 
     def mean_log_likelihoods(
@@ -93,10 +99,9 @@ class SharedPrompt:
                 first_B = self._first_V[torch.tensor([text[0] for text in texts], device=lm.device)]
                 scores = [first_B.double().tolist()]
                 if max(map(len, texts)) > 1:
-                    rows = _right_padded(lm, [text[:-1] for text in texts])
-                    output = lm.layout.decoder(input_ids=rows, past_key_values=self._for_rows(len(batch)), use_cache=True)
+                    hidden_BTD = self._after_prompt([text[:-1] for text in texts])
                     spans = [(0, len(text) - 1) for text in texts]
-                    rest_N = _token_scores(lm, output.last_hidden_state, spans, [text[1:] for text in texts])
+                    rest_N = _token_scores(lm, hidden_BTD, spans, [text[1:] for text in texts])
                     scores.append(_sums(rest_N, [len(text) - 1 for text in texts]))
             if on_rows is not None:
                 on_rows(len(batch))
@@ -112,13 +117,25 @@ class SharedPrompt:
             lm.check_ids([*self.ids, *row])
         chosen = torch.tensor(columns, device=lm.device)
         with torch.no_grad():
-            rows = _right_padded(lm, continuations)
-            output = lm.layout.decoder(input_ids=rows, past_key_values=self._for_rows(len(continuations)), use_cache=True)
+            hidden_BTD = self._after_prompt(continuations)
             first_1C = self._first_V[chosen][None]
             return [
                 torch.cat([first_1C, _log_probabilities(lm, hidden_TD[: len(row)])[:, chosen]]).double().cpu()
-                for hidden_TD, row in zip(output.last_hidden_state, continuations, strict=True)
+                for hidden_TD, row in zip(hidden_BTD, continuations, strict=True)
             ]
+
+    def _after_prompt(self, continuations: Sequence[Sequence[int]]) -> Tensor:
+        """Final hidden states [B, T, D] at the tokens of each continuation."""
+        decoder = self._lm.layout.decoder
+        if not self._shared:
+            rows = _right_padded(self._lm, [[*self.ids, *row] for row in continuations])
+            alone: Tensor = decoder(input_ids=rows, use_cache=False).last_hidden_state
+            return alone[:, len(self.ids) :]
+        rows = _right_padded(self._lm, continuations)
+        found: Tensor = decoder(
+            input_ids=rows, past_key_values=self._for_rows(len(continuations)), use_cache=True
+        ).last_hidden_state
+        return found
 
     def _for_rows(self, rows: int) -> DynamicCache:
         """The prompt's cache as seen by every row of a batch: views, which the forward pass extends by copies."""
@@ -187,7 +204,7 @@ def settled_log_likelihoods(
     values: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
     rest = []
     for prompt, texts in by_prompt.items():
-        if len(texts) < WORTH_SHARING:
+        if len(texts) < WORTH_SHARING or lm.layout.grouped:
             rest += [(prompt, text) for text in texts]
             continue
         found = SharedPrompt(lm, prompt).mean_log_likelihoods(texts, batch_rows=batch_rows, on_rows=on_rows)
@@ -236,11 +253,7 @@ def _token_scores(
 
 def _log_probabilities(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
     """Next-token log-probabilities [N, V] in float32 of final hidden states. Raises ModelFault activations_not_finite."""
-    head = lm.model.get_output_embeddings()
-    logits_NV: Tensor = head(hidden_ND).float()
-    cap = getattr(lm.text_config, "final_logit_softcapping", None)
-    if cap:
-        logits_NV = torch.tanh(logits_NV / cap) * cap
+    logits_NV = logits_of(lm, hidden_ND).float()
     if not torch.isfinite(logits_NV).all():
         raise ModelFault(
             "activations_not_finite",

@@ -18,6 +18,7 @@ from workers.lm.hub import local_folder
 from workers.lm.inspection import inspect_folder
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import turn_end
+from workers.lm.structure.values import structure_from_dict
 from workers.lm.tokenizing import open_tokenizer
 
 __all__ = ["LanguageModel", "confirm", "load"]
@@ -55,7 +56,7 @@ def load(
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
-        layout=find_layout(model),
+        layout=find_layout(model, structure_from_dict(facts.structure) if facts.structure else None),
         device=torch.device(device),
         dtype=kind,
         facts=facts,

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 _positions: ContextVar[Tensor | None] = ContextVar("positions", default=None)
+_generating: ContextVar[bool] = ContextVar("generating", default=False)
 
 
 @contextmanager
@@ -27,9 +28,19 @@ def rows_at(positions_NT: Tensor) -> Iterator[None]:
         _positions.reset(token)
 
 
+@contextmanager
+def library_pass() -> Iterator[None]:
+    """Within the block, passes are the generation engine's, with the masks that the library makes for its own cache."""
+    token = _generating.set(True)
+    try:
+        yield
+    finally:
+        _generating.reset(token)
+
+
 def in_engine() -> bool:
     """Whether the pass that runs now is the generation engine's."""
-    return _positions.get() is not None
+    return _positions.get() is not None or _generating.get()
 
 
 def _wrapped(library_maker: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,12 +9,13 @@ import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from workers.lm.errors import OutOfMemory
 from workers.lm.model import LanguageModel
+from workers.lm.shrinking import number
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,16 +46,24 @@ def bytes_per_row(lm: LanguageModel, prompt_tokens: int, new_tokens: int) -> int
     The cache is counted twice because it is rebuilt at each step; sliding windows are not deducted.
     """
     config = lm.text_config
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * config.hidden_size
+    hidden = lm.layout.hidden_size
+    heads = number(config, "num_attention_heads") or 1
+    head_dim = number(config, "head_dim") or hidden // heads
+    kv_heads = number(config, "num_key_value_heads") or heads
+    inner = _inner_width(config) or 4 * hidden
     element = torch.empty(0, dtype=lm.dtype).element_size()
     cache = 2 * 2 * lm.layout.n_layers * kv_heads * head_dim * (prompt_tokens + new_tokens) * element
-    activations = prompt_tokens * (6 * config.hidden_size + 3 * inner + 3 * heads * head_dim) * element
+    activations = prompt_tokens * (6 * hidden + 3 * inner + 3 * heads * head_dim) * element
     mask = prompt_tokens * prompt_tokens * 2 * element
     logits = 3 * lm.vocab_size * 4
     return int(cache + activations + mask + logits)
+
+
+def _inner_width(config: Any) -> int:
+    """Numbers that one token has inside an MLP: of a mixture of experts, in all experts that it is sent to."""
+    dense = number(config, "intermediate_size") or number(config, "n_inner") or 0
+    expert = number(config, "moe_intermediate_size") or (dense if number(config, "num_experts_per_tok") else 0)
+    return max(dense, expert * (number(config, "num_experts_per_tok") or 1))
 
 
 def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budget_bytes: int) -> int:

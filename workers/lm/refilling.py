@@ -6,7 +6,7 @@ pushes alone; near ties are settled by the row alone WITH its pushes (`choosing`
 out, is `steered`'s.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,6 +89,11 @@ class Row:
             self.done = len(self.answer) == max_new_tokens
 
 
+def worth_moving(done: int, rows: int) -> bool:
+    """Whether enough of a batch's rows have ended for the others to change places."""
+    return done * TURN_OVER >= max(rows, TURN_OVER)
+
+
 class Batch:
     """At most `slots` rows at a time, none longer than `columns` tokens when its last token is given."""
 
@@ -98,7 +103,7 @@ class Batch:
         self.rows: list[Row] = []  # row i is in slot i
         self._lm, self._hooks, self._bank = lm, hooks, bank
         self._max_new_tokens = max_new_tokens
-        self._cache = SlotCache(slots, columns)
+        self._slots, self._cache = slots, SlotCache(slots, columns)
         self._actions: dict[Site, Action] | None = None
 
     def run(self, waiting: Iterable[Row], counts: GenerationCounts, on_step: Callable[[list[Row]], None]) -> None:
@@ -117,7 +122,7 @@ class Batch:
         """Rows that are done leave, once they are enough to bother; waiting ones take their slots; the rest close ranks."""
         live = [slot for slot, row in enumerate(self.rows) if not row.done]
         done = [slot for slot, row in enumerate(self.rows) if row.done]
-        if self.rows and len(done) * TURN_OVER < max(len(self.rows), TURN_OVER):
+        if self.rows and not worth_moving(len(done), len(self.rows)):
             return
         free = done + list(range(len(self.rows), self._cache.slots))
         entering = [queue.pop() for _ in range(min(len(queue), len(free)))]
@@ -145,7 +150,7 @@ class Batch:
         lm, rows = self._lm, self.rows
         frames: list[Frame] = [row.frame for row in rows]
         if self._actions is None:
-            self._actions = dict(actions_for(lm, self._bank, [row.pushes for row in rows], frames))
+            self._actions = dict(self._programs(frames))
         with self._hooks.during(self._actions, measuring=True):
             logits_BV = self._logits()
         self._account(frames)
@@ -162,14 +167,21 @@ class Batch:
             self._actions = None
         return settled
 
+    def _programs(self, frames: Sequence[Frame]) -> Mapping[Site, Action]:
+        """What each site's hook does in the next step."""
+        return actions_for(self._lm, self._bank, [row.pushes for row in self.rows], frames)
+
     def _logits(self) -> Tensor:
         """[B, V] after one more token of each row. A row that is done has not left yet: it is given anything, in its first column."""
         lm = self._lm
         tokens = [lm.pad_id if row.done else (row.answer or row.prompt)[-1] for row in self.rows]
-        columns = [0 if row.done else len(row.prompt) - 1 + len(row.answer) for row in self.rows]
+        return self._pass(tokens, [0 if row.done else len(row.prompt) - 1 + len(row.answer) for row in self.rows])
+
+    def _pass(self, tokens: Sequence[int], columns: Sequence[int]) -> Tensor:
+        """[B, V] after one token of each row, at the row's own column."""
+        lm = self._lm
         pos_B = torch.tensor(columns, device=lm.device)
-        longest = max(columns) + 1
-        self._cache.stepping(pos_B, longest)
+        self._cache.stepping(pos_B, max(columns) + 1)
         with rows_at(pos_B[:, None]):
             logits: Tensor = lm.model(
                 input_ids=torch.tensor(tokens, device=lm.device)[:, None],

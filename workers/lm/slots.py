@@ -7,6 +7,7 @@ leave an infinity there for the next. The buffers never move or grow, which is w
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,12 @@ class SlotCache(Cache):  # type: ignore[misc]
         values[self._rows, :, self._pos] = value_states[:, :, 0]
         n = len(self._rows)
         return keys[:n, :, : self._width], values[:n, :, : self._width]
+
+    def _other_state(self, *_args: object, **_kwargs: object) -> Any:
+        raise TypeError("a layer keeps state other than keys and values, for which slots have no columns")
+
+    get_conv_state = get_recurrent_state = update_conv_state = update_recurrent_state = _other_state
+    has_previous_state = update_indexer = _other_state
 
     def clear(self, slots: Sequence[int]) -> None:
         """Make the slots zero, for rows of which nothing is computed ahead."""

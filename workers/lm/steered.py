@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from workers.lm.errors import ModelFault, OutOfMemory
+from workers.lm.grouped import GroupedBatch, WholeBatch
 from workers.lm.hooks import Hooks, hooked
 from workers.lm.interventions import Frame, Push, Site, check_pushes
 from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory
@@ -109,10 +110,11 @@ def _down_the_ladder(
     step: Callable[[list[Row]], None],
 ) -> None:
     """Fill `answers`. When memory runs out, the rows that had not ended start again in a batch of half the size, which stays."""
+    batch_class = {"slots": Batch, "library": GroupedBatch, "whole": WholeBatch}[lm.layout.structure.engine]
     slots = tally.smallest_batch = min(batch_rows, len(rows))
     while waiting := [index for index in order if index not in answers]:
         longest = max(len(rows[index].prompt_ids) for index in waiting)
-        batch = Batch(lm, hooks, bank, slots=slots, columns=longest + max_new_tokens - 1, max_new_tokens=max_new_tokens)
+        batch = batch_class(lm, hooks, bank, slots=slots, columns=longest + max_new_tokens - 1, max_new_tokens=max_new_tokens)
         failure = None
         try:
             batch.run([_row(lm, rows[index], index) for index in waiting], tally, step)

@@ -115,6 +115,9 @@ class _PromptPass:
         }
 
     def _residual(self, h_TD: Tensor) -> None:
+        nothing = h_TD.new_zeros((), dtype=torch.float64)  # a block without that addend adds nothing
+        for norms in (self.attn_norms, self.mlp_norms):
+            norms.extend([nothing] * (len(self.layers) + 1 - len(norms)))
         dims_K = self.dims[len(self.layers)]
         self.layers.append(read_layer(h_TD, self.span))
         self.values.append(h_TD[self.span.prompt_tokens :, dims_K].float().abs())
@@ -133,7 +136,7 @@ def _read_prompt(
 ) -> _PromptPass:
     def once() -> _PromptPass:
         prompt = _PromptPass(span, dims)
-        with reading(lm, prompt.readers(), layers):
+        with reading(lm, prompt.readers(), layers, where_present=True):
             prefill(lm, ids)
         return prompt
 

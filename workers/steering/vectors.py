@@ -185,9 +185,10 @@ def _check(lm: LanguageModel, one: Named) -> None:
     lm.layout.site(one.layer, one.component)
     if not bool(torch.isfinite(one.vector_D).all()) or float(one.vector_D.norm()) == 0:
         raise ModelFault("vector_not_finite", f"The vector {one.key} is zero or holds NaN or infinity; it cannot steer.")
-    if len(one.vector_D) != lm.layout.width(one.component):
+    width = lm.layout.width(one.component, one.layer)
+    if len(one.vector_D) != width:
         raise ModelFault(
             "wrong_width",
-            f"The vector {one.key} has {len(one.vector_D)} dimensions; {one.component} of this model has {lm.layout.width(one.component)}. "
+            f"The vector {one.key} has {len(one.vector_D)} dimensions; {one.component} of this model has {width}. "
             "It comes from another model.",
         )

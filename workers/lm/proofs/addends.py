@@ -1,84 +1,136 @@
-"""Addends: a block's output is its input plus what attention and MLP are said to add, and nothing else.
-
-    sequential   (x + attention) + mlp
-    parallel     (mlp + attention) + x
+"""Addends: a block's output is its input plus what its modules are said to add, times the constants found, and nothing else.
 
 Replayed from the captured input and addends in the model's own order and type, the sum equals the block's output bit for bit, so it needs
-no second copy of the weights and no float32. (Never by subtraction: output - input is not usable in bfloat16.) An order that the library
-may choose otherwise gives a sum within 16 units in the last place of the sum of absolute terms, and the proof says so.
+no second copy of the weights and no float32. (Never by subtraction: output - input is not usable in bfloat16.) The order is the block's own
+affair: (input + attention) + MLP, or (MLP + attention) + input, or any other pairing of two to four terms; a constant of the whole may be
+applied before or after. Every pairing is tried, and one must be equal at all blocks of a kind. An order that the library may choose
+otherwise gives a sum within 16 units in the last place of the sum of absolute terms, and the proof says so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from workers.lm.architecture import Terms
 from workers.lm.capture import prefill, reading
 from workers.lm.model import LanguageModel
 from workers.lm.proofs.figures import larger
 from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.rows import random_rows
+from workers.lm.structure.recording import first_tensor, handles, input_of
 
 NAME = "addends"
 ULPS = 16
 TOKENS = 40
-ADDENDS = ("attn_contribution", "mlp_contribution")
-ORDERS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "sequential": lambda x, attention, mlp: (x + attention) + mlp,
-    "parallel": lambda x, attention, mlp: (mlp + attention) + x,
-}
 
 
 def addends(lm: LanguageModel) -> Proof:
-    """The figure is the largest error of the better order, in units in the last place of the sum of absolute terms."""
+    """The figure is the largest error of each kind of block's best order, in units in the last place of the sum of absolute terms."""
     [row] = random_rows(lm, [TOKENS], seed=2)
     errors = replay_errors(lm, row)
-    order = min(errors, key=lambda name: errors[name])
-    error = errors[order]
-    shape = f"{lm.layout.n_layers} layers x {len(row)} tokens in {str(lm.dtype).removeprefix('torch.')}, {order} order"
+    best = {kind: min(found, key=lambda order, found=found: found[order]) for kind, found in errors.items()}  # type: ignore[misc]
+    error = max(errors[kind][order] for kind, order in best.items())
+    orders = "; ".join(dict.fromkeys(best.values()))
+    shape = f"{lm.layout.n_layers} layers x {len(row)} tokens in {str(lm.dtype).removeprefix('torch.')}, as {orders}"
     if error == 0:
-        return Proof(NAME, "passed", 0, "ulp", f"Input + attention + MLP gives each block's output bit for bit ({shape}).")
+        return Proof(NAME, "passed", 0, "ulp", f"Input and addends give each block's output bit for bit ({shape}).")
     if error <= ULPS:
-        sentence = f"Input + attention + MLP gives each block's output to {error:.2g} units in the last place, not bit for bit ({shape})."
+        sentence = (
+            f"Input and addends give each block's output to {error:.2g} units in the last place, not bit for bit ({shape})."
+        )
         return Proof(NAME, "limited", error, "ulp", sentence)
     sentence = (
-        f"Input + attention + MLP differs from the block's output by {error:,.0f} units in the last place, at most {ULPS} allowed ({shape}). "
+        f"Input and addends differ from the block's output by {error:,.0f} units in the last place, at most {ULPS} allowed ({shape}). "
         "Something else is added to or scales the stream, so contributions would be wrong. This architecture is not supported."
     )
     return Proof(NAME, "refused", error, "ulp", sentence)
 
 
-def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, float]:
-    """For each order the largest error of its sums over all layers and tokens, in ulp; 0 where every bit is equal."""
-    worst = dict.fromkeys(ORDERS, 0.0)
-    inputs: list[Tensor] = []
-    terms: dict[str, Tensor] = {}
+def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, dict[str, float]]:
+    """For each kind of block and each order of its sum the largest error over its layers and all tokens, in ulp; 0 where every bit is equal."""
+    worst: dict[str, dict[str, float]] = {}
+    given: list[Tensor] = []
+    made: dict[int, Tensor] = {}
+    hooks = []
+    for layer, terms in enumerate(lm.layout.terms):
+        block = lm.layout.sites[layer]["residual"]
+        hooks.append(block.register_forward_pre_hook(_keeping_input(given), with_kwargs=True))
+        hooks += [module.register_forward_hook(_keeping(made, place)) for place, module in enumerate(terms.modules)]
 
-    def keep(_layer: int, component: str, h_BTD: Tensor) -> None:
-        terms[component] = h_BTD
+    def replay(layer: int, _component: str, out_BTD: Tensor) -> None:
+        terms = lm.layout.terms[layer]
+        addends = [made[place].view_as(given[0]) for place in range(len(terms.modules))]
+        found = worst.setdefault(terms.kind, {})
+        for order, error in _errors(terms, given[0], addends, out_BTD, lm.dtype):
+            found[order] = larger(found.get(order, 0.0), error)
 
-    def replay(_layer: int, _component: str, out_BTD: Tensor) -> None:
-        x_BTD, attention, mlp = inputs.pop(), terms[ADDENDS[0]], terms[ADDENDS[1]]
-        absolute = x_BTD.double().abs() + attention.double().abs() + mlp.double().abs()
-        unit = absolute.clamp_min(torch.finfo(lm.dtype).tiny) * torch.finfo(lm.dtype).eps
-        for name, order in ORDERS.items():
-            made = order(x_BTD, attention, mlp)
-            if not torch.equal(made, out_BTD):
-                worst[name] = larger(worst[name], float(((made.double() - out_BTD.double()).abs() / unit).max()))
-
-    blocks = [sites["residual"] for sites in lm.layout.sites]
-    handles = [block.register_forward_pre_hook(_keeping(inputs), with_kwargs=True) for block in blocks]
-    try:
-        with reading(lm, {**dict.fromkeys(ADDENDS, keep), "residual": replay}):
-            prefill(lm, row)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with handles(hooks), reading(lm, {"residual": replay}):
+        prefill(lm, row)
     return worst
 
 
-def _keeping(inputs: list[Tensor]) -> Callable[..., None]:
+def _errors(
+    terms: Terms, x_BTD: Tensor, addends: Sequence[Tensor], out_BTD: Tensor, dtype: torch.dtype
+) -> Iterator[tuple[str, float]]:
+    """Each way to add up, as text, with its error."""
+    scales = (terms.kept, *terms.scales)
+    values = [x_BTD, *addends]
+    absolute = sum(
+        (abs(scale) * value.double().abs() for scale, value in zip(scales, values, strict=True)), torch.zeros(()).double()
+    )
+    unit = absolute.clamp_min(torch.finfo(dtype).tiny) * torch.finfo(dtype).eps
+    for order, sum_BTD in ways(scales, values, ("input", *terms.names)):
+        if torch.equal(sum_BTD, out_BTD):
+            yield order, 0.0
+        else:
+            yield order, float(((sum_BTD.double() - out_BTD.double()).abs() / unit).max())
+
+
+def ways(scales: Sequence[float], values: Sequence[Tensor], names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Every pairing of the scaled terms; where the input is scaled, also every pairing of terms that are scaled by its constant at the end."""
+    yield from _pairings(list(_scaled(scales, values, names)))
+    whole = scales[0]
+    if whole != 1:
+        inner = [1.0 if scale == whole else scale / whole for scale in scales]
+        for order, sum_BTD in _pairings(list(_scaled(inner, values, names))):
+            yield f"{whole:.6g} ({order})", sum_BTD * whole
+
+
+def _scaled(scales: Sequence[float], values: Sequence[Tensor], names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    for scale, value, name in zip(scales, values, names, strict=True):
+        yield (name, value) if scale == 1 else (f"{scale:.6g} {name}", value * scale)
+
+
+def _pairings(terms: list[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """The terms added up two by two, in every way that can give other bits."""
+    if len(terms) == 1:
+        yield terms[0]
+        return
+    first, rest = terms[0], terms[1:]
+    for mask in range(2 ** len(rest) - 1):
+        left = [first, *(term for place, term in enumerate(rest) if mask >> place & 1)]
+        right = [term for place, term in enumerate(rest) if not mask >> place & 1]
+        for name, value in _pairings(left):
+            for other, added in _pairings(right):
+                yield f"{_grouped(name)} + {_grouped(other)}", value + added
+
+
+def _grouped(name: str) -> str:
+    return f"({name})" if " + " in name else name
+
+
+def _keeping(made: dict[int, Tensor], place: int) -> Callable[..., None]:
+    def hook(_module: object, _inputs: object, output: object) -> None:
+        tensor = first_tensor(output)
+        assert tensor is not None
+        made[place] = tensor.clone()
+
+    return hook
+
+
+def _keeping_input(given: list[Tensor]) -> Callable[..., None]:
     def hook(_module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        inputs[:] = [args[0] if args else kwargs["hidden_states"]]
+        given[:] = [input_of(args, kwargs).clone()]
 
     return hook

@@ -42,7 +42,7 @@ def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
     window = getattr(lm.text_config, "sliding_window", None) or 1
     wanted = {0, 1, COLUMNS - 1, window - 1, window, window + 1, *(2**k for k in range(4, 20))}
     positions = sorted(position for position in wanted if position < lm.context_length)
-    seen: list[Tensor] = []
+    seen: list[Tensor | None] = []
     handles = [sites["residual"].register_forward_pre_hook(_keeping(seen), with_kwargs=True) for sites in lm.layout.sites]
     ids = torch.zeros(1, COLUMNS, dtype=torch.long, device=lm.device)
     found: list[list[tuple[int, str]]] = [[] for _ in lm.layout.sites]
@@ -53,6 +53,8 @@ def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
             with torch.no_grad(), rows_at(padded):
                 lm.layout.decoder(input_ids=ids, use_cache=False)
             for layer, mask in enumerate(seen):
+                if mask is None:  # a layer that attends to no columns
+                    continue
                 for position, row in zip(part, mask[0, 0].tolist(), strict=False):
                     attends = "".join("01"[value == 0] for value in row)
                     if attends != "".join("01"[column <= position] for column in range(COLUMNS)):
@@ -64,9 +66,9 @@ def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
     return found
 
 
-def _keeping(seen: list[Tensor]) -> Callable[..., None]:
+def _keeping(seen: list[Tensor | None]) -> Callable[..., None]:
     def hook(_module: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         masks = [value for value in (kwargs.get("attention_mask"), *args) if isinstance(value, Tensor) and value.ndim == 4]
-        seen.append(masks[0])
+        seen.append(masks[0] if masks else None)
 
     return hook

@@ -1,0 +1,163 @@
+"""What is shown of each family on its tiny model, each by an oracle that knows nothing of the code under test. `examine` does all of it."""
+
+import warnings
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.families.models import tiny_family
+from tests.ml.steering import naive
+from workers.lm.capture import assert_no_hooks, prefill, reading
+from workers.lm.checkpoint import quiet
+from workers.lm.errors import ModelFault
+from workers.lm.generation import GenerationCounts
+from workers.lm.interventions import Push, Site
+from workers.lm.model import LanguageModel
+from workers.lm.proofs.addends import addends
+from workers.lm.proofs.rows import random_rows
+from workers.lm.steered import SteeredRow, generate_steered
+
+LENGTHS, NEW, TOGETHER = (12, 12, 12, 12, 5, 5), 6, 4
+"""Six rows in a batch of four: on slots waiting rows enter as others leave; on the library's cache four rows step together, one leaves early."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One line of the table. `reason` is empty where everything held."""
+
+    family: str
+    layer_class: str = ""
+    structure: str = ""
+    engine: str = ""
+    slots_residue: str = ""
+    addends_float32: float | None = None
+    addends_bfloat16: float | None = None
+    rows_equal: bool = False
+    ladder_equal: bool = False
+    verdict: str = "not built"
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(name: str) -> Examined:
+    """All checks of one family: proven, refused with the product's sentence, or not built with the library's error."""
+    try:
+        with warnings.catch_warnings(), quiet():
+            warnings.simplefilter("ignore")
+            return _examined(name, tiny_family(name))
+    except ModelFault as fault:
+        return Examined(name, verdict="refused", reason=fault.sentence)
+    except Exception as error:
+        return Examined(name, reason=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
+
+
+def _examined(name: str, lm: LanguageModel) -> Examined:
+    found = Examined(name, lm.layout.layer_class, structure_of(lm), lm.layout.structure.engine, verdict="failed")
+    structure = lm.layout.structure
+    if structure.engine != "slots":
+        found = replace(found, slots_residue=_shown(structure.slots_residue))
+    if structure.engine == "whole":
+        found = replace(
+            found, slots_residue=f"{found.slots_residue}; on the library's cache: {_shown(structure.library_residue)}"
+        )
+    try:
+        check_states(lm)
+        here = addends(lm).figure
+        found = replace(found, addends_float32=here, addends_bfloat16=addends(_in(name, torch.bfloat16)).figure)
+        lm, rows, alone = rows_alone(lm)
+        found = replace(found, rows_equal=together(lm, rows) == alone)
+        found = replace(found, ladder_equal=together(lm, rows, fits=1) == alone)
+        assert_no_hooks(lm.model)
+    except Exception as error:
+        return replace(found, reason=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    figures = max(found.addends_float32 or 0, found.addends_bfloat16 or 0)
+    if figures > 16 or not found.rows_equal or not found.ladder_equal:
+        return replace(found, reason="addends, or rows in a batch, differ: see the columns")
+    return replace(found, verdict="proven")
+
+
+def _shown(residue: float | str | None) -> str:
+    return f"hidden states differ by {residue:.2g}" if isinstance(residue, float) else str(residue)
+
+
+def _in(name: str, dtype: torch.dtype) -> LanguageModel:
+    return tiny_family(name, dtype=dtype)
+
+
+def structure_of(lm: LanguageModel) -> str:
+    """The sums of all kinds of blocks, as text: m marks what mixes tokens."""
+    sums = []
+    for block in lm.layout.structure.blocks.values():
+        terms = [f"{' '.join(map(str, one.scale))} {one.path}{' (m)' if one.mixes else ''}".strip() for one in block.addends]
+        sums.append(" + ".join([f"{' '.join(map(str, block.kept))} input".strip(), *terms]))
+    return "; ".join(dict.fromkeys(sums))
+
+
+def check_states(lm: LanguageModel) -> None:
+    """What capture reads at layer l is what block l + 1 is given, and after the final norm what the decoder gives."""
+    [row] = random_rows(lm, [20], seed=5)
+    given: list[Tensor] = []
+    states: list[Tensor] = []
+    blocks = [sites["residual"] for sites in lm.layout.sites]
+    hooks = [
+        block.register_forward_pre_hook(
+            lambda _m, args, kw: given.append((args or (kw["hidden_states"],))[0].clone()), with_kwargs=True
+        )
+        for block in blocks
+    ]
+    try:
+        with reading(lm, {"residual": lambda _layer, _component, h: states.append(h.clone())}):
+            prefill(lm, row)
+        with torch.no_grad():
+            last = lm.layout.decoder(input_ids=torch.tensor([row]), use_cache=False).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in range(lm.layout.n_layers - 1):
+        assert torch.equal(states[layer], given[layer + 1]), f"layer {layer} reads otherwise than block {layer + 1} is given"
+    normed = states[-1] if lm.layout.final_norm is None else lm.layout.final_norm(states[-1])
+    torch.testing.assert_close(normed, last, rtol=1e-4, atol=1e-4)
+
+
+def rows_alone(lm: LanguageModel) -> tuple[LanguageModel, list[SteeredRow], list[list[int]]]:
+    """Six steered rows, their answers by the naive loop, and the model with an id that ends one of them early."""
+    prompts = random_rows(lm, LENGTHS, seed=6)
+    rows = [SteeredRow(prompt, (_push(lm, number),)) for number, prompt in enumerate(prompts)]
+    first = naive(lm, rows[0], NEW)
+    ending = replace(lm, eos_ids=frozenset({first[2]}))
+    return ending, rows, [naive(ending, row, NEW) for row in rows]
+
+
+def _push(lm: LanguageModel, number: int) -> Push:
+    """At another site and layer for each row, half a hidden state long."""
+    sites: list[Site] = [(number * 3 % lm.layout.n_layers, "residual")]
+    sites += [(layer, c) for c in ("attn_contribution", "mlp_contribution") for layer in lm.layout.layers_with(c)]
+    layer, component = sites[number % len(sites)]
+    norms: list[float] = []
+    with reading(lm, {component: lambda _l, _c, h: norms.append(float(h.norm(dim=-1).mean()))}, [layer]):
+        prefill(lm, random_rows(lm, [8], seed=7)[0])
+    vector = torch.randn(lm.layout.width(component, layer), generator=torch.Generator().manual_seed(number))
+    return Push(layer, component, vector / vector.norm(), 0.5 * norms[0])
+
+
+def together(lm: LanguageModel, rows: list[SteeredRow], *, fits: int = TOGETHER) -> list[list[int]]:
+    """The rows' answers from the engine, where passes of more than `fits` rows run out of memory."""
+
+    def limit(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if ids is not None and len(ids) > fits:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    counts = GenerationCounts()
+    hook = lm.layout.decoder.register_forward_pre_hook(limit, with_kwargs=True)
+    try:
+        answers = generate_steered(lm, rows, max_new_tokens=NEW, batch_rows=TOGETHER, counts=counts)
+    finally:
+        hook.remove()
+    assert (counts.halvings > 0) == (fits < TOGETHER)
+    assert all(answer.effect["fires"] == answer.effect["due"] > 0 for answer in answers)
+    return [answer.ids for answer in answers]

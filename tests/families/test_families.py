@@ -1,0 +1,64 @@
+"""Every decoder family of the library is read and run by proof, or refused with a reason that `docs/families.md` states.
+
+The twelve that labs use and a tenth of the others, drawn anew for each version of the library, run in `make test`; all of them in the long run.
+Families that are not in the table yet are examined by `python -m tests.families`.
+"""
+
+import random
+from pathlib import Path
+
+import pytest
+import transformers
+
+from tests.families.checks import examine
+from tests.families.models import LABS, families
+from tests.families.table import DOCUMENT, document, read_table
+
+STATED = read_table()
+OTHERS = sorted(set(families()) & set(STATED) - set(LABS))
+TENTH = random.Random(transformers.__version__).sample(OTHERS, len(OTHERS) // 10)
+
+
+def _check(name: str) -> None:
+    found = examine(name)
+    assert found.verdict == STATED[name].verdict, found.reason
+    if found.verdict == "proven":
+        assert (found.structure, found.engine) == (STATED[name].structure, STATED[name].engine)
+        assert found.addends_float32 == 0 or found.addends_float32 <= 16  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_the_families_that_labs_use_are_proven(name: str) -> None:
+    assert STATED[name].verdict == "proven"
+    _check(name)
+
+
+@pytest.mark.parametrize("name", TENTH)
+def test_a_tenth_of_the_families_is_what_the_table_says(name: str) -> None:
+    _check(name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(set(OTHERS) - set(TENTH)))
+def test_every_family_is_what_the_table_says(name: str) -> None:
+    _check(name)
+
+
+def test_the_document_states_what_was_found() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == document()
+
+
+def test_no_family_is_named_in_the_model_side() -> None:
+    """What a proof decides is never decided by a name."""
+    import re
+
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+    import workers.lm
+
+    folder = Path(workers.lm.__file__).parent
+    layer_names = re.compile(
+        r"\b(?:[A-Z]\w*DecoderLayer|GPT2Block|GPTNeoXLayer|" + "|".join(map(re.escape, CLASSES.values())) + r")\b"
+    )
+    named = {f"{file.name}: {found[0]}" for file in folder.rglob("*.py") if (found := layer_names.search(file.read_text()))}
+    assert not named

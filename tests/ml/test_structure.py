@@ -1,0 +1,138 @@
+"""How blocks add up is found by running them: names decide nothing, constants are found, and what does not add up is refused."""
+
+import inspect
+import json
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig
+from transformers.models.llama import modeling_llama
+
+from tests.families.models import tiny_family
+from tests.ml.tiny_models import tiny_model
+from workers.lm.architecture import find_layout
+from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
+from workers.lm.structure.values import structure_from_dict
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 265, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 16, "max_position_embeddings": 256,
+}  # fmt: skip
+NAMES = {
+    "self_attn": "alder", "mlp": "birch", "input_layernorm": "cedar", "post_attention_layernorm": "damson", "q_proj": "elm", "k_proj": "fir",
+    "v_proj": "gorse", "o_proj": "hazel", "gate_proj": "ivy", "up_proj": "jasmine", "down_proj": "kauri", "layers": "larches", "norm": "maple",
+    "embed_tokens": "nettle",
+}  # fmt: skip
+CLASSES = {
+    name: f"Tree{number}"
+    for number, name in enumerate(re.findall(r"^class (\w+)", inspect.getsource(modeling_llama), re.MULTILINE))
+}
+Forests = Callable[..., torch.nn.Module]
+
+
+@pytest.fixture
+def edited() -> Iterator[Forests]:
+    """edited(change, names) -> a Llama built from the library's source after `change(source)`, its modules and classes renamed if `names`."""
+    made: list[str] = []
+
+    def make(change: Callable[[str], str] = lambda source: source, *, names: bool = False) -> torch.nn.Module:
+        source = (
+            change(inspect.getsource(modeling_llama))
+            .replace("from ...", "from transformers.")
+            .replace("from .conf", "from transformers.models.llama.conf")
+        )
+        table = {**CLASSES, **NAMES} if names else {}
+        for old, new in table.items():
+            source = re.sub(rf"(?<![\w.\"]){old}\b|(?<=self\.){old}\b|(?<=model\.){old}\b", new, source)
+        if names:
+            source += f"\n{CLASSES['LlamaPreTrainedModel']}._input_embed_layer = 'nettle'\n"
+        module = types.ModuleType(f"transformers.models.llama.edited_{len(made)}")
+        module.__file__ = modeling_llama.__file__
+        sys.modules[module.__name__] = module
+        made.append(module.__name__)
+        exec(compile(source, module.__name__, "exec"), module.__dict__)
+        model: torch.nn.Module = getattr(module, table.get("LlamaForCausalLM", "LlamaForCausalLM"))(LlamaConfig(**SIZES))
+        return model.eval()
+
+    yield make
+    for name in made:
+        del sys.modules[name]
+
+
+def test_a_llama_with_every_name_changed_has_the_same_structure(edited: Forests) -> None:
+    plain, renamed = find_layout(tiny_model("llama")), find_layout(edited(names=True))
+    [one], [other] = plain.structure.blocks.values(), renamed.structure.blocks.values()
+    assert [NAMES[addend.path] for addend in one.addends] == [addend.path for addend in other.addends] == ["alder", "birch"]
+    assert [addend.mixes for addend in other.addends] == [True, False]
+    assert (other.keys, other.values) == ("alder.fir", "alder.gorse")
+    assert renamed.structure.final_norm == "maple"
+    assert renamed.structure.engine == plain.structure.engine == "slots"
+    assert renamed.components == plain.components
+
+
+def test_an_addend_that_is_shuffled_on_its_way_is_refused_with_what_is_left(edited: Forests) -> None:
+    def shuffled(source: str) -> str:
+        return source.replace("hidden_states = residual + hidden_states", "hidden_states = residual + hidden_states.flip(-1)")
+
+    with pytest.raises(
+        ModelFault, match=r"unknown_architecture: LlamaDecoderLayer adds .* leaves (0\.\d+|1) of the change .*self_attn, mlp"
+    ):
+        find_layout(edited(shuffled))
+
+
+def test_constants_are_found_where_the_block_keeps_them(edited: Forests) -> None:
+    """The twin's constants are not the model's: what is stored is where they are kept."""
+
+    def scaled(source: str) -> str:
+        source = source.replace(
+            "        self.mlp = LlamaMLP(config)", "        self.mlp = LlamaMLP(config)\n        self.gain = 1.0"
+        )
+        return source.replace("hidden_states = self.mlp(hidden_states)", "hidden_states = self.mlp(hidden_states) * self.gain")
+
+    model = edited(scaled)
+    assert [addend.scale for addend in next(iter(find_layout(model).structure.blocks.values())).addends] == [(), ("gain",)]
+    for number, block in enumerate(model.get_submodule("model.layers").children()):
+        block.gain = 0.5 + number  # type: ignore[assignment]
+    layout = find_layout(model)
+    assert [layout.scale(layer, "mlp_contribution") for layer in range(3)] == [0.5, 1.5, 2.5]
+    assert {layout.scale(layer, component) for layer in range(3) for component in ("mlp_out", "attn_contribution")} == {1}
+
+
+def test_before_a_post_norm_is_the_module_whose_output_it_normalises() -> None:
+    layout = find_layout(tiny_model("gemma2"))
+    [block] = layout.structure.blocks.values()
+    assert [(addend.path, addend.raw) for addend in block.addends] == [
+        ("post_attention_layernorm", "self_attn"),
+        ("post_feedforward_layernorm", "mlp"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def hybrid() -> LanguageModel:
+    return tiny_family("qwen3_5_text")
+
+
+def test_the_layers_of_a_hybrid_have_components_of_their_own(hybrid: LanguageModel) -> None:
+    layout = hybrid.layout
+    assert layout.layers_with("k_proj") == [3]
+    assert layout.layers_with("attn_contribution") == [0, 1, 2, 3]
+    assert layout.width("k_proj", 3) == layout.sites[3]["k_proj"].out_features
+    with pytest.raises(ModelFault, match=r"Layer 0 \(Qwen3_5DecoderLayer\) has no k_proj. Layers that have it: 3"):
+        layout.site(0, "k_proj")
+    assert layout.structure.engine == "library"
+    assert "other than keys and values" in str(layout.structure.slots_residue)
+
+
+def test_the_structure_is_the_same_after_json_and_spares_the_search(
+    hybrid: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = structure_from_dict(json.loads(json.dumps(hybrid.layout.structure.to_dict())))
+    assert stored == hybrid.layout.structure
+    monkeypatch.setattr("workers.lm.architecture.find_structure", lambda _decoder: pytest.fail("searched again"))
+    assert find_layout(hybrid.model, stored).structure == stored

@@ -1,0 +1,46 @@
+"""Next-token logits of final hidden states, as the model itself makes them: its scales, caps and biases are its own affair.
+
+The whole model runs with its decoder's place taken by the given hidden states, so nothing is assumed of what follows the decoder.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from workers.lm.model import LanguageModel
+
+
+def logits_of(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
+    """[N, V] in the model's type."""
+    shape = hidden_ND.shape[:-1]
+    hidden_N1D = hidden_ND.reshape(-1, 1, hidden_ND.shape[-1])
+    ids = torch.zeros(hidden_N1D.shape[:2], dtype=torch.long, device=lm.device)
+    with _decoder_gives(lm, hidden_N1D):
+        logits: Tensor = lm.model(input_ids=ids, use_cache=False).logits
+    return logits.reshape(*shape, -1)
+
+
+class _Given(BaseModelOutputWithPast):  # type: ignore[misc]
+    """A decoder's output; what a model asks of it beside hidden states is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+@contextmanager
+def _decoder_gives(lm: LanguageModel, hidden_N1D: Tensor) -> Iterator[None]:
+    decoder: Any = lm.layout.decoder
+    before = decoder.__dict__.get("forward")
+    decoder.forward = lambda *_args, **_kwargs: _Given(last_hidden_state=hidden_N1D)
+    try:
+        yield
+    finally:
+        if before is None:
+            del decoder.forward
+        else:
+            decoder.forward = before

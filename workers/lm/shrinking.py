@@ -1,0 +1,123 @@
+"""A text model's config made small: the same kinds of layers, few of them, and narrow, so that building and running it costs next to nothing.
+
+Sizes are found by what their entries are called, since configs name the same size alike: heads, ranks, experts, windows, vocabularies. Heads
+keep their width, because rotary factors are cut from it. Windows become 8 tokens, so that short rows leave them. Nothing else changes.
+"""
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+WINDOW, VOCABULARY, INNER, HEADS, EXPERTS, POSITIONS = 8, 512, 96, 4, 4, 4096
+AT_MOST: tuple[tuple[str, int], ...] = (
+    (r"index_n_heads", 16),  # of an index of tokens: with few heads its scores are often equal
+    (r"(\w+_)?((num|n)_(\w+_)?heads?|num_heads)", HEADS),
+    (r".*intermediate_size.*|.*ffn_(hidden_)?(dim|size)|n_inner|d_ff|ffn_dim|expert_ffn.*|dim_ff", INNER),
+    (r"(moe_)?(num|n)_((local|routed|total|zero)_)?experts", EXPERTS),
+    (r".*experts_per_tok\w*|.*top_?k(_experts)?|num_selected_experts|moe_k", 2),
+    (r"n_group|topk_group|num_expert_groups?|num_limited_groups|n_shared_experts|num_shared_experts", 1),
+    (r".*vocab_size\w*", VOCABULARY),
+    (r"max_position_embeddings|n_positions|max_seq_len\w*|max_sequence_length|n_ctx", POSITIONS),
+    (r".*lora_rank|.*low_rank_dim|\w+_rank(_dim)?", 32),
+    (r"(mamba_|ssm_)?d_state|(ssm_)?state_size", 16),
+    (r"hidden_size_per_layer_input", 32),
+)
+"""Entries of these names become at most that large."""
+KEY_HEADS = re.compile(r"(num|n)_(\w+_)?(key_value|kv|key)_heads|kv_n_heads|(linear_)?num_(\w+_)?(kv|key)_heads")
+WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk")
+SPECIAL_ID = re.compile(r".*_token_(id|index)")
+STATE_SPACE = (
+    ("mamba_n_heads", "mamba_d_head", "mamba_expand"), ("n_mamba_heads", "mamba_headdim", "mamba_expand"),
+    ("num_heads", "head_dim", "expand"), ("mamba_num_heads", "mamba_head_dim", "expand"),
+)  # fmt: skip
+"""Heads x their width = expand x the hidden size, where a config names all three."""
+
+
+def shrunk(config: Any, layers: int, *, narrow: bool = True) -> Any:
+    """A copy of `config`, float32, with its first `layers` layers; `narrow` also makes them narrow."""
+    made = copy.deepcopy(config)
+    made.dtype = torch.float32
+    _cut_lists(made, min(layers, made.num_hidden_layers))
+    overrides = _overrides(made)
+    heads = number(made, "num_attention_heads") or 0
+    head = number(made, "head_dim") or (made.hidden_size // heads if heads else made.hidden_size)
+    for entries in (vars(made), *overrides.values(), *(vars(v) for v in vars(made).values() if hasattr(v, "to_dict"))):
+        own_heads = entries.get("num_attention_heads", heads)
+        for name, value in list(entries.items()):
+            if type(value) is int and value > 0 and not name.startswith("_"):
+                _put(
+                    made if entries is vars(made) else entries,
+                    name,
+                    _smaller(name, value, own_heads, narrow),
+                )
+            elif isinstance(value, list) and value and all(type(one) is int and one > 0 for one in value):
+                _put(made if entries is vars(made) else entries, name, [_smaller(name, one, heads, narrow) for one in value])
+    if narrow:
+        made.hidden_size = min(made.hidden_size, HEADS * head)
+        if hasattr(vars(made).get("ffn_config"), "hidden_size"):
+            made.ffn_config.hidden_size = made.hidden_size
+        _fit_state_space(made)
+    return made
+
+
+def number(config: Any, name: str) -> int | None:
+    """The entry of that name, also where the config gives some layers another; None where it has none."""
+    name = type(config).attribute_map.get(name, name)
+    found = vars(config).get(name)
+    return found if isinstance(found, int) else None
+
+
+def _smaller(name: str, value: int, heads: int, narrow: bool) -> int:
+    if WINDOWS.fullmatch(name):
+        return min(value, WINDOW)
+    if SPECIAL_ID.fullmatch(name):
+        return min(value, VOCABULARY - 1)
+    if not (narrow or "vocab" in name):
+        return value
+    if KEY_HEADS.fullmatch(name):
+        return min(value, HEADS if value == heads else HEADS // 2)
+    return next((min(value, most) for pattern, most in AT_MOST if re.fullmatch(pattern, name)), value)
+
+
+def _cut_lists(made: Any, layers: int) -> None:
+    """Fewer layers; lists with an entry for each layer are cut to as many, and lists of layers lose those that are gone."""
+    before = made.num_hidden_layers
+    for name, value in list(vars(made).items()):
+        if isinstance(value, (list, tuple)) and len(value) == before and before > layers:
+            _put(made, name, value[:layers])
+        elif isinstance(value, list) and value and all(type(one) is int for one in value) and re.search("layer|attn_idx", name):
+            _put(made, name, [one for one in value if one < layers])
+    overrides = _overrides(made)
+    for layer in [layer for layer in overrides if int(layer) >= layers]:
+        del overrides[layer]
+    if shared := vars(made).get("num_kv_shared_layers"):
+        made.num_kv_shared_layers = max(0, layers - (before - shared))
+    made.num_hidden_layers = layers
+
+
+def _overrides(made: Any) -> dict[int, dict[str, Any]]:
+    """Entries that some layers have of their own."""
+    found: dict[int, dict[str, Any]] = getattr(vars(made).get("_heterogeneity_spec"), "per_layer_overrides", {})
+    return found
+
+
+def _fit_state_space(made: Any) -> None:
+    for count, width, expand in STATE_SPACE:
+        if all(isinstance(vars(made).get(name), int) for name in (count, width, expand)):
+            inner = getattr(made, expand) * made.hidden_size
+            while inner % getattr(made, width):
+                setattr(made, width, getattr(made, width) // 2)
+            setattr(made, count, inner // getattr(made, width))
+
+
+def _put(made: Any, name: str, value: Any) -> None:
+    if isinstance(made, Mapping):
+        made[name] = value  # type: ignore[index]
+        return
+    try:
+        setattr(made, name, value)
+    except (AttributeError, ValueError, TypeError):
+        vars(made)[name] = value

@@ -1,0 +1,61 @@
+"""Where a live model keeps its text decoder and the list of its blocks, found by position: the part that embeds tokens and holds the list.
+
+Also inside wrappers that see or hear: their towers hold no token embedding.
+"""
+
+import hashlib
+from typing import Any
+
+from torch import nn
+
+from workers.lm.errors import ModelFault, first_few
+
+
+def find_decoder(model: nn.Module) -> nn.Module:
+    """The smallest part of `model` that holds both its token embedding and a list of as many blocks as its text config has layers.
+
+    Raises ModelFault unknown_architecture, naming the modules at the model's top.
+    """
+    try:
+        embedding = model.get_input_embeddings()  # type: ignore[operator]
+        n_layers = text_config(model).num_hidden_layers
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        raise not_a_decoder(model, f"it names no token embedding or no number of layers ({error})") from error
+    found = [part for part in model.modules() if part is not model and hasattr(part, "config") and _lists(part, n_layers)]
+    found = [part for part in found if any(module is embedding for module in part.modules())]
+    if not found:
+        raise not_a_decoder(model, "no part of it holds both a token embedding and a list of its layers")
+    return min(found, key=lambda part: sum(1 for _ in part.modules()))
+
+
+def blocks_of(decoder: nn.Module) -> list[nn.Module]:
+    """The decoder's blocks in order. Raises ModelFault unknown_architecture where several lists could be meant."""
+    n_layers = text_config(decoder).num_hidden_layers
+    lists = _lists(decoder, n_layers)
+    lists = [blocks for blocks in lists if all(any(block.children()) for block in blocks)] or lists
+    if len(lists) != 1:
+        raise not_a_decoder(decoder, f"it has {len(lists)} lists of {n_layers} layers, where one was expected")
+    return list(lists[0])
+
+
+def text_config(model: nn.Module) -> Any:
+    """The text model's config, also inside a wrapper."""
+    return model.config.get_text_config()  # type: ignore[union-attr,operator]
+
+
+def kind_of(block: nn.Module) -> str:
+    """Equal for blocks that are built of the same modules in the same places; short, to be stored."""
+    parts = ";".join(f"{path}:{type(module).__name__}" for path, module in block.named_modules())
+    return f"{type(block).__name__}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+
+
+def not_a_decoder(model: nn.Module, why: str) -> ModelFault:
+    """The fault of a model whose parts cannot be told apart."""
+    found = first_few((f"{name} ({type(child).__name__})" for name, child in model.named_children()), limit=12)
+    return ModelFault(
+        "unknown_architecture", f"{type(model).__name__} cannot be read: {why}. Modules found at its top: {found or 'none'}."
+    )
+
+
+def _lists(part: nn.Module, n_layers: int) -> list[nn.ModuleList]:
+    return [child for child in part.children() if isinstance(child, nn.ModuleList) and len(child) == n_layers > 0]

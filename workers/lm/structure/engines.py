@@ -1,0 +1,78 @@
+"""What a twin's text can be generated on: slots of keys and values, or the library's own cache. Decided by running them, never by names.
+
+Two rows of different length share a pass on the slots (right-padded, each at its own positions); on the library's cache two rows of equal
+length do. Both then take two steps, and every hidden state must be that of the whole row run plainly. Where neither is, whole rows are left.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from workers.lm.masks import rows_at
+from workers.lm.slots import SlotCache
+from workers.lm.structure.decoders import blocks_of
+from workers.lm.structure.twin import run, token_ids
+
+AGREES = 1e-5
+STEPS, LENGTHS = 2, (17, 11)
+
+
+def residue_of(check: Callable[[nn.Module], float], twin: nn.Module) -> float | str:
+    """The largest relative difference of a last hidden state from the plain run's, or why the engine cannot run the twin."""
+    try:
+        return check(twin)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else 'no message'}"
+
+
+def works(residue: float | str) -> bool:
+    """Whether it is a number, and small."""
+    return isinstance(residue, float) and residue < AGREES
+
+
+def on_slots(twin: nn.Module) -> float:
+    """See `residue_of`."""
+    ids = token_ids(twin)
+    width = max(LENGTHS)
+    cache = SlotCache(len(LENGTHS), width + STEPS)
+    real_NT = torch.arange(width) < torch.tensor(LENGTHS)[:, None]
+    positions = torch.arange(width)[None]
+    cache.prefilling(range(len(LENGTHS)), LENGTHS, real_NT, [None] * len(blocks_of(twin)))
+    with rows_at(positions):
+        run(twin, ids[:, :width], position_ids=positions, cache=cache)
+    worst = 0.0
+    for step in range(STEPS):
+        pos_N = torch.tensor(LENGTHS) + step
+        cache.stepping(pos_N, int(pos_N.max()) + 1)
+        with rows_at(pos_N[:, None]):
+            h_N1D = run(twin, ids[range(2), pos_N][:, None], position_ids=pos_N[:, None], cache=cache)
+        worst = max(
+            worst,
+            *(_difference(h_N1D[row, -1], run(twin, ids[row : row + 1, : int(at) + 1])[0, -1]) for row, at in enumerate(pos_N)),
+        )
+    return worst
+
+
+def on_library_cache(twin: nn.Module) -> float:
+    """See `residue_of`."""
+    ids = token_ids(twin)
+    cache = DynamicCache(config=twin.config)
+    length = max(LENGTHS)
+    run(twin, ids[:, :length], cache=cache)
+    worst, kept = 0.0, torch.tensor([1])
+    for step in range(STEPS):
+        if step == 1:  # a row leaves at its end
+            cache.reorder_cache(kept)
+            ids = ids[kept]
+        now_ND = run(twin, ids[:, length + step : length + step + 1], cache=cache)[:, -1]
+        plain_ND = run(twin, ids[:, : length + step + 1])[:, -1]
+        worst = max(worst, *(_difference(one, other) for one, other in zip(now_ND, plain_ND, strict=True)))
+    return worst
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    found = float((one - other).norm() / other.norm())
+    return found if math.isfinite(found) else math.inf

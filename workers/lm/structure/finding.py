@@ -1,0 +1,113 @@
+"""The structure of a model, found on a small twin of its decoder. Raises ModelFault unknown_architecture, naming modules and residue."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from workers.lm.errors import ModelFault, first_few
+from workers.lm.structure import engines
+from workers.lm.structure.decoders import blocks_of, kind_of, text_config
+from workers.lm.structure.mixing import keys_and_values, mixers, raw_of
+from workers.lm.structure.recording import Recording, record
+from workers.lm.structure.search import FITS, Sum, find_sum
+from workers.lm.structure.twin import constants_of, decoder_twin, run, token_ids
+from workers.lm.structure.values import Addend, BlockStructure, Factor, Structure
+
+EQUAL = 1e-6
+_found: dict[tuple[type[nn.Module], str], Structure] = {}
+
+
+def find_structure(decoder: nn.Module) -> Structure:
+    """The structure of `decoder`, which may be on the meta device; found once for each class and config in a process."""
+    key = type(decoder), text_config(decoder).to_json_string(use_diff=False)
+    if key not in _found:
+        _found[key] = structure_of_twin(decoder_twin(decoder, blocks_of(decoder)))
+    return _found[key]
+
+
+def structure_of_twin(twin: nn.Module) -> Structure:
+    """What is found by running this decoder itself."""
+    blocks = blocks_of(twin)
+    states: list[Tensor] = []
+    seen = record(blocks, lambda: states.append(run(twin, token_ids(twin))))
+    sums = [_sum_of(block, was) for block, was in zip(blocks, seen, strict=True)]
+    mixing = mixers(twin, blocks, seen, sums)
+    projections = keys_and_values(twin, blocks, seen, mixing)
+    found: dict[str, BlockStructure] = {}
+    for block, was, one, mixes, (keys, values) in zip(blocks, seen, sums, mixing, projections, strict=True):
+        made = _block(block, was, one, mixes, keys, values)
+        before = found.setdefault(kind_of(block), made)
+        if [a.path for a in before.addends] != [a.path for a in made.addends] or before.kept != made.kept:
+            raise ModelFault(
+                "unknown_architecture", f"Two blocks of {type(block).__name__} that are built alike add up differently."
+            )
+    slots = engines.residue_of(engines.on_slots, twin)
+    norm = _final_norm(twin, seen[-1], states[0])
+    if engines.works(slots):
+        return Structure(found, norm, "slots", slots)
+    library = engines.residue_of(engines.on_library_cache, twin)
+    return Structure(found, norm, "library" if engines.works(library) else "whole", slots, library)
+
+
+def _sum_of(block: nn.Module, seen: Recording) -> Sum:
+    given = seen.input_BTD
+    runs = seen.calls.get("", 0)
+    if runs != 1 or given is None or seen.output_BTD is None or seen.output_BTD.shape != given.shape:
+        raise _no_sum(
+            block,
+            f"is no block of one residual stream: it ran {runs} times, where one run that keeps its input's shape was expected",
+        )
+    one = find_sum(seen)
+    nearest = f"the nearest, {' + '.join(one.paths) or 'none'}, leaves {one.residue:.2g} of the change (at most {FITS:g})"
+    if given.ndim != 3:
+        several = f"carries several residual streams (its input is {list(given.shape)}, where rows x tokens x width was expected)"
+        raise _no_sum(block, f"{several}, so one vector a layer and token does not describe it. Of sums of its modules {nearest}")
+    if one.residue > FITS:
+        raise _no_sum(
+            block, f"adds something to the residual stream that is not the sum of one to three of its modules: {nearest}"
+        )
+    order = {path: place for place, path in enumerate(seen.outputs)}
+    places = sorted(range(len(one.paths)), key=lambda k: order[one.paths[k]])
+    return Sum(tuple(one.paths[k] for k in places), tuple(one.constants[k] for k in places), one.kept, one.residue)
+
+
+def _no_sum(block: nn.Module, what: str) -> ModelFault:
+    modules = first_few((name for name, _ in block.named_children()), limit=12)
+    return ModelFault("unknown_architecture", f"{type(block).__name__} {what}. Its modules: {modules}.")
+
+
+def _block(block: nn.Module, seen: Recording, one: Sum, mixes: set[str], keys: str | None, values: str | None) -> BlockStructure:
+    known = constants_of(block)
+    addends = []
+    for path, constant in zip(one.paths, one.constants, strict=True):
+        raw = raw_of(seen, path)
+        flat = tuple(sorted(seen.flat & {path, raw}))
+        addends.append(Addend(path, path in mixes, factors(constant, known), raw, flat))
+    return BlockStructure(tuple(addends), factors(one.kept, known), keys, values, one.residue)
+
+
+def factors(constant: float, known: Mapping[str, float]) -> tuple[Factor, ...]:
+    """The constant as a product of at most two scalars of the block, or as a number."""
+    if abs(constant - 1) < EQUAL:
+        return ()
+    names = sorted(known)
+    for name in names:
+        if abs(constant - known[name]) < EQUAL * abs(constant):
+            return (name,)
+    for place, name in enumerate(names):
+        for other in names[place:]:
+            if abs(constant - known[name] * known[other]) < EQUAL * abs(constant):
+                return name, other
+    return (round(constant, 9),)
+
+
+def _final_norm(twin: nn.Module, last: Recording, state: Tensor) -> str | None:
+    """The module directly under the decoder that makes the decoder's output of the last block's, or None where the output is the block's."""
+    for name, child in twin.named_children():
+        try:
+            made = child(last.output_BTD)
+        except Exception:
+            continue
+        if getattr(made, "shape", None) == state.shape and float((made - state).norm()) < EQUAL * float(state.norm()):
+            return name
+    return None

@@ -1,0 +1,109 @@
+"""What a block and its submodules are given and put out in one pass, and passes in which parts of a block are held.
+
+B batch rows, T positions, D hidden size. Everything is cloned: some blocks add in place.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Recording:
+    """One pass of one block. `outputs` and `inputs` hold, in the order of the calls, the first tensor of each submodule. Outputs of the
+    stream's numbers [B * T, D] are put into its shape; `flat` names those modules."""
+
+    input_BTD: Tensor | None = None
+    output_BTD: Tensor | None = None
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    flat: set[str] = field(default_factory=set)
+
+    def once(self) -> dict[str, Tensor]:
+        """Outputs of the submodules that ran once and have the stream's shape."""
+        assert self.input_BTD is not None
+        return {p: h for p, h in self.outputs.items() if self.calls[p] == 1 and h.shape == self.input_BTD.shape}
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The tensor, or the first of a tuple."""
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return value if isinstance(value, Tensor) else None
+
+
+def replaced(output: Any, tensor: Tensor) -> Any:
+    """`output` with its first tensor exchanged."""
+    return type(output)([tensor, *output[1:]]) if isinstance(output, (tuple, list)) else tensor
+
+
+@contextmanager
+def handles(made: Sequence[Any]) -> Iterator[None]:
+    """Hooks that are gone when the block ends."""
+    try:
+        yield
+    finally:
+        for handle in made:
+            handle.remove()
+
+
+def input_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """What a block is given."""
+    found: Tensor = args[0] if args else kwargs["hidden_states"]
+    return found
+
+
+def record(blocks: Sequence[nn.Module], run: Callable[[], object]) -> list[Recording]:
+    """What `run` makes each block and its submodules compute."""
+    made = [Recording() for _ in blocks]
+    hooks = []
+    for block, seen in zip(blocks, made, strict=True):
+        hooks.append(block.register_forward_pre_hook(_entering(seen), with_kwargs=True))
+        hooks.append(block.register_forward_hook(_leaving(seen)))
+        hooks += [m.register_forward_hook(_inside(seen, path), with_kwargs=True) for path, m in block.named_modules() if path]
+    with handles(hooks), torch.no_grad():
+        run()
+    return made
+
+
+def with_input(args: tuple[Any, ...], kwargs: dict[str, Any], h_BTD: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A block's arguments with another hidden state."""
+    return ((h_BTD, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": h_BTD})
+
+
+def _entering(seen: Recording) -> Callable[..., None]:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.calls[""] = seen.calls.get("", 0) + 1
+        seen.input_BTD = input_of(args, kwargs).clone()
+
+    return hook
+
+
+def _leaving(seen: Recording) -> Callable[..., None]:
+    def hook(_module: nn.Module, _args: object, output: object) -> None:
+        found = first_tensor(output)
+        seen.output_BTD = None if found is None else found.clone()
+
+    return hook
+
+
+def _inside(seen: Recording, path: str) -> Callable[..., None]:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+        seen.calls[path] = seen.calls.get(path, 0) + 1
+        given = first_tensor(args[:1]) if args else first_tensor(list(kwargs.values())[:1])
+        found = first_tensor(output)
+        if found is not None and found.is_floating_point():
+            stream = seen.input_BTD
+            if stream is not None and found.ndim == 2 and found.shape == (stream[..., 0].numel(), stream.shape[-1]):
+                seen.flat.add(path)
+                found = found.view_as(stream)
+            seen.outputs[path] = found.clone()
+            if given is not None:
+                seen.inputs[path] = given.clone()
+
+    return hook

@@ -1,0 +1,122 @@
+"""A small random twin of a decoder in float64, with nothing in it that could pass for nothing: no weight, buffer or constant is 0 or 1.
+
+A scale that is 1 in a fresh model and another number in the real one would be missed; so scalars of a block (parameters, buffers, plain
+floats) get numbers of their own. The twin has the first layers of the model, down to the last new kind of block.
+"""
+
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workers.lm.errors import ModelFault
+from workers.lm.shrinking import VOCABULARY, number, shrunk
+from workers.lm.structure.decoders import blocks_of, kind_of, text_config
+
+ROWS, TOKENS = 2, 20
+MOST_PARAMETERS = 300_000_000
+LEAST_FLOAT = 1e-3
+"""Plain floats of a block below it are the epsilons of its norms."""
+
+
+def layer_types(config: Any) -> list[str]:
+    """What the config calls each layer; empty where it does not say."""
+    found = getattr(config, "layer_types", None)
+    return list(found) if isinstance(found, (list, tuple)) and len(found) == config.num_hidden_layers else []
+
+
+def kinds_of(blocks: Sequence[nn.Module], config: Any) -> list[str]:
+    """For each layer what it is built of and what the config calls it."""
+    types = layer_types(config) or [""] * len(blocks)
+    return [f"{kind_of(block)} {called}" for block, called in zip(blocks, types, strict=True)]
+
+
+def layers_needed(kinds: Sequence[str]) -> int:
+    """Layers from the first on until every kind was there; at least two."""
+    return max([2, *(1 + kinds.index(kind) for kind in set(kinds))])
+
+
+def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module]) -> nn.Module:
+    """The twin of `decoder`, which may be on the meta device. Raises ModelFault unknown_architecture when none can be built and run."""
+    config = text_config(decoder)
+    layers = layers_needed(kinds_of(blocks, config))
+    failure: Exception | None = None
+    for narrow in (True, False):
+        try:
+            made = shrunk(config, layers, narrow=narrow)
+            with torch.device("meta"):
+                size = sum(p.numel() for p in type(decoder)(made).parameters())
+            if size > MOST_PARAMETERS:
+                raise ValueError(f"its twin would have {size:,} parameters, {MOST_PARAMETERS:,} allowed")
+            twin = _built(type(decoder), made)
+            run(twin, token_ids(twin))
+            return twin
+        except Exception as error:  # widths that depend on each other in ways of their own: then only fewer layers
+            failure = failure or error
+    raise ModelFault(
+        "unknown_architecture",
+        f"No small twin of {type(decoder).__name__} can be built and run ({str(failure)[:200]}), so how its blocks add up cannot be found.",
+    )
+
+
+def token_ids(twin: nn.Module, seed: int = 0) -> Tensor:
+    """[ROWS, TOKENS] drawn ids; equal last tokens whatever the seed."""
+    vocabulary = min(VOCABULARY, number(text_config(twin), "vocab_size") or VOCABULARY)
+    draw = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, vocabulary - 8, (ROWS, TOKENS), generator=draw)
+    ids[:, -1] = torch.arange(5, 5 + ROWS)
+    return ids
+
+
+def run(twin: nn.Module, ids: Tensor, *, cache: Any = None, **options: Any) -> Tensor:
+    """The twin's final hidden states [B, T, D]."""
+    if cache is not None:
+        options |= {cache_argument(twin): cache, "use_cache": True}
+    with torch.no_grad():
+        return twin(input_ids=ids, **{"use_cache": False, **options}).last_hidden_state  # type: ignore[no-any-return]
+
+
+def cache_argument(model: nn.Module) -> str:
+    """What `model` calls the cache it is given."""
+    names = inspect.signature(model.forward).parameters
+    return next((name for name in ("past_key_values", "cache_params") if name in names), "past_key_values")
+
+
+def constants_of(block: nn.Module) -> dict[str, float]:
+    """The scalars that a block holds, by name: plain floats of its own, and parameters and buffers of one number anywhere in it."""
+    found = {name: value for name, value in vars(block).items() if type(value) is float and abs(value) >= LEAST_FLOAT}
+    tensors = (*block.named_parameters(), *block.named_buffers())
+    return found | {name: float(t) for name, t in tensors if t.numel() == 1 and t.is_floating_point() and t.device.type != "meta"}
+
+
+def _built(decoder_class: type[nn.Module], config: Any) -> nn.Module:
+    config._experts_implementation = "eager"  # the others know no float64
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        twin = decoder_class(config).double().eval()
+        for parameter in twin.parameters():
+            if parameter.numel() == 1:
+                parameter.fill_(_constant())
+            elif parameter.ndim >= 2:
+                parameter.normal_(0, 1.5 / math.sqrt(parameter.shape[-1]))
+            else:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        for buffer in twin.buffers():
+            if buffer.is_floating_point() and ((buffer == 0) | (buffer == 1)).all():
+                buffer.fill_(_constant()) if buffer.numel() == 1 else buffer.add_(0.2 * torch.randn_like(buffer))
+        _move_floats(twin)
+    return twin.requires_grad_(False)
+
+
+def _move_floats(twin: nn.Module) -> None:
+    """Give each plain float of each block a number of its own."""
+    for block in blocks_of(twin):
+        for name in [name for name, value in vars(block).items() if type(value) is float and abs(value) >= LEAST_FLOAT]:
+            setattr(block, name, float(torch.empty(()).uniform_(0.55, 0.95)))  # some are probabilities of dropouts
+
+
+def _constant() -> float:
+    return float(torch.empty(()).uniform_(0.6, 0.9) if torch.rand(()) < 0.5 else torch.empty(()).uniform_(1.1, 1.4))

@@ -1,0 +1,90 @@
+"""What the search finds, as plain values that can be stored with a model's facts. Imports no torch.
+
+    block output = kept x input + sum of scale_k x output of module_k
+
+A constant is a product of `Factor`s: a number, or the name of a scalar that the block itself holds ("residual_multiplier"), so that the
+value is the real model's and not the twin's. No factors are 1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Factor = str | float
+Engine = Literal["slots", "library", "whole"]
+
+
+@dataclass(frozen=True)
+class Addend:
+    """One module of a block and what its output is multiplied by. `mixes`: it still changes with earlier tokens while the others are held.
+
+    `raw` is the module whose output the addend normalises, where the addend is a norm and there is one; elsewhere `path` itself. `flat`
+    are those of the two that put out [B * T, D].
+    """
+
+    path: str
+    mixes: bool
+    scale: tuple[Factor, ...] = ()
+    raw: str | None = None
+    flat: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BlockStructure:
+    """Addends in the order in which the block computes them; the projections that make keys and values, where each has one of its own."""
+
+    addends: tuple[Addend, ...]
+    kept: tuple[Factor, ...] = ()
+    keys: str | None = None
+    values: str | None = None
+    residue: float = 0.0
+
+    def components(self) -> dict[str, tuple[str, tuple[Factor, ...]]]:
+        """Component -> (module, what its output is multiplied by), `residual` apart. Of several mixers, attention is the one that makes keys."""
+        found: dict[str, tuple[str, tuple[Factor, ...]]] = {}
+        mixers = [one for one in self.addends if one.mixes]
+        keyed = [one for one in mixers if self.keys and _within(self.keys, one)]
+        for role, group in (("attn", keyed or mixers), ("mlp", [one for one in self.addends if not one.mixes])):
+            if group:
+                found[f"{role}_contribution"] = group[0].path, group[0].scale
+                if group[0].raw is not None:
+                    found[f"{role}_out"] = group[0].raw, ()
+        found |= {name: (path, ()) for name, path in (("k_proj", self.keys), ("v_proj", self.values)) if path}
+        return found
+
+
+@dataclass(frozen=True)
+class Structure:
+    """`blocks[kind]` for each kind of block (`kind_of`). `engine` says what its generation runs on: slots of keys and values,
+    the library's own cache, or whole rows at each step; `slots_residue` is what differs on slots (in words where they cannot run),
+    `library_residue` on the library's cache (None where slots were enough)."""
+
+    blocks: Mapping[str, BlockStructure]
+    final_norm: str | None
+    engine: Engine
+    slots_residue: float | str
+    library_residue: float | str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `structure_from_dict` is the inverse."""
+        return asdict(self)
+
+
+def structure_from_dict(stored: Mapping[str, Any]) -> Structure:
+    """The structure that `to_dict` wrote, also after JSON made lists of its tuples."""
+    blocks = {
+        kind: BlockStructure(
+            addends=tuple(
+                Addend(**{**addend, "scale": tuple(addend["scale"]), "flat": tuple(addend["flat"])})
+                for addend in block["addends"]
+            ),
+            kept=tuple(block["kept"]),
+            **{name: block[name] for name in ("keys", "values", "residue")},
+        )
+        for kind, block in stored["blocks"].items()
+    }
+    return Structure(blocks, **{name: value for name, value in stored.items() if name != "blocks"})
+
+
+def _within(path: str, addend: Addend) -> bool:
+    return any(path.startswith(f"{outer}.") for outer in (addend.path, addend.raw) if outer)
