@@ -1,4 +1,4 @@
-"""Where a request that this service makes may go: public addresses, and those of its own network that an administrator named.
+"""Checks addresses that the service sends requests to: public ones, and private ones that an administrator allowed.
 
 A name can be made to lead elsewhere after it was allowed, so the rule is about addresses, and whoever connects does so to the address
 that was looked at.

@@ -1,4 +1,4 @@
-"""Ringing workers. A bell says "wake up and look"; it stands for no job, and losing every one of them loses nothing.
+"""Notifies workers that jobs may be ready. A bell names no job, so lost bells only delay jobs.
 
 A transaction that makes a job claimable calls `ring_after_commit`; the session's bell rings once it has committed. A worker that claims a
 job rings on if more is ready, so one bell is enough to start with; the relay in every worker's parent mends what is lost.

@@ -1,4 +1,4 @@
-"""One error type for everything a caller did or met, rendered as RFC 9457 problem+json by the handlers in `app/http/problems.py`.
+"""One error type for everything that goes wrong in a request, rendered as RFC 9457 problem+json by the handlers in `app/http/problems.py`.
 
 Knows nothing about HTTP frameworks: services raise it, the command line prints it, workers store it on the job.
 """

@@ -1,4 +1,4 @@
-"""The HTTP application: its parts, opened and closed together. What they do is told where they are."""
+"""Builds the HTTP application: opens its parts together and closes them together."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

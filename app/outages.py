@@ -1,4 +1,4 @@
-"""Why the database does not serve: it is away, or a number of connections is used up. Says which number, and what raises it."""
+"""Explains a failure of the database: it does not answer, or a limit of connections is reached, and which one."""
 
 import re
 from dataclasses import dataclass

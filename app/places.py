@@ -1,4 +1,4 @@
-"""How many requests of a kind are worked on at once, in all and for one user: who sends more waits for themselves, and others do not.
+"""Limits how many requests of a kind run at once, in all and for each user, so that a user cannot block others.
 
 A request that has waited too long, or stands behind too many of its own user's, is refused with 429 and Retry-After; nothing was done for it.
 Counts are of this process. Knows no requests: a place is taken in a name, for a number of bytes.

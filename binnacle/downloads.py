@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off and are only kept when every byte is right."""
+"""Downloads files: resumes partial files and keeps a file only if its hash is right."""
 
 import hashlib
 import re

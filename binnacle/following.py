@@ -1,4 +1,4 @@
-"""Following a job to its end, by long polls or by its stream of events. Both go on where they were after the service restarts."""
+"""Following a job to its end, by long polls or by its stream of events. Both continue after the service restarts."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,0 +1,1 @@
+"""Worker nodes: they claim jobs, run models and write results."""

@@ -1,4 +1,4 @@
-"""An idle node looks for jobs by itself: a bell may be lost, and a full broker loses every one.
+"""Idle nodes poll for jobs, because notifications may be lost.
 
 A thread of the node's parent asks the database; what it finds is handed to Celery as if a bell had rung, so that Celery's own account of what
 its child does stays right. Without a connection to the broker Celery hands out nothing, and the bell waits until there is one.

@@ -1,4 +1,4 @@
-"""A node's name is its own: two nodes under one name would each take the other's jobs for those of a dead child of theirs.
+"""Keeps node names unique: two nodes with one name would take each other's jobs for those of a dead child.
 
 A node that starts under a name whose row was touched lately waits for one round of its parent's watch: a predecessor that was killed touches
 it no more, another living node does. Of two that start in the same moment and so see nobody, the row goes to the first that writes it, and

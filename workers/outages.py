@@ -1,4 +1,4 @@
-"""Going through outages: what a running job reads and writes waits for the database for as long as the lease may still be its own, and for
+"""Retries a running job's reads and writes during outages: for the database while the lease may still be valid, and for
 the object store a few seconds, since what a job has computed is dearer than the wait; then the job is put off.
 """
 

@@ -1,4 +1,4 @@
-"""What a node does around Celery: says that it is there, watches its child, sweeps, and drains when told to stop.
+"""A worker node's parent process: reports the node, watches its child, runs the reconciler, drains at a stop.
 
 Hangs on Celery's signals and runs in the parent process, which never imports torch.
 """

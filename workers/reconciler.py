@@ -1,4 +1,4 @@
-"""Repairs what is left behind: expired leases, jobs no worker was rung for, models never proved, idempotency keys and logs past their time.
+"""Repairs expired leases, jobs without a notified worker and unproved models, and removes old keys and records.
 
 Every worker's parent runs one; an advisory lock lets one sweep at a time. It declares no lease expired until one TTL after the database's
 start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more

@@ -1,4 +1,4 @@
-"""One attempt at one job: claim it, keep its lease alive, run its handler, commit what came of it.
+"""Runs one attempt of one job: claims it, keeps its lease, runs its handler, commits the outcome.
 
 Exactly one ending, or none when the lease is lost.
 """

@@ -1,4 +1,4 @@
-"""A node's parent watching its child: cancellation that is not heard, phases that hang, jobs past their time, leases not renewed.
+"""Watches a node's child process: ignored cancellations, hung phases, jobs past their limit, leases not renewed.
 
 Two threads: the reader looks at the job's row every `watch` seconds; the enforcer only compares monotonic clocks and signals, so that it acts
 also while the database is away. The parent never imports torch and holds no lease itself.

@@ -1,1 +1,1 @@
-"""Administration of who may use the service: users, their groups, their keys, and the audit over HTTP. Who calls is `app.auth`'s business."""
+"""Administration of users, groups and keys, and the audit over HTTP. `app.auth` finds out who calls."""

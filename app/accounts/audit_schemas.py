@@ -1,4 +1,4 @@
-"""Audit entries as the API shows them."""
+"""Response schemas of the audit."""
 
 from datetime import datetime
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Groups over HTTP. Administrators only; everybody sees their own in `/v1/me`."""
+"""Routes of groups. Administrators only; `/v1/me` shows the caller's own groups."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What administrators do to groups. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""Creates and deletes groups and changes their members. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 from sqlalchemy.orm import Session
 

@@ -1,4 +1,4 @@
-"""Keys over HTTP. Administrators only; a key's text is in the one answer that makes it."""
+"""Routes of keys. Administrators only; only the answer that makes a key contains its text."""
 
 from datetime import datetime
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What administrators do to keys. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""Creates, rotates, revokes and lists keys. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

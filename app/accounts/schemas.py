@@ -1,4 +1,4 @@
-"""Users, groups and keys as the API speaks of them."""
+"""Request and response schemas of users, groups and keys."""
 
 from datetime import datetime
 from typing import Annotated

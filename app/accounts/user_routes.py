@@ -1,4 +1,4 @@
-"""Users over HTTP. Administrators only; everybody may ask who they are."""
+"""Routes of users. Administrators only, except `/v1/me`, which shows the caller."""
 
 from typing import Annotated
 

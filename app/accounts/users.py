@@ -1,4 +1,4 @@
-"""What administrators do to users. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""Creates, disables and lists users. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 import re
 from collections.abc import Sequence

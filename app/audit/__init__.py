@@ -1,1 +1,1 @@
-"""Who did what: the record of administrative acts."""
+"""The audit: a record of administrative actions."""

@@ -1,4 +1,4 @@
-"""The audit table: one row an act, written with the act. What people without administrators' rights repeat on a day is counted in one row."""
+"""The audit table: one row for each action; repeated actions of ordinary users on a day are counted in one row."""
 
 from datetime import datetime
 from typing import Any

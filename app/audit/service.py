@@ -1,4 +1,4 @@
-"""Recording acts, in the transaction that does them: either both are there or neither. Knows nothing of what is recorded."""
+"""Records actions in the transaction that does them, so that both are stored or neither."""
 
 import hashlib
 import json

@@ -1,0 +1,1 @@
+"""Users, keys and visibility: who calls, and what the caller can see."""

@@ -1,4 +1,4 @@
-"""What takes the keys' place on a server without keys (`BINNACLE_AUTH=off`).
+"""Authentication on a server without keys (`BINNACLE_AUTH=off`): a secret for each start, or a private socket.
 
 Such a server listens on a unix socket that its account alone can open, or on a loopback address where every request carries the
 secret of this start. Whoever has either is an administrator. Neither outlasts the server, and it makes no keys, which would.

@@ -1,4 +1,4 @@
-"""Keys verified in the last seconds, so that a client that polls does not cost a query for its key each time.
+"""Caches verified keys for a few seconds, so that polling clients do not cost a query each time.
 
 A revoked or expired key, and one of a disabled user, is refused at most `LIFETIME` seconds late; so is what waits, streams or downloads under
 one: it asks `current` when it begins and then at least every `RECHECK` seconds, for an answer that is at most `RECHECK` seconds old.

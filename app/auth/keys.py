@@ -1,4 +1,4 @@
-"""API keys: making them, and telling a real one from a forged one. Knows nothing of HTTP.
+"""Makes and verifies API keys. Knows nothing of HTTP.
 
 A key reads `bnk_<id>_<secret><crc>`: 8 characters that find its row, 32 random ones (190 bits) that only the holder knows, and 6 that
 are the CRC-32 of all before them, so that a mistyped key is refused before any work is done. The secret is random and long, so a plain

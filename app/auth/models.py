@@ -1,4 +1,4 @@
-"""Users, their groups and their keys as stored: of a key never the secret, only its HMAC."""
+"""Tables of users, groups and keys. Of a key only an HMAC is stored, never the secret."""
 
 from datetime import datetime
 

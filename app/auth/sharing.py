@@ -1,4 +1,4 @@
-"""Showing to others what one owns: what a request says of it, and the change. Who then sees what is `visibility`'s business."""
+"""Sharing: the request fields and the update itself. `visibility` decides who sees a shared object."""
 
 from typing import Annotated
 

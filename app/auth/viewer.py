@@ -1,4 +1,4 @@
-"""Who asks. Everything below the routes knows a caller as this and nothing more."""
+"""The caller of a request: user, role, scopes and groups. Code below the routes knows the caller only as this."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""Who may see what: the one rule, as columns of a table and as a condition of its statements.
+"""The rule of visibility, as columns of a table and as a condition of its statements.
 
 `private`: its owner and administrators. `group`: the members of one group too. `public`: everybody with a key. What a job made
 (calibrations, extractions, extracted vectors, steerings, studies, files) follows the job; jobs, traits and imported vectors carry the

@@ -1,0 +1,1 @@
+"""Calibrations: requests, limits, finished results and their routes."""

@@ -1,4 +1,4 @@
-"""What finishing a `calibrate` job leaves: a row by which calibrations are found."""
+"""What a finished `calibrate` job stores: a row by which calibrations are found."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What can be known of a calibration at submit to be impossible or too much, each refusal with its numbers and the field to change."""
+"""Limits of a calibration that are checked at submission; each refusal names the numbers and the field to change."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Finished calibrations, as later jobs and people look them up."""
+"""The table of finished calibrations."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Calibrations as the API shows them."""
+"""Response schemas of calibrations."""
 
 from datetime import datetime
 from typing import Any

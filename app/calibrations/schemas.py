@@ -1,4 +1,4 @@
-"""What a calibration request says, field by field. Limits that depend on the server or the model are checked by the service."""
+"""The request schema of a calibration. The service checks limits that depend on the server or the model."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What the API does to calibrations. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""Submits, finds and shows calibrations. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 from collections.abc import Sequence
 from datetime import datetime

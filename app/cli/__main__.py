@@ -1,4 +1,4 @@
-"""`python -m app.cli`: the command line where the entry point is not on the PATH."""
+"""`python -m app.cli`: the command line, for when the entry point is not on the PATH."""
 
 from app.cli import main
 

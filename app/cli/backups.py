@@ -1,4 +1,4 @@
-"""`binnacle backup` and `binnacle restore`: a data folder to keep elsewhere, and back."""
+"""`binnacle backup` and `binnacle restore`: copy a data folder to a backup and back."""
 
 from pathlib import Path
 from typing import Annotated

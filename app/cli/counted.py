@@ -1,4 +1,4 @@
-"""`binnacle quotas verify`: whether the bytes counted for each user are those that they store."""
+"""`binnacle quotas verify`: checks the bytes counted for each user against the bytes stored."""
 
 from dataclasses import asdict
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`binnacle doctor`: looks at everything the service rests on and says what to do about what is wrong."""
+"""`binnacle doctor`: checks everything the service depends on and says what to do about each fault."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict

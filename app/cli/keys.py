@@ -1,4 +1,4 @@
-"""`binnacle keys`: API keys, made beside the database by whoever may read its password. The text of a key is shown once."""
+"""`binnacle keys`: API keys, made directly in the database by an account that can read its password. The text of a key is shown once."""
 
 import getpass
 import os

@@ -1,1 +1,1 @@
-"""Deleting one's own: finished jobs with what they made, imported vectors, traits. Refused while something uses them."""
+"""Deletes finished jobs with their results, imported vectors and traits; refused while they are in use."""

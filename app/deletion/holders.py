@@ -1,4 +1,4 @@
-"""What keeps something from being deleted, and the sentence that says so.
+"""Finds what prevents a deletion and explains it in a sentence.
 
 Unfinished jobs of anybody; of the owner's own, kept jobs that were made from it and studies that it is a part of. Finished jobs hold
 nothing in place: their results are whole by themselves. What the caller may not see is counted and not named.

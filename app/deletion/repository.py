@@ -1,4 +1,4 @@
-"""Every statement about deleting: what goes along, what holds it in place, and taking it away."""
+"""Every statement about deletion: dependent rows, uses that prevent it, and the deletion itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

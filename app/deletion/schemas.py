@@ -1,4 +1,4 @@
-"""A deletion as the API speaks of it."""
+"""Response schemas of a deletion."""
 
 from pydantic import BaseModel, Field
 

@@ -1,4 +1,4 @@
-"""Deleting what one owns. Each function is one transaction of its caller's, so that a kill at any moment leaves all or nothing of it."""
+"""Deletes jobs, vectors and traits, each in one transaction, so that a crash leaves all of it or nothing."""
 
 from typing import Any
 

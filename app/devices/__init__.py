@@ -1,1 +1,1 @@
-"""Worker nodes as things people share: paused or drained for a while, and why one claims nothing."""
+"""Worker nodes as shared devices: pausing and draining them, and why a node starts no jobs."""

@@ -1,4 +1,4 @@
-"""Worker nodes as they describe themselves, and who took one away from the queue, how, and until when."""
+"""Tables of worker nodes and of pauses: by whom, how and until when."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every statement about held devices."""
+"""Every statement about paused and drained devices."""
 
 from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert

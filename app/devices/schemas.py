@@ -1,4 +1,4 @@
-"""Held devices as the API speaks of them."""
+"""Schemas of paused and drained devices."""
 
 from datetime import datetime
 from typing import Any, Literal

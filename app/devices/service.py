@@ -1,4 +1,4 @@
-"""Taking a device away from the queue and giving it back. Each function works in its caller's transaction."""
+"""Pauses, drains and resumes devices. Functions run in the caller's transaction."""
 
 from typing import Literal
 

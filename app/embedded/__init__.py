@@ -1,4 +1,4 @@
-"""The service without any service on the machine: the same Postgres and broker as anywhere, run from pip wheels.
+"""The embedded service: Postgres and a broker run from pip wheels, with nothing installed on the machine.
 
 Nothing in this package knows jobs, models or HTTP routes; it starts programs, watches them and stops them in order.
 """

@@ -1,4 +1,4 @@
-"""Who the database server runs as: oneself, or, as Postgres refuses root, an unprivileged system account."""
+"""The account the database server runs as: the caller's, or for root an unprivileged system account."""
 
 import os
 import pwd

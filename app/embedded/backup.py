@@ -1,4 +1,4 @@
-"""The data folder of `binnacle up` as a backup and back: the database by Postgres's own dump, objects as they lie, the secrets beside.
+"""Backs up and restores the data folder of `binnacle up`: a Postgres dump, the objects and the secrets.
 
     backup.json      what it is
     database.dump    pg_dump's custom format; pg_restore of the same or a newer major version reads it

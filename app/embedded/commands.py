@@ -1,4 +1,4 @@
-"""The command line and environment of every process of ours that `binnacle up` runs; compose runs the same commands."""
+"""The command line and environment of every process that `binnacle up` runs; compose runs the same commands."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Brings a database, embedded or given, to where the service can use it: migrated, with one administrator's key where keys are on."""
+"""Prepares a database for the service: migrates it and makes the first administrator's key if keys are on."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The CUDA devices of this machine, by UUID, without loading torch: asked of the driver's own tool."""
+"""Lists the CUDA devices of this machine by UUID with nvidia-smi, without loading torch."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What can keep the embedded service from starting, each as a code and a sentence that says what to do."""
+"""Errors that keep the embedded service from starting, each with a code and a sentence that says what to do."""
 
 from binnacle.errors import BinnacleError
 

@@ -1,4 +1,4 @@
-"""The data folder of `binnacle up`: what lies where, whose it is at the moment, and where the running service can be found.
+"""The data folder of `binnacle up`: its files, the process that uses it, and the running service's address.
 
 lock         held by the running `up`; its text is that process's id
 run.json     where the running service is (0600), only while it runs

@@ -1,4 +1,4 @@
-"""The way from a child to its log: a pipe, and a process that writes it down and keeps the file small (`log_writer`).
+"""Connects a child process to its log: a pipe, and a process that writes and rotates the file (`log_writer`).
 
 Both ends stay open here, so that a writer or a child that dies is started again on the same pipe and no line is lost.
 """

@@ -1,4 +1,4 @@
-"""Postgres's own programs out of the wheel: where they are, of which version, and copied if need be."""
+"""Finds Postgres's programs in the wheel and their version, and copies them if necessary."""
 
 import importlib.util
 import re

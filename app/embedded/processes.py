@@ -1,4 +1,4 @@
-"""Processes of this machine, as /proc shows them: who still works in a folder, and how to make sure that nobody does."""
+"""Finds processes that work in a folder, from /proc, and stops them."""
 
 import os
 import signal

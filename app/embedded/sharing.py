@@ -1,4 +1,4 @@
-"""Lending the embedded database and broker to workers on other hosts: where they listen, and the file that tells the workers.
+"""Opens the embedded database and broker to workers on other hosts, and writes the file with their addresses.
 
 Passwords protect both; what goes over the wire is not encrypted, so the address must be one of a private network or a VPN.
 """

@@ -1,4 +1,4 @@
-"""What finishing an `export` job leaves: its file, and the Job's link to it."""
+"""What a finished `export` job stores: its file, and the Job's link to it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a request for an export says. What the extraction holds of it is checked by the service."""
+"""The request schema of an export. The service checks it against the extraction."""
 
 from typing import Annotated, Literal
 

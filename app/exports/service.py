@@ -1,4 +1,4 @@
-"""What the API does to exports. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""Submits exports. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 from dataclasses import asdict
 from typing import Any

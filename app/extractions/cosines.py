@@ -1,4 +1,4 @@
-"""Vectors read back from the store, on the HTTP side: numpy alone."""
+"""Reads vectors from the store and computes their cosines, on the HTTP side, with numpy only."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a request for importing vectors says. Whether the file agrees with it is checked by `app.extractions.imports`."""
+"""The request schema of a vector import. `app.extractions.imports` checks it against the file."""
 
 import base64
 from typing import Annotated, Any, Literal

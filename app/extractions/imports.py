@@ -1,4 +1,4 @@
-"""Vectors from elsewhere: a file, and what the request says of it where the file does not, checked against the model's facts.
+"""Imports vectors from a file, with the request's fields where the file lacks them, and checks them against the model.
 
 They are stored as extracted ones are, unit vectors in one safetensors object with their norms beside them, and marked as imported: nothing
 here knows from what data, or even from what weights, they were made.

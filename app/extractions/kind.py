@@ -1,4 +1,4 @@
-"""What finishing an `extract` job leaves: a row by which extractions are found, and one for each vector."""
+"""What a finished `extract` job stores: a row by which extractions are found, and one for each vector."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What can be known of an extraction at submit to be impossible or too much, each refusal with its numbers and the field to change."""
+"""Limits of an extraction that are checked at submission; each refusal names the numbers and the field to change."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

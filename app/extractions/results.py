@@ -1,4 +1,4 @@
-"""Extractions and vectors as the API shows them."""
+"""Response schemas of extractions and vectors."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

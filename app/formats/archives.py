@@ -1,4 +1,4 @@
-"""A .tar.gz whose bytes depend on nothing but its files: sorted, owned by nobody, of no time."""
+"""Writes a .tar.gz with bytes that depend only on its files: sorted, without owner or time."""
 
 import gzip
 import io

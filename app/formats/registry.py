@@ -1,4 +1,4 @@
-"""The formats by name. Each is two functions of bytes; what they mean by layer is said in their own files."""
+"""The vector formats by name, each with a function that reads and one that writes bytes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One vector on its way in or out, and what every format asks of it. Knows no format, no model and no database.
+"""One vector to be written or read, and the checks that every format needs. Knows no format, model or database.
 
 One meaning everywhere (docs/science.md, 3.7): layer l is the output of decoder block l, 0-based, before any final
 norm; the embeddings are no layer. Each format's file says how it writes that down.

@@ -1,0 +1,1 @@
+"""Generations: a few answers under a few vectors, without a judge."""

@@ -1,4 +1,4 @@
-"""A finished `generate` job keeps its answers on the job itself: they are few, and nobody looks them up by anything else."""
+"""What a finished `generate` job stores: its answers, on the job itself, because they are few."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the API does to generations. Functions work in their caller's transaction and raise Problem for what the caller did wrong."""
+"""Submits and shows generations. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 from sqlalchemy.orm import Session
 

@@ -1,4 +1,4 @@
-"""The keys of requests: who calls, before anything of the request but its headers is read.
+"""Authenticates requests by their key, before the body is read.
 
 Routers are made by `keyed_router`, so that a route without a key check cannot be written by accident: it takes the `public` decorator.
 """

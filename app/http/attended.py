@@ -1,4 +1,4 @@
-"""Ends the work for a request when its client is gone: its task is cancelled, and with it the statement and the transaction it was in.
+"""Cancels the work for a request, with its statement and transaction, when the client disconnects.
 
 Pure ASGI. Without this a client that gives up leaves its work behind, and one that gives up again and again leaves all of it.
 """

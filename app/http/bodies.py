@@ -1,4 +1,4 @@
-"""JSON bodies that cost more than their bytes, refused before they are checked field by field.
+"""Refuses JSON bodies with too many values, too deep nesting or numbers that are not finite, before validation.
 
 A few megabytes hold a million empty objects; to parse them, check each and list a million faults takes a gigabyte and holds every other
 request up for seconds. So the values are counted where they cost nothing yet, in the bytes, and nestings in what was parsed.

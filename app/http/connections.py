@@ -1,4 +1,4 @@
-"""What a connection may cost before anybody has shown a key: uvicorn's protocol bounds neither a request's head nor anybody's silence.
+"""Limits the size of request heads and the idle time of connections, which uvicorn does not limit.
 
 Without bounds whoever reaches the port takes memory with headers that do not end, and every file descriptor there is with requests that
 do not end and answers that nobody takes.

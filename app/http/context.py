@@ -1,4 +1,4 @@
-"""What the routes of one application share: made once by its lifespan, asked for by `Shared`."""
+"""The objects that all routes share; the application's lifespan makes them, routes get them by `Shared`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the API says of itself: the OpenAPI document of the application."""
+"""Builds the OpenAPI document of the application."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stored files as downloads that last no longer than the caller's right to them. What the bytes are is `app.storage.serving`'s business."""
+"""Downloads of stored files that end when the caller loses access. `app.storage.serving` sends the bytes."""
 
 import contextlib
 from collections.abc import Callable

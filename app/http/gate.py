@@ -1,4 +1,4 @@
-"""What every request passes first: its id, the refusals that need no route, the limit of its body, its line in the log, its latency.
+"""The outermost middleware: request id, refusals before routing, limit of the body, log line, latency.
 
 Pure ASGI, so that streams pass through unbuffered and a waiting request costs nothing here. Reads no body and knows no route.
 """

@@ -1,4 +1,4 @@
-"""OpenAPI links: which answer holds the identifier that which operation takes, for clients that explore and for the contract tests.
+"""OpenAPI links: from an answer with an identifier to the operations that take it, for clients and the contract tests.
 
 submitStudy --id--> getStudy, getJob, cancelJob, ...        listJobs --items/0/id--> getJob, getJobEvents, ...
 """

@@ -1,0 +1,1 @@
+"""Jobs: submission, queue, leases, states, history and their routes."""

@@ -1,4 +1,4 @@
-"""Why a result that somebody asks for by the id of its job is not there: not yet, never, or not for them."""
+"""Explains why a result requested by its job's id does not exist: not yet, never, or not for this caller."""
 
 from sqlalchemy.orm import Session
 

@@ -1,4 +1,4 @@
-"""The lease: a worker claims the job whose turn it is, renews its right to run it, and reports how far it is."""
+"""The lease: a worker claims the next job, renews its right to run it, and reports progress."""
 
 from dataclasses import dataclass, field
 

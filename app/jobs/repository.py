@@ -1,4 +1,4 @@
-"""Reads of jobs, events and artifacts. Every statement that shows a job to somebody goes through `visible`."""
+"""Reads of jobs, events and artifacts. Every statement that shows a job to a caller uses `visible`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

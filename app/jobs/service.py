@@ -1,4 +1,4 @@
-"""What the API does to jobs. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""What the API does to jobs. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Fair share: owners take turns, lane by lane. Whose turn it is, which of their jobs goes first, places in the queue, the account.
+"""Fair share: owners take turns in each lane. Finds the owner and job that come next, queue positions, and the account.
 
 The lanes are `light`, `model` and `short`: generations go by the short one, which workers of the class `model` serve before their own. The
 account of a lane is a row per owner: when they were last served there, pushed later by the device time they used lately.

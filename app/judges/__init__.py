@@ -1,1 +1,1 @@
-"""Judges that an administrator named."""
+"""Judges that administrators add."""

@@ -1,4 +1,4 @@
-"""Judges over HTTP. Anybody with a key reads the list; administrators change it."""
+"""Routes of judges. Everyone with a key can read the list; administrators change it."""
 
 from typing import Annotated
 

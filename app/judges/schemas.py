@@ -1,4 +1,4 @@
-"""Judges as the API speaks of them."""
+"""Request and response schemas of judges."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""What the API does to judges. Each function works in its caller's transaction and raises Problem for what the caller did wrong.
+"""Adds, deletes and finds judges. Functions run in the caller's transaction and raise Problem for invalid requests.
 
 A submission stores the whole description of its judge in the spec (never a key), so that deleting a judge breaks no job.
 """

@@ -1,0 +1,1 @@
+"""The list of models that jobs can use, their inspection and their proofs."""

@@ -1,4 +1,4 @@
-"""What a model's context leaves room for, as far as it can be known without its tokenizer."""
+"""Checks prompt and answer lengths against a model's context, as far as possible without its tokenizer."""
 
 from collections.abc import Mapping
 from typing import Any

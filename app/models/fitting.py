@@ -1,4 +1,4 @@
-"""Whether a model's weights fit the devices there are: parameters, as its meta-device build counted them, times the bytes of each."""
+"""Whether a model's weights fit the workers' devices: number of parameters times bytes per parameter."""
 
 from collections.abc import Sequence
 

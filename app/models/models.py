@@ -1,4 +1,4 @@
-"""The allow-list: models that jobs may name, what inspecting their files found, and what they proved of themselves."""
+"""The table of models that jobs can use, with the facts of their inspection and the outcome of their proofs."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""The `prove` job of a model: what makes it, and what its end means for the model.
+"""Submits a model's `prove` job and applies its outcome to the model.
 
 A model is usable when it is proved. Its prove job is made together with its inspect job and comes after it, so that jobs naming the model wait
 for both. A model that was usable before there were passports stays so, and is proved when a device is idle.

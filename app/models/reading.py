@@ -1,4 +1,4 @@
-"""What a result's texts were read as, against what its model reads them as now.
+"""Compares how a result's texts were read with how its model reads them now.
 
 A result made before its model was proved, or read otherwise than the model is read now, is shown as such and never reused by itself.
 """

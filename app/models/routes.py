@@ -1,4 +1,4 @@
-"""The allow-list over HTTP. Anybody with a key reads it; administrators change it."""
+"""Routes of models. Everyone with a key can read the list; administrators change it."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Models as the API speaks of them."""
+"""Request and response schemas of models."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""What the API does to models. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""Adds, inspects, removes and finds models. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 import re
 from collections.abc import Sequence

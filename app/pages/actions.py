@@ -1,4 +1,4 @@
-"""What a person does to a job from its page. Each dangerous action has a page that asks first, and works without a script."""
+"""Actions on a job from its page. Each dangerous action has a page that asks first, and works without a script."""
 
 import secrets
 from typing import Any

@@ -1,1 +1,1 @@
-"""What a user may have and use at once and in a day, and what is used of it."""
+"""Quotas: limits on each user's jobs, device time and storage, and their use."""

@@ -1,4 +1,4 @@
-"""Who would have too much is refused, in the transaction that makes it and when all of it is made.
+"""Refuses requests over a quota, at the end of the transaction that makes the jobs.
 
 Services say `check_at_commit` where they make a job or refer to bytes; the session then asks the quotas as the last thing before it
 commits. So a study counts as all its jobs, two submissions at once cannot both pass (the check takes a lock per user, held until the

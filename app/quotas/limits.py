@@ -1,4 +1,4 @@
-"""The limits that hold for a user: their own, else the server's, else the built-in ones."""
+"""The limits of a user: their own, else the server-wide, else the built-in ones."""
 
 from dataclasses import dataclass, fields
 from typing import Any

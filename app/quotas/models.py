@@ -1,4 +1,4 @@
-"""What a user may have at once and use in a day. NULL in a user's row: as the server-wide row says; there: no limit but the built-in one."""
+"""The table of quotas. NULL in a user's row: as the server-wide row says; there: no limit but the built-in one."""
 
 from datetime import datetime
 

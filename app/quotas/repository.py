@@ -1,4 +1,4 @@
-"""Every statement about quotas and what of them is used."""
+"""Every statement about quotas and their use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

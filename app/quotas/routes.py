@@ -1,4 +1,4 @@
-"""Quotas over HTTP. Everybody may look at their own; administrators see and set them all."""
+"""Routes of quotas. Users can see their own; administrators see and set all of them."""
 
 from typing import Annotated
 

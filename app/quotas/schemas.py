@@ -1,4 +1,4 @@
-"""Quotas as the API speaks of them."""
+"""Request and response schemas of quotas."""
 
 from datetime import datetime
 from typing import Annotated, Literal

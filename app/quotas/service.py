@@ -1,4 +1,4 @@
-"""What administrators do to quotas. Each function works in its caller's transaction."""
+"""Sets and removes quotas. Functions run in the caller's transaction."""
 
 from sqlalchemy.orm import Session
 

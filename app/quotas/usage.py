@@ -1,4 +1,4 @@
-"""What users use, put together from the book, the queue and the references."""
+"""Each user's use of devices and storage, from booked time, the queue and references to objects."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta

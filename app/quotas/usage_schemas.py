@@ -1,4 +1,4 @@
-"""What users use, as the API tells it."""
+"""Response schemas of usage."""
 
 from datetime import date, datetime
 

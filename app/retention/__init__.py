@@ -1,1 +1,1 @@
-"""How long results stay: what is old and may go, and taking it away."""
+"""Retention: which old results can be removed, and their removal."""

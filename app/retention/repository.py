@@ -1,4 +1,4 @@
-"""Every statement about old results. A job's history stays for good; its files, and what lists find of them, may go."""
+"""Every statement about old results. Files and results can be removed; a job's history stays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Old results as the API speaks of them."""
+"""Request and response schemas of retention."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Taking old results away. Each function works in its caller's transaction."""
+"""Removes old results. Functions run in the caller's transaction."""
 
 from collections.abc import Sequence
 

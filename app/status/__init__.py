@@ -1,1 +1,1 @@
-"""How the service is: health, metrics, the board of workers and queues, and holding a device."""
+"""Health, metrics, the status board of workers and queues, and the routes of devices."""

@@ -1,4 +1,4 @@
-"""Whether the broker takes bells: that it answers is not enough, as a full one answers and refuses every bell."""
+"""Checks that the broker accepts notifications: a full broker answers but refuses them."""
 
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 

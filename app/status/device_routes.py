@@ -1,4 +1,4 @@
-"""Devices over HTTP. Anybody with a key sees them; administrators hold and resume them."""
+"""Routes of devices. Everyone with a key can see them; administrators pause, drain and resume them."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What the service needs, as of a second ago. The database, its schema and the storage must be there; without the broker jobs start later."""
+"""Checks what the service needs, at most once a second: database, schema and storage are required; without the broker jobs start later."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Looks at something outside, shared: however many ask, there is one look at a time, and its answer holds for a second."""
+"""Shares checks of outside parts: one check runs at a time, and its result is used for a second."""
 
 import asyncio
 import time

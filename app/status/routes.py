@@ -1,4 +1,4 @@
-"""How the service is: for supervisors without a key, for people with one."""
+"""Routes of health, without a key, and of the status board, with a key."""
 
 import platform
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""How the service is, as the API tells it."""
+"""Response schemas of health and status."""
 
 from typing import Any, Literal
 

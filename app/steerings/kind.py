@@ -1,4 +1,4 @@
-"""What finishing a `steer` or `rescore` job leaves: a row by which steerings are found."""
+"""What a finished `steer` or `rescore` job stores: a row by which steerings are found."""
 
 from typing import Any
 

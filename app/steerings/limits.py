@@ -1,4 +1,4 @@
-"""How many answers a steering asks for, and what can be known at submit to be too much, each refusal with its product."""
+"""Counts the answers of a steering and checks its limits at submission; each refusal shows the product."""
 
 from dataclasses import dataclass
 

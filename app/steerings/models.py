@@ -1,4 +1,4 @@
-"""Finished steerings, as people look them up."""
+"""The table of finished steerings."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Steerings as the API shows them."""
+"""Response schemas of steerings."""
 
 from datetime import datetime
 from typing import Any

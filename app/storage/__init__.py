@@ -1,1 +1,1 @@
-"""Bytes of finished work: where they lie, who refers to them, how they are sent. Knows nothing of jobs or models."""
+"""Object storage: where bytes are kept, which rows refer to them, how they are sent. Knows no jobs or models."""

@@ -1,4 +1,4 @@
-"""How bytes come to be stored and referred to, so that no row ever points at a missing object, whoever dies when.
+"""Stores bytes and references so that no row points at a missing object, even after a crash.
 
     stage:   hash -> upsert the row (touched now), committed -> put the object
     refer:   one transaction of the caller's: lock the row, insert the reference

@@ -1,4 +1,4 @@
-"""From `STORAGE_URL` to a store."""
+"""Makes the object store that `STORAGE_URL` names."""
 
 import os
 from pathlib import Path

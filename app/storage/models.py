@@ -1,4 +1,4 @@
-"""The table of stored objects. Whoever refers to an object has a foreign key to it; nothing else keeps an object alive."""
+"""The table of stored objects. Every reference is a foreign key; only references keep an object."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Presigned GET URLs (AWS Signature Version 4 in the query), with the response headers S3 shall send.
+"""Presigned GET URLs (AWS Signature Version 4 in the query), with the response headers that S3 sends.
 
 Ours because obstore's signer takes no query of the caller's, and without `response-content-disposition` a download behind a
 redirect would be named by its digest. Source: "Authenticating Requests: Using Query Parameters" in the S3 API reference. Knows

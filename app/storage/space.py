@@ -1,4 +1,4 @@
-"""Whether there is room left where this machine writes: objects, the data folder, models from the hub. Costs a system call a folder."""
+"""Checks free disk space where this machine writes: objects, the data folder, models from the hub."""
 
 import os
 import shutil

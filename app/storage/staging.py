@@ -1,4 +1,4 @@
-"""Bytes of uploads stored from the API's event loop: referred to in the end, or taken away again."""
+"""Stores uploaded bytes from the API's event loop, and removes them again if they end without a reference."""
 
 import asyncio
 from collections.abc import Callable

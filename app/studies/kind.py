@@ -1,4 +1,4 @@
-"""What is particular about a study's Job: it is the last of a graph, so cancelling and retrying it concern the graph."""
+"""What differs for a study's job: it is the last of a graph, so cancelling and retrying act on the graph."""
 
 from collections.abc import Sequence
 from typing import Any

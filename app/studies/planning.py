@@ -1,4 +1,4 @@
-"""A study's nodes as requests of their own domains: which there are, and submitting one as if it had been posted by hand.
+"""Turns a study's nodes into ordinary requests and submits them as if a user had posted each.
 
 What a domain refuses, the study refuses with the field of the study at fault.
 """

@@ -1,4 +1,4 @@
-"""Studies as the API shows them."""
+"""Response schemas of studies."""
 
 from collections.abc import Mapping
 from datetime import datetime

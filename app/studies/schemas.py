@@ -1,4 +1,4 @@
-"""What a study request says: models x traits x methods, and how thorough to be."""
+"""The request schema of a study: models x traits x methods, and how thorough the evidence is."""
 
 from typing import Annotated, Any, Literal
 

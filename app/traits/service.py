@@ -1,4 +1,4 @@
-"""What the API does to traits. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""What the API does to traits. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

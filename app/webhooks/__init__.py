@@ -1,1 +1,1 @@
-"""Telling other services that a job is over: targets an administrator named, an outbox, and what sends it."""
+"""Webhooks: notify other services when a job ends. Webhooks that administrators add, an outbox, and its sender."""

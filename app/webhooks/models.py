@@ -1,4 +1,4 @@
-"""Where finished jobs may be told to, and the outbox. No secret is stored: it is derived from the server's pepper and `salt`."""
+"""Tables of webhooks and the outbox. No secret is stored: it is derived from the server's pepper and `salt`."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""The outbox: a row for each message, written by whoever finishes a job, in that very transaction. Nothing here opens a connection."""
+"""The outbox: a row for each message, written in the transaction that ends the job. Nothing here opens a connection."""
 
 from typing import Any, Protocol
 

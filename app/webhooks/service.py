@@ -1,4 +1,4 @@
-"""What the API does to webhooks. Each function works in its caller's transaction and raises Problem for what the caller did wrong."""
+"""What the API does to webhooks. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 import secrets
 from urllib.parse import urlsplit

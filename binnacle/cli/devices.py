@@ -1,4 +1,4 @@
-"""`binnacle devices`: taking a card from the queue for a while, for those who share it with notebooks."""
+"""`binnacle devices`: lists worker nodes, and pauses or drains them to free a card for notebooks."""
 
 from typing import Annotated
 

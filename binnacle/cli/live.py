@@ -1,4 +1,4 @@
-"""What a running job looks like while somebody watches: a live line on a terminal, one line per change elsewhere."""
+"""Shows a running job: a live line on a terminal, one line for each change elsewhere."""
 
 from datetime import UTC, datetime
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""`binnacle webhooks`: where finished jobs may be told to, and what was told."""
+"""`binnacle webhooks`: webhooks, and the messages sent to them."""
 
 import sys
 from typing import Annotated

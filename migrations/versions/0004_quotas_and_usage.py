@@ -1,4 +1,4 @@
-"""quotas, use of the devices by day, the short lane"""
+"""quotas, use of the devices by day, the lane of generations"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,10 +1,11 @@
 """What a person reads is in one file, in plain English (phrases.txt), in the documents too."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from tests.words.collected import FILE, ROOT, as_text, collected
+from tests.words.collected import FILE, PACKAGES, ROOT, as_text, collected
 from tests.words.phrases import Phrase, found_in
 
 FOLDERS = {"": "*.md", "docs": "*.md", "binnacle": "*.md", "shipped": "*/*.md", "app": "*/README.md", "workers": "*/README.md"}
@@ -55,3 +56,12 @@ def test_no_document_holds_a_phrase_of_the_list(document: Path) -> None:
 )
 def test_a_phrase_is_found_as_whole_words(line: str, text: str, occurs: bool) -> None:
     assert Phrase(line).occurs(text) is occurs
+
+
+def test_every_module_says_in_plain_english_what_it_is() -> None:
+    wrong = []
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+        wrong += [(path.relative_to(ROOT).as_posix(), phrase) for phrase, _ in found_in(first)]
+        wrong += [] if first else [(path.relative_to(ROOT).as_posix(), "no docstring")]
+    assert wrong == []

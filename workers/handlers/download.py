@@ -1,4 +1,4 @@
-"""`download`: a hub model into the model store, before anything looks at it. Resumed where it broke off, by whichever worker goes on."""
+"""`download`: a hub model into the model store, before anything looks at it. Any worker can resume it."""
 
 import errno
 import shutil

@@ -1,4 +1,4 @@
-"""One batch whose rows come and go: rows that end leave, waiting ones take their slots, and no row waits for the longest.
+"""A batch with changing rows: waiting rows take the slots of rows that end, and no row waits for the longest.
 
 B rows in the batch, V vocabulary. A row enters with its prompt's prefix computed (`prefilling`) and gives the prompt's last token in
 its first step, so that all logits come from one kind of pass: one token of each row. What a row computes depends on its own slot and

@@ -1,4 +1,4 @@
-"""Seeded sampling whose outcome belongs to the row: temperature, nucleus, and one uniform number per token from the row's own generator.
+"""Seeded sampling that depends only on the row: temperature, nucleus, and a uniform number per token from the row's own generator.
 
 N rows, V vocabulary. A token is drawn by inverting the cumulative distribution over token ids, in float64. Like the greedy choice
 (`choosing`), the draw of a row computed in another batch can only differ where last bits decide: where the uniform number lies within

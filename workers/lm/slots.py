@@ -1,4 +1,4 @@
-"""The key-value cache of a batch whose rows come and go: each row in a slot of its own, token t in column t.
+"""The key-value cache of a batch with changing rows: each row in a slot of its own, token t in column t.
 
 N rows computed in a pass, H key-value heads, T positions, C columns, E width of a head. Because a row starts at column 0 whatever its
 neighbours, rows of any lengths stand side by side without padding, one that ends is overwritten by another, and nothing is shifted.

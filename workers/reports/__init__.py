@@ -1,1 +1,1 @@
-"""A study's end: its jobs' results gathered, tables and recommendations made of them, and written as JSON, Markdown and one HTML file."""
+"""The report of a study: gathers its jobs' results into tables and recommendations, as JSON, Markdown and one HTML file."""

@@ -1,4 +1,4 @@
-"""What others measured, beside this study's own: the reference system's protocol on the same vectors, and published numbers."""
+"""Tables of the reference system's protocol on the same vectors, and of published numbers, beside the study's own."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a study's jobs left, read once: calibrations by model, extraction and steering by model and trait, and what is missing and why."""
+"""Reads the results of a study's jobs: calibrations by model, extraction and steering by model and trait, and what is missing."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Marking rows that are not comparable: they went by different rules of massive dims, or their texts were read differently.
+"""Marks rows that are not comparable: other rules of massive dims, or texts that were read differently.
 
 Lists, shares and doses of two rules are not the same quantity, and a text that became other ids is not the same text.
 """

@@ -1,4 +1,4 @@
-"""How a model stands, in a row of the table of severity: where its massive dims are, where they emerge, and what was measured.
+"""One row of the severity table: a model's massive dims, where they emerge, and what was measured.
 
 Read from calibration.json of any schema; what a file does not hold is "not measured".
 """

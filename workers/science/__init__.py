@@ -1,0 +1,1 @@
+"""The science: statistics, directions, doses and intervals. Knows neither jobs nor the service."""

@@ -1,4 +1,4 @@
-"""Questions that belong together: which cluster each is in, sums by cluster, and resamples of whole clusters.
+"""Clusters of questions: the cluster of each question, sums by cluster, and resamples of whole clusters.
 
 Two questions of one cluster (one task, one scenario) are nearly the same question, so the cluster and not the question is what a test set has
 independent copies of. Shapes: Q questions, K clusters, B resamples. Knows neither scores nor intervals.

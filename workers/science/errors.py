@@ -1,4 +1,4 @@
-"""What activations can be that no statistic is defined on. Knows nothing of jobs."""
+"""Errors for activations on which no statistic is defined. Knows nothing of jobs."""
 
 
 class NonFiniteActivations(ValueError):

@@ -1,4 +1,4 @@
-"""Limits of a mean of bounded values of which nearly all are equal, where a bootstrap has next to nothing to resample.
+"""Confidence limits of a mean of bounded values that are nearly all equal, where a bootstrap fails.
 
     value = usual + (ceiling - usual) u - (usual - floor) w + e,   u, w in [0, 1], nearly all of both 0, |e| <= 1
 

@@ -1,4 +1,4 @@
-"""Measuring so far, as bytes: what a job that must stop between two prompts keeps, so that it does not begin again.
+"""Saves the state of a measurement between two prompts as bytes, so that a stopped job can resume.
 
 A numpy archive without pickles. The same prompts measured in one go or in several give the same bits.
 """

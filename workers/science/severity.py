@@ -1,4 +1,4 @@
-"""How bad it is: the dominant dim, its four ratios, and the verdict (science.md, 2.3 and 2.4).
+"""Severity: the dominant dim, its four ratios, and the verdict (science.md, 2.3 and 2.4).
 
     dominant   the dim with the largest median ratio_to_median over captured layers
     verdict    by its median ratio_to_median over the middle half of the layers: none < 10 <= mild < 100 <= severe; none where the default

@@ -1,4 +1,4 @@
-"""What an interval says, and what a study recommends (docs/science.md, 4.5 and 5). Pure rules: other numbers, another verdict."""
+"""Verdicts from intervals, and a study's recommendations (docs/science.md, 4.5 and 5). Pure rules: other numbers, another verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a run did, against the unsteered answers to the same questions: gains with intervals, joint gains, shares moved, side effects."""
+"""Effects of a run against the unsteered answers to the same questions: gains with intervals, joint gains, shares moved, side effects."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What each run of a steering was for, by run id; one run may serve several purposes."""
+"""The roles of each run of a steering, by run id; one run may have several roles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

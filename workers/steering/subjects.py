@@ -1,4 +1,4 @@
-"""What is steered with: a `Subject` is one vector at its layer, or the vectors of one method at several layers pushed at once.
+"""Subjects of a steering: a `Subject` is one vector at its layer, or the vectors of one method at several layers pushed at once.
 
 A subject's dose is the r of docs/science.md, 4.2: the clean part of the push over the clean norm of its layer. Two subjects with vectors
 that are the same to float32 rounding are one subject with two names; it is run once.

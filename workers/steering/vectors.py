@@ -1,4 +1,4 @@
-"""From what a spec names to subjects: the vectors themselves, their layers' units of dose, and the shuffled-label controls of each method."""
+"""Makes the subjects that a spec names: the vectors themselves, their layers' units of dose, and the shuffled-label controls of each method."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""What `binnacle doctor` looks at, one module for each part of a machine and a service."""
+"""The checks of `binnacle doctor`, one module for each part of a machine and a service."""

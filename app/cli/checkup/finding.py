@@ -1,4 +1,4 @@
-"""What one look found."""
+"""The result of one check of `binnacle doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal

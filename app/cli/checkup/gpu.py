@@ -1,4 +1,4 @@
-"""Python, torch, the driver, and whether they fit each other."""
+"""Checks Python, torch and the GPU driver, and that their versions fit each other."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The running service: whether it answers, who works for it, and whether its models' files are still what they were."""
+"""Checks the running service: whether it answers, its workers, and whether its models' files have changed."""
 
 import os
 import socket

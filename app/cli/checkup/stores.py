@@ -1,4 +1,4 @@
-"""Disk, database, broker and object store: the ones that are named, else those of the service that runs here."""
+"""Checks disk, database, broker and object store: those named in the environment, else the local service's."""
 
 import os
 import shutil

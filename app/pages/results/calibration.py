@@ -1,4 +1,4 @@
-"""A calibration: which dimensions are massive, at which layers, what they own of the norm, and at which tokens they sit."""
+"""A calibration's page: massive dimensions, their layers, their share of the norm, and their tokens."""
 
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Series, lines

@@ -1,1 +1,1 @@
-"""What a model shows of itself, on its own files and weights, before a number measured on it is believed. One file a proof."""
+"""Proofs: checks of a model on its own files and weights, before its numbers are trusted. One file for each proof."""

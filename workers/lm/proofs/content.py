@@ -1,4 +1,4 @@
-"""What a passport is about: files, type, kind of device, and the programs that read them. Imports no torch.
+"""The content that a passport describes: files, dtype, kind of device, and library versions. Imports no torch.
 
 Equal content means an equal passport, so that it is made once.
 """

@@ -1,4 +1,4 @@
-"""The largest of measured differences, where a difference that is no number can never pass for a small one."""
+"""The largest of measured differences. NaN and infinity raise an error, so that they never pass a limit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What every method is: a function of labelled, weighted rows that returns a vector [D] of any length, and the registry of their names.
+"""The interface of methods: a function of labelled, weighted rows that returns a vector [D], and the registry of their names.
 
 Rows carry counts instead of being copied, so that a cluster resample is the same rows with other counts. N rows, D hidden size; all float64.
 """
