@@ -7,8 +7,8 @@ from pydantic import Field
 
 from app.errors import invalid
 
-Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-"""0-based outputs of decoder blocks."""
+Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000)]
+"""0-based outputs of decoder blocks. No model has a thousand; a longer list only repeats some, at a cost to everyone."""
 
 
 def in_order(asked: Sequence[int] | None) -> list[int] | None:

@@ -103,3 +103,9 @@ def test_layers_in_another_order_reuse_a_steering(ask: Ask, api: Running, sessio
     assert ask("/v1/steerings", ORDERED, reuse=True).headers["Binnacle-Reused"]
     again = ask("/v1/steerings", MIXED, reuse=True)
     assert (again.status_code, "Binnacle-Reused" in again.headers) == (200, True), again.text
+
+
+@pytest.mark.parametrize("route", REQUESTS)
+def test_repeats_without_end_are_refused(route: str, ask: Ask) -> None:
+    refused = ask(route, [2] * 1_001)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/layers"), refused.text

@@ -116,7 +116,7 @@ def test_the_command_line_generates_with_a_vector_at_a_dose(service: dict[str, A
     prompt, unsteered, steered = said.splitlines()[:3]
     assert prompt == "describe a river ."
     assert unsteered.startswith("  unsteered: ")
-    assert steered.startswith(f"  {vector} r 0.5 c ")
+    assert steered.startswith(f"  {vector}, dose 0.5, coefficient ")
     answers = json.loads(run(service, *asked, "--json"))
     assert [(one["vector"], one["dose"]) for one in answers] == [(None, None), (vector, 0.5)]
     assert prompt in run(service, "-m", "binnacle", "show", "last")
