@@ -58,11 +58,11 @@ class KeyOut(BaseModel):
     role: Role
     scopes: list[Scope]
     label: str | None
-    live: bool = Field(description="neither revoked nor expired, and its holder is not disabled")
+    live: bool = Field(description="true: neither revoked nor expired, and its user is not disabled")
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="to the minute")
+    last_used_at: datetime | None = Field(description="when the key was last used, to the minute")
     replaces: str | None = Field(description="the key it was rotated from")
     links: dict[str, str]
 

@@ -36,16 +36,14 @@ def check(session: Session, owner: str, to: Sharing) -> None:
     """Raises Problem 422 unless `group` is named exactly where it is needed, and is a group of the owner's."""
     if to.visibility != "group":
         if to.group is not None:
-            detail = (
-                f"/group is {to.group!r}, while /visibility is {to.visibility!r}: say visibility 'group', or leave /group out."
-            )
+            detail = f"/group is {to.group!r}, while /visibility is {to.visibility!r}: set /visibility to 'group', or leave /group out."
             raise invalid("/group", "group_without_visibility", detail)
         return
     mine = repository.groups_of(session, [owner])[owner]
     if to.group is None or to.group not in mine:
         have = f"{owner} is in: {', '.join(mine)}" if mine else f"{owner} is in no group"
         what = "is missing" if to.group is None else f"names {to.group!r}, and {owner} is not a member"
-        raise invalid("/group", "not_in_group", f"/group {what}. {have}. An administrator puts people into groups.")
+        raise invalid("/group", "not_in_group", f"/group {what}. {have}. An administrator adds users to groups.")
 
 
 def share(session: Session, row: Shareable, identifier: str, to: Sharing, viewer: Viewer) -> bool:

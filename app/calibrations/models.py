@@ -21,7 +21,7 @@ class Calibration(Base):
     owner: Mapped[str] = mapped_column(String(100))
     model: Mapped[str] = mapped_column(ForeignKey("models.name"))
     weight_hash: Mapped[str] = mapped_column(String(64))
-    reading_hash: Mapped[str | None] = mapped_column(String(64), doc="what texts were read as; null when that was not proved")
+    reading_hash: Mapped[str | None] = mapped_column(String(64), doc="hash of how texts were read; null if that was not proved")
     severity: Mapped[dict[str, Any]] = mapped_column(JSONB)
     massive_dims: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

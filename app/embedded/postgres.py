@@ -189,7 +189,8 @@ class Postgres:
         raise EmbeddedError(
             "postgres_major_version",
             f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot "
-            "read them. Either install the package version that wrote the data, or move the data over. With the programs of PostgreSQL "
+            "read it. Either install the package version that wrote the data, or move the data to the new version. "
+            "With the programs of PostgreSQL "
             f"{found}, as the owner of the data (the password is in {self.folder / 'password'}):\n"
             f"  pg_ctl -D {self.data} -o '-k /tmp' -w start\n"
             f"  pg_dumpall -h /tmp -U {ROLE} > binnacle.sql\n"

@@ -31,7 +31,8 @@ class Sharing:
         if known is None or known.is_unspecified:
             raise EmbeddedError(
                 "bad_worker_address",
-                f"{self.address!r} is not an address at which other hosts reach this machine. `ip -brief address` lists its own.",
+                f"{self.address!r} is not an address at which other hosts reach this machine. `ip -brief address` "
+                "lists this machine's addresses.",
             )
 
     @property

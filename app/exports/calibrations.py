@@ -76,8 +76,8 @@ def _check_folders(chosen: list[CalibrationOut]) -> None:
             raise invalid(pointer, "no_folder", f"{one.id}: {error} Calibrate again with another name.") from error
         if path in taken:
             detail = (
-                f"{taken[path]} and {one.id} both belong at {path}. Calibrate again with another experiment or model_variant, or export "
-                "them apart."
+                f"{taken[path]} and {one.id} would both be written to {path}. Calibrate again with another "
+                "experiment or model_variant, or export them separately."
             )
             raise invalid(f"/beside/{i - 1}", "same_folder", detail)
         taken[path] = one.id

@@ -18,7 +18,7 @@ class ExportRequest(JobRequest):
     format: ExportFormat = Field(
         description=(
             "trait-interp: its folder of .pt files, as .tar.gz; pt: one state dict of all vectors by key; "
-            "gguf: control vectors for llama.cpp and repeng; npy: one file a vector"
+            "gguf: control vectors for llama.cpp and repeng; npy: one file for each vector"
         )
     )
     positions: list[Label] | None = Field(None, min_length=1, description="all when left out", examples=[["response[:5]"]])

@@ -82,7 +82,7 @@ def _check_selection(request: ExportRequest, places: list[tuple[Any, ...]]) -> N
     if request.format == "gguf":
         left = [place for place in left if place[1] in RESIDUAL_COMPONENTS and place[3] > 0]
     if not left:
-        why = " that a control vector can hold (no layer 0, nothing but residual coordinates)" if request.format == "gguf" else ""
+        why = " that a control vector can hold (no layer 0, only residual coordinates)" if request.format == "gguf" else ""
         raise invalid(
             "", "nothing_to_export", f"None of the extraction's {len(places):,} vectors matches this selection{why}. Select more."
         )

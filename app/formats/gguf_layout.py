@@ -134,7 +134,7 @@ def _skip_value(cursor: Cursor, name: str, kind: int) -> None:
         for _ in range(count):
             cursor.skip(cursor.number("Q"))
     else:
-        raise Unreadable(f"The GGUF field {name[:80]!r} is an array that no control vector needs.")
+        raise Unreadable(f"The GGUF field {name[:80]!r} is an array; control vectors have no arrays.")
 
 
 def _tensor(cursor: Cursor) -> tuple[str, int, int]:

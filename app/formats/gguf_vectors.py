@@ -37,18 +37,18 @@ def _check(vectors: Sequence[NamedVector]) -> list[str]:
     kinds = sorted({one.key.rsplit("/", 1)[0] for one in vectors})
     if len(kinds) != 1:
         raise Unwritable(
-            f"A control vector holds one vector a layer; these are {len(kinds)} kinds: {', '.join(kinds[:6])}. Ask for one position, "
-            "component and method, or for safetensors."
+            f"A control vector holds one vector for each layer; these are {len(kinds)} kinds: {', '.join(kinds[:6])}. "
+            "Select one position, component and method, or export as safetensors."
         )
     layers = [one.layer for one in vectors]
     if len(set(layers)) != len(layers):
-        raise Unwritable("A control vector holds one vector a layer, and a layer was given twice.")
+        raise Unwritable("A control vector holds one vector for each layer, and a layer was given twice.")
     if len({one.vector.size for one in vectors}) != 1:
         raise Unwritable("The vectors of a control vector must have one width.")
     component = vectors[0].component
     if component not in RESIDUAL_COMPONENTS:
         raise Unwritable(
-            f"A control vector is added to the residual stream; {component} has other coordinates. Ask for safetensors."
+            f"A control vector is added to the residual stream; {component} has other coordinates. Export as safetensors."
         )
     notes = [f"direction.N is the output of block N, our layer N; general.architecture is {ARCHITECTURE}."]
     if 0 in layers:

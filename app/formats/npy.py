@@ -26,7 +26,7 @@ def write(vectors: Sequence[NamedVector], _origin: Origin) -> tuple[bytes, str, 
     widths = sorted({one.vector.size for one in vectors})
     if len(widths) != 1:
         raise Unwritable(
-            f"One .npy holds vectors of one width; these have {', '.join(map(str, widths)) or 'none'}. Ask for safetensors."
+            f"One .npy holds vectors of one width; these have {', '.join(map(str, widths)) or 'none'}. Export as safetensors."
         )
     array = vectors[0].vector if len(vectors) == 1 else np.stack([one.vector for one in vectors])
     out = io.BytesIO()

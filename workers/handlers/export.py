@@ -55,7 +55,9 @@ def _calibrations(spec: dict[str, Any], context: JobContext) -> Outcome:
         except ValueError as error:
             raise JobFault("no_folder", f"The calibration of {one['job']}: {error} Calibrate again with another name.") from error
         if path in files:
-            raise JobFault("same_folder", f"{one['job']} and another calibration both belong at {path}. Export them apart.")
+            raise JobFault(
+                "same_folder", f"{one['job']} and another calibration would both be written to {path}. Export them separately."
+            )
         files[path] = data
         context.progress(done)
     file = ArtifactBytes("calibrations.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE)
