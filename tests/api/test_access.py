@@ -45,7 +45,9 @@ def test_every_route_but_the_public_ones_needs_a_key(api: Running) -> None:
             if path in PUBLIC:
                 assert response.status_code == 200, path
             else:
-                assert (response.status_code, response.json()["code"]) == (401, "unauthenticated"), path
+                assert response.status_code == 401, path
+                if method != "HEAD":  # which has no body
+                    assert response.json()["code"] == "unauthenticated", path
                 assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
