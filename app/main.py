@@ -114,7 +114,7 @@ TAGS = [
     },
     {"name": "extractions", "description": "Vectors of a trait by several methods, with what each is made of"},
     {"name": "vectors", "description": "Single vectors: find, download, import"},
-    {"name": "steerings", "description": "Which dose of which vector changes the answers, and by how much"},
+    {"name": "steerings", "description": "How much each dose of each vector changes the answers"},
     {"name": "generations", "description": "Answers to a few prompts, with vectors or without"},
     {"name": "studies", "description": "Models x traits x methods in one request, ending in a report"},
     {"name": "devices", "description": "Worker nodes: pause or drain them to share a card with notebooks"},

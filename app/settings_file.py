@@ -44,7 +44,7 @@ def apply(
         text = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
         if "BINNACLE_CONFIG" in environment:
-            raise _wrong(path, "There is no such file; BINNACLE_CONFIG names it.") from None
+            raise _wrong(path, "The file does not exist; BINNACLE_CONFIG names it.") from None
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise _wrong(path, f"It cannot be read: {error.__class__.__name__}.") from None

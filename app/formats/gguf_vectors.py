@@ -27,9 +27,7 @@ def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, l
     notes = _check(vectors)
     directions = {one.layer: one.vector for one in sorted(vectors, key=lambda one: one.layer or 0) if one.layer}
     if not directions:
-        raise Unwritable(
-            "A control vector cannot hold layer 0 (llama.cpp refuses direction.0), and no other layer was asked for."
-        )
+        raise Unwritable("A control vector cannot hold layer 0 (llama.cpp refuses direction.0), and no other layer was selected.")
     return _written(directions, vectors[0].component or "residual", origin), MEDIA_TYPE, notes
 
 

@@ -98,8 +98,8 @@ def _check_addresses(request: JudgeRequest, leads_to: Sequence[str]) -> None:
     wrong = addresses.refused(host, leads_to, request.options.private_hosts)
     if wrong is not None:
         detail = (
-            f"/url names {host}, which leads to {wrong}. This is not a public address. If the judge is in your own network, "
-            "allow it by name: "
+            f"/url names {host}, which leads to {wrong}. This is not a public address. If the judge is in "
+            "your own network, allow it by name: "
             f'"options": {{"private_hosts": ["{host}"]}}, or an address or network such as "{wrong}".'
         )
         raise invalid("/url", "private_address", detail)

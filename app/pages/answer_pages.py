@@ -53,7 +53,7 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
     runs, _ = await lines.page(context.storage, runs_file, {}, 0, EVERY_RUN)
     found = chosen(runs, key=asked.run, set_=asked.set, method=asked.method)
     if found is None:
-        raise Problem(404, "not_found", "This steering has no such run. Open its answers without a choice.")
+        raise Problem(404, "not_found", "This steering does not have that run. Open its answers without a choice.")
     return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked))
 
 

@@ -27,7 +27,7 @@ def source(session: Session, name: str, model: Model, pointer: str, *, sibling: 
     for what in ("layers", "widths"):
         theirs, ours = other.facts[what], model.facts[what]
         if theirs != ours:
-            detail = f"{pointer} belongs to {name}, which is no sibling of {model.name}: its {what} are {theirs}, here {ours}."
+            detail = f"{pointer} belongs to {name}, which is not a sibling of {model.name}: its {what} are {theirs}, here {ours}."
             raise invalid(pointer, "not_a_sibling", detail)
     return other
 

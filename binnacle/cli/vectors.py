@@ -47,11 +47,11 @@ def import_vectors(
     ],
     model: Annotated[str, typer.Option(help="The model in which the vectors are steered.")],
     layers: Annotated[str | None, typer.Option(help="The layer of each vector, or of a .pt file those to take: 3,5-8.")] = None,
-    component: Annotated[str | None, typer.Option(help="residual, attn_out, ...; residual when nothing says so.")] = None,
+    component: Annotated[str | None, typer.Option(help="residual, attn_out, ...; residual when left out.")] = None,
     position: Annotated[str | None, typer.Option(help="Where the vectors were read, like response[:5].")] = None,
     method: Annotated[str | None, typer.Option(help="A label for how the vectors were made.")] = None,
     trait: Annotated[str | None, typer.Option(help="The trait that the vectors are of.")] = None,
-    name: Annotated[str | None, typer.Option(help="A name people will recognise.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for the job.")] = None,
     as_json: Json = False,
 ) -> None:
     """Upload vectors that were made elsewhere, and print their ids."""

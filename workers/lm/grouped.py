@@ -1,4 +1,4 @@
-"""Batches for models whose layers keep other state than keys and values (linear attention, state spaces): rows of one prompt length together.
+"""Batches for models with other state than keys and values (linear attention, state spaces): rows of one prompt length together.
 
 Such state has no columns, so rows cannot stand side by side at positions of their own. Rows of one prompt length enter together, step
 together, and leave at their ends; the next group enters when the last row has left. Slower than slots, equally exact. Equal prompts are

@@ -1,4 +1,4 @@
-"""From a job back to the request that would make it again, for `Again with changes`. What is found or made anew is left out."""
+"""From a job back to the request that would make it again, for `Again with changes`. What is found or made again is left out."""
 
 from collections.abc import Mapping
 from typing import Any

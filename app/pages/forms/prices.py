@@ -34,7 +34,7 @@ def _time(cost: Mapping[str, Any]) -> str:
     if "estimated_seconds" not in cost:
         return "It goes before longer jobs and takes seconds on a loaded model."
     if cost["estimated_seconds"] is None:
-        return "How long it takes is not known: no such job has run on this model yet."
+        return "The time is not known: a job of this kind has not run on this model yet."
     return f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model."
 
 

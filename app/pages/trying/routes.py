@@ -72,7 +72,7 @@ class Tried(BaseModel):
     def of(self, job: JobOut) -> Self:
         """This view with what its job was asked. Raises Problem 404 for a job that is no try."""
         if job.kind != "generate":
-            raise Problem(404, "not_found", "This job is no try. Open its own page.")
+            raise Problem(404, "not_found", "This job is not a try. Open its own page.")
         first = job.spec["prompts"][0]
         asked = {"model": job.model or "", "prompt": first["prompt"], "system_prompt": first.get("system_prompt") or ""}
         return self.model_copy(update={**asked, "max_new_tokens": job.spec["max_new_tokens"]})
@@ -118,7 +118,7 @@ async def tried_part(request: Request, viewer: Changer, context: Shared, asked: 
 
 
 def _read(values: dict[str, list[str]]) -> Tried:
-    """The form as the address would hold it. Raises Problem 422 for a dose that is no number."""
+    """The form as the address would hold it. Raises Problem 422 for a dose that is not a number."""
     doses = []
     for text in values.get("d", [])[:SLOTS]:
         try:
