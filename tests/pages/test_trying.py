@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said_and_the_form_stays_filled(api: Running, person: M
     ada = person()
     for fields, sentence in (
         ({"model": "", "prompt": "Hi"}, "at least 1 character"),
-        ({"model": "demo", "prompt": "  "}, "holds nothing but white space"),
+        ({"model": "demo", "prompt": "  "}, "holds only white space"),
         ({"model": "demo", "prompt": "Hi", "d": ["much"], "v": [""]}, "is not a number"),
         ({"model": "demo", "prompt": "Hi", "max_new_tokens": "9999"}, "1 to 256 tokens"),
     ):
