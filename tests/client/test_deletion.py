@@ -36,13 +36,13 @@ def test_what_will_go_is_shown_and_asked_about(binnacle: Cli, environment: dict[
     size = f"1 files, 0 vectors, {len(FILE) + 30:,} bytes"
     shown = binnacle("delete", *jobs, "--dry-run")
     assert (shown.returncode, shown.stderr.count(size)) == (0, 2)
-    assert f"would go: {jobs[0]} (calibrate, mine)" in shown.stderr
+    assert f"would be deleted: {jobs[0]} (calibrate, mine)" in shown.stderr
     assert [plan["dry_run"] for plan in read(binnacle("delete", *jobs, "--dry-run", "--json"))] == [True, True]
     refused = answered(environment, "n\n", "delete", *jobs)
     assert (refused.returncode, "nothing was deleted" in refused.stderr) == (1, True)
     assert len(read(binnacle("jobs", "--json"))) == 2
     done = answered(environment, "y\n", "delete", jobs[0])
-    assert (done.returncode, f"will go: {jobs[0]}" in done.stderr, f"deleted: {jobs[0]}" in done.stderr) == (0, True, True)
+    assert (done.returncode, f"will be deleted: {jobs[0]}" in done.stderr, f"deleted: {jobs[0]}" in done.stderr) == (0, True, True)
     [gone] = read(binnacle("delete", jobs[1], "--yes", "--json"))
     assert gone["deleted"][0]["id"] == jobs[1]
     assert read(binnacle("jobs", "--json")) == []

@@ -67,7 +67,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_broke_off(
 
 def test_wrong_bytes_are_never_kept(far: Client, wire: Wire, job: dict[str, Any], tmp_path: Path) -> None:
     wire.faults = [flipped_bytes()]
-    with pytest.raises(CorruptDownload, match="sha256"):
+    with pytest.raises(CorruptDownload, match="SHA-256"):
         far.download(job["artifacts"][0], f"{tmp_path}/to/")
     assert list((tmp_path / "to").iterdir()) == []
 
