@@ -58,7 +58,7 @@ def test_a_trait_is_uploaded_with_its_checks_shown(person: Make) -> None:
     body = json.dumps({**TRAIT, "name": "kindness", "definition": HOSTILE}).encode()
     made = ada.http.post("/traits/new", data={**hidden, "name": ""}, files={"files": ("trait.json", body)})
     assert made.url.path.startswith("/traits/kindness@"), words(made.text)
-    assert "questions came without a split" in words(made.text)
+    assert "questions had no split" in words(made.text)
     assert "<img src=x" not in made.text
     reference = made.url.path.removeprefix("/traits/")
     assert ada.get(f"/traits/{reference}/dataset.json").json()["positive"][0]["prompt"] == TRAIT["positive"][0]
