@@ -82,8 +82,8 @@ def test_a_form_that_is_sent_twice_makes_one_job(person: Make) -> None:
     ("kind", "fields", "field", "sentence"),
     [
         ("calibrate", {"model": "demo", "layers": "2, 90"}, "layers", "demo has 8 layers, 0 to 7"),
-        ("calibrate", {"model": "demo", "max_new_tokens": "many"}, "max_new_tokens", "valid integer"),
-        ("calibrate", {"model": "demo", "rule": "nonsense"}, "rule", "pattern"),
+        ("calibrate", {"model": "demo", "max_new_tokens": "many"}, "max_new_tokens", "must be a whole number"),
+        ("calibrate", {"model": "demo", "rule": "nonsense"}, "rule", "one of the rules for massive dims"),
         ("calibrate", {"model": "demo", "further": "{"}, "further", "This is not valid JSON"),
         ("calibrate", {"model": "gone"}, "model", "No model is called 'gone'"),
         ("extract", {"model": "demo", "trait": "gone"}, "trait", "gone"),

@@ -75,8 +75,8 @@ def test_each_try_is_a_generation_job_whose_address_can_be_pasted(api: Running, 
 def test_what_is_wrong_is_said_and_the_form_stays_filled(api: Running, person: Make) -> None:
     ada = person()
     for fields, sentence in (
-        ({"model": "", "prompt": "Hi"}, "at least 1 character"),
-        ({"model": "demo", "prompt": "  "}, "holds only white space"),
+        ({"model": "", "prompt": "Hi"}, "The text must not be empty."),
+        ({"model": "demo", "prompt": "  "}, "white space"),
         ({"model": "demo", "prompt": "Hi", "d": ["much"], "v": [""]}, "is not a number"),
         ({"model": "demo", "prompt": "Hi", "max_new_tokens": "9999"}, "1 to 256 tokens"),
     ):
@@ -96,6 +96,7 @@ def test_the_cliff_is_the_first_dose_with_too_little_coherence() -> None:
     found = cliffs_in({**SUMMARY, "subjects": subjects})
     assert found["vec_0"] == Cliff(0.6, 1.2)
     assert "vec_a" not in found
+    assert cliffs_in({**SUMMARY, "subjects": SUMMARY["subjects"]}) == {}, "a summary that names no vector"
     assert found["last/residual/probe/2"] == Cliff(0.6, 1.2)
     assert cliffs_in({"coherence_threshold": 0.0, "subjects": subjects[:1]})["vec_0"].at is None
 

@@ -23,7 +23,7 @@ def test_every_kind_of_source_is_collected() -> None:
         "app/jobs/reasons.py": "is next",
         "app/pages/templates/jobs.jinja": "You have no jobs yet",
         "workers/reports/report.html.jinja": "partial",
-        "binnacle/cli/jobs.py": "newest job",
+        "binnacle/cli/jobs.py": "waits because",
         "the command line's help": "Show who did what",
         "the API's description (openapi.json)": "Range at a time",
         "refusals of values": "whole number",

@@ -37,10 +37,11 @@ def cliffs_in(summary: Mapping[str, Any]) -> dict[str, Cliff]:
     """By the vector's id, or by its key where the steering took it from an extraction; vectors that were pushed together tell nothing of one."""
     found = {}
     for subject in summary.get("subjects") or []:
-        if len(subject["keys"]) == 1:
+        keys, ids = subject.get("keys") or [], subject.get("ids") or []
+        named = next((one for one in (*ids, *keys) if one), None)
+        if named is not None and max(len(keys), len(ids)) == 1:
             tried = sorted((one["r"], one["coherence"]) for one in subject["curve"] if one["r"] and one["coherence"] is not None)
             under = [r for r, coherence in tried if coherence < summary["coherence_threshold"]]
-            named = next(iter(subject.get("ids") or ()), None) or subject["keys"][0]
             found[named] = Cliff(subject.get("best_r"), under[0] if under else None)
     return found
 
