@@ -35,7 +35,11 @@ def texts() -> Iterator[tuple[str, str]]:
     files = [path for place in PLACES for path in (ROOT / place).rglob("*")] + list(ROOT.iterdir())
     for path in sorted(files):
         name = path.relative_to(ROOT).as_posix()
-        if path.is_file() and path.suffix in SUFFIXES and not re.search(r"(^|/)(__pycache__|static|models)/|openapi\.json", name):
+        if (
+            path.is_file()
+            and path.suffix in SUFFIXES
+            and not re.search(r"(^|/)(__pycache__|static|vendor|models)/|openapi\.json", name)
+        ):
             yield name, path.read_text()
 
 

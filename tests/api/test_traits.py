@@ -193,6 +193,9 @@ def test_a_form_goes_only_where_files_are_taken_and_has_its_own_limit(
     assert problem(ada.post("/v1/calibrations", files=[("files", ("x", b"{}"))]), 415)["code"] == "unsupported_media_type"
     larger = [*folder("refusal"), ("files", ("negative.txt", b"x" * 6_000_000))]
     answer = ada.post("/v1/traits", data={"name": "refusal"}, files=larger)
-    assert (answer.status_code, answer.json()["notes"]) == (201, ["negative.txt was not read: negative.jsonl goes before it."])
+    assert (answer.status_code, answer.json()["notes"]) == (
+        201,
+        ["negative.txt was not read, because negative.jsonl is present."],
+    )
     over = ada.post("/v1/traits", data={"name": "refusal"}, files=[("files", ("negative.txt", b"x" * 65_000_000))])
     assert "this server takes 64,000,000" in problem(over, 413)["detail"]

@@ -213,7 +213,7 @@ def test_files_that_mean_nothing_here_are_noted() -> None:
     folder = files.read("t", given)
     assert folder.notes == [
         "ood_positive.txt was not read: datasets here have no part of this name.",
-        "positive.txt was not read: positive.jsonl goes before it.",
+        "positive.txt was not read, because positive.jsonl is present.",
         "positive.jsonl: the fields 'id' are not used here and were left out.",
     ]
     dataset = build(folder.request, folder.notes)

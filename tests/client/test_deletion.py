@@ -42,7 +42,11 @@ def test_what_will_go_is_shown_and_asked_about(binnacle: Cli, environment: dict[
     assert (refused.returncode, "nothing was deleted" in refused.stderr) == (1, True)
     assert len(read(binnacle("jobs", "--json"))) == 2
     done = answered(environment, "y\n", "delete", jobs[0])
-    assert (done.returncode, f"will be deleted: {jobs[0]}" in done.stderr, f"deleted: {jobs[0]}" in done.stderr) == (0, True, True)
+    assert (done.returncode, f"will be deleted: {jobs[0]}" in done.stderr, f"deleted: {jobs[0]}" in done.stderr) == (
+        0,
+        True,
+        True,
+    )
     [gone] = read(binnacle("delete", jobs[1], "--yes", "--json"))
     assert gone["deleted"][0]["id"] == jobs[1]
     assert read(binnacle("jobs", "--json")) == []
