@@ -55,7 +55,7 @@ def _sum_of(block: nn.Module, seen: Recording) -> Sum:
     if runs != 1 or given is None or seen.output_BTD is None or seen.output_BTD.shape != given.shape:
         raise _no_sum(
             block,
-            f"is no block of one residual stream: it ran {runs} times, where one run that keeps its input's shape was expected",
+            f"is not a block of one residual stream: it ran {runs} times, where one run that keeps its input's shape was expected",
         )
     one = find_sum(seen)
     nearest = f"the nearest, {' + '.join(one.paths) or 'none'}, leaves {one.residue:.2g} of the change (at most {FITS:g})"

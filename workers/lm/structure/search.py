@@ -1,4 +1,4 @@
-"""The fewest modules of a block whose outputs, with constants, add up to what the block makes of its input.
+"""The fewest outputs of modules that, with constants, add up to what a block makes of its input.
 
     output = c0 input + sum_k c_k output_k          1 to 3 addends
 
