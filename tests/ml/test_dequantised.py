@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.ml.tiny_models import VOCAB, tiny_tokenizer
 from tests.proofs.twins import edit_json, fault_of
+from workers.lm.errors import ModelFault
 from workers.lm.inspection import inspect_folder
 from workers.lm.loading import load
 from workers.lm.proofs.addends import addends
@@ -43,7 +44,7 @@ def fp8_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_eight_bit_weights_are_read_as_what_they_stand_for(fp8_folder: Path) -> None:
     facts = inspect_folder(fp8_folder)
-    assert (facts.dequantised_from, facts.reading["dequantised_from"]) == ("fp8", "fp8")
+    assert (facts.dequantised_from, facts.reading["dequantised_from"], facts.dtype) == ("fp8", "fp8", "bfloat16")
     lm = load(fp8_folder, facts=facts)
     tensors = load_file(fp8_folder / "model.safetensors")
     name = "model.layers.1.mlp.up_proj.weight"
@@ -64,3 +65,6 @@ def test_other_methods_are_refused_and_plain_weights_say_nothing(tmp_path: Path)
     fault = fault_of(tmp_path)
     assert fault.code == "quantized_weights"
     assert "gptq" in fault.sentence
+    edit_json(tmp_path / "config.json", quantization_config={"quant_method": "fp8"})
+    with pytest.raises(ModelFault, match=r"config_weights_mismatch: .*fp8.*float32"):
+        inspect_folder(tmp_path)

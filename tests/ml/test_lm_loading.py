@@ -231,7 +231,7 @@ def test_a_model_that_is_no_known_decoder_is_refused(model: Any, tmp_path: Path)
 
 
 def test_a_quantized_model_is_refused(folder: Path) -> None:
-    edit_config(folder, quantization_config={"quant_method": "fp8"})
+    edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
     assert fault_of(folder).code == "quantized_weights"
 
 

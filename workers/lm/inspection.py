@@ -59,6 +59,9 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
     size = sum(file.stat().st_size for file in weights)
     advance = _advancer(progress, 2 * size)
     dtype = _scan(weights, advance)
+    quantized = quantization_of(config)
+    if quantized:
+        dtype = _plain_dtype(quantized, dtype)
     weight_hash = content_hash(weights, with_names=False, advance=advance)
     tokenizer_hash = content_hash(tokenizer_files(folder), with_names=True)
     if files_changed(folder, before):
@@ -83,7 +86,17 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
         config_hash=config_hash(folder),
         widths={component: layout.width(component) for component in layout.components},
         structure=layout.structure.to_dict(),
-        dequantised_from=quantization_of(config),
+        dequantised_from=quantized,
+    )
+
+
+def _plain_dtype(quantized: str, stored: str) -> str:
+    """The type that weights of such a file are dequantised to. Raises ModelFault config_weights_mismatch where they are plain already."""
+    if stored in ("float8_e4m3fn", "float8_e5m2", "uint8"):
+        return "bfloat16"
+    raise ModelFault(
+        "config_weights_mismatch",
+        f"config.json says that the weights are quantized ({quantized}), and most of them are {stored}. Take both from the same place.",
     )
 
 

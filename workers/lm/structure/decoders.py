@@ -50,7 +50,7 @@ def kind_of(block: nn.Module) -> str:
 
 
 def not_a_decoder(model: nn.Module, why: str) -> ModelFault:
-    """The fault of a model whose parts cannot be told apart."""
+    """The fault of a model with parts that cannot be told apart."""
     found = first_few((f"{name} ({type(child).__name__})" for name, child in model.named_children()), limit=12)
     return ModelFault(
         "unknown_architecture", f"{type(model).__name__} cannot be read: {why}. Modules found at its top: {found or 'none'}."

@@ -38,7 +38,7 @@ def mixers(twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recordin
 
 
 def raw_of(seen: Recording, path: str) -> str | None:
-    """The module whose output the addend `path` normalises; the addend itself where it is no norm; None where its input is no module's."""
+    """The module whose output the addend `path` normalises; the addend itself where it is not a norm; None where no module gives its input."""
     given = seen.inputs.get(path)
     if given is None or given.shape != seen.outputs[path].shape or not _normalises(given, seen.outputs[path]):
         return path

@@ -6,6 +6,7 @@ A constant is a product of `Factor`s: a number, or the name of a scalar that the
 value is the real model's and not the twin's. No factors are 1.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -18,7 +19,7 @@ Engine = Literal["slots", "library", "whole"]
 class Addend:
     """One module of a block and what its output is multiplied by. `mixes`: it still changes with earlier tokens while the others are held.
 
-    `raw` is the module whose output the addend normalises, where the addend is a norm and there is one; elsewhere `path` itself. `flat`
+    `raw` is the module whose output the addend normalises, where the addend is a norm and has such a module; elsewhere `path` itself. `flat`
     are those of the two that put out [B * T, D].
     """
 
@@ -67,7 +68,7 @@ class Structure:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `structure_from_dict` is the inverse."""
-        return asdict(self)
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
 
 def structure_from_dict(stored: Mapping[str, Any]) -> Structure:
