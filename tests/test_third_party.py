@@ -13,7 +13,8 @@ LISTED = dict(re.findall(r"^\| `([\w./-]+)` \|.*\| `([0-9a-f]{64})` \|$", PAGE, 
 
 
 def test_every_vendored_file_is_listed_with_its_hash() -> None:
-    static = [path for folder in ("app", "workers") for path in (ROOT / folder).rglob("static/*") if path.is_file()]
+    folders = ("app/**/static/*", "workers/**/static/*", "tests/**/vendor/*")
+    static = [path for pattern in folders for path in ROOT.glob(pattern) if path.is_file()]
     found = {
         str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in static if path.name not in OURS
     }
@@ -23,7 +24,7 @@ def test_every_vendored_file_is_listed_with_its_hash() -> None:
 
 def test_a_file_of_others_cannot_hide_in_another_folder() -> None:
     """A minified script anywhere, or one with another project's notice, is vendored."""
-    scripts = [path for top in ("app", "binnacle", "workers", "shipped", "terms") for path in (ROOT / top).rglob("*.js")]
+    scripts = [path for top in ("app", "binnacle", "workers", "shipped", "terms", "tests", "docs") for path in (ROOT / top).rglob("*.js")]
     long_lines = [path for path in scripts if max(map(len, path.read_text().splitlines())) > 2_000]
     assert {str(path.relative_to(ROOT)) for path in long_lines} <= LISTED.keys()
 

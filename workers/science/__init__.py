@@ -1,1 +1,1 @@
-"""The science: statistics, directions, doses and intervals. Knows neither jobs nor the service."""
+"""Formulas on arrays: statistics, directions, doses and intervals. Knows neither jobs nor the service."""
