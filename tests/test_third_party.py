@@ -24,7 +24,9 @@ def test_every_vendored_file_is_listed_with_its_hash() -> None:
 
 def test_a_file_of_others_cannot_hide_in_another_folder() -> None:
     """A minified script anywhere, or one with another project's notice, is vendored."""
-    scripts = [path for top in ("app", "binnacle", "workers", "shipped", "terms", "tests", "docs") for path in (ROOT / top).rglob("*.js")]
+    scripts = [
+        path for top in ("app", "binnacle", "workers", "shipped", "terms", "tests", "docs") for path in (ROOT / top).rglob("*.js")
+    ]
     long_lines = [path for path in scripts if max(map(len, path.read_text().splitlines())) > 2_000]
     assert {str(path.relative_to(ROOT)) for path in long_lines} <= LISTED.keys()
 
