@@ -53,6 +53,9 @@ def apply(
     except tomllib.TOMLDecodeError as error:
         raise _wrong(path, f"It is not valid TOML: {error}.") from None
     known = dict(_known(settings))
+    groups = {name.partition(".")[0] for name in known if "." in name}
+    for name in (name for name, value in given.items() if isinstance(value, dict) and name not in groups):
+        raise _wrong(path, f"There is no group [{name}]. The groups are {', '.join(sorted(groups))}.")
     for name, value in _flat(given):
         if name not in known:
             raise _wrong(path, f"There is no setting {name}. app/settings.py lists the settings.")

@@ -2,7 +2,7 @@
 
     python apply_vector.py MODEL_FOLDER VECTOR.safetensors LAYER COEFFICIENT PROMPT
 
-The coefficient is the `c` that `binnacle generate --json` shows beside a dose. Layer L is the output of block L.
+The coefficient is what `binnacle generate --json` shows as `coefficient` beside a dose. Layer L is the output of block L.
 """
 
 import sys

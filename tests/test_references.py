@@ -26,6 +26,9 @@ AFTER = re.compile(rf"(?:,| \(|:)? ?(?:sections? )?({NUMBERS})(?![\d.]*[%\w])|: 
 UNNAMED = re.compile(r"\b(?:science|design|specification)(?:: \w|,? (?:section )?\d)")
 """A document without its file name, as in `(science: ...)`."""
 LINK = re.compile(r"\]\(([^)\s:]+\.md)?(#[\w-]+)?\)")
+MODULE = re.compile(r"python3? -m ((?:app|workers|tests|tools|terms|shipped)(?:\.\w+)*)")
+RULE = re.compile(r"`make ([a-z-]+)")
+PATH = re.compile(r"`((?:app|binnacle|workers|terms|shipped|migrations|tests|tools|docs|examples|docker|\.ci)/[\w./-]*)`")
 BRACKETS = re.compile(r"\((\d\.\d)\)")
 HEADING = re.compile(r"^#+ (?:(\d(?:\.\d)?)\.? )?(.+)$", re.MULTILINE)
 
@@ -89,6 +92,24 @@ def broken(source: str, text: str) -> Iterator[str]:
     if source == SPECIFICATION:
         own = headings(ROOT / source)[0]
         yield from (f"{source}: no section {number}" for number in BRACKETS.findall(text) if number not in own)
+
+
+def test_every_module_rule_and_path_that_a_document_names_is_there() -> None:
+    """What a reader would type or open: `python -m`, `make`, and paths of this repository."""
+    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    wrong, seen = [], 0
+    for source, text in texts():
+        if not source.endswith(".md"):
+            continue
+        beside = (ROOT / source).parent
+        modules = [ROOT / name.replace(".", "/") for name in MODULE.findall(text)]
+        gone = [path for path in modules if not (path.with_suffix(".py").is_file() or (path / "__main__.py").is_file())]
+        gone += [path for name in PATH.findall(text) if not any((path := top / name).exists() for top in (ROOT, beside))]
+        wrong += [f"{source}: {path.relative_to(ROOT)}" for path in gone]
+        wrong += [f"{source}: make {rule}" for rule in RULE.findall(text) if rule not in rules]
+        seen += len(modules)
+    assert wrong == []
+    assert seen > 5
 
 
 def test_every_reference_leads_to_a_document_and_a_section() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "binnacle" / "README.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = {"", "sh", "bash"}
 HERE_DOCUMENT = re.compile(r"<<'?(\w+)'?.*?^\1$", re.MULTILINE | re.DOTALL)
 
 LITERAL = re.compile(
-    r"bn[kl]_\w+|Bearer [\w$]|://[^/\s'\"]*:[^/\s'\"]+@|hooks\.slack\.com/\S|[?&]secret_access_key=|--(password|token|secret|api-key|requirepass)\b"
+    r"bn[kl]_[\w.]+|Bearer [\w$]|://[^/\s'\"]*:[^/\s'\"]+@|hooks\.slack\.com/\S|[?&]secret_access_key=|--(password|token|secret|api-key|requirepass)\b"
     r"|\b(PGPASSWORD|\w*_(?:PASSWORD|TOKEN|PEPPER|SECRET))=[^\s$]"
 )
 """A secret that is typed: it is in the shell's history too."""

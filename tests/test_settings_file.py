@@ -40,6 +40,8 @@ def test_every_value_stands_in_for_its_variable_and_the_environment_goes_before(
     [
         ("lease_tll = 3", 0o600, "no setting lease_tll"),
         ("[lease]\ntll = 3", 0o600, "no setting lease.tll"),
+        ("[leases]\n", 0o600, "no group [leases]"),
+        ("[leases]\nttl = 3", 0o600, "The groups are database, lease, limit, webhook"),
         (f'database_url = "postgresql://u:{SECRET}@h/d"', 0o644, "chmod 600"),
         (f'key_pepper = "{SECRET}"', 0o640, "key_pepper"),
         (f'key_pepper = {SECRET}"', 0o600, "not valid TOML"),
@@ -57,6 +59,20 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     assert apply(Settings, environment={"BINNACLE_HOME": str(tmp_path)}) is None
     with pytest.raises(BinnacleError, match="no such file"):
         apply(Settings, environment={"BINNACLE_CONFIG": str(tmp_path / "other.toml")})
+
+
+@pytest.mark.parametrize("command", [["up", "--port", "0"], ["worker"], ["doctor"]])
+def test_a_command_with_a_data_folder_reads_the_file_that_lies_there(command: list[str], tmp_path: Path) -> None:
+    named, usual = tmp_path / "named", tmp_path / "usual"
+    for folder, text in ((named, "misspelt = 1\n"), (usual, "")):
+        folder.mkdir()
+        (folder / "binnacle.toml").write_text(text)
+    given = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
+    given |= {"BINNACLE_HOME": str(usual)}
+    whole = [sys.executable, "-m", "app.cli", *command, "--home", str(named)]
+    done = subprocess.run(whole, env=given, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "There is no setting misspelt" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from tests.api.test_generated_client import GENERATOR, VALIDATOR
 from tests.real import models
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,5 +34,6 @@ def test_a_file_of_others_cannot_hide_in_another_folder() -> None:
 
 def test_every_shipped_model_and_every_download_of_the_tests_is_named() -> None:
     shipped = {path.name for path in (ROOT / "shipped" / "models").iterdir() if path.is_dir()}
-    downloads = {real.name for real in (models.SMOLLM2, models.GEMMA3)} | {models.PEERS.split("==")[0]}
+    packages = {package.split("==")[0] for package in (models.PEERS, GENERATOR, VALIDATOR)}
+    downloads = packages | {real.name for real in (models.SMOLLM2, models.GEMMA3)}
     assert [name for name in sorted(shipped | downloads) if f"`{name}`" not in PAGE] == []

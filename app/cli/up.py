@@ -52,6 +52,7 @@ def worker(options: WorkerOptions) -> int:
     """Runs this host's workers until Ctrl-C or SIGTERM; returns the exit status as `up` does. From the main thread only."""
 
     def run() -> None:
+        settings_file.apply(Settings, options.home)
         WorkerHost(options, say=out.print, on_start=_announce_workers).run()
 
     return _until_stopped(run)

@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
 from app.http.access import KeyedRoute, public
+from app.http.context import Shared
 from app.offering.wheel import FILENAME, wheel
 from app.storage.disposition import attachment
 from binnacle.version import DISTRIBUTION, VERSION
@@ -20,8 +21,10 @@ PAGE = """<!doctype html>
 <h1>Binnacle {version}: the client</h1>
 <p>The Python client and the <code>binnacle</code> command for this server. Python 3.11 or newer; no torch.</p>
 <pre>pip install {base}client/{file}
-export BINNACLE_URL={address} BINNACLE_KEY=bnk_...
+(umask 077 &amp;&amp; cat &gt; ~/.binnacle-key)
+export BINNACLE_URL={address} BINNACLE_KEY=$(cat ~/.binnacle-key)
 binnacle whoami</pre>
+<p>After the second line paste your key, then press Enter and Ctrl-D: a key that is typed on a command line stays in the shell's history.</p>
 <p><a href="{file}#sha256={digest}">{file}</a></p>
 <p>Or by name: <code>pip install --find-links {base}client/ {distribution}</code></p>
 </body>
@@ -31,10 +34,11 @@ binnacle whoami</pre>
 
 @router.get("/")
 @public
-async def page(request: Request) -> HTMLResponse:
+async def page(request: Request, context: Shared) -> HTMLResponse:
     """How to install the client that fits this server."""
     offered = await run_in_threadpool(wheel)
-    base = escape(str(request.base_url))
+    # Behind a proxy with TLS the request says http; a key must not be sent to that address.
+    base = escape(f"{context.settings.public_url.rstrip('/')}/" if context.settings.public_url else str(request.base_url))
     text = PAGE.format(
         version=VERSION,
         base=base,

@@ -5,14 +5,18 @@ import subprocess
 import sys
 import venv
 import zipfile
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 
 import httpx2
+from sqlalchemy.orm import Session, sessionmaker
 
 from app.offering.wheel import FILENAME, wheel
+from app.settings import Settings
 from binnacle.version import DISTRIBUTION, VERSION
 from tests.api.conftest import Running
+from tests.test_secrets_in_docs import commands, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +64,21 @@ def test_the_page_says_what_to_type_at_the_address_it_was_asked_at(api: Running)
         assert zipfile.ZipFile(BytesIO(file.content)).testzip() is None
         forged = nobody.get("/client/", headers={"Host": 'x"><script>alert(1)</script>'})
     assert "<script>" not in forged.text
+
+
+def test_the_page_shows_no_key_and_the_address_that_people_use(settings: Settings, sessions: sessionmaker[Session]) -> None:
+    """Behind a proxy with TLS the server is asked by http: that address would carry keys in the clear."""
+    running = Running(settings.model_copy(update={"public_url": "https://binnacle.lab/"}), sessions)
+    running.start()
+    try:
+        text = unescape(httpx2.get(f"{running.url}/client/").text)
+    finally:
+        running.stop()
+    assert f"pip install https://binnacle.lab/client/{FILENAME}" in text
+    assert "BINNACLE_URL=https://binnacle.lab BINNACLE_KEY=$(cat ~/.binnacle-key)" in text
+    assert "http://" not in text
+    [block] = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
+    assert [command for command in commands(block) if shown(command)] == []
 
 
 def test_the_offered_wheel_holds_the_package_as_it_is_here() -> None:

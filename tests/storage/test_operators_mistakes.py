@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,24 @@ def test_a_bucket_that_is_not_there_is_named(command: str, s3_endpoint: str, tmp
     printed = said(command, s3("nowhere", s3_endpoint), tmp_path)
     assert "There is no bucket nowhere at" in printed
     assert "STORAGE_URL" in printed
+
+
+@pytest.fixture
+def suspicious(s3_endpoint: str) -> Iterator[str]:
+    """The endpoint, while it checks who asks."""
+
+    def unasked(requests: str) -> None:
+        httpx2.post(f"{s3_endpoint}/moto-api/reset-auth", content=requests).raise_for_status()
+
+    unasked("0")
+    yield s3_endpoint
+    unasked("inf")
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_wrong_keys_are_named(command: str, suspicious: str, tmp_path: Path) -> None:
+    printed = said(command, s3("bucket", suspicious), tmp_path)
+    assert "Check the key and its rights on bucket bucket" in printed
 
 
 @pytest.mark.parametrize("command", ASKING)
