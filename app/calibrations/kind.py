@@ -39,4 +39,4 @@ def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Calibration.job_id, viewer)
 
 
-CALIBRATE = Kind("calibrate", 4, _record, _links, usable={"cal": (Calibration.id, _usable)})
+CALIBRATE = Kind("calibrate", 5, _record, _links, usable={"cal": (Calibration.id, _usable)})

@@ -16,4 +16,4 @@ def _links(job: Job) -> dict[str, str]:
     return {"result": f"/v1/generations/{job.id}"}
 
 
-GENERATE = Kind("generate", 3, _record, _links, short=True, measures=True)
+GENERATE = Kind("generate", 4, _record, _links, short=True, measures=True)

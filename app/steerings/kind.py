@@ -43,5 +43,5 @@ def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Steering.job_id, viewer)
 
 
-STEER = Kind("steer", 3, _record, _links, usable={"str": (Steering.id, _usable)}, measures=True)
-RESCORE = Kind("rescore", 2, _record, _links, inherited=("trait", "extraction", "model"), measures=True)
+STEER = Kind("steer", 4, _record, _links, usable={"str": (Steering.id, _usable)}, measures=True)
+RESCORE = Kind("rescore", 3, _record, _links, inherited=("trait", "extraction", "model"), measures=True)
