@@ -85,7 +85,7 @@ def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Clien
         ({"models": ["demo", "demo"]}, "/models", "twice"),
         ({"traits": ["kindness"]}, "/traits", "kindness"),
         ({"methods": ["pobe"]}, "/methods", "pobe"),
-        ({"layers": [8]}, "/layers", "layers 0 to 7"),
+        ({"layers": [8]}, "/layers", "layers, 0 to 7"),
         ({"judge": "nobody"}, "/judge", "nobody"),
         ({"max_new_tokens": 100_000}, "/max_new_tokens", "100,000"),
         ({"positions": ["answer[:5]"]}, "/positions", "frame[slice]"),

@@ -343,7 +343,7 @@ def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Clie
     [
         ("extractions", {"methods": ["pobe"]}, "/methods/0", "mean_diff"),
         ("extractions", {"positions": ["answer[:5]"]}, "/positions/0", "frame[slice]"),
-        ("extractions", {"layers": [99]}, "/layers/0", "layers 0 to 5"),
+        ("extractions", {"layers": [99]}, "/layers/0", "layers, 0 to 5"),
         ("extractions", {"trait": "kindness"}, "/trait", "kindness"),
         ("extractions", {"components": ["k_proj"], "methods": ["probe_cleaned"]}, "/components/0", "probe_cleaned"),
         ("extractions", {"responses": "given"}, "/responses", "240"),
