@@ -20,28 +20,28 @@ BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("faulty model", {"model": "broken"}, "faulty_model", "/model", "nan_weights: 3 tensors hold NaN."),
     ("no model", {}, "missing_field", "/model", "required"),
     ("unknown field", {"model": "demo", "layer": [1]}, "unknown_field", "/layer", "does not take this field"),
-    ("wrong type", {"model": "demo", "layers": ["one"]}, "int_type", "/layers/0", "integer"),
-    ("a number as text", {"model": "demo", "max_new_tokens": "64"}, "int_type", "/max_new_tokens", "integer"),
-    ("false for a number", {"model": "demo", "priority": False}, "int_type", "/priority", "integer"),
+    ("wrong type", {"model": "demo", "layers": ["one"]}, "int_type", "/layers/0", "whole number"),
+    ("a number as text", {"model": "demo", "max_new_tokens": "64"}, "int_type", "/max_new_tokens", "whole number"),
+    ("false for a number", {"model": "demo", "priority": False}, "int_type", "/priority", "whole number"),
     ("layers out of range", {"model": "demo", "layers": [0, 8]}, "layer_out_of_range", "/layers/1", "8 layers, 0 to 7"),
     ("negative layer", {"model": "demo", "layers": [-1]}, "greater_than_equal", "/layers/0", "0"),
     ("no layers", {"model": "demo", "layers": []}, "too_short", "/layers", "1"),
     ("no prompts", {"model": "demo", "prompts": []}, "too_short", "/prompts", "1"),
-    ("empty prompt", {"model": "demo", "prompts": ["a", ""]}, "string_too_short", "/prompts/1", "1"),
+    ("empty prompt", {"model": "demo", "prompts": ["a", ""]}, "string_too_short", "/prompts/1", "must not be empty"),
     ("blank prompt", {"model": "demo", "prompts": ["a", " \n\t"]}, "blank_prompt", "/prompts/1", "white space"),
     ("too many prompts", {"model": "demo", "prompts": ["a"] * 2001}, "too_many_prompts", "/prompts", "2,001 prompts; this server allows 2,000"),
-    ("long prompt", {"model": "demo", "prompts": ["a" * 20_001]}, "string_too_long", "/prompts/0", "20000"),
+    ("long prompt", {"model": "demo", "prompts": ["a" * 20_001]}, "string_too_long", "/prompts/0", "20,000"),
     ("NUL in a prompt", {"model": "demo", "prompts": ["a", "b\x00c"]}, "invalid_characters", "/prompts/1", "U+0000 at position 1"),
     ("control character", {"model": "demo", "notes": "\x1b[31m"}, "invalid_characters", "/notes", "U+001B"),
-    ("half a surrogate pair", {"model": "demo", "name": "\ud800"}, "string_unicode", "/name", "unicode"),
+    ("half a surrogate pair", {"model": "demo", "name": "\ud800"}, "string_unicode", "/name", "surrogate pair"),
     ("too many new tokens", {"model": "demo", "max_new_tokens": 1025}, "too_many_new_tokens", "/max_new_tokens", "1,025; this server"),
     ("no new tokens", {"model": "demo", "max_new_tokens": 0}, "greater_than_equal", "/max_new_tokens", "1"),
     ("longer than the context", {"model": "demo", "max_new_tokens": 512}, "context_exceeded", "/max_new_tokens", "512 tokens"),
     ("over the budget", {"model": "demo", "prompts": ["a"] * 2000, "max_new_tokens": 256}, "token_budget_exceeded", "/prompts", BUDGET),
-    ("unknown rule", {"model": "demo", "rule": "largest"}, "string_pattern_mismatch", "/rule", "pattern"),
+    ("unknown rule", {"model": "demo", "rule": "largest"}, "string_pattern_mismatch", "/rule", "such as peeling"),
     ("after an unknown job", {"model": "demo", "after": [{"job": UNKNOWN_JOB}]}, "unknown_job", "/after/0/job", UNKNOWN_JOB),
-    ("after no job", {"model": "demo", "after": [{"job": "1; DROP"}]}, "string_pattern_mismatch", "/after/0/job", "pattern"),
-    ("bad tag", {"model": "demo", "tags": ["ok", "<b>"]}, "string_pattern_mismatch", "/tags/1", "pattern"),
+    ("after no job", {"model": "demo", "after": [{"job": "1; DROP"}]}, "string_pattern_mismatch", "/after/0/job", "job_ and 26"),
+    ("bad tag", {"model": "demo", "tags": ["ok", "<b>"]}, "string_pattern_mismatch", "/tags/1", "letters, digits, spaces"),
     ("a slash in a field's name", {"model": "demo", "a/b~c": 1}, "unknown_field", "/a~1b~0c", "does not take this field"),
 ]  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_each_bad_body_is_refused_by_field_with_its_numbers(client: httpx2.Clien
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b'{"model": ', "Expecting value"), (b"", "required"), (b"[1]", "dictionary"), (b'"x"', "dictionary"), (b"\xff\xfe", "")],
+    [(b'{"model": ', "value is missing"), (b"", "required"), (b"[1]", "JSON object"), (b'"x"', "JSON object"), (b"\xff\xfe", "")],
 )
 def test_bodies_that_are_no_object_are_refused(client: httpx2.Client, content: bytes, words: str) -> None:
     response = client.post("/v1/calibrations", content=content, headers={"Content-Type": "application/json"})
@@ -97,7 +97,7 @@ def test_a_body_over_the_limit_is_refused_with_both_sizes_stated_or_not(api: Run
     for response in (stated, unstated):
         found = problem(response, 413)
         assert found["code"] == "body_too_large"
-        assert "this server takes 5,000,000" in found["detail"]
+        assert "this server allows 5,000,000" in found["detail"]
     assert client.get("/v1/jobs").status_code == 200
 
 

@@ -94,7 +94,7 @@ def test_a_result_that_is_not_there_yet_or_never_will_be_says_so_to_those_who_ma
     for address, job in addresses[:-1]:
         never = ada.get(address)
         assert (never.status_code, never.json()["code"]) == (409, "job_without_result"), address
-        assert f"{job} is failed and left no" in never.json()["detail"]
+        assert f"{job} is failed and has no" in never.json()["detail"]
         assert f"POST /v1/jobs/{job}/retry" in never.json()["detail"]
     assert "It broke. Mend it." in ada.get(addresses[0][0]).json()["detail"]
     wrong_shelf = ada.get(f"/v1/extractions/{jobs['calibrate/demo']}")

@@ -198,4 +198,4 @@ def test_a_form_goes_only_where_files_are_taken_and_has_its_own_limit(
         ["negative.txt was not read, because negative.jsonl is present."],
     )
     over = ada.post("/v1/traits", data={"name": "refusal"}, files=[("files", ("negative.txt", b"x" * 65_000_000))])
-    assert "this server takes 64,000,000" in problem(over, 413)["detail"]
+    assert "this server allows 64,000,000" in problem(over, 413)["detail"]

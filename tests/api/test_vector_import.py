@@ -138,13 +138,13 @@ BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("unknown component", GOOD, {"vector_layers": "1", "component": "embedding"}, "literal_error", "/component", "residual"),
     ("unknown component in the file", made("safetensors", 3, component="embedding"), {}, "unknown_component", "/file", "embedding"),
     ("unknown position", GOOD, {"vector_layers": "1", "position": "answer[0]"}, "unknown_position", "/position", "frame[slice]"),
-    ("bad method", GOOD, {"vector_layers": "1", "method": "a/b"}, "string_pattern_mismatch", "/method", "pattern"),
+    ("bad method", GOOD, {"vector_layers": "1", "method": "a/b"}, "string_pattern_mismatch", "/method", "1 to 100 letters"),
     ("unknown model", GOOD, {"vector_layers": "1", "model": "other"}, "unknown_model", "/model", "This server allows: demo"),
     ("uninspected model", GOOD, {"vector_layers": "1", "model": "new"}, "model_not_inspected", "/model", "inspected"),
     ("unknown trait", GOOD, {"vector_layers": "1", "trait": "evil"}, "unknown_trait", "/trait", "refusal, sycophancy"),
     ("unknown field", GOOD, {"layer": "1"}, "unknown_field", "/layer", "does not take this field"),
     ("control character", GOOD, {"vector_layers": "1", "name": "\x1b"}, "invalid_characters", "/name", "U+001B"),
-    ("too many", npy(np.ones((2001, WIDTH), np.float32)), {"vector_layers": "1"}, "unreadable_vectors", "/file", "2,001 rows; 2,000"),
+    ("too many", npy(np.ones((2001, WIDTH), np.float32)), {"vector_layers": "1"}, "unreadable_vectors", "/file", "2,001 rows; at most 2,000"),
 ]  # fmt: skip
 
 

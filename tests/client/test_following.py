@@ -59,7 +59,7 @@ def test_waiting_outlives_a_restart_of_the_service(
 
 def test_waiting_ends_in_time_and_leaves_the_job_alone(client: Client) -> None:
     job = client.calibrate("demo")
-    with pytest.raises(WaitTimeout, match="goes on") as late:
+    with pytest.raises(WaitTimeout, match="The job continues") as late:
         client.wait(job, timeout=0.6)
     assert isinstance(late.value, TimeoutError)
     assert client.job(job)["state"] == "queued"

@@ -61,8 +61,8 @@ def test_old_results_are_shown_before_they_are_removed(binnacle: Cli, api: Runni
     shown = binnacle("gc")
     assert job_id in shown.stdout
     assert "100.0 d" in shown.stdout
-    assert "nothing was removed. Remove them with: binnacle gc --older-than 90 --yes" in shown.stderr
-    assert "could go" in binnacle("gc", "--older-than", "101").stderr
+    assert "nothing was removed yet. Remove them with: binnacle gc --older-than 90 --yes" in shown.stderr
+    assert "can be removed" in binnacle("gc", "--older-than", "101").stderr
     assert "removed the results of 1 jobs, 1 files" in binnacle("gc", "--yes").stderr
 
 

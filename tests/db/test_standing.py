@@ -86,7 +86,8 @@ def test_who_has_enough_on_devices_is_told_how_many(lanes: Lanes) -> None:  # no
     assert lanes.take("w") is not None
     job = lanes.submit()
     assert _codes(lanes, [job]) == ["quota_running"]
-    assert _said(lanes, job) == "ann has 1 job on devices and may have 1 at once; one of these jobs must end or yield first."
+    told = "ann has 1 job on devices; the quota (max_running) allows 1; one of these jobs must end or yield first."
+    assert _said(lanes, job) == told
 
 
 def test_edges_backoff_and_loading(lanes: Lanes) -> None:  # noqa: F811

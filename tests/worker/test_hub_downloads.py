@@ -210,7 +210,7 @@ def test_a_model_that_does_not_fit_the_disk_is_refused_with_the_arithmetic_befor
     error = failure(live).error
     assert error["code"] == "disk_too_small"
     assert "1,073,741,824.0" in error["detail"]
-    assert "+ 1.00 GiB that stay free" in error["detail"]
+    assert "+ 1.00 GiB that must stay free" in error["detail"]
     assert error["facts"]["missing_bytes"] >= 1 << 60
     assert hub.requests("cdn") == []
 
