@@ -33,9 +33,9 @@ def test_an_administrator_adds_and_deletes_what_everybody_sees(admin: httpx2.Cli
     assert made.status_code == 201, made.text
     listed = ada.get("/v1/judges").json()["items"]
     assert [one["name"] for one in listed] == ["reference", "refusal-phrases", "house"]
-    assert listed[1] == made.json()
-    assert listed[1]["options"]["concurrency"] == 4
-    assert listed[1]["created_by"] == "root"
+    assert listed[2] == made.json()
+    assert listed[2]["options"]["concurrency"] == 4
+    assert listed[2]["created_by"] == "root"
     assert admin.delete("/v1/judges/house").status_code == 204
     assert [one["name"] for one in ada.get("/v1/judges").json()["items"]] == ["reference", "refusal-phrases"]
     assert admin.delete("/v1/judges/house").json()["code"] == "not_found"
@@ -104,7 +104,7 @@ def test_a_submission_gets_all_that_its_job_must_know(admin: httpx2.Client, sess
         with pytest.raises(Problem) as refused:
             service.usable(session, "none", "/vetting/judge")
         assert session.scalars(select(Judge.key_env)).all() == ["HOUSE_JUDGE_KEY"]
-    assert "This server has: reference, house." in refused.value.detail
+    assert "This server has: reference, refusal-phrases, house." in refused.value.detail
     assert refused.value.errors[0]["pointer"] == "/vetting/judge"
 
 
@@ -118,7 +118,7 @@ def test_a_judge_in_a_private_network_must_be_allowed_by_name(admin: httpx2.Clie
     problem = admin.post("/v1/judges", json={**ENDPOINT, "url": url}).json()
     assert (problem["code"], problem["errors"][0]["pointer"]) == ("private_address", "/url")
     assert "private_hosts" in problem["detail"]
-    address = re.search(r"leads to ([0-9a-f.:]+): not", problem["detail"])
+    address = re.search(r"leads to ([0-9a-f.:]+). This is not", problem["detail"])
     assert address is not None
     made = admin.post("/v1/judges", json={**ENDPOINT, "url": url, "options": {"private_hosts": [address[1]]}})
     assert made.status_code == 201, made.text

@@ -83,7 +83,7 @@ LARGE: list[tuple[str, str, dict[str, Any], str]] = [
         "2,000 prompts x 500 new tokens",
     ),
     ("too many prompts", "calibrations", {**CALIBRATION, "prompts": ["a"] * 20_000}, "20,000 prompts; this server allows 2,000"),
-    ("a long prompt", "calibrations", {**CALIBRATION, "prompts": ["a" * 20_001]}, "20000"),
+    ("a long prompt", "calibrations", {**CALIBRATION, "prompts": ["a" * 20_001]}, "at most 20,000 characters"),
     (
         "vectors",
         "extractions",
