@@ -5,7 +5,7 @@ A newer server may send further fields. The tests compare these types with the A
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
 import httpx2
 
@@ -232,7 +232,7 @@ class Answer(TypedDict):
     mean_change: float
     prompt: str
     raw_dose: float | None
-    source_model: str | None
+    source_model: NotRequired[str | None]
     system_prompt: str | None
     text: str
     vector: str | None

@@ -118,7 +118,7 @@ def test_a_judge_in_a_private_network_must_be_allowed_by_name(admin: httpx2.Clie
     problem = admin.post("/v1/judges", json={**ENDPOINT, "url": url}).json()
     assert (problem["code"], problem["errors"][0]["pointer"]) == ("private_address", "/url")
     assert "private_hosts" in problem["detail"]
-    address = re.search(r"leads to ([0-9a-f.:]+). This is not", problem["detail"])
+    address = re.search(r"leads to ([0-9a-f.:]+)\. This is not", problem["detail"])
     assert address is not None
     made = admin.post("/v1/judges", json={**ENDPOINT, "url": url, "options": {"private_hosts": [address[1]]}})
     assert made.status_code == 201, made.text

@@ -108,7 +108,7 @@ def test_a_judge_that_will_not_have_us_ends_the_job(status: int) -> None:
         judge.score([item(40)])
     assert fault.value.code == "judge_unusable"
     assert f"HTTP {status}" in fault.value.detail
-    assert "rescored" in fault.value.detail
+    assert "scored again" in fault.value.detail
 
 
 def test_one_refused_request_is_a_failure_of_that_answer() -> None:
