@@ -57,7 +57,7 @@ def test_what_is_wrong_is_named_and_no_value_is_shown(tmp_path: Path, text: str,
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     assert apply(Settings, environment={"BINNACLE_HOME": str(tmp_path)}) is None
-    with pytest.raises(BinnacleError, match="no such file"):
+    with pytest.raises(BinnacleError, match="The file does not exist"):
         apply(Settings, environment={"BINNACLE_CONFIG": str(tmp_path / "other.toml")})
 
 
