@@ -51,16 +51,16 @@ def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, dict[str, floa
     """For each kind of block and each order of its sum the largest error over its layers and all tokens, in ulp; 0 where every bit is equal."""
     worst: dict[str, dict[str, float]] = {}
     given: list[Tensor] = []
-    made: dict[int, Tensor] = {}
+    made: dict[tuple[int, int], Tensor] = {}
     hooks = []
     for layer, terms in enumerate(lm.layout.terms):
         block = lm.layout.sites[layer]["residual"]
         hooks.append(block.register_forward_pre_hook(_keeping_input(given), with_kwargs=True))
-        hooks += [module.register_forward_hook(_keeping(made, place)) for place, module in enumerate(terms.modules)]
+        hooks += [module.register_forward_hook(_keeping(made, (layer, place))) for place, module in enumerate(terms.modules)]
 
     def replay(layer: int, _component: str, out_BTD: Tensor) -> None:
         terms = lm.layout.terms[layer]
-        addends = [made[place].view_as(given[0]) for place in range(len(terms.modules))]
+        addends = [made.pop((layer, place)).view_as(given[0]) for place in range(len(terms.modules))]
         found = worst.setdefault(terms.kind, {})
         for order, error in _errors(terms, given[0], addends, out_BTD, lm.dtype):
             found[order] = larger(found.get(order, 0.0), error)
@@ -120,7 +120,7 @@ def _grouped(name: str) -> str:
     return f"({name})" if " + " in name else name
 
 
-def _keeping(made: dict[int, Tensor], place: int) -> Callable[..., None]:
+def _keeping(made: dict[tuple[int, int], Tensor], place: tuple[int, int]) -> Callable[..., None]:
     def hook(_module: object, _inputs: object, output: object) -> None:
         tensor = first_tensor(output)
         assert tensor is not None
