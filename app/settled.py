@@ -1,4 +1,4 @@
-"""Answers of the database that hold for a whole transaction: hundreds of jobs of one graph are checked with a few statements."""
+"""Caches database answers within a block of code, so that hundreds of jobs of one graph are checked with a few statements."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _ANSWERS = "answers"
 
 @contextmanager
 def asked_once(session: Session) -> Iterator[None]:
-    """Until the body ends, functions marked `settled` are asked once for each of their arguments."""
+    """Within the block, functions marked `settled` query the database once per distinct set of arguments."""
     session.info[_ANSWERS] = {}
     try:
         yield
@@ -23,7 +23,7 @@ def asked_once(session: Session) -> Iterator[None]:
 
 
 def settled(ask: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
-    """Marks `ask(session, ...)`, which only reads: hundreds of jobs of one graph then share its answers. Its arguments are hashable."""
+    """Decorator: caches the answers of `ask(session, ...)` within `asked_once`. `ask` must only read; its arguments must be hashable."""
 
     @wraps(ask)
     def answered(session: Session, /, *args: P.args, **named: P.kwargs) -> T:

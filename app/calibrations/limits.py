@@ -10,7 +10,7 @@ from app.settings import LimitSettings
 from app.text import check_not_blank
 
 NEUTRAL_PROMPTS = 50
-"""How many prompts are shipped for requests without their own."""
+"""Number of built-in prompts, used for requests without prompts."""
 
 
 def prompt_count(request: CalibrationRequest) -> int:
@@ -19,7 +19,7 @@ def prompt_count(request: CalibrationRequest) -> int:
 
 
 def arithmetic(request: CalibrationRequest) -> str:
-    """`50 prompts x 128 new tokens = 6,400 generated tokens`."""
+    """The size of the job in words: `50 prompts x 128 new tokens = 6,400 generated tokens`."""
     prompts = prompt_count(request)
     return f"{prompts:,} prompts x {request.max_new_tokens:,} new tokens = {prompts * request.max_new_tokens:,} generated tokens"
 
@@ -50,6 +50,6 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
 
 
 def check_model(request: CalibrationRequest, facts: dict[str, Any]) -> None:
-    """Raises Problem 422 for layers and lengths that the model, as far as its facts are known, does not have."""
+    """Raises Problem 422 for layers or lengths beyond the model's, as far as its facts are known."""
     layers_of(request.layers, request.model, facts)
     check_context(request.model, facts, request.max_new_tokens)

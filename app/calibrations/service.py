@@ -53,9 +53,9 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
 
 
 def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
-    """All that the result depends on, written in one way: equal specs mean the same calculation."""
+    """Everything that the result depends on, in canonical form: equal specs mean the same calculation."""
     spec = request.model_dump(mode="json", exclude=ABOUT_THE_JOB)
-    if request.model_variant is None:  # the handler's to say, as in specs from before there was the field
+    if request.model_variant is None:  # the handler chooses, as for specs older than this field
         del spec["model_variant"]
     known = model.facts if model.state == "ready" else {}
     spec["layers"] = layers_of(request.layers, request.model, known)
@@ -91,7 +91,7 @@ def submit(
     request_id: str,
     reuse: bool,
 ) -> Answer:
-    """The job for this request, and what it needs, in one transaction."""
+    """Submits the request and returns the job as the API shows it, in one transaction."""
     return answer(session, place(session, request, viewer, settings, promise, request_id, reuse), viewer, settings)
 
 
@@ -104,7 +104,7 @@ def place(
     request_id: str,
     reuse: bool,
 ) -> Placed:
-    """The job for this request, in one transaction. A replayed key answers without checking anew: what was possible then was accepted."""
+    """The job for this request, in one transaction. A replayed key returns its job without checking the request again."""
     earlier = promised(session, viewer, promise)
     if earlier is not None:
         return earlier
@@ -115,13 +115,13 @@ def place(
 def for_model(
     session: Session, like: JobRequest, asked: str | None, model: Model, viewer: Viewer, settings: Settings, request_id: str
 ) -> tuple[str, bool]:
-    """The job of the calibration to use for a model, and whether to come after it.
+    """The job of the calibration to use for a model, and whether the caller's job must wait for it.
 
-    The one asked for, by its id or its job's; else the newest finished one of these weights that the caller may read; else one submitted now,
-    which those may see who may see `like`, the request that needs it.
-    Raises Problem 422 for one of another model or of other weights.
+    Uses the calibration asked for, by its own id or its job's id; else the newest finished calibration of these weights that the caller may
+    read. Otherwise submits a calibration with the visibility of `like`, the request that needs it.
+    Raises Problem 422 if the calibration asked for belongs to another model or to other weights.
     """
-    found = _there(session, asked, model, viewer)
+    found = _existing(session, asked, model, viewer)
     if found is not None:
         return found
     made = place(session, _made_like(like, model), viewer, settings, None, request_id, False)
@@ -131,8 +131,8 @@ def for_model(
 def after_for_model(
     session: Session, like: JobRequest, asked: str | None, model: Model, viewer: Viewer, settings: Settings, after: list[Edge]
 ) -> tuple[list[Edge], int]:
-    """What a dry run must know of `for_model`: the edges with its own, and how many jobs it would make. Raises Problem as it does."""
-    found = _there(session, asked, model, viewer)
+    """Dry run of `for_model`: the edges including the one it adds, and how many jobs it would make. Raises the same Problems."""
+    found = _existing(session, asked, model, viewer)
     if found is None:
         plan(session, _made_like(like, model), viewer, settings)
         return after, 1
@@ -144,8 +144,8 @@ def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
     return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
 
 
-def _there(session: Session, asked: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:
-    """The job of the calibration that is there, and whether to come after it."""
+def _existing(session: Session, asked: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:
+    """The job of an existing calibration and whether to wait for it; None if a calibration must be submitted."""
     if asked is not None:
         return _asked(session, asked, model, _weights(model), viewer)
     newest = _newest(session, model, viewer)
@@ -182,7 +182,7 @@ def _asked(session: Session, asked: str, model: Model, weights: str | None, view
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> CalibrationOut:
-    """By its own id or its job's. Raises Problem 404, 409."""
+    """Finds a calibration by its own id or its job's id. Raises Problem 404, 409."""
     found = repository.find(session, identifier, viewer)
     if found is None:
         raise absent(session, "calibration", identifier, viewer, "calibrate")

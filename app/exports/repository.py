@@ -1,4 +1,4 @@
-"""Every statement about what can be exported."""
+"""SQL query for the vectors of an extraction that can be exported."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The tables of the job lifecycle. Times are the database's own clock; no other clock is ever compared with them."""
+"""Database tables of the job lifecycle. All times come from the database's clock and are compared only with each other."""
 
 from datetime import datetime
 from typing import Any
@@ -113,7 +113,7 @@ class Job(Shareable, Base):
 
 
 class JobEdge(Base):
-    """`job` waits for `after`: until it succeeded (`success`) or merely ended (`end`)."""
+    """A dependency: job `job_id` waits until job `after_id` succeeded (`success`) or ended in any state (`end`)."""
 
     __tablename__ = "job_edges"
     __table_args__ = (CheckConstraint("needs IN ('success','end')", name="needs"), Index("job_edges_after_idx", "after_id"))
@@ -136,7 +136,7 @@ class JobEvent(Base):
 
 
 class JobCell(Base):
-    """A finished part of a job, committed as it comes and never computed again."""
+    """A finished part of a job. It is committed as soon as it is finished and never computed again."""
 
     __tablename__ = "job_cells"
 
@@ -162,7 +162,7 @@ class Artifact(Base):
 
 
 class OwnerTurn(Base):
-    """When an owner was last served in a lane (`short`, `model`, `light`) and how much time they used lately: fair share's memory."""
+    """Fair-share record of an owner in a lane (`short`, `model`, `light`): last start and recent device time."""
 
     __tablename__ = "owner_turns"
 

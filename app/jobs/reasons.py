@@ -1,7 +1,7 @@
-"""Why a job waits, as a stable code and a sentence. Knows no SQL: `standing` gathers what the sentences are about.
+"""Says why a job waits, as a stable code and a sentence. Runs no SQL: `standing` gathers the facts for the sentences.
 
-Sentences hold no figure that changes while the job's own situation does not (ages, times of day that move on): they are part of what entity
-tags are made of.
+A sentence holds no figure that changes while the job's own situation stays the same (ages, moving times of day), because entity tags
+are computed from the sentences too.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from app.jobs.schemas import WaitReason
 from app.jobs.turns import Place
 
 NAMED = 2
-"""Most running jobs that a sentence tells of."""
+"""Most running jobs that a sentence names."""
 LOADING = WaitReason(code="model_loading", detail="A worker has the job and is loading its model.")
 
 
 @dataclass
 class Fleet:
-    """The workers of a class that are there: those that claim nothing by order or for want of disk, and those that wait for a job."""
+    """Numbers of live workers of a job class: `held` are paused or drained, `full` lack disk space, `idle` wait for a job."""
 
     alive: int = 0
     held: int = 0
@@ -33,8 +33,8 @@ class Fleet:
 
 @dataclass
 class Scene:
-    """What the reasons of many jobs have in common: the database's clock, the workers by class, and by owner the jobs on devices and how
-    many there may be."""
+    """Facts shared by the reasons of many jobs: the database's time, the workers by job class, and by owner the number of jobs on devices
+    and its limit."""
 
     now: datetime
     fleets: dict[str, Fleet] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Before:
-    """A job that another comes after and that is not over, as its viewer may see it."""
+    """An unfinished job that another job waits for, as the viewer may see it."""
 
     id: str
     kind: str
@@ -53,7 +53,7 @@ class Before:
 
 
 def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
-    """It waits for other jobs to end: `count` of them, of which `jobs` may be told of. Says what the running ones do."""
+    """The reason of a job that waits for `count` other jobs. `jobs` are those that the viewer may see; running ones are named."""
     running = [one for one in jobs if one.running]
     doing = ", ".join(f"{one.kind}{f' on {one.model}' if one.model else ''} ({one.phase})" for one in running[:NAMED])
     more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
@@ -64,13 +64,13 @@ def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
 def reason(
     job_class: str, owner: str, not_before: datetime | None, place: Place | None, scene: Scene, *, counted: bool
 ) -> WaitReason:
-    """Of a job that comes after none: the first thing that would have to change. Told with the owner's own counts only if `counted`."""
+    """The reason of a job without unfinished predecessors: the first obstacle to its start. Shows counts only if `counted`."""
     if not_before is not None and not_before > scene.now:
         detail = f"A part outside the server did not answer. The job is tried again after {not_before:%H:%M:%S} UTC."
         return WaitReason(code="backoff", detail=detail)
     fleet = scene.fleets.get(job_class, Fleet())
     if not fleet.serving:
-        return _nobody_serves(job_class, fleet)
+        return _no_worker_serves(job_class, fleet)
     running, may = scene.running.get(owner, (0, 1))
     if running >= may:
         so_many = (
@@ -85,7 +85,7 @@ def reason(
     return _others_first(place, counted=counted)
 
 
-def _nobody_serves(job_class: str, fleet: Fleet) -> WaitReason:
+def _no_worker_serves(job_class: str, fleet: Fleet) -> WaitReason:
     if not fleet.alive:
         detail = f"No worker of the class {job_class} is running. The job starts when a worker does; tell an administrator."
         return WaitReason(code="no_worker_of_class", detail=detail)

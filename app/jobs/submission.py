@@ -1,4 +1,4 @@
-"""What a submission is: a request found possible, the promise it was made under, and the job that came of it."""
+"""Data types of a submission: the validated request, its idempotency key, and the resulting job."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from app.jobs.models import Job
 from app.jobs.schemas import Edge
 
 WARNED = "warned"
-"""The event of a warning of the submission; these follow a job's first event."""
+"""Type of the event that records a warning of the submission; these events follow the job's first event."""
 MOST_WARNINGS = 20
-"""Kept with one job."""
+"""Most warnings that are kept with one job."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submission:
-    """A validated request, ready to become a job. `spec` holds all that the result depends on and nothing else.
+    """A validated request, ready to become a job. `spec` holds everything that the result depends on and nothing else.
 
-    `after` may name what `viewer` may see; without a viewer, the owner's own jobs alone. An `unmetered` job follows from one that was
-    admitted, or is the service's own doing: no quota refuses it.
+    `after` may name jobs that `viewer` may see; without a viewer, only the owner's own jobs. No quota refuses an `unmetered` job: it
+    follows from an admitted job, or the service itself submits it.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """The job, and whether it was there already under the same idempotency key."""
+    """The submitted job. `replayed`: an earlier request with the same idempotency key had already made it."""
 
     job: Job
     replayed: bool = False

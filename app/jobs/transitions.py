@@ -1,6 +1,6 @@
-"""Every change of a job's row that others should notice: one compare-and-set UPDATE, its event and its notification, in one transaction.
+"""Changes a job's row and notifies listeners: one compare-and-set UPDATE, its event and its notification, in one transaction.
 
-A transition that touches no row means that somebody else was first; the caller learns it by `Superseded` and must not go on.
+If the UPDATE touches no row, another process changed the job first. `Superseded` is raised, and the caller must stop.
 """
 
 import json
@@ -35,9 +35,9 @@ def transition(
     data: dict[str, Any] | None = None,
     **values: Any,
 ) -> Job:
-    """Moves the job along one arrow and returns its new row.
+    """Moves the job along one arrow of the state graph (`ARROWS`) and returns its new row.
 
-    `token` is the lease the caller holds; None is for arrows that need none (a queued job, or the reconciler which matched the lease itself).
+    `token` is the caller's lease; None for arrows without a lease (a queued job, or the reconciler, which matched the lease itself).
     Raises Superseded when the job is in none of the `source` states or under another lease, ValueError for an arrow that does not exist.
     """
     sources = [state for state in source if target in ARROWS[state]]
@@ -64,9 +64,9 @@ def transition(
 def touch(
     session: Session, job_id: str, *, token: int, event: str | None = None, data: dict[str, Any] | None = None, **values: Any
 ) -> Job:
-    """Changes columns of a held job (phase, progress, lease) without moving it; with `event`, an entry of its history too.
+    """Changes columns of a held job (phase, progress, lease) without moving it; with `event`, also adds it to the history.
 
-    Raises Superseded when the lease is not the caller's any more.
+    Raises Superseded when the caller no longer holds the lease.
     """
     if event is not None:
         values["event_seq"] = Job.event_seq + 1
@@ -87,7 +87,7 @@ def touch(
 
 
 def note(session: Session, job_id: str, event: str, data: dict[str, Any]) -> None:
-    """An entry of the job's history that changes nothing else."""
+    """Adds an event to the job's history and changes nothing else."""
     job = session.scalars(
         update(Job)
         .where(Job.id == job_id)
@@ -99,16 +99,16 @@ def note(session: Session, job_id: str, event: str, data: dict[str, Any]) -> Non
 
 
 def born(session: Session, job: Job, data: dict[str, Any]) -> None:
-    """The first event of a new job (its row was inserted with `event_seq` 1)."""
+    """Writes the first event of a new job (its row was inserted with `event_seq` 1)."""
     _append(session, job, "submitted", data)
 
 
 def notify(session: Session, job_id: str) -> None:
-    """Wakes whoever listens for changes of this job, when the transaction commits."""
+    """Notifies listeners of a change of this job when the transaction commits."""
     session.execute(text("SELECT pg_notify(:channel, :job)"), {"channel": CHANNEL, "job": job_id})
 
 
 def _append(session: Session, job: Job, event: str, data: dict[str, Any] | None) -> None:
-    """The event and the notification in one message."""
+    """Writes the event and sends the notification in one SQL statement."""
     written = json.dumps(data or {})
     session.execute(_APPEND, {"job": job.id, "seq": job.event_seq, "type": event, "data": written, "channel": CHANNEL})

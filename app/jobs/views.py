@@ -1,4 +1,4 @@
-"""Jobs as the API shows them."""
+"""Builds the API's view of a job (`JobOut`) from its row, files, warnings and queue position."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from app.jobs.states import FINISHED, State
 from app.jobs.turns import lane_of, queue_of
 
 WAITING = "waiting"
-"""The phase of a job that comes after jobs which are not over."""
+"""The phase shown for a queued job that waits for unfinished jobs."""
 
 
 def views(session: Session, jobs: Sequence[Job], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
-    """Each job, as this viewer may see it, with where it stands, its files and links; a fixed number of statements however many jobs."""
+    """Each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed."""
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)

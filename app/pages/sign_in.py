@@ -66,12 +66,12 @@ async def _of_key(request: Request, context: Context, key: str) -> str | None:
 
 
 async def _of_ticket(context: Context, ticket: str) -> str | None:
-    """The key of the ticket. One that was made while keys were off opens nothing after they are on, and the other way round."""
+    """The key id of a valid ticket, else None. A ticket is valid only under the setting (keys on or off) that it was made under."""
     key_id = await context.database.run(repository.take_ticket, ticket[:200])
     return key_id if key_id is not None and (key_id == "") == (context.settings.auth == "off") else None
 
 
 def _inside(address: str) -> str:
-    """An address of this server to lead to; anything else becomes the home page."""
+    """The address if it is a path of this server; else the home page."""
     safe = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
     return address if safe and "\\" not in address else "/"

@@ -1,6 +1,7 @@
-"""Every statement about what users use. Bytes are counted by reference: a user stores every object that a row of theirs refers to, once.
+"""SQL statements that read and update usage per user: stored bytes, unfinished jobs and daily usage.
 
-An object that two users refer to counts for both, as either may be the last to let it go; on the disk it lies once.
+Bytes are counted by reference: each object that a user's rows refer to counts once for that user. An object that two users refer to
+counts for both, because either of them may be the last to release it. The disk holds it once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +14,17 @@ from sqlalchemy.orm import Session
 from app.quotas.usage_models import UsageDay
 from app.storage.models import BlobRow
 
-# (owner, digest) of every reference there is; `%s` narrows each part to one owner. A test compares it with the foreign keys there are.
+# (owner, digest) of every reference; the placeholders narrow each part to one owner. A test compares it with the schema's foreign keys.
 _REFERENCES = """
     SELECT j.owner, c.digest FROM job_cells c JOIN jobs j ON j.id = c.job_id %(jobs)s
     UNION SELECT j.owner, a.digest FROM artifacts a JOIN jobs j ON j.id = a.job_id %(jobs)s
     UNION SELECT v.owner, v.digest FROM vectors v %(vectors)s
     UNION SELECT t.owner, t.version FROM traits t %(traits)s"""
-_EVERYBODYS = _REFERENCES % {"jobs": "", "vectors": "", "traits": ""}
+_OF_ALL = _REFERENCES % {"jobs": "", "vectors": "", "traits": ""}
 _OWN = _REFERENCES % {"jobs": "WHERE j.owner = :owner", "vectors": "WHERE v.owner = :owner", "traits": "WHERE t.owner = :owner"}
 
 _STORED_BY_ALL = text(f"""
-WITH held AS (SELECT owner, digest, count(*) OVER (PARTITION BY digest) > 1 AS shared FROM ({_EVERYBODYS}) AS r)
+WITH held AS (SELECT owner, digest, count(*) OVER (PARTITION BY digest) > 1 AS shared FROM ({_OF_ALL}) AS r)
 SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes,
     CAST(coalesce(sum(b.size) FILTER (WHERE h.shared), 0) AS bigint) AS shared
 FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
@@ -51,7 +52,7 @@ ON CONFLICT (owner) DO UPDATE SET bytes = t.bytes + excluded.bytes, objects = t.
 _MISCOUNTED = text(f"""
 WITH counted AS ({_COUNTED.format(narrowed="")}), true_ones AS (
     SELECT r.owner, CAST(sum(b.size) AS bigint) AS bytes, count(*) AS objects
-    FROM ({_EVERYBODYS}) AS r JOIN blobs b USING (digest) GROUP BY r.owner
+    FROM ({_OF_ALL}) AS r JOIN blobs b USING (digest) GROUP BY r.owner
 )
 SELECT owner, coalesce(c.bytes, 0) AS counted, coalesce(t.bytes, 0) AS bytes
 FROM counted c FULL JOIN true_ones t USING (owner)
@@ -65,7 +66,7 @@ FROM jobs WHERE state IN ('queued', 'running', 'cancelling') {narrowed} GROUP BY
 
 @dataclass(frozen=True)
 class Stored:
-    """Objects that a user refers to; `shared` are the bytes of those that others refer to too."""
+    """Number and bytes of the objects that a user refers to; `shared` is the bytes of objects that other users also refer to."""
 
     objects: int = 0
     bytes: int = 0
@@ -74,7 +75,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Miscount:
-    """What is counted as an owner's bytes, and what they are."""
+    """An owner with a wrong count: `counted` is the stored count, `bytes` the true sum."""
 
     owner: str
     counted: int
@@ -91,39 +92,39 @@ class UnderWay:
 
 
 def stored_bytes(session: Session, owner: str) -> int:
-    """Bytes of everything that the owner refers to, as they are counted: the same cost however much there is."""
+    """Bytes of all objects that the owner refers to, read from the running count. The cost does not grow with their number."""
     row = session.execute(_COUNTED_OF_ONE, {"owner": owner}).one_or_none()
     return 0 if row is None else int(row.bytes)
 
 
 def add_up(session: Session, *, most: int = 100_000) -> None:
-    """Moves changes into the totals, so that reading them stays cheap. Any number may do it at once; readers see either the one or the other."""
+    """Moves changes into the totals, so that reading them stays cheap. Several processes may call it at once; readers count each change once."""
     session.execute(_ADD_UP, {"most": most})
 
 
 def miscounted(session: Session) -> list[Miscount]:
-    """Owners for whom the count is not what their references sum up to; takes as long as there are references."""
+    """Owners with a count that differs from the sum over their references. The time grows with the number of references."""
     return [Miscount(*row) for row in session.execute(_MISCOUNTED)]
 
 
 def recount(session: Session) -> None:
-    """Counts everything anew. Until the transaction ends no reference comes or goes, and no job changes."""
+    """Recounts the stored bytes of all owners. References and jobs cannot change until the transaction ends."""
     session.execute(text("SELECT stored_recount()"))
 
 
 def stored(session: Session, owner: str | None) -> dict[str, Stored]:
-    """By user; of one of them, or of all."""
+    """Stored objects by user: of `owner`, or of all users if `owner` is None."""
     rows = session.execute(_STORED_BY_ALL) if owner is None else session.execute(_STORED_BY_ONE, {"owner": owner})
     return {row.owner: Stored(row.objects, row.bytes, row.shared) for row in rows}
 
 
 def on_disk(session: Session) -> int:
-    """Bytes of all objects, each once, those among them that nothing refers to any more."""
+    """Bytes of all objects, each counted once. Objects without references are included."""
     return int(session.scalar(select(func.coalesce(func.sum(BlobRow.size), 0))) or 0)
 
 
 def under_way(session: Session, owner: str | None) -> dict[str, UnderWay]:
-    """By user."""
+    """Unfinished jobs by user: of `owner`, or of all users if `owner` is None."""
     statement = text(_UNDER_WAY.format(narrowed="" if owner is None else "AND owner = :owner"))
     rows = session.execute(statement, {} if owner is None else {"owner": owner})
     return {row.owner: UnderWay(row.queued, row.running, row.running_seconds) for row in rows}
@@ -137,7 +138,7 @@ def today(session: Session) -> date:
 
 
 def days(session: Session, owner: str | None, *, since: date) -> Mapping[str, Sequence[UsageDay]]:
-    """The book from a day on, by user, oldest first."""
+    """Daily usage since a day, by user, oldest first."""
     statement = select(UsageDay).where(UsageDay.day >= since).order_by(UsageDay.day, UsageDay.job_class)
     if owner is not None:
         statement = statement.where(UsageDay.owner == owner)

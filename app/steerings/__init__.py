@@ -1,1 +1,1 @@
-"""Steerings: dose-responses of vectors, judged."""
+"""Steerings: dose-response curves of vectors, scored by a judge."""

@@ -1,7 +1,7 @@
-"""Objects as files of one folder. Durable: written aside, fsynced, renamed, and the folder fsynced, before `put` returns.
+"""Stores objects as files in one local folder. `put` is durable: it writes a staged file, fsyncs it, renames it and fsyncs the folder.
 
-Written on the operating system rather than on obstore's LocalStore, which neither fsyncs nor tells a full disk from other errors
-by anything but its message, and creates folders readable by all.
+The module calls the operating system directly. obstore's LocalStore does not fsync, reports a full disk only in an error message, and
+creates folders that all users can read.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, 
 
 
 READERS = 8
-"""Threads that read for downloads, a piece at a time; they are started when they are needed."""
+"""Most threads that read chunks for downloads; a thread starts when it is first needed."""
 T = TypeVar("T")
 
 
@@ -43,7 +43,7 @@ class LocalStorage:
     """Storage in `root`: objects in `root/sha256`, unfinished writes in `root/staging`; both only for the service's own user."""
 
     def __init__(self, root: Path) -> None:
-        """Makes the folders that are missing. Raises StorageDenied when it may not."""
+        """Creates missing folders. Raises StorageDenied when the service's user may not create them."""
         self.root = root
         self._objects = root / "sha256"
         self._staging = root / "staging"
@@ -58,7 +58,7 @@ class LocalStorage:
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         with self._translated(key):
             if target.is_file() and target.stat().st_size == size:
-                # Whoever renamed it may not have come to the fsync yet, and our caller will refer to it at once.
+                # The writer of the file may not have fsynced the folder yet, and our caller will refer to the file at once.
                 _sync_folder(self._objects)
                 return False
             staged = self._staging / uuid.uuid4().hex
@@ -111,7 +111,7 @@ class LocalStorage:
                         path.unlink()
                         removed += 1
                 except FileNotFoundError:
-                    continue  # its put has just ended
+                    continue  # its put has just renamed or removed it
         return removed
 
     def check(self) -> None:
@@ -142,7 +142,7 @@ class LocalStorage:
                 file.close()
 
     async def _reading(self, work: Callable[..., T], *args: object) -> T:
-        """`work(*args)` in a thread of the downloads' own, which nothing else can keep busy."""
+        """Runs `work(*args)` in a thread that is reserved for downloads and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, partial(work, *args))
 
     def _path(self, key: str) -> Path:
@@ -150,7 +150,7 @@ class LocalStorage:
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
-        """Turns the operating system's errors into this package's, by their number."""
+        """Turns operating-system errors into this package's errors, by errno; `what` names the object in the message."""
         try:
             yield
         except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Making jobs. Every call carries an idempotency key, so that trying again never makes two."""
+"""Client methods that submit jobs. Every call sends an idempotency key, so a retry never submits a second job."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +13,15 @@ Prompt = str | Mapping[str, str | None]
 
 
 class Making(Jobs):
-    """The part of the client that makes jobs."""
+    """The part of the client that submits jobs."""
 
     def submit(
         self, kind: str, *, idempotency_key: str | None = None, dry_run: bool = False, reuse: bool = False, **spec: Any
     ) -> Job:
         """A new job: kind is calibrate, extract, steer, generate or study; `spec` holds the fields of the request, as in the API.
 
-        dry_run: the validated spec and its estimated cost instead, and no job. reuse: answer with a finished job of the same content if
-        there is one. Raises ServiceError naming the field at fault.
+        dry_run: return the validated spec and its estimated cost; no job is made. reuse: return a finished job of the same content if
+        there is one. Raises ServiceError, which names the invalid field.
 
         >>> job = client.submit("calibrate", model="demo-severe", max_new_tokens=4, reuse=True)
         >>> job["kind"]
@@ -78,7 +78,7 @@ class Making(Jobs):
     ) -> list[Answer]:
         """Answers to a few prompts: unsteered, and under each of `vectors` (ids) at each of `doses` or `coefficients`.
 
-        Waits for them for at most `wait` seconds. `spec`: operation, scope, calibration, sampling, name, tags.
+        Waits at most `wait` seconds for the answers. `spec`: operation, scope, calibration, sampling, name, tags.
 
         >>> vector = next(client.vectors(model="demo-severe", method="mean_diff"))
         >>> answers = client.generate("demo-severe", ["describe a river ."], vectors=[vector["id"]], doses=[0.5], max_new_tokens=4)
@@ -133,7 +133,7 @@ class Making(Jobs):
     def export(self, result: str, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
         """A job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components.
 
-        Or a calibration (`cal_...`) in trait-interp's folders; `beside`: further calibrations.
+        A calibration (`cal_...`) is written in trait-interp's folders; `beside`: further calibrations.
 
         >>> extraction = next(client.extractions(model="demo-severe"))
         >>> client.export(extraction["id"], "npy")["kind"]
@@ -143,7 +143,7 @@ class Making(Jobs):
         return self._post_once(f"{route}/{result}/exports", json={"format": format, **chosen})
 
     def estimate(self, kind: str, **spec: Any) -> Body:
-        """What a job would take, and the spec that it would have; nothing is submitted.
+        """The estimated cost of a job and its validated spec; nothing is submitted.
 
         >>> client.estimate("calibrate", model="demo-severe")["spec"]["model"]
         'demo-severe'

@@ -1,7 +1,7 @@
-"""One OpenAI-compatible endpoint: asks for one token with its likeliest alternatives, patiently, and counts what it costs.
+"""Client of one OpenAI-compatible endpoint: asks for one token with its likeliest alternatives, retries, and counts requests and tokens.
 
-A rate limit holds all requests back together; what may pass is tried again with growing waits; what will not is a fault that says so. Knows
-nothing of scores. The key is read from the environment by its variable's name and appears in no message.
+A rate limit holds all requests back together. Temporary errors are retried with growing waits; permanent errors raise a fault. The module
+does not compute scores. It reads the key from an environment variable and writes it into no message.
 """
 
 import email.utils
@@ -23,7 +23,7 @@ from workers.judges.reaching import Reach
 TRIES = 6
 BACKOFF = 0.5
 LONGEST_HOLD = 60.0
-"""Seconds that requests wait for a rate limit; past it the job goes back to the queue and frees its worker."""
+"""Most seconds that requests wait for a rate limit; beyond this the job goes back to the queue and frees its worker."""
 MOST_BYTES = 1 << 20
 TOP = 20
 
@@ -33,7 +33,7 @@ class RequestRefused(Exception):
 
 
 class Pace:
-    """When the next request may start: spaced evenly under a limit per minute, and held back by whoever was told to wait."""
+    """Decides when the next request may start: evenly spaced under a limit per minute, and later if `hold` was called."""
 
     def __init__(self, per_minute: int | None) -> None:
         self._lock = threading.Lock()
@@ -53,13 +53,13 @@ class Pace:
                 raise TransientFault("the judge was closed")
 
     def hold(self, seconds: float) -> None:
-        """Nobody starts for so long."""
+        """No request starts for this many seconds."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Endpoint:
-    """Requests may come from many threads. `described` is a judge as a job's spec holds it."""
+    """Sends requests to one judge's endpoint; safe to use from many threads. `described` is the judge in a job's spec."""
 
     def __init__(self, described: Mapping[str, Any], *, backoff: float = BACKOFF) -> None:
         """Raises JobFault judge_key_missing."""
@@ -85,8 +85,8 @@ class Endpoint:
         )
 
     def ask(self, messages: list[Message]) -> Any:
-        """The body of the reply. Raises RequestRefused, TransientFault when the endpoint stays away, JobFault judge_unusable when it does not
-        take our requests at all."""
+        """The body of the reply. Raises RequestRefused, TransientFault when the endpoint does not answer, JobFault judge_unusable when it
+        accepts no requests at all."""
         payload = {
             **self._extra,
             "model": self.model,
@@ -110,7 +110,7 @@ class Endpoint:
         raise TransientFault(f"the judge {self.name} did not answer in {TRIES} tries: {why}")
 
     def close(self) -> None:
-        """Waiting requests end with TransientFault at once; those under way end by themselves, the last one closes the connections."""
+        """Ends waiting requests at once with TransientFault. Requests under way finish; the last of them closes the connections."""
         with self._lock:
             self._closed.set()
             idle = not self._under_way
@@ -118,7 +118,7 @@ class Endpoint:
             self._reach.close()
 
     def _once(self, payload: Mapping[str, Any]) -> tuple[Any, str]:
-        """The body, or why to try again."""
+        """Sends one request. Returns the body and "", or None and the reason to try again."""
         self._count(requests=1)
         try:
             status, headers, data = self._post(payload)
@@ -141,7 +141,7 @@ class Endpoint:
         )
 
     def _post(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and at most MOST_BYTES of body, all within the timeout however slowly it drips."""
+        """Status, headers and at most MOST_BYTES of body, all within the timeout even if the body arrives slowly."""
         with self._lock:
             if self._closed.is_set():
                 raise TransientFault(f"the judge {self.name} was closed")
@@ -212,7 +212,7 @@ def _meaning(status: int) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The wait that a Retry-After header asks for, in seconds or as a date; None when it says nothing that can be read."""
+    """The wait that a Retry-After header asks for, in seconds or as a date; None when it is missing or invalid."""
     if not retry_after:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Building a model from its folder, on the meta device or for real, and refusing a config that does not fit the weights.
+"""Builds a model from its folder, on the CPU or on the meta device, and refuses a config that does not fit the weights.
 
-The library itself fills what is missing with random values and goes on; here every missing, surplus or misshapen tensor is a
-fault.
+transformers fills missing tensors with random values and continues. Here every missing, surplus or misshapen tensor is a
+ModelFault.
 """
 
 import copy
@@ -29,11 +29,11 @@ from transformers.utils import logging as transformers_logging
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.jsonfile import read_json
 
-# Constants that older versions saved with the weights and that no model reads any more: causal masks, their fill value, rotary frequencies.
+# Constants that older versions saved with the weights and models no longer read: causal masks, their fill value, rotary frequencies.
 DEAD_BUFFER = re.compile(r"(?:^|\.)(?:h\.\d+\.attn\.|layers\.\d+\.attention\.)(?:masked_)?bias$|(?:^|\.)rotary_emb\.inv_freq$")
 
 DEQUANTISED: Mapping[str, Any] = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
-"""Methods with weights that the library turns into plain ones on load, by their names in config files."""
+"""Quantisation methods that transformers can undo on load, by their names in config files."""
 
 
 def read_config(folder: Path) -> Any:
@@ -50,7 +50,7 @@ def read_config(folder: Path) -> Any:
             f"The config's model_type {kind!r} is not known to the installed transformers without running code from the folder: "
             f"{_first_line(error)}",
         ) from error
-    except Exception as error:  # a config's own validators raise what they like
+    except Exception as error:  # a config's own validators may raise any exception
         raise ModelFault("config_invalid", f"config.json cannot be used: {_first_line(error)} Correct it.") from error
     named = raw.get("configuration_files")
     if named and (chosen := get_configuration_file(named)) != "config.json":
@@ -80,7 +80,7 @@ def quantization_of(config: Any) -> str | None:
 def refuse_bidirectional(config: Any) -> None:
     """Raise ModelFault not_causal when the config says that the model attends to later tokens."""
     parts = [config]
-    with suppress(ValueError):  # several text models in one config: no known decoder either
+    with suppress(ValueError):  # the config holds several text models: it is not a known decoder either
         parts.append(config.get_text_config())
     for part in parts:
         says = {"is_causal": getattr(part, "is_causal", True) is False}
@@ -113,7 +113,7 @@ def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: boo
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
-                ignore_mismatched_sizes=True,  # so that they are reported, and refused below with their shapes
+                ignore_mismatched_sizes=True,  # mismatches are then reported, and refused below with their shapes
                 output_loading_info=True,
                 **({"quantization_config": DEQUANTISED[quantized](dequantize=True)} if quantized else {}),
             )
@@ -136,7 +136,7 @@ def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: boo
 
 
 def _plain(config: Any) -> Any:
-    """The config without what it says of quantisation."""
+    """A copy of the config without its quantisation settings."""
     made = copy.deepcopy(config)
     for part in (made, made.get_text_config()):
         if hasattr(part, "quantization_config"):
@@ -145,7 +145,7 @@ def _plain(config: Any) -> Any:
 
 
 def _model_class(config: Any) -> Any:
-    """The library's class of a causal language model, or of a model that also sees or hears and writes text. Raises ModelFault
+    """The transformers class for this config: a causal language model, or a multimodal model that writes text. Raises ModelFault
     unknown_architecture."""
     for auto in (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
         if type(config) in auto._model_mapping and not getattr(config, "is_encoder_decoder", False):
@@ -181,7 +181,7 @@ def _refuse_misfit(report: dict[str, Any]) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The library's reports and progress bars are off: what matters is raised, and progress is reported by the caller."""
+    """Turns off transformers' log messages and progress bars: errors are raised, and the caller reports progress."""
     level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()

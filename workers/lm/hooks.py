@@ -1,8 +1,8 @@
-"""Hooks that carry out a batch's pushes, count their firing and measure what they changed; always removed.
+"""Adds hooks to a model that apply a batch's pushes, record where they fired and measure the change; the hooks are always removed.
 
-B batch rows, T positions, D width of a site. Two hooks a site: the first changes the module's output, the second reads what the module
-then really hands on, so that a push lost on the way (a bypassed hook, a push below the type's precision) is seen as no change. Which
-rows there are, and what happens to them, is the caller's: it sets `actions` before each pass.
+B batch rows, T positions, D width of a site. Each site has two hooks: the first changes the module's output, the second reads the output
+that the module then hands on. A lost push (a bypassed hook, a push below the type's precision) therefore shows as no change. The caller
+chooses the rows and their changes: it sets `actions` before each pass.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ class Hooks:
 
     @contextmanager
     def during(self, actions: Mapping[Site, Action], *, measuring: bool = False) -> Iterator[None]:
-        """Passes within the block are changed by `actions`; `measuring` wants T = 1. What was seen is that of this block."""
+        """Applies `actions` to the passes within the block and clears earlier records. `measuring` requires T = 1."""
         self.actions, self.fired, self.changes, self.measuring = actions, set(), [], measuring
         try:
             yield
@@ -47,10 +47,10 @@ class Hooks:
 
 @contextmanager
 def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
-    """Hooks at `sites`, gone when the block ends, also by an exception. Outside of `Hooks.during` they change nothing.
+    """Hooks at `sites`, removed when the block ends, also after an exception. Outside of `Hooks.during` they change nothing.
 
-    Where one module is two components (a model without post-norms adds what attention and MLP put out as it is), the output is changed
-    before the contribution, as in models where they are two.
+    In a model without post-norms, one module is two components: the output of attention or MLP and its contribution. The output is then
+    changed before the contribution, as in models with two modules.
 
     Raises ModelFault layer_out_of_range, unknown_component.
     """
@@ -73,7 +73,7 @@ def _place(site: Site) -> tuple[int, int]:
 
 
 def _pair(hooks: Hooks, site: Site, scale: float, shape: RowsAndTokens) -> tuple[Callable[..., object], Callable[..., None]]:
-    """The two hooks. `scale` times the module's output is the value that is pushed: what is unchanged there stays as it is, to the bit."""
+    """The two hooks of a site. The pushed value is `scale` times the module's output; values without a push stay bit-identical."""
     before: list[Tensor] = []
 
     def change(_module: nn.Module, _inputs: object, output: object) -> object:

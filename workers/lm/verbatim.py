@@ -1,6 +1,6 @@
-"""Encodes a prompt in which names of special tokens in a person's text are letters: `<|im_start|>` opens no turn there.
+"""Encodes a prompt so that special-token names in a user's text are plain text: `<|im_start|>` opens no turn there.
 
-The chat template's own special tokens stay tokens. All is encoded in one pass, so a text without such names gets the ids that it always gets.
+The chat template's own special tokens stay tokens. The prompt is encoded in one pass, so a text without such names gets its usual ids.
 """
 
 import re
@@ -26,7 +26,7 @@ def verbatim(tokenizer: PreTrainedTokenizerBase) -> "Verbatim":
 
 
 class Verbatim:
-    """A copy of the tokenizer's backend that knows special tokens by stand-ins, which no person's text can hold, and not by their names."""
+    """A copy of the tokenizer's backend that recognises special tokens only by random stand-ins, which no user's text contains."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -51,7 +51,7 @@ class Verbatim:
         self._ids = {self._backend.token_to_id(_named("s", place)): i for place, (i, _) in enumerate(special)}
 
     def encode(self, write: Callable[[Hide], str], *, ends: bool = False) -> list[int]:
-        """The ids of `write(hide)`, which passes each text of a person through `hide`; `ends` adds what the tokenizer puts around a text."""
+        """The ids of `write(hide)`, which passes each user's text through `hide`; `ends` adds the tokenizer's start and end tokens."""
         places = {name: place for place, name in enumerate(self._names)}
         written = write(lambda text: self._name.sub(lambda found: _named("h", places[found[0]]), text))
         written = self._name.sub(lambda found: _named("s", places[found[0]]), written)

@@ -1,9 +1,9 @@
-"""Differences between vectors on the same questions, with intervals that hold for all contrasts of one table at once.
+"""Simultaneous confidence intervals for paired differences: all contrasts of one table are covered at once.
 
-Max-t (Hothorn, Bretz & Westfall 2008): the 95 % quantile c of the largest |t| among contrasts that have no true difference and are as
-correlated as these are; each contrast then gets the interval that a single one would get at the level of c. So few or nearly equal
-contrasts cost little, and a contrast of which nearly all differences are equal keeps its exact interval. The largest |t| is drawn with
-Gaussian multipliers on the clusters' pulls (Chernozhukov, Chetverikov & Kato 2013), with one chi^2 a draw for the estimated errors.
+Max-t (Hothorn, Bretz & Westfall 2008): c is the 95 % quantile of the largest |t| among contrasts without true differences that are
+correlated like these. Each contrast then gets its usual single interval at the level of c. Few or nearly equal contrasts therefore
+widen the intervals little, and a contrast with nearly all differences equal keeps its exact interval. The largest |t| is drawn with
+Gaussian multipliers on the clusters' pulls (Chernozhukov, Chetverikov & Kato 2013), with one chi^2 per draw for the estimated errors.
 
 Shapes: J contrasts, Q questions, K clusters, B draws.
 """
@@ -25,16 +25,17 @@ POWER = 0.8
 def simultaneous(
     differences: Mapping[str, Float], labels: Sequence[str], *, level: float = LEVEL, seed: int = 0
 ) -> dict[str, Interval | None]:
-    """By name: paired differences [Q] in points in, the interval of their mean out; None where there are too few clusters.
+    """The interval of each contrast's mean difference in points, by name; None where there are too few clusters.
 
-    `labels` [Q] are the clusters. All intervals together hold with probability `level`.
+    `differences` holds paired differences [Q] in points by name; `labels` [Q] are the clusters. All intervals hold together with
+    probability `level`.
     """
     each = simultaneous_level(list(differences.values()), labels, level=level, seed=seed)
     return {name: paired_interval(values, labels, level=each, seed=seed) for name, values in differences.items()}
 
 
 def simultaneous_level(differences: Sequence[Float], labels: Sequence[str], *, level: float = LEVEL, seed: int = 0) -> float:
-    """The level of each interval with which all of them hold at `level`: between `level` (one contrast) and Bonferroni's."""
+    """The level for each single interval so that all hold together at `level`: between `level` (one contrast) and Bonferroni's."""
     if len(differences) < 2:
         return level
     clustering = Clustering.of(labels)
@@ -48,17 +49,18 @@ def simultaneous_level(differences: Sequence[Float], labels: Sequence[str], *, l
     largest_B = np.abs(generator.standard_normal((DRAWS, clusters)) @ moving_JK.T).max(1)
     largest_B /= np.sqrt(generator.chisquare(clusters - 1, DRAWS) / (clusters - 1))
     each = 1 - 2 * float(student.sf(np.quantile(largest_B, level), clusters - 1))
-    still = len(differences) - len(moving_JK)  # a contrast without any spread has no correlation to speak of
-    each = 1 - (1 - each) * len(moving_JK) / (len(moving_JK) + still)
+    constant = len(differences) - len(moving_JK)  # contrasts without spread have no correlation: Bonferroni's correction for them
+    each = 1 - (1 - each) * len(moving_JK) / (len(moving_JK) + constant)
     return min(max(each, level), _bonferroni(level, len(differences)))
 
 
 def smallest_detectable(
     differences_Q: Float, labels: Sequence[str], *, level: float = LEVEL, power: float = POWER, seed: int = 0
 ) -> float | None:
-    """The true difference in points that such an interval would leave 0 out for with probability `power`; None where that is unknown.
+    """The true difference in points at which the interval excludes 0 with probability `power`; None if it cannot be estimated.
 
-    (t_{(1 + level) / 2} + t_{power}) se with K - 1 degrees of freedom; where there is an interval, se is its half-width over the first.
+    It is (t_{(1 + level) / 2} + t_{power}) se with K - 1 degrees of freedom. If there is an interval, se is its half-width divided by
+    the first quantile.
     """
     data = clustered(differences_Q, labels)
     if data is None or data.clustering.clusters < 2:
@@ -71,7 +73,7 @@ def smallest_detectable(
 
 
 def _pull(values_Q: Float, clustering: Clustering) -> Float:
-    """[K] each cluster's part in the mean's error; a question without a score pulls nowhere."""
+    """Each cluster's contribution [K] to the error of the mean; questions without a score contribute 0."""
     known_Q = ~np.isnan(values_Q)
     if not known_Q.any():
         return np.zeros(clustering.clusters)

@@ -1,6 +1,7 @@
-"""The off-target matrix: what a vector does to the traits it is not for (docs/science.md, 5, evidence: full).
+"""Measures the off-target matrix: effects of a vector on other traits than its own (docs/science.md, 5, evidence: full).
 
-Each method's chosen vector answers another trait's test questions at its chosen dose, and that trait's own judge scores them.
+The model answers another trait's test questions under each method's chosen vector at its chosen dose. That trait's own judge scores
+the answers.
 """
 
 import json
@@ -21,7 +22,7 @@ from workers.steering.sets import Intervention, Reported
 
 @dataclass(frozen=True, eq=False)
 class OffTarget:
-    """One other trait: its unsteered answers and every group's, on the same questions."""
+    """The runs on one other trait's questions: unsteered, and under the vector of each group."""
 
     trait: str
     base: Run
@@ -30,11 +31,11 @@ class OffTarget:
     runs: Sequence[Run]
 
     def facts(self) -> dict[str, Any]:
-        """What the matrix needs besides the effects."""
+        """The trait, its judge and its unsteered scores: the matrix stores them besides the effects."""
         return {"trait": self.trait, "judge": dict(self.judge), "unsteered": scores_of(self.base)}
 
     def effect(self, group: str, scale: Scale) -> dict[str, Any]:
-        """The change of this trait's score under the group's vector; positive is more of this trait, whatever was asked for."""
+        """The change of this trait's score under the group's vector; positive means more of it, also in a job that suppresses."""
         return effect_of(self.by_group[group], self.base, Scale(scale.threshold, 1, scale.seed))
 
 
@@ -47,7 +48,10 @@ def measure(
     batch_rows: int,
     context: JobContext,
 ) -> OffTarget:
-    """asked: {"trait": {name, version}, "extraction": job or None}. Raises ModelFault prompt_too_long, JobFault of the judge."""
+    """Answers and judges another trait's test questions, unsteered and under each reported group's vector.
+
+    asked: {"trait": {name, version}, "extraction": job or None}. Raises ModelFault prompt_too_long, JobFault of the judge.
+    """
     name = asked["trait"]["name"]
     trait = json.loads(context.blob(asked["trait"]["version"]))
     listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]

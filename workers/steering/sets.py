@@ -1,6 +1,6 @@
-"""The runs of a steering, stage by stage: search on selection questions, then everything that is reported, on test questions.
+"""Data types and helpers for the runs of a steering job: the dose search on selection questions, the reported runs on test questions.
 
-Each stage asks for all its runs at once, so that they share batches. What two stages both ask for is run once.
+Each stage asks for all its runs at once, so that they share batches. A run that two stages ask for is computed once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from workers.steering.subjects import Operation, Scope, Subject
 
 @dataclass(frozen=True)
 class Intervention:
-    """What is the same for every run of a job. `sign` is -1 where the trait is to be suppressed."""
+    """Settings that all runs of a job share. `sign` is -1 when the trait is suppressed."""
 
     operation: Operation
     scope: Scope
@@ -25,7 +25,7 @@ class Intervention:
     plain: bool = False
 
     def spec(self, subject: Subject, questions: Sequence[Question], r: float | None) -> RunSpec:
-        """The subject at dose r on these questions, under its twin's name where it has one; `ablate` has no dose."""
+        """The run of the subject at dose r on these questions, named after its twin (`same_as`) if it has one; `ablate` takes no dose."""
         pushes = subject.pushes(
             1.0 if r is None else r, operation=self.operation, scope=self.scope, sign=self.sign, plain=self.plain
         )
@@ -34,7 +34,7 @@ class Intervention:
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """A subject and its selection runs in ascending dose; `best` is one of them, None where it never ran or has no clean dose."""
+    """A subject and its selection runs in ascending dose. `best` is one of these runs; None if the subject never ran or has no clean dose."""
 
     subject: Subject
     curve: tuple[Run, ...]
@@ -44,7 +44,7 @@ class Searched:
 
 @dataclass(frozen=True, eq=False)
 class Reported:
-    """A group's chosen subject and its runs on test questions. `matched` holds what could not be reached as a sentence."""
+    """A group's chosen subject and its runs on test questions. `matched` holds a sentence for each match that could not be reached."""
 
     searched: Searched
     best: Run
@@ -56,14 +56,14 @@ class Reported:
 
 
 def unsteered(evaluator: Evaluator, sets: Mapping[str, Sequence[Question]]) -> dict[str, Run]:
-    """Every set without intervention."""
+    """The runs of every question set without intervention, by the name of the set."""
     evaluator.begin("answering unsteered", len(sets), share=0.05)
     runs = evaluator.evaluate([RunSpec(questions, "unsteered") for questions in sets.values()])
     return dict(zip(sets, runs, strict=True))
 
 
 def massive_arm(subject: Subject, r: float, how: Intervention) -> tuple[Push, ...]:
-    """The subject's pushes with only their massive dims left, at the c each part has inside v (docs/science.md, 4.6)."""
+    """The subject's pushes along their massive dims only, at the c that this part has inside v (docs/science.md, 4.6)."""
     pushes = []
     for push in subject.pushes(r, operation="add", scope=how.scope, sign=how.sign):
         only = torch.zeros_like(push.vector)
@@ -83,14 +83,14 @@ def clean_arm(subject: Subject, r: float, how: Intervention) -> tuple[Push, ...]
 
 
 def _scaled(push: Push, vector_D: torch.Tensor) -> Push:
-    """A push of `push.coefficient * vector_D`, whose vector is of norm one as the engine asks."""
+    """A push of `push.coefficient * vector_D`. Its vector is scaled to norm one because the engine requires it."""
     norm = float(vector_D.norm())
     unit = vector_D / norm if norm > 0 else vector_D
     return Push(push.layer, push.component, unit, push.coefficient * norm, push.operation, push.scope, push.massive)
 
 
 def by_group(searched: Iterable[Searched]) -> dict[str, list[Searched]]:
-    """Searched subjects by what competes as one row."""
+    """Searched subjects by `subject.group`; the subjects of a group compete for one row of the report."""
     groups: dict[str, list[Searched]] = {}
     for one in searched:
         groups.setdefault(one.subject.group, []).append(one)

@@ -11,6 +11,7 @@ from binnacle import BinnacleError, Client
 
 
 def listening(port: int) -> Iterator[Finding]:
+    """Whether the port is free on this machine."""
     with socket.socket() as probe:
         probe.settimeout(1)
         taken = probe.connect_ex(("127.0.0.1", port)) == 0
@@ -19,7 +20,7 @@ def listening(port: int) -> Iterator[Finding]:
 
 
 def service(home: Path) -> Iterator[Finding]:
-    """The running service, when there is one, its workers and its models."""
+    """Findings about the running service, its workers and its models; a note if the service is not reachable."""
     try:
         client = Client(home=home, patience=2)
     except BinnacleError as error:
@@ -40,7 +41,7 @@ def service(home: Path) -> Iterator[Finding]:
 
 
 def workers(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Those that are silent, held or blocked, and classes of jobs that nobody can run."""
+    """Findings about workers that are silent, held or blocked, and about job classes that no worker can run."""
     for worker in found:
         about = f"worker {worker['id']}"
         if not worker["alive"]:
@@ -85,7 +86,7 @@ def model_state(model: Mapping[str, Any], *, here: bool) -> Finding:
 
 
 def folder_of(model: Mapping[str, Any]) -> Path:
-    """Where this machine would have the model's files."""
+    """The folder where this machine would keep the model's files."""
     from app.settings import get_settings
     from app.storage.space import hub_cache
 
@@ -96,7 +97,7 @@ def folder_of(model: Mapping[str, Any]) -> Path:
 
 
 def differs(path: Path, stamp: Mapping[str, Any]) -> bool:
-    """Whether a file is not the one that was stamped: by size, time and inode, without reading it."""
+    """Whether a file differs from its stamp in size, modification time or inode. The file is not read."""
     try:
         now: os.stat_result = path.stat()
     except OSError:

@@ -1,6 +1,6 @@
 """The content that a passport describes: files, dtype, kind of device, and library versions. Imports no torch.
 
-Equal content means an equal passport, so that it is made once.
+Equal content gives an equal passport, so each passport is made once.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 def programs() -> dict[str, Any]:
-    """The versions of the proofs and of the libraries that read and run models here."""
+    """Versions of the proofs and of the libraries that read and run models."""
     return {"proofs": VERSION, **{name: version(name) for name in LIBRARIES}}
 
 
 def content_of(facts: ModelFacts, *, config_hash: str, dtype: str, device: str) -> dict[str, Any]:
-    """What a passport of these files says something about. `device` is its kind ("cpu", "cuda"); `config_hash` is the files' present one."""
+    """The content that a passport of these files describes. `device` is a kind ("cpu", "cuda"); `config_hash` is of the current files."""
     return {
         "weight_hash": facts.weight_hash,
         "tokenizer_hash": facts.tokenizer_hash,

@@ -1,1 +1,4 @@
-"""Directions from labelled rows: one file a method, registered by name (docs/science.md, 3.4). `fitting` puts them together for one layer."""
+"""Methods that fit directions to labelled rows: one file per method, registered by name (docs/science.md, 3.4).
+
+`fitting` runs every method at one layer.
+"""
