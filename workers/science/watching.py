@@ -31,7 +31,7 @@ from workers.science.statistics import SUN_RATIO, SUN_SIZE, RunningStatistics, S
 
 FIRST_PROMPTS = 4
 NEAR = 0.5
-OWN_DIMS = 48  # of a layer, at most so many in each of two orders, because they may end in its top
+OWN_DIMS = 72  # of a layer, at most so many in each of two orders, because they may end in its top
 DOMINANT_DIMS = 4  # because one of them may end as the dominant dim
 
 
