@@ -16,7 +16,7 @@ from app.jobs.turns import QUEUES, SHORT, lane_of, queue_of
 from app.status.schemas import QueueOut, WaitingOut, WorkerOut
 
 GONE_SECONDS = 86_400
-"""A worker that was not heard of for so long and has no job leaves the board: it was stopped, or its host is gone for good."""
+"""A worker that was not heard of for so long and has no job leaves the board: its host is gone for good."""
 LOOKED_AT, SHOWN = 200, 20
 """Most waiting jobs that a look at the board reads, and shows."""
 

@@ -55,7 +55,7 @@ class Listening(FakeContext):
 
     def commit_cell(self, name: str, data: bytes) -> None:
         super().commit_cell(name, data)
-        self.check()  # as the service's context does
+        self.check()  # the service's context asks here whether the job was cancelled
 
 
 @contextmanager

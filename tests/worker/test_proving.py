@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.embedded.broker import Broker
 from app.jobs.models import Job
@@ -42,11 +43,21 @@ class Lab:
     def model(self, name: str) -> dict[str, Any]:
         return dict(self.http.get(f"/v1/models/{name}").json())
 
+    def locked(self, job_id: str) -> bool:
+        """Whether a transaction holds the job's row."""
+        with self.service.sessions() as session:
+            free = text("SELECT 1 FROM jobs WHERE id = :id FOR UPDATE SKIP LOCKED")
+            return session.scalar(free, {"id": job_id}) is None
+
     def stopped_while_proving(self, job_id: str) -> int:
-        """The pid of the process that runs the job, stopped after the first proof and before the last."""
+        """The pid of the process that runs the job, stopped after the first proof and before the last, and in no transaction on it."""
         self.service.running(job_id, cells=1)
         child = next(node for node in self.service.nodes if node.name == "model-0").child()
         os.kill(child, signal.SIGSTOP)
+        while self.locked(job_id):
+            os.kill(child, signal.SIGCONT)
+            time.sleep(0.01)
+            os.kill(child, signal.SIGSTOP)
         job = self.service.job(job_id)
         assert (job.state, job.phase) == ("running", "proving")
         return child
@@ -125,7 +136,8 @@ def test_a_worker_that_is_killed_between_two_proofs_loses_none_of_the_finished_o
 def test_a_cancelled_proof_leaves_a_model_that_says_what_to_do_and_a_retry_proves_it(lab: Lab, tmp_path: Path) -> None:
     job_id = lab.register("stopped", tiny_model_folder(tmp_path, "llama", seed=3))
     child = lab.stopped_while_proving(job_id)
-    assert lab.http.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelling"
+    cancelled = lab.http.post(f"/v1/jobs/{job_id}/cancel")
+    assert cancelled.json().get("state") == "cancelling", cancelled.text
     os.kill(child, signal.SIGCONT)
     assert lab.service.ended(job_id).state == "cancelled"
     model = lab.model("stopped")

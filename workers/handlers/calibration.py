@@ -228,7 +228,7 @@ class _Checking(Listener):
     def __init__(self, context: JobContext) -> None:
         self._context = context
 
-    def read(self, done: int) -> None:
+    def read(self, done: int, state: Callable[[], bytes]) -> None:
         self._context.check()
 
 
@@ -240,8 +240,8 @@ class _Timing(_Checking):
     def measuring(self, prompts: int) -> None:
         self._began: float | None = time.monotonic()
 
-    def read(self, done: int) -> None:
-        super().read(done)
+    def read(self, done: int, state: Callable[[], bytes]) -> None:
+        super().read(done, state)
         if self._began is not None:
             self.seconds, self._began = time.monotonic() - self._began, None
 
@@ -251,7 +251,6 @@ class _Measuring(Listener):
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
-        self._done = 0
 
     def measuring(self, prompts: int) -> None:
         again = min(FIRST_PROMPTS, prompts)
@@ -260,12 +259,9 @@ class _Measuring(Listener):
     def again(self, prompts: int) -> None:
         self._context.phase("measuring again", prompts, "prompts")
 
-    def read(self, done: int) -> None:
-        self._done = done
-
-    def may_stop(self, state: Callable[[], bytes]) -> None:
+    def read(self, done: int, state: Callable[[], bytes]) -> None:
         try:
-            self._context.progress(self._done)
+            self._context.progress(done)
             self._context.may_yield()
         except JobYielded:
             self._context.commit_cell(MEASURED, state())

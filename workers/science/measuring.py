@@ -49,11 +49,8 @@ class Listener:
     def again(self, prompts: int) -> None:
         """The second pass begins, over those few prompts that must be read once more."""
 
-    def read(self, done: int) -> None:
-        """So many prompts of the pass are done."""
-
-    def may_stop(self, state: Callable[[], bytes]) -> None:
-        """Between two prompts: whoever stops here and keeps `state()` can go on from it."""
+    def read(self, done: int, state: Callable[[], bytes]) -> None:
+        """Called after each prompt: `done` of the pass are read. A listener that stops here and keeps `state()` can go on from it."""
 
 
 def measure(
@@ -86,12 +83,10 @@ def measure(
         running.add(read.statistics())
         tokens.add_prompt(read.norm_squares(), read.dims, read.values)
         watching.look()
-        listener.read(running.prompts)
-        listener.may_stop(state)
+        listener.read(running.prompts, state)
     stats = running.result()
     for done in _read_missing(lm, rows, tokens, stats, rule, listener):
-        listener.read(done)
-        listener.may_stop(state)
+        listener.read(done, state)
     return stats
 
 
