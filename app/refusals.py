@@ -159,6 +159,7 @@ _OTHERS: dict[str, Callable[[Mapping[str, Any], Any], str]] = {
     "enum": lambda facts, _value: f"The value must be {facts['expected']}.",
     "value_error": _own,
     "assertion_error": _own,
+    "both_names": _own,
 }
 
 _JSON = {

@@ -9,7 +9,7 @@ from app.jobs.prompts import Prompt
 from app.jobs.schemas import PromptedRequest
 from app.models.reading import DOUBT, READING
 from app.quotas.schemas import Admission
-from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, VectorId
+from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Sibling, VectorId
 from app.text import Line
 
 
@@ -21,10 +21,7 @@ class GenerationRequest(PromptedRequest):
     vectors: list[VectorId] = Field(
         default_factory=list, max_length=64, description="vectors to steer with; without any the model answers unsteered"
     )
-    sibling: bool = Field(
-        False,
-        description="allow vectors of another model with the same layers and widths, such as the base of an instruction-tuned one",
-    )
+    sibling: Sibling = False
     doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")
     coefficients: list[Coefficient] | None = Field(None, min_length=1, max_length=32, description="raw coefficients c instead")
     calibration: CalibrationRef | None = Field(

@@ -76,11 +76,10 @@ class OldNames(BaseModel):
                 if old not in sent:
                     continue
                 if new in sent and sent[new] != sent[old]:
-                    raise PydanticCustomError(
-                        "both_names",
-                        "/{new} and /{old} are two names of one field and differ. Give /{new} alone; /{old} is its old name.",
-                        {"new": new, "old": old},
+                    differ = (
+                        f"/{new} and /{old} are two names of one field and differ. Give /{new} alone; /{old} is its old name."
                     )
+                    raise PydanticCustomError("both_names", "{error}", {"error": differ})
                 sent = {name: value for name, value in sent.items() if name != old or new not in sent}
                 cls._used(old, new)
         return sent

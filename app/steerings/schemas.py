@@ -1,5 +1,6 @@
 """The request schema of a steering. The service checks limits that depend on the server or the model."""
 
+from operator import not_
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -10,6 +11,13 @@ from app.models.layers import Layers
 from app.text import Line
 
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
+Sibling = Annotated[
+    bool,
+    Field(
+        exclude_if=not_,  # a request without it hashes as before there was the field, so its Idempotency-Key replays
+        description="allow vectors of another model with the same layers and widths, such as the base of an instruction-tuned one",
+    ),
+]
 
 
 def _pushing(c: float) -> float:
@@ -103,10 +111,7 @@ class SteeringRequest(PromptedRequest):
         description="take vectors from this extraction (or its job, finished or not); when left out, from the newest that fits, or from one "
         "that is made first",
     )
-    sibling: bool = Field(
-        False,
-        description="allow vectors of another model with the same layers and widths, such as the base of an instruction-tuned one",
-    )
+    sibling: Sibling = False
     methods: list[Line] | None = Field(
         None, min_length=1, max_length=100, description="use only the extraction's vectors of these methods"
     )

@@ -31,8 +31,8 @@ class Traits(Calls):
     def trait_dataset(self, reference: str) -> Body:
         """The dataset of a trait as jobs read it.
 
-        >>> sorted(client.trait_dataset("refusal"))[:2]
-        ['definition', 'name']
+        >>> sorted(client.trait_dataset("refusal"))[:3]
+        ['definition', 'made_for', 'name']
         """
         return self._get(Body, f"/v1/traits/{reference}/dataset.json")
 

@@ -42,6 +42,7 @@ def store_extraction(
     spec = {
         "kind": "extract", "model": place["model"], "trait": trait, "methods": METHODS, "controls": CONTROLS, "refits": [], "layers": LAYERS,
         "positions": ["response[:5]"], "components": ["residual"], "responses": "generate",
+        "weight_hash": place["weight_hash"], "reading_hash": place["reading_hash"],
     }  # fmt: skip
     with sessions.begin() as session:
         asked = jobs.Submission(kind="extract", spec={}, owner=owner, job_class="model", model=place["model"])

@@ -40,8 +40,8 @@ NAMES = {
 TEXT = {
     "answer", "cluster", "components", "definition", "eval_prompt", "experiment", "file", "key", "key_env", "label", "layers", "method",
     "methods", "name", "negative", "notes", "owner", "paraphrases", "position", "positions", "positive", "private_hosts", "prompt", "prompts",
-    "question", "questions", "reason", "response", "revision", "rule", "source", "system_prompt", "tags", "unrelated", "url", "value",
-    "model_variant",
+    "question", "questions", "reason", "response", "revision", "rule", "selection", "source", "system_prompt", "tags", "test", "unrelated",
+    "url", "value", "model_variant", "vector_layers",
 }  # fmt: skip
 """Last names of fields that name nothing stored: words, labels, files, addresses. (`owner` of a new key makes the user.)"""
 LABELS = {"published/model", "published/trait"}

@@ -212,7 +212,7 @@ def _send(client: httpx2.Client, world: World, field: Reference, caller: Caller,
     if got.status_code < 300:
         return got.status_code, ""
     said = got.json()
-    words = re.sub(re.escape(value), "NAME", f"{said['code']}: {said['detail']}")
+    words = re.sub(rf"{re.escape(value)}\b", "NAME", f"{said['code']}: {said['detail']}")
     return got.status_code, words
 
 

@@ -55,7 +55,7 @@ def fill(world: World) -> None:
             ]
         )  # fmt: skip
         session.flush()
-        counts = {"positive": 2, "negative": 2, "selection": 1, "test": 1, "clusters": {"positive": 2}}
+        counts = {"positive": 2, "negative": 2, "selection": 1, "test": 1, "clusters": {"positive": 2, "test": 1}}
         session.execute(update(Trait).values(counts=counts))
         session.execute(update(Job).values(error={"code": "broken", "detail": "It broke."}).where(Job.state == State.FAILED))
         spoil(session)

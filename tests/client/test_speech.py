@@ -41,7 +41,7 @@ def test_every_route_that_an_error_names_has_its_command() -> None:
         if path.name.endswith("routes.py") or "cli" in path.parts:
             continue
         for line in path.read_text().splitlines():
-            if "detail" in line or 'f"' in line:
+            if ("detail" in line or 'f"' in line) and "idempotency(" not in line:
                 found |= {one.rstrip(".") for one in ROUTE.findall(line)}
     left = {one for one in found if ROUTE.search(spoken(one.replace("{", "").replace("}", "").replace("job.id", "job_1")))}
     assert len(found) > 10

@@ -11,11 +11,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app import migrate
 from app.settings import Settings
+from app.studies.schemas import StudyRequest
 from tests.api.conftest import FACTS, Running, engine, sessions, settings
 
 __all__ = ["engine", "sessions", "settings"]
 
 BEFORE = "0009"
+KINDS = {"calibrations": "calibrate", "extractions": "extract", "generations": "generate", "steerings": "steer"}
 BODIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "calibrations": (
         '{"after":[],"experiment":"calibration","group":null,"layers":[5,2],"max_new_tokens":128,"model":"demo","model_variant":null,"name":null,'
@@ -45,8 +47,28 @@ BODIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"model": "demo", "prompts": ["a ?"], "doses": [0.5]},
         ],
     ),
+    "steerings": (
+        '{"ablate_plain":false,"after":[],"budget":6,"calibration":null,"capability":null,"coefficients":null,"coherence_threshold":70.0,'
+        '"combine":false,"components":null,"controls":{"prompt_only":true,"random":3,"shuffled":3},"decomposition":true,"doses":null,'
+        '"extra_sets":[],"extraction":null,"group":null,"judge":"reference","layers":null,'
+        '"matched":["dose","coherence","divergence","coefficient"],"max_new_tokens":64,"methods":null,"model":"demo","name":null,"notes":null,'
+        '"off_target":[],"operation":"add","positions":null,"priority":0,"questions":null,"reference_protocol":false,"sampling":null,'
+        '"scope":"all","seed":0,"selection_limit":null,"special_tokens":"markup","tags":[],"test_limit":null,"trait":"refusal","vectors":null,'
+        '"visibility":"private","webhook":null}',
+        [{"model": "demo", "trait": "refusal"}],
+    ),
 }
 """By route: the body as the version before wrote it for the key's hash; then the same request in the old and in the new words."""
+STUDY = (
+    '{"ablation":null,"after":[],"budget":6,"calibration_new_tokens":128,"capability":null,"coherence_threshold":70.0,'
+    '"components":["residual"],"controls":{"prompt_only":true,"random":3,"shuffled":3},"evidence":"quick","group":null,"judge":"reference",'
+    '"layers":"middle","matched":["dose","coherence","divergence","coefficient"],"max_new_tokens":64,'
+    '"methods":["mean_diff","mean_diff_rownorm","mean_diff_top1","mean_diff_cleaned","probe","probe_cleaned","random"],"models":["demo"],'
+    '"name":null,"notes":null,"positions":["response[:5]"],"priority":0,"published":[],"reference_protocol":false,"refits":null,'
+    '"resamples":50,"seed":0,"selection_limit":null,"skip_unregistered":false,"special_tokens":"markup","tags":[],"test_limit":null,'
+    '"traits":["refusal"],"visibility":"private","webhook":null}'
+)
+"""The body of a study of one model and one trait, as the version before wrote it."""
 SPEC = {
     "experiment": "calibration", "kind": "calibrate", "layers": [2, 5], "max_new_tokens": 128, "model": "demo", "prompts": ["a ?", "b ?"],
     "reading_hash": FACTS["reading_hash"], "rule": "peeling", "schema_version": 2, "special_tokens": "markup",
@@ -69,7 +91,7 @@ def stored_before(url: str) -> dict[str, str]:
     jobs = {}
     with engine.begin() as connection:
         for number, (route, (body, _)) in enumerate(BODIES.items()):
-            kind = {"calibrations": "calibrate", "extractions": "extract", "generations": "generate"}[route]
+            kind = KINDS[route]
             jobs[route] = f"job_{number}{'0' * 25}"
             spec = SPEC if kind == "calibrate" else {"kind": kind, "model": "demo"}
             canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -109,6 +131,11 @@ def test_keys_from_before_replay_in_the_old_words_and_in_the_new(old: tuple[Runn
                 assert replayed.json()["id"] == jobs[route]
             other = client.post(f"/v1/{route}", json=body | {"max_new_tokens": 9}, headers={"Idempotency-Key": "k"})
             assert other.json()["code"] == "idempotency_key_reused"
+
+
+def test_a_studys_body_is_written_as_before() -> None:
+    body = StudyRequest.model_validate({"models": ["demo"], "traits": ["refusal"]}).model_dump(mode="json")
+    assert json.dumps(body, sort_keys=True, separators=(",", ":")) == STUDY
 
 
 def test_a_job_from_before_is_reused_in_the_old_words_and_in_the_new(old: tuple[Running, dict[str, str]]) -> None:

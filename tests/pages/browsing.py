@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -12,12 +12,14 @@ BROKEN = ("SEVERE", "WARNING")
 
 
 def until(chrome: Chrome, holds: Callable[[], bool], seconds: float = 40) -> None:
-    """Waits until it holds."""
-    WebDriverWait(chrome, seconds, poll_frequency=0.1).until(lambda _: holds())
+    """Waits until it holds. A part that the page redraws between being found and being read is read again."""
+    redrawn = (StaleElementReferenceException,)
+    WebDriverWait(chrome, seconds, poll_frequency=0.1, ignored_exceptions=redrawn).until(lambda _: holds())
 
 
 def text(chrome: Chrome) -> str:
-    return chrome.find_element(By.TAG_NAME, "main").text
+    """What the page says, in one message: nothing can be redrawn between finding and reading."""
+    return str(chrome.execute_script("return document.querySelector('main').innerText"))
 
 
 def tab_to(chrome: Chrome, words: str) -> None:

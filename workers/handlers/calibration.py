@@ -140,7 +140,7 @@ def _encode(lm: LanguageModel, asked: Sequence[Prompt], new_tokens: int) -> list
     """Ids of every prompt, each checked to fit the context together with its answer, before anything is generated."""
     encoded = []
     for index, one in enumerate(asked):
-        text, system = (one, None) if isinstance(one, str) else (one["prompt"], one["system_prompt"])
+        text, system = (one, None) if isinstance(one, str) else (one["prompt"], one.get("system_prompt"))
         try:
             ids = encode_prompt(lm, text, system)
         except ModelFault as fault:
