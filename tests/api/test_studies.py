@@ -82,7 +82,7 @@ def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Clien
     ("change", "pointer", "said"),
     [
         ({"models": ["nobody"]}, "/models/0", "nobody"),
-        ({"models": ["demo", "demo"]}, "/models", "twice"),
+        ({"models": ["demo", "demo"]}, "/models", "repeats an entry"),
         ({"traits": ["kindness"]}, "/traits", "kindness"),
         ({"methods": ["pobe"]}, "/methods", "pobe"),
         ({"layers": [8]}, "/layers", "layers, 0 to 7"),

@@ -18,7 +18,7 @@ from tests.hostile.test_strings import a_body
 
 PROSE = re.compile(
     r"notes|prompts/0(/prompt|/system_prompt)?|.*(question|system_prompt|answer|response|definition|eval_prompt|prompt)"
-    r"|(positive|negative|paraphrases|unrelated|steering/questions)/0"
+    r"|(positive|negative|paraphrases|unrelated|steering/questions|questions/(selection|test))/0"
 )
 """Notes, prompts, questions, answers and definitions: texts that may have line breaks. What shows them shows them as text."""
 OPEN = re.compile(r"methods/0/key|options/extra/key|labels/key|file|files/0")

@@ -46,7 +46,7 @@ def test_default_parameters_do_not_show() -> None:
     ("name", "parameters", "said"),
     [
         ("pobe", {}, "mean_diff, mean_diff_rownorm, probe"),
-        ("probe_top0", {}, "no method"),
+        ("probe_top0", {}, "is not a method"),
         ("probe", {"d": 1}, "It has: c"),
         ("probe", {"c": 0}, "from 1e-06"),
         ("probe", {"c": True}, "a number"),
