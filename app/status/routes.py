@@ -3,6 +3,8 @@
 import platform
 from importlib.metadata import version
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
@@ -18,10 +20,12 @@ from binnacle.version import VERSION
 
 router = APIRouter(tags=["health"], route_class=KeyedRoute)
 
+MALFORMED: dict[int | str, dict[str, Any]] = {400: documented()[400]}
+"""The one refusal of a route that needs no key and no body."""
 SHOWN = ("fastapi", "sqlalchemy", "celery")
 
 
-@router.get("/livez", operation_id="livez", summary="Check that the process answers")
+@router.get("/livez", operation_id="livez", summary="Check that the process answers", responses=MALFORMED)
 @public
 async def livez() -> dict[str, str]:
     """Checks nothing else: a database that does not answer is not a reason to restart this process."""
@@ -32,7 +36,7 @@ async def livez() -> dict[str, str]:
     "/readyz",
     operation_id="readyz",
     summary="Check that requests can be served",
-    responses={503: {"model": Readiness, "description": "The database, its schema or the storage is not available"}},
+    responses=MALFORMED | {503: {"model": Readiness, "description": "The database, its schema or the storage is not available"}},
 )
 @public
 async def readyz(context: Shared, response: Response) -> Readiness:
