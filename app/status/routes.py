@@ -2,7 +2,6 @@
 
 import platform
 from importlib.metadata import version
-
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
