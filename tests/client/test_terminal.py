@@ -80,11 +80,11 @@ def arguments_of(world: World, name: str, command: Any) -> list[str]:
     known = {
         "job": job, "which": job, "what": job, "name": HOSTILE, "device": device, "user": HOSTILE, "group": HOSTILE, "owner": HOSTILE,
         "trait": world.get("trait"), "model": HOSTILE, "source": HOSTILE, "url": HOSTILE, "key": world.get("key"), "folder": HOSTILE,
-        "spec": HOSTILE, "prompt": HOSTILE, "result": job, "file_format": HOSTILE,
+        "spec": HOSTILE, "file": HOSTILE, "files": HOSTILE, "prompt": HOSTILE, "result": job, "file_format": HOSTILE,
         "vector": "vec_" + HOSTILE, "study": world.get("study"), "sheet": HOSTILE,
     }  # fmt: skip
     given = [known[one.name] for one in command.params if one.param_type_name == "argument" and one.required]
-    options = {"gc": ["--older-than", "0.001"], "delete": ["--dry-run"]}  # without it, it asks
+    options = {"gc": ["--older-than", "0.001"], "vectors import": ["--model", HOSTILE], "delete": ["--dry-run"]}  # without it, it asks
     return [*name.split(), *given, *options.get(name, [])]
 
 
@@ -110,6 +110,7 @@ def test_no_command_prints_anything_but_text(world: World, capsys: pytest.Captur
             said = capsys.readouterr()
             checked(said.out + said.err)
             found = said.out or said.err
+            assert found.lstrip()[:1] in "[{\"n", (name, found[:500])
             assert json.loads(found) is not None
             if name in SHOWING and said.out:
                 assert HOSTILE[:12] in " ".join(texts(json.loads(said.out))), name
