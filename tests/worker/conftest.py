@@ -145,7 +145,7 @@ class Service:
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {node.name}\n{node.log.read_text()[-2500:]}" for node in self.nodes)
                 raise AssertionError(f"waited {seconds} s for {what}\n{logs}")
-            time.sleep(0.05)
+            time.sleep(0.1)  # each look is a query: more of them would take a tenth of a core from the nodes
         return found
 
     def ended(self, job_id: str, seconds: float = 45) -> Job:
