@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from app.bell import Bell
 from app.db import make_engine, make_sessions
 from app.devices.models import Worker
 from app.embedded.broker import Broker
+from app.errors import Problem
 from app.jobs import service
 from app.jobs.models import Job, JobEvent
 from app.jobs.schemas import Edge
@@ -164,7 +166,7 @@ class Service:
         with self.sessions() as session:
             left = list(session.scalars(select(Job.id).where(Job.state.not_in(FINISHED))))
         for job_id in left:
-            if self.job(job_id).state not in FINISHED:
+            with suppress(Problem):  # it ended meanwhile
                 self.cancel(job_id)
             self.ended(job_id)
 
