@@ -1,14 +1,13 @@
 """The one Celery task: a bell rang, so look for jobs and run them. Its argument list is empty: a bell stands for no job."""
 
 import contextlib
-import os
-import threading
 
 import structlog
 from celery import signals
 
 from app.bell import TASK
 from workers.celery_app import app
+from workers.warm import import_later
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +32,4 @@ def answer() -> None:
 
 @signals.worker_process_init.connect
 def _warm(**_: object) -> None:
-    """A child that will need torch starts importing it now, beside Celery's own start, instead of in its first job."""
-    if os.environ.get("BINNACLE_WORKER_CLASS") == "model":
-        threading.Thread(target=_import_models, name="warm", daemon=True).start()
-
-
-def _import_models() -> None:
-    import workers.handlers.calibration
-    import workers.shelf  # noqa: F401
+    import_later()

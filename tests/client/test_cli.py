@@ -1,4 +1,7 @@
-"""The command line as a person and as a script use it: real processes against the real application."""
+"""The command line as a person and as a script use it, against the real application.
+
+Three tests run real processes; the others call the same entry point in this one, as a process takes longer to start than a command to answer.
+"""
 
 import contextlib
 import json
@@ -17,6 +20,7 @@ from app.models.repository import keep_passport
 from binnacle import BinnacleError, Client
 from tests.api import lives
 from tests.api.conftest import FACTS, PEPPER, Running
+from tests.client.commands import run_here
 
 Sessions = sessionmaker[Session]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -40,7 +44,13 @@ def environment(api: Running, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def binnacle(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs one command in a folder of its own."""
+    """Runs one command in a folder of its own, in this process."""
+    return lambda *arguments, **changed: run_here(arguments, {**environment, **changed}, tmp_path)
+
+
+@pytest.fixture
+def process(environment: dict[str, str], tmp_path: Path) -> Cli:
+    """Runs one command in a folder of its own, in a process of its own."""
 
     def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.cli", *arguments]
@@ -56,9 +66,9 @@ def read(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_job_from_submission_to_its_file(binnacle: Cli, api: Running, sessions: Sessions, tmp_path: Path) -> None:
+def test_a_job_from_submission_to_its_file(binnacle: Cli, process: Cli, api: Running, sessions: Sessions, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("Name a river.\n\nExplain a lock.\n")
-    submitted = binnacle("submit", "calibrate", "demo", "--prompts", "prompts.txt", "--layers", "0,2-3", "--name", "mine")
+    submitted = process("submit", "calibrate", "demo", "--prompts", "prompts.txt", "--layers", "0,2-3", "--name", "mine")
     assert submitted.returncode == 0, submitted.stderr
     job_id = submitted.stdout.strip()
     job = read(binnacle("jobs", "--json"))[0]
@@ -66,7 +76,7 @@ def test_a_job_from_submission_to_its_file(binnacle: Cli, api: Running, sessions
     assert job["spec"]["prompts"] == ["Name a river.", "Explain a lock."]
     assert job["spec"]["layers"] == [0, 2, 3]
     lives.succeed(sessions, api.context.storage, lives.claim(sessions))
-    assert "succeeded" in binnacle("watch", job_id).stderr
+    assert "succeeded" in process("watch", job_id).stderr
     [path] = read(binnacle("get", job_id, "--out", "results", "--json"))
     assert (tmp_path / path).read_bytes() == lives.FILE
     calibration = read(binnacle("watch", job_id, "--json"))["result"]["calibration"]["id"]
@@ -197,8 +207,8 @@ def test_an_error_is_one_line_with_a_hint_and_json_for_scripts(
     assert for_scripts["code"] == code
 
 
-def test_nothing_that_runs_is_said_with_what_to_do(binnacle: Cli) -> None:
-    said = binnacle("jobs", BINNACLE_URL="", BINNACLE_KEY="")
+def test_nothing_that_runs_is_said_with_what_to_do(process: Cli) -> None:
+    said = process("jobs", BINNACLE_URL="", BINNACLE_KEY="")
     assert said.returncode == 1
     assert "binnacle up" in said.stderr
 

@@ -76,6 +76,11 @@ class Composed:
             left.remove(name)
             self._start(name)
 
+    @property
+    def port(self) -> int:
+        """Where the API listens."""
+        return self._ports["api"]
+
     def execute(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         """`docker compose exec NAME COMMAND`."""
         assert self.running[name].poll() is None, self.log(name)

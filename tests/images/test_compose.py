@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.embedded.listening import answers_ready
+from binnacle import Client
 from tests.embedded.running import until
 from tests.images.building import Builder
 from tests.images.composing import Composed, command_lines, read_compose, read_environment
@@ -65,22 +67,24 @@ def test_the_readmes_commands_lead_to_a_calibration(composed: Composed, folder: 
             assert done.stdout.strip()
         elif line == "docker compose up --detach":
             composed.up()
-            until(lambda: composed.execute("api", "binnacle", "status").returncode == 0, 90, "the api")
+            until(lambda: answers_ready("127.0.0.1", composed.port), 90, "the api")
         else:
             assert "docker" not in line
             subprocess.run(["sh", "-euc", line], cwd=folder, check=True)
             if line.endswith(FILL_IN):
                 fill_in(folder / ".env")
-    assert composed.execute("api", "cat", "/var/lib/binnacle/admin.key").stdout.startswith("bnk_")
+    key = composed.execute("api", "cat", "/var/lib/binnacle/admin.key").stdout.strip()
+    assert key.startswith("bnk_")
 
     def binnacle(*arguments: str) -> str:
         done = composed.execute("api", "binnacle", *arguments)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    until(
-        lambda: all(name in binnacle("status", "--json") for name in ("model-0@main-gpu0", "light-0@main-light")), 120, "workers"
-    )
+    workers = {"model-0@main-gpu0", "light-0@main-light"}
+    with Client(f"http://127.0.0.1:{composed.port}", key) as client:
+        until(lambda: {worker["id"] for worker in client.status()["workers"]} >= workers, 120, "workers")
+    assert all(name in binnacle("status", "--json") for name in workers)
     binnacle("models", "add", "demo-severe", "/models/demo-severe")
     shown = binnacle("submit", "calibrate", "demo-severe", "--max-new-tokens", "4", "--watch")
     assert "succeeded" in binnacle("jobs"), shown

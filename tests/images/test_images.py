@@ -18,6 +18,7 @@ for name in {packages}:
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+print(*sys.modules)
 """
 
 
@@ -70,10 +71,9 @@ def test_everything_in_the_api_image_can_be_imported_and_no_worker_is_in_it(buil
 def test_everything_in_the_worker_image_can_be_imported(builder: Builder) -> None:
     """The Celery application and every handler with it."""
     image = builder.build("worker")
-    handler = image.run("python", "-c", "import workers.celery_app, workers.handlers.calibration", **WORKER)
-    assert handler.returncode == 0, handler.stderr
     imported = import_all(image, builder.build("worker-packages"), "workers", "terms", "shipped")
     assert imported.returncode == 0, imported.stderr
+    assert {"workers.celery_app", "workers.handlers.calibration"} <= set(imported.stdout.split())
 
 
 WORKER = {"BINNACLE_WORKER_CLASS": "light", "BINNACLE_DEVICE": "cpu", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

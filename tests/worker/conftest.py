@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401 - this process knows the kind too
@@ -18,6 +20,8 @@ from app.auth.viewer import Viewer
 from app.bell import Bell
 from app.db import make_engine, make_sessions
 from app.devices.models import Worker
+from app.embedded.broker import Broker
+from app.errors import Problem
 from app.jobs import service
 from app.jobs.models import Job, JobEvent
 from app.jobs.schemas import Edge
@@ -143,7 +147,7 @@ class Service:
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {node.name}\n{node.log.read_text()[-2500:]}" for node in self.nodes)
                 raise AssertionError(f"waited {seconds} s for {what}\n{logs}")
-            time.sleep(0.05)
+            time.sleep(0.1)  # each look is a query: more of them would take a tenth of a core from the nodes
         return found
 
     def ended(self, job_id: str, seconds: float = 45) -> Job:
@@ -157,6 +161,15 @@ class Service:
         self.until(there, f"{job_id} to run")
         return self.job(job_id)
 
+    def clear(self) -> None:
+        """Ends every job that is left, so that its nodes are free again."""
+        with self.sessions() as session:
+            left = list(session.scalars(select(Job.id).where(Job.state.not_in(FINISHED))))
+        for job_id in left:
+            with suppress(Problem):  # it ended meanwhile
+                self.cancel(job_id)
+            self.ended(job_id)
+
     def close(self) -> None:
         for node in self.nodes:
             if node.process.poll() is None:
@@ -166,17 +179,22 @@ class Service:
         self.sessions.kw["bind"].dispose()
 
 
+def service_at(folder: Path, database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
+    """A service over given URLs, its storage and logs in `folder`."""
+    settings = Settings(
+        database_url=database_url, broker_url=broker_url, storage_url=f"file://{folder}/objects", broker_prefix=prefix,
+        lease=LeaseSettings(**{**LEASE, **lease}),
+    )  # fmt: skip
+    return Service(settings, folder)
+
+
 @pytest.fixture
 def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """A service over given URLs."""
     made: list[Service] = []
 
     def make(database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
-        settings = Settings(
-            database_url=database_url, broker_url=broker_url, storage_url=f"file://{tmp_path}/objects", broker_prefix=prefix,
-            lease=LeaseSettings(**{**LEASE, **lease}),
-        )  # fmt: skip
-        made.append(Service(settings, tmp_path))
+        made.append(service_at(tmp_path, database_url, broker_url, prefix, **lease))
         return made[-1]
 
     yield make
@@ -188,3 +206,22 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 def live(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
     """A service without nodes yet; `live.node()` starts one."""
     return make_service(database_url, broker_url, broker_prefix)
+
+
+@pytest.fixture(scope="module")
+def served(
+    postgres_url_factory: Callable[[], str], broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service with one light node for all tests of a module."""
+    folder = tmp_path_factory.mktemp("served")
+    service_ = service_at(folder, postgres_url_factory(), broker.url, f"{folder.name}-{os.getpid()}:")
+    service_.node()
+    yield service_
+    service_.close()
+
+
+@pytest.fixture
+def at_work(served: Service) -> Iterator[Service]:
+    """That service, its node running and its queue empty, for tests that harm neither; every job has ended when the next test begins."""
+    yield served
+    served.clear()

@@ -112,13 +112,19 @@ def patient(make_service: Callable[..., Service], database_url: str, broker_url:
     return make_service(database_url, broker_url, broker_prefix, ttl=40, margin=5)
 
 
-@pytest.fixture
-def look(patient: Service, tmp_path: Path) -> Callable[[], str]:
-    """Submits a generation at a registered model of some 200 MiB."""
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of some 200 MiB."""
     size = {"hidden_size": 1024, "intermediate_size": 4096, "head_dim": 256}
-    folder = tiny_model_folder(tmp_path, "llama", **size)
+    folder = tiny_model_folder(tmp_path_factory.mktemp("big"), "llama", **size)
     assert (folder / "model.safetensors").stat().st_size > 150 * MIB
-    return register(patient, folder)
+    return folder
+
+
+@pytest.fixture
+def look(patient: Service, big: Path) -> Callable[[], str]:
+    """Submits a generation at that model, registered."""
+    return register(patient, big)
 
 
 def rss(node: Node) -> int:

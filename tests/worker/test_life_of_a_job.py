@@ -16,97 +16,90 @@ from tests.worker.conftest import Service
 from workers.runner import MAX_DEFERRALS
 
 
-def test_a_job_runs_and_leaves_its_result_its_files_and_its_history(live: Service) -> None:
-    live.node()
-    job = live.ended(live.submit(steps=2, at_most=5, text="hello"))
+def test_a_job_runs_and_leaves_its_result_its_files_and_its_history(at_work: Service) -> None:
+    job = at_work.ended(at_work.submit(steps=2, at_most=5, text="hello"))
     assert (job.state, job.phase, job.attempt, job.losses, job.worker_id) == ("succeeded", "done", 1, 0, None)
     assert job.result == {"text": "hello", "kept": []}
-    assert live.event_types(job.id) == ["submitted", "started", "phase", "cell", "cell", "succeeded"]
-    assert [event.seq for event in live.events(job.id)] == list(range(1, 7))
+    assert at_work.event_types(job.id) == ["submitted", "started", "phase", "cell", "cell", "succeeded"]
+    assert [event.seq for event in at_work.events(job.id)] == list(range(1, 7))
     assert (job.progress_done, job.progress_total, job.progress_unit) == (2, 2, "steps")
     assert job.device_seconds > 0
     assert job.peak_bytes > 1_000_000
-    storage = open_storage(live.settings.storage_url.get_secret_value())
-    with live.sessions() as session:
+    storage = open_storage(at_work.settings.storage_url.get_secret_value())
+    with at_work.sessions() as session:
         cell = session.get_one(JobCell, (job.id, "step/1"))
     assert storage.get(key_of(cell.digest)) == b"step 1 of hello"
 
 
-def test_a_dependent_job_starts_when_what_it_needs_has_succeeded(live: Service) -> None:
-    first = live.submit(seconds=0.3)
-    second = live.submit(after=[Edge(job=first)])
-    live.node()
-    assert live.ended(second).state == "succeeded"
-    assert live.job(first).finished_at <= live.job(second).started_at
+def test_a_dependent_job_starts_when_what_it_needs_has_succeeded(at_work: Service) -> None:
+    first = at_work.submit(seconds=1)
+    second = at_work.submit(after=[Edge(job=first)])
+    assert at_work.ended(second).state == "succeeded"
+    assert at_work.job(first).finished_at <= at_work.job(second).started_at
 
 
-def test_a_job_whose_dependency_fails_fails_with_its_reason_and_so_on_down(live: Service) -> None:
-    first = live.submit(do="fault")
-    second = live.submit(after=[Edge(job=first)])
-    third = live.submit(after=[Edge(job=second)])
-    anyway = live.submit(after=[Edge(job=first, needs="end")])
-    live.node()
-    assert live.ended(first).error == {
+def test_a_job_whose_dependency_fails_fails_with_its_reason_and_so_on_down(at_work: Service) -> None:
+    first = at_work.submit(do="fault", steps=2, at=1, seconds=1)
+    second = at_work.submit(after=[Edge(job=first)])
+    third = at_work.submit(after=[Edge(job=second)])
+    anyway = at_work.submit(after=[Edge(job=first, needs="end")])
+    assert at_work.ended(first).error == {
         "code": "wrong_somehow",
         "detail": "The spec is wrong; write another.",
         "facts": {"step": 1},
     }
-    for job in (live.ended(second), live.ended(third)):
+    for job in (at_work.ended(second), at_work.ended(third)):
         assert job.state == "failed"
         assert job.error["code"] == "dependency_failed"
         assert job.attempt == 0
-    assert live.job(second).error["facts"]["job"] == first
-    assert live.ended(anyway).state == "succeeded"
+    assert at_work.job(second).error["facts"]["job"] == first
+    assert at_work.ended(anyway).state == "succeeded"
 
 
 @pytest.mark.parametrize(("act", "code"), [("fault", "wrong_somehow"), ("memory", "out_of_memory"), ("bug", "internal_error")])
-def test_a_deterministic_failure_ends_at_once_and_the_worker_goes_on(live: Service, act: str, code: str) -> None:
-    live.node()
-    failed, after = live.submit(do=act, steps=3, at=1), live.submit()
-    job = live.ended(failed)
+def test_a_deterministic_failure_ends_at_once_and_the_worker_goes_on(at_work: Service, act: str, code: str) -> None:
+    failed, after = at_work.submit(do=act, steps=3, at=1), at_work.submit()
+    job = at_work.ended(failed)
     assert (job.state, job.error["code"], job.attempt) == ("failed", code, 1)
-    assert "cell" in live.event_types(failed), "what was finished before is kept"
-    assert live.ended(after).state == "succeeded"
+    assert "cell" in at_work.event_types(failed), "what was finished before is kept"
+    assert at_work.ended(after).state == "succeeded"
 
 
-def test_a_transient_fault_puts_the_job_off_and_it_succeeds_later(live: Service) -> None:
-    live.node()
-    job_id = live.submit(do="transient", count_in=str(live.folder / "calls"))
-    live.until(lambda: "deferred" in live.event_types(job_id), "the job to be put off")
-    waiting = live.job(job_id)
+def test_a_transient_fault_puts_the_job_off_and_it_succeeds_later(at_work: Service, tmp_path: Path) -> None:
+    job_id = at_work.submit(do="transient", count_in=str(tmp_path / "calls"))
+    at_work.until(lambda: "deferred" in at_work.event_types(job_id), "the job to be put off")
+    waiting = at_work.job(job_id)
     assert (waiting.state, waiting.losses) == ("queued", 0)
     assert waiting.not_before is not None
-    job = live.ended(job_id)
+    job = at_work.ended(job_id)
     assert (job.state, job.attempt, job.losses) == ("succeeded", 2, 0)
 
 
-def test_what_stays_down_fails_the_job_in_the_end_and_keeps_what_was_finished(live: Service, tmp_path: Path) -> None:
+def test_what_stays_down_fails_the_job_in_the_end_and_keeps_what_was_finished(at_work: Service, tmp_path: Path) -> None:
     """A judge that never comes back, say. The waits between the tries (5 s, doubled each time) are cut short here."""
-    live.node()
-    job_id = live.submit(do="transient", steps=2, at=1, count_in=str(tmp_path / "calls"), times=99)
+    job_id = at_work.submit(do="transient", steps=2, at=1, count_in=str(tmp_path / "calls"), times=99)
 
     def hurried() -> bool:
-        with live.sessions.begin() as session:
+        with at_work.sessions.begin() as session:
             session.execute(update(Job).where(Job.id == job_id, Job.state == "queued").values(not_before=None))
-        return live.job(job_id).state in FINISHED
+        return at_work.job(job_id).state in FINISHED
 
-    live.until(hurried, "the job to end", seconds=90)
-    job = live.job(job_id)
+    at_work.until(hurried, "the job to end", seconds=90)
+    job = at_work.job(job_id)
     assert (job.state, job.error["code"], job.losses, job.attempt) == ("failed", "unavailable", 0, MAX_DEFERRALS + 1)
     assert f"Postponed {MAX_DEFERRALS} times: the judge is down" in job.error["detail"]
-    assert live.event_types(job_id).count("deferred") == MAX_DEFERRALS
-    assert live.event_types(job_id).count("cell") == 1
+    assert at_work.event_types(job_id).count("deferred") == MAX_DEFERRALS
+    assert at_work.event_types(job_id).count("cell") == 1
 
 
-def test_a_retry_begins_with_what_the_failed_job_had_finished(live: Service, tmp_path: Path) -> None:
+def test_a_retry_begins_with_what_the_failed_job_had_finished(at_work: Service, tmp_path: Path) -> None:
     """And a retry of that retry too; another spec's cells are nobody's."""
-    live.node()
     failing = {"steps": 4, "at": 2, "do": "fault", "count_in": str(tmp_path / "calls"), "times": 2}
-    first = live.submit(**failing)
-    assert live.ended(first).state == "failed"
-    second = live.retry(first)
-    assert live.ended(second).state == "failed"
-    third = live.ended(live.retry(second))
+    first = at_work.submit(**failing)
+    assert at_work.ended(first).state == "failed"
+    second = at_work.retry(first)
+    assert at_work.ended(second).state == "failed"
+    third = at_work.ended(at_work.retry(second))
     assert (third.state, third.result["kept"]) == ("succeeded", [0, 1])
 
 
@@ -118,15 +111,14 @@ def test_cancelling_a_queued_job_needs_no_worker(live: Service) -> None:
     assert live.job(behind).error["code"] == "dependency_failed"
 
 
-def test_cancelling_a_running_job_stops_it_between_batches_and_keeps_its_cells(live: Service) -> None:
-    live.node()
-    job_id = live.submit(steps=100, seconds=0.2)
-    live.running(job_id, cells=1)
-    live.cancel(job_id)
-    assert live.job(job_id).state in ("cancelling", "cancelled")
-    job = live.ended(job_id, seconds=live.settings.lease.cancel_grace)
+def test_cancelling_a_running_job_stops_it_between_batches_and_keeps_its_cells(at_work: Service) -> None:
+    job_id = at_work.submit(steps=100, seconds=0.2)
+    at_work.running(job_id, cells=1)
+    at_work.cancel(job_id)
+    assert at_work.job(job_id).state in ("cancelling", "cancelled")
+    job = at_work.ended(job_id, seconds=at_work.settings.lease.cancel_grace)
     assert (job.state, job.cancelled_by) == ("cancelled", "ann")
-    with live.sessions() as session:
+    with at_work.sessions() as session:
         assert session.get(JobCell, (job_id, "step/0")) is not None
 
 
@@ -151,35 +143,32 @@ def test_a_phase_without_progress_is_killed_at_its_stall_limit_and_is_poison_in_
     assert "SIGTERM" in job.error["facts"]["cause"]["signal"]
 
 
-def test_a_job_past_its_time_fails_without_another_try(live: Service) -> None:
-    live.node()
-    job_id = live.submit(seconds=60)
-    with live.sessions.begin() as session:
-        session.get_one(type(live.job(job_id)), job_id).max_seconds = 1
-    job = live.ended(job_id)
+def test_a_job_past_its_time_fails_without_another_try(at_work: Service) -> None:
+    job_id = at_work.submit(seconds=60)
+    with at_work.sessions.begin() as session:
+        session.get_one(type(at_work.job(job_id)), job_id).max_seconds = 1
+    job = at_work.ended(job_id)
     assert (job.state, job.error["code"], job.attempt) == ("failed", "time_limit", 1)
 
 
-def test_a_long_job_yields_to_another_owner_who_waits_and_finishes_later(live: Service) -> None:
-    live.node()
-    long = live.submit("ann", steps=8, seconds=0.5)
-    live.running(long, cells=1)
-    short = live.submit("bob")
-    assert live.ended(short).state == "succeeded"
-    assert live.job(long).state != "succeeded"
-    job = live.ended(long)
+def test_a_long_job_yields_to_another_owner_who_waits_and_finishes_later(at_work: Service) -> None:
+    long = at_work.submit("ann", steps=8, seconds=0.5)
+    at_work.running(long, cells=1)
+    short = at_work.submit("bob")
+    assert at_work.ended(short).state == "succeeded"
+    assert at_work.job(long).state != "succeeded"
+    job = at_work.ended(long)
     assert (job.state, job.losses) == ("succeeded", 0)
-    assert "yielded" in live.event_types(long)
+    assert "yielded" in at_work.event_types(long)
     assert len(job.result["kept"]) >= 2, "finished cells are not computed again"
 
 
-def test_a_job_does_not_yield_to_its_own_owner(live: Service) -> None:
-    live.node()
-    first = live.submit("ann", steps=5, seconds=0.5)
-    live.running(first)
-    live.submit("ann")
-    live.ended(first)
-    assert "yielded" not in live.event_types(first)
+def test_a_job_does_not_yield_to_its_own_owner(at_work: Service) -> None:
+    first = at_work.submit("ann", steps=5, seconds=0.5)
+    at_work.running(first)
+    at_work.submit("ann")
+    at_work.ended(first)
+    assert "yielded" not in at_work.event_types(first)
 
 
 def test_a_long_job_makes_room_for_a_generation_long_before_its_slice_is_over(
@@ -211,12 +200,11 @@ def test_a_node_told_to_stop_gives_its_job_back_uncharged(live: Service) -> None
     assert live.event_types(job_id)[-1] == "drained"
 
 
-def test_the_estimated_end_of_a_steady_job_is_near_its_end(live: Service) -> None:
-    live.node()
-    job_id = live.submit(steps=30, seconds=0.2)
-    live.running(job_id, cells=15)
-    estimated = live.until(lambda: live.job(job_id).eta_at, "an estimate")
-    job = live.ended(job_id)
+def test_the_estimated_end_of_a_steady_job_is_near_its_end(at_work: Service) -> None:
+    job_id = at_work.submit(steps=30, seconds=0.2)
+    at_work.running(job_id, cells=15)
+    estimated = at_work.until(lambda: at_work.job(job_id).eta_at, "an estimate")
+    job = at_work.ended(job_id)
     whole = (job.finished_at - job.started_at).total_seconds()
     assert abs((job.finished_at - estimated).total_seconds()) < 0.25 * whole
     assert job.eta_at is None, "a job that is over has no end to come"

@@ -1,0 +1,40 @@
+"""One command of the command line in this process: what it prints and how it ends are those of `python -m app.cli`, without its start."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from app.cli import main
+from app.settings import get_settings
+from binnacle.cli import output
+from binnacle.cli.terminal import WIDE
+
+Cli = subprocess.CompletedProcess[str]
+
+
+def run_here(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Cli:
+    """Runs the entry point with these arguments, this environment and this folder, and puts back what it found."""
+    get_settings.cache_clear()
+    printed, said, status = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.dict(os.environ, environment, clear=True), pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(printed), redirect_stderr(said),
+    ):  # fmt: skip
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["binnacle", *arguments])
+        for console in (output.out, output.err):  # made when this process had a terminal, perhaps
+            patch.setattr(console, "_width", WIDE)
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            get_settings.cache_clear()
+    return subprocess.CompletedProcess(arguments, status, printed.getvalue(), said.getvalue())

@@ -1,0 +1,20 @@
+"""When a node's child imports torch: a while after its start, and a light node's child not at all."""
+
+import threading
+
+import pytest
+
+from workers import warm
+
+
+@pytest.mark.parametrize(("job_class", "imports"), [("model", True), ("light", False)])
+def test_the_child_of_a_model_node_imports_torch_once_the_service_has_had_time_to_start(
+    monkeypatch: pytest.MonkeyPatch, job_class: str, imports: bool
+) -> None:
+    imported = threading.Event()
+    monkeypatch.setenv("BINNACLE_WORKER_CLASS", job_class)
+    monkeypatch.setattr(warm, "import_models", imported.set)
+    monkeypatch.setattr(warm, "SECONDS", 0.3)
+    warm.import_later()
+    assert not imported.is_set(), "the API needs the cores first"
+    assert imported.wait(5 if imports else 0.6) is imports
