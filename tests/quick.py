@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = frozenset({"torch", "transformers", "sklearn", "altair", "accelerate", "selenium", "moto", "schemathesis"})
-SERVICES = frozenset({"postgres", "own_postgres", "broker", "own_broker", "storage", "s3_endpoint", "builder", "lab"})
+SERVICES = frozenset({"postgres", "own_postgres", "broker", "own_broker", "storage", "s3_endpoint", "forking", "builder", "lab"})
 """Fixtures that start a program; all others that do rest on these or are of a file that starts them itself."""
 STARTERS = frozenset(
     {"app.embedded.processes", "app.embedded.children", "app.embedded.postgres", "subprocess", "multiprocessing"}
