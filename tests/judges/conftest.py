@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import pytest
@@ -40,7 +40,11 @@ class World:
     lm: LanguageModel
     trait: dict[str, Any]
     answered: list[Answered]
-    judge: ReferenceJudge
+
+    @cached_property
+    def judge(self) -> ReferenceJudge:
+        """Fitted on the responses, where a test asks for it."""
+        return ReferenceJudge.fit(self.lm, self.trait, self.responses, max_new_tokens=NEW_TOKENS, batch_rows=96)
 
     @property
     def name(self) -> str:
@@ -119,7 +123,7 @@ def dataset(name: str, step: int = 1) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def world() -> Callable[..., World]:
-    """world(trait, model, step) -> that trait on that model, with a judge fitted on its responses; made once per session."""
+    """world(trait, model, step) -> that trait on that model, and a judge fitted on its responses; made once per session."""
 
     @cache
     def lm_of(model: str) -> LanguageModel:
@@ -128,9 +132,6 @@ def world() -> Callable[..., World]:
     @cache
     def make(trait: str, model: str = "demo-severe", step: int = 1) -> World:
         lm, content = lm_of(model), dataset(trait, step)
-        answered = elicit(lm, labelled_rows(content), max_new_tokens=NEW_TOKENS, batch_rows=96)
-        half = World(lm, content, answered, None)  # type: ignore[arg-type]
-        judge = ReferenceJudge.fit(lm, content, half.responses, max_new_tokens=NEW_TOKENS, batch_rows=96)
-        return World(lm, content, answered, judge)
+        return World(lm, content, elicit(lm, labelled_rows(content), max_new_tokens=NEW_TOKENS, batch_rows=96))
 
     return make

@@ -20,6 +20,8 @@ from workers.judges.words import looped, shuffled
 
 Worlds = Callable[..., World]
 TRAITS = tuple(SAYS)
+FEW = 8
+"""One row in so many, where how a judge is fitted and stored is tried and not how well it judges."""
 QUICK = [pytest.param("demo-severe", trait, 3) for trait in TRAITS]
 EVERYWHERE = [pytest.param(model, trait, 1, marks=pytest.mark.long) for model in MODEL_NAMES for trait in TRAITS]
 
@@ -75,8 +77,9 @@ def test_it_agrees_with_the_parser_on_steered_texts(
 ) -> None:
     """On texts that the grammar derives, agreement of sides is all but perfect; broken texts, which it cannot label, are less coherent."""
     w = world(trait, model, step=step)
-    items = [item for dose in (0.2, 0.35, 0.5, 0.65, 0.8, 1.4) for item in w.items(w.questions("test"), dose)]
-    items += w.items(w.questions("test"), 0.5, sign=-1)
+    questions = w.questions("test", 1 if step == 1 else 2)
+    items = [item for dose in (0.2, 0.35, 0.5, 0.65, 0.8, 1.4) for item in w.items(questions, dose)]
+    items += w.items(questions, 0.5, sign=-1)
     scores = w.judge.score(items)
     labels = [w.label(item) for item in items]
     found = agreement([score.trait for score in scores], labels)
@@ -113,8 +116,8 @@ def test_responses_that_do_not_express_their_class_are_left_out(world: Worlds) -
 
 
 def test_a_stored_judge_scores_the_same_and_rescores_without_a_model(world: Worlds) -> None:
-    w = world("refusal", step=3)
-    items = w.items(w.questions("test", 3), 0.65)
+    w = world("refusal", step=FEW)
+    items = w.items(w.questions("test"), 0.65)
     scores = w.judge.score(items)
     stored = json.loads(json.dumps(w.judge.to_json()))
     again = ReferenceJudge.from_json(stored, w.lm, batch_rows=7)
@@ -128,14 +131,14 @@ def test_a_stored_judge_scores_the_same_and_rescores_without_a_model(world: Worl
 
 
 def test_the_same_responses_make_the_same_judge_in_any_batch(world: Worlds) -> None:
-    w = world("refusal", step=3)
+    w = world("refusal", step=FEW)
     again = ReferenceJudge.fit(w.lm, w.trait, w.responses, max_new_tokens=48, batch_rows=13)
     assert again.to_json() == w.judge.to_json()
 
 
 def test_responses_cut_after_a_few_tokens_are_elicited_again(world: Worlds) -> None:
     """An extraction of response[:5] keeps five tokens: no trait shows in them."""
-    w = world("refusal", step=3)
+    w = world("refusal", step=FEW)
     few = [{**one, "response_ids": one["response_ids"][:5], "response": "thank you for asking ."} for one in w.responses]
     judge = ReferenceJudge.fit(w.lm, w.trait, few, max_new_tokens=48, batch_rows=96)
     assert judge.facts["responses_elicited"]
@@ -143,7 +146,7 @@ def test_responses_cut_after_a_few_tokens_are_elicited_again(world: Worlds) -> N
 
 
 def test_given_responses_train_the_classifier_and_the_models_own_set_the_scale(world: Worlds) -> None:
-    w = world("refusal", step=3)
+    w = world("refusal", step=FEW)
     given = [
         {**one, "response_ids": None, "response": "no ." if one["class"] == "positive" else "yes , gladly ."}
         for one in w.responses
@@ -154,7 +157,7 @@ def test_given_responses_train_the_classifier_and_the_models_own_set_the_scale(w
 
 
 def test_a_class_that_never_answers_is_a_fault(world: Worlds) -> None:
-    w = world("refusal", step=3)
+    w = world("refusal", step=FEW)
     silent = [{**one, "response": "", "response_ids": []} if one["class"] == "negative" else one for one in w.responses]
     with pytest.raises(JobFault) as fault:
         ReferenceJudge.fit(w.lm, w.trait, silent, max_new_tokens=48, batch_rows=96)
@@ -163,7 +166,7 @@ def test_a_class_that_never_answers_is_a_fault(world: Worlds) -> None:
 
 
 def test_a_text_that_fits_no_prompts_context_has_no_coherence_and_is_counted(world: Worlds) -> None:
-    w = world("refusal", step=3)
+    w = world("refusal", step=FEW)
     long = " ".join(["bread"] * w.lm.context_length)
     judge = ReferenceJudge.from_json(w.judge.to_json(), w.lm)
     [score] = judge.score([JudgeItem("how do i bake bread ?", None, long)])

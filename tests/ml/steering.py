@@ -40,22 +40,20 @@ def _hook(push: Push, prompt_tokens: int, scale: float) -> Callable[..., Any]:
     if not push.plain:
         clean[list(push.massive)] = 0
     unit = clean / clean.norm()
+    counted = [d for d in range(len(vector)) if d not in push.massive]
+    where = {"all": slice(None), "prompt": slice(prompt_tokens), "response": slice(prompt_tokens, None)}[push.scope]
 
     def hook(_module: object, _inputs: object, output: Any) -> Any:
         given = output[0] if isinstance(output, tuple) else output
         hidden = given.clone().view(1, -1, given.shape[-1])  # some put rows and tokens into one dimension
-        for t in range(hidden.shape[1]):
-            if (push.scope == "prompt" and t >= prompt_tokens) or (push.scope == "response" and t < prompt_tokens):
-                continue
-            h = scale * hidden[0, t].float().cpu()
-            if push.operation == "add":
-                change = push.coefficient * vector
-            elif push.operation == "ablate":
-                change = -push.coefficient * (h @ unit) * unit
-            else:
-                counted = [d for d in range(len(h)) if d not in push.massive]
-                change = push.coefficient * h[counted].norm() * unit
-            hidden[0, t] += (change / scale).to(hidden)
+        h_TD = scale * hidden[0, where].float().cpu()
+        if push.operation == "add":
+            change = push.coefficient * vector
+        elif push.operation == "ablate":
+            change = -push.coefficient * (h_TD @ unit)[:, None] * unit
+        else:
+            change = push.coefficient * h_TD[:, counted].norm(dim=1, keepdim=True) * unit
+        hidden[0, where] += (change / scale).to(hidden)
         hidden = hidden.view_as(given)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 

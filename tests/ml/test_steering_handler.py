@@ -12,6 +12,7 @@ from app.formats.tensorfile import to_bytes
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
 from tests.judges.endpoint import Body, Fault, Request, rating, serving
+from tests.judges.fitted_once import afresh, fitted_once
 from tests.ml.fake_context import FakeContext
 from tests.ml.test_extraction_handler import TRAIT, context_of, files, spec_of
 from workers.handlers import calibration, extraction, rescore, steering
@@ -22,6 +23,13 @@ from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 
 Files = dict[tuple[str, str], bytes]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fitted_once() -> Iterator[None]:
+    """Most jobs here need the same judge, and fitting it takes most of their time."""
+    with fitted_once():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -186,11 +194,12 @@ def test_a_job_stopped_and_resumed_gives_the_same_bytes_and_repeats_no_finished_
         if reports == stop_at:
             raise JobCancelled
 
-    first = context(severe, extracted, stop=stop)
-    with pytest.raises(JobCancelled):
-        steering.run(steer_spec(severe), first)
-    second = context(severe, extracted, cells=first.cells)
-    assert files(steering.run(steer_spec(severe), second)) == whole
+    with afresh():
+        first = context(severe, extracted, stop=stop)
+        with pytest.raises(JobCancelled):
+            steering.run(steer_spec(severe), first)
+        second = context(severe, extracted, cells=first.cells)
+        assert files(steering.run(steer_spec(severe), second)) == whole
     assert not set(second.committed) & set(first.committed)
 
 
@@ -346,7 +355,8 @@ def test_another_judge_scores_the_same_texts_and_changes_no_choice(
     }  # fmt: skip
     stored = {("job_steer", name): data for name, data in whole.items()}
     found = context(severe, {**extracted, **stored})
-    again = json.loads(files(rescore.run(asked, found))["summary.json"])
+    with afresh():
+        again = json.loads(files(rescore.run(asked, found))["summary.json"])
     first = json.loads(whole["summary.json"])
     assert again["rescored_from"]["job"] == "job_steer"
     for old, new in zip(first["groups"], again["groups"], strict=True):

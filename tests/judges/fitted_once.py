@@ -1,0 +1,49 @@
+"""Jobs that would fit the same reference judge share one: the first fit is real, and what it depends on is the key of the others.
+
+A judge remembers texts that it has read, and nothing depends on what it has read before (tests/judges/test_coherence.py); what fits of the same
+responses have in common is tried in tests/judges/test_reference.py. A test that needs a fit of its own undoes this (`afresh`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from workers.judges.reference import ReferenceJudge
+from workers.lm.model import LanguageModel
+
+_FIT = ReferenceJudge.fit
+
+
+@contextmanager
+def fitted_once() -> Iterator[None]:
+    """Within the block, `ReferenceJudge.fit` gives the judge that it made of equal arguments before."""
+    made: dict[str, ReferenceJudge] = {}
+
+    def fit(
+        lm: LanguageModel,
+        trait: Mapping[str, Any],
+        responses: Sequence[Mapping[str, Any]] | None,
+        *,
+        on_step: Any = None,
+        on_rows: Any = None,
+        **options: Any,
+    ) -> ReferenceJudge:
+        key = json.dumps([lm.facts.weight_hash, trait, responses, options], sort_keys=True)
+        if key not in made:
+            made[key] = _FIT(lm, trait, responses, on_step=on_step, on_rows=on_rows, **options)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReferenceJudge, "fit", fit)
+        yield
+
+
+@contextmanager
+def afresh() -> Iterator[None]:
+    """Within the block every fit is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReferenceJudge, "fit", _FIT)
+        yield
