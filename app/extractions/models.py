@@ -53,6 +53,7 @@ class Vector(Shareable, Base):
         *sharing_checks(),
         Index("vectors_found_idx", "model", "trait", "method", "layer"),
         Index("vectors_listed_idx", "created_at", "id"),
+        Index("vectors_model_listed_idx", "model", "created_at", "id"),
         Index("vectors_owner_listed_idx", "owner", "created_at", "id"),
         Index("vectors_public_idx", "created_at", "id", postgresql_where=text("visibility = 'public'")),
         *(Index(f"vectors_{metric}_idx", text(f"{metric} DESC NULLS LAST"), "id") for metric in METRICS),

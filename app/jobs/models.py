@@ -51,7 +51,7 @@ class Job(Shareable, Base):
         Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
         Index("jobs_listed_idx", "created_at", "id"),
         Index("jobs_owner_listed_idx", "owner", "created_at", "id"),
-        Index("jobs_unfinished_idx", "job_class", "short", "model", postgresql_where=text(UNFINISHED_JOBS)),
+        Index("jobs_unfinished_idx", "owner", "job_class", "short", "model", postgresql_where=text(UNFINISHED_JOBS)),
         Index("jobs_finished_idx", "kind", "state", postgresql_where=text(FINISHED_JOBS)),
         Index("jobs_model_listed_idx", "model", "state", "created_at", "id"),
         Index("jobs_old_idx", "finished_at", "id", postgresql_where=text("results_removed_at IS NULL")),

@@ -52,7 +52,7 @@ def upgrade() -> None:
         sa.Column("begun_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("chores_pkey")),
     )
-    op.create_index("jobs_unfinished_idx", "jobs", ["job_class", "short", "model"], postgresql_where=sa.text(UNFINISHED))
+    op.create_index("jobs_unfinished_idx", "jobs", ["owner", "job_class", "short", "model"], postgresql_where=sa.text(UNFINISHED))
     op.create_index("jobs_finished_idx", "jobs", ["kind", "state"], postgresql_where=sa.text(FINISHED))
     op.create_index("jobs_model_listed_idx", "jobs", ["model", "state", "created_at", "id"])
     op.create_index("jobs_old_idx", "jobs", ["finished_at", "id"], postgresql_where=sa.text("results_removed_at IS NULL"))
@@ -66,6 +66,7 @@ def upgrade() -> None:
         "UPDATE vectors v SET visibility = j.visibility, group_name = j.group_name "
         "FROM extractions e JOIN jobs j ON j.id = e.job_id WHERE e.id = v.extraction_id"
     )
+    op.create_index("vectors_model_listed_idx", "vectors", ["model", "created_at", "id"])
     op.create_index("vectors_owner_listed_idx", "vectors", ["owner", "created_at", "id"])
     op.create_index("vectors_public_idx", "vectors", ["created_at", "id"], postgresql_where=sa.text("visibility = 'public'"))
     for metric in METRICS:
@@ -78,6 +79,7 @@ def downgrade() -> None:
         op.drop_index(f"vectors_{metric}_idx", "vectors")
     op.drop_index("vectors_public_idx", "vectors")
     op.drop_index("vectors_owner_listed_idx", "vectors")
+    op.drop_index("vectors_model_listed_idx", "vectors")
     op.execute("DROP TRIGGER vectors_shared ON jobs")
     op.execute("DROP TRIGGER vectors_follow ON vectors")
     op.execute("DROP FUNCTION vectors_follow_job, vector_follows_job")
