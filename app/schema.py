@@ -3,6 +3,7 @@
 import app.audit.models
 import app.auth.models
 import app.calibrations.models
+import app.chores
 import app.devices.models
 import app.extractions.models
 import app.jobs.models

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app import chores
 from app.bell import Bell
 from app.db import make_engine, make_sessions
 from app.devices.models import Worker
@@ -34,6 +35,7 @@ from workers.reconciler import Reconciler
 from workers.watch import Watch
 
 HOUR = 3600.0
+DAY = 24 * HOUR
 
 log = structlog.get_logger(__name__)
 
@@ -138,26 +140,29 @@ class Parent:
                 return
 
     def _tidy_loop(self) -> None:
-        """Bytes that nothing refers to any more: hourly; objects without a row, which only a crash leaves: daily."""
-        hours = 0
+        """Bytes that nothing refers to any more: hourly; objects without a row, which only a crash leaves: daily. One node of all does it."""
         while not self._stop.wait(HOUR):
             try:
+                if not self._takes("tidy", HOUR):
+                    continue
                 storage = open_storage(self._settings.storage_url.get_secret_value())
                 self._remove_old_results()
                 collected = collect(self._sessions, storage)
-                orphans = adopt_orphans(self._sessions, storage) if hours % 24 == 0 else 0
+                orphans = adopt_orphans(self._sessions, storage) if self._takes("adopt", DAY) else 0
                 log.info("storage.tidied", objects=collected.objects, bytes=collected.bytes, orphans=orphans)
             except (SQLAlchemyError, StorageError) as error:
                 log.warning("storage.untidy", error=str(error))
             except Exception:  # a bug must not end the tidying
                 log.exception("storage.untidy")
-            hours += 1
+
+    def _takes(self, chore: str, every_seconds: float) -> bool:
+        with self._sessions.begin() as session:
+            return chores.taken(session, chore, every_seconds=every_seconds)
 
     def _remove_old_results(self) -> None:
         """By the setting, which is off unless an operator set it."""
         if self._settings.retention_days:
-            with self._sessions.begin() as session:
-                told = retention.remove(session, self._settings.retention_days, retention.ITSELF)
+            told = retention.remove(self._sessions, self._settings.retention_days, retention.ITSELF)
             log.info("results.removed", jobs=told.jobs, bytes=told.bytes)
 
 

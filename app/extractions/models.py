@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, Double, ForeignKey, Index, Integer, String, func
+from sqlalchemy import CheckConstraint, DateTime, Double, ForeignKey, Index, Integer, String, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -35,20 +35,28 @@ class Extraction(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
+METRICS = ("accuracy", "cohens_d", "auroc", "massive_share")
+"""Columns of vectors that lists are sorted by."""
+
+
 class Vector(Shareable, Base):
     """One unit vector: `key` in the safetensors object `digest`. Columns are what lists filter and sort by; the rest is in `facts`.
 
-    An extracted vector has no visibility of its own: it follows the job that made it.
+    The visibility of an extracted vector is that of the job that made it: triggers of the database copy it (migration 0010), so that a list
+    of vectors reads no jobs.
     """
 
     __tablename__ = "vectors"
     __table_args__ = (
         CheckConstraint("source IN ('extracted','imported')", name="source"),
         CheckConstraint("(source = 'extracted') = (extraction_id IS NOT NULL)", name="extracted_by"),
-        CheckConstraint("(source = 'imported') = (visibility IS NOT NULL)", name="imported_visibility"),
         *sharing_checks(),
         Index("vectors_found_idx", "model", "trait", "method", "layer"),
         Index("vectors_listed_idx", "created_at", "id"),
+        Index("vectors_model_listed_idx", "model", "created_at", "id"),
+        Index("vectors_owner_listed_idx", "owner", "created_at", "id"),
+        Index("vectors_public_idx", "created_at", "id", postgresql_where=text("visibility = 'public'")),
+        *(Index(f"vectors_{metric}_idx", text(f"{metric} DESC NULLS LAST"), "id") for metric in METRICS),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

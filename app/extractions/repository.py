@@ -9,7 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
-from app.extractions.models import Extraction, Vector
+from app.extractions.models import METRICS, Extraction, Vector
 from app.jobs.labels import Labels, made_with
 from app.jobs.models import Artifact, Job
 from app.jobs.repository import made_by_visible
@@ -17,12 +17,7 @@ from app.jobs.states import State
 from app.settled import settled
 from binnacle.words.massive import DEFAULT_RULE
 
-SORTS: dict[str, InstrumentedAttribute[float | None]] = {
-    "accuracy": Vector.accuracy,
-    "cohens_d": Vector.cohens_d,
-    "auroc": Vector.auroc,
-    "massive_share": Vector.massive_share,
-}
+SORTS: dict[str, InstrumentedAttribute[float | None]] = {metric: getattr(Vector, metric) for metric in METRICS}
 
 
 @dataclass(frozen=True)
@@ -44,9 +39,8 @@ def _extractions(viewer: Viewer) -> Select[Extraction]:
 
 
 def vector_seen(viewer: Viewer) -> ColumnElement[bool]:
-    """The vectors that a viewer may see: imported ones carry their visibility, extracted ones follow their extraction's job."""
-    shown = select(Extraction.id).where(made_by_visible(Extraction.job_id, viewer))
-    return or_(seen(Vector, viewer), Vector.extraction_id.in_(shown))
+    """The vectors that a viewer may see."""
+    return seen(Vector, viewer)
 
 
 def _vectors(viewer: Viewer) -> Select[Vector]:

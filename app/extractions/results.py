@@ -44,7 +44,7 @@ class VectorOut(BaseModel):
         description="the rule that chose these dims; null without a calibration, or if it was not recorded"
     )
     facts: dict[str, Any] = Field(description="all stored facts of the vector")
-    visibility: Visibility | None = Field(description="of an imported vector; extracted vectors follow the job that made them")
+    visibility: Visibility | None = Field(description="who sees it; an extracted vector follows the job that made it")
     group: str | None
     created_at: datetime
     links: dict[str, str]

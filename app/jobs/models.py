@@ -30,6 +30,8 @@ from app.jobs.states import State
 
 Timestamp = DateTime(timezone=True)
 CLAIMABLE = "state = 'queued' AND blockers = 0"
+UNFINISHED_JOBS = "state IN ('queued','running','cancelling')"
+FINISHED_JOBS = "state IN ('succeeded','failed','cancelled')"
 ON_DEVICES = "job_class = 'model' AND state IN ('running','cancelling')"
 
 
@@ -49,6 +51,11 @@ class Job(Shareable, Base):
         Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
         Index("jobs_listed_idx", "created_at", "id"),
         Index("jobs_owner_listed_idx", "owner", "created_at", "id"),
+        Index("jobs_unfinished_idx", "owner", "job_class", "short", "model", postgresql_where=text(UNFINISHED_JOBS)),
+        Index("jobs_finished_idx", "kind", "state", postgresql_where=text(FINISHED_JOBS)),
+        Index("jobs_model_listed_idx", "model", "state", "created_at", "id"),
+        Index("jobs_old_idx", "finished_at", "id", postgresql_where=text("results_removed_at IS NULL")),
+        Index("jobs_words_idx", text("job_words(name, notes, tags)"), postgresql_using="gin"),
         Index("jobs_tags_idx", "tags", postgresql_using="gin"),
         Index("jobs_reuse_idx", "kind", "spec_hash", postgresql_where=text("state = 'succeeded'")),
         Index("jobs_retry_of_idx", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),

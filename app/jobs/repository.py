@@ -18,10 +18,9 @@ from app.jobs.planned import planned_job
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, HELD, State
 from app.jobs.submission import MOST_WARNINGS, WARNED
+from app.jobs.words import holds_words
 from app.settled import settled
 
-SEARCHED = (Job.name, Job.notes, func.array_to_string(Job.tags, " "))
-"""What `words` are looked for in: each must be in one of them."""
 ABOUT_MODELS = ("inspect", "download", "prove")
 """Kinds of jobs that the service puts before the jobs of anybody who names a model."""
 
@@ -91,8 +90,7 @@ def listing(
         statement = statement.where(Job.tags.contains([filters.tag]))
     if filters.name is not None:
         statement = statement.where(Job.name.icontains(filters.name, autoescape=True))
-    for word in (filters.words or "").split():
-        statement = statement.where(or_(*(text.icontains(word, autoescape=True) for text in SEARCHED)))
+    statement = statement.where(*holds_words(filters.words or ""))
     if filters.created_after is not None:
         statement = statement.where(Job.created_at > filters.created_after)
     if filters.created_before is not None:

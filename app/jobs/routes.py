@@ -64,7 +64,8 @@ async def list_jobs(
     name: Annotated[str | None, Query(max_length=200, description="part of the name; case is ignored")] = None,
     tag: Text = None,
     q: Annotated[
-        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words; each must occur in the name, notes or tags")
+        str | None,
+        Query(max_length=200, pattern=r"^[^\x00]*$", description="words; each must begin a word of the name, notes or tags"),
     ] = None,
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,

@@ -24,7 +24,7 @@ def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> U
     one = user if user is not None or viewer.is_admin else viewer.owner
     today = repository.today(session)
     since = today - timedelta(days=days - 1)
-    stored, under_way = repository.stored(session, one), repository.under_way(session, one)
+    stored, under_way = repository.stored(session, one, shared=viewer.is_admin), repository.under_way(session, one)
     booked = repository.days(session, one, since=since)
     names = sorted({*stored, *under_way, *booked} | ({one} if one is not None else set()))
     quotas = {quota.owner: quota for quota in session.scalars(select(Quota).where(Quota.owner.in_([*names, EVERYBODY])))}

@@ -29,6 +29,7 @@ class StoredObject(Base):
     """How many rows of an owner refer to an object."""
 
     __tablename__ = "stored_objects"
+    __table_args__ = (Index("stored_objects_digest_idx", "digest"),)
 
     owner: Mapped[str] = mapped_column(String(100), primary_key=True)
     digest: Mapped[str] = mapped_column(Text, primary_key=True)

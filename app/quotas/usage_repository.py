@@ -14,32 +14,22 @@ from sqlalchemy.orm import Session
 from app.quotas.usage_models import UsageDay
 from app.storage.models import BlobRow
 
-# (owner, digest) of every reference; the placeholders narrow each part to one owner. A test compares it with the schema's foreign keys.
+# (owner, digest) of every reference. A test compares it with the schema's foreign keys.
 _REFERENCES = """
-    SELECT j.owner, c.digest FROM job_cells c JOIN jobs j ON j.id = c.job_id %(jobs)s
-    UNION SELECT j.owner, a.digest FROM artifacts a JOIN jobs j ON j.id = a.job_id %(jobs)s
-    UNION SELECT v.owner, v.digest FROM vectors v %(vectors)s
-    UNION SELECT t.owner, t.version FROM traits t %(traits)s"""
-_OF_ALL = _REFERENCES % {"jobs": "", "vectors": "", "traits": ""}
-_OWN = _REFERENCES % {"jobs": "WHERE j.owner = :owner", "vectors": "WHERE v.owner = :owner", "traits": "WHERE t.owner = :owner"}
-
-_STORED_BY_ALL = text(f"""
-WITH held AS (SELECT owner, digest, count(*) OVER (PARTITION BY digest) > 1 AS shared FROM ({_OF_ALL}) AS r)
-SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes,
-    CAST(coalesce(sum(b.size) FILTER (WHERE h.shared), 0) AS bigint) AS shared
-FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
-_STORED_BY_ONE = text(f"""
-WITH held AS MATERIALIZED ({_OWN})
-SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes, CAST(coalesce(sum(b.size) FILTER (WHERE
-    EXISTS (SELECT 1 FROM job_cells c JOIN jobs j ON j.id = c.job_id WHERE c.digest = h.digest AND j.owner <> h.owner)
-    OR EXISTS (SELECT 1 FROM artifacts a JOIN jobs j ON j.id = a.job_id WHERE a.digest = h.digest AND j.owner <> h.owner)
-    OR EXISTS (SELECT 1 FROM vectors v WHERE v.digest = h.digest AND v.owner <> h.owner)
-    OR EXISTS (SELECT 1 FROM traits t WHERE t.version = h.digest AND t.owner <> h.owner)), 0) AS bigint) AS shared
-FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
+    SELECT j.owner, c.digest FROM job_cells c JOIN jobs j ON j.id = c.job_id
+    UNION SELECT j.owner, a.digest FROM artifacts a JOIN jobs j ON j.id = a.job_id
+    UNION SELECT v.owner, v.digest FROM vectors v
+    UNION SELECT t.owner, t.version FROM traits t"""
+# Bytes of each owner's objects that another owner refers to as well, from the counts that triggers keep.
+_SHARED = text("""
+SELECT o.owner, CAST(sum(b.size) AS bigint) AS bytes
+FROM (SELECT digest FROM stored_objects WHERE refs > 0 GROUP BY digest HAVING count(*) > 1) s
+JOIN stored_objects o USING (digest) JOIN blobs b USING (digest) WHERE o.refs > 0 GROUP BY o.owner""")
 _COUNTED = """
 SELECT owner, CAST(sum(bytes) AS bigint) AS bytes, CAST(sum(objects) AS bigint) AS objects FROM (
     SELECT owner, bytes, objects FROM stored_totals UNION ALL SELECT owner, bytes, objects FROM stored_changes
 ) AS parts {narrowed} GROUP BY owner"""
+_COUNTED_OF_ALL = text(_COUNTED.format(narrowed=""))
 _COUNTED_OF_ONE = text(_COUNTED.format(narrowed="WHERE owner = :owner"))
 _ADD_UP = text("""
 WITH taken AS (
@@ -52,7 +42,7 @@ ON CONFLICT (owner) DO UPDATE SET bytes = t.bytes + excluded.bytes, objects = t.
 _MISCOUNTED = text(f"""
 WITH counted AS ({_COUNTED.format(narrowed="")}), true_ones AS (
     SELECT r.owner, CAST(sum(b.size) AS bigint) AS bytes, count(*) AS objects
-    FROM ({_OF_ALL}) AS r JOIN blobs b USING (digest) GROUP BY r.owner
+    FROM ({_REFERENCES}) AS r JOIN blobs b USING (digest) GROUP BY r.owner
 )
 SELECT owner, coalesce(c.bytes, 0) AS counted, coalesce(t.bytes, 0) AS bytes
 FROM counted c FULL JOIN true_ones t USING (owner)
@@ -112,10 +102,11 @@ def recount(session: Session) -> None:
     session.execute(text("SELECT stored_recount()"))
 
 
-def stored(session: Session, owner: str | None) -> dict[str, Stored]:
-    """Stored objects by user: of `owner`, or of all users if `owner` is None."""
-    rows = session.execute(_STORED_BY_ALL) if owner is None else session.execute(_STORED_BY_ONE, {"owner": owner})
-    return {row.owner: Stored(row.objects, row.bytes, row.shared) for row in rows}
+def stored(session: Session, owner: str | None, *, shared: bool) -> dict[str, Stored]:
+    """Stored objects by user: of `owner`, or of all users if `owner` is None; the shared bytes are 0 unless asked for."""
+    rows = session.execute(_COUNTED_OF_ALL) if owner is None else session.execute(_COUNTED_OF_ONE, {"owner": owner})
+    others = {row.owner: row.bytes for row in session.execute(_SHARED)} if shared else {}
+    return {row.owner: Stored(row.objects, row.bytes, others.get(row.owner, 0)) for row in rows if row.objects}
 
 
 def on_disk(session: Session) -> int:

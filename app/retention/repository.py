@@ -33,7 +33,11 @@ FROM jobs j CROSS JOIN LATERAL (
 ) held
 WHERE j.state = ANY(:finished) AND j.results_removed_at IS NULL AND j.finished_at < now() - make_interval(secs => :seconds)
     AND NOT EXISTS (SELECT 1 FROM kept WHERE kept.id = j.id) AND held.files > 0
-ORDER BY j.finished_at, j.id""")
+    AND (CAST(:at AS timestamptz) IS NULL OR (j.finished_at, j.id) > (CAST(:at AS timestamptz), CAST(:id AS text)))
+ORDER BY j.finished_at, j.id LIMIT CAST(:most AS bigint)""")
+
+Place = tuple[datetime, str]
+"""When a job ended, and its id: where the next batch goes on."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,30 @@ class OldResult:
     digests: list[str]
 
 
-def old_results(session: Session, days: float, *, lock: bool = False) -> list[OldResult]:
+def old_results(
+    session: Session, days: float, *, lock: bool = False, after: Place | None = None, most: int | None = None
+) -> tuple[list[OldResult], Place | None]:
     """Results of jobs that were over so long ago, oldest first: not kept, and not needed by a job that is yet to run.
 
-    `lock` leaves out those that a transaction under way refers to, and keeps new references away until this transaction ends.
+    `lock` leaves out those that a transaction under way refers to, and keeps new references away until this transaction ends. Of at most
+    `most` jobs; then also the place after which the next ones come, None when there are none.
     """
-    rows = session.execute(OLD, {"finished": sorted(state.value for state in FINISHED), "seconds": days * 86_400})
-    found = [OldResult(**row) for row in rows.mappings()]
+    at, job_id = after or (None, None)
+    asked = {
+        "finished": sorted(state.value for state in FINISHED),
+        "seconds": days * 86_400,
+        "at": at,
+        "id": job_id,
+        "most": most,
+    }
+    found = [OldResult(**row) for row in session.execute(OLD, asked).mappings()]
+    last = (found[-1].finished_at, found[-1].id) if found and len(found) == most else None
     if lock:
         ids = select(Job.id).where(Job.id.in_([one.id for one in found])).order_by(Job.id)
         free = set(session.scalars(ids.with_for_update(skip_locked=True)))
         found = [one for one in found if one.id in free]
     needed = {use.thing for use in uses(session, {name for one in found for name in (one.id, *one.digests)})}
-    return [one for one in found if one.id not in needed and needed.isdisjoint(one.digests)]
+    return [one for one in found if one.id not in needed and needed.isdisjoint(one.digests)], last
 
 
 def remove(session: Session, job_ids: Sequence[str]) -> None:

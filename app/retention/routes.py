@@ -31,7 +31,11 @@ async def remove_old_results(
 ) -> RetentionOut:
     """Removes the results of old jobs that are not kept and not needed by unfinished jobs; the jobs and their history stay.
     Administrators only."""
-    told = await context.database.run(service.remove, body.older_than_days, viewer)
+    removal = service.Removal(body.older_than_days, viewer)
+    while removal.committed(*await context.database.run(removal.batch)):
+        pass
+    told = removal.told
+    assert told is not None
     freed = await asyncio.to_thread(_collect, context)
     return told.model_copy(update={"freed_bytes": freed})
 

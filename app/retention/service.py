@@ -1,6 +1,7 @@
-"""Removes old results. Functions run in the caller's transaction."""
+"""Removes old results, some hundred jobs in a transaction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -8,30 +9,72 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.audit import service as audit
 from app.auth.viewer import Viewer
 from app.retention import repository
-from app.retention.repository import OldResult
+from app.retention.repository import OldResult, Place
 from app.retention.schemas import OldResultOut, RetentionOut
 from app.storage.base import Storage
 from app.storage.blobs import Collected, collect
 from app.storage.models import BlobRow
 
 SHOWN = 200
+BATCH = 200
+"""Most jobs that lose their results in one transaction."""
 ITSELF = Viewer(owner="binnacle", role="admin")
 """Who removes by the setting and not by a person's request."""
 
 
 def preview(session: Session, days: float) -> RetentionOut:
     """What `remove` would take away."""
-    return _told(session, repository.old_results(session, days), days, removed=False)
+    found, _ = repository.old_results(session, days)
+    return _told(session, found, days, removed=False)[0]
 
 
-def remove(session: Session, days: float, viewer: Viewer) -> RetentionOut:
-    """Takes the results away; their bytes are then nobody's, and the collector's. Recorded in the audit."""
-    found = repository.old_results(session, days, lock=True)
-    told = _told(session, found, days, removed=True)
-    if found:
-        repository.remove(session, [one.id for one in found])
-        audit.record(session, viewer, "retention.remove", "results", jobs=told.jobs, bytes=told.bytes, older_than_days=days)
-    return told
+@dataclass
+class Removal:
+    """Takes results away, a batch in a transaction, so that no lock is held for long."""
+
+    days: float
+    viewer: Viewer
+    after: Place | None = None
+    told: RetentionOut | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of every object counted so far, by digest."""
+
+    def batch(self, session: Session) -> tuple[RetentionOut, dict[str, int], Place | None]:
+        """Removes the next results in the caller's transaction; their bytes are then the collector's. Recorded in the audit."""
+        found, last = repository.old_results(session, self.days, lock=True, after=self.after, most=BATCH)
+        told, sizes = _told(session, found, self.days, removed=True)
+        if found:
+            repository.remove(session, [one.id for one in found])
+            audit.record(
+                session, self.viewer, "retention.remove", "results", jobs=told.jobs, bytes=told.bytes, older_than_days=self.days
+            )
+        return told, sizes, last
+
+    def committed(self, told: RetentionOut, sizes: dict[str, int], last: Place | None) -> bool:
+        """Adds a batch up once its transaction is committed. Whether there may be more."""
+        self.sizes |= sizes
+        self.after = last
+        if self.told is not None:
+            told = told.model_copy(
+                update={
+                    "jobs": self.told.jobs + told.jobs, "files": self.told.files + told.files, "bytes": sum(self.sizes.values()),
+                    "items": (self.told.items + told.items)[:SHOWN],
+                }
+            )  # fmt: skip
+        self.told = told
+        return last is not None
+
+
+def remove(sessions: sessionmaker[Session], days: float, viewer: Viewer) -> RetentionOut:
+    """Removes all results that are so old."""
+    removal = Removal(days, viewer)
+    more = True
+    while more:
+        with sessions.begin() as session:
+            batch = removal.batch(session)
+        more = removal.committed(*batch)
+    assert removal.told is not None
+    return removal.told
 
 
 def collect_all(sessions: sessionmaker[Session], storage: Storage, *, rounds: int = 20) -> Collected:
@@ -45,9 +88,11 @@ def collect_all(sessions: sessionmaker[Session], storage: Storage, *, rounds: in
     return Collected(objects, size)
 
 
-def _told(session: Session, found: Sequence[OldResult], days: float, *, removed: bool) -> RetentionOut:
+def _told(session: Session, found: Sequence[OldResult], days: float, *, removed: bool) -> tuple[RetentionOut, dict[str, int]]:
+    """What the API says of these results, and the size of each of their objects."""
     digests = sorted({digest for one in found for digest in one.digests})
-    size = sum(session.scalars(select(BlobRow.size).where(BlobRow.digest.in_(digests))))
+    asked = select(BlobRow.digest, BlobRow.size).where(BlobRow.digest.in_(digests))
+    sizes = dict(session.execute(asked).tuples().all())
     items = [
         OldResultOut(
             job=one.id, kind=one.kind, owner=one.owner, name=one.name, finished_at=one.finished_at, age_days=round(one.age_days, 2),
@@ -56,6 +101,13 @@ def _told(session: Session, found: Sequence[OldResult], days: float, *, removed:
         for one in found[:SHOWN]
     ]  # fmt: skip
     files = sum(one.files for one in found)
-    return RetentionOut(
-        older_than_days=days, removed=removed, jobs=len(found), files=files, bytes=size, freed_bytes=None, items=items
+    told = RetentionOut(
+        older_than_days=days,
+        removed=removed,
+        jobs=len(found),
+        files=files,
+        bytes=sum(sizes.values()),
+        freed_bytes=None,
+        items=items,
     )
+    return told, sizes

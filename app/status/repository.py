@@ -72,7 +72,7 @@ def queues(session: Session) -> list[QueueOut]:
             func.count().filter(Job.state.in_(list(HELD))).label("running"),
             func.max(case((ready, waited))).label("oldest_seconds"),
         )
-        .where(Job.state.not_in(list(FINISHED)))
+        .where(Job.state.in_([State.QUEUED, *HELD]))
         .group_by(Job.job_class, Job.short, Job.model)
         .order_by(Job.job_class, Job.short.desc(), Job.model)
     )

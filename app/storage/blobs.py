@@ -11,11 +11,12 @@ in its transaction, so that the database itself has said that nothing refers to 
 an object that nothing refers to; `collect` and `adopt_orphans` find both. All ages are by the database's one clock.
 """
 
+import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
@@ -27,6 +28,13 @@ from app.storage.hashing import measure
 from app.storage.models import BlobRow
 
 DAY = 86_400.0
+BATCH = 1_000
+"""Objects that one statement adopts."""
+_ADOPT = text("""
+INSERT INTO blobs (digest, size, touched_at)
+SELECT digest, size, now() - make_interval(secs => age)
+FROM unnest(CAST(:digests AS text[]), CAST(:sizes AS bigint[]), CAST(:ages AS float8[])) AS objects(digest, size, age)
+ON CONFLICT DO NOTHING RETURNING 1""")
 
 
 class BlobGone(Exception):
@@ -125,13 +133,12 @@ def adopt_orphans(sessions: sessionmaker[Session], storage: Storage, *, min_age_
     object present.
     """
     adopted = 0
-    for found in storage.list():
-        if found.age_seconds < min_age_seconds:
-            continue
-        since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, found.age_seconds)
-        row = insert(BlobRow).values(digest=digest_of(found.key), size=found.size, touched_at=since)
+    old = (found for found in storage.list() if found.age_seconds >= min_age_seconds)
+    while batch := list(itertools.islice(old, BATCH)):
+        columns = zip(*((digest_of(found.key), found.size, found.age_seconds) for found in batch), strict=True)
         with sessions.begin() as session:
-            adopted += session.scalar(row.on_conflict_do_nothing().returning(1)) or 0
+            asked = dict(zip(("digests", "sizes", "ages"), map(list, columns), strict=True))
+            adopted += len(session.scalars(_ADOPT, asked).all())
     return adopted
 
 

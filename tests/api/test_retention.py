@@ -134,7 +134,6 @@ def test_by_the_setting_it_is_recorded_as_the_services_own_act(
     admin: httpx2.Client, done: Any, sessions: sessionmaker[Session]
 ) -> None:
     done(31)
-    with sessions.begin() as session:
-        assert service.remove(session, DAYS, service.ITSELF).jobs == 1
+    assert service.remove(sessions, DAYS, service.ITSELF).jobs == 1
     entry = next(one for one in admin.get("/v1/audit").json()["items"] if one["action"] == "retention.remove")
     assert entry["actor"] == "binnacle"

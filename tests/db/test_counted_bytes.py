@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ from tests.db.conftest import Desk
 OWNERS = ("ann", "bob")
 DIGESTS = [f"{i:064x}" for i in range(12)]
 SIZES = {digest: 10**i for i, digest in enumerate(DIGESTS)}
+HELD = text(f"""
+WITH held AS (SELECT owner, digest, count(*) OVER (PARTITION BY digest) > 1 AS shared FROM ({usage._REFERENCES}) AS r)
+SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes,
+    CAST(coalesce(sum(b.size) FILTER (WHERE h.shared), 0) AS bigint) AS shared
+FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
+"""What each owner refers to, from the references themselves."""
 
 
 @pytest.fixture
@@ -115,9 +122,12 @@ class Hands:
 def _assert_counted(desk: Desk) -> None:
     with desk.sessions() as session:
         assert usage.miscounted(session) == []
+        held = {row.owner: usage.Stored(row.objects, row.bytes, row.shared) for row in session.execute(HELD)}
+        assert usage.stored(session, None, shared=True) == held
         for owner in OWNERS:
-            stored = usage.stored(session, owner).get(owner)
-            assert usage.stored_bytes(session, owner) == (0 if stored is None else stored.bytes)
+            alone = {owner: replace(held[owner], shared=0)} if owner in held else {}
+            assert usage.stored(session, owner, shared=False) == alone
+            assert usage.stored_bytes(session, owner) == (held[owner].bytes if owner in held else 0)
 
 
 def _add_model(desk: Desk) -> None:

@@ -1,0 +1,45 @@
+"""A database as a lab has it after years, filled by SQL: mostly finished jobs of twenty users, with events, files, extractions and vectors."""
+
+from sqlalchemy import Connection, text
+
+_JOBS = """
+INSERT INTO jobs (id, kind, job_class, owner, model, name, notes, tags, visibility, spec, spec_hash, state, created_at, queued_at,
+    started_at, finished_at, device_seconds, worker_id, short)
+SELECT 'job_' || lpad(n::text, 26, '0'), (ARRAY['calibrate','extract','steer','generate'])[n / 20 % 4 + 1], 'model', 'user' || n % 20,
+    'model' || n % 7,
+    CASE WHEN n % 500 = 0 THEN 'zebra run ' || n ELSE 'sweep ' || n END, 'notes of ' || n, ARRAY['tag' || n % 50],
+    CASE WHEN n / 7 % 10 = 0 THEN 'public' ELSE 'private' END, '{{}}', md5(n::text),
+    CASE WHEN n > {jobs} - 40 THEN 'queued' WHEN n > {jobs} - 44 THEN 'running' WHEN n % 97 = 0 THEN 'failed' WHEN n % 41 = 0 THEN 'cancelled'
+        ELSE 'succeeded' END,
+    at, at, at, CASE WHEN n > {jobs} - 44 THEN NULL ELSE at + interval '3 minutes' END, 100,
+    CASE WHEN n > {jobs} - 44 AND n <= {jobs} - 40 THEN 'w' || n % 4 END, n / 20 % 4 = 3
+FROM generate_series(1, {jobs}) AS n CROSS JOIN LATERAL (SELECT now() - (({jobs} - n) * interval '4 minutes') AS at) AS t
+"""
+_REST = """
+INSERT INTO models (name, source, created_by, state, facts) SELECT 'model' || n, '/m', 'root', 'ready', '{{}}' FROM generate_series(0, 6) AS n;
+INSERT INTO blobs (digest, size) SELECT lpad(to_hex(n), 64, '0'), 1000 + n FROM generate_series(1, {jobs}) AS n;
+INSERT INTO artifacts (id, job_id, name, digest, size, media_type)
+    SELECT 'art_' || n, id, 'result.json', lpad(to_hex(n), 64, '0'), 1000 + n, 'application/json'
+    FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM jobs WHERE state = 'succeeded') AS done;
+INSERT INTO job_events (job_id, seq, type) SELECT id, seq, 'phase' FROM jobs CROSS JOIN generate_series(1, 3) AS seq;
+INSERT INTO extractions (id, job_id, owner, model, weight_hash, trait, trait_version, positions, components, layers, methods, summary,
+        created_at)
+    SELECT 'ext_' || right(id, 26), id, owner, model, 'w', 'refusal', 't', '{{"response[:5]"}}', '{{residual}}', '{{1}}', '{{probe}}', '{{}}',
+        created_at
+    FROM jobs WHERE kind = 'extract' AND state = 'succeeded';
+INSERT INTO vectors (id, source, extraction_id, owner, model, trait, position, component, method, layer, width, digest, key, accuracy, cohens_d,
+    auroc, massive_share, facts, created_at)
+    SELECT 'vec_' || right(id, 23) || lpad(n::text, 3, '0'), 'extracted', id, owner, model, trait, 'response[:5]', 'residual', 'probe', n, 8,
+        lpad(to_hex(1), 64, '0'), 'k', random(), random(), random(), random(), '{{}}', created_at
+    FROM (SELECT * FROM extractions ORDER BY id DESC LIMIT {jobs} / 20) AS e CROSS JOIN generate_series(0, 19) AS n;
+"""
+
+
+def fill(connection: Connection, jobs: int) -> None:
+    """So many jobs, as many vectors and objects, three times as many events; with the planner's statistics. The connection commits by itself."""
+    connection.execute(text("SET statement_timeout = 0"))
+    connection.execute(text(_JOBS.format(jobs=jobs).replace(":", r"\:")))
+    for statement in _REST.format(jobs=jobs).split(";\n"):
+        if statement.strip():
+            connection.execute(text(statement.replace(":", r"\:")))
+    connection.execute(text("VACUUM ANALYZE"))

@@ -1,0 +1,48 @@
+"""The statements behind what people look at often, by name: what a request reads from a database that has grown."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.extractions import repository as extractions
+from app.extractions.repository import VectorFilters
+from app.jobs import repository as jobs
+from app.jobs.repository import JobFilters
+from app.jobs.states import State
+from app.quotas import usage
+from app.retention import repository as retention
+from app.status import repository as status
+
+MEMBER, ADMIN = Viewer("user3", "member"), Viewer("root", "admin")
+
+
+def _jobs(viewer: Viewer, **filters: Any) -> Callable[[Session], Any]:
+    return lambda session: jobs.listing(session, viewer, JobFilters(**filters), limit=50, before=None)
+
+
+def _vectors(viewer: Viewer, sort: str | None = None, **filters: Any) -> Callable[[Session], Any]:
+    return lambda session: extractions.vectors(session, viewer, VectorFilters(**filters), sort=sort, limit=50, offset=0)
+
+
+NAMED: dict[str, Callable[[Session], Any]] = {
+    "status: queues": status.queues,
+    "status: waiting": lambda session: status.waiting(session, MEMBER, slice_seconds=300),
+    "status: workers": lambda session: status.workers(session, MEMBER, lease_seconds=60),
+    "jobs, a member's": _jobs(MEMBER),
+    "jobs by model and state": _jobs(ADMIN, model="model3", state=[State.FAILED]),
+    "jobs by words": _jobs(ADMIN, words="zebra"),
+    "jobs by words, a member's": _jobs(MEMBER, words="zebra"),
+    "vectors, a member's": _vectors(MEMBER),
+    "vectors by model, a member's": _vectors(MEMBER, model="model3"),
+    "vectors sorted by accuracy": _vectors(ADMIN, "-accuracy"),
+    "vectors sorted by accuracy, a member's": _vectors(MEMBER, "-accuracy"),
+    "usage, a member's": lambda session: usage.usage(session, MEMBER, user=None, days=30),
+    "old results, a batch": lambda session: retention.old_results(session, 100, most=200),
+}
+COUNTING: dict[str, Callable[[Session], Any]] = {
+    "metrics: finished by kind": status.finished_by_kind,
+    "usage of everybody": lambda session: usage.usage(session, ADMIN, user=None, days=30),
+}
+"""Those that count or add up everything there is: they read an index, or a counter for each object."""

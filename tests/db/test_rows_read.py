@@ -1,0 +1,72 @@
+"""What lists read grows with what they return, not with the database: counted by the planner's own account, under its default settings."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
+
+from app.db import make_engine, make_sessions
+from tests.db.crowd import fill
+from tests.db.listed import NAMED
+
+JOBS = 20_000
+MARGIN = 400
+"""Rows that a statement may read however few it returns: the board's 40 waiting jobs and their owners' turns, a page of 50, groups."""
+
+
+@pytest.fixture(scope="module")
+def crowd(postgres_url_factory: Callable[[], str]) -> Iterator[Engine]:
+    engine = make_engine(postgres_url_factory(), pool_size=2)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        fill(connection, JOBS)
+    yield engine
+    engine.dispose()
+
+
+def rows(plan: dict[str, Any]) -> int:
+    """Rows that a plan's scans read, dropped ones too."""
+    below = plan.get("Plans", ())
+    if "Scan" in plan["Node Type"] and plan["Node Type"] not in ("Subquery Scan", "CTE Scan", "WorkTable Scan", "Function Scan"):
+        dropped = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+        own = int((plan["Actual Rows"] + dropped) * plan["Actual Loops"])
+        return own if plan["Node Type"] != "Bitmap Heap Scan" else own + sum(rows(one) for one in below)
+    return sum(rows(one) for one in below)
+
+
+def account(session: Session, work: Any) -> list[tuple[str, int, int]]:
+    """Each statement of the work: its text, rows read, rows returned."""
+    asked: list[tuple[str, Any]] = []
+
+    def hear(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        asked.append((statement, parameters))
+
+    engine = session.get_bind()
+    event.listen(engine, "before_cursor_execute", hear)
+    try:
+        work(session)
+    finally:
+        event.remove(engine, "before_cursor_execute", hear)
+    found = []
+    for statement, parameters in asked:
+        cursor = session.connection().connection.cursor()
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {statement}", parameters)
+        (plan,) = cursor.fetchone()[0]
+        found.append((statement, rows(plan["Plan"]), int(plan["Plan"]["Actual Rows"])))
+    return found
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_list_reads_what_it_returns(crowd: Engine, name: str) -> None:
+    with make_sessions(crowd)() as session:
+        for statement, read, returned in account(session, NAMED[name]):
+            assert read <= 10 * returned + MARGIN, (name, read, returned, statement)
+
+
+def test_the_account_sees_a_whole_table_read(crowd: Engine) -> None:
+    with make_sessions(crowd)() as session:
+        [(_, read, returned)] = account(
+            session, lambda s: s.execute(text("SELECT count(*) FROM jobs WHERE notes LIKE '%of 7'")).all()
+        )
+    assert (read, returned) == (JOBS, 1)
