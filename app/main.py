@@ -158,7 +158,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         observe=metrics.observe,
     )
     for router in ROUTERS:
-        api.include_router(router)
+        api.router.routes.extend(router.routes)  # `include_router` builds them all again in every process that starts
     api.openapi = lambda: describe(api)  # type: ignore[method-assign]
     return api
 
