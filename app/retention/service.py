@@ -92,7 +92,7 @@ def _told(session: Session, found: Sequence[OldResult], days: float, *, removed:
     """What the API says of these results, and the size of each of their objects."""
     digests = sorted({digest for one in found for digest in one.digests})
     asked = select(BlobRow.digest, BlobRow.size).where(BlobRow.digest.in_(digests))
-    sizes = dict(session.execute(asked).tuples().all())
+    sizes: dict[str, int] = dict(row for row in session.execute(asked))
     items = [
         OldResultOut(
             job=one.id, kind=one.kind, owner=one.owner, name=one.name, finished_at=one.finished_at, age_days=round(one.age_days, 2),

@@ -41,7 +41,7 @@ END $$;
 
 CREATE TRIGGER vectors_follow BEFORE INSERT ON vectors FOR EACH ROW EXECUTE FUNCTION vector_follows_job();
 CREATE TRIGGER vectors_shared AFTER UPDATE OF visibility, group_name ON jobs FOR EACH ROW
-WHEN (NEW.kind = 'extract' AND (OLD.visibility, OLD.group_name) IS DISTINCT FROM (NEW.visibility, NEW.group_name))
+WHEN ((OLD.visibility, OLD.group_name) IS DISTINCT FROM (NEW.visibility, NEW.group_name))
 EXECUTE FUNCTION vectors_follow_job()"""
 
 

@@ -84,7 +84,11 @@ def arguments_of(world: World, name: str, command: Any) -> list[str]:
         "vector": "vec_" + HOSTILE, "study": world.get("study"), "sheet": HOSTILE,
     }  # fmt: skip
     given = [known[one.name] for one in command.params if one.param_type_name == "argument" and one.required]
-    options = {"gc": ["--older-than", "0.001"], "vectors import": ["--model", HOSTILE], "delete": ["--dry-run"]}  # without it, it asks
+    options = {
+        "gc": ["--older-than", "0.001"],
+        "vectors import": ["--model", HOSTILE],
+        "delete": ["--dry-run"],
+    }  # without it, it asks
     return [*name.split(), *given, *options.get(name, [])]
 
 
@@ -110,7 +114,7 @@ def test_no_command_prints_anything_but_text(world: World, capsys: pytest.Captur
             said = capsys.readouterr()
             checked(said.out + said.err)
             found = said.out or said.err
-            assert found.lstrip()[:1] in "[{\"n", (name, found[:500])
+            assert found.lstrip()[:1] in '[{"n', (name, found[:500])
             assert json.loads(found) is not None
             if name in SHOWING and said.out:
                 assert HOSTILE[:12] in " ".join(texts(json.loads(said.out))), name
