@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +41,16 @@ METHODS = methods()
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[dict[str, Any]]:
-    """The names that examples use, on a service that has a model and a study of it: its calibration, vectors, steering and report."""
+    """The names that examples use, on a service that has a model, vectors, a steering and a study."""
     home, here = make_folder(), Path.cwd()
-    up = Up(home)
+    up = Up(home, None, "--port", "0", "--device", "cpu", "--cpu-workers", "2")
     try:
         up.start()
         with binnacle.Client(up.url, up.key) as client:
             client.add_model("demo-severe", str(MODELS / "demo-severe"))
             client.await_model("demo-severe")
+            client.wait(client.calibrate("demo-severe", max_new_tokens=4), timeout=200)
+            client.wait(client.extract("demo-severe", "refusal", methods=["mean_diff"], layers=[3], resamples=0), timeout=200)
             small = {
                 "methods": ["mean_diff"],
                 "layers": [3],
@@ -58,11 +59,10 @@ def service() -> Iterator[dict[str, Any]]:
                 "selection_limit": 12,
                 "test_limit": 12,
                 "controls": {"random": 0, "shuffled": 0, "prompt_only": False},
-                "resamples": 0,
-                "calibration_new_tokens": 4,
             }
-            client.wait(client.study(["demo-severe"], ["refusal"], **small), timeout=400)
-            client.wait(client.extract("demo-severe", "refusal", methods=["mean_diff"], layers=[3], resamples=0), timeout=200)
+            few = {"resamples": 0, "calibration_new_tokens": 4, "reuse": True}
+            client.wait(client.steer("demo-severe", "refusal", decomposition=False, matched=["dose"], **small), timeout=200)
+            client.wait(client.study(["demo-severe"], ["refusal"], **small, **few), timeout=200)
             (home / "work").mkdir()
             os.chdir(home / "work")
             yield {"binnacle": binnacle, "client": client, "key": up.key, "home": str(home)}
@@ -86,9 +86,6 @@ def test_the_examples_are_true(service: dict[str, Any]) -> None:
         said: list[str] = []
         failed = doctest.DocTestRunner(optionflags=FLAGS).run(example, out=said.append, clear_globs=False).failed
         wrong += ["".join(said)] if failed else []
-        for left in (job for state in ("queued", "running") for job in service["client"].jobs(state=state)):
-            with suppress(binnacle.BinnacleError):  # it ended meanwhile
-                service["client"].cancel(left)  # its example is over, and the next one need not wait
     assert wrong == [], "\n".join(wrong)
 
 
