@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -18,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 # the tables `groups` and `blobs`, which jobs, cells and artifacts refer to
@@ -55,7 +56,8 @@ class Job(Shareable, Base):
         Index("jobs_finished_idx", "kind", "state", postgresql_where=text(FINISHED_JOBS)),
         Index("jobs_model_listed_idx", "model", "state", "created_at", "id"),
         Index("jobs_old_idx", "finished_at", "id", postgresql_where=text("results_removed_at IS NULL")),
-        Index("jobs_words_idx", text("job_words(name, notes, tags)"), postgresql_using="gin"),
+        Index("jobs_kept_idx", "id", postgresql_where=text("kept")),
+        Index("jobs_words_idx", "words", postgresql_using="gin"),
         Index("jobs_tags_idx", "tags", postgresql_using="gin"),
         Index("jobs_reuse_idx", "kind", "spec_hash", postgresql_where=text("state = 'succeeded'")),
         Index("jobs_retry_of_idx", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
@@ -67,6 +69,9 @@ class Job(Shareable, Base):
     short: Mapped[bool] = mapped_column(Boolean, server_default=text("false"), doc="a generation: seconds on a device")
     handler_version: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     name: Mapped[str | None] = mapped_column(String(200))
+    words: Mapped[str] = mapped_column(
+        TSVECTOR, Computed("job_words(name, notes, tags)", persisted=True), nullable=True, deferred=True, doc="for the search"
+    )
     tags: Mapped[list[str]] = mapped_column(ARRAY(String(64)), server_default=text("'{}'"))
     notes: Mapped[str | None] = mapped_column(Text)
     spec: Mapped[dict[str, Any]] = mapped_column(JSONB)

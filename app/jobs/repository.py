@@ -18,7 +18,7 @@ from app.jobs.planned import planned_job
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, HELD, State
 from app.jobs.submission import MOST_WARNINGS, WARNED
-from app.jobs.words import holds_words
+from app.jobs.words import holds_words, narrowed
 from app.settled import settled
 
 ABOUT_MODELS = ("inspect", "download", "prove")
@@ -90,7 +90,8 @@ def listing(
         statement = statement.where(Job.tags.contains([filters.tag]))
     if filters.name is not None:
         statement = statement.where(Job.name.icontains(filters.name, autoescape=True))
-    statement = statement.where(*holds_words(filters.words or ""))
+    if (words := holds_words(filters.words or "")) is not None:
+        statement = statement.where(narrowed(session, words))
     if filters.created_after is not None:
         statement = statement.where(Job.created_at > filters.created_after)
     if filters.created_before is not None:

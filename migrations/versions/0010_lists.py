@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import TSVECTOR
 
 revision = "0010"
 down_revision = "0009"
@@ -14,7 +15,7 @@ METRICS = ("accuracy", "cohens_d", "auroc", "massive_share")
 
 # Punctuation parts words, so that `gemma` finds google/gemma-3: left in, the parser would take the whole for one path.
 WORDS = r"""
-CREATE FUNCTION job_words(name text, notes text, tags text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 2000 AS $$
+CREATE FUNCTION job_words(name text, notes text, tags text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT pg_catalog.to_tsvector('pg_catalog.simple', pg_catalog.translate(
         coalesce(name, '') || ' ' || coalesce(notes, '') || ' ' || coalesce(pg_catalog.array_to_string(tags, ' '), ''),
         '!"#$%&''()*+,-./:;<=>?@[\]^_`{|}~', pg_catalog.repeat(' ', 32)))
@@ -57,7 +58,10 @@ def upgrade() -> None:
     op.create_index("jobs_model_listed_idx", "jobs", ["model", "state", "created_at", "id"])
     op.create_index("jobs_old_idx", "jobs", ["finished_at", "id"], postgresql_where=sa.text("results_removed_at IS NULL"))
     op.execute(WORDS)
-    op.create_index("jobs_words_idx", "jobs", [sa.text("job_words(name, notes, tags)")], postgresql_using="gin")
+    # stored, so that a list in order of time compares words without cutting each job's texts anew
+    op.add_column("jobs", sa.Column("words", TSVECTOR(), sa.Computed("job_words(name, notes, tags)", persisted=True)))
+    op.create_index("jobs_words_idx", "jobs", ["words"], postgresql_using="gin")
+    op.create_index("jobs_kept_idx", "jobs", ["id"], postgresql_where=sa.text("kept"))
     op.create_index("stored_objects_digest_idx", "stored_objects", ["digest"])
     op.drop_constraint(op.f("vectors_imported_visibility_check"), "vectors", type_="check")
     op.execute("LOCK TABLE jobs, vectors IN SHARE ROW EXCLUSIVE MODE")
@@ -89,6 +93,7 @@ def downgrade() -> None:
     )
     op.drop_index("stored_objects_digest_idx", "stored_objects")
     op.drop_index("jobs_words_idx", "jobs")
+    op.drop_column("jobs", "words")
     op.execute("DROP FUNCTION job_words")
-    for index in ("jobs_model_listed_idx", "jobs_finished_idx", "jobs_unfinished_idx", "jobs_old_idx"):
+    for index in ("jobs_model_listed_idx", "jobs_finished_idx", "jobs_unfinished_idx", "jobs_old_idx", "jobs_kept_idx"):
         op.drop_index(index, "jobs")

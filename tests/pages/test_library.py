@@ -60,6 +60,7 @@ def test_a_trait_is_uploaded_with_its_checks_shown(person: Make) -> None:
     assert made.url.path.startswith("/traits/kindness@"), words(made.text)
     assert "questions had no split" in words(made.text)
     assert "<img src=x" not in made.text
+    assert "a verdict needs 20: add" in words(made.text)
     reference = made.url.path.removeprefix("/traits/")
     assert ada.get(f"/traits/{reference}/dataset.json").json()["positive"][0]["prompt"] == TRAIT["positive"][0]
     assert "kindness" in ada.get("/traits").text

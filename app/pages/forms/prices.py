@@ -12,9 +12,11 @@ SAID: dict[str, Callable[[float], str]] = {"device_seconds_per_day": duration, "
 
 @dataclass(frozen=True)
 class Price:
-    """`lines` say what would be done; `quotas` what is left; `fits`: whether it would be admitted now, and `why` if not."""
+    """`lines` say what would be done; `warnings` what the result would lack; `quotas` what is left; `fits`: whether it would be admitted now,
+    and `why` if not."""
 
     lines: list[str]
+    warnings: list[str]
     quotas: list[str]
     fits: bool
     why: str
@@ -27,7 +29,7 @@ def price(cost: Mapping[str, Any]) -> Price:
     if cost.get("limit"):
         said.append(f"The limit of this server is {whole(cost['limit'])}.")
     said += [_time(cost), *_first(cost)]
-    return Price(said, [_quota(one) for one in admission["quotas"]], admission["would_pass"], admission["detail"] or "")
+    return Price(said, list(cost.get("warnings", ())), [_quota(one) for one in admission["quotas"]], admission["would_pass"], admission["detail"] or "")
 
 
 def _time(cost: Mapping[str, Any]) -> str:
