@@ -1,4 +1,4 @@
-"""Housekeeping that one process of all does, so often: who takes a chore first has it for the whole time."""
+"""Chores: housekeeping that a single process does, every so often. Whoever takes a chore first has it for the whole time."""
 
 from datetime import datetime
 
