@@ -29,7 +29,8 @@ def price(cost: Mapping[str, Any]) -> Price:
     if cost.get("limit"):
         said.append(f"The limit of this server is {whole(cost['limit'])}.")
     said += [_time(cost), *_first(cost)]
-    return Price(said, list(cost.get("warnings", ())), [_quota(one) for one in admission["quotas"]], admission["would_pass"], admission["detail"] or "")
+    quotas = [_quota(one) for one in admission["quotas"]]
+    return Price(said, list(cost.get("warnings", ())), quotas, admission["would_pass"], admission["detail"] or "")
 
 
 def _time(cost: Mapping[str, Any]) -> str:
