@@ -56,6 +56,15 @@ def test_check_says_the_price_with_its_arithmetic_and_makes_nothing(person: Make
     assert "Still to fill in: Model." in empty
 
 
+def test_what_a_result_would_lack_is_said_before_submit_and_on_the_jobs_page(person: Make) -> None:
+    ada = person()
+    asked = {"model": "demo", "trait": "refusal", "further": '{"test_limit": 5}'}
+    lacks = "at most 5 test clusters; a verdict needs 20"
+    assert lacks in words(ada.send("/new/steer", do="check", **asked).text)
+    job = sent_job(ada, "steer", **asked)
+    assert lacks in words(ada.get(f"/jobs/{job['id']}").text)
+
+
 def test_a_form_becomes_the_job_that_it_describes(person: Make) -> None:
     ada = person()
     job = sent_job(
