@@ -129,6 +129,18 @@ class ServiceContext:
         digest = through_outages(lambda: self._own_digest(name), lambda: self._heartbeat.lost)
         return None if digest is None else self._read(digest)
 
+    def shared_cell(self, name: str) -> bytes | None:
+        own = self.cell(name)
+        digest = through_outages(lambda: self._shared_digest(name), lambda: self._heartbeat.lost) if own is None else None
+        if digest is None:
+            return own
+        try:
+            data = self._read(digest)
+        except ObjectMissing:  # its last job was deleted meanwhile
+            return None
+        self.commit_cell(name, data)
+        return data
+
     def commit_cell(self, name: str, data: bytes) -> None:
         self._check_lease()  # not `check`: a node that is told to stop still keeps what is finished
         self._heartbeat.flush()  # the phase that the cell belongs to comes first in the history
@@ -157,6 +169,10 @@ class ServiceContext:
     def _own_digest(self, cell: str) -> str | None:
         with self._process.sessions() as session:
             return _cell_digest(session, self._lease.job, cell)
+
+    def _shared_digest(self, cell: str) -> str | None:
+        with self._process.sessions() as session:
+            return repository.shared_cell_digest(session, cell, self._lease.job.owner)
 
     def _read(self, digest: str) -> bytes:
         return through_storage_errors(lambda: self._process.storage.get(key_of(digest)), lambda: self._heartbeat.lost)

@@ -129,6 +129,10 @@ class JobContext(Protocol):
     def cell(self, name: str) -> bytes | None:
         """The bytes of a cell finished earlier (also by an earlier attempt), or None."""
 
+    def shared_cell(self, name: str) -> bytes | None:
+        """As `cell`, also of any job that this job's owner may read, whose cell it then keeps as its own. For cells with names that hold a hash
+        of everything they are made from."""
+
     def commit_cell(self, name: str, data: bytes) -> None:
         """Keeps a finished cell for good. It resets the count of losses."""
 

@@ -147,10 +147,15 @@ class JobEvent(Base):
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
 
 
+SHARED_CELL = "cell LIKE 'judge:%'"
+"""Cells that other jobs may take: their names hold a hash of what they are made from."""
+
+
 class JobCell(Base):
     """A finished part of a job. It is committed as soon as it is finished and never computed again."""
 
     __tablename__ = "job_cells"
+    __table_args__ = (Index("job_cells_shared_idx", "cell", postgresql_where=text(SHARED_CELL)),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     cell: Mapped[str] = mapped_column(String(200), primary_key=True)

@@ -62,6 +62,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("words", TSVECTOR(), sa.Computed("job_words(name, notes, tags)", persisted=True)))
     op.create_index("jobs_words_idx", "jobs", ["words"], postgresql_using="gin")
     op.create_index("jobs_kept_idx", "jobs", ["id"], postgresql_where=sa.text("kept"))
+    op.create_index("job_cells_shared_idx", "job_cells", ["cell"], postgresql_where=sa.text("cell LIKE 'judge:%'"))
     op.create_index("stored_objects_digest_idx", "stored_objects", ["digest"])
     op.drop_constraint(op.f("vectors_imported_visibility_check"), "vectors", type_="check")
     op.execute("LOCK TABLE jobs, vectors IN SHARE ROW EXCLUSIVE MODE")
@@ -91,6 +92,7 @@ def downgrade() -> None:
     op.create_check_constraint(
         op.f("vectors_imported_visibility_check"), "vectors", "(source = 'imported') = (visibility IS NOT NULL)"
     )
+    op.drop_index("job_cells_shared_idx", "job_cells")
     op.drop_index("stored_objects_digest_idx", "stored_objects")
     op.drop_index("jobs_words_idx", "jobs")
     op.drop_column("jobs", "words")

@@ -92,6 +92,9 @@ class FakeContext:
     def cell(self, name: str) -> bytes | None:
         return self.cells.get(name)
 
+    def shared_cell(self, name: str) -> bytes | None:
+        return self.cells.get(name)
+
     def commit_cell(self, name: str, data: bytes) -> None:
         self.cells[name] = data
         self.committed.append(name)

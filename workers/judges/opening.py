@@ -1,6 +1,7 @@
 """From a judge as a job's spec describes it to one that scores the answers of one trait."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workers.job import JobContext, JobFault
@@ -76,12 +77,15 @@ def open_judge(
             context.model(described["model"]), trait, name=described["name"], model=described["model"], relevance=relevance
         )
     if described["kind"] in FITTED and lm is not None:
+        from workers.judges.keeping import fitted
         from workers.judges.phrases import PhraseJudge
         from workers.judges.reference import ReferenceJudge
         from workers.lm.memory import batch_rows_for
 
         rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), max_new_tokens, context.batch_budget_bytes)
-        judge = ReferenceJudge.fit(
+        asked = [trait, responses, {"max_new_tokens": max_new_tokens, "given": given, "questions": questions}]
+        fit = partial(
+            ReferenceJudge.fit,
             lm,
             trait,
             responses,
@@ -92,5 +96,6 @@ def open_judge(
             on_step=lambda _counts: context.progress(0),  # it moves, and may take longer than a phase may stand still
             on_rows=lambda _rows: context.progress(0),
         )
+        judge = fitted(fit, lm, asked, context, batch_rows=rows)
         return PhraseJudge(judge) if described["kind"] == "phrases" else judge
     raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")

@@ -1,0 +1,75 @@
+"""The reference judge is fitted once for equal jobs: the kept one scores as the fitted one did, and its key leaves nothing out that matters."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.judges.conftest import World
+from tests.ml.fake_context import FakeContext
+from workers.judges.base import Judge, JudgeItem
+from workers.judges.keeping import key_of
+from workers.judges.opening import open_judge
+from workers.judges.reference import ReferenceJudge
+from workers.lm.model import LanguageModel
+
+REFERENCE = {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}}
+
+
+def proved(lm: LanguageModel, **changes: Any) -> LanguageModel:
+    return replace(lm, facts=replace(lm.facts, reading_hash="r" * 64, **changes))
+
+
+def opened(w: World, lm: LanguageModel, context: FakeContext, kind: str = "reference") -> Judge:
+    context.phase("preparing the judge", 1, "judges")
+    return open_judge(REFERENCE | {"kind": kind}, lm, w.trait, w.responses, max_new_tokens=12, context=context)
+
+
+def test_an_equal_job_takes_the_judge_that_was_fitted(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world("refusal", step=8)
+    lm, first, second = proved(w.lm), FakeContext(w.lm), FakeContext(w.lm)
+    fitted = opened(w, lm, first)
+    [name] = first.committed
+    assert name.startswith("judge:")
+    second.cells = dict(first.cells)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(ReferenceJudge, "fit", refuse)
+    kept = opened(w, lm, second)
+    assert second.committed == []
+    assert kept.identity == fitted.identity
+    items = [JudgeItem("q", None, text, (), w.answered[0].prompt_ids) for text in ("i will not help you .", "here is how .", "")]
+    assert [(one.trait, one.coherence, one.raw) for one in kept.score(items)] == [
+        (one.trait, one.coherence, one.raw) for one in fitted.score(items)
+    ]
+    assert opened(w, lm, second, "phrases").identity["name"] == "refusal-phrases"
+    with pytest.raises(AssertionError, match="fitted again"):
+        opened(w, proved(w.lm, weight_hash="0" * 64), second)
+
+
+def test_a_model_with_a_reading_that_is_not_proved_keeps_nothing(world: Callable[..., World]) -> None:
+    w = world("refusal", step=8)
+    context = FakeContext(w.lm)
+    opened(w, replace(w.lm, facts=replace(w.lm.facts, reading_hash=None)), context)
+    assert context.committed == []
+
+
+def test_everything_that_changes_a_fit_changes_its_name(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world("refusal", step=8)
+    asked: list[Any] = [w.trait, w.responses, {"max_new_tokens": 12, "given": False, "questions": None}]
+    lm = proved(w.lm)
+    names = {
+        key_of(lm, asked),
+        key_of(proved(w.lm, weight_hash="0" * 64), asked),
+        key_of(replace(lm, facts=replace(lm.facts, reading_hash="0" * 64)), asked),
+        key_of(replace(lm, special_tokens="text"), asked),
+        *(key_of(lm, [*asked[:2], asked[2] | change]) for change in ({"max_new_tokens": 13}, {"given": True}, {"questions": []})),
+        key_of(lm, [w.trait, w.responses[1:], asked[2]]),
+        key_of(lm, [{**w.trait, "definition": "another"}, *asked[1:]]),
+    }
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    names.add(key_of(lm, asked))
+    assert len(names) == 10

@@ -1,0 +1,43 @@
+"""A fitted reference judge is kept in a cell under a hash of everything that it is fitted from: an equal job, or the same one after a kill,
+takes it instead of fitting it again. Nobody learns by it of a job that they may not read (`JobContext.shared_cell`)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from workers.job import JobContext
+from workers.judges.reference import VERSION, ReferenceJudge
+from workers.lm.model import LanguageModel
+
+SHARED = "judge:"
+"""How the names of such cells begin."""
+
+
+def fitted(
+    fit: Callable[[], ReferenceJudge], lm: LanguageModel, asked: Sequence[Any], context: JobContext, *, batch_rows: int
+) -> ReferenceJudge:
+    """The judge that `fit` makes, or that was kept of equal arguments `asked`. A model whose reading is not proved has no name to keep it by."""
+    if lm.facts.reading_hash is None:
+        return fit()
+    name = SHARED + key_of(lm, asked)
+    stored = context.shared_cell(name)
+    if stored is not None:
+        return ReferenceJudge.from_json(json.loads(stored), lm, batch_rows=batch_rows)
+    judge = fit()
+    context.commit_cell(name, json.dumps(judge.to_json(), sort_keys=True, separators=(",", ":")).encode())
+    return judge
+
+
+def key_of(lm: LanguageModel, asked: Sequence[Any]) -> str:
+    """The sha256 over what a fit depends on: the model's content and how texts are read, the type, device and threads that it computes with,
+    the libraries, the judge's version, and the arguments."""
+    model: Mapping[str, Any] = {
+        "weights": lm.facts.weight_hash, "reading": lm.facts.reading_hash, "special_tokens": lm.special_tokens, "dtype": str(lm.dtype),
+        "device": lm.device.type, "threads": torch.get_num_threads(),
+        "libraries": [version(name) for name in ("torch", "transformers", "scikit-learn")], "judge": VERSION,
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps([model, *asked], sort_keys=True, separators=(",", ":")).encode()).hexdigest()
