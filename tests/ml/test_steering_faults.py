@@ -78,5 +78,5 @@ def test_vectors_that_cannot_be_steered_with_are_refused_by_name(tiny_lm: Lms, o
 def test_a_layer_that_was_not_calibrated_has_no_unit_of_dose(tiny_lm: Lms) -> None:
     calibration = {"aggregate": {"clean_norms": {"0": 1.0, "2": 1.5}}}
     assert units_of(tiny_lm("llama"), [("residual", 2)], calibration, []) == {("residual", 2): 1.5}
-    with pytest.raises(ModelFault, match=r"layer 1, .*it has 0, 2"):
+    with pytest.raises(ModelFault, match=r"layer 1, .*Its layers are 0, 2"):
         units_of(tiny_lm("llama"), [("residual", 1)], calibration, [])

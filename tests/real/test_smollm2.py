@@ -32,7 +32,7 @@ def test_it_proves_itself(smollm2: LanguageModel) -> None:
     assert "its system text in a turn of its own" in said["prompt"]
     assert "ends an answer with <|im_end|> (2)" in said["turn end"]
     assert "30 layers" in said["causality"]
-    assert "bit for bit (30 layers x 40 tokens in float32, sequential order)" in said["addends"]
+    assert "bit for bit (30 layers x 40 tokens in float32, as (input + self_attn) + mlp)" in said["addends"]
     assert next(proof.figure for proof in found.proofs if proof.name == "paths agree") <= 1e-5
 
 
