@@ -32,7 +32,7 @@ def upload_trait(connection: Connection, source: Path | Sequence[Path], fields: 
             raise BinnacleError("no_such_file", f"{path} is not a file.")
     names = [path.name for path in paths]
     parts: Parts = [
-        ("files", (path.name if names.count(path.name) == 1 else f"{path.resolve().parent.name}-{path.name}", path.read_bytes()))
+        ("files", (path.name if names.count(path.name) == 1 else f"{path.resolve().parent.name}-{path.name}", _bytes(path)))
         for path in paths
     ]
     return _sent(Trait, connection, "/v1/traits", parts, fields)
@@ -57,7 +57,7 @@ def upload_vectors(
 ) -> list[Vector]:
     """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first.
 
-    `on_note` hears what was left out.
+    `on_note` hears what was left out. Raises BinnacleError for a file that cannot be read.
     """
     if file.suffix in PICKLED:
         from binnacle.pickled import converted
@@ -69,8 +69,16 @@ def upload_vectors(
         given = {name: value for name, value in fields.items() if value is not None and name != "vector_layers"}
         part, fields = (found.name, found.data), {**found.fields, **given}
     else:
-        part = file.name, file.read_bytes()
+        part = file.name, _bytes(file)
     return list(_sent(_Imported, connection, "/v1/vectors", [("file", part)], fields)["items"])
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except (OSError, ValueError) as error:  # a ValueError for a name that no file can have
+        why = getattr(error, "strerror", None) or str(error)
+        raise BinnacleError("unreadable_file", f"{file} cannot be read: {why}.") from error
 
 
 class _Imported(TypedDict):

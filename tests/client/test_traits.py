@@ -101,3 +101,10 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
     assert read(binnacle("traits", "show", "politeness", "--json"))["counts"]["negative"] == 2
     refused: subprocess.CompletedProcess[str] = binnacle("traits", "add", str(folder.parent / "none"))
     assert (refused.returncode, "is not a folder" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["missing.npy", "a\x00b.npy", "."])
+def test_a_file_that_cannot_be_read_is_named_in_one_sentence(client: Client, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BinnacleError, match="cannot be read|is not a file") as refused:
+        client.import_vectors(tmp_path / name, "demo", layers=[1])
+    assert "\n" not in refused.value.detail
