@@ -105,6 +105,6 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.npy", "a\x00b.npy", "."])
 def test_a_file_that_cannot_be_read_is_named_in_one_sentence(client: Client, tmp_path: Path, name: str) -> None:
-    with pytest.raises(BinnacleError, match="cannot be read|is not a file") as refused:
+    with pytest.raises(BinnacleError, match="cannot be read") as refused:
         client.import_vectors(tmp_path / name, "demo", layers=[1])
     assert "\n" not in refused.value.detail
