@@ -24,6 +24,7 @@ def job(kind: str, result: dict[str, Any] | None = None, **changes: Any) -> JobO
         "spec": {"trait": {"name": "refusal"}}, "model": "gemma", "owner": "ada", "visibility": "private", "group": None, "priority": 0,
         "retry_of": None, "worker": None, "created_at": NOW - timedelta(minutes=5), "started_at": NOW - timedelta(minutes=4),
         "finished_at": NOW, "cancel_requested_at": None, "error": None, "result": result, "artifacts": [], "metrics": {}, "links": {},
+        "warnings": [],
     }  # fmt: skip
     return JobOut(**{**values, **changes})
 
