@@ -1,5 +1,6 @@
 """The reference judge is fitted once for equal jobs: the kept one scores as the fitted one did, and its key leaves nothing out that matters."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -41,6 +42,7 @@ def test_an_equal_job_takes_the_judge_that_was_fitted(world: Callable[..., World
     kept = opened(w, lm, second)
     assert second.committed == []
     assert kept.identity == fitted.identity
+    assert json.dumps(kept.facts) == json.dumps(fitted.facts)  # in the order in which result files write them
     items = [JudgeItem("q", None, text, (), w.answered[0].prompt_ids) for text in ("i will not help you .", "here is how .", "")]
     assert [(one.trait, one.coherence, one.raw) for one in kept.score(items)] == [
         (one.trait, one.coherence, one.raw) for one in fitted.score(items)

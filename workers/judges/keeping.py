@@ -28,7 +28,7 @@ def fitted(
     if stored is not None:
         return ReferenceJudge.from_json(json.loads(stored), lm, batch_rows=batch_rows)
     judge = fit()
-    context.commit_cell(name, json.dumps(judge.to_json(), sort_keys=True, separators=(",", ":")).encode())
+    context.commit_cell(name, json.dumps(judge.to_json(), separators=(",", ":")).encode())
     return judge
 
 
