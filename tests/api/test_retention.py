@@ -137,3 +137,17 @@ def test_by_the_setting_it_is_recorded_as_the_services_own_act(
     assert service.remove(sessions, DAYS, service.ITSELF).jobs == 1
     entry = next(one for one in admin.get("/v1/audit").json()["items"] if one["action"] == "retention.remove")
     assert entry["actor"] == "binnacle"
+
+
+def test_many_results_go_in_batches_and_an_object_of_two_of_them_counts_once(
+    admin: httpx2.Client, done: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "BATCH", 2)
+    jobs = [
+        done(days, data) for days, data in ((90, b"nine"), (80, b"shared"), (70, b"shared"), (60, b"other"), (50, b"last one"))
+    ]
+    told = admin.post("/v1/retention", json={"older_than_days": DAYS}).json()
+    assert (told["jobs"], told["files"], told["bytes"]) == (5, 5, len(b"nine" + b"shared" + b"other" + b"last one"))
+    assert [one["job"] for one in told["items"]] == jobs
+    assert old(admin) == []
+    assert [one["action"] for one in admin.get("/v1/audit").json()["items"]].count("retention.remove") == 3
