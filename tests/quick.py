@@ -6,7 +6,6 @@ Tests marked `slow` are left out too.
 """
 
 import ast
-from collections.abc import Iterator
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
@@ -75,12 +74,12 @@ def reached(path: Path) -> set[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += files(imported(file))
+            waiting += files(file)
     return found
 
 
-def files(modules: frozenset[str]) -> Iterator[Path]:
-    """The files of this repository among the modules."""
-    for name in modules:
-        stem = ROOT.joinpath(*name.split("."))
-        yield from (one for one in (stem.with_suffix(".py"), stem / "__init__.py") if one.is_file())
+@cache
+def files(path: Path) -> tuple[Path, ...]:
+    """The files of this repository that importing the file imports itself."""
+    stems = [ROOT.joinpath(*name.split(".")) for name in imported(path)]
+    return tuple(one for stem in stems for one in (stem.with_suffix(".py"), stem / "__init__.py") if one.is_file())
