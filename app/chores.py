@@ -1,6 +1,6 @@
 """Chores: housekeeping that a single process does, every so often. The process that takes a chore first has it for the whole time."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import DateTime, String, func
 from sqlalchemy.dialects.postgresql import insert
@@ -20,7 +20,7 @@ class Chore(Base):
 
 def taken(session: Session, name: str, *, every_seconds: float) -> bool:
     """Whether the chore is the caller's: no process has begun it within this time. Half a minute early counts, as loops drift."""
-    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, max(0.0, every_seconds - 30))
+    since = func.now() - timedelta(seconds=max(0.0, every_seconds - 30))
     begin = (
         insert(Chore)
         .values(name=name)

@@ -1,6 +1,9 @@
 """Where in a block a value is read or changed (docs/science.md, 3.3)."""
 
-RESIDUAL_COMPONENTS = ("residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out")
-"""In the coordinates of the residual stream, so that a massive dimension means the same in them."""
+from typing import Literal, get_args
 
-COMPONENTS = (*RESIDUAL_COMPONENTS, "k_proj", "v_proj")
+Component = Literal["residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+
+RESIDUAL_COMPONENTS = COMPONENTS[:5]
+"""In the coordinates of the residual stream, so that a massive dimension means the same in them."""

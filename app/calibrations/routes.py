@@ -4,20 +4,18 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Body, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from app.calibrations import service
 from app.calibrations.results import CalibrationOut, CalibrationPage, CostOut
 from app.calibrations.schemas import CalibrationRequest
-from app.http.access import Caller, Member, keyed_router
+from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, LabelQuery, Limit, page_of
 from app.http.problems import documented
-from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.labels import Labels
-from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
 
 router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
@@ -63,24 +61,14 @@ CalibrationId = Annotated[
 )
 async def submit_calibration(
     body: Annotated[CalibrationRequest, Body(openapi_examples=EXAMPLES)],
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
-    reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
+    asks: Asks,
+    dry_run: DryRun = False,
+    reuse: Reuse = False,
 ) -> Response:
     """Makes a job that finds the model's massive dimensions. With an Idempotency-Key, sending the request again never makes a second job."""
-    promise = idempotency("POST /v1/calibrations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
-        cost = await context.database.run(service.estimate, body, viewer, context.settings)
-        return JSONResponse(cost.model_dump(mode="json"))
-    answer = await once(
-        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
-    )
-    if answer.reused:
-        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+        return await asks.priced(service.estimate, body)
+    return await asks.submitted(service.submit, body, reuse)
 
 
 @router.get(

@@ -19,7 +19,7 @@ from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.planned import planned_job
 from app.jobs.schemas import Edge, JobRequest
-from app.jobs.submission import Idempotency
+from app.jobs.submission import Asker
 from app.jobs.submitting import (
     ABOUT_THE_JOB,
     Answer,
@@ -82,49 +82,30 @@ def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, sett
     )
 
 
-def submit(
-    session: Session,
-    request: CalibrationRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Answer:
+def submit(session: Session, asker: Asker, request: CalibrationRequest, reuse: bool = False) -> Answer:
     """Submits the request and returns the job as the API shows it, in one transaction."""
-    return answer(session, place(session, request, viewer, settings, promise, request_id, reuse), viewer, settings)
+    return answer(session, asker, place(session, asker, request, reuse))
 
 
-def place(
-    session: Session,
-    request: CalibrationRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Placed:
+def place(session: Session, asker: Asker, request: CalibrationRequest, reuse: bool = False) -> Placed:
     """The job for this request, in one transaction. A replayed key returns its job without checking the request again."""
-    earlier = promised(session, viewer, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
         return earlier
-    planned = plan(session, request, viewer, settings)
-    return submitted(session, planned, request, viewer, settings, promise, request_id, reuse=reuse)
+    return submitted(session, asker, plan(session, request, asker.viewer, asker.settings), request, reuse=reuse)
 
 
-def for_model(
-    session: Session, like: JobRequest, asked: str | None, model: Model, viewer: Viewer, settings: Settings, request_id: str
-) -> tuple[str, bool]:
+def for_model(session: Session, asker: Asker, like: JobRequest, asked: str | None, model: Model) -> tuple[str, bool]:
     """The job of the calibration to use for a model, and whether the caller's job must wait for it.
 
     Uses the calibration asked for, by its own id or its job's id; else the newest finished calibration of these weights that the caller may
     read. Otherwise submits a calibration with the visibility of `like`, the request that needs it.
     Raises Problem 422 if the calibration asked for belongs to another model or to other weights.
     """
-    found = _existing(session, asked, model, viewer)
+    found = _existing(session, asked, model, asker.viewer)
     if found is not None:
         return found
-    made = place(session, _made_like(like, model), viewer, settings, None, request_id, False)
+    made = place(session, asker.for_another_job(), _made_like(like, model))
     return made.job.id, True
 
 

@@ -1,5 +1,7 @@
 """Every statement about paused and drained devices."""
 
+from datetime import timedelta
+
 from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -33,7 +35,7 @@ def lock_worker(session: Session, worker_id: str) -> Worker | None:
 
 def hold(session: Session, worker_id: str, *, mode: str, reason: str | None, held_by: str, minutes: float | None) -> None:
     """Holds the node, in place of an earlier hold."""
-    until = None if minutes is None else func.now() + func.make_interval(0, 0, 0, 0, 0, 0, minutes * 60)
+    until = None if minutes is None else func.now() + timedelta(minutes=minutes)
     row = {"mode": mode, "reason": reason, "held_by": held_by, "held_at": func.now(), "until": until}
     statement = insert(DeviceHold).values(worker_id=worker_id, **row)
     session.execute(statement.on_conflict_do_update(index_elements=["worker_id"], set_=row))

@@ -10,9 +10,8 @@ from app.calibrations import service as calibrations
 from app.calibrations.results import CalibrationOut
 from app.errors import Problem, invalid
 from app.jobs.schemas import JobRequest
-from app.jobs.submission import Idempotency
+from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
-from app.settings import Settings
 from app.text import check_text
 from binnacle.words.layout import calibration_path
 
@@ -28,21 +27,12 @@ class CalibrationExportRequest(JobRequest):
     )
 
 
-def submit(
-    session: Session,
-    identifier: str,
-    request: CalibrationExportRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-) -> Answer:
+def submit(session: Session, asker: Asker, identifier: str, request: CalibrationExportRequest) -> Answer:
     """The job that writes the export. Raises Problem 404, 409 and 422."""
-    placed = promised(session, viewer, promise)
+    placed = promised(session, asker)
     if placed is None:
-        plan = _plan(session, identifier, request, viewer)
-        placed = submitted(session, plan, request, viewer, settings, promise, request_id)
-    return answer(session, placed, viewer, settings)
+        placed = submitted(session, asker, _plan(session, identifier, request, asker.viewer), request)
+    return answer(session, asker, placed)
 
 
 def _plan(session: Session, identifier: str, request: CalibrationExportRequest, viewer: Viewer) -> Plan:

@@ -8,13 +8,19 @@ from app.jobs.kinds import Kind
 from app.jobs.models import Job
 
 
-def _record(_session: Session, _job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    return {"export": outcome["export"]}
+class Export(Kind):
+    """Its result is a file."""
+
+    name = "export"
+    handler_version = 2
+    inherited = ("trait", "model")
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        return {"export": outcome["export"]}
+
+    def links(self, job: Job) -> dict[str, str]:
+        name = (job.result or {})["export"]["file"]
+        return {"result": f"/v1/jobs/{job.id}/artifacts/{name}"}
 
 
-def _links(job: Job) -> dict[str, str]:
-    name = (job.result or {})["export"]["file"]
-    return {"result": f"/v1/jobs/{job.id}/artifacts/{name}"}
-
-
-EXPORT = Kind("export", 2, _record, _links, inherited=("trait", "model"))
+EXPORT = Export()

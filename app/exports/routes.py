@@ -2,17 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import Body, Path, Request, Response
+from fastapi import Body, Path, Response
 
 from app.calibrations.routes import CalibrationId
 from app.exports import calibrations, service
 from app.exports.calibrations import CalibrationExportRequest
 from app.exports.schemas import ExportRequest
-from app.http.access import Member, keyed_router
-from app.http.context import Shared
+from app.http.access import keyed_router
 from app.http.problems import documented
-from app.jobs.idempotency import IdempotencyHeader, idempotency, once
-from app.jobs.responses import submitted_response
+from app.jobs.asking import Asks
 from app.jobs.schemas import JobOut
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
@@ -43,17 +41,10 @@ ExtractionId = Annotated[
 async def submit_export(
     extraction_id: ExtractionId,
     body: Annotated[ExportRequest, Body(examples=[{"format": "trait-interp"}, {"format": "gguf", "methods": ["probe"]}])],
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
+    asks: Asks,
 ) -> Response:
     """Writes `.pt`, trait-interp's folder, GGUF control vectors or .npy files; layer N is the output of block N in all of them."""
-    promise = idempotency(f"POST /v1/extractions/{extraction_id}/exports", idempotency_key, body.model_dump(mode="json"))
-    made = await once(
-        context.database, service.submit, extraction_id, body, viewer, context.settings, promise, request.state.request_id
-    )
-    return submitted_response(made.job, request=request, replayed=made.replayed)
+    return await asks.submitted(service.submit, extraction_id, body)
 
 
 @of_calibrations.post(
@@ -67,14 +58,7 @@ async def submit_export(
 async def submit_calibration_export(
     calibration_id: CalibrationId,
     body: Annotated[CalibrationExportRequest, Body(examples=[{"format": "trait-interp"}])],
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
+    asks: Asks,
 ) -> Response:
     """Writes one `experiments/{experiment}/inference/{model_variant}/massive_activations/calibration.json` for each calibration."""
-    promise = idempotency(f"POST /v1/calibrations/{calibration_id}/exports", idempotency_key, body.model_dump(mode="json"))
-    made = await once(
-        context.database, calibrations.submit, calibration_id, body, viewer, context.settings, promise, request.state.request_id
-    )
-    return submitted_response(made.job, request=request, replayed=made.replayed)
+    return await asks.submitted(calibrations.submit, calibration_id, body)

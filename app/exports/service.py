@@ -12,11 +12,10 @@ from app.exports.schemas import ExportRequest
 from app.extractions import service as extractions
 from app.extractions.models import Extraction
 from app.jobs.labels import labels_of
-from app.jobs.submission import Idempotency
+from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
 from app.models import repository as models
 from app.models.layers import check_layers
-from app.settings import Settings
 from app.text import check_text
 from terms.components import RESIDUAL_COMPONENTS
 
@@ -25,21 +24,12 @@ NAMED = 20
 PARTS = ("positions", "components", "methods", "layers")
 
 
-def submit(
-    session: Session,
-    identifier: str,
-    request: ExportRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-) -> Answer:
+def submit(session: Session, asker: Asker, identifier: str, request: ExportRequest) -> Answer:
     """The job that writes the export. Raises Problem 404 and 422."""
-    placed = promised(session, viewer, promise)
+    placed = promised(session, asker)
     if placed is None:
-        plan = _plan(session, identifier, request, viewer)
-        placed = submitted(session, plan, request, viewer, settings, promise, request_id)
-    return answer(session, placed, viewer, settings)
+        placed = submitted(session, asker, _plan(session, identifier, request, asker.viewer), request)
+    return answer(session, asker, placed)
 
 
 def _plan(session: Session, identifier: str, request: ExportRequest, viewer: Viewer) -> Plan:

@@ -11,6 +11,7 @@ from app.extractions.results import VectorOut
 from app.http.renamed import OldNames
 from app.text import Line
 from app.traits.schemas import TraitReference
+from terms.components import Component
 
 METHOD = "imported"
 """The method of a vector that nobody names one for."""
@@ -43,9 +44,7 @@ class ImportFields(Sharing, OldNames):
         validation_alias=AliasChoices("vector_layers", "layers"),
         description="the layer of each vector, in the file's order, if the file does not name them",
     )
-    component: Literal["residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"] | None = (
-        None
-    )
+    component: Component | None = None
     position: Line | None = Field(None, max_length=40, examples=["response[:5]"])
     method: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
         None, description=f"a label; `{METHOD}` if neither the file nor the request has one"

@@ -1,5 +1,6 @@
 """What a finished `extract` job stores: a row by which extractions are found, and one for each vector."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, insert, select
@@ -9,52 +10,9 @@ from app.auth.viewer import Viewer
 from app.extractions.models import Extraction, Vector
 from app.extractions.repository import vector_seen
 from app.ids import new_id
-from app.jobs.kinds import Kind
+from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Artifact, Job
 from app.jobs.repository import made_by_visible
-
-
-def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    found = outcome["extraction"]
-    trait = job.spec["trait"]
-    assert job.model is not None
-    row = Extraction(
-        id=new_id("ext"),
-        job_id=job.id,
-        owner=job.owner,
-        model=job.model,
-        weight_hash=found["weight_hash"],
-        reading_hash=found.get("reading_hash"),
-        trait=trait["name"],
-        trait_version=trait["version"],
-        positions=found["positions"],
-        components=found["components"],
-        layers=found["layers"],
-        methods=job.spec["methods"],
-        calibration_job=(job.spec["calibration"] or {}).get("job"),
-        rows_key=found["rows_key"],
-        summary=found["summary"],
-    )
-    session.add(row)
-    session.flush()
-    digest = session.scalars(
-        select(Artifact.digest).where(Artifact.job_id == job.id, Artifact.name == "vectors.safetensors")
-    ).one()
-    vectors = outcome["vectors"]
-    if vectors:
-        common = {
-            "source": "extracted",
-            "extraction_id": row.id,
-            "owner": job.owner,
-            "model": job.model,
-            "weight_hash": found["weight_hash"],
-            "reading_hash": found.get("reading_hash"),
-            "trait": trait["name"],
-            "trait_version": trait["version"],
-            "digest": digest,
-        }
-        session.execute(insert(Vector), [common | _columns(facts) for facts in vectors])
-    return {"extraction": {"id": row.id, **found}}
 
 
 def _columns(facts: dict[str, Any]) -> dict[str, Any]:
@@ -68,13 +26,64 @@ def _columns(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _links(job: Job) -> dict[str, str]:
-    own = f"/v1/extractions/{(job.result or {})['extraction']['id']}"
-    return {"result": own, "vectors": f"/v1/vectors?extraction={(job.result or {})['extraction']['id']}"}
-
-
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Extraction.job_id, viewer)
 
 
-EXTRACT = Kind("extract", 3, _record, _links, usable={"ext": (Extraction.id, _usable), "vec": (Vector.id, vector_seen)})
+class Extract(Kind):
+    """Its rows are what extractions and their vectors are found by."""
+
+    name = "extract"
+    handler_version = 3
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        found = outcome["extraction"]
+        trait = job.spec["trait"]
+        assert job.model is not None
+        row = Extraction(
+            id=new_id("ext"),
+            job_id=job.id,
+            owner=job.owner,
+            model=job.model,
+            weight_hash=found["weight_hash"],
+            reading_hash=found.get("reading_hash"),
+            trait=trait["name"],
+            trait_version=trait["version"],
+            positions=found["positions"],
+            components=found["components"],
+            layers=found["layers"],
+            methods=job.spec["methods"],
+            calibration_job=(job.spec["calibration"] or {}).get("job"),
+            rows_key=found["rows_key"],
+            summary=found["summary"],
+        )
+        session.add(row)
+        session.flush()
+        digest = session.scalars(
+            select(Artifact.digest).where(Artifact.job_id == job.id, Artifact.name == "vectors.safetensors")
+        ).one()
+        vectors = outcome["vectors"]
+        if vectors:
+            common = {
+                "source": "extracted",
+                "extraction_id": row.id,
+                "owner": job.owner,
+                "model": job.model,
+                "weight_hash": found["weight_hash"],
+                "reading_hash": found.get("reading_hash"),
+                "trait": trait["name"],
+                "trait_version": trait["version"],
+                "digest": digest,
+            }
+            session.execute(insert(Vector), [common | _columns(facts) for facts in vectors])
+        return {"extraction": {"id": row.id, **found}}
+
+    def links(self, job: Job) -> dict[str, str]:
+        own = f"/v1/extractions/{(job.result or {})['extraction']['id']}"
+        return {"result": own, "vectors": f"/v1/vectors?extraction={(job.result or {})['extraction']['id']}"}
+
+    def usable(self) -> Mapping[str, Usable]:
+        return {"ext": (Extraction.id, _usable), "vec": (Vector.id, vector_seen)}
+
+
+EXTRACT = Extract()

@@ -4,21 +4,19 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from app.extractions import service
 from app.extractions.cosines import cosines_of
 from app.extractions.results import CosinesOut, ExtractionCost, ExtractionOut, ExtractionPage
 from app.extractions.schemas import ExtractionRequest
-from app.http.access import Caller, Member, keyed_router
+from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, LabelQuery, Limit, page_of
 from app.http.problems import documented
-from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.asking import Asks, DryRun
 from app.jobs.labels import Labels
-from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
@@ -67,11 +65,8 @@ FileName = Literal["extraction.json", "vectors.safetensors", "responses.jsonl", 
 )
 async def submit_extraction(
     body: Annotated[ExtractionRequest, Body(openapi_examples=EXAMPLES)],
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
+    asks: Asks,
+    dry_run: DryRun = False,
     reuse: Annotated[
         bool,
         Query(
@@ -80,16 +75,9 @@ async def submit_extraction(
     ] = False,
 ) -> Response:
     """Makes a job that extracts vectors of a trait from a model by every requested method."""
-    promise = idempotency("POST /v1/extractions", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
-        cost = await context.database.run(service.estimate, body, viewer, context.settings)
-        return JSONResponse(cost.model_dump(mode="json"))
-    answer = await once(
-        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
-    )
-    if answer.reused:
-        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+        return await asks.priced(service.estimate, body)
+    return await asks.submitted(service.submit, body, reuse)
 
 
 @router.get(

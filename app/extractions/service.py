@@ -24,7 +24,7 @@ from app.jobs.estimates import seconds_for
 from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.reuse import find_reusable
-from app.jobs.submission import Idempotency
+from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Placed, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.judges import service as judges
 from app.models import repository as model_repository
@@ -131,14 +131,13 @@ def rows_key(spec: dict[str, Any], facts: dict[str, Any]) -> str | None:
     return hashlib.sha256(json.dumps(of_the_rows, sort_keys=True).encode()).hexdigest()
 
 
-def plan(
-    session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings, request_id: str, *, reuse: bool
-) -> Plan:
+def plan(session: Session, asker: Asker, request: ExtractionRequest, *, reuse: bool) -> Plan:
     """The job to make, after a calibration where a method needs one. Raises Problem 422."""
+    viewer, settings = asker.viewer, asker.settings
     checked = _check(session, request, viewer, settings)
     spec, after = checked.spec, edges_of(session, request, viewer, checked.model.awaited)
     if request.calibration is not None or checked.needs_calibration:
-        job, wait = calibrations.for_model(session, request, request.calibration, checked.model, viewer, settings, request_id)
+        job, wait = calibrations.for_model(session, asker, request, request.calibration, checked.model)
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
     spec["rows_key"] = rows_key(spec, checked.model.facts)
@@ -169,39 +168,23 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
     )
 
 
-def submit(
-    session: Session,
-    request: ExtractionRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Answer:
+def submit(session: Session, asker: Asker, request: ExtractionRequest, reuse: bool = False) -> Answer:
     """The job for this request, and what it needs, in one transaction."""
-    return answer(session, place(session, request, viewer, settings, promise, request_id, reuse), viewer, settings)
+    return answer(session, asker, place(session, asker, request, reuse))
 
 
-def place(
-    session: Session,
-    request: ExtractionRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Placed:
+def place(session: Session, asker: Asker, request: ExtractionRequest, reuse: bool = False) -> Placed:
     """The job for this request, and the calibration it needs, in one transaction."""
-    earlier = promised(session, viewer, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
         return earlier
-    planned = plan(session, request, viewer, settings, request_id, reuse=False)
+    planned = plan(session, asker, request, reuse=False)
     if reuse:
-        same = _submitted_before(session, planned, viewer)
+        same = _submitted_before(session, planned, asker.viewer)
         if same is not None:
             return same
-        planned = plan(session, request, viewer, settings, request_id, reuse=True)
-    return submitted(session, planned, request, viewer, settings, promise, request_id)
+        planned = plan(session, asker, request, reuse=True)
+    return submitted(session, asker, planned, request)
 
 
 def _submitted_before(session: Session, planned: Plan, viewer: Viewer) -> Placed | None:

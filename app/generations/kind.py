@@ -8,12 +8,19 @@ from app.jobs.kinds import Kind
 from app.jobs.models import Job
 
 
-def _record(_session: Session, _job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    return outcome
+class Generate(Kind):
+    """Its answers are few and stay on the job."""
+
+    name = "generate"
+    handler_version = 4
+    short = True
+    measures = True
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        return outcome
+
+    def links(self, job: Job) -> dict[str, str]:
+        return {"result": f"/v1/generations/{job.id}"}
 
 
-def _links(job: Job) -> dict[str, str]:
-    return {"result": f"/v1/generations/{job.id}"}
-
-
-GENERATE = Kind("generate", 4, _record, _links, short=True, measures=True)
+GENERATE = Generate()

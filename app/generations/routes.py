@@ -2,16 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import Body, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Body, Path, Query, Response
 
 from app.generations import service
 from app.generations.schemas import GenerationOut, GenerationRequest, PricedGeneration
-from app.http.access import Caller, Member, keyed_router
+from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.problems import documented
-from app.jobs.idempotency import IdempotencyHeader, idempotency, once
-from app.jobs.responses import job_response, submitted_response
+from app.jobs.asking import Asks, Reuse
 from app.jobs.schemas import JobOut
 
 router = keyed_router(prefix="/v1/generations", tag="generations")
@@ -47,24 +45,14 @@ JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", examples=["job_01k9zq
 )
 async def submit_generation(
     body: Annotated[GenerationRequest, Body(openapi_examples=EXAMPLES)],
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
+    asks: Asks,
     dry_run: Annotated[bool, Query(description="only check the request and count its answers")] = False,
-    reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
+    reuse: Reuse = False,
 ) -> Response:
     """Answers the prompts unsteered and under each vector at each dose. This takes seconds on a loaded model; answers are not judged."""
-    promise = idempotency("POST /v1/generations", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
-        cost = await context.database.run(service.estimate, body, viewer, context.settings)
-        return JSONResponse(cost.model_dump(mode="json"))
-    answer = await once(
-        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
-    )
-    if answer.reused:
-        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+        return await asks.priced(service.estimate, body)
+    return await asks.submitted(service.submit, body, reuse)
 
 
 @router.get("/{job_id}", operation_id="getGeneration", summary="The answers of a generation", responses=documented(404, 409, 422))

@@ -1,6 +1,6 @@
 """What a generation asks for: a few prompts under a few vectors at a few doses, no judge."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AliasChoices, BaseModel, Field, model_validator
 
@@ -11,6 +11,7 @@ from app.models.reading import DOUBT, READING
 from app.quotas.schemas import Admission
 from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Sibling, VectorId
 from app.text import Line
+from terms.interventions import Operation, Scope
 
 
 class GenerationRequest(PromptedRequest):
@@ -27,8 +28,8 @@ class GenerationRequest(PromptedRequest):
     calibration: CalibrationRef | None = Field(
         None, description="the calibration that doses are measured with; found or made when left out"
     )
-    operation: Literal["add", "ablate", "norm_match"] = "add"
-    scope: Literal["all", "prompt", "response"] = "all"
+    operation: Operation = "add"
+    scope: Scope = "all"
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     sampling: SamplingIn | None = None
 

@@ -10,7 +10,7 @@ from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.reuse import read_as
 from app.jobs.states import State
-from app.jobs.submission import Idempotency
+from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.context import check_context
@@ -81,29 +81,19 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
     }
 
 
-def submit(
-    session: Session,
-    request: GenerationRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Answer:
+def submit(session: Session, asker: Asker, request: GenerationRequest, reuse: bool = False) -> Answer:
     """The job, after the calibration that its doses are measured with."""
-    earlier = promised(session, viewer, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
-        return answer(session, earlier, viewer, settings)
-    model, spec = _spec(session, request, viewer)
-    after = edges_of(session, request, viewer, model.awaited)
+        return answer(session, asker, earlier)
+    model, spec = _spec(session, request, asker.viewer)
+    after = edges_of(session, request, asker.viewer, model.awaited)
     if spec["vectors"]:
-        job, wait = calibrations.for_model(session, request, request.calibration, model, viewer, settings, request_id)
+        job, wait = calibrations.for_model(session, asker, request, request.calibration, model)
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
     plan = Plan("generate", "model", request.model, spec, after)
-    return answer(
-        session, submitted(session, plan, request, viewer, settings, promise, request_id, reuse=reuse), viewer, settings
-    )
+    return answer(session, asker, submitted(session, asker, plan, request, reuse=reuse))
 
 
 def find(session: Session, job_id: str, viewer: Viewer) -> GenerationOut:

@@ -1,7 +1,7 @@
 """What differs between kinds of job on the service's side. A new kind adds one line here, a `kind.py` in its package and a handler."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -27,67 +27,57 @@ KINDS = {
 }
 
 
-def _nothing(_session: Session, _job: Job, _error: dict[str, Any]) -> None:
-    """Most kinds have nothing to tell anybody when a job of theirs fails."""
-
-
-def _nobody(_session: Session, _job: Job, _to: Sharing) -> Sequence[Job]:
-    """Most jobs are looked at by themselves."""
-    return ()
-
-
-def _no_parts(_session: Session, _job: Job) -> Sequence[str]:
-    """Most jobs have none."""
-    return ()
-
-
-def _as_any_job(_session: Session, _job: Job, _viewer: Viewer) -> bool:
-    """Most kinds are cancelled as every job is."""
-    return False
-
-
-def _as_any_retry(
-    _session: Session, _job: Job, _viewer: Viewer, _request_id: str | None, _promise: Idempotency | None
-) -> Submitted | None:
-    """Most kinds are retried by a new job of the same spec."""
-    return None
-
-
 Usable = tuple[InstrumentedAttribute[str], Callable[[Viewer], ColumnElement[bool]]]
 """The column that holds ids of one prefix, and the condition on the rows that a viewer may use."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """`record` turns a handler's result into rows, in the transaction that finishes the job, and returns what the Job shows as `result`.
-
-    `failed` runs in the transaction that ends the job without success. `cancelled` may take a cancel request upon itself, before the job
-    is locked, and says so with True; `retried` may take a retry, and returns the job it made. `followers` are the jobs that follow when the
-    job is shown to others; `parts` are the ids of those that are deleted with it where nothing else uses them. `links` adds to the Job's
-    links. `handler_version` grows when a spec of the new version must not run on workers of the old one. `inherited` are the fields of a spec
-    that came with the result that the job is about: who may use that result may use them with it. `usable` says, for each
-    prefix of the ids that `record` gives, who may use what has such an id. Jobs of a `short` kind take seconds on a
-    device and wait in the queue of generations. Results of kinds with `measures` hold doses and gains (`app.jobs.measures`).
-    """
+class Kind(ABC):
+    """A kind of job. What the methods here do is what most kinds need; a kind that differs overrides them."""
 
     name: str
     handler_version: int
-    record: Callable[[Session, Job, dict[str, Any]], dict[str, Any]]
-    links: Callable[[Job], dict[str, str]]
-    failed: Callable[[Session, Job, dict[str, Any]], None] = _nothing
-    cancelled: Callable[[Session, Job, Viewer], bool] = _as_any_job
-    retried: Callable[[Session, Job, Viewer, str | None, Idempotency | None], Submitted | None] = _as_any_retry
-    followers: Callable[[Session, Job, Sharing], Sequence[Job]] = _nobody
-    parts: Callable[[Session, Job], Sequence[str]] = _no_parts
+    """Grows when a spec of the new version must not run on workers of the old one."""
     inherited: tuple[str, ...] = ()
-    usable: Mapping[str, Usable] = field(default_factory=dict)
-    short: bool = False
-    measures: bool = False
+    """Fields of a spec that came with the result that the job is about: who may use that result may use them with it."""
+    short = False
+    """Jobs of a short kind take seconds on a device and wait in the queue of generations."""
+    measures = False
+    """Results hold doses and gains (`app.jobs.measures`)."""
+    retries_a_graph = False
+    """A retry is planned anew, which may take seconds."""
 
-    @property
-    def retries_a_graph(self) -> bool:
-        """Whether a retry is planned anew, which may take seconds."""
-        return self.retried is not _as_any_retry
+    @abstractmethod
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Turns a handler's result into rows, in the transaction that finishes the job; what the Job shows as `result`."""
+
+    @abstractmethod
+    def links(self, job: Job) -> dict[str, str]:
+        """What a finished job's links lead to, besides those of every job."""
+
+    def usable(self) -> Mapping[str, Usable]:
+        """For each prefix of the ids that `record` gives, who may use what has such an id."""
+        return {}
+
+    def failed(self, session: Session, job: Job, error: dict[str, Any]) -> None:  # noqa: B027 - most kinds tell nothing
+        """Runs in the transaction that ends the job without success."""
+
+    def cancelled(self, session: Session, job: Job, viewer: Viewer) -> bool:
+        """Whether this took the cancel request upon itself; it is asked before the job is locked."""
+        return False
+
+    def retried(
+        self, session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None
+    ) -> Submitted | None:
+        """The job that takes the place of this one; None for a new job of the same spec."""
+        return None
+
+    def followers(self, session: Session, job: Job, to: Sharing) -> Sequence[Job]:
+        """The jobs that follow when this one is shown to others."""
+        return ()
+
+    def parts(self, session: Session, job: Job) -> Sequence[str]:
+        """Ids of the jobs that are deleted with this one where nothing else uses them."""
+        return ()
 
 
 def kind_named(name: str) -> Kind:

@@ -38,7 +38,7 @@ def _usable() -> Mapping[str, Usable]:
     """For the ids of each prefix, the column that holds them and the rows that a viewer may use."""
     found: dict[str, Usable] = {"job": (Job.id, repository.usable), "trait": (Trait.id, lambda viewer: seen(Trait, viewer))}
     for kind in KINDS:
-        found |= kind_named(kind).usable
+        found |= kind_named(kind).usable()
     return found
 
 

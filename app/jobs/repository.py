@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -180,7 +180,7 @@ def bells_wanted(session: Session, job_class: str, *, silent_after: float, every
         Worker.id.not_in(busy),
         Worker.id.not_in(held),
         Worker.blocked.is_(None),
-        Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, silent_after),
+        Worker.seen_at > func.now() - timedelta(seconds=silent_after),
     )
     workers = session.scalar(idle) or 0
     jobs = len(session.scalars(_ready().where(Job.job_class == job_class).limit(workers)).all()) if workers else 0
@@ -197,8 +197,8 @@ def ready_for(session: Session, worker_id: str, job_class: str) -> str | None:
 
 def idle_for(session: Session, job_class: str, seconds: float) -> bool:
     """Whether a worker that may claim jobs of the class has had none for so long, and no job waits for it."""
-    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-    heard = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds + 30)  # a worker says that it is there every few seconds
+    since = func.now() - timedelta(seconds=seconds)
+    heard = func.now() - timedelta(seconds=seconds + 30)  # a worker says that it is there every few seconds
     of_class = Job.job_class == job_class
     busy = select(Job.id).where(of_class, (Job.state.in_(list(HELD))) & (Job.worker_id == Worker.id))
     held = select(DeviceHold.worker_id).where(DeviceHold.worker_id == Worker.id, in_force())

@@ -10,23 +10,24 @@ from sqlalchemy.orm import Session
 
 from app.errors import Problem, not_found
 from app.http.access import Caller, Member, keyed_router
-from app.http.context import Context, Shared
+from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, LabelQuery, Limit, Moment, Page, page_of
 from app.http.problems import documented
 from app.ids import id_pattern
 from app.jobs import reading, repository, service
+from app.jobs.asking import Asks
 from app.jobs.editing import edit
-from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.labels import Labels
 from app.jobs.models import Artifact
 from app.jobs.reading import Reader
 from app.jobs.repository import JobFilters
-from app.jobs.responses import job_response, submitted_response
+from app.jobs.responses import job_response
 from app.jobs.schemas import EventOut, JobEdit, JobOut
 from app.jobs.states import State
 from app.jobs.streams import stream
-from app.jobs.submission import Idempotency
+from app.jobs.submission import Asker
+from app.jobs.submitting import Answer, Placed, answer
 from app.jobs.views import views
 from app.jobs.waiting import Wakeups
 
@@ -200,23 +201,16 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
     response_model=JobOut,
     responses={202: {"headers": WHERE}, **documented(403, 404, 409, 422, 429)},
 )
-async def retry_job(
-    job_id: JobId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
-) -> Response:
+async def retry_job(job_id: JobId, asks: Asks) -> Response:
     """Makes a new job of yours with the same spec, and with `retry_of` naming this one. The old job is not changed. You need access to
     everything that the spec refers to (409 `not_shared`)."""
-    promise = idempotency(f"POST /v1/jobs/{job_id}/retry", idempotency_key, {})
-    planned = await context.database.run(service.retries_a_graph, job_id, viewer)
-    database = context.planner if planned else context.database
-    job, replayed = await once(database, _retry, job_id, viewer, request.state.request_id, promise, context)
-    return submitted_response(job, request=request, replayed=replayed)
+    planned = await asks.context.database.run(service.retries_a_graph, job_id, asks.viewer)
+    return await asks.submitted(_retry, job_id, planned=planned)
 
 
-def _retry(
-    session: Session, job_id: str, viewer: Caller, request_id: str, promise: Idempotency | None, context: Context
-) -> tuple[JobOut, bool]:
-    made = service.retry(session, job_id, viewer, request_id, promise)
-    return views(session, [made.job], viewer, slice_seconds=context.settings.lease.slice)[0], made.replayed
+def _retry(session: Session, asker: Asker, job_id: str) -> Answer:
+    made = service.retry(session, job_id, asker.viewer, asker.request_id, asker.promise)
+    return answer(session, asker, Placed(made.job, made.replayed))
 
 
 @router.get(

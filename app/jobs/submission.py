@@ -1,13 +1,14 @@
-"""Data types of a submission: the validated request, its idempotency key, and the resulting job."""
+"""Data types of a submission: who asks, the validated request, its idempotency key, and the resulting job."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
 from app.jobs.schemas import Edge
+from app.settings import Settings
 
 WARNED = "warned"
 """Type of the event that records a warning of the submission; these events follow the job's first event."""
@@ -22,6 +23,20 @@ class Idempotency:
     route: str
     key: str
     body_hash: str
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks for a job, under which settings, and by which request."""
+
+    viewer: Viewer
+    settings: Settings
+    promise: Idempotency | None = None
+    request_id: str = ""
+
+    def for_another_job(self) -> "Asker":
+        """The same, to submit what the asked-for job needs: the promise covers the job alone."""
+        return replace(self, promise=None)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.reuse import find_reusable
 from app.jobs.schemas import Edge, JobOut, JobRequest
-from app.jobs.submission import Idempotency, Submission
+from app.jobs.submission import Asker, Submission
 from app.jobs.views import views
-from app.settings import Settings
 from app.webhooks import naming as webhooks
 
 ABOUT_THE_JOB = set(JobRequest.model_fields)
@@ -85,24 +84,15 @@ def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
     return [*after, Edge(job=job, needs="success")]
 
 
-def promised(session: Session, viewer: Viewer, promise: Idempotency | None) -> Placed | None:
+def promised(session: Session, asker: Asker) -> Placed | None:
     """The job of an earlier request under the same key. A replay checks nothing anew: what was possible then was accepted."""
-    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    earlier = None if asker.promise is None else jobs.promised(session, asker.viewer.owner, asker.promise)
     return None if earlier is None else Placed(earlier, replayed=True)
 
 
-def submitted(
-    session: Session,
-    plan: Plan,
-    request: JobRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    *,
-    reuse: bool = False,
-) -> Placed:
+def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *, reuse: bool = False) -> Placed:
     """The job of a plan; with `reuse`, a finished job of the same calculation on known weights that the caller may read."""
+    viewer, settings = asker.viewer, asker.settings
     if reuse:
         finished = find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
@@ -110,23 +100,19 @@ def submitted(
     submission = Submission(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
         viewer=viewer, name=request.name, tags=request.tags, notes=request.notes, webhook=request.webhook, priority=request.priority,
-        max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=request_id, idempotency=promise,
+        max_seconds=settings.limit.job_seconds, stall_seconds=settings.lease.stall, request_id=asker.request_id, idempotency=asker.promise,
         retry_of=plan.retry_of, sharing=sharing_of(request), warnings=plan.warnings,
     )  # fmt: skip
     made = jobs.submit(session, submission)
     return Placed(made.job, replayed=made.replayed)
 
 
-def answer(session: Session, placed: Placed, viewer: Viewer, settings: Settings) -> Answer:
+def answer(session: Session, asker: Asker, placed: Placed) -> Answer:
     """The job as the API shows it."""
-    return Answer(shown(session, placed.job, viewer, settings), placed.replayed, placed.reused)
+    seen = views(session, [placed.job], asker.viewer, slice_seconds=asker.settings.lease.slice)[0]
+    return Answer(seen, placed.replayed, placed.reused)
 
 
 def sharing_of(request: JobRequest) -> Sharing:
     """Who may see what this request makes."""
     return Sharing(visibility=request.visibility, group=request.group)
-
-
-def shown(session: Session, job: Job, viewer: Viewer, settings: Settings) -> JobOut:
-    """The job as the API shows it."""
-    return views(session, [job], viewer, slice_seconds=settings.lease.slice)[0]

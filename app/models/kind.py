@@ -13,23 +13,6 @@ from app.models.models import Model
 SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash")
 
 
-def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    facts = outcome["facts"]
-    model = _inspected_by(session, job)
-    if model is not None:
-        model.facts, model.passport, model.updated_at = facts, None, func.now()
-        proving.follow(session, model, job)
-        session.flush()
-    return {"model": {"name": job.model, **{name: facts[name] for name in SHOWN if name in facts}}}
-
-
-def _failed(session: Session, job: Job, error: dict[str, Any]) -> None:
-    model = _inspected_by(session, job)
-    if model is not None:
-        model.state, model.fault, model.proving, model.updated_at = "faulty", error, False, func.now()
-        session.flush()
-
-
 def _inspected_by(session: Session, job: Job) -> Model | None:
     """The model, unless it is gone or another job inspects it by now. A retry of its inspect job takes that one's place."""
     model = session.get(Model, job.model, with_for_update=True)
@@ -39,25 +22,68 @@ def _inspected_by(session: Session, job: Job) -> Model | None:
     return model
 
 
-def _links(job: Job) -> dict[str, str]:
-    return {"result": f"/v1/models/{job.model}"}
+class Inspect(Kind):
+    """It leaves the facts of a model, and a job that proves it."""
+
+    name = "inspect"
+    handler_version = 1
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        facts = outcome["facts"]
+        model = _inspected_by(session, job)
+        if model is not None:
+            model.facts, model.passport, model.updated_at = facts, None, func.now()
+            proving.follow(session, model, job)
+            session.flush()
+        return {"model": {"name": job.model, **{name: facts[name] for name in SHOWN if name in facts}}}
+
+    def failed(self, session: Session, job: Job, error: dict[str, Any]) -> None:
+        model = _inspected_by(session, job)
+        if model is not None:
+            model.state, model.fault, model.proving, model.updated_at = "faulty", error, False, func.now()
+            session.flush()
+
+    def links(self, job: Job) -> dict[str, str]:
+        return {"result": f"/v1/models/{job.model}"}
 
 
-def _downloaded(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    """A download that was retried by itself is followed by the inspection that the failed one took down with it."""
-    model = session.get(Model, job.model, with_for_update=True)
-    if job.retry_of is not None and model is not None and model.state == "faulty":
-        service.look_again(session, model, owner=job.owner, request_id=job.request_id, own=True)
-    return outcome
+class Prove(Kind):
+    """It leaves the passport of a model."""
+
+    name = "prove"
+    handler_version = 1
+
+    def failed(self, session: Session, job: Job, error: dict[str, Any]) -> None:
+        """The model stays unproven, with the reason."""
+        proving.not_proved(session, job, error)
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        proving.proved(session, job, outcome)
+        passport = outcome["passport"]
+        shown = {name: passport[name] for name in ("outcome", "reading_hash", "proofs")}
+        return {"model": {"name": job.model, **shown, "proofs_version": passport["version"], "stored": outcome["stored"]}}
+
+    def links(self, job: Job) -> dict[str, str]:
+        return {"result": f"/v1/models/{job.model}"}
 
 
-def _proved(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    proving.proved(session, job, outcome)
-    passport = outcome["passport"]
-    shown = {name: passport[name] for name in ("outcome", "reading_hash", "proofs")}
-    return {"model": {"name": job.model, **shown, "proofs_version": passport["version"], "stored": outcome["stored"]}}
+class Download(Kind):
+    """It leaves the files of a model in the cache of its worker."""
+
+    name = "download"
+    handler_version = 1
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        """A download that was retried by itself is followed by the inspection that the failed one took down with it."""
+        model = session.get(Model, job.model, with_for_update=True)
+        if job.retry_of is not None and model is not None and model.state == "faulty":
+            service.look_again(session, model, owner=job.owner, request_id=job.request_id, own=True)
+        return outcome
+
+    def links(self, job: Job) -> dict[str, str]:
+        return {"result": f"/v1/models/{job.model}"}
 
 
-INSPECT = Kind("inspect", 1, _record, _links, _failed)
-PROVE = Kind("prove", 1, _proved, _links, proving.not_proved)
-DOWNLOAD = Kind("download", 1, _downloaded, _links)
+INSPECT = Inspect()
+PROVE = Prove()
+DOWNLOAD = Download()

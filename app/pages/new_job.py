@@ -17,6 +17,7 @@ from app.http.uploads import checked
 from app.ids import id_pattern
 from app.jobs import reading
 from app.jobs.idempotency import idempotency, once
+from app.jobs.submission import Asker
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
 from app.pages.forms.choices import choices
@@ -106,7 +107,8 @@ async def submitted(request: Request, context: Context, viewer: Viewer, form: Fo
     asked = checked(dict(body), form.request, strict=True)
     promise = idempotency(f"POST {form.path}", key or None, asked.model_dump(mode="json"))
     database = context.planner if form.planned else context.database
-    answer = await once(database, form.service.submit, asked, viewer, context.settings, promise, request.state.request_id, False)
+    asker = Asker(viewer, context.settings, promise, request.state.request_id)
+    answer = await once(database, form.service.submit, asker, asked)
     return str(answer.job.id)
 
 

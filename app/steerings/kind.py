@@ -1,5 +1,6 @@
 """What a finished `steer` or `rescore` job stores: a row by which steerings are found."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -7,41 +8,61 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.ids import new_id
-from app.jobs.kinds import Kind
+from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
 from app.steerings.models import Steering
-
-
-def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    found = outcome["steering"]
-    assert job.model is not None
-    row = Steering(
-        id=new_id("str"),
-        job_id=job.id,
-        owner=job.owner,
-        model=job.model,
-        weight_hash=found["weight_hash"],
-        reading_hash=found.get("reading_hash"),
-        trait=job.spec["trait"]["name"],
-        trait_version=job.spec["trait"]["version"],
-        judge=found["judge"],
-        rescore_of=job.spec.get("steering"),
-        summary=found["summary"],
-    )
-    session.add(row)
-    session.flush()
-    return {"steering": {"id": row.id, **found}}
-
-
-def _links(job: Job) -> dict[str, str]:
-    own = f"/v1/steerings/{(job.result or {})['steering']['id']}"
-    return {"result": own, "runs": f"{own}/runs", "responses": f"{own}/responses"}
 
 
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Steering.job_id, viewer)
 
 
-STEER = Kind("steer", 4, _record, _links, usable={"str": (Steering.id, _usable)}, measures=True)
-RESCORE = Kind("rescore", 3, _record, _links, inherited=("trait", "extraction", "model"), measures=True)
+class Steer(Kind):
+    """Its row is what steerings are found by."""
+
+    name = "steer"
+    handler_version = 4
+    measures = True
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        found = outcome["steering"]
+        assert job.model is not None
+        row = Steering(
+            id=new_id("str"),
+            job_id=job.id,
+            owner=job.owner,
+            model=job.model,
+            weight_hash=found["weight_hash"],
+            reading_hash=found.get("reading_hash"),
+            trait=job.spec["trait"]["name"],
+            trait_version=job.spec["trait"]["version"],
+            judge=found["judge"],
+            rescore_of=job.spec.get("steering"),
+            summary=found["summary"],
+        )
+        session.add(row)
+        session.flush()
+        return {"steering": {"id": row.id, **found}}
+
+    def links(self, job: Job) -> dict[str, str]:
+        own = f"/v1/steerings/{(job.result or {})['steering']['id']}"
+        return {"result": own, "runs": f"{own}/runs", "responses": f"{own}/responses"}
+
+    def usable(self) -> Mapping[str, Usable]:
+        return {"str": (Steering.id, _usable)}
+
+
+class Rescore(Steer):
+    """It leaves a steering too, of the same texts."""
+
+    name = "rescore"
+    handler_version = 3
+    inherited = ("trait", "extraction", "model")
+
+    def usable(self) -> Mapping[str, Usable]:
+        return {}
+
+
+STEER = Steer()
+RESCORE = Rescore()

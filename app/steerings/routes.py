@@ -4,17 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app.http.access import Caller, Member, keyed_router
+from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, Limit, page_of
 from app.http.problems import documented
-from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.measures import with_names
-from app.jobs.responses import job_response, submitted_response
 from app.jobs.schemas import JobOut
 from app.steerings import lines, service
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
@@ -67,24 +65,14 @@ FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jso
 )
 async def submit_steering(
     body: Annotated[SteeringRequest, Body(openapi_examples=EXAMPLES)],
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
-    dry_run: Annotated[bool, Query(description="only check the request and estimate its cost")] = False,
-    reuse: Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")] = False,
+    asks: Asks,
+    dry_run: DryRun = False,
+    reuse: Reuse = False,
 ) -> Response:
     """Makes a job that finds each vector's dose on selection questions and reports its gain on test questions, beside controls."""
-    promise = idempotency("POST /v1/steerings", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
-        cost = await context.database.run(service.estimate, body, viewer, context.settings)
-        return JSONResponse(cost.model_dump(mode="json"))
-    answer = await once(
-        context.database, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse
-    )
-    if answer.reused:
-        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+        return await asks.priced(service.estimate, body)
+    return await asks.submitted(service.submit, body, reuse)
 
 
 @router.post(
@@ -98,18 +86,11 @@ async def submit_steering(
 async def rescore_steering(
     steering_id: SteeringId,
     body: RescoreRequest,
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
+    asks: Asks,
 ) -> Response:
     """Makes a new steering of the same texts, runs and doses with the scores of another judge; no text is generated. The id of a steer
     job that failed because its judge did not answer also works: the new job continues with the other judge and the finished texts."""
-    promise = idempotency(f"POST /v1/steerings/{steering_id}/rescore", idempotency_key, body.model_dump(mode="json"))
-    answer = await once(
-        context.database, service.rescore, steering_id, body, viewer, context.settings, promise, request.state.request_id
-    )
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+    return await asks.submitted(service.rescore, steering_id, body)
 
 
 @router.get("", operation_id="listSteerings", summary="List steerings", response_model=SteeringPage, responses=documented(422))

@@ -9,6 +9,7 @@ from app.jobs.prompts import Text, short_for
 from app.jobs.schemas import JobRequest, PromptedRequest
 from app.models.layers import Layers
 from app.text import Line
+from terms.interventions import Operation, Scope
 
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
 Sibling = Annotated[
@@ -122,12 +123,12 @@ class SteeringRequest(PromptedRequest):
     calibration: CalibrationRef | None = Field(
         None, description="the calibration that doses are measured with; found or made when left out"
     )
-    operation: Literal["add", "ablate", "norm_match"] = "add"
+    operation: Operation = "add"
     ablate_plain: bool = Field(
         False,
         description="also project out the vector with its massive dims, which usually empties the text; such rows are flagged",
     )
-    scope: Literal["all", "prompt", "response"] = "all"
+    scope: Scope = "all"
     doses: list[Dose] | None = Field(None, min_length=1, max_length=50, description="these doses r instead of a search")
     coefficients: list[Coefficient] | None = Field(
         None, min_length=1, max_length=50, description="raw coefficients c instead of a search"

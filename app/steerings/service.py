@@ -21,7 +21,7 @@ from app.jobs.planned import job_of
 from app.jobs.references import check as check_references
 from app.jobs.schemas import Edge
 from app.jobs.states import State
-from app.jobs.submission import Idempotency
+from app.jobs.submission import Asker
 from app.jobs.submitting import (
     Answer,
     Placed,
@@ -93,8 +93,8 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
         "weight_hash": facts.get("weight_hash"),
         "reading_hash": reading_of(model),
         "trait": {"name": trait.name, "version": trait.version},
-        "vectors": vectors.vectors,
-        "from": vectors.sources or None,
+        "vectors": list(vectors.vectors),
+        "from": list(vectors.sources) or None,
         "extraction": vectors.extraction,
         "questions": None if request.questions is None else request.questions.model_dump(mode="json"),
         "sampling": None if request.sampling is None else request.sampling.model_dump(mode="json"),
@@ -171,11 +171,12 @@ def _grid(request: SteeringRequest, trait: Trait, vectors: Vectors, off_target: 
     return limits.Grid(vectors.cells, vectors.groups, limited["selection"], limited["test"], extra, off_target)
 
 
-def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, request_id: str) -> Plan:
+def plan(session: Session, asker: Asker, request: SteeringRequest) -> Plan:
     """The job to make, after the extraction and the calibration that it needs. Raises Problem 422."""
+    viewer, settings = asker.viewer, asker.settings
 
     def make(extraction: ExtractionRequest) -> Made:
-        job = extractions.place(session, extraction, viewer, settings, None, request_id, False).job
+        job = extractions.place(session, asker.for_another_job(), extraction).job
         return Made(job.id, job.spec)
 
     checked = _check(session, request, viewer, settings, make)
@@ -183,7 +184,7 @@ def plan(session: Session, request: SteeringRequest, viewer: Viewer, settings: S
     made = checked.vectors.made
     shared = (made.spec["calibration"] or {}).get("job") if made is not None else None  # else two would be made
     asked = request.calibration or shared
-    job, wait = calibrations.for_model(session, request, asked, checked.model, viewer, settings, request_id)
+    job, wait = calibrations.for_model(session, asker, request, asked, checked.model)
     for needed in [*([job] if wait else []), *checked.waits_for]:
         after = with_edge(after, needed)
     return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after, warnings=checked.warnings)
@@ -217,61 +218,36 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
     )
 
 
-def submit(
-    session: Session,
-    request: SteeringRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Answer:
+def submit(session: Session, asker: Asker, request: SteeringRequest, reuse: bool = False) -> Answer:
     """The job for this request, and what it needs, in one transaction."""
-    return answer(session, place(session, request, viewer, settings, promise, request_id, reuse), viewer, settings)
+    return answer(session, asker, place(session, asker, request, reuse))
 
 
-def place(
-    session: Session,
-    request: SteeringRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Placed:
+def place(session: Session, asker: Asker, request: SteeringRequest, reuse: bool = False) -> Placed:
     """The job for this request, and the calibration it needs, in one transaction."""
-    earlier = promised(session, viewer, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
         return earlier
-    return submitted(
-        session, plan(session, request, viewer, settings, request_id), request, viewer, settings, promise, request_id, reuse=reuse
-    )
+    return submitted(session, asker, plan(session, asker, request), request, reuse=reuse)
 
 
-def rescore(
-    session: Session,
-    identifier: str,
-    request: RescoreRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-) -> Answer:
+def rescore(session: Session, asker: Asker, identifier: str, request: RescoreRequest) -> Answer:
     """A job that scores the steering's texts again. Light for an endpoint; the other judges read texts with a model.
 
     A steer job that ended without a steering is continued under the other judge: what it generated is not generated again, only what the
     new scores lead the search to. Raises Problem 403, 404, 422.
     """
-    earlier = promised(session, viewer, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
-        return answer(session, earlier, viewer, settings)
+        return answer(session, asker, earlier)
+    viewer = asker.viewer
     check_text(request.model_dump(mode="json"))
     after = check_edges(session, request, viewer)
     judge = judges.usable(session, request.judge)
     row = repository.find(session, identifier, viewer)
     if row is None:
         plan = _continued(session, identifier, request, viewer, judge)
-        return answer(session, submitted(session, plan, request, viewer, settings, promise, request_id), viewer, settings)
+        return answer(session, asker, submitted(session, asker, plan, request))
     old = session.get_one(Job, row.job_id).spec
     spec = {
         "kind": "rescore",
@@ -288,7 +264,7 @@ def rescore(
         **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},
     }
     plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
-    return answer(session, submitted(session, plan, request, viewer, settings, promise, request_id), viewer, settings)
+    return answer(session, asker, submitted(session, asker, plan, request))
 
 
 def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: dict[str, Any]) -> Plan:

@@ -28,14 +28,19 @@ NAMED = ("methods", "layers", "positions", "components")
 
 @dataclass(frozen=True)
 class Vectors:
-    """What is steered with: named vectors, or those of an extraction (finished or not)."""
+    """What is steered with: named vectors, or those of an extraction (finished or not).
 
-    vectors: list[dict[str, Any]]
-    sources: list[dict[str, Any]]
-    extraction: str | None
-    wait_for: str | None
+    `vectors` and `sources` are as specs hold them. `extraction` is the job of the trait's own extraction on this model, which the reference
+    judge reads; `wait_for` is the extraction's job while it has not ended. `cells` counts vectors, `groups` those that differ in more than
+    their layer.
+    """
+
     cells: int
     groups: int
+    vectors: Sequence[dict[str, Any]] = ()
+    sources: Sequence[dict[str, Any]] = ()
+    extraction: str | None = None
+    wait_for: str | None = None
     made: "Made | None" = None
 
 
@@ -99,8 +104,12 @@ def _named(session: Session, request: SteeringRequest, viewer: Viewer, model: Mo
         None,
     )
     extraction = session.get(Extraction, source) if source else None
-    named = [as_named(row, model) for row in found]
-    return Vectors(named, [], None if extraction is None else extraction.job_id, None, len(found), len(groups))
+    return Vectors(
+        cells=len(found),
+        groups=len(groups),
+        vectors=[as_named(row, model) for row in found],
+        extraction=None if extraction is None else extraction.job_id,
+    )
 
 
 def _check_vector(row: Vector, model: Model, pointer: str) -> None:
@@ -156,8 +165,14 @@ def _of_an_extraction(
     if made_on.name != model.name:
         source["source"] = siblings.facts(made_on.name, spec["weight_hash"])
     own_trait = spec["trait"]["version"] == trait.version and made_on.name == model.name
-    waited = None if row is not None else made_by
-    return Vectors([], [source], made_by if own_trait else None, waited, groups * counts["layers"], groups, made)
+    return Vectors(
+        cells=groups * counts["layers"],
+        groups=groups,
+        sources=[source],
+        extraction=made_by if own_trait else None,
+        wait_for=None if row is not None else made_by,
+        made=made,
+    )
 
 
 def _made_like(request: SteeringRequest) -> ExtractionRequest:

@@ -13,7 +13,7 @@ an object that nothing refers to; `collect` and `adopt_orphans` find both. All a
 
 import itertools
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
@@ -161,7 +161,7 @@ def _delete_row(session: Session, digest: str) -> bool:
 
 
 def _garbage(min_age_seconds: float) -> ColumnElement[bool]:
-    old = BlobRow.touched_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, min_age_seconds)
+    old = BlobRow.touched_at < func.now() - timedelta(seconds=min_age_seconds)
     return and_(old, *(~exists().where(column == BlobRow.digest) for column in referencing_columns()))
 
 

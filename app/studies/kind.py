@@ -1,6 +1,6 @@
 """What differs for a study's job: it is the last of a graph, so cancelling and retrying act on the graph."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
-from app.jobs.kinds import Kind
+from app.jobs.kinds import Kind, Usable
 from app.jobs.locks import lock_ending, lock_jobs
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
@@ -22,81 +22,85 @@ WIDTH = ("private", "group", "public")
 """From the fewest who see it to the most."""
 
 
-def _record(session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
-    study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
-    return {"study": {"id": study.id, **outcome["study"]}}
-
-
-def _links(job: Job) -> dict[str, str]:
-    own = f"/v1/studies/{job.id}"
-    return {
-        "result": own,
-        "report.html": f"{own}/report.html",
-        "report.md": f"{own}/report.md",
-        "tables.json": f"{own}/tables.json",
-        "labelling.csv": f"{own}/labelling.csv",
-    }
-
-
-def _cancelled(session: Session, job: Job, viewer: Viewer) -> bool:
-    """Cancels the study's own unfinished jobs; the report then still runs on the results so far. With none left, the report itself is
-    cancelled. Jobs that are being cancelled already are left alone, so asking again adds nothing to the history."""
-    study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
-    if study is None or job.state != State.QUEUED:
-        return False
-    own = [node["job"] for node in study.nodes.values() if not node["reused"]]
-    lock_ending(session, [*own, job.id], fails=True)
-    unfinished = session.execute(select(Job.id, Job.state).where(Job.id.in_(own), Job.state.not_in(list(FINISHED)))).all()
-    if not unfinished:
-        return False
-    nodes = sorted((row.id for row in unfinished if row.state != State.CANCELLING), reverse=True)
-    for node in nodes:  # the last first: a waiting job is cancelled, not failed for the job it waits for
-        cancel(session, node, viewer)
-    if nodes:
-        note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(nodes)})
-    session.refresh(job)
-    return True
-
-
-def _retried(session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None) -> Submitted | None:
-    """A new study: new jobs for those that failed, the rest as it is."""
-    from app.studies.service import retry_graph
-
-    study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
-    return retry_graph(session, study, viewer, promise, request_id)
-
-
-def _followers(session: Session, job: Job, to: Sharing) -> list[Job]:
-    """The jobs that were made for the study, and those of its owner's that it found finished where they would be shown to fewer.
-
-    All are locked first, and the report with them.
-    """
-    study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
-    placed = sorted(study.nodes.values(), key=lambda node: int(node["place"])) if study is not None else []
-    lock_jobs(session, [job.id, *(node["job"] for node in placed)])
-    found = []
-    for node in placed:
-        one = session.get(Job, node["job"], populate_existing=True)
-        if one is None:  # deleted
-            continue
-        wider = WIDTH.index(to.visibility) > WIDTH.index(one.visibility)
-        if one.owner == job.owner and (wider or not node["reused"]):
-            found.append(one)
-    return found
-
-
-def _parts(session: Session, job: Job) -> Sequence[str]:
-    """The jobs that were made for the study."""
-    study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
-    own = [node["job"] for node in study.nodes.values() if not node["reused"]] if study is not None else []
-    return session.scalars(select(Job.id).where(Job.id.in_(own), Job.owner == job.owner)).all()
-
-
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Study.job_id, viewer)
 
 
-REPORT = Kind(
-    "report", 2, _record, _links, cancelled=_cancelled, retried=_retried, followers=_followers, parts=_parts,
-    usable={"std": (Study.id, _usable)},
-)  # fmt: skip
+class Report(Kind):
+    """It is the last of a graph, so cancelling, retrying, sharing and deleting act on the graph."""
+
+    name = "report"
+    handler_version = 2
+    retries_a_graph = True
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
+        return {"study": {"id": study.id, **outcome["study"]}}
+
+    def links(self, job: Job) -> dict[str, str]:
+        own = f"/v1/studies/{job.id}"
+        return {
+            "result": own,
+            "report.html": f"{own}/report.html",
+            "report.md": f"{own}/report.md",
+            "tables.json": f"{own}/tables.json",
+            "labelling.csv": f"{own}/labelling.csv",
+        }
+
+    def usable(self) -> Mapping[str, Usable]:
+        return {"std": (Study.id, _usable)}
+
+    def cancelled(self, session: Session, job: Job, viewer: Viewer) -> bool:
+        """Cancels the study's own unfinished jobs; the report then still runs on the results so far. With none left, the report itself is
+        cancelled. Jobs that are being cancelled already are left alone, so asking again adds nothing to the history."""
+        study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
+        if study is None or job.state != State.QUEUED:
+            return False
+        own = [node["job"] for node in study.nodes.values() if not node["reused"]]
+        lock_ending(session, [*own, job.id], fails=True)
+        unfinished = session.execute(select(Job.id, Job.state).where(Job.id.in_(own), Job.state.not_in(list(FINISHED)))).all()
+        if not unfinished:
+            return False
+        nodes = sorted((row.id for row in unfinished if row.state != State.CANCELLING), reverse=True)
+        for node in nodes:  # the last first: a waiting job is cancelled, not failed for the job it waits for
+            cancel(session, node, viewer)
+        if nodes:
+            note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(nodes)})
+        session.refresh(job)
+        return True
+
+    def retried(
+        self, session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None
+    ) -> Submitted | None:
+        """A new study: new jobs for those that failed, the rest as it is."""
+        from app.studies.service import retry_graph
+
+        study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
+        return retry_graph(session, study, viewer, promise, request_id)
+
+    def followers(self, session: Session, job: Job, to: Sharing) -> list[Job]:
+        """The jobs that were made for the study, and those of its owner's that it found finished where they would be shown to fewer.
+
+        All are locked first, and the report with them.
+        """
+        study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
+        placed = sorted(study.nodes.values(), key=lambda node: int(node["place"])) if study is not None else []
+        lock_jobs(session, [job.id, *(node["job"] for node in placed)])
+        found = []
+        for node in placed:
+            one = session.get(Job, node["job"], populate_existing=True)
+            if one is None:  # deleted
+                continue
+            wider = WIDTH.index(to.visibility) > WIDTH.index(one.visibility)
+            if one.owner == job.owner and (wider or not node["reused"]):
+                found.append(one)
+        return found
+
+    def parts(self, session: Session, job: Job) -> Sequence[str]:
+        """The jobs that were made for the study."""
+        study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
+        own = [node["job"] for node in study.nodes.values() if not node["reused"]] if study is not None else []
+        return session.scalars(select(Job.id).where(Job.id.in_(own), Job.owner == job.owner)).all()
+
+
+REPORT = Report()

@@ -16,6 +16,7 @@ from app.calibrations.schemas import CalibrationRequest
 from app.errors import Problem, invalid
 from app.extractions import service as extractions
 from app.extractions.schemas import ExtractionRequest
+from app.jobs.submission import Asker
 from app.jobs.submitting import Placed
 from app.models import service as models
 from app.models.layers import in_order
@@ -116,18 +117,16 @@ def price(
 
 def place_node(
     session: Session,
+    asker: Asker,
     node: Node,
     known: Mapping[str, str],
     request: StudyRequest,
-    viewer: Viewer,
-    settings: Settings,
-    request_id: str,
     reuse: bool,
 ) -> Placed:
     """The node's job, after those that `known` names. Raises Problem with the study's own fields."""
     body = _body(node, known, request)
     try:
-        return DOMAINS[node.kind].place(session, body, viewer, settings, None, request_id, reuse)
+        return DOMAINS[node.kind].place(session, asker.for_another_job(), body, reuse)
     except Problem as problem:
         raise _of_the_study(problem, node) from problem
 

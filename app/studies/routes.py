@@ -4,16 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app.http.access import Caller, Member, keyed_router
+from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, Limit, page_of
 from app.http.problems import documented
-from app.jobs.idempotency import IdempotencyHeader, idempotency, once
-from app.jobs.responses import job_response, submitted_response
+from app.jobs.asking import Asks
 from app.jobs.schemas import JobOut
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
@@ -65,22 +63,14 @@ SANDBOX = "sandbox allow-scripts allow-downloads"
 )
 async def submit_study(
     body: Annotated[StudyRequest, Body(openapi_examples=EXAMPLES)],
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
+    asks: Asks,
     dry_run: Annotated[bool, Query(description="only plan the jobs and estimate their cost")] = False,
     reuse: Annotated[bool, Query(description="use finished jobs of the same calculation that you may read")] = False,
 ) -> Response:
     """Makes jobs that calibrate, extract and steer for every model and trait, and a report that compares the methods."""
-    promise = idempotency("POST /v1/studies", idempotency_key, body.model_dump(mode="json"))
     if dry_run:
-        cost = await context.planner.run(service.estimate, body, viewer, context.settings, reuse)
-        return JSONResponse(cost.model_dump(mode="json"))
-    answer = await once(context.planner, service.submit, body, viewer, context.settings, promise, request.state.request_id, reuse)
-    if answer.reused:
-        return job_response(answer.job, request=request, headers={"Binnacle-Reused": answer.job.id})
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+        return await asks.priced(service.estimate, body, reuse, planned=True)
+    return await asks.submitted(service.submit, body, reuse, planned=True)
 
 
 @router.get("", operation_id="listStudies", summary="List studies", response_model=StudyPage, responses=documented(422))
@@ -108,14 +98,10 @@ async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> Study
     response_model=JobOut,
     responses=documented(400, 403, 404, 409, 422, 429),
 )
-async def retry_study(
-    study_id: StudyId, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None
-) -> Response:
+async def retry_study(study_id: StudyId, asks: Asks) -> Response:
     """Makes a new study with new jobs for those that failed or were cancelled; jobs that succeeded are reused. The new jobs are yours.
     Every job of the study must be shared with you (409 `not_shared`)."""
-    promise = idempotency(f"POST /v1/studies/{study_id}/retry", idempotency_key, {})
-    answer = await once(context.planner, service.retry, study_id, viewer, context.settings, promise, request.state.request_id)
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+    return await asks.submitted(service.retry, study_id, planned=True)
 
 
 @router.post(
@@ -126,21 +112,10 @@ async def retry_study(
     response_model=JobOut,
     responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
 )
-async def label_study(
-    study_id: StudyId,
-    body: LabelsIn,
-    request: Request,
-    viewer: Member,
-    context: Shared,
-    idempotency_key: IdempotencyHeader = None,
-) -> Response:
+async def label_study(study_id: StudyId, body: LabelsIn, asks: Asks) -> Response:
     """Makes a new study of the same jobs and a report with the judge's agreement with these labels. Below a rank correlation of 0.6 the
     report gives no verdict. Every job must be shared with you (409 `not_shared`)."""
-    promise = idempotency(f"POST /v1/studies/{study_id}/labels", idempotency_key, body.model_dump(mode="json"))
-    answer = await once(
-        context.database, service.label, study_id, body.labels, viewer, context.settings, promise, request.state.request_id
-    )
-    return submitted_response(answer.job, request=request, replayed=answer.replayed)
+    return await asks.submitted(service.label, study_id, body)
 
 
 @router.get(

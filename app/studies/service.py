@@ -19,11 +19,10 @@ from app.jobs.models import Artifact, Job
 from app.jobs.planned import planning
 from app.jobs.references import not_shared
 from app.jobs.reuse import find_reusable
-from app.jobs.schemas import Edge, JobOut
+from app.jobs.schemas import Edge
 from app.jobs.states import State
-from app.jobs.submission import Idempotency, Submission, Submitted
-from app.jobs.submitting import ABOUT_THE_JOB, Answer, check_admissible, check_edges, sharing_of
-from app.jobs.views import views
+from app.jobs.submission import Asker, Idempotency, Submission, Submitted
+from app.jobs.submitting import ABOUT_THE_JOB, Answer, Placed, answer, check_admissible, check_edges, promised, sharing_of
 from app.models import repository as model_repository
 from app.planner import still_wanted
 from app.quotas.admission import admission
@@ -33,7 +32,7 @@ from app.studies import repository
 from app.studies.models import Study
 from app.studies.planning import arithmetic, nodes_of, place_node, price
 from app.studies.results import StudyCost, StudyOut, view
-from app.studies.schemas import StudyRequest
+from app.studies.schemas import LabelsIn, StudyRequest
 from app.text import stored
 from app.webhooks import naming as webhooks
 
@@ -47,12 +46,28 @@ class _Span:
 
 
 @dataclass(frozen=True)
-class _Reported:
-    """A study's Job: made now, earlier under the same key, or finished before with the same spec."""
+class _Report:
+    """A report to submit: of which study, over the jobs of which nodes, shown to whom; `about` says what the caller named it."""
 
-    job: Job
-    replayed: bool = False
-    reused: bool = False
+    study: dict[str, Any]
+    placed: Mapping[str, Mapping[str, Any]]
+    about: StudyRequest
+    to: Sharing
+    span: _Span
+    retry_of: Job | None = None
+    labels: Mapping[str, float] | None = None
+    warnings: Sequence[str] = ()
+
+    @property
+    def job_spec(self) -> dict[str, Any]:
+        """What the report is calculated from."""
+        kept = ("place", "job", "kind", "model", "trait")
+        return {
+            "kind": "report",
+            "study": {key: value for key, value in self.study.items() if key not in ABOUT_THE_JOB},
+            "nodes": {name: {key: node[key] for key in kept} for name, node in self.placed.items()},
+            "labels": None if self.labels is None else dict(sorted(self.labels.items())),
+        }
 
 
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
@@ -63,7 +78,7 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         known: dict[str, str] = {}
         for node in nodes_of(session, request, settings.limit):
             still_wanted(session)
-            placed = place_node(session, node, known, request, viewer, settings, "", reuse)
+            placed = place_node(session, Asker(viewer, settings), node, known, request, reuse)
             cost = price(session, node, known, request, viewer, settings)
             known[node.name] = placed.job.id
             costs.append({"node": node.name, "kind": node.kind, "reused": placed.reused, **cost})
@@ -83,26 +98,18 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
     )
 
 
-def submit(
-    session: Session,
-    request: StudyRequest,
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-    reuse: bool,
-) -> Answer:
+def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = False) -> Answer:
     """The whole graph in one transaction, or nothing of it."""
-    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
-        return Answer(_shown(session, earlier, viewer, settings), replayed=True)
-    check_admissible(session, request, check_edges(session, request, viewer), viewer)
+        return answer(session, asker, earlier)
+    check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
     placed: dict[str, dict[str, Any]] = {}
     with asked_once(session):
-        for node in nodes_of(session, request, settings.limit):
+        for node in nodes_of(session, request, asker.settings.limit):
             still_wanted(session)
             known = {name: one["job"] for name, one in placed.items()}
-            made_of = place_node(session, node, known, request, viewer, settings, request_id, reuse)
+            made_of = place_node(session, asker, node, known, request, reuse)
             placed[node.name] = {
                 "place": len(placed),
                 "job": made_of.job.id,
@@ -112,11 +119,12 @@ def submit(
                 "reused": made_of.reused,
             }
     spec = request.model_dump(mode="json")
-    made = _report(
-        session, spec, placed, viewer, _span(settings), promise, request_id, request, sharing_of(request), reuse=reuse,
-        warnings=_warnings(session, placed),
-    )  # fmt: skip
-    return _answer(session, made, viewer, settings)
+    report = _Report(spec, placed, request, sharing_of(request), _span(asker.settings), warnings=_warnings(session, placed))
+    if reuse:
+        finished = find_reusable(session, "report", report.job_spec, asker.viewer)
+        if finished is not None:
+            return answer(session, asker, Placed(finished, reused=True))
+    return answer(session, asker, _submitted(session, report, asker.viewer, asker.promise, asker.request_id))
 
 
 def _warnings(session: Session, placed: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -125,70 +133,38 @@ def _warnings(session: Session, placed: Mapping[str, Mapping[str, Any]]) -> list
     return list(dict.fromkeys(warning for node in placed.values() for warning in of_jobs.get(node["job"], ())))
 
 
-def _report(
-    session: Session,
-    spec: dict[str, Any],
-    placed: Mapping[str, Mapping[str, Any]],
-    viewer: Viewer,
-    span: _Span,
-    promise: Idempotency | None,
-    request_id: str | None,
-    about: StudyRequest,
-    to: Sharing,
-    *,
-    reuse: bool = False,
-    retry_of: Job | None = None,
-    labels: Mapping[str, float] | None = None,
-    warnings: Sequence[str] = (),
-) -> _Reported:
-    shown = {key: value for key, value in spec.items() if key not in ABOUT_THE_JOB}
-    nodes = {name: {key: node[key] for key in ("place", "job", "kind", "model", "trait")} for name, node in placed.items()}
-    job_spec = {
-        "kind": "report",
-        "study": shown,
-        "nodes": nodes,
-        "labels": None if labels is None else dict(sorted(labels.items())),
-    }
-    if reuse:
-        finished = find_reusable(session, "report", job_spec, viewer)
-        if finished is not None:
-            return _Reported(finished, reused=True)
-    webhook = about.webhook if retry_of is None and labels is None else webhooks.usable(session, about.webhook)
+def _submitted(session: Session, report: _Report, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Placed:
+    """The report's job, after all that it reports on, and the row of its study."""
+    about, span, old = report.about, report.span, report.retry_of
+    anew = old is None and report.labels is None
     made = jobs.submit(
         session,
         Submission(
-            kind="report", spec=job_spec, owner=viewer.owner, viewer=viewer, job_class="light",
-            after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in placed.values())],
-            name=about.name, tags=about.tags, notes=about.notes, webhook=webhook, priority=about.priority, max_seconds=span.longest,
-            stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=to, warnings=warnings,
-            retry_of=None if retry_of is None else retry_of.id,
+            kind="report", spec=report.job_spec, owner=viewer.owner, viewer=viewer, job_class="light",
+            after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in report.placed.values())],
+            name=about.name, tags=about.tags, notes=about.notes, priority=about.priority,
+            webhook=about.webhook if anew else webhooks.usable(session, about.webhook),
+            max_seconds=span.longest, stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=report.to,
+            warnings=report.warnings, retry_of=None if old is None else old.id,
         ),
     )  # fmt: skip
     if not made.replayed:
-        session.add(
-            Study(
-                id=new_id("std"),
-                job_id=made.job.id,
-                owner=viewer.owner,
-                title=about.name,
-                spec=spec,
-                nodes={k: dict(v) for k, v in placed.items()},
-            )
-        )
+        nodes = {name: dict(node) for name, node in report.placed.items()}
+        row = Study(id=new_id("std"), job_id=made.job.id, owner=viewer.owner, title=about.name, spec=report.study, nodes=nodes)
+        session.add(row)
         session.flush()
-    return _Reported(made.job, replayed=made.replayed)
+    return Placed(made.job, replayed=made.replayed)
 
 
-def retry(
-    session: Session, identifier: str, viewer: Viewer, settings: Settings, promise: Idempotency | None, request_id: str
-) -> Answer:
+def retry(session: Session, asker: Asker, identifier: str) -> Answer:
     """A new study of the same spec: new jobs for what failed or was cancelled, the rest as it is. Raises Problem 403, 404, 409."""
-    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
-        return Answer(_shown(session, earlier, viewer, settings), replayed=True)
-    study = _find(session, identifier, viewer)
-    require_management(viewer, study.owner, identifier)
-    return _answer(session, retry_graph(session, study, viewer, promise, request_id), viewer, settings)
+        return answer(session, asker, earlier)
+    study = _find(session, identifier, asker.viewer)
+    require_management(asker.viewer, study.owner, identifier)
+    made = retry_graph(session, study, asker.viewer, asker.promise, asker.request_id)
+    return answer(session, asker, Placed(made.job, made.replayed))
 
 
 def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
@@ -215,7 +191,8 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
         if name in ended_badly:
             names[old.id] = jobs.again(session, old, viewer, to, request_id, renamed=names).job.id
         placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
-    made = _report(session, study.spec, placed, viewer, span, promise, request_id, about, to, retry_of=report)
+    again = _Report(study.spec, placed, about, to, span, retry_of=report)
+    made = _submitted(session, again, viewer, promise, request_id)
     if viewer.owner != study.owner and not made.replayed:
         audit.record(session, viewer, "job.retry", report.id, owner=study.owner, made=made.job.id)
     return Submitted(made.job, made.replayed)
@@ -230,43 +207,27 @@ def _usable_graph(session: Session, study: Study, viewer: Viewer) -> dict[str, J
     return graph
 
 
-def label(
-    session: Session,
-    identifier: str,
-    labels: Mapping[str, float],
-    viewer: Viewer,
-    settings: Settings,
-    promise: Idempotency | None,
-    request_id: str,
-) -> Answer:
+def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) -> Answer:
     """The same study's report written again with a person's labels of its sheet: a new study of the same jobs.
 
     Raises Problem 404, and 409 while the report is not written or when the caller may not see one of the jobs now.
     """
-    earlier = None if promise is None else jobs.promised(session, viewer.owner, promise)
+    earlier = promised(session, asker)
     if earlier is not None:
-        return Answer(_shown(session, earlier, viewer, settings), replayed=True)
-    study = _find(session, identifier, viewer)
-    if _usable_graph(session, study, viewer)["report"].state != State.SUCCEEDED:
+        return answer(session, asker, earlier)
+    study = _find(session, identifier, asker.viewer)
+    if _usable_graph(session, study, asker.viewer)["report"].state != State.SUCCEEDED:
         raise Problem(
             409, "study_not_over", "The study's report is not written yet, so there is no labelling sheet for these labels."
         )
     placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
     about = stored(StudyRequest, study.spec)
-    made = _report(session, study.spec, placed, viewer, _span(settings), promise, request_id, about, Sharing(), labels=labels)
-    return _answer(session, made, viewer, settings)
+    report = _Report(study.spec, placed, about, Sharing(), _span(asker.settings), labels=request.labels)
+    return answer(session, asker, _submitted(session, report, asker.viewer, asker.promise, asker.request_id))
 
 
 def _span(settings: Settings) -> _Span:
     return _Span(settings.limit.job_seconds, settings.lease.stall)
-
-
-def _answer(session: Session, made: "_Reported | Submitted", viewer: Viewer, settings: Settings) -> Answer:
-    return Answer(_shown(session, made.job, viewer, settings), made.replayed, getattr(made, "reused", False))
-
-
-def _shown(session: Session, job: Job, viewer: Viewer, settings: Settings) -> JobOut:
-    return views(session, [job], viewer, slice_seconds=settings.lease.slice)[0]
 
 
 def _find(session: Session, identifier: str, viewer: Viewer) -> Study:

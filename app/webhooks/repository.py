@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete as delete_from
@@ -82,7 +82,7 @@ def take_due(session: Session, *, limit: int, lease_seconds: float) -> list[Due]
     taken = session.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.id.in_(due.scalar_subquery()), WebhookTarget.name == WebhookDelivery.target)
-        .values(attempts=WebhookDelivery.attempts + 1, next_at=func.now() + _seconds(lease_seconds))
+        .values(attempts=WebhookDelivery.attempts + 1, next_at=func.now() + timedelta(seconds=lease_seconds))
         .returning(
             WebhookDelivery.id, WebhookDelivery.attempts, WebhookDelivery.body, WebhookTarget.url, WebhookTarget.private,
             WebhookTarget.salt,
@@ -101,7 +101,7 @@ def settle(session: Session, due: Due, *, state: str, status: int | None, error:
             state=state,
             status=status,
             error=error,
-            next_at=func.now() + _seconds(again_in),
+            next_at=func.now() + timedelta(seconds=again_in),
             finished_at=None if state == "pending" else func.now(),
         )
         .execution_options(synchronize_session=False)
@@ -110,9 +110,5 @@ def settle(session: Session, due: Due, *, state: str, status: int | None, error:
 
 def forget(session: Session, *, days: float) -> None:
     """Removes the log of deliveries that were over so long ago."""
-    old = WebhookDelivery.finished_at < func.now() - _seconds(days * 86_400)
+    old = WebhookDelivery.finished_at < func.now() - timedelta(days=days)
     session.execute(delete_from(WebhookDelivery).where(old).execution_options(synchronize_session=False))
-
-
-def _seconds(seconds: float) -> Any:
-    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)

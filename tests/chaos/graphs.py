@@ -2,20 +2,33 @@
 
 from sqlalchemy.orm import Session
 
+from app.auth.viewer import Viewer
 from app.ids import new_id
 from app.jobs import service
-from app.jobs.kinds import KINDS, Kind
+from app.jobs.kinds import KINDS
+from app.jobs.models import Job
 from app.jobs.schemas import Edge
 from app.jobs.submission import Submission
 from app.studies.kind import REPORT
 from app.studies.models import Study
-from tests.worker.probe import PROBE
+from tests.worker.probe import Probe
 from workers.handlers import HANDLERS
 
 KINDS["graph"] = "tests.chaos.graphs:GRAPH"
 HANDLERS["graph"] = HANDLERS["probe"]
-GRAPH = Kind("graph", handler_version=1, record=PROBE.record, links=PROBE.links, cancelled=REPORT.cancelled)
-"""Cancelled as a study is: its unfinished nodes, and then it runs on what there is."""
+
+
+class Graph(Probe):
+    """Cancelled as a study is: its unfinished nodes, and then it runs on what there is."""
+
+    name = "graph"
+    handler_version = 1
+
+    def cancelled(self, session: Session, job: Job, viewer: Viewer) -> bool:
+        return REPORT.cancelled(session, job, viewer)
+
+
+GRAPH = Graph()
 
 
 def plant(session: Session, name: str, owner: str, nodes: int, seconds: float) -> tuple[str, list[str]]:

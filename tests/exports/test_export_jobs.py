@@ -11,6 +11,7 @@ from app.auth.viewer import Viewer
 from app.exports import service
 from app.exports.schemas import ExportRequest
 from app.jobs import repository
+from app.jobs.submission import Asker
 from app.storage.base import key_of
 from app.storage.factory import open_storage
 from tests.api.conftest import Running
@@ -24,7 +25,7 @@ def test_a_light_worker_writes_the_folder_it_was_asked_for(live: Service) -> Non
     identifier, source = store_extraction(live.sessions, storage)
     request = ExportRequest(format="trait-interp", methods=["probe"], layers=[3, 0], tags=["mine"])
     with live.sessions.begin() as session:
-        answer = service.submit(session, identifier, request, Viewer("ada", "member"), live.settings, None, "req_1")
+        answer = service.submit(session, Asker(Viewer("ada", "member"), live.settings), identifier, request)
     made = answer.job
     assert (made.kind, made.spec["extraction"], made.spec["layers"], answer.replayed) == ("export", source, [0, 3], False)
     live.node()

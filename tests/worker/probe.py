@@ -19,12 +19,25 @@ KINDS["glance"] = "tests.worker.probe:GLANCE"
 HANDLERS["probe"] = HANDLERS["glance"] = "tests.worker.probe:run"
 
 
-def _record(_session: Session, _job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    return result
+class Probe(Kind):
+    name = "probe"
+    handler_version = int(os.environ.get("PROBE_VERSION", "1"))
+
+    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+        return outcome
+
+    def links(self, job: Job) -> dict[str, str]:
+        return {}
 
 
-PROBE = Kind("probe", handler_version=int(os.environ.get("PROBE_VERSION", "1")), record=_record, links=lambda _job: {})
-GLANCE = Kind("glance", handler_version=1, record=_record, links=lambda _job: {}, short=True)
+class Glance(Probe):
+    name = "glance"
+    handler_version = 1
+    short = True
+
+
+PROBE = Probe()
+GLANCE = Glance()
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:

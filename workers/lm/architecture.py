@@ -18,12 +18,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from terms.components import COMPONENTS
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.structure.decoders import blocks_of, find_decoder, kind_of, text_config
 from workers.lm.structure.finding import find_structure
 from workers.lm.structure.values import BlockStructure, Factor, Structure
-
-COMPONENTS = ("residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from terms.components import RESIDUAL_COMPONENTS
+from terms.interventions import OPERATIONS, SCOPES, Operation, Scope
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 
@@ -27,9 +28,6 @@ Site = tuple[int, str]
 """(layer, component)."""
 Frame = Literal["prompt", "response"]
 """Which part of a row a position belongs to; a prompt's last token is prompt, and its output predicts the first new token."""
-
-OPERATIONS = ("add", "ablate", "norm_match")
-SCOPES = ("all", "prompt", "response")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +41,8 @@ class Push:
     component: str
     vector: Tensor
     coefficient: float
-    operation: Literal["add", "ablate", "norm_match"] = "add"
-    scope: Literal["all", "prompt", "response"] = "all"
+    operation: Operation = "add"
+    scope: Scope = "all"
     massive: tuple[int, ...] = ()
     plain: bool = False
 

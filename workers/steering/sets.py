@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from terms.interventions import Operation, Scope
 from workers.lm.interventions import Push
 from workers.steering.evaluator import Evaluator
 from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec
-from workers.steering.subjects import Operation, Scope, Subject
+from workers.steering.subjects import Subject
 
 
 @dataclass(frozen=True)

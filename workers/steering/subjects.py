@@ -6,16 +6,15 @@ that are the same to float32 rounding are one subject with two names; it is run 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from terms.interventions import Operation, Scope
 from workers.lm.interventions import Push
 from workers.science.dose import NO_CLEAN_DOSE, coefficient_of, dose_of
 
-Operation = Literal["add", "ablate", "norm_match"]
-Scope = Literal["all", "prompt", "response"]
 SAME = 1 - 1e-6
 """Cosine from which two vectors are the same: float32 rounding of the same mathematics stays above it."""
 

@@ -1,0 +1,58 @@
+"""What every route that makes a job does with its request: the promise of its key, the dry run, and the answer with the job."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from app.db import AsyncDatabase
+from app.http.access import Member
+from app.http.context import Context, Shared
+from app.jobs.idempotency import IdempotencyHeader, idempotency, once
+from app.jobs.responses import job_response, submitted_response
+from app.jobs.submission import Asker
+from app.jobs.submitting import Answer
+from app.planner import Planner
+
+DryRun = Annotated[bool, Query(description="only check the request and estimate its cost")]
+Reuse = Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")]
+
+
+class Asking:
+    """A request that asks for a job. `planned`: for a graph of jobs, which is planned in a process of its own."""
+
+    def __init__(self, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None) -> None:
+        self.viewer = viewer
+        self.context: Context = context
+        self._request = request
+        self._key = idempotency_key
+
+    async def priced(self, estimate: Callable[..., BaseModel], body: BaseModel, *more: Any, planned: bool = False) -> Response:
+        """What `estimate(session, body, viewer, settings, *more)` says; nothing is made."""
+        self._asker(body)  # a key that cannot be one is refused here too
+        cost = await self._database(planned).run(estimate, body, self.viewer, self.context.settings, *more)
+        return JSONResponse(cost.model_dump(mode="json"))
+
+    async def submitted(self, submit: Callable[..., Answer], *args: Any, planned: bool = False) -> Response:
+        """The job that `submit(session, asker, *args)` makes. Sending the same request again under its key makes no second job.
+
+        The request's body is among `args`, if it has one. Raises Problem 409 while an earlier request under the key is being processed.
+        """
+        body = next((one for one in args if isinstance(one, BaseModel)), None)
+        answer = await once(self._database(planned), submit, self._asker(body), *args)
+        if answer.reused:
+            return job_response(answer.job, request=self._request, headers={"Binnacle-Reused": answer.job.id})
+        return submitted_response(answer.job, request=self._request, replayed=answer.replayed)
+
+    def _asker(self, body: BaseModel | None) -> Asker:
+        route = f"{self._request.method} {self._request.scope['path']}"
+        promise = idempotency(route, self._key, {} if body is None else body.model_dump(mode="json"))
+        return Asker(self.viewer, self.context.settings, promise, self._request.state.request_id)
+
+    def _database(self, planned: bool) -> AsyncDatabase | Planner:
+        return self.context.planner if planned else self.context.database
+
+
+Asks = Annotated[Asking, Depends()]
