@@ -72,9 +72,11 @@ def connect_args(statement_timeout: float = 10) -> dict[str, Any]:
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
     """A synchronous engine of at most `pool_size` connections, for workers, migrations and the command line."""
-    return create_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=10, connect_args=connect_args()
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_use_lifo=True, pool_timeout=10, connect_args=connect_args()
     )
+    _ping_when_idle(engine)
+    return engine
 
 
 def make_async_engine(url: str, *, connections: int = 20) -> AsyncEngine:
@@ -111,6 +113,12 @@ def _ping_when_idle(engine: Engine) -> None:
 def make_sessions(engine: Engine, **info: Any) -> sessionmaker[Session]:
     """Session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see app.bell)."""
     return sessionmaker(engine, expire_on_commit=False, info=info)
+
+
+def reading(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
+    """The same for single reads: without a transaction around them, each statement is one message to the database."""
+    engine = sessions.kw["bind"].execution_options(isolation_level="AUTOCOMMIT")
+    return sessionmaker(engine, expire_on_commit=False)
 
 
 def in_transaction(sessions: sessionmaker[Session], work: Callable[..., T], *args: Any) -> T:

@@ -35,6 +35,7 @@ class LeaseSettings(BaseSettings):
     stall: float = Field(600, gt=0, description="a phase without progress for this long is hung, unless it sets its own limit")
     slice: float = Field(300, gt=0, description="how long a job runs before it yields to another user who waits")
     short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a generation that waits")
+    at_risk: float = Field(2, ge=0, description="finished parts of a job are committed together while they took less than this")
     max_losses: int = Field(3, ge=1, description="consecutive losses without a new finished cell that make a job poison")
 
     @model_validator(mode="after")
@@ -42,6 +43,16 @@ class LeaseSettings(BaseSettings):
         if self.margin >= self.ttl * 2 / 3:
             raise ValueError("margin must be less than two thirds of ttl: renewals come every ttl/3 and one may fail")
         return self
+
+
+class RetentionSettings(BaseSettings):
+    """How long history is kept. What each row takes is in docs/operating.md."""
+
+    model_config = SettingsConfigDict(env_prefix="BINNACLE_RETENTION_")
+
+    events_days: float = Field(0, ge=0, description="events of jobs over for longer are removed; 0 keeps them")
+    audit_days: float = Field(0, ge=0, description="entries of the audit that are older are removed; 0 keeps them")
+    jobs_days: float = Field(0, ge=0, description="jobs over for longer are deleted with their results; 0 keeps them")
 
 
 class LimitSettings(BaseSettings):
@@ -135,6 +146,7 @@ class Settings(BaseSettings):
     model_idle_minutes: float = Field(30, gt=0, description="an idle model is unloaded after this")
 
     retention_days: float = Field(0, ge=0, description="results of jobs over for longer are removed; 0 keeps them")
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk nothing new is claimed; 0 never looks")
     hub_token: SecretStr = Field(SecretStr(""), description="the token with which light workers fetch models from the hub")
     hub_token_file: Path | None = Field(None, description="the file that holds it, instead")

@@ -1,7 +1,10 @@
 """The handler's context, as the service provides it: progress through the heartbeat, cells through blobs, models from the shelf."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from app.jobs import repository, turns
 from app.jobs.claims import Lease
-from app.jobs.endings import keep_cell
+from app.jobs.endings import keep_cells
 from app.jobs.models import Job
 from app.jobs.transitions import Superseded
 from app.models import repository as models
 from app.storage.base import ObjectMissing, key_of
-from app.storage.blobs import BlobGone, stage
+from app.storage.blobs import BlobGone, stage_all
 from workers.heartbeat import Heartbeat, Phase
 from workers.job import JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.outages import through_outages, through_storage_errors
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ServiceContext:
-    """Implements `workers.job.JobContext` for one attempt at one job."""
+    """Implements `workers.job.JobContext` for one attempt at one job. Leaving it commits the finished cells, unless the lease is lost."""
 
     def __init__(self, process: WorkerProcess, lease: Lease, heartbeat: Heartbeat) -> None:
         self._process = process
@@ -35,6 +38,18 @@ class ServiceContext:
         self._began = time.monotonic()
         self._done_share = 0.0
         self._share = 0.0
+        self._finished: dict[str, bytes] = {}
+        self._kept_at = self._began
+        self._keeping = threading.RLock()
+
+    def __enter__(self) -> "ServiceContext":
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if isinstance(error, LeaseLost):
+            return
+        with contextlib.suppress(*(() if error is None else (Exception,))):  # what ended the handler goes before
+            self._keep_finished()
 
     @property
     def device(self) -> str:
@@ -104,6 +119,8 @@ class ServiceContext:
 
     def check(self) -> None:
         self._check_lease()
+        if self._finished and time.monotonic() - self._kept_at >= self._process.settings.lease.at_risk:
+            self._keep_finished()
         if self._process.draining.is_set():
             raise JobYielded("drained")
 
@@ -117,7 +134,7 @@ class ServiceContext:
         if ran < max(min(lease.slice, lease.short_slice), loads):
             return
         try:
-            with self._process.sessions() as session:
+            with self._process.reads() as session:
                 waiting = turns.waiting(session, self._lease.job, self._process.versions)
         except SQLAlchemyError:
             return  # an outage is no reason to give up the device
@@ -126,6 +143,9 @@ class ServiceContext:
             raise JobYielded("yielded")
 
     def cell(self, name: str) -> bytes | None:
+        with self._keeping:
+            if name in self._finished:
+                return self._finished[name]
         digest = through_outages(lambda: self._own_digest(name), lambda: self._heartbeat.lost)
         return None if digest is None else self._read(digest)
 
@@ -143,12 +163,22 @@ class ServiceContext:
 
     def commit_cell(self, name: str, data: bytes) -> None:
         self._check_lease()  # not `check`: a node that is told to stop still keeps what is finished
-        self._heartbeat.flush()  # the phase that the cell belongs to comes first in the history
-        try:
-            through_storage_errors(lambda: self._keep(name, data), lambda: self._heartbeat.lost)
-        except Superseded as lost:
-            raise LeaseLost from lost
+        with self._keeping:
+            self._finished[name] = data
+            if time.monotonic() - self._kept_at >= self._process.settings.lease.at_risk:
+                self._keep_finished()
         self._heartbeat.move(None)
+
+    def _keep_finished(self) -> None:
+        """Commits the cells that were finished since the last time, in one transaction."""
+        with self._keeping:
+            if self._finished:
+                try:
+                    through_storage_errors(self._keep, lambda: self._heartbeat.lost)
+                except Superseded as lost:
+                    raise LeaseLost from lost
+                self._finished.clear()
+            self._kept_at = time.monotonic()
 
     def _check_lease(self) -> None:
         if self._heartbeat.lost:
@@ -162,43 +192,46 @@ class ServiceContext:
         return self._lease.job.kind == "prove"
 
     def _passport(self, key: str) -> Mapping[str, Any] | None:
-        with self._process.sessions() as session:
+        with self._process.reads() as session:
             found = models.passport(session, key)
             return None if found is None else found.passport
 
     def _own_digest(self, cell: str) -> str | None:
-        with self._process.sessions() as session:
+        with self._process.reads() as session:
             return _cell_digest(session, self._lease.job, cell)
 
     def _shared_digest(self, cell: str) -> str | None:
-        with self._process.sessions() as session:
+        with self._process.reads() as session:
             return repository.shared_cell_digest(session, cell, self._lease.job.owner)
 
     def _read(self, digest: str) -> bytes:
         return through_storage_errors(lambda: self._process.storage.get(key_of(digest)), lambda: self._heartbeat.lost)
 
     def _artifact_digest(self, job: str, name: str) -> str | None:
-        with self._process.sessions() as session:
+        with self._process.reads() as session:
             found = repository.artifact(session, job, name)
             return None if found is None else found.digest
 
     def _result(self, job: str) -> Mapping[str, Any]:
-        with self._process.sessions() as session:
+        with self._process.reads() as session:
             row = session.get(Job, job)
             if row is None:
                 raise JobFault("missing_input", f"This job reads the result of {job}, which does not exist.")
             return {"state": str(row.state), "kind": row.kind, "spec": row.spec, "result": row.result, "error": row.error}
 
-    def _keep(self, name: str, data: bytes) -> None:
+    def _keep(self) -> None:
         for last in (False, True):
-            blob = stage(self._process.sessions, self._process.storage, data)
+            blobs = stage_all(self._process.sessions, self._process.storage, list(self._finished.values()))
+            cells = dict(zip(self._finished, blobs, strict=True))
             try:
-                with self._process.sessions.begin() as session:
-                    keep_cell(session, self._lease.job.id, self._lease.token, name, blob)
+                # the phase that the cells belong to comes first in the history
+                with self._heartbeat.unwritten() as reached, self._process.sessions.begin() as session:
+                    job = keep_cells(session, self._lease.job.id, self._lease.token, cells, reached)
             except BlobGone:  # half a day passed between the two steps: stage afresh, once
                 if last:
                     raise
             else:
+                self._heartbeat.hear(job)
                 return
 
 

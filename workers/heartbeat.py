@@ -8,20 +8,23 @@ database, another worker or anybody's wall clock says.
 import contextlib
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs import claims
-from app.jobs.claims import Lease
+from app.jobs.claims import Lease, Reached
+from app.jobs.models import Job
 from app.jobs.transitions import Superseded
 from workers.process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
+GATHER_SECONDS = 0.25
+"""A new phase is written so much later: what follows at once is written with it, and a short job's phases with its end."""
 SETTLED_SECONDS = 0.5
 """A pace is not read from a shorter time."""
 TELLING_PART = 0.05
@@ -117,16 +120,33 @@ class Heartbeat:
                 self._phase.move(done, time.monotonic())
             self._moved = True
 
-    def flush(self) -> None:
-        """Writes what is unwritten, from the job's own thread, before its ending; an outage here is the ending's to meet."""
-        with contextlib.suppress(SQLAlchemyError, Superseded):
-            self._write()
+    @contextlib.contextmanager
+    def unwritten(self) -> Iterator[Reached]:
+        """Phases and progress that the caller writes in its own transaction; what it raises leaves them unwritten."""
+        with self._writing:
+            with self._lock:
+                entered, self._unwritten = self._unwritten, []
+                moved, self._moved = self._moved, False
+                current = self._phase
+            try:
+                yield _reached(entered, current if entered or moved else None)
+            except BaseException:
+                with self._lock:
+                    self._unwritten, self._moved = entered + self._unwritten, self._moved or moved
+                raise
+
+    def hear(self, job: Job) -> None:
+        """A row of the job as it is now: it says whether cancelling was asked for."""
+        self.cancelled = self.cancelled or job.cancel_requested_at is not None
 
     def _run(self) -> None:
         tick = min(1.0, self._settings.ttl / 6)
         while not self._stop.is_set():
-            self._wake.wait(tick)
+            if self._wake.wait(tick):
+                self._stop.wait(GATHER_SECONDS)
             self._wake.clear()
+            if self._stop.is_set():
+                return
             try:
                 if time.monotonic() - self._renewed >= self._settings.ttl / 3:
                     self._renew()
@@ -143,37 +163,30 @@ class Heartbeat:
             job = claims.renew(session, self._lease.job.id, self._lease.token, self._settings.ttl)
             self._process.describe(session)
         self._renewed = asked
-        self.cancelled = self.cancelled or job.cancel_requested_at is not None
+        self.hear(job)
 
     def _write(self) -> None:
-        with self._writing:
-            self._write_alone()
+        with self.unwritten() as reached:
+            if not reached.values:
+                return
+            with self._process.sessions.begin() as session:
+                job = claims.report(session, self._lease.job.id, self._lease.token, reached)
+        self.hear(job)
 
-    def _write_alone(self) -> None:
-        with self._lock:
-            entered, self._unwritten = self._unwritten, []
-            moved, self._moved = self._moved, False
-            current = self._phase
-        try:
-            for phase in entered:
-                self._report(phase, phase_event=True)
-            if moved and current is not None:
-                self._report(current, phase_event=False)
-        except SQLAlchemyError:
-            with self._lock:
-                self._unwritten, self._moved = entered + self._unwritten, self._moved or moved
-            raise
 
-    def _report(self, phase: Phase, *, phase_event: bool) -> None:
-        left = phase.seconds_left(time.monotonic())
-        values: dict[str, Any] = {
-            "phase": phase.name,
-            "progress_done": phase.done,
-            "progress_total": phase.total,
-            "progress_unit": phase.unit,
-            "stall_seconds": phase.stall_seconds,
-            "eta_at": None if left is None else text(f"now() + interval '{left:.3f} seconds'"),
-        }
-        with self._process.sessions.begin() as session:
-            job = claims.report(session, self._lease.job.id, self._lease.token, phase_event=phase_event, **values)
-        self.cancelled = self.cancelled or job.cancel_requested_at is not None
+def _reached(entered: Sequence[Phase], current: Phase | None) -> Reached:
+    """The events of the phases that were entered, and the columns of the present one; None leaves the columns as they are."""
+    events = [("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}) for phase in entered]
+    if current is None:
+        return Reached(events)
+    left = current.seconds_left(time.monotonic())
+    values = {
+        "phase": current.name,
+        "progress_done": current.done,
+        "progress_total": current.total,
+        "progress_unit": current.unit,
+        "stall_seconds": current.stall_seconds,
+        "eta_at": None if left is None else text(f"now() + interval '{left:.3f} seconds'"),
+        "progress_at": text("now()"),
+    }
+    return Reached(events, values)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.bell import Bell
-from app.db import make_engine, make_sessions
+from app.db import make_engine, make_sessions, reading
 from app.devices import repository as devices
 from app.devices.models import Worker
 from app.jobs.kinds import handler_versions
@@ -25,6 +26,9 @@ from workers.lanes import GenerationsFirst
 
 if TYPE_CHECKING:
     from workers.shelf import Shelf
+
+DESCRIBED_SECONDS = 60.0
+"""For so long what was written of a child counts as written, though the node's row may have been made anew."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +60,7 @@ class Keeper:
 
     def _listen(self) -> None:
         try:
-            with self._process.sessions() as session:
+            with self._process.reads() as session:
                 mode = devices.mode_of(session, self._process.worker_id)
         except SQLAlchemyError:
             return  # what was said last holds
@@ -91,9 +95,11 @@ class WorkerProcess:
     draining: threading.Event = field(default_factory=threading.Event)
     shelf: "Shelf | None" = None
     keeper: Keeper = field(init=False)
+    _described: tuple[float, Any] = (0.0, None)
 
     def __post_init__(self) -> None:
         self.keeper = Keeper(self)
+        self.reads = reading(self.sessions)
 
     def models(self) -> "Shelf":
         """The models this child keeps loaded; torch is imported here, when the first job needs one."""
@@ -114,8 +120,17 @@ class WorkerProcess:
 
     def describe(self, session: Session) -> None:
         """Writes what this child holds into its node's row, for schedulers and status pages."""
-        memory = (self.shelf.memory() if self.shelf is not None else {}) | self.capacity
-        session.execute(update(Worker).where(Worker.id == self.worker_id).values(models=self.loaded(), memory=memory))
+        held = self._held()
+        session.execute(update(Worker).where(Worker.id == self.worker_id).values(**held))
+        self._described = time.monotonic(), held
+
+    def described(self) -> bool:
+        """Whether that was written lately as it is now."""
+        at, held = self._described
+        return time.monotonic() - at < DESCRIBED_SECONDS and held == self._held()
+
+    def _held(self) -> dict[str, Any]:
+        return {"models": self.loaded(), "memory": (self.shelf.memory() if self.shelf is not None else {}) | self.capacity}
 
 
 @lru_cache

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.devices import repository as devices
 from app.errors import as_error
 from app.jobs import claims, endings, repository
-from app.jobs.claims import Claimer, Lease
+from app.jobs.claims import Claimer, Lease, Reached
 from app.jobs.transitions import Superseded
 from app.storage.base import StorageError
 from app.storage.blobs import Blob, BlobGone, stage
@@ -32,6 +32,8 @@ from workers.process import WorkerProcess
 
 MAX_DEFERRALS = 8
 PASS_ON_SECONDS = 0.2
+
+Ending = Callable[[Session, Reached], None]
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +55,9 @@ def run_next(process: WorkerProcess) -> bool:
         Attempt(process, lease, asked).run()
     finally:
         structlog.contextvars.clear_contextvars()
-    with contextlib.suppress(SQLAlchemyError), process.sessions.begin() as session:
-        process.describe(session)
+    if not process.described():
+        with contextlib.suppress(SQLAlchemyError), process.sessions.begin() as session:
+            process.describe(session)
     return True
 
 
@@ -95,7 +98,7 @@ def ring_on(process: WorkerProcess) -> None:
     """Another bell, if another idle worker could use one."""
     silent = 3 * process.settings.lease.ttl
     try:
-        with process.sessions() as session:
+        with process.reads() as session:
             wanted = repository.bells_wanted(session, process.job_class, silent_after=silent)
     except SQLAlchemyError:
         return  # the relay will
@@ -132,10 +135,10 @@ class Attempt:
         except LeaseLost:
             log.warning("job.lease_lost")
         except JobCancelled:
-            self._end(lambda session: endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics()))
+            self._end(self._cancelled)
         except JobYielded as why:
             reason = str(why) or "yielded"
-            self._end(lambda session: self._requeue(session, reason, {}))
+            self._end(lambda session, reached: self._requeue(session, reached, reason, {}))
         except (TransientFault, StorageError) as error:
             self._defer(error)
         except Exception as error:
@@ -145,8 +148,9 @@ class Attempt:
     def _handle(self) -> Outcome:
         context = ServiceContext(self._process, self._lease, self._heartbeat)
         try:
-            context.check()
-            return handler_for(self._lease.job.kind)(self._lease.job.spec, context)
+            with context:
+                context.check()
+                return handler_for(self._lease.job.kind)(self._lease.job.spec, context)
         finally:
             if self._process.shelf is not None:
                 self._process.shelf.after_job()
@@ -159,15 +163,25 @@ class Attempt:
             if self._heartbeat.lost:
                 raise LeaseLost
             try:
-                self._end(lambda session, s=staged, m=metrics: self._commit(session, outcome, s, m))  # type: ignore[misc]
+                self._end(lambda session, reached, s=staged, m=metrics: self._commit(session, reached, outcome, s, m))  # type: ignore[misc]
             except BlobGone:
                 if last:
                     raise
             else:
                 return
 
-    def _commit(self, session: Session, outcome: Outcome, staged: list[tuple[str, str, Blob]], metrics: dict[str, Any]) -> None:
-        endings.succeed(session, self._job_id, self._lease.token, outcome.result, staged, metrics=metrics)
+    def _commit(
+        self,
+        session: Session,
+        reached: Reached,
+        outcome: Outcome,
+        staged: list[tuple[str, str, Blob]],
+        metrics: dict[str, Any],
+    ) -> None:
+        endings.succeed(session, self._job_id, self._lease.token, outcome.result, staged, metrics=metrics, reached=reached)
+
+    def _cancelled(self, session: Session, reached: Reached) -> None:
+        endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics(), reached=reached)
 
     def _stage(self, data: Any) -> Blob:
         return through_storage_errors(
@@ -177,28 +191,32 @@ class Attempt:
     def _defer(self, error: Exception) -> None:
         """Something outside is down: back to the queue, later and later; the job fails when it stays down and not one cell comes of it."""
 
-        def ending(session: Session) -> None:
+        def ending(session: Session, reached: Reached) -> None:
             before = repository.deferrals(session, self._job_id)
             if before >= MAX_DEFERRALS:
                 detail = f"Postponed {before} times: {error}. Finished parts are kept. Retry once the cause is repaired."
-                endings.fail(session, self._job_id, self._lease.token, as_error("unavailable", detail), metrics=self._metrics())
+                self._failed(session, reached, as_error("unavailable", detail))
             else:
-                self._requeue(session, "deferred", {"because": str(error)}, delay=min(300.0, 5.0 * 2**before))
+                self._requeue(session, reached, "deferred", {"because": str(error)}, delay=min(300.0, 5.0 * 2**before))
 
         self._end(ending)
 
-    def _requeue(self, session: Session, event: str, reason: dict[str, Any], delay: float = 0) -> None:
-        endings.requeue(session, self._job_id, self._lease.token, event, reason, delay=delay, metrics=self._metrics())
+    def _requeue(self, session: Session, reached: Reached, event: str, reason: dict[str, Any], delay: float = 0) -> None:
+        endings.requeue(
+            session, self._job_id, self._lease.token, event, reason, delay=delay, metrics=self._metrics(), reached=reached
+        )
+
+    def _failed(self, session: Session, reached: Reached, error: dict[str, Any]) -> None:
+        endings.fail(session, self._job_id, self._lease.token, error, metrics=self._metrics(), reached=reached)
 
     def _fail(self, error: Exception) -> bool:
         verdict: Verdict = judge(error)
         log.log(30, "job.failed", code=verdict.error["code"], exc_info=error if verdict.unexpected else None)
-        self._end(lambda session: endings.fail(session, self._job_id, self._lease.token, verdict.error, metrics=self._metrics()))
+        self._end(lambda session, reached: self._failed(session, reached, verdict.error))
         return verdict.must_exit
 
-    def _end(self, ending: Callable[[Session], None]) -> None:
-        """Commits an ending, through database outages, for as long as the lease is ours."""
-        self._heartbeat.flush()
+    def _end(self, ending: Ending) -> None:
+        """Commits an ending, with the progress before it, through database outages, for as long as the lease is ours."""
         try:
             through_outages(lambda: self._commit_ending(ending), lambda: self._heartbeat.lost)
         except Superseded as lost:
@@ -206,18 +224,14 @@ class Attempt:
         except LeaseLost:
             log.warning("job.abandoned")
 
-    def _commit_ending(self, ending: Callable[[Session], None]) -> None:
-        with self._process.sessions.begin() as session:
-            ending(session)
+    def _commit_ending(self, ending: Ending) -> None:
+        with self._heartbeat.unwritten() as reached, self._process.sessions.begin() as session:
+            ending(session, reached)
 
     def _superseded(self, lost: Superseded) -> None:
         """Either the lease is lost, or cancelling was asked for while a yield was under way: then the job is cancelled."""
-
-        def ending(session: Session) -> None:
-            endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics())
-
         try:
-            through_outages(lambda: self._commit_ending(ending), lambda: self._heartbeat.lost)
+            through_outages(lambda: self._commit_ending(self._cancelled), lambda: self._heartbeat.lost)
         except (Superseded, LeaseLost):
             log.warning("job.superseded", why=str(lost))
 

@@ -9,6 +9,7 @@ import structlog
 import torch
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.db import reading
 from app.models import repository
 from app.models.models import Model
 from app.settings import Settings
@@ -35,7 +36,7 @@ class Shelf:
         if settings.threads and settings.device == "cpu":
             torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._sessions = sessions
+        self._reads = reading(sessions)
         self._cache = ModelCache(settings.model_budget_bytes)
         self._names: dict[ModelKey, str] = {}
         self._loaded: list[str] = []
@@ -54,7 +55,7 @@ class Shelf:
         `reading_hash` is there where the model was proved with the programs of this process: others may read it otherwise. Raises JobFault
         when the model is not there or faulty, TransientFault while it is inspected or proved.
         """
-        with self._sessions() as session:
+        with self._reads() as session:
             model = session.get(Model, name)
             passport = None if model is None or model.passport is None else repository.passport(session, model.passport)
         if model is None:

@@ -8,7 +8,7 @@ SECONDS = 10.0
 
 
 def import_later() -> None:
-    """Imports torch and what calibrates once SECONDS have passed, in a thread; does nothing on a node that loads no models."""
+    """Imports torch and the handlers that need a model once SECONDS have passed, in a thread; does nothing on a node that loads no models."""
     if os.environ.get("BINNACLE_WORKER_CLASS") == "model":
         timer = threading.Timer(SECONDS, import_models)
         timer.name, timer.daemon = "warm", True
@@ -16,6 +16,9 @@ def import_later() -> None:
 
 
 def import_models() -> None:
-    """Imports torch and the handler of most first jobs; a job that came before has done so."""
-    import workers.handlers.calibration
+    """Imports torch and the handlers of jobs on a model, so that none of them imports anything when it starts."""
     import workers.shelf  # noqa: F401
+    from workers.handlers import handler_for
+
+    for kind in ("calibrate", "generate", "extract", "steer"):
+        handler_for(kind)

@@ -1,6 +1,8 @@
 """The lease: a worker claims the next job, renews its right to run it, and reports progress."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
@@ -8,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.jobs import turns
 from app.jobs.models import Job
 from app.jobs.states import State
-from app.jobs.transitions import Superseded, touch, transition
+from app.jobs.transitions import Event, Superseded, touch, transition
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,20 @@ class Lease:
     token: int
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How far an attempt has come since its row was last written: the phases it entered, as events, and the row's columns."""
+
+    events: Sequence[Event] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
 def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: float) -> Lease | None:
     """The next job for this worker, now leased to it for `ttl` seconds, or None when nothing is ready. One short transaction."""
-    picked = None
-    for short in claimer.lanes:
-        picked = picked or turns.next_job(
-            session, claimer.job_class, short=short, versions=claimer.versions, models=claimer.models, slice_seconds=slice_seconds
-        )
+    lanes = [turns.SHORT if short else claimer.job_class for short in claimer.lanes]
+    picked = turns.next_job(
+        session, claimer.job_class, lanes=lanes, versions=claimer.versions, models=claimer.models, slice_seconds=slice_seconds
+    )
     if picked is None:
         return None
     try:
@@ -73,9 +82,6 @@ def renew(session: Session, job_id: str, token: int, ttl: float) -> Job:
     return job
 
 
-def report(session: Session, job_id: str, token: int, *, phase_event: bool, **values: object) -> Job:
-    """Writes phase and progress of a held job; a new phase is an event. Raises Superseded when the lease is lost."""
-    data = {"phase": values.get("phase"), "total": values.get("progress_total"), "unit": values.get("progress_unit")}
-    return touch(
-        session, job_id, token=token, event="phase" if phase_event else None, data=data, progress_at=text("now()"), **values
-    )
+def report(session: Session, job_id: str, token: int, reached: Reached) -> Job:
+    """Writes phase and progress of a held job. Raises Superseded when the lease is lost."""
+    return touch(session, job_id, token=token, events=reached.events, **reached.values)

@@ -3,14 +3,17 @@
 All raise Superseded when the lease is lost: then the attempt has had no effect.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import case, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.bell import ring_after_commit
 from app.errors import as_error
 from app.ids import new_id
+from app.jobs.claims import Reached
 from app.jobs.edges import settle
 from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending
@@ -21,22 +24,29 @@ from app.jobs.turns import charge
 from app.storage.blobs import Blob, reference_lock
 
 NOW = text("now()")
+NOTHING_NEW = Reached()
 _RELEASED: dict[str, Any] = {"worker_id": None, "child_pid": None, "lease_expires_at": None, "eta_at": None}
 
 
-def keep_cell(session: Session, job_id: str, token: int, cell: str, blob: Blob) -> None:
-    """A finished part of the job, kept for good; it ends a run of losses.
+def keep_cells(session: Session, job_id: str, token: int, cells: Mapping[str, Blob], reached: Reached = NOTHING_NEW) -> Job:
+    """Finished parts of the job, kept for good; they end a run of losses.
 
-    Idempotent: when the database went away with the answer to a commit, the cell comes again, and counts and shows once.
+    Idempotent: when the database went away with the answer to a commit, a cell comes again, and counts and shows once.
     """
-    kept = session.get(JobCell, (job_id, cell))
-    if kept is not None and kept.digest == blob.digest:
-        touch(session, job_id, token=token, progress_at=NOW)
-        return
-    touch(session, job_id, token=token, losses=0, event="cell", data={"cell": cell, "size": blob.size})
-    reference_lock(session, blob)
-    session.merge(JobCell(job_id=job_id, cell=cell, digest=blob.digest))
-    session.flush()
+    asked = select(JobCell.cell, JobCell.digest).where(JobCell.job_id == job_id, JobCell.cell.in_(list(cells)))
+    kept = {row.cell: row.digest for row in session.execute(asked)}
+    new = {cell: blob for cell, blob in cells.items() if kept.get(cell) != blob.digest}
+    events = [*reached.events, *(("cell", {"cell": cell, "size": blob.size}) for cell, blob in new.items())]
+    values = {**reached.values, "progress_at": NOW, **({"losses": 0} if new else {})}
+    job = touch(session, job_id, token=token, events=events, **values)
+    if new:
+        reference_lock(session, *new.values())
+        rows = [{"job_id": job_id, "cell": cell, "digest": blob.digest} for cell, blob in sorted(new.items())]
+        statement = insert(JobCell).values(rows)
+        session.execute(
+            statement.on_conflict_do_update(index_elements=["job_id", "cell"], set_={"digest": statement.excluded.digest})
+        )
+    return job
 
 
 def succeed(
@@ -47,23 +57,27 @@ def succeed(
     files: list[tuple[str, str, Blob]],
     *,
     metrics: dict[str, Any],
+    reached: Reached = NOTHING_NEW,
 ) -> None:
     """Commits the result: artifacts `(name, media type, blob)`, the rows of its kind, the state, and what waited for it.
 
     A phase's total may be the most that could be needed; what was done turned out to be all of it.
     """
     lock_ending(session, [job_id], fails=False)
+    values = reached.values
     whole = case((Job.progress_done > 0, Job.progress_done), else_=Job.progress_total)
+    done = whole if "progress_done" not in values else values["progress_done"] or values["progress_total"]
     job = _end(
-        session, job_id, token, State.SUCCEEDED, "succeeded", {}, phase="done", progress_done=whole, progress_total=whole,
+        session, job_id, token, State.SUCCEEDED, "succeeded", {}, reached, phase="done", progress_done=done, progress_total=done,
         **_measured(metrics),
     )  # fmt: skip
-    for name, media_type, blob in files:
-        reference_lock(session, blob)
-        session.add(
+    if files:
+        reference_lock(session, *(blob for _, _, blob in files))
+        session.add_all(
             Artifact(id=new_id("art"), job_id=job_id, name=name, digest=blob.digest, size=blob.size, media_type=media_type)
+            for name, media_type, blob in files
         )
-    session.flush()
+        session.flush()
     result = kind_named(job.kind).record(session, job, outcome)
     session.execute(update(Job).where(Job.id == job_id).values(result=result).execution_options(synchronize_session=False))
     charge(session, job, metrics.get("device_seconds", 0))
@@ -77,20 +91,28 @@ def fail(
     error: dict[str, Any],
     *,
     metrics: dict[str, Any] | None = None,
+    reached: Reached = NOTHING_NEW,
     **values: Any,
 ) -> None:
     """The job failed for good: `error` says what, why and what to do. Finished cells stay."""
     lock_ending(session, [job_id], fails=True)
-    job = _end(session, job_id, token, State.FAILED, "failed", error, error=error, **_measured(metrics or {}), **values)
+    job = _end(session, job_id, token, State.FAILED, "failed", error, reached, error=error, **_measured(metrics or {}), **values)
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     kind_named(job.kind).failed(session, job, error)
     settle(session, job)
 
 
-def cancelled(session: Session, job_id: str, token: int | None, *, metrics: dict[str, Any] | None = None) -> None:
+def cancelled(
+    session: Session,
+    job_id: str,
+    token: int | None,
+    *,
+    metrics: dict[str, Any] | None = None,
+    reached: Reached = NOTHING_NEW,
+) -> None:
     """The device has stopped: the job is cancelled. Finished cells stay."""
     lock_ending(session, [job_id], fails=True)
-    job = _end(session, job_id, token, State.CANCELLED, "cancelled", {}, **_measured(metrics or {}))
+    job = _end(session, job_id, token, State.CANCELLED, "cancelled", {}, reached, **_measured(metrics or {}))
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     error = as_error("cancelled", f"It was cancelled by {job.cancelled_by or 'an operator'}.")
     kind_named(job.kind).failed(session, job, error)
@@ -106,11 +128,16 @@ def requeue(
     *,
     delay: float = 0,
     metrics: dict[str, Any] | None = None,
+    reached: Reached = NOTHING_NEW,
 ) -> None:
     """Back to the queue through nobody's fault: a yield, a drain, a transient error outside (then `delay` seconds later)."""
     job = transition(
-        session, job_id, [State.RUNNING], State.QUEUED, token=token, event=event, data=reason, queued_at=NOW, phase="queued",
-        not_before=text(f"now() + interval '{float(delay)} seconds'") if delay else None, **_RELEASED, **_measured(metrics or {}),
+        session, job_id, [State.RUNNING], State.QUEUED, token=token, event=event, data=reason, before=reached.events,
+        **{
+            **reached.values, "queued_at": NOW, "phase": "queued",
+            "not_before": text(f"now() + interval '{float(delay)} seconds'") if delay else None, **_RELEASED,
+            **_measured(metrics or {}),
+        },
     )  # fmt: skip
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     ring_after_commit(session, job.job_class)
@@ -158,10 +185,19 @@ def _held_for(session: Session, job: Job) -> float:
     return float(session.scalar(select(func.greatest(func.extract("epoch", lasted), 0))) or 0)
 
 
-def _end(session: Session, job_id: str, token: int | None, target: State, event: str, data: dict[str, Any], **values: Any) -> Job:
+def _end(
+    session: Session,
+    job_id: str,
+    token: int | None,
+    target: State,
+    event: str,
+    data: dict[str, Any],
+    reached: Reached,
+    **values: Any,
+) -> Job:
     return transition(
-        session, job_id, [State.RUNNING, State.CANCELLING], target, token=token, event=event, data=data, finished_at=NOW,
-        **{"phase": target.value, **_RELEASED, **values},
+        session, job_id, [State.RUNNING, State.CANCELLING], target, token=token, event=event, data=data, before=reached.events,
+        finished_at=NOW, **{**reached.values, "phase": target.value, **_RELEASED, **values},
     )  # fmt: skip
 
 

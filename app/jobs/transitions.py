@@ -1,23 +1,23 @@
-"""Changes a job's row and notifies listeners: one compare-and-set UPDATE, its event and its notification, in one transaction.
+"""Changes a job's row and notifies listeners: one compare-and-set UPDATE, its event and its notification, in one statement.
 
 If the UPDATE touches no row, another process changed the job first. `Superseded` is raised, and the caller must stop.
 """
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import text, update
+from sqlalchemy import ColumnElement, Integer, Text, Update, column, func, insert, literal, select, text, update, values
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from app.jobs.models import Job
+from app.jobs.models import Job, JobEvent
 from app.jobs.states import ARROWS, FINISHED, State
 from app.webhooks.outbox import announce
 
 CHANNEL = "binnacle_jobs"
-_APPEND = text("""
-WITH event AS (INSERT INTO job_events (job_id, seq, type, data) VALUES (:job, :seq, :type, CAST(:data AS jsonb)))
-SELECT pg_notify(:channel, :job)""")
+
+Event = tuple[str, dict[str, Any]]
+"""Type and data of a line of a job's history."""
 
 
 class Superseded(Exception):
@@ -33,74 +33,50 @@ def transition(
     token: int | None = None,
     event: str,
     data: dict[str, Any] | None = None,
+    before: Sequence[Event] = (),
     **values: Any,
 ) -> Job:
     """Moves the job along one arrow of the state graph (`ARROWS`) and returns its new row.
 
-    `token` is the caller's lease; None for arrows without a lease (a queued job, or the reconciler, which matched the lease itself).
-    Raises Superseded when the job is in none of the `source` states or under another lease, ValueError for an arrow that does not exist.
+    `before` are events that happened earlier and are written now. `token` is the caller's lease; None for arrows without a lease (a queued
+    job, or the reconciler, which matched the lease itself). Raises Superseded when the job is in none of the `source` states or under another
+    lease, ValueError for an arrow that does not exist.
     """
     sources = [state for state in source if target in ARROWS[state]]
     if not sources:
         raise ValueError(f"no arrow leads to {target}")
-    statement = (
-        update(Job)
-        .where(Job.id == job_id, Job.state.in_(sources))
-        .values(state=target.value, event_seq=Job.event_seq + 1, **values)
-        .returning(Job)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    )
+    conditions = [Job.id == job_id, Job.state.in_(sources)]
     if token is not None:
-        statement = statement.where(Job.lease_token == token)
-    job = session.scalars(statement).one_or_none()
+        conditions.append(Job.lease_token == token)
+    job = _change(session, conditions, [*before, (event, data or {})], {"state": target.value, **values})
     if job is None:
         raise Superseded(f"{job_id} is not {' or '.join(sources)}{'' if token is None else f' under lease {token}'}")
-    _append(session, job, event, data)
     if target in FINISHED:
         announce(session, job)
     return job
 
 
-def touch(
-    session: Session, job_id: str, *, token: int, event: str | None = None, data: dict[str, Any] | None = None, **values: Any
-) -> Job:
-    """Changes columns of a held job (phase, progress, lease) without moving it; with `event`, also adds it to the history.
+def touch(session: Session, job_id: str, *, token: int, events: Sequence[Event] = (), **values: Any) -> Job:
+    """Changes columns of a held job (phase, progress, lease) without moving it, and adds these events to the history.
 
     Raises Superseded when the caller no longer holds the lease.
     """
-    if event is not None:
-        values["event_seq"] = Job.event_seq + 1
-    job = session.scalars(
-        update(Job)
-        .where(Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING]))
-        .values(**values)
-        .returning(Job)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    ).one_or_none()
+    conditions = [Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING])]
+    job = _change(session, conditions, events, values)
     if job is None:
         raise Superseded(f"{job_id} is not held under lease {token}")
-    if event is not None:
-        _append(session, job, event, data)
-    else:
-        notify(session, job_id)
     return job
 
 
 def note(session: Session, job_id: str, event: str, data: dict[str, Any]) -> None:
     """Adds an event to the job's history and changes nothing else."""
-    job = session.scalars(
-        update(Job)
-        .where(Job.id == job_id)
-        .values(event_seq=Job.event_seq + 1)
-        .returning(Job)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    ).one()
-    _append(session, job, event, data)
+    _change(session, [Job.id == job_id], [(event, data)], {})
 
 
 def born(session: Session, job: Job, data: dict[str, Any]) -> None:
     """Writes the first event of a new job (its row was inserted with `event_seq` 1)."""
-    _append(session, job, "submitted", data)
+    wrote = insert(JobEvent).values(job_id=job.id, seq=job.event_seq, type="submitted", data=data).cte("wrote")
+    session.execute(select(func.pg_notify(CHANNEL, job.id)).add_cte(wrote))
 
 
 def notify(session: Session, job_id: str) -> None:
@@ -108,7 +84,25 @@ def notify(session: Session, job_id: str) -> None:
     session.execute(text("SELECT pg_notify(:channel, :job)"), {"channel": CHANNEL, "job": job_id})
 
 
-def _append(session: Session, job: Job, event: str, data: dict[str, Any] | None) -> None:
-    """Writes the event and sends the notification in one SQL statement."""
-    written = json.dumps(data or {})
-    session.execute(_APPEND, {"job": job.id, "seq": job.event_seq, "type": event, "data": written, "channel": CHANNEL})
+def _change(
+    session: Session, conditions: Sequence[ColumnElement[bool]], events: Sequence[Event], changed: dict[str, Any]
+) -> Job | None:
+    """The job's new row, with its events written and its listeners notified, in one statement; None when no row meets the conditions."""
+    if events:
+        changed = {**changed, "event_seq": Job.event_seq + len(events)}
+    moved = _update(conditions, changed).returning(*(one for one in Job.__table__.columns if one.computed is None)).cte("moved")
+    statement = select(moved, func.pg_notify(CHANNEL, moved.c.id))
+    if events:
+        lines = values(column("behind", Integer), column("type", Text), column("data", JSONB), name="lines")
+        lines = lines.data([(len(events) - place, kind, data) for place, (kind, data) in enumerate(events, start=1)])
+        rows = select(moved.c.id, moved.c.event_seq - lines.c.behind, lines.c.type, lines.c.data)
+        wrote = insert(JobEvent).from_select(
+            ["job_id", "seq", "type", "data"], rows.select_from(moved).join(lines, literal(True))
+        )
+        statement = statement.add_cte(wrote.cte("wrote"))
+    return session.scalars(select(Job).from_statement(statement).execution_options(populate_existing=True)).one_or_none()
+
+
+def _update(conditions: Sequence[ColumnElement[bool]], changed: dict[str, Any]) -> Update:
+    statement = update(Job).where(*conditions)
+    return statement.values(**changed) if changed else statement.values(event_seq=Job.event_seq)

@@ -5,11 +5,11 @@ account of a lane is a row per owner: when they were last served there, pushed l
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job
@@ -70,27 +70,44 @@ _SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
     + least(:slice, t.recent_seconds
         * power(CAST(0.5 AS float8), CAST(extract(epoch FROM now() - t.decayed_at) AS float8) / {HALF_LIFE_SECONDS}))"""
 
+# The turn of the first of the lanes that has a job. The row of the class is locked beside that of the short lane: generations and other jobs
+# of an owner are counted together, one claimer at a time.
 _TURN = f"""
-SELECT t.owner FROM owner_turns t
-WHERE t.lane = :lane AND t.owner <> ALL(:passed) AND {_has_ready("t.owner", ":short")} AND {_may_run("t.owner")}
-ORDER BY {_SCORE}, t.owner LIMIT 1 FOR UPDATE OF t"""
+WITH ready AS MATERIALIZED (
+    SELECT t.owner, t.lane, array_position(CAST(:lanes AS text[]), CAST(t.lane AS text)) AS place, {_SCORE} AS score FROM owner_turns t
+    WHERE t.lane = ANY(:lanes) AND t.lane || ' ' || t.owner <> ALL(:passed) AND {_has_ready("t.owner", f"(t.lane = '{SHORT}')")}
+        AND {_may_run("t.owner")}
+)
+SELECT t.owner, t.lane FROM ready r JOIN owner_turns t USING (owner, lane)
+    JOIN owner_turns c ON c.owner = t.owner AND c.lane = :job_class
+WHERE r.place = (SELECT min(place) FROM ready)
+ORDER BY r.score, t.owner LIMIT 1 FOR UPDATE OF t, c"""
 
 _TAKE_TURN = text(_TURN + " SKIP LOCKED")
 _WAIT_FOR_TURN = text(_TURN)
-_LOCK_JOBS = text("SELECT id FROM jobs WHERE id = ANY(:ids) AND state = 'queued' ORDER BY id FOR NO KEY UPDATE SKIP LOCKED")
-_LOCK_CLASS = text("SELECT 1 FROM owner_turns WHERE owner = :owner AND lane = :job_class FOR UPDATE")
 
-# The first row is the job to run, `oldest` the one that would have gone without a thought for models.
+# `picked.id` is the job to run, `oldest` the one that would have gone without a thought for models. Neither is waited for: a transaction that
+# holds a job may itself wait for this turn. With the job locked, the owner was served, and the oldest job, if another was picked, overtaken.
 _PICK = text(f"""
 WITH first AS (
     SELECT j.id, j.priority, j.model, j.overtaken FROM jobs j
     WHERE {_ready(":short")} AND j.owner = :owner AND j.id <> ALL(:busy) AND {_may_run(":owner")}
     ORDER BY j.priority DESC, j.id LIMIT {LOOKAHEAD}
-), head AS (SELECT * FROM first ORDER BY priority DESC, id LIMIT 1)
-SELECT first.id, head.id AS oldest FROM first, head
-ORDER BY first.priority DESC, (first.id = head.id AND head.overtaken >= {LOOKAHEAD}) DESC,
-    (first.model = ANY(:models)) IS TRUE DESC, first.id
-LIMIT 1""")
+), head AS (SELECT * FROM first ORDER BY priority DESC, id LIMIT 1), picked AS MATERIALIZED (
+    SELECT first.id, head.id AS oldest FROM first, head
+    ORDER BY first.priority DESC, (first.id = head.id AND head.overtaken >= {LOOKAHEAD}) DESC,
+        (first.model = ANY(:models)) IS TRUE DESC, first.id
+    LIMIT 1
+), locked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = ANY(SELECT unnest(ARRAY[id, oldest]) FROM picked) AND state = 'queued'
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), taken AS MATERIALIZED (SELECT p.* FROM picked p JOIN locked l ON l.id = p.id), served AS (
+    UPDATE owner_turns SET last_started = clock_timestamp() WHERE owner = :owner AND lane = :lane AND EXISTS (SELECT FROM taken)
+), overtaken AS (
+    UPDATE jobs SET overtaken = overtaken + 1
+    WHERE id = (SELECT oldest FROM taken WHERE oldest <> id) AND id IN (SELECT id FROM locked)
+)
+SELECT picked.id, taken.id IS NOT NULL AS taken FROM picked LEFT JOIN taken ON taken.id = picked.id""")
 
 _WAITING = f"""
 SELECT coalesce(bool_or(t.lane = '{SHORT}'), false) AS short,
@@ -116,13 +133,18 @@ SELECT q.id, q.own, CAST((
 ) AS bigint) AS others, CAST(CASE WHEN q.short THEN 0 ELSE (SELECT coalesce(sum(jobs), 0) FROM turns WHERE short) END AS bigint) AS generations
 FROM queues q JOIN turns mine ON mine.owner = q.owner AND mine.short = q.short WHERE q.id = ANY(:ids)""")
 
+# The accounts are locked in their order, then changed, and the day's book last.
 _CHARGE = text(f"""
-UPDATE owner_turns SET decayed_at = now(),
-    recent_seconds = :seconds + recent_seconds * power(0.5, extract(epoch FROM now() - decayed_at) / {HALF_LIFE_SECONDS})
-WHERE owner = :owner AND lane = :lane""")
-_BOOK = text("""
+WITH locked AS MATERIALIZED (
+    SELECT owner, lane FROM owner_turns WHERE owner = :owner AND lane = ANY(:lanes)
+    ORDER BY array_position(CAST(:lanes AS text[]), CAST(lane AS text)) FOR UPDATE
+), charged AS (
+    UPDATE owner_turns t SET decayed_at = now(),
+        recent_seconds = :seconds + recent_seconds * power(0.5, extract(epoch FROM now() - decayed_at) / {HALF_LIFE_SECONDS})
+    FROM locked l WHERE t.owner = l.owner AND t.lane = l.lane RETURNING 1
+)
 INSERT INTO usage_days (owner, day, job_class, device_seconds, attempts)
-VALUES (:owner, CAST(now() AT TIME ZONE 'UTC' AS date), :job_class, :seconds, 1)
+SELECT :owner, CAST(now() AT TIME ZONE 'UTC' AS date), :job_class, :seconds, 1 FROM (SELECT count(*) FROM charged) AS done
 ON CONFLICT (owner, day, job_class) DO UPDATE SET
     device_seconds = usage_days.device_seconds + excluded.device_seconds, attempts = usage_days.attempts + 1""")
 
@@ -150,72 +172,58 @@ class Waiting:
 
 
 def next_job(
-    session: Session, job_class: str, *, short: bool, versions: Mapping[str, int], models: list[str], slice_seconds: float
+    session: Session,
+    job_class: str,
+    *,
+    lanes: Sequence[str],
+    versions: Mapping[str, int],
+    models: list[str],
+    slice_seconds: float,
 ) -> str | None:
-    """The job of a lane that is to run now, its owner's turn locked and taken; None when the lane has none that may.
+    """The job that is to run now, of the first of the lanes that has one, its owner's turn locked and taken; None when there is none.
 
     The turn is locked before a job is chosen: claimers that only locked job rows would pick different jobs of the same owner and undo the
     fairness (SKIP LOCKED on jobs alone gave 7 distinct owners per 20 claims where turn rows gave 18).
     """
-    lane = SHORT if short else job_class
     ready = {
         "job_class": job_class,
-        "short": short,
-        "lane": lane,
+        "lanes": list(lanes),
         "versions": json.dumps(versions),
         "slice": slice_seconds,
         "but": "",
     }
-    # Another claimer may hold the only turn there is: then wait for it, a claim takes milliseconds.
-    held = session.begin_nested()
+    # Another claimer may hold the only turn there is: then wait for it, a claim takes milliseconds. Only who holds no turn waits for one.
     passed: list[str] = []
-    owner = session.scalar(_TAKE_TURN, {**ready, "passed": passed}) or session.scalar(_WAIT_FOR_TURN, {**ready, "passed": passed})
-    while owner is not None:
-        picked = _pick(session, {**ready, "owner": owner, "models": models})
+    turn = _turn(session, _TAKE_TURN, ready, passed) or _turn(session, _WAIT_FOR_TURN, ready, passed)
+    while turn is not None:
+        picked = _pick(session, {**ready, "owner": turn.owner, "lane": turn.lane, "short": turn.lane == SHORT, "models": models})
         if picked is not None:
-            held.commit()
             return picked
-        # The turn we waited for took the owner's last job. It is let go before another is taken: who holds one turn must not wait for another.
-        held.rollback()
-        held = session.begin_nested()
-        passed.append(owner)
-        owner = session.scalar(_TAKE_TURN, {**ready, "passed": passed})
-    held.rollback()
+        passed.append(f"{turn.lane} {turn.owner}")  # the turn we waited for took the owner's last job
+        turn = _turn(session, _TAKE_TURN, ready, passed)
     return None
 
 
-def _pick(session: Session, ready: dict[str, Any]) -> str | None:
-    if ready["short"]:  # generations and other jobs of an owner are counted together: one claimer at a time
-        session.execute(_LOCK_CLASS, ready)
+def _turn(session: Session, statement: TextClause, ready: Mapping[str, Any], passed: Sequence[str]) -> Any:
+    return session.execute(statement, {**ready, "passed": list(passed)}).one_or_none()
+
+
+def _pick(session: Session, ready: Mapping[str, Any]) -> str | None:
+    """A job of the owner, locked, the owner served; None when others have locked all that may run."""
     busy: list[str] = []
     while len(busy) <= LOOKAHEAD:
         found = session.execute(_PICK, {**ready, "busy": busy}).one_or_none()
-        if found is None:
-            return None
-        # Never waits for a job: a transaction that holds it may itself wait for this turn.
-        locked = session.scalars(_LOCK_JOBS, {"ids": [found.id, found.oldest]}).all()
-        if found.id in locked:
-            return _taken(session, ready, str(found.id), found.oldest if found.oldest in locked else None)
+        if found is None or found.taken:
+            return None if found is None else str(found.id)
         busy.append(found.id)
     return None
 
 
-def _taken(session: Session, ready: dict[str, Any], job_id: str, oldest: str | None) -> str:
-    """Notes that the owner was served, and that the oldest job was overtaken if another was picked."""
-    session.execute(
-        text("UPDATE owner_turns SET last_started = clock_timestamp() WHERE owner = :owner AND lane = :lane"),
-        {"owner": ready["owner"], "lane": ready["lane"]},
-    )
-    if oldest not in (None, job_id):
-        session.execute(text("UPDATE jobs SET overtaken = overtaken + 1 WHERE id = :id"), {"id": oldest})
-    return job_id
-
-
 def charge(session: Session, job: Job, seconds: float) -> None:
     """Adds the time of an attempt to its owner's accounts and to the day's book."""
-    for lane in accounts_of(job):
-        session.execute(_CHARGE, {"owner": job.owner, "lane": lane, "seconds": seconds})
-    session.execute(_BOOK, {"owner": job.owner, "job_class": job.job_class, "seconds": seconds})
+    session.execute(
+        _CHARGE, {"owner": job.owner, "lanes": accounts_of(job), "job_class": job.job_class, "seconds": float(seconds)}
+    )
 
 
 def waiting(session: Session, job: Job, versions: Mapping[str, int]) -> Waiting:

@@ -12,6 +12,7 @@ an object that nothing refers to; `collect` and `adopt_orphans` find both. All a
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -63,11 +64,20 @@ def stage(sessions: sessionmaker[Session], storage: Storage, data: bytes | Path)
 
     Doing it again with the same bytes costs a hash and a look. Raises what `Storage.put` raises.
     """
-    digest, size = measure(data)
+    [blob] = stage_all(sessions, storage, [data])
+    return blob
+
+
+def stage_all(sessions: sessionmaker[Session], storage: Storage, data: Sequence[bytes | Path]) -> list[Blob]:
+    """The same for several, their rows written in one transaction."""
+    measured = [measure(one) for one in data]
+    if not measured:
+        return []
     with sessions.begin() as session:
-        staged_at = announce(session, digest, size)
-    storage.put(key_of(digest), data)
-    return Blob(digest, size, staged_at)
+        staged_at = [announce(session, digest, size) for digest, size in sorted(set(measured))][-1]
+    for one, (digest, _) in zip(data, measured, strict=True):
+        storage.put(key_of(digest), one)
+    return [Blob(digest, size, staged_at) for digest, size in measured]
 
 
 def announce(session: Session, digest: str, size: int) -> datetime:
@@ -76,25 +86,28 @@ def announce(session: Session, digest: str, size: int) -> datetime:
     touched = upsert.on_conflict_do_update(
         index_elements=[BlobRow.digest], set_={"touched_at": func.greatest(BlobRow.touched_at, func.now())}
     )
-    session.execute(touched)
-    staged_at: datetime | None = session.scalar(select(func.now()))
+    staged_at: datetime | None = session.scalar(touched.returning(func.now()))
     assert staged_at is not None
     return staged_at
 
 
-def reference_lock(session: Session, blob: Blob, *, max_age_seconds: float = DAY / 2) -> None:
-    """Locks the blob's row to the end of the caller's transaction, in which the caller inserts its reference.
+def reference_lock(session: Session, *blobs: Blob, max_age_seconds: float = DAY / 2) -> None:
+    """Locks the rows of blobs to the end of the caller's transaction, in which the caller inserts its references.
 
     The lock keeps collectors away, and neither stages nor other references. Raises BlobGone when the row was collected, or when
     the stage is so old that it may have been (another stage can have made the row anew without having put the object yet).
     """
-    age_of = select(func.extract("epoch", func.clock_timestamp() - blob.staged_at)).where(BlobRow.digest == blob.digest)
-    lock = age_of.with_for_update(of=BlobRow, read=True, key_share=True)
-    age = session.scalar(lock)
-    if age is None:
-        raise BlobGone(f"sha256/{blob.digest} was collected before anything referred to it; stage it again")
-    if age > max_age_seconds:
-        raise BlobGone(f"sha256/{blob.digest} was staged {age:.0f} s ago; after {max_age_seconds:.0f} s it must be staged again")
+    rows = select(BlobRow.digest, func.clock_timestamp().label("now")).where(BlobRow.digest.in_({blob.digest for blob in blobs}))
+    lock = rows.order_by(BlobRow.digest).with_for_update(of=BlobRow, read=True, key_share=True)
+    now = {row.digest: row.now for row in session.execute(lock)}
+    for blob in blobs:
+        if blob.digest not in now:
+            raise BlobGone(f"sha256/{blob.digest} was collected before anything referred to it; stage it again")
+        age = (now[blob.digest] - blob.staged_at).total_seconds()
+        if age > max_age_seconds:
+            raise BlobGone(
+                f"sha256/{blob.digest} was staged {age:.0f} s ago; after {max_age_seconds:.0f} s it must be staged again"
+            )
 
 
 def referencing_columns() -> list[Column[object]]:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import claims
+from app.jobs.claims import Reached
 from app.jobs.waiting import Wakeups
 from app.settings import Settings
 from tests.api.conftest import Running, submit
@@ -30,9 +31,8 @@ def live(sessions: sessionmaker[Session], phases: int = 3) -> None:
     lease = claim(sessions)
     for i in range(phases):
         with sessions.begin() as session:
-            claims.report(
-                session, lease.job.id, lease.token, phase_event=True, phase=f"phase {i}", progress_total=1, progress_unit=""
-            )
+            columns = {"phase": f"phase {i}", "progress_total": 1, "progress_unit": ""}
+            claims.report(session, lease.job.id, lease.token, Reached([("phase", columns)], columns))
     fail(sessions, lease)
 
 

@@ -19,8 +19,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from threading import Thread
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from app.embedded.broker import Broker
 from app.embedded.postgres import Postgres
@@ -29,6 +28,7 @@ from app.models.models import Model
 from app.settings import Settings
 from tests.api.conftest import FACTS, PEPPER
 from tests.api.process import ApiProcess
+from tests.counting import Proxy
 from tests.services import make_folder
 
 TRAIT = {
@@ -60,42 +60,6 @@ class Connection:
         lines = (await self._in.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         size = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:"))
         return int(lines[0].split()[1]), await self._in.readexactly(size)
-
-
-class Proxy:
-    """Counts the client's turns: messages sent before the server said something."""
-
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
-        self.turns = 0
-
-    def start(self) -> int:
-        """Serves from a thread of its own until the program ends; the port of 127.0.0.1 on which it listens."""
-        loop = asyncio.new_event_loop()
-        Thread(target=loop.run_forever, daemon=True).start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._one, "127.0.0.1", 0), loop).result()
-        return int(server.sockets[0].getsockname()[1])
-
-    async def _one(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_unix_connection(self._socket)
-        clients_turn = True
-
-        async def upstream() -> None:
-            nonlocal clients_turn
-            while data := await from_client.read(1 << 16):
-                self.turns += clients_turn
-                clients_turn = False
-                to_server.write(data)
-            to_server.close()
-
-        async def downstream() -> None:
-            nonlocal clients_turn
-            while data := await from_server.read(1 << 16):
-                clients_turn = True
-                to_client.write(data)
-            to_client.close()
-
-        await asyncio.gather(upstream(), downstream(), return_exceptions=True)
 
 
 def cpu_ms(pid: int) -> float:
@@ -178,11 +142,8 @@ async def alone(api: ApiProcess, count: int) -> dict[str, tuple[float, list[floa
 
 async def counted(postgres: Postgres, settings: Settings, folder: Path) -> dict[str, float]:
     """By request: messages to Postgres."""
-    socket = parse_qs(urlsplit(settings.database_url.get_secret_value()).query)["host"][0]
-    proxy = Proxy(f"{socket}/.s.PGSQL.5432")
-    url = urlsplit(settings.database_url.get_secret_value().replace("+psycopg", ""))
-    port = proxy.start()
-    through = f"postgresql+psycopg://{url.username}:{url.password}@127.0.0.1:{port}{url.path}?sslmode=disable"
+    proxy = Proxy(settings.database_url.get_secret_value())
+    through = proxy.start()
     found = {}
     with ApiProcess(settings, folder, DATABASE_URL=through) as api:
         async with prepared(api) as (key, queued), Connection(api.url, key) as client:

@@ -72,7 +72,7 @@ class Books:
             token = self._claim()
             cell, file = (stage(self._sessions, self._storage, f"{what} {number}".encode()) for what in ("cell", "file"))
             with self._sessions.begin() as session:
-                endings.keep_cell(session, job_id, token, "step/0", cell)
+                endings.keep_cells(session, job_id, token, {"step/0": cell})
             with self._sessions.begin() as session:
                 endings.succeed(session, job_id, token, {}, [("text.txt", "text/plain", file)], metrics={})
         return job_id

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.jobs import claims, endings
+from app.jobs.claims import Reached
 from app.jobs.transitions import Superseded
 from tests.chaos.arena import TWO_LIGHT, Arena, NodePlan, kill, parent_of
 from tests.chaos.auditor import Row
@@ -32,7 +33,7 @@ def _forge(session: Session, job: str, token: int) -> None:
     """Everything that a worker can write, under a lease that is not its own any more."""
     attempts = [
         lambda: claims.renew(session, job, token, 60),
-        lambda: claims.report(session, job, token, phase_event=True, phase="forged"),
+        lambda: claims.report(session, job, token, Reached(values={"phase": "forged"})),
         lambda: endings.succeed(session, job, token, {}, [], metrics={}),
         lambda: endings.fail(session, job, token, {"code": "forged", "detail": ""}),
         lambda: endings.cancelled(session, job, token),

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.jobs import claims, endings, turns
+from app.jobs.claims import Reached
 from app.jobs.schemas import Edge
 from app.jobs.states import State
 from app.jobs.transitions import Superseded
@@ -152,7 +153,7 @@ def test_nothing_of_an_old_lease_touches_the_row(desk: Desk) -> None:
     error = {"code": "x", "detail": "y"}
     for late in (
         lambda: desk.do(claims.renew, job_id, old.token, 60),
-        lambda: desk.do(claims.report, job_id, old.token, phase_event=False, phase="late"),
+        lambda: desk.do(claims.report, job_id, old.token, Reached(values={"phase": "late"})),
         lambda: desk.do(endings.succeed, job_id, old.token, {}, [], metrics={}),
         lambda: desk.do(endings.fail, job_id, old.token, error),
         lambda: desk.do(endings.cancelled, job_id, old.token),
@@ -173,7 +174,7 @@ def test_three_losses_in_a_row_are_poison_but_a_finished_cell_starts_the_count_a
         assert (desk.job(job_id).state, desk.job(job_id).losses) == (State.QUEUED, losses)
     lease = desk.claim()
     assert lease is not None
-    desk.do(claims.report, job_id, lease.token, phase_event=False, losses=0)
+    desk.do(claims.report, job_id, lease.token, Reached(values={"losses": 0}))
     desk.do(endings.lose, desk.job(job_id), {"code": "worker_lost"}, max_losses=3)
     assert desk.job(job_id).losses == 1
     for _ in range(2):

@@ -129,7 +129,7 @@ class Jobs(RuleBasedStateMachine):
         if what == "beat":
             do(lease, HELD, claims.renew, 60)
         elif what.startswith("cell"):
-            kept = do(lease, HELD, endings.keep_cell, what, self.blob)
+            kept = do(lease, HELD, endings.keep_cells, {what: self.blob})
             if kept and what not in job.cells:  # one that was there before is no news
                 job.losses = 0
                 job.cells.add(what)

@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from app.jobs import claims
-from app.jobs.claims import Lease
+from app.jobs.claims import Lease, Reached
 from tests.api.conftest import Running
 from tests.api.lives import claim, fail
 from tests.pages.browsing import SIZES, as_before, sized, tab_to, text, until
@@ -68,7 +68,7 @@ def test_a_waiting_job_changes_under_the_eye_and_becomes_its_result(api: Running
     lease = claimed(api, job)
     with api.sessions.begin() as session:
         progress = {"phase": "generating", "progress_done": 3, "progress_total": 10, "progress_unit": "prompts"}
-        claims.report(session, job, lease.token, phase_event=True, **progress)
+        claims.report(session, job, lease.token, Reached([("phase", {"phase": "generating"})], progress))
     until(chrome, lambda: "30 % of generating" in text(chrome))
     assert chrome.execute_script("return window.kept === true"), "the page was loaded anew"
     fail(api.sessions, lease)

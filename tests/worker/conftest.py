@@ -29,7 +29,17 @@ from app.jobs.states import FINISHED
 from app.settings import LeaseSettings, Settings
 
 ROOT = Path(__file__).parents[2]
-LEASE = {"ttl": 4, "margin": 1.5, "watch": 0.3, "sweep": 0.5, "cancel_grace": 1.5, "kill_grace": 1, "slice": 1, "stall": 60}
+LEASE = {
+    "ttl": 4,
+    "margin": 1.5,
+    "watch": 0.3,
+    "sweep": 0.5,
+    "cancel_grace": 1.5,
+    "kill_grace": 1,
+    "slice": 1,
+    "stall": 60,
+    "at_risk": 0,
+}
 ADMIN = Viewer("ann", "admin")
 
 

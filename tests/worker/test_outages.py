@@ -52,7 +52,7 @@ def test_a_cell_whose_commit_was_answered_by_nobody_comes_again_and_shows_once(l
     blob = stage(live.sessions, open_storage(live.settings.storage_url.get_secret_value()), b"a cell")
     for _ in range(2):
         with live.sessions.begin() as session:
-            endings.keep_cell(session, job, token, "step/0", blob)
+            endings.keep_cells(session, job, token, {"step/0": blob})
     assert live.event_types(job).count("cell") == 1
 
 
@@ -66,7 +66,7 @@ def test_deferrals_are_counted_since_the_last_finished_cell(live: Service) -> No
         token = _claim(live)
     blob = stage(live.sessions, open_storage(live.settings.storage_url.get_secret_value()), b"a cell")
     with live.sessions.begin() as session:
-        endings.keep_cell(session, job, token, "step/0", blob)
+        endings.keep_cells(session, job, token, {"step/0": blob})
         assert repository.deferrals(session, job) == 0
 
 
