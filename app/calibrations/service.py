@@ -121,6 +121,12 @@ def after_for_model(
     return with_edge(after, job) if wait else after, 0
 
 
+def finished_of(session: Session, model: Model, viewer: Viewer) -> str | None:
+    """The job of the newest finished calibration of the model's weights that the viewer may read, if there is one."""
+    newest = _newest(session, model, viewer)
+    return None if newest is None else newest.job_id
+
+
 def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
     return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
 

@@ -12,7 +12,7 @@ class Generate(Kind):
     """Its answers are few and stay on the job."""
 
     name = "generate"
-    handler_version = 4
+    handler_version = 5
     short = True
     measures = True
 

@@ -24,9 +24,12 @@ class GenerationRequest(PromptedRequest):
     )
     sibling: Sibling = False
     doses: list[Dose] | None = Field(None, min_length=1, max_length=32, description="doses r; 0.25, 0.5 and 1 when left out")
-    coefficients: list[Coefficient] | None = Field(None, min_length=1, max_length=32, description="raw coefficients c instead")
+    coefficients: list[Coefficient] | None = Field(
+        None, min_length=1, max_length=32, description="raw coefficients c instead; they wait for no calibration"
+    )
     calibration: CalibrationRef | None = Field(
-        None, description="the calibration that doses are measured with; found or made when left out"
+        None,
+        description="the calibration that doses are measured with; when left out one is found, or made unless /coefficients are given",
     )
     operation: Operation = "add"
     scope: Scope = "all"
@@ -66,7 +69,9 @@ class AnswerOut(BothNames):
     source_model: str | None = Field(None, description="the sibling that the vector was made on; null for vectors of this model")
     prompt: str
     system_prompt: str | None
-    r: float | None = Field(validation_alias=AliasChoices("dose", "r"), description="the dose r")
+    r: float | None = Field(
+        validation_alias=AliasChoices("dose", "r"), description="the dose r; null where nothing was calibrated"
+    )
     r_raw: float | None = Field(
         validation_alias=AliasChoices("raw_dose", "r_raw"),
         description="the coefficient over the norm that doses are measured with",

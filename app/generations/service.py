@@ -47,9 +47,9 @@ def cost(request: GenerationRequest) -> GenerationCost:
 
 def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> PricedGeneration:
     """Everything that a submission checks; writes nothing."""
-    model, spec = _spec(session, request, viewer)
+    model, _ = _spec(session, request, viewer)
     after, made = edges_of(session, request, viewer, model.awaited), 0
-    if spec["vectors"]:
+    if _needs_calibration(request):
         after, made = calibrations.after_for_model(session, request, request.calibration, model, viewer, settings, after)
     check_admissible(session, request, after, viewer)
     return PricedGeneration(**cost(request).model_dump(), admission=admission(session, viewer.owner, jobs=1 + made))
@@ -81,17 +81,23 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
     }
 
 
+def _needs_calibration(request: GenerationRequest) -> bool:
+    return bool(request.vectors) and (request.coefficients is None or request.calibration is not None)
+
+
 def submit(session: Session, asker: Asker, request: GenerationRequest, reuse: bool = False) -> Answer:
-    """The job, after the calibration that its doses are measured with."""
+    """The job, after the calibration that its doses are measured with. Raw coefficients wait for none: what is known tells their doses."""
     earlier = promised(session, asker)
     if earlier is not None:
         return answer(session, asker, earlier)
     model, spec = _spec(session, request, asker.viewer)
     after = edges_of(session, request, asker.viewer, model.awaited)
-    if spec["vectors"]:
+    if _needs_calibration(request):
         job, wait = calibrations.for_model(session, asker, request, request.calibration, model)
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
+    elif spec["vectors"] and (known := calibrations.finished_of(session, model, asker.viewer)) is not None:
+        spec["calibration"] = {"job": known}
     plan = Plan("generate", "model", request.model, spec, after)
     return answer(session, asker, submitted(session, asker, plan, request, reuse=reuse))
 

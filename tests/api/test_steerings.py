@@ -149,6 +149,18 @@ def test_each_bad_generation_is_refused_by_field(ada: httpx2.Client, names: dict
         assert words in error["detail"], found
 
 
+def test_raw_coefficients_wait_for_no_calibration(
+    ada: httpx2.Client, names: dict[str, str], sessions: sessionmaker[Session]
+) -> None:
+    own = ada.get("/v1/vectors", params={"extraction": names["EXTRACTION"]}).json()["items"][0]["id"]
+    raw = ada.post("/v1/generations", json=LOOK | {"vectors": [own], "coefficients": [3.0]})
+    assert raw.status_code == 202, raw.text
+    assert (raw.json()["waiting_for"], raw.json()["spec"]["calibration"]) == ([], None)
+    assert jobs_in(sessions, "calibrate") == 0
+    dosed = ada.post("/v1/generations", json=LOOK | {"vectors": [own], "doses": [0.5]}).json()
+    assert dosed["waiting_for"] == [dosed["spec"]["calibration"]["job"]]
+
+
 def test_a_generation_past_its_size_shows_the_product(ada: httpx2.Client, names: dict[str, str]) -> None:
     vectors = [one["id"] for one in ada.get("/v1/vectors", params={"extraction": names["EXTRACTION"]}).json()["items"]]
     asked = {"model": "demo", "prompts": [{"prompt": "a ?"}] * 20, "vectors": vectors, "doses": [0.1, 0.2, 0.3, 0.4]}

@@ -22,6 +22,8 @@ MOST_ROWS = 64
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Spec: model, prompts, vectors by id, doses or coefficients, operation, scope, max_new_tokens, sampling, calibration.
 
+    Without a calibration, raw coefficients are pushed as they are, and no answer has a dose.
+
     Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, prompt_too_long, no_effect. OutOfMemory passes.
     """
     lm = model_of(spec, context)
@@ -45,7 +47,8 @@ def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) ->
     )
     context.progress(len(rows))
     asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]
-    return [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
+    lines = [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
+    return lines if spec["calibration"] is not None else [line | {"r": None, "r_raw": None} for line in lines]
 
 
 def _doses(
@@ -54,10 +57,14 @@ def _doses(
     """Every vector with every dose; None where the operation has none."""
     if not spec["vectors"]:
         return []
-    calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
-    massive = massive_dims_at(calibration, named)
-    units = units_for(named, lm, calibration, prompts, context)
+    if spec["calibration"] is None:  # a unit of 1 leaves coefficients as they are
+        massive: Mapping[int, Sequence[int]] = {one.layer: () for one in named}
+        units = {(one.component, one.layer): 1.0 for one in named}
+    else:
+        calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+        massive = massive_dims_at(calibration, named)
+        units = units_for(named, lm, calibration, prompts, context)
     found: list[tuple[Subject, float | None]] = []
     for one in named:
         [subject] = load_subjects(lm, [one], units=units, massive=massive, combine=False, asked=[one.method]).subjects

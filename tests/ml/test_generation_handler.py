@@ -1,0 +1,74 @@
+"""The generation job on a shipped model: raw coefficients need no calibration, and the warm-up leaves it nothing to import."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from shipped import model_folder
+from tests.ml.fake_context import FakeContext
+from workers.handlers import generation
+from workers.lm.loading import load
+from workers.lm.model import LanguageModel
+
+
+def spec_of(lm: LanguageModel, **changes: Any) -> dict[str, Any]:
+    vector = {
+        "digest": "d",
+        "key": "k",
+        "component": "residual",
+        "method": "mean_diff",
+        "layer": 1,
+        "position": None,
+        "id": "vec_1",
+    }
+    return {
+        "kind": "generate", "model": "demo-severe", "weight_hash": lm.facts.weight_hash, "vectors": [vector], "doses": None,
+        "coefficients": [8.0], "prompts": [{"prompt": "describe a river .", "system_prompt": None}], "operation": "add", "scope": "all",
+        "max_new_tokens": 8, "sampling": None, "calibration": {"job": "job_cal"}, **changes,
+    }  # fmt: skip
+
+
+def test_a_raw_coefficient_gives_the_same_text_with_and_without_a_calibration() -> None:
+    lm = load(model_folder("demo-severe"))
+    layers = range(lm.layout.n_layers)
+    aggregate = {
+        "clean_norms": dict.fromkeys(map(str, layers), 3.0),
+        "massive_by_layer": {str(n): [] for n in layers},
+        "rule": "peeling",
+    }
+    vector = torch.randn(lm.layout.width("residual", 1), generator=torch.Generator().manual_seed(1))
+    about: dict[str, Any] = {
+        "blobs": {"d": save({"k": vector})},
+        "artifacts": {("job_cal", "calibration.json"): json.dumps({"aggregate": aggregate}).encode()},
+    }
+    plain, known = generation.run(spec_of(lm), FakeContext(lm, **about)).result["answers"]
+    same, bare = generation.run(spec_of(lm, calibration=None), FakeContext(lm, blobs=about["blobs"])).result["answers"]
+    assert (same["text"], bare["text"]) == (plain["text"], known["text"])
+    assert bare["text"] != plain["text"]
+    assert (bare["c"], bare["r"], bare["r_raw"]) == (8.0, None, None)
+    assert known["r"] is not None
+
+
+PROGRAM = """
+import sys
+from workers.warm import import_models
+import_models()
+before = set(sys.modules)
+from shipped import model_folder
+from workers.lm.loading import load
+lm = load(model_folder("demo-severe"))
+from workers.handlers import HANDLERS, handler_for
+loaded = set(sys.modules)
+for kind in ("calibrate", "extract", "generate", "steer"):
+    handler_for(kind)
+print(sorted(set(sys.modules) - loaded))
+"""
+
+
+def test_a_warm_child_imports_nothing_when_a_handler_starts() -> None:
+    said = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "[]"
