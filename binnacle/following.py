@@ -30,12 +30,13 @@ def wait_until_over(
         left = LONG_POLL if timeout is None else started + timeout - time.monotonic()
         if left <= 0 and job is not None:
             raise WaitTimeout(job_id, timeout or 0, job)
-        hold = round(max(0.0, min(LONG_POLL, left)), 3) if job is not None else 0  # the first look answers at once
+        # whoever wants to see every change gets the first look at once
+        hold = round(max(0.0, min(LONG_POLL, left)), 3) if job is not None or on_change is None else 0
         asked = time.monotonic()
         response = connection.request(
             "GET",
             f"/v1/jobs/{job_id}",
-            params={"wait": hold} if hold else None,
+            params={"wait": hold, **({} if on_change else {"until": "end"})} if hold else None,
             headers={"If-None-Match": etag} if etag else None,
             timeout=hold + 15,
             patience=OUTAGE if timeout is None else max(0.0, left),

@@ -111,8 +111,11 @@ def _seen(session: Session, job_ids: Sequence[str], viewer: Viewer, slice_second
     return {job.id: job for job in views(session, jobs, viewer, slice_seconds=slice_seconds)}
 
 
-async def changed(context: Context, request: Request, job_id: str, viewer: Viewer, seconds: float) -> JobOut:
-    """The job as soon as it differs from what the caller knows (If-None-Match, else its state at arrival), or after `seconds`.
+async def changed(
+    context: Context, request: Request, job_id: str, viewer: Viewer, seconds: float, *, only_the_end: bool = False
+) -> JobOut:
+    """The job as soon as it differs from what the caller knows (If-None-Match, else its state at arrival), or after `seconds`; with
+    `only_the_end` once it is over.
 
     Raises Problem 401 and 404 within five seconds when the key opens nothing any more, or the caller may not see the job any more.
     """
@@ -122,11 +125,11 @@ async def changed(context: Context, request: Request, job_id: str, viewer: Viewe
         job = await context.part(Reader).job(job_id, viewer)
         condition = request.headers.get("if-none-match")
         known = etag_of(job.model_dump_json().encode()) if condition is None else condition
-        while named(known, etag_of(job.model_dump_json().encode())) and job.state not in FINISHED:
+        while job.state not in FINISHED and (only_the_end or named(known, etag_of(job.model_dump_json().encode()))):
             left = ends - time.monotonic()
             if left <= 0 or context.part(Wakeups).closing.is_set():
                 break
-            watch.knows = partial(_knows, job)
+            watch.knows = _goes_on if only_the_end else partial(_knows, job)
             news = await watch.wait(min(left, RECHECK))
             if await request.is_disconnected():
                 break
@@ -145,6 +148,10 @@ async def still(context: Context, viewer: Viewer) -> Viewer:
     if now is None:
         raise unauthenticated()
     return now
+
+
+def _goes_on(found: Fingerprint) -> bool:
+    return found.state not in FINISHED
 
 
 def _knows(job: JobOut, found: Fingerprint) -> bool:

@@ -1,7 +1,7 @@
 """Jobs over HTTP: look, wait, follow, list, cancel, retry, download. What a job is and may become is `service`'s business."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Body, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse
@@ -113,10 +113,14 @@ async def get_job(
         float, Query(ge=0, description="seconds to wait for a change; the server sets the maximum", examples=[25])
     ] = 0,
     if_none_match: Annotated[str | None, Header(description="the ETag of the version you have")] = None,
+    until: Annotated[Literal["change", "end"], Query(description="what `wait` waits for")] = "change",
 ) -> Response:
     """With `wait`, answers as soon as state, phase, progress or position differ from the version in If-None-Match (without the header:
-    from now), and after `wait` seconds at the latest."""
-    job = await (reading.changed(context, request, job_id, viewer, wait) if wait else context.part(Reader).job(job_id, viewer))
+    from now), or only once the job is over with `until=end`, and after `wait` seconds at the latest."""
+    if wait:
+        job = await reading.changed(context, request, job_id, viewer, wait, only_the_end=until == "end")
+    else:
+        job = await context.part(Reader).job(job_id, viewer)
     return job_response(job, request=request)
 
 

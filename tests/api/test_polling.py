@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import claims
+from app.jobs.claims import Reached
 from app.jobs.waiting import Wakeups
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail
@@ -70,19 +71,12 @@ def test_a_long_poll_wakes_within_300_ms_of_each_kind_of_change(
 
     def phase() -> None:
         with sessions.begin() as session:
-            claims.report(
-                session,
-                lease.job.id,
-                lease.token,
-                phase_event=True,
-                phase="generating",
-                progress_total=50,
-                progress_unit="prompts",
-            )
+            columns = {"phase": "generating", "progress_total": 50, "progress_unit": "prompts"}
+            claims.report(session, lease.job.id, lease.token, Reached([("phase", {"phase": "generating"})], columns))
 
     def progress() -> None:
         with sessions.begin() as session:
-            claims.report(session, lease.job.id, lease.token, phase_event=False, progress_done=7)
+            claims.report(session, lease.job.id, lease.token, Reached(values={"progress_done": 7}))
 
     for change, seen in (
         (start, lambda job: job["state"] == "running"),
@@ -100,6 +94,24 @@ def test_a_long_poll_wakes_within_300_ms_of_each_kind_of_change(
         assert look.response.status_code == 200
         assert seen(look.response.json())
         assert look.answered - changed < 0.3
+
+
+def test_a_long_poll_for_the_end_sleeps_through_other_changes(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    path = submit(ada)["links"]["self"]
+    look = Look(ada, f"{path}?wait=20&until=end", **{"If-None-Match": '"outdated"'})
+    wait_until(lambda: api.context.part(Wakeups).watched() == 1)
+    lease = claim(sessions)
+    look.join(1)
+    assert look.is_alive()
+    fail(sessions, lease)
+    ended = time.monotonic()
+    look.join(10)
+    assert look.response.json()["state"] == "failed"
+    assert look.answered - ended < 0.5
+    assert ada.get(f"{path}?wait=20&until=end").json()["state"] == "failed", "a job that is over is answered at once"
+    assert ada.get(f"{path}?wait=20&until=lunch").status_code == 422
 
 
 def test_a_long_poll_hears_that_its_job_moved_up_in_the_queue(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:

@@ -34,6 +34,19 @@ def test_waiting_shows_each_state_and_returns_the_finished_job(
     assert finished["artifacts"][0]["name"] == "calibration.json"
 
 
+def test_waiting_for_the_end_asks_once(
+    client: Client, api: Running, sessions: Sessions, meanwhile: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes that nobody looks at wake no request: each would cost the service a dozen messages to the database."""
+    job = client.calibrate("demo")
+    asked: list[str] = []
+    ask = client._connection.request
+    monkeypatch.setattr(client._connection, "request", lambda *about, **more: asked.append(about[1]) or ask(*about, **more))
+    meanwhile(*run_through(api, sessions))
+    assert client.wait(job, timeout=30)["state"] == "succeeded"
+    assert len(asked) == 1, asked
+
+
 def test_waiting_outlives_a_restart_of_the_service(
     far: Client, wire: Wire, api: Running, sessions: Sessions, meanwhile: Callable[..., None]
 ) -> None:
