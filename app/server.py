@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.auth.keyless import secured
+from app.embedded.latch import wait
 from app.http.connections import bounded
 from app.jobs.waiting import Wakeups
 from app.main import create_app
@@ -95,6 +96,7 @@ def main() -> None:
         "--socket", type=Path, help="a unix socket to create, instead of host and port; only this account can open it"
     )
     other.add_argument("--fd", type=int, help="a listening socket inherited from the parent, instead of host and port")
+    parser.add_argument("--after", type=int, help="an inherited pipe; serve once it is closed at its other end")
     chosen = parser.parse_args()
     configure_logging()
     with ExitStack() as opened:
@@ -113,7 +115,10 @@ def main() -> None:
         if settings is not given:
             secret = settings.local_secret.get_secret_value()
             sys.stderr.write(f"Keys are off. Each request must show the secret of this start: BINNACLE_KEY={secret}\n")
-        make_server(settings, host, chosen.port).run(sockets=sockets)
+        server = make_server(settings, host, chosen.port)
+        if chosen.after is not None:
+            wait(chosen.after)
+        server.run(sockets=sockets)
 
 
 if __name__ == "__main__":

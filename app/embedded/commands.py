@@ -51,9 +51,10 @@ def plan_workers(cuda_devices: Sequence[str], cpu_workers: int = 1, *, host: str
     return [*models, WorkerPlan("light-0", "light", host=host)] if light else models
 
 
-def api_command(listening: int) -> list[str]:
-    """The API on a socket that is already listening, so that connections wait while it restarts."""
-    return [sys.executable, "-m", "app.server", "--fd", str(listening)]
+def api_command(listening: int, *, after: int | None = None) -> list[str]:
+    """The API on a socket that is already listening, so that connections wait while it restarts; it serves once the latch `after` is open."""
+    command = [sys.executable, "-m", "app.server", "--fd", str(listening)]
+    return command if after is None else [*command, "--after", str(after)]
 
 
 def worker_command(plan: WorkerPlan) -> list[str]:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.auth.keyless import new_secret
 from app.embedded import commands
 from app.embedded.broker import Broker
-from app.embedded.children import ChildSpec
-from app.embedded.database import prepare_database
+from app.embedded.children import Child, ChildSpec
 from app.embedded.devices import cuda_devices
 from app.embedded.foreground import Foreground
 from app.embedded.home import Home, Running
+from app.embedded.latch import Latch
 from app.embedded.listening import answers_ready, listen, local_address, url_of
 from app.embedded.postgres import Postgres
 from app.embedded.private import write_private
@@ -66,27 +65,43 @@ class Supervisor:
             self._foreground.run(lambda: self._start(listening))
 
     def _start(self, listening: socket.socket) -> None:
-        database, broker = self._start_servers()
+        """The API's imports take longer than all the rest: it is launched first, serves once the database is prepared, and the workers start
+        when it answers."""
+        database, broker, servers = self._launch_servers()
         storage = self._environment.get("STORAGE_URL") or self.home.objects_url
         pepper = self._environment.get("BINNACLE_KEY_PEPPER") or self.home.pepper
-        keyless = self._environment.get("BINNACLE_AUTH") == "off"
-        prepare_database(database, key_file=None if keyless else self.home.key_file, pepper=pepper)
         service = commands.service_environment(
             self._environment, home=self.home.folder, database=database, broker=broker, storage=storage, pepper=pepper
         )
+        workers = self._foreground.tier()  # below the API's, so that it stops first
+        prepared = Latch()
+        api = self._launch_api(listening, service | self._local_secret(), prepared)
+        for child in servers:
+            self._foreground.wait_ready(child)
+        from app.embedded.database import prepare_database  # its imports run beside the API's
+
+        prepare_database(database, key_file=None if self.secret else self.home.key_file, pepper=pepper)
+        prepared.open()
         if self.options.sharing:
             self.options.sharing.publish(self.home, database, broker, storage)
-        self._start_workers(service)
-        if keyless:
-            self.secret = self._environment.get("BINNACLE_LOCAL_SECRET") or new_secret()
-            write_private(self.home.secret_file, self.secret)
-        api = service | ({"BINNACLE_LOCAL_SECRET": self.secret} if self.secret else {})
-        running = Running(os.getpid(), self._start_api(listening, api), database, broker, storage)
+        self._foreground.wait_ready(api)
+        self._start_workers(service, workers)
+        running = Running(os.getpid(), url_of(*local_address(listening)), database, broker, storage)
         self.home.publish(running)
         self._on_ready(self, running)
 
-    def _start_servers(self) -> tuple[str, str]:
-        """The URLs of database and broker; those not given by the environment are started here, Postgres below the broker."""
+    def _local_secret(self) -> dict[str, str]:
+        """What the API is told where keys are off."""
+        if self._environment.get("BINNACLE_AUTH") != "off":
+            return {}
+        from app.auth.keyless import new_secret
+
+        self.secret = self._environment.get("BINNACLE_LOCAL_SECRET") or new_secret()
+        write_private(self.home.secret_file, self.secret)
+        return {"BINNACLE_LOCAL_SECRET": self.secret}
+
+    def _launch_servers(self) -> tuple[str, str, list[Child]]:
+        """The URLs of database and broker, and the children launched for those that the environment does not give, Postgres below the broker."""
         database, broker = self._environment.get("DATABASE_URL"), self._environment.get("BROKER_URL")
         sharing = self.options.sharing
         started = []
@@ -105,29 +120,25 @@ class Supervisor:
             server.prepare()
             started.append(self._foreground.launch(server.child_spec(), self._foreground.tier()))
             broker = server.url
-        for child in started:
-            self._foreground.wait_ready(child)
-        return database, broker
+        return database, broker, started
 
-    def _start_workers(self, service: Mapping[str, str]) -> None:
+    def _start_workers(self, service: Mapping[str, str], tier: list[Child]) -> None:
         found = cuda_devices(self._environment) if self.options.device == "auto" else []
         self.workers = commands.plan_workers(found, self.options.cpu_workers)
-        tier = self._foreground.tier()
         for plan in self.workers:
             self._foreground.launch(commands.worker_spec(plan, service, self.home.logs), tier)
 
-    def _start_api(self, listening: socket.socket, service: Mapping[str, str]) -> str:
+    def _launch_api(self, listening: socket.socket, service: Mapping[str, str], prepared: Latch) -> Child:
         host, port = local_address(listening)
         self._say("starting the API and the workers")
         spec = ChildSpec(
             name="api",
-            argv=commands.api_command(listening.fileno()),
+            argv=commands.api_command(listening.fileno(), after=prepared.fileno()),
             env=service,
             log=self.home.logs / "api.log",
             cwd=commands.CODE,
-            inherit=[listening.fileno()],
+            inherit=[listening.fileno(), prepared.fileno()],
             ready=lambda: answers_ready(host, port),
             grace=commands.API_GRACE,
         )
-        self._foreground.wait_ready(self._foreground.launch(spec, self._foreground.tier()))
-        return url_of(host, port)
+        return self._foreground.launch(spec, self._foreground.tier())

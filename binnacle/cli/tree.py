@@ -6,15 +6,15 @@ through the entry-point group `binnacle.commands`; each entry point names a tabl
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
+
+from binnacle.cli.added import entry_points
 
 GROUP = "binnacle.commands"
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A command, or a group of commands.
 
     target: `module:name` of the function, or of the `typer.Typer` of a group. about: the first sentence of its help.
@@ -71,12 +71,11 @@ COMMANDS: Table = {
 
 def all_commands(more: Table) -> Table:
     """The client's commands, those that other installed distributions add, and `more`."""
-    from importlib.metadata import entry_points
-
     found = dict(COMMANDS)
-    for added in entry_points(group=GROUP):
+    for added in entry_points(GROUP):
+        module, _, name = added.partition(":")
         try:
-            found |= added.load()
+            found |= getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:  # another program's package of the same name comes first
-            sys.stderr.write(f"The commands of {added.value} cannot be loaded ({error}). Run binnacle from another folder.\n")
+            sys.stderr.write(f"The commands of {added} cannot be loaded ({error}). Run binnacle from another folder.\n")
     return found | dict(more)

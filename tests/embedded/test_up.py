@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.embedded.broker import answers
@@ -50,6 +51,15 @@ def test_one_model_worker_and_one_light_worker_report_for_work(service: Up) -> N
         return sorted(worker["job_class"] for worker in service.get("/v1/status")[1]["workers"])
 
     until(lambda: classes() == ["light", "model"], 60, "both workers in /v1/status")
+
+
+def test_the_api_starts_before_the_workers(service: Up) -> None:
+    """Their imports would take from it the cores that it needs to become ready."""
+    [api] = service.processes("app.server")
+    started = [psutil.Process(pid).create_time() for pid in service.processes("workers.celery_app")]
+    assert started
+    assert psutil.Process(api).create_time() < min(started)
+    assert service.get("/readyz")[0] == 200
 
 
 def test_a_second_up_on_the_folder_names_the_first(service: Up) -> None:

@@ -1,0 +1,33 @@
+"""What installed distributions add to a group of entry points: `importlib.metadata` says it too, but takes half as long to import as Python
+takes to start.
+"""
+
+import os
+import sys
+
+
+def entry_points(group: str) -> list[str]:
+    """The targets, `module:name`, each once, in the order of the import path."""
+    found: list[str] = []
+    for folder in sys.path:
+        try:
+            installed = [one.path for one in os.scandir(folder or ".") if one.name.endswith((".dist-info", ".egg-info"))]
+        except OSError:
+            continue
+        for path in sorted(installed):
+            found += [target for target in _targets(f"{path}/entry_points.txt", group) if target not in found]
+    return found
+
+
+def _targets(file: str, group: str) -> list[str]:
+    try:
+        with open(file, encoding="utf-8") as lines:  # noqa: PTH123 - pathlib is another import
+            section, found = "", []
+            for line in map(str.strip, lines):
+                if line.startswith("["):
+                    section = line.strip("[]")
+                elif section == group and "=" in line:
+                    found.append(line.partition("=")[2].split("[")[0].strip())
+            return found
+    except OSError:
+        return []
