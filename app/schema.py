@@ -15,6 +15,7 @@ import app.quotas.usage_models
 import app.steerings.models
 import app.storage.models
 import app.studies.models
+import app.tallies
 import app.traits.models
 import app.webhooks.models  # noqa: F401
 from app.db import Base

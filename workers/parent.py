@@ -147,6 +147,7 @@ class Parent:
                     continue
                 storage = open_storage(self._settings.storage_url.get_secret_value())
                 self._remove_old_results()
+                self._forget_history()
                 collected = collect(self._sessions, storage)
                 orphans = adopt_orphans(self._sessions, storage) if self._takes("adopt", DAY) else 0
                 log.info("storage.tidied", objects=collected.objects, bytes=collected.bytes, orphans=orphans)
@@ -164,6 +165,12 @@ class Parent:
         if self._settings.retention_days:
             told = retention.remove(self._sessions, self._settings.retention_days, retention.ITSELF)
             log.info("results.removed", jobs=told.jobs, bytes=told.bytes)
+
+    def _forget_history(self) -> None:
+        """By the settings, which are off unless an operator set them."""
+        from app.retention import history  # it imports much, for once an hour
+
+        log.info("history.forgotten", **history.forget(self._sessions, self._settings.retention))
 
 
 _parent: Parent | None = None

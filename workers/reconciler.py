@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from app import tallies
 from app.bell import CLASSES, Bell
 from app.db import in_transaction
 from app.devices.models import Worker
@@ -76,6 +77,7 @@ class Reconciler:
             found = self._expired(session) if self._may_expire(session) else []
             self._forget(session)
             usage.add_up(session)
+            tallies.add_up(session)
         # Each in a transaction of its own, after this one: together they would hold some jobs and wait for others (app/jobs/README.md).
         expired = sum(in_transaction(self._sessions, self._expire, one) for one in found)
         for job_class in CLASSES:

@@ -1,4 +1,4 @@
-"""Every statement about the audit table. Rows are only added and counted up; nothing deletes one."""
+"""Every statement about the audit table. Rows are only added and counted up; retention alone deletes, by age, where an operator asked for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
 """Deletes jobs, vectors and traits, each in one transaction, so that a crash leaves all of it or nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -64,6 +65,18 @@ def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bo
         }
         audit.record(session, viewer, "job.delete", job.id, **details)
     return told
+
+
+def delete_finished(session: Session, ids: Sequence[str], owner: str) -> list[str]:
+    """Deletes those of an owner's jobs that are over, not kept and not in use, with all that they made; which. Recorded in the audit by the
+    caller."""
+    found = repository.jobs(session, ids, lock=True)
+    vectors = repository.vectors_made_by(session, list(found), lock=True)
+    held = holders(session, list(found), vectors, owner)
+    goes = [one.id for one in found.values() if not _must_stay(one, held)]
+    if goes:
+        repository.remove(session, Going(owner, jobs=goes))
+    return goes
 
 
 def _check_over(job: Job) -> None:

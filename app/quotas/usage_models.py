@@ -21,7 +21,7 @@ class UsageDay(Base):
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
-# The three tables below are written by triggers of the database alone (migration 0006), so that every way in which a reference comes or goes
+# The tables below are written by triggers of the database alone (migrations 0006 and 0011), so that every way in which a reference comes or goes
 # is counted: workers of any version, retention, deletions that cascade.
 
 
@@ -55,3 +55,22 @@ class StoredTotal(Base):
     owner: Mapped[str] = mapped_column(String(100), primary_key=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
     objects: Mapped[int] = mapped_column(BigInteger)
+
+
+class StoredNews(Base):
+    """An object with a new owner, or with one less: whether users share it is to be asked anew."""
+
+    __tablename__ = "stored_news"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    digest: Mapped[str] = mapped_column(Text)
+
+
+class StoredShared(Base):
+    """An owner of an object that several users refer to, as the reconciler last found it; objects in the news are asked about anew."""
+
+    __tablename__ = "stored_shared"
+
+    digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.quotas.usage_models import UsageDay
-from app.storage.models import BlobRow
+from app.tallies import DISK, tally
 
 # (owner, digest) of every reference. A test compares it with the schema's foreign keys.
 _REFERENCES = """
@@ -20,12 +20,20 @@ _REFERENCES = """
     UNION SELECT j.owner, a.digest FROM artifacts a JOIN jobs j ON j.id = a.job_id
     UNION SELECT v.owner, v.digest FROM vectors v
     UNION SELECT t.owner, t.version FROM traits t"""
-# Bytes of each owner's objects that another owner refers to as well, from the counts that triggers keep.
-# In two statements: the planner takes the few shared objects for many.
-_SHARED = text("SELECT digest FROM stored_objects WHERE refs > 0 GROUP BY digest HAVING count(*) > 1")
-_SHARED_BYTES = text("""
-SELECT o.owner, CAST(sum(b.size) AS bigint) AS bytes FROM stored_objects o JOIN blobs b USING (digest)
-WHERE o.digest = ANY(:digests) AND o.refs > 0 GROUP BY o.owner""")
+# Bytes of each owner's objects that another owner refers to as well: as last found, and asked anew for objects in the news.
+_OWNERS_OF_SHARED = """
+SELECT o.digest, o.owner, b.size AS bytes FROM stored_objects o JOIN blobs b USING (digest)
+WHERE o.refs > 0 AND o.digest = ANY({digests}) AND (SELECT count(*) FROM stored_objects s WHERE s.digest = o.digest AND s.refs > 0) > 1"""
+_SHARED_BYTES = text(f"""
+WITH news AS MATERIALIZED (SELECT coalesce(array_agg(DISTINCT digest), '{{}}') AS digests FROM stored_news)
+SELECT owner, CAST(sum(bytes) AS bigint) AS bytes FROM (
+    SELECT digest, owner, bytes FROM stored_shared WHERE digest <> ALL((SELECT digests FROM news)::text[])
+    UNION ALL {_OWNERS_OF_SHARED.format(digests="(SELECT digests FROM news)::text[]")}
+) AS parts GROUP BY owner""")
+_READ_NEWS = text("""
+DELETE FROM stored_news WHERE id IN (SELECT id FROM stored_news ORDER BY id LIMIT :most) RETURNING digest""")
+_FORGET_SHARED = text("DELETE FROM stored_shared WHERE digest = ANY(:digests)")
+_NOTE_SHARED = text(f"INSERT INTO stored_shared (digest, owner, bytes) {_OWNERS_OF_SHARED.format(digests=':digests')}")
 _COUNTED = """
 SELECT owner, CAST(sum(bytes) AS bigint) AS bytes, CAST(sum(objects) AS bigint) AS objects FROM (
     SELECT owner, bytes, objects FROM stored_totals UNION ALL SELECT owner, bytes, objects FROM stored_changes
@@ -53,6 +61,8 @@ SELECT owner, count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTE
     CAST(coalesce(sum(extract(epoch FROM now() - started_at)) FILTER (WHERE state <> 'queued' AND job_class = 'model'), 0) AS float8)
         AS running_seconds
 FROM jobs WHERE state IN ('queued', 'running', 'cancelling') {narrowed} GROUP BY owner"""
+
+NEWS_LOCK = 0x4E455753  # "NEWS"
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,17 @@ def stored_bytes(session: Session, owner: str) -> int:
 def add_up(session: Session, *, most: int = 100_000) -> None:
     """Moves changes into the totals, so that reading them stays cheap. Several processes may call it at once; readers count each change once."""
     session.execute(_ADD_UP, {"most": most})
+    _read_news(session, most)
+
+
+def _read_news(session: Session, most: int) -> None:
+    """Notes who shares the objects in the news; one process at a time, so that the last to ask is the last to write."""
+    if not session.scalar(select(func.pg_try_advisory_xact_lock(NEWS_LOCK))):
+        return
+    digests = sorted(set(session.scalars(_READ_NEWS, {"most": most})))
+    if digests:
+        session.execute(_FORGET_SHARED, {"digests": digests})
+        session.execute(_NOTE_SHARED, {"digests": digests})
 
 
 def miscounted(session: Session) -> list[Miscount]:
@@ -106,15 +127,13 @@ def recount(session: Session) -> None:
 def stored(session: Session, owner: str | None, *, shared: bool) -> dict[str, Stored]:
     """Stored objects by user: of `owner`, or of all users if `owner` is None; the shared bytes are 0 unless asked for."""
     rows = session.execute(_COUNTED_OF_ALL) if owner is None else session.execute(_COUNTED_OF_ONE, {"owner": owner})
-    others = {}
-    if shared and (digests := session.scalars(_SHARED).all()):
-        others = {row.owner: row.bytes for row in session.execute(_SHARED_BYTES, {"digests": digests})}
+    others = {row.owner: row.bytes for row in session.execute(_SHARED_BYTES)} if shared else {}
     return {row.owner: Stored(row.objects, row.bytes, others.get(row.owner, 0)) for row in rows if row.objects}
 
 
 def on_disk(session: Session) -> int:
     """Bytes of all objects, each counted once. Objects without references are included."""
-    return int(session.scalar(select(func.coalesce(func.sum(BlobRow.size), 0))) or 0)
+    return tally(session, DISK).get("", 0)
 
 
 def under_way(session: Session, owner: str | None) -> dict[str, UnderWay]:

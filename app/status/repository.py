@@ -1,7 +1,7 @@
 """Every statement about the status board."""
 
 from sqlalchemy import Float, case, cast, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import seen
@@ -11,12 +11,27 @@ from app.devices.schemas import BlockedOut, HoldOut
 from app.jobs.models import Job
 from app.jobs.repository import visible
 from app.jobs.standing import standings
-from app.jobs.states import FINISHED, HELD, State
+from app.jobs.states import HELD, State
 from app.jobs.turns import QUEUES, SHORT, lane_of, queue_of
 from app.status.schemas import QueueOut, WaitingOut, WorkerOut
+from app.tallies import FINISHED, tally
 
 GONE_SECONDS = 86_400
 """A worker that was not heard of for so long and has no job leaves the board: its host is gone for good."""
+SEEN = (
+    Job.id,
+    Job.kind,
+    Job.model,
+    Job.name,
+    Job.owner,
+    Job.job_class,
+    Job.short,
+    Job.state,
+    Job.phase,
+    Job.blockers,
+    Job.not_before,
+)
+"""What the board reads of a waiting job; its spec and its result may be long."""
 LOOKED_AT, SHOWN = 200, 20
 """Most waiting jobs that a look at the board reads, and shows."""
 
@@ -81,7 +96,8 @@ def queues(session: Session) -> list[QueueOut]:
 
 def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
     """Queued jobs that the viewer may see, the next ones first; of very many, those of the oldest."""
-    jobs = session.scalars(visible(viewer).where(Job.state == State.QUEUED).order_by(Job.id).limit(LOOKED_AT)).all()
+    asked = visible(viewer).where(Job.state == State.QUEUED).order_by(Job.id).limit(LOOKED_AT)
+    jobs = session.scalars(asked.options(load_only(*SEEN, raiseload=True))).all()
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
     found = [
         WaitingOut(
@@ -95,5 +111,4 @@ def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[W
 
 def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:
     """`(kind, state, jobs)` over all that are over, for the metrics."""
-    statement = select(Job.kind, Job.state, func.count()).where(Job.state.in_(list(FINISHED))).group_by(Job.kind, Job.state)
-    return [(kind, state, count) for kind, state, count in session.execute(statement)]
+    return [(*key.split(" "), count) for key, count in tally(session, FINISHED).items()]  # type: ignore[misc]

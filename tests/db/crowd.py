@@ -1,6 +1,10 @@
 """A database as a lab has it after years, filled by SQL: mostly finished jobs of twenty users, with events, files, extractions and vectors."""
 
 from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
+
+from app import tallies
+from app.quotas import usage_repository
 
 _JOBS = """
 INSERT INTO jobs (id, kind, job_class, owner, model, name, notes, tags, visibility, spec, spec_hash, state, created_at, queued_at,
@@ -42,4 +46,8 @@ def fill(connection: Connection, jobs: int) -> None:
     for statement in _REST.format(jobs=jobs).split(";\n"):
         if statement.strip():
             connection.execute(text(statement.replace(":", r"\:")))
+    with Session(connection) as session:  # as the reconciler does
+        usage_repository.add_up(session)
+        tallies.add_up(session)
+        session.commit()
     connection.execute(text("VACUUM ANALYZE"))

@@ -40,9 +40,6 @@ NAMED: dict[str, Callable[[Session], Any]] = {
     "vectors sorted by accuracy, a member's": _vectors(MEMBER, "-accuracy"),
     "usage, a member's": lambda session: usage.usage(session, MEMBER, user=None, days=30),
     "old results, a batch": lambda session: retention.old_results(session, 100, most=200),
-}
-COUNTING: dict[str, Callable[[Session], Any]] = {
     "metrics: finished by kind": status.finished_by_kind,
     "usage of everybody": lambda session: usage.usage(session, ADMIN, user=None, days=30),
 }
-"""Those that count or add up everything there is: they read an index, or a counter for each object."""

@@ -124,6 +124,7 @@ def _assert_counted(desk: Desk) -> None:
         assert usage.miscounted(session) == []
         held = {row.owner: usage.Stored(row.objects, row.bytes, row.shared) for row in session.execute(HELD)}
         assert usage.stored(session, None, shared=True) == held
+        assert usage.on_disk(session) == session.scalar(text("SELECT coalesce(sum(size), 0) FROM blobs"))
         for owner in OWNERS:
             alone = {owner: replace(held[owner], shared=0)} if owner in held else {}
             assert usage.stored(session, owner, shared=False) == alone

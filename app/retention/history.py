@@ -1,0 +1,69 @@
+"""Removes what grows without end, where an operator set an age for it: events of finished jobs, the audit, finished jobs themselves.
+
+Each batch is a transaction of its own and takes less than half a second.
+"""
+
+from itertools import groupby
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.audit import service as audit
+from app.deletion.service import delete_finished
+from app.retention import history_repository as repository
+from app.retention.history_repository import Place
+from app.retention.service import ITSELF
+from app.settings import RetentionSettings
+
+EVENTS_OF, ENTRIES, JOBS = 500, 2_000, 50
+"""Sizes of a batch: jobs that lose their events, entries of the audit, jobs that are deleted."""
+
+
+def forget(sessions: sessionmaker[Session], settings: RetentionSettings) -> dict[str, int]:
+    """Removes what is older than the settings allow; how much of what, each 0 where nothing is set."""
+    told = {"events": 0, "audit": 0, "jobs": 0}
+    if settings.jobs_days:
+        told["jobs"] = _jobs(sessions, settings.jobs_days)
+    if settings.events_days:
+        told["events"] = _events(sessions, settings.events_days)
+    if settings.audit_days:
+        told["audit"] = _audit(sessions, settings.audit_days)
+    if any(told.values()):
+        with sessions.begin() as session:
+            audit.record(session, ITSELF, "retention.forget", "history", **told)
+    return told
+
+
+def _events(sessions: sessionmaker[Session], days: float) -> int:
+    gone, place, more = 0, None, True
+    while more:
+        with sessions.begin() as session:
+            found = repository.ended(session, days, after=place, most=EVENTS_OF)
+            gone += repository.remove_events(session, [one.id for one in found]) if found else 0
+        more = len(found) == EVENTS_OF
+        place = (found[-1].finished_at, found[-1].id) if found else None
+    return gone
+
+
+def _jobs(sessions: sessionmaker[Session], days: float) -> int:
+    """Deletes as a user would, but for jobs that are kept or in use; what those hold back is looked at again the next time."""
+    gone, more = 0, True
+    place: Place | None = None
+    while more:
+        with sessions.begin() as session:
+            found = repository.ended(session, days, after=place, most=JOBS)
+            free = sorted((one.owner, one.id) for one in found if not one.kept)
+            for owner, ones in groupby(free, key=lambda one: one[0]):
+                gone += len(delete_finished(session, [job_id for _, job_id in ones], owner))
+        more = len(found) == JOBS
+        place = (found[-1].finished_at, found[-1].id) if found else None
+    return gone
+
+
+def _audit(sessions: sessionmaker[Session], days: float) -> int:
+    gone, more = 0, True
+    while more:
+        with sessions.begin() as session:
+            removed = repository.remove_audit(session, days, most=ENTRIES)
+        gone += removed
+        more = removed == ENTRIES
+    return gone

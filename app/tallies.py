@@ -1,0 +1,54 @@
+"""Counters of what would take long to count: finished jobs by kind and state, bytes of stored objects.
+
+The database's triggers append each change (migration 0011), so that no transaction waits for another here; the reconciler adds changes up,
+and whoever reads takes both parts together.
+"""
+
+from sqlalchemy import BigInteger, Identity, String, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.db import Base
+
+FINISHED, DISK = "finished", "disk"
+_READ = text("""
+SELECT key, CAST(sum(amount) AS bigint) AS amount FROM (
+    SELECT key, amount FROM tallies WHERE name = :name UNION ALL SELECT key, amount FROM tally_changes WHERE name = :name
+) AS parts GROUP BY key HAVING sum(amount) <> 0 ORDER BY key""")
+_ADD_UP = text("""
+WITH taken AS (
+    DELETE FROM tally_changes WHERE id IN (SELECT id FROM tally_changes ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED)
+    RETURNING name, key, amount
+)
+INSERT INTO tallies AS t (name, key, amount) SELECT name, key, sum(amount) FROM taken GROUP BY name, key ORDER BY name, key
+ON CONFLICT (name, key) DO UPDATE SET amount = t.amount + excluded.amount""")
+
+
+class Tally(Base):
+    """The sum of the changes of one counter that were added up so far."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    key: Mapped[str] = mapped_column(String(120), primary_key=True)
+    amount: Mapped[int] = mapped_column(BigInteger)
+
+
+class TallyChange(Base):
+    """A change of a counter."""
+
+    __tablename__ = "tally_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(20))
+    key: Mapped[str] = mapped_column(String(120))
+    amount: Mapped[int] = mapped_column(BigInteger)
+
+
+def tally(session: Session, name: str) -> dict[str, int]:
+    """The counters of a name by their keys, those at 0 left out."""
+    return {row.key: row.amount for row in session.execute(_READ, {"name": name})}
+
+
+def add_up(session: Session, *, most: int = 100_000) -> None:
+    """Moves changes into the sums. Several processes may do so at once; readers count each change once."""
+    session.execute(_ADD_UP, {"most": most})
