@@ -91,14 +91,20 @@ BEGIN
 END $$"""
 
 
+def _counter() -> list[sa.Column[object]]:
+    return [
+        sa.Column("name", sa.String(length=20), nullable=False),
+        sa.Column("key", sa.String(length=120), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+    ]
+
+
 def upgrade() -> None:
-    amount = sa.Column("amount", sa.BigInteger(), nullable=False)
-    named = [sa.Column("name", sa.String(length=20), nullable=False), sa.Column("key", sa.String(length=120), nullable=False)]
-    op.create_table("tallies", *named, amount, sa.PrimaryKeyConstraint("name", "key", name=op.f("tallies_pkey")))
+    op.create_table("tallies", *_counter(), sa.PrimaryKeyConstraint("name", "key", name=op.f("tallies_pkey")))
     op.create_table(
         "tally_changes",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
-        *(column.copy() for column in (*named, amount)),
+        *_counter(),
         sa.PrimaryKeyConstraint("id", name=op.f("tally_changes_pkey")),
     )
     op.create_table(

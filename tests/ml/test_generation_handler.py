@@ -38,7 +38,7 @@ def test_a_raw_coefficient_gives_the_same_text_with_and_without_a_calibration() 
     aggregate = {
         "clean_norms": dict.fromkeys(map(str, layers), 3.0),
         "massive_by_layer": {str(n): [] for n in layers},
-        "rule": "peeling",
+        "massive_dims": {"rule": "peeling", "dims": []},
     }
     vector = torch.randn(lm.layout.width("residual", 1), generator=torch.Generator().manual_seed(1))
     about: dict[str, Any] = {
