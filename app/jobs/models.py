@@ -57,6 +57,7 @@ class Job(Shareable, Base):
         Index("jobs_model_listed_idx", "model", "state", "created_at", "id"),
         Index("jobs_old_idx", "finished_at", "id", postgresql_where=text("results_removed_at IS NULL")),
         Index("jobs_kept_idx", "id", postgresql_where=text("kept")),
+        Index("jobs_ended_idx", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
         Index("jobs_words_idx", "words", postgresql_using="gin"),
         Index("jobs_tags_idx", "tags", postgresql_using="gin"),
         Index("jobs_reuse_idx", "kind", "spec_hash", postgresql_where=text("state = 'succeeded'")),
