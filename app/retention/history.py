@@ -14,7 +14,7 @@ from app.retention.history_repository import Place
 from app.retention.service import ITSELF
 from app.settings import RetentionSettings
 
-EVENTS_OF, ENTRIES, JOBS = 500, 2_000, 50
+EVENTS_OF, ENTRIES, JOBS = 500, 2_000, 20
 """Sizes of a batch: jobs that lose their events, entries of the audit, jobs that are deleted."""
 
 
