@@ -97,7 +97,7 @@ def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
         "standing": sentences.standing(job, datetime.now(UTC)),
         "reason": _reason(job),
         "live": job.state not in FINISHED,
-        "etag": etag_of(job.model_dump_json().encode()),
+        "etag": "" if job.state in FINISHED else etag_of(job.model_dump_json().encode()),
         "may": may,
         "again": None if form is None else form.kind,
         "may_cancel": may and job.state in (State.QUEUED, State.RUNNING),

@@ -122,6 +122,16 @@ def test_each_explanation_stands_once_in_each_form() -> None:
         assert {note: written.count(note) for note in notes if len(note) > 30 and written.count(note) != 1} == {}
 
 
+def test_the_rule_behind_an_advice_stands_once() -> None:
+    parts = [gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]}, model=model) for model in ("m", "n")]
+    data = replace(parts[0], calibrations={}, cells=[cell for part in parts for cell in part.cells])
+    found = build(STUDY | {"models": ["m", "n"]}, data)
+    rules = [one["because"].partition(". ")[0] for one in found.findings if one["because"].startswith("Rule:")]
+    assert max(map(rules.count, rules)) == 2
+    page = html.unescape(html_of(found))
+    assert {rule: page.count(rule) for rule in rules if page.count(rule) != 1} == {}
+
+
 def test_no_note_shows_the_name_of_a_variable() -> None:
     """A note that was meant to be filled in and was not."""
     data = gathered({"refusal": summary(GAINS, TIES)})

@@ -57,7 +57,7 @@ def frame(document: Facts, data: Gathered, read: Read) -> Frame:
     plots = [*_gains(document, places), *_curves(steered, places), *_of_models(data), *_cosines(data.cells)]
     tables = [group for table in document["tables"] if (group := _table(table, places)) is not None]
     return Frame(
-        cards=_cards(document, data),
+        cards=_cards(document, data, once),
         plots=[replace(group, note=once(group.note)) for group in plots if group.parts],
         tables=[replace(group, note=once(group.note)) for group in tables],
         examples=[part for cell in steered for part in examples(cell, read)],
@@ -65,13 +65,25 @@ def frame(document: Facts, data: Gathered, read: Read) -> Frame:
     )
 
 
-def _cards(document: Facts, data: Gathered) -> list[Card]:
-    """What is advised for each model, after what its calibration found."""
+def _cards(document: Facts, data: Gathered, once: Once) -> list[Card]:
+    """What is advised for each model, after what its calibration found. The rule behind an advice stands at the first model."""
     advised = {card.title: card for card in study.cards(document["recommendations"])}
     names = dict.fromkeys([*data.calibrations, *advised])
     return [
-        Card(name, [*_severity(data.calibrations.get(name)), *(advised[name].lines if name in advised else ())]) for name in names
+        Card(
+            name,
+            [
+                *_severity(data.calibrations.get(name)),
+                *((said, _because(why, once)) for said, why in (advised[name].lines if name in advised else ())),
+            ],
+        )
+        for name in names
     ]
+
+
+def _because(text: str, once: Once) -> str:
+    rule, end, numbers = text.partition(". ")
+    return f"{once(rule + end.strip())} {numbers}".strip() if rule.startswith("Rule:") else text
 
 
 def _severity(aggregate: Facts | None) -> list[tuple[str, str]]:
