@@ -25,6 +25,7 @@ def environment(*folders: Path) -> Environment:
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
     made.filters |= {"time": time_tag, "size": size, "duration": duration, "number": number, "points": points}
     return made

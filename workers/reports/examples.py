@@ -15,7 +15,7 @@ PLACES = {"most gain": 0.0, "middle": 0.5, "least gain": 1.0}
 
 
 def examples(cell: Cell, read: Read) -> list[Text]:
-    """None where no method could be steered, and where its answers are not stored any more."""
+    """None where no method could be steered, and where its answers are no longer stored."""
     summary: Mapping[str, Any] = cell.steering or {}
     leader = leader_of(summary) if summary.get("groups") else None
     if leader is None or leader["best"] is None or not leader["best"].get("run"):

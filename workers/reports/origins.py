@@ -37,7 +37,7 @@ def _origin(model: str, provenance: Mapping[str, Any], passport: Mapping[str, An
     facts = [(words, str(provenance[key])) for key, words in NAMES.items() if provenance.get(key)]
     facts += [(name, str(version)) for name, version in (provenance.get("versions") or {}).items()]
     if passport is None:
-        return Origin(model, facts, "It was not proved, or is not on this server any more.", [])
+        return Origin(model, facts, "It was not proved, or was removed from this server.", [])
     if passport.get("reading_hash") != provenance.get("reading_hash"):
         return Origin(model, facts, "It has changed since it was measured; the proofs of today are of other files.", [])
     return Origin(model, facts, OUTCOMES.get(passport["outcome"], str(passport["outcome"])), passport["proofs"])

@@ -124,6 +124,6 @@ def _size(line: Line) -> int:
 def _words(run: Line | None) -> str:
     """`probe, layer 3, dose 0.6; test questions`."""
     if run is None:
-        return "a run that is not stored any more"
+        return "a run that is no longer stored"
     said = ", ".join(one for one in (method_of(run), where(run)) if one)
     return f"{said}; {str(run['set']).replace('_', ' ')} questions"
