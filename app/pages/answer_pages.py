@@ -16,7 +16,7 @@ from app.pages import sentences
 from app.pages.doors import Reader, page_router
 from app.pages.kept import kept
 from app.pages.rendering import page
-from app.pages.stored import document, file_of
+from app.pages.stored import File, document, file_of
 from app.pages.texts.pairs import ORDERS, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, method_of, where
 from app.steerings import lines, service
@@ -56,9 +56,13 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
     return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked))
 
 
-async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> lines.File:
+async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> File:
     """The job's file. Raises Problem 404, 409."""
-    return file_of(job, name) or await context.database.run(service.file, job.id, name, viewer)
+    found = file_of(job, name)
+    if found is None:
+        artifact = await context.database.run(service.file, job.id, name, viewer)
+        found = File(artifact.digest, artifact.size)
+    return found
 
 
 async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[lines.Line]:

@@ -163,7 +163,7 @@ def test_a_browser_that_blocks_notifications_offers_none(api: Running, ada: Pers
     chrome.execute_cdp_cmd("Browser.setPermission", blocked)
     try:
         chrome.get(f"{api.url}/jobs/{ada.submit()}")
-        assert "Waiting" in text(chrome)
+        assert "No answer yet" in text(chrome)
         assert not chrome.find_element(By.CSS_SELECTOR, "[data-notify]").is_displayed()
     finally:
         chrome.execute_cdp_cmd("Browser.resetPermissions", {})

@@ -150,6 +150,10 @@ def test_the_fleet_is_for_administrators_and_troubled_workers_come_first(api: Ru
     held = words(root.send("/fleet/fleet-b/pause", reason="notebook until lunch", minutes="30").text)
     assert re.search(r"paused by \w+ until \d\d:\d\d UTC: notebook until lunch", held)
     assert "draining by" in words(root.send("/fleet/fleet-a/drain").text)
+    waiting = words(ada.get(f"/jobs/{ada.submit()}").text)
+    assert re.search(r"Paused by \w+: notebook until lunch, until [-\d]+ \d\d:\d\d UTC\.", waiting)
+    assert "The job starts once a worker is resumed." in waiting
+    assert "binnacle status" not in waiting
     root.send("/fleet/fleet-a/resume")
     after = root.send("/fleet/fleet-b/resume")
     assert after.url.path == "/fleet"

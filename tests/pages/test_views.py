@@ -64,8 +64,8 @@ return {
     popups: document.querySelectorAll("dialog, [role=dialog], [role=menu], [popover], [aria-haspopup]").length,
 };
 """
-"""Controls that Tab did not reach (a part that is replaced meanwhile has new ones), that show no focus or are off the screen with it, and those before the one that Tab came from. A popup
-needs a test that Escape closes it and gives the focus back: there is none so far."""
+"""Controls that Tab did not reach (a part that is replaced meanwhile has new ones), that show no focus or are off the screen with it, and
+those before the one that Tab came from. A popup needs a test that Escape closes it and gives the focus back: there is none so far."""
 
 
 @pytest.fixture(scope="module")
