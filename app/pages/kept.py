@@ -1,4 +1,4 @@
-"""What was read from stored files and is the same for whoever asks: kept by the content's hash, the least recently used forgotten first.
+"""What was read from stored files and is the same for all who ask: kept by the content's hash, the least recently used forgotten first.
 
 Whether somebody may see a file is asked before, at each request; here is only what the file says.
 """

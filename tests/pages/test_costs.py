@@ -1,11 +1,17 @@
 """What pages cost the API: CPU of the first HTML of a result and of its answers, with results as large as the demo's."""
 
+import html
+import json
+import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from app.pages import home
+from app.pages.jobs import WAIT_SECONDS
 from tests.api.conftest import Running
 from tests.pages import stories
 from tests.pages.conftest import Person
@@ -16,6 +22,8 @@ MOST_MS = 30.0
 TRIES = 20
 METHODS = ("probe", "mean_diff", "mean_diff_cleaned", "mean_diff_rownorm", "probe_cleaned", "pca_contrast", "gradient", "ridge")
 QUESTIONS = 64
+OPEN = 20
+TIMERS = re.compile(r'hx-trigger="every (\d+)s"')
 
 
 @pytest.fixture
@@ -62,3 +70,51 @@ def test_the_first_html_is_cheap(api: Running, person: Make, large: None, page: 
         assert answer.status_code == 200
         assert len(answer.content) < 60_000
     assert min(taken) <= MOST_MS, taken
+
+
+def test_twenty_open_lists_cost_less_than_a_twentieth_of_a_core(api: Running, person: Make) -> None:
+    """By what one question of a list of thirty unfinished jobs costs, which an open page asks each BUSY seconds."""
+    ada = person()
+    for number in range(home.PER_PAGE):
+        ada.submit(name=f"open {number}")
+    page = ada.get("/parts/jobs")
+    assert f'hx-trigger="every {home.BUSY}s"' in page.text
+    taken = []
+    for _ in range(TRIES):
+        before = time.process_time() - time.thread_time()
+        answer = ada.get("/parts/jobs", If_None_Match=page.headers["etag"])
+        taken.append(time.process_time() - time.thread_time() - before)
+        assert answer.status_code == 304
+    assert OPEN * min(taken) / home.BUSY < 0.05, taken
+
+
+def test_twenty_open_pages_of_a_running_job_cost_less_than_a_twentieth_of_a_core(api: Running, person: Make) -> None:
+    """Each holds one question open, and asks again a second after its answer."""
+    ada = person()
+    job = ada.submit()
+    shown = html.unescape(ada.get(f"/jobs/{job}").text)
+    headers = {"If-None-Match": json.loads(re.findall(r"hx-headers='([^']+)'", shown)[0])["If-None-Match"]}
+
+    def ask() -> int:
+        return ada.http.get(f"/parts/jobs/{job}", headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(OPEN) as pool:
+        began, before = time.monotonic(), time.process_time()
+        answers = [asked.result() for asked in [pool.submit(ask) for _ in range(OPEN)]]
+        seconds = time.monotonic() - began
+    assert answers == [304] * OPEN
+    assert seconds > WAIT_SECONDS - 1, "the questions were held"
+    assert (time.process_time() - before) / (seconds + 1) < 0.05
+
+
+def test_an_idle_page_asks_at_most_once_in_25_seconds(api: Running, person: Make) -> None:
+    """Of every page that asks by itself; those of finished jobs do not ask at all."""
+    ada, root = person(), person("admin")
+    done = finished(api, ada.name, "steer")
+    found = {
+        path: TIMERS.findall(who.get(path).text)
+        for who, path in ((ada, "/"), (root, "/fleet"), (ada, f"/jobs/{done}"), (ada, "/vectors"))
+    }
+    assert found[f"/jobs/{done}"] == found["/vectors"] == []
+    assert [len(one) for path, one in found.items() if path in ("/", "/fleet")] == [1, 1]
+    assert all(int(seconds) >= home.IDLE == 25 for one in found.values() for seconds in one), found

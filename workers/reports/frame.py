@@ -27,6 +27,8 @@ WIDEST = 135
 """Characters that a row of a table may have on a screen of 1280 pixels; a table with more is turned."""
 LONGEST = 30
 """Longer cells are wrapped."""
+BESIDE = 4
+"""Rows of a turned table that stand beside each other."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +187,9 @@ def _fitting(grid: Grid) -> list[Grid]:
         return [grid]
     names, *facts = zip(*grid.rows, strict=True)
     turned = []
-    most = max(1, WIDEST // (LONGEST + 4) - 1)
-    for first in range(0, len(names), most):
-        rows = [[title, *values[first : first + most]] for title, values in zip(grid.columns[1:], facts, strict=True)]
-        columns = [grid.columns[0], *(_said(name) for name in names[first : first + most])]
+    for first in range(0, len(names), BESIDE):
+        rows = [[title, *values[first : first + BESIDE]] for title, values in zip(grid.columns[1:], facts, strict=True)]
+        columns = [grid.columns[0], *(_said(name) for name in names[first : first + BESIDE])]
         turned.append(replace(grid, columns=columns, rows=rows, numeric=False))
     return turned
 
