@@ -8,9 +8,9 @@ import numpy as np
 
 from workers.reports.document import Report
 from workers.reports.gathered import Cell, Gathered
-from workers.reports.texts import Line
 
 POSITION = "response[:5]/residual"
+Line = Mapping[str, Any]
 PROVENANCE = {"reading_hash": "5ea1" * 16}
 Limits = tuple[float, float, float] | None
 """A value with the ends of its interval; None where there were too few clusters for one."""

@@ -12,7 +12,6 @@ import pytest
 from binnacle.version import VERSION
 from tests.reports.gathering import PROVENANCE, STUDY, Limits, effect, gathered, html_of, summary
 from workers.judges.agreement import Agreement
-from workers.reports import texts
 from workers.reports.document import Report, build
 from workers.reports.table import Column, Table, to_markdown
 
@@ -184,6 +183,8 @@ def test_sections_are_in_order_and_the_best_method_has_examples() -> None:
 
 
 def test_answers_that_do_not_fit_are_left_out_evenly_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workers.reports import texts
+
     whole = html_of(report(GAINS, TIES))
     assert ": 5 answers" in whole
     monkeypatch.setattr(texts, "MOST_BYTES", len(re.findall("Answer [0-9]", whole)) * 50)
@@ -266,5 +267,10 @@ def test_without_traits_it_is_the_severity_of_the_models_and_says_which_were_not
     assert "not registered on this server" in unmeasured
     assert head.count("|") == measured.count("|") == unmeasured.count("|")
     assert "/v1/" not in page
+    written = html_of(build(study, data))
+    assert "Severe: dimension 7 holds 99 % of the squared norm." in written
+    assert "not registered on this server" in written
+    assert 'id="examples"' not in written
+    assert "/v1/" not in written
     data.calibrations["m"]["emergence"] = {"7": {"first": 2, "plateau": [2, 3, 5], "falls": None}}  # type: ignore[index]
     assert "| layer 2; plateau 2-3, 5; does not fall |" in build(study, data).to_markdown()

@@ -78,7 +78,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         yield driver
 
 
-@pytest.mark.parametrize(("size", "dark"), zip(SIZES, (False, True), strict=True), ids=["desk, light", "phone, dark"])
+@pytest.mark.parametrize(("size", "dark"), list(zip(SIZES, (False, True), strict=True)), ids=["desk, light", "phone, dark"])
 def test_it_fits_and_is_accessible(chrome: Chrome, size: tuple[int, int], dark: bool) -> None:
     sized(chrome, *size, dark=dark)
     chrome.execute_script(OPENED)
