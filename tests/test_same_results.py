@@ -25,6 +25,7 @@ def differ(tmp_path: Path, name: str, old: str, new: str) -> int:
             f'{{"job": "{OTHER}", "r": 0.5, "versions": {{}}}}',
         ),
         ("report.html", f"<a href='/v1/jobs/{JOB}'>", f"<a href='/v1/jobs/{OTHER}'>"),
+        ("report.html", '<time datetime="2026-01-31">2026-01-31</time>', '<time datetime="2026-02-01">2026-02-01</time>'),
         ("rows.safetensors", "same", "same"),
     ],
 )

@@ -34,6 +34,8 @@ STUDY = {
 VARYING = frozenset({"version", "versions", "created_at", "started_at", "finished_at", "seconds"})
 """Keys of what two runs of one commit may differ in."""
 NAMES = re.compile(r"\b(job|cal|ext|str|std|vec)_[0-9a-z]{26}\b")
+DAY = re.compile(r"<time [^>]*>[^<]*</time>")
+"""The day on which a report was written."""
 TEXTS = (".json", ".jsonl", ".md", ".csv", ".html")
 
 
@@ -104,8 +106,9 @@ def difference(first: Path, second: Path, ignored: frozenset[str]) -> str:
 
 
 def values(path: Path) -> list[Any]:
-    """The JSON values of a file; its lines where it is not JSON. Names of jobs and results stand as their kind."""
-    text = NAMES.sub(r"\1", path.read_text())
+    """The JSON values of a file; its lines where it is not JSON. Names of jobs and results stand as their kind; the day of a
+    report is left out."""
+    text = DAY.sub("", NAMES.sub(r"\1", path.read_text()))
     if path.suffix == ".json":
         return [json.loads(text)]
     return [json.loads(line) if path.suffix == ".jsonl" else line for line in text.splitlines()]

@@ -73,6 +73,10 @@ class ServiceContext:
         shelf = self._process.models()
         return through_outages(lambda: shelf.facts(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
+    def model_passport(self, name: str) -> Mapping[str, Any] | None:
+        shelf = self._process.models()
+        return through_outages(lambda: shelf.passport(name), lambda: self._heartbeat.lost)
+
     def passport(self, key: str) -> Mapping[str, Any] | None:
         return through_outages(lambda: self._passport(key), lambda: self._heartbeat.lost)
 

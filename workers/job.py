@@ -87,6 +87,9 @@ class JobContext(Protocol):
     def model_facts(self, name: str) -> Mapping[str, Any]:
         """What inspecting the model found (hashes, layers, width, source), without loading it."""
 
+    def model_passport(self, name: str) -> Mapping[str, Any] | None:
+        """The outcome of the registered model's proofs and each proof; None for a model that is not there or not proved."""
+
     def passport(self, key: str) -> Mapping[str, Any] | None:
         """The proofs that are kept for a content (`proofs.content.key_of`), or None."""
 

@@ -69,6 +69,13 @@ class Shelf:
         facts = {**model.facts, "source": model.source, "revision": model.revision}
         return facts if passport is not None and passport.content["programs"] == programs() else facts | UNKNOWN
 
+    def passport(self, name: str) -> dict[str, Any] | None:
+        """The outcome of the model's proofs, and each proof; None for a model that is not there or not proved."""
+        with self._sessions() as session:
+            model = session.get(Model, name)
+            found = None if model is None or model.passport is None else repository.passport(session, model.passport)
+            return None if found is None else dict(found.passport)
+
     def take(self, name: str, *, unproven: bool = False) -> LanguageModel:
         """The model, loaded on this worker's device, until `after_job`. Raises what `facts` raises, and ModelFault."""
         facts = self.facts(name, unproven=unproven)

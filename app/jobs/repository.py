@@ -1,6 +1,6 @@
 """Reads of jobs, events and artifacts. Every statement that shows a job to a caller uses `visible`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -140,6 +140,11 @@ def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifa
     for artifact in session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.name)):
         found.setdefault(artifact.job_id, []).append(artifact)
     return found
+
+
+def owned(session: Session, owner: str, job_ids: Collection[str]) -> frozenset[str]:
+    """Those of these jobs that the user owns."""
+    return frozenset(session.scalars(select(Job.id).where(Job.id.in_(job_ids), Job.owner == owner)))
 
 
 def artifact(session: Session, job_id: str, name: str) -> Artifact | None:

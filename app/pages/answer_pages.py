@@ -14,8 +14,9 @@ from app.jobs.routes import JobId
 from app.jobs.schemas import JobOut
 from app.pages import sentences
 from app.pages.doors import Reader, page_router
+from app.pages.kept import kept
 from app.pages.rendering import page
-from app.pages.stored import document
+from app.pages.stored import File, document, file_of
 from app.pages.texts.pairs import ORDERS, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, method_of, where
 from app.steerings import lines, service
@@ -49,19 +50,43 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
     job = await context.part(reading.Reader).job(job_id, viewer)
     if job.kind not in STEERED:
         raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")
-    runs_file = await context.database.run(service.file, job_id, "runs.jsonl", viewer)
-    runs, _ = await lines.page(context.storage, runs_file, {}, 0, EVERY_RUN)
-    found = chosen(runs, key=asked.run, set_=asked.set, method=asked.method)
+    found = chosen(await _runs(context, job, viewer), key=asked.run, set_=asked.set, method=asked.method)
     if found is None:
         raise Problem(404, "not_found", "This steering does not have that run. Open its answers without a choice.")
     return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked))
 
 
+async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> File:
+    """The job's file. Raises Problem 404, 409."""
+    found = file_of(job, name)
+    if found is None:
+        artifact = await context.database.run(service.file, job.id, name, viewer)
+        found = File(artifact.digest, artifact.size)
+    return found
+
+
+async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[lines.Line]:
+    file = await _file(context, job, "runs.jsonl", viewer)
+
+    async def read() -> list[lines.Line]:
+        return (await lines.page(context.storage, file, {}, 0, EVERY_RUN))[0]
+
+    return await kept(file.digest, read)
+
+
+async def _sign(context: Context, job: JobOut) -> int:
+    """-1 where less of the trait is wanted."""
+    file = file_of(job, "summary.json")
+
+    async def read() -> int:
+        return -1 if (await document(context, job, "summary.json") or {}).get("direction") == "negative" else 1
+
+    return 1 if file is None else await kept((file.digest, "sign"), read)
+
+
 async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked) -> dict[str, Any]:
     steered, unsteered = await _lines(context, job, viewer, found)
-    sign = 1
-    if asked.order in ("worst", "best"):
-        sign = -1 if (await document(context, job, "summary.json") or {}).get("direction") == "negative" else 1
+    sign = await _sign(context, job) if asked.order in ("worst", "best") else 1
     pairs = ordered(matched(steered, unsteered), asked.order, sign)
     first = (asked.page - 1) * PER_PAGE
     alone = found.unsteered is None or found.unsteered["run"] == found.run["run"]
@@ -85,10 +110,15 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, a
 
 async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -> tuple[list[lines.Line], list[lines.Line]]:
     """The texts of the chosen run and of the unsteered one, without their token ids."""
-    file = await context.database.run(service.file, job.id, "responses.jsonl", viewer)
-    wanted = {"run in": {found.run["run"], *([found.unsteered["run"]] if found.unsteered else [])}}
-    by_run: dict[str, list[lines.Line]] = {}
-    async for _, line in lines.scan(context.storage, file, wanted):
-        by_run.setdefault(line["run"], []).append({name: value for name, value in line.items() if not name.endswith("ids")})
+    file = await _file(context, job, "responses.jsonl", viewer)
+    names = {str(one["run"]) for one in (found.run, found.unsteered) if one is not None}
+
+    async def read() -> dict[str, list[lines.Line]]:
+        by_run: dict[str, list[lines.Line]] = {}
+        async for _, line in lines.scan(context.storage, file, {"run in": names}):
+            by_run.setdefault(line["run"], []).append({name: value for name, value in line.items() if not name.endswith("ids")})
+        return by_run
+
+    by_run = await kept((file.digest, *sorted(names)), read)
     base = "" if found.unsteered is None else str(found.unsteered["run"])
     return by_run.get(found.run["run"], []), by_run.get(base, []) if base != found.run["run"] else []

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+from app.devices.schemas import HoldOut
+from app.pages.wording import when
 from app.status.schemas import WorkerOut
 
 MOST = 6
@@ -23,6 +25,17 @@ def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> 
         free = sum(_state(worker, own_jobs) == "free" for worker in serving)
         return f"{free} of {len(serving)} workers are free."
     return " ".join(parts)
+
+
+def holds_in_words(workers: Sequence[WorkerOut]) -> str:
+    """`Paused by ada: driver update. The job starts once a worker is resumed.` Each reason once."""
+    holds = [worker.hold for worker in workers if worker.job_class == "model" and worker.hold is not None]
+    said = [f"{one.mode.capitalize()} by {one.by}{f': {one.reason}' if one.reason else ''}{_until(one)}." for one in holds]
+    return " ".join([*dict.fromkeys(said), "The job starts once a worker is resumed."])
+
+
+def _until(hold: HoldOut) -> str:
+    return "" if hold.until is None else f", until {when(hold.until)}"
 
 
 def _place(worker: WorkerOut) -> tuple[str, str]:

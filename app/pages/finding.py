@@ -1,11 +1,15 @@
 """Finds what a finished job's page shows: its stored files, given to the module of its kind."""
 
+from collections.abc import Callable, Hashable
+from typing import Any
+
 from app.http.context import Context
 from app.jobs.schemas import JobOut
 from app.jobs.states import State
+from app.pages.kept import kept
 from app.pages.results import calibration, extraction, generation, steering, study
 from app.pages.results.parts import Sections
-from app.pages.stored import document
+from app.pages.stored import document, file_of
 
 FILES = {
     "calibrate": ("calibration.json", calibration.sections),
@@ -21,12 +25,25 @@ async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
     if job.kind == "generate":
         return generation.sections(result.get("answers") or [])
     if job.kind == "report":
-        found = await document(context, job, "tables.json") or {}
-        labelled = job.id if any(one.name == "labelling.csv" for one in job.artifacts) else ""
-        return study.sections(found, (result.get("study") or {}).get("recommendations") or [], view, labelled)
+        labelled = job.id if file_of(job, "labelling.csv") is not None else ""
+        advised = (result.get("study") or {}).get("recommendations") or []
+        return await _drawn(context, job, "tables.json", lambda found: study.sections(found, advised, view, labelled), view)
     if job.kind in ("steer", "rescore"):
-        return steering.sections(await document(context, job, "summary.json") or {}, job.id)
+        return await _drawn(context, job, "summary.json", lambda found: steering.sections(found, job.id))
     if job.kind not in FILES:
         return Sections()
-    name, made = FILES[job.kind]
-    return made(await document(context, job, name) or {})
+    return await _drawn(context, job, *FILES[job.kind])
+
+
+async def _drawn(
+    context: Context, job: JobOut, name: str, made: Callable[[dict[str, Any]], Sections], view: Hashable = None
+) -> Sections:
+    """The sections of a file, drawn once for all who look at the same content in the same view."""
+    file = file_of(job, name)
+    if file is None:
+        return made({})
+
+    async def drawn() -> Sections:
+        return made(await document(context, job, name) or {})
+
+    return await kept((file.digest, job.id, view), drawn)

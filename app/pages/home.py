@@ -108,9 +108,9 @@ async def _found(context: Context, viewer: Viewer, asked: Asked) -> dict[str, An
 
     def board(session: Session) -> tuple[dict[str, int], str]:
         workers = fleet.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
-        own = service.listing(session, viewer, JobFilters(owner=viewer.owner, state=[State.RUNNING, State.CANCELLING]), limit=200)
-        counts = repository.tallies(session, viewer.owner, most=COUNTED)
-        return counts, devices_in_words(workers, frozenset(job.id for job in own))
+        busy = {worker.busy_with for worker in workers if worker.busy_with is not None}
+        own = repository.owned(session, viewer.owner, busy) if busy else frozenset()
+        return repository.tallies(session, viewer.owner, most=COUNTED), devices_in_words(workers, own)
 
     listed = await page_of(
         context, fetch, scope=f"page {filters}", limit=PER_PAGE, cursor=asked.cursor, key=lambda job: (job.created_at, job.id)

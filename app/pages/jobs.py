@@ -15,6 +15,7 @@ from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
 from app.pages import sentences
 from app.pages.answers import answer
+from app.pages.devices import holds_in_words
 from app.pages.doors import Reader, page_router
 from app.pages.finding import sections
 from app.pages.forms.again import form_of
@@ -22,6 +23,7 @@ from app.pages.histories import entries
 from app.pages.rendering import HEADERS, page
 from app.pages.repeats import repeats
 from app.pages.results.study import View
+from app.status import repository as fleet
 from app.studies import service as studies
 
 router = page_router()
@@ -47,11 +49,12 @@ async def job_page(
     return page(
         request,
         "job.jinja",
-        **standing_of(job, viewer),
+        **await _standing(context, job, viewer),
         answer=answer(job, found.aggregate),
         why=found.why,
         cost=found.cost,
         nodes=nodes,
+        all_succeeded=all(node["state"] == State.SUCCEEDED for node in nodes),
         repeats=repeats(job, context.settings.public_url or str(request.base_url).rstrip("/")),
         history=entries(events),
         most=EVENTS,
@@ -67,7 +70,7 @@ async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Sha
         return Response(headers={**HEADERS, "HX-Refresh": "true"})
     if named(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=HEADERS)
-    return page(request, "standing.jinja", **standing_of(job, viewer))
+    return page(request, "standing.jinja", **await _standing(context, job, viewer))
 
 
 @router.get("/jobs/{job_id}/files/{name}")
@@ -87,6 +90,15 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[dict[str
     ]  # fmt: skip
 
 
+async def _standing(context: Context, job: JobOut, viewer: Viewer) -> dict[str, Any]:
+    """The head of the page; of a job that waits for paused workers, with what their administrators gave as the reason."""
+    found = standing_of(job, viewer)
+    if job.waits_because is None or job.waits_because.code != "workers_held":
+        return found
+    workers = await context.database.run(fleet.workers, viewer, lease_seconds=context.settings.lease.ttl)
+    return {**found, "reason": holds_in_words(workers)}
+
+
 def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
     """What the head of the page says."""
     may = viewer.may("submit") and viewer.manages(job.owner)
@@ -97,7 +109,7 @@ def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
         "standing": sentences.standing(job, datetime.now(UTC)),
         "reason": _reason(job),
         "live": job.state not in FINISHED,
-        "etag": etag_of(job.model_dump_json().encode()),
+        "etag": "" if job.state in FINISHED else etag_of(job.model_dump_json().encode()),
         "may": may,
         "again": None if form is None else form.kind,
         "may_cancel": may and job.state in (State.QUEUED, State.RUNNING),

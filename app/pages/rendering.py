@@ -1,18 +1,13 @@
-"""HTML from templates. Everything that came from a request, a model or a file is escaped, and its control characters are written out."""
+"""Pages from templates, and the headers that every page carries."""
 
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from app.http.context import context_of
 from app.pages import assets, sessions
-from app.pages.wording import duration, number, points, size, when
-from binnacle.words.visible import visible
+from app.pages.templating import TEMPLATES, environment
 
 POLICY = "; ".join(
     [
@@ -35,30 +30,8 @@ HEADERS = {
 }
 
 
-def _shown(value: Any) -> Any:
-    """A text with its control and bidi characters written out; line breaks stay, as answers of models have them."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return "\n".join(visible(line) for line in value.splitlines()) if "\n" in value else visible(value)
-
-
-def time_tag(moment: datetime | None) -> Markup:
-    """A time of day in UTC, which the page's script shows in the viewer's zone."""
-    if moment is None:
-        return Markup()
-    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(timespec="seconds"), when(moment))
-
-
-ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).resolve().parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    finalize=_shown,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+ENVIRONMENT = environment(TEMPLATES)
 ENVIRONMENT.globals |= {"asset": assets.address}
-ENVIRONMENT.filters |= {"time": time_tag, "size": size, "duration": duration, "number": number, "points": points}
 
 
 def text_of(request: Request, template: str, **values: Any) -> str:

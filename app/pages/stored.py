@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from app.http.context import Context
@@ -11,12 +12,25 @@ from app.storage.base import key_of
 LARGEST = 16_000_000
 
 
+@dataclass(frozen=True)
+class File:
+    """A file of a job's result: its SHA-256 and how many bytes it has."""
+
+    digest: str
+    size: int
+
+
+def file_of(job: JobOut, name: str) -> File | None:
+    """The job's file of this name, as far as it is still there."""
+    return next((File(one.sha256, one.size) for one in job.artifacts if one.name == name), None)
+
+
 async def document(context: Context, job: JobOut, name: str) -> dict[str, Any] | None:
     """The content of a file of the job; None where the job has no such file, where it was removed, and where it is too large to draw."""
-    file = next((one for one in job.artifacts if one.name == name), None)
+    file = file_of(job, name)
     if file is None or file.size > LARGEST:
         return None
-    data = await content(context, file.sha256, file.size)
+    data = await content(context, file.digest, file.size)
     found = await asyncio.to_thread(json.loads, data)
     return found if isinstance(found, dict) else None
 

@@ -122,3 +122,48 @@ def test_times_are_in_the_viewers_zone(api: Running, ada: Person, chrome: Chrome
     )
     assert shown[1] in shown[0]
     chrome.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+
+SEEN = """
+window.told = [];
+const Real = window.Notification;
+window.Notification = class extends Real { constructor(title, more) { super(title, more); window.told.push([title, more.body]); } };
+"""
+"""Writes down each notification that the browser is given, which it still shows."""
+
+
+def test_who_wants_it_is_notified_of_the_end_of_a_job_once(api: Running, ada: Person, chrome: Chrome) -> None:
+    """Asked for by a click; a page in the background goes on asking; a page without the wish says nothing."""
+    script = chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SEEN})
+    chrome.execute_cdp_cmd("Browser.grantPermissions", {"origin": api.url, "permissions": ["notifications"]})
+    told = "return window.told"
+    try:
+        silent, job = ada.submit(), ada.submit(name="wanted")
+        chrome.get(f"{api.url}/jobs/{silent}")
+        fail(api.sessions, claimed(api, silent))
+        until(chrome, lambda: "Failed: It broke. Mend it." in text(chrome))
+        assert chrome.execute_script(told) == []
+        chrome.get(f"{api.url}/jobs/{job}")
+        tab_to(chrome, "Notify me when it ends")
+        chrome.switch_to.active_element.send_keys(Keys.ENTER)
+        until(chrome, lambda: chrome.find_element(By.CSS_SELECTOR, "[data-notify]").get_attribute("aria-pressed") == "true")
+        chrome.execute_script("Object.defineProperty(document, 'hidden', {get: () => true})")
+        fail(api.sessions, claimed(api, job))
+        until(chrome, lambda: "Failed: It broke. Mend it." in text(chrome))
+        assert chrome.execute_script(told) == [["Calibrate demo", "Failed: It broke. Mend it."]]
+        chrome.refresh()
+        assert chrome.execute_script(told) == []
+    finally:
+        chrome.execute_cdp_cmd("Browser.resetPermissions", {})
+        chrome.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def test_a_browser_that_blocks_notifications_offers_none(api: Running, ada: Person, chrome: Chrome) -> None:
+    blocked = {"permission": {"name": "notifications"}, "setting": "denied", "origin": api.url}
+    chrome.execute_cdp_cmd("Browser.setPermission", blocked)
+    try:
+        chrome.get(f"{api.url}/jobs/{ada.submit()}")
+        assert "No answer yet" in text(chrome)
+        assert not chrome.find_element(By.CSS_SELECTOR, "[data-notify]").is_displayed()
+    finally:
+        chrome.execute_cdp_cmd("Browser.resetPermissions", {})

@@ -11,6 +11,7 @@ from app.pages.plots.elements import Figure
 from app.pages.results import study
 from app.pages.results.parts import Card, Grid, Tabs
 from app.pages.results.study import View
+from app.studies.models import Study
 from tests.api.conftest import Running
 from tests.pages import stories
 from tests.pages.conftest import Person
@@ -159,6 +160,18 @@ def test_a_study_of_many_models_shows_one_at_a_time(api: Running, person: Make, 
     assert "sycophancy on model-1" in other
     assert "refusal on model-0" not in other
     assert "answers?run=0123456789" in other
+
+
+def test_the_parts_of_a_study_are_in_the_way_only_while_one_needs_a_look(api: Running, person: Make) -> None:
+    ada = person()
+    job, part = (finished(api, ada.name, kind) for kind in ("report", "calibrate"))
+    with api.sessions.begin() as session:
+        node = {"place": 1, "job": part, "kind": "calibrate", "model": "demo", "trait": None, "reused": False}
+        session.query(Study).where(Study.job_id == job).update({"nodes": {"calibrate/demo": node}})
+    page = ada.get(f"/jobs/{job}").text
+    assert "<details><summary>1 job, all succeeded" in page
+    change(api, part, state="failed", result=None, error={"code": "x", "detail": "It broke."})
+    assert "<details open><summary>1 job<" in ada.get(f"/jobs/{job}").text
 
 
 def test_hostile_names_traits_and_answers_are_text(api: Running, person: Make) -> None:

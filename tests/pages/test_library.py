@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from safetensors.numpy import load
+from sqlalchemy import func, update
 
 from app.devices.models import Worker
 from app.pages.library.fleet import in_order, memory
@@ -150,6 +151,13 @@ def test_the_fleet_is_for_administrators_and_troubled_workers_come_first(api: Ru
     held = words(root.send("/fleet/fleet-b/pause", reason="notebook until lunch", minutes="30").text)
     assert re.search(r"paused by \w+ until \d\d:\d\d UTC: notebook until lunch", held)
     assert "draining by" in words(root.send("/fleet/fleet-a/drain").text)
+    with api.sessions.begin() as session:
+        session.execute(update(Worker).values(seen_at=func.now()))  # a slow machine must not make them silent
+    waiting = words(ada.get(f"/jobs/{ada.submit()}").text)
+    assert "every worker is paused" in waiting, waiting
+    assert re.search(r"Paused by \w+: notebook until lunch, until [-\d]+ \d\d:\d\d UTC\.", waiting)
+    assert "The job starts once a worker is resumed." in waiting
+    assert "binnacle status" not in waiting
     root.send("/fleet/fleet-a/resume")
     after = root.send("/fleet/fleet-b/resume")
     assert after.url.path == "/fleet"

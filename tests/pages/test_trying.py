@@ -52,6 +52,7 @@ def test_each_try_is_a_generation_job_whose_address_can_be_pasted(api: Running, 
         d=["0.75", "0.5", "0.5", "0.5"],
     )
     assert page.url.path == "/try", words(page.text)
+    assert page.url.fragment == "tried", "the answers are below the first screen"
     job = ada.keyed.get(f"/v1/jobs/{page.url.params['job']}").json()
     assert (job["kind"], job["owner"]) == ("generate", ada.name)
     assert job["spec"]["doses"] == [0.75]
@@ -65,6 +66,7 @@ def test_each_try_is_a_generation_job_whose_address_can_be_pasted(api: Running, 
     change(api, job["id"], state="succeeded", result={"answers": answers})
     done = ada.get(f"/try?{page.url.query.decode()}").text
     assert "refusal: probe" in words(done)
+    assert "<details open><summary>Copy as request" in done
     assert "<img src=x" not in done
     assert 'hx-get="/parts/tried?' not in done
     assert done.count('<p class="text">') == 2

@@ -1,13 +1,16 @@
 """What a study's jobs leave, made by hand: summaries with the numbers a test wants, in the shape of summary.json."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
 
+from workers.reports.document import Report
 from workers.reports.gathered import Cell, Gathered
 
 POSITION = "response[:5]/residual"
+Line = Mapping[str, Any]
 PROVENANCE = {"reading_hash": "5ea1" * 16}
 Limits = tuple[float, float, float] | None
 """A value with the ends of its interval; None where there were too few clusters for one."""
@@ -58,7 +61,7 @@ def summary(
         "groups": [group(method, gain) for method, gain in gains.items()],
         "subjects": [],
         "contrasts": {"dose": [contrast(method, limits) for method, limits in against_the_leader.items()]},
-        "unsteered": {"test": {"run": "test-unsteered", "coherence": 99.0, "trait": 10.0}},
+        "unsteered": {name: {"run": f"{name}-unsteered", "coherence": 99.0, "trait": 10.0} for name in ("selection", "test")},
         "prompt_only": None,
         "judge": {"name": "reference", "version": 1},
         "questions": {name: {"n": 60, "clusters": 30} for name in ("selection", "test")},
@@ -96,3 +99,20 @@ def aggregate() -> dict[str, Any]:
 
 
 STUDY = {"models": ["m"], "traits": ["refusal", "sycophancy"], "evidence": "quick", "coherence_threshold": 70.0, "published": []}
+
+
+def read(job: str, wanted: Collection[str]) -> tuple[list[Line], dict[str, list[Line]]]:
+    """Runs and answers of a steering: each answer says which run and question it is of, and trait scores differ."""
+    runs = [{"run": run, "set": run.split("-")[0], "label": run, "vector": None, "r": None} for run in wanted]
+    return runs, {run: [answer(job, run, at) for at in range(5)] for run in wanted}
+
+
+def answer(job: str, run: str, at: int) -> Line:
+    """A line of responses.jsonl."""
+    said = {"question": f"Question {at} of {job}?", "system_prompt": None, "text": f"Answer {at} of {run} of {job}."}
+    return {"run": run, **said, "trait": 10.0 * at, "coherence": 90.0, "ended": True, "finite": True}
+
+
+def html_of(report: Report) -> str:
+    """report.html, written on a day of the past."""
+    return report.to_html(read, date(2026, 1, 31))

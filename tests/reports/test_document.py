@@ -1,5 +1,6 @@
 """The report follows from its numbers: other numbers, another recommendation; fewer questions, none. And it is safe to open."""
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -8,13 +9,22 @@ from typing import Any
 
 import pytest
 
-from tests.reports.gathering import PROVENANCE, STUDY, Limits, gathered, summary
+from binnacle.version import VERSION
+from tests.reports.gathering import PROVENANCE, STUDY, Limits, effect, gathered, html_of, summary
 from workers.judges.agreement import Agreement
 from workers.reports.document import Report, build
 from workers.reports.table import Column, Table, to_markdown
 
 GAINS: dict[str, Limits] = {"probe": (60.0, 50.0, 70.0), "mean_diff": (59.0, 49.0, 69.0), "mean_diff_cleaned": (59.5, 49.5, 69.5)}
 TIES: dict[str, Limits] = {"mean_diff": (-1.0, -4.0, 3.0), "mean_diff_cleaned": (-0.5, -4.0, 3.0)}
+
+PROTOCOL = {
+    "questions": 20,
+    "rows": [
+        {"group": f"response[:5]/residual/{method}", "c": 1.0, "delta": 5.0, "coherence": 90.0, "run": f"reference-{method}"}
+        for method in GAINS
+    ],
+}
 
 
 def report(gains: dict[str, Limits], contrasts: dict[str, Limits], **more: Any) -> Report:
@@ -78,7 +88,111 @@ def test_every_number_leads_to_the_texts_it_was_computed_from() -> None:
             if row.get(key) is not None:
                 assert re.fullmatch(rf"/v1/steerings/{row['trait']}/responses\?run=test-.+", row[f"{key}_from"])
     assert "[+60.0 \\[+50.0, +70.0\\]](/v1/steerings/refusal/responses?run=test-probe)" in to_markdown(methods)
-    assert '<a href="/v1/steerings/refusal/responses?run=test-probe">+60.0 [+50.0, +70.0]</a>' in found.to_html()
+    page = html_of(found)
+    place = "answers-0-test-probe"
+    assert place in re.findall(r'<a href="#(answers-0-[\w-]+)">\+60 \[\+50, \+70\]</a>', page)
+    behind = page[page.index(f'id="{place}"') :]
+    assert "Answer 4 of test-probe of refusal." in behind[: behind.index("</table>")]
+    assert behind.index("Answer 4 of test-probe of refusal.") < behind.index("</details>")
+
+
+def test_the_html_report_needs_no_other_address_and_no_script() -> None:
+    """Links of the API answer 401 to whoever opens the file; each link leads to a place in the file that exists."""
+    page = html_of(report(GAINS, TIES, massive_part="signal"))
+    links = re.findall(r'href="([^"]*)"', page)
+    places = set(re.findall(r' id="([^"]+)"', page))
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("#") or link[1:] not in places] == []
+    assert "<script" not in page
+    assert "/v1/" not in page
+    assert "unsafe" not in page.split("</head>")[0]
+
+
+def test_each_explanation_stands_once_in_each_form() -> None:
+    found = report(GAINS, TIES, massive_part="signal")
+    cells = [{**cell.steering, "reference_protocol": PROTOCOL} for cell in found.data.cells if cell.steering]
+    data = replace(found.data, cells=[replace(cell, steering=one) for cell, one in zip(found.data.cells, cells, strict=True)])
+    found = build(STUDY, data)
+    notes = [
+        sentence for table in found.to_dict()["tables"] if table["rows"] for sentence in re.split(r"(?<=\.) ", table["note"])
+    ]
+    assert max(map(notes.count, notes)) > 2, "each table of tables.json explains itself"
+    for written in (html.unescape(html_of(found)), found.to_markdown().replace("\\", "")):
+        assert {note: written.count(note) for note in notes if len(note) > 30 and written.count(note) != 1} == {}
+
+
+def test_the_rule_behind_an_advice_stands_once() -> None:
+    parts = [gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]}, model=model) for model in ("m", "n")]
+    data = replace(parts[0], calibrations={}, cells=[cell for part in parts for cell in part.cells])
+    found = build(STUDY | {"models": ["m", "n"]}, data)
+    rules = [one["because"].partition(". ")[0] for one in found.findings if one["because"].startswith("Rule:")]
+    assert max(map(rules.count, rules)) == 2
+    page = html.unescape(html_of(found))
+    assert {rule: page.count(rule) for rule in rules if page.count(rule) != 1} == {}
+
+
+def test_no_note_shows_the_name_of_a_variable() -> None:
+    """A note that was meant to be filled in and was not."""
+    data = gathered({"refusal": summary(GAINS, TIES)})
+    [cell] = data.cells
+    assert cell.steering is not None
+    off = {"sycophancy": effect("off", (1.0, 0.0, 2.0))}
+    groups = [{**one, "off_target": off} for one in cell.steering["groups"]]
+    cells = [replace(cell, steering={**cell.steering, "off_target": True, "groups": groups, "reference_protocol": PROTOCOL})]
+    tables = build(STUDY, replace(data, cells=cells)).to_dict()["tables"]
+    assert {"off_target", "reference"} <= {table["id"] for table in tables}
+    assert [table["id"] for table in tables if "{" in table["note"]] == []
+
+
+def test_the_end_says_when_it_was_written_by_what_and_of_which_files() -> None:
+    proofs = [{"name": "structure", "outcome": "passed", "figure": 0.0, "unit": "", "sentence": "Its blocks add up."}]
+    passport = {"outcome": "passed", "reading_hash": PROVENANCE["reading_hash"], "proofs": proofs}
+    provenance = PROVENANCE | {"weight_hash": "c0ffee" * 10, "dtype": "float32"}
+    data = replace(gathered({"refusal": summary(GAINS, TIES)}), provenance={"m": provenance}, passports={"m": passport})
+    asked = STUDY | {"seed": 7}
+    end = html_of(build(asked, data)).split('id="origin"')[1]
+    for said in (
+        "2026-01-31",
+        f"Binnacle {VERSION}",
+        "c0ffee" * 10,
+        "5ea1" * 16,
+        "Its proofs passed.",
+        "Its blocks add up.",
+        "&#34;seed&#34;: 7",
+        "reference 1",
+    ):
+        assert said in end, said
+    changed = replace(data, passports={"m": passport | {"reading_hash": "0" * 64}})
+    end = html_of(build(asked, changed)).split('id="origin"')[1]
+    assert "It has changed since it was measured" in end
+    assert "Its blocks add up." not in end
+
+
+def test_sections_are_in_order_and_the_best_method_has_examples() -> None:
+    page = html_of(report(GAINS, TIES))
+    assert re.findall(r'<section id="(\w+)"', page) == ["verdict", "plots", "tables", "examples", "answers", "origin"]
+    examples = re.sub(r"<[^>]+>", "", page.split('id="examples"')[1].split('id="answers"')[0])
+    for words in (
+        "refusal on m, most gain: Question 0 of refusal?",
+        "middle",
+        "least gain",
+        "Answer 2 of test-unsteered",
+        "Answer 2 of test-probe of sycophancy",
+    ):
+        assert words in examples, words
+
+
+def test_answers_that_do_not_fit_are_left_out_evenly_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workers.reports import texts
+
+    whole = html_of(report(GAINS, TIES))
+    assert ": 5 answers" in whole
+    monkeypatch.setattr(texts, "MOST_BYTES", len(re.findall("Answer [0-9]", whole)) * 50)
+    part = html_of(report(GAINS, TIES))
+    assert re.search(r": [1-4] of 5 answers", part)
+    assert ": 5 answers" not in part
+    assert [one["at"] for one in texts.sampled([{"at": at} for at in range(10)], 0.35)] == [0, 3, 6]
+    assert len(texts.sampled([{"at": 0}], 0.01)) == 1
 
 
 def test_what_is_missing_is_named_with_its_reason_in_every_form() -> None:
@@ -87,7 +201,7 @@ def test_what_is_missing_is_named_with_its_reason_in_every_form() -> None:
     ]
     found = build(STUDY, gathered({"refusal": summary(GAINS, TIES)}, missing=missing))
     assert found.to_dict()["missing"] == missing
-    for text in (found.to_markdown(), found.to_html()):
+    for text in (found.to_markdown(), html_of(found)):
         assert "steer/m/sycophancy" in text
         assert "judge_unusable: it answered with prose" in text
 
@@ -112,9 +226,9 @@ def test_nothing_that_a_model_or_a_request_says_becomes_markup_and_nothing_is_fe
     hostile = "<img src=x onerror=alert(1)>|</script><script>alert(2)</script>"
     missing = [{"node": hostile, "kind": "steer", "state": "failed", "reason": hostile}]
     named = STUDY | {"models": [hostile]}
-    honest = Elements(report(GAINS, TIES).to_html())
+    honest = Elements(html_of(report(GAINS, TIES)))
     found = build(named, gathered({hostile: summary(GAINS, TIES)}, model=hostile, missing=missing))
-    page = Elements(found.to_html())
+    page = Elements(html_of(found))
     assert page.fetched == []
     assert page.names.count("script") == honest.names.count("script")
     assert "img" not in page.names
@@ -153,5 +267,10 @@ def test_without_traits_it_is_the_severity_of_the_models_and_says_which_were_not
     assert "not registered on this server" in unmeasured
     assert head.count("|") == measured.count("|") == unmeasured.count("|")
     assert "/v1/" not in page
+    written = html_of(build(study, data))
+    assert "Severe: dimension 7 holds 99 % of the squared norm." in written
+    assert "not registered on this server" in written
+    assert 'id="examples"' not in written
+    assert "/v1/" not in written
     data.calibrations["m"]["emergence"] = {"7": {"first": 2, "plateau": [2, 3, 5], "falls": None}}  # type: ignore[index]
     assert "| layer 2; plateau 2-3, 5; does not fall |" in build(study, data).to_markdown()

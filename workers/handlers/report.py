@@ -5,11 +5,13 @@ It runs when every job before it is over, however each ended, and names what is 
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from workers.job import ArtifactBytes, JobContext, Outcome
 from workers.reports import document, labelling
 from workers.reports.gathered import gather
+from workers.reports.texts import reader
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
@@ -29,7 +31,9 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
             "tables.json", (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode(), "application/json"
         ),
         ArtifactBytes("report.md", report.to_markdown().encode(), "text/markdown; charset=utf-8"),
-        ArtifactBytes("report.html", report.to_html().encode(), "text/html; charset=utf-8"),
+        ArtifactBytes(
+            "report.html", report.to_html(reader(context), datetime.now(UTC).date()).encode(), "text/html; charset=utf-8"
+        ),
         ArtifactBytes("labelling.csv", labelling.sheet(texts), "text/csv; charset=utf-8"),
     ]
     context.progress(1)

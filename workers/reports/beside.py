@@ -44,7 +44,7 @@ def protocol(data: Gathered) -> Table:
         f"The reference's way: the best of five raw coefficients around the probe's, chosen and reported on the same questions "
         f"({', '.join(dict.fromkeys(notes))}), coherence at least the threshold, no interval. {EFFECT}"
     )
-    return Table("reference", "7. The reference's own protocol", note, columns, rows)
+    return Table("reference", "The reference's own protocol", note, columns, rows)
 
 
 def published(data: Gathered, numbers: list[Mapping[str, Any]]) -> Table:
@@ -67,7 +67,7 @@ def published(data: Gathered, numbers: list[Mapping[str, Any]]) -> Table:
         Column("definition", "what was published"),
         Column("source", "source"),
     ]
-    return Table("published", "8. Published numbers", f"Others' numbers as they define them. {EFFECT}", columns, rows)
+    return Table("published", "Published numbers", f"Others' numbers as they define them. {EFFECT}", columns, rows)
 
 
 def _own(cell: Cell, one: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,6 +103,6 @@ def off_target(data: Gathered) -> Table:
     ]
     note = (
         "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own "
-        "judge; a positive number means more of the trait that the column names. {EFFECT}"
+        f"judge; a positive number means more of the trait that the column names. {EFFECT}"
     )
     return Table("off_target", "Off-target matrix", note, columns, rows)

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from workers.reports import beside, matrices, plots, recommendations, tables
+from workers.reports.frame import frame
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.html import render
 from workers.reports.marks import marked, marks_of
+from workers.reports.once import Once
+from workers.reports.origins import origins
 from workers.reports.table import Table, escaped, to_markdown
+from workers.reports.texts import Read
 
 SCHEMA_VERSION = 1
 
@@ -23,6 +28,7 @@ class Report:
     sections: Sequence[Mapping[str, Any]]
     missing: Sequence[Mapping[str, Any]]
     study: Mapping[str, Any]
+    data: Gathered
 
     def to_dict(self) -> dict[str, Any]:
         """tables.json: every table at full precision, plots as Vega-Lite specifications."""
@@ -33,12 +39,13 @@ class Report:
             "facts": dict(self.facts),
             "recommendations": [dict(one) for one in self.findings],
             "missing": [dict(one) for one in self.missing],
-            "tables": [one["table"].to_dict() for one in self.sections if "table" in one],
+            "tables": [table.to_dict() for table in self._tables()],
             "plots": [{key: one[key] for key in ("title", "note", "plot")} for one in self.sections if "plot" in one],
         }
 
     def to_markdown(self) -> str:
         """report.md: recommendations and tables, without plots."""
+        once = Once()
         lines = [
             f"# {escaped(self.title)}",
             "",
@@ -52,11 +59,23 @@ class Report:
                 *(f"- **{escaped(one['node'])}**: {escaped(one['state'])} {escaped(one['reason'])}" for one in self.missing),
                 "",
             ]
-        return "\n".join([*lines, *(to_markdown(one["table"]) for one in self.sections if "table" in one)])
+        return "\n".join([*lines, *(to_markdown(table, once(table.note)) for table in self._tables())])
 
-    def to_html(self) -> str:
-        """report.html: everything in one file."""
-        return render(title=self.title, facts=self.facts, findings=self.findings, sections=self.sections, missing=self.missing)
+    def to_html(self, read: Read, written: date) -> str:
+        """report.html: everything in one file, with the answers that `read` finds."""
+        return render(
+            frame(self.to_dict(), self.data, read),
+            title=self.title,
+            facts=self.facts,
+            findings=self.findings,
+            missing=self.missing,
+            asked=self.study,
+            origins=origins(self.data),
+            written=written,
+        )
+
+    def _tables(self) -> list[Table]:
+        return [one["table"] for one in self.sections if "table" in one]
 
 
 def build(study: Mapping[str, Any], data: Gathered) -> Report:
@@ -91,7 +110,7 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
     }
     findings = [one for found in per_model.values() for one in found.findings]
     title = f"Which method to trust: {', '.join(study['traits'])} on {', '.join(study['models'])}"
-    return Report(title, facts, findings, sections, data.missing, study)
+    return Report(title, facts, findings, sections, data.missing, study, data)
 
 
 def _of_models(study: Mapping[str, Any], data: Gathered) -> Report:
@@ -102,7 +121,7 @@ def _of_models(study: Mapping[str, Any], data: Gathered) -> Report:
     title = f"Severity of massive dimensions: {len(data.calibrations)} of {len(study['models'])} models measured"
     facts = {"models": ", ".join(study["models"]), "greedy answers": f"{study['calibration_new_tokens']} tokens at most"}
     sections = [{"table": marked(table, marks_of(data))}, *_model_plots(data)]
-    return Report(title, facts, [], sections, data.missing, study)
+    return Report(title, facts, [], sections, data.missing, study, data)
 
 
 def _agreement(data: Gathered) -> str:

@@ -40,7 +40,7 @@ class Cell:
 class Gathered:
     """`calibrations[model]` is the aggregate of calibration.json, `provenance[model]` where its numbers come from, `sources[model]` its
     address. `missing` names every node without a result, with its reason; `unmeasured` every model without a calibration. `agreement` is
-    the judge's with a person's labels, None where none were given.
+    the judge's with a person's labels, None where none were given. `passports[model]` holds the proofs of the model as it is now.
     """
 
     calibrations: Mapping[str, Mapping[str, Any]]
@@ -50,6 +50,7 @@ class Gathered:
     agreement: Agreement | None = None
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    passports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], models: Sequence[str]) -> Gathered:
@@ -79,6 +80,7 @@ def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], models: 
         unmeasured={
             model: why.get(f"calibrate/{model}", "not registered on this server") for model in models if model not in documents
         },
+        passports={model: passport for model in documents if (passport := context.model_passport(model)) is not None},
     )
 
 

@@ -1,6 +1,7 @@
-"""Table 3: cosines between the vectors of one layer, before and after cleaning."""
+"""Cosines between the vectors of one layer, before and after cleaning."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,29 +14,48 @@ from workers.reports.table import Column, Table
 from workers.reports.tables import is_ablation
 
 
-def sections(cell: Cell) -> Iterator[dict[str, Any]]:
-    """A table and a heat map at the layer where the best method steers (else the middle one), if there are vectors."""
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The vectors of one layer by name, and their cosines as they are and with the layer's massive dims set to 0."""
+
+    layer: int
+    names: Sequence[str]
+    massive: Sequence[int]
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+
+
+def compared(cell: Cell) -> Compared | None:
+    """At the layer where the best method steers, else the middle one. None with fewer than two vectors."""
     if cell.extraction is None or not cell.vectors:
-        return
+        return None
     layer = _layer(cell)
     in_order = [one["key"] for one in cell.extraction["vectors"]]  # a tensor file has no order of its own
     keys = [key for key in in_order if key.endswith(f"/{layer}") and _compared(key.split("/")[2])]
     if len(keys) < 2:
-        return
+        return None
     names = [key.split("/")[2] for key in keys]
     if len(set(names)) < len(names):
         names = ["/".join(key.split("/")[:3]) for key in keys]
     vectors = np.stack([cell.vectors[key].astype(np.float64) for key in keys])
     massive = _massive(cell, layer)
-    before, after = cosines(vectors), cosines(cleaned(vectors, massive))
-    yield {"table": _table(cell, layer, names, before, after)}
+    return Compared(layer, names, massive, cosines(vectors), cosines(cleaned(vectors, massive)))
+
+
+def sections(cell: Cell) -> Iterator[dict[str, Any]]:
+    """A table and a heat map of what `compared` finds."""
+    found = compared(cell)
+    if found is None:
+        return
+    names = found.names
+    yield {"table": _table(cell, found)}
     rows = [
         {"a": names[i], "b": names[j], "cosine": round(float(matrix[i, j]), 4), "which": which}
-        for which, matrix in (("before cleaning", before), ("after cleaning", after))
+        for which, matrix in (("before cleaning", found.before), ("after cleaning", found.after))
         for i in range(len(names))
         for j in range(len(names))
     ]
-    note = f"Layer {layer}. Cleaning sets the massive dims ({', '.join(map(str, massive)) or 'none'}) to 0."
+    note = f"Layer {found.layer}. Cleaning sets the massive dims ({', '.join(map(str, found.massive)) or 'none'}) to 0."
     yield {"title": f"{cell.trait} on {cell.model}: cosines", "note": note, "plot": plots.cosines(rows, names)}
 
 
@@ -78,15 +98,15 @@ def _massive(cell: Cell, layer: int) -> list[int]:
     return next((one["massive"]["dims"] for one in of_layer if one.get("massive")), [])
 
 
-def _table(cell: Cell, layer: int, names: Sequence[str], before: NDArray[np.float64], after: NDArray[np.float64]) -> Table:
+def _table(cell: Cell, found: Compared) -> Table:
     rows = [
-        {"method": name} | {other: f"{before[i, j]:.3f} / {after[i, j]:.3f}" for j, other in enumerate(names)}
-        for i, name in enumerate(names)
+        {"method": name} | {other: f"{found.before[i, j]:.3f} / {found.after[i, j]:.3f}" for j, other in enumerate(found.names)}
+        for i, name in enumerate(found.names)
     ]
     return Table(
         f"cosines-{cell.model}-{cell.trait}",
-        f"3. Cosines: {cell.trait} on {cell.model}",
-        f"Cosine between vectors at layer {layer}: before / after the massive dims are set to 0.",
-        [Column("method", "method"), *(Column(name, name) for name in names)],
+        f"Cosines: {cell.trait} on {cell.model}",
+        f"Cosine between vectors at layer {found.layer}: before / after the massive dims are set to 0.",
+        [Column("method", "method"), *(Column(name, name) for name in found.names)],
         rows,
     )

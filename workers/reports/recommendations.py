@@ -1,4 +1,4 @@
-"""Table 6: what the study recommends for each model, by the rules of `workers.science.verdicts`, with the numbers behind each sentence."""
+"""What the study recommends for each model, by the rules of `workers.science.verdicts`, with the numbers behind each sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
         "The recommendations follow by rule from the numbers below. They compare paired differences at equal dose, "
         "with simultaneous 95 % intervals."
     )
-    return Table("recommendations", "6. Recommendations", note, columns, rows)
+    return Table("recommendations", "Recommendations", note, columns, rows)
 
 
 def _evidence(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> TraitEvidence:

@@ -71,10 +71,10 @@ def cell(column: Column, row: Row) -> str:
     return "open" if column.kind == "link" else str(value)
 
 
-def to_markdown(table: Table) -> str:
-    """A GitHub-flavoured Markdown section."""
+def to_markdown(table: Table, note: str | None = None) -> str:
+    """A GitHub-flavoured Markdown section; `note`: instead of the table's own."""
     head = [escaped(column.title) for column in table.columns]
-    lines = [f"## {escaped(table.title)}", "", escaped(table.note), ""]
+    lines = [f"## {escaped(table.title)}", "", escaped(table.note if note is None else note), ""]
     if not table.rows:
         return "\n".join([*lines, "No rows.", ""])
     body = [head, ["---"] * len(head), *([_linked(escaped(text), link) for text, link in row] for row in table.cells())]

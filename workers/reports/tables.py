@@ -20,7 +20,7 @@ EFFECT = (
 
 
 def methods(data: Gathered) -> Table:
-    """Table 1: every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
+    """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
     rows = [row for cell in data.cells if cell.steering for row in _method_rows(cell, cell.steering)]
     if data.agreement is not None and (data.agreement.spearman or 0.0) < AGREEMENT:
         rows = [{**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row for row in rows]
@@ -46,7 +46,7 @@ def methods(data: Gathered) -> Table:
         "coefficient a vector with massive dims pushes less where it counts: that column does not compare methods; "
         "published results for mean_diff were measured this way. Controls run at the best method's dose."
     )
-    return Table("methods", "1. Methods", note, columns, rows)
+    return Table("methods", "Methods", note, columns, rows)
 
 
 def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
@@ -118,7 +118,7 @@ def is_ablation(key: str) -> bool:
 
 
 def cleaning(data: Gathered) -> Table:
-    """Table 2: what zeroing N dims does, beside zeroing N others."""
+    """What zeroing N dims does, beside zeroing N others."""
     rows = [
         row
         for cell in data.cells
@@ -137,7 +137,7 @@ def cleaning(data: Gathered) -> Table:
         Column("largest", "largest weight outside the massive list", "points"),
     ]
     note = f"{EFFECT} Dims are zeroed in the order of their ratio_to_median at the layer, whether massive or not. All at the leader's dose."
-    return Table("cleaning", "2. Cleaning ablation", note, columns, rows)
+    return Table("cleaning", "Cleaning ablation", note, columns, rows)
 
 
 def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[Row]:
@@ -167,7 +167,7 @@ def _massive_among_first(calibration: Mapping[str, Any], layers: Sequence[int], 
 
 
 def traits(data: Gathered) -> Table:
-    """Table 4: the same method on every trait, side by side."""
+    """The same method on every trait, side by side."""
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in data.cells:
@@ -177,12 +177,12 @@ def traits(data: Gathered) -> Table:
                 row.update(points(cell, cell.trait, group["matched"].get("dose") or group["best"]))
     columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
     return Table(
-        "traits", "4. Traits side by side", f"{EFFECT} All at the leader's dose of each trait.", columns, list(rows.values())
+        "traits", "Traits side by side", f"{EFFECT} All at the leader's dose of each trait.", columns, list(rows.values())
     )
 
 
 def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:
-    """Table 5: which dimension dominates each model, in all four ratios, and what that means for mean_diff."""
+    """Which dimension dominates each model, in all four ratios, and what that means for mean_diff."""
     rows: list[Row] = []
     for model, aggregate in data.calibrations.items():
         found = aggregate["severity"]
@@ -227,11 +227,11 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
         "entry over the mean entry. max_to_median: per prompt, largest over the median dim's largest. max_to_entry_median: per prompt, "
         f"largest over the median of all entries. {NOTE} mean_diff is viable where it ties with the best method at equal dose."
     )
-    return Table("severity", "5. Model severity", note, columns, rows)
+    return Table("severity", "Model severity", note, columns, rows)
 
 
 def vectors(data: Gathered) -> Table:
-    """Beside table 3: what each vector is made of."""
+    """What each vector is made of."""
     rows = []
     for cell in data.cells:
         chosen = {one["group"]: one["layers"] for one in cell.steering["groups"]} if cell.steering else {}
@@ -269,11 +269,11 @@ def vectors(data: Gathered) -> Table:
         Column("link", "extraction", "link"),
     ]
     note = "What each chosen vector is made of. Held-out accuracy is a separation: it does not predict steering."
-    return Table("vectors", "3a. What the vectors are made of", note, columns, rows)
+    return Table("vectors", "What the vectors are made of", note, columns, rows)
 
 
 def decomposition(data: Gathered) -> Table:
-    """Beside table 5: the massive part of mean-based vectors, steered with alone."""
+    """The massive part of mean-based vectors, steered with alone."""
     rows = []
     for cell in data.cells:
         for group in cell.steering["groups"] if cell.steering else []:
@@ -293,7 +293,7 @@ def decomposition(data: Gathered) -> Table:
         Column("verdict", "the massive part is"),
     ]
     note = f"{EFFECT} Each part at the coefficient it has inside the vector, at the leader's dose."
-    return Table("decomposition", "5a. What the massive part does", note, columns, rows)
+    return Table("decomposition", "What the massive part does", note, columns, rows)
 
 
 def extra_sets(data: Gathered) -> Table:

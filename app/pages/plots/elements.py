@@ -25,20 +25,19 @@ class Figure:
 def element(name: str, inside: str | Iterable[Markup] = "", **attributes: object) -> Markup:
     """One element. `class_` is written `class`, `stroke_width` `stroke-width`; floats are rounded to tenths of a pixel."""
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
-        for key, value in attributes.items()
-        if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"' for key, value in attributes.items() if value is not None
     )
-    content = (
-        escape(visible(inside))
-        if isinstance(inside, str) and not isinstance(inside, Markup)
-        else Markup("").join([inside] if isinstance(inside, Markup) else inside)
-    )
+    if isinstance(inside, Markup):
+        content: str = inside
+    else:
+        content = escape(visible(inside)) if isinstance(inside, str) else "".join(inside)
     return Markup(f"<{name}{written}>{content}</{name}>")
 
 
 def _value(value: object) -> str:
-    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.1f}".removesuffix(".0")
+    return str(value) if isinstance(value, int) else escape(str(value))
 
 
 def text(x: float, y: float, words: str, *, anchor: str = "middle", class_: str = "tick") -> Markup:

@@ -1,5 +1,6 @@
 """A calibration's page: massive dimensions, their layers, their share of the norm, and their tokens."""
 
+from app.pages.plots.elements import Figure
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Series, lines
 from app.pages.results.parts import Facts, Grid, Part, Sections, kept
@@ -14,10 +15,11 @@ def sections(document: Facts) -> Sections:
     aggregate: Facts = document.get("aggregate") or {}
     if not aggregate.get("per_layer"):
         return Sections(aggregate=aggregate)
-    return Sections(kept(_ratios(aggregate), _shares(aggregate), _norms(aggregate), _places(aggregate)), (), aggregate)
+    return Sections(kept(ratios(aggregate), _shares(aggregate), norms(aggregate), _places(aggregate)), (), aggregate)
 
 
-def _ratios(aggregate: Facts) -> Part | None:
+def ratios(aggregate: Facts) -> Figure | None:
+    """How large each dimension is at each layer."""
     per_layer = aggregate["per_layer"]
     highest: dict[str, float] = {}
     for dims in per_layer.values():
@@ -48,7 +50,8 @@ def _shares(aggregate: Facts) -> Part | None:
     return lines("Their share of the norm", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
 
 
-def _norms(aggregate: Facts) -> Part | None:
+def norms(aggregate: Facts) -> Figure | None:
+    """The norm of the stream by layer, with and without massive dimensions."""
     series = [
         Series(name, [(float(layer), value) for layer, value in (aggregate.get(field) or {}).items() if value and value > 0])
         for name, field in (("whole stream", "layer_norms"), ("without massive dimensions", "clean_norms"))

@@ -1,12 +1,14 @@
 """What a result's page is made of: figures, tables and cards, in order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.pages.plots.elements import Figure
 
 Facts = Mapping[str, Any]
+Leads = Callable[[str | None], str]
+"""The address of the answers that a number was computed from, by its source; empty where a number leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,14 @@ Cell = str | Link
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: titles, rows of cells as text, and what the numbers mean."""
+    """A table: titles, rows of cells as text, and what the numbers mean. `held`: its first two columns stay in view."""
 
     title: str
     note: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     numeric: bool = True
+    held: bool = False
 
 
 @dataclass(frozen=True)

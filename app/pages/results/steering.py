@@ -1,12 +1,11 @@
 """A steering: what each method gains, at which dose, and what that costs in coherence."""
 
-from collections.abc import Iterable
-
 from app.pages.answers import layers_named, method_name
+from app.pages.plots.elements import Figure
 from app.pages.plots.forest import Estimate, forest
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
-from app.pages.results.parts import Cell, Facts, Grid, Links, Part, Sections, kept, linked
+from app.pages.results.parts import Cell, Facts, Grid, Leads, Links, Part, Sections, kept, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, points
 
@@ -17,19 +16,21 @@ ABLATION_SUFFIXES = ("_pretop", "_randomdims", "_largest")
 
 def sections(summary: Facts, job: str) -> Sections:
     """From summary.json. Numbers lead to the answers of `job` that they were computed from."""
-    summary = {**summary, "job": job}
     if not summary.get("groups"):
         return Sections()
-    subjects = _chosen(summary)
-    leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
-    best = None if leader is None or leader["best"] is None else leader["best"]["r"]
+    leads = answers_of(job)
     why = kept(
-        _gains(summary),
-        Links([("Read the answers", answers_of(job, {}))]),
-        _curves(summary, subjects, "trait", best),
-        _layers(summary, None if leader is None else leader["method"]),
+        _gains(summary, leads),
+        Links([("Read the answers", leads(None))]),
+        curves(summary, "trait", leads),
+        layers(summary, leads),
     )
-    return Sections(why, kept(_curves(summary, subjects, "coherence", best), _costs(summary), _stops(summary)))
+    return Sections(why, kept(curves(summary, "coherence", leads), _costs(summary, leads), _stops(summary)))
+
+
+def leader_of(summary: Facts) -> Facts | None:
+    """The group of the best method."""
+    return next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
 
 
 def _chosen(summary: Facts) -> list[Facts]:
@@ -39,21 +40,21 @@ def _chosen(summary: Facts) -> list[Facts]:
     return sorted(found, key=lambda one: one["group"] != summary["leader"])[:MOST]
 
 
-def _gains(summary: Facts) -> Part | None:
+def _gains(summary: Facts, leads: Leads) -> Part | None:
     rows = []
     for group in summary["groups"]:
         if group["best"] is not None and group["best"]["delta"] is not None:
             look = "leader" if group["group"] == summary["leader"] else "method"
             name = f"{group['method']}{_of_sibling(group)}, {layers_named(group['layers'])}"
-            rows.append(_estimate(name, group["best"], look, summary["job"]))
-    leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
+            rows.append(_estimate(name, group["best"], look, leads))
+    leader = leader_of(summary)
     rows.sort(key=lambda row: -row.value)
     for kind, runs in (leader["controls"] if leader else {}).items():
         gains = [run for run in runs if run["delta"] is not None]
         names = [f"control: {kind}{f' {at + 1}' if len(gains) > 1 else ''}" for at in range(len(gains))]
-        rows += [_estimate(name, run, "control", summary["job"]) for name, run in zip(names, gains, strict=True)]
+        rows += [_estimate(name, run, "control", leads) for name, run in zip(names, gains, strict=True)]
     if summary.get("prompt_only") and summary["prompt_only"]["delta"] is not None:
-        rows.append(_estimate("asked in the prompt", summary["prompt_only"], "control", summary["job"]))
+        rows.append(_estimate("asked in the prompt", summary["prompt_only"], "control", leads))
     note = "Points of the trait score over the unsteered model on held-out questions, each method at its best dose, with 95 % intervals."
     return forest("Gain of each method", note, rows, "gain in points")
 
@@ -63,29 +64,31 @@ def _of_sibling(one: Facts) -> str:
     return f" of {one['source_model']}" if one.get("source_model") else ""
 
 
-def _estimate(name: str, effect: Facts, look: str, job: str) -> Estimate:
-    return Estimate(name, effect["delta"], effect["delta_low"], effect["delta_high"], look, answers_of(job, effect))
+def _estimate(name: str, effect: Facts, look: str, leads: Leads) -> Estimate:
+    return Estimate(name, effect["delta"], effect["delta_low"], effect["delta_high"], look, leads(effect.get("run")))
 
 
-def answers_of(job: str, effect: Facts) -> str:
-    """Where the answers of a run are; the page of all answers for numbers that name no run."""
-    return f"/jobs/{job}/answers" + (f"?run={key_of(effect['run'])}" if effect.get("run") else "")
+def answers_of(job: str) -> Leads:
+    """Where the answers of a run of the job are; the page of all answers for numbers that name no run."""
+    return lambda run: f"/jobs/{job}/answers" + (f"?run={key_of(run)}" if run else "")
 
 
-def _curves(summary: Facts, subjects: Iterable[Facts], score: str, best: float | None) -> Part | None:
-    series = []
-    for one in subjects:
+def curves(summary: Facts, score: str, leads: Leads) -> Figure | None:
+    """The score, `trait` or `coherence`, of each method over its dose."""
+    leader, series = leader_of(summary), []
+    best = None if leader is None or leader["best"] is None else leader["best"]["r"]
+    for one in _chosen(summary):
         curve = sorted((point for point in one["curve"] if point["r"] and point[score] is not None), key=lambda point: point["r"])
         band = [
             (point["r"], point[f"{score}_low"], point[f"{score}_high"])
             for point in curve
             if point.get(f"{score}_low") is not None
         ]
-        leads = one["group"] == summary["leader"]
+        first = one["group"] == summary["leader"]
         places = [(point["r"], point[score]) for point in curve]
         # those of other groups are a choice on that page
-        hrefs = [answers_of(summary["job"], point) for point in curve] if leads else ()
-        series.append(Series(method_name(one["group"]) + _of_sibling(one), places, band if leads else (), not leads, hrefs))
+        hrefs = [leads(point.get("run")) for point in curve] if first else ()
+        series.append(Series(method_name(one["group"]) + _of_sibling(one), places, band if first else (), not first, hrefs))
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
     marks = [] if best is None else [(best, "chosen dose")]
@@ -104,8 +107,10 @@ def _cliff(series: list[Series], threshold: float) -> list[tuple[float, str]]:
     return [(under[0], "cliff")] if under else []
 
 
-def _layers(summary: Facts, method: str | None) -> Part | None:
+def layers(summary: Facts, leads: Leads) -> Figure | None:
     """The trait score by layer and dose, where the leading method was searched at several layers."""
+    leader = leader_of(summary)
+    method = None if leader is None else leader["method"]
     searched = [one for one in summary["subjects"] if one["method"] == method and len(one["layers"]) == 1 and one["curve"]]
     if len({one["layers"][0] for one in searched}) < 2:
         return None
@@ -115,29 +120,27 @@ def _layers(summary: Facts, method: str | None) -> Part | None:
         for one in searched for point in one["curve"] if point["r"] and point["trait"] is not None
     }  # fmt: skip
     cells = {place: point["trait"] for place, point in tried.items()}
-    hrefs = {place: answers_of(summary["job"], point) for place, point in tried.items()}
+    hrefs = {place: leads(point.get("run")) for place, point in tried.items()}
     rows = [f"layer {layer}" for layer in sorted({one["layers"][0] for one in searched})]
     note = f"Mean trait score of {method} at each layer and dose that were tried."
     return heat("Layer and dose", note, cells, rows, doses, "dose", ends=(0.0, 100.0), links=hrefs)
 
 
-def _costs(summary: Facts) -> Part:
+def _costs(summary: Facts, leads: Leads) -> Part:
     rows: list[list[Cell]] = []
     for group in summary["groups"]:
         best = group["best"]
         if best is None:
             rows.append([group["method"], layers_named(group["layers"]), "no dose", "", "", "", "", ""])
             continue
-        gain = linked(
-            f"{points(best['delta'])}{interval(best['delta_low'], best['delta_high'])}", answers_of(summary["job"], best)
-        )
+        gain = linked(f"{points(best['delta'])}{interval(best['delta_low'], best['delta_high'])}", leads(best.get("run")))
         rows.append(
             [group["method"], layers_named(group["layers"]), number(best["r"]), gain,
-             linked(number(best["coherence"]), answers_of(summary["job"], best)),
+             linked(number(best["coherence"]), leads(best.get("run"))),
              number(best.get("perplexity")), number(best.get("repetition")), number(best.get("length"))]
         )  # fmt: skip
     base = summary["unsteered"]["test"]
-    rows.append(["unsteered", "", "", "", linked(number(base.get("coherence")), answers_of(summary["job"], base)), "", "", ""])
+    rows.append(["unsteered", "", "", "", linked(number(base.get("coherence")), leads(base.get("run"))), "", "", ""])
     columns = ["method", "where", "dose", "gain", "coherence", "perplexity", "repetition", "tokens"]
     note = "At each method's best dose, on held-out questions. Perplexity is that of the answers under the unsteered model."
     return Grid("What it costs", note, columns, rows)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlencode
 
+from app.pages.plots.elements import Figure
 from app.pages.plots.forest import Estimate, forest
-from app.pages.results.parts import Card, Facts, Grid, Links, Part, Sections, Tabs, linked
+from app.pages.results.parts import Card, Facts, Grid, Leads, Links, Part, Sections, Tabs, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, percent, points
 
@@ -24,6 +25,7 @@ NOTES = {
     "coefficient": "Every method at the probe's raw coefficient; this is not a fair comparison; published results for "
     "mean differences were measured this way.",
 }
+FOREST = "Gain on held-out questions with 95 % intervals."
 COMPARED = ("severity", "recommendations")
 """Tables that compare models: all of their rows are shown."""
 COST_TABLES = ("off_target", "ablation", "cleaning")
@@ -51,19 +53,19 @@ def sections(document: Facts, recommendations: Sequence[Facts], view: View, job:
     costs = [name for name in tables if name.startswith(COST_TABLES)]
     further = [name for name in tables if name not in (*costs, "methods", "recommendations") and tables[name]["rows"]]
     view = View(_known(view.way, list(WAYS)), _known(view.model, models), _known(view.table, further))
-    why: list[Part] = [*_cards(recommendations), *_tabs(view, models)]
+    why: list[Part] = [*cards(recommendations), *_tabs(view, models)]
     if rows:
-        why += _forests([row for row in rows if row["model"] == view.model], view.way)
+        why += forests([row for row in rows if row["model"] == view.model], view.way, f"{FOREST} {NOTES[view.way]}")
         why += _grids(tables, ["methods"], view.model)
     why += _labels(document.get("facts") or {}, job)
     if len(further) > 1:
-        why.append(Tabs("Tables", [(_title(tables[name]), view.query(table=name), name == view.table) for name in further]))
+        why.append(Tabs("Tables", [(title_of(tables[name]), view.query(table=name), name == view.table) for name in further]))
     why += _grids(tables, [view.table] if view.table else [], view.model)
     return Sections(why, _grids(tables, costs, view.model))
 
 
 def _grids(tables: Facts, names: Sequence[str], model: str) -> list[Part]:
-    return [grid for name in names if (grid := _grid(tables[name], model)) is not None]
+    return [grid for name in names if (grid := grid_of(tables[name], model)) is not None]
 
 
 def _known(asked: str, known: Sequence[str]) -> str:
@@ -71,7 +73,8 @@ def _known(asked: str, known: Sequence[str]) -> str:
     return asked if asked in known else next(iter(known), "")
 
 
-def _title(table: Facts) -> str:
+def title_of(table: Facts) -> str:
+    """Its title, without the number that older reports gave it."""
     return str(table["title"].split(". ", 1)[-1])
 
 
@@ -85,7 +88,8 @@ def _tabs(view: View, models: Sequence[str]) -> list[Part]:
     return [Tabs("Models", of_models), *tabs] if len(models) > 1 else tabs
 
 
-def _cards(recommendations: Sequence[Facts]) -> list[Part]:
+def cards(recommendations: Sequence[Facts]) -> list[Card]:
+    """What is advised, a card for each model."""
     models = list(dict.fromkeys(one["model"] for one in recommendations))
     return [
         Card(model, [(one["sentence"], one.get("because", "")) for one in recommendations if one["model"] == model])
@@ -104,8 +108,8 @@ def _labels(facts: Facts, job: str) -> list[Part]:
     return [*card, *([Links([("Label answers blind", f"/jobs/{job}/label")])] if job else [])]
 
 
-def _forests(rows: Sequence[Facts], way: str) -> list[Part]:
-    """One plot for each model and trait."""
+def forests(rows: Sequence[Facts], way: str, note: str, leads: Leads | None = None) -> list[Figure]:
+    """One plot for each model and trait; numbers lead to pages of this service where `leads` does not say otherwise."""
     key = WAYS[way]
     parts = []
     for model, trait in dict.fromkeys((row["model"], row["trait"]) for row in rows):
@@ -116,9 +120,8 @@ def _forests(rows: Sequence[Facts], way: str) -> list[Part]:
             if row.get(field) is not None:
                 look = "control" if row["kind"] == "control" else "leader" if row.get("verdict") == "leads" else "method"
                 ends = row.get(f"{field}_low"), row.get(f"{field}_high")
-                estimates.append(Estimate(row["method"], row[field], *ends, look, page_of(row.get(f"{field}_from"))))
+                estimates.append(Estimate(row["method"], row[field], *ends, look, (leads or page_of)(row.get(f"{field}_from"))))
         estimates.sort(key=lambda one: (one.look == "control", -one.value))
-        note = f"Gain on held-out questions with 95 % intervals. {NOTES[way]}"
         parts.append(forest(f"{trait} on {model}", note, estimates, "gain in points"))
     return [part for part in parts if part is not None]
 
@@ -143,16 +146,18 @@ def _columns(table: Facts) -> list[Facts]:
     return [columns[key] for key in METHODS if key in columns] if table["id"] == "methods" else list(columns.values())
 
 
-def _grid(table: Facts, model: str) -> Grid | None:
+def grid_of(table: Facts, model: str, leads: Leads | None = None) -> Grid | None:
     """One of the study's tables, as its report shows it, without the columns that are links of the API. Tables that do not compare models
-    are of one model alone."""
+    are of one model alone. `leads`: as `forests` takes it."""
     columns = _columns(table)
     of_model = [row for row in table["rows"] if table["id"] in COMPARED or not model or row.get("model") in (None, model)]
-    rows = [[linked(_cell(one, row), page_of(row.get(f"{one['key']}_from"))) for one in columns] for row in of_model]
+    rows = [[linked(_cell(one, row), (leads or page_of)(row.get(f"{one['key']}_from"))) for one in columns] for row in of_model]
     shown = [at for at, _ in enumerate(columns) if any(row[at] for row in rows)]
     if not rows:
         return None
-    return Grid(_title(table), table["note"], [columns[at]["title"] for at in shown], [[row[at] for at in shown] for row in rows])
+    return Grid(
+        title_of(table), table["note"], [columns[at]["title"] for at in shown], [[row[at] for at in shown] for row in rows]
+    )
 
 
 def _cell(column: Facts, row: Facts) -> str:

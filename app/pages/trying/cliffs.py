@@ -1,6 +1,5 @@
 """The dose at which a vector is known to break answers, from steerings that the viewer may see. The first one that tried it tells."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +12,12 @@ from app.extractions.results import VectorOut
 from app.http.context import Context
 from app.jobs import reading
 from app.jobs.schemas import JobOut
-from app.pages.stored import document
+from app.pages.kept import kept
+from app.pages.stored import document, file_of
 from app.steerings import service
 
 LOOKED_AT = 3
 """Newest steerings of a vector's model and trait that are asked."""
-KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,6 @@ class Cliff:
 
     best: float | None
     at: float | None
-
-
-_known: OrderedDict[str, dict[str, Cliff]] = OrderedDict()
-"""By the hash of a summary.json, which never changes."""
 
 
 def cliffs_in(summary: Mapping[str, Any]) -> dict[str, Cliff]:
@@ -72,11 +67,9 @@ def _steerings(session: Session, viewer: Viewer, model: str, trait: str | None) 
 
 
 async def _of(context: Context, job: JobOut) -> dict[str, Cliff]:
-    file = next((one for one in job.artifacts if one.name == "summary.json"), None)
-    if file is None:
-        return {}
-    if file.sha256 not in _known:
-        _known[file.sha256] = cliffs_in(await document(context, job, "summary.json") or {})
-        while len(_known) > KEPT:
-            _known.popitem(last=False)
-    return _known[file.sha256]
+    file = file_of(job, "summary.json")
+
+    async def read() -> dict[str, Cliff]:
+        return cliffs_in(await document(context, job, "summary.json") or {})
+
+    return {} if file is None else await kept((file.digest, "cliffs"), read)

@@ -105,7 +105,7 @@ async def attempt(request: Request, viewer: Changer, context: Shared) -> Respons
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         return page(request, "try.jinja", problem.status, **await _shown(request, context, viewer, asked, problem))
-    return RedirectResponse(f"/try?{asked.query(job)}", 303, headers=HEADERS)
+    return RedirectResponse(f"/try?{asked.query(job)}#tried", 303, headers=HEADERS)
 
 
 @router.get("/parts/tried")

@@ -1,0 +1,37 @@
+"""Example answers of the best method: where it gained most, in the middle, and least, each beside the unsteered answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.pages.answers import layers_named
+from app.pages.results.parts import Text
+from app.pages.results.steering import leader_of
+from app.pages.texts.pairs import Both, matched, ordered, pair
+from app.pages.wording import number, points
+from workers.reports.gathered import Cell
+from workers.reports.texts import Read, job_of
+
+PLACES = {"most gain": 0.0, "middle": 0.5, "least gain": 1.0}
+
+
+def examples(cell: Cell, read: Read) -> list[Text]:
+    """None where no method could be steered, and where its answers are no longer stored."""
+    summary: Mapping[str, Any] = cell.steering or {}
+    leader = leader_of(summary) if summary.get("groups") else None
+    if leader is None or leader["best"] is None or not leader["best"].get("run"):
+        return []
+    steered, unsteered = leader["best"]["run"], summary["unsteered"]["test"]["run"]
+    _, lines = read(job_of(cell), [steered, unsteered])
+    sign = -1 if summary.get("direction") == "negative" else 1
+    found = ordered(matched(lines.get(steered, []), lines.get(unsteered, [])), "best", sign)
+    where = f"{leader['method']}, {layers_named(leader['layers'])}, dose {number(leader['best'].get('r'))}"
+    chosen = {int(share * (len(found) - 1)): name for name, share in reversed(PLACES.items())} if found else {}
+    return [_shown(found[at], f"{cell.trait} on {cell.model}, {chosen[at]}", where) for at in sorted(chosen)]
+
+
+def _shown(both: Both, title: str, where: str) -> Text:
+    one = pair(both)
+    change = "" if one.change is None else f"; trait {points(one.change)}"
+    sides = [(f"unsteered: {one.left.scores}", one.left.text, one.left.note)] if one.left is not None else []
+    steered = (f"{where}: {one.right.scores}{change}", one.right.text, one.right.note)
+    return Text(f"{title}: {one.question}", one.system_prompt, [*sides, steered])

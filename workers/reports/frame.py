@@ -1,0 +1,206 @@
+"""The result frame of a study, frozen: what the study's page, its steerings' and its calibrations' pages show, for all models at once.
+
+The sentences, plots and tables are those of `app.pages.results`; this file says which stand in the report, and in which order.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+from app.pages.answers import calibration as severity_in_words
+from app.pages.plots.elements import Figure
+from app.pages.plots.heat import heat
+from app.pages.results import calibration, steering, study
+from app.pages.results.parts import Card, Facts, Grid, Part, kept
+from workers.reports import matrices
+from workers.reports.examples import examples
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.once import Once
+from workers.reports.texts import CellTexts, Places, Read, collected
+
+FIRST_WAYS = ("best", "dose")
+"""Ways of matching methods that are shown at once; the others stand behind a fold."""
+DRAWN = "cosines-"
+"""Tables that are plots here."""
+WIDEST = 135
+"""Characters that a row of a table may have on a screen of 1280 pixels; a table with more is turned."""
+LONGEST = 30
+"""Longer cells are wrapped."""
+BESIDE = 4
+"""Rows of a turned table that stand beside each other."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures, tables or examples of one kind under one note. `folded`: behind a fold."""
+
+    title: str
+    note: str
+    parts: Sequence[Part]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The report in reading order."""
+
+    cards: Sequence[Card]
+    plots: Sequence[Group]
+    tables: Sequence[Group]
+    examples: Sequence[Part]
+    texts: Sequence[CellTexts] = field(default_factory=tuple)
+
+
+def frame(document: Facts, data: Gathered, read: Read) -> Frame:
+    """`document` is tables.json. Numbers lead to places in the same file."""
+    once, places = Once(), Places(data.cells)
+    steered = [cell for cell in data.cells if cell.steering]
+    plots = [*_gains(document, places), *_curves(steered, places), *_of_models(data), *_cosines(data.cells)]
+    tables = [group for table in document["tables"] if (group := _table(table, places)) is not None]
+    return Frame(
+        cards=_cards(document, data, once),
+        plots=[replace(group, note=once(group.note)) for group in plots if group.parts],
+        tables=[replace(group, note=once(group.note)) for group in tables],
+        examples=[part for cell in steered for part in examples(cell, read)],
+        texts=collected(data.cells, places, read),
+    )
+
+
+def _cards(document: Facts, data: Gathered, once: Once) -> list[Card]:
+    """What is advised for each model, after what its calibration found. The rule behind an advice stands at the first model."""
+    advised = {card.title: card for card in study.cards(document["recommendations"])}
+    names = dict.fromkeys([*data.calibrations, *advised])
+    return [
+        Card(
+            name,
+            [
+                *_severity(data.calibrations.get(name)),
+                *((said, _because(why, once)) for said, why in (advised[name].lines if name in advised else ())),
+            ],
+        )
+        for name in names
+    ]
+
+
+def _because(text: str, once: Once) -> str:
+    rule, end, numbers = text.partition(". ")
+    return f"{once(rule + end.strip())} {numbers}".strip() if rule.startswith("Rule:") else text
+
+
+def _severity(aggregate: Facts | None) -> list[tuple[str, str]]:
+    found = None if aggregate is None else severity_in_words(aggregate, aggregate)
+    return [] if found is None else [(found.sentence, found.more)]
+
+
+def _gains(document: Facts, places: Places) -> Iterator[Group]:
+    """The forest plots, by way of matching."""
+    rows: Sequence[Facts] = next((table["rows"] for table in document["tables"] if table["id"] == "methods"), [])
+    for way, name in study.NAMES.items():
+        note = f"{study.FOREST} {study.NOTES[way]}"
+        yield Group(f"Gain of each method: {name}", note, study.forests(rows, way, "", places.of_source), way not in FIRST_WAYS)
+
+
+def _curves(cells: Sequence[Cell], places: Places) -> Iterator[Group]:
+    """Trait and coherence over the dose, and the map of layers and doses, of each steering."""
+    drawn: list[Callable[[Cell], Figure | None]] = [
+        lambda cell: steering.curves(_summary(cell), "trait", places.of(cell)),
+        lambda cell: steering.curves(_summary(cell), "coherence", places.of(cell)),
+        lambda cell: steering.layers(_summary(cell), places.of(cell)),
+    ]
+    for draw in drawn:
+        figures = {f"{cell.trait} on {cell.model}": draw(cell) for cell in cells}
+        yield _alike(figures)
+
+
+def _summary(cell: Cell) -> Facts:
+    return cell.steering or {}
+
+
+def _of_models(data: Gathered) -> Iterator[Group]:
+    """Massive dimensions by layer, and the norms, of each model."""
+    yield _alike({model: calibration.ratios(aggregate) for model, aggregate in data.calibrations.items()})
+    yield _alike({model: calibration.norms(aggregate) for model, aggregate in data.calibrations.items()})
+
+
+def _alike(figures: Mapping[str, Figure | None]) -> Group:
+    """Plots that differ in what they are of: the title and the note of the first are those of all."""
+    found = {name: figure for name, figure in figures.items() if figure is not None}
+    if not found:
+        return Group("", "", [])
+    first = next(iter(found.values()))
+    parts = [
+        replace(
+            one,
+            title=name if one.title == first.title else f"{name}: {one.title}",
+            note="" if one.note == first.note else one.note,
+        )
+        for name, one in found.items()
+    ]
+    return Group(first.title, first.note, parts)
+
+
+def _cosines(cells: Sequence[Cell]) -> Iterator[Group]:
+    """Cosines between the vectors of one layer, before and after cleaning."""
+    parts: list[Part] = []
+    for cell in cells:
+        found = matrices.compared(cell)
+        if found is None:
+            continue
+        for which, matrix in (("before cleaning", found.before), ("after cleaning", found.after)):
+            places = {(a, b): float(matrix[i, j]) for i, a in enumerate(found.names) for j, b in enumerate(found.names)}
+            title = f"{cell.trait} on {cell.model}, layer {found.layer}: {which}"
+            parts += kept(heat(title, "", places, found.names, found.names, "", ends=(-1.0, 1.0)))
+    yield Group(
+        "Cosines between vectors", "At the layer where the best method steers. Cleaning sets the massive dims to 0.", parts
+    )
+
+
+def _table(table: Facts, places: Places) -> Group | None:
+    """A table as grids that fit the screen: one for each trait and model where it has many rows of each."""
+    if table["id"].startswith(DRAWN) or not table["rows"]:
+        return None
+    title = study.title_of(table)
+    grids: list[Part] = []
+    for name, part in _split(table):
+        grid = study.grid_of(part, "", places.of_source)
+        if grid is not None:
+            grids += _fitting(replace(grid, title=name, note="", held=bool(name) and table["id"] == "methods"))
+    return Group(title, table["note"], grids)
+
+
+def _split(table: Facts) -> Iterator[tuple[str, Facts]]:
+    """The rows of each trait and model, without those two columns; the whole table under no name where the rows of each are few."""
+    pairs = [(row.get("model"), row.get("trait")) for row in table["rows"]]
+    keys = [column["key"] for column in table["columns"]]
+    if not {"model", "trait"} <= set(keys) or len(pairs) < 3 * len(set(pairs)):
+        yield "", table
+        return
+    columns = [column for column in table["columns"] if column["key"] not in ("model", "trait")]
+    for (model, trait), rows in groupby(table["rows"], key=lambda row: (row.get("model"), row.get("trait"))):
+        yield f"{trait} on {model}", {**table, "rows": list(rows), "columns": columns}
+
+
+def _fitting(grid: Grid) -> list[Grid]:
+    """The grid; of one that is too wide, its rows as columns, as many beside each other as fit."""
+    if _width(grid) <= WIDEST:
+        return [grid]
+    names, *facts = zip(*grid.rows, strict=True)
+    turned = []
+    for first in range(0, len(names), BESIDE):
+        rows = [[title, *values[first : first + BESIDE]] for title, values in zip(grid.columns[1:], facts, strict=True)]
+        columns = [grid.columns[0], *(_said(name) for name in names[first : first + BESIDE])]
+        turned.append(replace(grid, columns=columns, rows=rows, numeric=False))
+    return turned
+
+
+def _width(grid: Grid) -> int:
+    """Characters of its widest row, and of the space between columns. Titles are wrapped at words."""
+    columns = zip(grid.columns, *grid.rows, strict=True)
+    return sum(
+        3 + max(*map(len, title.split()), *(min(LONGEST, len(_said(cell))) for cell in cells)) for title, *cells in columns
+    )
+
+
+def _said(cell: Any) -> str:
+    return cell if isinstance(cell, str) else str(cell.words)

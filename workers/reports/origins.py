@@ -1,0 +1,43 @@
+"""What each model of a report is: the hashes of what was measured, and the proofs of the same files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.reports.gathered import Gathered
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model: what it is by its hashes, how its proofs ended in words, and each proof."""
+
+    model: str
+    facts: Sequence[tuple[str, str]]
+    outcome: str
+    proofs: Sequence[Mapping[str, Any]]
+
+
+NAMES = {
+    "weight_hash": "weights, SHA-256",
+    "reading_hash": "reading, SHA-256",
+    "tokenizer_hash": "tokenizer, SHA-256",
+    "model_revision": "commit",
+    "dtype": "number type",
+    "device": "device",
+}
+OUTCOMES = {"passed": "Its proofs passed.", "limited": "Its proofs passed with limits.", "refused": "Its proofs were refused."}
+
+
+def origins(data: Gathered) -> list[Origin]:
+    """Of every model with a calibration."""
+    return [_origin(model, provenance, data.passports.get(model)) for model, provenance in data.provenance.items()]
+
+
+def _origin(model: str, provenance: Mapping[str, Any], passport: Mapping[str, Any] | None) -> Origin:
+    facts = [(words, str(provenance[key])) for key, words in NAMES.items() if provenance.get(key)]
+    facts += [(name, str(version)) for name, version in (provenance.get("versions") or {}).items()]
+    if passport is None:
+        return Origin(model, facts, "It was not proved, or was removed from this server.", [])
+    if passport.get("reading_hash") != provenance.get("reading_hash"):
+        return Origin(model, facts, "It has changed since it was measured; the proofs of today are of other files.", [])
+    return Origin(model, facts, OUTCOMES.get(passport["outcome"], str(passport["outcome"])), passport["proofs"])

@@ -1,0 +1,129 @@
+"""The answers behind the report's numbers: each number that was computed from a run leads to that run's answers, inside the same file.
+
+The answers of a large study do not fit into one file: then each run keeps the same share of its answers, taken at even distances.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.pages.results.parts import Leads
+from app.pages.texts.runs import key_of, method_of, where
+from workers.job import JobContext
+from workers.reports.gathered import Cell
+
+Line = Mapping[str, Any]
+MOST_BYTES = 1_400_000
+"""Bytes that all answers of a report may take."""
+AROUND = 70
+"""Bytes of markup around an answer."""
+_SOURCE = re.compile(r"(/v1/steerings/[^/]+)/responses\?run=(.+)")
+
+
+class Read(Protocol):
+    """Reads the runs of a steering's job, and the answers of those that are wanted, by run."""
+
+    def __call__(self, job: str, wanted: Collection[str]) -> tuple[list[Line], dict[str, list[Line]]]: ...
+
+
+def reader(context: JobContext) -> Read:
+    """From the files of the jobs."""
+
+    def read(job: str, wanted: Collection[str]) -> tuple[list[Line], dict[str, list[Line]]]:
+        runs = [json.loads(line) for line in context.artifact(job, "runs.jsonl").splitlines()]
+        found: dict[str, list[Line]] = {run: [] for run in wanted}
+        for raw in context.artifact(job, "responses.jsonl").splitlines():
+            line = json.loads(raw)
+            if line["run"] in found:
+                found[line["run"]].append({name: value for name, value in line.items() if not name.endswith("ids")})
+        return runs, found
+
+    return read
+
+
+class Places:
+    """Where in the report the answers of runs stand; remembers which runs were asked for."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._cells = {cell.links.get("steering", ""): at for at, cell in enumerate(cells)}
+        self.asked: dict[int, dict[str, None]] = {}
+
+    def of(self, cell: Cell) -> Leads:
+        """The places of the runs of one steering."""
+        at = self._cells[cell.links["steering"]]
+        return lambda run: self._place(at, run) if run else ""
+
+    def of_source(self, source: str | None) -> str:
+        """By the address that a table holds; empty for addresses of anything but answers."""
+        found = _SOURCE.fullmatch(source or "")
+        return "" if found is None or found[1] not in self._cells else self._place(self._cells[found[1]], found[2])
+
+    def _place(self, at: int, run: str) -> str:
+        self.asked.setdefault(at, {})[run] = None
+        return f"#{place(at, run)}"
+
+
+def place(cell: int, run: str) -> str:
+    """The id of the element that holds the answers of a run."""
+    return f"answers-{cell}-{key_of(run)}"
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    """The answers of a run: what it is in words, of how many answers these are, and (question, answer, trait, coherence) for each."""
+
+    place: str
+    words: str
+    count: int
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class CellTexts:
+    """The answers of a steering, of each of its runs that the report's numbers come from."""
+
+    title: str
+    runs: Sequence[RunTexts]
+
+
+def collected(cells: Sequence[Cell], places: Places, read: Read) -> list[CellTexts]:
+    """Of every run that was asked for."""
+    found = []
+    for at, wanted in sorted(places.asked.items()):
+        cell = cells[at]
+        runs, lines = read(job_of(cell), wanted)
+        known = {str(run["run"]): run for run in runs}
+        order = [run for run in known if run in wanted] + [run for run in wanted if run not in known]
+        found.append((cell, [(place(at, run), _words(known.get(run)), lines.get(run, [])) for run in order]))
+    share = min(1.0, MOST_BYTES / max(1, sum(_size(line) for _, runs in found for *_, lines in runs for line in lines)))
+    return [
+        CellTexts(
+            f"{cell.trait} on {cell.model}", [RunTexts(at, words, len(all_), sampled(all_, share)) for at, words, all_ in runs]
+        )
+        for cell, runs in found
+    ]
+
+
+def job_of(cell: Cell) -> str:
+    """The job of its steering."""
+    return cell.links["steering"].rsplit("/", 1)[1]
+
+
+def sampled(lines: Sequence[Line], share: float) -> Sequence[Line]:
+    """This share of the lines, at even distances; one at least."""
+    count = max(1, int(len(lines) * share))
+    return lines if count >= len(lines) else [lines[at * len(lines) // count] for at in range(count)]
+
+
+def _size(line: Line) -> int:
+    return AROUND + len(line["question"].encode()) + len(line["text"].encode())
+
+
+def _words(run: Line | None) -> str:
+    """`probe, layer 3, dose 0.6; test questions`."""
+    if run is None:
+        return "a run that is no longer stored"
+    said = ", ".join(one for one in (method_of(run), where(run)) if one)
+    return f"{said}; {str(run['set']).replace('_', ' ')} questions"
