@@ -28,18 +28,18 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
-    context.phase("preparing the judge", 1, "judges", share=0.2)
+    context.phase("preparing the judge", 1, "judges", share=0.01)
     try:
         judge = _judge(spec, kept, context)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
-    context.phase("scoring", len(kept), "runs")
+    context.phase("scoring", sum(map(len, kept.values())), "answers")
     runs: dict[str, Run] = {}
     with closing(judge):
-        for done, (name, rows) in enumerate(kept.items(), start=1):
+        for name, rows in kept.items():
             runs[name] = scored_run(name, rows, _scores(judge, name, rows, context))
-            context.progress(done)
-            if done < len(kept):
+            context.progress(sum(len(run.answers) for run in runs.values()))
+            if len(runs) < len(kept):
                 context.may_yield()
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
@@ -97,6 +97,7 @@ def _judge(spec: Mapping[str, Any], answers: Mapping[str, Sequence[Mapping[str, 
         questions=questions,
         given=spec["responses_given"],
         context=context,
+        share=0.3,
     )
 
 

@@ -77,7 +77,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
     longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
-    with closing(_judge(spec, lm, trait, sets, context)) as judge:
+    with closing(_judge(spec, lm, trait, sets, _answers(spec, sets, loaded), context)) as judge:
         evaluator = Evaluator(
             lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"]
         )
@@ -89,9 +89,10 @@ def _judge(
     lm: LanguageModel,
     trait: Mapping[str, Any],
     sets: Mapping[str, Sequence[Question]],
+    answers: int,
     context: JobContext,
 ) -> Judge:
-    context.phase("preparing the judge", 1, "judges", share=0.1)
+    context.phase("preparing the judge", 1, "judges", share=0.01)
     responses = None
     if spec["extraction"] is not None:
         responses = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines()]
@@ -102,10 +103,20 @@ def _judge(
     ]
     judge = open_judge(
         spec["judge"], lm, trait, responses, max_new_tokens=spec["max_new_tokens"], given=spec.get("responses_given", False),
-        questions=questions, context=context,
+        questions=questions, context=context, share=len(questions) / (len(questions) + answers),
     )  # fmt: skip
-    context.progress(1)
+    context.check()
     return judge
+
+
+def _answers(spec: Mapping[str, Any], sets: Mapping[str, Sequence[Question]], loaded: Loaded) -> int:
+    """The steered answers, about: for the estimated end alone."""
+    subjects = [one for one in loaded.subjects if one.same_as is None]
+    doses = 1 if spec["operation"] == "ablate" else len(spec["doses"] or spec["coefficients"] or ()) or spec["budget"]
+    controls = spec["controls"]
+    runs = 1 + len(spec["matched"]) + controls["random"] + controls["shuffled"]
+    groups = len({one.group for one in subjects})
+    return int(len(subjects) * doses * len(sets["selection"]) + groups * runs * len(sets["test"]))
 
 
 class _Steering:
@@ -230,6 +241,7 @@ class _Steering:
         if not self.spec["controls"]["prompt_only"]:
             return None
         questions = asking_for_the_trait(self.lm, self.sets["test"], self.trait, self.spec["max_new_tokens"])
+        self.evaluator.begin("asking in the prompt", len(questions))
         return self.evaluator.evaluate([RunSpec(questions, "prompt only")])[0]
 
     def _outcome(

@@ -25,7 +25,6 @@ from workers.judges.elicited import (
     MOST_UNRELATED,
     Answered,
     Baseline,
-    OnStep,
     are_cut,
     by_set,
     elicit,
@@ -35,6 +34,7 @@ from workers.judges.elicited import (
     questions_of,
     spread,
 )
+from workers.judges.preparing import Preparing
 from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit, neither_of
 from workers.lm.likelihood import OnRows
 from workers.lm.model import LanguageModel
@@ -80,15 +80,14 @@ class ReferenceJudge:
         questions: Sequence[Mapping[str, Any]] | None = None,
         other_texts: Sequence[str] = (),
         seed: int = 0,
-        on_step: OnStep | None = None,
-        on_rows: OnRows | None = None,
+        preparing: Preparing | None = None,
     ) -> "ReferenceJudge":
         """The judge of `trait` (a dataset) on `lm`, from an extraction's responses; None, or responses cut short of the answers to be
         judged (`max_new_tokens`), are elicited here.
 
         `given` says that the responses are not the model's own: then its own answers set the scale of coherence. `questions` are those to
         be judged, with their `set` (the trait's own by default): unsteered answers to some of each set are its baseline. `other_texts`
-        are texts of other traits, beside the answers to the trait's unrelated questions.
+        are texts of other traits, beside the answers to the trait's unrelated questions. `preparing` keeps what is finished.
 
         Raises JobFault judge_not_fitted when a class has no text at all, and ModelFault as generation does.
         """
@@ -99,7 +98,7 @@ class ReferenceJudge:
         sets = by_set(questions_of(trait) if questions is None else questions)
         asked += [(row, f"set {name}") for name, rows in sets.items() for row in spread(rows, MOST_QUESTIONS)]
         asked += [(row, "unrelated") for row in spread(trait.get("unrelated") or (), MOST_UNRELATED)]
-        own = elicit(lm, asked, max_new_tokens=max_new_tokens, batch_rows=batch_rows, on_step=on_step)
+        own = elicit(lm, asked, max_new_tokens=max_new_tokens, batch_rows=batch_rows, preparing=preparing)
         labelled = [one for one in own if one.label in ("positive", "negative")] if fresh else stored
         unrelated = [one.text for one in own if one.label == "unrelated"]
         try:
@@ -110,7 +109,7 @@ class ReferenceJudge:
                 *([(one.prompt_ids, one.ids) for one in scaled if one.label == name] for name in ("positive", "negative")),
                 batch_rows=batch_rows,
                 seed=seed,
-                on_rows=on_rows,
+                preparing=preparing,
             )
         except ValueError as error:
             raise JobFault(
