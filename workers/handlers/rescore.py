@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from workers.handlers.steering import check_failures, plain_numbers, short_summary
+from workers.handlers.steering import can_tell, check_failures, plain_numbers, short_summary
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.opening import FITTED, open_judge
@@ -43,9 +43,10 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
                 context.may_yield()
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
-    found = rescored(summary, runs, scale) | {
+    facts = dict(getattr(judge, "facts", {}))
+    found = rescored(summary, runs, scale, judged=can_tell(facts)) | {
         "judge": dict(judge.identity),
-        "judge_facts": dict(getattr(judge, "facts", {})),
+        "judge_facts": facts,
         "coherence_threshold": scale.threshold,
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
     }

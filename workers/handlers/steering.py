@@ -23,7 +23,7 @@ from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
 from workers.science.scores import mean
 from workers.steering import offtarget, protocol, stages
-from workers.steering.effects import Scale, effect_of, scores_of
+from workers.steering.effects import Scale, effect_of, unsteered_of
 from workers.steering.evaluator import Evaluator
 from workers.steering.offtarget import OffTarget
 from workers.steering.protocol import RawCoefficient, raw_coefficient
@@ -248,7 +248,7 @@ class _Steering:
         self, runs: Sequence[Run], bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], leader: str,
         prompt_only: Run | None, divergent: Divergences | None, reference: dict[str, Any] | None, off_target: Sequence[OffTarget],
     ) -> Outcome:  # fmt: skip
-        identity = dict(self.judge.identity)
+        identity, facts = dict(self.judge.identity), dict(getattr(self.judge, "facts", {}))
         summary = {
             "schema_version": SCHEMA_VERSION,
             "model": self.spec["model"],
@@ -258,7 +258,7 @@ class _Steering:
             "plain": self.how.plain,
             "scope": self.how.scope,
             "judge": identity,
-            "judge_facts": dict(getattr(self.judge, "facts", {})),
+            "judge_facts": facts,
             "coherence_threshold": self.scale.threshold,
             "massive_dims": listed(self.calibration),
             "massive_rule": rule_of(self.calibration),
@@ -267,17 +267,17 @@ class _Steering:
                 name: {"n": len(ones), "clusters": len({one.cluster for one in ones})} for name, ones in self.sets.items()
             },
             "leader": leader,
-            "unsteered": {name: scores_of(run) for name, run in bases.items()},
+            "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
             "prompt_only": None if prompt_only is None else effect_of(prompt_only, bases["test"], self.scale),
             "divergence_nats": {name: round(nats, 4) for name, nats in divergent.targets.items()} if divergent else {},
             "reference_protocol": reference,
             "groups": [
-                group_facts(group, one, bases["test"], bases, self.scale)
+                group_facts(group, one, bases["test"], bases, self.scale, judged=can_tell(facts))
                 | {"off_target": {other.trait: other.effect(group, self.scale) for other in off_target}}
                 for group, one in reported.items()
             ],
             "off_target": [one.facts() for one in off_target],
-            "contrasts": contrasts(reported, leader, bases["test"], self.scale, self.spec["seed"]),
+            "contrasts": contrasts(reported, leader, bases["test"], self.scale, self.spec["seed"], judged=can_tell(facts)),
             "subjects": [subject_facts(one, bases["selection"], self.scale) for one in searched],
             "provenance": self._provenance(),
         }
@@ -328,6 +328,11 @@ class _Steering:
         }
 
 
+def can_tell(facts: Mapping[str, Any]) -> bool:
+    """Whether verdicts may rest on a judge of these facts: unless it was measured that it cannot tell the classes apart."""
+    return facts.get("tells_apart") is not False
+
+
 def check_failures(runs: Sequence[Run]) -> None:
     """Raises JobFault judge_unusable where the judge failed on more answers than a conclusion can bear."""
     scores = np.concatenate([run.trait for run in runs])
@@ -354,6 +359,7 @@ def short_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the job and lists show: one row a method."""
     return {
         "leader": summary["leader"],
+        "judge": {name: summary["judge_facts"].get(name) for name in ("held_out_accuracy", "held_out", "tells_apart")},
         "unsteered": summary["unsteered"],
         "questions": summary["questions"],
         "methods": [

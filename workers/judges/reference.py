@@ -41,8 +41,6 @@ from workers.lm.model import LanguageModel
 
 NAME, VERSION = "reference", "1"
 BATCH_ROWS = 64
-UNSURE = 0.7
-"""Below this accuracy on held-out clusters the classes' texts hardly differ, and the judge says so."""
 
 
 class ReferenceJudge:
@@ -102,7 +100,7 @@ class ReferenceJudge:
         labelled = [one for one in own if one.label in ("positive", "negative")] if fresh else stored
         unrelated = [one.text for one in own if one.label == "unrelated"]
         try:
-            fitted = _fit_classifier(labelled, [*unrelated, *other_texts], seed)
+            fitted = _fit_classifier(labelled, [*unrelated, *other_texts], seed, preparing)
             scaled = [one for one in own if one.label in ("positive", "negative")] or labelled
             scale = fit_scale(
                 lm,
@@ -197,23 +195,32 @@ class ReferenceJudge:
         return found
 
 
-def _fit_classifier(labelled: Sequence[Answered], other_texts: Sequence[str], seed: int) -> Fitted:
+def _fit_classifier(labelled: Sequence[Answered], other_texts: Sequence[str], seed: int, preparing: Preparing | None) -> Fitted:
+    stored = None if preparing is None else preparing.kept("classifier")
+    if stored is not None:
+        return Fitted.from_json(stored)
     names = {"positive": POSITIVE, "negative": NEGATIVE}
     said = [Example(one.text, one.prompt, names[str(one.label)], one.cluster) for one in labelled if one.text.strip()]
-    return fit(said, neither_of(said, other_texts, seed=seed), seed=seed)
+    fitted = fit(said, neither_of(said, other_texts, seed=seed), seed=seed)
+    if preparing is not None:
+        preparing.keep("classifier", fitted.to_json())
+    return fitted
 
 
 def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> dict[str, Any]:
     """What a reader of the scores should know of the fit."""
     counts = Counter(str(one.label) for one in labelled if one.text.strip())
     warnings = []
-    if fitted.accuracy < UNSURE:
+    told = fitted.held_out
+    if not told.tells_apart:
         warnings.append(
-            f"The responses of the two classes hardly differ: on held-out clusters {100 * fitted.accuracy:.0f} % are "
-            "told apart (50 % is chance). The trait score is unreliable here."
+            f"The responses of the two classes hardly differ: on held-out clusters {100 * told.accuracy:.0f} % "
+            f"[{100 * told.low:.0f}, {100 * told.high:.0f}] are told apart (50 % is chance). The trait score is unreliable here."
         )
     return {
-        "held_out_accuracy": round(fitted.accuracy, 4),
+        "held_out_accuracy": told.accuracy,
+        "held_out": told.to_json(),
+        "tells_apart": told.tells_apart,
         "counts": dict(counts),
         "left_out": len(fitted.left_out),
         "baseline": {name or "all": round(100 * value, 2) for name, value in {"all": baseline.overall, **baseline.sets}.items()},

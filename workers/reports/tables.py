@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from binnacle.words.emergence import NOT_MEASURED
+from binnacle.words.judging import cannot_tell
 from binnacle.words.massive import listed, massive_at, rule_of
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
@@ -71,7 +72,8 @@ def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
             row |= _effect(cell, group["best"])
         for way in ("dose", "coherence", "coefficient"):
             row |= points(cell, f"at_{way}", group["matched"].get(way))
-        yield row | {"verdict": "leads" if leads else verdicts.get(group["group"], _same(group))}
+        first = "leads" if cannot_tell(summary.get("judge_facts") or {}) is None else f"{NOT_ENOUGH} (the judge)"
+        yield row | {"verdict": first if leads else verdicts.get(group["group"], _same(group))}
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     for kind, runs in (leader["controls"] if leader else {}).items():
         for number, run in enumerate(runs):

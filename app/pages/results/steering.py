@@ -6,9 +6,10 @@ from app.pages.answers import layers_named, method_name
 from app.pages.plots.forest import Estimate, forest
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
-from app.pages.results.parts import Cell, Facts, Grid, Links, Part, Sections, kept, linked
+from app.pages.results.parts import Card, Cell, Facts, Grid, Links, Part, Sections, kept, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, points
+from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
 
 MOST = 8
 """Methods that one plot shows."""
@@ -29,7 +30,14 @@ def sections(summary: Facts, job: str) -> Sections:
         _curves(summary, subjects, "trait", best),
         _layers(summary, None if leader is None else leader["method"]),
     )
-    return Sections(why, kept(_curves(summary, subjects, "coherence", best), _costs(summary), _stops(summary)))
+    return Sections(why, kept(_judge(summary), _curves(summary, subjects, "coherence", best), _costs(summary), _stops(summary)))
+
+
+def _judge(summary: Facts) -> Card:
+    """How far the judge can be trusted, and what to do where it cannot tell the classes apart."""
+    doubt = cannot_tell(summary.get("judge_facts") or {})
+    lines = [(judge_in_words(summary), "")]
+    return Card("The judge", lines if doubt is None else [*lines, (doubt, ""), (REMEDY, "")])
 
 
 def _chosen(summary: Facts) -> list[Facts]:
