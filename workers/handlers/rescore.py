@@ -9,10 +9,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from terms.judging import FITTED
 from workers.handlers.steering import can_tell, check_failures, plain_numbers, short_summary
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
-from workers.judges.opening import FITTED, open_judge
+from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault
 from workers.steering.effects import Scale
 from workers.steering.rescoring import rescored, rescored_lines, rescored_reference_lines, scored_run, stored_answers

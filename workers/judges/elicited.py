@@ -14,10 +14,6 @@ from workers.lm.generation import generate_greedy
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
-MOST_QUESTIONS = 200
-"""Of each set, asked without steering."""
-MOST_UNRELATED = 40
-
 
 @dataclass(frozen=True)
 class Answered:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from terms.judging import FITTED
 from workers.job import JobContext, JobFault
 from workers.judges.base import Judge
 
@@ -10,8 +11,6 @@ if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
 
-FITTED = ("reference", "phrases")
-"""Kinds of judges that read texts with the steered model."""
 MOST_PROMPT = 512
 """Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""
 

@@ -17,12 +17,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from terms.judging import MOST_QUESTIONS, MOST_UNRELATED
 from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
 from workers.judges.elicited import (
-    MOST_QUESTIONS,
-    MOST_UNRELATED,
     Answered,
     Baseline,
     are_cut,

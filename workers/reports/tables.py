@@ -22,9 +22,9 @@ EFFECT = (
 
 def methods(data: Gathered) -> Table:
     """Table 1: every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
-    rows = [row for cell in data.cells if cell.steering for row in _method_rows(cell, cell.steering)]
+    rows = [row for cell in data.cells if cell.steering for row in _judged(_method_rows(cell, cell.steering), cell.steering)]
     if data.agreement is not None and (data.agreement.spearman or 0.0) < AGREEMENT:
-        rows = [{**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row for row in rows]
+        rows = [_without_verdict(row) for row in rows]
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),
@@ -50,6 +50,17 @@ def methods(data: Gathered) -> Table:
     return Table("methods", "1. Methods", note, columns, rows)
 
 
+def _judged(rows: Iterator[Row], summary: Mapping[str, Any]) -> list[Row]:
+    """The rows, without a verdict where the judge cannot tell the classes apart."""
+    if cannot_tell(summary.get("judge_facts") or {}) is None:
+        return list(rows)
+    return [_without_verdict(row) for row in rows]
+
+
+def _without_verdict(row: Row) -> Row:
+    return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row
+
+
 def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
     verdicts = {one["b"]: one["verdict"] for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
     unsteered = summary["unsteered"]["test"]
@@ -72,8 +83,7 @@ def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
             row |= _effect(cell, group["best"])
         for way in ("dose", "coherence", "coefficient"):
             row |= points(cell, f"at_{way}", group["matched"].get(way))
-        first = "leads" if cannot_tell(summary.get("judge_facts") or {}) is None else f"{NOT_ENOUGH} (the judge)"
-        yield row | {"verdict": first if leads else verdicts.get(group["group"], _same(group))}
+        yield row | {"verdict": "leads" if leads else verdicts.get(group["group"], _same(group))}
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     for kind, runs in (leader["controls"] if leader else {}).items():
         for number, run in enumerate(runs):

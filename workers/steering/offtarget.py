@@ -66,7 +66,14 @@ def measure(
         for one in questions
     ]
     judge = open_judge(
-        spec["judge"], lm, trait, responses, max_new_tokens=spec["max_new_tokens"], questions=described, context=context
+        spec["judge"],
+        lm,
+        trait,
+        responses,
+        max_new_tokens=spec["max_new_tokens"],
+        questions=described,
+        context=context,
+        given=asked.get("responses_given", False),
     )
     evaluator = Evaluator(
         lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=batch_rows, sampling=spec["sampling"]
