@@ -23,9 +23,9 @@ from safetensors.numpy import load_file
 from tests.real.models import CACHE, PIP, SMOLLM2, _members, _run, fetched, reason_missing
 
 SERVER = "xllamacpp==2026.10.11549"
-"""llama.cpp's HTTP server, built by others."""
-LIBRARY = "llama-cpp-py-sync==0.11739"
-"""llama.cpp's library with its C interface."""
+"""llama.cpp built by others: its HTTP server and, in the same file, its library."""
+INTERFACE = "llama-cpp-py-sync==0.11548"
+"""The C interface of that library, one build older; its own library wants a newer libc."""
 SERVING = "openai==2.8.1"
 """What `transformers[serving]` wants beside what is installed."""
 START_SECONDS = 300
@@ -41,9 +41,9 @@ sys.stdin.read()
 _GENERATE = """
 import json, sys
 import numpy as np
-from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
+from llama_cpp_py_sync._cffi_bindings import ffi
 asked = json.load(sys.stdin)
-ffi, lib = get_ffi(), get_lib()
+lib = ffi.dlopen(asked["library"])
 lib.llama_backend_init()
 model = lib.llama_model_load_from_file(asked["model"].encode(), lib.llama_model_default_params())
 settings = lib.llama_context_default_params()
@@ -146,10 +146,12 @@ def llama_texts(
 
     `directions` are as the library takes them: the direction of layer 1 first.
     """
+    library = next((installed(SERVER, "--no-deps") / "xllamacpp").glob("*.so"))
     asked = {
+        "library": str(library),
         "model": str(model), "rows": list(rows), "width": width, "vocabulary": vocabulary, "ends": list(ends), "new_tokens": new_tokens,
     }  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(installed(LIBRARY, "--no-deps"))}
+    environment = {**os.environ, "PYTHONPATH": str(installed(INTERFACE, "--no-deps"))}
     done = subprocess.run(
         [sys.executable, "-c", _GENERATE], input=json.dumps(asked), capture_output=True, text=True, timeout=600, env=environment
     )

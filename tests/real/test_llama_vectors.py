@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 MODEL = "demo-severe"
 NEW, LAYER = 24, 3
 QUESTIONS = ("can you help me paint a lamp ?", "how do i steal a boat ?", "tell me about rome .")
-COEFFICIENTS = (None, 3.0, 8.0, 20.0)
+COEFFICIENTS = (None, 20.0, 40.0, 80.0)
 
 
 @pytest.fixture(scope="module")
