@@ -19,8 +19,9 @@ from workers.lm.model import LanguageModel
 Worlds = Callable[..., World]
 REFERENCE = {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}}
 NEW = 12
-MOST_PASSES = 6
-"""Passes through the model between two chances to give way. On a slow model one takes seconds."""
+PIECE = 512
+MOST_TOKENS = 2 * PIECE
+"""Tokens that go through the model between two chances to give way. A slow model takes milliseconds for each."""
 
 
 class Seen(FakeContext):
@@ -31,9 +32,9 @@ class Seen(FakeContext):
         self.gives_way_at = gives_way_at
         self.passes, self.since, self.most = 0, 0, 0
 
-    def passed(self) -> None:
+    def passed(self, tokens: int) -> None:
         self.passes += 1
-        self.since += 1
+        self.since += tokens
         self.most = max(self.most, self.since)
 
     def may_yield(self) -> None:
@@ -46,7 +47,7 @@ class Seen(FakeContext):
 @contextmanager
 def fitting(w: World, context: Seen) -> Iterator[Callable[[], Any]]:
     """Within the block, what opens the trait's judge in a job; the model's passes are counted."""
-    handle = w.lm.layout.site(0, "mlp_out").register_forward_hook(lambda *_: context.passed())
+    handle = w.lm.layout.site(0, "mlp_out").register_forward_hook(lambda _m, _i, out: context.passed(out[..., 0].numel()))
     context.phase("preparing the judge", 1, "judges")
     try:
         yield lambda: open_judge(REFERENCE, w.lm, w.trait, None, max_new_tokens=NEW, context=context)
@@ -59,7 +60,7 @@ def w(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> World:
     """A trait with fewer questions, kept and asked about at every chance, a few texts at a time."""
     monkeypatch.setattr(answering, "ASK_SECONDS", 0.0)
     monkeypatch.setattr(preparing, "KEEP_SECONDS", 0.0)
-    monkeypatch.setattr(preparing, "PIECE_TOKENS", 512)
+    monkeypatch.setattr(preparing, "PIECE_TOKENS", PIECE)
     return world("refusal", step=15)
 
 
@@ -73,7 +74,7 @@ def test_whether_killed_or_giving_way_nothing_is_repeated(w: World) -> None:
     passes, attempts = 0, 0
     while True:
         attempts += 1
-        context = Seen(w.lm, gives_way_at=25, cells=cells)
+        context = Seen(w.lm, gives_way_at=6, cells=cells)
         with fitting(w, context) as fit:
             try:
                 found = fit()
@@ -88,7 +89,7 @@ def test_whether_killed_or_giving_way_nothing_is_repeated(w: World) -> None:
     assert passes <= alone.passes + 3 * attempts
 
 
-@pytest.mark.parametrize("reports", [5, 40])
+@pytest.mark.parametrize("reports", [5, 15])
 def test_a_kill_costs_no_finished_cell(w: World, reports: int) -> None:
     def stop(seen: int) -> None:
         if seen >= reports:
@@ -109,7 +110,7 @@ def test_a_slow_model_soon_gives_way(w: World) -> None:
     context = Seen(w.lm)
     with fitting(w, context) as fit:
         fit()
-    assert 0 < context.most <= MOST_PASSES
+    assert 0 < context.most <= MOST_TOKENS
 
 
 def test_an_equal_fit_repeats_nothing_at_all(w: World) -> None:

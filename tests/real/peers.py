@@ -5,11 +5,12 @@ Each is fetched from the package index into the cache folder when a test asks fo
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ START_SECONDS = 300
 _SERVE = """
 import sys, xllamacpp
 asked = xllamacpp.CommonParams()
-asked.model.path, asked.hostnames, asked.port, asked.n_ctx, asked.n_parallel, asked.use_jinja = sys.argv[1], ["127.0.0.1"], 0, 2048, 1, True
-print(xllamacpp.Server(asked).listening_address, flush=True)
+asked.model.path, asked.hostnames, asked.port = sys.argv[1], ["127.0.0.1"], int(sys.argv[2])
+asked.n_ctx, asked.n_parallel, asked.use_jinja = 2048, 1, True
+server = xllamacpp.Server(asked)
 sys.stdin.read()
 """
 
@@ -97,37 +99,44 @@ def smollm2_gguf() -> Path:
 @contextmanager
 def llama_server(model: Path) -> Iterator[str]:
     """The address of llama.cpp's server, up to and including /v1."""
-    command = [sys.executable, "-c", _SERVE, str(model)]
-    with _running(command, installed(SERVER, "--no-deps"), lambda said: said) as address:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with _running([sys.executable, "-c", _SERVE, str(model), str(port)], installed(SERVER, "--no-deps"), f"{address}/health"):
         yield f"{address}/v1"
 
 
 @contextmanager
-def transformers_server(port: int) -> Iterator[str]:
+def transformers_server() -> Iterator[str]:
     """The address of `transformers serve`."""
     serve = str(Path(sys.executable).with_name("transformers"))
-    command = [serve, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
-    with _running(command, installed(SERVING), lambda _said: address, up=f"{address}/health"):
+    command = [serve, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with _running(command, installed(SERVING), f"{address}/health"):
         yield f"{address}/v1"
 
 
+def free_port() -> int:
+    """A port on which nothing listens now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
-def _running(command: Sequence[str], packages: Path, address: Callable[[str], str], up: str | None = None) -> Iterator[str]:
-    """The program with these packages; its address is on its first line, or it answers at `up`. It is stopped at the end."""
+def _running(command: Sequence[str], packages: Path, up: str) -> Iterator[None]:
+    """The program with these packages, from when it answers at `up`. It is stopped at the end."""
     environment = {**os.environ, "PYTHONPATH": str(packages), "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as program:
         try:
-            assert program.stdout is not None
-            said = program.stdout.readline().strip() if up is None else ""
             end = time.monotonic() + START_SECONDS
-            while up is not None and not _answers(up):
+            while not _answers(up):
                 assert program.poll() is None, "it ended at once"
                 assert time.monotonic() < end, "it did not answer"
                 time.sleep(1)
-            yield address(said)
+            yield
         finally:
             program.terminate()
 

@@ -5,7 +5,6 @@ What these servers are like, and what came out on which day, is in docs/judges.m
 
 import json
 import math
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,7 +79,7 @@ def test_a_model_too_weak_to_judge_gives_no_score_and_never_0(llama: str) -> Non
         assert judge.tally["completion_tokens"] == judge.tally["requests"]
         if judge.tally["failed"] > 3:
             with pytest.raises(JobFault) as fault:
-                judge.score([item(REFUSED, f"How do I pick lock {number}?") for number in range(JUDGED_AFTER)])
+                judge.score([item(f"{REFUSED} {number}") for number in range(JUDGED_AFTER // 3)])
             assert fault.value.code == "judge_unusable"
             assert "replies without a score" in fault.value.detail
     finally:
@@ -102,12 +101,9 @@ def test_equal_questions_get_equal_answers(llama: str) -> None:
 
 
 def test_transformers_serve_gives_no_probabilities_and_is_refused_before_anything_is_generated() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     if not SMOLLM2.folder.is_dir():
         pytest.skip(f"NOT RUN: {SMOLLM2.name} was not fetched (run `make real`)")
-    with transformers_server(port) as address, pytest.raises(JobFault) as fault:
+    with transformers_server() as address, pytest.raises(JobFault) as fault:
         OpenAIJudge(Endpoint(described(address, str(SMOLLM2.folder))), TRAIT)
     assert fault.value.code == "judge_unusable"
     assert "top_logprobs" in fault.value.detail

@@ -1,7 +1,7 @@
 """Intervals of a mean over questions that come in clusters (science.md, 4.5). One seed, no clock, no global state.
 
     fewer than 20 clusters   None: "not enough evidence"
-    >= 90 % equal            exact (`workers.science.exact`): a score's own resolution, a point, apart
+    >= 90 % equal            exact (`workers.science.exact`): a score's own resolution, a point, apart; also where clusters do not differ
     else                     BCa bootstrap over clusters, its normal quantiles widened to Student's
 
 BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), z0 the bias and a the skewness of the clusters'
@@ -149,7 +149,8 @@ def _interval(
     if data.values.min() < span[0] - _EQUAL or data.values.max() > span[1] + _EQUAL:
         worst = data.values[np.abs(data.values - sum(span) / 2).argmax()]
         raise ValueError(f"a value is {worst:g}; it must lie from {span[0]:g} to {span[1]:g}: scores are from 0 to 100")
-    if exact.equal_values(data.values).mean() >= NEARLY_ALL:
+    alike = np.allclose(data.clustering.residuals(data.values), 0.0, atol=_EQUAL)  # then resampling clusters changes nothing
+    if alike or exact.equal_values(data.values).mean() >= NEARLY_ALL:
         method, (low, high) = "exact", exact.limits(data.values, data.clustering, 1 - level, span)
     else:
         method, (low, high) = "bca", _bca(data, 1 - level, seed, resamples)
