@@ -149,12 +149,21 @@ def _interval(
     if data.values.min() < span[0] - _EQUAL or data.values.max() > span[1] + _EQUAL:
         worst = data.values[np.abs(data.values - sum(span) / 2).argmax()]
         raise ValueError(f"a value is {worst:g}; it must lie from {span[0]:g} to {span[1]:g}: scores are from 0 to 100")
-    alike = np.allclose(data.clustering.residuals(data.values), 0.0, atol=_EQUAL)  # then resampling clusters changes nothing
-    if alike or exact.equal_values(data.values).mean() >= NEARLY_ALL:
+    if exact.equal_values(data.values).mean() >= NEARLY_ALL:
         method, (low, high) = "exact", exact.limits(data.values, data.clustering, 1 - level, span)
+    elif np.allclose(data.clustering.residuals(data.values), 0.0, atol=_EQUAL):  # resampling clusters changes nothing
+        method, (low, high) = "exact", _one_share(data, 1 - level, span)
     else:
         method, (low, high) = "bca", _bca(data, 1 - level, seed, resamples)
     return Interval(low, high, method, len(data.values), data.clustering.clusters, data.missing)
+
+
+def _one_share(data: Clustered, alpha: float, span: tuple[float, float]) -> tuple[float, float]:
+    """Limits of a mean that every cluster has alike: those of its share of the span, seen once in each cluster."""
+    floor, ceiling = span
+    clusters = data.clustering.clusters
+    low, high = exact.mid_p_limits(clusters * (data.mean - floor) / (ceiling - floor), clusters, alpha)
+    return floor + (ceiling - floor) * low, floor + (ceiling - floor) * high
 
 
 def _bca(data: Clustered, alpha: float, seed: int, resamples: int) -> tuple[float, float]:
