@@ -11,6 +11,7 @@ from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
 from app.pages.wording import counted, interval, listed, number, percent, points
 from binnacle.words.emergence import ranges
+from binnacle.words.judging import cannot_tell
 
 Facts = Mapping[str, Any]
 Tone = Literal["good", "care", "bad", "plain"]
@@ -99,6 +100,9 @@ def steering(summary: Facts) -> Answer:
         clusters = test.get("clusters")
         why = f"{counted(clusters, 'question cluster')}, {CLUSTERS_NEEDED} needed" if clusters is not None else "no interval"
         return Answer(f"Not enough evidence: {why}.", f"The best so far is {where}: {gain}.", "care")
+    doubt = cannot_tell(summary.get("judge") or {})
+    if doubt is not None:
+        return Answer(doubt, f"It scored {where} best: {gain}. What another judge takes is said below.", "care")
     coherence = leader.get("coherence")
     kept = f"Answers keep a coherence of {number(coherence)} of 100." if coherence is not None else ""
     if high < 0:

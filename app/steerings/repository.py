@@ -1,7 +1,8 @@
 """Every statement about steerings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -41,6 +42,21 @@ def listing(
     if before is not None:
         statement = statement.where(tuple_(Steering.created_at, Steering.id) < before)
     return session.scalars(statement).all()
+
+
+@settled
+def judged_alike(session: Session, spec: Mapping[str, Any], viewer: Viewer) -> Steering | None:
+    """The newest steering that the viewer may see with a reference judge fitted on the same responses of the same model."""
+    same = [Job.spec[name].as_string() == str(spec[name]) for name in ("max_new_tokens", "special_tokens")]
+    extraction = Job.spec["extraction"].as_string()
+    same.append(extraction.is_(None) if spec["extraction"] is None else extraction == spec["extraction"])
+    statement = (
+        _visible(viewer)
+        .join(Job, Job.id == Steering.job_id)
+        .where(Steering.model == spec["model"], Steering.trait_version == spec["trait"]["version"], Steering.judge == "reference")
+        .where(Steering.weight_hash == spec["weight_hash"], Steering.reading_hash == spec["reading_hash"], *same)
+    )
+    return session.scalars(statement.order_by(Steering.created_at.desc()).limit(1)).one_or_none()
 
 
 @settled

@@ -52,11 +52,14 @@ class SteeringCost(BothNames):
     spec: dict[str, Any]
     cells: int = Field(description="vectors x layers for which a dose is searched")
     answers: int = Field(description="most answers to generate")
+    judge_answers: int = Field(
+        description="most unsteered answers to generate for fitting the judge; none are where an equal one is kept, or where it is not fitted"
+    )
     arithmetic: str
     limit: int = Field(description="most answers in a job on this server")
     generated_tokens: int
     estimated_seconds: float | None = Field(
-        description="estimated device time, from earlier steerings of the model; null if there are too few"
+        description="estimated device time, its judge prepared, from earlier steerings of the model; null if there are too few"
     )
     waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
     warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")

@@ -43,7 +43,7 @@ from app.models.models import Model
 from app.models.reading import reading_of
 from app.quotas.admission import admission
 from app.settings import Settings
-from app.steerings import limits, repository
+from app.steerings import judging, limits, repository
 from app.steerings.models import Steering
 from app.steerings.results import SteeringCost, SteeringOut, view
 from app.steerings.schemas import RescoreRequest, SteeringRequest
@@ -72,6 +72,7 @@ class _Checked:
     grid: limits.Grid
     waits_for: list[str]
     warnings: list[str]
+    judge: judging.Preparing
 
 
 def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, make: Make) -> _Checked:
@@ -104,11 +105,14 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
         "capability": [one.model_dump(mode="json") for one in request.capability] if request.capability else None,
         **{name: getattr(request, name) for name in COPIED},
     }
+    if judging.responses_given(session, vectors):
+        spec["responses_given"] = True
     asked = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
     warnings = suitability.of_meeting(trait, request.model, facts) + suitability.of_questions(trait, asked, request.test_limit)
-    warnings += suitability.of_judge(trait, judge)
+    warnings += suitability.of_judge(trait, judge) + judging.doubt(session, spec, viewer)
+    price = judging.preparing(session, judge, trait, vectors, grid, request.max_new_tokens)
     waits = [*([vectors.wait_for] if vectors.wait_for else []), *waits]
-    return _Checked(model, trait, vectors, spec, grid, waits, warnings)
+    return _Checked(model, trait, vectors, spec, grid, waits, warnings, price)
 
 
 def _check_questions(request: SteeringRequest) -> None:
@@ -141,7 +145,7 @@ def _off_target(
             trait = traits.resolve(session, one.trait, viewer)
         except Problem as problem:
             raise invalid(f"/off_target/{i}/trait", problem.code, problem.detail) from problem
-        job = None
+        job, given = None, {}
         if one.extraction is not None:
             row, job = extraction_by(session, one.extraction, viewer, f"/off_target/{i}/extraction")
             spec = job_of(session, job).spec
@@ -150,8 +154,9 @@ def _off_target(
                     f"{one.extraction} is of {spec['trait']['name']} on {spec['model']}, not of {trait.name} on {model.name}."
                 )
                 raise invalid(f"/off_target/{i}/extraction", "extraction_of_another", detail)
+            given = {"responses_given": True} if spec.get("responses") == "given" else {}
             waits += [] if row is not None else [job]
-        found.append({"trait": {"name": trait.name, "version": trait.version}, "extraction": job})
+        found.append({"trait": {"name": trait.name, "version": trait.version}, "extraction": job, **given})
         questions += min(trait.counts["test"], request.test_limit or trait.counts["test"])
     return found, questions, waits
 
@@ -207,9 +212,10 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         spec=checked.spec,
         cells=checked.grid.cells,
         answers=total,
-        arithmetic=said,
+        arithmetic="; ".join(filter(None, (said, checked.judge.arithmetic))),
+        judge_answers=checked.judge.answers,
         limit=settings.limit.answers,
-        generated_tokens=total * request.max_new_tokens,
+        generated_tokens=(total + checked.judge.answers) * request.max_new_tokens,
         estimated_seconds=seconds_for(repository.answers_and_seconds(session, request.model), total),
         waits_for=checked.waits_for,
         warnings=checked.warnings,

@@ -27,13 +27,12 @@ def fitted_once() -> Iterator[None]:
         trait: Mapping[str, Any],
         responses: Sequence[Mapping[str, Any]] | None,
         *,
-        on_step: Any = None,
-        on_rows: Any = None,
+        preparing: Any = None,
         **options: Any,
     ) -> ReferenceJudge:
         key = json.dumps([lm.facts.weight_hash, trait, responses, options], sort_keys=True)
         if key not in made:
-            made[key] = _FIT(lm, trait, responses, on_step=on_step, on_rows=on_rows, **options)
+            made[key] = _FIT(lm, trait, responses, preparing=preparing, **options)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -14,5 +14,10 @@ def test_fitting_the_reference_judge_reports_every_step(world: Callable[..., Wor
     described = {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}}
     judge = open_judge(described, w.lm, w.trait, w.responses, max_new_tokens=12, context=context)
     assert judge.identity["name"] == "reference"
-    assert len(context.reports) > 12  # each token of the answers that are elicited, each batch that is read
-    assert {name for name, _ in context.reports} == {"preparing the judge"}
+    totals = {name: total for name, total, unit in context.phases if unit == "tokens"}
+    assert list(totals) == ["preparing the judge of refusal: answering", "preparing the judge of refusal: reading"]
+    for name, total in totals.items():
+        done = [done for phase, done in context.reports if phase == name]
+        assert done == sorted(done)
+        assert len(set(done)) > 4
+        assert 0.4 * total < done[-1] <= total

@@ -227,3 +227,11 @@ def test_two_levels_need_two_refits_and_twenty_clusters():
     found = two_level(rows, PAIRS)
     assert found is not None
     assert (found.questions, found.missing) == (59, 1)
+
+
+def test_clusters_that_do_not_differ_have_limits_all_the_same():
+    """One answer of two is right in each of 30 clusters: resampling clusters changes nothing, and the mean is still not known for certain."""
+    found = mean_interval(np.array([0.0, 100.0] * 30), PAIRS)
+    assert found is not None
+    assert found.method == "exact"
+    assert 30 < found.low < 50 < found.high < 70

@@ -75,3 +75,21 @@ def test_an_overflowing_dose_is_incoherent_row_by_row_and_stays_so_under_any_jud
     again = scored_run("broken", lines, judge.score([JudgeItem(one["question"], None, one["text"]) for one in lines]))
     assert [one.coherence for one in again.answers] == [0.0] * 3
     assert Run.from_bytes(broken.spec, broken.to_bytes()).answers == broken.answers
+
+
+def test_progress_counts_answers_as_their_runs_are_kept(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Twelve runs in one call: the count moves with each, and a resumed job begins with those that it has."""
+    lm = tiny_lm("llama")
+    questions = [
+        Question(i, "test", f"{i} ?", None, f"c{i}", tuple(prompt)) for i, prompt in enumerate(some_prompts(5, 3, longest=12))
+    ]
+    specs = [RunSpec(questions, f"run {number}") for number in range(12)]
+    cells: dict[str, bytes] = {}
+    for known in (0, 36):
+        context = FakeContext(lm, cells=cells)
+        evaluator = Evaluator(lm, context, Delighted(), max_new_tokens=4, batch_rows=8)
+        evaluator.begin("answering test questions", 36)
+        evaluator.evaluate(specs)
+        assert context.phases[-1] == ("answering test questions", 36, "answers")
+        assert sorted({done for _, done in context.reports}) == list(range(known, 37, 3))
+        assert context.yield_points > (3 if known == 0 else -1)

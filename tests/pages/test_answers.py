@@ -50,6 +50,13 @@ def steered(delta: float | None, low: float | None, high: float | None, *, n: in
     return {"steering": {"id": "str_x", "summary": summary}}
 
 
+def unsure() -> dict[str, Any]:
+    found = steered(92, 86, 96)
+    held_out = {"low": 0.62, "high": 0.81, "clusters": 61, "n": 120, "accuracy": 0.72}
+    found["steering"]["summary"]["judge"] = {"held_out_accuracy": 0.72, "held_out": held_out, "tells_apart": False}
+    return found
+
+
 SHARES = {"norm_share": {str(layer): {"163": 0.01 if layer < 5 else 0.8} for layer in range(12)}}
 EARLY = {"norm_share": {str(layer): {"163": 0.8 if 2 <= layer <= 6 else 0.01} for layer in range(12)}}
 FINDING = {"model": "gemma", "sentence": "Use probe: it leads on 2 traits.", "because": "By rule."}
@@ -68,6 +75,9 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
      "Mild: dimension 163 holds 4.4 % of the squared norm at some tokens only."),
     ("none", job("calibrate", calibrated("none", [], ratios={"ratio_to_median": 3.1})), {},
      "No massive dimension: the largest, 163, is 3.1 times the median."),
+    ("a judge that cannot tell", job("steer", unsure()), {},
+     "Not enough evidence: this judge cannot tell the classes apart. "
+     "It tells 72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)."),
     ("a clear gain", job("steer", steered(92, 86, 96)), {},
      "Use probe at layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
     ("no interval", job("steer", steered(40, None, None, n=12, clusters=12)), {}, "Not enough evidence: 12 question clusters, 20 needed."),

@@ -72,6 +72,36 @@ def test_a_judge_that_disagrees_with_labels_carries_nothing() -> None:
     assert recommended(build(STUDY, data))["method"] == "not enough evidence"
 
 
+def test_a_judge_that_cannot_tell_the_classes_apart_carries_nothing_and_the_report_says_what_would() -> None:
+    """Its held-out accuracy and the spread of unsteered scores are shown whether it can or not."""
+    told = {"low": 0.62, "high": 0.81, "clusters": 61, "n": 120, "accuracy": 0.72}
+    spread = {"min": 57.0, "p10": 60.0, "median": 77.7, "p90": 95.0, "max": 99.0}
+
+    def judged(tells_apart: bool) -> Report:
+        facts = {"held_out_accuracy": 0.72, "held_out": told, "tells_apart": tells_apart}
+        found = {}
+        for trait in STUDY["traits"]:
+            one = summary(GAINS, TIES, massive_part="signal") | {"judge_facts": facts}
+            one["unsteered"]["test"]["spread"] = spread
+            found[trait] = one
+        return build(STUDY, gathered(found))
+
+    sure, unsure = judged(True), judged(False)
+    assert recommended(sure)["method"] == "mean_diff"
+    row = recommended(unsure)
+    assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")
+    methods = next(one["table"] for one in unsure.sections if one.get("table") and one["table"].id == "methods")
+    assert not {"leads", "ties", "better"} & {one.get("verdict") for one in methods.rows}
+    for found in (sure, unsure):
+        page = found.to_html()
+        assert "72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)" in page
+        assert "Unsteered answers score 57 to 99, median 77.7" in page
+    said = unsure.to_markdown()
+    assert "this judge cannot tell the classes apart" in said
+    assert said.count("/v1/judges") == 4, "an endpoint and a local model, for each trait"
+    assert "/v1/judges" not in sure.to_markdown()
+
+
 def test_a_control_that_gains_as_much_is_said_aloud() -> None:
     def said(found: Report) -> list[str]:
         return [one["sentence"] for one in found.findings if one["sentence"].startswith("Careful")]

@@ -9,10 +9,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from workers.handlers.steering import check_failures, plain_numbers, short_summary
+from terms.judging import FITTED
+from workers.handlers.steering import can_tell, check_failures, plain_numbers, short_summary
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
-from workers.judges.opening import FITTED, open_judge
+from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault
 from workers.steering.effects import Scale
 from workers.steering.rescoring import rescored, rescored_lines, rescored_reference_lines, scored_run, stored_answers
@@ -28,24 +29,25 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
-    context.phase("preparing the judge", 1, "judges", share=0.2)
+    context.phase("preparing the judge", 1, "judges", share=0.01)
     try:
         judge = _judge(spec, kept, context)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
-    context.phase("scoring", len(kept), "runs")
+    context.phase("scoring", sum(map(len, kept.values())), "answers")
     runs: dict[str, Run] = {}
     with closing(judge):
-        for done, (name, rows) in enumerate(kept.items(), start=1):
+        for name, rows in kept.items():
             runs[name] = scored_run(name, rows, _scores(judge, name, rows, context))
-            context.progress(done)
-            if done < len(kept):
+            context.progress(sum(len(run.answers) for run in runs.values()))
+            if len(runs) < len(kept):
                 context.may_yield()
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
-    found = rescored(summary, runs, scale) | {
+    facts = dict(getattr(judge, "facts", {}))
+    found = rescored(summary, runs, scale, judged=can_tell(facts)) | {
         "judge": dict(judge.identity),
-        "judge_facts": dict(getattr(judge, "facts", {})),
+        "judge_facts": facts,
         "coherence_threshold": scale.threshold,
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
     }
@@ -97,6 +99,7 @@ def _judge(spec: Mapping[str, Any], answers: Mapping[str, Sequence[Mapping[str, 
         questions=questions,
         given=spec["responses_given"],
         context=context,
+        share=0.3,
     )
 
 

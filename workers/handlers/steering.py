@@ -23,7 +23,7 @@ from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
 from workers.science.scores import mean
 from workers.steering import offtarget, protocol, stages
-from workers.steering.effects import Scale, effect_of, scores_of
+from workers.steering.effects import Scale, effect_of, unsteered_of
 from workers.steering.evaluator import Evaluator
 from workers.steering.offtarget import OffTarget
 from workers.steering.protocol import RawCoefficient, raw_coefficient
@@ -77,7 +77,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
     longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
-    with closing(_judge(spec, lm, trait, sets, context)) as judge:
+    with closing(_judge(spec, lm, trait, sets, _answers(spec, sets, loaded), context)) as judge:
         evaluator = Evaluator(
             lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"]
         )
@@ -89,9 +89,10 @@ def _judge(
     lm: LanguageModel,
     trait: Mapping[str, Any],
     sets: Mapping[str, Sequence[Question]],
+    answers: int,
     context: JobContext,
 ) -> Judge:
-    context.phase("preparing the judge", 1, "judges", share=0.1)
+    context.phase("preparing the judge", 1, "judges", share=0.01)
     responses = None
     if spec["extraction"] is not None:
         responses = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines()]
@@ -102,10 +103,20 @@ def _judge(
     ]
     judge = open_judge(
         spec["judge"], lm, trait, responses, max_new_tokens=spec["max_new_tokens"], given=spec.get("responses_given", False),
-        questions=questions, context=context,
+        questions=questions, context=context, share=len(questions) / (len(questions) + answers),
     )  # fmt: skip
-    context.progress(1)
+    context.check()
     return judge
+
+
+def _answers(spec: Mapping[str, Any], sets: Mapping[str, Sequence[Question]], loaded: Loaded) -> int:
+    """The steered answers, about: for the estimated end alone."""
+    subjects = [one for one in loaded.subjects if one.same_as is None]
+    doses = 1 if spec["operation"] == "ablate" else len(spec["doses"] or spec["coefficients"] or ()) or spec["budget"]
+    controls = spec["controls"]
+    runs = 1 + len(spec["matched"]) + controls["random"] + controls["shuffled"]
+    groups = len({one.group for one in subjects})
+    return int(len(subjects) * doses * len(sets["selection"]) + groups * runs * len(sets["test"]))
 
 
 class _Steering:
@@ -230,13 +241,14 @@ class _Steering:
         if not self.spec["controls"]["prompt_only"]:
             return None
         questions = asking_for_the_trait(self.lm, self.sets["test"], self.trait, self.spec["max_new_tokens"])
+        self.evaluator.begin("asking in the prompt", len(questions))
         return self.evaluator.evaluate([RunSpec(questions, "prompt only")])[0]
 
     def _outcome(
         self, runs: Sequence[Run], bases: Mapping[str, Run], searched: Sequence[Searched], reported: Mapping[str, Reported], leader: str,
         prompt_only: Run | None, divergent: Divergences | None, reference: dict[str, Any] | None, off_target: Sequence[OffTarget],
     ) -> Outcome:  # fmt: skip
-        identity = dict(self.judge.identity)
+        identity, facts = dict(self.judge.identity), dict(getattr(self.judge, "facts", {}))
         summary = {
             "schema_version": SCHEMA_VERSION,
             "model": self.spec["model"],
@@ -246,7 +258,7 @@ class _Steering:
             "plain": self.how.plain,
             "scope": self.how.scope,
             "judge": identity,
-            "judge_facts": dict(getattr(self.judge, "facts", {})),
+            "judge_facts": facts,
             "coherence_threshold": self.scale.threshold,
             "massive_dims": listed(self.calibration),
             "massive_rule": rule_of(self.calibration),
@@ -255,17 +267,17 @@ class _Steering:
                 name: {"n": len(ones), "clusters": len({one.cluster for one in ones})} for name, ones in self.sets.items()
             },
             "leader": leader,
-            "unsteered": {name: scores_of(run) for name, run in bases.items()},
+            "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
             "prompt_only": None if prompt_only is None else effect_of(prompt_only, bases["test"], self.scale),
             "divergence_nats": {name: round(nats, 4) for name, nats in divergent.targets.items()} if divergent else {},
             "reference_protocol": reference,
             "groups": [
-                group_facts(group, one, bases["test"], bases, self.scale)
+                group_facts(group, one, bases["test"], bases, self.scale, judged=can_tell(facts))
                 | {"off_target": {other.trait: other.effect(group, self.scale) for other in off_target}}
                 for group, one in reported.items()
             ],
             "off_target": [one.facts() for one in off_target],
-            "contrasts": contrasts(reported, leader, bases["test"], self.scale, self.spec["seed"]),
+            "contrasts": contrasts(reported, leader, bases["test"], self.scale, self.spec["seed"], judged=can_tell(facts)),
             "subjects": [subject_facts(one, bases["selection"], self.scale) for one in searched],
             "provenance": self._provenance(),
         }
@@ -316,6 +328,11 @@ class _Steering:
         }
 
 
+def can_tell(facts: Mapping[str, Any]) -> bool:
+    """Whether verdicts may rest on a judge of these facts: unless it was measured that it cannot tell the classes apart."""
+    return facts.get("tells_apart") is not False
+
+
 def check_failures(runs: Sequence[Run]) -> None:
     """Raises JobFault judge_unusable where the judge failed on more answers than a conclusion can bear."""
     scores = np.concatenate([run.trait for run in runs])
@@ -342,6 +359,7 @@ def short_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the job and lists show: one row a method."""
     return {
         "leader": summary["leader"],
+        "judge": {name: summary["judge_facts"].get(name) for name in ("held_out_accuracy", "held_out", "tells_apart")},
         "unsteered": summary["unsteered"],
         "questions": summary["questions"],
         "methods": [

@@ -16,11 +16,13 @@ import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
+from workers.judges.preparing import Ids, Preparing, Row, Scores, likelihoods
 from workers.judges.words import repeated_share, shuffled
-from workers.lm.likelihood import PRECISION, OnRows, settled_log_likelihoods
+from workers.lm.likelihood import PRECISION, OnRows
 from workers.lm.model import LanguageModel
 
 FIXED_PROMPTS = 32
@@ -30,10 +32,6 @@ READERS = 5
 ENOUGH = 1.0
 OWN = -1
 """`read_after` of a text that its own prompt reads best."""
-
-Ids = tuple[int, ...]
-Row = tuple[Ids, Ids]
-"""A prompt's ids and the ids of the text after it."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +81,27 @@ def fit_scale(
     *,
     batch_rows: int,
     seed: int = 0,
-    on_rows: OnRows | None = None,
+    preparing: Preparing | None = None,
 ) -> Scale:
     """The scale from the model's own answers of both classes. Raises ValueError when there is no answer at all."""
     rows = [row for row in (*positive, *negative) if row[1]]
     if not rows:
         raise ValueError("no response with any token")
     fixed = tuple(dict.fromkeys([*_spread(positive, FIXED_PROMPTS // 2), *_spread(negative, FIXED_PROMPTS // 2)]))
-    own = settled_log_likelihoods(lm, [p for p, _ in rows], [a for _, a in rows], batch_rows=batch_rows, on_rows=on_rows)
-    base = round(median(own), 6)
     some = [rows[place * len(rows) // MOST_SHUFFLED] for place in range(MOST_SHUFFLED)] if len(rows) > MOST_SHUFFLED else rows
     mixed = [(prompt, tuple(shuffled(answer, random.Random(f"{seed}/{place}")))) for place, (prompt, answer) in enumerate(some)]
-    reader = Reader(lm, Scale(base, -math.inf, fixed), batch_rows=batch_rows)
-    found = [one.log_likelihood for one in reader.read(mixed, on_rows=on_rows)]
+    scores = None if preparing is None else preparing.scores(lm, _most_tokens(rows, mixed, len(fixed)), batch_rows)
+    scores = scores or partial(likelihoods, lm, batch_rows)
+    base = round(median(scores(rows)), 6)
+    reader = Reader(lm, Scale(base, -math.inf, fixed), batch_rows=batch_rows, scores=scores)
+    found = [one.log_likelihood for one in reader.read(mixed)]
     return Scale(base, round(median(value for value in found if value is not None), 6), fixed)
+
+
+def _most_tokens(rows: Sequence[Row], mixed: Sequence[Row], prompts: int) -> int:
+    """Tokens of the texts that fitting reads at most: each answer once, shuffled ones after several prompts."""
+    read = sum((1 + READERS) * len(text) + prompts * min(OPENING, len(text)) for _, text in mixed)
+    return read + sum(len(text) for _, text in rows)
 
 
 def _spread(rows: Sequence[Row], count: int) -> list[Ids]:
@@ -108,8 +113,9 @@ def _spread(rows: Sequence[Row], count: int) -> list[Ids]:
 class Reader:
     """Reads texts after the prompts that read them best. What was read once is remembered; nothing depends on what was."""
 
-    def __init__(self, lm: LanguageModel, scale: Scale, *, batch_rows: int) -> None:
-        self._lm, self._scale, self._batch_rows = lm, scale, batch_rows
+    def __init__(self, lm: LanguageModel, scale: Scale, *, batch_rows: int, scores: Scores | None = None) -> None:
+        """`scores` reads texts where what was read is to be kept."""
+        self._lm, self._scale, self._batch_rows, self._scores = lm, scale, batch_rows, scores
         self._known: dict[Row, Reading] = {}
         self._ranked: dict[Ids, list[tuple[float, int]]] = {}
         self._on_rows: OnRows | None = None
@@ -139,6 +145,10 @@ class Reader:
             self._known[row] = Reading(best[row][0], repeated[row], best[row][1]) if row in best else Reading(None, repeated[row])
         return [self._known.get(row, Reading(None, 0.0)) for row in rows]
 
+    def alone(self, rows: Sequence[Row]) -> list[float]:
+        """The likelihood of each text after its own prompt and no other."""
+        return self._score(rows)
+
     def _rank(self, openings: Iterable[Ids]) -> None:
         """Every fixed prompt's likelihood of these openings."""
         prompts = self._scale.prompts
@@ -164,8 +174,9 @@ class Reader:
         return len(prompt) + len(text) <= self._lm.context_length
 
     def _score(self, rows: Sequence[Row]) -> list[float]:
-        prompts, texts = [prompt for prompt, _ in rows], [text for _, text in rows]
-        return settled_log_likelihoods(self._lm, prompts, texts, batch_rows=self._batch_rows, on_rows=self._on_rows)
+        if self._scores is not None:
+            return self._scores(rows)
+        return likelihoods(self._lm, self._batch_rows, rows, on_rows=self._on_rows)
 
 
 def _is_beaten(opening: float, length: int, best: float) -> bool:

@@ -4,21 +4,15 @@ An extraction that needed five tokens of each response stored five; whether thos
 elicited again, long enough.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workers.judges.preparing import Ids, Preparing
 from workers.judges.trait_classifier import NEGATIVE, POSITIVE, TraitClassifier
-from workers.lm.generation import GenerationCounts, generate_greedy
+from workers.lm.generation import generate_greedy
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
-
-MOST_QUESTIONS = 200
-"""Of each set, asked without steering."""
-MOST_UNRELATED = 40
-
-Ids = tuple[int, ...]
-OnStep = Callable[[GenerationCounts], None]
 
 
 @dataclass(frozen=True)
@@ -82,13 +76,16 @@ def elicit(
     *,
     max_new_tokens: int,
     batch_rows: int,
-    on_step: OnStep | None = None,
+    preparing: Preparing | None = None,
 ) -> list[Answered]:
     """The model's greedy answers to rows with a `prompt` or a `question`, each with its label, in order. Raises ModelFault as
-    `generate_greedy`."""
+    `generate_greedy`. `batch_rows` counts where nothing is kept."""
     texts = [str(row.get("question") or row["prompt"]) for row, _ in rows]
     prompts = [tuple(encode_prompt(lm, text, row.get("system_prompt"))) for text, (row, _) in zip(texts, rows, strict=True)]
-    found = generate_greedy(lm, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows, on_step=on_step)
+    if preparing is not None:
+        found = preparing.answers(lm, prompts, max_new_tokens)
+    else:
+        found = generate_greedy(lm, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows)
     return [
         Answered(text, row.get("cluster") or text, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
         for text, prompt, ids, (row, label) in zip(texts, prompts, found, rows, strict=True)

@@ -1,5 +1,6 @@
 """A fitted reference judge is kept in a cell under a hash of everything that it is fitted from: an equal job, or the same one after a kill,
-takes it instead of fitting it again. Nobody learns by it of a job that they may not read (`JobContext.shared_cell`)."""
+takes it instead of fitting it again. Nobody learns by it of a job that they may not read (`JobContext.shared_cell`). What a fit has
+finished before it ends is kept by `preparing`."""
 
 import hashlib
 import json
@@ -15,19 +16,23 @@ from workers.lm.model import LanguageModel
 
 SHARED = "judge:"
 """How the names of such cells begin."""
+LAYOUT = 2
+"""Of what is kept. Judges of another layout are not taken."""
 
 
 def fitted(
-    fit: Callable[[], ReferenceJudge], lm: LanguageModel, asked: Sequence[Any], context: JobContext, *, batch_rows: int
+    fit: Callable[[str], ReferenceJudge], lm: LanguageModel, asked: Sequence[Any], context: JobContext, *, batch_rows: int
 ) -> ReferenceJudge:
-    """The judge that `fit` makes, or that was kept of equal arguments `asked`. A model whose reading is not proved has no name to keep it by."""
+    """The judge that `fit(key)` makes, or that was kept of equal arguments `asked`. That of a model whose reading is not proved is no other
+    job's."""
+    key = key_of(lm, asked)
     if lm.facts.reading_hash is None:
-        return fit()
-    name = SHARED + key_of(lm, asked)
+        return fit(key)
+    name = SHARED + key
     stored = context.shared_cell(name)
     if stored is not None:
         return ReferenceJudge.from_json(json.loads(stored), lm, batch_rows=batch_rows)
-    judge = fit()
+    judge = fit(key)
     context.commit_cell(name, json.dumps(judge.to_json(), separators=(",", ":")).encode())
     return judge
 
@@ -38,6 +43,6 @@ def key_of(lm: LanguageModel, asked: Sequence[Any]) -> str:
     model: Mapping[str, Any] = {
         "weights": lm.facts.weight_hash, "reading": lm.facts.reading_hash, "special_tokens": lm.special_tokens, "dtype": str(lm.dtype),
         "device": lm.device.type, "threads": torch.get_num_threads(),
-        "libraries": [version(name) for name in ("torch", "transformers", "scikit-learn")], "judge": VERSION,
+        "libraries": [version(name) for name in ("torch", "transformers", "scikit-learn")], "judge": [VERSION, LAYOUT],
     }  # fmt: skip
     return hashlib.sha256(json.dumps([model, *asked], sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,9 +1,9 @@
 """From a judge as a job's spec describes it to one that scores the answers of one trait."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from terms.judging import FITTED
 from workers.job import JobContext, JobFault
 from workers.judges.base import Judge
 
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
 
-FITTED = ("reference", "phrases")
-"""Kinds of judges that read texts with the steered model."""
 MOST_PROMPT = 512
 """Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""
 
@@ -56,11 +54,12 @@ def open_judge(
     context: JobContext,
     given: bool = False,
     questions: Sequence[Mapping[str, Any]] | None = None,
+    share: float | None = None,
 ) -> Judge:
     """The judge that `described` ({"name", "kind", "model", "url", "key_env", "options"}) names, for the answers of `lm`.
 
     Only the reference judge reads `lm` and what follows `trait` (see `ReferenceJudge.fit`); the phrases take their coherence from it. The
-    caller has begun a phase; cancellation is heard while the judge is fitted.
+    caller has begun a phase. Fitting has phases of its own, a `share` of the job in all, and may give way (`preparing`).
 
     Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint is away.
     """
@@ -79,23 +78,20 @@ def open_judge(
     if described["kind"] in FITTED and lm is not None:
         from workers.judges.keeping import fitted
         from workers.judges.phrases import PhraseJudge
+        from workers.judges.preparing import Preparing
         from workers.judges.reference import ReferenceJudge
         from workers.lm.memory import batch_rows_for
 
         rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), max_new_tokens, context.batch_budget_bytes)
         asked = [trait, responses, {"max_new_tokens": max_new_tokens, "given": given, "questions": questions}]
-        fit = partial(
-            ReferenceJudge.fit,
-            lm,
-            trait,
-            responses,
-            max_new_tokens=max_new_tokens,
-            batch_rows=rows,
-            given=given,
-            questions=questions,
-            on_step=lambda _counts: context.progress(0),  # it moves, and may take longer than a phase may stand still
-            on_rows=lambda _rows: context.progress(0),
-        )
+
+        def fit(key: str) -> ReferenceJudge:
+            preparing = Preparing(context, str(trait.get("name") or "the trait"), key, share)
+            return ReferenceJudge.fit(
+                lm, trait, responses, max_new_tokens=max_new_tokens, batch_rows=rows, given=given, questions=questions,
+                preparing=preparing,
+            )  # fmt: skip
+
         judge = fitted(fit, lm, asked, context, batch_rows=rows)
         return PhraseJudge(judge) if described["kind"] == "phrases" else judge
     raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")

@@ -46,7 +46,9 @@ class PhraseJudge:
     def __init__(self, beside: Judge) -> None:
         self._beside = beside
         self._tally: Counter[str] = Counter()
-        self.facts: dict[str, Any] = {"kind": "phrases", "phrases": len(PHRASES), "coherence_by": dict(beside.identity)}
+        self.facts: dict[str, Any] = {
+            "kind": "phrases", "phrases": len(PHRASES), "coherence_by": dict(beside.identity), "held_out_accuracy": None,
+        }  # fmt: skip
 
     @property
     def uses_device(self) -> bool:

@@ -17,15 +17,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from terms.judging import MOST_QUESTIONS, MOST_UNRELATED
 from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
 from workers.judges.elicited import (
-    MOST_QUESTIONS,
-    MOST_UNRELATED,
     Answered,
     Baseline,
-    OnStep,
     are_cut,
     by_set,
     elicit,
@@ -35,14 +33,13 @@ from workers.judges.elicited import (
     questions_of,
     spread,
 )
+from workers.judges.preparing import Preparing
 from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit, neither_of
 from workers.lm.likelihood import OnRows
 from workers.lm.model import LanguageModel
 
 NAME, VERSION = "reference", "1"
 BATCH_ROWS = 64
-UNSURE = 0.7
-"""Below this accuracy on held-out clusters the classes' texts hardly differ, and the judge says so."""
 
 
 class ReferenceJudge:
@@ -80,15 +77,14 @@ class ReferenceJudge:
         questions: Sequence[Mapping[str, Any]] | None = None,
         other_texts: Sequence[str] = (),
         seed: int = 0,
-        on_step: OnStep | None = None,
-        on_rows: OnRows | None = None,
+        preparing: Preparing | None = None,
     ) -> "ReferenceJudge":
         """The judge of `trait` (a dataset) on `lm`, from an extraction's responses; None, or responses cut short of the answers to be
         judged (`max_new_tokens`), are elicited here.
 
         `given` says that the responses are not the model's own: then its own answers set the scale of coherence. `questions` are those to
         be judged, with their `set` (the trait's own by default): unsteered answers to some of each set are its baseline. `other_texts`
-        are texts of other traits, beside the answers to the trait's unrelated questions.
+        are texts of other traits, beside the answers to the trait's unrelated questions. `preparing` keeps what is finished.
 
         Raises JobFault judge_not_fitted when a class has no text at all, and ModelFault as generation does.
         """
@@ -99,18 +95,18 @@ class ReferenceJudge:
         sets = by_set(questions_of(trait) if questions is None else questions)
         asked += [(row, f"set {name}") for name, rows in sets.items() for row in spread(rows, MOST_QUESTIONS)]
         asked += [(row, "unrelated") for row in spread(trait.get("unrelated") or (), MOST_UNRELATED)]
-        own = elicit(lm, asked, max_new_tokens=max_new_tokens, batch_rows=batch_rows, on_step=on_step)
+        own = elicit(lm, asked, max_new_tokens=max_new_tokens, batch_rows=batch_rows, preparing=preparing)
         labelled = [one for one in own if one.label in ("positive", "negative")] if fresh else stored
         unrelated = [one.text for one in own if one.label == "unrelated"]
         try:
-            fitted = _fit_classifier(labelled, [*unrelated, *other_texts], seed)
+            fitted = _fit_classifier(labelled, [*unrelated, *other_texts], seed, preparing)
             scaled = [one for one in own if one.label in ("positive", "negative")] or labelled
             scale = fit_scale(
                 lm,
                 *([(one.prompt_ids, one.ids) for one in scaled if one.label == name] for name in ("positive", "negative")),
                 batch_rows=batch_rows,
                 seed=seed,
-                on_rows=on_rows,
+                preparing=preparing,
             )
         except ValueError as error:
             raise JobFault(
@@ -198,23 +194,32 @@ class ReferenceJudge:
         return found
 
 
-def _fit_classifier(labelled: Sequence[Answered], other_texts: Sequence[str], seed: int) -> Fitted:
+def _fit_classifier(labelled: Sequence[Answered], other_texts: Sequence[str], seed: int, preparing: Preparing | None) -> Fitted:
+    stored = None if preparing is None else preparing.kept("classifier")
+    if stored is not None:
+        return Fitted.from_json(stored)
     names = {"positive": POSITIVE, "negative": NEGATIVE}
     said = [Example(one.text, one.prompt, names[str(one.label)], one.cluster) for one in labelled if one.text.strip()]
-    return fit(said, neither_of(said, other_texts, seed=seed), seed=seed)
+    fitted = fit(said, neither_of(said, other_texts, seed=seed), seed=seed)
+    if preparing is not None:
+        preparing.keep("classifier", fitted.to_json())
+    return fitted
 
 
 def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> dict[str, Any]:
     """What a reader of the scores should know of the fit."""
     counts = Counter(str(one.label) for one in labelled if one.text.strip())
     warnings = []
-    if fitted.accuracy < UNSURE:
+    told = fitted.held_out
+    if not told.tells_apart:
         warnings.append(
-            f"The responses of the two classes hardly differ: on held-out clusters {100 * fitted.accuracy:.0f} % are "
-            "told apart (50 % is chance). The trait score is unreliable here."
+            f"The responses of the two classes hardly differ: on held-out clusters {100 * told.accuracy:.0f} % "
+            f"[{100 * told.low:.0f}, {100 * told.high:.0f}] are told apart (50 % is chance). The trait score is unreliable here."
         )
     return {
-        "held_out_accuracy": round(fitted.accuracy, 4),
+        "held_out_accuracy": told.accuracy,
+        "held_out": told.to_json(),
+        "tells_apart": told.tells_apart,
         "counts": dict(counts),
         "left_out": len(fitted.left_out),
         "baseline": {name or "all": round(100 * value, 2) for name, value in {"all": baseline.overall, **baseline.sets}.items()},

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 
+from workers.judges.held_out import HeldOut, held_out
 from workers.judges.words import looped, pieced, repeated_share, shuffled, words_of
 from workers.science.threads import one_thread
 
@@ -85,11 +86,21 @@ class TraitClassifier:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier and how it came out: `accuracy` on clusters it had not seen (positive against negative), the examples left out."""
+    """A classifier and how it came out: what it told apart on clusters it had not seen (positive against negative), the examples left out."""
 
     classifier: TraitClassifier
-    accuracy: float
+    held_out: HeldOut
     left_out: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {"classifier": self.classifier.to_json(), "held_out": self.held_out.to_json(), "left_out": list(self.left_out)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Fitted":
+        """What `to_json` told of."""
+        classifier, held_out = TraitClassifier.from_json(stored["classifier"]), HeldOut.from_json(stored["held_out"])
+        return cls(classifier, held_out, tuple(stored["left_out"]))
 
 
 def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 0) -> Fitted:
@@ -100,22 +111,22 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
     for label, name in ((POSITIVE, "positive"), (NEGATIVE, "negative")):
         if not any(one.label == label for one in labelled):
             raise ValueError(f"no {name} response with any text")
-    held_out = _held_out(labelled, neither, seed)
+    unseen = _held_out(labelled, neither, seed)
     left_out: list[int] = []
-    right = 0.0
+    right: list[bool] = []
     for index, one in enumerate(labelled):
-        if held_out[index] is not None:
-            own, other = held_out[index][one.label], held_out[index][1 - one.label]
-            right += 1.0 if own > other else 0.0
+        if unseen[index] is not None:
+            own, other = unseen[index][one.label], unseen[index][1 - one.label]
+            right.append(bool(own > other))
             if other > 0.5:
                 left_out.append(index)
-    seen = sum(1 for row in held_out if row is not None)
+    told = held_out(right, [one.cluster for one, row in zip(labelled, unseen, strict=True) if row is not None])
     kept = [one for index, one in enumerate(labelled) if index not in set(left_out)]
     if min(sum(one.label == label for one in kept) for label in (POSITIVE, NEGATIVE)) * 2 < min(
         sum(one.label == label for one in labelled) for label in (POSITIVE, NEGATIVE)
     ):
         kept, left_out = list(labelled), []  # the classes do not differ; then nothing says which labels are wrong
-    return Fitted(_fit([*kept, *neither]), right / seen if seen else 0.0, tuple(left_out))
+    return Fitted(_fit([*kept, *neither]), told, tuple(left_out))
 
 
 def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int) -> list[Any]:

@@ -1,12 +1,16 @@
 """Greedy answers to many prompts, kept as cells: the resumable way in which every job generates what it later reads.
 
 A cell is a chunk of the prompts in their order, a fixed plan whatever the batch size; several cells run in one batch. In float32 an answer
-does not depend on the batch, so a job that was killed and resumed gives the same ids.
+does not depend on the batch, so a job that was killed and resumed gives the same ids. There a job also gives way within a batch: the
+answers that have begun are kept, and continued later. In 16-bit types it gives way between batches alone.
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import torch
 
 from workers.lm.generation import GenerationCounts, generate_greedy
 from workers.lm.memory import batch_rows_for
@@ -15,6 +19,7 @@ from workers.lm.model import LanguageModel
 CELL_PROMPTS = 8  # prompts per cell, and more only when there would be over MAX_CELLS cells
 MAX_CELLS = 32
 MOST_ROWS = 64  # in one batch: what a kill may cost
+ASK_SECONDS = 2.0  # within a batch, between two questions whether anybody waits
 
 
 class Keeper(Protocol):
@@ -42,7 +47,7 @@ def answer_all(
     Progress is counted in tokens, `len(prompts) * new_tokens` in all. Raises what generate_greedy raises; `on_fault(prompt numbers)` is
     called first and may raise something that says more.
     """
-    counts = GenerationCounts()
+    work = _Answering(lm, prompts, new_tokens, keeper, prefix)
     rows = min(MOST_ROWS, batch_rows_for(lm, max(map(len, prompts)), new_tokens, keeper.batch_budget_bytes))
     size = max(CELL_PROMPTS, -(-len(prompts) // MAX_CELLS))
     cells = [range(start, min(start + size, len(prompts))) for start in range(0, len(prompts), size)]
@@ -53,18 +58,8 @@ def answer_all(
     for batch in (missing[i : i + together] for i in range(0, len(missing), together)):
         which = [index for cell in batch for index in cells[cell]]
         done = sum(len(cells[cell]) for cell in found) * new_tokens
-        before = counts.tokens_done
-
-        def step(tally: GenerationCounts, done: int = done, before: int = before, count: int = len(which)) -> None:
-            # rows that end early count in full once the batch is done; rows halved and repeated do not count twice
-            keeper.progress(done + min(tally.tokens_done - before, count * new_tokens))
-
         try:
-            generated = iter(
-                generate_greedy(
-                    lm, [prompts[i] for i in which], max_new_tokens=new_tokens, batch_rows=rows, on_step=step, counts=counts
-                )
-            )
+            generated = iter(work.generate(which, rows, done))
         except Exception:
             if on_fault is not None:
                 on_fault(which)
@@ -76,8 +71,55 @@ def answer_all(
         keeper.may_yield()
     metrics = {
         "generation_batch_rows": min(rows, together * size, len(prompts)),
-        "tokens_computed": counts.tokens_done,
-        "halvings": counts.halvings,
-        "near_ties_settled": counts.settled_alone,
+        "tokens_computed": work.counts.tokens_done,
+        "halvings": work.counts.halvings,
+        "near_ties_settled": work.counts.settled_alone,
     }
     return [answer for cell in range(len(cells)) for answer in found[cell]], metrics
+
+
+class _Answering:
+    """Batches of the prompts, each continued where an earlier attempt gave way."""
+
+    def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int, keeper: Keeper, prefix: str) -> None:
+        self._lm, self._prompts, self._new_tokens, self._keeper = lm, prompts, new_tokens, keeper
+        self._cell = f"{prefix}/begun"
+        self._exact = lm.dtype == torch.float32
+        kept = keeper.cell(self._cell) if self._exact else None
+        self._begun: dict[int, list[int]] = {} if kept is None else {int(i): ids for i, ids in json.loads(kept).items()}
+        self._asked = time.monotonic()
+        self.counts = GenerationCounts()
+
+    def generate(self, which: Sequence[int], rows: int, done: int) -> list[list[int]]:
+        """The answers to these prompts. `done` tokens of the whole were finished before."""
+        begun = {place: self._begun[index] for place, index in enumerate(which) if index in self._begun}
+        whole = {place for place, ids in begun.items() if len(ids) == self._new_tokens}
+        open_ = [place for place in range(len(which)) if place not in whole]
+        before, skipped = self.counts.tokens_done, sum(map(len, begun.values()))
+
+        def step(tally: GenerationCounts) -> None:
+            # rows that end early count in full once the batch is done; rows halved and repeated do not count twice
+            self._keeper.progress(done + min(skipped + tally.tokens_done - before, len(which) * self._new_tokens))
+            if self._exact and time.monotonic() - self._asked >= ASK_SECONDS:
+                self._asked = time.monotonic()
+                self._keeper.may_yield()
+
+        so_far: dict[int, list[int]] = {}
+        try:
+            found = generate_greedy(
+                self._lm, [self._prompts[which[place]] for place in open_], max_new_tokens=self._new_tokens, batch_rows=rows,
+                on_step=step, counts=self.counts, so_far=so_far,
+                begun={at: begun[place] for at, place in enumerate(open_) if place in begun},
+            )  # fmt: skip
+        except BaseException as error:
+            if self._exact and not isinstance(error, Exception):  # the job must stop here
+                self._keep({which[place]: [*begun.get(place, ()), *so_far.get(at, ())] for at, place in enumerate(open_)})
+            raise
+        answers = dict(zip(open_, found, strict=True)) | {place: begun[place] for place in whole}
+        return [answers[place] for place in range(len(which))]
+
+    def _keep(self, answers: dict[int, list[int]]) -> None:
+        """Keeps the beginnings of answers. Raises what the context raises where the job may write nothing."""
+        kept = self._begun | {index: ids for index, ids in answers.items() if ids}
+        if kept != self._begun:
+            self._keeper.commit_cell(self._cell, json.dumps(kept, separators=(",", ":")).encode())

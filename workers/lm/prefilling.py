@@ -7,7 +7,7 @@ parts into, and then pushes. The keys and values of each layer go to the slots o
 layer 15 share the blocks 0 to 15, and rows steered only in their response, or not at all, share the whole prompt.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 
 import torch
@@ -21,6 +21,7 @@ from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs
 from workers.lm.slots import SlotCache
 
 MOST_TOKENS = 8192  # of one pass: beyond it a larger pass is no faster, and its activations take memory
+MOST_CPU_TOKENS = 2048  # there a pass takes seconds, and nothing is heard of a cancellation meanwhile
 
 
 def sites_to_hook(sites: set[Site]) -> set[Site]:
@@ -36,10 +37,12 @@ def prefill_rows(
     prefixes: Sequence[Sequence[int]],
     pushes: Sequence[Sequence[Push]],
     slots: Sequence[int],
+    on_pass: Callable[[], None] = lambda: None,
 ) -> set[Site]:
-    """Fill the rows' slots with their prefixes; the sites at which hooks fired. A prefix may be empty: its slot is then cleared."""
+    """Fill the rows' slots with their prefixes; the sites at which hooks fired. A prefix may be empty: its slot is then cleared. `on_pass()`
+    follows each pass and may raise."""
     fired: set[Site] = set()
-    for part in _parts(prefixes):
+    for part in _parts(prefixes, MOST_TOKENS if lm.device.type != "cpu" else MOST_CPU_TOKENS):
         lengths = [len(prefixes[row]) for row in part]
         width = max(lengths)
         if width == 0:
@@ -58,16 +61,17 @@ def prefill_rows(
                 use_cache=True,
             )
         fired |= hooks.fired
+        on_pass()
     return fired
 
 
-def _parts(prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The rows in order, cut where the pass would hold more than MOST_TOKENS."""
+def _parts(prefixes: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+    """The rows in order, cut where the pass would hold more than `most` tokens."""
     parts: list[list[int]] = []
     width = 0
     for row, prefix in enumerate(prefixes):
         width = max(width, len(prefix))
-        if not parts or (len(parts[-1]) + 1) * width > MOST_TOKENS:
+        if not parts or (len(parts[-1]) + 1) * width > most:
             parts.append([])
             width = len(prefix)
         parts[-1].append(row)

@@ -42,13 +42,15 @@ class GenerationCounts:
 
 @dataclass(eq=False)
 class Row:
-    """One row on its way: what was asked, the answer so far, and what was seen of its pushes (in pairs of site and position)."""
+    """One row on its way: what was asked, at `most` how many tokens, the answer so far, and what was seen of its pushes (in pairs of site
+    and position)."""
 
     index: int
     prompt: Sequence[int]
     pushes: tuple[Push, ...]
     sampling: Sampling | None
     sites: dict[Frame, frozenset[Site]]
+    most: int
     answer: list[int] = field(default_factory=list)
     ended: bool = False
     finite: bool = True
@@ -78,7 +80,7 @@ class Row:
         self.due += len(due) * positions
         self.fires += (len(due) if due <= fired else len(due & fired)) * positions
 
-    def take(self, token: int | None, eos_ids: frozenset[int], max_new_tokens: int) -> None:
+    def take(self, token: int | None, eos_ids: frozenset[int]) -> None:
         """The step's outcome: a token, the answer's end, or None: the row's logits are not finite."""
         if token is None:
             self.finite, self.done = False, True
@@ -86,7 +88,7 @@ class Row:
             self.ended, self.done = True, True
         else:
             self.answer.append(token)
-            self.done = len(self.answer) == max_new_tokens
+            self.done = len(self.answer) == self.most
 
 
 def worth_moving(done: int, rows: int) -> bool:
@@ -97,17 +99,17 @@ def worth_moving(done: int, rows: int) -> bool:
 class Batch:
     """At most `slots` rows at a time, none longer than `columns` tokens when its last token is given."""
 
-    def __init__(
-        self, lm: LanguageModel, hooks: Hooks, bank: VectorBank, *, slots: int, columns: int, max_new_tokens: int
-    ) -> None:
+    def __init__(self, lm: LanguageModel, hooks: Hooks, bank: VectorBank, *, slots: int, columns: int) -> None:
         self.rows: list[Row] = []  # row i is in slot i
         self._lm, self._hooks, self._bank = lm, hooks, bank
-        self._max_new_tokens = max_new_tokens
         self._slots, self._cache = slots, SlotCache(slots, columns)
         self._actions: dict[Site, Action] | None = None
+        self._on_pass: Callable[[], None] = lambda: None
 
     def run(self, waiting: Iterable[Row], counts: GenerationCounts, on_step: Callable[[list[Row]], None]) -> None:
-        """Generate all rows of `waiting`, entering in that order; `on_step(ended)` after each step, what it raises passes."""
+        """Generate all rows of `waiting`, entering in that order; `on_step(ended)` after each step, and with no row after each pass over
+        prompts. What it raises passes."""
+        self._on_pass = lambda: on_step([])
         queue = list(reversed(list(waiting)))
         with torch.no_grad():
             while queue or self.rows:
@@ -141,7 +143,9 @@ class Batch:
 
     def _prefill(self, entering: Sequence[Row], slots: Sequence[int]) -> None:
         prefixes = [row.prompt[:-1] for row in entering]
-        fired = prefill_rows(self._lm, self._hooks, self._bank, self._cache, prefixes, [row.pushes for row in entering], slots)
+        fired = prefill_rows(
+            self._lm, self._hooks, self._bank, self._cache, prefixes, [row.pushes for row in entering], slots, self._on_pass
+        )
         for row, prefix in zip(entering, prefixes, strict=True):
             row.saw(fired, "prompt", len(prefix))
 
@@ -162,7 +166,7 @@ class Batch:
             draws={i: (s, rows[i].uniforms.random()) for i in live if (s := rows[i].sampling)},  # type: ignore[union-attr]
         )
         for index in live:
-            rows[index].take(ids[index], lm.eos_ids, self._max_new_tokens)
+            rows[index].take(ids[index], lm.eos_ids)
         if any(rows[i].frame != frames[i] and rows[i].scoped for i in live):
             self._actions = None
         return settled

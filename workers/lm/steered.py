@@ -24,11 +24,12 @@ from workers.lm.site_actions import VectorBank
 
 @dataclass(frozen=True, eq=False)
 class SteeredRow:
-    """What to generate: greedy without `sampling`, unsteered without pushes."""
+    """What to generate: greedy without `sampling`, unsteered without pushes. `most` new tokens instead of as many as the others."""
 
     prompt_ids: Sequence[int]
     pushes: tuple[Push, ...] = ()
     sampling: Sampling | None = None
+    most: int | None = None
 
 
 class Effect(TypedDict):
@@ -66,12 +67,14 @@ def generate_steered(
     on_step: Callable[[GenerationCounts], None] | None = None,
     on_rows_done: OnRowsDone | None = None,
     counts: GenerationCounts | None = None,
+    so_far: dict[int, list[int]] | None = None,
 ) -> list[SteeredAnswer]:
     """The answers, in the rows' order. At most `batch_rows` rows run together, longest prompts first, equal prompts together.
 
     `on_step(counts)` is called after every token step and may raise to cancel; `on_rows_done([(index, answer)])` after each step in which
-    rows ended, each row once. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range, bad_sampling and what `check_pushes`
-    raises before anything is computed; no_effect; OutOfMemory when one row alone does not fit.
+    rows ended, each row once. `so_far` holds each row's ids at any time, also after an error. Raises ModelFault empty_prompt,
+    prompt_too_long, token_out_of_range, bad_sampling and what `check_pushes` raises before anything is computed; no_effect; OutOfMemory
+    when one row alone does not fit.
     """
     _check(lm, rows, max_new_tokens, batch_rows)
     if not rows:
@@ -93,7 +96,9 @@ def generate_steered(
     bank = VectorBank(lm, every_push)
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt_ids), tuple(rows[i].prompt_ids), i))
     with hooked(lm, sites_to_hook(sites)) as hooks:
-        _down_the_ladder(lm, rows, order, answers, hooks, bank, max_new_tokens, batch_rows, tally, step)
+        _down_the_ladder(
+            lm, rows, order, answers, hooks, bank, max_new_tokens, batch_rows, tally, step, {} if so_far is None else so_far
+        )
     return [answers[index] for index in range(len(rows))]
 
 
@@ -108,16 +113,19 @@ def _down_the_ladder(
     batch_rows: int,
     tally: GenerationCounts,
     step: Callable[[list[Row]], None],
+    so_far: dict[int, list[int]],
 ) -> None:
     """Fill `answers`. When memory runs out, the rows that had not ended start again in a batch of half the size, which stays."""
     batch_class = {"slots": Batch, "library": GroupedBatch, "whole": WholeBatch}[lm.layout.structure.engine]
     slots = tally.smallest_batch = min(batch_rows, len(rows))
     while waiting := [index for index in order if index not in answers]:
-        longest = max(len(rows[index].prompt_ids) for index in waiting)
-        batch = batch_class(lm, hooks, bank, slots=slots, columns=longest + max_new_tokens - 1, max_new_tokens=max_new_tokens)
+        entering = [_row(lm, rows[index], index, max_new_tokens) for index in waiting]
+        so_far.update({row.index: row.answer for row in entering})
+        longest = max(len(row.prompt) + row.most for row in entering)
+        batch = batch_class(lm, hooks, bank, slots=slots, columns=longest - 1)
         failure = None
         try:
-            batch.run([_row(lm, rows[index], index) for index in waiting], tally, step)
+            batch.run(entering, tally, step)
         except (MemoryError, RuntimeError, OutOfMemory) as error:
             if not is_out_of_memory(error):
                 raise
@@ -134,11 +142,12 @@ def _down_the_ladder(
             tally.smallest_batch = slots
 
 
-def _row(lm: LanguageModel, row: SteeredRow, index: int) -> Row:
+def _row(lm: LanguageModel, row: SteeredRow, index: int, max_new_tokens: int) -> Row:
     def sites(frame: Frame) -> frozenset[Site]:
         return frozenset(site for push in row.pushes if push.acts_in(frame) for site in push.sites(lm.layout.n_layers))
 
-    return Row(index, row.prompt_ids, row.pushes, row.sampling, {"prompt": sites("prompt"), "response": sites("response")})
+    frames: dict[Frame, frozenset[Site]] = {"prompt": sites("prompt"), "response": sites("response")}
+    return Row(index, row.prompt_ids, row.pushes, row.sampling, frames, row.most or max_new_tokens)
 
 
 def _answer(row: Row) -> SteeredAnswer:
@@ -172,7 +181,7 @@ def _check(lm: LanguageModel, rows: Sequence[SteeredRow], max_new_tokens: int, b
             "nothing_to_generate", f"max_new_tokens is {max_new_tokens}, batch_rows {batch_rows}: each must be at least 1."
         )
     for row in rows:
-        lm.check_ids(row.prompt_ids, max_new_tokens)
+        lm.check_ids(row.prompt_ids, row.most or max_new_tokens)
         if row.sampling is not None:
             row.sampling.check()
         check_pushes(lm, row.pushes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from binnacle.words.judging import judge_in_words
 from workers.reports import beside, matrices, plots, recommendations, tables
 from workers.reports.frame import frame
 from workers.reports.gathered import Cell, Gathered
@@ -105,6 +106,7 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
         "evidence": study["evidence"],
         "judge": ", ".join(sorted({_judge(cell) for cell in data.cells if cell.steering})) or "none ran",
         "coherence threshold": f"{study['coherence_threshold']:g}",
+        "what the judge tells apart": " ".join(_told(cell) for cell in data.cells if cell.steering) or "nothing was judged",
         "judge and labels": _agreement(data),
         "questions": ", ".join(sorted({_questions(cell) for cell in data.cells if cell.steering})) or "none asked",
     }
@@ -136,6 +138,11 @@ def _judge(cell: Cell) -> str:
     assert cell.steering is not None
     judge = cell.steering["judge"]
     return f"{judge['name']} {judge.get('version', '')}".strip()
+
+
+def _told(cell: Cell) -> str:
+    assert cell.steering is not None
+    return f"{cell.trait} on {cell.model}: {judge_in_words(cell.steering)}"
 
 
 def _questions(cell: Cell) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from binnacle.words.judging import REMEDY, cannot_tell
 from binnacle.words.massive import massive_at
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
@@ -78,13 +79,14 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
 def _evidence(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> TraitEvidence:
     groups = {one["group"]: one for one in summary["groups"] if not is_ablation(one["method"])}
     leader = summary["leader"]
+    judged = cannot_tell(summary.get("judge_facts") or {}) is None
     contrasts = {
-        groups[one["b"]]["method"]: _contrast(one)
+        groups[one["b"]]["method"]: _contrast(one, judged)
         for one in summary["contrasts"]["dose"]
         if one["a"] == leader and one["b"] in groups
     }
     cleaning = {
-        groups[one["a"]]["method"]: _contrast(one)
+        groups[one["a"]]["method"]: _contrast(one, judged)
         for one in summary["contrasts"]["dose"]
         if one["a"] in groups and one["b"] == f"{one['a']}_cleaned" and one["b"] in groups
     }
@@ -96,11 +98,15 @@ def _evidence(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, 
     layers = {layer for one in groups.values() for layer in one["layers"]}
     massive = calibration is not None and any(massive_at(calibration, layer) for layer in layers)
     part = next((one for one in FROM_STRONGEST if one in parts), "not tested" if massive else "none")
-    return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part)
+    return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged)
 
 
 def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A control that gains as much as the leader's interval begins with: then the push matters, and not what the labels taught it."""
+    """A judge that cannot tell the classes apart; a control that gains as much as the leader's interval begins with: then the push matters,
+    and not what the labels taught it."""
+    doubt = cannot_tell(summary.get("judge_facts") or {})
+    if doubt is not None:
+        return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]
     leader = next(one for one in summary["groups"] if one["group"] == summary["leader"])
     low = leader["best"]["delta_low"]
     if low is None:
@@ -121,6 +127,6 @@ def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def _contrast(one: Mapping[str, Any]) -> Contrast:
+def _contrast(one: Mapping[str, Any], judged: bool) -> Contrast:
     interval = None if one["low"] is None else Interval(one["low"], one["high"], one["interval"], 0, 0)
-    return Contrast(one["difference"], interval, one["smallest_detectable"])
+    return Contrast(one["difference"], interval, one["smallest_detectable"], judged)

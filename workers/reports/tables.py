@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from binnacle.words.emergence import NOT_MEASURED
+from binnacle.words.judging import cannot_tell
 from binnacle.words.massive import listed, massive_at, rule_of
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
@@ -21,9 +22,9 @@ EFFECT = (
 
 def methods(data: Gathered) -> Table:
     """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
-    rows = [row for cell in data.cells if cell.steering for row in _method_rows(cell, cell.steering)]
+    rows = [row for cell in data.cells if cell.steering for row in _judged(_method_rows(cell, cell.steering), cell.steering)]
     if data.agreement is not None and (data.agreement.spearman or 0.0) < AGREEMENT:
-        rows = [{**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row for row in rows]
+        rows = [_without_verdict(row) for row in rows]
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),
@@ -47,6 +48,17 @@ def methods(data: Gathered) -> Table:
         "published results for mean_diff were measured this way. Controls run at the best method's dose."
     )
     return Table("methods", "Methods", note, columns, rows)
+
+
+def _judged(rows: Iterator[Row], summary: Mapping[str, Any]) -> list[Row]:
+    """The rows, without a verdict where the judge cannot tell the classes apart."""
+    if cannot_tell(summary.get("judge_facts") or {}) is None:
+        return list(rows)
+    return [_without_verdict(row) for row in rows]
+
+
+def _without_verdict(row: Row) -> Row:
+    return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row
 
 
 def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:

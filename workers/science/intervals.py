@@ -1,7 +1,7 @@
 """Intervals of a mean over questions that come in clusters (science.md, 4.5). One seed, no clock, no global state.
 
     fewer than 20 clusters   None: "not enough evidence"
-    >= 90 % equal            exact (`workers.science.exact`): a score's own resolution, a point, apart
+    >= 90 % equal            exact (`workers.science.exact`): a score's own resolution, a point, apart; also where clusters do not differ
     else                     BCa bootstrap over clusters, its normal quantiles widened to Student's
 
 BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), z0 the bias and a the skewness of the clusters'
@@ -151,9 +151,19 @@ def _interval(
         raise ValueError(f"a value is {worst:g}; it must lie from {span[0]:g} to {span[1]:g}: scores are from 0 to 100")
     if exact.equal_values(data.values).mean() >= NEARLY_ALL:
         method, (low, high) = "exact", exact.limits(data.values, data.clustering, 1 - level, span)
+    elif np.allclose(data.clustering.residuals(data.values), 0.0, atol=_EQUAL):  # resampling clusters changes nothing
+        method, (low, high) = "exact", _one_share(data, 1 - level, span)
     else:
         method, (low, high) = "bca", _bca(data, 1 - level, seed, resamples)
     return Interval(low, high, method, len(data.values), data.clustering.clusters, data.missing)
+
+
+def _one_share(data: Clustered, alpha: float, span: tuple[float, float]) -> tuple[float, float]:
+    """Limits of a mean that every cluster has alike: those of its share of the span, seen once in each cluster."""
+    floor, ceiling = span
+    clusters = data.clustering.clusters
+    low, high = exact.mid_p_limits(clusters * (data.mean - floor) / (ceiling - floor), clusters, alpha)
+    return floor + (ceiling - floor) * low, floor + (ceiling - floor) * high
 
 
 def _bca(data: Clustered, alpha: float, seed: int, resamples: int) -> tuple[float, float]:

@@ -10,15 +10,19 @@ TIE = 10.0
 """Points within which two vectors tie, when the whole interval lies inside."""
 TRAITS_NEEDED = 2
 TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
+UNTOLD = "its judge cannot tell the classes apart"
 AGREEMENT = 0.6
 """Spearman correlation of the judge with labels under which no verdict stands."""
 COST = ("random", "mean_diff", "mean_diff_rownorm", "pca", "lda", "probe", "gradient", "rfm", "lm_loss")
 """Bases from the cheapest; a suffix costs a calibration more."""
 
 
-def verdict(interval: Interval | None) -> str:
-    """`ties`, `better`, `worse` (the difference's sign) or `not enough evidence`. A small sure difference within the band is a tie."""
-    if interval is None:
+def verdict(interval: Interval | None, *, judged: bool = True) -> str:
+    """`ties`, `better`, `worse` (the difference's sign) or `not enough evidence`. A small sure difference within the band is a tie.
+
+    `judged` False: the judge cannot tell the classes apart, so its differences mean nothing.
+    """
+    if interval is None or not judged:
         return NOT_ENOUGH
     if interval.within(TIE):
         return TIES
@@ -29,15 +33,17 @@ def verdict(interval: Interval | None) -> str:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One method's gain minus the leader's at matched dose, in points. `detectable` is the smallest difference that would have been seen."""
+    """One method's gain minus the leader's at matched dose, in points. `detectable` is the smallest difference that would have been seen;
+    `judged` as in `verdict`."""
 
     difference: float
     interval: Interval | None
     detectable: float | None = None
+    judged: bool = True
 
     @property
     def verdict(self) -> str:
-        return verdict(self.interval)
+        return verdict(self.interval, judged=self.judged)
 
     def __str__(self) -> str:
         limits = "no interval" if self.interval is None else f"[{self.interval.low:+.1f}, {self.interval.high:+.1f}]"
@@ -54,7 +60,7 @@ class TraitEvidence:
     """Of one trait on one model. `contrasts` are against the leader, by method; `cleaning` are cleaned minus plain, by base method.
 
     `massive_part` is signal, inert, noise, unclear, `not tested` where the model has massive dims and no vector was taken apart, or none
-    where it has none.
+    where it has none. `judged` False: the judge cannot tell the trait's classes apart, and nothing follows from its scores.
     """
 
     trait: str
@@ -63,6 +69,7 @@ class TraitEvidence:
     contrasts: Mapping[str, Contrast]
     cleaning: Mapping[str, Contrast] = field(default_factory=dict)
     massive_part: str = "none"
+    judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,10 +117,7 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     band = f"95 % interval inside +-{TIE:g} points"
     rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
     if len(steering) < TRAITS_NEEDED:
-        shown = (
-            "; ".join(f"{one.trait}: best {one.leader}, gain {_gain(one.leader_gain)}" for one in evidence)
-            or "no trait was steered"
-        )
+        shown = "; ".join(f"{one.trait}: {_best(one)}" for one in evidence) or "no trait was steered"
         return None, Finding(
             f"{NOT_ENOUGH.capitalize()} to recommend a method: {len(steering)} traits were steered for certain.",
             f"{rule} {shown}.",
@@ -138,8 +142,12 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     )
 
 
+def _best(one: TraitEvidence) -> str:
+    return f"best {one.leader}, gain {_gain(one.leader_gain)}" if one.judged else UNTOLD
+
+
 def _steered(one: TraitEvidence) -> bool:
-    return one.leader_gain is not None and one.leader_gain.low > 0
+    return one.judged and one.leader_gain is not None and one.leader_gain.low > 0
 
 
 def _is_control(name: str) -> bool:
@@ -160,7 +168,7 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
     rule = (
         "Rule: cleaning is advised only where it is better at equal dose, and advised against where the massive part is signal."
     )
-    signal = [one.trait for one in evidence if one.massive_part == "signal"]
+    signal = [one.trait for one in evidence if one.massive_part == "signal" and one.judged]
     if signal:
         return "advised against", Finding(
             f"Do not clean vectors on this model: the massive part carries the trait ({', '.join(signal)}).",
@@ -201,7 +209,9 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
             continue
         if not _steered(one):
             answers.add("unclear")
-            why.append(f"{one.trait}: no reliable effect; the best gain is {_gain(one.leader_gain)}")
+            why.append(
+                f"{one.trait}: {f'no reliable effect; the best gain is {_gain(one.leader_gain)}' if one.judged else UNTOLD}"
+            )
         elif one.leader == "mean_diff":
             answers.add("yes")
             why.append(f"{one.trait}: it leads")

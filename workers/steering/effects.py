@@ -57,6 +57,15 @@ def scores_of(run: Run) -> dict[str, Any]:
     }
 
 
+def unsteered_of(run: Run) -> dict[str, Any]:
+    """`scores_of` of unsteered answers, with the spread of their trait scores: what a gain must be seen against."""
+    scored = run.trait[~np.isnan(run.trait)]
+    if not len(scored):
+        return scores_of(run) | {"spread": None}
+    named = zip(("min", "p10", "median", "p90", "max"), np.quantile(scored, (0, 0.1, 0.5, 0.9, 1)), strict=True)
+    return scores_of(run) | {"spread": {name: _rounded(float(value)) for name, value in named}}
+
+
 def effect_of(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
     """A run on test questions as tables show it. Every interval is over clusters; without enough of them it is null."""
     clusters = clusters_of(run)

@@ -1,16 +1,19 @@
 """From run specs to runs: generate all their answers in shared batches, judge them, keep each finished run as a cell.
 
-A run that a cell holds is never generated or judged again. Runs go in waves, so that a kill costs one wave at most; where the judge
+A run that a cell holds is never generated or judged again. Runs go in waves, so that a kill costs one wave at most. In float32, where a
+text does not depend on what is generated with it, a wave is as small as a slow model needs to be heard of in seconds. Where the judge
 does not use this device, one wave is judged while the next is generated, and texts are kept before they are judged: a judge that is away
 costs no text. Every text has its mean log-likelihood under the unsteered model among what is kept with its scores.
 """
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
+import torch
 
 from workers.job import JobContext
 from workers.judges.base import Judge, JudgeItem, Score
@@ -27,6 +30,8 @@ from workers.steering.runs import Run, RunSpec, judged
 
 WAVE_BATCHES = 4
 """A wave fills this many batches: long enough to keep batches full, short enough that little is lost with it."""
+WAVE_SECONDS = 10.0
+"""Longer waves are halved, shorter ones doubled up to WAVE_BATCHES, where that changes no text."""
 
 
 class Evaluator:
@@ -49,6 +54,8 @@ class Evaluator:
         self._batch_rows = batch_rows
         self._sampling = sampling
         self._known: dict[str, Run] = {}
+        self._done = 0
+        self._wave_rows = max(1, batch_rows // WAVE_BATCHES)
         self.tokens = 0
         self.generated_runs = 0
 
@@ -57,9 +64,9 @@ class Evaluator:
         """Every run so far, in the order first asked for."""
         return list(self._known.values())
 
-    def begin(self, phase: str, runs: int, share: float | None = None) -> None:
-        """A phase of about `runs` runs."""
-        self._context.phase(phase, runs, "runs", share=share)
+    def begin(self, phase: str, answers: int, share: float | None = None, *, unit: str = "answers") -> None:
+        """A phase of about so many answers; of other units where the caller counts them (`tick`)."""
+        self._context.phase(phase, answers, unit, share=share)
         self._done = 0
 
     def alive(self) -> None:
@@ -81,17 +88,19 @@ class Evaluator:
                 missing.append(spec)
             else:
                 self._known[spec.id] = Run.from_bytes(spec, kept)
+        unfinished = {spec.id for spec in missing}
+        distinct = {spec.id: len(spec.questions) for spec in specs}
+        self._done += sum(count for name, count in distinct.items() if name not in unfinished)
+        self._context.progress(self._done)
         self._fill(missing)
         self._known = {key: self._known[key] for key in [*(k for k in self._known if k not in fresh), *fresh]}
-        self._done += len(fresh)
-        self._context.progress(self._done)
         return [self._known[spec.id] for spec in specs]
 
     def _fill(self, missing: Sequence[RunSpec]) -> None:
         judging = ThreadPoolExecutor(1, thread_name_prefix="judge")
         try:
             pending: list[tuple[RunSpec, list[SteeredAnswer], Future[list[Score]]]] = []
-            for wave in _waves(missing, WAVE_BATCHES * self._batch_rows):
+            for wave in self._waves(missing):
                 for spec, answered in zip(wave, self._texts(wave), strict=True):
                     items = [
                         _item(question, one, self._text(one)) for question, one in zip(spec.questions, answered, strict=True)
@@ -106,6 +115,20 @@ class Evaluator:
                 self._keep(*one)
         finally:
             judging.shutdown(wait=True, cancel_futures=True)
+
+    def _waves(self, specs: Sequence[RunSpec]) -> Iterator[list[RunSpec]]:
+        """The specs in order, cut so that a wave holds WAVE_BATCHES batches of answers (or what is left); fewer where that took too long."""
+        most = WAVE_BATCHES * self._batch_rows
+        rest = list(specs)
+        while rest:
+            rows = most if self._lm.dtype != torch.float32 else min(most, self._wave_rows)
+            wave, filled = [rest.pop(0)], 0
+            while rest and (filled := filled + len(wave[-1].questions)) < rows:
+                wave.append(rest.pop(0))
+            began = time.monotonic()
+            yield wave
+            self._wave_rows = self._wave_rows * 2 if time.monotonic() - began < WAVE_SECONDS / 2 else max(1, self._wave_rows // 2)
+            self._wave_rows = min(most, self._wave_rows)
 
     def _texts(self, wave: Sequence[RunSpec]) -> list[list[SteeredAnswer]]:
         """The answers of each run: kept from an attempt whose judge was away, or generated now."""
@@ -159,6 +182,8 @@ class Evaluator:
         self._known[spec.id] = run
         self.generated_runs += 1
         self.tokens += sum(len(one.ids) for one in answered)
+        self._done += len(answers)
+        self._context.progress(self._done)
 
     def _read(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[dict[str, Any]]:
         """What the judge kept of each answer, with its likelihood after its own prompt where the judge did not read it."""
@@ -179,19 +204,6 @@ class Evaluator:
         return settled_log_likelihoods(
             self._lm, prompts, texts, batch_rows=self._batch_rows, on_rows=lambda _rows: self._context.check()
         )
-
-
-def _waves(specs: Sequence[RunSpec], rows: int) -> list[list[RunSpec]]:
-    """The specs in order, cut so that a wave holds at least `rows` answers (or what is left)."""
-    waves: list[list[RunSpec]] = []
-    filled = rows
-    for spec in specs:
-        if filled >= rows:
-            waves.append([])
-            filled = 0
-        waves[-1].append(spec)
-        filled += len(spec.questions)
-    return waves
 
 
 def _item(question: Question, answer: SteeredAnswer, text: str) -> JudgeItem:

@@ -66,12 +66,19 @@ def measure(
         for one in questions
     ]
     judge = open_judge(
-        spec["judge"], lm, trait, responses, max_new_tokens=spec["max_new_tokens"], questions=described, context=context
+        spec["judge"],
+        lm,
+        trait,
+        responses,
+        max_new_tokens=spec["max_new_tokens"],
+        questions=described,
+        context=context,
+        given=asked.get("responses_given", False),
     )
     evaluator = Evaluator(
         lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=batch_rows, sampling=spec["sampling"]
     )
-    evaluator.begin(f"answering questions on {name}", 1 + len(reported))
+    evaluator.begin(f"answering questions on {name}", (1 + len(reported)) * len(questions))
     specs = [how.spec(one.searched.subject, questions, one.best.spec.r) for one in reported.values()]
     with closing(judge):
         base, *steered = evaluator.evaluate([RunSpec(questions, "unsteered"), *specs])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.judges.base import Score
-from workers.steering.effects import Scale, effect_of, extra_effect, scores_of
+from workers.steering.effects import Scale, effect_of, extra_effect, scores_of, unsteered_of
 from workers.steering.questions import Question
 from workers.steering.results_file import judge_method, reference_scores
 from workers.steering.runs import Run, RunSpec, judged
@@ -78,8 +78,8 @@ def scored_run(run_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[
     return Run(StoredSpec(questions, run_id, stored_id=run_id), answers)
 
 
-def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale) -> dict[str, Any]:
-    """summary.json with every score-made number made again from `runs`, by run id."""
+def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> dict[str, Any]:
+    """summary.json with every score-made number made again from `runs`, by run id. `judged` as in `contrasts`."""
     bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
     test, selection = bases["test"], bases["selection"]
 
@@ -101,7 +101,7 @@ def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale) 
         )
         taken_apart = None
         if arms:
-            taken_apart = decomposition_facts(arms, old["decomposition"]["per_dim"], test, scale)
+            taken_apart = decomposition_facts(arms, old["decomposition"]["per_dim"], test, scale, judged=judged)
             taken_apart["arms"] = {name: effect(one) for name, one in old["decomposition"]["arms"].items()}
         groups.append(
             {
@@ -123,12 +123,12 @@ def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale) 
     ]
     return {
         **summary,
-        "unsteered": {name: scores_of(run) for name, run in bases.items()},
+        "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
         "prompt_only": effect(summary["prompt_only"]),
         "reference_protocol": None,
         "groups": groups,
         "off_target": [],
-        "contrasts": contrasts(stored, summary["leader"], test, scale, scale.seed),
+        "contrasts": contrasts(stored, summary["leader"], test, scale, scale.seed, judged=judged),
         "subjects": subjects,
     }
 

@@ -58,7 +58,7 @@ class Reported:
 
 def unsteered(evaluator: Evaluator, sets: Mapping[str, Sequence[Question]]) -> dict[str, Run]:
     """The runs of every question set without intervention, by the name of the set."""
-    evaluator.begin("answering unsteered", len(sets), share=0.05)
+    evaluator.begin("answering unsteered", sum(map(len, sets.values())), share=0.05)
     runs = evaluator.evaluate([RunSpec(questions, "unsteered") for questions in sets.values()])
     return dict(zip(sets, runs, strict=True))
 

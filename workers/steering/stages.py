@@ -26,6 +26,8 @@ from workers.steering.subjects import Subject, random_subject
 MASSIVE_WORTH_TAKING_APART = 1e-4
 """Share of squared norm in massive dims from which a mean-based vector is taken apart."""
 HALF = 0.5
+DOSES_TO_MATCH = 8
+"""Doses of a vector whose divergence is measured, about: for its progress alone."""
 WAYS = ("dose", "coherence", "divergence", "divergence_half", "divergence_1_nat", "coefficient")
 """How vectors are compared besides each at its best dose."""
 
@@ -43,7 +45,7 @@ def search(
     own = [one for one in subjects if one.same_as is None]
     found: dict[str, Searched] = {}
     if how.operation == "ablate":
-        evaluator.begin("ablating", len(own), share=0.4)
+        evaluator.begin("ablating", len(own) * len(questions), share=0.4)
         runs = evaluator.evaluate([how.spec(one, questions, None) for one in own])
         found = {one.name: Searched(one, (run,), run) for one, run in zip(own, runs, strict=True)}
     elif spec.get("doses") or spec.get("coefficients"):
@@ -71,7 +73,7 @@ def _searched(
     groups = {name: one.group for name, one in dosed.items()}
     state = Search(list(dosed), budget=spec["budget"], threshold=scale.threshold, groups=groups, ceiling=scale.room(base))
     runs: dict[str, list[Run]] = {name: [] for name in dosed}
-    evaluator.begin("searching doses", len(dosed) * spec["budget"], share=0.45)
+    evaluator.begin("searching doses", len(dosed) * spec["budget"] * len(questions), share=0.45)
     while asked := state.next_round():
         answered = evaluator.evaluate([how.spec(dosed[name], questions, r) for name, r in asked])
         for (name, r), run in zip(asked, answered, strict=True):
@@ -108,7 +110,7 @@ def _at_given_doses(
         else:
             asked[one.name] = sorted(set(spec["doses"])) if one.has_clean_dose else []
     specs = [how.spec(one, questions, r) for one in own for r in asked[one.name]]
-    evaluator.begin("answering at the given doses", len(specs), share=0.45)
+    evaluator.begin("answering at the given doses", len(specs) * len(questions), share=0.45)
     runs = iter(evaluator.evaluate(specs))
     found = {}
     for one in own:
@@ -152,7 +154,7 @@ def match_coherence(
         for group, one in chosen.items()
         if one.best is not None and one.subject.same_as is None
     }
-    evaluator.begin("matching coherence", 2 * len(states), share=0.1)
+    evaluator.begin("matching coherence", 2 * len(states) * len(questions), share=0.1)
     while asked := [(group, r) for group, state in states.items() if (r := state.next()) is not None]:
         runs = evaluator.evaluate([how.spec(chosen[group].subject, questions, r) for group, r in asked])
         for (group, r), run in zip(asked, runs, strict=True):
@@ -207,7 +209,7 @@ def match_divergence(
             state.record(r, measure(subject, r))
         return state.found
 
-    evaluator.begin("matching divergence", len(chosen), share=0.1)
+    evaluator.begin("matching divergence", len(chosen) * DOSES_TO_MATCH, share=0.1, unit="doses")
     leader = _best(chosen[target_group])
     assert leader.spec.subject is not None
     budget = measure(leader.spec.subject, leader.spec.r or 0.0)
@@ -262,7 +264,7 @@ def report(
             }
         plans[group] = plan
     specs = list(_specs(plans))
-    evaluator.begin("answering test questions", len({one.id for one in specs}))
+    evaluator.begin("answering test questions", sum({one.id: len(one.questions) for one in specs}.values()))
     known = {one.id: run for one, run in zip(specs, evaluator.evaluate(specs), strict=True)}
     return {group: _reported(chosen[group], plan, known) for group, plan in plans.items()}
 
@@ -339,7 +341,7 @@ def reference_protocol(
 ) -> dict[str, list[Run]]:
     """Every group at the raw coefficients around the probe's, on the reference's questions."""
     rounds = [raw.specs(questions, how, times) for times in AROUND]
-    evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects))
+    evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects) * len(questions))
     runs = iter(evaluator.evaluate([specs[group] for group in raw.subjects for specs in rounds]))
     return {group: [next(runs) for _ in rounds] for group in raw.subjects}
 

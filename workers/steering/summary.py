@@ -34,7 +34,6 @@ def subject_facts(one: Searched, base: Run, scale: Scale) -> dict[str, Any]:
         "keys": list(subject.keys),
         "same_as": subject.same_as,
         **(subject.source or {}),
-        **(subject.source or {}),
         "clean_share": [round(part.clean_share, 6) for part in subject.parts],
         "unit_norm": [part.unit_norm for part in subject.parts],
         "has_clean_dose": subject.has_clean_dose,
@@ -57,8 +56,8 @@ def curve_point(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
     return found | {"objective": _round(mean(scale.joint_gain(run, base)))}
 
 
-def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale) -> dict[str, Any]:
-    """What a method did at its chosen layer, in every way it was compared."""
+def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> dict[str, Any]:
+    """What a method did at its chosen layer, in every way it was compared. `judged` as in `contrasts`."""
     subject = one.searched.subject
     return {
         "group": group,
@@ -73,7 +72,7 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
         "matched": {name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in one.matched.items()},
         "unreachable": {name: why for name, why in one.matched.items() if isinstance(why, str)},
         "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
-        "decomposition": decomposition_facts(one.arms, _per_dim(subject), base, scale) if one.arms else None,
+        "decomposition": decomposition_facts(one.arms, _per_dim(subject), base, scale, judged=judged) if one.arms else None,
         "extra": {
             name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in one.extra.items()
         },
@@ -102,14 +101,16 @@ def _per_dim(subject: Subject) -> dict[str, Any]:
     return {dim: facts for dim, facts in known.items() if any(int(dim) in part.massive for part in subject.parts)}
 
 
-def decomposition_facts(arms: Mapping[str, Run], per_dim: Mapping[str, Any], base: Run, scale: Scale) -> dict[str, Any]:
+def decomposition_facts(
+    arms: Mapping[str, Run], per_dim: Mapping[str, Any], base: Run, scale: Scale, *, judged: bool
+) -> dict[str, Any]:
     """What a vector's massive part does (docs/science.md, 4.6), from the arms `clean`, `massive` and `both`."""
     clusters = clusters_of(base)
     gains = {name: scale.gain(run, base) for name, run in arms.items()}
     alone = paired_interval(gains["massive"], clusters, seed=scale.seed)
     on_top = paired_interval(gains["both"] - gains["clean"], clusters, seed=scale.seed)
     return {
-        "massive_part": massive_part(alone, on_top, per_dim),
+        "massive_part": massive_part(alone, on_top, per_dim) if judged else "unclear",
         "arms": {name: effect_of(run, base, scale) for name, run in arms.items()},
         "on_top": None if on_top is None else {"low": round(on_top.low, 2), "high": round(on_top.high, 2)},
         "per_dim": dict(per_dim),
@@ -128,11 +129,12 @@ class Compared(Protocol):
 
 
 def contrasts(
-    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, seed: int
+    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, seed: int, *, judged: bool
 ) -> dict[str, list[dict[str, Any]]]:
     """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
-    At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well.
+    At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well. `judged` False: every
+    verdict is `not enough evidence`.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     clusters = clusters_of(base)
@@ -149,25 +151,27 @@ def contrasts(
         intervals = simultaneous({name: gap for name, gap in differences.items() if name not in twins}, clusters, seed=seed)
         intervals |= {name: Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters))) for name in twins}
         found[way] = [
-            _contrast(a, b, differences[name], intervals[name], clusters)
-            | (_over_extraction_sets(reported[a], reported[b], base, scale) if way == "dose" else {})
+            _contrast(a, b, differences[name], intervals[name], clusters, judged)
+            | (_over_extraction_sets(reported[a], reported[b], base, scale, judged) if way == "dose" else {})
             for name, (a, b) in pairs.items()
         ]
     return found
 
 
-def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clusters: Sequence[str]) -> dict[str, Any]:
+def _contrast(
+    a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clusters: Sequence[str], judged: bool
+) -> dict[str, Any]:
     return {
         "a": a,
         "b": b,
         "difference": _round(mean(gap_Q)),
         **_ends(interval),
-        "verdict": verdict(interval),
+        "verdict": verdict(interval, judged=judged),
         "smallest_detectable": _round(smallest_detectable(gap_Q, clusters)),
     }
 
 
-def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale) -> dict[str, Any]:
+def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale, judged: bool) -> dict[str, Any]:
     """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
 
     Its interval and verdict stand instead of those over questions alone (docs/science.md, 5, evidence: full).
@@ -180,7 +184,7 @@ def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale) -> 
         return {}
     return {
         **_ends(interval),
-        "verdict": verdict(interval),
+        "verdict": verdict(interval, judged=judged),
         "refits": len(a.refits),
         "over_refits": _round(float(np.nanmean(differences_RQ))),
     }

@@ -5,9 +5,10 @@ from app.pages.plots.elements import Figure
 from app.pages.plots.forest import Estimate, forest
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
-from app.pages.results.parts import Cell, Facts, Grid, Leads, Links, Part, Sections, kept, linked
+from app.pages.results.parts import Card, Cell, Facts, Grid, Leads, Links, Part, Sections, kept, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, points
+from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
 
 MOST = 8
 """Methods that one plot shows."""
@@ -25,12 +26,19 @@ def sections(summary: Facts, job: str) -> Sections:
         curves(summary, "trait", leads),
         layers(summary, leads),
     )
-    return Sections(why, kept(curves(summary, "coherence", leads), _costs(summary, leads), _stops(summary)))
+    return Sections(why, kept(_judge(summary), curves(summary, "coherence", leads), _costs(summary, leads), _stops(summary)))
 
 
 def leader_of(summary: Facts) -> Facts | None:
     """The group of the best method."""
     return next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
+
+
+def _judge(summary: Facts) -> Card:
+    """How far the judge can be trusted, and what to do where it cannot tell the classes apart."""
+    doubt = cannot_tell(summary.get("judge_facts") or {})
+    lines = [(judge_in_words(summary), "")]
+    return Card("The judge", lines if doubt is None else [*lines, (doubt, ""), (REMEDY, "")])
 
 
 def _chosen(summary: Facts) -> list[Facts]:

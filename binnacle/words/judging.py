@@ -1,0 +1,59 @@
+"""How far a result's judge can be trusted, in words: what it tells apart, how unsteered answers score, and what to do where it cannot tell.
+
+Read alike by the report, the page, the dry run and the command line. `facts` is the `judge_facts` of a summary; results of earlier
+versions hold fewer of them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+REGISTER = (
+    """curl -X POST ADDRESS/v1/judges -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' -d """
+    """'{"name": "house", "kind": "openai", "model": "MODEL", "url": "https://HOST/v1", "key_env": "VARIABLE"}'""",
+    """curl -X POST ADDRESS/v1/judges -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' -d """
+    """'{"name": "second", "kind": "local", "model": "A REGISTERED CHAT MODEL"}'""",
+)
+"""What an administrator runs to add a judge at an endpoint, and one that is a model of this server."""
+REMEDY = (
+    f"An administrator adds another judge: at an endpoint ({REGISTER[0]}) or a registered model ({REGISTER[1]}). Then name it in /judge, or "
+    "score the answers of a finished steering again: POST /v1/steerings/{id}/rescore with its name in /judge; nothing is generated again."
+)
+NO_VERDICT = "not enough evidence"
+
+
+def told_apart(facts: Mapping[str, Any]) -> str:
+    """`It tells 83 % [74, 90] of held-out responses apart (61 clusters; 50 % is chance).`"""
+    accuracy, limits = facts.get("held_out_accuracy"), facts.get("held_out")
+    if accuracy is None:
+        return "Its accuracy on held-out responses was not measured."
+    if limits is None:
+        return f"It tells {100 * accuracy:.0f} % of held-out responses apart (50 % is chance; no interval was stored)."
+    return (
+        f"It tells {100 * accuracy:.0f} % [{100 * limits['low']:.0f}, {100 * limits['high']:.0f}] of held-out responses apart "
+        f"({limits['clusters']:,} clusters; 50 % is chance)."
+    )
+
+
+def spread_in_words(unsteered: Mapping[str, Any]) -> str:
+    """`Unsteered answers score 2 to 31, median 8.`, of one set of `unsteered`; empty where the spread was not stored."""
+    spread = unsteered.get("spread")
+    if not spread:
+        return ""
+    return (
+        f"Unsteered answers score {spread['min']:g} to {spread['max']:g}, median {spread['median']:g}, "
+        f"80 % of them {spread['p10']:g} to {spread['p90']:g}."
+    )
+
+
+def judge_in_words(summary: Mapping[str, Any]) -> str:
+    """The judge of a steering's summary in one or two sentences."""
+    name = (summary.get("judge") or {}).get("name") or "the judge"
+    said = f"Judge {name}: {told_apart(summary.get('judge_facts') or {})}"
+    return f"{said} {spread_in_words(summary['unsteered']['test'])}".strip()
+
+
+def cannot_tell(facts: Mapping[str, Any]) -> str | None:
+    """Why no verdict stands under this judge, None where it can tell the classes apart or that was not measured."""
+    if facts.get("tells_apart") is not False:
+        return None
+    return f"{NO_VERDICT.capitalize()}: this judge cannot tell the classes apart. {told_apart(facts)}"

@@ -1,0 +1,54 @@
+"""How many labelled texts a judge tells apart on clusters that it has not seen, and whether that is enough for a verdict.
+
+The interval is over clusters; where these are too few for that of `workers.science.intervals`, it is the mid-P binomial one of their mean
+shares, each cluster counted once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from terms.evidence import LEAST_TOLD_APART
+from workers.science.exact import mid_p_limits
+from workers.science.intervals import LEVEL, mean_interval
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """`accuracy` of `n` texts in `clusters` clusters with its 95 % limits, all as shares. Chance is 0.5."""
+
+    accuracy: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether the whole interval lies above what a verdict needs."""
+        return self.low >= LEAST_TOLD_APART
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "HeldOut":
+        """What `to_json` told of."""
+        return cls(**stored)
+
+
+def held_out(right: Sequence[bool], clusters: Sequence[str]) -> HeldOut:
+    """Of texts that were told apart or not, each with its cluster. Without any, nothing is known: from 0 to 1."""
+    if not right:
+        return HeldOut(0.0, 0.0, 1.0, 0, 0)
+    values = np.array(right, dtype=np.float64)
+    by_cluster = [float(values[[one == name for one in clusters]].mean()) for name in dict.fromkeys(clusters)]
+    interval = mean_interval(100 * values, clusters)
+    if interval is not None:
+        low, high = interval.low / 100, interval.high / 100
+    else:
+        low, high = mid_p_limits(sum(by_cluster), len(by_cluster), 1 - LEVEL)
+    return HeldOut(round(float(values.mean()), 4), round(low, 4), round(high, 4), len(right), len(by_cluster))
