@@ -54,7 +54,7 @@ def _examples(lm: LanguageModel, count: int) -> list[Example]:
 
 def _captured(lm: LanguageModel, reference: LanguageModel, examples: Sequence[Example], record: Record, family: str) -> None:
     components, layers = lm.layout.components, list(range(lm.layout.n_layers))
-    rows = gather_rows(lm, examples, positions=POSITIONS, components=components, layers=layers, batch_rows=5)
+    rows = gather_rows(lm, examples, positions=POSITIONS, components=components, layers=layers, pass_tokens=150)
     worst = (0.0, "")
     for index, example in enumerate(examples):
         seen: dict[tuple[str, int], Tensor] = {}
