@@ -97,7 +97,8 @@ def test_a_value_at_a_border_is_computed_alone_and_no_other(
 def test_what_prompts_and_answers_have_in_common_is_computed_once(tiny_lm: Callable[..., LanguageModel]) -> None:
     """Every text after every prompt, as the reference judge reads openings: block-tokens, and positions at which the LM head runs."""
     lm = tiny_lm("llama")
-    system, tails, texts = some_rows(11, 1, 30)[0] * 3, some_rows(12, 8, 6), some_rows(13, 10, 12)
+    system, texts = some_rows(11, 1, 30)[0] * 3, some_rows(13, 10, 12)
+    tails = [[token, *range(20, 28)] for token in range(10, 18)]
     prompts = [[*system, *tail] for tail in tails for _ in texts]
     answers = texts * len(tails)
     tokens: list[int] = []

@@ -14,8 +14,8 @@ from typing import Any
 
 from workers.lm.branching import Branching, Node
 
-PASS_COST = 8
-"""Tokens whose computation takes as long as one more pass."""
+PASS_COST = 32
+"""Tokens that one more pass must save: it takes about as long as 10 to 20 tokens of a small model on a CPU, and more where passes are short."""
 PASS_TOKENS = 1024
 """Block-tokens of a pass, where it has more than one row: beyond it a larger pass is hardly faster, and takes memory."""
 ATTENDED_TOKENS = 16 * PASS_TOKENS
