@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load as load_safetensors
 
 from app.traits.seeding import shipped_datasets
@@ -127,6 +128,34 @@ def test_a_job_stopped_and_resumed_gives_the_same_bytes(
 
 def test_a_smaller_batch_gives_the_same_bytes(severe: LanguageModel, calibrated: bytes, whole: dict[str, bytes]) -> None:
     assert files(extraction.run(spec_of(severe), context_of(severe, calibrated, batch_budget_bytes=1 << 20))) == whole
+
+
+def test_running_out_of_memory_gives_the_same_bytes(severe: LanguageModel, calibrated: bytes, whole: dict[str, bytes]) -> None:
+    """Memory runs out in one pass of the reading: a pass of another shape would give other last bits."""
+    failed: list[int] = []
+
+    def too_big(*_: object) -> None:
+        if not failed and context.phases and context.phases[-1][0] == "reading":
+            failed.append(1)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    context = context_of(severe, calibrated)
+    handle = severe.layout.site(1, "residual").register_forward_pre_hook(too_big)
+    try:
+        assert files(extraction.run(spec_of(severe), context)) == whole
+    finally:
+        handle.remove()
+    assert failed
+
+
+def test_the_plan_of_shared_prefixes_is_in_the_provenance(whole: dict[str, bytes]) -> None:
+    content = json.loads(whole["extraction.json"])
+    plan = content["provenance"]["batch_plan"]
+    lines = [json.loads(line) for line in whole["responses.jsonl"].splitlines()]
+    assert plan["prefix"] == "shared"
+    assert plan["capture_tokens"] == 1024
+    assert plan["tokens"] > sum(len(line["response_ids"]) for line in lines)
+    assert plan["block_tokens"] < plan["tokens"]
 
 
 def test_kept_rows_serve_other_methods_without_generating_or_reading(

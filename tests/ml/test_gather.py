@@ -4,8 +4,9 @@ Tolerance 1e-5 of the row's norm: float32 kernels add in another order for anoth
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +19,11 @@ from terms.positions import Position, parse_position
 from tests.ml.tiny_models import ARCHITECTURES, LAYERS, tiny_model, tiny_tokenizer
 from workers.lm.capture import assert_no_hooks, prefill, reading
 from workers.lm.checkpoint import quiet
-from workers.lm.errors import ModelFault
+from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.gather import Example, gather_rows
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
+from workers.lm.prefixes import PASS_TOKENS
 from workers.science.directions.fitting import Layer, fit_all
 from workers.science.examples import Examples
 
@@ -52,7 +54,7 @@ def test_rows_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str)
     lm = tiny_lm(arch)
     examples = _examples(lm, 9)
     layers = list(range(lm.layout.n_layers - 1))  # transformers gives the last layer after the final norm
-    rows = gather_rows(lm, examples, positions=POSITIONS, components=["residual"], layers=layers, batch_rows=4)
+    rows = gather_rows(lm, examples, positions=POSITIONS, components=["residual"], layers=layers, pass_tokens=60)
     naive = copy.deepcopy(lm.model)  # asking for hidden states leaves hooks on a model
     with torch.no_grad():
         for position in POSITIONS:
@@ -62,6 +64,46 @@ def test_rows_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str)
                 assert found.shape == (len(wanted), lm.layout.hidden_size)
                 gap = (found - torch.stack(wanted)).norm(dim=1) / torch.stack(wanted).norm(dim=1)
                 assert float(gap.max()) < 1e-5
+
+
+def _related(lm: LanguageModel, seed: int = 7) -> list[Example]:
+    """Two long heads, each before the same questions of several lengths; one prompt ends where others go on, one row comes twice."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def ids(size: int) -> list[int]:
+        return torch.randint(3, lm.vocab_size, (size,), generator=draw).tolist()  # type: ignore[no-any-return]
+
+    heads, questions = [ids(30), ids(23)], [ids(3 + i % 6) for i in range(8)]
+    examples = [Example([*head, *question], ids(i % 7)) for head in heads for i, question in enumerate(questions)]
+    return [*examples, Example(heads[0][:14], heads[0][14:18]), examples[3], Example(heads[1], [])]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_rows_after_a_shared_prefix_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str) -> None:
+    """Prefixes beyond the sliding window of 12, read by windows within, across and after them; no block above the highest layer runs."""
+    lm = tiny_lm(arch)
+    examples = _related(lm)
+    positions = [*POSITIONS, *map(parse_position, ("all[:]", "prompt[-5:]", "prompt[3:20]"))]
+    layers = list(range(lm.layout.n_layers - 1))
+    above: list[int] = []
+    handle = lm.layout.site(lm.layout.n_layers - 1, "residual").register_forward_pre_hook(lambda *_: above.append(1))
+    rows = gather_rows(lm, examples, positions=positions, components=["residual"], layers=layers, pass_tokens=64)
+    handle.remove()
+    assert above == []
+    assert rows.plan is not None
+    assert rows.plan.shared is not lm.layout.grouped
+    assert lm.layout.grouped or rows.plan.block_tokens < 0.5 * rows.plan.tokens
+    naive = copy.deepcopy(lm.model)  # asking for hidden states leaves hooks on a model
+    with torch.no_grad():
+        ids = [torch.tensor([[*one.prompt_ids, *one.response_ids]]) for one in examples]
+        states = [naive(input_ids=row, output_hidden_states=True, use_cache=False).hidden_states for row in ids]
+    for position in positions:
+        for place, index in enumerate(rows.kept[str(position)]):
+            window = examples[index].window(position)
+            for layer in layers:
+                wanted = states[index][layer + 1][0, window.start : window.stop].double().mean(0)
+                found = rows.values[str(position), "residual", layer][place].double()
+                assert float((found - wanted).norm() / wanted.norm()) < 1e-5
 
 
 @pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
@@ -75,7 +117,7 @@ def test_vectors_are_the_naive_loops_whatever_the_stored_type_the_batch_and_the_
         tiny_tokenizer().save_pretrained(tmp_path)
     position, layers = parse_position("response[:5]"), list(range(LAYERS - 1))
     described = Examples.build([str(i) for i in range(4)], [str(i) for i in range(4)])
-    for dtype, batches in (("float32", (1, 5, 32)), (stored, (1,))):
+    for dtype, sizes in (("float32", (1, 60, PASS_TOKENS)), (stored, (1,))):
         lm = load(tmp_path, dtype=dtype)
         examples = _examples(lm, 8, seed=5)
         naive = copy.deepcopy(lm.model)
@@ -83,9 +125,9 @@ def test_vectors_are_the_naive_loops_whatever_the_stored_type_the_batch_and_the_
             alone = [[_naive(naive, one, position, layer) for one in examples] for layer in layers]
         for side in ("left", "right"):
             lm.tokenizer.padding_side = side
-            for batch_rows in batches:
+            for pass_tokens in sizes:
                 rows = gather_rows(
-                    lm, examples, positions=[position], components=["residual"], layers=layers, batch_rows=batch_rows
+                    lm, examples, positions=[position], components=["residual"], layers=layers, pass_tokens=pass_tokens
                 )
                 for layer in layers:
                     values = rows.values[str(position), "residual", layer].numpy()
@@ -116,7 +158,7 @@ def test_the_batch_size_changes_nothing_but_rounding_and_the_plan_nothing_at_all
     lm = tiny_lm("llama")
     examples = _examples(lm, 40, seed=2)
     asked = {"positions": POSITIONS, "components": ["residual"], "layers": [0, 1]}
-    once, again, small = (gather_rows(lm, examples, batch_rows=n, **asked) for n in (32, 32, 3))
+    once, again, small = (gather_rows(lm, examples, pass_tokens=n, **asked) for n in (PASS_TOKENS, PASS_TOKENS, 60))
     for site, values in once.values.items():
         assert torch.equal(values, again.values[site])
         assert float((values - small.values[site]).norm() / values.norm()) < 1e-5
@@ -189,27 +231,36 @@ def test_a_planted_massive_dimension_neither_overflows_nor_swallows_the_small_on
     assert float((found - wanted)[small].norm() / wanted[small].norm()) < 1e-5
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_no_hook_stays(tiny_lm: Lms) -> None:
-    lm = tiny_lm("llama")
-    examples = _examples(lm, 8, seed=4)
-    asked = {"positions": POSITIONS, "components": ["residual"], "layers": [0]}
-    whole = gather_rows(lm, examples, **asked)
-    failed: list[int] = []
+def _failing(lm: LanguageModel, times: int) -> Any:
+    """Memory runs out in the next `times` passes."""
+    left = [times]
 
-    def too_big(_module: object, inputs: Sequence[torch.Tensor], kwargs: dict[str, torch.Tensor]) -> None:
-        if len(kwargs["input_ids"]) > 3:
-            failed.append(len(kwargs["input_ids"]))
+    def too_big(*_: object) -> None:
+        if left[0]:
+            left[0] -= 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
 
-    handle = lm.layout.decoder.register_forward_pre_hook(too_big, with_kwargs=True)
+    return lm.layout.site(0, "residual").register_forward_pre_hook(too_big)
+
+
+def test_a_pass_that_ran_out_of_memory_is_repeated_in_its_shape_to_the_last_bit(tiny_lm: Lms) -> None:
+    """A pass in another shape would give other last bits, and then memory would decide a result."""
+    lm = tiny_lm("llama")
+    examples = [Example([*range(5, 35), i], [i + 1] * (i % 5 + 1)) for i in range(40, 60)]
+    asked = {"positions": POSITIONS, "components": ["residual"], "layers": [0, 1]}
+    whole = gather_rows(lm, examples, **asked)
+    handle = _failing(lm, 1)
     try:
-        halved = gather_rows(lm, examples, **asked)
+        again = gather_rows(lm, examples, **asked)
     finally:
         handle.remove()
-    assert failed == [8, 4]
-    assert halved.halvings == 2
-    for site, values in whole.values.items():
-        assert float((values - halved.values[site]).norm() / values.norm()) < 1e-5
+    assert all(torch.equal(values, again.values[site]) for site, values in whole.values.items())
+    handle = _failing(lm, 2)
+    try:
+        with pytest.raises(OutOfMemory, match="1 GiB more was needed"):
+            gather_rows(lm, examples, **asked)
+    finally:
+        handle.remove()
     assert_no_hooks(lm.model)
 
 

@@ -10,7 +10,7 @@ from tests.ml.test_lm_generation import OutOfMemoryAbove
 from tests.ml.tiny_models import ARCHITECTURES, SPECIAL, VOCAB
 from workers.lm import likelihood
 from workers.lm.errors import ModelFault
-from workers.lm.likelihood import MARGIN, PRECISION, SharedPrompt, log_likelihood_alone, mean_log_likelihoods, settled
+from workers.lm.likelihood import MARGIN, PRECISION, log_likelihood_alone, mean_log_likelihoods, settled
 from workers.lm.model import LanguageModel
 
 Rows = list[list[int]]
@@ -39,11 +39,17 @@ def test_both_ways_give_what_the_naive_row_gives(arch: str, tiny_lm: Callable[..
     prompts, answers = some_rows(1, 6, 30), some_rows(2, 6, 20)
     expected = [naive(lm, *row) for row in zip(prompts, answers, strict=True)]
     assert mean_log_likelihoods(lm, prompts, answers, batch_rows=4) == pytest.approx(expected, abs=1e-5)
-    for prompt in (prompts[0], [*prompts[1], *prompts[2], *prompts[3]]):
-        shared = SharedPrompt(lm, prompt)
-        expected = [naive(lm, prompt, answer) for answer in answers]
-        for _ in range(2):  # scoring leaves the shared cache as it was
-            assert shared.mean_log_likelihoods(answers, batch_rows=4) == pytest.approx(expected, abs=1e-5)
+    long = [*prompts[1], *prompts[2], *prompts[3]]
+    related = [
+        *answers,
+        [*answers[0], 9, 8],
+        [*answers[0], 9, 7],
+        answers[0][:1],
+        answers[1],
+    ]  # some begin others, one comes twice
+    for prompt in (prompts[0], long):
+        expected = [naive(lm, prompt, answer) for answer in related]
+        assert mean_log_likelihoods(lm, [prompt] * len(related), related, batch_rows=4) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt2", "gpt_neox"])
@@ -66,7 +72,7 @@ def test_settled_values_are_the_same_in_every_batch_and_on_either_way(
     prompts = [prompt] * len(answers)
     monkeypatch.setattr(likelihood, "PRECISION", MARGIN)
     ways = [mean_log_likelihoods(lm, prompts, answers, batch_rows=rows) for rows in (1, 3, 16)]
-    ways.append(SharedPrompt(lm, prompt).mean_log_likelihoods(answers, batch_rows=7))
+    ways.append(mean_log_likelihoods(lm, [[*prompt, 5], *prompts], [answers[0], *answers], batch_rows=7)[1:])
     results = [settled(lm, way, prompts, answers) for way in ways]
     assert all(result == results[0] for result in results)
 
@@ -88,7 +94,28 @@ def test_a_value_at_a_border_is_computed_alone_and_no_other(
     assert PRECISION == 0.01
 
 
-@pytest.mark.parametrize("fits", [1, 2, 5])
+def test_what_prompts_and_answers_have_in_common_is_computed_once(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Every text after every prompt, as the reference judge reads openings: block-tokens, and positions at which the LM head runs."""
+    lm = tiny_lm("llama")
+    system, texts = some_rows(11, 1, 30)[0] * 3, some_rows(13, 10, 12)
+    tails = [[token, *range(20, 28)] for token in range(10, 18)]
+    prompts = [[*system, *tail] for tail in tails for _ in texts]
+    answers = texts * len(tails)
+    tokens: list[int] = []
+    heads: list[int] = []
+    hooks = [
+        lm.layout.site(0, "residual").register_forward_pre_hook(lambda _m, inputs: tokens.append(inputs[0].shape[:2].numel())),
+        lm.model.get_output_embeddings().register_forward_hook(lambda _m, inputs, _o: heads.append(len(inputs[0]))),
+    ]
+    mean_log_likelihoods(lm, prompts, answers, batch_rows=64)
+    for hook in hooks:
+        hook.remove()
+    once = len(system) + sum(map(len, tails))
+    assert sum(tokens) <= 1.1 * (once + len(tails) * sum(len(text) - 1 for text in texts))
+    assert sum(heads) <= len(tails) * (1 + sum(len(text) - 1 for text in texts))
+
+
+@pytest.mark.parametrize("fits", [1, 2])
 def test_running_out_of_memory_halves_the_batch(
     fits: int, tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,4 +170,3 @@ def test_what_has_no_likelihood_is_refused(
 
 def test_nothing_gives_nothing(tiny_lm: Callable[..., LanguageModel]) -> None:
     assert mean_log_likelihoods(tiny_lm("llama"), [], [], batch_rows=4) == []
-    assert SharedPrompt(tiny_lm("llama"), [1, 20]).mean_log_likelihoods([], batch_rows=4) == []

@@ -9,7 +9,7 @@ import torch
 
 from tests.ml.tiny_models import ARCHITECTURES, LAYERS
 from workers.lm.generation import generate_greedy
-from workers.lm.likelihood import SharedPrompt, mean_log_likelihoods
+from workers.lm.likelihood import log_likelihood_alone, mean_log_likelihoods
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 
@@ -49,6 +49,6 @@ def test_a_window_acts_where_the_models_class_reads_it(
 @pytest.mark.parametrize("arch", ["llama", "mistral", "gemma3", "gpt_neox"])
 def test_a_shared_prompts_likelihoods_attend_as_the_model_does(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm(arch, **WINDOWED)
-    answers = [[70, 80, 90], [100, 110]]
-    apart = mean_log_likelihoods(lm, [PROMPTS[0]] * 2, answers, batch_rows=1)
-    assert SharedPrompt(lm, PROMPTS[0]).mean_log_likelihoods(answers, batch_rows=2) == pytest.approx(apart, abs=1e-4)
+    answers = [[70, 80, 90], [100, 110], [120]]
+    apart = [log_likelihood_alone(lm, PROMPTS[0], answer) for answer in answers]
+    assert mean_log_likelihoods(lm, [PROMPTS[0]] * len(answers), answers, batch_rows=2) == pytest.approx(apart, abs=1e-4)

@@ -25,6 +25,7 @@ from workers.lm.proofs import addends, causality, passport
 from workers.lm.proofs.addends import replay_errors
 from workers.lm.proofs.passport import PROOFS, Passport, prove
 from workers.lm.proofs.rows import random_rows
+from workers.lm.sharing import PathCache
 from workers.lm.tokenizing import library_tokenizer
 
 Folders = Callable[..., Path]
@@ -260,6 +261,16 @@ def test_masks_that_are_not_the_models_are_refused(tiny_lm: Models, monkeypatch:
     monkeypatch.setattr(masks, "_additive", no_window)
     assert outcomes(prove(tiny_lm("mistral"))) == {"paths agree": "refused"}
     monkeypatch.setattr(masks, "_additive", window)
+    assert outcomes(prove(tiny_lm("llama"))) == {"paths agree": "refused"}
+
+
+def test_prefixes_that_lose_their_keys_are_refused(tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that reads otherwise after a shared prefix than alone would spoil rows and likelihoods, and nothing else."""
+
+    def shifted(self: PathCache, _layer_idx: int = 0) -> int:
+        return max(0, self._length - 1)
+
+    monkeypatch.setattr(PathCache, "get_query_offset", shifted)
     assert outcomes(prove(tiny_lm("llama"))) == {"paths agree": "refused"}
 
 

@@ -11,8 +11,9 @@ import torch
 
 from workers.extracting.examples import Prompted
 from workers.extracting.fits import Calibrated, Fitted
-from workers.lm.gather import BATCH_ROWS, Rows
+from workers.lm.gather import Rows
 from workers.lm.model import LanguageModel
+from workers.lm.prefixes import PASS_TOKENS
 
 SCHEMA_VERSION = 1
 
@@ -55,7 +56,7 @@ def document(
             },
         },
         "split": {"seed": spec["seed"], "validation_share": spec["validation_share"], "validation_clusters": _held_out(examples)},
-        "provenance": _provenance(lm, spec, examples, calibration),
+        "provenance": _provenance(lm, spec, examples, rows, calibration),
         "vectors": [describe(one, None if calibration is None else calibration.rule) for one in fitted],
     }
 
@@ -71,7 +72,7 @@ def _held_out(examples: Sequence[Prompted]) -> list[str]:
 
 
 def _provenance(
-    lm: LanguageModel, spec: Mapping[str, Any], examples: Sequence[Prompted], calibration: Calibrated | None
+    lm: LanguageModel, spec: Mapping[str, Any], examples: Sequence[Prompted], rows: Rows, calibration: Calibrated | None
 ) -> dict[str, Any]:
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
     return {
@@ -88,7 +89,7 @@ def _provenance(
         else {"weight_hash": calibration.weight_hash, "rule": calibration.rule, "dims": calibration.massive},
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": lm.device.type,
-        "batch_plan": {"capture_rows": BATCH_ROWS},
+        "batch_plan": {"capture_tokens": PASS_TOKENS, **({} if rows.plan is None else rows.plan.to_dict())},
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "transformers", "scikit-learn", "numpy")},
     }

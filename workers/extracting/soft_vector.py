@@ -106,13 +106,14 @@ def _mean_log_likelihood(
         return (pushed, *output[1:]) if isinstance(output, tuple) else pushed
 
     handle = lm.layout.site(layer, "residual").register_forward_hook(hook)
+    first = min(len(prompt) for prompt, _ in rows) - 1  # no position before it predicts an answer: no logits there
     try:
-        logits_BTV = lm.model(input_ids=ids_BT, use_cache=False).logits
+        logits_BTV = lm.model(input_ids=ids_BT, use_cache=False, logits_to_keep=longest - first).logits
     finally:
         handle.remove()
     found = []
     for row, (prompt, answer) in enumerate(rows):
         start = len(prompt)
-        scores = torch.log_softmax(logits_BTV[row, start - 1 : start - 1 + len(answer)].float(), dim=-1)
+        scores = torch.log_softmax(logits_BTV[row, start - 1 - first : start - 1 - first + len(answer)].float(), dim=-1)
         found.append(scores.gather(1, ids_BT[row, start : start + len(answer), None]).mean())
     return torch.stack(found)

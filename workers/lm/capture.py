@@ -6,7 +6,7 @@ transformers' output_hidden_states gives the last layer AFTER the final norm, an
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -31,22 +31,56 @@ def reading(
     default; `where_present` passes over components that a layer lacks. The hooks are gone when the block ends, also by an exception. Raises
     ModelFault layer_out_of_range, unknown_component.
     """
-    wanted = range(lm.layout.n_layers) if layers is None else sorted(set(layers))
-    sites = [
-        (lm.layout.site(layer, component), layer, component, read)
-        for layer in wanted
-        for component, read in readers.items()
-        if not where_present or layer in lm.layout.layers_with(component)
-    ]
     handles: list[Any] = []
     try:
-        for module, layer, component, read in sites:
+        for layer, component in _sites(lm, readers, layers, where_present):
+            module, read = lm.layout.site(layer, component), readers[component]
             shape = RowsAndTokens(lm, layer, component, handles)
             handles.append(module.register_forward_hook(_hook(layer, component, read, lm.layout.scale(layer, component), shape)))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def reading_once(
+    lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None = None, *, where_present: bool = False
+) -> Iterator[None]:
+    """`reading` for one forward pass, which ends, and with it the block, once every reader has been called at every layer.
+
+    So a pass takes time in proportion to the deepest layer read: blocks above it, the final norm and the LM head are not computed.
+    """
+    missing = set(_sites(lm, readers, layers, where_present))
+
+    def counted(read: Reader) -> Reader:
+        def reader(layer: int, component: str, tensor_BTD: Tensor) -> None:
+            read(layer, component, tensor_BTD)
+            missing.discard((layer, component))
+            if not missing:
+                raise _Enough
+
+        return reader
+
+    with suppress(_Enough), reading(lm, {c: counted(read) for c, read in readers.items()}, layers, where_present=where_present):
+        yield
+
+
+class _Enough(Exception):
+    """Raised in the last hook of a pass: nothing above it is wanted."""
+
+
+def _sites(
+    lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None, where_present: bool
+) -> list[tuple[int, str]]:
+    """The (layer, component) pairs to read, in order."""
+    wanted = range(lm.layout.n_layers) if layers is None else sorted(set(layers))
+    return [
+        (layer, component)
+        for layer in wanted
+        for component in readers
+        if not where_present or layer in lm.layout.layers_with(component)
+    ]
 
 
 class RowsAndTokens:

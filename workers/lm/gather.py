@@ -1,25 +1,25 @@
 """Activation rows: per example one mean over each window of tokens, at every layer and component asked for, from one forward pass.
 
-Shapes: B batch rows, T positions, P windows, D width of a component, N examples. Nothing of [B, T, D] is kept: the means are taken inside the
-hook, in float32. Batches are sorted by length and padded on the right, where a causal model's pads cannot reach a token of the row; so
-there is no mask at all. The plan is a function of the examples alone, whatever memory is free: the same rows, to the last bit, until a
-batch has to be halved. The LM head never runs, nor do layers above the highest one asked for.
+Shapes: B segments of a pass, T positions, W windows, D width of a component, N examples. Examples share their first tokens by a plan
+(`prefixes`) that is a function of the examples alone, whatever memory is free: the same rows, to the last bit. A window that reaches over
+several segments is summed from its parts. Nothing of [B, T, D] is kept: the parts are summed inside the hook, in float32. Segments are
+padded on the right, where a causal model's pads cannot reach a token of the row. The LM head never runs, nor do blocks above the
+highest layer asked for.
 """
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from terms.positions import Position
-from workers.lm.capture import reading
+from workers.lm.capture import reading_once
 from workers.lm.errors import ModelFault
-from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
-
-BATCH_ROWS = 32
+from workers.lm.prefixes import PASS_TOKENS, Pass, Plan
+from workers.lm.sharing import plan_for, run_plan
 
 Site = tuple[str, str, int]
 """(position, component, layer)."""
@@ -44,21 +44,17 @@ class Example:
 class Rows:
     """`values[site]` is float32 [N of the position, D] on the CPU, a row for each of `kept[position]`.
 
-    Those are the examples whose window is not empty, in order.
+    Those are the examples whose window is not empty, in order. `plan` says how they were computed; None of rows that were not, but read.
     """
 
     values: Mapping[Site, Tensor]
     kept: Mapping[str, list[int]]
-    halvings: int = 0
+    plan: Plan | None = None
 
     def at(self, positions: Sequence[str], components: Sequence[str], layers: Sequence[int]) -> "Rows":
         """Those of these places alone."""
         sites = [(position, component, layer) for position in positions for component in components for layer in layers]
         return Rows({site: self.values[site] for site in sites}, {position: self.kept[position] for position in positions})
-
-
-class _Enough(Exception):
-    """Raised in the last hook of a pass: nothing above it is wanted."""
 
 
 def gather_rows(
@@ -68,83 +64,136 @@ def gather_rows(
     positions: Sequence[Position],
     components: Sequence[str],
     layers: Sequence[int],
-    batch_rows: int = BATCH_ROWS,
+    pass_tokens: int = PASS_TOKENS,
     on_batch: Callable[[int], None] | None = None,
 ) -> Rows:
-    """Every window mean of every example. `on_batch(done)` is called after each batch with the examples done, and may raise.
+    """Every window mean of every example. `on_batch(done)` is called after each pass with the examples done, and may raise.
 
     Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range (before anything is computed), unknown_component, layer_out_of_range,
-    activations_not_finite (naming layer and example); OutOfMemory when one example alone does not fit.
+    activations_not_finite (naming layer and example); OutOfMemory when a pass of the plan does not fit.
     """
-    for example in examples:
-        lm.check_ids([*example.prompt_ids, *example.response_ids])
-    ordered = sorted(range(len(examples)), key=lambda i: (-len(examples[i]), i))
-    columns: dict[Site, dict[int, Tensor]] = {(str(p), c, layer): {} for p in positions for c in components for layer in layers}
-    halvings = done = 0
+    ids = [[*example.prompt_ids, *example.response_ids] for example in examples]
+    for row in ids:
+        lm.check_ids(row)
+    windows = {str(position): [example.window(position) for example in examples] for position in positions}
+    kept = {name: [i for i, window in enumerate(found) if window] for name, found in windows.items()}
+    plan = plan_for(lm, ids, pass_tokens=pass_tokens)
+    sums = _Sums(lm, windows, kept, components, layers)
+    ends = [len(row) for row in ids]
+    done = 0
 
-    def run(batch: Sequence[int]) -> Sequence[int]:
+    def forward(one: Pass, inputs: Mapping[str, Any]) -> None:
         nonlocal done
-        for (component, layer), means_BPD in _means(lm, [examples[i] for i in batch], positions, components, layers).items():
-            _check_finite(means_BPD, batch, layer, component)
-            for place, position in enumerate(positions):
-                column = columns[str(position), component, layer]
-                for row, index in enumerate(batch):
-                    if examples[index].window(position):
-                        column[index] = means_BPD[row, place]
-        done += len(batch)
+        sums.add(one, inputs)
+        done += sum(ends[row] == segment.stop for segment in one.segments for row in segment.rows)
         if on_batch is not None:
             on_batch(done)
-        return batch
 
-    def halved(_rows: int) -> None:
-        nonlocal halvings
-        halvings += 1
-
-    with_halving(run, ordered, batch_rows, on_halved=halved)
-    kept = {str(p): [i for i, example in enumerate(examples) if example.window(p)] for p in positions}
-    values = {
-        site: torch.stack([column[i] for i in kept[site[0]]]) if column else torch.empty(0, 0) for site, column in columns.items()
-    }
-    return Rows(values, kept, halvings)
+    run_plan(lm, plan, ids, forward)
+    return Rows(sums.values, kept, plan)
 
 
-def _means(
-    lm: LanguageModel, batch: Sequence[Example], positions: Sequence[Position], components: Sequence[str], layers: Sequence[int]
-) -> dict[tuple[str, int], Tensor]:
-    """Window means [B, P, D] of each component and layer, on the CPU."""
-    ids_BT, weights_BPT = _padded(lm, batch, positions)
-    found: dict[tuple[str, int], Tensor] = {}
-    wanted = len(components) * len(set(layers))
+@dataclass(frozen=True)
+class _Part:
+    """What one window of some examples has in one segment: tokens `start` to `stop` of it, each of `weight`."""
 
-    def read(layer: int, component: str, tensor_BTD: Tensor) -> None:
-        found[component, layer] = torch.bmm(weights_BPT, tensor_BTD.float()).cpu()
-        if len(found) == wanted:
-            raise _Enough
+    segment: int
+    start: int
+    stop: int
+    weight: float
 
-    with torch.no_grad(), reading(lm, dict.fromkeys(components, read), layers), contextlib.suppress(_Enough):
-        lm.layout.decoder(input_ids=ids_BT, use_cache=False)
+
+class _Sums:
+    """The window means of all examples, [N, D] at each site, as far as they were computed."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        windows: Mapping[str, Sequence[range]],
+        kept: Mapping[str, Sequence[int]],
+        components: Sequence[str],
+        layers: Sequence[int],
+    ) -> None:
+        self._lm, self._windows, self._components, self._layers = lm, windows, components, layers
+        self._place = {name: {example: place for place, example in enumerate(found)} for name, found in kept.items()}
+        self.values: dict[Site, Tensor] = {
+            (name, component, layer): torch.zeros(len(found), lm.layout.width(component, layer) if found else 0)
+            for name, found in kept.items()
+            for component in components
+            for layer in layers
+        }
+
+    def add(self, one: Pass, inputs: Mapping[str, Any]) -> None:
+        """Run a pass and add its parts of the windows. A pass without any runs as far as its keys and values are needed."""
+        parts = self._parts(one)
+        if not parts:
+            with reading_once(self._lm, {"residual": lambda *_: None}, [max(self._layers)]), torch.no_grad():
+                self._lm.layout.decoder(**inputs)
+            return
+        weights_BWT, places = _weights(one, parts)
+        weights_BWT = weights_BWT.to(self._lm.device)
+        found: dict[tuple[str, int], Tensor] = {}
+
+        def read(layer: int, component: str, tensor_BTD: Tensor) -> None:
+            found[component, layer] = torch.bmm(weights_BWT, tensor_BTD.float()).cpu()
+
+        with reading_once(self._lm, dict.fromkeys(self._components, read), self._layers), torch.no_grad():
+            self._lm.layout.decoder(**inputs)
+        added = []
+        for (component, layer), sums_BWD in found.items():
+            _check_finite(sums_BWD, one, layer, component)
+            for name, pairs in _by_position(parts, places).items():
+                rows, slots = zip(*((self._place[name][example], slot) for example, slot in pairs), strict=True)
+                added.append((self.values[name, component, layer], torch.tensor(rows), sums_BWD.flatten(0, 1)[list(slots)]))
+        for values_ND, rows_M, sums_MD in added:  # last, and in place: a pass that runs out of memory before is repeated
+            values_ND.index_add_(0, rows_M, sums_MD)
+
+    def _parts(self, one: Pass) -> dict[_Part, list[tuple[str, int]]]:
+        """The parts of windows in a pass, each with the positions and examples that have it."""
+        found: dict[_Part, list[tuple[str, int]]] = {}
+        for number, segment in enumerate(one.segments):
+            for name, windows in self._windows.items():
+                for example in segment.rows:
+                    window = windows[example]
+                    start, stop = max(window.start, segment.start), min(window.stop, segment.stop)
+                    if start < stop:
+                        part = _Part(number, start - segment.start, stop - segment.start, 1 / len(window))
+                        found.setdefault(part, []).append((name, example))
+        return found
+
+
+def _weights(one: Pass, parts: Iterable[_Part]) -> tuple[Tensor, dict[_Part, int]]:
+    """Weights [B, W, T] whose products with [B, T, D] are the parts' sums, and each part's place in the flattened [B x W]."""
+    by_segment: list[list[_Part]] = [[] for _ in one.segments]
+    for part in parts:
+        by_segment[part.segment].append(part)
+    most = max(map(len, by_segment))
+    weights_BWT = torch.zeros(len(by_segment), most, one.width)
+    places: dict[_Part, int] = {}
+    for segment, own in enumerate(by_segment):
+        for number, part in enumerate(own):
+            weights_BWT[segment, number, part.start : part.stop] = part.weight
+            places[part] = segment * most + number
+    return weights_BWT, places
+
+
+def _by_position(
+    parts: Mapping[_Part, Sequence[tuple[str, int]]], places: Mapping[_Part, int]
+) -> dict[str, list[tuple[int, int]]]:
+    """For each position the examples that have a part, with its place."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for part, owners in parts.items():
+        for name, example in owners:
+            found.setdefault(name, []).append((example, places[part]))
     return found
 
 
-def _padded(lm: LanguageModel, batch: Sequence[Example], positions: Sequence[Position]) -> tuple[Tensor, Tensor]:
-    """Ids [B, T], padded on the right, and the weights [B, P, T] that make each window's mean: 1 / its length inside, 0 outside."""
-    longest = max(map(len, batch))
-    ids = [[*one.prompt_ids, *one.response_ids] + [lm.pad_id] * (longest - len(one)) for one in batch]
-    weights_BPT = torch.zeros(len(batch), len(positions), longest)
-    for row, example in enumerate(batch):
-        for place, position in enumerate(positions):
-            window = example.window(position)
-            if window:
-                weights_BPT[row, place, window.start : window.stop] = 1 / len(window)
-    return torch.tensor(ids, device=lm.device), weights_BPT.to(lm.device)
-
-
-def _check_finite(means_BPD: Tensor, batch: Sequence[int], layer: int, component: str) -> None:
-    if torch.isfinite(means_BPD).all():
+def _check_finite(sums_BWD: Tensor, one: Pass, layer: int, component: str) -> None:
+    if torch.isfinite(sums_BWD).all():
         return
-    row = int((~torch.isfinite(means_BPD)).any(-1).any(-1).nonzero()[0, 0])
+    segment = int((~torch.isfinite(sums_BWD)).any(-1).any(-1).nonzero()[0, 0])
     raise ModelFault(
         "activations_not_finite",
-        f"{component} of layer {layer} is NaN or infinite for example {batch[row]} (counted from 0, positives first). In float16 a massive "
-        "dimension overflows beyond 65,504: use another dtype.",
+        f"{component} of layer {layer} is NaN or infinite for example {one.segments[segment].rows[0]} (counted from 0, positives first). In "
+        "float16 a massive dimension overflows beyond 65,504: use another dtype.",
     )

@@ -1,35 +1,36 @@
-"""How likely an unsteered model finds an answer: mean log-likelihood per answer token in nats, teacher-forced, in batches.
+"""How likely an unsteered model finds an answer: mean log-likelihood per answer token in nats, teacher-forced, in passes.
 
     l(answer | prompt) = 1/n sum_t log p(answer_t | prompt, answer_<t)
 
-The LM head runs at answer positions only, a few at a time, so that memory does not grow with vocabulary x tokens. Rows are padded on
-the right, where causal attention cannot see them. `SharedPrompt` computes a prompt once for many answers. Shapes: B rows, T positions,
-N answer tokens of a batch, D width, V vocabulary.
+Prompts and answers share what they have in common by a plan (`prefixes`): a prompt that many answers follow, a beginning that many answers
+have, and a template are computed once. The LM head runs once for each distinct position that predicts an answer's token, a few at a time, so
+that memory does not grow with vocabulary x tokens. `SharedPrompt` gives all probabilities of some tokens after one prompt. Shapes: B
+segments, T positions, N predicting positions, M scores, D width, V vocabulary.
 
-Other batches give float32 sums in another order; a mean differs by up to 6e-6 nats between them (seen on every known architecture;
-tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` turns that into values that do not depend on the batch at all: rounded to
+Other passes give float32 sums in another order; a mean differs by up to 6e-6 nats between them (seen on every known architecture;
+tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` turns that into values that do not depend on the passes at all: rounded to
 PRECISION, and where a value lies within MARGIN of the border between two roundings, computed again alone. In 16-bit types nothing of the
 kind is promised.
 """
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from workers.lm.errors import ModelFault
+from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.head import logits_of
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
+from workers.lm.prefixes import PASS_TOKENS, Pass
+from workers.lm.sharing import plan_for, run_plan
 
 PRECISION = 0.01
 MARGIN = 2e-5
-WORTH_SHARING = 6
-"""Answers of one prompt from which computing the prompt apart costs less than computing it with each."""
 HEAD_BYTES = 64 << 20
 """The logits that are held at once."""
 
@@ -45,28 +46,73 @@ def mean_log_likelihoods(
     batch_rows: int,
     on_rows: OnRows | None = None,
 ) -> list[float]:
-    """Mean log-likelihood of each answer after its own prompt, in order. `on_rows(count)` follows every batch and may raise.
+    """Mean log-likelihood of each answer after its own prompt, in order. A pass holds at most `batch_rows` of the longest row.
+    `on_rows(count)` follows every pass and may raise.
 
     Raises ModelFault empty_answer, empty_prompt, prompt_too_long, token_out_of_range, activations_not_finite, OutOfMemory.
     """
     for prompt, answer in zip(prompts, answers, strict=True):
         _check(lm, prompt, answer)
+    # the last answer token predicts nothing that is asked for
+    rows = [[*prompt, *answer[:-1]] for prompt, answer in zip(prompts, answers, strict=True)]
+    totals, missing = [0.0] * len(rows), list(range(len(rows)))
+    most = min(PASS_TOKENS, batch_rows * max(map(len, rows), default=0))
+    while missing:
+        reading = _Reading(lm, [rows[i] for i in missing], [answers[i] for i in missing], on_rows)
+        try:
+            run_plan(lm, plan_for(lm, reading.rows, pass_tokens=most), reading.rows, reading.forward)
+        except OutOfMemory:
+            if most == 1:
+                raise
+            most //= 2
+        for place in reading.done:
+            totals[missing[place]] = reading.totals[place]
+        missing = [index for place, index in enumerate(missing) if place not in reading.done]
+    return [total / len(answer) for total, answer in zip(totals, answers, strict=True)]
 
-    def run(batch: Sequence[int]) -> list[float]:
-        rows = [[*prompts[i], *answers[i][:-1]] for i in batch]  # the last answer token predicts nothing that is asked for
+
+class _Reading:
+    """Sums the log-likelihoods of answers while a plan's passes run. `done` are the rows that were read to their end."""
+
+    def __init__(
+        self, lm: LanguageModel, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], on_rows: OnRows | None
+    ) -> None:
+        self._lm, self.rows, self._answers, self._on_rows = lm, rows, answers, on_rows
+        self.totals = [0.0] * len(rows)
+        self.done: set[int] = set()
+
+    def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
+        """One pass, with the scores of every token that a position in it predicts."""
         with torch.no_grad():
-            hidden_BTD = lm.layout.decoder(input_ids=_right_padded(lm, rows), use_cache=False).last_hidden_state
-            spans = [(len(prompts[i]) - 1, len(answers[i])) for i in batch]
-            found = _means(_token_scores(lm, hidden_BTD, spans, [answers[i] for i in batch]), [len(answers[i]) for i in batch])
-        if on_rows is not None:
-            on_rows(len(batch))
-        return found
+            hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
+            owners = self._predictions(one)
+            places = list(dict.fromkeys(place for place, _ in owners))
+            hidden_ND = hidden_BTD.flatten(0, 1)[torch.tensor(places, device=self._lm.device, dtype=torch.long)]
+            row_of = {place: row for row, place in enumerate(places)}
+            scores = _scores(self._lm, hidden_ND, [(row_of[place], token) for place, token in owners])
+        for score, rows in zip(scores, owners.values(), strict=True):
+            for row in rows:
+                self.totals[row] += score
+        ended = [row for segment in one.segments for row in segment.rows if segment.stop == len(self.rows[row])]
+        self.done.update(ended)
+        if self._on_rows is not None:
+            self._on_rows(len(ended))
 
-    return _in_batches(run, [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)], batch_rows)
+    def _predictions(self, one: Pass) -> dict[tuple[int, int], list[int]]:
+        """(place in the flattened [B x T], token that it predicts) and the rows in which it does, in order of place."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for number, segment in enumerate(one.segments):
+            for row in segment.rows:
+                answer = self._answers[row]
+                first = len(self.rows[row]) - len(answer)  # the position that predicts the answer's first token
+                for at in range(max(first, segment.start), segment.stop):
+                    place = number * one.width + at - segment.start
+                    found.setdefault((place, answer[at - first]), []).append(row)
+        return dict(sorted(found.items()))
 
 
 class SharedPrompt:
-    """One prompt, computed once, after which many answers are scored: its keys and values are shared by all rows of a batch.
+    """One prompt, computed once, after which continuations are run: its keys and values are shared by all rows of a batch.
 
     A model with state of another kind computes the prompt with each row: state that every row changes cannot be shared as a view.
     """
@@ -84,30 +130,6 @@ class SharedPrompt:
             cache = {"past_key_values": self._cache} if self._shared else {}
             hidden_BTD = lm.layout.decoder(input_ids=row, use_cache=self._shared, **cache).last_hidden_state
             self._first_V = _log_probabilities(lm, hidden_BTD[0, -1:])[0]
-
-    def mean_log_likelihoods(
-        self, answers: Sequence[Sequence[int]], *, batch_rows: int, on_rows: OnRows | None = None
-    ) -> list[float]:
-        """Mean log-likelihood of each answer after this prompt, in order. Raises as the function of that name."""
-        lm = self._lm
-        for answer in answers:
-            _check(lm, self.ids, answer)
-
-        def run(batch: Sequence[int]) -> list[float]:
-            texts = [answers[i] for i in batch]
-            with torch.no_grad():
-                first_B = self._first_V[torch.tensor([text[0] for text in texts], device=lm.device)]
-                scores = [first_B.double().tolist()]
-                if max(map(len, texts)) > 1:
-                    hidden_BTD = self._after_prompt([text[:-1] for text in texts])
-                    spans = [(0, len(text) - 1) for text in texts]
-                    rest_N = _token_scores(lm, hidden_BTD, spans, [text[1:] for text in texts])
-                    scores.append(_sums(rest_N, [len(text) - 1 for text in texts]))
-            if on_rows is not None:
-                on_rows(len(batch))
-            return [sum(parts) / len(text) for *parts, text in zip(*scores, texts, strict=True)]
-
-        return _in_batches(run, [len(answer) for answer in answers], batch_rows)
 
     def log_probabilities(self, continuations: Sequence[Sequence[int]], columns: Sequence[int]) -> list[Tensor]:
         """For each non-empty continuation of n tokens the log-probabilities [n + 1, len(columns)] (float64, CPU) of the `columns` as the
@@ -195,23 +217,13 @@ def settled_log_likelihoods(
     batch_rows: int,
     on_rows: OnRows | None = None,
 ) -> list[float]:
-    """The settled mean log-likelihood of each answer after its prompt, each distinct pair computed once, prompts that many answers follow
-    computed once. Raises as `mean_log_likelihoods`."""
+    """The settled mean log-likelihood of each answer after its prompt, each distinct pair computed once. Raises as
+    `mean_log_likelihoods`."""
     pairs = [(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
-    by_prompt: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for prompt, answer in dict.fromkeys(pairs):
-        by_prompt.setdefault(prompt, []).append(answer)
-    values: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-    rest = []
-    for prompt, texts in by_prompt.items():
-        if len(texts) < WORTH_SHARING or lm.layout.grouped:
-            rest += [(prompt, text) for text in texts]
-            continue
-        found = SharedPrompt(lm, prompt).mean_log_likelihoods(texts, batch_rows=batch_rows, on_rows=on_rows)
-        values |= zip([(prompt, text) for text in texts], settled(lm, found, [prompt] * len(texts), texts), strict=True)
-    alone, texts = [prompt for prompt, _ in rest], [text for _, text in rest]
-    found = mean_log_likelihoods(lm, alone, texts, batch_rows=batch_rows, on_rows=on_rows)
-    values |= zip(rest, settled(lm, found, alone, texts), strict=True)
+    distinct = list(dict.fromkeys(pairs))
+    each, texts = [prompt for prompt, _ in distinct], [text for _, text in distinct]
+    found = mean_log_likelihoods(lm, each, texts, batch_rows=batch_rows, on_rows=on_rows)
+    values = dict(zip(distinct, settled(lm, found, each, texts), strict=True))
     return [values[pair] for pair in pairs]
 
 
@@ -235,20 +247,15 @@ def _right_padded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*row, *[lm.pad_id] * (longest - len(row))] for row in rows], device=lm.device)
 
 
-def _token_scores(
-    lm: LanguageModel, hidden_BTD: Tensor, spans: Sequence[tuple[int, int]], targets: Sequence[Sequence[int]]
-) -> Tensor:
-    """Log-likelihood of every target, [N] float32, rows one after another: those of row b are predicted at `spans[b]` = (start, count)."""
-    width = hidden_BTD.shape[1]
-    flat = [b * width + t for b, (start, count) in enumerate(spans) for t in range(start, start + count)]
-    hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])[torch.tensor(flat, device=lm.device, dtype=torch.long)]
-    target_N = torch.tensor([token for row in targets for token in row], device=lm.device, dtype=torch.long)
+def _scores(lm: LanguageModel, hidden_ND: Tensor, wanted: Sequence[tuple[int, int]]) -> list[float]:
+    """The log-likelihood of each (row of `hidden_ND`, token); the rows are in order."""
     chunk = max(1, HEAD_BYTES // (4 * lm.vocab_size))
-    parts = [
-        _log_probabilities(lm, hidden).gather(-1, target[:, None])[:, 0]
-        for hidden, target in zip(torch.split(hidden_ND, chunk), torch.split(target_N, chunk), strict=True)
-    ]
-    return torch.cat(parts) if parts else hidden_ND.new_zeros(0, dtype=torch.float32)
+    found: list[float] = []
+    for start in range(0, len(hidden_ND), chunk):
+        log_p_NV = _log_probabilities(lm, hidden_ND[start : start + chunk])
+        row_M, token_M = torch.tensor([pair for pair in wanted if start <= pair[0] < start + chunk], device=lm.device).T
+        found += log_p_NV[row_M - start, token_M].double().cpu().tolist()
+    return found
 
 
 def _log_probabilities(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
@@ -260,11 +267,3 @@ def _log_probabilities(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
             "The model's logits are not finite. In float16 a massive dimension overflows (beyond 65,504): use another dtype.",
         )
     return logits_NV.log_softmax(-1)
-
-
-def _sums(scores_N: Tensor, counts: Sequence[int]) -> list[float]:
-    return [float(part.sum()) for part in torch.split(scores_N.double().cpu(), list(counts))]
-
-
-def _means(scores_N: Tensor, counts: Sequence[int]) -> list[float]:
-    return [total / count for total, count in zip(_sums(scores_N, counts), counts, strict=True)]

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from workers.lm.capture import Reader, prefill, reading
+from workers.lm.capture import Reader, prefill, reading_once
 from workers.lm.errors import OutOfMemory
 from workers.lm.memory import free_memory, is_out_of_memory
 from workers.lm.model import LanguageModel
@@ -131,7 +131,7 @@ def _read_prompt(
 ) -> _PromptPass:
     def once() -> _PromptPass:
         prompt = _PromptPass(span, dims)
-        with reading(lm, prompt.readers(), layers, where_present=True):
+        with reading_once(lm, prompt.readers(), layers, where_present=True):
             prefill(lm, ids)
         return prompt
 
@@ -159,7 +159,7 @@ def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable
         def residual(layer: int, _component: str, h_BTD: Tensor) -> None:
             found[layer] = h_BTD[0, len(row.prompt) :, list(dims_by_layer[layer])].float().abs()
 
-        with reading(lm, {"residual": residual}, dims_by_layer):
+        with reading_once(lm, {"residual": residual}, dims_by_layer):
             prefill(lm, row.ids)
         return found
 

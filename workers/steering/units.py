@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.job import JobContext
-from workers.lm.capture import prefill, reading
+from workers.lm.capture import prefill, reading_once
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.steering.vectors import Named
@@ -84,8 +84,8 @@ def _median_norms(
     def read(layer: int, _component: str, tensor_BTD: Tensor) -> None:
         seen[layer].append(tensor_BTD[0].float().norm(dim=-1).cpu())
 
-    with reading(lm, {component: read}, layers):
-        for done, prompt in enumerate(prompts, start=1):
+    for done, prompt in enumerate(prompts, start=1):
+        with reading_once(lm, {component: read}, layers):
             prefill(lm, prompt)
-            on_prompt(done)
+        on_prompt(done)
     return {layer: float(torch.cat(norms).median()) for layer, norms in seen.items()}

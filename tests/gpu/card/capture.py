@@ -17,7 +17,7 @@ from tests.ml.tiny_models import BOS, SPECIAL, tiny_model_folder
 from workers.lm.architecture import find_layout
 from workers.lm.capture import prefill, reading
 from workers.lm.gather import Example, gather_rows
-from workers.lm.likelihood import MARGIN, SharedPrompt, log_likelihood_alone, mean_log_likelihoods
+from workers.lm.likelihood import MARGIN, log_likelihood_alone, mean_log_likelihoods
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 
@@ -54,7 +54,7 @@ def _examples(lm: LanguageModel, count: int) -> list[Example]:
 
 def _captured(lm: LanguageModel, reference: LanguageModel, examples: Sequence[Example], record: Record, family: str) -> None:
     components, layers = lm.layout.components, list(range(lm.layout.n_layers))
-    rows = gather_rows(lm, examples, positions=POSITIONS, components=components, layers=layers, batch_rows=5)
+    rows = gather_rows(lm, examples, positions=POSITIONS, components=components, layers=layers, pass_tokens=150)
     worst = (0.0, "")
     for index, example in enumerate(examples):
         seen: dict[tuple[str, int], Tensor] = {}
@@ -74,7 +74,7 @@ def _likelihoods(lm: LanguageModel, reference: LanguageModel, examples: Sequence
     prompts, answers = [one.prompt_ids for one in examples], [one.response_ids for one in examples]
     batched = mean_log_likelihoods(lm, prompts, answers, batch_rows=5)
     alone = [log_likelihood_alone(lm, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    shared = SharedPrompt(lm, prompts[0]).mean_log_likelihoods(answers, batch_rows=5)
+    shared = mean_log_likelihoods(lm, [prompts[0]] * len(answers), answers, batch_rows=5)
     shared_alone = [log_likelihood_alone(lm, prompts[0], answer) for answer in answers]
     gap = max(abs(one - other) for one, other in zip([*batched, *shared], [*alone, *shared_alone], strict=True))
     why = "a third of MARGIN, which decides what is computed again alone (workers/lm/likelihood.py)"

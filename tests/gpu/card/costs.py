@@ -22,7 +22,7 @@ from workers.handlers.calibration import shipped_prompts
 from workers.judges.base import JudgeItem
 from workers.judges.reference import ReferenceJudge
 from workers.lm.answering import MOST_ROWS
-from workers.lm.gather import BATCH_ROWS, Example, gather_rows
+from workers.lm.gather import Example, gather_rows
 from workers.lm.generation import generate_greedy
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
@@ -78,10 +78,10 @@ def _extraction(lm: LanguageModel, setup: Setup, record: Record) -> None:
         gather_rows(lm, examples, positions=positions, components=["residual"], layers=layers)
 
     def bare() -> None:
-        """The same batches, padded alike, through the decoder alone."""
+        """The same rows, 32 at a time, whole, through the decoder alone."""
         rows = sorted(([*one.prompt_ids, *one.response_ids] for one in examples), key=len, reverse=True)
-        for start in range(0, count, BATCH_ROWS):
-            batch = rows[start : start + BATCH_ROWS]
+        for start in range(0, count, 32):
+            batch = rows[start : start + 32]
             padded = [row + [lm.pad_id] * (len(batch[0]) - len(row)) for row in batch]
             with torch.no_grad():
                 lm.layout.decoder(input_ids=torch.tensor(padded, device=lm.device), use_cache=False)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Outcome = Literal["passed", "limited", "refused"]
-VERSION = 2
+VERSION = 3
 """Of the proofs: a passport of another version says less or more than this one."""
 
 

@@ -1,0 +1,127 @@
+"""Which first tokens of a job's rows are computed once: a plan made of the rows' ids alone, before the first forward pass.
+
+The rows are a tree: two rows share a path as far as their ids are equal. Where rows part is a point to split at. A shared stretch that is
+computed by itself takes a pass of its own, which costs as much as PASS_COST tokens; of all choices of points the plan takes one with the
+least tokens and passes. What follows the last point of a row is its tail; tails after one prefix run side by side, padded by at most
+PADDING of the pass. Nothing here knows free memory, load or what was computed before: equal rows give an equal plan.
+
+Block-tokens are the tokens, pads included, that the decoder's blocks compute.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.lm.branching import Branching, Node
+
+PASS_COST = 32
+"""Tokens that one more pass must save: it takes about as long as 10 to 20 tokens of a small model on a CPU, and more where passes are short."""
+PASS_TOKENS = 1024
+"""Block-tokens of a pass, where it has more than one row: beyond it a larger pass is hardly faster, and takes memory."""
+ATTENDED_TOKENS = 16 * PASS_TOKENS
+"""Tokens that the rows of a pass attend to, each row's prefix counted for each row."""
+PADDING = 0.05
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The tokens `start` to `stop` of `rows`, which are equal up to `stop`."""
+
+    rows: tuple[int, ...]
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Segments computed side by side, all after the same `start` tokens. `after` is the number of the pass that computed the last of those,
+    None where the rows begin; `kept` says that later passes come after this one, which then has one segment."""
+
+    after: int | None
+    segments: tuple[Segment, ...]
+    kept: bool = False
+
+    @property
+    def start(self) -> int:
+        return self.segments[0].start
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest segment."""
+        return max(map(len, self.segments))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Passes in their order: each comes after those that it needs, and all that need a kept one follow it before it is given up."""
+
+    passes: tuple[Pass, ...]
+    tokens: int
+    shared: bool
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens computed, pads included."""
+        return sum(len(one.segments) * one.width for one in self.passes)
+
+    @property
+    def least_tokens(self) -> int:
+        """Tokens computed without pads."""
+        return sum(len(segment) for one in self.passes for segment in one.segments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What provenance tells of it."""
+        return {
+            "prefix": "shared" if self.shared else "not shared",
+            "tokens": self.tokens,
+            "block_tokens": self.block_tokens,
+            "prefixes": sum(one.kept for one in self.passes),
+            "passes": len(self.passes),
+        }
+
+
+def plan_of(rows: Sequence[Sequence[int]], *, shared: bool = True, pass_tokens: int = PASS_TOKENS) -> Plan:
+    """The plan of rows of at least one token each. Without `shared` every distinct row is computed whole."""
+    passes: list[Pass] = []
+    if shared:
+        _shared_passes(passes, Branching(rows, PASS_COST), pass_tokens)
+    else:
+        equal: dict[tuple[int, ...], list[int]] = {}
+        for number, row in enumerate(rows):
+            equal.setdefault(tuple(row), []).append(number)
+        whole = [Segment(tuple(numbers), 0, len(ids)) for ids, numbers in equal.items()]
+        passes += [Pass(None, group) for group in _groups(whole, pass_tokens)]
+    return Plan(tuple(passes), sum(map(len, rows)), shared)
+
+
+def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> None:
+    """Append each shared stretch, then the tails that follow it, then the stretches that follow it with all of theirs."""
+    todo: list[tuple[int | None, int, Node]] = [(None, 0, tree.root)]
+    while todo:
+        after, start, node = todo.pop()
+        if node is not tree.root:
+            passes.append(Pass(after, (Segment(node.rows(), start, node.stop),), kept=True))
+            after, start = len(passes) - 1, node.stop
+        tails, inner = tree.below(node)
+        passes += [Pass(after, group) for group in _groups([Segment(rows, start, stop) for stop, rows in tails], pass_tokens)]
+        todo += [(after, start, one) for one in reversed(inner)]
+
+
+def _groups(tails: Sequence[Segment], pass_tokens: int) -> list[tuple[Segment, ...]]:
+    """The tails by length, as many side by side as the limits allow."""
+    groups: list[list[Segment]] = []
+    real = 0
+    for one in sorted(tails, key=lambda one: (-one.stop, one.rows)):
+        real += len(one)
+        count = len(groups[-1]) + 1 if groups else 0
+        size = count * len(groups[-1][0]) if groups else 0
+        fits = size <= pass_tokens and count * groups[-1][0].stop <= ATTENDED_TOKENS if groups else False
+        if fits and size - real <= PADDING * size:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+            real = len(one)
+    return [tuple(group) for group in groups]

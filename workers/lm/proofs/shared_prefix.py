@@ -1,0 +1,55 @@
+"""Hidden states after a shared prefix against those of each row run by itself: the part of "paths agree" that reading in common rests on.
+
+Rows part at two depths, as prompts of a trait do after the template and after a system prompt; a row that ends where others go on is among them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.lm.capture import prefill, reading
+from workers.lm.model import LanguageModel
+from workers.lm.prefixes import Pass
+from workers.lm.proofs.figures import larger
+from workers.lm.sharing import plan_for, run_plan
+
+
+def related_rows(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows that share prefixes: the first row, and after parts of it the others."""
+    head, *others = rows
+    parts = [list(head[: max(1, len(head) * part // 3)]) for part in (2, 3)]
+    return [*parts, *([*part, *other] for part in parts for other in others)]
+
+
+def largest_shared_difference(lm: LanguageModel, rows: Sequence[Sequence[int]], on_step: Callable[[], None]) -> float:
+    """The largest |shared - alone| / |alone| of a hidden state, over rows, layers and tokens."""
+    found: dict[tuple[int, int], list[Tensor]] = {}
+
+    def forward(one: Pass, inputs: Mapping[str, Any]) -> None:
+        def keep(layer: int, _component: str, h_BTD: Tensor) -> None:
+            for number, segment in enumerate(one.segments):
+                for row in segment.rows:
+                    found.setdefault((row, layer), []).append(h_BTD[number, : len(segment)].float().clone())
+
+        on_step()
+        with reading(lm, {"residual": keep}), torch.no_grad():
+            lm.layout.decoder(**inputs)
+
+    run_plan(lm, plan_for(lm, rows), rows, forward)
+    return reduce(larger, [_difference(lm, row, number, found) for number, row in enumerate(rows)])
+
+
+def _difference(lm: LanguageModel, row: Sequence[int], number: int, found: Mapping[tuple[int, int], Sequence[Tensor]]) -> float:
+    gaps: list[float] = []
+
+    def compare(layer: int, _component: str, h_BTD: Tensor) -> None:
+        alone_TD = h_BTD[0].float()
+        sizes_T = alone_TD.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+        gaps.append(float(((torch.cat([*found[number, layer]]) - alone_TD).norm(dim=-1) / sizes_T).max()))
+
+    with reading(lm, {"residual": compare}):
+        prefill(lm, row)
+    return reduce(larger, gaps)

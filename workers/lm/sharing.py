@@ -1,0 +1,104 @@
+"""Running a plan of shared prefixes (`prefixes`): each pass computed once, in the plan's shape, after keys and values that are kept.
+
+B segments of a pass, T tokens, P tokens before them, H key-value heads, E width of a head. What is kept at a time are the keys and values
+along one path, one row's worth and only up to the deepest layer that runs, since the passes are in the tree's order. Window layers
+keep all of their tokens, and the model's own masks cut the window. Inside a layer a pass's keys and values stand beside its prefix's for
+as long as that layer runs. When memory runs out the pass is tried once more, in the same shape, after free memory was collected.
+Knows nothing of what the passes are read for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from workers.lm.errors import OutOfMemory
+from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory
+from workers.lm.model import LanguageModel
+from workers.lm.prefixes import Pass, Plan, plan_of
+
+KeysValues = tuple[Tensor, Tensor]
+Forward = Callable[[Pass, Mapping[str, Any]], None]
+
+
+def plan_for(lm: LanguageModel, rows: Sequence[Sequence[int]], **limits: int) -> Plan:
+    """The plan of these rows on this model: nothing is shared where a layer keeps other state than keys and values, which has no parts."""
+    return plan_of(rows, shared=not lm.layout.grouped, **limits)
+
+
+def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forward: Forward) -> None:
+    """Call `forward(one, inputs)` for every pass in order; it runs `lm.layout.decoder(**inputs)`, as far as it needs, and reads it.
+
+    A call that ran out of memory is made once more. Raises OutOfMemory when a pass does not fit, and what `forward` raises.
+    """
+    path: list[tuple[int, dict[int, KeysValues]]] = []
+    for number, one in enumerate(plan.passes):
+        while path and path[-1][0] != one.after:
+            path.pop()
+        before = [kept for _, kept in path]
+        kept = _computed(lm, one, rows, before, forward)
+        if one.kept:
+            path.append((number, kept))
+
+
+def _computed(
+    lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], before: Sequence[Mapping[int, KeysValues]], forward: Forward
+) -> dict[int, KeysValues]:
+    for last_try in (False, True):
+        cache = PathCache(one.start, before, keeping=one.kept)
+        try:
+            forward(one, _inputs(lm, one, rows, cache))
+            return cache.own
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error) or type(error).__name__
+        del cache
+        free_memory()
+        if last_try:
+            raise OutOfMemory(does_not_fit(failure))
+    raise AssertionError
+
+
+def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache") -> dict[str, Any]:
+    """Ids [B, T] padded on the right, where causal attention cannot see them, so that there is no padding mask."""
+    ids = [list(rows[segment.rows[0]][segment.start : segment.stop]) for segment in one.segments]
+    ids_BT = torch.tensor([row + [lm.pad_id] * (one.width - len(row)) for row in ids], device=lm.device)
+    if one.after is None and not one.kept:
+        return {"input_ids": ids_BT, "use_cache": False}
+    positions_1T = torch.arange(one.start, one.start + one.width, device=lm.device)[None]
+    return {"input_ids": ids_BT, "position_ids": positions_1T, "past_key_values": cache, "use_cache": True}
+
+
+class PathCache(Cache):  # type: ignore[misc]
+    """The keys and values [1, H, P, E] before a pass, as the passes `before` computed them one after another. `own` are those of the pass
+    itself, by layer, where it is `keeping` them."""
+
+    def __init__(self, length: int, before: Sequence[Mapping[int, KeysValues]], *, keeping: bool) -> None:
+        super().__init__(layers=[])
+        self._length, self._before, self._keeping = length, before, keeping
+        self.own: dict[int, KeysValues] = {}
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Called by the model's attention at each layer: what it attends to."""
+        if self._keeping:
+            self.own[layer_idx] = key_states, value_states
+        rows = key_states.shape[0]
+        parts = [kept[layer_idx] for kept in self._before]
+        keys = torch.cat([*(k.expand(rows, -1, -1, -1) for k, _ in parts), key_states], dim=2)
+        values = torch.cat([*(v.expand(rows, -1, -1, -1) for _, v in parts), value_states], dim=2)
+        return keys, values
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self._length
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        return self._length
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Columns of the pass's masks, and the first one's number."""
+        return self._length + query_length, 0
