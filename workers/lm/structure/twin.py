@@ -101,9 +101,9 @@ class _InDouble(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], _types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        func = torch.Tensor.double if func is torch.Tensor.float else func
+        run: Callable[..., Any] = torch.Tensor.double if func is torch.Tensor.float else func
         named = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
-        return func(*(torch.float64 if value is torch.float32 else value for value in args), **named)
+        return run(*(torch.float64 if value is torch.float32 else value for value in args), **named)
 
 
 def constants_of(block: nn.Module) -> dict[str, float]:
