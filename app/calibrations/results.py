@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from app.calibrations.repository import Found
 from app.http.renamed import BothNames
 from app.jobs.labels import Labels
+from app.models.engine import EngineOut
 from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
 from binnacle.words.massive import present_name
@@ -54,6 +55,9 @@ class CostOut(BothNames):
         description="estimated device time, from earlier calibrations of the model; null if there are too few"
     )
     waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
+    engine: EngineOut | None = Field(
+        None, description="what the model's text is generated on; null before the model is inspected"
+    )
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

@@ -33,6 +33,7 @@ from app.jobs.submitting import (
     with_edge,
 )
 from app.models import service as models
+from app.models.engine import engine_of
 from app.models.layers import layers_of
 from app.models.models import Model
 from app.models.reading import reading_of
@@ -70,6 +71,7 @@ def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, sett
     prompts = limits.prompt_count(request)
     tokens = prompts * request.max_new_tokens
     return CostOut(
+        engine=engine_of(models.usable(session, request.model).facts),
         spec=planned.spec,
         prompts=prompts,
         max_new_tokens=request.max_new_tokens,

@@ -30,6 +30,7 @@ from app.judges import service as judges
 from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
+from app.models.engine import engine_of
 from app.models.layers import layers_of
 from app.models.models import Model
 from app.models.reading import reading_of
@@ -159,6 +160,7 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
         calibration = request.calibration or "the newest calibration of the model, or a new one"
     check_admissible(session, request, after, viewer)
     return ExtractionCost(
+        engine=engine_of(checked.model.facts),
         spec=checked.spec,
         estimated_seconds=seconds_for(repository.examples_and_seconds(session, request.model), checked.cost["examples"]),
         calibration=calibration,

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BaseModel, Field, model_validator
 from app.http.renamed import BothNames
 from app.jobs.prompts import Prompt
 from app.jobs.schemas import PromptedRequest
+from app.models.engine import EngineOut
 from app.models.reading import DOUBT, READING
 from app.quotas.schemas import Admission
 from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Sibling, VectorId
@@ -59,6 +60,9 @@ class GenerationCost(BaseModel):
 class PricedGeneration(GenerationCost):
     """What a generation would answer, and whether it would be admitted."""
 
+    engine: EngineOut | None = Field(
+        None, description="what the model's text is generated on; null before the model is inspected"
+    )
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

@@ -14,6 +14,7 @@ from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.context import check_context
+from app.models.engine import engine_of
 from app.models.models import Model
 from app.models.reading import doubt, reading_of
 from app.quotas.admission import admission
@@ -52,7 +53,9 @@ def estimate(session: Session, request: GenerationRequest, viewer: Viewer, setti
     if _needs_calibration(request):
         after, made = calibrations.after_for_model(session, request, request.calibration, model, viewer, settings, after)
     check_admissible(session, request, after, viewer)
-    return PricedGeneration(**cost(request).model_dump(), admission=admission(session, viewer.owner, jobs=1 + made))
+    return PricedGeneration(
+        **cost(request).model_dump(), engine=engine_of(model.facts), admission=admission(session, viewer.owner, jobs=1 + made)
+    )
 
 
 def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, dict[str, object]]:

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from app.http.renamed import BothNames
 from app.jobs.measures import with_names
+from app.models.engine import EngineOut
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt
 from app.quotas.schemas import Admission
@@ -64,6 +65,9 @@ class SteeringCost(BothNames):
     waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
     warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     makes_extraction: bool = Field(description="true: no extraction fits; one would be made first, at its own cost")
+    engine: EngineOut | None = Field(
+        None, description="what the model's text is generated on; null before the model is inspected"
+    )
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

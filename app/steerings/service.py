@@ -38,6 +38,7 @@ from app.judges import service as judges
 from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
+from app.models.engine import engine_of
 from app.models.layers import check_layers
 from app.models.models import Model
 from app.models.reading import reading_of
@@ -209,6 +210,7 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
     check_admissible(session, request, after, viewer)
     total, said = limits.answers(request, checked.grid)
     return SteeringCost(
+        engine=engine_of(checked.model.facts),
         spec=checked.spec,
         cells=checked.grid.cells,
         answers=total,

@@ -6,6 +6,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs.estimates import Known, seconds_for
 from app.jobs.models import Job
+from app.models.models import Model
+from app.pages.forms.prices import price
 from tests.api.conftest import Running, submit
 from tests.api.lives import SUMMARY, claim, succeed
 
@@ -39,3 +41,21 @@ def test_a_tiny_job_is_no_measure_of_a_large_one(api: Running, ada: httpx2.Clien
     large, alike = ({"model": "demo"}, {"model": "demo", "prompts": ["b"] * 6, "max_new_tokens": 24})
     assert ada.post("/v1/calibrations?dry_run=true", json=large).json()["estimated_seconds"] is None
     assert ada.post("/v1/calibrations?dry_run=true", json=alike).json()["estimated_seconds"] == 137.0
+
+
+@pytest.mark.parametrize("engine", ["slots", "library", "whole"])
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [("calibrations", {}), ("generations", {"prompts": ["Hello"], "vectors": []})],
+)
+def test_a_price_says_when_the_model_is_generated_on_a_slower_engine(
+    ada: httpx2.Client, sessions: sessionmaker[Session], engine: str, route: str, body: dict[str, object]
+) -> None:
+    """The same answers take longer on a hybrid than on a model of its size with keys and values alone."""
+    with sessions.begin() as session:
+        model = session.get_one(Model, "demo")
+        model.facts = {**model.facts, "structure": {"engine": engine}}
+    cost = ada.post(f"/v1/{route}?dry_run=true", json={"model": "demo", **body}).json()
+    assert (cost["engine"]["name"], cost["engine"]["slower"]) == (engine, engine != "slots")
+    assert ("slower" in cost["engine"]["sentence"]) == (engine != "slots")
+    assert (cost["engine"]["sentence"] in price(cost).lines) == (engine != "slots")

@@ -1,6 +1,7 @@
 """Examine families and write what was found: `python -m tests.families` (those named, or all that are not yet in
 found.jsonl; `--table`: docs/families.md alone)."""
 
+import gc
 import json
 import sys
 
@@ -14,6 +15,7 @@ def main() -> None:
     names = [name for name in sys.argv[1:] if not name.startswith("--")] or left
     if "--table" not in sys.argv:
         known = read_table()
+        gc.freeze()  # running out of memory collects: what is imported need not be looked through each time
         for name in names:
             known[name] = found = examine(name)
             sys.stdout.write(f"{name}: {found.verdict} {found.engine} {found.reason}\n")

@@ -1,5 +1,6 @@
 """What is shown of each family on its tiny model, each by an oracle that knows nothing of the code under test. `examine` does all of it."""
 
+import copy
 import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from tests.families.models import tiny_family
 from tests.ml.steering import naive
+from workers.lm.architecture import find_layout
 from workers.lm.capture import assert_no_hooks, prefill, reading
 from workers.lm.checkpoint import quiet
 from workers.lm.errors import ModelFault
@@ -19,7 +21,7 @@ from workers.lm.proofs.addends import addends
 from workers.lm.proofs.rows import random_rows
 from workers.lm.steered import SteeredRow, generate_steered
 
-LENGTHS, NEW, TOGETHER = (12, 12, 12, 12, 5, 5), 6, 4
+LENGTHS, NEW, TOGETHER = (12, 12, 12, 12, 5, 5), 4, 4
 """Six rows in a batch of four: on slots waiting rows enter as others leave; on the library's cache four rows step together, one leaves early."""
 
 
@@ -67,7 +69,7 @@ def _examined(name: str, lm: LanguageModel) -> Examined:
     try:
         check_states(lm)
         here = addends(lm).figure
-        found = replace(found, addends_float32=here, addends_bfloat16=addends(_in(name, torch.bfloat16)).figure)
+        found = replace(found, addends_float32=here, addends_bfloat16=addends(_in_bfloat16(lm)).figure)
         lm, rows, alone = rows_alone(lm)
         found = replace(found, rows_equal=together(lm, rows) == alone)
         found = replace(found, ladder_equal=together(lm, rows, fits=1) == alone)
@@ -84,17 +86,19 @@ def _shown(residue: float | str | None) -> str:
     return f"hidden states differ by {residue:.2g}" if isinstance(residue, float) else str(residue)
 
 
-def _in(name: str, dtype: torch.dtype) -> LanguageModel:
-    return tiny_family(name, dtype=dtype)
+def _in_bfloat16(lm: LanguageModel) -> LanguageModel:
+    model = copy.deepcopy(lm.model).to(torch.bfloat16)
+    return replace(lm, model=model, layout=find_layout(model, lm.layout.structure), dtype=torch.bfloat16)
 
 
 def structure_of(lm: LanguageModel) -> str:
     """The sums of all kinds of blocks, as text: m marks what mixes tokens."""
-    sums = []
+    sums: list[str] = []
     for block in lm.layout.structure.blocks.values():
         terms = [f"{' '.join(map(str, one.scale))} {one.path}{' (m)' if one.mixes else ''}".strip() for one in block.addends]
         sums.append(" + ".join([f"{' '.join(map(str, block.kept))} input".strip(), *terms]))
-    return "; ".join(dict.fromkeys(sums))
+    sums = list(dict.fromkeys(sums))
+    return "; ".join(sums if len(sums) < 4 else [*sums[:2], f"and so on, {len(sums)} sums"])
 
 
 def check_states(lm: LanguageModel) -> None:

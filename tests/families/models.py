@@ -58,7 +58,7 @@ def families() -> list[str]:
     return found
 
 
-def tiny_family(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> LanguageModel:
+def tiny_family(name: str, *, seed: int = 0) -> LanguageModel:
     """A tiny model of the family, in memory: no folder, no end-of-sequence ids. Raises what the library raises where none can be built."""
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
@@ -67,7 +67,7 @@ def tiny_family(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
     _randomise(model)
-    model = model.to(dtype).eval().requires_grad_(False)
+    model = model.float().eval().requires_grad_(False)
     layout = find_layout(model)
     facts = ModelFacts(
         architecture=type(model).__name__,
@@ -85,7 +85,7 @@ def tiny_family(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32)
         files=(),
     )
     tokenizer = tiny_tokenizer()
-    return LanguageModel(model, tokenizer, layout, torch.device("cpu"), dtype, facts, frozenset(), 0, Path())
+    return LanguageModel(model, tokenizer, layout, torch.device("cpu"), torch.float32, facts, frozenset(), 0, Path())
 
 
 def _randomise(model: torch.nn.Module) -> None:

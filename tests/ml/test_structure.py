@@ -104,6 +104,42 @@ def test_constants_are_found_where_the_block_keeps_them(edited: Forests) -> None
     assert {layout.scale(layer, component) for layer in range(3) for component in ("mlp_out", "attn_contribution")} == {1}
 
 
+def test_constants_that_grow_with_the_layer_are_each_layers_own(edited: Forests) -> None:
+    """Blocks that are built alike and differ in a number: two layers do not show the constants of the third."""
+
+    def deeper(source: str) -> str:
+        source = source.replace(
+            "        self.mlp = LlamaMLP(config)", "        self.mlp = LlamaMLP(config)\n        self.depth = layer_idx + 2"
+        )
+        return source.replace("hidden_states = self.mlp(hidden_states)", "hidden_states = self.mlp(hidden_states) / self.depth")
+
+    model = edited(deeper)
+    layout = find_layout(model)
+    assert [layout.scale(layer, "mlp_contribution") for layer in range(3)] == pytest.approx([1 / 2, 1 / 3, 1 / 4], abs=1e-9)
+    stored = structure_from_dict(json.loads(json.dumps(layout.structure.to_dict())))
+    assert find_layout(model, stored).scales == layout.scales
+    assert len({terms.kind for terms in layout.terms}) == 3
+
+
+def test_a_block_that_computes_in_float32_is_read(edited: Forests) -> None:
+    """Routers and short convolutions ask for float32, which meets the float64 weights of the twin."""
+
+    def widened(source: str) -> str:
+        return source.replace(
+            "down_proj = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))",
+            "down_proj = nn.functional.linear((self.act_fn(self.gate_proj(x)) * self.up_proj(x)).float(), self.down_proj.weight)",
+        )
+
+    [block] = find_layout(edited(widened)).structure.blocks.values()
+    assert [addend.path for addend in block.addends] == ["self_attn", "mlp"]
+    assert block.residue < 1e-12
+
+
+def test_a_model_that_does_not_count_the_tokens_of_its_cache_is_given_positions() -> None:
+    """Given none, it puts each new token at position 0: it was taken for a model that steps otherwise than it reads."""
+    assert tiny_family("bamba").layout.structure.engine == "library"
+
+
 def test_before_a_post_norm_is_the_module_whose_output_it_normalises() -> None:
     layout = find_layout(tiny_model("gemma2"))
     [block] = layout.structure.blocks.values()

@@ -10,6 +10,7 @@ from workers.lm.errors import ModelFault
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
+from workers.lm.routing import routing_flips
 from workers.lm.sampling import Sampling
 from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
 from workers.steering.subjects import Subject
@@ -28,13 +29,14 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """
     lm = model_of(spec, context)
     try:
-        answers = _answers(lm, spec, context)
-        return Outcome(result={"answers": answers, "weight_hash": lm.facts.weight_hash, **lm.facts.reading}, artifacts=[])
+        answers, flips = _answers(lm, spec, context)
+        result = {"answers": answers, "weight_hash": lm.facts.weight_hash, **lm.facts.reading}
+        return Outcome(result=result, artifacts=[], metrics=flips)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
 
 
-def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) -> list[dict[str, Any]]:
+def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) -> tuple[list[dict[str, Any]], dict[str, int]]:
     prompts = [encode_prompt(lm, one["prompt"], one["system_prompt"]) for one in spec["prompts"]]
     for ids in prompts:
         lm.check_ids(ids, spec["max_new_tokens"])
@@ -46,9 +48,12 @@ def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) ->
         lm, rows, max_new_tokens=spec["max_new_tokens"], batch_rows=batch, on_step=lambda _counts: context.progress(0)
     )
     context.progress(len(rows))
+    flips = routing_flips(lm, [[*row.prompt_ids, *answer.ids] for row, answer in zip(rows, found, strict=True)])
     asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]
     lines = [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
-    return lines if spec["calibration"] is not None else [line | {"r": None, "r_raw": None} for line in lines]
+    if spec["calibration"] is None:
+        lines = [line | {"r": None, "r_raw": None} for line in lines]
+    return lines, flips
 
 
 def _doses(

@@ -21,6 +21,7 @@ from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
+from workers.lm.routing import routing_flips
 from workers.science.scores import mean
 from workers.steering import offtarget, protocol, stages
 from workers.steering.effects import Scale, effect_of, unsteered_of
@@ -309,6 +310,7 @@ class _Steering:
                 "answers": sum(len(run.answers) for run in runs),
                 "runs": len(runs),
                 "tokens_computed": self.evaluator.tokens,
+                **routing_flips(self.lm, [one.prompt_ids for one in self.sets["selection"]]),
             },
         )
 

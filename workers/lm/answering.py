@@ -15,6 +15,7 @@ import torch
 from workers.lm.generation import GenerationCounts, generate_greedy
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
+from workers.lm.routing import routing_flips
 
 CELL_PROMPTS = 8  # prompts per cell, and more only when there would be over MAX_CELLS cells
 MAX_CELLS = 32
@@ -75,7 +76,8 @@ def answer_all(
         "halvings": work.counts.halvings,
         "near_ties_settled": work.counts.settled_alone,
     }
-    return [answer for cell in range(len(cells)) for answer in found[cell]], metrics
+    answers = [answer for cell in range(len(cells)) for answer in found[cell]]
+    return answers, metrics | routing_flips(lm, [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)])
 
 
 class _Answering:

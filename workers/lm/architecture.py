@@ -106,11 +106,15 @@ def find_layout(model: nn.Module, structure: Structure | None = None) -> Layout:
     decoder = find_decoder(model)
     blocks = blocks_of(decoder)
     kinds = [kind_of(block) for block in blocks]
-    if structure is None or not set(kinds) <= set(structure.blocks):
+    if structure is None or not all(structure.key_of(kind, layer) for layer, kind in enumerate(kinds)):
         structure = find_structure(decoder)
-    if missing := [kind for kind in kinds if kind not in structure.blocks]:
-        raise ModelFault("unknown_architecture", f"No small twin of {type(model).__name__} has blocks of the kind {missing[0]}.")
-    found = [structure.blocks[kind] for kind in kinds]
+    keys: list[str] = []
+    for layer, kind in enumerate(kinds):
+        key = structure.key_of(kind, layer)
+        if key is None:
+            raise ModelFault("unknown_architecture", f"No small twin of {type(model).__name__} has blocks of the kind {kind}.")
+        keys.append(key)
+    found = [structure.blocks[key] for key in keys]
     norm = None if structure.final_norm is None else decoder.get_submodule(structure.final_norm)
     return Layout(
         decoder,
@@ -118,7 +122,7 @@ def find_layout(model: nn.Module, structure: Structure | None = None) -> Layout:
         tuple(_sites(block, one) for block, one in zip(blocks, found, strict=True)),
         tuple(_scales(block, one) for block, one in zip(blocks, found, strict=True)),
         tuple(_flat(one) for one in found),
-        tuple(_terms(block, one, kind) for block, one, kind in zip(blocks, found, kinds, strict=True)),
+        tuple(_terms(block, one, key) for block, one, key in zip(blocks, found, keys, strict=True)),
         structure,
         first_few(dict.fromkeys(type(block).__name__ for block in blocks), limit=4),
         int(text_config(decoder).hidden_size),

@@ -9,6 +9,7 @@ otherwise than they read.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from workers.lm.masks import library_pass
 from workers.lm.prefilling import MOST_TOKENS
 from workers.lm.refilling import Batch, Row, worth_moving
 from workers.lm.site_actions import actions_for, framed_actions
-from workers.lm.structure.twin import cache_argument
+from workers.lm.structure.twin import cache_argument, positions_argument
 
 
 class GroupedBatch(Batch):
@@ -56,18 +57,23 @@ class GroupedBatch(Batch):
             return
         actions = actions_for(lm, self._bank, [row.pushes for row in self.rows], ["prompt"] * len(self.rows))
         with self._hooks.during(actions), library_pass():
-            lm.layout.decoder(input_ids=torch.tensor(prefixes, device=lm.device), use_cache=True, **self._given())
+            lm.layout.decoder(
+                input_ids=torch.tensor(prefixes, device=lm.device), use_cache=True, **self._given(0, len(prefixes[0]))
+            )
         for row in self.rows:
             row.saw(self._hooks.fired, "prompt", len(prefixes[0]))
 
-    def _pass(self, tokens: Sequence[int], _columns: Sequence[int]) -> Tensor:
+    def _pass(self, tokens: Sequence[int], columns: Sequence[int]) -> Tensor:
         ids = torch.tensor(tokens, device=self._lm.device)[:, None]
         with library_pass():
-            logits: Tensor = self._lm.model(input_ids=ids, use_cache=True, logits_to_keep=1, **self._given()).logits
+            logits: Tensor = self._lm.model(
+                input_ids=ids, use_cache=True, logits_to_keep=1, **self._given(max(columns), 1)
+            ).logits
         return logits[:, -1]
 
-    def _given(self) -> dict[str, DynamicCache]:
-        return {cache_argument(self._lm.layout.decoder): self._own}
+    def _given(self, first: int, count: int) -> dict[str, Any]:
+        decoder = self._lm.layout.decoder
+        return {cache_argument(decoder): self._own, **positions_argument(decoder, first, count)}
 
 
 class WholeBatch(GroupedBatch):

@@ -5,6 +5,7 @@ be repeated. The ladder halves a batch that failed; rows already done are kept.
 """
 
 import gc
+import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,12 +16,15 @@ import torch
 
 from workers.lm.errors import OutOfMemory
 from workers.lm.model import LanguageModel
+from workers.lm.room import bytes_needed
 from workers.lm.shrinking import number
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_ROWS = 256
+NO_DOUBT = 4
+"""Times the estimate of a row: where even that fits, the row is not counted tensor by tensor."""
 _ALLOCATORS = (
     *("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
     # a full device, seen not by torch's allocator but by CUDA itself or a library that wants memory of its own; the context is sound
@@ -67,8 +71,36 @@ def _inner_width(config: Any) -> int:
 
 
 def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budget_bytes: int) -> int:
-    """Rows of one batch whose estimate fits `budget_bytes` (beside the weights): at least 1, at most MAX_ROWS."""
+    """Rows of one batch whose estimate fits `budget_bytes` (beside the weights): at least 1, at most MAX_ROWS. Raises OutOfMemory where one
+    row and the weights take more than the whole device has."""
+    check_room(lm, prompt_tokens, new_tokens, device_bytes(lm.device))
     return max(1, min(MAX_ROWS, budget_bytes // bytes_per_row(lm, prompt_tokens, new_tokens)))
+
+
+def check_room(lm: LanguageModel, prompt_tokens: int, new_tokens: int, total_bytes: int) -> None:
+    """Raises OutOfMemory, with the arithmetic, where the weights and one row of that length are more than `total_bytes`: nothing would end."""
+    weights = lm.resident_bytes
+    if weights + NO_DOUBT * bytes_per_row(lm, prompt_tokens, new_tokens) <= total_bytes:
+        return
+    row = bytes_needed(lm, 1, prompt_tokens, new_tokens)
+    if row is not None and weights + row > total_bytes:
+        sizes = [f"{size / 2**20:,.0f} MiB" for size in (weights, row, weights + row, total_bytes)]
+        raise OutOfMemory(
+            f"One row of {prompt_tokens:,} + {new_tokens:,} tokens does not fit: {sizes[0]} of weights + {sizes[1]} of caches, activations and "
+            f"logits = {sizes[2]}; the device has {sizes[3]}. Shorten the prompts, request fewer new tokens, or use a smaller model."
+        )
+
+
+def device_bytes(device: torch.device) -> int:
+    """All memory of the device; of the machine, or of the control group where that is less, on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 def is_out_of_memory(error: BaseException) -> bool:

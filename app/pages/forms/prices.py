@@ -28,7 +28,7 @@ def price(cost: Mapping[str, Any]) -> Price:
     said = [f"{cost['arithmetic'][:1].upper()}{cost['arithmetic'][1:].rstrip('.')}."]
     if cost.get("limit"):
         said.append(f"The limit of this server is {whole(cost['limit'])}.")
-    said += [_time(cost), *_first(cost)]
+    said += [_time(cost), *_slower(cost), *_first(cost)]
     quotas = [_quota(one) for one in admission["quotas"]]
     return Price(said, list(cost.get("warnings", ())), quotas, admission["would_pass"], admission["detail"] or "")
 
@@ -39,6 +39,12 @@ def _time(cost: Mapping[str, Any]) -> str:
     if cost["estimated_seconds"] is None:
         return "The time is not known: a job of this kind has not run on this model yet."
     return f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model."
+
+
+def _slower(cost: Mapping[str, Any]) -> list[str]:
+    """Where the model's text takes longer than others': why."""
+    engine = cost.get("engine")
+    return [engine["sentence"]] if engine and engine["slower"] else []
 
 
 def _first(cost: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from transformers import DynamicCache
 from workers.lm.masks import rows_at
 from workers.lm.slots import SlotCache
 from workers.lm.structure.decoders import blocks_of
-from workers.lm.structure.twin import run, token_ids
+from workers.lm.structure.twin import positions_argument, run, token_ids
 
 AGREES = 1e-5
 STEPS, LENGTHS = 2, (17, 11)
@@ -61,14 +61,15 @@ def on_library_cache(twin: nn.Module) -> float:
     ids = token_ids(twin)
     cache = DynamicCache(config=twin.config)
     length = max(LENGTHS)
-    run(twin, ids[:, :length], cache=cache)
+    run(twin, ids[:, :length], cache=cache, **positions_argument(twin, 0, length))
     worst, kept = 0.0, torch.tensor([1])
     for step in range(STEPS):
         if step == 1:  # a row leaves at its end
             cache.reorder_cache(kept)
             ids = ids[kept]
-        now_ND = run(twin, ids[:, length + step : length + step + 1], cache=cache)[:, -1]
-        plain_ND = run(twin, ids[:, : length + step + 1])[:, -1]
+        at = length + step
+        now_ND = run(twin, ids[:, at : at + 1], cache=cache, **positions_argument(twin, at, 1))[:, -1]
+        plain_ND = run(twin, ids[:, : at + 1])[:, -1]
         worst = max(worst, *(_difference(one, other) for one, other in zip(now_ND, plain_ND, strict=True)))
     return worst
 

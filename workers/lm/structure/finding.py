@@ -1,6 +1,6 @@
 """The structure of a model, found on a small twin of its decoder. Raises ModelFault unknown_architecture, naming modules and residue."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from workers.lm.structure.mixing import keys_and_values, mixers, raw_of
 from workers.lm.structure.recording import Recording, record
 from workers.lm.structure.search import FITS, Sum, find_sum
 from workers.lm.structure.twin import constants_of, decoder_twin, run, token_ids
-from workers.lm.structure.values import Addend, BlockStructure, Factor, Structure
+from workers.lm.structure.values import Addend, BlockStructure, Factor, Structure, at_layer
 
 EQUAL = 1e-6
 _found: dict[tuple[type[nn.Module], str], Structure] = {}
@@ -21,7 +21,11 @@ def find_structure(decoder: nn.Module) -> Structure:
     """The structure of `decoder`, which may be on the meta device; found once for each class and config in a process."""
     key = type(decoder), text_config(decoder).to_json_string(use_diff=False)
     if key not in _found:
-        _found[key] = structure_of_twin(decoder_twin(decoder, blocks_of(decoder)))
+        blocks = blocks_of(decoder)
+        found = structure_of_twin(twin := decoder_twin(decoder, blocks))
+        if any("@" in key for key in found.blocks) and len(blocks_of(twin)) < len(blocks):
+            found = structure_of_twin(decoder_twin(decoder, blocks, layers=len(blocks)))
+        _found[key] = found
     return _found[key]
 
 
@@ -33,20 +37,23 @@ def structure_of_twin(twin: nn.Module) -> Structure:
     sums = [_sum_of(block, was) for block, was in zip(blocks, seen, strict=True)]
     mixing = mixers(twin, blocks, seen, sums)
     projections = keys_and_values(twin, blocks, seen, mixing)
-    found: dict[str, BlockStructure] = {}
-    for block, was, one, mixes, (keys, values) in zip(blocks, seen, sums, mixing, projections, strict=True):
-        made = _block(block, was, one, mixes, keys, values)
-        before = found.setdefault(kind_of(block), made)
-        if [a.path for a in before.addends] != [a.path for a in made.addends] or before.kept != made.kept:
-            raise ModelFault(
-                "unknown_architecture", f"Two blocks of {type(block).__name__} that are built alike add up differently."
-            )
+    made = [_block(*one) for one in zip(blocks, seen, sums, mixing, projections, strict=True)]
+    found = _by_kind([kind_of(block) for block in blocks], made)
     slots = engines.residue_of(engines.on_slots, twin)
     norm = _final_norm(twin, seen[-1], states[0])
     if engines.works(slots):
         return Structure(found, norm, "slots", slots)
     library = engines.residue_of(engines.on_library_cache, twin)
     return Structure(found, norm, "library" if engines.works(library) else "whole", slots, library)
+
+
+def _by_kind(kinds: Sequence[str], made: Sequence[BlockStructure]) -> dict[str, BlockStructure]:
+    """One entry for each kind, or one for each of its layers where they differ in their addends or constants."""
+    found: dict[str, BlockStructure] = {}
+    for layer, (kind, one) in enumerate(zip(kinds, made, strict=True)):
+        alike = {(other.addends, other.kept) for other_kind, other in zip(kinds, made, strict=True) if other_kind == kind}
+        found.setdefault(kind if len(alike) == 1 else at_layer(kind, layer), one)
+    return found
 
 
 def _sum_of(block: nn.Module, seen: Recording) -> Sum:
@@ -76,14 +83,16 @@ def _no_sum(block: nn.Module, what: str) -> ModelFault:
     return ModelFault("unknown_architecture", f"{type(block).__name__} {what}. Its modules: {modules}.")
 
 
-def _block(block: nn.Module, seen: Recording, one: Sum, mixes: set[str], keys: str | None, values: str | None) -> BlockStructure:
+def _block(
+    block: nn.Module, seen: Recording, one: Sum, mixes: set[str], projections: tuple[str | None, str | None]
+) -> BlockStructure:
     known = constants_of(block)
     addends = []
     for path, constant in zip(one.paths, one.constants, strict=True):
         raw = raw_of(seen, path)
         flat = tuple(sorted(seen.flat & {path, raw}))
         addends.append(Addend(path, path in mixes, factors(constant, known), raw, flat))
-    return BlockStructure(tuple(addends), factors(one.kept, known), keys, values, one.residue)
+    return BlockStructure(tuple(addends), factors(one.kept, known), *projections, one.residue)
 
 
 def factors(constant: float, known: Mapping[str, float]) -> tuple[Factor, ...]:

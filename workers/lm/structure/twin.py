@@ -6,11 +6,12 @@ floats) get numbers of their own. The twin has the first layers of the model, do
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from workers.lm.errors import ModelFault
 from workers.lm.shrinking import VOCABULARY, number, shrunk
@@ -39,10 +40,11 @@ def layers_needed(kinds: Sequence[str]) -> int:
     return max([2, *(1 + kinds.index(kind) for kind in set(kinds))])
 
 
-def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module]) -> nn.Module:
-    """The twin of `decoder`, which may be on the meta device. Raises ModelFault unknown_architecture when none can be built and run."""
+def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module], layers: int | None = None) -> nn.Module:
+    """The twin of `decoder`, which may be on the meta device, with `layers` layers, or as many as show every kind. Raises
+    ModelFault unknown_architecture when none can be built and run."""
     config = text_config(decoder)
-    layers = layers_needed(kinds_of(blocks, config))
+    layers = layers or layers_needed(kinds_of(blocks, config))
     failure: Exception | None = None
     for narrow in (True, False):
         try:
@@ -75,7 +77,7 @@ def run(twin: nn.Module, ids: Tensor, *, cache: Any = None, **options: Any) -> T
     """The twin's final hidden states [B, T, D]."""
     if cache is not None:
         options |= {cache_argument(twin): cache, "use_cache": True}
-    with torch.no_grad():
+    with torch.no_grad(), _InDouble():
         return twin(input_ids=ids, **{"use_cache": False, **options}).last_hidden_state  # type: ignore[no-any-return]
 
 
@@ -83,6 +85,25 @@ def cache_argument(model: nn.Module) -> str:
     """What `model` calls the cache it is given."""
     names = inspect.signature(model.forward).parameters
     return next((name for name in ("past_key_values", "cache_params") if name in names), "past_key_values")
+
+
+def positions_argument(model: nn.Module, first: int, count: int) -> dict[str, Tensor]:
+    """The positions of the next `count` tokens after `first` others, for models that take them: not all count the tokens of their cache."""
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return {}
+    device = next(model.parameters()).device
+    return {"position_ids": torch.arange(first, first + count, device=device)[None]}
+
+
+class _InDouble(TorchFunctionMode):
+    """What a model asks for in float32 is float64: norms and rotary factors keep all digits, and meet float64 weights."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], _types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        run: Callable[..., Any] = torch.Tensor.double if func is torch.Tensor.float else func
+        named = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
+        return run(*(torch.float64 if value is torch.float32 else value for value in args), **named)
 
 
 def constants_of(block: nn.Module) -> dict[str, float]:

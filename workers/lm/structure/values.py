@@ -56,7 +56,8 @@ class BlockStructure:
 
 @dataclass(frozen=True)
 class Structure:
-    """`blocks[kind]` for each kind of block (`kind_of`). `engine` says what its generation runs on: slots of keys and values,
+    """`blocks[kind]` for each kind of block (`kind_of`), or `blocks[kind@layer]` where blocks that are built alike add up differently, as by
+    constants that grow with the layer. `engine` says what its generation runs on: slots of keys and values,
     the library's own cache, or whole rows at each step; `slots_residue` is what differs on slots (in words where they cannot run),
     `library_residue` on the library's cache (None where slots were enough)."""
 
@@ -66,9 +67,18 @@ class Structure:
     slots_residue: float | str
     library_residue: float | str | None = None
 
+    def key_of(self, kind: str, layer: int) -> str | None:
+        """Where `blocks` holds the block of this kind at this layer; None where it was not found."""
+        return next((key for key in (kind, at_layer(kind, layer)) if key in self.blocks), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `structure_from_dict` is the inverse."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+
+def at_layer(kind: str, layer: int) -> str:
+    """The key of one layer's block."""
+    return f"{kind}@{layer}"
 
 
 def structure_from_dict(stored: Mapping[str, Any]) -> Structure:

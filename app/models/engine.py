@@ -1,0 +1,27 @@
+"""How a model's text is generated, as its inspection found it, for the price of a request."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+SENTENCES = {
+    "slots": "Prompts of all lengths are generated together; a waiting prompt enters as another answer ends.",
+    "library": "This model is generated on the library's cache, which is slower: some of its layers keep other state than keys and "
+    "values, so only prompts of one length are generated together, and none enters before the last of them has ended.",
+    "whole": "This model is generated without a cache, which is much slower: each new token computes its whole row again.",
+}
+
+
+class EngineOut(BaseModel):
+    """What text is generated on, and what that means for the time."""
+
+    name: Literal["slots", "library", "whole"]
+    slower: bool = Field(description="whether a job takes longer than one of a model of this size that is generated on slots")
+    sentence: str
+
+
+def engine_of(facts: Mapping[str, Any]) -> EngineOut | None:
+    """The engine that the facts name; None before a model is inspected, and in facts of older inspections."""
+    name = (facts.get("structure") or {}).get("engine")
+    return EngineOut(name=name, slower=name != "slots", sentence=SENTENCES[name]) if name in SENTENCES else None

@@ -1,0 +1,60 @@
+"""How often a mixture of experts sends a token elsewhere when its row is computed in a batch instead of alone.
+
+A router picks the experts with the best scores. Another batch gives other last bits, so where two scores are nearly equal another expert may
+be picked. What is given a table of integers with one line for each token is what was picked for: no name decides. B rows, T positions.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from workers.lm.model import LanguageModel
+from workers.lm.structure.recording import handles
+
+SAMPLE = 4
+"""Rows that are computed again, together and alone: what a job's own texts show, at little cost."""
+
+
+def routing_flips(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, int]:
+    """`routing_choices`: pairs of token and router of the first rows; `routing_flips`: those at which the experts of the row in a batch are
+    not those of the row alone. Empty for a model without routers, and where there are not two rows to be put together."""
+    sample = [list(row) for row in rows if len(row) > 1][:SAMPLE]
+    if len(sample) < 2 or not _picks(lm, [sample[0][:8]]):
+        return {}
+    together = _picks(lm, sample)
+    choices = flips = 0
+    for number, row in enumerate(sample):
+        for router, picked_BTK in _picks(lm, [row]).items():
+            differs_T = (picked_BTK[0] != together[router][number, : len(row)]).any(-1)
+            choices += len(differs_T)
+            flips += int(differs_T.sum())
+    return {"routing_choices": choices, "routing_flips": flips}
+
+
+def _picks(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """For each router the experts [B, T, K] of each token, in the order of their numbers, in one pass over these rows."""
+    longest = max(map(len, rows))
+    ids_BT = torch.tensor([[*row, *[lm.pad_id] * (longest - len(row))] for row in rows], device=lm.device)
+    found: dict[str, Tensor] = {}
+
+    def watching(name: str) -> Callable[..., None]:
+        def hook(_module: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+            tables = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor) and one.ndim == 2]
+            for given in tables:
+                if given.dtype in (torch.int32, torch.int64) and len(given) == ids_BT.numel():
+                    found[name] = given.sort(-1).values.view(*ids_BT.shape, -1).cpu()
+
+        return hook
+
+    modules = [
+        (f"{layer}.{path}", module)
+        for layer, sites in enumerate(lm.layout.sites)
+        for path, module in sites["residual"].named_modules()
+    ]
+    with (
+        handles([module.register_forward_pre_hook(watching(name), with_kwargs=True) for name, module in modules]),
+        torch.no_grad(),
+    ):
+        lm.layout.decoder(input_ids=ids_BT, use_cache=False)
+    return found
