@@ -116,7 +116,7 @@ async def get_job(
     until: Annotated[Literal["change", "end"], Query(description="what `wait` waits for")] = "change",
 ) -> Response:
     """With `wait`, answers as soon as state, phase, progress or position differ from the version in If-None-Match (without the header:
-    from now), or only once the job is over with `until=end`, and after `wait` seconds at the latest."""
+    from now), or only once the job has ended with `until=end`, and after `wait` seconds at the latest."""
     if wait:
         job = await reading.changed(context, request, job_id, viewer, wait, only_the_end=until == "end")
     else:
