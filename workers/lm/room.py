@@ -47,7 +47,8 @@ def _peak(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> 
         model: nn.Module = type(lm.model)(lm.model.config).to(lm.dtype).eval()  # type: ignore[arg-type]
         together = max(1, min(rows, MOST_TOKENS // max(1, prompt_tokens)))
         run = _on_slots if lm.layout.structure.engine == "slots" else _on_library
-        with torch.no_grad(), _Fused(), _Alive(model) as alive:
+        alive = _Alive(model)
+        with torch.no_grad(), _Fused(), alive:
             run(model, rows, together, max(1, prompt_tokens - 1), new_tokens)
         return alive.peak
 
@@ -95,12 +96,13 @@ def _step(model: nn.Module, rows: int, **given: Any) -> None:
     del held
 
 
-class _Alive(TorchDispatchMode):
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that are alive, the model's own apart."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.peak = self._now = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak: int = 0
+        self._now: int = 0
         self._sizes = {held.untyped_storage()._cdata: 0 for held in (*model.parameters(), *model.buffers())}
 
     def __torch_dispatch__(
