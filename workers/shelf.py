@@ -71,7 +71,7 @@ class Shelf:
 
     def passport(self, name: str) -> dict[str, Any] | None:
         """The outcome of the model's proofs, and each proof; None for a model that is not there or not proved."""
-        with self._sessions() as session:
+        with self._reads() as session:
             model = session.get(Model, name)
             found = None if model is None or model.passport is None else repository.passport(session, model.passport)
             return None if found is None else dict(found.passport)

@@ -29,7 +29,7 @@ def forget(sessions: sessionmaker[Session], settings: RetentionSettings) -> dict
         told["audit"] = _audit(sessions, settings.audit_days)
     if any(told.values()):
         with sessions.begin() as session:
-            audit.record(session, ITSELF, "retention.forget", "history", **told)
+            audit.record(session, ITSELF, "retention.forget", "history", events=told["events"], jobs=told["jobs"], audited=told["audit"])
     return told
 
 
