@@ -44,7 +44,6 @@ def listing(
     return session.scalars(statement).all()
 
 
-@settled
 def judged_alike(session: Session, spec: Mapping[str, Any], viewer: Viewer) -> Steering | None:
     """The newest steering that the viewer may see with a reference judge fitted on the same responses of the same model."""
     same = [Job.spec[name].as_string() == str(spec[name]) for name in ("max_new_tokens", "special_tokens")]

@@ -93,7 +93,7 @@ def test_a_judge_that_cannot_tell_the_classes_apart_carries_nothing_and_the_repo
     methods = next(one["table"] for one in unsure.sections if one.get("table") and one["table"].id == "methods")
     assert not {"leads", "ties", "better"} & {one.get("verdict") for one in methods.rows}
     for found in (sure, unsure):
-        page = found.to_html()
+        page = html_of(found)
         assert "72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)" in page
         assert "Unsteered answers score 57 to 99, median 77.7" in page
     said = unsure.to_markdown()
