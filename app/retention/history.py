@@ -29,7 +29,9 @@ def forget(sessions: sessionmaker[Session], settings: RetentionSettings) -> dict
         told["audit"] = _audit(sessions, settings.audit_days)
     if any(told.values()):
         with sessions.begin() as session:
-            audit.record(session, ITSELF, "retention.forget", "history", events=told["events"], jobs=told["jobs"], audited=told["audit"])
+            audit.record(
+                session, ITSELF, "retention.forget", "history", events=told["events"], jobs=told["jobs"], audited=told["audit"]
+            )
     return told
 
 

@@ -129,9 +129,11 @@ def api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Running
     """The application, serving, with one usable model `demo`."""
     running = Running(settings, sessions)
     running.start()
-    running.add_model()
-    yield running
-    running.stop()
+    try:
+        running.add_model()
+        yield running
+    finally:  # its thread keeps the process from ending
+        running.stop()
 
 
 @pytest.fixture
