@@ -68,7 +68,8 @@ def shown(client: Client, done: Callable[[str], None]) -> None:
 
     asked = {"model": MODEL, "trait": TRAIT, "methods": [*METHODS], "layers": [LAYER], "controls": 0}
     extraction = finished(client, "extract", calibration=calibration["id"], **asked)
-    vectors = {one["method"]: one["id"] for one in client.extraction(extraction["id"])["vectors"] or ()}
+    made_by = client.extraction(extraction["id"])["id"]
+    vectors = {one["method"]: one["id"] for one in client.vectors(extraction=made_by)}
     answers = finished(
         client,
         "generate",
