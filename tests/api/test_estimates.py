@@ -43,19 +43,19 @@ def test_a_tiny_job_is_no_measure_of_a_large_one(api: Running, ada: httpx2.Clien
     assert ada.post("/v1/calibrations?dry_run=true", json=alike).json()["estimated_seconds"] == 137.0
 
 
-@pytest.mark.parametrize("engine", ["slots", "library", "whole"])
+@pytest.mark.parametrize("found", ["slots", "library", "whole"])
 @pytest.mark.parametrize(
     ("route", "body"),
     [("calibrations", {}), ("generations", {"prompts": ["Hello"], "vectors": []})],
 )
 def test_a_price_says_when_the_model_is_generated_on_a_slower_engine(
-    ada: httpx2.Client, sessions: sessionmaker[Session], engine: str, route: str, body: dict[str, object]
+    ada: httpx2.Client, sessions: sessionmaker[Session], found: str, route: str, body: dict[str, object]
 ) -> None:
     """The same answers take longer on a hybrid than on a model of its size with keys and values alone."""
     with sessions.begin() as session:
         model = session.get_one(Model, "demo")
-        model.facts = {**model.facts, "structure": {"engine": engine}}
+        model.facts = {**model.facts, "structure": {"engine": found}}
     cost = ada.post(f"/v1/{route}?dry_run=true", json={"model": "demo", **body}).json()
-    assert (cost["engine"]["name"], cost["engine"]["slower"]) == (engine, engine != "slots")
-    assert ("slower" in cost["engine"]["sentence"]) == (engine != "slots")
-    assert (cost["engine"]["sentence"] in price(cost).lines) == (engine != "slots")
+    assert (cost["engine"]["name"], cost["engine"]["slower"]) == (found, found != "slots")
+    assert ("slower" in cost["engine"]["sentence"]) == (found != "slots")
+    assert (cost["engine"]["sentence"] in price(cost).lines) == (found != "slots")
