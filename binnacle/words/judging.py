@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 REGISTER = (
-    """curl -X POST ADDRESS/v1/judges -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' -d """
+    "curl --header @FILE ADDRESS/v1/judges --json "
     """'{"name": "house", "kind": "openai", "model": "MODEL", "url": "https://HOST/v1", "key_env": "VARIABLE"}'""",
-    """curl -X POST ADDRESS/v1/judges -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' -d """
-    """'{"name": "second", "kind": "local", "model": "A REGISTERED CHAT MODEL"}'""",
+    """curl --header @FILE ADDRESS/v1/judges --json '{"name": "second", "kind": "local", "model": "A REGISTERED CHAT MODEL"}'""",
 )
-"""What an administrator runs to add a judge at an endpoint, and one that is a model of this server."""
+"""What an administrator runs to add a judge at an endpoint, and one that is a model of this server.
+
+The key's header is in a file, since every account of a machine can read the arguments of its programs.
+"""
 REMEDY = (
-    f"An administrator adds another judge: at an endpoint ({REGISTER[0]}) or a registered model ({REGISTER[1]}). Then name it in /judge, or "
-    "score the answers of a finished steering again: POST /v1/steerings/{id}/rescore with its name in /judge; nothing is generated again."
+    f"An administrator adds another judge: at an endpoint ({REGISTER[0]}) or a registered model ({REGISTER[1]}); FILE holds "
+    "`Authorization: Bearer KEY`. Then name it in /judge, or score the answers of a finished steering again: "
+    "POST /v1/steerings/{id}/rescore with its name in /judge; nothing is generated again."
 )
 NO_VERDICT = "not enough evidence"
 
