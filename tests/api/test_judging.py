@@ -76,7 +76,7 @@ def test_a_judge_that_is_known_to_tell_nothing_apart_is_said_with_what_would_do(
     [said] = [one for one in dry(ada, extraction=made)["warnings"] if one not in before]
     assert said.startswith("Not enough evidence: this judge cannot tell the classes apart. It tells 58 % [49, 66]")
     assert name in said
-    assert said.count("curl -X POST ADDRESS/v1/judges") == 2
+    assert said.count("curl --header @FILE ADDRESS/v1/judges") == 2
     assert '"kind": "openai"' in said
     assert '"kind": "local"' in said
     submitted = ada.post("/v1/steerings", json=GOOD | {"extraction": made})
