@@ -33,6 +33,7 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
     "nemotron": {"head_dim": 128, "num_key_value_heads": 8},
     "lfm2": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
     "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
+    "opt": {"word_embed_proj_dim": 256},
     "bamba": {"attn_layer_indices": [1, 3]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 16},
 }  # fmt: skip

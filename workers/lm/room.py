@@ -131,7 +131,8 @@ class _Fused(TorchFunctionMode):
     ) -> Any:
         if func is torch.nn.functional.scaled_dot_product_attention:
             query, _, value = (args + tuple((kwargs or {}).get(name) for name in ("query", "key", "value")[len(args) :]))[:3]
-            return query.new_empty(*query.shape[:-1], value.shape[-1])
+            if query.shape[-1] == value.shape[-1]:  # heads of two widths have no fused kernel on every device
+                return query.new_empty(*query.shape[:-1], value.shape[-1])
         if getattr(func, "__name__", "") in ("grouped_mm", "_grouped_mm"):
             return args[0].new_empty(args[0].shape[0], args[1].shape[-1])
         return func(*args, **(kwargs or {}))
