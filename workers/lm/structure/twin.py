@@ -103,7 +103,7 @@ class _InDouble(TorchFunctionMode):
     ) -> Any:
         run: Callable[..., Any] = torch.Tensor.double if func is torch.Tensor.float else func
         named = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
-        if func in (torch.tensor, torch.full) and isinstance(args[-1], float):
+        if func in (torch.tensor, torch.full) and args and isinstance(args[-1], float):
             named.setdefault("dtype", torch.float64)  # the least float64 is no float32
         return run(*(torch.float64 if value is torch.float32 else value for value in args), **named)
 
