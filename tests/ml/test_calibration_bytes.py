@@ -82,7 +82,8 @@ def test_a_job_stopped_anywhere_and_resumed_gives_the_same_bytes_and_repeats_no_
     assert_no_hooks(lm.model)
     second = FakeContext(lm, cells=first.cells, batch_budget_bytes=3 * bytes_per_row(lm, 40, 16))
     assert calibrate_bytes(lm, second, prompts=MANY) == alone
-    assert sorted(first.committed + second.committed) == ["generated/000", "generated/001", "generated/002"]
+    finished = [name for name in first.committed + second.committed if name != "generated/begun"]  # that one holds begun answers
+    assert sorted(finished) == ["generated/000", "generated/001", "generated/002"]
 
 
 def test_other_work_on_the_machine_changes_no_byte(lm: LanguageModel, alone: bytes) -> None:
