@@ -41,7 +41,7 @@ def test_every_value_stands_in_for_its_variable_and_the_environment_goes_before(
         ("lease_tll = 3", 0o600, "no setting lease_tll"),
         ("[lease]\ntll = 3", 0o600, "no setting lease.tll"),
         ("[leases]\n", 0o600, "no group [leases]"),
-        ("[leases]\nttl = 3", 0o600, "The groups are database, lease, limit, webhook"),
+        ("[leases]\nttl = 3", 0o600, "The groups are database, lease, limit, retention, webhook"),
         (f'database_url = "postgresql://u:{SECRET}@h/d"', 0o644, "chmod 600"),
         (f'key_pepper = "{SECRET}"', 0o640, "key_pepper"),
         (f'key_pepper = {SECRET}"', 0o600, "not valid TOML"),

@@ -31,7 +31,7 @@ router = page_router()
 PER_PAGE = 30
 COUNTED = 1_000
 """Newest jobs of a user among which the finished ones are counted."""
-IDLE, BUSY = 25, 12
+IDLE, BUSY = 25, 18
 """Seconds between two questions of an open page: with nothing unfinished on it, and else."""
 ANSWERING = frozenset(KINDS) - frozenset(sentences.ON_MODELS)
 """Kinds that find something; of the others it matters only that they finished."""

@@ -17,6 +17,7 @@ from app.http.uploads import checked
 from app.jobs import reading
 from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
+from app.jobs.submission import Asker
 from app.pages import sentences, sessions
 from app.pages.doors import Changer, page_router
 from app.pages.new_job import Values, refusal, sent
@@ -44,11 +45,10 @@ async def label(job_id: JobId, request: Request, viewer: Changer, context: Share
     values = await sent(request)
     key = values.get("once", [""])[0] or None
     try:
-        labels = checked({"labels": _labels(values)}, LabelsIn, strict=True).labels
-        promise = idempotency(f"POST /v1/studies/{job_id}/labels", key, {"labels": labels})
-        answer = await once(
-            context.database, service.label, job_id, labels, viewer, context.settings, promise, request.state.request_id
-        )
+        asked = checked({"labels": _labels(values)}, LabelsIn, strict=True)
+        promise = idempotency(f"POST /v1/studies/{job_id}/labels", key, asked.model_dump(mode="json"))
+        asker = Asker(viewer, context.settings, promise, request.state.request_id)
+        answer = await once(context.database, service.label, asker, job_id, asked)
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         if problem.status == 422:

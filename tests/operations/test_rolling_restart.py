@@ -1,6 +1,5 @@
 """Workers replaced by newer ones while the service goes on: an old one leaves new jobs alone, and nothing is lost on the way."""
 
-import dataclasses
 import threading
 import time
 
@@ -17,15 +16,22 @@ from tests.worker.conftest import Service
 NEW = {"PROBE_VERSION": "2"}
 
 
+def probe_of(version: int) -> probe.Probe:
+    """The kind of job whose specs are of that handler version."""
+    kind = probe.Probe()
+    kind.handler_version = version
+    return kind
+
+
 @pytest.fixture
 def api_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on, what this process submits is of handler version 2."""
-    monkeypatch.setattr(probe, "PROBE", dataclasses.replace(probe.PROBE, handler_version=2))
+    monkeypatch.setattr(probe, "PROBE", probe_of(2))
 
 
 def test_an_old_worker_leaves_a_new_job_alone_and_a_new_one_takes_it(live: Service, api_is_new: None) -> None:
     old, new_job = live.node("light-0"), live.submit("ann")
-    probe.PROBE = dataclasses.replace(probe.PROBE, handler_version=1)
+    probe.PROBE = probe_of(1)
     old_job = live.submit("ann")
     assert live.ended(old_job).state == "succeeded", "the same owner's older jobs are not held up"
     time.sleep(4 * live.settings.lease.sweep)  # bells enough
@@ -79,7 +85,7 @@ def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: 
     submitting.start()
     try:
         time.sleep(2)
-        monkeypatch.setattr(probe, "PROBE", dataclasses.replace(probe.PROBE, handler_version=2))
+        monkeypatch.setattr(probe, "PROBE", probe_of(2))
         target = new
         for node in nodes:
             assert node.stop() == 0

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 from safetensors.numpy import load
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 
+from app.auth.viewer import Viewer
 from app.devices.models import Worker
+from app.jobs import service as jobs
+from app.jobs.models import Job
+from app.jobs.states import State
 from app.pages.library.fleet import in_order, memory
 from app.status.schemas import WorkerOut
 from tests.api.conftest import FACTS, Running
@@ -153,6 +157,8 @@ def test_the_fleet_is_for_administrators_and_troubled_workers_come_first(api: Ru
     assert "draining by" in words(root.send("/fleet/fleet-a/drain").text)
     with api.sessions.begin() as session:
         session.execute(update(Worker).values(seen_at=func.now()))  # a slow machine must not make them silent
+        for job_id in session.scalars(select(Job.id).where(Job.state == State.QUEUED)).all():
+            jobs.cancel(session, job_id, Viewer("root", "admin"))  # jobs ahead would be the reason to wait
     waiting = words(ada.get(f"/jobs/{ada.submit()}").text)
     assert "every worker is paused" in waiting, waiting
     assert re.search(r"Paused by \w+: notebook until lunch, until [-\d]+ \d\d:\d\d UTC\.", waiting)

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401 - this process knows the kind too
@@ -140,8 +141,16 @@ class Service:
             return service.retry(session, job_id, ADMIN).job.id
 
     def job(self, job_id: str) -> Job:
-        with self.sessions() as session:
-            return session.get_one(Job, job_id)
+        """Asked once more where the database was restarted under a pooled connection."""
+        for last in (False, True):
+            try:
+                with self.sessions() as session:
+                    return session.get_one(Job, job_id)
+            except OperationalError:
+                if last:
+                    raise
+                self.sessions.kw["bind"].dispose()
+        raise AssertionError
 
     def events(self, job_id: str) -> list[JobEvent]:
         with self.sessions() as session:

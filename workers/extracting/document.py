@@ -14,6 +14,7 @@ from workers.extracting.fits import Calibrated, Fitted
 from workers.lm.gather import Rows
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import PASS_TOKENS
+from workers.lm.sharing import plan_for
 
 SCHEMA_VERSION = 1
 
@@ -75,6 +76,9 @@ def _provenance(
     lm: LanguageModel, spec: Mapping[str, Any], examples: Sequence[Prompted], rows: Rows, calibration: Calibrated | None
 ) -> dict[str, Any]:
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
+    plan = plan_for(
+        lm, [[*one.ids, *one.response_ids] for one in examples]
+    )  # of rows that were kept, the one they were captured by
     return {
         "weight_hash": lm.facts.weight_hash,
         "tokenizer_hash": lm.facts.tokenizer_hash,
@@ -89,7 +93,7 @@ def _provenance(
         else {"weight_hash": calibration.weight_hash, "rule": calibration.rule, "dims": calibration.massive},
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": lm.device.type,
-        "batch_plan": {"capture_tokens": PASS_TOKENS, **({} if rows.plan is None else rows.plan.to_dict())},
+        "batch_plan": {"capture_tokens": PASS_TOKENS, **plan.to_dict()},
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "transformers", "scikit-learn", "numpy")},
     }

@@ -77,7 +77,9 @@ def answer_all(
         "near_ties_settled": work.counts.settled_alone,
     }
     answers = [answer for cell in range(len(cells)) for answer in found[cell]]
-    return answers, metrics | routing_flips(lm, [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)])
+    if missing:
+        metrics |= routing_flips(lm, [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)])
+    return answers, metrics
 
 
 class _Answering:
