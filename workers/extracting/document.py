@@ -76,9 +76,8 @@ def _provenance(
     lm: LanguageModel, spec: Mapping[str, Any], examples: Sequence[Prompted], rows: Rows, calibration: Calibrated | None
 ) -> dict[str, Any]:
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
-    plan = plan_for(
-        lm, [[*one.ids, *one.response_ids] for one in examples]
-    )  # of rows that were kept, the one they were captured by
+    # of rows that were read, the plan they were captured by: it belongs to the ids
+    plan = rows.plan or plan_for(lm, [[*one.ids, *one.response_ids] for one in examples])
     return {
         "weight_hash": lm.facts.weight_hash,
         "tokenizer_hash": lm.facts.tokenizer_hash,
