@@ -143,6 +143,10 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="torch threads of a CPU worker; 0 for all cores. Part of a result's provenance")
     model_budget_bytes: int = Field(8 << 30, description="models kept loaded between jobs")
     batch_budget_bytes: int = Field(2 << 30, description="keys, values and activations of one CPU batch")
+    record_steps: bool = Field(
+        False,
+        description="on CUDA, generation replays its steps as CUDA graphs: one launch a step. Off: not yet tried on a device",
+    )
     model_idle_minutes: float = Field(30, gt=0, description="an idle model is unloaded after this")
 
     retention_days: float = Field(0, ge=0, description="results of jobs over for longer are removed; 0 keeps them")

@@ -97,7 +97,8 @@ class Shelf:
         self.slowest_load = max(self.slowest_load, seconds)
         log.info("model.taken", model=name, seconds=round(seconds, 3), loaded=self._loaded)
         # it may have been loaded before it was proved
-        return replace(lm, facts=replace(lm.facts, reading_hash=known.reading_hash, proofs_version=known.proofs_version))
+        facts_now = replace(lm.facts, reading_hash=known.reading_hash, proofs_version=known.proofs_version)
+        return replace(lm, facts=facts_now, record_steps=self._settings.record_steps)
 
     def after_job(self) -> None:
         """Checks that the job left no hook on the models it took; one with hooks is dropped. Raises ModelFault hooks_left."""

@@ -37,9 +37,12 @@ def choose(
     logits_BV = logits_BV.float()
     top_B2 = logits_BV.topk(2, dim=-1)
     largest_B = logits_BV.abs().amax(dim=-1)  # amax passes NaN on
-    finite = torch.isfinite(largest_B).tolist()
-    ids: list[int | None] = [token if fine else None for token, fine in zip(top_B2.indices[:, 0].tolist(), finite, strict=True)]
-    near = set(((top_B2.values[:, 0] - top_B2.values[:, 1]) < NEAR_TIE * largest_B).nonzero()[:, 0].tolist()) if settle else set()
+    close_B = (top_B2.values[:, 0] - top_B2.values[:, 1]) < NEAR_TIE * largest_B
+    best, finite, close = torch.stack(
+        [top_B2.indices[:, 0], torch.isfinite(largest_B), close_B]
+    ).tolist()  # one wait for the device
+    ids: list[int | None] = [token if fine else None for token, fine in zip(best, finite, strict=True)]
+    near = {row for row, is_close in enumerate(close) if is_close}
     sampled = [row for row in draws or () if finite[row]]
     if draws and sampled:
         how, uniforms = [draws[row][0] for row in sampled], [draws[row][1] for row in sampled]

@@ -27,6 +27,8 @@ from workers.lm.structure.twin import cache_argument, positions_argument
 class GroupedBatch(Batch):
     """At most `slots` rows at a time, all of one prompt length."""
 
+    _recordable = False
+
     def _turn_over(self, queue: list[Row]) -> None:
         live = [place for place, row in enumerate(self.rows) if not row.done]
         if live:

@@ -22,7 +22,8 @@ SpecialTokens = Literal["markup", "text"]
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
     """`eos_ids` are all ids that end a generation (instruct models have several); `facts` describe the files it was loaded
-    from; `special_tokens` says what names of special tokens in a person's text are: the tokens (`markup`), or letters (`text`)."""
+    from; `special_tokens` says what names of special tokens in a person's text are: the tokens (`markup`), or letters (`text`);
+    `record_steps`: on CUDA, steps of generation are recorded and replayed (`recorded`)."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -34,6 +35,7 @@ class LanguageModel:
     pad_id: int
     folder: Path
     special_tokens: SpecialTokens = "markup"
+    record_steps: bool = False
 
     @property
     def text_config(self) -> Any:

@@ -16,9 +16,9 @@ from torch import Tensor
 from workers.lm.choosing import choose, logits_alone
 from workers.lm.hooks import Action, Hooks
 from workers.lm.interventions import Frame, Push, Site
-from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
 from workers.lm.prefilling import prefill_rows
+from workers.lm.recorded import RecordedSteps, one_token, recorder_for
 from workers.lm.sampling import Sampling
 from workers.lm.site_actions import VectorBank, actions_for, framed_actions
 from workers.lm.slots import SlotCache
@@ -99,10 +99,14 @@ def worth_moving(done: int, rows: int) -> bool:
 class Batch:
     """At most `slots` rows at a time, none longer than `columns` tokens when its last token is given."""
 
+    _recordable = True
+
     def __init__(self, lm: LanguageModel, hooks: Hooks, bank: VectorBank, *, slots: int, columns: int) -> None:
         self.rows: list[Row] = []  # row i is in slot i
         self._lm, self._hooks, self._bank = lm, hooks, bank
         self._slots, self._cache = slots, SlotCache(slots, columns)
+        recorder = recorder_for(lm) if self._recordable else None
+        self._recorded = None if recorder is None else RecordedSteps(lm, self._cache, hooks, recorder)
         self._actions: dict[Site, Action] | None = None
         self._on_pass: Callable[[], None] = lambda: None
 
@@ -173,7 +177,8 @@ class Batch:
 
     def _programs(self, frames: Sequence[Frame]) -> Mapping[Site, Action]:
         """What each site's hook does in the next step."""
-        return actions_for(self._lm, self._bank, [row.pushes for row in self.rows], frames)
+        actions = actions_for(self._lm, self._bank, [row.pushes for row in self.rows], frames)
+        return actions if self._recorded is None else self._recorded.place(actions, len(self.rows))
 
     def _logits(self) -> Tensor:
         """[B, V] after one more token of each row. A row that is done has not left yet: it is given anything, in its first column."""
@@ -183,25 +188,17 @@ class Batch:
 
     def _pass(self, tokens: Sequence[int], columns: Sequence[int]) -> Tensor:
         """[B, V] after one token of each row, at the row's own column."""
-        lm = self._lm
-        pos_B = torch.tensor(columns, device=lm.device)
-        self._cache.stepping(pos_B, max(columns) + 1)
-        with rows_at(pos_B[:, None]):
-            logits: Tensor = lm.model(
-                input_ids=torch.tensor(tokens, device=lm.device)[:, None],
-                position_ids=pos_B[:, None],
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits
-        return logits[:, -1]
+        if self._recorded is not None:
+            return self._recorded.logits(tokens, columns)
+        tokens_B, pos_B = (torch.tensor(given, device=self._lm.device) for given in (tokens, columns))
+        return one_token(self._lm, self._cache, tokens_B, pos_B, max(columns) + 1)
 
     def _account(self, frames: Sequence[Frame]) -> None:
         """Note for each row that its hooks fired, and by how much its hidden states changed."""
         if not self._actions:
             return
         change_B = self._hooks.change()
-        changes = [0.0] * len(self.rows) if change_B is None else change_B.tolist()
+        changes = [0.0] * len(self.rows) if change_B is None else change_B[: len(self.rows)].tolist()
         for row, frame, change in zip(self.rows, frames, changes, strict=True):
             if not row.done and row.pushes:
                 row.saw(self._hooks.fired, frame)

@@ -51,7 +51,7 @@ class VectorBank:
 
 
 @dataclass
-class _Round:
+class Round:
     """What each row does next at the site. Of a row's three parts at most one is not zero."""
 
     addend: Tensor | None = None  # [B, D], in the model's type
@@ -82,7 +82,7 @@ class SiteAction:
     """h [B, T, D] -> h [B', T, D]: first `spread` [B'] says which of the given rows each row goes on from (None: each from its own), then
     the rounds."""
 
-    rounds: Sequence[_Round] = ()
+    rounds: Sequence[Round] = ()
     spread: Tensor | None = None
 
     def __call__(self, h_BTD: Tensor) -> Tensor:
@@ -157,11 +157,11 @@ def _parts(program: Sequence[Push]) -> list[list[Push]]:
     return parts
 
 
-def _round(lm: LanguageModel, bank: VectorBank, parts: Sequence[Sequence[Sequence[Push]]], k: int) -> _Round:
+def _round(lm: LanguageModel, bank: VectorBank, parts: Sequence[Sequence[Sequence[Push]]], k: int) -> Round:
     here = [(row, push) for row, program in enumerate(parts) if k < len(program) for push in program[k]]
     adding = [(row, push) for row, push in here if push.operation == "add"]
     others = [(row, push) for row, push in here if push.operation != "add"]
-    made = _Round()
+    made = Round()
     if adding:
         made.addend = _placed(lm, bank, adding, len(parts), scaled=True).to(lm.dtype)
     if others:

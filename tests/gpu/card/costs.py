@@ -52,7 +52,7 @@ def _ratio(record: Record, name: str, dear: Sequence[float], bare: Sequence[floa
 
 
 def _calibration(lm: LanguageModel, setup: Setup, record: Record) -> None:
-    count, new = setup.size((50, 128), (8, 6))
+    count, new = setup.size((50, 48), (8, 6))
     asked = [text[:CUT] for text in shipped_prompts()[:count]]
     ids = [encode_prompt(lm, text) for text in asked]
 

@@ -6,6 +6,7 @@ over the measured copy rate and operations over the measured rate of products is
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def run_4b(setup: Setup, record: Record) -> None:
 
 
 def _run(shape: str, setup: Setup, record: Record) -> None:
-    count, new = setup.size((256, 128), (8, 12))
+    count, new = setup.size((256, 64), (8, 12))
     lm = random_lm(shape, setup)
     record.figure("parameters", lm.facts.n_parameters)
     sets = {"unsteered": rows.unsteered(lm, count), "1 steering": rows.one_steering(lm, count)}
@@ -41,9 +42,10 @@ def _run(shape: str, setup: Setup, record: Record) -> None:
         _speed(lm, setup, record, sets, new)
     with record.section("steps"):
         _steps(lm, setup, record, sets, new)
-    for name in ("unsteered", f"{count} distinct"):
+    for name, one in (("unsteered", lm), (f"{count} distinct", replace(lm, record_steps=True))):
         with record.section(f"a step, {name}"):
-            _inside_a_step(lm, setup, record, name, sets[name], new)
+            called = f"{name}, recorded" if one.record_steps else name
+            _inside_a_step(one, setup, record, called, sets[name], new)
 
 
 def _ours(lm: LanguageModel, asked: Sequence[SteeredRow], new: int, on_step: OnStep | None = None) -> Any:
@@ -53,16 +55,22 @@ def _ours(lm: LanguageModel, asked: Sequence[SteeredRow], new: int, on_step: OnS
 def _speed(lm: LanguageModel, setup: Setup, record: Record, sets: dict[str, list[SteeredRow]], new: int) -> None:
     prompts = [row.prompt_ids for row in sets["unsteered"]]
     sides = {name: lambda asked=asked: _ours(lm, asked, new) for name, asked in sets.items()}
-    took = alternating(setup, sides | {"model.generate": lambda: _theirs(lm, prompts, new)}, setup.size(3, 1))
+    recording = replace(lm, record_steps=True)
+    replayed = {
+        f"{name}, recorded": lambda asked=sets[name]: _ours(recording, asked, new) for name in sets if name != "1 steering"
+    }
+    sides |= replayed | {"model.generate": lambda: _theirs(lm, prompts, new)}
+    took = alternating(setup, sides, setup.size(2, 1))
     tokens = len(prompts) * new
     for name, times in took.items():
         rates = [tokens / one for one in times]
         record.figure(
             f"{name}: tokens/s", tokens / statistics.median(times), "tokens/s", f"{spread(rates, 0)} over {len(rates)} rounds"
         )
-    for name in list(sets)[1:]:
+    for name in (*list(sets)[1:], *replayed):
         ratios = [plain / one for plain, one in zip(took["unsteered"], took[name], strict=True)]
-        record.figure(f"{name} over unsteered", statistics.median(ratios), "x", f"{spread(ratios)}; goal {GOAL}")
+        note = "" if name in replayed else f"; goal {GOAL}"
+        record.figure(f"{name} over unsteered", statistics.median(ratios), "x", spread(ratios) + note)
 
 
 def _theirs(lm: LanguageModel, prompts: Sequence[Sequence[int]], new: int) -> Any:

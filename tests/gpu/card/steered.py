@@ -40,7 +40,7 @@ def run(setup: Setup, record: Record) -> None:
 
 def _rows_alone(lm: LanguageModel, setup: Setup, record: Record, family: str) -> None:
     """All operations, components and scopes mixed, some rows sampled, rows that end at different steps, more rows than slots."""
-    count, new = setup.size((16, 14), (5, 4))
+    count, new = setup.size((14, 12), (5, 4))
     endless = replace(lm, eos_ids=frozenset())
     rows = some_rows(endless, 1, count, longest=24)
     whole = [naive(endless, row, new) for row in rows]
@@ -54,7 +54,12 @@ def _rows_alone(lm: LanguageModel, setup: Setup, record: Record, family: str) ->
     refilled = texts(generate_steered(ending, rows, max_new_tokens=new, batch_rows=max(2, count // 3)))
     assert_no_hooks(lm.model)
     why = "in float32 a row's ids are the row's alone, whatever its batch"
-    for name, found, wanted in (("in one batch", together, whole), ("refilled", refilled, alone)):
+    recording = replace(endless, record_steps=True), replace(ending, record_steps=True)
+    replayed = texts(generate_steered(recording[0], rows, max_new_tokens=new, batch_rows=count))
+    replayed_refilled = texts(generate_steered(recording[1], rows, max_new_tokens=new, batch_rows=max(2, count // 3)))
+    compared = [("in one batch", together, whole), ("refilled", refilled, alone)]
+    compared += [("of recorded steps", replayed, whole), ("of recorded steps, refilled", replayed_refilled, alone)]
+    for name, found, wanted in compared:
         differ = sum(one != other for one, other in zip(found, wanted, strict=True))
         record.check(f"{family}: of {count} rows {name}, those that differ from the row alone", differ, most=0, why=why)
     steered = sum(bool(row.pushes) for row in rows)

@@ -1,0 +1,60 @@
+"""A recorder without a GPU that keeps to what a CUDA graph does: it replays the tensor operations it saw, on the tensors it saw them on, and
+nothing of Python runs again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+T = TypeVar("T")
+WAITS = ("aten._local_scalar_dense", "aten.nonzero", "aten.item")
+
+
+class _Seen(TorchDispatchMode):
+    """The operations that ran, each with what it was given and what it made."""
+
+    def __init__(self, *, keep: bool) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self._keep = keep
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if str(func).startswith(WAITS):
+            raise RuntimeError(f"{func} waits for the device")
+        made = func(*args, **(kwargs or {}))
+        if self._keep:
+            self.calls.append((func, args, kwargs or {}, made))
+        return made
+
+
+class ReplayingRecorder:
+    """`recorded`: how many shapes; `replays`: how many passes of them."""
+
+    def __init__(self) -> None:
+        self.recorded = self.replays = 0
+
+    def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
+        seen = _Seen(keep=True)
+        with seen:
+            made = work()
+        self.recorded += 1
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                tensor.fill_(float("nan"))  # as a graph's outputs, it holds nothing before the first replay
+        return made, lambda: self._replay(seen.calls)
+
+    def _replay(self, calls: list[tuple[Any, Any, Any, Any]]) -> None:
+        self.replays += 1
+        for func, args, kwargs, made in calls:
+            fresh = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(made), tree_leaves(fresh), strict=True):
+                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        with _Seen(keep=False):
+            yield

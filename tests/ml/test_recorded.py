@@ -1,0 +1,134 @@
+"""Replayed steps give what passes give. Here on a CPU, by a recorder that replays operations on the tensors they were seen on; on CUDA by the
+card (tests/gpu/card), whose every steered row is generated so."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any
+
+import pytest
+import torch
+
+from tests.ml.replaying import ReplayingRecorder
+from tests.ml.steering import naive, some_rows, texts
+from tests.ml.test_steered import memory_for
+from tests.ml.tiny_models import ARCHITECTURES
+from workers.lm import recorded, refilling
+from workers.lm.interventions import Push
+from workers.lm.model import LanguageModel
+from workers.lm.steered import SteeredRow, generate_steered
+
+NEW = 20
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> ReplayingRecorder:
+    """Steps are recorded, as on a CUDA device; shapes are rounded up to fewer columns, so that short rows have several."""
+    made = ReplayingRecorder()
+    monkeypatch.setattr(refilling, "recorder_for", lambda lm: None if lm.model in recorded._never else made)
+    monkeypatch.setattr(recorded, "COLUMNS", 16)
+    return made
+
+
+@pytest.fixture
+def endless(tiny_lm: Callable[..., LanguageModel]) -> Callable[[str], LanguageModel]:
+    return lambda arch: replace(tiny_lm(arch), eos_ids=frozenset())
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_replayed_rows_are_the_rows_alone(
+    arch: str, endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder
+) -> None:
+    """All operations, components and scopes; rows end at different steps and others take their slots, so that what hooks do changes under
+    recorded steps."""
+    lm = endless(arch)
+    rows = some_rows(lm, 3, 11, longest=24)
+    whole = [naive(lm, row, NEW) for row in rows]
+    assert texts(generate_steered(lm, rows, max_new_tokens=NEW, batch_rows=11)) == whole
+    assert 0 < recorder.recorded <= 4
+    assert recorder.replays > NEW / 2
+    ending = replace(lm, eos_ids=frozenset(answer[2 * row] for row, answer in enumerate(whole[:7])))
+    alone = [list(takewhile(lambda token: token not in ending.eos_ids, answer)) for answer in whole]
+    before = recorder.replays
+    assert texts(generate_steered(ending, rows, max_new_tokens=NEW, batch_rows=4)) == alone
+    assert recorder.replays > before
+
+
+def test_what_pushes_did_is_counted_as_without_recording(
+    endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hooks do not run in a replay: what they saw was recorded with it."""
+    lm = endless("gemma3")
+    rows = some_rows(lm, 5, 9)
+    replayed = generate_steered(lm, rows, max_new_tokens=NEW, batch_rows=4)
+    assert recorder.replays > 0
+    monkeypatch.setattr(refilling, "recorder_for", lambda _lm: None)
+    plain = generate_steered(lm, rows, max_new_tokens=NEW, batch_rows=4)
+    for one, other in zip(replayed, plain, strict=True):
+        assert one.ids == other.ids
+        counted, wanted = dict(one.effect), dict(other.effect)
+        assert counted.pop("mean_change") == pytest.approx(wanted.pop("mean_change"), rel=1e-5)  # float32 sums in other shapes
+        assert counted == wanted
+
+
+def test_a_program_seen_for_the_first_time_is_recorded_anew(
+    endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder
+) -> None:
+    """One row at a time in a batch of one: each brings an operation that the recorded step knows nothing of."""
+    lm = endless("llama")
+    width = lm.layout.hidden_size
+    unit = torch.nn.functional.normalize(torch.arange(1.0, width + 1), dim=0)
+    programs: list[tuple[Push, ...]] = [
+        (),
+        (Push(1, "residual", unit, 4.0),),
+        (Push(2, "mlp_out", unit, 0.7, "norm_match"),),
+        (Push(1, "residual", unit, 1.0, "ablate"), Push(1, "residual", unit, 4.0)),
+        (),
+    ]
+    rows = [SteeredRow([1, 20, 21 + index], pushes) for index, pushes in enumerate(programs)]
+    assert texts(generate_steered(lm, rows, max_new_tokens=NEW, batch_rows=1)) == [naive(lm, row, NEW) for row in rows]
+    assert recorder.recorded >= 4
+
+
+def test_a_model_that_waits_for_the_device_is_never_recorded(
+    endless: Callable[[str], LanguageModel],
+    recorder: ReplayingRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lm = endless("mistral")
+    rows = some_rows(lm, 7, 6)
+    alone = [naive(lm, row, 6) for row in rows]
+    forward = lm.layout.decoder.forward
+
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        made = forward(*args, **kwargs)
+        assert made[0].abs().max().item() >= 0
+        return made
+
+    monkeypatch.setattr(lm.layout.decoder, "forward", waiting)
+    with caplog.at_level(logging.WARNING):
+        assert texts(generate_steered(lm, rows, max_new_tokens=6, batch_rows=6)) == alone
+        assert texts(generate_steered(lm, rows, max_new_tokens=6, batch_rows=2)) == alone
+    assert recorder.recorded == 0
+    assert caplog.text.count("cannot be recorded") == 1
+    recorded._never.discard(lm.model)
+
+
+def test_memory_that_runs_out_while_a_step_is_recorded_halves_the_batch(
+    endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = endless("qwen3")
+    rows = some_rows(lm, 9, 8)
+    record = recorder.record
+
+    def scarce(work: Callable[[], Any]) -> Any:
+        with memory_for(lm, 2):
+            return record(work)
+
+    monkeypatch.setattr(recorder, "record", scarce)
+    answers = texts(generate_steered(lm, rows, max_new_tokens=8, batch_rows=8))
+    assert answers == [naive(lm, row, 8) for row in rows]
+    assert recorder.recorded > 0
+    assert lm.model not in recorded._never

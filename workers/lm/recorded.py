@@ -1,0 +1,189 @@
+"""A batch's step, recorded once for each shape and then replayed: on a GPU one launch in the place of a thousand.
+
+The host needs longer to describe a step than the device to compute it: at the 1.5B shape an H100 is busy for 13 ms of a step's 29, with 1,231
+kernels that are launched one by one (tests/benchmarks). A CUDA graph holds kernels and addresses and nothing of Python, so all that a
+step is given lies in buffers that stay: the ids and columns of its rows, what hooks add (`placed_actions`), the slots themselves. Shapes are
+rounded up, rows to a 16th of the batch and columns to 64, so that few are recorded; the rows and columns too many change no other row.
+
+A shape is recorded when it is met the second time. The first time its pass runs as any other, and torch refuses what waits for the device
+meanwhile: that cannot be recorded. A model that waits in a step is never recorded and is as fast as it was.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from workers.lm.hooks import Action, Hooks
+from workers.lm.interventions import Site
+from workers.lm.masks import rows_at
+from workers.lm.memory import is_out_of_memory, is_sticky_device_error
+from workers.lm.model import LanguageModel
+from workers.lm.placed_actions import PlacedActions
+from workers.lm.site_actions import SiteAction
+from workers.lm.slots import SlotCache
+
+COLUMNS = 64
+SHARES = 16
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+_never: WeakSet[nn.Module] = WeakSet()  # models whose steps cannot be recorded
+
+
+class Recorder(Protocol):
+    """`record(work)` calls `work` and returns what it made with a function that does the same again, into the same tensors. Before that
+    function was called, the tensors hold nothing. `watching()`: within it, what cannot be recorded raises RuntimeError."""
+
+    def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]: ...
+
+    def watching(self) -> AbstractContextManager[None]: ...
+
+
+class CudaRecorder:
+    """CUDA graphs that share their memory: none of them runs beside another, and what one made is read before the next runs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
+        graph = torch.cuda.CUDAGraph()
+        now = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(now)
+        with torch.cuda.stream(self._stream):  # not torch.cuda.graph: it empties the allocator's cache each time
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                made = work()
+            except BaseException:
+                with suppress(RuntimeError):
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+        now.wait_stream(self._stream)
+        return made, graph.replay
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def recorder_for(lm: LanguageModel) -> Recorder | None:
+    """None where steps are not recorded: where nothing asks for it, without a CUDA device, and for a model that cannot be."""
+    wanted = lm.record_steps and lm.device.type == "cuda" and lm.model not in _never
+    return CudaRecorder(lm.device) if wanted else None
+
+
+def one_token(lm: LanguageModel, cache: SlotCache, tokens_B: Tensor, pos_B: Tensor, width: int) -> Tensor:
+    """[B, V] after one more token of the rows of slots 0..B-1, at their columns `pos_B`, all below `width`."""
+    cache.stepping(pos_B, width)
+    with rows_at(pos_B[:, None]):
+        logits: Tensor = lm.model(
+            input_ids=tokens_B[:, None], position_ids=pos_B[:, None], past_key_values=cache, use_cache=True, logits_to_keep=1
+        ).logits
+    return logits[:, -1]
+
+
+@dataclass
+class _Step:
+    """A recorded shape: what it makes, and what the hooks saw when it was recorded."""
+
+    replay: Callable[[], None]
+    logits_BV: Tensor
+    change_B: Tensor | None
+    fired: frozenset[Site]
+
+
+class RecordedSteps:
+    """The steps of one batch. Its memory is the batch's: nothing here lives longer."""
+
+    def __init__(self, lm: LanguageModel, cache: SlotCache, hooks: Hooks, recorder: Recorder) -> None:
+        self._lm, self._cache, self._hooks, self._recorder = lm, cache, hooks, recorder
+        self._given_2S = torch.zeros(2, cache.slots, dtype=torch.long, device=lm.device)
+        self._actions = PlacedActions(cache.slots)
+        self._views: dict[int, Mapping[Site, Action]] = {}
+        self._steps: dict[tuple[int, int], _Step | None] = {}  # None: met once
+
+    def place(self, actions: Mapping[Site, SiteAction], rows: int) -> Mapping[Site, Action]:
+        """What the hooks are to do in steps of `rows` rows that do this."""
+        if self._actions.take(actions):
+            self._steps, self._views = {}, {}
+        padded = self._padded(rows)
+        if padded not in self._views:
+            self._views[padded] = dict(self._actions.of(padded))
+        return self._views[padded]
+
+    def logits(self, tokens: Sequence[int], columns: Sequence[int]) -> Tensor:
+        """[B, V] after one more token of each row, in a tensor that the next step writes again. The hooks' records are those of this step,
+        with rows too many at the end."""
+        rows, width = self._padded(len(tokens)), min(_up(max(columns) + 1, COLUMNS), self._cache.columns)
+        spare = [0] * (rows - len(tokens))
+        self._given_2S[:, :rows] = torch.tensor([[*tokens, *spare], [*columns, *spare]]).to(self._lm.device)
+        return self._logits(rows, width)[: len(tokens)]
+
+    def _logits(self, rows: int, width: int) -> Tensor:
+        shape = rows, width
+        if self._lm.model in _never:
+            return self._pass(rows, width)
+        if shape not in self._steps:
+            self._steps[shape] = None
+            return self._tried(lambda: self._watched(rows, width), rows, width)
+        step = self._steps[shape]
+        if step is None:
+            return self._tried(lambda: self._record(rows, width), rows, width)
+        self._cache.stepping(self._given_2S[1, :rows], width)
+        step.replay()
+        self._hooks.fired = set(step.fired)
+        self._hooks.changes = [] if step.change_B is None else [step.change_B]
+        return step.logits_BV
+
+    def _pass(self, rows: int, width: int) -> Tensor:
+        tokens_B, pos_B = self._given_2S[:, :rows]
+        return one_token(self._lm, self._cache, tokens_B, pos_B, width)
+
+    def _watched(self, rows: int, width: int) -> Tensor:
+        with self._recorder.watching():
+            return self._pass(rows, width)
+
+    def _record(self, rows: int, width: int) -> Tensor:
+        def work() -> tuple[Tensor, Tensor | None]:
+            return self._pass(rows, width), self._hooks.change()
+
+        (logits_BV, change_B), replay = self._recorder.record(work)
+        step = self._steps[rows, width] = _Step(replay, logits_BV, change_B, frozenset(self._hooks.fired))
+        step.replay()
+        self._hooks.changes = [] if change_B is None else [change_B]
+        return logits_BV
+
+    def _tried(self, work: Callable[[], Tensor], rows: int, width: int) -> Tensor:
+        """`work()`, or the pass itself where its model turns out not to be one that can be recorded."""
+        try:
+            return work()
+        except (RuntimeError, NotImplementedError) as error:
+            if is_out_of_memory(error) or is_sticky_device_error(error):
+                raise
+            log.warning("The steps of %s cannot be recorded: %s", type(self._lm.model).__name__, error)
+            _never.add(self._lm.model)
+            self._steps = {}
+            self._hooks.fired, self._hooks.changes = set(), []
+        return self._pass(rows, width)
+
+    def _padded(self, rows: int) -> int:
+        slots = self._cache.slots
+        return min(slots, _up(rows, -(-slots // SHARES)))
+
+
+def _up(number: int, unit: int) -> int:
+    """The next multiple."""
+    return -(-number // unit) * unit
