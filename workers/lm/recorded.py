@@ -1,15 +1,17 @@
 """A batch's step, recorded once for each shape and then replayed: on a GPU one launch in the place of a thousand.
 
-The host needs longer to describe a step than the device to compute it: at the 1.5B shape an H100 is busy for 13 ms of a step's 29, with 1,231
-kernels that are launched one by one (tests/benchmarks). A CUDA graph holds kernels and addresses and nothing of Python, so all that a
-step is given lies in buffers that stay: the ids and columns of its rows, what hooks add (`placed_actions`), the slots themselves. Shapes are
-rounded up, rows to a 16th of the batch and columns to 64, so that few are recorded; the rows and columns too many change no other row.
+The host needs longer to describe a step than the device to compute it: at the 1.5B shape an H100 is busy for 6.5 ms of a step's 26 or more, with
+1,180 kernels that are launched one by one; recorded, a step takes 8.7 ms (tests/benchmarks). A CUDA graph holds kernels and addresses and nothing
+of Python, so all that a step is given lies in buffers that stay: the ids and columns of its rows, what hooks add (`placed_actions`), the slots
+themselves. Shapes are rounded up, rows to a 16th of the batch and columns to 64, so that few are recorded; the rows and columns too many change
+no other row.
 
 A shape is recorded when it is met the second time. The first time its pass runs as any other, and torch refuses what waits for the device
 meanwhile: that cannot be recorded. A model that waits in a step is never recorded and is as fast as it was.
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from workers.lm.hooks import Action, Hooks
 from workers.lm.interventions import Site
 from workers.lm.masks import rows_at
-from workers.lm.memory import is_out_of_memory, is_sticky_device_error
+from workers.lm.memory import free_memory, is_out_of_memory, is_sticky_device_error
 from workers.lm.model import LanguageModel
 from workers.lm.placed_actions import PlacedActions
 from workers.lm.site_actions import SiteAction
@@ -114,6 +116,7 @@ class RecordedSteps:
         self._actions = PlacedActions(cache.slots)
         self._views: dict[int, Mapping[Site, Action]] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}  # None: met once
+        self._short = False
 
     def place(self, actions: Mapping[Site, SiteAction], rows: int) -> Mapping[Site, Action]:
         """What the hooks are to do in steps of `rows` rows that do this."""
@@ -134,14 +137,14 @@ class RecordedSteps:
 
     def _logits(self, rows: int, width: int) -> Tensor:
         shape = rows, width
-        if self._lm.model in _never:
+        if self._short or self._lm.model in _never:
             return self._pass(rows, width)
         if shape not in self._steps:
             self._steps[shape] = None
-            return self._tried(lambda: self._watched(rows, width), rows, width)
+            return self._tried(self._watched, rows, width)
         step = self._steps[shape]
         if step is None:
-            return self._tried(lambda: self._record(rows, width), rows, width)
+            return self._tried(self._record, rows, width)
         self._cache.stepping(self._given_2S[1, :rows], width)
         step.replay()
         self._hooks.fired = set(step.fired)
@@ -166,17 +169,22 @@ class RecordedSteps:
         self._hooks.changes = [] if change_B is None else [change_B]
         return logits_BV
 
-    def _tried(self, work: Callable[[], Tensor], rows: int, width: int) -> Tensor:
-        """`work()`, or the pass itself where its model turns out not to be one that can be recorded."""
+    def _tried(self, work: Callable[[int, int], Tensor], rows: int, width: int) -> Tensor:
+        """`work(rows, width)`, or the pass itself where it turns out that this model, or this batch in this memory, cannot be recorded."""
         try:
-            return work()
+            return work(rows, width)
         except (RuntimeError, NotImplementedError) as error:
-            if is_out_of_memory(error) or is_sticky_device_error(error):
-                raise
-            log.warning("The steps of %s cannot be recorded: %s", type(self._lm.model).__name__, error)
-            _never.add(self._lm.model)
-            self._steps = {}
-            self._hooks.fired, self._hooks.changes = set(), []
+            if is_sticky_device_error(error) or (is_out_of_memory(error) and work == self._watched):
+                raise  # a pass that does not fit is for the ladder (`steered`)
+            if is_out_of_memory(error):
+                self._short = True  # a recorded pass needs memory of its own beside that of the others
+            else:
+                _never.add(self._lm.model)
+            log.warning("The steps of %s are not recorded: %s", type(self._lm.model).__name__, error)
+            traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
+        self._steps = {}
+        self._hooks.fired, self._hooks.changes = set(), []
+        free_memory()
         return self._pass(rows, width)
 
     def _padded(self, rows: int) -> int:

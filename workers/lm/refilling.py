@@ -6,6 +6,7 @@ pushes alone; near ties are settled by the row alone WITH its pushes (`choosing`
 out, is `steered`'s.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -202,7 +203,7 @@ class Batch:
         for row, frame, change in zip(self.rows, frames, changes, strict=True):
             if not row.done and row.pushes:
                 row.saw(self._hooks.fired, frame)
-                if np.isfinite(change):
+                if math.isfinite(change):
                     row.measured += len(row.sites[frame])
                     row.change += change
 

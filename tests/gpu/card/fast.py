@@ -20,6 +20,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.steered import SteeredRow, generate_steered
 
 GOAL = 0.95
+LAUNCHED = "unsteered, not recorded"  # each kernel launched by itself (`workers.lm.recorded`)
 
 
 def run_1_5b(setup: Setup, record: Record) -> None:
@@ -42,10 +43,12 @@ def _run(shape: str, setup: Setup, record: Record) -> None:
         _speed(lm, setup, record, sets, new)
     with record.section("steps"):
         _steps(lm, setup, record, sets, new)
-    for name, one in (("unsteered", lm), (f"{count} distinct", replace(lm, record_steps=True))):
+    for name, asked, one in (
+        (f"{count} distinct", sets[f"{count} distinct"], lm),
+        (LAUNCHED, sets["unsteered"], replace(lm, record_steps=False)),
+    ):
         with record.section(f"a step, {name}"):
-            called = f"{name}, recorded" if one.record_steps else name
-            _inside_a_step(one, setup, record, called, sets[name], new)
+            _inside_a_step(one, setup, record, name, asked, new)
 
 
 def _ours(lm: LanguageModel, asked: Sequence[SteeredRow], new: int, on_step: OnStep | None = None) -> Any:
@@ -55,11 +58,8 @@ def _ours(lm: LanguageModel, asked: Sequence[SteeredRow], new: int, on_step: OnS
 def _speed(lm: LanguageModel, setup: Setup, record: Record, sets: dict[str, list[SteeredRow]], new: int) -> None:
     prompts = [row.prompt_ids for row in sets["unsteered"]]
     sides = {name: lambda asked=asked: _ours(lm, asked, new) for name, asked in sets.items()}
-    recording = replace(lm, record_steps=True)
-    replayed = {
-        f"{name}, recorded": lambda asked=sets[name]: _ours(recording, asked, new) for name in sets if name != "1 steering"
-    }
-    sides |= replayed | {"model.generate": lambda: _theirs(lm, prompts, new)}
+    launching = replace(lm, record_steps=False)
+    sides |= {LAUNCHED: lambda: _ours(launching, sets["unsteered"], new), "model.generate": lambda: _theirs(lm, prompts, new)}
     took = alternating(setup, sides, setup.size(2, 1))
     tokens = len(prompts) * new
     for name, times in took.items():
@@ -67,9 +67,9 @@ def _speed(lm: LanguageModel, setup: Setup, record: Record, sets: dict[str, list
         record.figure(
             f"{name}: tokens/s", tokens / statistics.median(times), "tokens/s", f"{spread(rates, 0)} over {len(rates)} rounds"
         )
-    for name in (*list(sets)[1:], *replayed):
+    for name in (*list(sets)[1:], LAUNCHED):
         ratios = [plain / one for plain, one in zip(took["unsteered"], took[name], strict=True)]
-        note = "" if name in replayed else f"; goal {GOAL}"
+        note = "" if name == LAUNCHED else f"; goal {GOAL}"
         record.figure(f"{name} over unsteered", statistics.median(ratios), "x", spread(ratios) + note)
 
 
