@@ -1,7 +1,7 @@
 """A batch's step, recorded once for each shape and then replayed: on a GPU one launch in the place of a thousand.
 
 The host needs longer to describe a step than the device to compute it: at the 1.5B shape an H100 is busy for 6.5 ms of a step's 26 or more, with
-1,180 kernels that are launched one by one; recorded, a step takes 8.7 ms (tests/benchmarks). A CUDA graph holds kernels and addresses and nothing
+1,180 kernels that are launched one by one; recorded, a step takes 8.7 ms (tests/benchmarks). A CUDA graph holds kernels and addresses, nothing
 of Python, so all that a step is given lies in buffers that stay: the ids and columns of its rows, what hooks add (`placed_actions`), the slots
 themselves. Shapes are rounded up, rows to a 16th of the batch and columns to 64, so that few are recorded; the rows and columns too many change
 no other row.
