@@ -20,6 +20,7 @@ from app.jobs.waiting import Wakeups
 from app.models.models import Model
 from app.server import Server, make_server
 from app.settings import Settings
+from tests.written_specs import check_written
 
 VERIFY = ssl.create_default_context()
 """Made once: reading the certificates takes longer than most requests here."""
@@ -134,6 +135,13 @@ def api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Running
         yield running
     finally:  # its thread keeps the process from ending
         running.stop()
+
+
+@pytest.fixture
+def specs_as_written(api: Running) -> Iterator[None]:
+    """After the test, every spec that the service wrote is one of `terms.specs`."""
+    yield
+    check_written(api.sessions)
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def store_extraction(
     spec = {
         "kind": "extract", "model": place["model"], "trait": trait, "methods": METHODS, "controls": CONTROLS, "refits": [], "layers": LAYERS,
         "positions": ["response[:5]"], "components": ["residual"], "responses": "generate",
-        "weight_hash": place["weight_hash"], "reading_hash": place["reading_hash"],
+        "weight_hash": place["weight_hash"], "reading_hash": place["reading_hash"], "calibration": None, "max_new_tokens": 5,
+        "validation_share": 0.2, "seed": 0, "resamples": 0, "keep_rows": False, "vetting": None, "rows_from": None, "rows_key": None,
     }  # fmt: skip
     with sessions.begin() as session:
         asked = jobs.Submission(kind="extract", spec={}, owner=owner, job_class="model", model=place["model"])

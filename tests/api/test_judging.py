@@ -13,6 +13,8 @@ from app.steerings.models import Steering
 from tests.api.conftest import FACTS, Running
 from tests.api.extracted import store_extraction
 
+pytestmark = pytest.mark.usefixtures("specs_as_written")
+
 GOOD = {"model": "demo", "trait": "refusal", "methods": ["probe"], "layers": [2], "max_new_tokens": 32}
 UNSURE = {
     "held_out_accuracy": 0.58, "tells_apart": False,

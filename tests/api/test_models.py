@@ -10,6 +10,8 @@ from tests.api.conftest import FACTS, Running, submit
 from tests.api.extracted import store_extraction
 from tests.api.lives import claim, fail, inspect, prove, succeed
 
+pytestmark = pytest.mark.usefixtures("specs_as_written")
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

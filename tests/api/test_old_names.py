@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.http.renamed import with_new_names
@@ -15,6 +16,8 @@ from tests.api.extracted import store_extraction
 from tests.api.finishing import finish_everything
 from tests.api.test_bad_input import problem
 from tests.api.test_vector_import import npy
+
+pytestmark = pytest.mark.usefixtures("specs_as_written")
 
 EXTRACTION = {"model": "demo", "trait": "refusal", "methods": ["probe"]}
 

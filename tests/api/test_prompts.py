@@ -10,6 +10,8 @@ from tests.api.conftest import submit
 from tests.api.describing import described
 from tests.api.test_bad_input import problem
 
+pytestmark = pytest.mark.usefixtures("specs_as_written")
+
 
 @pytest.mark.parametrize("prompts", [["a ?"], [{"prompt": "a ?"}], [{"prompt": "a ?", "system_prompt": None}]])
 def test_a_prompt_is_a_text_or_an_object_in_every_kind(ada: httpx2.Client, prompts: list[Any]) -> None:

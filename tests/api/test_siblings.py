@@ -11,6 +11,8 @@ from tests.api.conftest import FACTS, Running
 from tests.api.extracted import MASSIVE, store_extraction
 from tests.api.test_bad_input import problem
 
+pytestmark = pytest.mark.usefixtures("specs_as_written")
+
 LOOK = {"model": "demo", "prompts": [{"prompt": "a ?"}]}
 STEER = {"model": "demo", "trait": "refusal"}
 

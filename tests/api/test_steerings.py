@@ -13,6 +13,8 @@ from tests.api.conftest import FACTS, Running
 from tests.api.extracted import store_extraction
 from tests.api.test_bad_input import problem
 
+pytestmark = pytest.mark.usefixtures("specs_as_written")
+
 GOOD = {"model": "demo", "trait": "refusal", "methods": ["probe"], "layers": [2]}
 ASK = {"selection": [{"question": "a ?"}], "test": [{"question": "b ?"}]}
 BAD: list[tuple[str, dict[str, Any], str, str, str]] = [

@@ -10,6 +10,8 @@ from binnacle.shipped import shipped_study
 from tests.api.conftest import Running
 from tests.api.lives import claim, fail, succeed
 
+pytestmark = pytest.mark.usefixtures("specs_as_written")
+
 STUDY: dict[str, Any] = {
     "models": ["demo"],
     "traits": ["refusal", "sycophancy"],

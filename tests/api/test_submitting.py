@@ -16,6 +16,8 @@ from app.jobs.models import IdempotencyKey, Job
 from tests.api.conftest import FACTS, Running, submit
 from tests.api.lives import claim, succeed
 
+pytestmark = pytest.mark.usefixtures("specs_as_written")
+
 
 def count(sessions: sessionmaker[Session], table: Any = Job) -> int:
     with sessions() as session:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
 from workers.extracting.fits import Calibrated, Fitted
 from workers.lm.gather import Rows
@@ -29,7 +30,7 @@ def describe(one: Fitted, rule: str | None) -> dict[str, Any]:
 
 def document(
     lm: LanguageModel,
-    spec: Mapping[str, Any],
+    spec: ExtractionSpec,
     examples: Sequence[Prompted],
     rows: Rows,
     layers: Sequence[int],
@@ -73,7 +74,7 @@ def _held_out(examples: Sequence[Prompted]) -> list[str]:
 
 
 def _provenance(
-    lm: LanguageModel, spec: Mapping[str, Any], examples: Sequence[Prompted], rows: Rows, calibration: Calibrated | None
+    lm: LanguageModel, spec: ExtractionSpec, examples: Sequence[Prompted], rows: Rows, calibration: Calibrated | None
 ) -> dict[str, Any]:
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
     # of rows that were read, the plan they were captured by: it belongs to the ids

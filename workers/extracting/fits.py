@@ -8,6 +8,7 @@ from typing import Any
 from binnacle.words.massive import listed, massive_at, rule_of
 from terms.components import RESIDUAL_COMPONENTS
 from terms.methods import Method
+from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
 from workers.extracting.soft_vector import Pair, train
 from workers.lm.errors import ModelFault
@@ -63,7 +64,7 @@ class Fitted:
 
 def fit_everything(
     lm: LanguageModel,
-    spec: Mapping[str, Any],
+    spec: ExtractionSpec,
     examples: Sequence[Prompted],
     rows: Rows,
     methods: Sequence[Method],

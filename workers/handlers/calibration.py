@@ -8,13 +8,13 @@ after a loss measuring starts over.
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
 from shipped import PROMPTS
+from terms.specs import CalibrationSpec, OnAModel, Prompt
 from workers.job import ArtifactBytes, JobContext, JobFault, JobYielded, Outcome
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
@@ -28,8 +28,7 @@ from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 from workers.science.watching import FIRST_PROMPTS
 
-Prompt = str | Mapping[str, Any]
-"""A text, or the object of a prompt under a system prompt."""
+AskedPrompt = str | Prompt
 MEASURED = "measured/1"  # the number changes with what it holds
 """The cell in which a job that yields keeps what it has measured."""
 WORTH_TIMING = 20
@@ -37,7 +36,7 @@ WORTH_TIMING = 20
 GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: CalibrationSpec, context: JobContext) -> Outcome:
     """Spec: what a calibration request says of the result, and `weight_hash`.
     Result: `{"calibration": {schema_version, severity, massive_dims, weight_hash, n_prompts, layers}}` and the
     artifact calibration.json.
@@ -57,10 +56,10 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         raise JobFault("degenerate_activations", str(error), layer=error.layer) from error
 
 
-def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def _run(spec: CalibrationSpec, context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     layers = _layers(lm, spec.get("layers"))
-    asked: list[Prompt] = spec.get("prompts") or list(shipped_prompts())
+    asked: Sequence[AskedPrompt] = spec.get("prompts") or shipped_prompts()
     rule = stored_rule(spec["rule"])  # jobs that were queued before the rules had their present names
     new_tokens: int = spec["max_new_tokens"]
     prompts = _encode(lm, asked, new_tokens)
@@ -101,7 +100,7 @@ def shipped_prompts() -> list[str]:
     return [prompt["text"] for prompt in stored["prompts"]]
 
 
-def model_of(spec: Mapping[str, Any], context: JobContext) -> LanguageModel:
+def model_of(spec: OnAModel, context: JobContext) -> LanguageModel:
     """The spec's model, which reads special tokens in texts as the spec says.
 
     Raises JobFault weights_changed, reading_changed, and what loading raises.
@@ -111,7 +110,7 @@ def model_of(spec: Mapping[str, Any], context: JobContext) -> LanguageModel:
     return replace(lm, special_tokens=spec.get("special_tokens", "markup"))
 
 
-def check_model(lm: LanguageModel, spec: Mapping[str, Any]) -> None:
+def check_model(lm: LanguageModel, spec: OnAModel) -> None:
     """Raises JobFault weights_changed, reading_changed when the loaded model is not the one, or not read as, the job was submitted for."""
     asked = spec.get("weight_hash")
     if asked is not None and asked != lm.facts.weight_hash:
@@ -136,7 +135,7 @@ def _layers(lm: LanguageModel, asked: Sequence[int] | None) -> list[int]:
     return layers
 
 
-def _encode(lm: LanguageModel, asked: Sequence[Prompt], new_tokens: int) -> list[list[int]]:
+def _encode(lm: LanguageModel, asked: Sequence[AskedPrompt], new_tokens: int) -> list[list[int]]:
     """Ids of every prompt, each checked to fit the context together with its answer, before anything is generated."""
     encoded = []
     for index, one in enumerate(asked):

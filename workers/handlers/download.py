@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from huggingface_hub.errors import (
@@ -20,6 +19,7 @@ from huggingface_hub.errors import (
 from app.settings import Settings, get_settings
 from app.storage.space import hub_cache
 from binnacle.words.sizes import gib
+from terms.specs import DownloadSpec
 from workers.job import JobContext, JobFault, Outcome, TransientFault
 from workers.lm.errors import ModelFault
 from workers.lm.hubfiles import HubModel, fetch, look_up, total_bytes
@@ -28,7 +28,7 @@ YIELD_SECONDS = 5.0
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: DownloadSpec, context: JobContext) -> Outcome:
     """Spec: `model` (its registered name), `source` (owner/name), `revision` (commit).
 
     Result: `{"download": {source, revision, files, bytes, fetched_bytes}}`. Raises JobFault hub_denied, hub_not_found, hub_offline,

@@ -6,7 +6,6 @@ Nothing is computed: the vectors leave as they were stored, each format's meanin
 import io
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -15,25 +14,26 @@ from app.formats.registry import write_vectors
 from app.formats.vectors import NamedVector, Origin
 from binnacle.words.layout import calibration_path
 from terms.components import RESIDUAL_COMPONENTS
+from terms.specs import CalibrationsExportSpec, ExportSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 
 MOST = 1_000_000
-PARTS = {"positions": "position", "components": "component", "methods": "method", "layers": "layer"}
 Written = tuple[ArtifactBytes, list[str]]
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: ExportSpec | CalibrationsExportSpec, context: JobContext) -> Outcome:
     """Spec: `extraction` (the job), `format`, and `positions`, `components`, `methods`, `layers`, each None for all; or `calibrations`.
 
     Result: `{"export": {file, format, vectors or calibrations, notes}}` and the one artifact. Raises JobFault missing_input, same_folder.
     """
-    if "calibrations" in spec:
-        return _calibrations(spec, context)
+    return _calibrations(spec, context) if "calibrations" in spec else _vectors(spec, context)
+
+
+def _vectors(spec: ExportSpec, context: JobContext) -> Outcome:
+    """An extraction, or the part of it that was asked for."""
     context.phase("reading", 1, "extractions", share=0.2)
     stored = tensorfile.read(context.artifact(spec["extraction"], "vectors.safetensors"), MOST)
-    vectors = [
-        one for one in stored if all(spec[part] is None or getattr(one, name) in spec[part] for part, name in PARTS.items())
-    ]
+    vectors = [one for one in stored if _wanted(one, spec)]
     trait = spec["trait"]
     origin = Origin(spec["model"], spec["architecture"], spec["weight_hash"], trait["name"], trait["version"])
     context.progress(1)
@@ -42,7 +42,17 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     return Outcome(result={"export": summary}, artifacts=[file])
 
 
-def _calibrations(spec: dict[str, Any], context: JobContext) -> Outcome:
+def _wanted(one: NamedVector, spec: ExportSpec) -> bool:
+    asked = (
+        (spec["positions"], one.position),
+        (spec["components"], one.component),
+        (spec["methods"], one.method),
+        (spec["layers"], one.layer),
+    )
+    return all(values is None or value in values for values, value in asked)
+
+
+def _calibrations(spec: CalibrationsExportSpec, context: JobContext) -> Outcome:
     """trait-interp's folders of calibrations, each at the experiment and the variant that its file names."""
     chosen = spec["calibrations"]
     context.phase("reading", len(chosen), "calibrations")
@@ -66,7 +76,7 @@ def _calibrations(spec: dict[str, Any], context: JobContext) -> Outcome:
     return Outcome(result={"export": summary}, artifacts=[file])
 
 
-def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: dict[str, Any], context: JobContext) -> Written:
+def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: ExportSpec, context: JobContext) -> Written:
     """trait-interp's folder: a tensor for each vector, metadata for each method, and the answers."""
     wanted = {one.key for one in vectors}
     facts = [
@@ -87,14 +97,14 @@ def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: dict[str, Any]
     return ArtifactBytes(f"{origin.trait}.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
 
 
-def _state_dict(vectors: Sequence[NamedVector], origin: Origin, _spec: dict[str, Any], _context: JobContext) -> Written:
+def _state_dict(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """One dictionary of tensors [D] by key."""
     tensors = {one.key: torch.from_numpy(one.vector) for one in vectors}
     notes = ["A dictionary of tensors by position/component/method/layer; layer N is the output of block N."]
     return ArtifactBytes(f"{origin.trait}.pt", _pt(tensors), "application/octet-stream"), notes
 
 
-def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: dict[str, Any], _context: JobContext) -> Written:
+def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """A GGUF file for each position, component and method; the file itself where there is one only."""
     kinds: dict[str, list[NamedVector]] = {}
     for one in vectors:
@@ -114,14 +124,14 @@ def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: dict
     return ArtifactBytes(f"{origin.trait}.gguf.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
 
 
-def _arrays(vectors: Sequence[NamedVector], origin: Origin, _spec: dict[str, Any], _context: JobContext) -> Written:
+def _arrays(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """A .npy file for each vector, its key the path."""
     files = {f"{one.key}.npy": write_vectors("npy", [one], origin)[0] for one in vectors}
     notes = ["Paths are position/component/method/layer; layer N is the output of block N."]
     return ArtifactBytes(f"{origin.trait}.npy.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
 
 
-WRITERS: dict[str, Callable[[Sequence[NamedVector], Origin, dict[str, Any], JobContext], Written]] = {
+WRITERS: dict[str, Callable[[Sequence[NamedVector], Origin, ExportSpec, JobContext], Written]] = {
     "trait-interp": _folder,
     "pt": _state_dict,
     "gguf": _control_vectors,

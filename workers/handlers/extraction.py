@@ -11,6 +11,7 @@ from typing import Any
 from app.formats.tensorfile import to_bytes
 from terms.methods import Method, parse_method
 from terms.positions import Position, parse_position
+from terms.specs import ExtractionSpec
 from workers.extracting import vetting
 from workers.extracting.document import describe, document
 from workers.extracting.examples import Prompted, encode_examples, from_lines, given_ids, split, to_lines, with_responses
@@ -27,7 +28,7 @@ from workers.science.degenerate import DegenerateRows
 ANSWERING_SHARE, READING_SHARE = 0.5, 0.2
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     """Spec: what an extraction request says of the result, with keys of methods, controls and refits spelt out.
 
     Raises JobFault: weights_changed, reading_changed,
@@ -44,7 +45,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         raise JobFault(error.code, str(error)) from error
 
 
-def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     calibration = _calibration(spec, context)
     lm = model_of(spec, context)
@@ -81,7 +82,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     return Outcome(result={"extraction": result, "vectors": described}, artifacts=files, metrics=metrics)
 
 
-def _calibration(spec: Mapping[str, Any], context: JobContext) -> Calibrated | None:
+def _calibration(spec: ExtractionSpec, context: JobContext) -> Calibrated | None:
     if spec["calibration"] is None:
         return None
     content = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
@@ -95,7 +96,7 @@ def _calibration(spec: Mapping[str, Any], context: JobContext) -> Calibrated | N
 
 
 def _examples(
-    lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str, Any], context: JobContext
+    lm: LanguageModel, spec: ExtractionSpec, trait: Mapping[str, Any], context: JobContext
 ) -> tuple[list[Prompted], dict[str, int]]:
     """Every example with its response: from an earlier extraction, from the dataset, or generated."""
     if spec["rows_from"] is not None:
@@ -118,7 +119,7 @@ def _examples(
 
 def _rows(
     lm: LanguageModel,
-    spec: Mapping[str, Any],
+    spec: ExtractionSpec,
     examples: Sequence[Prompted],
     positions: Sequence[Position],
     layers: Sequence[int],
@@ -155,7 +156,7 @@ def _check_classes(examples: Sequence[Prompted], kept: Mapping[str, Sequence[int
 
 def _fit(
     lm: LanguageModel,
-    spec: Mapping[str, Any],
+    spec: ExtractionSpec,
     examples: Sequence[Prompted],
     rows: Rows,
     methods: Sequence[Method],
@@ -171,7 +172,7 @@ def _fit(
 
 def _files(
     lm: LanguageModel,
-    spec: Mapping[str, Any],
+    spec: ExtractionSpec,
     examples: Sequence[Prompted],
     rows: Rows,
     layers: Sequence[int],

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from terms.specs import GenerationSpec
 from workers.handlers.calibration import model_of
 from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
@@ -20,7 +21,7 @@ from workers.steering.vectors import load_named, load_subjects, massive_dims_at
 MOST_ROWS = 64
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: GenerationSpec, context: JobContext) -> Outcome:
     """Spec: model, prompts, vectors by id, doses or coefficients, operation, scope, max_new_tokens, sampling, calibration.
 
     Without a calibration, raw coefficients are pushed as they are, and no answer has a dose.
@@ -36,7 +37,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         raise JobFault(fault.code, fault.sentence) from fault
 
 
-def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tuple[list[dict[str, Any]], dict[str, int]]:
     prompts = [encode_prompt(lm, one["prompt"], one["system_prompt"]) for one in spec["prompts"]]
     for ids in prompts:
         lm.check_ids(ids, spec["max_new_tokens"])
@@ -57,7 +58,7 @@ def _answers(lm: LanguageModel, spec: Mapping[str, Any], context: JobContext) ->
 
 
 def _doses(
-    lm: LanguageModel, spec: Mapping[str, Any], prompts: Sequence[Sequence[int]], context: JobContext
+    lm: LanguageModel, spec: GenerationSpec, prompts: Sequence[Sequence[int]], context: JobContext
 ) -> list[tuple[Subject, float | None]]:
     """Every vector with every dose; None where the operation has none."""
     if not spec["vectors"]:
@@ -78,11 +79,11 @@ def _doses(
         elif spec["coefficients"] is not None:
             found += [(subject, subject.parts[0].dose(c)) for c in spec["coefficients"]]
         else:
-            found += [(subject, r) for r in spec["doses"]]
+            found += [(subject, r) for r in spec["doses"] or ()]
     return found
 
 
-def _row(ids: Sequence[int], subject: Subject | None, r: float | None, spec: Mapping[str, Any], place: int) -> SteeredRow:
+def _row(ids: Sequence[int], subject: Subject | None, r: float | None, spec: GenerationSpec, place: int) -> SteeredRow:
     how = spec["sampling"]
     sampling = None if how is None else Sampling(how["temperature"], how["top_p"], how["seed"] * 1_000_003 + place)
     if subject is None:

@@ -1,16 +1,15 @@
 """`inspect`: look a model folder over before any job may name it: is it whole, is it known, what are its facts."""
 
-from typing import Any
-
 from app.settings import get_settings
 from app.storage.space import hub_cache
+from terms.specs import ModelSpec
 from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.hub import fetched_folder
 from workers.lm.inspection import inspect_folder
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: ModelSpec, context: JobContext) -> Outcome:
     """Spec: `model` (its registered name), `source` (folder or hub id), `revision` (commit of a hub id, else None).
 
     Result: `{"facts": ModelFacts.to_dict()}`. Raises JobFault with the ModelFault's code (`inspect_folder`, `fetched_folder`).

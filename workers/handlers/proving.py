@@ -6,9 +6,9 @@ job that was killed or yielded goes on where it was.
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from app.models.reading import REFUSED
+from terms.specs import ModelSpec
 from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
@@ -19,7 +19,7 @@ from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.passport import PROOFS, Passport, prove
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: ModelSpec, context: JobContext) -> Outcome:
     """Spec: `model` (its registered name). Result: `{"key", "content", "passport": Passport.to_dict(), "stored"}`.
 
     Raises JobFault proof_refused with the sentences of the refused proofs and the whole passport, weights_changed. OutOfMemory passes.

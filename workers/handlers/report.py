@@ -6,15 +6,15 @@ It runs when every job before it is over, however each ended, and names what is 
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
+from terms.specs import ReportSpec
 from workers.job import ArtifactBytes, JobContext, Outcome
 from workers.reports import document, labelling
 from workers.reports.gathered import gather
 from workers.reports.texts import reader
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: ReportSpec, context: JobContext) -> Outcome:
     """Spec: `{"study": what was asked, "nodes": {name: {job, kind, model, trait, place}}, "labels": {text id: 0-100} or None}`.
 
     Raises JobFault missing_input, unknown_labels.
@@ -22,8 +22,8 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     context.phase("gathering", len(spec["nodes"]), "jobs", share=0.7)
     data = gather(context, spec["nodes"], spec["study"]["models"])
     texts = labelling.sample(context, spec["nodes"], spec["study"]["seed"])
-    if spec.get("labels"):
-        data = replace(data, agreement=labelling.agreed(texts, spec["labels"]))
+    if labels := spec.get("labels"):
+        data = replace(data, agreement=labelling.agreed(texts, labels))
     context.phase("writing", 1, "reports")
     report = document.build(spec["study"], data)
     files = [

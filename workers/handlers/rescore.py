@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from terms.judging import FITTED
+from terms.specs import RescoringSpec
 from workers.handlers.steering import can_tell, check_failures, plain_numbers, short_summary
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
@@ -21,7 +22,7 @@ from workers.steering.runs import Run
 from workers.steering.summary import response_lines
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     """Spec: `job` (the steering's), `judge`, `coherence_threshold`, trait, model, extraction, seed.
 
     Raises JobFault missing_input, judge_unusable; TransientFault when the judge is away.
@@ -74,7 +75,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     )
 
 
-def _judge(spec: Mapping[str, Any], answers: Mapping[str, Sequence[Mapping[str, Any]]], context: JobContext) -> Judge:
+def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[Mapping[str, Any]]], context: JobContext) -> Judge:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     lm, responses, questions, longest = None, None, None, 1
     if spec["judge"]["kind"] in FITTED:

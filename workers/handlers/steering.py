@@ -14,6 +14,7 @@ import torch
 
 from binnacle.words.massive import listed, rule_of
 from terms.methods import parse_method
+from terms.specs import SteeringSpec
 from workers.handlers.calibration import model_of
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge
@@ -51,7 +52,7 @@ MOST_FAILED = 0.2
 """Share of answers that the judge may fail on; above it nothing is concluded."""
 
 
-def run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def run(spec: SteeringSpec, context: JobContext) -> Outcome:
     """Spec: what a steering request says of the result, with vectors, judge and calibration resolved.
 
     Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, wrong_width, layer_not_calibrated, no_questions,
@@ -65,7 +66,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         raise JobFault(fault.code, fault.sentence) from fault
 
 
-def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
+def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
@@ -74,7 +75,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
     selection = [one.prompt_ids for one in sets["selection"]]
     units = units_for(named, lm, calibration, selection, context)
     massive = massive_dims_at(calibration, named)
-    asked = None if spec.get("from") is None else {key for source in spec["from"] for key in source["methods"] or ()} or None
+    asked = {key for source in spec.get("from") or () for key in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
     longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
@@ -86,7 +87,7 @@ def _run(spec: dict[str, Any], context: JobContext) -> Outcome:
 
 
 def _judge(
-    spec: Mapping[str, Any],
+    spec: SteeringSpec,
     lm: LanguageModel,
     trait: Mapping[str, Any],
     sets: Mapping[str, Sequence[Question]],
@@ -110,7 +111,7 @@ def _judge(
     return judge
 
 
-def _answers(spec: Mapping[str, Any], sets: Mapping[str, Sequence[Question]], loaded: Loaded) -> int:
+def _answers(spec: SteeringSpec, sets: Mapping[str, Sequence[Question]], loaded: Loaded) -> int:
     """The steered answers, about: for the estimated end alone."""
     subjects = [one for one in loaded.subjects if one.same_as is None]
     doses = 1 if spec["operation"] == "ablate" else len(spec["doses"] or spec["coefficients"] or ()) or spec["budget"]
@@ -125,7 +126,7 @@ class _Steering:
 
     def __init__(
         self,
-        spec: Mapping[str, Any],
+        spec: SteeringSpec,
         lm: LanguageModel,
         trait: Mapping[str, Any],
         sets: Mapping[str, Sequence[Question]],

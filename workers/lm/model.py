@@ -7,16 +7,15 @@ and `generation`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from terms.specs import SpecialTokens
 from workers.lm.architecture import Layout
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
-
-SpecialTokens = Literal["markup", "text"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from terms.specs import Sampling as SamplingSpec
 from workers.job import JobContext
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.coherence import OWN
@@ -45,7 +46,7 @@ class Evaluator:
         *,
         max_new_tokens: int,
         batch_rows: int,
-        sampling: dict[str, Any] | None = None,
+        sampling: SamplingSpec | None = None,
     ) -> None:
         self._lm = lm
         self._context = context

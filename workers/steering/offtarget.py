@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from terms.specs import SteeringSpec
 from workers.job import JobContext
 from workers.judges.opening import open_judge
 from workers.lm.model import LanguageModel
@@ -42,7 +43,7 @@ class OffTarget:
 def measure(
     lm: LanguageModel,
     asked: Mapping[str, Any],
-    spec: Mapping[str, Any],
+    spec: SteeringSpec,
     reported: Mapping[str, Reported],
     how: Intervention,
     batch_rows: int,

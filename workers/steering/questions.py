@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from terms.specs import SteeringSpec
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
+Asked = Mapping[str, Any]
+"""`question`, and `system_prompt`, `cluster`, `split`, `answer` where there are any."""
 REFERENCE_QUESTIONS = 10
 """The set `reference`: the first questions of the trait, whatever their split, as the reference system takes them."""
 
@@ -29,19 +32,22 @@ class Question:
     expected: str | None = None
 
 
-def question_sets(lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str, Any]) -> dict[str, list[Question]]:
+def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: Mapping[str, Any]) -> dict[str, list[Question]]:
     """Every set that the spec asks for, encoded and checked to fit the context with its answer.
 
     Raises ModelFault no_questions, prompt_too_long, chat_template_failed, each naming the question.
     """
     own = spec.get("questions")
-    listed: Sequence[Mapping[str, Any]] = trait["steering"]["questions"]
-    texts = {name: own[name] if own else [one for one in listed if one["split"] == name] for name in ("selection", "test")}
-    limits = {"selection": spec.get("selection_limit"), "test": spec.get("test_limit")}
-    texts = {name: clusters_in_turn(ones, limits[name]) for name, ones in texts.items()}
+    listed: Sequence[Asked] = trait["steering"]["questions"]
+    selection: Sequence[Asked] = own["selection"] if own else [one for one in listed if one["split"] == "selection"]
+    test: Sequence[Asked] = own["test"] if own else [one for one in listed if one["split"] == "test"]
+    texts: dict[str, Sequence[Asked]] = {
+        "selection": clusters_in_turn(selection, spec.get("selection_limit")),
+        "test": clusters_in_turn(test, spec.get("test_limit")),
+    }
     texts |= {name: trait[name] for name in spec.get("extra_sets", ())}
-    if spec.get("capability"):
-        texts["capability"] = spec["capability"]
+    if capability := spec.get("capability"):
+        texts["capability"] = capability
     if spec.get("reference_protocol"):
         texts["reference"] = listed[:REFERENCE_QUESTIONS]
     for name, ones in texts.items():
@@ -50,7 +56,7 @@ def question_sets(lm: LanguageModel, spec: Mapping[str, Any], trait: Mapping[str
     return {name: encode(lm, name, ones, spec["max_new_tokens"]) for name, ones in texts.items()}
 
 
-def clusters_in_turn(questions: Sequence[Mapping[str, Any]], limit: int | None) -> list[Mapping[str, Any]]:
+def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Asked]:
     """At most `limit` questions: the first of every cluster, then the second of every cluster, in the order given."""
     if limit is None or len(questions) <= limit:
         return list(questions)
@@ -63,7 +69,7 @@ def clusters_in_turn(questions: Sequence[Mapping[str, Any]], limit: int | None) 
     return [questions[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
 
 
-def encode(lm: LanguageModel, name: str, questions: Sequence[Mapping[str, Any]], new_tokens: int) -> list[Question]:
+def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens: int) -> list[Question]:
     """One set as Questions. A question without a cluster is its own."""
     encoded = []
     for index, one in enumerate(questions):

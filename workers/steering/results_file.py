@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from terms.specs import SteeringSpec
 from workers.science.scores import mean
 from workers.steering.runs import Run
 
@@ -18,7 +19,7 @@ SUCCESS = 50
 """Trait score above which an answer counts as a success there."""
 
 
-def reference_lines(spec: Mapping[str, Any], runs: Sequence[Run], base: Run, judge: Mapping[str, Any], direction: str) -> bytes:
+def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: Mapping[str, Any], direction: str) -> bytes:
     """The whole file. Runs on other sets than `base`'s are left out."""
     questions = [question.question for question in base.spec.questions]
     header = {

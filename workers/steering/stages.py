@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from terms.specs import SteeringSpec
 from workers.lm.divergence import divergences
 from workers.lm.model import LanguageModel
 from workers.science.intervals import standard_error
@@ -39,7 +40,7 @@ def search(
     base: Run,
     how: Intervention,
     scale: Scale,
-    spec: Mapping[str, Any],
+    spec: SteeringSpec,
 ) -> list[Searched]:
     """Every subject's doses on the selection questions: those asked for, or searched. Twins share their elder's runs."""
     own = [one for one in subjects if one.same_as is None]
@@ -67,7 +68,7 @@ def _searched(
     base: Run,
     how: Intervention,
     scale: Scale,
-    spec: Mapping[str, Any],
+    spec: SteeringSpec,
 ) -> dict[str, Searched]:
     dosed = {one.name: one for one in own if one.has_clean_dose}
     groups = {name: one.group for name, one in dosed.items()}
@@ -101,14 +102,14 @@ def _at_given_doses(
     base: Run,
     how: Intervention,
     scale: Scale,
-    spec: Mapping[str, Any],
+    spec: SteeringSpec,
 ) -> dict[str, Searched]:
     asked = {}
     for one in own:
-        if spec.get("coefficients"):
-            asked[one.name] = sorted({one.parts[0].dose(c) * how.sign for c in spec["coefficients"]})
+        if coefficients := spec.get("coefficients"):
+            asked[one.name] = sorted({one.parts[0].dose(c) * how.sign for c in coefficients})
         else:
-            asked[one.name] = sorted(set(spec["doses"])) if one.has_clean_dose else []
+            asked[one.name] = sorted(set(spec["doses"] or ())) if one.has_clean_dose else []
     specs = [how.spec(one, questions, r) for one in own for r in asked[one.name]]
     evaluator.begin("answering at the given doses", len(specs) * len(questions), share=0.45)
     runs = iter(evaluator.evaluate(specs))
@@ -227,7 +228,7 @@ def report(
     leader: str,
     sets: Mapping[str, Sequence[Question]],
     how: Intervention,
-    spec: Mapping[str, Any],
+    spec: SteeringSpec,
     coherent: Mapping[str, float | str | None],
     divergent: Divergences | None,
     shuffled: Mapping[str, Sequence[Subject]],
@@ -278,7 +279,7 @@ def _controls(
     test: Sequence[Question],
     r: float | None,
     how: Intervention,
-    spec: Mapping[str, Any],
+    spec: SteeringSpec,
     shuffled: Sequence[Subject],
 ) -> dict[str, list[RunSpec]]:
     """Random vectors and the method's own shuffled-label vectors at the subject's dose."""

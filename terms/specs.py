@@ -1,0 +1,307 @@
+"""What a job's spec holds, by kind of job: written by the service at submit, stored with the job, hashed, and read by the kind's handler.
+
+A spec holds everything that the result depends on, with defaults filled in and names resolved to versions and hashes. Keys that jobs of
+earlier versions lack are `NotRequired`. tests/api compares what the service writes with them.
+"""
+
+from typing import Any, Literal, NotRequired, final
+
+from typing_extensions import TypedDict  # pydantic reads it on Python 3.11, not that of typing
+
+from terms.interventions import Operation, Scope
+
+SpecialTokens = Literal["markup", "text"]
+"""What names of special tokens in a person's text are: the tokens, or letters."""
+
+
+class OfAJob(TypedDict):
+    """A reference to another job's result."""
+
+    job: str
+
+
+class TraitVersion(TypedDict):
+    """`version` is the sha256 of the dataset."""
+
+    name: str
+    version: str
+
+
+class Prompt(TypedDict):
+    prompt: str
+    system_prompt: str | None
+
+
+class Sampling(TypedDict):
+    temperature: float
+    top_p: float
+    seed: int
+
+
+class JudgeSpec(TypedDict):
+    """`options` differ by `kind`."""
+
+    name: str
+    kind: str
+    model: str | None
+    url: str | None
+    key_env: str | None
+    options: dict[str, Any]
+
+
+class SourceModel(TypedDict):
+    """The model that a vector was made on, where it is not the one it steers."""
+
+    source_model: str
+    source_weight_hash: str | None
+
+
+class VectorSpec(TypedDict):
+    """A stored vector: `digest` is the sha256 of its file, `key` its name in there."""
+
+    id: str | None
+    digest: str
+    key: str
+    position: str | None
+    component: str
+    method: str
+    layer: int
+    facts: NotRequired[dict[str, Any] | None]
+    source: NotRequired[SourceModel | None]
+
+
+class VectorsOf(TypedDict):
+    """Vectors of an extraction, by its job; None in a part: all of them."""
+
+    job: str
+    positions: list[str] | None
+    components: list[str] | None
+    methods: list[str] | None
+    layers: list[int] | None
+    source: NotRequired[SourceModel | None]
+
+
+class Controls(TypedDict):
+    random: int
+    shuffled: int
+    prompt_only: bool
+
+
+class AskedQuestion(TypedDict):
+    question: str
+    system_prompt: str | None
+    cluster: str | None
+
+
+class RightOrWrong(AskedQuestion):
+    """`answer` is what a right answer contains."""
+
+    answer: str
+
+
+class OwnQuestions(TypedDict):
+    selection: list[AskedQuestion]
+    test: list[AskedQuestion]
+
+
+class OffTargetSpec(TypedDict):
+    trait: TraitVersion
+    extraction: str | None
+    responses_given: NotRequired[bool]
+
+
+class Vetting(TypedDict):
+    judge: str | dict[str, Any]
+    threshold: float
+    paired: bool
+
+
+class OnAModel(TypedDict):
+    """`weight_hash` and `reading_hash` are None where the model was not inspected yet."""
+
+    kind: str
+    model: str
+    weight_hash: str | None
+    reading_hash: NotRequired[str | None]
+    special_tokens: NotRequired[SpecialTokens]
+
+
+class CalibrationSpec(OnAModel):
+    """`prompts` None: the shipped ones. `layers` None: all."""
+
+    schema_version: NotRequired[int]
+    experiment: str
+    model_variant: NotRequired[str]
+    rule: str
+    layers: list[int] | None
+    prompts: list[str | Prompt] | None
+    max_new_tokens: int
+
+
+class ExtractionSpec(OnAModel):
+    """`rows_from`: the extraction that kept the rows; `rows_key`: a hash of what they are read from."""
+
+    trait: TraitVersion
+    positions: list[str]
+    components: list[str]
+    layers: list[int] | None
+    methods: list[str]
+    controls: list[str]
+    refits: list[str]
+    calibration: OfAJob | None
+    responses: str
+    max_new_tokens: int
+    validation_share: float
+    seed: int
+    resamples: int
+    keep_rows: bool
+    vetting: Vetting | None
+    rows_from: str | None
+    rows_key: str | None
+
+
+class GenerationSpec(OnAModel):
+    """Doses or coefficients, not both; without a calibration, coefficients."""
+
+    prompts: list[Prompt]
+    vectors: list[VectorSpec]
+    doses: list[float] | None
+    coefficients: list[float] | None
+    operation: Operation
+    scope: Scope
+    max_new_tokens: int
+    sampling: Sampling | None
+    calibration: OfAJob | None
+
+
+_Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})  # a keyword cannot name a field of a class
+
+
+class SteeringSpec(OnAModel, _Sources):
+    """What is steered: `vectors`, and those that `from` names. `extraction`: the job that made the responses a judge may be fitted to."""
+
+    trait: TraitVersion
+    vectors: list[VectorSpec]
+    extraction: str | None
+    questions: OwnQuestions | None
+    sampling: Sampling | None
+    judge: JudgeSpec
+    controls: Controls
+    off_target: NotRequired[list[OffTargetSpec]]
+    capability: list[RightOrWrong] | None
+    combine: bool
+    operation: Operation
+    ablate_plain: bool
+    scope: Scope
+    doses: list[float] | None
+    coefficients: list[float] | None
+    budget: int
+    selection_limit: int | None
+    test_limit: int | None
+    max_new_tokens: int
+    coherence_threshold: float
+    matched: list[str]
+    decomposition: bool
+    extra_sets: list[str]
+    reference_protocol: NotRequired[bool]
+    seed: int
+    calibration: OfAJob
+    responses_given: NotRequired[bool]
+
+
+class RescoringSpec(OnAModel):
+    """`steering` is the steering's id, `job` its job."""
+
+    steering: str
+    job: str
+    trait: TraitVersion
+    judge: JudgeSpec
+    coherence_threshold: float
+    extraction: str | None
+    responses_given: bool
+    seed: int
+
+
+@final
+class ExportSpec(TypedDict):
+    """A part of an extraction in another program's format; None in a part: all of it."""
+
+    kind: str
+    format: str
+    extraction: str
+    model: str
+    architecture: str
+    weight_hash: str
+    trait: TraitVersion
+    experiment: str | None
+    model_variant: str | None
+    positions: list[str] | None
+    components: list[str] | None
+    methods: list[str] | None
+    layers: list[int] | None
+
+
+class CalibrationOf(TypedDict):
+    model: str
+    job: str
+
+
+@final
+class CalibrationsExportSpec(TypedDict):
+    """Calibrations in trait-interp's folders."""
+
+    kind: str
+    format: str
+    calibrations: list[CalibrationOf]
+
+
+class Node(TypedDict):
+    """A job of a study."""
+
+    job: str
+    kind: str
+    model: str | None
+    trait: str | None
+    place: int
+
+
+class ReportSpec(TypedDict):
+    """`study` is the request with its defaults; `nodes` its jobs by name; `labels` a person's scores of texts, by their ids."""
+
+    kind: str
+    study: dict[str, Any]
+    nodes: dict[str, Node]
+    labels: NotRequired[dict[str, float] | None]
+
+
+class DownloadSpec(TypedDict):
+    """`source` is a hub's name, `revision` a commit."""
+
+    kind: str
+    model: str
+    source: str
+    revision: str
+
+
+class ModelSpec(TypedDict):
+    """Of `inspect` and `prove`: `source` is a folder or a hub's name, `revision` a commit of the latter."""
+
+    kind: str
+    model: str
+    source: str
+    revision: str | None
+    programs: NotRequired[dict[str, Any] | None]
+
+
+BY_KIND: dict[str, tuple[Any, ...]] = {
+    "calibrate": (CalibrationSpec,),
+    "extract": (ExtractionSpec,),
+    "generate": (GenerationSpec,),
+    "steer": (SteeringSpec,),
+    "rescore": (RescoringSpec,),
+    "export": (ExportSpec, CalibrationsExportSpec),
+    "report": (ReportSpec,),
+    "inspect": (ModelSpec,),
+    "prove": (ModelSpec,),
+    "download": (DownloadSpec,),
+}
