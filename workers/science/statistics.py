@@ -115,17 +115,21 @@ class RunningStatistics:
         return {f"{group}.{name}": tensor for group, held in groups.items() for name, tensor in held.items()}
 
     def _check(self, reading: PromptReading) -> None:
-        finite = [
-            torch.stack([layer.peak for layer in reading.layers]).isfinite().all(dim=1).tolist(),
-            torch.stack(list(reading.attn_norms)).isfinite().tolist(),
-            torch.stack(list(reading.mlp_norms)).isfinite().tolist(),
+        read = [
+            torch.stack([layer.peak for layer in reading.layers]).amax(dim=1),  # NaN where one is
+            torch.stack(list(reading.attn_norms)),
+            torch.stack(list(reading.mlp_norms)),
+            torch.stack([layer.entry_median for layer in reading.layers]),
+            torch.stack([layer.peak_median for layer in reading.layers]),
         ]
-        medians = torch.stack([torch.stack([layer.entry_median, layer.peak_median]) for layer in reading.layers]).tolist()
+        *finite, entries, peaks = torch.stack([each.double() for each in read]).cpu().numpy()  # one copy: it waits for the device
         for row, layer in enumerate(self.layers):  # the lowest bad layer is where it began
             for component, good in zip(("residual stream", "attention output", "MLP output"), finite, strict=True):
-                if not good[row]:
+                if not np.isfinite(good[row]):
                     raise NonFiniteActivations(layer, self.prompts, component)
-            for median, what in zip(medians[row], ("the median of all values", "the median dim's maximum"), strict=True):
+            for median, what in zip(
+                (entries[row], peaks[row]), ("the median of all values", "the median dim's maximum"), strict=True
+            ):
                 if median == 0:
                     raise DegenerateActivations(layer, what)
 
