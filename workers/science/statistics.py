@@ -73,11 +73,12 @@ class RunningStatistics:
 
     def add(self, reading: PromptReading) -> None:
         """Add one prompt. Raises NonFiniteActivations, DegenerateActivations; then nothing was added."""
-        self._check(reading)
         layers = reading.layers
         peak_LD = torch.stack([layer.peak for layer in layers])
+        peak_median_L = peak_LD.median(dim=1).values
+        self._check(reading, peak_LD, peak_median_L)
         entry_L = torch.stack([layer.entry_median for layer in layers]).double()
-        median_L = torch.stack([layer.peak_median for layer in layers]).double()
+        median_L = peak_median_L.double()
         to_entry_LD = peak_LD.double() / entry_L[:, None]
         self._sums["signed"] += torch.stack([layer.signed for layer in layers])
         self._sums["absolute"] += torch.stack([layer.absolute for layer in layers])
@@ -114,13 +115,13 @@ class RunningStatistics:
         groups = {"sums": self._sums, "counts": self._counts, "scalars": self._scalars}
         return {f"{group}.{name}": tensor for group, held in groups.items() for name, tensor in held.items()}
 
-    def _check(self, reading: PromptReading) -> None:
+    def _check(self, reading: PromptReading, peak_LD: Tensor, peak_median_L: Tensor) -> None:
         read = [
-            torch.stack([layer.peak for layer in reading.layers]).amax(dim=1),  # NaN where one is
+            peak_LD.amax(dim=1),  # NaN where one is
             torch.stack(list(reading.attn_norms)),
             torch.stack(list(reading.mlp_norms)),
             torch.stack([layer.entry_median for layer in reading.layers]),
-            torch.stack([layer.peak_median for layer in reading.layers]),
+            peak_median_L,
         ]
         *finite, entries, peaks = torch.stack([each.double() for each in read]).cpu().numpy()  # one copy: it waits for the device
         for row, layer in enumerate(self.layers):  # the lowest bad layer is where it began
