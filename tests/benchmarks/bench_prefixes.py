@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from terms.positions import parse_position
-from tests.benchmarks.bench_steering import SIZE, VOCAB
+from tests.benchmarks.bench_steering import SIZE
 from tests.ml.tiny_models import tiny_model_folder
 from tests.real.models import PEERS_FOLDER, SMOLLM2
 from workers.judges.coherence import Reader, fit_scale
@@ -171,7 +171,11 @@ def one_round(part: str, model: str, seed: int, peers: str) -> None:
     """Runs one part in this process and prints its figures as JSON."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        path = SMOLLM2.folder if model == "smollm2" else tiny_model_folder(Path(folder), "llama", **{**SIZE, "vocab_size": VOCAB})
+        path = (
+            SMOLLM2.folder
+            if model == "smollm2"
+            else tiny_model_folder(Path(folder), "llama", **{**SIZE, "max_position_embeddings": 1024})
+        )
         print(json.dumps(PARTS[part](load(path), seed, peers)))
 
 

@@ -54,7 +54,7 @@ def main() -> None:
                 client = Client(api.url, api.key("ada"))
 
                 def generate() -> None:
-                    client.wait(client.generate("demo", ["describe a river ."], max_new_tokens=2)["id"])
+                    client.generate("demo", ["describe a river ."], max_new_tokens=2)
 
                 for _ in range(5):
                     generate()

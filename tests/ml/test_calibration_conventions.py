@@ -49,7 +49,7 @@ def test_one_prompt_s_reading_by_hand() -> None:
     assert reading.square.tolist() == [10.0, 8.0, 17.0]
     assert reading.norm_square.tolist() == [14.0, 21.0]
     assert reading.peak.tolist() == [3.0, 2.0, 4.0]  # all tokens
-    assert reading.peak_median.item() == 3.0
+    assert reading.peak.median().item() == 3.0
     assert reading.entry_median.item() == 1.0  # 0 0 0 1 1 1 2 2 3 3 4 4: the sixth of twelve
     assert reading.peak_first.tolist() == [True, False, True]  # dim 0 ties with token 2, dim 2 with token 3: the first counts
     assert reading.peak_delimiter.tolist() == [False, True, False]  # dim 1 ties with token 3

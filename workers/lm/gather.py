@@ -135,16 +135,17 @@ class _Sums:
         found: dict[tuple[str, int], Tensor] = {}
 
         def read(layer: int, component: str, tensor_BTD: Tensor) -> None:
-            found[component, layer] = torch.bmm(weights_BWT, tensor_BTD.float()).cpu()
+            found[component, layer] = torch.bmm(weights_BWT, tensor_BTD.float())
 
         with reading_once(self._lm, dict.fromkeys(self._components, read), self._layers), torch.no_grad():
             self._lm.layout.decoder(**inputs)
-        added = []
-        for (component, layer), sums_BWD in found.items():
+        sums = _to_host(found)
+        for (component, layer), sums_BWD in sums.items():
             _check_finite(sums_BWD, one, layer, component)
-            for name, pairs in _by_position(parts, places).items():
-                rows, slots = zip(*((self._place[name][example], slot) for example, slot in pairs), strict=True)
-                added.append((self.values[name, component, layer], torch.tensor(rows), sums_BWD.flatten(0, 1)[list(slots)]))
+        added = []
+        for name, pairs in _by_position(parts, places).items():
+            rows_M, slots_M = torch.tensor([(self._place[name][example], slot) for example, slot in pairs]).T
+            added += [(self.values[name, *site], rows_M, sums_BWD.flatten(0, 1)[slots_M]) for site, sums_BWD in sums.items()]
         for values_ND, rows_M, sums_MD in added:  # last, and in place: a pass that runs out of memory before is repeated
             values_ND.index_add_(0, rows_M, sums_MD)
 
@@ -160,6 +161,19 @@ class _Sums:
                         part = _Part(number, start - segment.start, stop - segment.start, 1 / len(window))
                         found.setdefault(part, []).append((name, example))
         return found
+
+
+def _to_host(found: Mapping[tuple[str, int], Tensor]) -> dict[tuple[str, int], Tensor]:
+    """The tensors [B, W, D] on the CPU, in one copy for each D: a copy waits for the device, and one at each layer would stop it there."""
+    by_width: dict[int, list[tuple[str, int]]] = {}
+    for site, sums_BWD in found.items():
+        by_width.setdefault(sums_BWD.shape[-1], []).append(site)
+    copied = {
+        site: sums_BWD
+        for sites in by_width.values()
+        for site, sums_BWD in zip(sites, torch.stack([found[site] for site in sites]).cpu(), strict=True)
+    }
+    return {site: copied[site] for site in found}
 
 
 def _weights(one: Pass, parts: Iterable[_Part]) -> tuple[Tensor, dict[_Part, int]]:

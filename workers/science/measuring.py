@@ -161,7 +161,8 @@ def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable
 
         with reading_once(lm, {"residual": residual}, dims_by_layer):
             prefill(lm, row.ids)
-        return found
+        together = torch.cat(list(found.values()), dim=1).cpu()  # one copy: it waits for the device
+        return dict(zip(found, torch.split(together, [each.shape[1] for each in found.values()], dim=1), strict=True))
 
     return _with_second_try(once, len(row.ids))
 

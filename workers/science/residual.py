@@ -33,7 +33,6 @@ class LayerReading:
     norm_square: Tensor  # [R] float64 |h_t|^2 of each response token
     alignment: Tensor  # float64 scalar: mean over prompt tokens of cos(h_t, mean_t h)
     peak: Tensor  # [D] float32 max over tokens of |h|
-    peak_median: Tensor  # float32 scalar: the median dim's peak
     entry_median: Tensor  # float32 scalar: median of all T x D values |h|
     peak_first: Tensor  # [D] bool: the peak is at the first token
     peak_delimiter: Tensor  # [D] bool: the peak is at the first delimiter and at no earlier token
@@ -52,7 +51,6 @@ def read_layer(h_TD: Tensor, span: TokenSpan) -> LayerReading:
         norm_square=norm_square_R,
         alignment=mean_alignment(h_TD[: span.prompt_tokens]),
         peak=peak_D,
-        peak_median=peak_D.median(),
         entry_median=size_TD.flatten().median(),
         peak_first=size_TD[0] == peak_D,
         peak_delimiter=_peaks_first_at(size_TD, peak_D, span.delimiter),

@@ -73,11 +73,12 @@ class RunningStatistics:
 
     def add(self, reading: PromptReading) -> None:
         """Add one prompt. Raises NonFiniteActivations, DegenerateActivations; then nothing was added."""
-        self._check(reading)
         layers = reading.layers
         peak_LD = torch.stack([layer.peak for layer in layers])
+        peak_median_L = peak_LD.median(dim=1).values
+        self._check(reading, peak_LD, peak_median_L)
         entry_L = torch.stack([layer.entry_median for layer in layers]).double()
-        median_L = torch.stack([layer.peak_median for layer in layers]).double()
+        median_L = peak_median_L.double()
         to_entry_LD = peak_LD.double() / entry_L[:, None]
         self._sums["signed"] += torch.stack([layer.signed for layer in layers])
         self._sums["absolute"] += torch.stack([layer.absolute for layer in layers])
@@ -114,18 +115,22 @@ class RunningStatistics:
         groups = {"sums": self._sums, "counts": self._counts, "scalars": self._scalars}
         return {f"{group}.{name}": tensor for group, held in groups.items() for name, tensor in held.items()}
 
-    def _check(self, reading: PromptReading) -> None:
-        finite = [
-            torch.stack([layer.peak for layer in reading.layers]).isfinite().all(dim=1).tolist(),
-            torch.stack(list(reading.attn_norms)).isfinite().tolist(),
-            torch.stack(list(reading.mlp_norms)).isfinite().tolist(),
+    def _check(self, reading: PromptReading, peak_LD: Tensor, peak_median_L: Tensor) -> None:
+        read = [
+            peak_LD.amax(dim=1),  # NaN where one is
+            torch.stack(list(reading.attn_norms)),
+            torch.stack(list(reading.mlp_norms)),
+            torch.stack([layer.entry_median for layer in reading.layers]),
+            peak_median_L,
         ]
-        medians = torch.stack([torch.stack([layer.entry_median, layer.peak_median]) for layer in reading.layers]).tolist()
+        *finite, entries, peaks = torch.stack([each.double() for each in read]).cpu().numpy()  # one copy: it waits for the device
         for row, layer in enumerate(self.layers):  # the lowest bad layer is where it began
             for component, good in zip(("residual stream", "attention output", "MLP output"), finite, strict=True):
-                if not good[row]:
+                if not np.isfinite(good[row]):
                     raise NonFiniteActivations(layer, self.prompts, component)
-            for median, what in zip(medians[row], ("the median of all values", "the median dim's maximum"), strict=True):
+            for median, what in zip(
+                (entries[row], peaks[row]), ("the median of all values", "the median dim's maximum"), strict=True
+            ):
                 if median == 0:
                     raise DegenerateActivations(layer, what)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,10 +47,17 @@ class TokenValues:
     def add_prompt(self, norm_squares: Sequence[Tensor], dims: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         """Per layer: float64 [R], int64 [K] and float32 [R, K]."""
         self._lengths.append(norm_squares[0].shape[0])
-        for row, (norm_square_R, dims_K, values_RK) in enumerate(zip(norm_squares, dims, values, strict=True)):
-            self._norms[row].append(self._write(norm_square_R.cpu().numpy().astype(np.float64)))
-            self._blocks[row].append([])
-            self.add_dims(len(self._lengths) - 1, row, dims_K, values_RK)
+        # one copy to the host for all layers: each waits for the device
+        norms_LR = torch.stack(list(norm_squares)).cpu().numpy().astype(np.float64)
+        columns = torch.cat([values_RK.T.flatten() for values_RK in values]).cpu().numpy().astype(np.float32)
+        all_dims = torch.cat(list(dims)).cpu().numpy().astype(np.int32)
+        at = column = 0
+        for row, dims_K in enumerate(dims):
+            self._norms[row].append(self._write(norms_LR[row]))
+            count, size = len(dims_K), len(dims_K) * self._lengths[-1]
+            block = _Block(all_dims[at : at + count], self._write(columns[column : column + size]))
+            self._blocks[row].append([block])
+            at, column = at + count, column + size
 
     def add_dims(self, prompt: int, row: int, dims_K: Tensor, values_RK: Tensor) -> None:
         """More dims of a prompt that was added before: int64 [K], float32 [R, K]."""
