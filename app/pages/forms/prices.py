@@ -28,7 +28,7 @@ def price(cost: Mapping[str, Any]) -> Price:
     said = [f"{cost['arithmetic'][:1].upper()}{cost['arithmetic'][1:].rstrip('.')}."]
     if cost.get("limit"):
         said.append(f"The limit of this server is {whole(cost['limit'])}.")
-    said += [_time(cost), *_slower(cost), *_first(cost)]
+    said += [_time(cost), *_slower(cost), *_memory(cost), *_first(cost)]
     quotas = [_quota(one) for one in admission["quotas"]]
     return Price(said, list(cost.get("warnings", ())), quotas, admission["would_pass"], admission["detail"] or "")
 
@@ -45,6 +45,12 @@ def _slower(cost: Mapping[str, Any]) -> list[str]:
     """Where the model's text takes longer than others': why."""
     engine = cost.get("engine")
     return [engine["sentence"]] if engine and engine["slower"] else []
+
+
+def _memory(cost: Mapping[str, Any]) -> list[str]:
+    """What a row takes on the first worker that can hold it."""
+    fitting = [one for one in cost.get("memory") or () if one["fits"]]
+    return [f"Memory on {fitting[0]['worker']}: {fitting[0]['arithmetic']}."] if fitting else []
 
 
 def _first(cost: Mapping[str, Any]) -> list[str]:
