@@ -34,11 +34,14 @@ def price(cost: Mapping[str, Any]) -> Price:
 
 
 def _time(cost: Mapping[str, Any]) -> str:
+    slower = bool(cost.get("engine")) and cost["engine"]["slower"]
     if "estimated_seconds" not in cost:
-        return "It goes before longer jobs and takes seconds on a loaded model."
+        return f"It goes before longer jobs and takes seconds on a loaded model{', more than on the faster engine' if slower else ''}."
     if cost["estimated_seconds"] is None:
-        return "The time is not known: a job of this kind has not run on this model yet."
-    return f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model."
+        said = "The time is not known: a job of this kind has not run on this model yet."
+        return f"{said} Times of models on the faster engine would be too short." if slower else said
+    said = f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model"
+    return f"{said}: the slower engine is in these seconds." if slower else f"{said}."
 
 
 def _slower(cost: Mapping[str, Any]) -> list[str]:
