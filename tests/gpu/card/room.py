@@ -36,14 +36,14 @@ def run(setup: Setup, record: Record) -> None:
         planned = batch_rows_for(lm, prompt, NEW, budget)
         found, capped = largest(lambda rows: fits(lm, rows, prompt), planned if setup.cuda else 2, most)
         record.figure(f"largest batch of {prompt} + {NEW} tokens", found, "rows", _end(capped, "to an eighth"))
-        record.figure("foretold", foretold, "rows", f"batch_rows_for: {planned}, at most {MAX_ROWS}")
+        record.figure("largest batch foretold", foretold, "rows", f"batch_rows_for: {planned}, at most {MAX_ROWS}")
         record.figure("largest batch over what was foretold", found / foretold, "x")
     with record.section("longest context"):
         most = lm.context_length - NEW if setup.cuda else 200
         foretold, _ = largest(lambda tokens: needed(lm, 1, tokens) <= budget, 64, most, parts=64)
         found, capped = largest(lambda tokens: fits(lm, 1, tokens), foretold * 3 // 4 if setup.cuda else 50, most)
         record.figure("longest context of one row", found + NEW, "tokens", _end(capped, "to an eighth"))
-        record.figure("foretold", foretold + NEW, "tokens")
+        record.figure("longest context foretold", foretold + NEW, "tokens")
         record.figure("longest context over what was foretold", (found + NEW) / (foretold + NEW), "x")
 
 
