@@ -8,8 +8,8 @@ from pydantic import AliasChoices, BaseModel, Field
 from app.calibrations.repository import Found
 from app.http.renamed import BothNames
 from app.jobs.labels import Labels
-from app.models.engine import EngineOut
 from app.models.reading import DOUBT, READING, doubt
+from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from binnacle.words.massive import present_name
 
@@ -42,7 +42,7 @@ class CalibrationPage(BaseModel):
     next_cursor: str | None
 
 
-class CostOut(BothNames):
+class CostOut(BothNames, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
     spec: dict[str, Any] = Field(description="the request with every default filled in")
@@ -55,9 +55,6 @@ class CostOut(BothNames):
         description="estimated device time, from earlier calibrations of the model; null if there are too few"
     )
     waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
-    engine: EngineOut | None = Field(
-        None, description="what the model's text is generated on; null before the model is inspected"
-    )
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

@@ -33,10 +33,10 @@ from app.jobs.submitting import (
     with_edge,
 )
 from app.models import service as models
-from app.models.engine import engine_of
 from app.models.layers import layers_of
 from app.models.models import Model
 from app.models.reading import reading_of
+from app.models.running import check_fits, running
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
@@ -49,6 +49,7 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
     limits.check_size(request, settings.limit)
     model = models.usable(session, request.model)
     limits.check_model(request, model.facts if model.state == "ready" else {})
+    check_fits(session, model, request.max_new_tokens)
     after = edges_of(session, request, viewer, model.awaited)
     return Plan("calibrate", "model", request.model, _spec(request, model), after)
 
@@ -71,7 +72,7 @@ def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, sett
     prompts = limits.prompt_count(request)
     tokens = prompts * request.max_new_tokens
     return CostOut(
-        engine=engine_of(models.usable(session, request.model).facts),
+        **running(session, models.usable(session, request.model), request.max_new_tokens),
         spec=planned.spec,
         prompts=prompts,
         max_new_tokens=request.max_new_tokens,

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
 from app.jobs.labels import Labels
-from app.models.engine import EngineOut
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt, refusal
+from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 
 
@@ -135,7 +135,7 @@ class CosinesOut(BaseModel):
     after: list[list[float]] = Field(description="with the massive dims of every vector set to 0")
 
 
-class ExtractionCost(BaseModel):
+class ExtractionCost(RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
     spec: dict[str, Any]
@@ -149,9 +149,6 @@ class ExtractionCost(BaseModel):
         description="estimated device time, from earlier extractions of the model; null if there are too few"
     )
     warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
-    engine: EngineOut | None = Field(
-        None, description="what the model's text is generated on; null before the model is inspected"
-    )
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

@@ -30,10 +30,10 @@ from app.judges import service as judges
 from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
-from app.models.engine import engine_of
 from app.models.layers import layers_of
 from app.models.models import Model
 from app.models.reading import reading_of
+from app.models.running import check_fits, running
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
@@ -73,6 +73,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
     layers = layers_of(request.layers, request.model, facts)
     tokens = limits.new_tokens(request, positions, settings.limit)
     check_context(request.model, facts, tokens)
+    check_fits(session, model, tokens)
     keys = [one.key for one in methods]
     controls, refits = limits.controls_of(methods, request.controls), limits.refits_of(methods, request.refits)
     count = len(layers) if layers is not None else facts.get("layers", 1)
@@ -160,7 +161,7 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
         calibration = request.calibration or "the newest calibration of the model, or a new one"
     check_admissible(session, request, after, viewer)
     return ExtractionCost(
-        engine=engine_of(checked.model.facts),
+        **running(session, checked.model, checked.spec["max_new_tokens"]),
         spec=checked.spec,
         estimated_seconds=seconds_for(repository.examples_and_seconds(session, request.model), checked.cost["examples"]),
         calibration=calibration,

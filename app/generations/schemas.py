@@ -7,8 +7,8 @@ from pydantic import AliasChoices, BaseModel, Field, model_validator
 from app.http.renamed import BothNames
 from app.jobs.prompts import Prompt
 from app.jobs.schemas import PromptedRequest
-from app.models.engine import EngineOut
 from app.models.reading import DOUBT, READING
+from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from app.steerings.schemas import CalibrationRef, Coefficient, Dose, SamplingIn, Sibling, VectorId
 from app.text import Line
@@ -57,12 +57,9 @@ class GenerationCost(BaseModel):
     arithmetic: str
 
 
-class PricedGeneration(GenerationCost):
+class PricedGeneration(GenerationCost, RunningOut):
     """What a generation would answer, and whether it would be admitted."""
 
-    engine: EngineOut | None = Field(
-        None, description="what the model's text is generated on; null before the model is inspected"
-    )
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

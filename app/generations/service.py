@@ -14,9 +14,9 @@ from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
 from app.models.context import check_context
-from app.models.engine import engine_of
 from app.models.models import Model
 from app.models.reading import doubt, reading_of
+from app.models.running import check_fits, running
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.vectors import as_named, vectors_by_id
@@ -54,7 +54,9 @@ def estimate(session: Session, request: GenerationRequest, viewer: Viewer, setti
         after, made = calibrations.after_for_model(session, request, request.calibration, model, viewer, settings, after)
     check_admissible(session, request, after, viewer)
     return PricedGeneration(
-        **cost(request).model_dump(), engine=engine_of(model.facts), admission=admission(session, viewer.owner, jobs=1 + made)
+        **cost(request).model_dump(),
+        **running(session, model, request.max_new_tokens),
+        admission=admission(session, viewer.owner, jobs=1 + made),
     )
 
 
@@ -65,6 +67,7 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         check_not_blank(one.prompt, f"/prompts/{i}")
     model = models.usable(session, request.model)
     check_context(request.model, model.facts if model.state == "ready" else {}, request.max_new_tokens)
+    check_fits(session, model, request.max_new_tokens)
     rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model, sibling=request.sibling)
     return model, {
         "kind": "generate",

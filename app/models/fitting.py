@@ -1,23 +1,30 @@
-"""Whether a model's weights fit the workers' devices: number of parameters times bytes per parameter."""
+"""Whether a model fits the workers' devices: its weights (number of parameters times bytes per parameter), and one row beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from app.devices.models import Worker
+from app.errors import Problem, invalid
 from binnacle.words.sizes import gib
+from terms.room import WIDTHS, room_in
 
-WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a parameter, by dtype."""
+SHORTEST = 1
+"""Tokens of the shortest prompt: how long prompts are is known once the model's tokenizer has read them."""
 
 
 class FitOut(BaseModel):
-    """The weights on one worker's device. What a batch needs comes on top and is planned by each job."""
+    """The weights on one worker's device, and what the shortest row of a request takes beside them. A batch is planned by each job."""
 
     worker: str
     device: str
     dtype: str
     weights_bytes: int
+    row_bytes: int | None = Field(
+        None,
+        description="caches, activations and logits of one row of a request; null without a request, and where it is not known",
+    )
     limit_bytes: int = Field(description="the worker's memory budget for models, or its device's memory if that is less")
     fits: bool
     arithmetic: str
@@ -28,24 +35,58 @@ def sizes(parameters: int) -> dict[str, int]:
     return {dtype: parameters * width for dtype, width in WIDTHS.items()}
 
 
-def fits(parameters: int, workers: Sequence[Worker]) -> list[FitOut]:
-    """One entry per model worker that has said what it can hold."""
-    return [_fit(parameters, worker) for worker in workers if {"budget", "dtype"} <= worker.memory.keys()]
+def fits(facts: Mapping[str, Any], workers: Sequence[Worker], new_tokens: int | None = None) -> list[FitOut]:
+    """One entry per model worker that has said what it can hold; with a row of the shortest prompt and so many new tokens, if given."""
+    return [_fit(facts, worker, new_tokens) for worker in workers if _described(worker)]
 
 
-def _fit(parameters: int, worker: Worker) -> FitOut:
-    dtype = worker.memory["dtype"]
+def _described(worker: Worker) -> bool:
+    return {"budget", "dtype"} <= worker.memory.keys()
+
+
+def _fit(facts: Mapping[str, Any], worker: Worker, new_tokens: int | None) -> FitOut:
+    parameters, dtype = facts["n_parameters"], worker.memory["dtype"]
     need = sizes(parameters)[dtype]
-    budget = worker.memory["budget"]
-    limit = min(budget, worker.memory.get("device_total", budget))
+    budget, total = worker.memory["budget"], worker.memory.get("device_total")
+    limit = budget if total is None else min(budget, total)
     limit_of = "its budget for models" if limit == budget else "its device's memory"
     arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {limit_of} is {gib(limit)}"
+    row = None if new_tokens is None else _row_bytes(facts, dtype, new_tokens)
+    within = need <= limit
+    if row is not None and total is not None:
+        within = within and need + row <= total
+        beside = f"one row of {SHORTEST} + {new_tokens:,} tokens takes {gib(row)} beside them"
+        arithmetic += f"; {beside}, together {gib(need + row)} of its device's {gib(total)}"
     return FitOut(
-        worker=worker.id,
-        device=worker.device,
-        dtype=dtype,
-        weights_bytes=need,
-        limit_bytes=limit,
-        fits=need <= limit,
+        worker=worker.id, device=worker.device, dtype=dtype, weights_bytes=need, row_bytes=row, limit_bytes=limit, fits=within,
         arithmetic=arithmetic,
+    )  # fmt: skip
+
+
+def _row_bytes(facts: Mapping[str, Any], dtype: str, new_tokens: int) -> int | None:
+    """None in facts of older inspections, and of models that cannot be counted."""
+    room = room_in(facts.get("room"), dtype)
+    return None if room is None else room.needed(1, SHORTEST, new_tokens, 1)
+
+
+def check_fits(model: str, facts: Mapping[str, Any], workers: Sequence[Worker], new_tokens: int) -> None:
+    """Raises Problem 422 `does_not_fit` where no worker could hold the model and one row. Nothing is refused while the facts are not known, or
+    a worker has not said what it can hold."""
+    if facts.get("n_parameters") is None or not workers or not all(map(_described, workers)):
+        return
+    found = fits(facts, workers, new_tokens)
+    if any(one.fits for one in found):
+        return
+    by_worker = "; ".join(f"{one.worker}: {one.arithmetic}" for one in found)
+    if any(one.fits for one in fits(facts, workers)):
+        remedy = "Request fewer new tokens, or use a smaller model."
+        raise _refused(
+            "/max_new_tokens", f"No worker can hold {model} and one row of {new_tokens:,} new tokens. {by_worker}. {remedy}"
+        )
+    raise _refused(
+        "/model", f"No worker can hold {model}. {by_worker}. Use a smaller model, or ask an administrator for a larger device."
     )
+
+
+def _refused(pointer: str, detail: str) -> Problem:
+    return invalid(pointer, "does_not_fit", detail)

@@ -170,10 +170,10 @@ def view(model: Model, workers: Sequence[Worker], passport: Passport | None) -> 
     for name in ("inspect_job", "prove_job"):
         if (job := getattr(model, name)) is not None:
             links[name] = f"/v1/jobs/{job}"
-    parameters = model.facts.get("n_parameters") if model.inspected else None
+    known = model.inspected and "n_parameters" in model.facts
     made: dict[str, Any] = {"weights_bytes": None, "fits": None, "outcome": "unproven", "proofs": [], "proved_with": None}
-    if parameters is not None:
-        made |= {"weights_bytes": fitting.sizes(parameters), "fits": fitting.fits(parameters, workers)}
+    if known:
+        made |= {"weights_bytes": fitting.sizes(model.facts["n_parameters"]), "fits": fitting.fits(model.facts, workers)}
     if passport is not None:
         content = passport.content
         made |= {

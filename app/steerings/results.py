@@ -7,9 +7,9 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from app.http.renamed import BothNames
 from app.jobs.measures import with_names
-from app.models.engine import EngineOut
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt
+from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from app.steerings.models import Steering
 
@@ -47,7 +47,7 @@ class RunsOut(BaseModel):
     next_cursor: str | None
 
 
-class SteeringCost(BothNames):
+class SteeringCost(BothNames, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
     spec: dict[str, Any]
@@ -65,9 +65,6 @@ class SteeringCost(BothNames):
     waits_for: list[str] = Field(validation_alias=AliasChoices("waiting_for", "waits_for"), description="jobs it would wait for")
     warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     makes_extraction: bool = Field(description="true: no extraction fits; one would be made first, at its own cost")
-    engine: EngineOut | None = Field(
-        None, description="what the model's text is generated on; null before the model is inspected"
-    )
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 

@@ -38,10 +38,10 @@ from app.judges import service as judges
 from app.models import repository as model_repository
 from app.models import service as models
 from app.models.context import check_context
-from app.models.engine import engine_of
 from app.models.layers import check_layers
 from app.models.models import Model
 from app.models.reading import reading_of
+from app.models.running import check_fits, running
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings import judging, limits, repository
@@ -84,6 +84,7 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     judge = judges.usable(session, request.judge)
     check_layers(request.layers, request.model, facts)
     check_context(request.model, facts, request.max_new_tokens)
+    check_fits(session, model, request.max_new_tokens)
     _check_questions(request)
     vectors = chosen(session, request, viewer, model, trait, make)
     off_target, off_questions, waits = _off_target(session, request, viewer, model)
@@ -210,7 +211,7 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
     check_admissible(session, request, after, viewer)
     total, said = limits.answers(request, checked.grid)
     return SteeringCost(
-        engine=engine_of(checked.model.facts),
+        **running(session, checked.model, request.max_new_tokens),
         spec=checked.spec,
         cells=checked.grid.cells,
         answers=total,

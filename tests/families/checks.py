@@ -131,9 +131,9 @@ def rows_alone(lm: LanguageModel) -> tuple[LanguageModel, list[SteeredRow], list
     """Six steered rows, their answers by the naive loop, and the model with an id that ends one of them early."""
     prompts = random_rows(lm, LENGTHS, seed=6)
     rows = [SteeredRow(prompt, (_push(lm, number),)) for number, prompt in enumerate(prompts)]
-    first = naive(lm, rows[0], NEW)
-    ending = replace(lm, eos_ids=frozenset({first[2]}))
-    return ending, rows, [naive(ending, row, NEW) for row in rows]
+    answers = [naive(lm, row, NEW) for row in rows]
+    end = answers[0][2]
+    return replace(lm, eos_ids=frozenset({end})), rows, [ids[: ids.index(end)] if end in ids else ids for ids in answers]
 
 
 def _push(lm: LanguageModel, number: int) -> Push:

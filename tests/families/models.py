@@ -36,6 +36,19 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
     "opt": {"word_embed_proj_dim": 256},
     "bamba": {"attn_layer_indices": [1, 3]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 16},
+    "dbrx": {"attn_config": {"rope_theta": 10_000.0, "kv_n_heads": 8, "clip_qkv": 8.0}},
+    "zamba": {
+        "layers_block_type": ["linear_attention", "hybrid"] * 38, "hidden_size": 128, "attention_hidden_size": 256, "attention_head_dim": 64,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "mamba_dt_rank": 8,
+    },
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"] * 20,
+        "rope_parameters": {kind: {"rope_type": "default", "rope_theta": 10_000.0} for kind in ("sliding_attention", "full_attention")},
+    },
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 256, "indexer_budget": 32, "indexer_compress_ratio": 4,
+    },
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128, "num_hidden_layers": 4, "num_blocks": 4, "num_heads": 4, "chunk_size": 16},
 }  # fmt: skip
 OTHERS = frozenset((
     "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "git", "megatron-bert", "reformer", "rembert",

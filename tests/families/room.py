@@ -17,8 +17,8 @@ from workers.lm.architecture import find_layout
 from workers.lm.checkpoint import quiet
 from workers.lm.facts import ModelFacts
 from workers.lm.generation import generate_greedy
+from workers.lm.memory import bytes_needed
 from workers.lm.model import LanguageModel
-from workers.lm.room import bytes_needed
 from workers.lm.shrinking import shrunk
 from workers.lm.structure.twin import layer_types, layers_needed
 

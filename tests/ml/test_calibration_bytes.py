@@ -16,7 +16,7 @@ from workers.handlers.calibration import run
 from workers.job import JobCancelled, JobYielded, LeaseLost
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
-from workers.lm.memory import bytes_per_row
+from workers.lm.memory import planned_bytes
 from workers.lm.model import LanguageModel
 
 MANY = [f"{word} {number}, and so on." for number in range(5) for word in ("The cat", "Count", "x", "Why not this long one")]
@@ -35,14 +35,14 @@ def alone(lm: LanguageModel) -> bytes:
 
 @pytest.mark.parametrize("rows", [2, 3, 8, 64])
 def test_any_batch_size_gives_the_bytes_of_batches_of_one(lm: LanguageModel, alone: bytes, rows: int) -> None:
-    context = FakeContext(lm, batch_budget_bytes=rows * bytes_per_row(lm, 40, 16))
+    context = FakeContext(lm, batch_budget_bytes=planned_bytes(lm, rows, 40, 16))
     assert calibrate_bytes(lm, context, prompts=MANY) == alone
 
 
 @pytest.mark.parametrize("at_call", [1, 5, 17, 60])
 def test_running_out_of_memory_once_anywhere_gives_the_same_bytes(lm: LanguageModel, alone: bytes, at_call: int) -> None:
     """Call 1 is the first prefill of a batch, 5 and 17 are decode steps, 60 and later also reach into measuring."""
-    context = FakeContext(lm, batch_budget_bytes=8 * bytes_per_row(lm, 40, 16))
+    context = FakeContext(lm, batch_budget_bytes=planned_bytes(lm, 8, 40, 16))
     with out_of_memory_at(lm, lambda call, _rows: call == at_call) as failures:
         assert calibrate_bytes(lm, context, prompts=MANY) == alone
     assert failures == [at_call]
@@ -76,11 +76,11 @@ def test_a_job_stopped_anywhere_and_resumed_gives_the_same_bytes_and_repeats_no_
         if so_far == reports:
             raise interruption
 
-    first = FakeContext(lm, stop=stop, batch_budget_bytes=8 * bytes_per_row(lm, 40, 16))
+    first = FakeContext(lm, stop=stop, batch_budget_bytes=planned_bytes(lm, 8, 40, 16))
     with pytest.raises(interruption):
         run(spec(prompts=MANY), first)
     assert_no_hooks(lm.model)
-    second = FakeContext(lm, cells=first.cells, batch_budget_bytes=3 * bytes_per_row(lm, 40, 16))
+    second = FakeContext(lm, cells=first.cells, batch_budget_bytes=planned_bytes(lm, 3, 40, 16))
     assert calibrate_bytes(lm, second, prompts=MANY) == alone
     finished = [name for name in first.committed + second.committed if name != "generated/begun"]  # that one holds begun answers
     assert sorted(finished) == ["generated/000", "generated/001", "generated/002"]
@@ -110,7 +110,7 @@ def test_nothing_of_the_run_is_in_the_file(lm: LanguageModel) -> None:
 
 
 def test_progress_is_live_monotonic_and_ends_at_the_total(lm: LanguageModel) -> None:
-    context = FakeContext(lm, batch_budget_bytes=8 * bytes_per_row(lm, 40, 16))
+    context = FakeContext(lm, batch_budget_bytes=planned_bytes(lm, 8, 40, 16))
     run(spec(prompts=MANY), context)
     again = context.phases[-1][1]
     assert again <= 5

@@ -119,7 +119,9 @@ def test_inspecting_tells_facts_and_progress_and_faults_by_code(tiny_folder: Cal
     folder = tiny_folder("llama")
     context = FakeContext(load(folder))
     outcome = inspect({"kind": "inspect", "model": "tiny", "source": str(folder), "revision": None}, context)
-    assert outcome.result == {"facts": context.lm.facts.to_dict()}
+    room = outcome.result["facts"]["room"]
+    assert room.keys() == {"float32", "bfloat16", "float16"}
+    assert outcome.result == {"facts": context.lm.facts.to_dict() | {"room": room}}
     (phase,) = context.phases
     assert context.reports[-1] == ("reading weights", phase[1])
     with pytest.raises(JobFault) as caught:

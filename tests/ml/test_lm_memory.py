@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from tests.ml.tiny_models import ARCHITECTURES, VOCAB
 from workers.lm.errors import OutOfMemory
-from workers.lm.memory import MAX_ROWS, batch_rows_for, bytes_per_row, is_out_of_memory, is_sticky_device_error, with_halving
+from workers.lm.memory import (
+    MAX_ROWS,
+    batch_rows_for,
+    bytes_needed,
+    is_out_of_memory,
+    is_sticky_device_error,
+    planned_bytes,
+    with_halving,
+)
 from workers.lm.model import LanguageModel
 
 ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."
@@ -138,20 +146,21 @@ def test_other_errors_pass_through_the_ladder_at_once() -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_the_estimate_covers_what_a_row_really_keeps(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_the_prediction_covers_what_a_row_really_keeps(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
     """Compared with the bytes of the cache the model itself fills, and of the logits."""
     lm = tiny_lm(arch)
     prompt, new = 30, 20
     with torch.no_grad():
         cache = lm.model(input_ids=torch.full((1, prompt + new), 50), use_cache=True).past_key_values
     kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) + 4 * VOCAB
-    assert kept <= bytes_per_row(lm, prompt, new) < 40 * kept
+    assert kept <= (bytes_needed(lm, 1, prompt, new) or 0) < 40 * kept
 
 
 def test_rows_grow_with_the_budget_between_one_and_the_cap(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("llama")
-    row = bytes_per_row(lm, 30, 20)
-    assert [batch_rows_for(lm, 30, 20, budget) for budget in (0, row, 5 * row, 5 * row + row - 1)] == [1, 1, 5, 5]
+    five = planned_bytes(lm, 5, 30, 20) or 0
+    assert [batch_rows_for(lm, 30, 20, budget) for budget in (0, five - 1, five)] == [1, 4, 5]
     assert batch_rows_for(lm, 30, 20, 10**15) == MAX_ROWS
-    assert bytes_per_row(lm, 60, 20) > bytes_per_row(lm, 30, 20) > bytes_per_row(lm, 30, 10)
-    assert bytes_per_row(tiny_lm("llama", dtype="bfloat16"), 30, 20) < row
+    needed = [bytes_needed(lm, 1, prompt, new) or 0 for prompt, new in ((30, 10), (30, 20), (60, 20))]
+    assert needed == sorted(set(needed))
+    assert (bytes_needed(tiny_lm("llama", dtype="bfloat16"), 1, 30, 20) or 0) < needed[1]

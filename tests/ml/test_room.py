@@ -1,12 +1,17 @@
-"""A row that cannot fit is refused before it is computed, with the arithmetic; what fits by a byte is not."""
+"""What generating needs is foretold: a row that cannot fit is refused before it is computed, with the arithmetic; what fits by a byte is not."""
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from tests.families.models import tiny_family
+from tests.gpu.card.models import random_lm
+from tests.gpu.card.record import Setup
 from workers.lm.errors import OutOfMemory
-from workers.lm.memory import batch_rows_for, check_room
-from workers.lm.room import bytes_needed
+from workers.lm.memory import batch_rows_for, bytes_needed, check_room
+from workers.lm.room import counted, room_of
 
 
 @pytest.mark.parametrize("family", ["llama", "mixtral", "qwen3_5_text"])
@@ -33,3 +38,43 @@ def test_what_is_needed_grows_with_rows_and_tokens() -> None:
     assert needed[0] >= cache
     assert not any(parameter.is_meta for parameter in lm.model.parameters())
     assert torch.get_default_device().type == "cpu"
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral", "gpt_oss", "qwen3_5_text"])
+def test_sizes_that_were_not_counted_are_foretold(family: str) -> None:
+    """Rows, lengths and prompts between those from which the numbers come, counted tensor by tensor."""
+    lm = tiny_family(family)
+    structure = lm.layout.structure
+    room = room_of(lm.model, structure.engine, lm.dtype, lm.context_length)
+    assert room is not None
+    for rows, tokens in ((1, 100), (3, 40), (2, 200)):
+        [exact] = counted(lm.model, structure.engine, lm.dtype, lm.context_length, [(rows, tokens)])
+        foretold = room.needed(rows, tokens + 1, 0, rows * tokens)
+        assert 0.9 < foretold / (exact.kept + max(exact.ahead, exact.step)) < 1.6
+
+
+def test_the_numbers_of_an_inspection_are_used_and_older_facts_do_without() -> None:
+    lm = tiny_family("llama")
+    counted_now = bytes_needed(lm, 3, 50, 10)
+    numbers = room_of(lm.model, "slots", lm.dtype, lm.context_length)
+    assert numbers is not None
+    stored: dict[str, Any] = {**numbers.to_dict(), "of a newer version": 1}
+    facts = replace(lm.facts, room={"float32": stored})
+    assert bytes_needed(replace(lm, facts=facts), 3, 50, 10) == counted_now
+    facts = replace(lm.facts, room={"float32": stored | {"column": 100 * numbers.column}})
+    assert batch_rows_for(replace(lm, facts=facts), 100, 20, 10 << 20) < batch_rows_for(lm, 100, 20, 10 << 20)
+
+
+CARD = ((256, 20, 128, 22.15), (64, 512, 8, 78.96), (32, 2048, 8, 293.6))
+"""Rows, prompt tokens, new tokens; MiB a row at the peak on an H100 (part `room` of the card, November 2026)."""
+
+
+@pytest.mark.long
+def test_what_a_card_measured_at_the_4b_shape_is_foretold() -> None:
+    """Never less than was measured, and at most 1.3 times as much; and the longest row that ran fits, twice its length does not."""
+    lm = random_lm("4B", Setup("meta", tiny=False))
+    for rows, prompt, new, measured in CARD:
+        assert 1 <= (bytes_needed(lm, rows, prompt, new) or 0) / rows / 2**20 / measured <= 1.3
+    device = 79 << 30
+    weights = lm.resident_bytes
+    assert weights + (bytes_needed(lm, 1, 65_536, 4) or 0) < device < weights + (bytes_needed(lm, 1, 131_068, 4) or 0)

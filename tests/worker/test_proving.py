@@ -95,6 +95,12 @@ def test_a_model_is_proved_once_for_all_that_hold_the_same_and_its_results_say_h
     assert "loading model" not in [event.data.get("phase") for event in lab.service.events(copy.id)]
     assert (second["state"], second["proofs"]) == ("ready", model["proofs"])
     asked = {"model": "second", "prompts": ["hello", "what is one plus one ?"], "max_new_tokens": 4}
+    [fit] = lab.http.post("/v1/calibrations?dry_run=true", json=asked).json()["memory"]
+    assert (fit["worker"].split("@")[0], fit["fits"], fit["row_bytes"] > 4 * model["facts"]["vocab_size"]) == (
+        "model-0",
+        True,
+        True,
+    )
     made = lab.http.post("/v1/calibrations", json=asked).json()
     lab.service.ended(made["id"])
     found = lab.http.get(f"/v1/calibrations/{made['id']}").json()

@@ -1,5 +1,7 @@
 """`inspect`: look a model folder over before any job may name it: is it whole, is it known, what are its facts."""
 
+from dataclasses import replace
+
 from app.settings import get_settings
 from app.storage.space import hub_cache
 from terms.specs import ModelSpec
@@ -7,6 +9,7 @@ from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.hub import fetched_folder
 from workers.lm.inspection import inspect_folder
+from workers.lm.room import rooms
 
 
 def run(spec: ModelSpec, context: JobContext) -> Outcome:
@@ -24,9 +27,10 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
         context.progress(done)
 
     try:
-        facts = inspect_folder(fetched_folder(spec["source"], spec.get("revision"), hub_cache(get_settings())), progress)
+        folder = fetched_folder(spec["source"], spec.get("revision"), hub_cache(get_settings()))
+        facts = inspect_folder(folder, progress)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
     if size is not None:
         context.progress(size)  # the files' headers are no tensor's bytes
-    return Outcome(result={"facts": facts.to_dict()})
+    return Outcome(result={"facts": replace(facts, room=rooms(folder, facts)).to_dict()})

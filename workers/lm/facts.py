@@ -25,7 +25,8 @@ class ModelFacts:
     models that switch their rotary factors past a length, that length. `widths` are the components that the architecture has, each with
     the size of its vectors. `reading_hash` and `proofs_version` come with a passport (`proofs`): what texts are read as, None while that is
     not proved. `structure` is how its blocks add up (`structure.values`); None in facts of older inspections.
-    `dequantised_from` names the method that the files' weights are quantised with.
+    `dequantised_from` names the method that the files' weights are quantised with. `room` is by dtype what generating needs beside the
+    weights (`terms.room.Room`); None in facts of older inspections, and of models that cannot be counted.
     """
 
     architecture: str
@@ -47,6 +48,7 @@ class ModelFacts:
     proofs_version: int | None = None
     structure: Mapping[str, Any] | None = None
     dequantised_from: str | None = None
+    room: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def reading(self) -> dict[str, Any]:

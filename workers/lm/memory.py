@@ -5,26 +5,28 @@ be repeated. The ladder halves a batch that failed; rows already done are kept.
 """
 
 import gc
+import math
 import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
+from terms.room import Room, room_in
 from workers.lm.errors import OutOfMemory
 from workers.lm.model import LanguageModel
-from workers.lm.room import bytes_needed
-from workers.lm.shrinking import number
+from workers.lm.prefilling import pass_tokens
+from workers.lm.room import room_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_ROWS = 256
-NO_DOUBT = 4
-"""Times the estimate of a row: where even that fits, the row is not counted tensor by tensor."""
+SPARE = 1.1
+"""Times what a batch needs: what its tensors take between them, as an allocator does not fill its blocks, and kernels for themselves."""
 _ALLOCATORS = (
     *("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
     # a full device, seen not by torch's allocator but by CUDA itself or a library that wants memory of its own; the context is sound
@@ -44,45 +46,39 @@ _STICKY = (
 )
 
 
-def bytes_per_row(lm: LanguageModel, prompt_tokens: int, new_tokens: int) -> int:
-    """Estimate of one row's memory at its peak, in bytes: key-value cache, activations of the prefill, logits.
-
-    The cache is counted twice because it is rebuilt at each step; sliding windows are not deducted.
-    """
-    config = lm.text_config
-    hidden = lm.layout.hidden_size
-    heads = number(config, "num_attention_heads") or 1
-    head_dim = number(config, "head_dim") or hidden // heads
-    kv_heads = number(config, "num_key_value_heads") or heads
-    inner = _inner_width(config) or 4 * hidden
-    element = torch.empty(0, dtype=lm.dtype).element_size()
-    cache = 2 * 2 * lm.layout.n_layers * kv_heads * head_dim * (prompt_tokens + new_tokens) * element
-    activations = prompt_tokens * (6 * hidden + 3 * inner + 3 * heads * head_dim) * element
-    mask = prompt_tokens * prompt_tokens * 2 * element
-    logits = 3 * lm.vocab_size * 4
-    return int(cache + activations + mask + logits)
+def room_for(lm: LanguageModel) -> Room | None:
+    """The numbers that the model's inspection found, or that are counted now; None where they cannot be."""
+    known = room_in(lm.facts.room, str(lm.dtype).removeprefix("torch."))
+    return known or room_of(lm.model, lm.layout.structure.engine, lm.dtype, lm.context_length)
 
 
-def _inner_width(config: Any) -> int:
-    """Numbers that one token has inside an MLP: of a mixture of experts, in all experts that it is sent to."""
-    dense = number(config, "intermediate_size") or number(config, "n_inner") or 0
-    expert = number(config, "moe_intermediate_size") or (dense if number(config, "num_experts_per_tok") else 0)
-    return max(dense, expert * (number(config, "num_experts_per_tok") or 1))
+def bytes_needed(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> int | None:
+    """The peak beside the weights of `rows` rows generated together; None where it cannot be foretold."""
+    room = room_for(lm)
+    return None if room is None else room.needed(rows, prompt_tokens, new_tokens, pass_tokens(lm))
+
+
+def planned_bytes(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> int | None:
+    """The budget in which so many rows are planned: their peak and what is to spare."""
+    needed = bytes_needed(lm, rows, prompt_tokens, new_tokens)
+    return None if needed is None else math.ceil(SPARE * needed)
 
 
 def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budget_bytes: int) -> int:
-    """Rows of one batch whose estimate fits `budget_bytes` (beside the weights): at least 1, at most MAX_ROWS. Raises OutOfMemory where one
-    row and the weights take more than the whole device has."""
+    """Rows of one batch, as many as `budget_bytes` are planned for: at least 1, at most MAX_ROWS; 1 where it cannot be foretold.
+    Raises OutOfMemory where one row and the weights take more than the whole device has."""
     check_room(lm, prompt_tokens, new_tokens, device_bytes(lm.device))
-    return max(1, min(MAX_ROWS, budget_bytes // bytes_per_row(lm, prompt_tokens, new_tokens)))
+    low, high = 1, MAX_ROWS + 1
+    while high - low > 1:
+        rows = (low + high) // 2
+        planned = planned_bytes(lm, rows, prompt_tokens, new_tokens)
+        low, high = (rows, high) if planned is not None and planned <= budget_bytes else (low, rows)
+    return low
 
 
 def check_room(lm: LanguageModel, prompt_tokens: int, new_tokens: int, total_bytes: int) -> None:
     """Raises OutOfMemory, with the arithmetic, where the weights and one row of that length are more than `total_bytes`: nothing would end."""
-    weights = lm.resident_bytes
-    if weights + NO_DOUBT * bytes_per_row(lm, prompt_tokens, new_tokens) <= total_bytes:
-        return
-    row = bytes_needed(lm, 1, prompt_tokens, new_tokens)
+    weights, row = lm.resident_bytes, bytes_needed(lm, 1, prompt_tokens, new_tokens)
     if row is not None and weights + row > total_bytes:
         sizes = [f"{size / 2**20:,.0f} MiB" for size in (weights, row, weights + row, total_bytes)]
         raise OutOfMemory(

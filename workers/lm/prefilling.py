@@ -24,6 +24,11 @@ MOST_TOKENS = 8192  # of one pass: beyond it a larger pass is no faster, and its
 MOST_CPU_TOKENS = 2048  # there a pass takes seconds, and nothing is heard of a cancellation meanwhile
 
 
+def pass_tokens(lm: LanguageModel) -> int:
+    """Most tokens of one pass over prompts of several rows."""
+    return MOST_CPU_TOKENS if lm.device.type == "cpu" and lm.layout.structure.engine == "slots" else MOST_TOKENS
+
+
 def sites_to_hook(sites: set[Site]) -> set[Site]:
     """`sites`, and the blocks before those inside a block: there classes part."""
     return sites | {(layer - 1, "residual") for layer, component in sites if component != "residual" and layer > 0}
@@ -42,7 +47,7 @@ def prefill_rows(
     """Fill the rows' slots with their prefixes; the sites at which hooks fired. A prefix may be empty: its slot is then cleared. `on_pass()`
     follows each pass and may raise."""
     fired: set[Site] = set()
-    for part in _parts(prefixes, MOST_TOKENS if lm.device.type != "cpu" else MOST_CPU_TOKENS):
+    for part in _parts(prefixes, pass_tokens(lm)):
         lengths = [len(prefixes[row]) for row in part]
         width = max(lengths)
         if width == 0:

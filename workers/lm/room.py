@@ -1,97 +1,144 @@
 """What generating needs beside the weights, found by running the model on the meta device: every tensor has its shape, none has memory.
 
-The bytes that are alive at once are counted, and the most of them is the peak. So caches of hybrids, buffers of experts, masks and logits of
-any model are counted without a formula for its family. What kernels take for themselves is not seen; on a CPU it is less than a fifth
-(tests/families/test_room.py measures it in a process of its own).
+The bytes that are alive at once are counted at a few sizes, and the numbers of `terms.room.Room` are the least ones that foretell no less at
+any of them. So caches of hybrids, buffers of experts, masks and logits of any model are counted without a formula for its family. What
+kernels take for themselves is not seen; on a CPU it is less than a fifth (tests/families/test_room.py measures it in a process of its own).
 
-B rows, T positions, L layers.
+N rows, T positions, L layers.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import linprog
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
-from workers.lm.checkpoint import quiet
+from terms.room import WIDTHS, Room
+from workers.lm.checkpoint import open_model, quiet, read_config
+from workers.lm.facts import ModelFacts
 from workers.lm.masks import library_pass, rows_at
-from workers.lm.model import LanguageModel
-from workers.lm.prefilling import MOST_TOKENS
 from workers.lm.slots import SlotCache
 from workers.lm.structure.decoders import find_decoder
 from workers.lm.structure.twin import cache_argument, positions_argument
 
 LOGITS = 3
 """How often a step's logits are there at once: the model's, in float32, and what is sorted of them."""
-_known: dict[tuple[Any, ...], int | None] = {}
+SIZES = {"slots": ((1, 15), (1, 511), (4, 511), (1, 8191), (1, 65_535))}
+SHORT_SIZES = ((1, 15), (2, 129), (2, 257), (1, 513))
+"""Rows and tokens that are counted, as far as the context goes. Recurrent layers run in a loop, so theirs are shorter, and just longer than
+some chunks, to which they are filled."""
+ALIGNED = 8
+"""Fused attention copies a mask with rows of another multiple of elements, so that they start where it can load them."""
+_known: dict[tuple[Any, ...], Room | None] = {}
 
 
-def bytes_needed(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> int | None:
-    """The peak beside the weights of `rows` rows generated together, in bytes; None where the model cannot be run without values."""
-    text = lm.model.config.to_json_string(use_diff=False)
-    key = type(lm.model), text, lm.dtype, rows, prompt_tokens, new_tokens
+@dataclass(frozen=True)
+class Counted:
+    """Bytes of a pass of `rows` x `tokens` and one step after it: kept after the pass, and at the peak of each beside what is kept."""
+
+    rows: int
+    tokens: int
+    kept: int
+    ahead: int
+    step: int
+
+
+def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int) -> Room | None:
+    """The numbers for this model and engine; None where the model cannot be run without values. `model` may be on any device, and is not run."""
+    key = type(model), model.config.to_json_string(use_diff=False), engine, dtype, context_length
     if key not in _known:
         try:
-            _known[key] = _peak(lm, rows, prompt_tokens, new_tokens)
+            _known[key] = _room(engine, counted(model, engine, dtype, context_length))
         except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError):
             _known[key] = None
     return _known[key]
 
 
-def _peak(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> int:
+def rooms(folder: Path, facts: ModelFacts) -> dict[str, dict[str, Any]] | None:
+    """The numbers of an inspected model by the dtype that it may be loaded in; None where they cannot be counted."""
+    model = open_model(folder, read_config(folder), dtype="auto", meta=True)
+    engine = (facts.structure or {}).get("engine", "slots")
+    dtypes = {4: torch.float32, 2: torch.bfloat16}
+    found = {width: room_of(model, engine, dtype, facts.context_length) for width, dtype in dtypes.items()}
+    return {name: room.to_dict() for name, width in WIDTHS.items() if (room := found[width]) is not None} or None
+
+
+def _room(engine: str, found: Sequence[Counted]) -> Room:
+    """The least numbers that are never under what was counted."""
+    kept = _least([(c.rows, c.rows * c.tokens) for c in found], [c.kept for c in found])
+    shared = engine == "slots"  # one mask for all rows of a pass; other engines may pad each row to a whole chunk
+    ahead = _least(
+        [(c.rows * (not shared), c.rows * c.tokens, c.rows * c.tokens**2, c.tokens**2 * shared) for c in found],
+        [c.ahead for c in found],
+    )
+    step = _least([(c.rows, c.rows * c.tokens) for c in found], [c.step for c in found])
+    return Room(engine, *kept, *ahead, *step)  # type: ignore[arg-type]
+
+
+def _least(terms: Sequence[tuple[int, ...]], bytes_: Sequence[int]) -> list[int]:
+    """Factors of the terms with which every sum is at least its bytes, and all sums together are as little above as can be."""
+    y = np.maximum(np.array(bytes_, float), 1.0)
+    a = np.array(terms, float) / y[:, None]
+    scale = np.maximum(a.max(0), np.finfo(float).tiny)
+    found = linprog((a / scale).sum(0), A_ub=-a / scale, b_ub=-np.ones(len(y)), bounds=(0, None))
+    return [int(np.ceil(one)) for one in found.x / scale]
+
+
+def counted(
+    model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int, sizes: Sequence[tuple[int, int]] | None = None
+) -> list[Counted]:
+    """What passes of these rows and tokens take, or of those that the numbers come from."""
+    asked = SIZES.get(engine, SHORT_SIZES) if sizes is None else sizes
     with quiet(), torch.device("meta"):
-        model: nn.Module = type(lm.model)(lm.model.config).to(lm.dtype).eval()  # type: ignore[arg-type]
-        together = max(1, min(rows, MOST_TOKENS // max(1, prompt_tokens)))
-        run = _on_slots if lm.layout.structure.engine == "slots" else _on_library
-        alive = _Alive(model)
-        with torch.no_grad(), _Fused(), alive:
-            run(model, rows, together, max(1, prompt_tokens - 1), new_tokens)
-        return alive.peak
+        twin: nn.Module = type(model)(model.config).to(dtype).eval()  # type: ignore[arg-type]
+        within = {(rows, min(tokens, context_length - 1)) for rows, tokens in asked}
+        with torch.no_grad(), _Fused():
+            return [_ahead_and_step(twin, engine, *size) for size in sorted(within)]
 
 
-def _on_slots(model: nn.Module, rows: int, together: int, tokens: int, new_tokens: int) -> None:
-    """As `prefilling` and `refilling` do it."""
+def _ahead_and_step(model: nn.Module, engine: str, rows: int, tokens: int) -> Counted:
+    """As `refilling` and `grouped` do it. Where each step computes whole rows, it is as this pass over prompts."""
     decoder = find_decoder(model)
-    cache = SlotCache(rows, tokens + new_tokens)
-    positions_1T = torch.arange(tokens)[None]
-    n_layers = decoder.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator]
-    real = torch.ones(together, tokens, dtype=torch.bool)
-    cache.prefilling(range(together), [tokens] * together, real, [None] * n_layers)
-    with rows_at(positions_1T):
-        decoder(
-            input_ids=torch.zeros(together, tokens, dtype=torch.long),
-            position_ids=positions_1T,
-            past_key_values=cache,
-            use_cache=True,
-        )
-    pos_B = torch.full((rows,), tokens + new_tokens - 1)
-    cache.stepping(pos_B, tokens + new_tokens)
-    with rows_at(pos_B[:, None]):
-        _step(model, rows, position_ids=pos_B[:, None], past_key_values=cache)
+    ids = torch.zeros(rows, tokens, dtype=torch.long)
+    alive = _Alive(model)
+    if engine == "slots":
+        given, step = _slots(decoder, rows, tokens)
+        with alive, rows_at(given["position_ids"]):
+            decoder(input_ids=ids, use_cache=True, **given)
+        given["past_key_values"].stepping(step["position_ids"][:, 0], tokens)
+    else:
+        cache = {cache_argument(decoder): DynamicCache(config=decoder.config)}
+        given, step = (cache | positions_argument(decoder, *at) for at in ((0, tokens), (tokens, 1)))
+        with alive, library_pass():
+            decoder(input_ids=ids, use_cache=True, **given)
+    kept, ahead = alive.now, alive.peak_until_now()
+    with alive, rows_at(step["position_ids"]) if engine == "slots" else library_pass():
+        _last_logits(model, ids[:, :1], use_cache=True, **step)
+    return Counted(rows, tokens, kept, max(0, ahead - kept), max(0, alive.peak_until_now() - kept))
 
 
-def _on_library(model: nn.Module, rows: int, together: int, tokens: int, new_tokens: int) -> None:
-    """As `grouped` does it; where whole rows are computed at each step, the last step is as this prefill."""
-    del rows, new_tokens
-    decoder = find_decoder(model)
-    cache = DynamicCache(config=decoder.config)
-    name = cache_argument(decoder)
-    with library_pass():
-        decoder(
-            input_ids=torch.zeros(together, tokens, dtype=torch.long),
-            use_cache=True,
-            **{name: cache},
-            **positions_argument(decoder, 0, tokens),
-        )
-        _step(model, together, **{name: cache}, **positions_argument(decoder, tokens, 1))
+def _slots(decoder: nn.Module, rows: int, tokens: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of a pass over prompts and of a step."""
+    cache = SlotCache(rows, tokens)
+    n_layers: int = decoder.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator,assignment]
+    cache.prefilling(range(rows), [tokens] * rows, torch.ones(rows, tokens, dtype=torch.bool), [None] * n_layers)
+    pos_N1 = torch.full((rows, 1), tokens - 1)
+    return (
+        {"position_ids": torch.arange(tokens)[None], "past_key_values": cache},
+        {"position_ids": pos_N1, "past_key_values": cache},
+    )
 
 
-def _step(model: nn.Module, rows: int, **given: Any) -> None:
-    logits = model(input_ids=torch.zeros(rows, 1, dtype=torch.long), use_cache=True, logits_to_keep=1, **given).logits
+def _last_logits(model: nn.Module, ids: Tensor, **given: Any) -> None:
+    logits = model(input_ids=ids, logits_to_keep=1, **given).logits
     held = [logits.float().clone() for _ in range(LOGITS - 1)]
     del held
 
@@ -102,7 +149,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak: int = 0
-        self._now: int = 0
+        self.now: int = 0
         self._sizes = {held.untyped_storage()._cdata: 0 for held in (*model.parameters(), *model.buffers())}
 
     def __torch_dispatch__(
@@ -114,13 +161,18 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self._sizes:
                     self._sizes[storage._cdata] = storage.nbytes()
-                    self._now += storage.nbytes()
-                    self.peak = max(self.peak, self._now)
+                    self.now += storage.nbytes()
+                    self.peak = max(self.peak, self.now)
                     weakref.finalize(storage, self._gone, storage._cdata)
         return made
 
+    def peak_until_now(self) -> int:
+        """The peak, which then begins anew."""
+        peak, self.peak = self.peak, self.now
+        return peak
+
     def _gone(self, key: int) -> None:
-        self._now -= self._sizes.pop(key, 0)
+        self.now -= self._sizes.pop(key, 0)
 
 
 class _Fused(TorchFunctionMode):
@@ -130,7 +182,10 @@ class _Fused(TorchFunctionMode):
         self, func: Callable[..., Any], _types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is torch.nn.functional.scaled_dot_product_attention:
-            query, _, value = (args + tuple((kwargs or {}).get(name) for name in ("query", "key", "value")[len(args) :]))[:3]
+            names = ("query", "key", "value", "attn_mask")
+            query, _, value, mask = (*args, *((kwargs or {}).get(name) for name in names[len(args) :]))[:4]
+            if mask is not None and mask.shape[-1] % ALIGNED:
+                mask.new_empty(mask.shape)
             if query.shape[-1] == value.shape[-1]:  # heads of two widths have no fused kernel on every device
                 return query.new_empty(*query.shape[:-1], value.shape[-1])
         if getattr(func, "__name__", "") in ("grouped_mm", "_grouped_mm"):

@@ -95,6 +95,8 @@ def _cut_lists(made: Any, layers: int) -> None:
         del overrides[layer]
     if shared := vars(made).get("num_kv_shared_layers"):
         made.num_kv_shared_layers = max(0, layers - (before - shared))
+    if vars(made).get("num_blocks") == before:
+        made.num_blocks = layers
     made.num_hidden_layers = layers
 
 

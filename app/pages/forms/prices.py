@@ -28,23 +28,32 @@ def price(cost: Mapping[str, Any]) -> Price:
     said = [f"{cost['arithmetic'][:1].upper()}{cost['arithmetic'][1:].rstrip('.')}."]
     if cost.get("limit"):
         said.append(f"The limit of this server is {whole(cost['limit'])}.")
-    said += [_time(cost), *_slower(cost), *_first(cost)]
+    said += [_time(cost), *_slower(cost), *_memory(cost), *_first(cost)]
     quotas = [_quota(one) for one in admission["quotas"]]
     return Price(said, list(cost.get("warnings", ())), quotas, admission["would_pass"], admission["detail"] or "")
 
 
 def _time(cost: Mapping[str, Any]) -> str:
+    slower = bool(cost.get("engine")) and cost["engine"]["slower"]
     if "estimated_seconds" not in cost:
-        return "It goes before longer jobs and takes seconds on a loaded model."
+        return f"It goes before longer jobs and takes seconds on a loaded model{', more than on the faster engine' if slower else ''}."
     if cost["estimated_seconds"] is None:
-        return "The time is not known: a job of this kind has not run on this model yet."
-    return f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model."
+        said = "The time is not known: a job of this kind has not run on this model yet."
+        return f"{said} Times of models on the faster engine would be too short." if slower else said
+    said = f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model"
+    return f"{said}: the slower engine is in these seconds." if slower else f"{said}."
 
 
 def _slower(cost: Mapping[str, Any]) -> list[str]:
     """Where the model's text takes longer than others': why."""
     engine = cost.get("engine")
     return [engine["sentence"]] if engine and engine["slower"] else []
+
+
+def _memory(cost: Mapping[str, Any]) -> list[str]:
+    """What a row takes on the first worker that can hold it."""
+    fitting = [one for one in cost.get("memory") or () if one["fits"]]
+    return [f"Memory on {fitting[0]['worker']}: {fitting[0]['arithmetic']}."] if fitting else []
 
 
 def _first(cost: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from tests.ml.fake_context import FakeContext
 from tests.ml.tiny_models import Planted, tiny_model_folder
 from workers.lm.answering import MOST_ROWS
 from workers.lm.loading import load
-from workers.lm.memory import bytes_per_row
+from workers.lm.memory import planned_bytes
 
 PLANTED = (Planted(7, 60.0, spread=0.3), Planted(21, 400.0, "first_token"))
 FAMILIES = ("llama", "gemma3")
@@ -38,7 +38,7 @@ def _twice(setup: Setup, record: Record, folder: Path, family: str, dtype: str) 
     why = "the same spec gives the same bytes"
     record.check(f"{family}, {dtype}: bytes that differ between two runs", _differing(first, again), most=0, why=why)
     if dtype == "float32":
-        few = FakeContext(lm, batch_budget_bytes=2 * bytes_per_row(lm, 40, 16))
+        few = FakeContext(lm, batch_budget_bytes=planned_bytes(lm, 2, 40, 16))
         name = f"{family}, float32: bytes that differ with batches of few rows (of {MOST_ROWS})"
         record.check(name, _differing(first, calibrate_bytes(lm, few)), most=0, why=why)
 

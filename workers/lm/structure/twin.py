@@ -46,9 +46,10 @@ def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module], layers: int | 
     config = text_config(decoder)
     layers = layers or layers_needed(kinds_of(blocks, config))
     failure: Exception | None = None
-    for narrow in (True, False):
+    # widths may depend on each other in ways of their own: then only fewer layers; or a layer may share its weights with a later one
+    for narrow, depth in ((True, layers), (False, layers), (True, 3 * layers)):
         try:
-            made = shrunk(config, layers, narrow=narrow)
+            made = shrunk(config, depth, narrow=narrow)
             with torch.device("meta"):
                 size = sum(p.numel() for p in type(decoder)(made).parameters())
             if size > MOST_PARAMETERS:
@@ -56,7 +57,7 @@ def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module], layers: int | 
             twin = _built(type(decoder), made)
             run(twin, token_ids(twin))
             return twin
-        except Exception as error:  # widths that depend on each other in ways of their own: then only fewer layers
+        except Exception as error:
             failure = failure or error
     raise ModelFault(
         "unknown_architecture",

@@ -1,0 +1,35 @@
+"""How a request would run on its model, for its price: what the text is generated on, and what a row of it takes on each worker."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from app.models import fitting, repository
+from app.models.engine import EngineOut, engine_of
+from app.models.models import Model
+
+
+class RunningOut(BaseModel):
+    """The part of a price that the model decides."""
+
+    engine: EngineOut | None = Field(
+        None, description="what the model's text is generated on; null before the model is inspected"
+    )
+    memory: list[fitting.FitOut] | None = Field(
+        None,
+        description="the weights and the shortest row of the request on each model worker; null before the model is inspected",
+    )
+
+
+def check_fits(session: Session, model: Model, new_tokens: int) -> None:
+    """Raises Problem 422 `does_not_fit` where no worker could hold the model and one row of so many new tokens."""
+    if model.state == "ready":
+        fitting.check_fits(model.name, model.facts, repository.model_workers(session), new_tokens)
+
+
+def running(session: Session, model: Model, new_tokens: int) -> dict[str, Any]:
+    """The fields of `RunningOut`."""
+    known = model.state == "ready" and "n_parameters" in model.facts
+    memory = fitting.fits(model.facts, repository.model_workers(session), new_tokens) if known else None
+    return {"engine": engine_of(model.facts), "memory": memory}
