@@ -42,13 +42,14 @@ class Proof(TypedDict):
 
 
 class Fit(TypedDict):
-    """The weights on one worker's device. What a batch needs comes on top and is planned by each job."""
+    """The weights on one worker's device, and `row_bytes`, what one row of a request needs beside them (None where that is not known)."""
 
     arithmetic: str
     device: str
     dtype: str
     fits: bool
     limit_bytes: int
+    row_bytes: int | None
     weights_bytes: int
     worker: str
 

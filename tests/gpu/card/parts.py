@@ -27,6 +27,6 @@ PARTS = (
     Part("fast-4b", "fast: the 4B shape in bfloat16", f"{_HERE}.fast:run_4b", 100, 180),
     Part("fast-1.5b", "fast: the 1.5B shape in bfloat16", f"{_HERE}.fast:run_1_5b", 60, 120),
     Part("costs", "what calibration, extraction, the judge and the probe cost", f"{_HERE}.costs:run", 110, 180),
-    Part("room", "the largest batch and context at the 4B shape", f"{_HERE}.room:run", 95, 150),
+    Part("room", "the largest batch and context at the 4B shape", f"{_HERE}.room:run", 160, 240),
     Part("service", "the service's own tests on a GPU", f"{_HERE}.service:run", 10, 180),
 )
