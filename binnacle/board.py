@@ -49,7 +49,7 @@ class Fit(TypedDict):
     dtype: str
     fits: bool
     limit_bytes: int
-    row_bytes: int | None
+    row_bytes: NotRequired[int | None]
     weights_bytes: int
     worker: str
 
