@@ -1,9 +1,10 @@
 """What a handler is: a function of a spec and a context that returns a result. It speaks no SQL and no HTTP.
 
-    def run(spec: dict, context: JobContext) -> Outcome
+    def run(spec: CalibrationSpec, context: JobContext) -> Outcome
 
-The context is how it tells progress, keeps finished cells, hears of cancellation and gets its model. `check()` (and `progress()`, which
-calls it) raises one of the `Interruption`s below; a handler lets them pass, after leaving the model without hooks.
+`terms.specs` says what the spec of each kind holds. The context is how a handler tells progress, keeps cells, hears of cancellation and gets its
+model. `check()` (and `progress()`, which calls it) raises one of the `Interruption`s below; a handler lets them pass, after leaving the model
+without hooks.
 """
 
 from collections.abc import Callable, Mapping

@@ -11,6 +11,7 @@ from app.auth.visibility import Visibility
 from app.http.renamed import BothNames
 from app.jobs.states import State
 from app.text import Line
+from terms.specs import SpecialTokens
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:/ -]+$")]
 
@@ -40,7 +41,7 @@ class JobRequest(Sharing):
 class PromptedRequest(JobRequest):
     """What every request says that gives texts to a model."""
 
-    special_tokens: Literal["markup", "text"] = Field(
+    special_tokens: SpecialTokens = Field(
         "markup",
         description="how names of special tokens in prompts, system prompts and given responses are read: `markup`, "
         "as the tokens themselves, so that a text can open a turn; or `text`, as plain letters. Tokens of "

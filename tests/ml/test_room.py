@@ -78,3 +78,17 @@ def test_what_a_card_measured_at_the_4b_shape_is_foretold() -> None:
     device = 79 << 30
     weights = lm.resident_bytes
     assert weights + (bytes_needed(lm, 1, 65_536, 4) or 0) < device < weights + (bytes_needed(lm, 1, 131_068, 4) or 0)
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError, NotImplementedError])
+def test_a_model_that_cannot_run_without_values_is_not_foretold(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its code raises: an inspection must not fail with the forecast."""
+    lm = tiny_family("llama")
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise error("this code looks at values")
+
+    monkeypatch.setattr(type(lm.model), "forward", fail)
+    monkeypatch.setattr("workers.lm.room._known", {})
+    assert room_of(lm.model, "slots", torch.float16, lm.context_length) is None
+    assert batch_rows_for(replace(lm, dtype=torch.float16), 10, 10, 1 << 40) == 1
