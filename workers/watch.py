@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,20 @@ class Sighting:
     def is_of(self, job: Job) -> bool:
         """Whether this is that attempt at that job."""
         return (self.job_id, self.token) == (job.id, job.lease_token)
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a child died: `reason` why we stopped it, if we did; `meant_for` the other job that we stopped it for; `status` its exit or signal."""
+
+    reason: Mapping[str, Any]
+    meant_for: str | None
+    status: str | None
+
+    def cause(self, otherwise: str) -> dict[str, Any]:
+        """What the job's events say of it; its code is `otherwise` where we had no reason to stop it."""
+        named = {"meant_for": self.meant_for, "signal": self.status}
+        return {"code": otherwise, **self.reason, **{name: value for name, value in named.items() if value}}
 
 
 class Watch:
@@ -240,35 +254,40 @@ class Watch:
         The job is not to blame when its lease is from before the database's start, as after a restored backup, or when we killed the child for
         another job, which it had finished and left for this one after our last look.
         """
-        with self._lock:
-            seen, struck = self._seen, self._struck
-            ours = seen is not None and seen.is_of(job)
-            mistaken = struck is not None and struck.pid == job.child_pid and not struck.is_of(job)
-            reason = dict(seen.reason) if ours and seen is not None else {}
-            status, self._exit_status = self._exit_status or (_sent(seen) if ours and seen is not None else None), None
-            if status is None and self._may_still_hear(job):
-                return
-            self._seen = None
-        cause = {
-            "code": "drained" if self._drain_by is not None else "database_outage" if renewed_before_start else "worker_lost",
-            **reason,
-            **({"meant_for": struck.job_id} if mistaken and struck is not None else {}),
-            **({"signal": status} if status else {}),
-        }
+        death = self._death_of(job)
+        if death is None:
+            return
+        cause = death.cause(
+            "drained" if self._drain_by is not None else "database_outage" if renewed_before_start else "worker_lost"
+        )
+        charged = death.meant_for is None and cause["code"] not in NOBODYS_FAULT
 
         def bury(session: Session) -> bool:
             fresh = endings.still_held(session, job.id, job.lease_token)
             if fresh is None:
                 return False
             if cause["code"] == "time_limit":
-                endings.fail(session, job.id, job.lease_token, reason)
+                endings.fail(session, job.id, job.lease_token, dict(death.reason))
             else:
-                charged = not mistaken and cause["code"] not in NOBODYS_FAULT
                 endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
             return True
 
         if in_transaction(self._sessions, bury):
             log.warning("child.buried", job=job.id, **cause)
+
+    def _death_of(self, job: Job) -> Death | None:
+        """How the job's child died; None while Celery may still say it."""
+        with self._lock:
+            seen = self._seen if self._seen is not None and self._seen.is_of(job) else None
+            struck = self._struck
+            status, self._exit_status = self._exit_status or (None if seen is None else _sent(seen)), None
+            if status is None and self._may_still_hear(job):
+                return None
+            self._seen = None
+        mistaken = struck is not None and struck.pid == job.child_pid and not struck.is_of(job)
+        return Death(
+            {} if seen is None else dict(seen.reason), struck.job_id if mistaken and struck is not None else None, status
+        )
 
 
 def _sent(seen: Sighting) -> str | None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from terms.judging import FITTED
 from terms.specs import RescoringSpec
-from workers.handlers.steering import can_tell, check_failures, plain_numbers, short_summary
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault
 from workers.steering.effects import Scale
+from workers.steering.outcome import can_tell, check_failures, facts_of, short_summary, summary_bytes
 from workers.steering.rescoring import rescored, rescored_lines, rescored_reference_lines, scored_run, stored_answers
 from workers.steering.runs import Run
 from workers.steering.summary import response_lines
@@ -45,14 +45,13 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
                 context.may_yield()
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
-    facts = dict(getattr(judge, "facts", {}))
+    facts = facts_of(judge)
     found = rescored(summary, runs, scale, judged=can_tell(facts)) | {
         "judge": dict(judge.identity),
         "judge_facts": facts,
         "coherence_threshold": scale.threshold,
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
     }
-    content = (json.dumps(plain_numbers(found), indent=1, allow_nan=False) + "\n").encode()
     old_runs, base = context.artifact(spec["job"], "runs.jsonl"), runs[summary["unsteered"]["test"]["run"]]
     lines = rescored_lines(old_runs, runs)
     hashes = {name: spec.get(name) for name in ("weight_hash", "reading_hash")}  # of the texts, which stay what they were
@@ -60,7 +59,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     return Outcome(
         result={"steering": result},
         artifacts=[
-            ArtifactBytes("summary.json", content, "application/json"),
+            ArtifactBytes("summary.json", summary_bytes(found), "application/json"),
             ArtifactBytes("runs.jsonl", lines, "application/jsonl"),
             ArtifactBytes("responses.jsonl", response_lines(list(runs.values())), "application/jsonl"),
             ArtifactBytes(

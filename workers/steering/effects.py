@@ -41,6 +41,11 @@ class Scale:
         return joint(run.trait, run.coherence, self.threshold, self.sign)
 
 
+def gains_of(runs: Sequence[Run], base: Run, scale: Scale) -> Column:
+    """Gains of several runs over `base` on the same questions, [runs, questions]."""
+    return np.stack([scale.gain(run, base) for run in runs])
+
+
 def clusters_of(run: Run) -> list[str]:
     """The cluster of each question."""
     return [question.cluster for question in run.spec.questions]

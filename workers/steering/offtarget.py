@@ -10,15 +10,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from terms.specs import SteeringSpec
+from terms.specs import OffTargetSpec
 from workers.job import JobContext
 from workers.judges.opening import open_judge
-from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale, effect_of, scores_of
 from workers.steering.evaluator import Evaluator
 from workers.steering.questions import clusters_in_turn, encode
 from workers.steering.runs import Run, RunSpec
-from workers.steering.sets import Intervention, Reported
+from workers.steering.sets import Reported
+from workers.steering.setup import Setup
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,47 +40,39 @@ class OffTarget:
         return effect_of(self.by_group[group], self.base, Scale(scale.threshold, 1, scale.seed))
 
 
-def measure(
-    lm: LanguageModel,
-    asked: Mapping[str, Any],
-    spec: SteeringSpec,
-    reported: Mapping[str, Reported],
-    how: Intervention,
-    batch_rows: int,
-    context: JobContext,
-) -> OffTarget:
-    """Answers and judges another trait's test questions, unsteered and under each reported group's vector.
+def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported], context: JobContext) -> OffTarget:
+    """Answers and judges another trait's test questions, unsteered and under each reported group's vector at its chosen dose.
 
-    asked: {"trait": {name, version}, "extraction": job or None}. Raises ModelFault prompt_too_long, JobFault of the judge.
+    Raises ModelFault prompt_too_long, JobFault of the judge.
     """
+    lm, spec = setup.lm, setup.spec
     name = asked["trait"]["name"]
     trait = json.loads(context.blob(asked["trait"]["version"]))
     listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
-    set_name = f"off_target:{name}"
-    questions = encode(lm, set_name, clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
+    questions = encode(lm, f"off_target:{name}", clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
     context.phase(f"preparing the judge of {name}", 1, "judges")
-    responses = None
-    if asked["extraction"] is not None:
-        responses = [json.loads(line) for line in context.artifact(asked["extraction"], "responses.jsonl").splitlines()]
-    described = [
-        {"question": one.question, "system_prompt": one.system_prompt, "cluster": one.cluster, "set": set_name}
-        for one in questions
-    ]
     judge = open_judge(
         spec["judge"],
         lm,
         trait,
-        responses,
+        responses_of(asked["extraction"], context),
         max_new_tokens=spec["max_new_tokens"],
-        questions=described,
+        questions=[one.described() for one in questions],
         context=context,
         given=asked.get("responses_given", False),
     )
-    evaluator = Evaluator(
-        lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=batch_rows, sampling=spec["sampling"]
-    )
-    evaluator.begin(f"answering questions on {name}", (1 + len(reported)) * len(questions))
-    specs = [how.spec(one.searched.subject, questions, one.best.spec.r) for one in reported.values()]
     with closing(judge):
+        evaluator = Evaluator(
+            lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=setup.rows, sampling=spec["sampling"]
+        )
+        evaluator.begin(f"answering questions on {name}", (1 + len(reported)) * len(questions))
+        specs = [setup.how.spec(one.searched.subject, questions, one.best.spec.r) for one in reported.values()]
         base, *steered = evaluator.evaluate([RunSpec(questions, "unsteered"), *specs])
     return OffTarget(name, base, dict(zip(reported, steered, strict=True)), judge.identity, evaluator.runs)
+
+
+def responses_of(extraction: str | None, context: JobContext) -> list[dict[str, Any]] | None:
+    """The responses that an extraction's job kept, which a judge may be fitted to; None without an extraction."""
+    if extraction is None:
+        return None
+    return [json.loads(line) for line in context.artifact(extraction, "responses.jsonl").splitlines()]

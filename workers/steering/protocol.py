@@ -12,6 +12,7 @@ from workers.steering.effects import Scale, dose_of_run, scores_of
 from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import Intervention, Searched
+from workers.steering.setup import Setup
 from workers.steering.subjects import Subject
 
 AROUND = (0.7, 0.85, 1.0, 1.15, 1.3)
@@ -56,7 +57,15 @@ def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
     return max(runs, key=lambda run: mean(run.coherence) or 0.0)
 
 
-def facts(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> dict[str, Any]:
+def measure(setup: Setup, raw: RawCoefficient, base: Run) -> dict[str, Any]:
+    """Runs every group at the raw coefficients around the probe's, on the reference's questions (`base`: unsteered), and tables them."""
+    rounds = [raw.specs(setup.sets["reference"], setup.how, times) for times in AROUND]
+    setup.evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects) * len(base.answers))
+    runs = iter(setup.evaluator.evaluate([specs[group] for group in raw.subjects for specs in rounds]))
+    return _table(raw, {group: [next(runs) for _ in rounds] for group in raw.subjects}, base, setup.scale)
+
+
+def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> dict[str, Any]:
     """The protocol's own table: one number a group, without an interval."""
     rows = []
     for group, tried in runs.items():

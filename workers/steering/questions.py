@@ -31,6 +31,10 @@ class Question:
     prompt_ids: tuple[int, ...]
     expected: str | None = None
 
+    def described(self) -> dict[str, str | None]:
+        """What a judge is told of it, without its place or its tokens."""
+        return {"question": self.question, "system_prompt": self.system_prompt, "cluster": self.cluster, "set": self.set}
+
 
 def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: Mapping[str, Any]) -> dict[str, list[Question]]:
     """Every set that the spec asks for, encoded and checked to fit the context with its answer.

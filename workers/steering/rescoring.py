@@ -5,7 +5,7 @@ is left out; its texts belong to other traits' judges.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,61 +80,71 @@ def scored_run(run_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[
 
 def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> dict[str, Any]:
     """summary.json with every score-made number made again from `runs`, by run id. `judged` as in `contrasts`."""
-    bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
-    test, selection = bases["test"], bases["selection"]
-
-    def effect(
-        old: Mapping[str, Any] | None, base: Run = test, of: Callable[[Run, Run, Scale], dict[str, Any]] = effect_of
-    ) -> dict[str, Any] | None:
-        if not old:
-            return None
-        new = of(runs[old["run"]], base, scale)
-        return {**new, **{name: old[name] for name in (*DOSE, "effect") if name in old}}
-
-    groups = []
-    stored: dict[str, StoredGroup] = {}
-    for old in summary["groups"]:
-        refits = [runs[run] for run in (old["refits"] or {}).get("runs", ())]
-        arms = {name: runs[one["run"]] for name, one in (old["decomposition"] or {}).get("arms", {}).items()}
-        stored[old["group"]] = StoredGroup(
-            runs[old["best"]["run"]], {name: runs[one["run"]] for name, one in old["matched"].items() if one}, refits
-        )
-        taken_apart = None
-        if arms:
-            taken_apart = decomposition_facts(arms, old["decomposition"]["per_dim"], test, scale, judged=judged)
-            taken_apart["arms"] = {name: effect(one) for name, one in old["decomposition"]["arms"].items()}
-        groups.append(
-            {
-                **old,
-                "best": effect(old["best"]),
-                "matched": {name: effect(one) for name, one in old["matched"].items()},
-                "controls": {kind: [effect(one) for one in ones] for kind, ones in old["controls"].items()},
-                "decomposition": taken_apart,
-                "extra": {
-                    name: {at: effect(one, bases[name], extra_effect) for at, one in ones.items()}
-                    for name, ones in old["extra"].items()
-                },
-                "refits": refit_facts(refits, test, scale),
-                "off_target": {},
-            }
-        )
-    subjects = [
-        {**old, "curve": [_point(point, runs, selection, scale) for point in old["curve"]]} for old in summary["subjects"]
-    ]
+    again = _Again(summary, runs, scale, judged)
+    stored = {old["group"]: again.compared(old) for old in summary["groups"]}
     return {
         **summary,
-        "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
-        "prompt_only": effect(summary["prompt_only"]),
+        "unsteered": {name: unsteered_of(run) for name, run in again.bases.items()},
+        "prompt_only": again.effect(summary["prompt_only"]),
         "reference_protocol": None,
-        "groups": groups,
+        "groups": [again.group(old, stored[old["group"]].refits) for old in summary["groups"]],
         "off_target": [],
-        "contrasts": contrasts(stored, summary["leader"], test, scale, scale.seed, judged=judged),
-        "subjects": subjects,
+        "contrasts": contrasts(stored, summary["leader"], again.bases["test"], scale, scale.seed, judged=judged),
+        "subjects": [{**old, "curve": [again.point(point) for point in old["curve"]]} for old in summary["subjects"]],
     }
 
 
-def _point(old: Mapping[str, Any], runs: Mapping[str, Run], base: Run, scale: Scale) -> dict[str, Any]:
-    return curve_point(runs[old["run"]], base, scale) | {name: old[name] for name in DOSE if name in old}
+class _Again:
+    """Makes what summary.json says of runs again, from the same runs with new scores."""
+
+    def __init__(self, summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale, judged: bool) -> None:
+        self._runs, self._scale, self._judged = runs, scale, judged
+        self.bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
+
+    def effect(self, old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """An effect on test questions; None stays None."""
+        return self._kept(old, effect_of(self._runs[old["run"]], self.bases["test"], self._scale)) if old else None
+
+    def extra(self, old: Mapping[str, Any] | None, questions: str) -> dict[str, Any] | None:
+        """An effect on an extra set."""
+        return self._kept(old, extra_effect(self._runs[old["run"]], self.bases[questions], self._scale)) if old else None
+
+    def point(self, old: Mapping[str, Any]) -> dict[str, Any]:
+        """One dose of a dose-response."""
+        new = curve_point(self._runs[old["run"]], self.bases["selection"], self._scale)
+        return new | {name: old[name] for name in DOSE if name in old}
+
+    def group(self, old: Mapping[str, Any], refits: Sequence[Run]) -> dict[str, Any]:
+        """All of one method's effects. Those on other traits are left out."""
+        return {
+            **old,
+            "best": self.effect(old["best"]),
+            "matched": {way: self.effect(one) for way, one in old["matched"].items()},
+            "controls": {kind: [self.effect(one) for one in ones] for kind, ones in old["controls"].items()},
+            "decomposition": self._decomposition(old["decomposition"]),
+            "extra": {name: {at: self.extra(one, name) for at, one in ones.items()} for name, ones in old["extra"].items()},
+            "refits": refit_facts(refits, self.bases["test"], self._scale),
+            "off_target": {},
+        }
+
+    def compared(self, old: Mapping[str, Any]) -> StoredGroup:
+        """The group's runs that contrasts are made of."""
+        return StoredGroup(
+            self._runs[old["best"]["run"]],
+            {way: self._runs[one["run"]] for way, one in old["matched"].items() if one},
+            [self._runs[run] for run in (old["refits"] or {}).get("runs", ())],
+        )
+
+    def _decomposition(self, old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if not old or not old["arms"]:
+            return None
+        arms = {name: self._runs[one["run"]] for name, one in old["arms"].items()}
+        new = decomposition_facts(arms, old["per_dim"], self.bases["test"], self._scale, judged=self._judged)
+        return new | {"arms": {name: self.effect(one) for name, one in old["arms"].items()}}
+
+    @staticmethod
+    def _kept(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        return new | {name: old[name] for name in (*DOSE, "effect") if name in old}
 
 
 def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: Mapping[str, Any]) -> bytes:

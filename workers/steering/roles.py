@@ -1,45 +1,32 @@
 """The roles of each run of a steering, by run id; one run may have several roles."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-from workers.steering.offtarget import OffTarget
 from workers.steering.runs import Run
-from workers.steering.sets import Reported, Searched
+from workers.steering.stages import Findings
 
 
-def roles(
-    bases: Mapping[str, Run],
-    searched: Sequence[Searched],
-    reported: Mapping[str, Reported],
-    off_target: Sequence[OffTarget],
-    prompt_only: Run | None,
-) -> dict[str, list[str]]:
+def roles(findings: Findings) -> dict[str, list[str]]:
     """By run id, each role once, in the order in which the stages asked."""
     found: dict[str, list[str]] = {}
-    for run, role in _pairs(bases, searched, reported, off_target, prompt_only):
+    for run, role in _pairs(findings):
         mine = found.setdefault(run.spec.id, [])
         if role not in mine:
             mine.append(role)
     return found
 
 
-def _pairs(
-    bases: Mapping[str, Run],
-    searched: Sequence[Searched],
-    reported: Mapping[str, Reported],
-    off_target: Sequence[OffTarget],
-    prompt_only: Run | None,
-) -> Iterator[tuple[Run, str]]:
-    yield from ((run, "unsteered") for run in bases.values())
-    yield from ((one.base, "unsteered") for one in off_target)
-    if prompt_only is not None:
-        yield prompt_only, "prompt_only"
-    yield from ((run, "search") for one in searched for run in one.curve)
-    for group in reported.values():
+def _pairs(findings: Findings) -> Iterator[tuple[Run, str]]:
+    yield from ((run, "unsteered") for run in findings.bases.values())
+    yield from ((one.base, "unsteered") for one in findings.off_target)
+    if findings.prompt_only is not None:
+        yield findings.prompt_only, "prompt_only"
+    yield from ((run, "search") for one in findings.searched for run in one.curve)
+    for group in findings.reported.values():
         yield group.best, "test"
         yield from ((run, f"matched_{name}") for name, run in group.matched.items() if isinstance(run, Run))
         yield from ((run, "control") for runs in group.controls.values() for run in runs)
         yield from ((run, "decomposition") for run in group.arms.values())
         yield from ((run, "extra") for at in group.extra.values() for run in at.values())
         yield from ((run, "refit") for run in group.refits)
-    yield from ((run, "off_target") for one in off_target for run in one.by_group.values())
+    yield from ((run, "off_target") for one in findings.off_target for run in one.by_group.values())

@@ -15,6 +15,9 @@ from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec
 from workers.steering.subjects import Subject
 
+WAYS = ("dose", "coherence", "divergence", "divergence_half", "divergence_1_nat", "coefficient")
+"""How vectors are compared besides each at its best dose."""
+
 
 @dataclass(frozen=True)
 class Intervention:
@@ -41,6 +44,12 @@ class Searched:
     curve: tuple[Run, ...]
     best: Run | None
     stopped: str | None = None
+
+    @property
+    def best_run(self) -> Run:
+        """`best`, of a subject that is known to have run."""
+        assert self.best is not None
+        return self.best
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,9 @@ from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
 from workers.science.verdicts import verdict
-from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, scores_of
+from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
 from workers.steering.runs import Answer, Run
-from workers.steering.sets import Reported, Searched
-from workers.steering.stages import WAYS, matrix
+from workers.steering.sets import WAYS, Reported, Searched
 from workers.steering.subjects import Subject
 
 SCHEMA_VERSION = 1
@@ -84,7 +83,7 @@ def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> dict[str, Any
     """Gains of a method refitted on resampled extraction sets, with an interval over sets and questions; None without refits."""
     if not refits:
         return None
-    gains = matrix(refits, scale, base)
+    gains = gains_of(refits, base, scale)
     interval = two_level(gains, clusters_of(base))
     return {
         "n": len(refits),
@@ -178,7 +177,7 @@ def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale, jud
     """
     if not a.refits or len(a.refits) != len(b.refits):
         return {}
-    differences_RQ = matrix(b.refits, scale, base) - matrix(a.refits, scale, base)
+    differences_RQ = gains_of(b.refits, base, scale) - gains_of(a.refits, base, scale)
     interval = two_level(differences_RQ, clusters_of(base))
     if interval is None:
         return {}

@@ -1,5 +1,6 @@
 """Makes the subjects that a spec names: the vectors themselves, their layers' units of dose, and the shuffled-label controls of each method."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,10 +34,24 @@ class Named:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """`subjects` compete; `shuffled[group][seed]` are the vectors of the same method on shuffled labels, by layer."""
+    """`subjects` are the vectors asked for; `shuffled[group]` are those of the same method on shuffled labels, by seed and layer."""
 
-    subjects: list[Subject]
-    shuffled: Mapping[str, list[dict[int, Named]]]
+    subjects: Sequence[Subject]
+    shuffled: Mapping[str, Sequence[Subject]]
+
+    @property
+    def competing(self) -> list[Subject]:
+        """The subjects that are no refits: those whose doses are searched."""
+        return [one for one in self.subjects if not refit_of(one)]
+
+    @property
+    def refits(self) -> dict[str, list[Subject]]:
+        """By the group of which they are refits on resampled prompts."""
+        groups: dict[str, list[Subject]] = {}
+        for one in self.subjects:
+            if group := refit_of(one):
+                groups.setdefault(group, []).append(one)
+        return groups
 
 
 def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
@@ -75,8 +90,6 @@ def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
 
 
 def _facts(context: JobContext, job: str) -> Sequence[Mapping[str, Any]]:
-    import json
-
     return json.loads(context.artifact(job, "extraction.json"))["vectors"]  # type: ignore[no-any-return]
 
 
@@ -103,6 +116,16 @@ def shuffled_of(method: str) -> str | None:
     except UnknownMethod:
         return None  # an imported vector's own label
     return str(parsed.parameters["of"]) if parsed.base == "shuffled" else None
+
+
+def refit_of(subject: Subject) -> str:
+    """The group of which this is a refit; empty for any other subject."""
+    try:
+        parsed = parse_method(subject.method)
+    except UnknownMethod:
+        return ""  # an imported vector's own label
+    refit = int(parsed.parameters.get("refit", 0))
+    return subject.group.removesuffix(f"__refit{refit}") if refit else ""
 
 
 def load_subjects(
@@ -137,7 +160,25 @@ def load_subjects(
             subjects.append(make_subject(group, together, units, massive))
     if not subjects:
         raise ModelFault("no_vectors", "The extraction holds no vector of these methods, layers and positions.")
-    return Loaded(name_twins(subjects), {group: [by[seed] for seed in sorted(by)] for group, by in controls.items()})
+    return Loaded(name_twins(subjects), _shuffled_controls(controls, units, massive))
+
+
+def _shuffled_controls(
+    controls: Mapping[str, Mapping[int, Mapping[int, Named]]],
+    units: Mapping[tuple[str, int], float],
+    massive: Mapping[int, Sequence[int]],
+) -> dict[str, list[Subject]]:
+    """The controls by group, in order of seed and then as read; `controls[group][seed][layer]`. Those of equal numbers are named twins."""
+    groups, made = [], []
+    for group, by_seed in controls.items():
+        for place, seed in enumerate(sorted(by_seed)):
+            for one in by_seed[seed].values():
+                groups.append(group)
+                made.append(make_subject(f"{group}, labels shuffled {place}", [one], units, massive))
+    found: dict[str, list[Subject]] = {}
+    for group, subject in zip(groups, name_twins(made), strict=True):
+        found.setdefault(group, []).append(subject)
+    return found
 
 
 def massive_dims_at(calibration: Mapping[str, Any], named: Iterable[Named]) -> dict[int, list[int]]:

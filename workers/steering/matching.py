@@ -1,0 +1,95 @@
+"""Doses at which vectors are compared besides their best ones: of equal coherence, and of equal divergence from the unsteered model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from workers.lm.divergence import divergences
+from workers.science.matching import FIRST_TOKENS, CoherenceMatch, DivergenceMatch, p95
+from workers.science.scores import mean
+from workers.steering.runs import Run
+from workers.steering.sets import Searched
+from workers.steering.setup import Setup
+from workers.steering.subjects import Subject
+
+HALF = 0.5
+ONE_NAT = 1.0
+DOSES_TO_MATCH = 8
+"""Doses of a vector whose divergence is measured, about: for its progress alone."""
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """`targets` in nats by the name of the way of matching; `doses[name][group]` reaches it, None where no dose does."""
+
+    targets: Mapping[str, float] = field(default_factory=dict)
+    doses: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+
+def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float) -> dict[str, float | str | None]:
+    """Per group the largest dose whose coherence on the selection questions is within +-2 of the target, or a sentence on why none is."""
+    states = {
+        group: CoherenceMatch({run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target)
+        for group, one in chosen.items()
+        if one.best is not None and one.subject.same_as is None
+    }
+    setup.evaluator.begin("matching coherence", 2 * len(states) * len(setup.sets["selection"]), share=0.1)
+    while asked := [(group, r) for group, state in states.items() if (r := state.next()) is not None]:
+        runs = setup.evaluator.evaluate([setup.planned(chosen[group].subject, "selection", r) for group, r in asked])
+        for (group, r), run in zip(asked, runs, strict=True):
+            states[group].record(r, mean(run.coherence) or 0.0)
+    by_subject = {
+        chosen[group].subject.name: state.unreachable if state.found is None else state.found for group, state in states.items()
+    }
+    return {group: by_subject.get(one.subject.same_as or one.subject.name) for group, one in chosen.items()}
+
+
+def match_divergence(setup: Setup, chosen: Mapping[str, Searched], base: Run, leader: str) -> Divergences:
+    """Doses of equal divergence: the p95 of the leader's best run on the selection questions, half of it, and 1 nat where that is in range.
+
+    Teacher-forced on the unsteered greedy answers `base`, first 20 tokens; nothing is generated.
+    """
+    measure = _Measured(setup, base)
+    setup.evaluator.begin("matching divergence", len(chosen) * DOSES_TO_MATCH, share=0.1, unit="doses")
+    best = chosen[leader].best_run
+    assert best.spec.subject is not None
+    budget = measure.at(best.spec.subject, best.spec.r or 0.0)
+    targets = {"divergence": budget, "divergence_half": HALF * budget}
+    if budget > ONE_NAT:
+        targets["divergence_1_nat"] = ONE_NAT
+    doses = {
+        name: {group: None if one.best is None else measure.dose_reaching(one.subject, target) for group, one in chosen.items()}
+        for name, target in targets.items()
+    }
+    return Divergences(targets, doses)
+
+
+class _Measured:
+    """Divergences of subjects by dose, each measured once; twins share theirs."""
+
+    def __init__(self, setup: Setup, base: Run) -> None:
+        self._setup = setup
+        self._texts: Sequence[tuple[Sequence[int], Sequence[int]]] = [
+            (question.prompt_ids, answer.ids[:FIRST_TOKENS])
+            for question, answer in zip(base.spec.questions, base.answers, strict=True)
+            if answer.ids
+        ]
+        self._known: dict[str, dict[float, float]] = {}
+
+    def at(self, subject: Subject, r: float) -> float:
+        """In nats, the p95 over texts."""
+        known = self._known.setdefault(subject.same_as or subject.name, {})
+        if r not in known:
+            how = self._setup.how
+            pushes = subject.pushes(r, operation=how.operation, scope=how.scope, sign=how.sign)
+            asked = [(prompt, ids, pushes) for prompt, ids in self._texts]
+            evaluator = self._setup.evaluator
+            known[r] = p95(divergences(self._setup.lm, asked, batch_rows=self._setup.rows, on_batch=evaluator.alive))
+            evaluator.tick()
+        return known[r]
+
+    def dose_reaching(self, subject: Subject, target: float) -> float | None:
+        """The dose whose divergence is the target; None where none is."""
+        state = DivergenceMatch(self._known.get(subject.same_as or subject.name), target=target)
+        while (r := state.next()) is not None:
+            state.record(r, self.at(subject, r))
+        return state.found

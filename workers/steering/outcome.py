@@ -1,0 +1,166 @@
+"""What a finished steering leaves: summary.json, the lines of its runs and answers, and the short summary that lists show."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from binnacle.words.massive import listed, rule_of
+from workers.job import ArtifactBytes, JobFault, Outcome
+from workers.judges.base import Judge
+from workers.lm.routing import routing_flips
+from workers.steering.effects import effect_of, unsteered_of
+from workers.steering.results_file import reference_lines
+from workers.steering.roles import roles
+from workers.steering.runs import Run
+from workers.steering.setup import Setup
+from workers.steering.stages import Findings
+from workers.steering.summary import (
+    SCHEMA_VERSION,
+    contrasts,
+    group_facts,
+    response_lines,
+    run_lines,
+    subject_facts,
+)  # fmt: skip
+
+MOST_FAILED = 0.2
+"""Share of answers that the judge may fail on; above it nothing is concluded."""
+
+
+def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
+    """The job's result and files."""
+    summary = _summary(setup, findings, judge)
+    lines = reference_lines(setup.spec, findings.runs, findings.bases["test"], dict(judge.identity), summary["direction"])
+    return Outcome(
+        result={
+            "steering": {
+                "weight_hash": setup.lm.facts.weight_hash,
+                **setup.lm.facts.reading,
+                "judge": judge.identity["name"],
+                "summary": short_summary(summary),
+            }
+        },
+        artifacts=[
+            ArtifactBytes("summary.json", summary_bytes(summary), "application/json"),
+            ArtifactBytes("runs.jsonl", run_lines(findings.runs, roles(findings)), "application/jsonl"),
+            ArtifactBytes("responses.jsonl", response_lines(findings.runs), "application/jsonl"),
+            ArtifactBytes("results.jsonl", lines, "application/jsonl"),
+        ],
+        metrics={
+            "answers": sum(len(run.answers) for run in findings.runs),
+            "runs": len(findings.runs),
+            "tokens_computed": setup.evaluator.tokens,
+            **routing_flips(setup.lm, [one.prompt_ids for one in setup.sets["selection"]]),
+        },
+    )
+
+
+def _summary(setup: Setup, findings: Findings, judge: Judge) -> dict[str, Any]:
+    bases, scale = findings.bases, setup.scale
+    test = bases["test"]
+    facts = facts_of(judge)
+    judged = can_tell(facts)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": setup.spec["model"],
+        "trait": setup.spec["trait"],
+        "direction": setup.trait["steering"]["direction"],
+        "operation": setup.how.operation,
+        "plain": setup.how.plain,
+        "scope": setup.how.scope,
+        "judge": dict(judge.identity),
+        "judge_facts": facts,
+        "coherence_threshold": scale.threshold,
+        "massive_dims": listed(setup.aggregate),
+        "massive_rule": rule_of(setup.aggregate),
+        "massive_by_layer": {str(layer): list(dims) for layer, dims in setup.massive.items()},
+        "questions": {
+            name: {"n": len(ones), "clusters": len({one.cluster for one in ones})} for name, ones in setup.sets.items()
+        },
+        "leader": findings.leader,
+        "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
+        "prompt_only": None if findings.prompt_only is None else effect_of(findings.prompt_only, test, scale),
+        "divergence_nats": {name: round(nats, 4) for name, nats in findings.targets.items()},
+        "reference_protocol": findings.reference,
+        "groups": [
+            group_facts(group, one, test, bases, scale, judged=judged)
+            | {"off_target": {other.trait: other.effect(group, scale) for other in findings.off_target}}
+            for group, one in findings.reported.items()
+        ],
+        "off_target": [one.facts() for one in findings.off_target],
+        "contrasts": contrasts(findings.reported, findings.leader, test, scale, setup.spec["seed"], judged=judged),
+        "subjects": [subject_facts(one, bases["selection"], scale) for one in findings.searched],
+        "provenance": _provenance(setup),
+    }
+
+
+def _provenance(setup: Setup) -> dict[str, Any]:
+    lm = setup.lm
+    return {
+        "weight_hash": lm.facts.weight_hash,
+        "tokenizer_hash": lm.facts.tokenizer_hash,
+        **lm.facts.reading,
+        "max_new_tokens": setup.spec["max_new_tokens"],
+        "special_tokens": lm.special_tokens,
+        "sampling": setup.spec["sampling"],
+        "seed": setup.spec["seed"],
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "device": lm.device.type,
+        "batch_plan": {"rows": setup.rows},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def facts_of(judge: Judge) -> dict[str, Any]:
+    """What the judge measured of itself before it scored; nothing where it measures nothing."""
+    return dict(getattr(judge, "facts", {}))
+
+
+def can_tell(facts: Mapping[str, Any]) -> bool:
+    """Whether verdicts may rest on a judge of these facts: unless it was measured that it cannot tell the classes apart."""
+    return facts.get("tells_apart") is not False
+
+
+def check_failures(runs: Sequence[Run]) -> None:
+    """Raises JobFault judge_unusable where the judge failed on more answers than a conclusion can bear."""
+    scores = np.concatenate([run.trait for run in runs])
+    failed = float(np.isnan(scores).mean())
+    if failed > MOST_FAILED:
+        raise JobFault(
+            "judge_unusable",
+            f"The judge gave no score for {failed:.0%} of {len(scores):,} answers (at most {MOST_FAILED:.0%} may fail). The texts are kept: "
+            "score them again with another judge.",
+        )
+
+
+def short_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the job and lists show: one row a method."""
+    return {
+        "leader": summary["leader"],
+        "judge": {name: summary["judge_facts"].get(name) for name in ("held_out_accuracy", "held_out", "tells_apart")},
+        "unsteered": summary["unsteered"],
+        "questions": summary["questions"],
+        "methods": [
+            {"group": one["group"], "layers": one["layers"], "same_as": one["same_as"]}
+            | {key: one["best"][key] for key in ("r", "c", "coherence", "delta", "delta_low", "delta_high", "delta_joint")}
+            for one in summary["groups"]
+        ],
+    }
+
+
+def summary_bytes(summary: Mapping[str, Any]) -> bytes:
+    """summary.json. NaN and infinities, which JSON has not, become null."""
+    return (json.dumps(_plain(summary), indent=1, allow_nan=False) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value

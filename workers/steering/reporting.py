@@ -1,0 +1,166 @@
+"""The second half of a steering: every run on test questions that a report needs, planned for each group and then answered in one go.
+
+Doses and layers are those that the selection questions chose; nothing here changes them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from workers.steering.matching import HALF, Divergences
+from workers.steering.protocol import RawCoefficient
+from workers.steering.runs import Run, RunSpec
+from workers.steering.sets import WAYS, Reported, Searched, clean_arm, massive_arm
+from workers.steering.setup import Setup
+from workers.steering.subjects import Subject, random_subject
+
+EXTRA_SETS = ("paraphrases", "unrelated", "capability")
+MASSIVE_WORTH_TAKING_APART = 1e-4
+"""Share of squared norm in massive dims from which a mean-based vector is taken apart."""
+
+Asked = RunSpec | str | None
+"""A run to do, a sentence on why there is none, or nothing where it was not asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """What groups are compared at besides the leader's dose: equal coherence, equal divergence, one coefficient for all.
+
+    `coherence[group]` is a dose, or a sentence on why none reaches it.
+    """
+
+    coherence: Mapping[str, float | str | None] = field(default_factory=dict)
+    divergence: Divergences = field(default_factory=Divergences)
+    raw: RawCoefficient | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Companions:
+    """Vectors that belong to a group's own: its method fitted on shuffled labels, and on resampled prompts."""
+
+    shuffled: Sequence[Subject] = ()
+    refits: Sequence[Subject] = ()
+
+    def at(self, layers: Sequence[int]) -> "Companions":
+        """Those of the same layers."""
+        here = tuple(layers)
+        return Companions(
+            [one for one in self.shuffled if one.layers == here], [one for one in self.refits if one.layers == here]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The runs of one group, by what they are for; `reported` gives back the same with each run in the place of its spec."""
+
+    searched: Searched
+    best: RunSpec
+    controls: Mapping[str, Sequence[RunSpec]]
+    matched: Mapping[str, Asked] = field(default_factory=dict)
+    arms: Mapping[str, RunSpec] = field(default_factory=dict)
+    refits: Sequence[RunSpec] = ()
+    extra: Mapping[str, Mapping[str, RunSpec]] = field(default_factory=dict)
+
+    def specs(self) -> Iterator[RunSpec]:
+        """All of them, in the order in which they are answered."""
+        yield self.best
+        for kind in self.controls.values():
+            yield from kind
+        yield from (one for one in self.matched.values() if isinstance(one, RunSpec))
+        yield from self.arms.values()
+        yield from self.refits
+        for doses in self.extra.values():
+            yield from doses.values()
+
+    def reported(self, runs: Mapping[str, Run]) -> Reported:
+        """`runs` by id."""
+
+        def run(asked: Asked) -> Run | str | None:
+            return runs[asked.id] if isinstance(asked, RunSpec) else asked
+
+        return Reported(
+            self.searched,
+            runs[self.best.id],
+            {way: run(self.matched.get(way)) for way in WAYS},
+            {kind: [runs[one.id] for one in ones] for kind, ones in self.controls.items()},
+            {name: runs[one.id] for name, one in self.arms.items()},
+            {name: {at: runs[one.id] for at, one in ones.items()} for name, ones in self.extra.items()},
+            [runs[one.id] for one in self.refits],
+        )
+
+
+def report(
+    setup: Setup, chosen: Mapping[str, Searched], leader: str, matched: Matched, companions: Mapping[str, Companions]
+) -> dict[str, Reported]:
+    """Each group that could be run, on test questions: best, matched, controls, arms, refits, and the extra sets at the dose and at half."""
+    lead_r = chosen[leader].best_run.spec.r
+    at_raw: Mapping[str, RunSpec] = {}
+    if matched.raw is not None and "coefficient" in setup.spec["matched"]:
+        at_raw = matched.raw.specs(setup.sets["test"], setup.how)
+    plans: dict[str, Plan] = {}
+    for group, one in chosen.items():
+        if one.best is None:
+            continue
+        beside = companions.get(group, Companions()).at(one.subject.layers)
+        controls = _controls(setup, one.subject, one.best.spec.r, beside.shuffled)
+        best = setup.planned(one.subject, "test", one.best.spec.r)
+        if not setup.pushes_have_doses:
+            plans[group] = Plan(one, best, controls)
+            continue
+        plans[group] = Plan(
+            one,
+            best,
+            controls,
+            _ways(setup, group, one.subject, lead_r, matched) | {"coefficient": at_raw.get(group)},
+            _arms(setup, one.subject, lead_r or 0.0) if setup.spec["decomposition"] else {},
+            [setup.planned(refit, "test", lead_r) for refit in beside.refits],
+            _extra(setup, one.subject, one.best.spec.r),
+        )
+    specs = [spec for plan in plans.values() for spec in plan.specs()]
+    setup.evaluator.begin("answering test questions", sum({one.id: len(one.questions) for one in specs}.values()))
+    runs = {one.id: run for one, run in zip(specs, setup.evaluator.evaluate(specs), strict=True)}
+    return {group: plan.reported(runs) for group, plan in plans.items()}
+
+
+def _ways(setup: Setup, group: str, subject: Subject, lead_r: float | None, matched: Matched) -> dict[str, Asked]:
+    """The subject at the leader's dose, at its coherence and at its divergence, as far as the request asks for them."""
+
+    def at(r: float | str | None) -> Asked:
+        return r if r is None or isinstance(r, str) else setup.planned(subject, "test", r)
+
+    ways: dict[str, Asked] = {}
+    if "dose" in setup.spec["matched"]:
+        ways["dose"] = setup.planned(subject, "test", lead_r)
+    if "coherence" in setup.spec["matched"]:
+        ways["coherence"] = at(matched.coherence.get(group))
+    return ways | {name: at(doses[group]) for name, doses in matched.divergence.doses.items()}
+
+
+def _controls(setup: Setup, subject: Subject, r: float | None, shuffled: Sequence[Subject]) -> dict[str, list[RunSpec]]:
+    """Random vectors and the method's own shuffled-label vectors at the subject's dose."""
+    asked = setup.spec["controls"]
+    return {
+        "random": [setup.planned(random_subject(subject, seed), "test", r) for seed in range(asked["random"])],
+        "shuffled": [setup.planned(one, "test", r) for one in shuffled[: asked["shuffled"]] if one.has_clean_dose],
+    }
+
+
+def _extra(setup: Setup, subject: Subject, r: float | None) -> dict[str, dict[str, RunSpec]]:
+    doses = {"chosen": r, "half": HALF * (r or 0.0)}
+    return {
+        name: {at: setup.planned(subject, name, dose) for at, dose in doses.items()} for name in setup.sets if name in EXTRA_SETS
+    }
+
+
+def _arms(setup: Setup, subject: Subject, r: float) -> dict[str, RunSpec]:
+    """The clean and the massive part apart, for mean-based vectors that hold massive dims."""
+    mean_based = subject.method.startswith("mean_diff") and "rownorm" not in subject.method
+    if setup.how.operation != "add" or not mean_based:
+        return {}
+    if all(1 - part.clean_share**2 < MASSIVE_WORTH_TAKING_APART for part in subject.parts):
+        return {}
+    test = setup.sets["test"]
+    return {
+        "clean": RunSpec(test, f"{subject.name}, clean part", clean_arm(subject, r, setup.how), subject, r),
+        "massive": RunSpec(test, f"{subject.name}, massive part", massive_arm(subject, r, setup.how), subject, r),
+        "both": setup.planned(subject, "test", r),
+    }

@@ -1,0 +1,127 @@
+"""The first half of a steering: each vector's doses on the selection questions, and which layer of a method they favour.
+
+No test answer is looked at here.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from workers.science.intervals import standard_error
+from workers.science.scores import mean
+from workers.science.search import Search
+from workers.steering.effects import Scale, clusters_of
+from workers.steering.runs import Run
+from workers.steering.sets import Searched, by_group
+from workers.steering.setup import Setup
+from workers.steering.subjects import Subject
+
+NO_CLEAN_DOSE = "no clean dose"
+CHANCE = ("random", "shuffled")
+"""Methods that cannot lead: what others are compared with."""
+
+
+def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searched]:
+    """Every subject's doses on the selection questions: those asked for, or searched. Twins share their elder's runs.
+
+    `base` are the same questions answered unsteered.
+    """
+    own = [one for one in subjects if one.same_as is None]
+    if not setup.pushes_have_doses:
+        searched = _ablated(setup, own)
+    elif setup.spec.get("doses") or setup.spec.get("coefficients"):
+        searched = _at_given_doses(setup, own, base)
+    else:
+        searched = _at_searched_doses(setup, own, base)
+    by_name = {one.subject.name: one for one in searched}
+    return [by_name[one.name] if one.same_as is None else _twin(one, by_name[one.same_as]) for one in subjects]
+
+
+def _twin(subject: Subject, elder: Searched) -> Searched:
+    return Searched(subject, elder.curve, elder.best, "same vector")
+
+
+def _ablated(setup: Setup, own: Sequence[Subject]) -> list[Searched]:
+    setup.evaluator.begin("ablating", len(own) * len(setup.sets["selection"]), share=0.4)
+    runs = setup.evaluator.evaluate([setup.planned(one, "selection", None) for one in own])
+    return [Searched(one, (run,), run) for one, run in zip(own, runs, strict=True)]
+
+
+def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
+    """Each subject's budget of doses, chosen by what was recorded of those before (docs/science.md, 4.3)."""
+    dosed = {one.name: one for one in own if one.has_clean_dose}
+    state = Search(
+        list(dosed),
+        budget=setup.spec["budget"],
+        threshold=setup.scale.threshold,
+        groups={name: one.group for name, one in dosed.items()},
+        ceiling=setup.scale.room(base),
+    )
+    curves: dict[str, list[Run]] = {name: [] for name in dosed}
+    setup.evaluator.begin("searching doses", len(dosed) * setup.spec["budget"] * len(setup.sets["selection"]), share=0.45)
+    while asked := state.next_round():
+        runs = setup.evaluator.evaluate([setup.planned(dosed[name], "selection", r) for name, r in asked])
+        for (name, r), run in zip(asked, runs, strict=True):
+            curves[name].append(run)
+            gain = setup.scale.joint_gain(run, base)
+            state.record(
+                name,
+                r,
+                objective=mean(gain) or 0.0,
+                spread=standard_error(gain, clusters_of(run)),
+                coherence=mean(run.coherence) or 0.0,
+            )
+    return [
+        _curve_of(one, curves[one.name], state) if one.name in dosed else Searched(one, (), None, NO_CLEAN_DOSE) for one in own
+    ]
+
+
+def _curve_of(subject: Subject, runs: Sequence[Run], state: Search) -> Searched:
+    curve = tuple(sorted(runs, key=lambda run: run.spec.r or 0.0))
+    best = state.best(subject.name)
+    return Searched(subject, curve, next(run for run in curve if run.spec.r == best), state.stopped(subject.name))
+
+
+def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
+    """The doses or coefficients that the request names; the best has the largest joint gain, then the most coherence."""
+    doses = {one.name: _given_doses(setup, one) for one in own}
+    planned = [setup.planned(one, "selection", r) for one in own for r in doses[one.name]]
+    setup.evaluator.begin("answering at the given doses", len(planned) * len(setup.sets["selection"]), share=0.45)
+    runs = iter(setup.evaluator.evaluate(planned))
+
+    def merit(run: Run) -> tuple[float, float]:
+        return _mean_joint_gain(run, base, setup.scale), mean(run.coherence) or 0.0
+
+    searched = []
+    for one in own:
+        curve = tuple(next(runs) for _ in doses[one.name])
+        searched.append(Searched(one, curve, max(curve, key=merit, default=None), None if curve else NO_CLEAN_DOSE))
+    return searched
+
+
+def _given_doses(setup: Setup, subject: Subject) -> list[float]:
+    """In ascending order, as r: a coefficient is the dose that it is for this subject."""
+    if coefficients := setup.spec.get("coefficients"):
+        return sorted({subject.parts[0].dose(c) * setup.how.sign for c in coefficients})
+    return sorted(set(setup.spec["doses"] or ())) if subject.has_clean_dose else []
+
+
+def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, Searched]:
+    """Per group the subject (its layer) whose best run has the largest joint gain on the selection questions; ties to the first."""
+
+    def merit(one: Searched) -> float:
+        return -1e9 if one.best is None else _mean_joint_gain(one.best, base, scale)
+
+    return {group: max(members, key=merit) for group, members in by_group(searched).items()}
+
+
+def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | None:
+    """The group that the selection questions favour, controls excepted; None when nothing could be run."""
+    gains = {
+        group: _mean_joint_gain(one.best, base, scale)
+        for group, one in chosen.items()
+        if one.best is not None and not one.subject.method.startswith(CHANCE)
+    }
+    return max(gains, key=lambda group: gains[group], default=None)
+
+
+def _mean_joint_gain(run: Run, base: Run, scale: Scale) -> float:
+    return mean(scale.joint_gain(run, base)) or 0.0
