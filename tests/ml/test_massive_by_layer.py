@@ -10,7 +10,7 @@ import torch
 
 from binnacle.words.massive import massive_at
 from terms.methods import parse_method
-from workers.extracting.fits import Calibrated
+from workers.extracting.gathered import Calibrated
 from workers.lm.model import LanguageModel
 from workers.science.directions.fitting import Layer, fit_all
 from workers.science.examples import Examples

@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 
-from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
-from workers.extracting.fits import Calibrated, Fitted
-from workers.lm.gather import Rows
-from workers.lm.model import LanguageModel
+from workers.extracting.fits import Fitted
+from workers.extracting.gathered import Gathered
 from workers.lm.prefixes import PASS_TOKENS
 from workers.lm.sharing import plan_for
 
@@ -28,16 +26,9 @@ def describe(one: Fitted, rule: str | None) -> dict[str, Any]:
     return {"key": one.key, "position": one.position, "component": one.component, "layer": one.layer, **facts}
 
 
-def document(
-    lm: LanguageModel,
-    spec: ExtractionSpec,
-    examples: Sequence[Prompted],
-    rows: Rows,
-    layers: Sequence[int],
-    fitted: Sequence[Fitted],
-    calibration: Calibrated | None,
-) -> dict[str, Any]:
+def document(gathered: Gathered, fitted: Sequence[Fitted]) -> dict[str, Any]:
     """The whole file."""
+    spec, examples, rows = gathered.spec, gathered.examples, gathered.rows
     counted = Counter(f"{one.label} {'train' if one.train else 'validation'}" for one in examples if one.kept)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -45,7 +36,7 @@ def document(
         "trait": spec["trait"],
         "positions": spec["positions"],
         "components": spec["components"],
-        "layers": list(layers),
+        "layers": list(gathered.layers),
         "methods": spec["methods"],
         "controls": spec["controls"],
         "refits": spec["refits"],
@@ -58,8 +49,8 @@ def document(
             },
         },
         "split": {"seed": spec["seed"], "validation_share": spec["validation_share"], "validation_clusters": _held_out(examples)},
-        "provenance": _provenance(lm, spec, examples, rows, calibration),
-        "vectors": [describe(one, None if calibration is None else calibration.rule) for one in fitted],
+        "provenance": _provenance(gathered),
+        "vectors": [describe(one, gathered.rule) for one in fitted],
     }
 
 
@@ -73,12 +64,11 @@ def _held_out(examples: Sequence[Prompted]) -> list[str]:
     return sorted({one.cluster for one in examples if not one.train})
 
 
-def _provenance(
-    lm: LanguageModel, spec: ExtractionSpec, examples: Sequence[Prompted], rows: Rows, calibration: Calibrated | None
-) -> dict[str, Any]:
+def _provenance(gathered: Gathered) -> dict[str, Any]:
+    lm, spec, examples, calibration = gathered.lm, gathered.spec, gathered.examples, gathered.calibration
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
     # of rows that were read, the plan they were captured by: it belongs to the ids
-    plan = rows.plan or plan_for(lm, [[*one.ids, *one.response_ids] for one in examples])
+    plan = gathered.rows.plan or plan_for(lm, [[*one.ids, *one.response_ids] for one in examples])
     return {
         "weight_hash": lm.facts.weight_hash,
         "tokenizer_hash": lm.facts.tokenizer_hash,

@@ -1,50 +1,22 @@
 """From captured rows to directions, layer by layer, with what the calibration says of each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
-from binnacle.words.massive import listed, massive_at, rule_of
 from terms.components import RESIDUAL_COMPONENTS
 from terms.methods import Method
-from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
+from workers.extracting.gathered import Gathered
 from workers.extracting.soft_vector import Pair, train
 from workers.lm.errors import ModelFault
-from workers.lm.gather import Rows, Site
-from workers.lm.model import LanguageModel
+from workers.lm.gather import Site
 from workers.science.directions.base import Fit
 from workers.science.directions.fitting import Direction, Layer, fit_all
 from workers.science.examples import Examples
 
 Training = tuple[int, int, int]
 """Layer, steps and seed of a vector that is trained through the model."""
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """What an extraction reads of calibration.json. `massive` is the whole list, `massive_at` each captured layer's own."""
-
-    weight_hash: str
-    rule: str
-    massive: list[int]
-    massive_at: Mapping[int, list[int]]
-    order: Mapping[int, list[int]]
-    clean_norms: Mapping[int, float]
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> "Calibrated":
-        """From the whole file."""
-        aggregate = content["aggregate"]
-        return cls(
-            content["provenance"]["weight_hash"],
-            rule_of(aggregate),
-            listed(aggregate),
-            {int(layer): massive_at(aggregate, int(layer)) for layer in aggregate["ratio_order_by_layer"]},
-            {int(layer): dims for layer, dims in aggregate["ratio_order_by_layer"].items()},
-            {int(layer): norm for layer, norm in aggregate["clean_norms"].items()},
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,27 +34,18 @@ class Fitted:
         return f"{self.position}/{self.component}/{self.direction.key}/{self.layer}"
 
 
-def fit_everything(
-    lm: LanguageModel,
-    spec: ExtractionSpec,
-    examples: Sequence[Prompted],
-    rows: Rows,
-    methods: Sequence[Method],
-    sites: Sequence[Site],
-    calibration: Calibrated | None,
-    on_layer: Callable[[int], None],
-) -> list[Fitted]:
+def fit_everything(gathered: Gathered, methods: Sequence[Method], on_layer: Callable[[int], None]) -> list[Fitted]:
     """Every method at every site. `on_layer(done)` is called after each site and each step of a vector that is trained.
 
     Raises DegenerateRows, ModelFault layer_not_calibrated, too_few_ranked_dims, method_elsewhere, too_few_pairs.
     """
+    spec = gathered.spec
     fitted = []
     trained: dict[Training, Fit] = {}
-    for done, site in enumerate(sites):
+    for done, site in enumerate(gathered.sites):
         position, component, layer = site
-        layer_rows = _layer(examples, rows, site, methods, calibration)
-        own = _trained(lm, examples, site, methods, calibration, trained, partial(on_layer, done))
-        layer_rows = replace(layer_rows, own_fits=own)
+        own = _trained(gathered, site, methods, trained, partial(on_layer, done))
+        layer_rows = replace(_layer(gathered, site, methods), own_fits=own)
         try:
             directions = fit_all(layer_rows, methods, seed=spec["seed"], resamples=spec["resamples"])
         except ValueError as error:
@@ -95,14 +58,9 @@ def fit_everything(
     return fitted
 
 
-def _layer(
-    examples: Sequence[Prompted],
-    rows: Rows,
-    site: Site,
-    methods: Sequence[Method],
-    calibration: Calibrated | None,
-) -> Layer:
+def _layer(gathered: Gathered, site: Site, methods: Sequence[Method]) -> Layer:
     position, component, layer = site
+    examples, rows, calibration = gathered.examples, gathered.rows, gathered.calibration
     usable = [n for n, i in enumerate(rows.kept[position]) if examples[i].kept]
     chosen = [examples[rows.kept[position][n]] for n in usable]
     sides = {label: [one for one in chosen if one.label == label] for label in ("positive", "negative")}
@@ -137,16 +95,11 @@ def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:
 
 
 def _trained(
-    lm: LanguageModel,
-    examples: Sequence[Prompted],
-    site: Site,
-    methods: Sequence[Method],
-    calibration: Calibrated | None,
-    known: dict[Training, Fit],
-    on_step: Callable[[], None],
+    gathered: Gathered, site: Site, methods: Sequence[Method], known: dict[Training, Fit], on_step: Callable[[], None]
 ) -> dict[str, Fit]:
     """The vectors of methods that are trained through the model, by key; each is trained once for all positions and suffixes (`known`)."""
     _, component, layer = site
+    calibration = gathered.calibration
     found: dict[str, Fit] = {}
     for method in methods:
         if method.base == "lm_loss":
@@ -161,7 +114,8 @@ def _trained(
             if training not in known:
                 steps, seed = training[1:]
                 norm = calibration.clean_norms[layer]
-                known[training] = train(lm, _pairs(examples), layer=layer, norm=norm, steps=steps, seed=seed, on_step=on_step)
+                pairs = _pairs(gathered.examples)
+                known[training] = train(gathered.lm, pairs, layer=layer, norm=norm, steps=steps, seed=seed, on_step=on_step)
             found[method.key] = known[training]
     return found
 

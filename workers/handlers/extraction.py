@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.formats.tensorfile import to_bytes
-from terms.methods import Method, parse_method
+from terms.methods import parse_method
 from terms.positions import Position, parse_position
 from terms.specs import ExtractionSpec
 from workers.extracting import vetting
 from workers.extracting.document import describe, document
 from workers.extracting.examples import Prompted, encode_examples, from_lines, given_ids, split, to_lines, with_responses
-from workers.extracting.fits import Calibrated, Fitted, fit_everything
+from workers.extracting.fits import Fitted, fit_everything
+from workers.extracting.gathered import Calibrated, Gathered
 from workers.extracting.rowsfile import read_rows, write_rows
 from workers.handlers.calibration import model_of
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
@@ -58,10 +59,10 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     examples = split(examples, spec["validation_share"], spec["seed"])
     rows, captured = _rows(lm, spec, examples, positions, layers, context)
     _check_classes(examples, rows.kept, positions)
+    gathered = Gathered(lm, spec, examples, rows, [str(position) for position in positions], layers, calibration)
     methods = [parse_method(key) for key in dict.fromkeys([*spec["methods"], *spec["controls"], *spec["refits"]])]
-    fitted = _fit(lm, spec, examples, rows, methods, positions, layers, calibration, context)
-    files = _files(lm, spec, examples, rows, layers, fitted, calibration, captured)
-    described = [describe(one, None if calibration is None else calibration.rule) for one in fitted]
+    context.phase("fitting", len(gathered.sites), "layers")
+    fitted = fit_everything(gathered, methods, context.progress)
     summary = {
         "examples": len(examples),
         "kept": sum(one.kept for one in examples),
@@ -79,7 +80,11 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
         "rows_key": spec["rows_key"],
         "summary": summary,
     }
-    return Outcome(result={"extraction": result, "vectors": described}, artifacts=files, metrics=metrics)
+    return Outcome(
+        result={"extraction": result, "vectors": [describe(one, gathered.rule) for one in fitted]},
+        artifacts=_files(gathered, fitted, keep_rows=spec["keep_rows"] and captured),
+        metrics=metrics,
+    )
 
 
 def _calibration(spec: ExtractionSpec, context: JobContext) -> Calibrated | None:
@@ -154,39 +159,15 @@ def _check_classes(examples: Sequence[Prompted], kept: Mapping[str, Sequence[int
                 )
 
 
-def _fit(
-    lm: LanguageModel,
-    spec: ExtractionSpec,
-    examples: Sequence[Prompted],
-    rows: Rows,
-    methods: Sequence[Method],
-    positions: Sequence[Position],
-    layers: Sequence[int],
-    calibration: Calibrated | None,
-    context: JobContext,
-) -> list[Fitted]:
-    sites = [(str(position), component, layer) for position in positions for component in spec["components"] for layer in layers]
-    context.phase("fitting", len(sites), "layers")
-    return fit_everything(lm, spec, examples, rows, methods, sites, calibration, context.progress)
-
-
-def _files(
-    lm: LanguageModel,
-    spec: ExtractionSpec,
-    examples: Sequence[Prompted],
-    rows: Rows,
-    layers: Sequence[int],
-    fitted: Sequence[Fitted],
-    calibration: Calibrated | None,
-    captured: bool,
-) -> list[ArtifactBytes]:
+def _files(gathered: Gathered, fitted: Sequence[Fitted], *, keep_rows: bool) -> list[ArtifactBytes]:
+    lm, spec, examples = gathered.lm, gathered.spec, gathered.examples
     metadata = {
         "model": spec["model"],
         "weight_hash": lm.facts.weight_hash,
         "trait": spec["trait"]["name"],
         "trait_version": spec["trait"]["version"],
     }
-    content = document(lm, spec, examples, rows, layers, fitted, calibration)
+    content = document(gathered, fitted)
     files = [
         ArtifactBytes(
             "vectors.safetensors",
@@ -196,6 +177,6 @@ def _files(
         ArtifactBytes("extraction.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), "application/json"),
         ArtifactBytes("responses.jsonl", to_lines(examples), "application/jsonl"),
     ]
-    if spec["keep_rows"] and captured:
-        files.append(ArtifactBytes("rows.safetensors", write_rows(rows, examples), "application/octet-stream"))
+    if keep_rows:
+        files.append(ArtifactBytes("rows.safetensors", write_rows(gathered.rows, examples), "application/octet-stream"))
     return files
