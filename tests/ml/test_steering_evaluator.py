@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from terms.interventions import Operation
 from tests.ml.fake_context import FakeContext
 from tests.ml.steering import typical_norm
 from tests.ml.test_lm_generation import some_prompts
@@ -22,6 +23,8 @@ from workers.steering.rescoring import scored_run
 from workers.steering.runs import Run, RunSpec
 from workers.steering.subjects import Subject, part
 from workers.steering.summary import response_lines
+
+OPERATIONS: tuple[Operation, ...] = ("add", "ablate", "norm_match")
 
 
 class Delighted:
@@ -93,3 +96,24 @@ def test_progress_counts_answers_as_their_runs_are_kept(tiny_lm: Callable[..., L
         assert context.phases[-1] == ("answering test questions", 36, "answers")
         assert sorted({done for _, done in context.reports}) == list(range(known, 37, 3))
         assert context.yield_points > (3 if known == 0 else -1)
+
+
+def test_which_runs_share_a_batch_changes_no_byte_of_what_is_kept(
+    tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow machine answers in smaller waves; hidden states then differ in their last digits, and nothing that is kept may."""
+    lm = tiny_lm("llama")
+    vector = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(0))
+    vector /= vector.norm()
+    questions = [
+        Question(i, "test", f"{i} ?", None, f"c{i}", tuple(prompt)) for i, prompt in enumerate(some_prompts(5, 6, longest=12))
+    ]
+    pushed = [(Push(1, "residual", vector, c, operation, "all"),) for c in (0.3, 1.0, 3.0) for operation in OPERATIONS]
+    specs = [RunSpec(questions, f"run {place}", pushes) for place, pushes in enumerate(pushed)]
+    kept = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr("workers.steering.evaluator.WAVE_SECONDS", seconds)
+        evaluator = Evaluator(lm, FakeContext(lm), Delighted(), max_new_tokens=6, batch_rows=32)
+        evaluator.begin("answering test questions", len(specs) * len(questions))
+        kept.append([run.to_bytes() for run in evaluator.evaluate(specs)])
+    assert kept[0] == kept[1]

@@ -13,7 +13,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 from workers.lm.routing import routing_flips
 from workers.lm.sampling import Sampling
-from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
+from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered, settled_change
 from workers.steering.subjects import Subject
 from workers.steering.units import units_for
 from workers.steering.vectors import load_named, load_subjects, massive_dims_at
@@ -100,6 +100,7 @@ def _line(
         raise ModelFault(
             "no_effect", f"The intervention with {subject.keys[0] if subject else ''} was never applied; nothing was steered."
         )
+    change = answer.effect["mean_change"]
     c = row.pushes[0].coefficient if row.pushes and r is not None else None
     return {
         "vector": subject.ids[0] if subject else None,
@@ -113,5 +114,5 @@ def _line(
         "ended": answer.ended,
         "finite": answer.finite,
         "fires": fires,
-        "mean_change": round(float(answer.effect["mean_change"]), 6) if row.pushes else 0.0,
+        "mean_change": round(change, 6) if change == answer.effect["asked"] else settled_change(change),
     }

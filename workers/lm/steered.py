@@ -37,6 +37,7 @@ class Effect(TypedDict):
 
     `fires`: at how many its hooks ran; `due`: at how many they should have. `mean_change`: mean of |h after - h before| over the pairs of
     the generation steps, the prompt's last position included. `asked`: that mean by the coefficients, where the row only adds; else None.
+    A measured mean that is `asked` within AS_ASKED is given as `asked`: its last digits are rounding, which depends on the batch.
     """
 
     fires: int
@@ -54,6 +55,9 @@ class SteeredAnswer:
     finite: bool
     effect: Effect
 
+
+AS_ASKED = 1e-3
+"""Relative. Adding to hidden states with massive dims rounds by less in float32."""
 
 OnRowsDone = Callable[[list[tuple[int, SteeredAnswer]]], None]
 
@@ -160,7 +164,10 @@ def _answer(row: Row) -> SteeredAnswer:
             f"hidden states by {mean_change:g} on average. Its text would be unsteered and was not kept. A dose this "
             "small may be below the precision of the model's dtype; otherwise another program has removed or bypassed the hooks.",
         )
-    effect = Effect(fires=row.fires, due=row.due, mean_change=mean_change, asked=_asked(row))
+    asked = _asked(row)
+    if asked is not None and abs(mean_change - asked) <= AS_ASKED * asked:
+        mean_change = asked
+    effect = Effect(fires=row.fires, due=row.due, mean_change=mean_change, asked=asked)
     return SteeredAnswer(row.answer, row.ended, row.finite, effect)
 
 
@@ -173,6 +180,11 @@ def _asked(row: Row) -> float | None:
         at.setdefault((push.layer, push.component), []).append(push)
     sizes = [float(sum(push.coefficient * push.vector for push in pushes).norm()) for pushes in at.values()]  # type: ignore[union-attr]
     return sum(sizes) / len(sizes)
+
+
+def settled_change(change: float) -> float:
+    """Of a mean change what a result keeps: three digits, which do not depend on the rows that shared a batch."""
+    return float(f"{change:.3g}")
 
 
 def _check(lm: LanguageModel, rows: Sequence[SteeredRow], max_new_tokens: int, batch_rows: int) -> None:

@@ -24,7 +24,7 @@ from workers.lm.errors import ModelFault
 from workers.lm.likelihood import settled_log_likelihoods
 from workers.lm.model import LanguageModel
 from workers.lm.sampling import Sampling
-from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered
+from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered, settled_change
 from workers.steering.questions import Question
 from workers.steering.retries import texts_cell
 from workers.steering.runs import Run, RunSpec, judged
@@ -223,4 +223,4 @@ def _effect(spec: RunSpec, answered: Sequence[SteeredAnswer]) -> dict[str, Any]:
             "would look like a run without effect: the site of the hook does not fit this model.",
         )
     change = float(np.mean([one.effect["mean_change"] for one in answered]))
-    return {"fires": sum(fires), "mean_change": change, "not_finite": sum(not one.finite for one in answered)}
+    return {"fires": sum(fires), "mean_change": settled_change(change), "not_finite": sum(not one.finite for one in answered)}
