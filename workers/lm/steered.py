@@ -7,7 +7,7 @@ of text, templates, doses or scores.
 
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from workers.lm.errors import ModelFault, OutOfMemory
@@ -83,67 +83,76 @@ def generate_steered(
     _check(lm, rows, max_new_tokens, batch_rows)
     if not rows:
         return []
-    tally = counts if counts is not None else GenerationCounts()
-    answers: dict[int, SteeredAnswer] = {}
-
-    def step(ended: list[Row]) -> None:
-        found = [(row.index, _answer(row)) for row in ended]
-        answers.update(found)
-        tally.rows_done += len(found)
-        if found and on_rows_done is not None:
-            on_rows_done(found)
-        if on_step is not None:
-            on_step(tally)
-
-    every_push = [push for row in rows for push in row.pushes]
-    sites = {site for push in every_push for site in push.sites(lm.layout.n_layers)}
-    bank = VectorBank(lm, every_push)
-    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].prompt_ids), tuple(rows[i].prompt_ids), i))
+    under_way = _UnderWay(
+        lm,
+        rows,
+        max_new_tokens,
+        tally=GenerationCounts() if counts is None else counts,
+        so_far={} if so_far is None else so_far,
+        on_step=on_step,
+        on_rows_done=on_rows_done,
+    )
+    pushes = [push for row in rows for push in row.pushes]
+    sites = {site for push in pushes for site in push.sites(lm.layout.n_layers)}
     with hooked(lm, sites_to_hook(sites)) as hooks:
-        _down_the_ladder(
-            lm, rows, order, answers, hooks, bank, max_new_tokens, batch_rows, tally, step, {} if so_far is None else so_far
-        )
-    return [answers[index] for index in range(len(rows))]
+        under_way.run(hooks, VectorBank(lm, pushes), batch_rows)
+    return [under_way.answers[index] for index in range(len(rows))]
 
 
-def _down_the_ladder(
-    lm: LanguageModel,
-    rows: Sequence[SteeredRow],
-    order: Sequence[int],
-    answers: dict[int, SteeredAnswer],
-    hooks: Hooks,
-    bank: VectorBank,
-    max_new_tokens: int,
-    batch_rows: int,
-    tally: GenerationCounts,
-    step: Callable[[list[Row]], None],
-    so_far: dict[int, list[int]],
-) -> None:
-    """Fill `answers`. When memory runs out, the rows that had not ended start again in a batch of half the size, which stays."""
-    batch_class = {"slots": Batch, "library": GroupedBatch, "whole": WholeBatch}[lm.layout.structure.engine]
-    slots = tally.smallest_batch = min(batch_rows, len(rows))
-    while waiting := [index for index in order if index not in answers]:
-        entering = [_row(lm, rows[index], index, max_new_tokens) for index in waiting]
-        so_far.update({row.index: row.answer for row in entering})
-        longest = max(len(row.prompt) + row.most for row in entering)
-        batch = batch_class(lm, hooks, bank, slots=slots, columns=longest - 1)
-        failure = None
-        try:
-            batch.run(entering, tally, step)
-        except (MemoryError, RuntimeError, OutOfMemory) as error:
-            if not is_out_of_memory(error):
-                raise
-            failure = str(error) or type(error).__name__
-            traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
-        if failure is not None:
-            running = len(batch.rows)
-            del batch
-            free_memory()
-            if running <= 1:
-                raise OutOfMemory(does_not_fit(failure))
-            slots = running // 2
-            tally.halvings += 1
-            tally.smallest_batch = slots
+@dataclass(eq=False)
+class _UnderWay:
+    """Rows that are being answered, and the answers so far by row."""
+
+    lm: LanguageModel
+    rows: Sequence[SteeredRow]
+    max_new_tokens: int
+    tally: GenerationCounts
+    so_far: dict[int, list[int]]
+    on_step: Callable[[GenerationCounts], None] | None
+    on_rows_done: OnRowsDone | None
+    answers: dict[int, SteeredAnswer] = field(default_factory=dict)
+
+    def run(self, hooks: Hooks, bank: VectorBank, batch_rows: int) -> None:
+        """Answers all rows. When memory runs out, those that had not ended start again in a batch of half the size, which stays."""
+        batch_class = {"slots": Batch, "library": GroupedBatch, "whole": WholeBatch}[self.lm.layout.structure.engine]
+        slots = self.tally.smallest_batch = min(batch_rows, len(self.rows))
+        while entering := self._unanswered():
+            longest = max(len(row.prompt) + row.most for row in entering)
+            batch = batch_class(self.lm, hooks, bank, slots=slots, columns=longest - 1)
+            failure = None
+            try:
+                batch.run(entering, self.tally, self._step)
+            except (MemoryError, RuntimeError, OutOfMemory) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = str(error) or type(error).__name__
+                traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
+            if failure is not None:
+                running = len(batch.rows)
+                del batch
+                free_memory()
+                if running <= 1:
+                    raise OutOfMemory(does_not_fit(failure))
+                slots = running // 2
+                self.tally.halvings += 1
+                self.tally.smallest_batch = slots
+
+    def _unanswered(self) -> list[Row]:
+        """Longest prompts first, equal prompts together. Each begins anew."""
+        waiting = [index for index in range(len(self.rows)) if index not in self.answers]
+        waiting.sort(key=lambda i: (-len(self.rows[i].prompt_ids), tuple(self.rows[i].prompt_ids), i))
+        entering = [_row(self.lm, self.rows[index], index, self.max_new_tokens) for index in waiting]
+        self.so_far.update({row.index: row.answer for row in entering})
+        return entering
+
+    def _step(self, ended: list[Row]) -> None:
+        found = [(row.index, _answer(row)) for row in ended]
+        self.answers.update(found)
+        self.tally.rows_done += len(found)
+        if found and self.on_rows_done is not None:
+            self.on_rows_done(found)
+        if self.on_step is not None:
+            self.on_step(self.tally)
 
 
 def _row(lm: LanguageModel, row: SteeredRow, index: int, max_new_tokens: int) -> Row:
