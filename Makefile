@@ -10,9 +10,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 
 # more at a time gains little on two cores, and tests that watch the clock suffer
 TESTS_AT_ONCE ?= 2
+# a file stays in one process; tests/order.py says which go first
+LONGEST_FIRST := --dist loadfile --no-loadscope-reorder
 # tests run on one thread, where sums keep their order and two cores are not fought over, and without a model hub
 test quick coverage migrations-check chaos bench: export OMP_NUM_THREADS := 1
 test quick coverage migrations-check chaos bench: export HF_HUB_OFFLINE := 1
+# where bytecode is not kept, every process of the tests compiles them and the application anew: a quarter of an hour of one core
+test quick coverage migrations-check chaos bench: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo demo-real test quick coverage browser real setup up lint format migrations-check openapi words models chaos bench constraints clean help
 
@@ -26,13 +30,13 @@ demo-real: $(READY)  ## the same with a pretrained model, SmolLM2-135M, from the
 	$(PY) -m tools.demo_real
 
 test: $(READY) browser real  ## all tests but the long ones
-	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile
+	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) $(LONGEST_FIRST)
 
 quick: $(READY)  ## the tests that need no service, browser or model: a minute, for between two edits
 	$(PY) -m pytest --quick -n $(TESTS_AT_ONCE) --dist loadfile
 
 coverage: $(READY) browser real  ## the same, and which lines no test ran (slower; what runs in processes of its own is not counted)
-	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
+	$(PY) -m pytest -m "not long" -n $(TESTS_AT_ONCE) $(LONGEST_FIRST) --cov=app --cov=workers --cov=binnacle --cov-report=term:skip-covered
 
 browser:  ## install Chromium for the tests of what a person sees, where there is none and apt can
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \

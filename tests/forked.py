@@ -5,15 +5,20 @@ command reads its own environment, as one that `python` started does; it has its
 """
 
 import gc
+import itertools
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -37,13 +42,44 @@ PRELOADED = (
 """No module that runs as a command, and none that reads a setting when it is imported."""
 
 
+class Forked:
+    """A command that was started: what tests need of a `subprocess.Popen`. It leads a session of its own."""
+
+    def __init__(self, arguments: list[str], pid: int, status: Path) -> None:
+        self.args, self.pid, self._status = arguments, pid, status
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return int(self._status.read_text()) if self._status.exists() else None
+
+    def wait(self, timeout: float) -> int:
+        """The exit status. Raises TimeoutExpired where it does not end in so many seconds."""
+        until = time.monotonic() + timeout
+        while (found := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(0.02)
+        return found
+
+    def send_signal(self, number: int) -> None:
+        """Nothing where it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 class Forking:
-    """Runs commands one after another, each in a process of its own."""
+    """Runs commands, each in a process of its own."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.forked"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        self._statuses = TemporaryDirectory()
+        self._numbers = itertools.count()
 
     def run(self, arguments: Sequence[str], *, env: dict[str, str], folder: Path, seconds: float = 120) -> tuple[int, str, str]:
         """Exit status, standard output and standard error of `python *arguments` (`-m MODULE ...`), run in the repository's root.
@@ -51,13 +87,9 @@ class Forking:
         folder: where the two streams are kept meanwhile. Ends the process and fails the test after so many seconds.
         """
         assert arguments[0] == "-m"
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
         out, err = folder / "stdout.txt", folder / "stderr.txt"
-        order = {"arguments": list(arguments[1:]), "env": env, "out": str(out), "err": str(err)}
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        pid = int(self._process.stdout.readline())
+        pid = self._order(arguments, env, out, err)
         overdue = threading.Timer(seconds, os.kill, (pid, 9))
         overdue.start()
         status = int(self._process.stdout.readline())
@@ -65,7 +97,23 @@ class Forking:
         assert status != -9, f"{arguments} ran for {seconds} s: {out.read_text()}{err.read_text()}"
         return status, out.read_text(), err.read_text()
 
+    def start(self, arguments: Sequence[str], *, env: dict[str, str], output: Path) -> Forked:
+        """Starts the command, both of its streams appended to `output`."""
+        assert arguments[0] == "-m"
+        status = Path(self._statuses.name, str(next(self._numbers)))
+        return Forked([*arguments], self._order(arguments, env, output, output, status), status)
+
+    def _order(self, arguments: Sequence[str], env: dict[str, str], out: Path, err: Path, status: Path | None = None) -> int:
+        """The process's id. status: the file that its exit status is to be written to; without one it is answered."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        order = {"arguments": list(arguments[1:]), "env": env, "out": str(out), "err": str(err), "status": status and str(status)}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
     def close(self) -> None:
+        self._statuses.cleanup()
         self._process.communicate(timeout=60)
 
 
@@ -83,13 +131,32 @@ def _serve() -> None:
         import_module(module)
     assert threading.active_count() == 1, "a fork would lose the other threads"
     gc.freeze()
+    started: dict[int, Path] = {}
+    signal.signal(signal.SIGCHLD, lambda *_: _write_statuses(started))
     for line in sys.stdin:
+        order = json.loads(line)
         if (pid := os.fork()) == 0:
-            _become(json.loads(line))
+            _become(order)
             return
-        _answer(pid)
-        _answer(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        if order["status"]:
+            started[pid] = Path(order["status"])
+            _write_statuses(started)  # it may have ended before it was on the list
+            _answer(pid)
+        else:
+            _answer(pid)
+            _answer(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     sys.exit()
+
+
+def _write_statuses(started: dict[int, Path]) -> None:
+    """Writes the exit status of each that has ended, whole at once."""
+    for pid, file in list(started.items()):
+        with suppress(ChildProcessError):  # a signal came in between, and its handler was here before
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended and started.pop(pid, None):
+                written = file.with_suffix(".new")
+                written.write_text(str(os.waitstatus_to_exitcode(status)))
+                written.rename(file)
 
 
 def _answer(number: int) -> None:
@@ -98,9 +165,14 @@ def _answer(number: int) -> None:
 
 
 def _become(order: dict[str, Any]) -> None:
-    """Takes the streams, environment and arguments that the command is to have."""
+    """Takes the streams, environment and arguments that the command is to have, and a session of its own if it was started."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    kept = os.O_TRUNC
+    if order["status"]:
+        os.setsid()
+        kept = os.O_APPEND
     for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, order["out"], None), (2, order["err"], None)):
-        opened = os.open(str(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC if flags is None else flags)
+        opened = os.open(str(name), os.O_WRONLY | os.O_CREAT | kept if flags is None else flags)
         os.dup2(opened, number)
         os.close(opened)
     os.environ.clear()

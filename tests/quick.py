@@ -28,8 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out files before they are imported."""
-    if not config.getoption("--quick") or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+    """Leaves out files before they are imported, and folders whose conftest.py would import what is left out."""
+    if not config.getoption("--quick"):
+        return None
+    if (fixtures := collection_path / "conftest.py").is_file():
+        return heavy(fixtures) or None
+    if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
         return None
     return True if heavy(collection_path) or STARTERS & imported(collection_path, anywhere=True) else None
 

@@ -48,6 +48,10 @@ def postgres() -> Iterator[Postgres]:
     folder = make_quick_folder()
     server = Postgres(folder / "pg", durable=False)
     server.start()
+    with server.connect() as connection:
+        # databases here live for seconds: tidying them up would only take time from the tests
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     server.remove()
     shutil.rmtree(folder)

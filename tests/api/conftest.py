@@ -1,10 +1,12 @@
-"""The real application under a real uvicorn on loopback, over a migrated Postgres of the test's own. No workers: tests move jobs themselves."""
+"""The real application under a real uvicorn on loopback, over a migrated Postgres. No workers: tests move jobs themselves.
 
+`api` is one application for the tests of a process, its stores as they were at its start when a test begins. Tests that are marked
+`own_application` have one that starts with them, and stores of their own.
+"""
+
+import shutil
 import socket
-import ssl
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,94 +15,53 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.auth import repository
-from app.auth.keys import new_key
 from app.db import make_engine, make_sessions
-from app.jobs.waiting import Wakeups
-from app.models.models import Model
-from app.server import Server, make_server
+from app.embedded.broker import Broker
+from app.embedded.postgres import Postgres
 from app.settings import Settings
+from tests.api.running import FACTS, PEPPER, VERIFY, Running
+from tests.api.standing import Standing, settings_at
+from tests.services import make_quick_folder
 from tests.written_specs import check_written
 
-VERIFY = ssl.create_default_context()
-"""Made once: reading the certificates takes longer than most requests here."""
-PEPPER = "a pepper of forty characters for tests!!"
-FACTS = {
-    "layers": 8,
-    "hidden_size": 64,
-    "context_length": 512,
-    "vocab_size": 100,
-    "weight_hash": "a" * 64,
-    "tokenizer_hash": "b" * 64,
-    "config_hash": "c" * 64,
-    "reading_hash": "d" * 64,
-    "proofs_version": 1,
-    "widths": {"residual": 64, "mlp_contribution": 64, "attn_out": 64, "k_proj": 16, "v_proj": 16},
-}
+__all__ = ["FACTS", "PEPPER", "VERIFY", "Running"]
+
+OWN_STORES = frozenset({"database_url", "broker_url", "broker_prefix", "own_postgres", "own_broker"})
 
 
-class Running:
-    """An application that serves, and ways to ask it and to look behind it."""
+@pytest.fixture(scope="session")
+def standing(postgres_url_factory: Callable[[], str], broker: Broker) -> Iterator[Callable[[], Standing]]:
+    """Gives the application that the tests of this process share; another one after `Standing.ready_again` gave one up."""
+    folder = make_quick_folder()
+    made: list[Standing] = []
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
-        self.settings = settings
-        self.sessions = sessions
-        self._server: Server = make_server(settings, "127.0.0.1", 0)
-        self._thread = threading.Thread(target=self._server.run)
+    def give() -> Standing:
+        if not made or made[-1].closed:
+            place = folder / str(len(made))
+            place.mkdir()
+            made.append(Standing(settings_at(postgres_url_factory(), broker.url, f"standing-{folder.name}-{len(made)}:", place)))
+        return made[-1]
 
-    def start(self) -> None:
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.01)
-        assert self._server.started, "the application did not start"
-        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+    yield give
+    for one in made:
+        one.close()
+    shutil.rmtree(folder)
 
-    def stop(self) -> None:
-        self.context.part(Wakeups).release() if self._server.started else None
-        self._server.should_exit = True
-        self._thread.join(timeout=20)
-        assert not self._thread.is_alive()
 
-    @property
-    def context(self) -> Any:
-        return self._server.config.app.state.context
-
-    def key(self, owner: str, role: str = "member", **more: Any) -> str:
-        made = new_key(owner, role, PEPPER, **more)
-        with self.sessions.begin() as session:
-            repository.add_user(session, owner, "test")
-            session.add(made.row)
-        return made.text
-
-    def group(self, name: str, *members: str) -> None:
-        with self.sessions.begin() as session:
-            repository.add_group(session, name, "test")
-            for member in members:
-                repository.add_user(session, member, "test")
-                repository.add_member(session, name, member)
-
-    def client(self, owner: str = "ada", role: str = "member", **headers: str) -> httpx2.Client:
-        return httpx2.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}", **headers}, timeout=30, verify=VERIFY
-        )
-
-    def add_model(self, name: str = "demo", **values: Any) -> None:
-        row = {"source": f"/models/{name}", "state": "ready", "facts": FACTS, "created_by": "admin", **values}
-        with self.sessions.begin() as session:
-            session.add(Model(name=name, **row))
+def shares(request: pytest.FixtureRequest) -> bool:
+    """Whether the test asks the application that others ask too: not where it, or a fixture of it, has stores to itself."""
+    names = set(request.fixturenames)
+    return "api" in names and not OWN_STORES & names and request.node.get_closest_marker("own_application") is None
 
 
 @pytest.fixture
-def settings(database_url: str, broker_url: str, broker_prefix: str, tmp_path: Path) -> Settings:
+def settings(request: pytest.FixtureRequest, postgres: Postgres, broker: Broker, tmp_path: Path) -> Settings:
     """Settings of the application under test."""
-    return Settings(
-        database_url=database_url,
-        broker_url=broker_url,
-        storage_url=f"file://{tmp_path}/objects",
-        broker_prefix=broker_prefix,
-        key_pepper=PEPPER,
-        home=tmp_path,
-    )
+    if shares(request):
+        shared: Standing = request.getfixturevalue("standing")()
+        return shared.settings
+    urls = [request.getfixturevalue(name) for name in ("database_url", "broker_url", "broker_prefix")]
+    return settings_at(*urls, tmp_path)
 
 
 @pytest.fixture
@@ -126,8 +87,13 @@ def sessions(engine: Engine) -> sessionmaker[Session]:
 
 
 @pytest.fixture
-def api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Running]:
+def api(request: pytest.FixtureRequest, settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Running]:
     """The application, serving, with one usable model `demo`."""
+    if shares(request):
+        shared: Standing = request.getfixturevalue("standing")()
+        yield shared.running
+        shared.ready_again()
+        return
     running = Running(settings, sessions)
     running.start()
     try:

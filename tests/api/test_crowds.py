@@ -172,13 +172,15 @@ def test_a_user_s_waiting_requests_leave_connections_for_others(
     assert Counter(answer.status_code for answer in answers) == {200: 40}
 
 
-def hung_up(api: Running, method: str, path: str, key: str, body: Any, seconds: float) -> None:
-    """Sends the request, waits a little, and goes away without its answer."""
+def hung_up(
+    api: Running, method: str, path: str, key: str, body: Any, seconds: float, sooner: threading.Event | None = None
+) -> None:
+    """Sends the request, waits a little, or until it is told to go sooner, and goes away without its answer."""
     data = b"" if body is None else json.dumps(body).encode()
     head = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", f"Content-Length: {len(data)}"]
     with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0)) as client:
         client.sendall("\r\n".join([*head, "Content-Type: application/json", "", ""]).encode() + data)
-        time.sleep(seconds)
+        (sooner or threading.Event()).wait(seconds)
 
 
 def until(api: Running, expected: Callable[[int], bool], seconds: float) -> int:
@@ -220,9 +222,11 @@ def test_every_request_ends_with_its_client(api: Running, sessions: sessionmaker
         session.execute(text(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE"))
         for method, path, body in asked:
             session.execute(text("SELECT 1"))  # the database ends transactions that are idle for long
-            threading.Thread(target=hung_up, args=(api, method, path, key, body, 0.6)).start()
+            seen = threading.Event()
+            threading.Thread(target=hung_up, args=(api, method, path, key, body, 0.6, seen)).start()
             if until(api, lambda n: n > 0, 0.5):
                 hung.append((method, path))
+            seen.set()
             left = until(api, lambda n: n == 0, 4)
             assert left == 0, f"{method} {path} is still being processed {left} times"
     assert len(hung) > 20, hung

@@ -2,7 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -18,21 +20,33 @@ BUSY = 4.0
 WAIT = 20
 BIG = 64 << 20
 
-Change = Callable[[httpx2.Client, httpx2.Client, str], httpx2.Response]
+
+@dataclass(frozen=True)
+class Shared:
+    """A job of ada's that one colleague reads by a group: each change has people of its own, so that all are waited for at once."""
+
+    colleague: str
+    group: str
+    job: str
 
 
-def _revoke(admin: httpx2.Client, _ada: httpx2.Client, _job: str) -> httpx2.Response:
-    [key] = admin.get("/v1/keys", params={"owner": "carl"}).json()["items"]
+Change = Callable[[httpx2.Client, httpx2.Client, Shared], httpx2.Response]
+
+
+def _revoke(admin: httpx2.Client, _ada: httpx2.Client, it: Shared) -> httpx2.Response:
+    [key] = admin.get("/v1/keys", params={"owner": it.colleague}).json()["items"]
     return admin.post(f"/v1/keys/{key['id']}/revoke")
 
 
 CHANGES: dict[str, tuple[Change, int]] = {
     "the key is revoked": (_revoke, 401),
-    "the user is disabled": (lambda admin, _ada, _job: admin.patch("/v1/users/carl", json={"disabled": True}), 401),
-    "the user leaves the group": (lambda admin, _ada, _job: admin.delete("/v1/groups/interp/members/carl"), 404),
-    "the group is deleted": (lambda admin, _ada, _job: admin.delete("/v1/groups/interp"), 404),
-    "the job is not shared": (lambda _admin, ada, job: ada.patch(f"/v1/jobs/{job}", json={"visibility": "private"}), 404),
-}
+    "the user is disabled": (lambda admin, _ada, it: admin.patch(f"/v1/users/{it.colleague}", json={"disabled": True}), 401),
+    "the user leaves the group": (
+        lambda admin, _ada, it: admin.delete(f"/v1/groups/{it.group}/members/{it.colleague}"), 404,
+    ),
+    "the group is deleted": (lambda admin, _ada, it: admin.delete(f"/v1/groups/{it.group}"), 404),
+    "the job is not shared": (lambda _admin, ada, it: ada.patch(f"/v1/jobs/{it.job}", json={"visibility": "private"}), 404),
+}  # fmt: skip
 
 
 class Asking(threading.Thread):
@@ -61,27 +75,45 @@ def carl(api: Running) -> Any:
         yield client
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_a_long_poll_and_a_stream_end_with_the_right_to_the_job(
-    api: Running, admin: httpx2.Client, ada: httpx2.Client, carl: httpx2.Client, what: str
-) -> None:
-    job = submit(ada, visibility="group", group="interp")["id"]
-    change, status = CHANGES[what]
+@pytest.fixture
+def shared(api: Running, ada: httpx2.Client) -> Iterator[dict[str, tuple[Shared, httpx2.Client]]]:
+    """For each change a shared job, and its colleague's client."""
+    with ExitStack() as clients:
+        made = {}
+        for number, what in enumerate(CHANGES):
+            colleague, group = f"carl{number}", f"group{number}"
+            api.group(group, "ada", colleague)
+            job = submit(ada, visibility="group", group=group, name=what)["id"]
+            client = clients.enter_context(api.client(colleague))
+            client.timeout = 120
+            made[what] = Shared(colleague, group, job), client
+        yield made
 
-    def stream(client: httpx2.Client) -> Any:
+
+def test_a_long_poll_and_a_stream_end_with_the_right_to_the_job(
+    admin: httpx2.Client, ada: httpx2.Client, shared: dict[str, tuple[Shared, httpx2.Client]]
+) -> None:
+    def poll(client: httpx2.Client, job: str) -> int:
+        return client.get(f"/v1/jobs/{job}", params={"wait": WAIT}).status_code
+
+    def stream(client: httpx2.Client, job: str) -> str:
         with client.stream("GET", f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as answer:
             return [line for line in answer.iter_lines() if line.startswith("event:")][-1]
 
-    poll = Asking(lambda client: client.get(f"/v1/jobs/{job}", params={"wait": WAIT}).status_code, carl)
-    follow = Asking(stream, carl)
+    asking = {
+        what: [Asking(lambda client, how=how, job=it.job: how(client, job), client) for how in (poll, stream)]  # type: ignore[misc]
+        for what, (it, client) in shared.items()
+    }
     time.sleep(1.5)
-    assert change(admin, ada, job).status_code < 300
-    changed = time.monotonic()
-    for one in (poll, follow):
-        one.join(WAIT + 10)
-    assert poll.result == status
-    assert follow.result == "event: reconnect"
-    assert max(poll.ended, follow.ended) - changed < PROMISED + BUSY
+    changed = {}
+    for what, (it, _) in shared.items():
+        assert CHANGES[what][0](admin, ada, it).status_code < 300, what
+        changed[what] = time.monotonic()
+    for what, both in asking.items():
+        for one in both:
+            one.join(WAIT + 10)
+        assert [one.result for one in both] == [CHANGES[what][1], "event: reconnect"], what
+        assert max(one.ended for one in both) - changed[what] < PROMISED + BUSY, what
 
 
 def test_a_poll_under_a_key_that_is_remembered_but_revoked_does_not_begin(
@@ -90,7 +122,7 @@ def test_a_poll_under_a_key_that_is_remembered_but_revoked_does_not_begin(
     """The keyring may know the key for five seconds more; the wait must not be added to them."""
     job = submit(ada, visibility="group", group="interp")["id"]
     assert carl.get(f"/v1/jobs/{job}").status_code == 200
-    _revoke(admin, ada, job)
+    _revoke(admin, ada, Shared("carl", "interp", job))
     asked = time.monotonic()
     assert carl.get(f"/v1/jobs/{job}", params={"wait": WAIT}).status_code == 401
     assert time.monotonic() - asked < PROMISED + BUSY
@@ -116,15 +148,18 @@ def test_jobs_that_follow_a_study_wake_those_who_wait_for_them(api: Running, ada
     assert poll.ended - changed < 2 + BUSY
 
 
-@pytest.mark.parametrize("what", CHANGES)
 def test_a_download_is_cut_with_the_right_to_the_file(
-    api: Running, admin: httpx2.Client, ada: httpx2.Client, carl: httpx2.Client, sessions: sessionmaker[Session], what: str
+    api: Running,
+    admin: httpx2.Client,
+    ada: httpx2.Client,
+    shared: dict[str, tuple[Shared, httpx2.Client]],
+    sessions: sessionmaker[Session],
 ) -> None:
-    job = submit(ada, visibility="group", group="interp")["id"]
-    succeed(sessions, api.context.storage, claim(sessions), data=bytes(BIG))
+    for _ in CHANGES:
+        succeed(sessions, api.context.storage, claim(sessions), data=bytes(BIG))
     hurry = threading.Event()
 
-    def read(client: httpx2.Client) -> int:
+    def read(client: httpx2.Client, job: str) -> int:
         got = 0
         with client.stream("GET", f"/v1/jobs/{job}/artifacts/calibration.json") as answer:
             assert answer.status_code == 200
@@ -133,13 +168,18 @@ def test_a_download_is_cut_with_the_right_to_the_file(
                 hurry.wait(0.02)
         return got
 
-    download = Asking(read, carl)
+    downloads = {
+        what: Asking(lambda client, job=it.job: read(client, job), client)  # type: ignore[misc]
+        for what, (it, client) in shared.items()
+    }
     time.sleep(1)
-    assert CHANGES[what][0](admin, ada, job).status_code < 300
+    for what, (it, _) in shared.items():
+        assert CHANGES[what][0](admin, ada, it).status_code < 300, what
     time.sleep(PROMISED + 1)
     hurry.set()
-    download.join(60)
-    assert download.result == "RemoteProtocolError", "less came than was promised"
+    for what, download in downloads.items():
+        download.join(60)
+        assert download.result == "RemoteProtocolError", f"{what}: less came than was promised"
 
 
 def test_a_download_goes_on_while_nothing_changes(

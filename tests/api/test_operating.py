@@ -18,6 +18,8 @@ from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 from tests.api.test_polling import wait_until
 
+pytestmark = pytest.mark.own_application
+
 
 @pytest.fixture
 def nobody(api: Running) -> Iterator[httpx2.Client]:

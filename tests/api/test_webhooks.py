@@ -23,6 +23,8 @@ from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail, succeed
 from tests.api.receiver import Receiver
 
+pytestmark = pytest.mark.own_application
+
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from binnacle import Client
-from tests.api.conftest import Running, api, engine, sessions, settings
+from tests.api.conftest import Running, api, engine, sessions, settings, standing
 from tests.client.wire import Wire
 
-__all__ = ["api", "engine", "sessions", "settings"]
+__all__ = ["api", "engine", "sessions", "settings", "standing"]
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,18 @@ import httpx2
 import pytest
 
 from app.settings import Settings
-from tests.api.conftest import settings
 from tests.api.process import ApiProcess
+from tests.api.standing import settings_at
 from tests.contract.running import OWNER
-
-__all__ = ["settings"]
 
 SHORT = {"BINNACLE_LIMIT_WAIT_SECONDS": "0.05", "BINNACLE_LIMIT_STREAM_SECONDS": "0.05"}
 """The machine that asks would wait for every long poll and every stream."""
+
+
+@pytest.fixture
+def settings(database_url: str, broker_url: str, broker_prefix: str, tmp_path: Path) -> Settings:
+    """Settings of that process."""
+    return settings_at(database_url, broker_url, broker_prefix, tmp_path)
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from app.jobs.submission import Submission
 from app.models.models import Model
 from app.storage.base import Storage
 from app.storage.blobs import reference_lock, stage
-from tests.api.conftest import FACTS, ada, admin, api, engine, sessions, settings
-from tests.exports.test_trait_interp import LAYERS, METHODS, POSITIONS, extraction, keys
+from tests.api.conftest import FACTS, ada, admin, api, engine, sessions, settings, standing
+from tests.exports.made import LAYERS, METHODS, POSITIONS, extraction, keys
 from tests.worker.conftest import live, make_service
 
-__all__ = ["ada", "admin", "api", "engine", "live", "make_service", "sessions", "settings"]
+__all__ = ["ada", "admin", "api", "engine", "live", "make_service", "sessions", "settings", "standing"]
 
 
 def store_extraction(sessions: sessionmaker[Session], storage: Storage, owner: str = "ada") -> tuple[str, str]:

@@ -12,52 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from app.formats.tensorfile import to_bytes
 from tests.api.lives import calibration_file
+from tests.exports.made import METHODS, POSITIONS, extraction, keys
 from tests.exports.test_formats import vector
 from tests.ml.fake_context import FakeContext
 from workers.handlers.export import run
 from workers.job import JobFault, Outcome
-
-METHODS = ["probe", "mean_diff_top1", "random__seed1"]
-POSITIONS = ["response[:5]", "response[:]", "prompt[-1]"]
-LAYERS = [0, 3, 10]
-
-
-def keys(component: str = "residual") -> list[tuple[str, str, str, int]]:
-    return [(position, component, method, layer) for position in POSITIONS for method in METHODS for layer in LAYERS]
-
-
-def extraction() -> dict[tuple[str, str], bytes]:
-    """The artifacts of an `extract` job, as it writes them."""
-    places = keys() + keys("k_proj")
-    vectors = {"/".join(map(str, place)): vector(number, 8) for number, place in enumerate(places)}
-    facts = [
-        {
-            "key": "/".join(map(str, place)), "position": place[0], "component": place[1], "method": place[2], "layer": place[3],
-            "width": 8, "norm": 2.0 + number, "baseline": -0.5 * number,
-            "fit": {"train_accuracy": 0.975, "bias": 0.125, "converged": True} if place[2] == "probe" else {},
-        }
-        for number, place in enumerate(places)
-    ]  # fmt: skip
-    lines = [
-        {
-            "class": name,
-            "index": i,
-            "prompt": f"{name} {i}",
-            "system_prompt": None,
-            "response": " yes",
-            "response_ids": [1, 2],
-            "kept": i < 2,
-        }
-        for name in ("positive", "negative")
-        for i in range(3)
-    ]
-    return {
-        ("job_1", "vectors.safetensors"): to_bytes(vectors, {"model": "demo"}),
-        ("job_1", "extraction.json"): json.dumps({"vectors": facts}).encode(),
-        ("job_1", "responses.jsonl"): "\n".join(map(json.dumps, lines)).encode(),
-    }
 
 
 def spec(form: str, **chosen: Any) -> dict[str, Any]:

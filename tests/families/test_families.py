@@ -13,11 +13,11 @@ import pytest
 import transformers
 
 from tests.families.checks import examine
-from tests.families.models import LABS, families
+from tests.families.models import CLASSES, LABS
 from tests.families.table import DOCUMENT, document, read_table
 
 STATED = read_table()
-OTHERS = sorted(set(families()) & set(STATED) - set(LABS))
+OTHERS = sorted(set(STATED) & set(CLASSES) - set(LABS))  # what `families` gives, without loading every family
 TENTH = random.Random(transformers.__version__).sample(OTHERS, len(OTHERS) // 10)
 
 

@@ -1,129 +1,30 @@
-"""The shipped models with their extraction responses, and answers steered along the mean difference, for tests of judges.
+"""The shipped models with their extraction responses (tests/judges/world.py), for tests of judges.
 
-Labels come from `tools.training.parser`, the grammar that wrote the models' training text: it shares nothing with the judges.
+Imports torch only where they are asked for.
 """
 
-import json
-import random
+from __future__ import annotations
+
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-from shipped import model_folder
 from tests.ml.conftest import _loaded, tiny_folder, tiny_lm  # noqa: F401 - fixtures
-from tools.training.parser import read_answer
-from tools.training.traits import refusal, sycophancy
-from workers.judges.base import JudgeItem
-from workers.judges.elicited import Answered, elicit, labelled_rows
-from workers.judges.reference import ReferenceJudge
-from workers.lm.capture import reading
-from workers.lm.interventions import Push
-from workers.lm.loading import load
-from workers.lm.model import LanguageModel
-from workers.lm.prompts import encode_prompt
-from workers.lm.steered import SteeredRow, generate_steered
 
-LAYER = 2
-NEW_TOKENS = 48
-SAYS = {"refusal": ("refuses", "complies"), "sycophancy": ("agrees", "corrects")}
-"""Kinds of answers that show the trait, and that show its absence."""
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """One trait on one shipped model."""
-
-    lm: LanguageModel
-    trait: dict[str, Any]
-    answered: list[Answered]
-
-    @cached_property
-    def judge(self) -> ReferenceJudge:
-        """Fitted on the responses, where a test asks for it."""
-        return ReferenceJudge.fit(self.lm, self.trait, self.responses, max_new_tokens=NEW_TOKENS, batch_rows=96)
-
-    @property
-    def name(self) -> str:
-        return str(self.trait["name"])
-
-    @property
-    def responses(self) -> list[dict[str, Any]]:
-        """As an extraction stores them."""
-        rows = [row for row, _ in labelled_rows(self.trait)]
-        return [
-            {"class": one.label, "prompt": one.prompt, "system_prompt": row.get("system_prompt"), "cluster": one.cluster}
-            | {"response": one.text, "response_ids": list(one.ids)}
-            for row, one in zip(rows, self.answered, strict=True)
-        ]
-
-    def questions(self, which: str, step: int = 1) -> list[str]:
-        return [row["question"] for row in self.trait["steering"]["questions"] if row["split"] == which][::step]
-
-    def items(self, questions: list[str], dose: float = 0.0, sign: int = 1) -> list[JudgeItem]:
-        """The greedy answers to questions, pushed along the unit mean difference by `dose` of the layer's clean norm."""
-        push = () if not dose else (self.push(sign * dose),)
-        prompts = [tuple(encode_prompt(self.lm, question)) for question in questions]
-        rows = [SteeredRow(prompt, push) for prompt in prompts]
-        found = generate_steered(self.lm, rows, max_new_tokens=NEW_TOKENS, batch_rows=96)
-        return [
-            JudgeItem(question, None, self.lm.tokenizer.decode(one.ids, skip_special_tokens=True), tuple(one.ids), prompt)
-            for question, prompt, one in zip(questions, prompts, found, strict=True)
-        ]
-
-    def push(self, dose: float) -> Push:
-        report = json.loads((model_folder(self.lm_name) / "report.json").read_text())["calibration"]["calibration_50"]
-        vector_D = _mean_difference(self)
-        vector_D[report["massive_dims"]] = 0
-        return Push(LAYER, "residual", vector_D / vector_D.norm(), dose * report["clean_norms"][str(LAYER)])
-
-    @property
-    def lm_name(self) -> str:
-        return self.lm.tokenizer.name_or_path.rstrip("/").rsplit("/", 1)[-1]
-
-    def label(self, item: JudgeItem) -> float | None:
-        """100 where the parser finds the trait, 0 where it finds its absence, None for any other text."""
-        kind = read_answer(item.text).kind
-        yes, no = SAYS[self.name]
-        return 100.0 if kind == yes else 0.0 if kind == no else None
-
-
-@cache
-def _mean_difference(world: World) -> torch.Tensor:
-    """Of the window response[:5] at LAYER over both classes."""
-    sums = {"positive": [], "negative": []}  # type: dict[str, list[torch.Tensor]]
-    for one in world.answered[::4]:
-        seen: list[torch.Tensor] = []
-        with reading(world.lm, {"residual": lambda _l, _c, h, seen=seen: seen.append(h[0])}, [LAYER]), torch.no_grad():
-            world.lm.layout.decoder(input_ids=torch.tensor([[*one.prompt_ids, *one.ids]]), use_cache=False)
-        sums[str(one.label)].append(seen[0][len(one.prompt_ids) : len(one.prompt_ids) + 5].mean(0))
-    return torch.stack(sums["positive"]).mean(0) - torch.stack(sums["negative"]).mean(0)
-
-
-def dataset(name: str, step: int = 1) -> dict[str, Any]:
-    """A shipped trait as jobs read it, or one in `step` of its rows, drawn by place so that matched rows stay together."""
-
-    def some(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-        return [row for place, row in enumerate(rows) if random.Random(place).random() * step < 1]
-
-    made = {"refusal": refusal, "sycophancy": sycophancy}[name]()
-    return {
-        "name": name,
-        "definition": f"How much {name}.",
-        "positive": some(made.positive),
-        "negative": some(made.negative),
-        "steering": {"questions": some(made.questions), "eval_prompt": None, "direction": "positive"},
-        "paraphrases": some(made.paraphrases),
-        "unrelated": some(made.unrelated),
-    }
+if TYPE_CHECKING:
+    from tests.judges.world import World
+    from workers.lm.model import LanguageModel
 
 
 @pytest.fixture(scope="session")
 def world() -> Callable[..., World]:
     """world(trait, model, step) -> that trait on that model, and a judge fitted on its responses; made once per session."""
+    from shipped import model_folder
+    from tests.judges.world import NEW_TOKENS, World, dataset
+    from workers.judges.elicited import elicit, labelled_rows
+    from workers.lm.loading import load
 
     @cache
     def lm_of(model: str) -> LanguageModel:

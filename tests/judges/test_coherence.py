@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.judges.conftest import World
+from tests.judges.world import World
 from workers.judges import coherence
 from workers.judges.coherence import FIXED_PROMPTS, OWN, Reader, Reading, Row, Scale, fit_scale
 from workers.lm.likelihood import log_likelihood_alone

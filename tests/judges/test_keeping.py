@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.judges.conftest import World
+from tests.judges.world import World
 from tests.ml.fake_context import FakeContext
 from workers.judges.base import Judge, JudgeItem
 from workers.judges.keeping import key_of

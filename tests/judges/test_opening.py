@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.judges.conftest import World
+from tests.judges.world import World
 from tests.ml.fake_context import FakeContext
 from workers.judges.opening import open_judge
 

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from shipped import MODEL_NAMES
-from tests.judges.conftest import SAYS, World
+from tests.judges.world import SAYS, World
 from workers.job import JobFault
 from workers.judges.agreement import agreement
 from workers.judges.base import JudgeItem, Score, failures

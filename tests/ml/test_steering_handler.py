@@ -23,6 +23,8 @@ from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 
 Files = dict[tuple[str, str], bytes]
+FEW = {"selection_limit": 4, "test_limit": 8}
+"""Questions of a job of which no test asks how much it steers."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,15 +147,14 @@ def test_vectors_that_point_the_same_way_tie_at_equal_dose_and_say_the_same(extr
 
 
 def test_a_siblings_vectors_are_dosed_by_the_steered_model_and_say_where_they_come_from(
-    severe: LanguageModel, extracted: Files
+    severe: LanguageModel, extracted: Files, whole: dict[str, bytes]
 ) -> None:
     """The list and norms of a dose are the steered model's; the source's own list is kept beside them."""
     [source] = steer_spec(severe)["from"]
     made_on = {"source_model": "base", "source_weight_hash": "c" * 64}
-    own = summary_of(severe, extracted, doses=[0.3], decomposition=False)
-    other = summary_of(
-        severe, extracted, doses=[0.3], decomposition=False, extraction=None, **{"from": [{**source, "source": made_on}]}
-    )
+    own = json.loads(whole["summary.json"])
+    changed = {"from": [{**source, "source": made_on}], "extraction": None}
+    other = summary_of(severe, extracted, doses=[0.3], decomposition=False, max_new_tokens=8, **FEW, **changed)
     facts = {one["key"]: one for one in json.loads(extracted["job_ext", "extraction.json"])["vectors"]}
     assert {one["group"] for one in other["groups"]} == {f"base:{one['group']}" for one in own["groups"]}
     for one in [*other["groups"], *other["subjects"]]:
@@ -166,10 +167,12 @@ def test_a_siblings_vectors_are_dosed_by_the_steered_model_and_say_where_they_co
     assert not any("source_model" in one for one in own["groups"])
 
 
-def test_the_fixed_phrases_judge_beside_the_reference_judges_coherence(severe: LanguageModel, extracted: Files) -> None:
+def test_the_fixed_phrases_judge_beside_the_reference_judges_coherence(
+    severe: LanguageModel, extracted: Files, whole: dict[str, bytes]
+) -> None:
     """The demo models refuse in other words, so nothing scores; coherence is what the reference judge says of the same texts."""
     described = {"name": "refusal-phrases", "kind": "phrases", "model": None, "url": None, "key_env": None, "options": {}}
-    own = summary_of(severe, extracted, doses=[0.3], decomposition=False)
+    own = json.loads(whole["summary.json"])
     found = summary_of(severe, extracted, doses=[0.3], decomposition=False, judge=described)
     assert (found["judge"]["name"], found["judge_facts"]["kind"]) == ("refusal-phrases", "phrases")
     assert found["unsteered"]["test"]["coherence"] == own["unsteered"]["test"]["coherence"]
@@ -234,7 +237,7 @@ def test_texts_outlive_a_judge_that_goes_away(severe: LanguageModel, extracted: 
 
 def test_raw_coefficients_are_what_the_reference_compared(severe: LanguageModel, extracted: Files) -> None:
     """At the probe's own coefficient mean_diff pushes less: most of it is spent on the massive dim."""
-    found = summary_of(severe, extracted, doses=None, coefficients=[20.0], matched=[], decomposition=False)
+    found = summary_of(severe, extracted, doses=None, coefficients=[20.0], matched=[], decomposition=False, **FEW)
     groups = {one["method"]: one["best"] for one in found["groups"]}
     assert groups["probe"]["c"] == groups["mean_diff"]["c"] == 20
     assert groups["mean_diff"]["r"] < 0.9 * groups["probe"]["r"]
@@ -249,6 +252,8 @@ def test_layers_pushed_together_have_a_dose_each(severe: LanguageModel, extracte
         combine=True,
         doses=[0.3],
         controls={"random": 0, "shuffled": 0, "prompt_only": False},
+        decomposition=False,
+        **FEW,
     )
     [group] = found["groups"]
     assert group["layers"] == [2, 3]
@@ -262,7 +267,7 @@ def test_other_operations_run_and_are_reported(severe: LanguageModel, extracted:
     changes = {"doses": None} if operation == "ablate" else {"doses": [0.5]}
     none = {"random": 0, "shuffled": 0, "prompt_only": False}
     found = summary_of(
-        severe, extracted, **{"from": [source]}, operation=operation, controls=none, decomposition=False, **changes
+        severe, extracted, **{"from": [source]}, operation=operation, controls=none, decomposition=False, **FEW, **changes
     )
     [group] = found["groups"]
     assert group["best"]["effect"]["fires"] > 0
@@ -270,9 +275,9 @@ def test_other_operations_run_and_are_reported(severe: LanguageModel, extracted:
 
 def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, extracted: Files) -> None:
     found = summary_of(
-        severe, extracted, doses=[0.5], controls={"random": 0, "shuffled": 0, "prompt_only": True}, decomposition=False
+        severe, extracted, doses=[0.5], controls={"random": 0, "shuffled": 0, "prompt_only": True}, decomposition=False, **FEW
     )
-    assert found["prompt_only"]["n"] == 22
+    assert found["prompt_only"]["n"] == FEW["test_limit"]
 
 
 def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted: Files) -> None:
@@ -282,7 +287,7 @@ def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted
 
 def test_the_probes_raw_coefficient_is_no_fair_comparison_and_is_shown(severe: LanguageModel, extracted: Files) -> None:
     """At equal c mean_diff pushes less where it matters, by its share outside the massive dims; its gain is the one at that smaller dose."""
-    summary = summary_of(severe, extracted, matched=["dose", "coefficient"], reference_protocol=True)
+    summary = summary_of(severe, extracted, matched=["dose", "coefficient"], reference_protocol=True, decomposition=False)
     groups = {one["method"]: one for one in summary["groups"]}
     at_c = {method: groups[method]["matched"]["coefficient"] for method in ("mean_diff", "probe")}
     assert at_c["mean_diff"]["c"] == pytest.approx(groups["probe"]["best"]["c"])
@@ -305,7 +310,7 @@ def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extr
     vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
     vectors["response[:5]/residual/mean_diff_cleaned/3"] = vectors["response[:5]/residual/probe/3"]
     changed["job_ext", "vectors.safetensors"] = to_bytes(vectors, {})
-    outcome = files(steering.run(steer_spec(severe), context(severe, changed)))
+    outcome = files(steering.run(steer_spec(severe, decomposition=False, **FEW), context(severe, changed)))
     summary = json.loads(outcome["summary.json"])
     groups = {one["method"]: one for one in summary["groups"]}
     assert groups["probe"]["same_as"] == groups["mean_diff_cleaned"]["subject"]
@@ -325,7 +330,11 @@ def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe:
     calibrated = extracted["job_cal", "calibration.json"]
     own = FakeContext(severe, blobs={other.version: other.data}, artifacts={("job_cal", "calibration.json"): calibrated})
     answers = files(extraction.run(spec | {"max_new_tokens": 24}, own))["responses.jsonl"]
-    spec = steer_spec(severe, off_target=[{"trait": {"name": "sycophancy", "version": other.version}, "extraction": "job_other"}])
+    spec = steer_spec(
+        severe,
+        decomposition=False,
+        off_target=[{"trait": {"name": "sycophancy", "version": other.version}, "extraction": "job_other"}],
+    )
     found = FakeContext(
         severe,
         blobs={TRAIT.version: TRAIT.data, other.version: other.data},

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.ml.test_steering_handler import Files, context, extracted, severe, steer_spec
+from tests.ml.test_steering_handler import Files, _fitted_once, context, extracted, severe, steer_spec
 from workers.handlers import steering
 from workers.job import Outcome
 from workers.lm.capture import reading
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
-__all__ = ["extracted", "severe"]
+__all__ = ["_fitted_once", "extracted", "severe"]
 
 LAYER, BUDGET, COHERENT = 3, 6, 70
 QUICK: dict[str, Any] = {

@@ -52,6 +52,7 @@ def test_new_jobs_do_not_wait_because_an_old_worker_heard_their_bell(live: Servi
         assert live.ended(job_id, seconds=60).state == "succeeded"
 
 
+@pytest.mark.own_application
 def test_an_old_server_serves_on_when_a_newer_one_has_migrated_the_database(api: Running) -> None:
     """And starts again, as the rest of its fleet may have to before its own turn comes."""
     url = api.settings.database_url.get_secret_value()

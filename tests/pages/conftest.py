@@ -1,20 +1,22 @@
 """One service a module, and browsers on it: programs with a cookie jar here, Chromium in `test_browser`. Each test has people of its own."""
 
+from __future__ import annotations
+
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
-from selenium.webdriver import Chrome
-from selenium.webdriver.common.keys import Keys
 
 from app.db import make_engine, make_sessions
 from app.embedded.broker import Broker
 from app.settings import Settings
 from tests.api.conftest import PEPPER, VERIFY, Running
-from tests.browser import browser
-from tests.pages.browsing import BROKEN, until
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 FIELD = re.compile(r'name="(csrf|once)" value="([0-9a-f]*)"')
 _numbers = itertools.count(1)
@@ -101,6 +103,8 @@ def person(api: Running) -> Iterator[Callable[..., Person]]:
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Chrome]:
     """One browser for the module; each test signs in anew."""
+    from tests.browser import browser
+
     with browser() as driver:
         driver.set_page_load_timeout(20)
         yield driver
@@ -109,6 +113,10 @@ def chrome() -> Iterator[Chrome]:
 @pytest.fixture
 def ada(api: Running, person: Callable[..., Person], chrome: Chrome) -> Iterator[Person]:
     """Somebody who is signed in in the browser, through the form and by keyboard. In the end the console must be empty."""
+    from selenium.webdriver.common.keys import Keys
+
+    from tests.pages.browsing import BROKEN, until
+
     chrome.get(f"{api.url}/sign-in")
     chrome.delete_all_cookies()
     chrome.get_log("browser")

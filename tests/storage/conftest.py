@@ -6,7 +6,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from app.storage.base import Storage
 from app.storage.factory import open_storage
@@ -18,6 +17,8 @@ KEYS = {"aws_access_key_id": "test-key", "aws_secret_access_key": "test/secret+1
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A server that speaks S3. It accepts any signature: `test_presign.py` checks those by other means."""
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -27,6 +27,7 @@ from app.jobs.models import Job, JobEvent
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED
 from app.settings import LeaseSettings, Settings
+from tests.forked import Forking
 
 ROOT = Path(__file__).parents[2]
 LEASE = {
@@ -44,29 +45,18 @@ ADMIN = Viewer("ann", "admin")
 
 
 class Node:
-    """One worker node: Celery's parent and its child."""
+    """One worker node: Celery's parent, forked where a process to fork from is given, and its child, which Celery always starts anew."""
 
-    def __init__(self, name: str, environment: dict[str, str], log: Path, application: str = "tests.worker.celery_app") -> None:
+    def __init__(
+        self, name: str, environment: dict[str, str], log: Path, application: str = "tests.worker.celery_app",
+        forking: Forking | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.log = name, log
         job_class = name.split("-", maxsplit=1)[0]
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            application,
-            "worker",
-            "-n",
-            f"{name}@here",
-            "-Q",
-            job_class,
-        ]
+        command = ["-m", "celery", "-A", application, "worker", "-n", f"{name}@here", "-Q", job_class]
         command += ["-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
         environment = {**environment, "BINNACLE_WORKER_CLASS": job_class}
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
-            )
+        self.process = forking.start(command, env=environment, output=log) if forking else _started(command, environment, log)
 
     @property
     def id(self) -> str:
@@ -92,11 +82,18 @@ class Node:
             raise AssertionError(f"{self.name} did not stop:\n{self.log.read_text()[-3000:]}") from None
 
 
+def _started(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, *command], env=environment, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
+        )
+
+
 class Service:
     """The database, broker and storage of one test, what is submitted to them, and the nodes that serve them."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self.settings, self.folder = settings, folder
+    def __init__(self, settings: Settings, folder: Path, forking: Forking | None = None) -> None:
+        self.settings, self.folder, self.forking = settings, folder, forking
         self.bell = Bell(settings)
         # each look asks its connection first: tests restart the database between two of them
         engine = create_engine(settings.database_url.get_secret_value(), pool_pre_ping=True, connect_args=connect_args())
@@ -113,7 +110,7 @@ class Service:
 
     def node(self, name: str = "light-0", *, application: str = "tests.worker.celery_app", **environment: str) -> Node:
         """A running node, ready to take jobs."""
-        node = Node(name, {**self.environment(), **environment}, self.folder / f"{name}.log", application)
+        node = Node(name, {**self.environment(), **environment}, self.folder / f"{name}.log", application, self.forking)
         self.nodes.append(node)
         self.until(lambda: self._registered(node), f"{name} to register", seconds=90)
         return node
@@ -189,22 +186,22 @@ class Service:
         self.sessions.kw["bind"].dispose()
 
 
-def service_at(folder: Path, database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
+def service_at(folder: Path, forking: Forking, database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
     """A service over given URLs, its storage and logs in `folder`."""
     settings = Settings(
         database_url=database_url, broker_url=broker_url, storage_url=f"file://{folder}/objects", broker_prefix=prefix,
         lease=LeaseSettings(**{**LEASE, **lease}),
     )  # fmt: skip
-    return Service(settings, folder)
+    return Service(settings, folder, forking)
 
 
 @pytest.fixture
-def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+def make_service(tmp_path: Path, forking: Forking) -> Iterator[Callable[..., Service]]:
     """A service over given URLs."""
     made: list[Service] = []
 
     def make(database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
-        made.append(service_at(tmp_path, database_url, broker_url, prefix, **lease))
+        made.append(service_at(tmp_path, forking, database_url, broker_url, prefix, **lease))
         return made[-1]
 
     yield make
@@ -220,11 +217,11 @@ def live(make_service: Callable[..., Service], database_url: str, broker_url: st
 
 @pytest.fixture(scope="module")
 def served(
-    postgres_url_factory: Callable[[], str], broker: Broker, tmp_path_factory: pytest.TempPathFactory
+    postgres_url_factory: Callable[[], str], broker: Broker, forking: Forking, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """A service with one light node for all tests of a module."""
     folder = tmp_path_factory.mktemp("served")
-    service_ = service_at(folder, postgres_url_factory(), broker.url, f"{folder.name}-{os.getpid()}:")
+    service_ = service_at(folder, forking, postgres_url_factory(), broker.url, f"{folder.name}-{os.getpid()}:")
     service_.node()
     yield service_
     service_.close()

@@ -12,14 +12,14 @@ import binnacle
 STUDY = {
     "models": ["demo-severe"],
     "traits": ["refusal"],
-    "methods": ["mean_diff", "mean_diff_cleaned", "probe", "random"],
+    "methods": ["mean_diff", "probe", "random"],
     "layers": [3],
     "budget": 3,
     "max_new_tokens": 24,
     "calibration_new_tokens": 16,
-    "selection_limit": 12,
+    "selection_limit": 6,
     "test_limit": 24,
-    "resamples": 5,
+    "resamples": 2,
     "controls": {"random": 1, "shuffled": 1, "prompt_only": False},
     "reference_protocol": True,
     "capability": [

@@ -19,6 +19,7 @@ from app.models.models import Model
 from app.settings import LeaseSettings, Settings
 from shipped import model_folder
 from tests.api.conftest import PEPPER, Running
+from tests.forked import Forking
 from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import LEASE, Service
 from tests.worker.test_held_devices import hold, resume
@@ -64,13 +65,15 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(postgres_url_factory: Callable[[], str], broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(
+    postgres_url_factory: Callable[[], str], broker: Broker, forking: Forking, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("proving")
     settings = Settings(
         database_url=postgres_url_factory(), broker_url=broker.url, storage_url=f"file://{folder}/objects", home=folder,
         broker_prefix=f"proving-{os.getpid()}:", key_pepper=PEPPER, lease=LeaseSettings(**{**LEASE, "ttl": 20}),
     )  # fmt: skip
-    service = Service(settings, folder)
+    service = Service(settings, folder, forking)
     api = Running(settings, service.sessions)
     try:
         for name in ("light-0", "model-0"):
