@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, Field
 
 from app.calibrations.repository import Found
+from app.http.paging import Listed
 from app.http.renamed import BothNames
 from app.jobs.labels import Labels
 from app.models.reading import DOUBT, READING, doubt
@@ -35,11 +36,8 @@ class CalibrationOut(BaseModel):
     links: dict[str, str]
 
 
-class CalibrationPage(BaseModel):
+class CalibrationPage(Listed[CalibrationOut]):
     """Calibrations, newest first."""
-
-    items: list[CalibrationOut]
-    next_cursor: str | None
 
 
 class CostOut(BothNames, RunningOut):

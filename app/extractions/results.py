@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
+from app.http.paging import Listed
 from app.jobs.labels import Labels
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt, refusal
@@ -106,18 +107,12 @@ class ExtractionOut(BaseModel):
     links: dict[str, str]
 
 
-class ExtractionPage(BaseModel):
+class ExtractionPage(Listed[ExtractionOut]):
     """Extractions, newest first."""
 
-    items: list[ExtractionOut]
-    next_cursor: str | None
 
-
-class VectorPage(BaseModel):
+class VectorPage(Listed[VectorOut]):
     """Vectors."""
-
-    items: list[VectorOut]
-    next_cursor: str | None
 
 
 class CosinesOut(BaseModel):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.http.paging import Listed
 from app.models.fitting import FitOut
 from app.text import Line
 
@@ -71,8 +72,5 @@ class ModelOut(BaseModel):
     links: dict[str, str]
 
 
-class ModelPage(BaseModel):
+class ModelPage(Listed[ModelOut]):
     """Models by name."""
-
-    items: list[ModelOut]
-    next_cursor: str | None

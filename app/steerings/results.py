@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from app.http.paging import Listed
 from app.http.renamed import BothNames
 from app.jobs.measures import with_names
 from app.models.models import Model
@@ -33,11 +34,8 @@ class SteeringOut(BaseModel):
     links: dict[str, str]
 
 
-class SteeringPage(BaseModel):
+class SteeringPage(Listed[SteeringOut]):
     """Steerings, newest first."""
-
-    items: list[SteeringOut]
-    next_cursor: str | None
 
 
 class RunsOut(BaseModel):

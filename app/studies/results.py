@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.http.paging import Listed
 from app.jobs.models import Job
 from app.jobs.reuse import read_as
 from app.jobs.states import FINISHED, State
@@ -48,11 +49,8 @@ class StudyOut(BaseModel):
     links: dict[str, str]
 
 
-class StudyPage(BaseModel):
+class StudyPage(Listed[StudyOut]):
     """Studies, newest first."""
-
-    items: list[StudyOut]
-    next_cursor: str | None
 
 
 class StudyCost(BaseModel):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
+from app.http.paging import Listed
 from app.jobs.prompts import short_for
 from app.text import Line
 
@@ -114,8 +115,5 @@ class TraitDetail(TraitOut):
     versions: list[TraitVersion] = Field(description="newest first, 100 at most")
 
 
-class TraitPage(BaseModel):
+class TraitPage(Listed[TraitOut]):
     """Traits, newest first."""
-
-    items: list[TraitOut]
-    next_cursor: str | None
