@@ -1,7 +1,6 @@
 """Response schemas of steerings."""
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
@@ -13,6 +12,7 @@ from app.models.reading import DOUBT, READING, doubt
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from app.steerings.models import Steering
+from terms.values import JsonObject
 
 
 class SteeringOut(BaseModel):
@@ -29,7 +29,7 @@ class SteeringOut(BaseModel):
     trait_version: str | None
     judge: str
     rescore_of: str | None = Field(description="the steering that supplied the texts")
-    summary: dict[str, Any] = Field(description="the main rows of summary.json; a person reads `methods` first")
+    summary: JsonObject = Field(description="the main rows of summary.json; a person reads `methods` first")
     created_at: datetime
     links: dict[str, str]
 
@@ -41,14 +41,14 @@ class SteeringPage(Listed[SteeringOut]):
 class RunsOut(BaseModel):
     """Runs of a steering: one set of questions under one intervention each, with mean scores."""
 
-    items: list[dict[str, Any]]
+    items: list[JsonObject]
     next_cursor: str | None
 
 
 class SteeringCost(BothNames, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
-    spec: dict[str, Any]
+    spec: JsonObject
     cells: int = Field(description="vectors x layers for which a dose is searched")
     answers: int = Field(description="most answers to generate")
     judge_answers: int = Field(

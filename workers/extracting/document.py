@@ -5,10 +5,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
+from terms.documents.extraction import ExtractionDocument, ExtractionProvenance, VectorFacts
 from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
 from workers.extracting.fits import Calibrated, Fitted
@@ -20,7 +20,7 @@ from workers.lm.sharing import plan_for
 SCHEMA_VERSION = 1
 
 
-def describe(one: Fitted, rule: str | None) -> dict[str, Any]:
+def describe(one: Fitted, rule: str | None) -> VectorFacts:
     """One vector's facts under its key, with the rule behind its massive dims."""
     facts = one.direction.to_dict()
     if facts["massive"] is not None:
@@ -36,7 +36,7 @@ def document(
     layers: Sequence[int],
     fitted: Sequence[Fitted],
     calibration: Calibrated | None,
-) -> dict[str, Any]:
+) -> ExtractionDocument:
     """The whole file."""
     counted = Counter(f"{one.label} {'train' if one.train else 'validation'}" for one in examples if one.kept)
     return {
@@ -75,7 +75,7 @@ def _held_out(examples: Sequence[Prompted]) -> list[str]:
 
 def _provenance(
     lm: LanguageModel, spec: ExtractionSpec, examples: Sequence[Prompted], rows: Rows, calibration: Calibrated | None
-) -> dict[str, Any]:
+) -> ExtractionProvenance:
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
     # of rows that were read, the plan they were captured by: it belongs to the ids
     plan = rows.plan or plan_for(lm, [[*one.ids, *one.response_ids] for one in examples])

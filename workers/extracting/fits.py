@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from binnacle.words.massive import listed, massive_at, rule_of
 from terms.components import RESIDUAL_COMPONENTS
+from terms.documents.calibration import CalibrationDocument
 from terms.methods import Method
 from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
@@ -34,7 +34,7 @@ class Calibrated:
     clean_norms: Mapping[int, float]
 
     @classmethod
-    def read(cls, content: Mapping[str, Any]) -> "Calibrated":
+    def read(cls, content: CalibrationDocument) -> "Calibrated":
         """From the whole file."""
         aggregate = content["aggregate"]
         return cls(

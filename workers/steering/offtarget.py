@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
-from terms.specs import SteeringSpec
+from terms.documents.trait import TraitDataset
+from terms.specs import OffTargetSpec, SteeringSpec
+from terms.values import Json, JsonObject
 from workers.job import JobContext
 from workers.judges.opening import open_judge
 from workers.lm.model import LanguageModel
@@ -28,21 +29,21 @@ class OffTarget:
     trait: str
     base: Run
     by_group: Mapping[str, Run]
-    judge: Mapping[str, Any]
+    judge: Mapping[str, Json]
     runs: Sequence[Run]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """The trait, its judge and its unsteered scores: the matrix stores them besides the effects."""
         return {"trait": self.trait, "judge": dict(self.judge), "unsteered": scores_of(self.base)}
 
-    def effect(self, group: str, scale: Scale) -> dict[str, Any]:
+    def effect(self, group: str, scale: Scale) -> JsonObject:
         """The change of this trait's score under the group's vector; positive means more of it, also in a job that suppresses."""
         return effect_of(self.by_group[group], self.base, Scale(scale.threshold, 1, scale.seed))
 
 
 def measure(
     lm: LanguageModel,
-    asked: Mapping[str, Any],
+    asked: OffTargetSpec,
     spec: SteeringSpec,
     reported: Mapping[str, Reported],
     how: Intervention,
@@ -54,7 +55,7 @@ def measure(
     asked: {"trait": {name, version}, "extraction": job or None}. Raises ModelFault prompt_too_long, JobFault of the judge.
     """
     name = asked["trait"]["name"]
-    trait = json.loads(context.blob(asked["trait"]["version"]))
+    trait: TraitDataset = json.loads(context.blob(asked["trait"]["version"]))
     listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
     set_name = f"off_target:{name}"
     questions = encode(lm, set_name, clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])

@@ -5,8 +5,8 @@ Kept beside the matched doses, so that a report shows what such a comparison con
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from terms.values import JsonObject
 from workers.science.scores import mean
 from workers.steering.effects import Scale, dose_of_run, scores_of
 from workers.steering.questions import Question
@@ -56,7 +56,7 @@ def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
     return max(runs, key=lambda run: mean(run.coherence) or 0.0)
 
 
-def facts(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> dict[str, Any]:
+def facts(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> JsonObject:
     """The protocol's own table: one number a group, without an interval."""
     rows = []
     for group, tried in runs.items():
