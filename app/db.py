@@ -9,18 +9,22 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Engine, MetaData, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.outages import ROOM, Room, explain, is_full
 from app.places import Bounds, Places
+from terms.values import JsonObject
 
 T = TypeVar("T")
+P = ParamSpec("P")
 FULL_PATIENCE = 5.0
 """Seconds for which a request waits while the database refuses another connection."""
 IDLE_SECONDS = 2.0
@@ -45,7 +49,7 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
 
 
-def connect_args(statement_timeout: float = 10) -> dict[str, Any]:
+def connect_args(statement_timeout: float = 10) -> JsonObject:
     """Connection options under which a dead or hung database is noticed in seconds, never waited for without end.
 
     And the other way round: the server gives up a host that was cut off within a minute, not after hours of keeping its connections.
@@ -97,11 +101,11 @@ def _ping_when_idle(engine: Engine) -> None:
     """Asks a connection whether it is alive before it is handed out, if it lay in the pool for IDLE_SECONDS or more."""
 
     @event.listens_for(engine, "checkin")
-    def _left(_connection: Any, record: Any) -> None:
+    def _left(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         record.info["left"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def _taken(connection: Any, record: Any, _proxy: object) -> None:
+    def _taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
         if time.monotonic() - record.info.get("left", time.monotonic()) < IDLE_SECONDS:
             return
         try:
@@ -110,7 +114,7 @@ def _ping_when_idle(engine: Engine) -> None:
             raise InvalidatePoolError from error
 
 
-def make_sessions(engine: Engine, **info: Any) -> sessionmaker[Session]:
+def make_sessions(engine: Engine, **info: object) -> sessionmaker[Session]:
     """Session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see app.bell)."""
     return sessionmaker(engine, expire_on_commit=False, info=info)
 
@@ -121,16 +125,18 @@ def reading(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
-def in_transaction(sessions: sessionmaker[Session], work: Callable[..., T], *args: Any) -> T:
-    """`work(session, *args)` in one transaction, and once more when the database chose it as the victim of a conflict."""
+def in_transaction(
+    sessions: sessionmaker[Session], work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """`work(session, *args, **kwargs)` in one transaction, and once more when the database chose it as the victim of a conflict."""
     try:
         with sessions.begin() as session:
-            return work(session, *args)
+            return work(session, *args, **kwargs)
     except DBAPIError as error:
         if not conflicted(error):
             raise
     with sessions.begin() as session:
-        return work(session, *args)
+        return work(session, *args, **kwargs)
 
 
 def conflicted(error: DBAPIError) -> bool:
@@ -160,7 +166,7 @@ class AsyncDatabase:
     One user holds at most half of the connections at once, and users together leave `OURS` free.
     """
 
-    def __init__(self, url: str, *, connections: int = 20, **info: Any) -> None:
+    def __init__(self, url: str, *, connections: int = 20, **info: object) -> None:
         self.engine = make_async_engine(url, connections=connections)
         self.connections = connections
         self.room: Room | None = None
@@ -170,11 +176,13 @@ class AsyncDatabase:
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
         event.listen(self.engine.sync_engine, "first_connect", self._measure)
 
-    def _measure(self, connection: Any, _record: object) -> None:
+    def _measure(self, connection: DBAPIConnection, _record: object) -> None:
         """Asks how many connections there may be, as long as one can be had."""
         cursor = connection.cursor()
         cursor.execute(ROOM.text)
-        self.room = Room(*cursor.fetchone())
+        found = cursor.fetchone()
+        assert found is not None
+        self.room = Room(*found)
         cursor.close()
         connection.rollback()
 
@@ -182,7 +190,7 @@ class AsyncDatabase:
         """Code and words for an error that means that the database does not serve."""
         return explain(error, room=self.room, pool=self.connections)
 
-    async def run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises.
 
         It may be called several times: again in a new transaction when the database undid the first for a conflict with another or its
@@ -195,7 +203,7 @@ class AsyncDatabase:
         async with self._places.place(owner):
             return await self._persistently(work, *args, **kwargs)
 
-    async def _persistently(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def _persistently(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         again, until = False, time.monotonic() + FULL_PATIENCE
         while True:
             try:
@@ -208,7 +216,7 @@ class AsyncDatabase:
                     raise
             await asyncio.sleep(0.1)
 
-    async def _run(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def _run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._sessions.begin() as session:
             return await session.run_sync(work, *args, **kwargs)
 

@@ -3,7 +3,8 @@
 Knows nothing about HTTP frameworks: services raise it, the command line prints it, workers store it on the job.
 """
 
-from typing import Any
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 
 
 class Problem(Exception):
@@ -21,7 +22,7 @@ class Problem(Exception):
         *,
         errors: list[dict[str, str]] | None = None,
         headers: dict[str, str] | None = None,
-        facts: dict[str, Any] | None = None,
+        facts: JsonObject | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
@@ -42,6 +43,9 @@ def not_found(what: str, identifier: str) -> Problem:
     return Problem(404, "not_found", f"There is no {what} {identifier} that you may see.")
 
 
-def as_error(code: str, detail: str, **facts: Any) -> dict[str, Any]:
+def as_error(code: str, detail: str, **facts: object) -> ErrorFacts:
     """The `error` of a failed job: a code, a sentence that says what to do, and the facts it rests on."""
-    return {"code": code, "detail": detail, **({"facts": facts} if facts else {})}
+    error: ErrorFacts = {"code": code, "detail": detail}
+    if facts:
+        error["facts"] = facts
+    return error

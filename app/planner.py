@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import structlog
@@ -19,6 +19,8 @@ from app.db import asker, conflicted, make_engine, make_sessions
 from app.places import Bounds, Places
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Connection = psycopg.Connection[tuple[object, ...]]
 log = structlog.get_logger()
 
 THREADS = 2
@@ -38,10 +40,10 @@ class _Stop:
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._using = threading.Lock()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Connection | None = None
 
     @contextmanager
-    def using(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
+    def using(self, connection: Connection) -> Iterator[None]:
         """While the body runs, its statements can be ended; never those of whoever has the connection afterwards."""
         self._connection = connection
         try:
@@ -73,20 +75,24 @@ def still_wanted(session: Session) -> None:
 class Planner:
     """`await planner.run(service.submit, ...)`: what `AsyncDatabase.run` does, apart from it."""
 
-    def __init__(self, url: str, *, patience: float, **info: Any) -> None:
+    def __init__(self, url: str, *, patience: float, **info: object) -> None:
         self._engine = make_engine(url, pool_size=THREADS)
         self._sessions = make_sessions(self._engine, **info)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="plan")
         self._places = Places("studies being planned", Bounds(THREADS, each=1, waiting=WAITING, patience=patience))
 
-    async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """`work(session, *args)` in one transaction, given up when this task is cancelled. Raises Problem 429 `too_many_at_once`.
+    async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work(session, *args, **kwargs)` in one transaction, given up when this task is cancelled. Raises Problem 429 `too_many_at_once`.
 
         It may be called twice: again in a new transaction when the database undid the first for a conflict with another.
         """
+
+        def whole(session: Session) -> T:
+            return work(session, *args, **kwargs)
+
         async with self._places.place(asker.get() or ""):
             stop = _Stop()
-            done = asyncio.get_running_loop().run_in_executor(self._threads, self._work, stop, work, args)
+            done = asyncio.get_running_loop().run_in_executor(self._threads, self._work, stop, whole)
             try:
                 return await asyncio.shield(done)
             except asyncio.CancelledError:
@@ -95,21 +101,21 @@ class Planner:
                 log.info("plan_abandoned", failed=done.exception() is not None)
                 raise
 
-    def _work(self, stop: _Stop, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _work(self, stop: _Stop, work: Callable[[Session], T]) -> T:
         try:
-            return self._once(stop, work, args)
+            return self._once(stop, work)
         except DBAPIError as error:
             if not conflicted(error):
                 raise
-        return self._once(stop, work, args)
+        return self._once(stop, work)
 
-    def _once(self, stop: _Stop, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _once(self, stop: _Stop, work: Callable[[Session], T]) -> T:
         with self._sessions.begin() as session:
             session.info[_STOP] = stop
             connection = session.connection().connection.driver_connection
             assert isinstance(connection, psycopg.Connection)
             with stop.using(connection):
-                found = work(session, *args)
+                found = work(session)
                 session.flush()
             stop.check()
             return found

@@ -6,10 +6,16 @@ How the numbers are found: `workers.lm.room`.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Literal
+
+from terms.values import JsonObject
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number, by dtype."""
+
+
+Rooms = Mapping[str, JsonObject]
+"""By dtype, what `Room.to_dict` gave; of a newer version it may hold more."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,12 @@ class Room:
         prompts = together * (self.pass_row + ahead * (self.token + ahead * self.pair)) + ahead * ahead * self.mask
         return kept + max(prompts, rows * (self.step + columns * self.step_column))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, int | str]:
         """Plain JSON values."""
         return asdict(self)
 
 
-def room_in(rooms: Mapping[str, Mapping[str, Any]] | None, dtype: str) -> Room | None:
+def room_in(rooms: Rooms | None, dtype: str) -> Room | None:
     """The numbers for weights of `dtype` among those of a model's facts, which may hold more than this version knows; None: not known."""
     stored = (rooms or {}).get(dtype)
     return None if stored is None else Room(**{item.name: stored[item.name] for item in fields(Room) if item.name in stored})

@@ -4,11 +4,13 @@ A spec holds everything that the result depends on, with defaults filled in and 
 earlier versions lack are `NotRequired`. tests/api compares what the service writes with them.
 """
 
-from typing import Any, Literal, NotRequired, final
+from typing import Literal, NotRequired, final
 
 from typing_extensions import TypedDict  # pydantic reads it on Python 3.11, not that of typing
 
+from terms.documents.massive import MassiveFacts
 from terms.interventions import Operation, Scope
+from terms.values import JsonObject
 
 SpecialTokens = Literal["markup", "text"]
 """What names of special tokens in a person's text are: the tokens, or letters."""
@@ -46,7 +48,7 @@ class JudgeSpec(TypedDict):
     model: str | None
     url: str | None
     key_env: str | None
-    options: dict[str, Any]
+    options: JsonObject
 
 
 class SourceModel(TypedDict):
@@ -66,7 +68,7 @@ class VectorSpec(TypedDict):
     component: str
     method: str
     layer: int
-    facts: NotRequired[dict[str, Any] | None]
+    facts: NotRequired[MassiveFacts | None]
     source: NotRequired[SourceModel | None]
 
 
@@ -111,7 +113,7 @@ class OffTargetSpec(TypedDict):
 
 
 class Vetting(TypedDict):
-    judge: str | dict[str, Any]
+    judge: JudgeSpec
     threshold: float
     paired: bool
 
@@ -157,9 +159,12 @@ class ExtractionSpec(OnAModel):
     keep_rows: bool
     vetting: Vetting | None
     rows_from: str | None
-    rows_key: str | None
+    rows_key: NotRequired[str | None]
+    experiment: NotRequired[str]
+    model_variant: NotRequired[str]
 
 
+@final
 class GenerationSpec(OnAModel):
     """Doses or coefficients, not both; without a calibration, coefficients."""
 
@@ -177,7 +182,7 @@ class GenerationSpec(OnAModel):
 _Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})  # a keyword cannot name a field of a class
 
 
-class SteeringSpec(OnAModel, _Sources):
+class SteeringAsked(OnAModel, _Sources):
     """What is steered: `vectors`, and those that `from` names. `extraction`: the job that made the responses a judge may be fitted to."""
 
     trait: TraitVersion
@@ -202,11 +207,16 @@ class SteeringSpec(OnAModel, _Sources):
     coherence_threshold: float
     matched: list[str]
     decomposition: bool
-    extra_sets: list[str]
+    extra_sets: list[Literal["paraphrases", "unrelated"]]
     reference_protocol: NotRequired[bool]
     seed: int
-    calibration: OfAJob
     responses_given: NotRequired[bool]
+
+
+class SteeringSpec(SteeringAsked):
+    """With the calibration that its doses are measured by."""
+
+    calibration: OfAJob
 
 
 class RescoringSpec(OnAModel):
@@ -252,6 +262,7 @@ class CalibrationsExportSpec(TypedDict):
 
     kind: str
     format: str
+    model: NotRequired[str]
     calibrations: list[CalibrationOf]
 
 
@@ -265,11 +276,55 @@ class Node(TypedDict):
     place: int
 
 
+class PublishedSpec(TypedDict):
+    """A number that others published, and how it was measured."""
+
+    model: str
+    trait: str
+    method: str
+    position: str
+    layer: int | None
+    value: float
+    coefficient: float | None
+    definition: str
+    source: str
+
+
+class StudySpec(TypedDict):
+    """The request of a study with its defaults."""
+
+    special_tokens: NotRequired[SpecialTokens]
+    models: list[str]
+    traits: list[str]
+    skip_unregistered: NotRequired[bool]
+    methods: list[str | dict[str, int | float | str]]
+    positions: list[str]
+    components: list[str]
+    layers: list[int] | Literal["middle"]
+    evidence: Literal["quick", "full"]
+    ablation: list[int] | None
+    refits: int | None
+    budget: int
+    max_new_tokens: int
+    calibration_new_tokens: int
+    selection_limit: int | None
+    test_limit: int | None
+    judge: str
+    coherence_threshold: float
+    controls: Controls
+    matched: list[str]
+    capability: list[RightOrWrong] | None
+    reference_protocol: NotRequired[bool]
+    published: NotRequired[list[PublishedSpec]]
+    resamples: int
+    seed: int
+
+
 class ReportSpec(TypedDict):
-    """`study` is the request with its defaults; `nodes` its jobs by name; `labels` a person's scores of texts, by their ids."""
+    """`nodes` its jobs by name; `labels` a person's scores of texts, by their ids."""
 
     kind: str
-    study: dict[str, Any]
+    study: StudySpec
     nodes: dict[str, Node]
     labels: NotRequired[dict[str, float] | None]
 
@@ -290,10 +345,23 @@ class ModelSpec(TypedDict):
     model: str
     source: str
     revision: str | None
-    programs: NotRequired[dict[str, Any] | None]
+    programs: NotRequired[dict[str, int | str] | None]
 
 
-BY_KIND: dict[str, tuple[Any, ...]] = {
+Spec = (
+    CalibrationSpec
+    | ExtractionSpec
+    | GenerationSpec
+    | SteeringSpec
+    | RescoringSpec
+    | ExportSpec
+    | CalibrationsExportSpec
+    | ReportSpec
+    | DownloadSpec
+    | ModelSpec
+)
+"""Of any kind of job."""
+BY_KIND: dict[str, tuple[type, ...]] = {
     "calibrate": (CalibrationSpec,),
     "extract": (ExtractionSpec,),
     "generate": (GenerationSpec,),

@@ -3,9 +3,8 @@
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -17,7 +16,10 @@ from app.jobs.models import Job
 from app.jobs.transitions import Superseded
 from app.models import repository as models
 from app.storage.base import ObjectMissing, key_of
-from app.storage.blobs import BlobGone, stage_all
+from app.storage.blobs import stage_all, staging_again
+from terms.documents.jobs import JobStanding
+from terms.documents.passport import PassportDocument
+from terms.values import JsonObject
 from workers.heartbeat import Heartbeat, Phase
 from workers.job import JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.outages import through_outages, through_storage_errors
@@ -69,15 +71,15 @@ class ServiceContext:
             self.phase("loading model", 1, "models", stall_seconds=max(600, self._process.settings.lease.stall))
         return through_outages(lambda: shelf.take(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
-    def model_facts(self, name: str) -> Mapping[str, Any]:
+    def model_facts(self, name: str) -> JsonObject:
         shelf = self._process.models()
         return through_outages(lambda: shelf.facts(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
-    def model_passport(self, name: str) -> Mapping[str, Any] | None:
+    def model_passport(self, name: str) -> PassportDocument | None:
         shelf = self._process.models()
         return through_outages(lambda: shelf.passport(name), lambda: self._heartbeat.lost)
 
-    def passport(self, key: str) -> Mapping[str, Any] | None:
+    def passport(self, key: str) -> PassportDocument | None:
         return through_outages(lambda: self._passport(key), lambda: self._heartbeat.lost)
 
     def blob(self, digest: str) -> bytes:
@@ -96,7 +98,7 @@ class ServiceContext:
             )
         return self.blob(digest)
 
-    def result(self, job: str) -> Mapping[str, Any]:
+    def result(self, job: str) -> JobStanding:
         return through_outages(lambda: self._result(job), lambda: self._heartbeat.lost)
 
     def phase(
@@ -195,7 +197,7 @@ class ServiceContext:
         """Whether this job makes its model usable, and so takes it before it is."""
         return self._lease.job.kind == "prove"
 
-    def _passport(self, key: str) -> Mapping[str, Any] | None:
+    def _passport(self, key: str) -> PassportDocument | None:
         with self._process.reads() as session:
             found = models.passport(session, key)
             return None if found is None else found.passport
@@ -216,7 +218,7 @@ class ServiceContext:
             found = repository.artifact(session, job, name)
             return None if found is None else found.digest
 
-    def _result(self, job: str) -> Mapping[str, Any]:
+    def _result(self, job: str) -> JobStanding:
         with self._process.reads() as session:
             row = session.get(Job, job)
             if row is None:
@@ -224,19 +226,14 @@ class ServiceContext:
             return {"state": str(row.state), "kind": row.kind, "spec": row.spec, "result": row.result, "error": row.error}
 
     def _keep(self) -> None:
-        for last in (False, True):
-            blobs = stage_all(self._process.sessions, self._process.storage, list(self._finished.values()))
-            cells = dict(zip(self._finished, blobs, strict=True))
-            try:
-                # the phase that the cells belong to comes first in the history
-                with self._heartbeat.unwritten() as reached, self._process.sessions.begin() as session:
-                    job = keep_cells(session, self._lease.job.id, self._lease.token, cells, reached)
-            except BlobGone:  # half a day passed between the two steps: stage afresh, once
-                if last:
-                    raise
-            else:
-                self._heartbeat.hear(job)
-                return
+        self._heartbeat.hear(staging_again(self._keep_once))
+
+    def _keep_once(self) -> Job:
+        blobs = stage_all(self._process.sessions, self._process.storage, list(self._finished.values()))
+        cells = dict(zip(self._finished, blobs, strict=True))
+        # the phase that the cells belong to comes first in the history
+        with self._heartbeat.unwritten() as reached, self._process.sessions.begin() as session:
+            return keep_cells(session, self._lease.job.id, self._lease.token, cells, reached)
 
 
 def _cell_digest(session: Session, job: Job, name: str) -> str | None:

@@ -2,9 +2,9 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 from app.errors import as_error
+from terms.documents.jobs import ErrorFacts
 from workers.job import JobFault
 
 
@@ -12,7 +12,7 @@ from workers.job import JobFault
 class Verdict:
     """The job's error; whether it is a bug of ours (then the log gets the traceback); whether the process must end."""
 
-    error: dict[str, Any]
+    error: ErrorFacts
     unexpected: bool = False
     must_exit: bool = False
 

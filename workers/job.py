@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from terms.documents.jobs import JobStanding
+from terms.documents.passport import PassportDocument
+from terms.values import JsonObject
+
 if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
@@ -35,7 +39,7 @@ class JobYielded(Interruption):
 class JobFault(Exception):
     """A deterministic failure: `code`, a sentence that says what to do, and the facts. The job fails at once."""
 
-    def __init__(self, code: str, detail: str, **facts: Any) -> None:
+    def __init__(self, code: str, detail: str, **facts: object) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
@@ -59,9 +63,9 @@ class ArtifactBytes:
 class Outcome:
     """What a handler returns: a small JSON result (it is put on the Job) and files."""
 
-    result: dict[str, Any]
+    result: Mapping[str, Any]
     artifacts: list[ArtifactBytes] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class JobContext(Protocol):
@@ -85,13 +89,13 @@ class JobContext(Protocol):
         Raises JobFault when the files changed since they were inspected or do not load.
         """
 
-    def model_facts(self, name: str) -> Mapping[str, Any]:
+    def model_facts(self, name: str) -> JsonObject:
         """What inspecting the model found (hashes, layers, width, source), without loading it."""
 
-    def model_passport(self, name: str) -> Mapping[str, Any] | None:
+    def model_passport(self, name: str) -> PassportDocument | None:
         """The outcome of the registered model's proofs and each proof; None for a model that is not there or not proved."""
 
-    def passport(self, key: str) -> Mapping[str, Any] | None:
+    def passport(self, key: str) -> PassportDocument | None:
         """The proofs that are kept for a content (`proofs.content.key_of`), or None."""
 
     def blob(self, digest: str) -> bytes:
@@ -100,7 +104,7 @@ class JobContext(Protocol):
     def artifact(self, job: str, name: str) -> bytes:
         """A file of an earlier job's result, named in the spec. Raises JobFault missing_input."""
 
-    def result(self, job: str) -> Mapping[str, Any]:
+    def result(self, job: str) -> JobStanding:
         """An earlier job as it stands: `{"state", "kind", "spec", "result", "error"}`. Raises JobFault missing_input."""
 
     def phase(
@@ -141,4 +145,4 @@ class JobContext(Protocol):
         """Keeps a finished cell for good. It resets the count of losses."""
 
 
-Handler = Callable[[dict[str, Any], JobContext], Outcome]
+Handler = Callable[[JsonObject, JobContext], Outcome]

@@ -6,8 +6,8 @@ Exactly one ending, or none when the lease is lost.
 import contextlib
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,8 +19,10 @@ from app.jobs import claims, endings, repository
 from app.jobs.claims import Claimer, Lease, Reached
 from app.jobs.transitions import Superseded
 from app.storage.base import StorageError
-from app.storage.blobs import Blob, BlobGone, stage
+from app.storage.blobs import Blob, stage, staging_again
 from app.storage.space import shortage
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 from workers.context import ServiceContext
 from workers.faults import Verdict, judge
 from workers.handlers import handler_for
@@ -156,19 +158,14 @@ class Attempt:
                 self._process.shelf.after_job()
 
     def _succeed(self, outcome: Outcome) -> None:
-        files = [(file.name, file.media_type, file.data) for file in outcome.artifacts]
-        for last in (False, True):
-            staged = [(name, media_type, self._stage(data)) for name, media_type, data in files]
-            metrics = self._metrics(outcome.metrics)
-            if self._heartbeat.lost:
-                raise LeaseLost
-            try:
-                self._end(lambda session, reached, s=staged, m=metrics: self._commit(session, reached, outcome, s, m))  # type: ignore[misc]
-            except BlobGone:
-                if last:
-                    raise
-            else:
-                return
+        staging_again(lambda: self._stage_and_succeed(outcome))
+
+    def _stage_and_succeed(self, outcome: Outcome) -> None:
+        staged = [(file.name, file.media_type, self._stage(file.data)) for file in outcome.artifacts]
+        metrics = self._metrics(outcome.metrics)
+        if self._heartbeat.lost:
+            raise LeaseLost
+        self._end(lambda session, reached: self._commit(session, reached, outcome, staged, metrics))
 
     def _commit(
         self,
@@ -176,14 +173,14 @@ class Attempt:
         reached: Reached,
         outcome: Outcome,
         staged: list[tuple[str, str, Blob]],
-        metrics: dict[str, Any],
+        metrics: Mapping[str, float],
     ) -> None:
-        endings.succeed(session, self._job_id, self._lease.token, outcome.result, staged, metrics=metrics, reached=reached)
+        endings.succeed(session, self._job_id, self._lease.token, dict(outcome.result), staged, metrics=metrics, reached=reached)
 
     def _cancelled(self, session: Session, reached: Reached) -> None:
         endings.cancelled(session, self._job_id, self._lease.token, metrics=self._metrics(), reached=reached)
 
-    def _stage(self, data: Any) -> Blob:
+    def _stage(self, data: bytes | Path) -> Blob:
         return through_storage_errors(
             lambda: stage(self._process.sessions, self._process.storage, data), lambda: self._heartbeat.lost
         )
@@ -201,12 +198,12 @@ class Attempt:
 
         self._end(ending)
 
-    def _requeue(self, session: Session, reached: Reached, event: str, reason: dict[str, Any], delay: float = 0) -> None:
+    def _requeue(self, session: Session, reached: Reached, event: str, reason: JsonObject, delay: float = 0) -> None:
         endings.requeue(
             session, self._job_id, self._lease.token, event, reason, delay=delay, metrics=self._metrics(), reached=reached
         )
 
-    def _failed(self, session: Session, reached: Reached, error: dict[str, Any]) -> None:
+    def _failed(self, session: Session, reached: Reached, error: ErrorFacts) -> None:
         endings.fail(session, self._job_id, self._lease.token, error, metrics=self._metrics(), reached=reached)
 
     def _fail(self, error: Exception) -> bool:
@@ -235,5 +232,5 @@ class Attempt:
         except (Superseded, LeaseLost):
             log.warning("job.superseded", why=str(lost))
 
-    def _metrics(self, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _metrics(self, more: Mapping[str, float] | None = None) -> dict[str, float]:
         return {"device_seconds": time.monotonic() - self._began, "peak_bytes": self._memory.peak(), **(more or {})}

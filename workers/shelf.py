@@ -3,7 +3,6 @@
 import threading
 import time
 from dataclasses import replace
-from typing import Any
 
 import structlog
 import torch
@@ -14,6 +13,8 @@ from app.models import repository
 from app.models.models import Model
 from app.settings import Settings
 from app.storage.space import hub_cache
+from terms.documents.passport import PassportDocument
+from terms.values import JsonObject
 from workers.job import JobFault, TransientFault
 from workers.lm.cache import ModelCache, ModelKey
 from workers.lm.capture import assert_no_hooks
@@ -49,7 +50,7 @@ class Shelf:
         """Names of the models loaded now; may be read from any thread."""
         return list(self._loaded)
 
-    def facts(self, name: str, *, unproven: bool = False) -> dict[str, Any]:
+    def facts(self, name: str, *, unproven: bool = False) -> JsonObject:
         """What inspecting the model found, with its `source` and `revision`. `unproven`: also of one that is not usable yet.
 
         `reading_hash` is there where the model was proved with the programs of this process: others may read it otherwise. Raises JobFault
@@ -65,16 +66,16 @@ class Shelf:
         if model.state == "inspecting" and not unproven:  # inspected again since the job could start
             raise TransientFault(f"the model {name} is being {'proved' if model.proving else 'inspected'}")
         if model.state == "faulty" and not unproven:
-            raise JobFault("model_not_ready", f"The model {name} is faulty. {(model.fault or {}).get('detail', '')}")
+            raise JobFault("model_not_ready", f"The model {name} is faulty. {model.fault['detail'] if model.fault else ''}")
         facts = {**model.facts, "source": model.source, "revision": model.revision}
         return facts if passport is not None and passport.content["programs"] == programs() else facts | UNKNOWN
 
-    def passport(self, name: str) -> dict[str, Any] | None:
+    def passport(self, name: str) -> PassportDocument | None:
         """The outcome of the model's proofs, and each proof; None for a model that is not there or not proved."""
         with self._reads() as session:
             model = session.get(Model, name)
             found = None if model is None or model.passport is None else repository.passport(session, model.passport)
-            return None if found is None else dict(found.passport)
+            return None if found is None else found.passport
 
     def take(self, name: str, *, unproven: bool = False) -> LanguageModel:
         """The model, loaded on this worker's device, until `after_job`. Raises what `facts` raises, and ModelFault."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from app.jobs import endings
 from app.jobs.models import Job
 from app.jobs.states import HELD
 from app.settings import LeaseSettings
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 from workers.names import is_ours
 
 HEARSAY_SECONDS = 6.0
@@ -43,11 +46,11 @@ class Sighting:
     job_id: str
     token: int
     pid: int
-    lease_expires_at: Any
+    lease_expires_at: datetime | None
     renewed_seen: float
     unseen_for_a_lease: bool = False
     terminate_at: float | None = None
-    reason: dict[str, Any] = field(default_factory=dict)
+    reason: JsonObject = field(default_factory=dict)
     signalled_at: float | None = None
     killed: bool = False
 
@@ -82,7 +85,7 @@ class Watch:
         settings: LeaseSettings,
         worker_id: str,
         children: Callable[[], set[int]],
-        blocked: Callable[[], dict[str, Any] | None] = lambda: None,
+        blocked: Callable[[], ErrorFacts | None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._settings = settings
@@ -181,13 +184,13 @@ class Watch:
                 seen.reason = self._complaint(job, row)
                 seen.terminate_at = now if seen.reason else None
 
-    def _complaint(self, job: Job, row: Any) -> dict[str, Any]:
+    def _complaint(self, job: Job, row: Any) -> JsonObject:
         """Why the child must be stopped now, or nothing."""
         if row.cancelling_for is not None and row.cancelling_for > self._settings.cancel_grace:
             return {"code": "cancelled"}
         if row.running_for > job.max_seconds:
             limit = f"It ran longer than {job.max_seconds:.0f} s, the limit for one attempt of a job."
-            return as_error("time_limit", f"{limit} Finished parts are kept; request less and retry.")
+            return dict(as_error("time_limit", f"{limit} Finished parts are kept; request less and retry."))
         if row.still_for > job.stall_seconds:
             return {"code": "stalled", "phase": job.phase, "seconds": round(float(row.still_for), 1)}
         return {}
@@ -267,7 +270,7 @@ class Watch:
             if fresh is None:
                 return False
             if cause["code"] == "time_limit":
-                endings.fail(session, job.id, job.lease_token, dict(death.reason))
+                endings.fail(session, job.id, job.lease_token, as_error("time_limit", death.reason["detail"]))
             else:
                 endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
             return True

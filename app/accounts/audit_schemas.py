@@ -1,11 +1,12 @@
 """Response schemas of the audit."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from app.http.paging import Page
+from terms.values import JsonObject
 
 
 class AuditOut(BaseModel):
@@ -23,7 +24,7 @@ class AuditOut(BaseModel):
     object: str = Field(description="the object's id or name")
     outcome: Literal["done", "denied"]
     request_id: str | None
-    details: dict[str, Any]
+    details: JsonObject
 
 
 AuditPage = Page[AuditOut]

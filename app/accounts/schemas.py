@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Name
 from app.auth.viewer import Role, Scope
-from app.http.paging import Page
+from app.http.paging import Listed, Page
 from app.text import Line
 
 Label = Annotated[Line, StringConstraints(min_length=1, max_length=100)]
@@ -104,11 +104,8 @@ class UserOut(BaseModel):
     links: dict[str, str]
 
 
-class UserPage(BaseModel):
+class UserPage(Listed[UserOut]):
     """Users by name."""
-
-    items: list[UserOut]
-    next_cursor: str | None
 
 
 class GroupRequest(BaseModel):

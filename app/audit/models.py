@@ -1,13 +1,13 @@
 """The audit table: one row for each action; repeated actions of ordinary users on a day are counted in one row."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, DateTime, Index, Integer, String, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.values import JsonObject
 
 
 class AuditEntry(Base):
@@ -34,4 +34,4 @@ class AuditEntry(Base):
         DateTime(timezone=True), doc="the last time, if the action was repeated that day"
     )
     slot: Mapped[str | None] = mapped_column(String(80), unique=True, doc="the day, and a hash of what makes acts the same")
-    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    details: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import structlog
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from app.audit import repository
 from app.audit.models import AuditEntry
 from app.audit.repository import AuditFilters, Place
 from app.ids import new_id
+from terms.values import Json
 
 
 class Actor(Protocol):
@@ -30,10 +31,11 @@ def record(
     viewer: Actor,
     action: str,
     object: str,  # noqa: A002 - the word for what is acted on
+    /,
     *,
     outcome: Literal["done", "denied"] = "done",
     example: str | None = None,
-    **details: Any,
+    **details: Json,
 ) -> None:
     """`viewer` does `action` (`key.revoke`, `quota.set`) to `object` (an id or a name). `details` are JSON, and never hold a secret.
 

@@ -1,7 +1,6 @@
 """What a finished `calibrate` job stores: a row by which calibrations are found."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
@@ -12,6 +11,7 @@ from app.ids import new_id
 from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
+from terms.values import JsonObject
 
 
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
@@ -24,7 +24,7 @@ class Calibrate(Kind):
     name = "calibrate"
     handler_version = 5
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         found = outcome["calibration"]
         row = Calibration(
             id=new_id("cal"),

@@ -1,13 +1,13 @@
 """The table of finished calibrations."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import DateTime, ForeignKey, Index, String, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.values import JsonObject
 
 
 class Calibration(Base):
@@ -22,6 +22,6 @@ class Calibration(Base):
     model: Mapped[str] = mapped_column(ForeignKey("models.name"))
     weight_hash: Mapped[str] = mapped_column(String(64))
     reading_hash: Mapped[str | None] = mapped_column(String(64), doc="hash of how texts were read; null if that was not proved")
-    severity: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    massive_dims: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    severity: Mapped[JsonObject] = mapped_column(JSONB)
+    massive_dims: Mapped[JsonObject] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -1,17 +1,18 @@
 """Response schemas of calibrations."""
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
 from app.calibrations.repository import Found
+from app.http.paging import Listed
 from app.http.renamed import BothNames
 from app.jobs.labels import Labels
 from app.models.reading import DOUBT, READING, doubt
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from binnacle.words.massive import present_name
+from terms.values import JsonObject
 
 
 class CalibrationOut(BaseModel):
@@ -27,25 +28,20 @@ class CalibrationOut(BaseModel):
     stale: bool = Field(description="true: the model's weights have changed since, so this calibration does not describe them")
     reading_hash: str | None = Field(description=READING)
     doubt: str | None = Field(description=DOUBT)
-    severity: dict[str, Any]
-    massive_dims: dict[str, Any] = Field(
-        description="every dim that is massive in at least one layer, and the rule that chose them"
-    )
+    severity: JsonObject
+    massive_dims: JsonObject = Field(description="every dim that is massive in at least one layer, and the rule that chose them")
     created_at: datetime
     links: dict[str, str]
 
 
-class CalibrationPage(BaseModel):
+class CalibrationPage(Listed[CalibrationOut]):
     """Calibrations, newest first."""
-
-    items: list[CalibrationOut]
-    next_cursor: str | None
 
 
 class CostOut(BothNames, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
-    spec: dict[str, Any] = Field(description="the request with every default filled in")
+    spec: JsonObject = Field(description="the request with every default filled in")
     prompts: int
     max_new_tokens: int
     generated_tokens: int

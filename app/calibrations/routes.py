@@ -1,7 +1,7 @@
 """Calibrations over HTTP: submit one, list them, download `calibration.json`."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Body, Path, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -17,10 +17,11 @@ from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.labels import Labels
 from app.jobs.schemas import JobOut
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
-EXAMPLES: dict[str, Any] = {
+EXAMPLES: JsonObject = {
     "shipped prompts": {"summary": "All layers, the 50 shipped prompts", "value": {"model": "demo-severe"}},
     "own prompts": {
         "summary": "Your own prompts, three layers, short answers",

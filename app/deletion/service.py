@@ -1,7 +1,6 @@
 """Deletes jobs, vectors and traits, each in one transaction, so that a crash leaves all of it or nothing."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -22,6 +21,7 @@ from app.jobs.states import FINISHED
 from app.jobs.uses import uses
 from app.traits import service as traits
 from app.traits.models import Trait
+from terms.values import JsonObject
 
 SHIPPED = "binnacle"
 """Who owns the shipped traits."""
@@ -56,7 +56,7 @@ def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bo
     )  # fmt: skip
     if not dry_run:
         repository.remove(session, going)
-        details: dict[str, Any] = {
+        details: JsonObject = {
             "owner": job.owner,
             "kind": job.kind,
             "name": job.name,

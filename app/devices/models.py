@@ -1,13 +1,14 @@
 """Tables of worker nodes and of pauses: by whom, how and until when."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, DateTime, Integer, String, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 
 
 class Worker(Base):
@@ -24,8 +25,8 @@ class Worker(Base):
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     models: Mapped[list[str]] = mapped_column(ARRAY(String(200)), server_default=text("'{}'"), doc="models loaded now")
-    memory: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    blocked: Mapped[dict[str, Any] | None] = mapped_column(
+    memory: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
+    blocked: Mapped[ErrorFacts | None] = mapped_column(
         JSONB(none_as_null=True), doc="why it starts no jobs although no administrator paused it: a full disk"
     )
 

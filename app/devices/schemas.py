@@ -1,11 +1,12 @@
 """Schemas of paused and drained devices."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.text import Line
+from terms.values import JsonObject
 
 
 class HoldRequest(BaseModel):
@@ -39,4 +40,4 @@ class BlockedOut(BaseModel):
 
     code: str
     detail: str
-    facts: dict[str, Any] = {}
+    facts: JsonObject = {}

@@ -1,6 +1,6 @@
 """Exports of calibrations: a job that writes calibration.json where trait-interp looks for it, several of them side by side."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
 from app.text import check_text
 from binnacle.words.layout import calibration_path
+from terms.specs import CalibrationsExportSpec
 
 Calibration = Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")]
 
@@ -73,7 +74,7 @@ def _check_folders(chosen: list[CalibrationOut]) -> None:
         taken[path] = one.id
 
 
-def _spec(request: CalibrationExportRequest, chosen: list[CalibrationOut]) -> dict[str, Any]:
+def _spec(request: CalibrationExportRequest, chosen: list[CalibrationOut]) -> CalibrationsExportSpec:
     return {
         "kind": "export",
         "format": request.format,

@@ -1,11 +1,10 @@
 """What a finished `export` job stores: its file, and the Job's link to it."""
 
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
+from terms.values import JsonObject
 
 
 class Export(Kind):
@@ -15,7 +14,7 @@ class Export(Kind):
     handler_version = 2
     inherited = ("trait", "model")
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         return {"export": outcome["export"]}
 
     def links(self, job: Job) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Submits exports. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,11 @@ from app.models import repository as models
 from app.models.layers import check_layers
 from app.text import check_text
 from terms.components import RESIDUAL_COMPONENTS
+from terms.specs import ExportSpec
 
+V = TypeVar("V", int, str)
+Site = tuple[Any, ...]
+"""Position, component, method and layer of a vector."""
 NAMED = 20
 """Most values that an error lists."""
 PARTS = ("positions", "components", "methods", "layers")
@@ -41,9 +45,9 @@ def _plan(session: Session, identifier: str, request: ExportRequest, viewer: Vie
     return Plan("export", "light", found.model, _spec(session, found, request), check_edges(session, request, viewer))
 
 
-def _spec(session: Session, found: Extraction, request: ExportRequest) -> dict[str, Any]:
+def _spec(session: Session, found: Extraction, request: ExportRequest) -> ExportSpec:
     model = models.find(session, found.model)
-    chosen = {part: None if getattr(request, part) is None else sorted(set(getattr(request, part))) for part in PARTS}
+    labels = labels_of(session, [found.job_id])[found.job_id]
     return {
         "kind": "export",
         "format": request.format,
@@ -52,12 +56,20 @@ def _spec(session: Session, found: Extraction, request: ExportRequest) -> dict[s
         "architecture": (model.facts if model else {}).get("architecture", ""),
         "weight_hash": found.weight_hash,
         "trait": {"name": found.trait, "version": found.trait_version},
-        **asdict(labels_of(session, [found.job_id])[found.job_id]),
-        **chosen,
+        "experiment": labels.experiment,
+        "model_variant": labels.model_variant,
+        "positions": _chosen(request.positions),
+        "components": _chosen(request.components),
+        "methods": _chosen(request.methods),
+        "layers": _chosen(request.layers),
     }
 
 
-def _check_selection(request: ExportRequest, places: list[tuple[Any, ...]]) -> None:
+def _chosen(values: Sequence[V] | None) -> list[V] | None:
+    return None if values is None else sorted(set(values))
+
+
+def _check_selection(request: ExportRequest, places: list[Site]) -> None:
     """Raises Problem 422 for a value that no vector has, and for values that no vector has together."""
     for column, part in enumerate(PARTS):
         known = sorted({place[column] for place in places})

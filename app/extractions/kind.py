@@ -1,7 +1,6 @@
 """What a finished `extract` job stores: a row by which extractions are found, and one for each vector."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy.orm import Session
@@ -13,9 +12,10 @@ from app.ids import new_id
 from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Artifact, Job
 from app.jobs.repository import made_by_visible
+from terms.values import JsonObject
 
 
-def _columns(facts: dict[str, Any]) -> dict[str, Any]:
+def _columns(facts: JsonObject) -> JsonObject:
     separation = facts.get("separation") or {}
     return {
         "id": new_id("vec"),
@@ -36,7 +36,7 @@ class Extract(Kind):
     name = "extract"
     handler_version = 3
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         found = outcome["extraction"]
         trait = job.spec["trait"]
         assert job.model is not None

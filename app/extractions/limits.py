@@ -1,7 +1,7 @@
 """Limits of an extraction that are checked at submission; each refusal names the numbers and the field to change."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from app.errors import Problem, invalid
 from app.extractions.schemas import ExtractionRequest
@@ -9,6 +9,7 @@ from app.settings import LimitSettings
 from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
 from terms.methods import Method, UnknownMethod, method, parse_method
 from terms.positions import Position, UnknownPosition, new_tokens_for, parse_position
+from terms.values import JsonObject
 
 WHOLE_RESPONSE = 64
 """New tokens where a position reads to the response's end and the request does not say how long it is."""
@@ -60,7 +61,7 @@ def positions_of(request: ExtractionRequest) -> list[Position]:
     return list(found.values())
 
 
-def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: Mapping[str, Any]) -> None:
+def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: JsonObject) -> None:
     """Raises Problem 422 for components that the model does not have, and for cleaning where the massive dims mean nothing."""
     have = [name for name in COMPONENTS if name in (facts.get("widths") or COMPONENTS)]
     for i, component in enumerate(request.components):
@@ -104,6 +105,16 @@ def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits
     return tokens
 
 
+class Size(TypedDict):
+    """The cost of an extraction, and its calculation."""
+
+    examples: int
+    vectors: int
+    generated_tokens: int
+    rows_bytes: int
+    arithmetic: str
+
+
 def check_size(
     request: ExtractionRequest,
     *,
@@ -114,7 +125,7 @@ def check_size(
     width: int | None,
     positions: int,
     limits: LimitSettings,
-) -> dict[str, Any]:
+) -> Size:
     """The cost as numbers and arithmetic. Raises Problem 422 `too_many_vectors`, `too_many_tokens`."""
     grid = f"{positions} positions x {len(request.components)} components x {layers} layers"
     if vectors > limits.extracted_vectors:

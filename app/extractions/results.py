@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
+from app.http.paging import Listed
 from app.jobs.labels import Labels
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt, refusal
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
+from terms.values import JsonObject
 
 
 class VectorOut(BaseModel):
@@ -44,7 +46,7 @@ class VectorOut(BaseModel):
     massive_rule: str | None = Field(
         description="the rule that chose these dims; null without a calibration, or if it was not recorded"
     )
-    facts: dict[str, Any] = Field(description="all stored facts of the vector")
+    facts: JsonObject = Field(description="all stored facts of the vector")
     visibility: Visibility | None = Field(description="who sees it; an extracted vector follows the job that made it")
     group: str | None
     created_at: datetime
@@ -98,26 +100,20 @@ class ExtractionOut(BaseModel):
     layers: list[int]
     methods: list[str]
     calibration_job: str | None
-    summary: dict[str, Any] = Field(description="counts of examples, of empty windows, and of the split")
-    vectors: list[dict[str, Any]] | None = Field(
+    summary: JsonObject = Field(description="counts of examples, of empty windows, and of the split")
+    vectors: list[JsonObject] | None = Field(
         description="for each vector: its share of massive dims and of sampling noise, and its separation; null in lists"
     )
     created_at: datetime
     links: dict[str, str]
 
 
-class ExtractionPage(BaseModel):
+class ExtractionPage(Listed[ExtractionOut]):
     """Extractions, newest first."""
 
-    items: list[ExtractionOut]
-    next_cursor: str | None
 
-
-class VectorPage(BaseModel):
+class VectorPage(Listed[VectorOut]):
     """Vectors."""
-
-    items: list[VectorOut]
-    next_cursor: str | None
 
 
 class CosinesOut(BaseModel):
@@ -138,7 +134,7 @@ class CosinesOut(BaseModel):
 class ExtractionCost(RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
-    spec: dict[str, Any]
+    spec: JsonObject
     examples: int
     vectors: int
     generated_tokens: int
@@ -175,7 +171,7 @@ def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: L
     )
 
 
-def _made_of(row: Vector) -> dict[str, Any]:
+def _made_of(row: Vector) -> JsonObject:
     massive = row.facts.get("massive") or {}
     stability = row.facts.get("stability") or {}
     return {

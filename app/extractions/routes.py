@@ -1,7 +1,7 @@
 """Extractions over HTTP: submit one, list them, read what the vectors are made of, download them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -18,10 +18,11 @@ from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun
 from app.jobs.labels import Labels
 from app.jobs.schemas import JobOut
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 
-EXAMPLES: dict[str, Any] = {
+EXAMPLES: JsonObject = {
     "defaults": {
         "summary": "mean_diff, its row-normalised twin and the probe, all layers",
         "value": {"model": "demo-severe", "trait": "refusal"},

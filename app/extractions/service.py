@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -14,6 +13,7 @@ from app.auth.viewer import Viewer
 from app.calibrations import service as calibrations
 from app.errors import Problem, invalid, not_found
 from app.extractions import limits, repository
+from app.extractions.limits import Size
 from app.extractions.models import Extraction, Vector
 from app.extractions.repository import VectorFilters
 from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, extraction_view, vector_view
@@ -41,6 +41,8 @@ from app.traits import service as traits
 from app.traits import suitability
 from app.traits.models import Trait
 from terms.methods import Method
+from terms.specs import ExtractionSpec, Vetting
+from terms.values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class _Checked:
     model: Model
     trait: Trait
     methods: list[Method]
-    spec: dict[str, Any]
-    cost: dict[str, Any]
+    spec: ExtractionSpec
+    cost: Size
     warnings: list[str]
 
     @property
@@ -65,9 +67,10 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
     facts = model.facts if model.state == "ready" else {}
     trait = traits.resolve(session, request.trait, viewer)
     _check_responses(request, trait)
-    vetting = None
+    vetting: Vetting | None = None
     if request.vetting is not None:
-        vetting = request.vetting.model_dump() | {"judge": judges.usable(session, request.vetting.judge, "/vetting/judge")}
+        judge = judges.usable(session, request.vetting.judge, "/vetting/judge")
+        vetting = {"judge": judge, "threshold": request.vetting.threshold, "paired": request.vetting.paired}
     methods, positions = limits.methods_of(request), limits.positions_of(request)
     limits.check_components(request, methods, facts)
     layers = layers_of(request.layers, request.model, facts)
@@ -83,7 +86,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         request, examples=examples, tokens=tokens, vectors=grid * len([*keys, *controls, *refits]), layers=count,
         width=facts.get("hidden_size"), positions=len(positions), limits=settings.limit,
     )  # fmt: skip
-    spec = {
+    spec: ExtractionSpec = {
         "kind": "extract",
         "model": request.model,
         "weight_hash": facts.get("weight_hash"),
@@ -105,7 +108,11 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "keep_rows": request.keep_rows and cost["rows_bytes"] <= settings.limit.rows_bytes,
         "vetting": vetting,
         "rows_from": None,
-    } | request.model_dump(include={"experiment", "model_variant"}, exclude_none=True)
+    }
+    if request.experiment is not None:
+        spec["experiment"] = request.experiment
+    if request.model_variant is not None:
+        spec["model_variant"] = request.model_variant
     return _Checked(model, trait, methods, spec, cost, suitability.of_meeting(trait, request.model, facts))
 
 
@@ -120,16 +127,21 @@ def _check_responses(request: ExtractionRequest, trait: Trait) -> None:
         raise invalid("/responses", "responses_missing", detail)
 
 
-def rows_key(spec: dict[str, Any], facts: dict[str, Any]) -> str | None:
+def rows_key(spec: ExtractionSpec, facts: JsonObject) -> str | None:
     """Names what a spec reads its rows from: equal keys mean the same examples and responses, so that a row at the same position,
     component and layer is the same row. None while the model's weights, or what its texts are read as, are not known."""
     if spec["weight_hash"] is None or spec["reading_hash"] is None or spec["vetting"] is not None:
         return None
     of_the_rows = {
-        name: spec[name]
-        for name in ("model", "weight_hash", "reading_hash", "trait", "responses", "special_tokens", "max_new_tokens")
+        "model": spec["model"],
+        "weight_hash": spec["weight_hash"],
+        "reading_hash": spec["reading_hash"],
+        "trait": spec["trait"],
+        "responses": spec["responses"],
+        "special_tokens": spec["special_tokens"],
+        "max_new_tokens": spec["max_new_tokens"],
+        "tokenizer_hash": facts.get("tokenizer_hash"),
     }
-    of_the_rows["tokenizer_hash"] = facts.get("tokenizer_hash")
     return hashlib.sha256(json.dumps(of_the_rows, sort_keys=True).encode()).hexdigest()
 
 
@@ -142,11 +154,11 @@ def plan(session: Session, asker: Asker, request: ExtractionRequest, *, reuse: b
         job, wait = calibrations.for_model(session, asker, request, request.calibration, checked.model)
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
-    spec["rows_key"] = rows_key(spec, checked.model.facts)
-    if reuse and spec["rows_key"] is not None:
+    spec["rows_key"] = key = rows_key(spec, checked.model.facts)
+    if reuse and key is not None:
         layers = spec["layers"] if spec["layers"] is not None else list(range(checked.model.facts["layers"]))
         earlier = repository.with_rows(
-            session, viewer, spec["rows_key"], positions=spec["positions"], components=spec["components"], layers=layers
+            session, viewer, key, positions=spec["positions"], components=spec["components"], layers=layers
         )
         spec["rows_from"] = None if earlier is None else earlier.job_id
     return Plan("extract", "model", request.model, spec, after, warnings=checked.warnings)

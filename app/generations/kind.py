@@ -1,11 +1,10 @@
 """What a finished `generate` job stores: its answers, on the job itself, because they are few."""
 
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
+from terms.values import JsonObject
 
 
 class Generate(Kind):
@@ -16,7 +15,7 @@ class Generate(Kind):
     short = True
     measures = True
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         return outcome
 
     def links(self, job: Job) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Generations over HTTP: a few prompts, a few vectors, a few doses, no judge."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Body, Path, Query, Response
 
@@ -11,10 +11,11 @@ from app.http.context import Shared
 from app.http.problems import documented
 from app.jobs.asking import Asks, Reuse
 from app.jobs.schemas import JobOut
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/generations", tag="generations")
 
-EXAMPLES: dict[str, Any] = {
+EXAMPLES: JsonObject = {
     "one vector": {
         "summary": "One prompt, one vector, three doses",
         "value": {

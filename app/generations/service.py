@@ -1,5 +1,7 @@
 """Submits and shows generations. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
+from typing import cast
+
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -21,6 +23,7 @@ from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.vectors import as_named, vectors_by_id
 from app.text import check_not_blank, check_text
+from terms.specs import GenerationSpec, Sampling
 
 DOSES = (0.25, 0.5, 1.0)
 MOST_ANSWERS = 512
@@ -60,7 +63,7 @@ def estimate(session: Session, request: GenerationRequest, viewer: Viewer, setti
     )
 
 
-def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, dict[str, object]]:
+def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, GenerationSpec]:
     check_text(request.model_dump(mode="json"))
     cost(request)
     for i, one in enumerate(request.prompts):
@@ -74,14 +77,14 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         "model": request.model,
         "weight_hash": (model.facts if model.state == "ready" else {}).get("weight_hash"),
         "reading_hash": reading_of(model),
-        "prompts": [one.model_dump() for one in request.prompts],
+        "prompts": [{"prompt": one.prompt, "system_prompt": one.system_prompt} for one in request.prompts],
         "vectors": [as_named(row, model) for row in rows],
         "doses": None if request.coefficients else list(request.doses or DOSES),
         "coefficients": request.coefficients,
         "operation": request.operation,
         "scope": request.scope,
         "max_new_tokens": request.max_new_tokens,
-        "sampling": None if request.sampling is None else request.sampling.model_dump(),
+        "sampling": None if request.sampling is None else cast(Sampling, request.sampling.model_dump()),
         "special_tokens": request.special_tokens,
         "calibration": None,
     }

@@ -21,7 +21,8 @@ from app.http.context import context_of
 from app.http.problems import path_of
 from app.http.uploads import is_form
 
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LOCAL = Viewer(owner="local", role="admin", key_id="")
 """Whoever may ask a server without keys."""
 
@@ -71,12 +72,12 @@ class KeyedRoute(APIRoute):
     A download, which is a GET of bytes (`response_class=Response`), answers HEAD too.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **told: Any) -> None:
+    def __init__(self, path: str, endpoint: Callable[..., object], **told: Any) -> None:
         if set(told.get("methods") or ()) == {"GET"} and told.get("response_class") is Response:
             told["methods"] = ["GET", "HEAD"]
         super().__init__(path, endpoint, **told)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """The usual handler, behind `identify`."""
         handler = super().get_route_handler()
         if getattr(self.endpoint, "public", False):

@@ -1,13 +1,13 @@
 """Builds the OpenAPI document of the application."""
 
 import warnings
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.http.links import add_links
 from app.http.problems import ProblemOut
+from terms.values import JsonObject
 
 DESCRIPTION = """\
 Calibrate language models on a shared GPU server: submit a job, follow it until it ends, download the result.
@@ -28,7 +28,7 @@ SERVERS = [{"url": "/", "description": "The server that this description comes f
 LICENCE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+def describe(app: FastAPI) -> JsonObject:
     """The OpenAPI document; FastAPI's own validation error, which never leaves this server, is replaced by ours."""
     if app.openapi_schema is None:
         with warnings.catch_warnings():

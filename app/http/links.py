@@ -4,7 +4,8 @@ submitStudy --id--> getStudy, getJob, cancelJob, ...        listJobs --items/0/i
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from terms.values import JsonObject
 
 OF_A_JOB = ("getJob", "getJobEvents", "editJob", "cancelJob", "retryJob")
 OF_A_CALIBRATION = ("getCalibration", "getCalibrationFile")
@@ -57,7 +58,7 @@ FIRST_FILE = {"getExtractionFile": "extraction.json", "getSteeringFile": "summar
 """Of operations that download one of several files: the one that a link leads to."""
 
 
-def add_links(document: dict[str, Any]) -> None:
+def add_links(document: JsonObject) -> None:
     """Writes the links into the answers of the document. Raises KeyError for an operation that it does not have."""
     operations = dict(_operations(document))
     for source, found in FOLLOWED.items():
@@ -70,18 +71,18 @@ def add_links(document: dict[str, Any]) -> None:
         _add(operations[source], target, parameters)
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(document: JsonObject) -> Iterator[tuple[str, JsonObject]]:
     for item in document["paths"].values():
         for told in item.values():
             yield told["operationId"], told
 
 
-def _add(source: dict[str, Any], target: str, parameters: dict[str, str]) -> None:
+def _add(source: JsonObject, target: str, parameters: dict[str, str]) -> None:
     done = next(status for status in source["responses"] if status in ("202", "201", "200") and not _also(status, source))
     links = source["responses"][done].setdefault("links", {})
     links[target if target not in links else f"{target}Too"] = {"operationId": target, "parameters": parameters}
 
 
-def _also(status: str, source: dict[str, Any]) -> bool:
+def _also(status: str, source: JsonObject) -> bool:
     """Whether this is the answer for a dry run or a repetition, beside the one for what was asked."""
     return status == "200" and ("202" in source["responses"] or "201" in source["responses"])

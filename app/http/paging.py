@@ -43,10 +43,16 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
 """A time of a query, with its offset from UTC."""
 
 
-class Page(BaseModel, Generic[Item]):
-    """A page of a list; `next_cursor` is null on the last one."""
+class Listed(BaseModel, Generic[Item]):
+    """A page of a list; `next_cursor` is null on the last one. A class for each list names it in the schema."""
 
     items: list[Item]
+    next_cursor: str | None
+
+
+class Page(Listed[Item], Generic[Item]):
+    """A page of a list that has no name of its own in the schema."""
+
     next_cursor: str | None = Field(description="send this as `cursor`, with the same filters")
 
 

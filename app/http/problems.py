@@ -23,6 +23,7 @@ from app.errors import Problem
 from app.http.renamed import as_sent
 from app.refusals import fault, json_fault
 from app.storage.base import StorageError
+from terms.values import JsonObject
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class ProblemOut(BaseModel):
     code: str
     request_id: str
     errors: list[FieldError]
-    facts: dict[str, Any] | None = Field(
+    facts: JsonObject | None = Field(
         None,
         description="for a quota: limit, used, adding, resets_at; for objects in use: used_by, hidden; for not_shared: the missing objects",
     )
@@ -102,7 +103,7 @@ def from_validation(error: RequestValidationError) -> Problem:
     return Problem(422, "invalid_request", f"{where}: {errors[0]['detail']}{more}", errors=errors)
 
 
-def _field(one: dict[str, Any], body: Any) -> dict[str, str]:
+def _field(one: JsonObject, body: Any) -> dict[str, str]:
     place, *path = one["loc"]
     code, detail = fault(one)
     if place == "body":
@@ -218,7 +219,7 @@ TEXTS = {
 }
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int) -> dict[int | str, JsonObject]:
     """The `responses=` of a route that may answer with these problems."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
     return {

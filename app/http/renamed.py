@@ -24,6 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.errors import Problem
+from terms.values import JsonObject
 
 Value = TypeVar("Value")
 SINCE = datetime(2026, 11, 27, tzinfo=UTC)
@@ -113,8 +114,8 @@ class BothNames(OldNames):
     """An answer with renamed fields: each is sent under both names."""
 
     @model_serializer(mode="wrap")
-    def _both_names(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        body: dict[str, Any] = write(self)
+    def _both_names(self, write: SerializerFunctionWrapHandler) -> JsonObject:
+        body: JsonObject = write(self)
         return body | {new: body[old] for old, new in self.renamed().items() if old in body}
 
     @classmethod
@@ -138,7 +139,7 @@ def _title(name: str) -> str:
     return name.replace("_", " ").title()
 
 
-def _old(new: str) -> dict[str, Any]:
+def _old(new: str) -> JsonObject:
     return {"deprecated": True, "description": f"the old name of `{new}`"}
 
 

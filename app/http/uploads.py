@@ -14,9 +14,10 @@ from starlette.datastructures import UploadFile
 from app.errors import Problem, invalid
 from app.http.gate import FORM, media_type
 from app.refusals import json_fault
+from terms.values import JsonObject
 
 Model = TypeVar("Model", bound=BaseModel)
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 MOST_PARTS = 40
 
@@ -55,7 +56,7 @@ async def read_form(request: Request) -> Form:
     return found
 
 
-def _once(seen: dict[str, Any], name: str, what: str) -> None:
+def _once(seen: JsonObject, name: str, what: str) -> None:
     if name in seen:
         raise invalid(f"/{name}", "duplicate_part", f"The form holds the {what} {name} twice. Send it once.")
 
@@ -77,7 +78,7 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     return checked(raw, model, strict=True)
 
 
-def checked(raw: Any, model: type[Model], *, strict: bool = False) -> Model:
+def checked(raw: object, model: type[Model], *, strict: bool = False) -> Model:
     """The value as this model; `strict` for JSON, whose numbers are no strings. Raises what FastAPI raises for a body."""
     try:
         return model.model_validate(raw, strict=strict)
@@ -86,10 +87,10 @@ def checked(raw: Any, model: type[Model], *, strict: bool = False) -> Model:
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors], body=raw) from error
 
 
-def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> dict[str, Any]:
+def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> JsonObject:
     """`openapi_extra` of such a route: its JSON body, and its form's fields (`form`, with what they are) and files."""
     body = _inlined(model.model_json_schema())
-    parts: dict[str, Any] = {
+    parts: JsonObject = {
         name: {**_written(body["properties"].get(name, {"type": "string"})), "description": text} for name, text in form.items()
     }
     parts["files"] = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": file}
@@ -98,7 +99,7 @@ def described(model: type[BaseModel], form: dict[str, str], *, file: str, requir
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _written(schema: dict[str, Any]) -> dict[str, Any]:
+def _written(schema: JsonObject) -> JsonObject:
     """A field as a form writes it, which knows nothing but text."""
     one = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
     old = {"deprecated": True} if schema.get("deprecated") else {}
@@ -107,7 +108,7 @@ def _written(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[one["type"]]} | old
 
 
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+def _inlined(schema: JsonObject) -> JsonObject:
     """The schema with its definitions in the places that refer to them; none of ours refers to itself."""
     definitions = schema.pop("$defs", {})
 
@@ -119,5 +120,5 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
             return {name: resolved(value) for name, value in node.items()}
         return [resolved(one) for one in node] if isinstance(node, list) else node
 
-    found: dict[str, Any] = resolved(schema)
+    found: JsonObject = resolved(schema)
     return found

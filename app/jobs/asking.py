@@ -1,7 +1,7 @@
 """What every route that makes a job does with its request: the promise of its key, the dry run, and the answer with the job."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -29,19 +29,19 @@ class Asking:
         self._request = request
         self._key = idempotency_key
 
-    async def priced(self, estimate: Callable[..., BaseModel], body: BaseModel, *more: Any, planned: bool = False) -> Response:
+    async def priced(self, estimate: Callable[..., BaseModel], body: BaseModel, *more: object, planned: bool = False) -> Response:
         """What `estimate(session, body, viewer, settings, *more)` says; nothing is made."""
         self._asker(body)  # a key that cannot be one is refused here too
         cost = await self._database(planned).run(estimate, body, self.viewer, self.context.settings, *more)
         return JSONResponse(cost.model_dump(mode="json"))
 
-    async def submitted(self, submit: Callable[..., Answer], *args: Any, planned: bool = False) -> Response:
+    async def submitted(self, submit: Callable[..., Answer], *args: object, planned: bool = False) -> Response:
         """The job that `submit(session, asker, *args)` makes. Sending the same request again under its key makes no second job.
 
         The request's body is among `args`, if it has one. Raises Problem 409 while an earlier request under the key is being processed.
         """
         body = next((one for one in args if isinstance(one, BaseModel)), None)
-        answer = await once(self._database(planned), submit, self._asker(body), *args)
+        answer: Answer = await once(self._database(planned), submit, self._asker(body), *args)
         if answer.reused:
             return job_response(answer.job, request=self._request, headers={"Binnacle-Reused": answer.job.id})
         return submitted_response(answer.job, request=self._request, replayed=answer.replayed)

@@ -1,16 +1,16 @@
 """The lease: a worker claims the next job, renews its right to run it, and reports progress."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
 
-from sqlalchemy import text, update
+from sqlalchemy import func, text, update
 from sqlalchemy.orm import Session
 
 from app.jobs import turns
 from app.jobs.models import Job
 from app.jobs.states import State
-from app.jobs.transitions import Event, Superseded, touch, transition
+from app.jobs.transitions import Changes, Event, Superseded, touch, transition
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Reached:
     """How far an attempt has come since its row was last written: the phases it entered, as events, and the row's columns."""
 
     events: Sequence[Event] = ()
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Changes = field(default_factory=dict)
 
 
 def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: float) -> Lease | None:
@@ -59,7 +59,7 @@ def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: floa
     try:
         job = transition(
             session, picked, [State.QUEUED], State.RUNNING, event="started", data={"worker": claimer.worker_id},
-            attempt=Job.attempt + 1, lease_token=Job.lease_token + 1, lease_expires_at=text(f"now() + interval '{ttl} seconds'"),
+            attempt=Job.attempt + 1, lease_token=Job.lease_token + 1, lease_expires_at=func.now() + timedelta(seconds=ttl),
             worker_id=claimer.worker_id, child_pid=claimer.child_pid, started_at=text("now()"), progress_at=text("now()"),
             phase="starting", progress_done=0, progress_total=0, progress_unit="", eta_at=None, not_before=None, overtaken=0,
         )  # fmt: skip
@@ -73,7 +73,7 @@ def renew(session: Session, job_id: str, token: int, ttl: float) -> Job:
     job = session.scalars(
         update(Job)
         .where(Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING]))
-        .values(lease_expires_at=text(f"now() + interval '{ttl} seconds'"))
+        .values(lease_expires_at=func.now() + timedelta(seconds=ttl))
         .returning(Job)
         .execution_options(populate_existing=True, synchronize_session=False)
     ).one_or_none()

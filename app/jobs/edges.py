@@ -85,7 +85,7 @@ def _release(session: Session, job_id: str) -> None:
 def _fail(session: Session, job_id: str, cause: Job) -> Job | None:
     """The dependent fails with the reason of the job it needed, if its owner may see that job; None when it was over already."""
     owner = session.scalars(select(Job.owner).where(Job.id == job_id)).one()
-    reason = (cause.error or {}).get("detail", "") if shown_to(session, cause, owner) else ""
+    reason = cause.error.get("detail", "") if cause.error and shown_to(session, cause, owner) else ""
     detail = f"It needed {cause.id} ({cause.kind}), which {cause.state}. {reason} Retry that job first, then this one.".replace(
         "  ", " "
     )

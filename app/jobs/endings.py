@@ -4,6 +4,7 @@ All raise Superseded when the lease is lost: then the attempt has had no effect.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import case, func, select, text, update
@@ -19,13 +20,15 @@ from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending
 from app.jobs.models import Artifact, Job, JobCell
 from app.jobs.states import HELD, State
-from app.jobs.transitions import touch, transition
+from app.jobs.transitions import Changes, touch, transition
 from app.jobs.turns import charge
 from app.storage.blobs import Blob, reference_lock
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 
 NOW = text("now()")
 NOTHING_NEW = Reached()
-_RELEASED: dict[str, Any] = {"worker_id": None, "child_pid": None, "lease_expires_at": None, "eta_at": None}
+_RELEASED: Changes = {"worker_id": None, "child_pid": None, "lease_expires_at": None, "eta_at": None}
 
 
 def keep_cells(session: Session, job_id: str, token: int, cells: Mapping[str, Blob], reached: Reached = NOTHING_NEW) -> Job:
@@ -53,10 +56,10 @@ def succeed(
     session: Session,
     job_id: str,
     token: int,
-    outcome: dict[str, Any],
+    outcome: JsonObject,
     files: list[tuple[str, str, Blob]],
     *,
-    metrics: dict[str, Any],
+    metrics: Mapping[str, float],
     reached: Reached = NOTHING_NEW,
 ) -> None:
     """Commits the result: artifacts `(name, media type, blob)`, the rows of its kind, the state, and what waited for it.
@@ -88,9 +91,9 @@ def fail(
     session: Session,
     job_id: str,
     token: int | None,
-    error: dict[str, Any],
+    error: ErrorFacts,
     *,
-    metrics: dict[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
     reached: Reached = NOTHING_NEW,
     **values: Any,
 ) -> None:
@@ -107,7 +110,7 @@ def cancelled(
     job_id: str,
     token: int | None,
     *,
-    metrics: dict[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
     reached: Reached = NOTHING_NEW,
 ) -> None:
     """The device has stopped: the job is cancelled. Finished cells stay."""
@@ -124,10 +127,10 @@ def requeue(
     job_id: str,
     token: int,
     event: str,
-    reason: dict[str, Any],
+    reason: JsonObject,
     *,
     delay: float = 0,
-    metrics: dict[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
     reached: Reached = NOTHING_NEW,
 ) -> None:
     """Back to the queue through nobody's fault: a yield, a drain, a transient error outside (then `delay` seconds later)."""
@@ -135,7 +138,7 @@ def requeue(
         session, job_id, [State.RUNNING], State.QUEUED, token=token, event=event, data=reason, before=reached.events,
         **{
             **reached.values, "queued_at": NOW, "phase": "queued",
-            "not_before": text(f"now() + interval '{float(delay)} seconds'") if delay else None, **_RELEASED,
+            "not_before": func.now() + timedelta(seconds=delay) if delay else None, **_RELEASED,
             **_measured(metrics or {}),
         },
     )  # fmt: skip
@@ -150,7 +153,7 @@ def still_held(session: Session, job_id: str, token: int) -> Job | None:
     return job if job is not None and job.lease_token == token and job.state in HELD else None
 
 
-def lose(session: Session, job: Job, cause: dict[str, Any], *, max_losses: int, charged: bool = True) -> None:
+def lose(session: Session, job: Job, cause: JsonObject, *, max_losses: int, charged: bool = True) -> None:
     """The worker is gone. Back to the queue; but at `max_losses` in a row without a new cell the job itself is taken to be the killer.
 
     `charged=False` is for losses that are nobody's doing, such as a database outage. A job being cancelled is cancelled: its device has stopped.
@@ -191,7 +194,7 @@ def _end(
     token: int | None,
     target: State,
     event: str,
-    data: dict[str, Any],
+    data: Mapping[str, object],
     reached: Reached,
     **values: Any,
 ) -> Job:
@@ -201,7 +204,7 @@ def _end(
     )  # fmt: skip
 
 
-def _measured(metrics: dict[str, Any]) -> dict[str, Any]:
+def _measured(metrics: Mapping[str, float]) -> Changes:
     """Column updates for what an attempt used: device time adds up over attempts, the peak is the largest."""
     if not metrics:
         return {}

@@ -6,15 +6,15 @@ Locks are taken in one order everywhere: jobs, vectors, traits, models, each by 
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from app.errors import invalid
 from app.ids import id_pattern
+from terms.values import JsonObject
 
 _JOB, _VECTOR, _DIGEST = re.compile(id_pattern("job")), re.compile(id_pattern("vec")), re.compile(r"^[0-9a-f]{64}$")
 _HELD = "held_rows"
@@ -31,7 +31,7 @@ class Reads:
     models: set[str] = field(default_factory=set)
 
 
-def reads_of(spec: dict[str, Any], model: str | None = None) -> Reads:
+def reads_of(spec: Mapping[str, object], model: str | None = None) -> Reads:
     """Everything that a spec names in a field that its handler reads from."""
     found = Reads(models=set() if model is None else {model})
     for one in _objects(spec):
@@ -49,7 +49,7 @@ def reads_of(spec: dict[str, Any], model: str | None = None) -> Reads:
     return found
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def _objects(value: object) -> Iterator[JsonObject]:
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

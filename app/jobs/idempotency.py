@@ -4,18 +4,21 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 from fastapi import Header
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.db import AsyncDatabase
 from app.errors import Problem
 from app.jobs.submission import Idempotency
 from app.planner import Planner
+from terms.values import JsonObject
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 IdempotencyHeader = Annotated[
@@ -28,7 +31,7 @@ IdempotencyHeader = Annotated[
 ]
 
 
-def idempotency(route: str, key: str | None, body: dict[str, Any]) -> Idempotency | None:
+def idempotency(route: str, key: str | None, body: JsonObject) -> Idempotency | None:
     """The promise of this request, or None without the header. Raises Problem 422 for a key that cannot be one."""
     if key is None:
         return None
@@ -40,10 +43,12 @@ def idempotency(route: str, key: str | None, body: dict[str, Any]) -> Idempotenc
     return Idempotency(route, key, hashlib.sha256(canonical.encode()).hexdigest())
 
 
-async def once(database: AsyncDatabase | Planner, work: Callable[..., T], *args: Any) -> T:
+async def once(
+    database: AsyncDatabase | Planner, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
     """`work` in a transaction. Raises Problem 409 when an earlier request under the same key holds it for more than two seconds."""
     try:
-        return await database.run(work, *args)
+        return await database.run(work, *args, **kwargs)
     except OperationalError as error:
         if not isinstance(error.orig, LockNotAvailable):
             raise

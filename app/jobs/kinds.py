@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -12,6 +11,8 @@ from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
 from app.jobs.submission import Idempotency, Submitted
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 
 KINDS = {
     "calibrate": "app.calibrations.kind:CALIBRATE",
@@ -47,7 +48,7 @@ class Kind(ABC):
     """A retry is planned anew, which may take seconds."""
 
     @abstractmethod
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         """Turns a handler's result into rows, in the transaction that finishes the job; what the Job shows as `result`."""
 
     @abstractmethod
@@ -58,7 +59,7 @@ class Kind(ABC):
         """For each prefix of the ids that `record` gives, who may use what has such an id."""
         return {}
 
-    def failed(self, session: Session, job: Job, error: dict[str, Any]) -> None:  # noqa: B027 - most kinds tell nothing
+    def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:  # noqa: B027 - most kinds tell nothing
         """Runs in the transaction that ends the job without success."""
 
     def cancelled(self, session: Session, job: Job, viewer: Viewer) -> bool:

@@ -1,7 +1,6 @@
 """Database tables of the job lifecycle. All times come from the database's clock and are compared only with each other."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -22,12 +21,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-# the tables `groups` and `blobs`, which jobs, cells and artifacts refer to
 import app.auth.models
 import app.storage.models  # noqa: F401
 from app.auth.visibility import Shareable, sharing_checks
 from app.db import Base
 from app.jobs.states import State
+from terms.documents.jobs import ErrorFacts
+
+# the tables `groups` and `blobs`, which jobs, cells and artifacts refer to
+from terms.values import JsonObject
 
 Timestamp = DateTime(timezone=True)
 CLAIMABLE = "state = 'queued' AND blockers = 0"
@@ -75,7 +77,7 @@ class Job(Shareable, Base):
     )
     tags: Mapped[list[str]] = mapped_column(ARRAY(String(64)), server_default=text("'{}'"))
     notes: Mapped[str | None] = mapped_column(Text)
-    spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    spec: Mapped[JsonObject] = mapped_column(JSONB)
     spec_hash: Mapped[str] = mapped_column(String(64))
     model: Mapped[str | None] = mapped_column(String(200))
     priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
@@ -113,11 +115,11 @@ class Job(Shareable, Base):
     cancel_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
     cancelled_by: Mapped[str | None] = mapped_column(String(100))
 
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[ErrorFacts | None] = mapped_column(JSONB)
+    result: Mapped[JsonObject | None] = mapped_column(JSONB)
     device_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))
     peak_bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    metrics: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    metrics: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
     event_seq: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
     webhook: Mapped[str | None] = mapped_column(String(100), doc="the webhook to notify when the job ends")
@@ -145,7 +147,7 @@ class JobEvent(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
     type: Mapped[str] = mapped_column(String(40))
-    data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    data: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
 
 
 SHARED_CELL = "cell LIKE 'judge:%'"

@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
@@ -24,6 +23,7 @@ from app.judges.models import Judge
 from app.judges.schemas import BUILT_IN
 from app.models.models import Model
 from app.traits.models import Trait
+from terms.values import JsonObject
 
 NAMED = 5
 """Most references that an error names."""
@@ -48,14 +48,14 @@ class References:
 
     ids: dict[str, set[str]] = field(default_factory=dict)
     traits: set[tuple[str, str]] = field(default_factory=set)
-    judges: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    judges: dict[str, JsonObject] = field(default_factory=dict)
     model: str | None = None
 
 
-def references(spec: Mapping[str, Any], inherited: Collection[str] = ()) -> References:
+def references(spec: Mapping[str, object], inherited: Collection[str] = ()) -> References:
     """Everything that a spec names, but for its fields in `inherited`: they came with a result that it names too."""
     own = {name: value for name, value in spec.items() if name not in inherited}
-    found = References(model=own.get("model"))
+    found = References(model=None if own.get("model") is None else str(own["model"]))
     for value in _values(own):
         if isinstance(value, str) and (match := _ID.fullmatch(value)) and match[1] in _usable():
             found.ids.setdefault(match[1], set()).add(value)
@@ -66,7 +66,7 @@ def references(spec: Mapping[str, Any], inherited: Collection[str] = ()) -> Refe
     return found
 
 
-def _values(value: Any) -> Iterator[Any]:
+def _values(value: object) -> Iterator[object]:
     """The value and every value inside it."""
     yield value
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -75,7 +75,12 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def check(
-    session: Session, viewer: Viewer, again: str, spec: Mapping[str, Any], after: Sequence[str], inherited: Collection[str] = ()
+    session: Session,
+    viewer: Viewer,
+    again: str,
+    spec: Mapping[str, object],
+    after: Sequence[str],
+    inherited: Collection[str] = (),
 ) -> None:
     """Raises Problem 409 `not_shared`, naming what the spec of the job `again` refers to, and its edges, that the viewer may not use now."""
     found = references(spec, inherited)

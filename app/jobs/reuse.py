@@ -1,7 +1,6 @@
 """Finished jobs that may answer a new request: of the same calculation, on the same known weights, read the same way."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -9,9 +8,10 @@ from app.auth.viewer import Viewer
 from app.jobs import repository
 from app.jobs.models import Job
 from app.jobs.service import spec_hash
+from terms.values import JsonObject
 
 
-def find_reusable(session: Session, kind: str, spec: dict[str, Any], viewer: Viewer) -> Job | None:
+def find_reusable(session: Session, kind: str, spec: Mapping[str, object], viewer: Viewer) -> Job | None:
     """A finished job of the same calculation that the caller may read, on the same known weights, read the same way."""
     about_a_model = "weight_hash" in spec
     if about_a_model and (spec["weight_hash"] is None or spec["reading_hash"] is None):
@@ -20,7 +20,7 @@ def find_reusable(session: Session, kind: str, spec: dict[str, Any], viewer: Vie
     return None if found is not None and about_a_model and read_as(found.result) != spec["reading_hash"] else found
 
 
-def read_as(result: Mapping[str, Any] | None) -> str | None:
+def read_as(result: JsonObject | None) -> str | None:
     """What the texts of a finished job were read as, by its result."""
     parts = [result or {}, *(part for part in (result or {}).values() if isinstance(part, dict))]
     return next((part["reading_hash"] for part in parts if part.get("reading_hash")), None)

@@ -12,6 +12,7 @@ from app.http.renamed import BothNames
 from app.jobs.states import State
 from app.text import Line
 from terms.specs import SpecialTokens
+from terms.values import JsonObject
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:/ -]+$")]
 
@@ -129,7 +130,7 @@ class JobOut(BothNames):
     attempt: int
     losses: int
     warnings: list[str] = Field(description="what its submission warned of: the result will lack it")
-    spec: dict[str, Any]
+    spec: JsonObject
     model: str | None
     owner: str
     visibility: Visibility
@@ -141,10 +142,10 @@ class JobOut(BothNames):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
-    error: dict[str, Any] | None
-    result: dict[str, Any] | None
+    error: JsonObject | None
+    result: JsonObject | None
     artifacts: list[ArtifactOut]
-    metrics: dict[str, Any]
+    metrics: JsonObject
     links: dict[str, str]
 
 
@@ -154,4 +155,4 @@ class EventOut(BaseModel):
     seq: int
     at: datetime
     type: str
-    data: dict[str, Any]
+    data: JsonObject

@@ -32,9 +32,10 @@ from app.jobs.transitions import born, note, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
+from terms.values import JsonObject
 
 
-def spec_hash(kind: str, spec: dict[str, Any]) -> str:
+def spec_hash(kind: str, spec: Mapping[str, object]) -> str:
     """SHA-256 of the canonical spec: equal hashes mean the same calculation."""
     canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -206,7 +207,7 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     if job.state in FINISHED:
         raise Problem(409, "job_finished", f"{job_id} has {job.state}; only a queued or running job can be cancelled.")
     note_other(session, viewer, job, "job.cancel")
-    asked: dict[str, Any] = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
+    asked: JsonObject = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
     if job.state == State.RUNNING:
         return transition(
             session, job_id, [State.RUNNING], State.CANCELLING, event="cancel_requested", data={"by": viewer.owner}, **asked
@@ -214,7 +215,7 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     return _cancel_queued(session, job_id, viewer, asked)
 
 
-def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: dict[str, Any]) -> Job:
+def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: JsonObject) -> Job:
     job = transition(
         session, job_id, [State.QUEUED], State.CANCELLED, event="cancelled", data={"by": viewer.owner},
         finished_at=text("now()"), phase="cancelled", **asked,
@@ -295,10 +296,14 @@ def again(
     return submit(session, submission)
 
 
-def _with_names(spec: Any, names: Mapping[str, str]) -> Any:
+def _with_names(spec: JsonObject, names: Mapping[str, str]) -> JsonObject:
     """The spec with every string that is an old job's id replaced by the new one's."""
-    if isinstance(spec, dict):
-        return {key: _with_names(value, names) for key, value in spec.items()}
-    if isinstance(spec, list):
-        return [_with_names(value, names) for value in spec]
-    return names.get(spec, spec) if isinstance(spec, str) else spec
+    return {key: _renamed(value, names) for key, value in spec.items()}
+
+
+def _renamed(value: object, names: Mapping[str, str]) -> object:
+    if isinstance(value, dict):
+        return _with_names(value, names)
+    if isinstance(value, list):
+        return [_renamed(one, names) for one in value]
+    return names.get(value, value) if isinstance(value, str) else value

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
 from app.jobs.schemas import Edge
 from app.settings import Settings
+from terms.specs import Spec
+from terms.values import JsonObject
 
 WARNED = "warned"
 """Type of the event that records a warning of the submission; these events follow the job's first event."""
@@ -48,7 +49,7 @@ class Submission:
     """
 
     kind: str
-    spec: dict[str, Any]
+    spec: Spec | JsonObject
     owner: str
     job_class: str
     model: str | None = None

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +16,8 @@ from app.jobs.schemas import Edge, JobOut, JobRequest
 from app.jobs.submission import Asker, Submission
 from app.jobs.views import views
 from app.webhooks import naming as webhooks
+from terms.specs import Spec
+from terms.values import JsonObject
 
 ABOUT_THE_JOB = set(JobRequest.model_fields)
 """Fields that say nothing about what is calculated: they belong to the Job and not to its spec."""
@@ -47,7 +48,7 @@ class Plan:
     kind: str
     job_class: str
     model: str
-    spec: dict[str, Any]
+    spec: Spec | JsonObject
     after: list[Edge]
     retry_of: str | None = None
     warnings: Sequence[str] = ()

@@ -3,7 +3,7 @@
 If the UPDATE touches no row, another process changed the job first. `Superseded` is raised, and the caller must stop.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Text, Update, column, func, insert, literal, select, text, update, values
@@ -16,7 +16,9 @@ from app.webhooks.outbox import announce
 
 CHANNEL = "binnacle_jobs"
 
-Event = tuple[str, dict[str, Any]]
+Changes = dict[str, Any]
+"""Columns of a job with their new values, plain or as expressions of SQL."""
+Event = tuple[str, Mapping[str, object]]
 """Type and data of a line of a job's history."""
 
 
@@ -32,7 +34,7 @@ def transition(
     *,
     token: int | None = None,
     event: str,
-    data: dict[str, Any] | None = None,
+    data: Mapping[str, object] | None = None,
     before: Sequence[Event] = (),
     **values: Any,
 ) -> Job:
@@ -68,12 +70,12 @@ def touch(session: Session, job_id: str, *, token: int, events: Sequence[Event] 
     return job
 
 
-def note(session: Session, job_id: str, event: str, data: dict[str, Any]) -> None:
+def note(session: Session, job_id: str, event: str, data: Mapping[str, object]) -> None:
     """Adds an event to the job's history and changes nothing else."""
     _change(session, [Job.id == job_id], [(event, data)], {})
 
 
-def born(session: Session, job: Job, data: dict[str, Any]) -> None:
+def born(session: Session, job: Job, data: Mapping[str, object]) -> None:
     """Writes the first event of a new job (its row was inserted with `event_seq` 1)."""
     wrote = insert(JobEvent).values(job_id=job.id, seq=job.event_seq, type="submitted", data=data).cte("wrote")
     session.execute(select(func.pg_notify(CHANNEL, job.id)).add_cte(wrote))
@@ -84,9 +86,7 @@ def notify(session: Session, job_id: str) -> None:
     session.execute(text("SELECT pg_notify(:channel, :job)"), {"channel": CHANNEL, "job": job_id})
 
 
-def _change(
-    session: Session, conditions: Sequence[ColumnElement[bool]], events: Sequence[Event], changed: dict[str, Any]
-) -> Job | None:
+def _change(session: Session, conditions: Sequence[ColumnElement[bool]], events: Sequence[Event], changed: Changes) -> Job | None:
     """The job's new row, with its events written and its listeners notified, in one statement; None when no row meets the conditions."""
     if events:
         changed = {**changed, "event_seq": Job.event_seq + len(events)}
@@ -103,6 +103,6 @@ def _change(
     return session.scalars(select(Job).from_statement(statement).execution_options(populate_existing=True)).one_or_none()
 
 
-def _update(conditions: Sequence[ColumnElement[bool]], changed: dict[str, Any]) -> Update:
+def _update(conditions: Sequence[ColumnElement[bool]], changed: Changes) -> Update:
     statement = update(Job).where(*conditions)
     return statement.values(**changed) if changed else statement.values(event_seq=Job.event_seq)

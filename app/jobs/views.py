@@ -1,7 +1,6 @@
 """Builds the API's view of a job (`JobOut`) from its row, files, warnings and queue position."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -14,6 +13,7 @@ from app.jobs.schemas import ArtifactOut, JobOut, Progress
 from app.jobs.standing import Standing, standings
 from app.jobs.states import FINISHED, State
 from app.jobs.turns import lane_of, queue_of
+from terms.values import JsonObject
 
 WAITING = "waiting"
 """The phase shown for a queued job that waits for unfinished jobs."""
@@ -50,7 +50,7 @@ def _file(job_id: str, file: Artifact) -> ArtifactOut:
     return ArtifactOut(name=file.name, size=file.size, media_type=file.media_type, sha256=file.digest, href=href)
 
 
-def _metrics(job: Job) -> dict[str, Any]:
+def _metrics(job: Job) -> JsonObject:
     return {"device_seconds": round(job.device_seconds, 3), "peak_bytes": job.peak_bytes, **job.metrics}
 
 

@@ -1,12 +1,13 @@
 """Request and response schemas of judges."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.addresses import HOST_OR_NETWORK
 from app.text import Line
+from terms.values import JsonObject
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 KEY_ENV = r"^[A-Z][A-Z0-9_]{0,90}_(KEY|TOKEN)$"
@@ -34,7 +35,7 @@ class JudgeOptions(BaseModel):
         description="private hosts, addresses and networks that `url` may lead to, in addition to public addresses",
         examples=[["judge.lab", "10.0.0.0/8"]],
     )
-    extra: dict[str, Any] = Field(
+    extra: JsonObject = Field(
         default_factory=dict, max_length=20, description="additional fields of every request body, such as chat_template_kwargs"
     )
 
@@ -74,7 +75,7 @@ class JudgeOut(BaseModel):
     model: str | None
     url: str | None
     key_env: str | None
-    options: dict[str, Any]
+    options: JsonObject
     created_by: str | None
     created_at: datetime | None
 

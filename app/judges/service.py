@@ -5,7 +5,6 @@ A submission stores the whole description of its judge in the spec (never a key)
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
@@ -20,6 +19,7 @@ from app.judges.models import Judge
 from app.judges.schemas import BUILT_IN, JudgeList, JudgeOut, JudgeRequest
 from app.models import service as models
 from app.text import check_text
+from terms.specs import JudgeSpec
 
 LOOK_UP_SECONDS = 3
 RESERVED = ("BINNACLE_", "AWS_")
@@ -122,17 +122,24 @@ def delete(session: Session, name: str, viewer: Viewer) -> None:
     audit.record(session, viewer, "judge.delete", name)
 
 
-def resolve(session: Session, name: str) -> dict[str, Any] | None:
+def resolve(session: Session, name: str) -> JudgeSpec | None:
     """What a job must know of a judge: `{"name", "kind", "model", "url", "key_env", "options"}`; None when there is none of that name."""
     if name in BUILT_IN:
         return {"name": name, "kind": BUILT_IN[name], "model": None, "url": None, "key_env": None, "options": {}}
     judge = repository.find(session, name)
     if judge is None:
         return None
-    return {field: getattr(judge, field) for field in ("name", "kind", "model", "url", "key_env", "options")}
+    return {
+        "name": judge.name,
+        "kind": judge.kind,
+        "model": judge.model,
+        "url": judge.url,
+        "key_env": judge.key_env,
+        "options": judge.options,
+    }
 
 
-def usable(session: Session, name: str, pointer: str = "/judge") -> dict[str, Any]:
+def usable(session: Session, name: str, pointer: str = "/judge") -> JudgeSpec:
     """`resolve` for a submission. Raises Problem 422 with the names there are."""
     found = resolve(session, name)
     if found is None:

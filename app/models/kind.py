@@ -1,7 +1,5 @@
 """What `download`, `inspect` and `prove` jobs leave: the model's facts and proofs, or the fault for which jobs naming it are refused."""
 
-from typing import Any
-
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
@@ -9,6 +7,8 @@ from app.jobs.kinds import Kind
 from app.jobs.models import Job
 from app.models import proving, service
 from app.models.models import Model
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 
 SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash")
 
@@ -28,7 +28,7 @@ class Inspect(Kind):
     name = "inspect"
     handler_version = 1
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         facts = outcome["facts"]
         model = _inspected_by(session, job)
         if model is not None:
@@ -37,7 +37,7 @@ class Inspect(Kind):
             session.flush()
         return {"model": {"name": job.model, **{name: facts[name] for name in SHOWN if name in facts}}}
 
-    def failed(self, session: Session, job: Job, error: dict[str, Any]) -> None:
+    def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:
         model = _inspected_by(session, job)
         if model is not None:
             model.state, model.fault, model.proving, model.updated_at = "faulty", error, False, func.now()
@@ -53,11 +53,11 @@ class Prove(Kind):
     name = "prove"
     handler_version = 1
 
-    def failed(self, session: Session, job: Job, error: dict[str, Any]) -> None:
+    def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:
         """The model stays unproven, with the reason."""
         proving.not_proved(session, job, error)
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         proving.proved(session, job, outcome)
         passport = outcome["passport"]
         shown = {name: passport[name] for name in ("outcome", "reading_hash", "proofs")}
@@ -73,7 +73,7 @@ class Download(Kind):
     name = "download"
     handler_version = 1
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         """A download that was retried by itself is followed by the inspection that the failed one took down with it."""
         model = session.get(Model, job.model, with_for_update=True)
         if job.retry_of is not None and model is not None and model.state == "faulty":

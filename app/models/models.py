@@ -1,13 +1,15 @@
 """The table of models that jobs can use, with the facts of their inspection and the outcome of their proofs."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Boolean, CheckConstraint, DateTime, ForeignKey, String, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.documents.jobs import ErrorFacts
+from terms.documents.passport import PassportDocument, ProvedContent
+from terms.values import JsonObject
 
 
 class Passport(Base):
@@ -17,10 +19,10 @@ class Passport(Base):
     __table_args__ = (CheckConstraint("outcome IN ('passed','limited','refused')", name="outcome"),)
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True, doc="sha256 of the content")
-    content: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    content: Mapped[ProvedContent] = mapped_column(JSONB)
     outcome: Mapped[str] = mapped_column(String(7))
     reading_hash: Mapped[str | None] = mapped_column(String(64), doc="what texts are read as; null where the model cannot be run")
-    passport: Mapped[dict[str, Any]] = mapped_column(JSONB, doc="version, outcome, reading_hash and every proof")
+    passport: Mapped[PassportDocument] = mapped_column(JSONB, doc="version, outcome, reading_hash and every proof")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
@@ -39,11 +41,11 @@ class Model(Base):
     )
     inspect_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     prove_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
-    facts: Mapped[dict[str, Any]] = mapped_column(
+    facts: Mapped[JsonObject] = mapped_column(
         JSONB, server_default=text("'{}'"), doc="layers, width, context, hashes, file stats, what texts are read as"
     )
     passport: Mapped[str | None] = mapped_column(ForeignKey("passports.key"), doc="null until it is proved")
-    fault: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    fault: Mapped[ErrorFacts | None] = mapped_column(JSONB)
     created_by: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -5,7 +5,6 @@ for both. A model that was usable before there were passports stays so, and is p
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -20,6 +19,9 @@ from app.jobs.submission import Submission
 from app.models import repository
 from app.models.models import Model, Passport
 from app.models.reading import REFUSED
+from terms.documents.jobs import ErrorFacts
+from terms.documents.passport import ProvedContent
+from terms.values import JsonObject
 
 LAST = -10
 """The priority of jobs that go after all others of their owner."""
@@ -28,7 +30,7 @@ HASHES = ("weight_hash", "tokenizer_hash", "config_hash")
 
 def submit(
     session: Session, model: Model, owner: str, request_id: str | None = None, *, after: Sequence[Edge] = (), own: bool = False,
-    programs: Mapping[str, Any] | None = None, priority: int = 0,
+    programs: Mapping[str, int | str] | None = None, priority: int = 0,
 ) -> Job:  # fmt: skip
     """The job that proves the model from now on. `own`: the service's doing, which no quota refuses; `programs`: for which versions."""
     spec = {"kind": "prove", "model": model.name, "source": model.source, "revision": model.revision, "programs": programs}
@@ -52,7 +54,7 @@ def follow(session: Session, model: Model, inspection: Job) -> None:
     model.state, model.fault, model.proving = "inspecting", None, True
 
 
-def proved(session: Session, job: Job, outcome: Mapping[str, Any]) -> None:
+def proved(session: Session, job: Job, outcome: JsonObject) -> None:
     """Keeps the passport, and makes the model that the job was about usable."""
     passport, content = outcome["passport"], outcome["content"]
     repository.keep_passport(session, outcome["key"], content, passport)
@@ -66,7 +68,7 @@ def proved(session: Session, job: Job, outcome: Mapping[str, Any]) -> None:
     session.flush()
 
 
-def not_proved(session: Session, job: Job, error: Mapping[str, Any]) -> None:
+def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
     """A refusal stops new jobs that name the model. Any other failure does so only where the model was never usable."""
     refusal = error.get("facts", {}) if error["code"] == REFUSED else {}
     if refusal:
@@ -86,7 +88,7 @@ def not_proved(session: Session, job: Job, error: Mapping[str, Any]) -> None:
     session.flush()
 
 
-def prove_when_idle(session: Session, programs: Mapping[str, Any], idle_seconds: float) -> Job | None:
+def prove_when_idle(session: Session, programs: Mapping[str, int | str], idle_seconds: float) -> Job | None:
     """The job that proves the next model without a passport of these programs, where a device has had nothing to do for so long.
 
     One model at a time, and each once for the same files and programs: a failure is not tried again by itself.
@@ -109,9 +111,10 @@ def _proved_by(session: Session, job: Job) -> Model | None:
     return model
 
 
-def _same_files(model: Model, content: Mapping[str, Any]) -> bool:
+def _same_files(model: Model, content: ProvedContent) -> bool:
     """Whether the passport is of the files as they were last inspected; older inspections hashed no config."""
-    return all(not model.facts.get(name) or model.facts[name] == content[name] for name in HASHES)
+    hashes = {name: value for name, value in content.items() if name in HASHES}
+    return all(not model.facts.get(name) or model.facts[name] == value for name, value in hashes.items())
 
 
 def current(session: Session, models: Sequence[Model]) -> dict[str, Passport]:

@@ -1,12 +1,14 @@
 """Request and response schemas of models."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.http.paging import Listed
 from app.models.fitting import FitOut
 from app.text import Line
+from terms.values import JsonObject
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ModelName = Annotated[str, StringConstraints(pattern=NAME)]
@@ -53,13 +55,13 @@ class ModelOut(BaseModel):
         description="the worst outcome of its proofs; `unproven` before they ran, also for a ready model of an older inspection"
     )
     proofs: list[ProofOut]
-    proved_with: dict[str, Any] | None = Field(description="versions of the proofs and the libraries, type, kind of device")
+    proved_with: JsonObject | None = Field(description="versions of the proofs and the libraries, type, kind of device")
     inspect_job: str | None
     prove_job: str | None = Field(
         description="the job that proves the model; jobs that use the model before it is ready wait for it"
     )
-    facts: dict[str, Any]
-    fault: dict[str, Any] | None
+    facts: JsonObject
+    fault: JsonObject | None
     weights_bytes: dict[str, int] | None = Field(description="bytes of its weights by dtype; null until it is inspected")
     fits: list[FitOut] | None = Field(
         description="whether the weights fit each model worker's device; null until it is inspected"
@@ -71,8 +73,5 @@ class ModelOut(BaseModel):
     links: dict[str, str]
 
 
-class ModelPage(BaseModel):
+class ModelPage(Listed[ModelOut]):
     """Models by name."""
-
-    items: list[ModelOut]
-    next_cursor: str | None

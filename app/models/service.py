@@ -11,7 +11,7 @@ from app.audit import service as audit
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.devices.models import Worker
-from app.errors import Problem, invalid, not_found
+from app.errors import Problem, as_error, invalid, not_found
 from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.schemas import Edge, JobOut
@@ -137,7 +137,7 @@ def usable(session: Session, name: str) -> Model:
         detail = f"No model is called {name!r}. {allowed}"
         raise invalid("/model", "unknown_model", detail)
     if model.state == "faulty":
-        fault = model.fault or {}
+        fault = as_error("faulty", "") if model.fault is None else model.fault
         detail = (
             f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')} "
             f"Once its files are corrected, an administrator can inspect it again: POST /v1/models/{name}/inspect."

@@ -1,7 +1,6 @@
 """Actions on a job from its page. Each dangerous action has a page that asks first, and works without a script."""
 
 import secrets
-from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
@@ -22,6 +21,7 @@ from app.pages import sentences
 from app.pages.doors import Changer, page_router
 from app.pages.rendering import HEADERS, page
 from app.pages.wording import counted, size
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -96,7 +96,7 @@ async def save(job_id: JobId, request: Request, viewer: Changer, context: Shared
     return _to(job_id)
 
 
-def _change(form: dict[str, str]) -> dict[str, Any]:
+def _change(form: dict[str, str]) -> JsonObject:
     seen, _, group = form.get("visibility", "private").partition(":")
     return {
         "name": form.get("name", "").strip() or None,

@@ -1,6 +1,6 @@
 """Answers: each question with its unsteered and its steered answer beside each other, from the files behind /v1/steerings/{id}/responses."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, cast
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -20,6 +20,8 @@ from app.pages.stored import File, document, file_of
 from app.pages.texts.pairs import ORDERS, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, method_of, where
 from app.steerings import lines, service
+from terms.documents.steering import AnswerLine, RunLine, ShownLine, Summary, without_ids
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -65,11 +67,11 @@ async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> Fil
     return found
 
 
-async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[lines.Line]:
+async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[RunLine]:
     file = await _file(context, job, "runs.jsonl", viewer)
 
-    async def read() -> list[lines.Line]:
-        return (await lines.page(context.storage, file, {}, 0, EVERY_RUN))[0]
+    async def read() -> list[RunLine]:
+        return cast(list[RunLine], (await lines.page(context.storage, file, {}, 0, EVERY_RUN))[0])
 
     return await kept(file.digest, read)
 
@@ -79,12 +81,13 @@ async def _sign(context: Context, job: JobOut) -> int:
     file = file_of(job, "summary.json")
 
     async def read() -> int:
-        return -1 if (await document(context, job, "summary.json") or {}).get("direction") == "negative" else 1
+        summary = await document(context, job, "summary.json", Summary)
+        return -1 if summary is not None and summary.get("direction") == "negative" else 1
 
     return 1 if file is None else await kept((file.digest, "sign"), read)
 
 
-async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked) -> dict[str, Any]:
+async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked) -> JsonObject:
     steered, unsteered = await _lines(context, job, viewer, found)
     sign = await _sign(context, job) if asked.order in ("worst", "best") else 1
     pairs = ordered(matched(steered, unsteered), asked.order, sign)
@@ -108,15 +111,15 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, a
     }
 
 
-async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -> tuple[list[lines.Line], list[lines.Line]]:
+async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -> tuple[list[ShownLine], list[ShownLine]]:
     """The texts of the chosen run and of the unsteered one, without their token ids."""
     file = await _file(context, job, "responses.jsonl", viewer)
     names = {str(one["run"]) for one in (found.run, found.unsteered) if one is not None}
 
-    async def read() -> dict[str, list[lines.Line]]:
-        by_run: dict[str, list[lines.Line]] = {}
+    async def read() -> dict[str, list[ShownLine]]:
+        by_run: dict[str, list[ShownLine]] = {}
         async for _, line in lines.scan(context.storage, file, {"run in": names}):
-            by_run.setdefault(line["run"], []).append({name: value for name, value in line.items() if not name.endswith("ids")})
+            by_run.setdefault(line["run"], []).append(without_ids(cast(AnswerLine, line)))
         return by_run
 
     by_run = await kept((file.digest, *sorted(names)), read)

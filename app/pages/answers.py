@@ -3,7 +3,7 @@
 No field name and no id of ours stands in a sentence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,8 +12,11 @@ from app.jobs.states import FINISHED, State
 from app.pages.wording import counted, interval, listed, number, percent, points
 from binnacle.words.emergence import ranges
 from binnacle.words.judging import cannot_tell
+from terms.documents.calibration import Aggregate
+from terms.documents.generation import Answered
 
-Facts = Mapping[str, Any]
+Found = Mapping[str, Any]
+"""A part of a job's result, of any version: it may lack anything."""
 Tone = Literal["good", "care", "bad", "plain"]
 CLUSTERS_NEEDED = 20
 """Clusters of questions under which no interval is given (docs/science.md, 5)."""
@@ -28,7 +31,7 @@ class Answer:
     tone: Tone = "plain"
 
 
-def answer(job: JobOut, aggregate: Facts | None = None) -> Answer:
+def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
     """What the job found. `aggregate`: that of its calibration.json, which adds where the dimension emerges."""
     if job.state == State.FAILED:
         error = job.error or {}
@@ -39,7 +42,7 @@ def answer(job: JobOut, aggregate: Facts | None = None) -> Answer:
         return Answer("No answer yet.", "This page follows the job until it ends.")
     result = job.result or {}
     found = {
-        "calibrate": lambda: calibration(result.get("calibration") or {}, aggregate or {}),
+        "calibrate": lambda: calibration(result.get("calibration") or {}, aggregate),
         "extract": lambda: extraction(job.spec, result.get("extraction") or {}),
         "steer": lambda: steering((result.get("steering") or {}).get("summary") or {}),
         "rescore": lambda: steering((result.get("steering") or {}).get("summary") or {}),
@@ -50,9 +53,9 @@ def answer(job: JobOut, aggregate: Facts | None = None) -> Answer:
     return found() if found is not None else Answer("Finished.")
 
 
-def calibration(found: Facts, aggregate: Facts) -> Answer:
+def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
     """How severe the model's massive dimensions are."""
-    severity: Facts = found.get("severity") or {}
+    severity: Found = found.get("severity") or {}
     verdict, dim = severity.get("verdict"), severity.get("dominant_dim")
     ratio = (severity.get("ratios") or {}).get("ratio_to_median")
     dims = (found.get("massive_dims") or {}).get("dims") or []
@@ -71,9 +74,11 @@ def calibration(found: Facts, aggregate: Facts) -> Answer:
     return Answer(f"{verdict.capitalize()}: dimension {dim} {holds}{some}.", also, tone)
 
 
-def _where(aggregate: Facts, dim: int, share: float) -> str:
+def _where(aggregate: Aggregate | None, dim: int, share: float) -> str:
     """The layers at which the dimension holds at least half of that share, by the file's own shares."""
-    shares = {int(layer): dims.get(str(dim), 0.0) for layer, dims in (aggregate.get("norm_share") or {}).items()}
+    shares = {
+        int(layer): dims.get(str(dim), 0.0) for layer, dims in (aggregate.get("norm_share") or {} if aggregate else {}).items()
+    }
     held = [layer for layer in sorted(shares) if shares[layer] >= share / 2]
     if not held:
         return ""
@@ -83,7 +88,7 @@ def _where(aggregate: Facts, dim: int, share: float) -> str:
     return f" at layer {held[0]}" if len(held) == 1 else f" in layers {ranges(held)}"
 
 
-def steering(summary: Facts) -> Answer:
+def steering(summary: Found) -> Answer:
     """Which method to use, where and how strong, and what it gains."""
     methods = summary.get("methods") or []
     rows = methods if isinstance(methods, list) else []
@@ -112,7 +117,7 @@ def steering(summary: Facts) -> Answer:
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
 
 
-def study(found: Facts) -> Answer:
+def study(found: Found) -> Answer:
     """What the study recommends; each model has a card of its own below."""
     findings = found.get("recommendations") or []
     missing = found.get("missing") or []
@@ -126,9 +131,9 @@ def study(found: Facts) -> Answer:
     return Answer(f"{partial}{first['model']}: {_sentence(first['sentence'])}", more, "care" if missing else "plain")
 
 
-def extraction(spec: Facts, found: Facts) -> Answer:
+def extraction(spec: Found, found: Found) -> Answer:
     """What was made, from how much."""
-    summary: Facts = found.get("summary") or {}
+    summary: Found = found.get("summary") or {}
     vectors, examples = summary.get("vectors"), summary.get("examples")
     if vectors is None or examples is None:
         return Answer("The vectors are ready to download below.")
@@ -140,12 +145,12 @@ def extraction(spec: Facts, found: Facts) -> Answer:
     return Answer(f"{counted(vectors, 'vector')} of {trait} from {counted(examples, 'example')}{held}.", more, "good")
 
 
-def generation(answers: list[Facts]) -> Answer:
+def generation(answers: Sequence[Answered]) -> Answer:
     """How many answers there are, and whether a push broke any."""
     if not answers:
         return Answer("No answers were stored.", tone="care")
     prompts = len({(one.get("system_prompt"), one["prompt"]) for one in answers})
-    doses = sorted({one["r"] for one in answers if one.get("r") is not None})
+    doses = sorted({r for one in answers if (r := one.get("r")) is not None})
     how = (
         f"unsteered and at {'dose' if len(doses) == 1 else 'doses'} {listed([number(r) for r in doses], 6)}"
         if doses

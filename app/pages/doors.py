@@ -5,9 +5,9 @@ Routers are made by `page_router`, so a page without a session check cannot be w
 
 import hmac
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -22,14 +22,14 @@ from starlette.exceptions import HTTPException
 from app.auth.viewer import Viewer
 from app.db import asker
 from app.errors import Problem
+from app.http.access import Handler
 from app.http.context import context_of
 from app.http.uploads import MOST_PARTS
 from app.pages import sessions
 from app.pages.rendering import HEADERS, page
 from app.storage.base import StorageError
 
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 LARGEST_FORM = 64_000
 MOST_FIELDS = 400
 

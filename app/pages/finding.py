@@ -1,7 +1,7 @@
 """Finds what a finished job's page shows: its stored files, given to the module of its kind."""
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TypeVar
 
 from app.http.context import Context
 from app.jobs.schemas import JobOut
@@ -10,11 +10,12 @@ from app.pages.kept import kept
 from app.pages.results import calibration, extraction, generation, steering, study
 from app.pages.results.parts import Sections
 from app.pages.stored import document, file_of
+from terms.documents.calibration import CalibrationDocument
+from terms.documents.extraction import ExtractionDocument
+from terms.documents.steering import Summary
+from terms.documents.study import TablesDocument
 
-FILES = {
-    "calibrate": ("calibration.json", calibration.sections),
-    "extract": ("extraction.json", extraction.sections),
-}
+T = TypeVar("T")
 
 
 async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
@@ -27,23 +28,26 @@ async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
     if job.kind == "report":
         labelled = job.id if file_of(job, "labelling.csv") is not None else ""
         advised = (result.get("study") or {}).get("recommendations") or []
-        return await _drawn(context, job, "tables.json", lambda found: study.sections(found, advised, view, labelled), view)
+        return await _drawn(
+            context, job, "tables.json", TablesDocument, lambda found: study.sections(found, advised, view, labelled), view
+        )
     if job.kind in ("steer", "rescore"):
-        return await _drawn(context, job, "summary.json", lambda found: steering.sections(found, job.id))
-    if job.kind not in FILES:
-        return Sections()
-    return await _drawn(context, job, *FILES[job.kind])
+        return await _drawn(context, job, "summary.json", Summary, lambda found: steering.sections(found, job.id))
+    if job.kind == "calibrate":
+        return await _drawn(context, job, "calibration.json", CalibrationDocument, calibration.sections)
+    is_extraction = job.kind == "extract"
+    return await _drawn(context, job, "extraction.json", ExtractionDocument, extraction.sections) if is_extraction else Sections()
 
 
 async def _drawn(
-    context: Context, job: JobOut, name: str, made: Callable[[dict[str, Any]], Sections], view: Hashable = None
+    context: Context, job: JobOut, name: str, shape: type[T], made: Callable[[T | None], Sections], view: Hashable = None
 ) -> Sections:
     """The sections of a file, drawn once for all who look at the same content in the same view."""
     file = file_of(job, name)
     if file is None:
-        return made({})
+        return made(None)
 
     async def drawn() -> Sections:
-        return made(await document(context, job, name) or {})
+        return made(await document(context, job, name, shape))
 
     return await kept((file.digest, job.id, view), drawn)

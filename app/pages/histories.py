@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.jobs.models import JobEvent
+from terms.values import JsonObject
 
 MOST = 300
 """Characters of an event's facts that are shown."""
 
 
-def entries(events: Sequence[JobEvent]) -> list[dict[str, Any]]:
+def entries(events: Sequence[JobEvent]) -> list[JsonObject]:
     """When, what, and the facts."""
     return [{"at": event.at, "what": event.type.replace("_", " "), "facts": _facts(event.data)} for event in events]
 
 
-def _facts(data: dict[str, Any]) -> str:
+def _facts(data: JsonObject) -> str:
     parts = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in data.items() if value is not None]
     text = ", ".join(parts)
     return text if len(text) <= MOST else f"{text[:MOST]}..."

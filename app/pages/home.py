@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -25,6 +25,7 @@ from app.pages.devices import devices_in_words
 from app.pages.doors import Reader, page_router
 from app.pages.rendering import HEADERS, page, text_of
 from app.status import repository as fleet
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -99,7 +100,7 @@ async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: Vi
     return answer_
 
 
-async def _found(context: Context, viewer: Viewer, asked: Asked) -> dict[str, Any]:
+async def _found(context: Context, viewer: Viewer, asked: Asked) -> JsonObject:
     filters = asked.filters(viewer)
 
     def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
@@ -127,7 +128,7 @@ async def _found(context: Context, viewer: Viewer, asked: Asked) -> dict[str, An
     }
 
 
-def _rows(jobs: Sequence[JobOut]) -> list[dict[str, Any]]:
+def _rows(jobs: Sequence[JobOut]) -> list[JsonObject]:
     now = datetime.now(UTC)
     return [
         {

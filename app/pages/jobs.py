@@ -1,7 +1,7 @@
 """A job's page: one frame for every kind. The answer, then Why, Cost, Files, Repeat and History."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request, Response
 
@@ -25,6 +25,7 @@ from app.pages.repeats import repeats
 from app.pages.results.study import View
 from app.status import repository as fleet
 from app.studies import service as studies
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -79,7 +80,7 @@ async def job_file(job_id: JobId, name: str, request: Request, viewer: Reader, c
     return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 
-async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[dict[str, Any]]:
+async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[JsonObject]:
     """The jobs of a study, each in words."""
     if job.kind != "report":
         return []
@@ -90,7 +91,7 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[dict[str
     ]  # fmt: skip
 
 
-async def _standing(context: Context, job: JobOut, viewer: Viewer) -> dict[str, Any]:
+async def _standing(context: Context, job: JobOut, viewer: Viewer) -> JsonObject:
     """The head of the page; of a job that waits for paused workers, with what their administrators gave as the reason."""
     found = standing_of(job, viewer)
     if job.waits_because is None or job.waits_because.code != "workers_held":
@@ -99,7 +100,7 @@ async def _standing(context: Context, job: JobOut, viewer: Viewer) -> dict[str, 
     return {**found, "reason": holds_in_words(workers)}
 
 
-def standing_of(job: JobOut, viewer: Viewer) -> dict[str, Any]:
+def standing_of(job: JobOut, viewer: Viewer) -> JsonObject:
     """What the head of the page says."""
     may = viewer.may("submit") and viewer.manages(job.owner)
     form = form_of(job) if viewer.may("submit") else None

@@ -4,7 +4,6 @@ import csv
 import io
 import random
 import secrets
-from typing import Any
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +17,7 @@ from app.jobs import reading
 from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
 from app.jobs.submission import Asker
+from app.jobs.submitting import Answer
 from app.pages import sentences, sessions
 from app.pages.doors import Changer, page_router
 from app.pages.new_job import Values, refusal, sent
@@ -26,6 +26,7 @@ from app.pages.stored import content
 from app.studies import service
 from app.studies.schemas import LabelsIn
 from binnacle.words.sheets import restored
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -48,7 +49,7 @@ async def label(job_id: JobId, request: Request, viewer: Changer, context: Share
         asked = checked({"labels": _labels(values)}, LabelsIn, strict=True)
         promise = idempotency(f"POST /v1/studies/{job_id}/labels", key, asked.model_dump(mode="json"))
         asker = Asker(viewer, context.settings, promise, request.state.request_id)
-        answer = await once(context.database, service.label, asker, job_id, asked)
+        answer: Answer = await once(context.database, service.label, asker, job_id, asked)
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         if problem.status == 422:
@@ -65,7 +66,7 @@ def _labels(values: Values) -> dict[str, float]:
 
 async def _shown(
     request: Request, context: Context, viewer: Viewer, job_id: str, values: Values, problem: Problem | None = None
-) -> dict[str, Any]:
+) -> JsonObject:
     job = await context.part(reading.Reader).job(job_id, viewer)
     file = await context.database.run(service.file, job_id, "labelling.csv", viewer)
     data = await content(context, file.digest, file.size)

@@ -1,8 +1,7 @@
 """New job: a form for each kind, its price as it is filled in, and Submit. Errors stand at their fields. It works without a script."""
 
 import secrets
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +17,7 @@ from app.ids import id_pattern
 from app.jobs import reading
 from app.jobs.idempotency import idempotency, once
 from app.jobs.submission import Asker
+from app.jobs.submitting import Answer
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
 from app.pages.forms.choices import choices
@@ -26,6 +26,7 @@ from app.pages.forms.kinds import FORMS, FormKind
 from app.pages.forms.prices import Price, price
 from app.pages.rendering import HEADERS, page
 from app.pages.repeats import requests
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -92,7 +93,7 @@ def refusal(error: Problem | RequestValidationError) -> Problem:
     return problem
 
 
-async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: Mapping[str, Any]) -> dict[str, Any]:
+async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonObject) -> JsonObject:
     """What the service's dry run says. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
     if form.planned:
@@ -102,13 +103,13 @@ async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: Mappin
     return cost.model_dump(mode="json")
 
 
-async def submitted(request: Request, context: Context, viewer: Viewer, form: FormKind, body: Mapping[str, Any], key: str) -> str:
+async def submitted(request: Request, context: Context, viewer: Viewer, form: FormKind, body: JsonObject, key: str) -> str:
     """The job's id. A form that is sent twice makes one job. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
     promise = idempotency(f"POST {form.path}", key or None, asked.model_dump(mode="json"))
     database = context.planner if form.planned else context.database
     asker = Asker(viewer, context.settings, promise, request.state.request_id)
-    answer = await once(database, form.service.submit, asker, asked)
+    answer: Answer = await once(database, form.service.submit, asker, asked)
     return str(answer.job.id)
 
 
@@ -141,10 +142,10 @@ async def _shown(
     *,
     check: bool = False,
     problem: Problem | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """What the form's templates show."""
     cost: Price | None = None
-    body: dict[str, Any] = {}
+    body: JsonObject = {}
     incomplete = [field.label for field in form.fields if field.needed and not any(values.get(field.name, ()))]
     if check and not incomplete:
         try:

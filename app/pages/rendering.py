@@ -1,7 +1,5 @@
 """Pages from templates, and the headers that every page carries."""
 
-from typing import Any
-
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
@@ -34,7 +32,7 @@ ENVIRONMENT = environment(TEMPLATES)
 ENVIRONMENT.globals |= {"asset": assets.address}
 
 
-def text_of(request: Request, template: str, **values: Any) -> str:
+def text_of(request: Request, template: str, **values: object) -> str:
     """The HTML of a template, which knows who is signed in."""
     settings = context_of(request).settings
     viewer = getattr(request.state, "viewer", None)
@@ -43,6 +41,6 @@ def text_of(request: Request, template: str, **values: Any) -> str:
     return found
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
     """A whole page, or a fragment of one."""
     return HTMLResponse(text_of(request, template, **values), status, headers=HEADERS)

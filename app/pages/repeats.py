@@ -1,11 +1,10 @@
 """The same by curl and by Python, for the drawers of the pages."""
 
 import json
-from collections.abc import Mapping
 from pprint import pformat
-from typing import Any
 
 from app.jobs.schemas import JobOut
+from terms.values import JsonObject
 
 
 def repeats(job: JobOut, base: str) -> dict[str, str]:
@@ -23,7 +22,7 @@ def repeats(job: JobOut, base: str) -> dict[str, str]:
     }
 
 
-def requests(kind: str, path: str, body: Mapping[str, Any], base: str) -> dict[str, str]:
+def requests(kind: str, path: str, body: JsonObject, base: str) -> dict[str, str]:
     """Commands that submit this request. `kind`: as the client calls it."""
     written = json.dumps(body, indent=1, ensure_ascii=False)
     curl = [

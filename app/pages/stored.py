@@ -3,12 +3,13 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, cast
 
 from app.http.context import Context
 from app.jobs.schemas import JobOut
 from app.storage.base import key_of
 
+T = TypeVar("T")
 LARGEST = 16_000_000
 
 
@@ -25,14 +26,16 @@ def file_of(job: JobOut, name: str) -> File | None:
     return next((File(one.sha256, one.size) for one in job.artifacts if one.name == name), None)
 
 
-async def document(context: Context, job: JobOut, name: str) -> dict[str, Any] | None:
-    """The content of a file of the job; None where the job has no such file, where it was removed, and where it is too large to draw."""
+async def document(context: Context, job: JobOut, name: str, _shape: type[T]) -> T | None:
+    """The content of a file of the job, which its writer made of that shape.
+
+    None where the job has no such file, where it was removed, and where it is too large to draw."""
     file = file_of(job, name)
     if file is None or file.size > LARGEST:
         return None
     data = await content(context, file.digest, file.size)
     found = await asyncio.to_thread(json.loads, data)
-    return found if isinstance(found, dict) else None
+    return cast(T, found) if isinstance(found, dict) else None
 
 
 async def content(context: Context, digest: str, size: int) -> bytes:

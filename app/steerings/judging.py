@@ -1,19 +1,19 @@
 """What preparing a fitted judge costs, and what an earlier result says of an equal one, before a steering begins."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.jobs.planned import job_of
+from app.jobs.specs import extraction_spec
 from app.steerings import repository
 from app.steerings.limits import Grid
 from app.steerings.vectors import Vectors
 from app.traits.models import Trait
 from binnacle.words.judging import REMEDY, cannot_tell
 from terms.judging import FITTED, MOST_QUESTIONS, MOST_UNRELATED
+from terms.specs import ExtractionSpec, JudgeSpec, SteeringAsked
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,7 @@ def responses_given(session: Session, vectors: Vectors) -> bool:
     return spec is not None and spec.get("responses") == "given"
 
 
-def preparing(
-    session: Session, judge: Mapping[str, Any], trait: Trait, vectors: Vectors, grid: Grid, new_tokens: int
-) -> Preparing:
+def preparing(session: Session, judge: JudgeSpec, trait: Trait, vectors: Vectors, grid: Grid, new_tokens: int) -> Preparing:
     """The price of the judge. An extraction's own responses are not generated again where they are as long as the answers."""
     if judge["kind"] not in FITTED:
         return Preparing()
@@ -49,7 +47,7 @@ def preparing(
     return Preparing(total, said)
 
 
-def doubt(session: Session, spec: Mapping[str, Any], viewer: Viewer) -> list[str]:
+def doubt(session: Session, spec: SteeringAsked, viewer: Viewer) -> list[str]:
     """A warning when an equal judge of an earlier steering that the viewer may see could not tell the classes apart."""
     if spec["judge"]["kind"] != "reference":
         return []
@@ -58,8 +56,8 @@ def doubt(session: Session, spec: Mapping[str, Any], viewer: Viewer) -> list[str
     return [] if found is None or said is None else [f"{said} So it came out in {found.id}, which fitted it alike. {REMEDY}"]
 
 
-def _extraction(session: Session, vectors: Vectors) -> Mapping[str, Any] | None:
+def _extraction(session: Session, vectors: Vectors) -> ExtractionSpec | None:
     """The spec of the extraction that fits the judge; None where there is none."""
     if vectors.made is not None:
         return vectors.made.spec
-    return None if vectors.extraction is None else job_of(session, vectors.extraction).spec
+    return None if vectors.extraction is None else extraction_spec(job_of(session, vectors.extraction))

@@ -1,7 +1,6 @@
 """What a finished `steer` or `rescore` job stores: a row by which steerings are found."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
@@ -12,6 +11,7 @@ from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
 from app.steerings.models import Steering
+from terms.values import JsonObject
 
 
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
@@ -25,7 +25,7 @@ class Steer(Kind):
     handler_version = 4
     measures = True
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         found = outcome["steering"]
         assert job.model is not None
         row = Steering(

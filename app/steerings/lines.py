@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
 from app.storage.base import Storage, key_of
+from terms.values import JsonObject
 
-Line = dict[str, Any]
+Line = JsonObject
 MOST_NEEDLES = 8
 
 

@@ -1,13 +1,13 @@
 """The table of finished steerings."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import DateTime, ForeignKey, Index, String, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.values import JsonObject
 
 
 class Steering(Base):
@@ -26,5 +26,5 @@ class Steering(Base):
     trait_version: Mapped[str | None] = mapped_column(String(64))
     judge: Mapped[str] = mapped_column(String(100))
     rescore_of: Mapped[str | None] = mapped_column(String(40))
-    summary: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    summary: Mapped[JsonObject] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

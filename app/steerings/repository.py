@@ -1,8 +1,7 @@
 """Every statement about steerings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -13,6 +12,7 @@ from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.settled import settled
 from app.steerings.models import Steering
+from terms.specs import SteeringAsked
 
 
 def _visible(viewer: Viewer) -> Select[Steering]:
@@ -44,9 +44,12 @@ def listing(
     return session.scalars(statement).all()
 
 
-def judged_alike(session: Session, spec: Mapping[str, Any], viewer: Viewer) -> Steering | None:
+def judged_alike(session: Session, spec: SteeringAsked, viewer: Viewer) -> Steering | None:
     """The newest steering that the viewer may see with a reference judge fitted on the same responses of the same model."""
-    same = [Job.spec[name].as_string() == str(spec[name]) for name in ("max_new_tokens", "special_tokens")]
+    same = [
+        Job.spec[name].as_string() == str(value)
+        for name, value in (("max_new_tokens", spec["max_new_tokens"]), ("special_tokens", spec["special_tokens"]))
+    ]
     extraction = Job.spec["extraction"].as_string()
     same.append(extraction.is_(None) if spec["extraction"] is None else extraction == spec["extraction"])
     statement = (

@@ -1,10 +1,10 @@
 """Response schemas of steerings."""
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from app.http.paging import Listed
 from app.http.renamed import BothNames
 from app.jobs.measures import with_names
 from app.models.models import Model
@@ -12,6 +12,7 @@ from app.models.reading import DOUBT, READING, doubt
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from app.steerings.models import Steering
+from terms.values import JsonObject
 
 
 class SteeringOut(BaseModel):
@@ -28,29 +29,26 @@ class SteeringOut(BaseModel):
     trait_version: str | None
     judge: str
     rescore_of: str | None = Field(description="the steering that supplied the texts")
-    summary: dict[str, Any] = Field(description="the main rows of summary.json; a person reads `methods` first")
+    summary: JsonObject = Field(description="the main rows of summary.json; a person reads `methods` first")
     created_at: datetime
     links: dict[str, str]
 
 
-class SteeringPage(BaseModel):
+class SteeringPage(Listed[SteeringOut]):
     """Steerings, newest first."""
-
-    items: list[SteeringOut]
-    next_cursor: str | None
 
 
 class RunsOut(BaseModel):
     """Runs of a steering: one set of questions under one intervention each, with mean scores."""
 
-    items: list[dict[str, Any]]
+    items: list[JsonObject]
     next_cursor: str | None
 
 
 class SteeringCost(BothNames, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
-    spec: dict[str, Any]
+    spec: JsonObject
     cells: int = Field(description="vectors x layers for which a dose is searched")
     answers: int = Field(description="most answers to generate")
     judge_answers: int = Field(

@@ -1,7 +1,7 @@
 """Steerings over HTTP: submit one, list them, read its summary, runs and texts, score the texts again."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -17,10 +17,11 @@ from app.jobs.schemas import JobOut
 from app.steerings import lines, service
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
 from app.steerings.schemas import RescoreRequest, SteeringRequest
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/steerings", tag="steerings")
 
-EXAMPLES: dict[str, Any] = {
+EXAMPLES: JsonObject = {
     "newest vectors": {
         "summary": "The newest extraction's probe and mean_diff at two layers",
         "value": {"model": "demo-severe", "trait": "refusal", "methods": ["probe", "mean_diff"], "layers": [2, 3]},
@@ -166,7 +167,7 @@ async def list_responses(
     max_coherence: Score = None,
 ) -> RunsOut:
     """Every answer with its scores; `method` and `layer` are those of the run's vector."""
-    wanted: dict[str, Any] = {"run": run, "set": question_set, "trait>=": min_trait, "trait<=": max_trait}
+    wanted: JsonObject = {"run": run, "set": question_set, "trait>=": min_trait, "trait<=": max_trait}
     wanted |= {"coherence>=": min_coherence, "coherence<=": max_coherence}
     if method is not None or layer is not None:
         of_runs = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)

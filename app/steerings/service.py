@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from app.jobs.models import Artifact, Job
 from app.jobs.planned import job_of
 from app.jobs.references import check as check_references
 from app.jobs.schemas import Edge
+from app.jobs.specs import extraction_spec, scored_spec, steering_spec
 from app.jobs.states import State
 from app.jobs.submission import Asker
 from app.jobs.submitting import (
@@ -53,15 +54,21 @@ from app.text import check_not_blank, check_text
 from app.traits import service as traits
 from app.traits import suitability
 from app.traits.models import Trait
+from terms.specs import (
+    Controls,
+    ExtractionSpec,
+    JudgeSpec,
+    OffTargetSpec,
+    OwnQuestions,
+    RescoringSpec,
+    RightOrWrong,
+    Sampling,
+    SteeringAsked,
+    SteeringSpec,
+)
 
 MAKE_STEERINGS = ("steer", "rescore")
 """Kinds of jobs that leave a steering."""
-COPIED = (
-    "combine", "operation", "ablate_plain", "scope", "doses", "coefficients", "budget", "selection_limit", "test_limit", "max_new_tokens",
-    "coherence_threshold", "matched", "decomposition", "extra_sets", "reference_protocol", "seed",
-    "special_tokens",
-)  # fmt: skip
-"""Fields of the request that the spec holds as they are."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class _Checked:
     model: Model
     trait: Trait
     vectors: Vectors
-    spec: dict[str, Any]
+    spec: SteeringAsked
     grid: limits.Grid
     waits_for: list[str]
     warnings: list[str]
@@ -90,23 +97,8 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     off_target, off_questions, waits = _off_target(session, request, viewer, model)
     grid = _grid(request, trait, vectors, off_questions)
     limits.check_size(request, grid, settings.limit)
-    spec = {
-        "kind": "steer",
-        "model": request.model,
-        "weight_hash": facts.get("weight_hash"),
-        "reading_hash": reading_of(model),
-        "trait": {"name": trait.name, "version": trait.version},
-        "vectors": list(vectors.vectors),
-        "from": list(vectors.sources) or None,
-        "extraction": vectors.extraction,
-        "questions": None if request.questions is None else request.questions.model_dump(mode="json"),
-        "sampling": None if request.sampling is None else request.sampling.model_dump(mode="json"),
-        "judge": judge,
-        "controls": request.controls.model_dump(mode="json"),
-        "off_target": off_target,
-        "capability": [one.model_dump(mode="json") for one in request.capability] if request.capability else None,
-        **{name: getattr(request, name) for name in COPIED},
-    }
+    spec = _spec(request, trait, vectors, off_target, judge)
+    spec |= {"weight_hash": facts.get("weight_hash"), "reading_hash": reading_of(model)}
     if judging.responses_given(session, vectors):
         spec["responses_given"] = True
     asked = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
@@ -115,6 +107,45 @@ def _check(session: Session, request: SteeringRequest, viewer: Viewer, settings:
     price = judging.preparing(session, judge, trait, vectors, grid, request.max_new_tokens)
     waits = [*([vectors.wait_for] if vectors.wait_for else []), *waits]
     return _Checked(model, trait, vectors, spec, grid, waits, warnings, price)
+
+
+def _spec(
+    request: SteeringRequest, trait: Trait, vectors: Vectors, off_target: list[OffTargetSpec], judge: JudgeSpec
+) -> SteeringAsked:
+    """Without what waits for the model's inspection and for other jobs."""
+    return {
+        "kind": "steer",
+        "model": request.model,
+        "weight_hash": None,
+        "reading_hash": None,
+        "trait": {"name": trait.name, "version": trait.version},
+        "vectors": list(vectors.vectors),
+        "from": list(vectors.sources) or None,
+        "extraction": vectors.extraction,
+        "questions": None if request.questions is None else cast(OwnQuestions, request.questions.model_dump(mode="json")),
+        "sampling": None if request.sampling is None else cast(Sampling, request.sampling.model_dump(mode="json")),
+        "judge": judge,
+        "controls": cast(Controls, request.controls.model_dump(mode="json")),
+        "off_target": off_target,
+        "capability": cast(list[RightOrWrong], [one.model_dump(mode="json") for one in request.capability or ()]) or None,
+        "combine": request.combine,
+        "operation": request.operation,
+        "ablate_plain": request.ablate_plain,
+        "scope": request.scope,
+        "doses": request.doses,
+        "coefficients": request.coefficients,
+        "budget": request.budget,
+        "selection_limit": request.selection_limit,
+        "test_limit": request.test_limit,
+        "max_new_tokens": request.max_new_tokens,
+        "coherence_threshold": request.coherence_threshold,
+        "matched": list(request.matched),
+        "decomposition": request.decomposition,
+        "extra_sets": request.extra_sets,
+        "reference_protocol": request.reference_protocol,
+        "seed": request.seed,
+        "special_tokens": request.special_tokens,
+    }
 
 
 def _check_questions(request: SteeringRequest) -> None:
@@ -139,26 +170,30 @@ def _check_questions(request: SteeringRequest) -> None:
 
 def _off_target(
     session: Session, request: SteeringRequest, viewer: Viewer, model: Model
-) -> tuple[list[dict[str, Any]], int, list[str]]:
+) -> tuple[list[OffTargetSpec], int, list[str]]:
     """The other traits as the spec holds them, their test questions in all, and the extractions to wait for."""
-    found, questions, waits = [], 0, []
+    found: list[OffTargetSpec] = []
+    questions, waits = 0, list[str]()
     for i, one in enumerate(request.off_target):
         try:
             trait = traits.resolve(session, one.trait, viewer)
         except Problem as problem:
             raise invalid(f"/off_target/{i}/trait", problem.code, problem.detail) from problem
-        job, given = None, {}
+        job, given = None, False
         if one.extraction is not None:
             row, job = extraction_by(session, one.extraction, viewer, f"/off_target/{i}/extraction")
-            spec = job_of(session, job).spec
+            spec = extraction_spec(job_of(session, job))
             if (spec["model"], spec["trait"]["version"]) != (model.name, trait.version):
                 detail = (
                     f"{one.extraction} is of {spec['trait']['name']} on {spec['model']}, not of {trait.name} on {model.name}."
                 )
                 raise invalid(f"/off_target/{i}/extraction", "extraction_of_another", detail)
-            given = {"responses_given": True} if spec.get("responses") == "given" else {}
+            given = spec.get("responses") == "given"
             waits += [] if row is not None else [job]
-        found.append({"trait": {"name": trait.name, "version": trait.version}, "extraction": job, **given})
+        asked: OffTargetSpec = {"trait": {"name": trait.name, "version": trait.version}, "extraction": job}
+        if given:
+            asked["responses_given"] = True
+        found.append(asked)
         questions += min(trait.counts["test"], request.test_limit or trait.counts["test"])
     return found, questions, waits
 
@@ -184,24 +219,25 @@ def plan(session: Session, asker: Asker, request: SteeringRequest) -> Plan:
 
     def make(extraction: ExtractionRequest) -> Made:
         job = extractions.place(session, asker.for_another_job(), extraction).job
-        return Made(job.id, job.spec)
+        return Made(job.id, extraction_spec(job))
 
     checked = _check(session, request, viewer, settings, make)
     after: list[Edge] = edges_of(session, request, viewer, checked.model.awaited)
     made = checked.vectors.made
-    shared = (made.spec["calibration"] or {}).get("job") if made is not None else None  # else two would be made
-    asked = request.calibration or shared
+    shared = None if made is None else made.spec["calibration"]  # else two would be made
+    asked = request.calibration or (None if shared is None else shared["job"])
     job, wait = calibrations.for_model(session, asker, request, asked, checked.model)
     for needed in [*([job] if wait else []), *checked.waits_for]:
         after = with_edge(after, needed)
-    return Plan("steer", "model", request.model, {**checked.spec, "calibration": {"job": job}}, after, warnings=checked.warnings)
+    spec: SteeringSpec = {**checked.spec, "calibration": {"job": job}}
+    return Plan("steer", "model", request.model, spec, after, warnings=checked.warnings)
 
 
 def estimate(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> SteeringCost:
     """What the request would cost; writes nothing. Raises Problem as `submit` does."""
 
     def make(extraction: ExtractionRequest) -> Made:
-        return Made(None, extractions.estimate(session, extraction, viewer, settings).spec)
+        return Made(None, cast(ExtractionSpec, extractions.estimate(session, extraction, viewer, settings).spec))
 
     checked = _check(session, request, viewer, settings, make)
     after = edges_of(session, request, viewer, checked.model.awaited)
@@ -257,8 +293,8 @@ def rescore(session: Session, asker: Asker, identifier: str, request: RescoreReq
     if row is None:
         plan = _continued(session, identifier, request, viewer, judge)
         return answer(session, asker, submitted(session, asker, plan, request))
-    old = session.get_one(Job, row.job_id).spec
-    spec = {
+    old = scored_spec(session.get_one(Job, row.job_id))
+    spec: RescoringSpec = {
         "kind": "rescore",
         "steering": row.id,
         "job": row.job_id,
@@ -270,23 +306,27 @@ def rescore(session: Session, asker: Asker, identifier: str, request: RescoreReq
         if judge["kind"] in ("reference", "phrases")
         else None,  # others do not read its responses
         "reading_hash": row.reading_hash,  # the texts stay what they were
-        **{name: old[name] for name in ("model", "weight_hash", "trait", "seed")},
+        "model": old["model"],
+        "weight_hash": old["weight_hash"],
+        "trait": old["trait"],
+        "seed": old["seed"],
     }
     plan = Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
     return answer(session, asker, submitted(session, asker, plan, request))
 
 
-def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: dict[str, Any]) -> Plan:
+def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: JudgeSpec) -> Plan:
     """The steer job again with the other judge, in place of one that failed or was cancelled."""
     old = job_repository.find(session, identifier, viewer)
     if old is None or old.kind != "steer" or old.state not in (State.FAILED, State.CANCELLED):
         raise absent(session, "steering", identifier, viewer, *MAKE_STEERINGS)
     require_management(viewer, old.owner, identifier)
-    threshold = old.spec["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
-    spec = {**old.spec, "judge": judge, "coherence_threshold": threshold}
+    first = steering_spec(old)
+    threshold = first["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
+    spec: SteeringSpec = {**first, "judge": judge, "coherence_threshold": threshold}
     after = [*job_repository.edges(session, old.id), *request.after]
     check_references(session, viewer, old.id, spec, [edge.job for edge in after])
-    return Plan("steer", old.job_class, old.spec["model"], spec, after, retry_of=old.id)
+    return Plan("steer", old.job_class, first["model"], spec, after, retry_of=old.id)
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:

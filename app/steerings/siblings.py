@@ -3,12 +3,11 @@
 The dose is measured by the steered model's norms and massive dims; a cleaned vector keeps the zeros of the model that it was made on.
 """
 
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from app.errors import invalid
 from app.models.models import Model
+from terms.specs import SourceModel
 
 
 def source(session: Session, name: str, model: Model, pointer: str, *, sibling: bool) -> Model:
@@ -32,6 +31,6 @@ def source(session: Session, name: str, model: Model, pointer: str, *, sibling: 
     return other
 
 
-def facts(name: str, weight_hash: str | None) -> dict[str, Any]:
+def facts(name: str, weight_hash: str | None) -> SourceModel:
     """What a spec, and the result, says of vectors of another model."""
     return {"source_model": name, "source_weight_hash": weight_hash}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -14,6 +13,7 @@ from app.extractions.models import Extraction, Vector
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
 from app.jobs.planned import job_of, planned_job
+from app.jobs.specs import extraction_spec
 from app.models.layers import in_order
 from app.models.models import Model
 from app.models.reading import reading_of
@@ -22,6 +22,7 @@ from app.steerings import siblings
 from app.steerings.schemas import SteeringRequest
 from app.traits.models import Trait
 from terms.methods import UnknownMethod, parse_method
+from terms.specs import ExtractionSpec, VectorsOf, VectorSpec
 
 NAMED = ("methods", "layers", "positions", "components")
 
@@ -37,8 +38,8 @@ class Vectors:
 
     cells: int
     groups: int
-    vectors: Sequence[dict[str, Any]] = ()
-    sources: Sequence[dict[str, Any]] = ()
+    vectors: Sequence[VectorSpec] = ()
+    sources: Sequence[VectorsOf] = ()
     extraction: str | None = None
     wait_for: str | None = None
     made: "Made | None" = None
@@ -49,7 +50,7 @@ class Made:
     """An extraction that is made first. job: None in a dry run, which only asks what its spec would be."""
 
     job: str | None
-    spec: dict[str, Any]
+    spec: ExtractionSpec
 
 
 Make = Callable[[ExtractionRequest], Made]
@@ -80,9 +81,9 @@ def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: M
     return found
 
 
-def as_named(row: Vector, model: Model) -> dict[str, Any]:
+def as_named(row: Vector, model: Model) -> VectorSpec:
     """A vector as specs name it; one of another model says of which, and that model's massive dims in it."""
-    named = {
+    named: VectorSpec = {
         "id": row.id, "digest": row.digest, "key": row.key, "method": row.method, "layer": row.layer, "component": row.component,
         "position": row.position,
     }  # fmt: skip
@@ -132,19 +133,19 @@ def _of_an_extraction(
     else:
         made = make(_made_like(request))
         made_by = made.job
-    spec = made.spec if made is not None else job_of(session, str(made_by)).spec
+    spec = made.spec if made is not None else extraction_spec(job_of(session, str(made_by)))
     made_on = siblings.source(session, spec["model"], model, "/extraction", sibling=request.sibling)
     if row is not None and made_on.state == "ready" and row.weight_hash != made_on.facts.get("weight_hash"):
         raise invalid(
             "/extraction", "vector_of_other_weights", f"{row.id} was made from other weights of {made_on.name}. Extract again."
         )
-    have = {
+    have: dict[str, Sequence[int | str]] = {
         "methods": [*spec["methods"], *spec["controls"], *spec["refits"]],
         "layers": row.layers if row is not None else spec["layers"] or list(range(model.facts.get("layers", 1))),
         "positions": spec["positions"],
         "components": spec["components"],
     }
-    wanted = {
+    wanted: dict[str, Sequence[int | str] | None] = {
         "methods": methods or spec["methods"],
         "layers": request.layers,
         "positions": request.positions,
@@ -157,11 +158,15 @@ def _of_an_extraction(
                 raise invalid(
                     f"/{name}/{i}", "not_in_the_extraction", f"The extraction holds no {name[:-1]} {value}. It has: {known}."
                 )
-    wanted["layers"] = in_order(request.layers)
+    wanted["layers"] = layers = in_order(request.layers)
     counts = {name: len(values or have[name]) for name, values in wanted.items()}
     groups = counts["methods"] * counts["positions"] * counts["components"]
-    refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in wanted["methods"] or ())]
-    source = {"job": made_by, **wanted, "methods": [*(wanted["methods"] or ()), *refits]}
+    steered = methods or spec["methods"]
+    refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in steered)]
+    source: VectorsOf = {
+        "job": str(made_by), "methods": [*steered, *refits], "layers": layers, "positions": request.positions,
+        "components": request.components,
+    }  # fmt: skip
     if made_on.name != model.name:
         source["source"] = siblings.facts(made_on.name, spec["weight_hash"])
     own_trait = spec["trait"]["version"] == trait.version and made_on.name == model.name
@@ -233,6 +238,9 @@ def _newest(
     )
     if found is None:
         return None
-    spec = job_of(session, found.job_id).spec
-    holds = all(set(getattr(request, name) or ()) <= set(spec[name]) for name in ("positions", "components"))
+    spec = extraction_spec(job_of(session, found.job_id))
+    holds = all(
+        set(asked or ()) <= set(held)
+        for asked, held in ((request.positions, spec["positions"]), (request.components, spec["components"]))
+    )
     return found if holds else None

@@ -12,10 +12,11 @@ an object that nothing refers to; `collect` and `adopt_orphans` find both. All a
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -36,6 +37,9 @@ INSERT INTO blobs (digest, size, touched_at)
 SELECT digest, size, now() - make_interval(secs => age)
 FROM unnest(CAST(:digests AS text[]), CAST(:sizes AS bigint[]), CAST(:ages AS float8[])) AS objects(digest, size, age)
 ON CONFLICT DO NOTHING RETURNING 1""")
+
+
+T = TypeVar("T")
 
 
 class BlobGone(Exception):
@@ -89,6 +93,14 @@ def announce(session: Session, digest: str, size: int) -> datetime:
     staged_at: datetime | None = session.scalar(touched.returning(func.now()))
     assert staged_at is not None
     return staged_at
+
+
+def staging_again(work: Callable[[], T]) -> T:
+    """`work()`, which stages blobs and then refers to them; once more where half a day passed between the two steps."""
+    try:
+        return work()
+    except BlobGone:
+        return work()
 
 
 def reference_lock(session: Session, *blobs: Blob, max_age_seconds: float = DAY / 2) -> None:

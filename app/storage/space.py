@@ -3,12 +3,12 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from app.errors import Problem, as_error
 from app.settings import Settings
 from binnacle.words.sizes import gib
+from terms.documents.jobs import ErrorFacts
 
 
 def hub_cache(settings: Settings) -> Path:
@@ -39,7 +39,7 @@ def check_room(settings: Settings, size: int) -> None:
             raise Problem(507, "low_disk", detail, facts={"free_bytes": free, "min_free_bytes": least, "upload_bytes": size})
 
 
-def shortage(settings: Settings) -> dict[str, Any] | None:
+def shortage(settings: Settings) -> ErrorFacts | None:
     """Why nothing new may begin: `{"code": "low_disk", ...}` with the arithmetic; None while there is room."""
     least = settings.min_free_bytes
     for folder in written_folders(settings) if least else []:

@@ -1,7 +1,6 @@
 """What differs for a study's job: it is the last of a graph, so cancelling and retrying act on the graph."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -17,6 +16,7 @@ from app.jobs.states import FINISHED, State
 from app.jobs.submission import Idempotency, Submitted
 from app.jobs.transitions import note
 from app.studies.models import Study
+from terms.values import JsonObject
 
 WIDTH = ("private", "group", "public")
 """From the fewest who see it to the most."""
@@ -33,7 +33,7 @@ class Report(Kind):
     handler_version = 2
     retries_a_graph = True
 
-    def record(self, session: Session, job: Job, outcome: dict[str, Any]) -> dict[str, Any]:
+    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
         return {"study": {"id": study.id, **outcome["study"]}}
 

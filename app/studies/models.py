@@ -1,13 +1,13 @@
 """Studies: one row a study, made at submit. Its Job is the report job at the end of its graph."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import DateTime, ForeignKey, Index, String, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.values import JsonObject
 
 
 class Study(Base):
@@ -23,6 +23,6 @@ class Study(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
     owner: Mapped[str] = mapped_column(String(100))
     title: Mapped[str | None] = mapped_column(String(200))
-    spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    nodes: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    spec: Mapped[JsonObject] = mapped_column(JSONB)
+    nodes: Mapped[JsonObject] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

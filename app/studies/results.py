@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.http.paging import Listed
 from app.jobs.models import Job
 from app.jobs.reuse import read_as
 from app.jobs.states import FINISHED, State
@@ -13,6 +14,7 @@ from app.models.models import Model
 from app.models.reading import DOUBT, doubt
 from app.quotas.schemas import Admission
 from app.studies.models import Study
+from terms.values import JsonObject
 
 
 class NodeOut(BaseModel):
@@ -29,7 +31,7 @@ class NodeOut(BaseModel):
     phase: str | None
     reused: bool = Field(description="true: finished before this study and reused")
     doubt: str | None = Field(description=DOUBT)
-    error: dict[str, Any] | None
+    error: JsonObject | None
 
 
 class StudyOut(BaseModel):
@@ -40,19 +42,16 @@ class StudyOut(BaseModel):
     title: str | None
     owner: str
     state: State = Field(description="the study's job, which writes the report at the end")
-    spec: dict[str, Any]
+    spec: JsonObject
     progress: dict[str, int] = Field(description="jobs of the graph by state; `not_shared` counts those that you may not see")
     nodes: dict[str, NodeOut]
-    result: dict[str, Any] | None
+    result: JsonObject | None
     created_at: datetime
     links: dict[str, str]
 
 
-class StudyPage(BaseModel):
+class StudyPage(Listed[StudyOut]):
     """Studies, newest first."""
-
-    items: list[StudyOut]
-    next_cursor: str | None
 
 
 class StudyCost(BaseModel):
@@ -60,7 +59,7 @@ class StudyCost(BaseModel):
 
     jobs: int
     reused: int
-    nodes: list[dict[str, Any]] = Field(description="every job with its arithmetic and estimate")
+    nodes: list[JsonObject] = Field(description="every job with its arithmetic and estimate")
     estimated_seconds: float | None = Field(description="device time of all jobs; null if a model has not run such a job before")
     warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     arithmetic: str

@@ -1,7 +1,7 @@
 """Studies over HTTP: plan one, submit it, watch its graph, read the report."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -16,10 +16,11 @@ from app.jobs.schemas import JobOut
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
 from app.studies.schemas import LabelsIn, StudyRequest
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/studies", tag="studies")
 
-EXAMPLES: dict[str, Any] = {
+EXAMPLES: JsonObject = {
     "one model": {
         "summary": "Which method to trust for refusal on one model",
         "value": {"models": ["demo-severe"], "traits": ["refusal"], "methods": ["mean_diff", "mean_diff_top1", "probe"]},

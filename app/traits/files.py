@@ -18,6 +18,7 @@ from app.errors import Problem, invalid
 from app.http.problems import pointer
 from app.refusals import fault, json_fault
 from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, QuestionRow, Steering, TraitRequest
+from terms.values import JsonObject
 
 KNOWN = (
     "positive.txt", "positive.jsonl", "negative.txt", "negative.jsonl", "definition.txt", "steering.json", "paraphrases.json",
@@ -101,7 +102,7 @@ def _jsonl(data: bytes, file: str, part: str, notes: list[str]) -> list[Prompt]:
     return rows
 
 
-def _steering(files: Mapping[str, bytes], notes: list[str]) -> dict[str, Any]:
+def _steering(files: Mapping[str, bytes], notes: list[str]) -> JsonObject:
     """A list of questions, or an object with them; a question is a string or an object."""
     file = "steering.json"
     if file not in files:
@@ -132,7 +133,7 @@ def _asides(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Asi
     return rows
 
 
-def _questions_in(files: Mapping[str, bytes], file: str) -> dict[str, Any]:
+def _questions_in(files: Mapping[str, bytes], file: str) -> JsonObject:
     """The object with the questions; a bare list is taken for them."""
     found = json_of(files[file], file)
     body = {"questions": found} if isinstance(found, list) else found
@@ -141,7 +142,7 @@ def _questions_in(files: Mapping[str, bytes], file: str) -> dict[str, Any]:
     return body
 
 
-def _split(files: Mapping[str, bytes]) -> dict[str, Any]:
+def _split(files: Mapping[str, bytes]) -> JsonObject:
     """`split.json`: a seed, and the clusters of selection and test."""
     if "split.json" not in files:
         return {}

@@ -1,7 +1,7 @@
 """Traits over HTTP: upload a dataset as JSON or as its files, list, look at and download them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -23,6 +23,7 @@ from app.storage.blobs import Blob
 from app.traits import checks, files, readers, service
 from app.traits.dataset import Dataset, build
 from app.traits.schemas import REFERENCE, TraitDetail, TraitOut, TraitPage, TraitRequest
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/traits", tag="traits")
 
@@ -117,7 +118,7 @@ def _format(name: str | None) -> str | None:
     return name
 
 
-def _fields(form: Form) -> dict[str, Any]:
+def _fields(form: Form) -> JsonObject:
     unknown = sorted(form.fields.keys() - FIELDS.keys())
     if unknown:
         raise invalid(

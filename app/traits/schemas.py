@@ -1,14 +1,16 @@
 """Trait datasets as the API speaks of them. Which contents make a usable trait is checked by `app.traits.dataset`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
+from app.http.paging import Listed
 from app.jobs.prompts import short_for
 from app.text import Line
+from terms.values import JsonObject
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
@@ -91,7 +93,7 @@ class TraitOut(BaseModel):
     visibility: Visibility
     group: str | None
     definition: str
-    counts: dict[str, Any] = Field(description="rows and clusters by part, and the clusters that parts share")
+    counts: JsonObject = Field(description="rows and clusters by part, and the clusters that parts share")
     made_for: str | None = Field(description="`demo models` for texts in their toy language; null for all others")
     notes: list[str] = Field(description="what was taken, left out and filled in, and which parts could not be kept apart")
     warnings: list[str] = Field(description="what results with this trait will lack, and what to add")
@@ -114,8 +116,5 @@ class TraitDetail(TraitOut):
     versions: list[TraitVersion] = Field(description="newest first, 100 at most")
 
 
-class TraitPage(BaseModel):
+class TraitPage(Listed[TraitOut]):
     """Traits, newest first."""
-
-    items: list[TraitOut]
-    next_cursor: str | None

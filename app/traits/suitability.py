@@ -6,6 +6,7 @@ from typing import Any
 from app.traits.models import Trait
 from shipped import CHAT_TRAIT_NAMES, DEMO_TOKENIZER
 from terms.evidence import FEWEST_CLUSTERS
+from terms.specs import JudgeSpec
 
 DEMO = "demo models"
 """What `made_for` says of traits in the toy language of the shipped models."""
@@ -38,7 +39,7 @@ def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -
     return found
 
 
-def of_judge(trait: Trait, judge: Mapping[str, Any]) -> list[str]:
+def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
     """A warning when the fixed list of refusal phrases judges another trait, and what it is when it judges refusal."""
     if judge["kind"] != "phrases":
         return []

@@ -1,13 +1,13 @@
 """Tables of webhooks and the outbox. No secret is stored: it is derived from the server's pepper and `salt`."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Boolean, CheckConstraint, DateTime, ForeignKey, Index, Integer, String, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.values import JsonObject
 
 Timestamp = DateTime(timezone=True)
 
@@ -39,7 +39,7 @@ class WebhookDelivery(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     target: Mapped[str] = mapped_column(ForeignKey("webhook_targets.name", ondelete="CASCADE"))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), doc="null: a test")
-    body: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    body: Mapped[JsonObject] = mapped_column(JSONB)
     state: Mapped[str] = mapped_column(String(10), server_default=text("'pending'"))
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     next_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())

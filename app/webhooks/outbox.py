@@ -1,6 +1,6 @@
 """The outbox: a row for each message, written in the transaction that ends the job. Nothing here opens a connection."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import bindparam, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.ids import new_id
 from app.webhooks.models import WebhookDelivery, WebhookTarget
+from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 
 FACTS = ("id", "kind", "name", "tags", "state", "model", "owner", "attempt")
 TIMES = ("created_at", "started_at", "finished_at")
@@ -21,7 +23,7 @@ class Finished(Protocol):
     @property
     def webhook(self) -> str | None: ...
     @property
-    def error(self) -> dict[str, Any] | None: ...
+    def error(self) -> ErrorFacts | None: ...
 
 
 def announce(session: Session, job: Finished) -> None:
@@ -30,7 +32,7 @@ def announce(session: Session, job: Finished) -> None:
         put(session, job.webhook, {"event": "job.finished", "job": facts(job)}, job_id=job.id)
 
 
-def put(session: Session, target: str, body: dict[str, Any], *, job_id: str | None) -> str | None:
+def put(session: Session, target: str, body: JsonObject, *, job_id: str | None) -> str | None:
     """Its delivery's id; None when there is no such target any more. A target being deleted meanwhile is as good as gone."""
     identifier = new_id("whd")
     found = select(literal(identifier), WebhookTarget.name, literal(job_id), bindparam("body", body, type_=JSONB)).where(
@@ -43,12 +45,11 @@ def put(session: Session, target: str, body: dict[str, Any], *, job_id: str | No
     return None if made is None else identifier
 
 
-def facts(job: Finished) -> dict[str, Any]:
+def facts(job: Finished) -> JsonObject:
     """What is said of a job: nothing of its spec, its prompts or its results."""
-    error = job.error or {}
     return {
         **{name: getattr(job, name) for name in FACTS},
         **{name: at.isoformat() if (at := getattr(job, name)) is not None else None for name in TIMES},
-        "error": {"code": error.get("code"), "detail": error.get("detail")} if job.error else None,
+        "error": {"code": job.error.get("code"), "detail": job.error.get("detail")} if job.error else None,
         "href": f"/v1/jobs/{job.id}",
     }

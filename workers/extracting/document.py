@@ -5,10 +5,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
+from terms.documents.extraction import ExtractionDocument, ExtractionProvenance, VectorFacts
 from workers.extracting.examples import Prompted
 from workers.extracting.fits import Fitted
 from workers.extracting.gathered import Gathered
@@ -18,7 +18,7 @@ from workers.lm.sharing import plan_for
 SCHEMA_VERSION = 1
 
 
-def describe(one: Fitted, rule: str | None) -> dict[str, Any]:
+def describe(one: Fitted, rule: str | None) -> VectorFacts:
     """One vector's facts under its key, with the rule behind its massive dims."""
     facts = one.direction.to_dict()
     if facts["massive"] is not None:
@@ -26,7 +26,7 @@ def describe(one: Fitted, rule: str | None) -> dict[str, Any]:
     return {"key": one.key, "position": one.position, "component": one.component, "layer": one.layer, **facts}
 
 
-def document(gathered: Gathered, fitted: Sequence[Fitted]) -> dict[str, Any]:
+def document(gathered: Gathered, fitted: Sequence[Fitted]) -> ExtractionDocument:
     """The whole file."""
     spec, examples, rows = gathered.spec, gathered.examples, gathered.rows
     counted = Counter(f"{one.label} {'train' if one.train else 'validation'}" for one in examples if one.kept)
@@ -64,7 +64,7 @@ def _held_out(examples: Sequence[Prompted]) -> list[str]:
     return sorted({one.cluster for one in examples if not one.train})
 
 
-def _provenance(gathered: Gathered) -> dict[str, Any]:
+def _provenance(gathered: Gathered) -> ExtractionProvenance:
     lm, spec, examples, calibration = gathered.lm, gathered.spec, gathered.examples, gathered.calibration
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
     # of rows that were read, the plan they were captured by: it belongs to the ids

@@ -1,12 +1,12 @@
 """The examples of a trait, encoded, with their responses and their place in the split."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from terms.documents.trait import TraitDataset
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_answer, encode_prompt
@@ -33,7 +33,7 @@ class Prompted:
         return self.label == "positive"
 
 
-def encode_examples(lm: LanguageModel, trait: Mapping[str, Any], new_tokens: int) -> list[Prompted]:
+def encode_examples(lm: LanguageModel, trait: TraitDataset, new_tokens: int) -> list[Prompted]:
     """Positives first, in the dataset's order, each checked to fit the context with its response.
 
     Raises ModelFault prompt_too_long, empty_prompt, chat_template_failed, naming the example.

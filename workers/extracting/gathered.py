@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from binnacle.words.massive import listed, massive_at, rule_of
+from terms.documents.calibration import CalibrationDocument
 from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
 from workers.lm.gather import Rows, Site
@@ -23,7 +23,7 @@ class Calibrated:
     clean_norms: Mapping[int, float]
 
     @classmethod
-    def read(cls, content: Mapping[str, Any]) -> "Calibrated":
+    def read(cls, content: CalibrationDocument) -> "Calibrated":
         """From the whole file."""
         aggregate = content["aggregate"]
         return cls(

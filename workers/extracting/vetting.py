@@ -1,11 +1,12 @@
 """Keeping only responses that express what their class should, by a judge (docs/science.md, 3.1)."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
+from terms.documents.trait import TraitDataset
+from terms.specs import Vetting
 from workers.extracting.examples import Prompted
 from workers.job import JobContext
 from workers.judges.base import JudgeItem, Score
@@ -17,7 +18,7 @@ AT_ONCE = 16
 
 
 def vetted(
-    lm: LanguageModel, examples: Sequence[Prompted], trait: Mapping[str, Any], how: Mapping[str, Any], context: JobContext
+    lm: LanguageModel, examples: Sequence[Prompted], trait: TraitDataset, how: Vetting, context: JobContext
 ) -> list[Prompted]:
     """The examples with `kept` False where the judge found the response on the wrong side of the threshold, or could not tell.
 

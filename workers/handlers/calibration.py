@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
 from shipped import PROMPTS
+from terms.documents.calibration import CalibrationResult
 from terms.specs import CalibrationSpec, OnAModel, Prompt
 from workers.job import ArtifactBytes, JobContext, JobFault, JobYielded, Outcome
 from workers.lm.answering import answer_all
@@ -77,7 +78,7 @@ def _run(spec: CalibrationSpec, context: JobContext) -> Outcome:
         provenance=provenance(lm, revision=revision, prompts=asked, max_new_tokens=new_tokens, stats=stats),
         aggregate=found,
     )
-    summary = {
+    summary: CalibrationResult = {
         "schema_version": SCHEMA_VERSION,
         "severity": found["severity"],
         "massive_dims": found["massive_dims"],

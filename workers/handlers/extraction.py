@@ -6,9 +6,11 @@ kept (`rows_from`). The files hold no time, host, path or id: the same spec give
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from app.formats.tensorfile import to_bytes
+from terms.documents.calibration import CalibrationDocument
+from terms.documents.extraction import ExtractionResult, ExtractionSummary
+from terms.documents.trait import TraitDataset
 from terms.methods import parse_method
 from terms.positions import Position, parse_position
 from terms.specs import ExtractionSpec
@@ -47,7 +49,7 @@ def run(spec: ExtractionSpec, context: JobContext) -> Outcome:
 
 
 def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
-    trait = json.loads(context.blob(spec["trait"]["version"]))
+    trait: TraitDataset = json.loads(context.blob(spec["trait"]["version"]))
     calibration = _calibration(spec, context)
     lm = model_of(spec, context)
     layers = spec["layers"] if spec["layers"] is not None else list(range(lm.layout.n_layers))
@@ -63,7 +65,7 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     methods = [parse_method(key) for key in dict.fromkeys([*spec["methods"], *spec["controls"], *spec["refits"]])]
     context.phase("fitting", len(gathered.sites), "layers")
     fitted = fit_everything(gathered, methods, context.progress)
-    summary = {
+    summary: ExtractionSummary = {
         "examples": len(examples),
         "kept": sum(one.kept for one in examples),
         "validation": sum(not one.train for one in examples),
@@ -71,7 +73,7 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
         "vectors": len(fitted),
         "rows_kept": spec["keep_rows"] and captured,
     }
-    result = {
+    result: ExtractionResult = {
         "weight_hash": lm.facts.weight_hash,
         **lm.facts.reading,
         "positions": spec["positions"],
@@ -90,7 +92,7 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
 def _calibration(spec: ExtractionSpec, context: JobContext) -> Calibrated | None:
     if spec["calibration"] is None:
         return None
-    content = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+    content: CalibrationDocument = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     found = Calibrated.read(content)
     if spec["weight_hash"] is not None and found.weight_hash != spec["weight_hash"]:
         raise JobFault(
@@ -101,7 +103,7 @@ def _calibration(spec: ExtractionSpec, context: JobContext) -> Calibrated | None
 
 
 def _examples(
-    lm: LanguageModel, spec: ExtractionSpec, trait: Mapping[str, Any], context: JobContext
+    lm: LanguageModel, spec: ExtractionSpec, trait: TraitDataset, context: JobContext
 ) -> tuple[list[Prompted], dict[str, int]]:
     """Every example with its response: from an earlier extraction, from the dataset, or generated."""
     if spec["rows_from"] is not None:

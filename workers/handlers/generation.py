@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from terms.specs import GenerationSpec
+from terms.documents.calibration import CalibrationDocument
+from terms.documents.generation import Answered, GenerationResult
+from terms.specs import GenerationSpec, Prompt
 from workers.handlers.calibration import model_of
 from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
@@ -31,13 +32,13 @@ def run(spec: GenerationSpec, context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     try:
         answers, flips = _answers(lm, spec, context)
-        result = {"answers": answers, "weight_hash": lm.facts.weight_hash, **lm.facts.reading}
+        result: GenerationResult = {"answers": answers, "weight_hash": lm.facts.weight_hash, **lm.facts.reading}
         return Outcome(result=result, artifacts=[], metrics=flips)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
 
 
-def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tuple[list[Answered], dict[str, int]]:
     prompts = [encode_prompt(lm, one["prompt"], one["system_prompt"]) for one in spec["prompts"]]
     for ids in prompts:
         lm.check_ids(ids, spec["max_new_tokens"])
@@ -53,7 +54,7 @@ def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tu
     asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]
     lines = [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
     if spec["calibration"] is None:
-        lines = [line | {"r": None, "r_raw": None} for line in lines]
+        lines = [{**line, "r": None, "r_raw": None} for line in lines]
     return lines, flips
 
 
@@ -68,7 +69,7 @@ def _doses(
         massive: Mapping[int, Sequence[int]] = {one.layer: () for one in named}
         units = {(one.component, one.layer): 1.0 for one in named}
     else:
-        calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+        calibration: CalibrationDocument = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
         massive = massive_dims_at(calibration, named)
         units = units_for(named, lm, calibration, prompts, context)
     found: list[tuple[Subject, float | None]] = []
@@ -93,8 +94,8 @@ def _row(ids: Sequence[int], subject: Subject | None, r: float | None, spec: Gen
 
 
 def _line(
-    lm: LanguageModel, subject: Subject | None, r: float | None, prompt: Mapping[str, Any], row: SteeredRow, answer: SteeredAnswer
-) -> dict[str, Any]:
+    lm: LanguageModel, subject: Subject | None, r: float | None, prompt: Prompt, row: SteeredRow, answer: SteeredAnswer
+) -> Answered:
     fires = int(answer.effect["fires"]) if row.pushes else 0
     if row.pushes and fires == 0:
         raise ModelFault(

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from terms.documents.study import StudySummary
 from terms.specs import ReportSpec
 from workers.job import ArtifactBytes, JobContext, Outcome
 from workers.reports import document, labelling
@@ -37,9 +38,11 @@ def run(spec: ReportSpec, context: JobContext) -> Outcome:
         ArtifactBytes("labelling.csv", labelling.sheet(texts), "text/csv; charset=utf-8"),
     ]
     context.progress(1)
-    summary = {
+    summary: StudySummary = {
         "partial": bool(data.missing),
         "missing": data.missing,
-        "recommendations": [{key: one[key] for key in ("model", "sentence", "because")} for one in report.findings],
+        "recommendations": [
+            {"model": one["model"], "sentence": one["sentence"], "because": one["because"]} for one in report.findings
+        ],
     }
     return Outcome(result={"study": summary}, artifacts=files)

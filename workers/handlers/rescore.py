@@ -30,6 +30,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
+    summary["unsteered"] = {name: one for name, one in summary["unsteered"].items() if one["run"] in kept}
     context.phase("preparing the judge", 1, "judges", share=0.01)
     try:
         judge = _judge(spec, kept, context)

@@ -7,8 +7,9 @@ was killed goes on as it would have.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any
 
+from terms.documents.calibration import CalibrationDocument
+from terms.documents.trait import TraitDataset
 from terms.specs import SteeringSpec
 from workers.handlers.calibration import model_of
 from workers.job import JobContext, JobFault, Outcome
@@ -46,8 +47,8 @@ def run(spec: SteeringSpec, context: JobContext) -> Outcome:
 
 
 def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
-    trait = json.loads(context.blob(spec["trait"]["version"]))
-    calibration = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+    trait: TraitDataset = json.loads(context.blob(spec["trait"]["version"]))
+    calibration: CalibrationDocument = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
     lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
@@ -82,7 +83,7 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
 def _judge(
     spec: SteeringSpec,
     lm: LanguageModel,
-    trait: Mapping[str, Any],
+    trait: TraitDataset,
     sets: Mapping[str, Sequence[Question]],
     steered_answers: int,
     context: JobContext,

@@ -7,14 +7,14 @@ transformers' output_hidden_states gives the last layer AFTER the final norm, an
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.model import LanguageModel
-from workers.lm.structure.recording import input_of
+from workers.lm.structure.recording import Args, Passed, input_of
 
 Reader = Callable[[int, str, Tensor], None]
 _HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -31,7 +31,7 @@ def reading(
     default; `where_present` passes over components that a layer lacks. The hooks are gone when the block ends, also by an exception. Raises
     ModelFault layer_out_of_range, unknown_component.
     """
-    handles: list[Any] = []
+    handles: list[RemovableHandle] = []
     try:
         for layer, component in _sites(lm, readers, layers, where_present):
             module, read = lm.layout.site(layer, component), readers[component]
@@ -86,7 +86,7 @@ def _sites(
 class RowsAndTokens:
     """Gives what a site's module puts out as [B, T, D], also where it is [B * T, D]: then the block's input says how many rows there are."""
 
-    def __init__(self, lm: LanguageModel, layer: int, component: str, handles: list[Any]) -> None:
+    def __init__(self, lm: LanguageModel, layer: int, component: str, handles: list[RemovableHandle]) -> None:
         self._shape: list[int] = []
         if lm.layout.is_flat(layer, component):
             block = lm.layout.site(layer, "residual")
@@ -95,7 +95,7 @@ class RowsAndTokens:
     def __call__(self, tensor: Tensor) -> Tensor:
         return tensor.view(*self._shape, -1) if self._shape else tensor
 
-    def _see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _see(self, _module: nn.Module, args: Args, kwargs: Mapping[str, Passed]) -> None:
         self._shape = list(input_of(args, kwargs).shape[:-1])
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,22 +20,25 @@ from transformers import (
     AutoModelForMultimodalLM,
     FineGrainedFP8Config,
     Mxfp4Config,
+    PretrainedConfig,
     PreTrainedModel,
 )
 from transformers.configuration_utils import get_configuration_file
 from transformers.utils import logging as transformers_logging
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from terms.values import JsonObject
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.jsonfile import read_json
 
 # Constants that older versions saved with the weights and models no longer read: causal masks, their fill value, rotary frequencies.
 DEAD_BUFFER = re.compile(r"(?:^|\.)(?:h\.\d+\.attn\.|layers\.\d+\.attention\.)(?:masked_)?bias$|(?:^|\.)rotary_emb\.inv_freq$")
 
-DEQUANTISED: Mapping[str, Any] = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
+DEQUANTISED: Mapping[str, type[QuantizationConfigMixin]] = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
 """Quantisation methods that transformers can undo on load, by their names in config files."""
 
 
-def read_config(folder: Path) -> Any:
+def read_config(folder: Path) -> PretrainedConfig:
     """The config object. Raises ModelFault not_a_model_folder, unknown_architecture, config_invalid, quantized_weights,
     not_causal."""
     raw = read_json(folder / "config.json")
@@ -69,7 +71,7 @@ def read_config(folder: Path) -> Any:
     return config
 
 
-def quantization_of(config: Any) -> str | None:
+def quantization_of(config: PretrainedConfig) -> str | None:
     """The method that the config's weights are quantised with; None for plain weights."""
     said = getattr(config, "quantization_config", None)
     if said is None:
@@ -77,7 +79,7 @@ def quantization_of(config: Any) -> str | None:
     return str((said if isinstance(said, dict) else vars(said)).get("quant_method") or "unknown")
 
 
-def refuse_bidirectional(config: Any) -> None:
+def refuse_bidirectional(config: PretrainedConfig) -> None:
     """Raise ModelFault not_causal when the config says that the model attends to later tokens."""
     parts = [config]
     with suppress(ValueError):  # the config holds several text models: it is not a known decoder either
@@ -93,7 +95,7 @@ def refuse_bidirectional(config: Any) -> None:
             )
 
 
-def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: bool = False) -> PreTrainedModel:
+def open_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype | str, meta: bool = False) -> PreTrainedModel:
     """The causal language model in `folder`, on the CPU, or on the meta device without reading any tensor's data.
 
     Weights of DEQUANTISED methods are turned into plain ones of `dtype`; on the meta device those are not compared with the files.
@@ -135,7 +137,7 @@ def open_model(folder: Path, config: Any, *, dtype: torch.dtype | str, meta: boo
     return model
 
 
-def _plain(config: Any) -> Any:
+def _plain(config: PretrainedConfig) -> PretrainedConfig:
     """A copy of the config without its quantisation settings."""
     made = copy.deepcopy(config)
     for part in (made, made.get_text_config()):
@@ -144,7 +146,7 @@ def _plain(config: Any) -> Any:
     return made
 
 
-def _model_class(config: Any) -> Any:
+def _model_class(config: PretrainedConfig) -> PretrainedConfig:
     """The transformers class for this config: a causal language model, or a multimodal model that writes text. Raises ModelFault
     unknown_architecture."""
     for auto in (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
@@ -153,7 +155,7 @@ def _model_class(config: Any) -> Any:
     raise _no_causal_model(config)
 
 
-def _no_causal_model(config: Any) -> ModelFault:
+def _no_causal_model(config: PretrainedConfig) -> ModelFault:
     named = ", ".join(getattr(config, "architectures", None) or ["none named"])
     return ModelFault(
         "unknown_architecture",
@@ -161,7 +163,7 @@ def _no_causal_model(config: Any) -> ModelFault:
     )
 
 
-def _refuse_misfit(report: dict[str, Any]) -> None:
+def _refuse_misfit(report: JsonObject) -> None:
     problems = []
     if report["mismatched_keys"]:
         shapes = sorted((name, tuple(stored), tuple(built)) for name, stored, built in report["mismatched_keys"])

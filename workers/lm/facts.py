@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+
+from terms.documents.provenance import Reading
+from terms.room import Rooms
+from terms.values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -46,26 +49,28 @@ class ModelFacts:
     config_hash: str = ""
     reading_hash: str | None = None
     proofs_version: int | None = None
-    structure: Mapping[str, Any] | None = None
+    structure: JsonObject | None = None
     dequantised_from: str | None = None
-    room: Mapping[str, Mapping[str, Any]] | None = None
+    room: Rooms | None = None
 
     @property
-    def reading(self) -> dict[str, Any]:
+    def reading(self) -> Reading:
         """How texts are read, as every result's provenance says it."""
-        origin = {"dequantised_from": self.dequantised_from} if self.dequantised_from else {}
-        return {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version, **origin}
+        found: Reading = {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version}
+        if self.dequantised_from:
+            found["dequantised_from"] = self.dequantised_from
+        return found
 
     def bytes_in(self, dtype: str) -> int:
         """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""
         return self.n_parameters * (4 if dtype == "float32" else 2)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain JSON values; `facts_from_dict` is the inverse."""
         return asdict(self)
 
 
-def facts_from_dict(stored: Mapping[str, Any]) -> ModelFacts:
+def facts_from_dict(stored: JsonObject) -> ModelFacts:
     """The facts stored by `ModelFacts.to_dict`, also by a newer version that stores more."""
     known = {item.name: stored[item.name] for item in fields(ModelFacts) if item.name in stored}
     return ModelFacts(**{**known, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})

@@ -9,7 +9,6 @@ highest layer asked for.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from workers.lm.capture import reading_once
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import PASS_TOKENS, Pass, Plan
-from workers.lm.sharing import plan_for, run_plan
+from workers.lm.sharing import Inputs, plan_for, run_plan
 
 Site = tuple[str, str, int]
 """(position, component, layer)."""
@@ -82,7 +81,7 @@ def gather_rows(
     ends = [len(row) for row in ids]
     done = 0
 
-    def forward(one: Pass, inputs: Mapping[str, Any]) -> None:
+    def forward(one: Pass, inputs: Inputs) -> None:
         nonlocal done
         sums.add(one, inputs)
         done += sum(ends[row] == segment.stop for segment in one.segments for row in segment.rows)
@@ -123,7 +122,7 @@ class _Sums:
             for layer in layers
         }
 
-    def add(self, one: Pass, inputs: Mapping[str, Any]) -> None:
+    def add(self, one: Pass, inputs: Inputs) -> None:
         """Run a pass and add its parts of the windows. A pass without any runs as far as its keys and values are needed."""
         parts = self._parts(one)
         if not parts:

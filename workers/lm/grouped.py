@@ -9,7 +9,6 @@ otherwise than they read.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from workers.lm.masks import library_pass
 from workers.lm.prefilling import MOST_TOKENS
 from workers.lm.refilling import Batch, Row, worth_moving
 from workers.lm.site_actions import actions_for, framed_actions
+from workers.lm.structure.recording import Named
 from workers.lm.structure.twin import cache_argument, positions_argument
 
 
@@ -73,7 +73,7 @@ class GroupedBatch(Batch):
             ).logits
         return logits[:, -1]
 
-    def _given(self, first: int, count: int) -> dict[str, Any]:
+    def _given(self, first: int, count: int) -> Named:
         decoder = self._lm.layout.decoder
         return {cache_argument(decoder): self._own, **positions_argument(decoder, first, count)}
 

@@ -5,7 +5,6 @@ The whole model runs with its decoder's place taken by the given hidden states, 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ class _Given(BaseModelOutputWithPast):  # type: ignore[misc]
 
 @contextmanager
 def _decoder_gives(lm: LanguageModel, hidden_N1D: Tensor) -> Iterator[None]:
-    decoder: Any = lm.layout.decoder
+    decoder = lm.layout.decoder
     before = decoder.__dict__.get("forward")
     decoder.forward = lambda *_args, **_kwargs: _Given(last_hidden_state=hidden_N1D)
     try:

@@ -8,10 +8,10 @@ chooses the rows and their changes: it sets `actions` before each pass.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from workers.lm.capture import RowsAndTokens
 from workers.lm.interventions import Site
@@ -55,7 +55,7 @@ def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
     Raises ModelFault layer_out_of_range, unknown_component.
     """
     hooks = Hooks()
-    handles: list[Any] = []
+    handles: list[RemovableHandle] = []
     try:
         for site in sorted(set(sites), key=_place):
             module = lm.layout.site(*site)

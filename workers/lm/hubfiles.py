@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.file_download import http_get
@@ -109,7 +109,7 @@ def fetch(model: HubModel, file: HubFile, *, token: str | None, advance: Callabl
             if have < file.size:
                 url = hf_hub_url(model.name, file.name, revision=model.revision)
                 headers = build_hf_headers(token=token or False)
-                meter: Any = _meter(advance)
+                meter = _meter(advance)
                 http_get(url, out, resume_size=have, headers=headers, expected_size=file.size, tqdm_class=meter)
             out.flush()
             os.fsync(out.fileno())

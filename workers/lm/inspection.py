@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import PretrainedConfig
 
 from workers.lm.architecture import find_layout
 from workers.lm.checkpoint import DEAD_BUFFER, open_model, quantization_of, read_config
@@ -157,7 +158,7 @@ def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tup
     return dtype, count
 
 
-def _context_length(config: Any) -> int:
+def _context_length(config: PretrainedConfig) -> int:
     length = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
     rope = getattr(config, "rope_parameters", None) or {}
     for parameters in (rope, *(value for value in rope.values() if isinstance(value, dict))):

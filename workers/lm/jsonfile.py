@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
+from terms.values import JsonObject
 from workers.lm.errors import ModelFault
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> JsonObject:
     """The JSON object in `file`. Raises ModelFault not_a_model_folder when it is none."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))

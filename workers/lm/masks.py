@@ -8,11 +8,12 @@ the model decides which rule acts at which layer: an entry in its config that th
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from workers.lm.structure.recording import Passed
 
 _positions: ContextVar[Tensor | None] = ContextVar("positions", default=None)
 _generating: ContextVar[bool] = ContextVar("generating", default=False)
@@ -43,8 +44,8 @@ def in_engine() -> bool:
     return _positions.get() is not None or _generating.get()
 
 
-def _wrapped(library_maker: Callable[..., Any]) -> Callable[..., Any]:
-    def maker(*args: Any, **kwargs: Any) -> Any:
+def _wrapped(library_maker: Callable[..., Passed]) -> Callable[..., Passed]:
+    def maker(*args: Passed, **kwargs: Passed) -> Passed:
         positions_NT = _positions.get()
         return library_maker(*args, **kwargs) if positions_NT is None else _additive(positions_NT, **kwargs)
 

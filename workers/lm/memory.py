@@ -147,6 +147,27 @@ def with_halving(
     return results
 
 
+def with_second_try(run: Callable[[], Result], sentence: Callable[[str], str]) -> Result:
+    """`run()`, once more when memory ran out: what the first one and others left behind is given back before.
+
+    Raises OutOfMemory with `sentence(failure)`.
+    """
+    try:
+        return run()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    free_memory()
+    try:
+        return run()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failure = str(error) or type(error).__name__
+    free_memory()
+    raise OutOfMemory(sentence(failure))
+
+
 def free_memory() -> None:
     """Collect what is unreachable and give the device's cached blocks back."""
     gc.collect()

@@ -7,10 +7,9 @@ and `generation`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from terms.specs import SpecialTokens
 from workers.lm.architecture import Layout
@@ -37,7 +36,7 @@ class LanguageModel:
     record_steps: bool = True
 
     @property
-    def text_config(self) -> Any:
+    def text_config(self) -> PretrainedConfig:
         """The text model's config, also inside a multimodal wrapper."""
         return self.model.config.get_text_config()
 

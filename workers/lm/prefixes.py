@@ -10,8 +10,8 @@ Block-tokens are the tokens, pads included, that the decoder's blocks compute.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from terms.documents.extraction import SharedPlan
 from workers.lm.branching import Branching, Node
 
 PASS_COST = 32
@@ -72,7 +72,7 @@ class Plan:
         """Tokens computed without pads."""
         return sum(len(segment) for one in self.passes for segment in one.segments)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SharedPlan:
         """What provenance tells of it."""
         return {
             "prefix": "shared" if self.shared else "not shared",

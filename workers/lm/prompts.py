@@ -6,7 +6,7 @@ token always stands at position `len(prompt ids)`.
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -110,15 +110,19 @@ def kept(render: Callable[[str], str], pair: tuple[str, str] = PAIR) -> Literal[
     return "kept" if pair[0] in first and first.replace(*pair) == second else "rewritten"
 
 
-def turn(role: str, text: str, form: Form) -> dict[str, Any]:
+Turn = dict[str, str | list[dict[str, str]]]
+"""`role` and `content`."""
+
+
+def turn(role: str, text: str, form: Form) -> Turn:
     """One turn of a conversation, in the form in which the template reads it."""
     return {"role": role, "content": text if form == "plain" else [{"type": "text", "text": text}]}
 
 
-def render_turns(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], *, answering: bool = True) -> str:
+def render_turns(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], *, answering: bool = True) -> str:
     """The turns as the template writes them; `answering` adds the head of an answer. Raises TEMPLATE_ERRORS."""
     template = tokenizer.get_chat_template()
-    rendered: Any = tokenizer.apply_chat_template(
+    rendered = tokenizer.apply_chat_template(
         turns,
         chat_template=_DAY_MACRO + template if "strftime_now" in template else template,
         tokenize=False,

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +20,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, PreTrainedModel
 
-from terms.room import WIDTHS, Room
+from terms.room import WIDTHS, Room, Rooms
 from workers.lm.checkpoint import open_model, quiet, read_config
 from workers.lm.facts import ModelFacts
 from workers.lm.masks import library_pass, rows_at
 from workers.lm.slots import SlotCache
 from workers.lm.structure.decoders import find_decoder
+from workers.lm.structure.recording import Args, Named, Passed
 from workers.lm.structure.twin import cache_argument, positions_argument
 
 LOGITS = 3
@@ -37,7 +37,9 @@ SHORT_SIZES = ((1, 15), (2, 129), (2, 257), (1, 513))
 some chunks, to which they are filled."""
 ALIGNED = 8
 """Fused attention copies a mask with rows of another multiple of elements, so that they start where it can load them."""
-_known: dict[tuple[Any, ...], Room | None] = {}
+Counting = tuple[type[PreTrainedModel], str, str, torch.dtype, int]
+"""What the numbers of a model follow from: its class, its config, the engine, the type of its weights, its context."""
+_known: dict[Counting, Room | None] = {}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_len
     return _known[key]
 
 
-def rooms(folder: Path, facts: ModelFacts) -> dict[str, dict[str, Any]] | None:
+def rooms(folder: Path, facts: ModelFacts) -> Rooms | None:
     """The numbers of an inspected model by the dtype that it may be loaded in; None where they cannot be counted."""
     model = open_model(folder, read_config(folder), dtype="auto", meta=True)
     engine = (facts.structure or {}).get("engine", "slots")
@@ -127,7 +129,7 @@ def _ahead_and_step(model: nn.Module, engine: str, rows: int, tokens: int) -> Co
     return Counted(rows, tokens, kept, max(0, ahead - kept), max(0, alive.peak_until_now() - kept))
 
 
-def _slots(decoder: nn.Module, rows: int, tokens: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _slots(decoder: nn.Module, rows: int, tokens: int) -> tuple[Named, Named]:
     """Arguments of a pass over prompts and of a step."""
     cache = SlotCache(rows, tokens)
     n_layers: int = decoder.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator,assignment]
@@ -139,7 +141,7 @@ def _slots(decoder: nn.Module, rows: int, tokens: int) -> tuple[dict[str, Any], 
     )
 
 
-def _last_logits(model: nn.Module, ids: Tensor, **given: Any) -> None:
+def _last_logits(model: nn.Module, ids: Tensor, **given: Passed) -> None:
     logits = model(input_ids=ids, logits_to_keep=1, **given).logits
     held = [logits.float().clone() for _ in range(LOGITS - 1)]
     del held
@@ -155,8 +157,8 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._sizes = {held.untyped_storage()._cdata: 0 for held in (*model.parameters(), *model.buffers())}
 
     def __torch_dispatch__(
-        self, func: Callable[..., Any], _types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
+    ) -> Passed:
         made = func(*args, **(kwargs or {}))
         for tensor in made if isinstance(made, (tuple, list)) else (made,):
             if isinstance(tensor, Tensor) and tensor.is_meta:
@@ -181,8 +183,8 @@ class _Fused(TorchFunctionMode):
     """Kernels that take no more than what they put out: fused attention keeps no scores. On the meta device others would stand for them."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], _types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
+    ) -> Passed:
         if func is torch.nn.functional.scaled_dot_product_attention:
             names = ("query", "key", "value", "attn_mask")
             query, _, value, mask = (*args, *((kwargs or {}).get(name) for name in names[len(args) :]))[:4]

@@ -8,19 +8,20 @@ Knows nothing of what the passes are read for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Cache
 
-from workers.lm.errors import OutOfMemory
-from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory
+from workers.lm.memory import does_not_fit, with_second_try
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import Pass, Plan, plan_of
+from workers.lm.structure.recording import Passed
 
 KeysValues = tuple[Tensor, Tensor]
-Forward = Callable[[Pass, Mapping[str, Any]], None]
+Inputs = Mapping[str, Passed]
+"""What a decoder is called with."""
+Forward = Callable[[Pass, Inputs], None]
 
 
 def plan_for(lm: LanguageModel, rows: Sequence[Sequence[int]], **limits: int) -> Plan:
@@ -46,23 +47,15 @@ def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forwa
 def _computed(
     lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], before: Sequence[Mapping[int, KeysValues]], forward: Forward
 ) -> dict[int, KeysValues]:
-    for last_try in (False, True):
+    def computed() -> dict[int, KeysValues]:
         cache = PathCache(one.start, before, keeping=one.kept)
-        try:
-            forward(one, _inputs(lm, one, rows, cache))
-            return cache.own
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            failure = str(error) or type(error).__name__
-        del cache
-        free_memory()
-        if last_try:
-            raise OutOfMemory(does_not_fit(failure))
-    raise AssertionError
+        forward(one, _inputs(lm, one, rows, cache))
+        return cache.own
+
+    return with_second_try(computed, does_not_fit)
 
 
-def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache") -> dict[str, Any]:
+def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache") -> Inputs:
     """Ids [B, T] padded on the right, where causal attention cannot see them, so that there is no padding mask."""
     ids = [list(rows[segment.rows[0]][segment.start : segment.stop]) for segment in one.segments]
     ids_BT = torch.tensor([row + [lm.pad_id] * (one.width - len(row)) for row in ids], device=lm.device)

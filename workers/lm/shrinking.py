@@ -6,10 +6,14 @@ keep their width, because rotary factors are cut from it. Windows become 8 token
 
 import copy
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import torch
+from transformers import PretrainedConfig
+
+from terms.values import JsonObject
+
+Entries = JsonObject
+"""Names and values of a config."""
 
 WINDOW, VOCABULARY, INNER, HEADS, EXPERTS, POSITIONS = 8, 512, 96, 4, 4, 4096
 AT_MOST: tuple[tuple[str, int], ...] = (
@@ -36,7 +40,7 @@ STATE_SPACE = (
 """Heads x their width = expand x the hidden size, where a config names all three."""
 
 
-def shrunk(config: Any, layers: int, *, narrow: bool = True) -> Any:
+def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> PretrainedConfig:
     """A copy of `config`, float32, with its first `layers` layers; `narrow` also makes them narrow."""
     made = copy.deepcopy(config)
     made.dtype = torch.float32
@@ -63,7 +67,7 @@ def shrunk(config: Any, layers: int, *, narrow: bool = True) -> Any:
     return made
 
 
-def number(config: Any, name: str) -> int | None:
+def number(config: PretrainedConfig, name: str) -> int | None:
     """The entry of that name, also where the config gives some layers another; None where it has none."""
     name = type(config).attribute_map.get(name, name)
     found = vars(config).get(name)
@@ -82,7 +86,7 @@ def _smaller(name: str, value: int, heads: int, narrow: bool) -> int:
     return next((min(value, most) for pattern, most in AT_MOST if re.fullmatch(pattern, name)), value)
 
 
-def _cut_lists(made: Any, layers: int) -> None:
+def _cut_lists(made: PretrainedConfig, layers: int) -> None:
     """Fewer layers; lists with an entry for each layer are cut to as many, and lists of layers lose those that are gone."""
     before = made.num_hidden_layers
     for name, value in list(vars(made).items()):
@@ -100,13 +104,13 @@ def _cut_lists(made: Any, layers: int) -> None:
     made.num_hidden_layers = layers
 
 
-def _overrides(made: Any) -> dict[int, dict[str, Any]]:
+def _overrides(made: PretrainedConfig) -> dict[int, Entries]:
     """Entries that some layers have of their own."""
-    found: dict[int, dict[str, Any]] = getattr(vars(made).get("_heterogeneity_spec"), "per_layer_overrides", {})
+    found: dict[int, Entries] = getattr(vars(made).get("_heterogeneity_spec"), "per_layer_overrides", {})
     return found
 
 
-def _fit_state_space(made: Any) -> None:
+def _fit_state_space(made: PretrainedConfig) -> None:
     for count, width, expand in STATE_SPACE:
         if all(isinstance(vars(made).get(name), int) for name in (count, width, expand)):
             inner = getattr(made, expand) * made.hidden_size
@@ -115,9 +119,9 @@ def _fit_state_space(made: Any) -> None:
             setattr(made, count, inner // getattr(made, width))
 
 
-def _put(made: Any, name: str, value: Any) -> None:
-    if isinstance(made, Mapping):
-        made[name] = value  # type: ignore[index]
+def _put(made: PretrainedConfig | Entries, name: str, value: object) -> None:
+    if isinstance(made, dict):
+        made[name] = value
         return
     try:
         setattr(made, name, value)

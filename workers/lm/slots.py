@@ -7,7 +7,7 @@ leave an infinity there for the next. The buffers never move or grow, which is w
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         n = len(self._rows)
         return keys[:n, :, : self._width], values[:n, :, : self._width]
 
-    def _other_state(self, *_args: object, **_kwargs: object) -> Any:
+    def _other_state(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("a layer keeps state other than keys and values, for which slots have no columns")
 
     get_conv_state = get_recurrent_state = update_conv_state = update_recurrent_state = _other_state

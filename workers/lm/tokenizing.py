@@ -5,13 +5,13 @@ of the `tokenizers` program on the file itself, and where they differ the file's
 library reads for processors only, counts too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from terms.values import JsonObject
 from workers.lm.checkpoint import quiet
 from workers.lm.errors import ModelFault
 from workers.lm.folder import TOKENIZER_MODELS
@@ -133,11 +133,15 @@ def _declared(folder: Path) -> Iterable[AddedToken]:
         yield from (_token(token, special=True) for token in (*named, *listed))
 
 
-def _values(listed: Any) -> list[Any]:
+StoredToken = str | JsonObject
+"""A special token as files hold it: its text, or an object with flags."""
+
+
+def _values(listed: Mapping[str, StoredToken] | Sequence[StoredToken] | None) -> list[StoredToken]:
     return list(listed.values()) if isinstance(listed, dict) else list(listed or [])
 
 
-def _token(token: Any, special: bool = False) -> AddedToken:
+def _token(token: StoredToken, special: bool = False) -> AddedToken:
     if isinstance(token, str):
         return AddedToken(token, special=special, normalized=False)
     flags = {name: bool(token[name]) for name in ("single_word", "lstrip", "rstrip", "normalized") if name in token}

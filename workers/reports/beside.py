@@ -1,16 +1,16 @@
 """Tables of the reference system's protocol on the same vectors, and of published numbers, beside the study's own."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from terms.specs import PublishedSpec
 from workers.reports.gathered import Cell, Gathered
-from workers.reports.table import Column, Table
+from workers.reports.table import Column, Row, Table
 from workers.reports.tables import EFFECT, is_ablation, points
 
 
 def protocol(data: Gathered) -> Table:
     """Every method as the reference compares it, and the same at the same coefficient and at equal dose on held-out questions."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     notes = []
     for cell in data.cells:
         found = cell.steering.get("reference_protocol") if cell.steering else None
@@ -47,7 +47,7 @@ def protocol(data: Gathered) -> Table:
     return Table("reference", "The reference's own protocol", note, columns, rows)
 
 
-def published(data: Gathered, numbers: list[Mapping[str, Any]]) -> Table:
+def published(data: Gathered, numbers: Sequence[PublishedSpec]) -> Table:
     """Published numbers with their definitions, and this study's own for the same model, trait, method and position."""
     cells = {(cell.model, cell.trait.split("@")[0]): cell for cell in data.cells}
     rows = []
@@ -70,7 +70,7 @@ def published(data: Gathered, numbers: list[Mapping[str, Any]]) -> Table:
     return Table("published", "Published numbers", f"Others' numbers as they define them. {EFFECT}", columns, rows)
 
 
-def _own(cell: Cell, one: Mapping[str, Any]) -> dict[str, Any]:
+def _own(cell: Cell, one: PublishedSpec) -> Row:
     if cell.steering is None:
         return {}
     group = next(
@@ -78,8 +78,9 @@ def _own(cell: Cell, one: Mapping[str, Any]) -> dict[str, Any]:
     )
     if group is None:
         return {}
-    protocol_rows = (cell.steering.get("reference_protocol") or {}).get("rows", [])
-    ours = next((row["delta"] for row in protocol_rows if row["group"] == group["group"]), None)
+    protocol = cell.steering.get("reference_protocol")
+    tried = [] if protocol is None else protocol.get("rows", [])
+    ours = next((row["delta"] for row in tried if row["group"] == group["group"]), None)
     return points(cell, "own", group["best"]) | {"own_reference": ours}
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
 
 from binnacle.words.judging import judge_in_words
+from terms.documents.study import Finding, Missing, PlotDocument, TablesDocument
+from terms.specs import StudySpec
 from workers.reports import beside, matrices, plots, recommendations, tables
 from workers.reports.frame import frame
 from workers.reports.gathered import Cell, Gathered
@@ -13,7 +14,7 @@ from workers.reports.html import render
 from workers.reports.marks import marked, marks_of
 from workers.reports.once import Once
 from workers.reports.origins import origins
-from workers.reports.table import Table, escaped, to_markdown
+from workers.reports.table import Section, Table, escaped, to_markdown
 from workers.reports.texts import Read
 
 SCHEMA_VERSION = 1
@@ -25,23 +26,25 @@ class Report:
 
     title: str
     facts: Mapping[str, str]
-    findings: Sequence[Mapping[str, Any]]
-    sections: Sequence[Mapping[str, Any]]
-    missing: Sequence[Mapping[str, Any]]
-    study: Mapping[str, Any]
+    findings: Sequence[Finding]
+    sections: Sequence[Section]
+    missing: Sequence[Missing]
+    study: StudySpec
     data: Gathered
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TablesDocument:
         """tables.json: every table at full precision, plots as Vega-Lite specifications."""
         return {
             "schema_version": SCHEMA_VERSION,
             "title": self.title,
-            "study": dict(self.study),
+            "study": self.study,
             "facts": dict(self.facts),
-            "recommendations": [dict(one) for one in self.findings],
-            "missing": [dict(one) for one in self.missing],
+            "recommendations": list(self.findings),
+            "missing": list(self.missing),
             "tables": [table.to_dict() for table in self._tables()],
-            "plots": [{key: one[key] for key in ("title", "note", "plot")} for one in self.sections if "plot" in one],
+            "plots": [
+                {"title": one["title"], "note": one["note"], "plot": one["plot"]} for one in self.sections if "plot" in one
+            ],
         }
 
     def to_markdown(self) -> str:
@@ -79,14 +82,14 @@ class Report:
         return [one["table"] for one in self.sections if "table" in one]
 
 
-def build(study: Mapping[str, Any], data: Gathered) -> Report:
+def build(study: StudySpec, data: Gathered) -> Report:
     """The report of a study from what its jobs left."""
     if not study["traits"]:
         return _of_models(study, data)
     per_model = recommendations.per_model(data)
     severity = tables.severity(data, {model: found.severity_columns for model, found in per_model.items()})
     methods = tables.methods(data)
-    sections: list[dict[str, Any]] = [{"table": recommendations.table(per_model)}, {"table": methods}]
+    sections: list[Section] = [{"table": recommendations.table(per_model)}, {"table": methods}]
     sections += [_forest(cell, methods) for cell in data.cells if cell.steering]
     sections += [_dose_response(cell) for cell in data.cells if cell.steering]
     sections += [{"table": tables.cleaning(data)}, {"table": tables.vectors(data)}]
@@ -99,7 +102,7 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
     )  # fmt: skip
     sections += [{"table": table} for table in more if table.rows]
     marks = marks_of(data)
-    sections = [one | {"table": marked(one["table"], marks)} if "table" in one else one for one in sections]
+    sections = [{"table": marked(one["table"], marks)} if "table" in one else one for one in sections]
     facts = {
         "models": ", ".join(study["models"]),
         "traits": ", ".join(study["traits"]),
@@ -115,14 +118,14 @@ def build(study: Mapping[str, Any], data: Gathered) -> Report:
     return Report(title, facts, findings, sections, data.missing, study, data)
 
 
-def _of_models(study: Mapping[str, Any], data: Gathered) -> Report:
+def _of_models(study: StudySpec, data: Gathered) -> Report:
     """The report of a study without traits: how massive the dims of its models are."""
     severity = tables.severity(data, {})
     columns = [column for column in severity.columns if column.key not in ("massive_part", "link")]
     table = replace(severity, title="Model severity", columns=columns)
     title = f"Severity of massive dimensions: {len(data.calibrations)} of {len(study['models'])} models measured"
     facts = {"models": ", ".join(study["models"]), "greedy answers": f"{study['calibration_new_tokens']} tokens at most"}
-    sections = [{"table": marked(table, marks_of(data))}, *_model_plots(data)]
+    sections: list[Section] = [{"table": marked(table, marks_of(data))}, *_model_plots(data)]
     return Report(title, facts, [], sections, data.missing, study, data)
 
 
@@ -152,7 +155,7 @@ def _questions(cell: Cell) -> str:
     return f"{cell.trait}: {sizes['selection']} to choose on, {sizes['test']} to report"
 
 
-def _forest(cell: Cell, methods: Table) -> dict[str, Any]:
+def _forest(cell: Cell, methods: Table) -> PlotDocument:
     rows = [
         {
             "row": row["method"],
@@ -168,7 +171,7 @@ def _forest(cell: Cell, methods: Table) -> dict[str, Any]:
     return {"title": f"{cell.trait} on {cell.model}: gains", "note": note, "plot": plots.forest(rows)}
 
 
-def _dose_response(cell: Cell) -> dict[str, Any]:
+def _dose_response(cell: Cell) -> PlotDocument:
     assert cell.steering is not None
     chosen = {name for group in cell.steering["groups"] for name in [group["subject"]] if not tables.is_ablation(group["method"])}
     rows = [
@@ -192,7 +195,7 @@ def _dose_response(cell: Cell) -> dict[str, Any]:
     return {"title": f"{cell.trait} on {cell.model}: dose-response", "note": note, "plot": plot}
 
 
-def _model_plots(data: Gathered) -> list[dict[str, Any]]:
+def _model_plots(data: Gathered) -> list[PlotDocument]:
     heat = [
         {"model": model, "layer": int(layer), "dim": int(dim), "ratio": max(1e-3, facts["ratio"])}
         for model, aggregate in data.calibrations.items()
@@ -202,10 +205,10 @@ def _model_plots(data: Gathered) -> list[dict[str, Any]]:
     norms = [
         {"model": model, "layer": int(layer), "which": which, "norm": value}
         for model, aggregate in data.calibrations.items()
-        for which, field in (("full", "layer_norms"), ("clean", "clean_norms"))
-        for layer, value in aggregate[field].items()
+        for which, by_layer in (("full", aggregate["layer_norms"]), ("clean", aggregate["clean_norms"]))
+        for layer, value in by_layer.items()
     ]
-    sections = []
+    sections: list[PlotDocument] = []
     if heat:
         note = "Token-mean size of a dim over the median dim's, at the dims that are largest or massive anywhere."
         sections.append({"title": "Massive dimensions by layer", "note": note, "plot": plots.massive_dims(heat)})

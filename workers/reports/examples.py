@@ -1,8 +1,5 @@
 """Example answers of the best method: where it gained most, in the middle, and least, each beside the unsteered answer."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from app.pages.answers import layers_named
 from app.pages.results.parts import Text
 from app.pages.results.steering import leader_of
@@ -16,9 +13,9 @@ PLACES = {"most gain": 0.0, "middle": 0.5, "least gain": 1.0}
 
 def examples(cell: Cell, read: Read) -> list[Text]:
     """None where no method could be steered, and where its answers are no longer stored."""
-    summary: Mapping[str, Any] = cell.steering or {}
-    leader = leader_of(summary) if summary.get("groups") else None
-    if leader is None or leader["best"] is None or not leader["best"].get("run"):
+    summary = cell.steering
+    leader = None if summary is None or not summary.get("groups") else leader_of(summary)
+    if summary is None or leader is None or leader["best"] is None or not leader["best"].get("run"):
         return []
     steered, unsteered = leader["best"]["run"], summary["unsteered"]["test"]["run"]
     _, lines = read(job_of(cell), [steered, unsteered])

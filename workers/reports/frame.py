@@ -6,17 +6,20 @@ The sentences, plots and tables are those of `app.pages.results`; this file says
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
 
 from app.pages.answers import calibration as severity_in_words
 from app.pages.plots.elements import Figure
 from app.pages.plots.heat import heat
 from app.pages.results import calibration, steering, study
-from app.pages.results.parts import Card, Facts, Grid, Part, kept
+from app.pages.results.parts import Card, Grid, Link, Part, kept
+from terms.documents.calibration import Aggregate
+from terms.documents.steering import Summary
+from terms.documents.study import TableDocument, TablesDocument
 from workers.reports import matrices
 from workers.reports.examples import examples
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.once import Once
+from workers.reports.table import Row
 from workers.reports.texts import CellTexts, Places, Read, collected
 
 FIRST_WAYS = ("best", "dose")
@@ -52,7 +55,7 @@ class Frame:
     texts: Sequence[CellTexts] = field(default_factory=tuple)
 
 
-def frame(document: Facts, data: Gathered, read: Read) -> Frame:
+def frame(document: TablesDocument, data: Gathered, read: Read) -> Frame:
     """`document` is tables.json. Numbers lead to places in the same file."""
     once, places = Once(), Places(data.cells)
     steered = [cell for cell in data.cells if cell.steering]
@@ -67,7 +70,7 @@ def frame(document: Facts, data: Gathered, read: Read) -> Frame:
     )
 
 
-def _cards(document: Facts, data: Gathered, once: Once) -> list[Card]:
+def _cards(document: TablesDocument, data: Gathered, once: Once) -> list[Card]:
     """What is advised for each model, after what its calibration found. The rule behind an advice stands at the first model."""
     advised = {card.title: card for card in study.cards(document["recommendations"])}
     names = dict.fromkeys([*data.calibrations, *advised])
@@ -88,14 +91,14 @@ def _because(text: str, once: Once) -> str:
     return f"{once(rule + end.strip())} {numbers}".strip() if rule.startswith("Rule:") else text
 
 
-def _severity(aggregate: Facts | None) -> list[tuple[str, str]]:
+def _severity(aggregate: Aggregate | None) -> list[tuple[str, str]]:
     found = None if aggregate is None else severity_in_words(aggregate, aggregate)
     return [] if found is None else [(found.sentence, found.more)]
 
 
-def _gains(document: Facts, places: Places) -> Iterator[Group]:
+def _gains(document: TablesDocument, places: Places) -> Iterator[Group]:
     """The forest plots, by way of matching."""
-    rows: Sequence[Facts] = next((table["rows"] for table in document["tables"] if table["id"] == "methods"), [])
+    rows: Sequence[Row] = next((table["rows"] for table in document["tables"] if table["id"] == "methods"), [])
     for way, name in study.NAMES.items():
         note = f"{study.FOREST} {study.NOTES[way]}"
         yield Group(f"Gain of each method: {name}", note, study.forests(rows, way, "", places.of_source), way not in FIRST_WAYS)
@@ -113,8 +116,9 @@ def _curves(cells: Sequence[Cell], places: Places) -> Iterator[Group]:
         yield _alike(figures)
 
 
-def _summary(cell: Cell) -> Facts:
-    return cell.steering or {}
+def _summary(cell: Cell) -> Summary:
+    assert cell.steering is not None
+    return cell.steering
 
 
 def _of_models(data: Gathered) -> Iterator[Group]:
@@ -156,7 +160,7 @@ def _cosines(cells: Sequence[Cell]) -> Iterator[Group]:
     )
 
 
-def _table(table: Facts, places: Places) -> Group | None:
+def _table(table: TableDocument, places: Places) -> Group | None:
     """A table as grids that fit the screen: one for each trait and model where it has many rows of each."""
     if table["id"].startswith(DRAWN) or not table["rows"]:
         return None
@@ -169,7 +173,7 @@ def _table(table: Facts, places: Places) -> Group | None:
     return Group(title, table["note"], grids)
 
 
-def _split(table: Facts) -> Iterator[tuple[str, Facts]]:
+def _split(table: TableDocument) -> Iterator[tuple[str, TableDocument]]:
     """The rows of each trait and model, without those two columns; the whole table under no name where the rows of each are few."""
     pairs = [(row.get("model"), row.get("trait")) for row in table["rows"]]
     keys = [column["key"] for column in table["columns"]]
@@ -202,5 +206,5 @@ def _width(grid: Grid) -> int:
     )
 
 
-def _said(cell: Any) -> str:
-    return cell if isinstance(cell, str) else str(cell.words)
+def _said(cell: str | Link) -> str:
+    return cell if isinstance(cell, str) else cell.words

@@ -3,12 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
+from terms.documents.calibration import Aggregate, CalibrationDocument, CalibrationProvenance
+from terms.documents.extraction import ExtractionDocument
+from terms.documents.jobs import ErrorFacts
+from terms.documents.passport import PassportDocument
+from terms.documents.steering import Scores, Summary
+from terms.documents.study import Missing
+from terms.specs import Node
 from workers.job import JobContext
 from workers.judges.agreement import Agreement
 
@@ -21,9 +27,9 @@ class Cell:
 
     model: str
     trait: str
-    extraction: Mapping[str, Any] | None
+    extraction: ExtractionDocument | None
     vectors: Vectors
-    steering: Mapping[str, Any] | None
+    steering: Summary | None
     links: Mapping[str, str]
 
     @property
@@ -31,7 +37,7 @@ class Cell:
         """Where every run of the steering is listed."""
         return f"{self.links['steering']}/runs"
 
-    def texts(self, effect: Mapping[str, Any]) -> str | None:
+    def texts(self, effect: Scores) -> str | None:
         """Where the answers of an effect's run are, each with its scores."""
         return f"{self.links['steering']}/responses?run={effect['run']}" if effect.get("run") else None
 
@@ -43,39 +49,65 @@ class Gathered:
     the judge's with a person's labels, None where none were given. `passports[model]` holds the proofs of the model as it is now.
     """
 
-    calibrations: Mapping[str, Mapping[str, Any]]
+    calibrations: Mapping[str, Aggregate]
     cells: list[Cell]
-    missing: list[dict[str, Any]]
+    missing: list[Missing]
     sources: Mapping[str, str] = field(default_factory=dict)
     agreement: Agreement | None = None
-    provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    provenance: Mapping[str, CalibrationProvenance] = field(default_factory=dict)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
-    passports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    passports: Mapping[str, PassportDocument] = field(default_factory=dict)
 
 
-def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], models: Sequence[str]) -> Gathered:
+@dataclass
+class _Found:
+    """What the jobs that succeeded left, each by the name of its node."""
+
+    calibrations: dict[str, CalibrationDocument] = field(default_factory=dict)
+    extractions: dict[str, ExtractionDocument] = field(default_factory=dict)
+    vectors: dict[str, Vectors] = field(default_factory=dict)
+    steerings: dict[str, Summary] = field(default_factory=dict)
+
+    def read(self, context: JobContext, name: str, node: Node) -> None:
+        """Reads the files of one node."""
+        job, kind = node["job"], node["kind"]
+        if kind == "calibrate":
+            self.calibrations[name] = json.loads(context.artifact(job, "calibration.json"))
+        elif kind == "extract":
+            self.extractions[name] = json.loads(context.artifact(job, "extraction.json"))
+            self.vectors[name] = load_safetensors(context.artifact(job, "vectors.safetensors"))
+        else:
+            self.steerings[name] = json.loads(context.artifact(job, "summary.json"))
+
+    def cell(self, model: str, trait: str, nodes: Mapping[str, Node]) -> Cell:
+        """What was found of one model and trait."""
+        extract, steer = f"extract/{model}/{trait}", f"steer/{model}/{trait}"
+        named = (("extraction", extract), ("steering", steer))
+        links = {kind: f"/v1/{kind}s/{nodes[name]['job']}" for kind, name in named if name in nodes}
+        return Cell(model, trait, self.extractions.get(extract), self.vectors.get(extract, {}), self.steerings.get(steer), links)
+
+
+def gather(context: JobContext, nodes: Mapping[str, Node], models: Sequence[str]) -> Gathered:
     """Reads every node's files; a job that failed, was cancelled or never ran is named instead. `models` are those that the study names."""
-    found: dict[str, dict[str, Any]] = {}
-    missing: list[dict[str, Any]] = []
+    found = _Found()
+    missing: list[Missing] = []
     nodes = dict(sorted(nodes.items(), key=lambda item: int(item[1]["place"])))  # the database keeps no order of keys
     for done, (name, node) in enumerate(nodes.items()):
         job = context.result(node["job"])
         if job["state"] == "succeeded":
-            found[name] = _files(context, node)
+            found.read(context, name, node)
         else:
             missing.append({"node": name, "kind": node["kind"], "state": job["state"], "reason": _reason(job["error"])})
         context.progress(done + 1)
-    documents = {
-        node["model"]: found[name]["calibration"] for name, node in nodes.items() if node["kind"] == "calibrate" and name in found
-    }
+    measured = [(str(node["model"]), name, node) for name, node in nodes.items() if node["kind"] == "calibrate"]
+    documents = {model: found.calibrations[name] for model, name, _ in measured if name in found.calibrations}
     why = {one["node"]: f"{one['state']} {one['reason']}".strip() for one in missing}
-    pairs = dict.fromkeys((node["model"], node["trait"]) for node in nodes.values() if node["trait"] is not None)
-    sources = {node["model"]: f"/v1/calibrations/{node['job']}" for node in nodes.values() if node["kind"] == "calibrate"}
+    pairs = dict.fromkeys((str(node["model"]), node["trait"]) for node in nodes.values() if node["trait"] is not None)
     return Gathered(
         {model: document["aggregate"] for model, document in documents.items()},
-        [_cell(model, trait, nodes, found) for model, trait in pairs],
+        [found.cell(model, trait, nodes) for model, trait in pairs if trait is not None],
         missing,
-        sources,
+        {model: f"/v1/calibrations/{node['job']}" for model, _, node in measured},
         provenance={model: document.get("provenance", {}) for model, document in documents.items()},
         unmeasured={
             model: why.get(f"calibrate/{model}", "not registered on this server") for model in models if model not in documents
@@ -84,31 +116,5 @@ def gather(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], models: 
     )
 
 
-def _files(context: JobContext, node: Mapping[str, Any]) -> dict[str, Any]:
-    job, kind = node["job"], node["kind"]
-    if kind == "calibrate":
-        return {"calibration": json.loads(context.artifact(job, "calibration.json"))}
-    if kind == "extract":
-        document = json.loads(context.artifact(job, "extraction.json"))
-        return {"extraction": document, "vectors": load_safetensors(context.artifact(job, "vectors.safetensors"))}
-    return {"steering": json.loads(context.artifact(job, "summary.json"))}
-
-
-def _cell(model: str, trait: str, nodes: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> Cell:
-    extract, steer = f"extract/{model}/{trait}", f"steer/{model}/{trait}"
-    return Cell(
-        model,
-        trait,
-        found.get(extract, {}).get("extraction"),
-        found.get(extract, {}).get("vectors", {}),
-        found.get(steer, {}).get("steering"),
-        {
-            kind: f"/v1/{kind}s/{nodes[name]['job']}"
-            for kind, name in (("extraction", extract), ("steering", steer))
-            if name in nodes
-        },
-    )
-
-
-def _reason(error: Mapping[str, Any] | None) -> str:
+def _reason(error: ErrorFacts | None) -> str:
     return "" if not error else f"{error.get('code', '')}: {error.get('detail', '')}".strip(": ")

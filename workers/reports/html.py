@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -17,6 +16,8 @@ from app.pages.answers import study
 from app.pages.assets import FOLDER
 from app.pages.templating import TEMPLATES, environment
 from binnacle.version import VERSION
+from terms.documents.study import Finding, Missing
+from terms.specs import StudySpec
 from workers.reports.frame import Frame
 from workers.reports.origins import Origin
 
@@ -28,9 +29,9 @@ def render(
     *,
     title: str,
     facts: Mapping[str, str],
-    findings: Sequence[Mapping[str, Any]],
-    missing: Sequence[Mapping[str, Any]],
-    asked: Mapping[str, Any],
+    findings: Sequence[Finding],
+    missing: Sequence[Missing],
+    asked: StudySpec,
     origins: Sequence[Origin],
     written: date,
 ) -> str:

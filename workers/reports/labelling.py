@@ -10,9 +10,10 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from binnacle.words.sheets import inert
+from terms.documents.steering import AnswerLine
+from terms.specs import Node
 from workers.job import JobContext, JobFault
 from workers.judges.agreement import Agreement, agreement
 
@@ -33,15 +34,15 @@ class Text:
     score: float
 
 
-def sample(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], seed: int) -> list[Text]:
+def sample(context: JobContext, nodes: Mapping[str, Node], seed: int) -> list[Text]:
     """At most TEXTS answers of the study's steerings, no two alike, in an order that says nothing."""
     found: dict[str, Text] = {}
     for node in sorted(nodes.values(), key=lambda one: int(one["place"])):
         if node["kind"] == "steer" and context.result(node["job"])["state"] == "succeeded":
             for line in context.artifact(node["job"], "responses.jsonl").splitlines():
-                row = json.loads(line)
+                row: AnswerLine = json.loads(line)
                 if row["set"] == "test" and row["trait"] is not None and row["text"].strip():
-                    text = _text(node["trait"].split("@")[0], row)
+                    text = _text(str(node["trait"]).split("@")[0], row, row["trait"])
                     found.setdefault(text.id, text)
     texts = sorted(found.values(), key=lambda one: one.id)
     draw = random.Random(f"labelling {seed}")
@@ -55,9 +56,9 @@ def sample(context: JobContext, nodes: Mapping[str, Mapping[str, Any]], seed: in
     return sorted(drawn[:TEXTS], key=lambda one: one.id)
 
 
-def _text(trait: str, row: Mapping[str, Any]) -> Text:
+def _text(trait: str, row: AnswerLine, score: float) -> Text:
     digest = hashlib.sha256(json.dumps([trait, row["question"], row["text"]]).encode()).hexdigest()
-    return Text(digest[:12], trait, row["question"], row["text"], row["trait"])
+    return Text(digest[:12], trait, row["question"], row["text"], score)
 
 
 def sheet(texts: Sequence[Text]) -> bytes:

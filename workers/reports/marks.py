@@ -4,13 +4,14 @@ Lists, shares and doses of two rules are not the same quantity, and a text that 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from binnacle.words.massive import present_name, rule_of
+from terms.documents.calibration import Aggregate
+from terms.documents.provenance import Reading
 from workers.reports.gathered import Cell, Gathered
-from workers.reports.table import Column, Table
+from workers.reports.table import Column, Row, Table
 
 UNKNOWN = "not recorded"
 UNPROVED = "not proved"
@@ -57,7 +58,7 @@ def marked(table: Table, marks: Sequence[Mark]) -> Table:
     return table
 
 
-def _named(values: Values, row: Mapping[str, Any]) -> str | None:
+def _named(values: Values, row: Row) -> str | None:
     names = values.get((row["model"], row.get("trait"))) or values.get((row["model"], None))
     return " and ".join(sorted(names)) if names else None
 
@@ -73,7 +74,7 @@ def _rules(data: Gathered) -> Values:
     return {key: names for key, names in found.items() if names}
 
 
-def _rules_of(cell: Cell, calibration: Mapping[str, Any] | None) -> Iterator[str]:
+def _rules_of(cell: Cell, calibration: Aggregate | None) -> Iterator[str]:
     """Of an extraction and a steering; one of schema 1 does not say, and went by the calibration beside it."""
     described = cell.extraction.get("provenance", {}).get("calibration") if cell.extraction is not None else None
     if described:
@@ -97,6 +98,6 @@ def _readings(data: Gathered) -> Values:
     return {key: names for key, names in found.items() if names}
 
 
-def _reading(provenance: Mapping[str, Any]) -> str:
+def _reading(provenance: Reading) -> str:
     found: str | None = provenance.get("reading_hash")
     return found[:12] if found else UNPROVED

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from terms.methods import UnknownMethod, parse_method
 from workers.reports import plots
 from workers.reports.gathered import Cell
-from workers.reports.table import Column, Table
+from workers.reports.table import Column, Section, Table
 from workers.reports.tables import is_ablation
 
 
@@ -42,7 +41,7 @@ def compared(cell: Cell) -> Compared | None:
     return Compared(layer, names, massive, cosines(vectors), cosines(cleaned(vectors, massive)))
 
 
-def sections(cell: Cell) -> Iterator[dict[str, Any]]:
+def sections(cell: Cell) -> Iterator[Section]:
     """A table and a heat map of what `compared` finds."""
     found = compared(cell)
     if found is None:
@@ -95,7 +94,7 @@ def _massive(cell: Cell, layer: int) -> list[int]:
     """The layer's own list, as the extraction went by."""
     assert cell.extraction is not None
     of_layer = (one for one in cell.extraction["vectors"] if one["layer"] == layer)
-    return next((one["massive"]["dims"] for one in of_layer if one.get("massive")), [])
+    return next((massive["dims"] for one in of_layer if (massive := one.get("massive"))), [])
 
 
 def _table(cell: Cell, found: Compared) -> Table:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from terms.documents.calibration import CalibrationProvenance
+from terms.documents.passport import PassportDocument, ProofDocument
 from workers.reports.gathered import Gathered
 
 
@@ -14,7 +15,7 @@ class Origin:
     model: str
     facts: Sequence[tuple[str, str]]
     outcome: str
-    proofs: Sequence[Mapping[str, Any]]
+    proofs: Sequence[ProofDocument]
 
 
 NAMES = {
@@ -33,8 +34,9 @@ def origins(data: Gathered) -> list[Origin]:
     return [_origin(model, provenance, data.passports.get(model)) for model, provenance in data.provenance.items()]
 
 
-def _origin(model: str, provenance: Mapping[str, Any], passport: Mapping[str, Any] | None) -> Origin:
-    facts = [(words, str(provenance[key])) for key, words in NAMES.items() if provenance.get(key)]
+def _origin(model: str, provenance: CalibrationProvenance, passport: PassportDocument | None) -> Origin:
+    known: Mapping[str, object] = provenance
+    facts = [(words, str(known[key])) for key, words in NAMES.items() if known.get(key)]
     facts += [(name, str(version)) for name, version in (provenance.get("versions") or {}).items()]
     if passport is None:
         return Origin(model, facts, "It was not proved, or was removed from this server.", [])

@@ -1,12 +1,13 @@
 """The report's plots as Vega-Lite specifications. Each takes plain rows and returns a dict; nothing is rendered here."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 
-Row = dict[str, Any]
-Plot = dict[str, Any]
+from terms.values import JsonObject
+from workers.reports.table import Row
+
+Plot = JsonObject
 
 WIDTH, HEIGHT = 195, 180
 
@@ -110,7 +111,7 @@ def _has_intervals(rows: Sequence[Row]) -> bool:
     return any(row.get("low") is not None for row in rows)
 
 
-def _spec(chart: Any) -> Plot:
+def _spec(chart: alt.TopLevelMixin) -> Plot:
     spec: Plot = chart.configure_view(strokeOpacity=0).to_dict(validate=True)
     spec.pop("config", None)
     return spec

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from binnacle.words.judging import REMEDY, cannot_tell
 from binnacle.words.massive import massive_at
+from terms.documents.calibration import Aggregate
+from terms.documents.steering import Contrast as ContrastFacts
+from terms.documents.steering import Summary
+from terms.documents.study import Finding
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
 from workers.reports.tables import is_ablation
@@ -21,7 +24,7 @@ class ModelFindings:
 
     method: str | None
     cleaning: str
-    findings: list[dict[str, str]]
+    findings: list[Finding]
     severity_columns: dict[str, str]
 
 
@@ -40,7 +43,7 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
         found[model] = ModelFindings(
             advice.method,
             advice.cleaning,
-            [{"model": model, "sentence": one.sentence, "because": one.because} for one in advice.findings]
+            [Finding(model=model, sentence=one.sentence, because=one.because) for one in advice.findings]
             + [
                 warning
                 for cell in data.cells
@@ -76,7 +79,7 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
     return Table("recommendations", "Recommendations", note, columns, rows)
 
 
-def _evidence(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> TraitEvidence:
+def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> TraitEvidence:
     groups = {one["group"]: one for one in summary["groups"] if not is_ablation(one["method"])}
     leader = summary["leader"]
     judged = cannot_tell(summary.get("judge_facts") or {}) is None
@@ -93,15 +96,15 @@ def _evidence(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, 
     parts = {one["decomposition"]["massive_part"] for one in groups.values() if one["decomposition"]}
     best = groups[leader]["best"]
     gain = None
-    if best["delta_low"] is not None:
-        gain = Interval(best["delta_low"], best["delta_high"], best["interval"], best["n"], best["clusters"])
+    if best["delta_low"] is not None and best["delta_high"] is not None:
+        gain = Interval(best["delta_low"], best["delta_high"], str(best["interval"]), best["n"], best["clusters"])
     layers = {layer for one in groups.values() for layer in one["layers"]}
     massive = calibration is not None and any(massive_at(calibration, layer) for layer in layers)
     part = next((one for one in FROM_STRONGEST if one in parts), "not tested" if massive else "none")
     return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged)
 
 
-def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
+def _warnings(cell: Cell, summary: Summary) -> list[Finding]:
     """A judge that cannot tell the classes apart; a control that gains as much as the leader's interval begins with: then the push matters,
     and not what the labels taught it."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
@@ -111,7 +114,7 @@ def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
     low = leader["best"]["delta_low"]
     if low is None:
         return []
-    found = []
+    found: list[Finding] = []
     for kind, runs in leader["controls"].items():
         gains = [run["delta"] for run in runs if run["delta"] is not None]
         if gains and max(gains) >= max(low, 0):
@@ -127,6 +130,10 @@ def _warnings(cell: Cell, summary: Mapping[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def _contrast(one: Mapping[str, Any], judged: bool) -> Contrast:
-    interval = None if one["low"] is None else Interval(one["low"], one["high"], one["interval"], 0, 0)
-    return Contrast(one["difference"], interval, one["smallest_detectable"], judged)
+def _contrast(one: ContrastFacts, judged: bool) -> Contrast:
+    interval = None
+    if one["low"] is not None and one["high"] is not None:
+        interval = Interval(one["low"], one["high"], str(one["interval"]), 0, 0)
+    difference = one["difference"]
+    assert difference is not None, "a steering fails when its judge scores too few answers for a mean"
+    return Contrast(difference, interval, one["smallest_detectable"], judged)

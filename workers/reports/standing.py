@@ -4,10 +4,10 @@ Read from calibration.json of any schema; what a file does not hold is "not meas
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from binnacle.words.emergence import NOT_MEASURED, emergence_in_words
-from workers.reports.table import Column
+from terms.documents.calibration import Aggregate, CalibrationProvenance, Place
+from workers.reports.table import Column, Row
 
 NOT_STEERED = {"viable": "not steered"}
 LOCATED = 3
@@ -28,15 +28,17 @@ NOTE = (
 )
 
 
-def standing(aggregate: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells of COLUMNS. `provenance` is the file's, empty where it is not known."""
-    tokens = provenance.get("response_tokens")
+def standing(aggregate: Aggregate, provenance: CalibrationProvenance | None) -> Row:
+    """The cells of COLUMNS. `provenance` is the file's, None where it is not known."""
+    tokens = None if provenance is None else provenance.get("response_tokens")
     return {
         "reference": _at_several_layers(aggregate.get("top_dims_by_layer", {}).values()),
         "location": _location(aggregate.get("location")),
         "emergence": emergence_in_words(aggregate),
-        "weights": str(provenance.get("weight_hash") or "")[:12] or None,
-        "measured_on": None if tokens is None else f"{tokens:,} tokens, {provenance['dtype']}, {provenance['device']}",
+        "weights": None if provenance is None else str(provenance.get("weight_hash") or "")[:12] or None,
+        "measured_on": None
+        if provenance is None or tokens is None
+        else f"{tokens:,} tokens, {provenance['dtype']}, {provenance['device']}",
     }
 
 
@@ -47,10 +49,10 @@ def _at_several_layers(tops: Iterable[Sequence[int]]) -> list[int]:
     return sorted({dim for dim in every if every.count(dim) >= min(3, len(tops))})
 
 
-def _location(by_layer: Mapping[str, Mapping[str, Mapping[str, float]]] | None) -> str:
+def _location(by_layer: Mapping[str, Mapping[str, Place]] | None) -> str:
     if by_layer is None:
         return NOT_MEASURED
-    largest: dict[str, Mapping[str, float]] = {}
+    largest: dict[str, Place] = {}
     for dims in by_layer.values():
         for dim, facts in dims.items():
             if dim not in largest or facts["largest"] > largest[dim]["largest"]:
@@ -59,6 +61,8 @@ def _location(by_layer: Mapping[str, Mapping[str, Mapping[str, float]]] | None) 
     return "; ".join(f"{dim}: {_places(largest[dim])}" for dim in order[:LOCATED]) or "none"
 
 
-def _places(facts: Mapping[str, float]) -> str:
-    names = {"first_token": "first token", "first_delimiter": "first delimiter", "elsewhere": "elsewhere"}
-    return ", ".join(f"{name} {facts[key]:.0%}" for key, name in names.items() if facts[key] > 0)
+def _places(facts: Place) -> str:
+    shares = (
+        ("first token", facts["first_token"]), ("first delimiter", facts["first_delimiter"]), ("elsewhere", facts["elsewhere"]),
+    )  # fmt: skip
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares if share > 0)

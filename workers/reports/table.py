@@ -1,14 +1,16 @@
 """One table of a report: columns, rows, a note that defines its numbers. JSON, Markdown, HTML and the terminal all show the same one."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, final
 from urllib.parse import quote
 
 from binnacle.words.visible import visible
+from terms.documents.study import PlotDocument, TableDocument
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
+"""Values by key; what a value is, its column's `kind` says."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,30 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TableDocument:
         """As tables.json holds it: every number at full precision."""
         return {
             "id": self.id,
             "title": self.title,
             "note": self.note,
-            "columns": [asdict(column) for column in self.columns],
+            "columns": [{"key": one.key, "title": one.title, "kind": one.kind} for one in self.columns],
             "rows": [dict(row) for row in self.rows],
         }
 
     def cells(self) -> list[list[tuple[str, str | None]]]:
         """Every cell as text, and the address that it links to, if any."""
         return [[(cell(column, row), source(column, row)) for column in self.columns] for row in self.rows]
+
+
+@final
+class OfATable(TypedDict):
+    """A section that is a table."""
+
+    table: Table
+
+
+Section = OfATable | PlotDocument
+"""A part of a report: a table, or a plot beside it."""
 
 
 def source(column: Column, row: Row) -> str | None:

@@ -1,11 +1,13 @@
 """The tables of a study (docs/science.md, 5), from what was gathered. Every number's definition stands in its table's note."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 from binnacle.words.emergence import NOT_MEASURED
 from binnacle.words.judging import cannot_tell
 from binnacle.words.massive import listed, massive_at, rule_of
+from terms.documents.calibration import Aggregate
+from terms.documents.steering import Effect, Group, Summary
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.standing import COLUMNS, NOT_STEERED, NOTE, standing
@@ -18,6 +20,9 @@ EFFECT = (
     "which were not used to choose layer or dose. Brackets hold 95 % intervals over clusters of questions; a "
     "missing interval means too few clusters."
 )
+
+
+GainKey = Literal["delta", "delta_joint"]
 
 
 def methods(data: Gathered) -> Table:
@@ -50,7 +55,7 @@ def methods(data: Gathered) -> Table:
     return Table("methods", "Methods", note, columns, rows)
 
 
-def _judged(rows: Iterator[Row], summary: Mapping[str, Any]) -> list[Row]:
+def _judged(rows: Iterator[Row], summary: Summary) -> list[Row]:
     """The rows, without a verdict where the judge cannot tell the classes apart."""
     if cannot_tell(summary.get("judge_facts") or {}) is None:
         return list(rows)
@@ -61,7 +66,7 @@ def _without_verdict(row: Row) -> Row:
     return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row
 
 
-def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
+def _method_rows(cell: Cell, summary: Summary) -> Iterator[Row]:
     verdicts = {one["b"]: one["verdict"] for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
     unsteered = summary["unsteered"]["test"]
     base = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
@@ -90,7 +95,7 @@ def _method_rows(cell: Cell, summary: Mapping[str, Any]) -> Iterator[Row]:
             yield base | {"method": f"{kind} control {number + 1}", "kind": "control"} | _effect(cell, run)
 
 
-def _effect(cell: Cell, effect: Mapping[str, Any]) -> dict[str, Any]:
+def _effect(cell: Cell, effect: Effect) -> Row:
     return (
         {key: effect.get(key) for key in ("r", "c", "coherence", "run")}
         | {"coherence_from": cell.texts(effect)}
@@ -99,7 +104,7 @@ def _effect(cell: Cell, effect: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def points(cell: Cell, name: str, effect: Mapping[str, Any] | None, source: str = "delta") -> dict[str, Any]:
+def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delta") -> Row:
     """A column of kind points with its interval and where it comes from, of an effect as summary.json holds it; nothing where there is none."""
     if not effect or effect.get(source) is None:
         return {}
@@ -115,7 +120,7 @@ def _layers(layers: list[int]) -> str:
     return "+".join(map(str, layers))
 
 
-def _same(group: Mapping[str, Any]) -> str | None:
+def _same(group: Group) -> str | None:
     notes = [f"same vector as {group['same_as']}"] if group.get("same_as") else []
     notes += [f"vector of {group['source_model']}"] if group.get("source_model") else []
     return "; ".join(notes) or None
@@ -135,7 +140,7 @@ def cleaning(data: Gathered) -> Table:
         row
         for cell in data.cells
         if cell.steering
-        for row in _cleaning_rows(cell, cell.steering, data.calibrations.get(cell.model, {}))
+        for row in _cleaning_rows(cell, cell.steering, data.calibrations.get(cell.model))
     ]
     columns = [
         Column("model", "model"),
@@ -152,8 +157,8 @@ def cleaning(data: Gathered) -> Table:
     return Table("cleaning", "Cleaning ablation", note, columns, rows)
 
 
-def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[Row]:
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Iterator[Row]:
+    found: dict[tuple[str, int], Row] = {}
     for group in summary["groups"]:
         try:
             method = parse_method(group["method"])
@@ -171,17 +176,18 @@ def _cleaning_rows(cell: Cell, summary: Mapping[str, Any], calibration: Mapping[
             yield {"model": cell.model, "trait": cell.trait} | found[key]
 
 
-def _massive_among_first(calibration: Mapping[str, Any], layers: Sequence[int], n: int) -> int | None:
+def _massive_among_first(calibration: Aggregate | None, layers: Sequence[int], n: int) -> int | None:
     """How many of a layer's first `n` dims by ratio_to_median are in its list, which need not be the head of that order."""
-    if len(layers) != 1 or str(layers[0]) not in calibration.get("ratio_order_by_layer", {}):
+    order = None if calibration is None else calibration.get("ratio_order_by_layer", {}).get(str(layers[0]))
+    if len(layers) != 1 or calibration is None or order is None:
         return None
-    return len({*calibration["ratio_order_by_layer"][str(layers[0])][:n]} & {*massive_at(calibration, layers[0])})
+    return len({*order[:n]} & {*massive_at(calibration, layers[0])})
 
 
 def traits(data: Gathered) -> Table:
     """The same method on every trait, side by side."""
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str], Row] = {}
     for cell in data.cells:
         for group in cell.steering["groups"] if cell.steering else []:
             if not is_ablation(group["method"]) and group["best"] is not None:
@@ -209,7 +215,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
                 "share": found["share_of_squared_norm"],
                 "alignment": found["mean_alignment"],
                 **found["ratios"],
-                **standing(aggregate, data.provenance.get(model, {})),
+                **standing(aggregate, data.provenance.get(model)),
                 "link": data.sources.get(model),
                 **verdicts.get(model, NOT_STEERED),
             }
@@ -249,21 +255,21 @@ def vectors(data: Gathered) -> Table:
         chosen = {one["group"]: one["layers"] for one in cell.steering["groups"]} if cell.steering else {}
         for facts in cell.extraction["vectors"] if cell.extraction else []:
             group = f"{facts['position']}/{facts['component']}/{facts['method']}"
-            massive = facts.get("massive") or {}
+            massive = facts.get("massive")
             if chosen.get(group) != [facts["layer"]]:
                 continue
-            stability = facts.get("stability") or {}
-            clean = massive.get("clean_norm")
+            stability, separation = facts.get("stability"), facts.get("separation")
+            clean = None if massive is None else massive.get("clean_norm")
             rows.append(
                 {
                     "model": cell.model,
                     "trait": cell.trait,
                     "method": facts["method"],
                     "layer": facts["layer"],
-                    "massive": massive.get("share"),
-                    "noise": massive.get("noise_share"),
-                    "split_half": stability.get("split_half_cosine"),
-                    "accuracy": (facts.get("separation") or {}).get("accuracy"),
+                    "massive": None if massive is None else massive.get("share"),
+                    "noise": None if massive is None else massive.get("noise_share"),
+                    "split_half": None if stability is None else stability.get("split_half_cosine"),
+                    "accuracy": None if separation is None else separation.get("accuracy"),
                     "dosed": "no clean dose" if clean is not None and clean**2 < NO_CLEAN_DOSE else None,
                     "link": cell.links["extraction"],
                 }

@@ -5,16 +5,16 @@ The answers of a large study do not fit into one file: then each run keeps the s
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.pages.results.parts import Leads
 from app.pages.texts.runs import key_of, method_of, where
+from terms.documents.steering import AnswerLine, RunLine, ShownLine, without_ids
 from workers.job import JobContext
 from workers.reports.gathered import Cell
 
-Line = Mapping[str, Any]
 MOST_BYTES = 1_400_000
 """Bytes that all answers of a report may take."""
 AROUND = 70
@@ -25,19 +25,19 @@ _SOURCE = re.compile(r"(/v1/steerings/[^/]+)/responses\?run=(.+)")
 class Read(Protocol):
     """Reads the runs of a steering's job, and the answers of those that are wanted, by run."""
 
-    def __call__(self, job: str, wanted: Collection[str]) -> tuple[list[Line], dict[str, list[Line]]]: ...
+    def __call__(self, job: str, wanted: Collection[str]) -> tuple[list[RunLine], dict[str, list[ShownLine]]]: ...
 
 
 def reader(context: JobContext) -> Read:
     """From the files of the jobs."""
 
-    def read(job: str, wanted: Collection[str]) -> tuple[list[Line], dict[str, list[Line]]]:
+    def read(job: str, wanted: Collection[str]) -> tuple[list[RunLine], dict[str, list[ShownLine]]]:
         runs = [json.loads(line) for line in context.artifact(job, "runs.jsonl").splitlines()]
-        found: dict[str, list[Line]] = {run: [] for run in wanted}
+        found: dict[str, list[ShownLine]] = {run: [] for run in wanted}
         for raw in context.artifact(job, "responses.jsonl").splitlines():
-            line = json.loads(raw)
+            line: AnswerLine = json.loads(raw)
             if line["run"] in found:
-                found[line["run"]].append({name: value for name, value in line.items() if not name.endswith("ids")})
+                found[line["run"]].append(without_ids(line))
         return runs, found
 
     return read
@@ -77,7 +77,7 @@ class RunTexts:
     place: str
     words: str
     count: int
-    lines: Sequence[Line]
+    lines: Sequence[ShownLine]
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,17 @@ def job_of(cell: Cell) -> str:
     return cell.links["steering"].rsplit("/", 1)[1]
 
 
-def sampled(lines: Sequence[Line], share: float) -> Sequence[Line]:
+def sampled(lines: Sequence[ShownLine], share: float) -> Sequence[ShownLine]:
     """This share of the lines, at even distances; one at least."""
     count = max(1, int(len(lines) * share))
     return lines if count >= len(lines) else [lines[at * len(lines) // count] for at in range(count)]
 
 
-def _size(line: Line) -> int:
+def _size(line: ShownLine) -> int:
     return AROUND + len(line["question"].encode()) + len(line["text"].encode())
 
 
-def _words(run: Line | None) -> str:
+def _words(run: RunLine | None) -> str:
     """`probe, layer 3, dose 0.6; test questions`."""
     if run is None:
         return "a run that is no longer stored"

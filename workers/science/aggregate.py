@@ -3,11 +3,9 @@
 JSON object keys are strings; layers and dims come in ascending order, so that the same statistics give the same text.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
+from terms.documents.calibration import Aggregate, DimAtLayer, Emergence, Place
 from workers.science.massive import (
     baseline,
     dominant_dim,
@@ -39,7 +37,7 @@ def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:
     return needed
 
 
-def aggregate(stats: Statistics, tokens: TokenValues, rule: str) -> dict[str, Any]:
+def aggregate(stats: Statistics, tokens: TokenValues, rule: str) -> Aggregate:
     """All fields. `tokens` must hold `needed_dims`. Raises DegenerateActivations."""
     listed = massive_dims(stats, rule)
     above = [_pct_above(tokens.column(row, dominant_dim(stats)), baseline(stats)[row]) for row in middle_rows(stats)]
@@ -94,7 +92,7 @@ def _consecutive_cosine(stats: Statistics) -> dict[str, float]:
     return found
 
 
-def _per_layer(stats: Statistics, tokens: TokenValues, listed: list[int]) -> dict[str, dict[str, Any]]:
+def _per_layer(stats: Statistics, tokens: TokenValues, listed: list[int]) -> dict[str, dict[str, DimAtLayer]]:
     baseline_L = baseline(stats)
     return {
         str(layer): {
@@ -105,7 +103,7 @@ def _per_layer(stats: Statistics, tokens: TokenValues, listed: list[int]) -> dic
     }
 
 
-def _dim_at_layer(a: Float, mean: float, b: float) -> Mapping[str, float]:
+def _dim_at_layer(a: Float, mean: float, b: float) -> DimAtLayer:
     """`a` is |h[dim]| of every response token, `b` the layer's baseline."""
     return {
         "ratio": decimals(mean / b, 1),
@@ -128,7 +126,7 @@ def _norm_share(stats: Statistics, listed: list[int]) -> dict[str, dict[str, flo
     }
 
 
-def emergence(stats: Statistics, dim: int) -> dict[str, Any]:
+def emergence(stats: Statistics, dim: int) -> Emergence:
     """Where a dim stands out: the layers at which it has at least half of its largest ratio_to_median, the first of them, and the first captured
     layer after them, where it has fallen below half; None where it never does."""
     ratio_L = ratio_to_median(stats)[:, dim]
@@ -161,10 +159,10 @@ def _clean_norms(stats: Statistics, tokens: TokenValues) -> dict[str, float]:
     return {str(layer): significant(median, 4) for layer, median in zip(stats.layers, medians, strict=True)}
 
 
-def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Any]]:
+def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Place]]:
     """Over all tokens: how large, in how many prompts, and at which token. A layer without such dims has no entry."""
     located_LD = located(stats)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Place]] = {}
     for row, layer in enumerate(stats.layers):
         dims = sorted({*listed, *(int(dim) for dim in np.flatnonzero(located_LD[row]))})
         if dims:
@@ -172,7 +170,7 @@ def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Any]]
     return found
 
 
-def _place(stats: Statistics, row: int, dim: int) -> dict[str, float]:
+def _place(stats: Statistics, row: int, dim: int) -> Place:
     first, delimiter, prompts = int(stats.at_first[row, dim]), int(stats.at_delimiter[row, dim]), stats.prompts
     return {
         "largest": decimals(stats.largest[row, dim], 3),

@@ -13,8 +13,8 @@ The sampling share is sum_d (var+/n+ + var-/n-) / sum_d delta_d^2 over the massi
 """
 
 from collections.abc import Mapping
-from typing import Any
 
+from terms.documents.massive import PerDim
 from workers.science.intervals import Interval
 from workers.science.verdicts import TIE
 
@@ -24,7 +24,7 @@ REAL = 1 / 9
 """Sampling's largest share of the squared class difference for it to be real."""
 
 
-def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mapping[str, Mapping[str, Any]]) -> str:
+def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mapping[str, PerDim]) -> str:
     """`signal`, `inert`, `noise` or `unclear`. `alone` is the massive arm's gain, `on_top` both arms' gain minus the clean arm's, in points.
 
     `per_dim` holds `delta` and `noise_share` of the class difference in each massive dim.
@@ -39,8 +39,8 @@ def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mappi
     return "inert" if share <= REAL else "noise"
 
 
-def sampling_share(per_dim: Mapping[str, Mapping[str, Any]]) -> float | None:
+def sampling_share(per_dim: Mapping[str, PerDim]) -> float | None:
     """Sampling's share of the squared class difference over all massive dims; None where it was not measured or there is no difference."""
-    known = [(one["delta"] ** 2, one["noise_share"]) for one in per_dim.values() if one.get("noise_share") is not None]
+    known = [(one["delta"] ** 2, share) for one in per_dim.values() if (share := one.get("noise_share")) is not None]
     total = sum(square for square, _ in known)
     return sum(square * share for square, share in known) / total if total > 0 else None

@@ -7,12 +7,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
 from binnacle.version import VERSION
 from binnacle.words.massive import SCHEMA_VERSION
+from terms.documents.calibration import Aggregate, CalibrationDocument, CalibrationProvenance
+from terms.specs import Prompt
 from workers.lm.choosing import NEAR_TIE
 from workers.lm.model import LanguageModel
 from workers.science.statistics import Statistics
@@ -26,9 +27,9 @@ def document(
     model: str,
     variant: str | None,
     lm: LanguageModel,
-    provenance: dict[str, Any],
-    aggregate: dict[str, Any],
-) -> dict[str, Any]:
+    provenance: CalibrationProvenance,
+    aggregate: Aggregate,
+) -> CalibrationDocument:
     """The whole file. `model` is the registered name; without a `variant` it is `chat` or `base`, by the tokenizer."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -43,8 +44,8 @@ def document(
 
 
 def provenance(
-    lm: LanguageModel, *, revision: str | None, prompts: Sequence[Any], max_new_tokens: int, stats: Statistics
-) -> dict[str, Any]:
+    lm: LanguageModel, *, revision: str | None, prompts: Sequence[str | Prompt], max_new_tokens: int, stats: Statistics
+) -> CalibrationProvenance:
     """What the numbers come from. `revision` is the pinned commit of a hub model, None for a local folder."""
     return {
         "model_source": "hub" if revision else "local",
@@ -70,11 +71,11 @@ def provenance(
     }
 
 
-def prompts_hash(prompts: Sequence[Any]) -> str:
+def prompts_hash(prompts: Sequence[str | Prompt]) -> str:
     """sha256 of the prompts in order, as the spec holds them: JSON without spaces in UTF-8."""
     return hashlib.sha256(json.dumps(list(prompts), ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
-def to_bytes(content: dict[str, Any]) -> bytes:
+def to_bytes(content: CalibrationDocument) -> bytes:
     """The one serialisation: keys in the order given, one space of indent, ASCII. Raises ValueError on NaN and infinities."""
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()

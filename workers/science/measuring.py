@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from workers.lm.capture import Reader, prefill, reading_once
-from workers.lm.errors import OutOfMemory
-from workers.lm.memory import free_memory, is_out_of_memory
+from workers.lm.memory import with_second_try
 from workers.lm.model import LanguageModel
 from workers.science.aggregate import needed_dims
 from workers.science.delimiters import Delimiters
@@ -169,18 +168,8 @@ def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable
 
 def _with_second_try(read: Callable[[], Result], n_tokens: int) -> Result:
     """`read()`, once more when memory ran out: what generation left behind is given back first. Raises OutOfMemory."""
-    try:
-        return read()
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-    free_memory()
-    try:
-        return read()
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, request fewer "
-            "new tokens, or use a smaller model or a larger device."
-        ) from error
+    said = (
+        f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, request fewer "
+        "new tokens, or use a smaller model or a larger device."
+    )
+    return with_second_try(read, lambda _failure: said)

@@ -5,15 +5,16 @@ Separation does not predict steering: accuracy 1.00 has steered nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from terms.documents.extraction import Separation
+from terms.documents.massive import PerDim
 from workers.science.linalg import Bool, Float
 
 
-def measured(scores_N: Float, positive_N: Bool, threshold: float) -> dict[str, Any] | None:
+def measured(scores_N: Float, positive_N: Bool, threshold: float) -> Separation | None:
     """Of projections on a unit vector. None where the held-out split lacks a class.
 
     accuracy at `threshold`; Cohen's d with the pooled deviation; AUROC, ties counting half; polarity +1 where positives project higher.
@@ -48,7 +49,7 @@ class Noise:
     delta_D: Float
     error_D: Float
 
-    def of(self, dim: int) -> dict[str, float | None]:
+    def of(self, dim: int) -> PerDim:
         """One dim's difference, its z-score, and the share of its square that sampling noise would give by itself."""
         delta, error = float(self.delta_D[dim]), float(self.error_D[dim])
         return {

@@ -12,10 +12,10 @@ cleaning. Medians over layers are the lower of two.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from terms.documents.calibration import Severity
 from workers.science.massive import MASSIVE_RATIO, dominant_dim, massive_dims, min_layers, ratio_to_median
 from workers.science.medians import Float, decimals, lower_median
 from workers.science.peeling import PEEL_SHARE
@@ -40,7 +40,7 @@ def located(stats: Statistics) -> Int:
     return (stats.located / stats.prompts >= LOCATED_SHARE).astype(np.int64)
 
 
-def severity(stats: Statistics, pct_above: Sequence[float]) -> dict[str, Any]:
+def severity(stats: Statistics, pct_above: Sequence[float]) -> Severity:
     """The `severity` object. `pct_above` is, per middle row, the dominant dim's percentage of response tokens above 10 b."""
     dim = dominant_dim(stats)
     rows = middle_rows(stats)

@@ -5,11 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from terms.documents.steering import Dose, Scores, SideEffects, UnsteeredScores
+from terms.values import JsonObject
 from workers.science.intervals import Interval, paired_interval
 from workers.science.scores import bounds, joint, mean, moved
 from workers.steering.runs import Run
@@ -51,7 +52,7 @@ def clusters_of(run: Run) -> list[str]:
     return [question.cluster for question in run.spec.questions]
 
 
-def scores_of(run: Run) -> dict[str, Any]:
+def scores_of(run: Run) -> Scores:
     """Means of a run without comparison."""
     return {
         "run": run.spec.id,
@@ -62,16 +63,16 @@ def scores_of(run: Run) -> dict[str, Any]:
     }
 
 
-def unsteered_of(run: Run) -> dict[str, Any]:
+def unsteered_of(run: Run) -> UnsteeredScores:
     """`scores_of` of unsteered answers, with the spread of their trait scores: what a gain must be seen against."""
     scored = run.trait[~np.isnan(run.trait)]
     if not len(scored):
-        return scores_of(run) | {"spread": None}
-    named = zip(("min", "p10", "median", "p90", "max"), np.quantile(scored, (0, 0.1, 0.5, 0.9, 1)), strict=True)
-    return scores_of(run) | {"spread": {name: _rounded(float(value)) for name, value in named}}
+        return {**scores_of(run), "spread": None}
+    least, p10, median, p90, most = (_rounded(float(value)) for value in np.quantile(scored, (0, 0.1, 0.5, 0.9, 1)))
+    return {**scores_of(run), "spread": {"min": least, "p10": p10, "median": median, "p90": p90, "max": most}}
 
 
-def effect_of(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+def effect_of(run: Run, base: Run, scale: Scale) -> JsonObject:
     """A run on test questions as tables show it. Every interval is over clusters; without enough of them it is null."""
     clusters = clusters_of(run)
     gain, joint_gain = scale.gain(run, base), scale.joint_gain(run, base)
@@ -91,7 +92,7 @@ def effect_of(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
     }
 
 
-def dose_of_run(run: Run) -> dict[str, Any]:
+def dose_of_run(run: Run) -> Dose:
     """r, c and r_raw; c and r_raw of a subject at several layers are lists, and the sum of r is stored."""
     if run.spec.subject is None or run.spec.r is None:
         return {"r": None, "c": None, "r_raw": None}
@@ -108,7 +109,7 @@ def dose_of_run(run: Run) -> dict[str, Any]:
     }
 
 
-def side_effects(run: Run) -> dict[str, Any]:
+def side_effects(run: Run) -> SideEffects:
     """Mean length in tokens, share of repeated 4-grams, perplexity, share that ended by itself, share whose logits stayed finite.
 
     Perplexity is exp of minus the mean, over answers, of a text's mean token log-likelihood under the unsteered model.
@@ -148,7 +149,7 @@ def unchanged(run: Run, base: Run) -> float:
     return round(float(np.mean([one.text == other.text for one, other in zip(run.answers, base.answers, strict=True)])), 4)
 
 
-def extra_effect(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+def extra_effect(run: Run, base: Run, scale: Scale) -> JsonObject:
     """A run on an extra set: its effect, the share of texts that did not change and, where answers can be right, of those that are."""
     facts = effect_of(run, base, scale) | {"unchanged": unchanged(run, base)}
     right = {"right": answered_right(run), "right_unsteered": answered_right(base)}

@@ -10,12 +10,13 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
 
 import numpy as np
 import torch
 
+from terms.documents.steering import PushEffect
 from terms.specs import Sampling as SamplingSpec
+from terms.values import JsonObject
 from workers.job import JobContext
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.coherence import OWN
@@ -186,7 +187,7 @@ class Evaluator:
         self._done += len(answers)
         self._context.progress(self._done)
 
-    def _read(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[dict[str, Any]]:
+    def _read(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[JsonObject]:
         """What the judge kept of each answer, with its likelihood after its own prompt where the judge did not read it."""
         raws = [score.raw for score in scores]
         unread = [i for i, one in enumerate(answered) if one.ids and "log_likelihood" not in raws[i]]
@@ -211,7 +212,7 @@ def _item(question: Question, answer: SteeredAnswer, text: str) -> JudgeItem:
     return JudgeItem(question.question, question.system_prompt, text, answer.ids, question.prompt_ids)
 
 
-def _effect(spec: RunSpec, answered: Sequence[SteeredAnswer]) -> dict[str, Any]:
+def _effect(spec: RunSpec, answered: Sequence[SteeredAnswer]) -> PushEffect:
     """Over all answers of a run. An intervention that no answer felt is a fault, not a score of 0 (docs/science.md, 4.1)."""
     if not spec.pushes:
         return {}

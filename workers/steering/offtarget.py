@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
+from terms.documents.trait import TraitDataset
 from terms.specs import OffTargetSpec
+from terms.values import Json, JsonObject
 from workers.job import JobContext
 from workers.judges.opening import open_judge
 from workers.steering.effects import Scale, effect_of, scores_of
@@ -28,14 +29,14 @@ class OffTarget:
     trait: str
     base: Run
     by_group: Mapping[str, Run]
-    judge: Mapping[str, Any]
+    judge: Mapping[str, Json]
     runs: Sequence[Run]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """The trait, its judge and its unsteered scores: the matrix stores them besides the effects."""
         return {"trait": self.trait, "judge": dict(self.judge), "unsteered": scores_of(self.base)}
 
-    def effect(self, group: str, scale: Scale) -> dict[str, Any]:
+    def effect(self, group: str, scale: Scale) -> JsonObject:
         """The change of this trait's score under the group's vector; positive means more of it, also in a job that suppresses."""
         return effect_of(self.by_group[group], self.base, Scale(scale.threshold, 1, scale.seed))
 
@@ -47,7 +48,7 @@ def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported]
     """
     lm, spec = setup.lm, setup.spec
     name = asked["trait"]["name"]
-    trait = json.loads(context.blob(asked["trait"]["version"]))
+    trait: TraitDataset = json.loads(context.blob(asked["trait"]["version"]))
     listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
     questions = encode(lm, f"off_target:{name}", clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
     context.phase(f"preparing the judge of {name}", 1, "judges")
@@ -71,7 +72,7 @@ def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported]
     return OffTarget(name, base, dict(zip(reported, steered, strict=True)), judge.identity, evaluator.runs)
 
 
-def responses_of(extraction: str | None, context: JobContext) -> list[dict[str, Any]] | None:
+def responses_of(extraction: str | None, context: JobContext) -> list[JsonObject] | None:
     """The responses that an extraction's job kept, which a judge may be fitted to; None without an extraction."""
     if extraction is None:
         return None

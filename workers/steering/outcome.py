@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from binnacle.words.massive import listed, rule_of
+from terms.documents.steering import JudgeFacts, SteeringProvenance
+from terms.values import Json, JsonObject
 from workers.job import ArtifactBytes, JobFault, Outcome
 from workers.judges.base import Judge
 from workers.lm.routing import routing_flips
@@ -58,7 +59,7 @@ def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
     )
 
 
-def _summary(setup: Setup, findings: Findings, judge: Judge) -> dict[str, Any]:
+def _summary(setup: Setup, findings: Findings, judge: Judge) -> JsonObject:
     bases, scale = findings.bases, setup.scale
     test = bases["test"]
     facts = facts_of(judge)
@@ -97,7 +98,7 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> dict[str, Any]:
     }
 
 
-def _provenance(setup: Setup) -> dict[str, Any]:
+def _provenance(setup: Setup) -> SteeringProvenance:
     lm = setup.lm
     return {
         "weight_hash": lm.facts.weight_hash,
@@ -114,12 +115,13 @@ def _provenance(setup: Setup) -> dict[str, Any]:
     }
 
 
-def facts_of(judge: Judge) -> dict[str, Any]:
+def facts_of(judge: Judge) -> JudgeFacts:
     """What the judge measured of itself before it scored; nothing where it measures nothing."""
-    return dict(getattr(judge, "facts", {}))
+    facts: JudgeFacts = getattr(judge, "facts", JudgeFacts())
+    return facts
 
 
-def can_tell(facts: Mapping[str, Any]) -> bool:
+def can_tell(facts: JudgeFacts) -> bool:
     """Whether verdicts may rest on a judge of these facts: unless it was measured that it cannot tell the classes apart."""
     return facts.get("tells_apart") is not False
 
@@ -136,7 +138,7 @@ def check_failures(runs: Sequence[Run]) -> None:
         )
 
 
-def short_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+def short_summary(summary: JsonObject) -> JsonObject:
     """What the job and lists show: one row a method."""
     return {
         "leader": summary["leader"],
@@ -151,12 +153,12 @@ def short_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary_bytes(summary: Mapping[str, Any]) -> bytes:
+def summary_bytes(summary: JsonObject) -> bytes:
     """summary.json. NaN and infinities, which JSON has not, become null."""
     return (json.dumps(_plain(summary), indent=1, allow_nan=False) + "\n").encode()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Json) -> Json:
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

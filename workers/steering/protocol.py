@@ -5,8 +5,8 @@ Kept beside the matched doses, so that a report shows what such a comparison con
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from terms.values import JsonObject
 from workers.science.scores import mean
 from workers.steering.effects import Scale, dose_of_run, scores_of
 from workers.steering.questions import Question
@@ -57,7 +57,7 @@ def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
     return max(runs, key=lambda run: mean(run.coherence) or 0.0)
 
 
-def measure(setup: Setup, raw: RawCoefficient, base: Run) -> dict[str, Any]:
+def measure(setup: Setup, raw: RawCoefficient, base: Run) -> JsonObject:
     """Runs every group at the raw coefficients around the probe's, on the reference's questions (`base`: unsteered), and tables them."""
     rounds = [raw.specs(setup.sets["reference"], setup.how, times) for times in AROUND]
     setup.evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects) * len(base.answers))
@@ -65,7 +65,7 @@ def measure(setup: Setup, raw: RawCoefficient, base: Run) -> dict[str, Any]:
     return _table(raw, {group: [next(runs) for _ in rounds] for group in raw.subjects}, base, setup.scale)
 
 
-def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> dict[str, Any]:
+def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> JsonObject:
     """The protocol's own table: one number a group, without an interval."""
     rows = []
     for group, tried in runs.items():

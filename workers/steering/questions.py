@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from terms.documents.trait import TraitDataset
 from terms.specs import SteeringSpec
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
 Asked = Mapping[str, Any]
-"""`question`, and `system_prompt`, `cluster`, `split`, `answer` where there are any."""
+"""`question`, and `system_prompt`, `cluster`, `split`, `answer` where there are any: of a trait or of a request."""
+
 REFERENCE_QUESTIONS = 10
 """The set `reference`: the first questions of the trait, whatever their split, as the reference system takes them."""
 
@@ -36,7 +38,7 @@ class Question:
         return {"question": self.question, "system_prompt": self.system_prompt, "cluster": self.cluster, "set": self.set}
 
 
-def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: Mapping[str, Any]) -> dict[str, list[Question]]:
+def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) -> dict[str, list[Question]]:
     """Every set that the spec asks for, encoded and checked to fit the context with its answer.
 
     Raises ModelFault no_questions, prompt_too_long, chat_template_failed, each naming the question.
@@ -64,7 +66,7 @@ def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Aske
     """At most `limit` questions: the first of every cluster, then the second of every cluster, in the order given."""
     if limit is None or len(questions) <= limit:
         return list(questions)
-    seen: dict[Any, int] = defaultdict(int)
+    seen: dict[str, int] = defaultdict(int)
     turns = []
     for place, one in enumerate(questions):
         cluster = one.get("cluster") or one["question"]

@@ -7,8 +7,9 @@ is left out; its texts belong to other traits' judges.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from terms.documents.steering import AnswerLine, CurvePoint, Decomposition, Effect, Group, Summary
+from terms.values import Json, JsonObject
 from workers.judges.base import Score
 from workers.steering.effects import Scale, effect_of, extra_effect, scores_of, unsteered_of
 from workers.steering.questions import Question
@@ -40,16 +41,16 @@ class StoredGroup:
     refits: Sequence[Run]
 
 
-def stored_answers(data: bytes) -> dict[str, list[dict[str, Any]]]:
+def stored_answers(data: bytes) -> dict[str, list[AnswerLine]]:
     """The lines of responses.jsonl by run, in order."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[AnswerLine]] = {}
     for line in data.splitlines():
-        row = json.loads(line)
+        row: AnswerLine = json.loads(line)
         found.setdefault(row["run"], []).append(row)
     return found
 
 
-def scored_run(run_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[Score]) -> Run:
+def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score]) -> Run:
     """The run's texts with these scores; what was read of a text before (its likelihood) stays with it."""
     questions = [
         Question(
@@ -78,7 +79,7 @@ def scored_run(run_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[
     return Run(StoredSpec(questions, run_id, stored_id=run_id), answers)
 
 
-def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> dict[str, Any]:
+def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> JsonObject:
     """summary.json with every score-made number made again from `runs`, by run id. `judged` as in `contrasts`."""
     again = _Again(summary, runs, scale, judged)
     stored = {old["group"]: again.compared(old) for old in summary["groups"]}
@@ -97,24 +98,24 @@ def rescored(summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale, 
 class _Again:
     """Makes what summary.json says of runs again, from the same runs with new scores."""
 
-    def __init__(self, summary: Mapping[str, Any], runs: Mapping[str, Run], scale: Scale, judged: bool) -> None:
+    def __init__(self, summary: Summary, runs: Mapping[str, Run], scale: Scale, judged: bool) -> None:
         self._runs, self._scale, self._judged = runs, scale, judged
         self.bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
 
-    def effect(self, old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def effect(self, old: Effect | None) -> JsonObject | None:
         """An effect on test questions; None stays None."""
         return self._kept(old, effect_of(self._runs[old["run"]], self.bases["test"], self._scale)) if old else None
 
-    def extra(self, old: Mapping[str, Any] | None, questions: str) -> dict[str, Any] | None:
+    def extra(self, old: Effect | None, questions: str) -> JsonObject | None:
         """An effect on an extra set."""
         return self._kept(old, extra_effect(self._runs[old["run"]], self.bases[questions], self._scale)) if old else None
 
-    def point(self, old: Mapping[str, Any]) -> dict[str, Any]:
+    def point(self, old: CurvePoint) -> JsonObject:
         """One dose of a dose-response."""
         new = curve_point(self._runs[old["run"]], self.bases["selection"], self._scale)
-        return new | {name: old[name] for name in DOSE if name in old}
+        return {**new, **{name: value for name, value in old.items() if name in DOSE}}
 
-    def group(self, old: Mapping[str, Any], refits: Sequence[Run]) -> dict[str, Any]:
+    def group(self, old: Group, refits: Sequence[Run]) -> JsonObject:
         """All of one method's effects. Those on other traits are left out."""
         return {
             **old,
@@ -127,15 +128,15 @@ class _Again:
             "off_target": {},
         }
 
-    def compared(self, old: Mapping[str, Any]) -> StoredGroup:
+    def compared(self, old: Group) -> StoredGroup:
         """The group's runs that contrasts are made of."""
         return StoredGroup(
             self._runs[old["best"]["run"]],
             {way: self._runs[one["run"]] for way, one in old["matched"].items() if one},
-            [self._runs[run] for run in (old["refits"] or {}).get("runs", ())],
+            [self._runs[run] for run in (old["refits"]["runs"] if old["refits"] else ())],
         )
 
-    def _decomposition(self, old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def _decomposition(self, old: Decomposition | None) -> JsonObject | None:
         if not old or not old["arms"]:
             return None
         arms = {name: self._runs[one["run"]] for name, one in old["arms"].items()}
@@ -143,11 +144,13 @@ class _Again:
         return new | {"arms": {name: self.effect(one) for name, one in old["arms"].items()}}
 
     @staticmethod
-    def _kept(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-        return new | {name: old[name] for name in (*DOSE, "effect") if name in old}
+    def _kept(old: Effect, new: JsonObject) -> JsonObject:
+        return new | {name: value for name, value in old.items() if name in DOSE or name == "effect"}
 
 
-def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: Mapping[str, Any]) -> bytes:
+def rescored_reference_lines(
+    old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: Mapping[str, Json]
+) -> bytes:
     """results.jsonl with the new scores. `run_lines` are those of the same steering, which has a line there for each of its runs."""
     header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
     described = [json.loads(line) for line in run_lines.splitlines()]

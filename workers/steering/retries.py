@@ -4,7 +4,6 @@ Imports no torch: the job's context asks it before any model is loaded.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 TEXTS = "texts/"
 """Cells under this name hold what a model said, before anybody scored it."""
@@ -18,10 +17,10 @@ def texts_cell(run: str) -> str:
     return f"{TEXTS}{run}"
 
 
-def may_take(cell: str, *, earlier: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+def may_take(cell: str, *, earlier: Mapping[str, object], spec: Mapping[str, object]) -> bool:
     """Whether a job of `spec` may take this cell of a job of the spec `earlier`."""
     return earlier == spec or (cell.startswith(TEXTS) and _unscored(earlier) == _unscored(spec))
 
 
-def _unscored(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _unscored(spec: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in spec.items() if key not in SCORING}

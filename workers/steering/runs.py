@@ -8,11 +8,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from terms.documents.steering import PushEffect
+from terms.values import JsonObject
 from workers.judges.base import Score
 from workers.lm.interventions import Push
 from workers.steering.questions import Question
@@ -54,10 +55,10 @@ class Answer:
     trait: float | None
     coherence: float | None
     relevance: float | None
-    raw: dict[str, Any]
+    raw: JsonObject
 
 
-def judged(ids: Sequence[int], text: str, *, ended: bool, finite: bool, score: Score, raw: dict[str, Any]) -> Answer:
+def judged(ids: Sequence[int], text: str, *, ended: bool, finite: bool, score: Score, raw: JsonObject) -> Answer:
     """The answer under its score. One whose logits overflowed is incoherent, however well what came before reads."""
     coherence = score.coherence if finite else 0.0
     return Answer(tuple(ids), text, ended, finite, score.trait, coherence, score.relevance, raw)
@@ -69,7 +70,7 @@ class Run:
 
     spec: RunSpec
     answers: tuple[Answer, ...]
-    effect: dict[str, Any] = field(default_factory=dict)
+    effect: PushEffect = field(default_factory=PushEffect)
 
     @property
     def trait(self) -> NDArray[np.float64]:

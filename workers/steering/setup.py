@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from terms.documents.calibration import Aggregate
+from terms.documents.trait import TraitDataset
 from terms.specs import SteeringSpec
 from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale
@@ -23,14 +24,14 @@ class Setup:
 
     spec: SteeringSpec
     lm: LanguageModel
-    trait: Mapping[str, Any]
+    trait: TraitDataset
     sets: Mapping[str, Sequence[Question]]
     evaluator: Evaluator
     how: Intervention
     scale: Scale
     rows: int
     massive: Mapping[int, Sequence[int]]
-    aggregate: Mapping[str, Any]
+    aggregate: Aggregate
 
     @property
     def pushes_have_doses(self) -> bool:

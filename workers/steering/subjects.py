@@ -4,13 +4,14 @@ A subject's dose is the r of docs/science.md, 4.2: the clean part of the push ov
 that are the same to float32 rounding are one subject with two names; it is run once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from terms.documents.massive import MassiveFacts
+from terms.documents.steering import OfASibling
 from terms.interventions import Operation, Scope
 from workers.lm.interventions import Push
 from workers.science.dose import NO_CLEAN_DOSE, coefficient_of, dose_of
@@ -54,8 +55,8 @@ class Subject:
     ids: tuple[str | None, ...] = ()
     keys: tuple[str, ...] = ()
     same_as: str | None = None
-    facts: Mapping[str, Any] | None = None
-    source: Mapping[str, Any] | None = None
+    facts: MassiveFacts | None = None
+    source: OfASibling | None = None
     """Of vectors made on another model: its name, weights and massive dims."""
 
     @property

@@ -2,24 +2,28 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from terms.documents.massive import PerDim
+from terms.documents.steering import AnswerLine, Contrast, CurvePoint, Limits, Refits, RunVector
+from terms.documents.steering import Subject as SubjectFacts
+from terms.values import JsonObject
 from workers.science.contrasts import simultaneous, smallest_detectable
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
 from workers.science.verdicts import verdict
 from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
-from workers.steering.runs import Answer, Run
+from workers.steering.runs import Run
 from workers.steering.sets import WAYS, Reported, Searched
 from workers.steering.subjects import Subject
 
 SCHEMA_VERSION = 1
 
 
-def subject_facts(one: Searched, base: Run, scale: Scale) -> dict[str, Any]:
+def subject_facts(one: Searched, base: Run, scale: Scale) -> SubjectFacts:
     """One subject with its dose-response on the selection questions."""
     subject = one.subject
     return {
@@ -42,20 +46,22 @@ def subject_facts(one: Searched, base: Run, scale: Scale) -> dict[str, Any]:
     }
 
 
-def curve_point(run: Run, base: Run, scale: Scale) -> dict[str, Any]:
+def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
     """One dose of a dose-response: mean scores with their intervals, and the objective of the search."""
     clusters = clusters_of(run)
-    found: dict[str, Any] = {**scores_of(run), **dose_of_run(run)}
-    for name, values in (("trait", run.trait), ("coherence", run.coherence)):
-        interval = mean_interval(values, clusters, seed=scale.seed)
-        found |= {
-            f"{name}_low": None if interval is None else round(interval.low, 2),
-            f"{name}_high": None if interval is None else round(interval.high, 2),
-        }
-    return found | {"objective": _round(mean(scale.joint_gain(run, base)))}
+    trait, coherence = (mean_interval(values, clusters, seed=scale.seed) for values in (run.trait, run.coherence))
+    return {
+        **scores_of(run),
+        **dose_of_run(run),
+        "trait_low": None if trait is None else round(trait.low, 2),
+        "trait_high": None if trait is None else round(trait.high, 2),
+        "coherence_low": None if coherence is None else round(coherence.low, 2),
+        "coherence_high": None if coherence is None else round(coherence.high, 2),
+        "objective": _round(mean(scale.joint_gain(run, base))),
+    }
 
 
-def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> dict[str, Any]:
+def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> JsonObject:
     """What a method did at its chosen layer, in every way it was compared. `judged` as in `contrasts`."""
     subject = one.searched.subject
     return {
@@ -79,7 +85,7 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
     }
 
 
-def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> dict[str, Any] | None:
+def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> Refits | None:
     """Gains of a method refitted on resampled extraction sets, with an interval over sets and questions; None without refits."""
     if not refits:
         return None
@@ -94,15 +100,16 @@ def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> dict[str, Any
     }
 
 
-def _per_dim(subject: Subject) -> dict[str, Any]:
+def _per_dim(subject: Subject) -> dict[str, PerDim]:
     """What the extraction says of the dims that were steered apart; its own list may be another calibration's."""
-    known = ((subject.facts or {}).get("massive") or {}).get("per_dim") or {}
+    massive = None if subject.facts is None else subject.facts.get("massive")
+    known = {} if massive is None else massive.get("per_dim") or {}
     return {dim: facts for dim, facts in known.items() if any(int(dim) in part.massive for part in subject.parts)}
 
 
 def decomposition_facts(
-    arms: Mapping[str, Run], per_dim: Mapping[str, Any], base: Run, scale: Scale, *, judged: bool
-) -> dict[str, Any]:
+    arms: Mapping[str, Run], per_dim: Mapping[str, PerDim], base: Run, scale: Scale, *, judged: bool
+) -> JsonObject:
     """What a vector's massive part does (docs/science.md, 4.6), from the arms `clean`, `massive` and `both`."""
     clusters = clusters_of(base)
     gains = {name: scale.gain(run, base) for name, run in arms.items()}
@@ -129,13 +136,13 @@ class Compared(Protocol):
 
 def contrasts(
     reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, seed: int, *, judged: bool
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Contrast]]:
     """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
     At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well. `judged` False: every
     verdict is `not enough evidence`.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Contrast]] = {}
     clusters = clusters_of(base)
     for way in (*WAYS, "best"):
         runs = {
@@ -149,39 +156,41 @@ def contrasts(
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
         intervals = simultaneous({name: gap for name, gap in differences.items() if name not in twins}, clusters, seed=seed)
         intervals |= {name: Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters))) for name in twins}
-        found[way] = [
-            _contrast(a, b, differences[name], intervals[name], clusters, judged)
-            | (_over_extraction_sets(reported[a], reported[b], base, scale, judged) if way == "dose" else {})
-            for name, (a, b) in pairs.items()
-        ]
+        found[way] = [_contrast(a, b, differences[name], intervals[name], clusters, judged) for name, (a, b) in pairs.items()]
+        if way == "dose":
+            found[way] = [
+                _over_extraction_sets(one, reported[one["a"]], reported[one["b"]], base, scale, judged) for one in found[way]
+            ]
     return found
 
 
-def _contrast(
-    a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clusters: Sequence[str], judged: bool
-) -> dict[str, Any]:
+def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clusters: Sequence[str], judged: bool) -> Contrast:
+    ends = _ends(interval)
     return {
         "a": a,
         "b": b,
         "difference": _round(mean(gap_Q)),
-        **_ends(interval),
+        "low": ends["low"],
+        "high": ends["high"],
+        "interval": ends["interval"],
         "verdict": verdict(interval, judged=judged),
         "smallest_detectable": _round(smallest_detectable(gap_Q, clusters)),
     }
 
 
-def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale, judged: bool) -> dict[str, Any]:
+def _over_extraction_sets(contrast: Contrast, a: Compared, b: Compared, base: Run, scale: Scale, judged: bool) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
 
     Its interval and verdict stand instead of those over questions alone (docs/science.md, 5, evidence: full).
     """
     if not a.refits or len(a.refits) != len(b.refits):
-        return {}
+        return contrast
     differences_RQ = gains_of(b.refits, base, scale) - gains_of(a.refits, base, scale)
     interval = two_level(differences_RQ, clusters_of(base))
     if interval is None:
-        return {}
+        return contrast
     return {
+        **contrast,
         **_ends(interval),
         "verdict": verdict(interval, judged=judged),
         "refits": len(a.refits),
@@ -189,7 +198,7 @@ def _over_extraction_sets(a: Compared, b: Compared, base: Run, scale: Scale, jud
     }
 
 
-def _ends(interval: Interval | None) -> dict[str, Any]:
+def _ends(interval: Interval | None) -> Limits:
     return {
         "low": None if interval is None else round(interval.low, 2),
         "high": None if interval is None else round(interval.high, 2),
@@ -223,7 +232,7 @@ def run_lines(runs: Sequence[Run], roles: Mapping[str, Sequence[str]]) -> bytes:
     )
 
 
-def _vector(subject: Subject | None) -> dict[str, Any] | None:
+def _vector(subject: Subject | None) -> RunVector | None:
     if subject is None:
         return None
     return {
@@ -244,31 +253,25 @@ def response_lines(runs: Sequence[Run]) -> bytes:
 
 def _responses(run: Run) -> Iterator[bytes]:
     for question, answer in zip(run.spec.questions, run.answers, strict=True):
-        line = {
+        line: AnswerLine = {
             "run": run.spec.id,
             "set": run.spec.set,
             "question": question.question,
             "system_prompt": question.system_prompt,
             "cluster": question.cluster,
-            **_scored(answer),
+            "text": answer.text,
+            "trait": answer.trait,
+            "coherence": answer.coherence,
+            "relevance": answer.relevance,
+            "raw": answer.raw,
+            "ended": answer.ended,
+            "finite": answer.finite,
             "ids": list(answer.ids),
             "prompt_ids": list(question.prompt_ids),
         }
         if question.expected is not None:
             line["expected"] = question.expected
         yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
-
-
-def _scored(answer: Answer) -> dict[str, Any]:
-    return {
-        "text": answer.text,
-        "trait": answer.trait,
-        "coherence": answer.coherence,
-        "relevance": answer.relevance,
-        "raw": answer.raw,
-        "ended": answer.ended,
-        "finite": answer.finite,
-    }
 
 
 def _round(value: float | None) -> float | None:

@@ -4,13 +4,13 @@ The residual stream and what is added to it: clean_norms of the calibration. Raw
 tokens over the selection prompts, measured here.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from terms.documents.calibration import CalibrationDocument
 from workers.job import JobContext
 from workers.lm.capture import prefill, reading_once
 from workers.lm.errors import ModelFault
@@ -20,7 +20,7 @@ from workers.steering.vectors import Named
 OF_THE_STREAM = ("residual", "attn_contribution", "mlp_contribution")
 
 
-def clean_norms(calibration: Mapping[str, Any]) -> dict[int, float]:
+def clean_norms(calibration: CalibrationDocument) -> dict[int, float]:
     """Median clean norm of the residual stream by layer."""
     return {int(layer): float(norm) for layer, norm in calibration["aggregate"]["clean_norms"].items()}
 
@@ -28,7 +28,7 @@ def clean_norms(calibration: Mapping[str, Any]) -> dict[int, float]:
 def units_for(
     named: Iterable[Named],
     lm: LanguageModel,
-    calibration: Mapping[str, Any],
+    calibration: CalibrationDocument,
     prompts: Sequence[Sequence[int]],
     context: JobContext,
 ) -> dict[tuple[str, int], float]:
@@ -43,7 +43,7 @@ def units_for(
 def units_of(
     lm: LanguageModel,
     sites: Iterable[tuple[str, int]],
-    calibration: Mapping[str, Any],
+    calibration: CalibrationDocument,
     prompts: Sequence[Sequence[int]],
     begin: Callable[[int], None] = lambda _total: None,
     on_prompt: Callable[[int], None] = lambda _done: None,

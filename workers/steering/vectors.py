@@ -3,18 +3,25 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from binnacle.words.massive import massive_at
+from terms.documents.calibration import CalibrationDocument
+from terms.documents.extraction import ExtractionDocument, VectorFacts
+from terms.documents.massive import MassiveFacts
+from terms.documents.steering import OfASibling
 from terms.methods import UnknownMethod, parse_method
+from terms.specs import GenerationSpec, SourceModel, SteeringSpec, VectorsOf
 from workers.job import JobContext
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.steering.subjects import Subject, name_twins, part
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +35,8 @@ class Named:
     vector_D: Tensor
     key: str
     id: str | None
-    facts: Mapping[str, Any] | None = None
-    source: Mapping[str, Any] | None = None
+    facts: MassiveFacts | None = None
+    source: SourceModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +61,7 @@ class Loaded:
         return groups
 
 
-def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
+def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list[Named]:
     """Every vector that the spec's `vectors` and `from` name, and the controls that lie beside the latter. Raises JobFault missing_input."""
     named: list[Named] = []
     files: dict[str, dict[str, Tensor]] = {}
@@ -75,7 +82,7 @@ def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
                 one.get("source"),
             )
         )
-    for source in spec.get("from") or ():
+    for source in spec["from"] or () if "from" in spec else ():
         tensors = load_safetensors(context.artifact(source["job"], "vectors.safetensors"))
         facts = {one["key"]: one for one in _facts(context, source["job"])}
         # a file of tensors is read in no order: the methods' own, then the layers'
@@ -89,24 +96,28 @@ def load_named(context: JobContext, spec: Mapping[str, Any]) -> list[Named]:
     return named
 
 
-def _facts(context: JobContext, job: str) -> Sequence[Mapping[str, Any]]:
-    return json.loads(context.artifact(job, "extraction.json"))["vectors"]  # type: ignore[no-any-return]
+def _facts(context: JobContext, job: str) -> Sequence[VectorFacts]:
+    document: ExtractionDocument = json.loads(context.artifact(job, "extraction.json"))
+    return document["vectors"]
 
 
-def _from_key(key: str, vector_D: Tensor, facts: Mapping[str, Any] | None, source: Mapping[str, Any] | None) -> Named:
+def _from_key(key: str, vector_D: Tensor, facts: MassiveFacts | None, source: SourceModel | None) -> Named:
     position, component, method, layer = key.split("/")
     return Named(position, component, method, int(layer), vector_D, key, None, facts, source)
 
 
-def _wanted(key: str, source: Mapping[str, Any]) -> bool:
+def _wanted(key: str, source: VectorsOf) -> bool:
     position, component, method, layer = key.split("/")
-    chosen = {"positions": position, "components": component, "layers": int(layer)}
-    if any(source.get(name) is not None and value not in source[name] for name, value in chosen.items()):
+    if not (_among(source.get("positions"), position) and _among(source.get("components"), component)):
         return False
-    if source.get("methods") is None or method in source["methods"]:
-        return True
-    control_of = shuffled_of(method)
-    return control_of is not None and control_of in source["methods"]
+    if not _among(source.get("layers"), int(layer)):
+        return False
+    methods = source.get("methods")
+    return _among(methods, method) or (methods is not None and shuffled_of(method) in methods)
+
+
+def _among(chosen: Sequence[T] | None, value: T) -> bool:
+    return chosen is None or value in chosen
 
 
 def shuffled_of(method: str) -> str | None:
@@ -181,7 +192,7 @@ def _shuffled_controls(
     return found
 
 
-def massive_dims_at(calibration: Mapping[str, Any], named: Iterable[Named]) -> dict[int, list[int]]:
+def massive_dims_at(calibration: CalibrationDocument, named: Iterable[Named]) -> dict[int, list[int]]:
     """The massive dims of every layer that a vector stands at, by the calibration."""
     return {layer: massive_at(calibration["aggregate"], layer) for layer in sorted({one.layer for one in named})}
 
@@ -214,11 +225,12 @@ def make_subject(
     )
 
 
-def _source(members: Sequence[Named]) -> dict[str, Any] | None:
+def _source(members: Sequence[Named]) -> OfASibling | None:
     """Of vectors made on another model: which, and that model's massive dims by layer, which a cleaned vector has zeros at."""
     if members[0].source is None:
         return None
-    dims = {str(one.layer): ((one.facts or {}).get("massive") or {}).get("dims") for one in members}
+    massive = {str(one.layer): None if one.facts is None else one.facts.get("massive") for one in members}
+    dims = {layer: None if found is None else found.get("dims") for layer, found in massive.items()}
     return {**members[0].source, "source_massive_by_layer": dims}
 
 

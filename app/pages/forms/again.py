@@ -1,10 +1,10 @@
 """From a job back to the request that would make it again, for `Again with changes`. What is found or made again is left out."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from app.jobs.schemas import JobOut
 from app.pages.forms.kinds import FORMS, FormKind
+from terms.values import JsonObject
 
 
 def form_of(job: JobOut) -> FormKind | None:
@@ -12,9 +12,9 @@ def form_of(job: JobOut) -> FormKind | None:
     return FORMS.get("steer" if job.kind == "rescore" else job.kind)
 
 
-def request_again(form: FormKind, job: JobOut) -> dict[str, Any]:
+def request_again(form: FormKind, job: JobOut) -> JsonObject:
     """The fields of the request that differ from what a request says by itself."""
-    spec: Mapping[str, Any] = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
+    spec: JsonObject = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
     found = {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec)
     about = {"name": job.name, "tags": job.tags}
     return {
@@ -41,7 +41,7 @@ def _named(name: str, value: Any) -> Any:
     return value
 
 
-def _vectors(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _vectors(spec: JsonObject) -> JsonObject:
     """Vectors by id; those of an extraction by what was chosen of it."""
     sources = spec.get("from") or []
     if not sources:
@@ -53,7 +53,7 @@ def _vectors(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"vectors": None, "extraction": first["job"], "methods": methods, **chosen}
 
 
-def _counted(form: FormKind, spec: Mapping[str, Any]) -> dict[str, Any]:
+def _counted(form: FormKind, spec: JsonObject) -> JsonObject:
     """An extraction's spec names its controls and refits one by one; its request says how many of each there are."""
     if form.kind != "extract":
         return {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.errors import invalid
+from terms.values import JsonObject
 
 Control = Literal["line", "names", "number", "numbers", "layers", "texts", "choice", "choices", "yes", "json"]
 Values = Mapping[str, Sequence[str]]
@@ -34,9 +35,9 @@ class Field:
         return self.control in ("choice", "choices")
 
 
-def request_of(fields: Sequence[Field], values: Values) -> dict[str, Any]:
+def request_of(fields: Sequence[Field], values: Values) -> JsonObject:
     """The request that a filled form stands for; empty fields are left out. Raises Problem 422 for a JSON field that is no object."""
-    body: dict[str, Any] = {}
+    body: JsonObject = {}
     for field in fields:
         given = [one.replace("\r\n", "\n") for one in values.get(field.name, ())]
         if not any(one.strip() for one in given):
@@ -49,7 +50,7 @@ def request_of(fields: Sequence[Field], values: Values) -> dict[str, Any]:
     return body
 
 
-def values_of(fields: Sequence[Field], request: Mapping[str, Any]) -> dict[str, list[str]]:
+def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[str]]:
     """The texts that fill a form for a request. What has no field of its own goes into the JSON field."""
     rest = dict(request)
     values: dict[str, list[str]] = {}
@@ -66,7 +67,7 @@ def values_of(fields: Sequence[Field], request: Mapping[str, Any]) -> dict[str, 
     return values
 
 
-def _further(field: Field, text: str) -> dict[str, Any]:
+def _further(field: Field, text: str) -> JsonObject:
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """The kinds of jobs that a form can submit: their fields, and the service that prices and makes them, as the API does."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from app.steerings import service as steerings
 from app.steerings.schemas import SteeringRequest
 from app.studies import service as studies
 from app.studies.schemas import StudyRequest
+from terms.values import JsonObject
 
 MODEL = Field("model", "Model", "choice", asks="models", needed=True)
 TRAIT = Field("trait", "Trait", "choice", asks="traits", needed=True)
@@ -44,8 +45,8 @@ class FormKind:
     service: Any
     fields: tuple[Field, ...]
     planned: bool = False
-    adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    unadapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    adapt: Callable[[JsonObject], JsonObject] = dict
+    unadapt: Callable[[JsonObject], JsonObject] = dict
 
     @property
     def called(self) -> str:
@@ -69,16 +70,16 @@ class FormKind:
         value = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
         return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
-    def body(self, values: Values) -> dict[str, Any]:
+    def body(self, values: Values) -> JsonObject:
         """The request's body. Raises Problem 422."""
         return self.adapt(request_of(self.all_fields, values))
 
-    def filled(self, request: Mapping[str, Any]) -> dict[str, list[str]]:
+    def filled(self, request: JsonObject) -> dict[str, list[str]]:
         """The texts that fill the form for this request."""
         return values_of(self.all_fields, self.unadapt(request))
 
 
-def _prompted(body: dict[str, Any]) -> dict[str, Any]:
+def _prompted(body: JsonObject) -> JsonObject:
     """Texts as the prompts of a quick look, each under the one system prompt if there is one."""
     system = body.pop("system_prompt", None)
     if all(isinstance(one, str) for one in body.get("prompts", ())):
@@ -86,8 +87,8 @@ def _prompted(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _texts(request: Mapping[str, Any]) -> dict[str, Any]:
-    prompts: Sequence[Mapping[str, Any]] = request.get("prompts") or ()
+def _texts(request: JsonObject) -> JsonObject:
+    prompts: Sequence[JsonObject] = request.get("prompts") or ()
     systems = {one.get("system_prompt") for one in prompts}
     if len(systems) != 1:
         return dict(request)

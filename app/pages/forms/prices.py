@@ -1,10 +1,10 @@
 """What a dry run found, in words: the size with its arithmetic, the time, and what is left of the quotas. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from app.pages.wording import counted, duration, size, whole
+from terms.values import JsonObject
 
 QUOTAS = {"max_queued": "Jobs in the queue", "device_seconds_per_day": "Device time today", "stored_bytes": "Storage"}
 SAID: dict[str, Callable[[float], str]] = {"device_seconds_per_day": duration, "stored_bytes": lambda value: size(int(value))}
@@ -22,7 +22,7 @@ class Price:
     why: str
 
 
-def price(cost: Mapping[str, Any]) -> Price:
+def price(cost: JsonObject) -> Price:
     """From the answer of the service's dry run."""
     admission = cost["admission"]
     said = [f"{cost['arithmetic'][:1].upper()}{cost['arithmetic'][1:].rstrip('.')}."]
@@ -33,7 +33,7 @@ def price(cost: Mapping[str, Any]) -> Price:
     return Price(said, list(cost.get("warnings", ())), quotas, admission["would_pass"], admission["detail"] or "")
 
 
-def _time(cost: Mapping[str, Any]) -> str:
+def _time(cost: JsonObject) -> str:
     slower = bool(cost.get("engine")) and cost["engine"]["slower"]
     if "estimated_seconds" not in cost:
         return f"It goes before longer jobs and takes seconds on a loaded model{', more than on the faster engine' if slower else ''}."
@@ -44,19 +44,19 @@ def _time(cost: Mapping[str, Any]) -> str:
     return f"{said}: the slower engine is in these seconds." if slower else f"{said}."
 
 
-def _slower(cost: Mapping[str, Any]) -> list[str]:
+def _slower(cost: JsonObject) -> list[str]:
     """Where the model's text takes longer than others': why."""
     engine = cost.get("engine")
     return [engine["sentence"]] if engine and engine["slower"] else []
 
 
-def _memory(cost: Mapping[str, Any]) -> list[str]:
+def _memory(cost: JsonObject) -> list[str]:
     """What a row takes on the first worker that can hold it."""
     fitting = [one for one in cost.get("memory") or () if one["fits"]]
     return [f"Memory on {fitting[0]['worker']}: {fitting[0]['arithmetic']}."] if fitting else []
 
 
-def _first(cost: Mapping[str, Any]) -> list[str]:
+def _first(cost: JsonObject) -> list[str]:
     """What would come before it."""
     found = []
     if cost.get("makes_extraction"):
@@ -68,7 +68,7 @@ def _first(cost: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _quota(one: Mapping[str, Any]) -> str:
+def _quota(one: JsonObject) -> str:
     said = SAID.get(one["quota"], whole)
     adding = f", and this adds {said(one['adding'])}" if one["adding"] else ""
     return f"{QUOTAS[one['quota']]}: {said(one['used'])} of {said(one['limit'])} used{adding}."

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Path, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -24,6 +24,7 @@ from app.quotas import usage
 from app.status import repository as status
 from app.status.device_routes import Device
 from app.status.schemas import WorkerOut
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -98,8 +99,8 @@ def _workers(session: Session, context: Context, viewer: Viewer) -> list[WorkerO
     return status.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
 
 
-async def _found(context: Context, viewer: Viewer) -> dict[str, Any]:
-    def look(session: Session) -> dict[str, Any]:
+async def _found(context: Context, viewer: Viewer) -> JsonObject:
+    def look(session: Session) -> JsonObject:
         return {
             "workers": in_order(_workers(session, context, viewer)),
             "queues": status.queues(session),
@@ -134,7 +135,7 @@ def state(worker: WorkerOut) -> tuple[str, str]:
     return ("working", "running") if worker.busy_with is not None else ("free", "succeeded")
 
 
-def memory(facts: dict[str, Any]) -> str:
+def memory(facts: JsonObject) -> str:
     """`models 3.1 GB, 20 GB of 24 GB free`; empty where the worker told nothing."""
     parts = [f"models {size(facts['models'])}"] if "models" in facts else []
     if "device_free" in facts:

@@ -1,6 +1,6 @@
 """Models: the allow-list, each with its proofs, versions and where it is used; administrators add and inspect."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +23,7 @@ from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
 from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, page
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -65,7 +66,7 @@ async def register(request: Request, viewer: Administrator, context: Shared) -> 
 async def model_page(name: Name, request: Request, viewer: Reader, context: Shared) -> Response:
     """One model: state, proofs, versions, and its newest calibration and jobs that the viewer may see."""
 
-    def found(session: Session) -> dict[str, Any]:
+    def found(session: Session) -> JsonObject:
         model = service.find(session, name)
         labels = Labels(None, None)
         newest = calibrations.listing(session, viewer, model=name, labels=labels, limit=1, before=None)
@@ -75,11 +76,11 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
 
     shown = await context.database.run(found)
     newest = shown["newest"]
-    severity = None if newest is None else calibration({"severity": newest.severity, "massive_dims": newest.massive_dims}, {})
+    severity = None if newest is None else calibration({"severity": newest.severity, "massive_dims": newest.massive_dims}, None)
     return page(request, "model.jinja", severity=severity, sizes=_sizes(shown["model"].facts), **shown)
 
 
-def _sizes(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _sizes(facts: JsonObject) -> list[tuple[str, str]]:
     """What was found in its files, in words."""
     return [(name.removeprefix("n_").replace("_", " "), f"{facts[name]:,}") for name in SIZES if isinstance(facts.get(name), int)]
 

@@ -19,6 +19,7 @@ from app.pages.rendering import HEADERS, page
 from app.traits import service
 from app.traits.routes import Reference, uploaded
 from app.traits.schemas import TraitOut, TraitRequest
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -83,7 +84,7 @@ async def trait_page(reference: Reference, request: Request, viewer: Reader, con
     return page(request, "trait.jinja", one=found, counts=_counts(found.counts))
 
 
-def _counts(counts: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:
     """Rows and clusters of each part."""
     clusters = counts.get("clusters") or {}
     return [

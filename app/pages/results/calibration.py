@@ -3,22 +3,23 @@
 from app.pages.plots.elements import Figure
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Series, lines
-from app.pages.results.parts import Facts, Grid, Part, Sections, kept
+from app.pages.results.parts import Grid, Part, Sections, kept
 from app.pages.wording import number, percent
 from binnacle.words.massive import listed
+from terms.documents.calibration import Aggregate, CalibrationDocument
 
 MOST_DIMS = 14
 
 
-def sections(document: Facts) -> Sections:
+def sections(document: CalibrationDocument | None) -> Sections:
     """From calibration.json."""
-    aggregate: Facts = document.get("aggregate") or {}
-    if not aggregate.get("per_layer"):
+    aggregate = None if not document else document.get("aggregate")
+    if not aggregate or not aggregate.get("per_layer"):
         return Sections(aggregate=aggregate)
     return Sections(kept(ratios(aggregate), _shares(aggregate), norms(aggregate), _places(aggregate)), (), aggregate)
 
 
-def ratios(aggregate: Facts) -> Figure | None:
+def ratios(aggregate: Aggregate) -> Figure | None:
     """How large each dimension is at each layer."""
     per_layer = aggregate["per_layer"]
     highest: dict[str, float] = {}
@@ -42,7 +43,7 @@ def _named(dim: str, massive: list[str]) -> str:
     return f"\N{BULLET} dim {dim}" if dim in massive else f"dim {dim}"
 
 
-def _shares(aggregate: Facts) -> Part | None:
+def _shares(aggregate: Aggregate) -> Part | None:
     shares = aggregate.get("norm_share") or {}
     dims = list(dict.fromkeys(dim for by_dim in shares.values() for dim in by_dim))[:6]
     series = [Series(f"dim {dim}", [(float(layer), by[dim]) for layer, by in shares.items() if dim in by]) for dim in dims]
@@ -50,17 +51,20 @@ def _shares(aggregate: Facts) -> Part | None:
     return lines("Their share of the norm", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
 
 
-def norms(aggregate: Facts) -> Figure | None:
+def norms(aggregate: Aggregate) -> Figure | None:
     """The norm of the stream by layer, with and without massive dimensions."""
     series = [
-        Series(name, [(float(layer), value) for layer, value in (aggregate.get(field) or {}).items() if value and value > 0])
-        for name, field in (("whole stream", "layer_norms"), ("without massive dimensions", "clean_norms"))
+        Series(name, [(float(layer), value) for layer, value in (by_layer or {}).items() if value and value > 0])
+        for name, by_layer in (
+            ("whole stream", aggregate.get("layer_norms")),
+            ("without massive dimensions", aggregate.get("clean_norms")),
+        )
     ]
     note = "Norm of the residual stream by layer. Doses are measured in the norm without massive dimensions."
     return lines("Norm with and without them", note, series, Axes("layer", "norm", log_y=True))
 
 
-def _places(aggregate: Facts) -> Part | None:
+def _places(aggregate: Aggregate) -> Part | None:
     rows = [
         [f"dim {dim}", layer, percent(at["above_30x"]), percent(at["first_token"]), percent(at["first_delimiter"]), percent(at["elsewhere"]),
          number(at["largest"])]

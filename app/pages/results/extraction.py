@@ -3,14 +3,15 @@
 from collections.abc import Callable
 
 from app.pages.plots.heat import heat
-from app.pages.results.parts import Facts, Part, Sections, kept
+from app.pages.results.parts import Part, Sections, kept
+from terms.documents.extraction import ExtractionDocument, VectorFacts
 
 MOST_PLACES = 3
 
 
-def sections(document: Facts) -> Sections:
+def sections(document: ExtractionDocument | None) -> Sections:
     """From extraction.json: three maps of methods by layers, at each position and component."""
-    vectors = document.get("vectors") or []
+    vectors = document.get("vectors") or [] if document else []
     places = list(dict.fromkeys((one["position"], one["component"]) for one in vectors))[:MOST_PLACES]
     parts: list[Part] = []
     for position, component in places:
@@ -24,20 +25,23 @@ def sections(document: Facts) -> Sections:
     return Sections(parts)
 
 
-def _map(vectors: list[Facts], title: str, note: str, value: Callable[[Facts], float | None]) -> Part | None:
+def _map(vectors: list[VectorFacts], title: str, note: str, value: Callable[[VectorFacts], float | None]) -> Part | None:
     cells = {(one["method"], str(one["layer"])): found for one in vectors if (found := value(one)) is not None}
     rows = list(dict.fromkeys(method for method, _ in cells))
     layers = [str(layer) for layer in sorted({one["layer"] for one in vectors})]
     return heat(title, note, cells, rows, layers, "layer", ends=(0.0, 1.0))
 
 
-def _accuracy(one: Facts) -> float | None:
-    return (one.get("separation") or {}).get("accuracy")
+def _accuracy(one: VectorFacts) -> float | None:
+    found = one.get("separation")
+    return None if found is None else found.get("accuracy")
 
 
-def _massive(one: Facts) -> float | None:
-    return (one.get("massive") or {}).get("share")
+def _massive(one: VectorFacts) -> float | None:
+    found = one.get("massive")
+    return None if found is None else found.get("share")
 
 
-def _halves(one: Facts) -> float | None:
-    return (one.get("stability") or {}).get("split_half_cosine")
+def _halves(one: VectorFacts) -> float | None:
+    found = one.get("stability")
+    return None if found is None else found.get("split_half_cosine")

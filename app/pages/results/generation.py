@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 
-from app.pages.results.parts import Facts, Sections, Text
+from app.pages.results.parts import Sections, Text
 from app.pages.wording import number
+from terms.documents.generation import Answered
 
 
-def sections(answers: Sequence[Facts]) -> Sections:
+def sections(answers: Sequence[Answered]) -> Sections:
     """From the answers on the job."""
-    prompts: dict[tuple[str, str | None], list[Facts]] = {}
+    prompts: dict[tuple[str, str | None], list[Answered]] = {}
     for one in answers:
         prompts.setdefault((one["prompt"], one.get("system_prompt")), []).append(one)
-    vectors = list(dict.fromkeys(one["vector"] for one in answers if one.get("vector")))
+    vectors = list(dict.fromkeys(vector for one in answers if (vector := one.get("vector"))))
     parts = [
         Text(prompt, system, [(_heading(one, vectors), one["text"], _note(one)) for one in ones])
         for (prompt, system), ones in prompts.items()
@@ -19,14 +20,15 @@ def sections(answers: Sequence[Facts]) -> Sections:
     return Sections(parts)
 
 
-def _heading(one: Facts, vectors: list[str]) -> str:
-    if one.get("vector") is None:
+def _heading(one: Answered, vectors: list[str]) -> str:
+    vector = one.get("vector")
+    if vector is None:
         return "unsteered"
     push = f"dose {number(one['r'])}" if one.get("r") is not None else f"coefficient {number(one.get('c'))}"
-    return push if len(vectors) == 1 else f"vector {vectors.index(one['vector']) + 1}, {push}"
+    return push if len(vectors) == 1 else f"vector {vectors.index(vector) + 1}, {push}"
 
 
-def _note(one: Facts) -> str:
+def _note(one: Answered) -> str:
     if not one.get("finite", True):
         return "broke down: the push was too strong"
     return "" if one.get("ended", True) else "cut off at the limit of tokens"

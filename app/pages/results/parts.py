@@ -1,12 +1,11 @@
 """What a result's page is made of: figures, tables and cards, in order."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from app.pages.plots.elements import Figure
+from terms.documents.calibration import Aggregate
 
-Facts = Mapping[str, Any]
 Leads = Callable[[str | None], str]
 """The address of the answers that a number was computed from, by its source; empty where a number leads nowhere."""
 
@@ -75,7 +74,7 @@ class Sections:
 
     why: Sequence[Part] = ()
     cost: Sequence[Part] = ()
-    aggregate: Facts = field(default_factory=dict)
+    aggregate: Aggregate | None = None
 
 
 def linked(words: str, href: str) -> Cell:

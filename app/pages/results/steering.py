@@ -1,23 +1,27 @@
 """A steering: what each method gains, at which dose, and what that costs in coherence."""
 
+from typing import Literal
+
 from app.pages.answers import layers_named, method_name
 from app.pages.plots.elements import Figure
 from app.pages.plots.forest import Estimate, forest
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
-from app.pages.results.parts import Card, Cell, Facts, Grid, Leads, Links, Part, Sections, kept, linked
+from app.pages.results.parts import Card, Cell, Grid, Leads, Links, Part, Sections, kept, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, points
 from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
+from terms.documents.steering import CurvePoint, Effect, Group, OfASibling, Subject, Summary
 
 MOST = 8
 """Methods that one plot shows."""
+Score = Literal["trait", "coherence"]
 ABLATION_SUFFIXES = ("_pretop", "_randomdims", "_largest")
 
 
-def sections(summary: Facts, job: str) -> Sections:
+def sections(summary: Summary | None, job: str) -> Sections:
     """From summary.json. Numbers lead to the answers of `job` that they were computed from."""
-    if not summary.get("groups"):
+    if not summary or not summary.get("groups"):
         return Sections()
     leads = answers_of(job)
     why = kept(
@@ -29,51 +33,55 @@ def sections(summary: Facts, job: str) -> Sections:
     return Sections(why, kept(_judge(summary), curves(summary, "coherence", leads), _costs(summary, leads), _stops(summary)))
 
 
-def leader_of(summary: Facts) -> Facts | None:
+def leader_of(summary: Summary) -> Group | None:
     """The group of the best method."""
     return next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
 
 
-def _judge(summary: Facts) -> Card:
+def _judge(summary: Summary) -> Card:
     """How far the judge can be trusted, and what to do where it cannot tell the classes apart."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
     lines = [(judge_in_words(summary), "")]
     return Card("The judge", lines if doubt is None else [*lines, (doubt, ""), (REMEDY, "")])
 
 
-def _chosen(summary: Facts) -> list[Facts]:
+def _chosen(summary: Summary) -> list[Subject]:
     """The subject of each method at its chosen layer, the leader first; copies of another vector are left out."""
     names = {one["subject"]: one for one in summary["groups"] if one.get("same_as") is None}
     found = [one for one in summary["subjects"] if one["name"] in names and one["curve"]]
     return sorted(found, key=lambda one: one["group"] != summary["leader"])[:MOST]
 
 
-def _gains(summary: Facts, leads: Leads) -> Part | None:
-    rows = []
+def _gains(summary: Summary, leads: Leads) -> Part | None:
+    rows: list[Estimate] = []
     for group in summary["groups"]:
-        if group["best"] is not None and group["best"]["delta"] is not None:
+        if group["best"] is not None:
             look = "leader" if group["group"] == summary["leader"] else "method"
             name = f"{group['method']}{_of_sibling(group)}, {layers_named(group['layers'])}"
-            rows.append(_estimate(name, group["best"], look, leads))
+            rows += _estimates(name, group["best"], look, leads)
     leader = leader_of(summary)
     rows.sort(key=lambda row: -row.value)
     for kind, runs in (leader["controls"] if leader else {}).items():
         gains = [run for run in runs if run["delta"] is not None]
         names = [f"control: {kind}{f' {at + 1}' if len(gains) > 1 else ''}" for at in range(len(gains))]
-        rows += [_estimate(name, run, "control", leads) for name, run in zip(names, gains, strict=True)]
-    if summary.get("prompt_only") and summary["prompt_only"]["delta"] is not None:
-        rows.append(_estimate("asked in the prompt", summary["prompt_only"], "control", leads))
+        rows += [one for name, run in zip(names, gains, strict=True) for one in _estimates(name, run, "control", leads)]
+    if prompted := summary.get("prompt_only"):
+        rows += _estimates("asked in the prompt", prompted, "control", leads)
     note = "Points of the trait score over the unsteered model on held-out questions, each method at its best dose, with 95 % intervals."
     return forest("Gain of each method", note, rows, "gain in points")
 
 
-def _of_sibling(one: Facts) -> str:
+def _of_sibling(one: OfASibling) -> str:
     """Which other model the vector was made on, if any."""
     return f" of {one['source_model']}" if one.get("source_model") else ""
 
 
-def _estimate(name: str, effect: Facts, look: str, leads: Leads) -> Estimate:
-    return Estimate(name, effect["delta"], effect["delta_low"], effect["delta_high"], look, leads(effect.get("run")))
+def _estimates(name: str, effect: Effect, look: str, leads: Leads) -> list[Estimate]:
+    """The gain with its interval; none where no answer was judged."""
+    gain = effect["delta"]
+    return (
+        [] if gain is None else [Estimate(name, gain, effect["delta_low"], effect["delta_high"], look, leads(effect.get("run")))]
+    )
 
 
 def answers_of(job: str) -> Leads:
@@ -81,21 +89,20 @@ def answers_of(job: str) -> Leads:
     return lambda run: f"/jobs/{job}/answers" + (f"?run={key_of(run)}" if run else "")
 
 
-def curves(summary: Facts, score: str, leads: Leads) -> Figure | None:
+def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
     """The score, `trait` or `coherence`, of each method over its dose."""
     leader, series = leader_of(summary), []
     best = None if leader is None or leader["best"] is None else leader["best"]["r"]
     for one in _chosen(summary):
-        curve = sorted((point for point in one["curve"] if point["r"] and point[score] is not None), key=lambda point: point["r"])
-        band = [
-            (point["r"], point[f"{score}_low"], point[f"{score}_high"])
-            for point in curve
-            if point.get(f"{score}_low") is not None
-        ]
+        curve = sorted(
+            ((r, value, point) for point in one["curve"] if (r := point["r"]) and (value := point[score]) is not None),
+            key=lambda each: each[0],
+        )
+        band = [(r, *ends) for r, _, point in curve if (ends := _ends(point, score)) is not None]
         first = one["group"] == summary["leader"]
-        places = [(point["r"], point[score]) for point in curve]
+        places = [(r, value) for r, value, _ in curve]
         # those of other groups are a choice on that page
-        hrefs = [leads(point.get("run")) for point in curve] if first else ()
+        hrefs = [leads(point.get("run")) for *_, point in curve] if first else ()
         series.append(Series(method_name(one["group"]) + _of_sibling(one), places, band if first else (), not first, hrefs))
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
@@ -109,13 +116,22 @@ def curves(summary: Facts, score: str, leads: Leads) -> Figure | None:
     return lines(titles[score], note, series, axes, Marks(levels, marks))
 
 
+def _ends(point: CurvePoint, score: Score) -> tuple[float, float] | None:
+    low, high = (
+        (point.get("trait_low"), point.get("trait_high"))
+        if score == "trait"
+        else (point.get("coherence_low"), point.get("coherence_high"))
+    )
+    return None if low is None or high is None else (low, high)
+
+
 def _cliff(series: list[Series], threshold: float) -> list[tuple[float, str]]:
     """The first dose at which the best method falls under the lowest coherence."""
     under = [dose for dose, value in (series[0].points if series else ()) if value < threshold]
     return [(under[0], "cliff")] if under else []
 
 
-def layers(summary: Facts, leads: Leads) -> Figure | None:
+def layers(summary: Summary, leads: Leads) -> Figure | None:
     """The trait score by layer and dose, where the leading method was searched at several layers."""
     leader = leader_of(summary)
     method = None if leader is None else leader["method"]
@@ -127,14 +143,14 @@ def layers(summary: Facts, leads: Leads) -> Figure | None:
         (f"layer {one['layers'][0]}", number(point["r"], 2)): point
         for one in searched for point in one["curve"] if point["r"] and point["trait"] is not None
     }  # fmt: skip
-    cells = {place: point["trait"] for place, point in tried.items()}
+    cells = {place: value for place, point in tried.items() if (value := point["trait"]) is not None}
     hrefs = {place: leads(point.get("run")) for place, point in tried.items()}
     rows = [f"layer {layer}" for layer in sorted({one["layers"][0] for one in searched})]
     note = f"Mean trait score of {method} at each layer and dose that were tried."
     return heat("Layer and dose", note, cells, rows, doses, "dose", ends=(0.0, 100.0), links=hrefs)
 
 
-def _costs(summary: Facts, leads: Leads) -> Part:
+def _costs(summary: Summary, leads: Leads) -> Part:
     rows: list[list[Cell]] = []
     for group in summary["groups"]:
         best = group["best"]
@@ -159,10 +175,10 @@ def _method_of(subject: str) -> str:
     return subject.split("/")[-2] if subject.count("/") >= 3 else subject
 
 
-def _stops(summary: Facts) -> Part | None:
+def _stops(summary: Summary) -> Part | None:
     """Methods that share another's vector, and those that could not be compared."""
     rows: list[list[Cell]] = [
-        [one["method"], f"the same vector as {_method_of(one['same_as'])}"] for one in summary["groups"] if one.get("same_as")
+        [one["method"], f"the same vector as {_method_of(twin)}"] for one in summary["groups"] if (twin := one.get("same_as"))
     ]
     rows += [[one["method"], f"at equal {way}: {why}"] for one in summary["groups"] for way, why in one["unreachable"].items()]
     return Grid("What was not compared", "", ["method", "why"], rows, numeric=False) if rows else None

@@ -1,15 +1,17 @@
 """A study: what it advises for each model, the forest plots, and its tables, all from tables.json."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlencode
 
 from app.pages.plots.elements import Figure
 from app.pages.plots.forest import Estimate, forest
-from app.pages.results.parts import Card, Facts, Grid, Leads, Links, Part, Sections, Tabs, linked
+from app.pages.results.parts import Card, Grid, Leads, Links, Part, Sections, Tabs, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, percent, points
+from terms.documents.study import ColumnDocument, Finding, TableDocument, TablesDocument
+from terms.values import JsonObject
 
 WAYS = {"best": "delta", "dose": "at_dose", "coherence": "at_coherence", "coefficient": "at_coefficient"}
 NAMES = {
@@ -45,10 +47,10 @@ class View:
         return urlencode({"model": self.model, "way": self.way, "table": self.table, **changed})
 
 
-def sections(document: Facts, recommendations: Sequence[Facts], view: View, job: str = "") -> Sections:
+def sections(document: TablesDocument | None, recommendations: Sequence[Finding], view: View, job: str = "") -> Sections:
     """`job`: the study's, to label its answers; empty for those without a sheet."""
-    tables = {table["id"]: table for table in document.get("tables") or []}
-    rows = (tables.get("methods") or {}).get("rows") or []
+    tables = {table["id"]: table for table in document.get("tables") or []} if document else {}
+    rows = tables["methods"]["rows"] if "methods" in tables else []
     models = list(dict.fromkeys(row["model"] for row in rows))
     costs = [name for name in tables if name.startswith(COST_TABLES)]
     further = [name for name in tables if name not in (*costs, "methods", "recommendations") and tables[name]["rows"]]
@@ -57,14 +59,14 @@ def sections(document: Facts, recommendations: Sequence[Facts], view: View, job:
     if rows:
         why += forests([row for row in rows if row["model"] == view.model], view.way, f"{FOREST} {NOTES[view.way]}")
         why += _grids(tables, ["methods"], view.model)
-    why += _labels(document.get("facts") or {}, job)
+    why += _labels(document.get("facts") or {} if document else {}, job)
     if len(further) > 1:
         why.append(Tabs("Tables", [(title_of(tables[name]), view.query(table=name), name == view.table) for name in further]))
     why += _grids(tables, [view.table] if view.table else [], view.model)
     return Sections(why, _grids(tables, costs, view.model))
 
 
-def _grids(tables: Facts, names: Sequence[str], model: str) -> list[Part]:
+def _grids(tables: Mapping[str, TableDocument], names: Sequence[str], model: str) -> list[Part]:
     return [grid for name in names if (grid := grid_of(tables[name], model)) is not None]
 
 
@@ -73,7 +75,7 @@ def _known(asked: str, known: Sequence[str]) -> str:
     return asked if asked in known else next(iter(known), "")
 
 
-def title_of(table: Facts) -> str:
+def title_of(table: TableDocument) -> str:
     """Its title, without the number that older reports gave it."""
     return str(table["title"].split(". ", 1)[-1])
 
@@ -88,7 +90,7 @@ def _tabs(view: View, models: Sequence[str]) -> list[Part]:
     return [Tabs("Models", of_models), *tabs] if len(models) > 1 else tabs
 
 
-def cards(recommendations: Sequence[Facts]) -> list[Card]:
+def cards(recommendations: Sequence[Finding]) -> list[Card]:
     """What is advised, a card for each model."""
     models = list(dict.fromkeys(one["model"] for one in recommendations))
     return [
@@ -97,7 +99,7 @@ def cards(recommendations: Sequence[Facts]) -> list[Card]:
     ]
 
 
-def _labels(facts: Facts, job: str) -> list[Part]:
+def _labels(facts: Mapping[str, str], job: str) -> list[Part]:
     """How well the judge agrees with a person, and the way to label answers."""
     said = facts.get("judge and labels") or ""
     card = (
@@ -108,7 +110,7 @@ def _labels(facts: Facts, job: str) -> list[Part]:
     return [*card, *([Links([("Label answers blind", f"/jobs/{job}/label")])] if job else [])]
 
 
-def forests(rows: Sequence[Facts], way: str, note: str, leads: Leads | None = None) -> list[Figure]:
+def forests(rows: Sequence[JsonObject], way: str, note: str, leads: Leads | None = None) -> list[Figure]:
     """One plot for each model and trait; numbers lead to pages of this service where `leads` does not say otherwise."""
     key = WAYS[way]
     parts = []
@@ -141,12 +143,12 @@ METHODS = ("model", "trait", "method", "verdict", "layer", "r", "coherence", "de
 """Columns of the table of methods on the page, in this order; the rest is in the files."""
 
 
-def _columns(table: Facts) -> list[Facts]:
+def _columns(table: TableDocument) -> list[ColumnDocument]:
     columns = {column["key"]: column for column in table["columns"] if column["kind"] != "link"}
     return [columns[key] for key in METHODS if key in columns] if table["id"] == "methods" else list(columns.values())
 
 
-def grid_of(table: Facts, model: str, leads: Leads | None = None) -> Grid | None:
+def grid_of(table: TableDocument, model: str, leads: Leads | None = None) -> Grid | None:
     """One of the study's tables, as its report shows it, without the columns that are links of the API. Tables that do not compare models
     are of one model alone. `leads`: as `forests` takes it."""
     columns = _columns(table)
@@ -160,7 +162,7 @@ def grid_of(table: Facts, model: str, leads: Leads | None = None) -> Grid | None
     )
 
 
-def _cell(column: Facts, row: Facts) -> str:
+def _cell(column: ColumnDocument, row: JsonObject) -> str:
     value, key = row.get(column["key"]), column["key"]
     if value is None:
         return ""

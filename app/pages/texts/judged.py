@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from app.pages.wording import number, percent
+from terms.documents.steering import ShownLine
 
-Line = Mapping[str, Any]
+Line = ShownLine
 LETTERS = {chr(ord("A") + place): 10.0 * place for place in range(11)}
 WIDEST = 50.0
 """The largest spread that a score from 0 to 100 can have."""

@@ -1,15 +1,15 @@
 """Steered answers beside the unsteered ones to the same questions, in the order that was asked for. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from app.pages.texts.differences import marked, shown
 from app.pages.texts.judged import reply, scores, unsure
+from terms.documents.steering import ShownLine
 
-Line = Mapping[str, Any]
+Line = ShownLine
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The runs of a steering as a person chooses among them: by set of questions, method, layer and dose. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from app.pages.answers import layers_named
 from app.pages.wording import number
+from terms.documents.steering import RunLine
 
-Run = Mapping[str, Any]
+Run = RunLine
 KEY_LENGTH = 10
 """The last characters of a run's id: a hash of what it is, which names it in addresses."""
 LABELS = {"unsteered": "unsteered", "prompt_only": "asked in the prompt"}

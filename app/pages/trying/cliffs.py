@@ -1,8 +1,7 @@
 """The dose at which a vector is known to break answers, from steerings that the viewer may see. The first one that tried it tells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -15,6 +14,7 @@ from app.jobs.schemas import JobOut
 from app.pages.kept import kept
 from app.pages.stored import document, file_of
 from app.steerings import service
+from terms.documents.steering import Summary
 
 LOOKED_AT = 3
 """Newest steerings of a vector's model and trait that are asked."""
@@ -28,15 +28,15 @@ class Cliff:
     at: float | None
 
 
-def cliffs_in(summary: Mapping[str, Any]) -> dict[str, Cliff]:
+def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
     """By the vector's id, or by its key where the steering took it from an extraction; vectors that were pushed together tell nothing of one."""
     found = {}
-    for subject in summary.get("subjects") or []:
+    for subject in summary.get("subjects") or [] if summary else []:
         keys, ids = subject.get("keys") or [], subject.get("ids") or []
         named = next((one for one in (*ids, *keys) if one), None)
         if named is not None and max(len(keys), len(ids)) == 1:
             tried = sorted((one["r"], one["coherence"]) for one in subject["curve"] if one["r"] and one["coherence"] is not None)
-            under = [r for r, coherence in tried if coherence < summary["coherence_threshold"]]
+            under = [r for r, coherence in tried if summary and coherence < summary["coherence_threshold"]]
             found[named] = Cliff(subject.get("best_r"), under[0] if under else None)
     return found
 
@@ -70,6 +70,6 @@ async def _of(context: Context, job: JobOut) -> dict[str, Cliff]:
     file = file_of(job, "summary.json")
 
     async def read() -> dict[str, Cliff]:
-        return cliffs_in(await document(context, job, "summary.json") or {})
+        return cliffs_in(await document(context, job, "summary.json", Summary))
 
     return {} if file is None else await kept((file.digest, "cliffs"), read)

@@ -1,13 +1,13 @@
 """The answers of a try: unsteered first, then one column for each push. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from app.pages.texts.differences import marked, shown
+from terms.documents.generation import Answered
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Column:
     note: str
 
 
-def columns(answers: Sequence[Mapping[str, Any]], pushes: Sequence[Push]) -> list[Column]:
+def columns(answers: Sequence[Answered], pushes: Sequence[Push]) -> list[Column]:
     """Pushes without an answer are left out. Words that a push changed are marked; with one push, also those that it took away."""
     plain = next((one for one in answers if one.get("vector") is None), None)
     if plain is None:
@@ -47,7 +47,7 @@ def _same(r: float | None, dose: float) -> bool:
     return r is not None and math.isclose(r, dose, rel_tol=1e-6)
 
 
-def _note(one: Mapping[str, Any]) -> str:
+def _note(one: Answered) -> str:
     if not one.get("finite", True):
         return "broke down: the push was too strong"
     return "" if one.get("ended", True) else "cut off at the limit of tokens"

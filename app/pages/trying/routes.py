@@ -1,7 +1,7 @@
 """The page Try: the form, the job of each try, and its answers as soon as they are there. Its address holds all of it."""
 
 import secrets
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -29,6 +29,7 @@ from app.pages.rendering import HEADERS, page
 from app.pages.repeats import requests
 from app.pages.trying.cliffs import cliffs
 from app.pages.trying.columns import Push, columns
+from terms.values import JsonObject
 
 router = page_router()
 
@@ -56,10 +57,10 @@ class Tried(BaseModel):
         return [Push(vector, dose) for vector, dose in zip(self.v, doses, strict=False) if vector]
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> JsonObject:
         """The request of this try."""
         prompt = {"prompt": self.prompt, **({"system_prompt": self.system_prompt} if self.system_prompt.strip() else {})}
-        found: dict[str, Any] = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
+        found: JsonObject = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
         if self.pushes:
             found |= {"vectors": [one.vector for one in self.pushes], "doses": sorted({one.dose for one in self.pushes})}
         return found
@@ -134,9 +135,7 @@ def _read(values: dict[str, list[str]]) -> Tried:
         raise Problem(422, "invalid_try", detail) from error
 
 
-async def _shown(
-    request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None
-) -> dict[str, Any]:
+async def _shown(request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None) -> JsonObject:
     job = None if asked.job is None else await context.part(reading.Reader).job(asked.job, viewer)
     asked = asked if job is None else asked.of(job)
 
@@ -164,7 +163,7 @@ async def _shown(
     }
 
 
-async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> dict[str, Any]:
+async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> JsonObject:
     found = columns((job.result or {}).get("answers") or [], asked.pushes)
     words = await context.database.run(_words, viewer, asked.pushes)
     return {

@@ -11,8 +11,9 @@ from typing import Any
 from app.errors import invalid
 from app.traits import clusters
 from app.traits.files import json_of, parsed, text_of
+from terms.values import JsonObject
 
-Row = dict[str, Any]
+Row = JsonObject
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".json", ".jsonl", *TABLES)

@@ -5,22 +5,21 @@ Equal content gives an equal passport, so each passport is made once.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
 
+from terms.documents.passport import ProvedContent
 from workers.lm.facts import ModelFacts
 from workers.lm.proofs.outcome import VERSION
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
-def programs() -> dict[str, Any]:
+def programs() -> dict[str, int | str]:
     """Versions of the proofs and of the libraries that read and run models."""
     return {"proofs": VERSION, **{name: version(name) for name in LIBRARIES}}
 
 
-def content_of(facts: ModelFacts, *, config_hash: str, dtype: str, device: str) -> dict[str, Any]:
+def content_of(facts: ModelFacts, *, config_hash: str, dtype: str, device: str) -> ProvedContent:
     """The content that a passport of these files describes. `device` is a kind ("cpu", "cuda"); `config_hash` is of the current files."""
     return {
         "weight_hash": facts.weight_hash,
@@ -32,6 +31,6 @@ def content_of(facts: ModelFacts, *, config_hash: str, dtype: str, device: str) 
     }
 
 
-def key_of(content: Mapping[str, Any]) -> str:
+def key_of(content: ProvedContent) -> str:
     """sha256 of the content: the name under which its passport is kept."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

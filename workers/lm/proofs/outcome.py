@@ -1,9 +1,9 @@
 """`Proof`: what one proof found, as plain values. Imports no torch."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
-Outcome = Literal["passed", "limited", "refused"]
+from terms.documents.passport import Outcome, ProofDocument
+
 VERSION = 3
 """Of the proofs: a passport of another version says less or more than this one."""
 
@@ -22,6 +22,12 @@ class Proof:
     unit: str
     sentence: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ProofDocument:
         """Plain JSON values; `Proof(**values)` is the inverse."""
-        return asdict(self)
+        return {
+            "name": self.name,
+            "outcome": self.outcome,
+            "figure": self.figure,
+            "unit": self.unit,
+            "sentence": self.sentence,
+        }

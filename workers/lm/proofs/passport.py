@@ -10,13 +10,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+from terms.documents.passport import Outcome, PassportDocument
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.model import LanguageModel
 from workers.lm.proofs.addends import addends
 from workers.lm.proofs.causality import causality
-from workers.lm.proofs.outcome import VERSION, Outcome, Proof
+from workers.lm.proofs.outcome import VERSION, Proof
 from workers.lm.proofs.paths import paths_agree
 from workers.lm.proofs.prompt import prompt_text
 from workers.lm.proofs.reading import reading_hash
@@ -53,7 +53,7 @@ class Passport:
         found = {proof.outcome for proof in self.proofs}
         return "refused" if "refused" in found else "limited" if "limited" in found else "passed"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PassportDocument:
         """Plain JSON values."""
         return {
             "version": self.version,

@@ -5,7 +5,6 @@ Rows part at two depths, as prompts of a trait do after the template and after a
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from workers.lm.capture import prefill, reading
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import Pass
 from workers.lm.proofs.figures import larger
-from workers.lm.sharing import plan_for, run_plan
+from workers.lm.sharing import Inputs, plan_for, run_plan
 
 
 def related_rows(rows: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -28,7 +27,7 @@ def largest_shared_difference(lm: LanguageModel, rows: Sequence[Sequence[int]], 
     """The largest |shared - alone| / |alone| of a hidden state, over rows, layers and tokens."""
     found: dict[tuple[int, int], list[Tensor]] = {}
 
-    def forward(one: Pass, inputs: Mapping[str, Any]) -> None:
+    def forward(one: Pass, inputs: Inputs) -> None:
         def keep(layer: int, _component: str, h_BTD: Tensor) -> None:
             for number, segment in enumerate(one.segments):
                 for row in segment.rows:

@@ -8,9 +8,9 @@ import copy
 import math
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import torch
+from transformers import PretrainedConfig, PreTrainedModel
 
 from workers.lm.architecture import find_layout
 from workers.lm.checkpoint import quiet
@@ -33,7 +33,7 @@ def small_twin(lm: LanguageModel) -> LanguageModel:
     return replace(lm, model=model, layout=layout, dtype=torch.float32, facts=facts, eos_ids=frozenset(), pad_id=0)
 
 
-def _shrunk(config: Any, layers: int, *, narrow: bool) -> Any:
+def _shrunk(config: PretrainedConfig, layers: int, *, narrow: bool) -> PretrainedConfig:
     text = config.get_text_config()
     if text is config:
         return shrunk(config, layers, narrow=narrow)
@@ -49,7 +49,7 @@ def _shrunk(config: Any, layers: int, *, narrow: bool) -> Any:
     return made
 
 
-def _built(model_class: type, config: Any) -> Any:
+def _built(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
     with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = model_class(config).float().eval()

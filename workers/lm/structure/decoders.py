@@ -4,9 +4,9 @@ Also inside wrappers that see or hear: their towers hold no token embedding.
 """
 
 import hashlib
-from typing import Any
 
 from torch import nn
+from transformers import PretrainedConfig
 
 from workers.lm.errors import ModelFault, first_few
 
@@ -38,7 +38,7 @@ def blocks_of(decoder: nn.Module) -> list[nn.Module]:
     return list(lists[0])
 
 
-def text_config(model: nn.Module) -> Any:
+def text_config(model: nn.Module) -> PretrainedConfig:
     """The text model's config, also inside a wrapper."""
     return model.config.get_text_config()  # type: ignore[union-attr,operator]
 

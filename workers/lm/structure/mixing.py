@@ -1,13 +1,13 @@
 """Which addends mix tokens, and which projections make a block's keys and values: found by holding parts of a pass and changing others."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from torch.utils.hooks import RemovableHandle
+from transformers import DynamicCache, PretrainedConfig
 
-from workers.lm.structure.recording import Recording, first_tensor, handles, record, replaced, with_input
+from workers.lm.structure.recording import Args, Named, Passed, Recording, first_tensor, handles, record, replaced, with_input
 from workers.lm.structure.search import Sum
 from workers.lm.structure.twin import run, token_ids
 
@@ -23,7 +23,7 @@ def mixers(twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recordin
     found: list[set[str]] = [set() for _ in blocks]
     other_ids = token_ids(twin, seed=1)
     for k in range(max((len(one.paths) for one in sums), default=0)):
-        hooks: list[Any] = []
+        hooks: list[RemovableHandle] = []
         for block, was, one in zip(blocks, seen, sums, strict=True):
             if k < len(one.paths):
                 hooks.append(block.register_forward_pre_hook(_last_token_held(was), with_kwargs=True))
@@ -104,11 +104,11 @@ def _only(block: nn.Module, paths: list[str], cached: Tensor | None) -> str | No
 class _Watched(DynamicCache):  # type: ignore[misc]
     """The library's cache, which keeps what each layer gives it."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config=config)
         self.given: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Passed, **kwargs: Passed) -> Passed:
         self.given[layer_idx] = key_states.clone(), value_states.clone()
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
@@ -122,8 +122,8 @@ def _cached(twin: nn.Module, blocks: Sequence[nn.Module]) -> dict[int, tuple[Ten
     return {layer: pair for layer, pair in cache.given.items() if layer < len(blocks) and all(h.numel() for h in pair)}
 
 
-def _last_token_held(was: Recording) -> Callable[..., Any]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _last_token_held(was: Recording) -> Callable[..., Passed]:
+    def hook(_module: nn.Module, args: Args, kwargs: Named) -> tuple[Args, Named]:
         h_BTD = (args[0] if args else kwargs["hidden_states"]).clone()
         h_BTD[:, -1] = was.input_BTD[:, -1]  # type: ignore[index]
         return with_input(args, kwargs, h_BTD)
@@ -131,19 +131,19 @@ def _last_token_held(was: Recording) -> Callable[..., Any]:
     return hook
 
 
-def _whole_input_held(was: Recording) -> Callable[..., Any]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _whole_input_held(was: Recording) -> Callable[..., Passed]:
+    def hook(_module: nn.Module, args: Args, kwargs: Named) -> tuple[Args, Named]:
         assert was.input_BTD is not None
         return with_input(args, kwargs, was.input_BTD.clone())
 
     return hook
 
 
-def _held(h_BTD: Tensor) -> Callable[..., Any]:
+def _held(h_BTD: Tensor) -> Callable[..., Passed]:
     return lambda _module, _inputs, output: replaced(output, h_BTD.clone().view_as(first_tensor(output)))  # type: ignore[arg-type]
 
 
-def _shaken(_module: nn.Module, _inputs: object, output: Any) -> Any:
+def _shaken(_module: nn.Module, _inputs: object, output: Passed) -> Passed:
     tensor = first_tensor(output)
     assert tensor is not None
     return replaced(output, tensor + torch.linspace(-1, 1, tensor.shape[-1], dtype=tensor.dtype).sin() * (1 + tensor.abs()))

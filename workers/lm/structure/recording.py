@@ -10,6 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+Passed = Any
+"""What modules of the library are given and put out: tensors, tuples, caches and flags, each class by its own convention."""
+Args = tuple[Passed, ...]
+Named = dict[str, Passed]
 
 
 @dataclass
@@ -30,20 +36,20 @@ class Recording:
         return {p: h for p, h in self.outputs.items() if self.calls[p] == 1 and h.shape == self.input_BTD.shape}
 
 
-def first_tensor(value: Any) -> Tensor | None:
+def first_tensor(value: object) -> Tensor | None:
     """The tensor, or the first of a tuple."""
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
     return value if isinstance(value, Tensor) else None
 
 
-def replaced(output: Any, tensor: Tensor) -> Any:
+def replaced(output: Passed, tensor: Tensor) -> Passed:
     """`output` with its first tensor exchanged."""
     return type(output)([tensor, *output[1:]]) if isinstance(output, (tuple, list)) else tensor
 
 
 @contextmanager
-def handles(made: Sequence[Any]) -> Iterator[None]:
+def handles(made: Sequence[RemovableHandle]) -> Iterator[None]:
     """Hooks that are gone when the block ends."""
     try:
         yield
@@ -52,7 +58,7 @@ def handles(made: Sequence[Any]) -> Iterator[None]:
             handle.remove()
 
 
-def input_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+def input_of(args: Args, kwargs: Mapping[str, Passed]) -> Tensor:
     """What a block is given."""
     found: Tensor = args[0] if args else kwargs["hidden_states"]
     return found
@@ -71,13 +77,13 @@ def record(blocks: Sequence[nn.Module], run: Callable[[], object]) -> list[Recor
     return made
 
 
-def with_input(args: tuple[Any, ...], kwargs: dict[str, Any], h_BTD: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def with_input(args: Args, kwargs: Named, h_BTD: Tensor) -> tuple[Args, Named]:
     """A block's arguments with another hidden state."""
     return ((h_BTD, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": h_BTD})
 
 
 def _entering(seen: Recording) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def hook(_module: nn.Module, args: Args, kwargs: Named) -> None:
         seen.calls[""] = seen.calls.get("", 0) + 1
         seen.input_BTD = input_of(args, kwargs).clone()
 
@@ -93,7 +99,7 @@ def _leaving(seen: Recording) -> Callable[..., None]:
 
 
 def _inside(seen: Recording, path: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+    def hook(_module: nn.Module, args: Args, kwargs: Named, output: object) -> None:
         seen.calls[path] = seen.calls.get(path, 0) + 1
         given = first_tensor(args[:1]) if args else first_tensor(list(kwargs.values())[:1])
         found = first_tensor(output)

@@ -7,15 +7,16 @@ floats) get numbers of their own. The twin has the first layers of the model, do
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from transformers import Cache, PretrainedConfig
 
 from workers.lm.errors import ModelFault
 from workers.lm.shrinking import VOCABULARY, number, shrunk
 from workers.lm.structure.decoders import blocks_of, kind_of, text_config
+from workers.lm.structure.recording import Args, Named, Passed
 
 ROWS, TOKENS = 2, 20
 MOST_PARAMETERS = 300_000_000
@@ -23,13 +24,13 @@ LEAST_FLOAT = 1e-3
 """Plain floats of a block below it are the epsilons of its norms."""
 
 
-def layer_types(config: Any) -> list[str]:
+def layer_types(config: PretrainedConfig) -> list[str]:
     """What the config calls each layer; empty where it does not say."""
     found = getattr(config, "layer_types", None)
     return list(found) if isinstance(found, (list, tuple)) and len(found) == config.num_hidden_layers else []
 
 
-def kinds_of(blocks: Sequence[nn.Module], config: Any) -> list[str]:
+def kinds_of(blocks: Sequence[nn.Module], config: PretrainedConfig) -> list[str]:
     """For each layer what it is built of and what the config calls it."""
     types = layer_types(config) or [""] * len(blocks)
     return [f"{kind_of(block)} {called}" for block, called in zip(blocks, types, strict=True)]
@@ -74,7 +75,7 @@ def token_ids(twin: nn.Module, seed: int = 0) -> Tensor:
     return ids
 
 
-def run(twin: nn.Module, ids: Tensor, *, cache: Any = None, **options: Any) -> Tensor:
+def run(twin: nn.Module, ids: Tensor, *, cache: Cache | None = None, **options: Passed) -> Tensor:
     """The twin's final hidden states [B, T, D]."""
     if cache is not None:
         options |= {cache_argument(twin): cache, "use_cache": True}
@@ -100,9 +101,9 @@ class _InDouble(TorchFunctionMode):
     """What a model asks for in float32 is float64: norms and rotary factors keep all digits, and meet float64 weights."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], _types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        run: Callable[..., Any] = torch.Tensor.double if func is torch.Tensor.float else func
+        self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
+    ) -> Passed:
+        run: Callable[..., Passed] = torch.Tensor.double if func is torch.Tensor.float else func
         named = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
         if func in (torch.tensor, torch.full) and args and isinstance(args[-1], float):
             named.setdefault("dtype", torch.float64)  # the least float64 is no float32
@@ -116,7 +117,7 @@ def constants_of(block: nn.Module) -> dict[str, float]:
     return found | {name: float(t) for name, t in tensors if t.numel() == 1 and t.is_floating_point() and t.device.type != "meta"}
 
 
-def _built(decoder_class: type[nn.Module], config: Any) -> nn.Module:
+def _built(decoder_class: type[nn.Module], config: PretrainedConfig) -> nn.Module:
     config._experts_implementation = "eager"  # the others know no float64
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)

@@ -9,7 +9,9 @@ value is the real model's and not the twin's. No factors are 1.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from terms.values import JsonObject
 
 Factor = str | float
 Engine = Literal["slots", "library", "whole"]
@@ -71,7 +73,7 @@ class Structure:
         """Where `blocks` holds the block of this kind at this layer; None where it was not found."""
         return next((key for key in (kind, at_layer(kind, layer)) if key in self.blocks), None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain JSON values; `structure_from_dict` is the inverse."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
@@ -81,7 +83,7 @@ def at_layer(kind: str, layer: int) -> str:
     return f"{kind}@{layer}"
 
 
-def structure_from_dict(stored: Mapping[str, Any]) -> Structure:
+def structure_from_dict(stored: JsonObject) -> Structure:
     """The structure that `to_dict` wrote, also after JSON made lists of its tuples."""
     blocks = {
         kind: BlockStructure(

@@ -6,15 +6,16 @@ Rows carry counts instead of being copied, so that a cluster resample is the sam
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from terms.methods import Value
+from terms.values import Json
 from workers.science.degenerate import ClassEmpty, ClassesCoincide, NonFiniteRows, ZeroRows
 from workers.science.examples import Examples
 from workers.science.linalg import Bool, Float, Int, norms, scaled
 
-Parameters = Mapping[str, Any]
+Parameters = Mapping[str, Value]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Fit:
     """`vector_D` as the method's formula gives it, not scaled; `facts` say how the fit went."""
 
     vector_D: Float
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 Method = Callable[[Labelled, Parameters], Fit]

@@ -6,12 +6,14 @@ float32 of norm 1. Deterministic: the same rows give the same bits.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from terms.methods import Method, parse_method
+from terms.documents.extraction import DirectionFacts, Paired, Separation, Stability
+from terms.documents.massive import OfMassiveDims
+from terms.methods import Method, Value, parse_method
+from terms.values import Json
 from workers.science import separation
 from workers.science.degenerate import NothingLeft
 from workers.science.directions import gradient, lda, mean_diff, mean_diff_rownorm, pca, probe, random, rfm  # noqa: F401 - they register
@@ -23,6 +25,8 @@ from workers.science.resampling import halves, pairs, resampled, too_few_cluster
 from workers.science.threads import one_thread
 
 STABILITY_LEVEL = (2.5, 97.5)
+Fitting = tuple[str, tuple[tuple[str, Value], ...], tuple[int, ...], bytes, bytes]
+"""What decides a fit: base, parameters, dims zeroed before it, counts of the rows, labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +37,15 @@ class Direction:
     vector_D: NDArray[np.float32]
     norm: float
     baseline: float
-    fit: dict[str, Any]
-    separation: dict[str, Any] | None
-    massive: dict[str, Any] | None
-    stability: dict[str, Any] | None
-    pairs: dict[str, Any]
+    fit: Mapping[str, Json]
+    separation: Separation | None
+    massive: OfMassiveDims | None
+    stability: Stability | None
+    pairs: Paired
     counts: dict[str, int]
     seed: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DirectionFacts:
         """The facts as extraction.json holds them, without the numbers of the vector."""
         return {
             "method": self.key, "width": len(self.vector_D), "norm": self.norm, "baseline": self.baseline, "fit": self.fit,
@@ -99,10 +103,10 @@ class _Work:
         self._held_ND = layer.rows_ND[~chosen].astype(np.float64)
         self._held = layer.examples.subset(~chosen)
         self._ones_N = np.ones(len(self._rows_ND), dtype=np.int64)
-        self._fits: dict[tuple[Any, ...], Fit] = {}
-        self._labelled: dict[tuple[Any, ...], Labelled] = {}
+        self._fits: dict[Fitting, Fit] = {}
+        self._labelled: dict[tuple[bytes, bytes, tuple[int, ...]], Labelled] = {}
         self._noise: separation.Noise | None = None
-        self._pairs: dict[str, Any] | None = None
+        self._pairs: Paired | None = None
 
     def direction(self, method: Method, resamples: int) -> Direction:
         counts_N = self._counts(method)
@@ -142,7 +146,7 @@ class _Work:
         vector_D = without(fit.vector_D[None], dims)[0]
         if not np.linalg.norm(vector_D) > np.linalg.norm(fit.vector_D) * np.finfo(np.float32).eps:
             raise NothingLeft(f"{method.key}: nothing remains of the vector when dims {dims} are set to 0.")
-        facts = fit.facts | ({"zeroed": dims} if method.suffix else {})
+        facts: dict[str, Json] = {**fit.facts, **({"zeroed": dims} if method.suffix else {})}
         return vector_D, Fit(fit.vector_D, facts)
 
     def _dims(self, method: Method, vector_D: Float | None) -> list[int]:
@@ -158,7 +162,7 @@ class _Work:
         if asked not in self._fits:
             data = self._data(labels_N, counts_N, before)
             fit = REGISTRY[method.base](data, parameters)
-            self._fits[asked] = Fit(fit.vector_D, fit.facts | ({"precleaned": list(before)} if before else {}))
+            self._fits[asked] = Fit(fit.vector_D, {**fit.facts, **({"precleaned": list(before)} if before else {})})
         return self._fits[asked]
 
     def _data(self, labels_N: Bool, counts_N: Int, before: tuple[int, ...]) -> Labelled:
@@ -171,7 +175,7 @@ class _Work:
     def _shuffled(self, seed: int) -> Bool:
         return shuffled_labels(self._examples.positive, seed)
 
-    def _massive(self, method: Method, unit_D: Float) -> dict[str, Any] | None:
+    def _massive(self, method: Method, unit_D: Float) -> OfMassiveDims | None:
         if self._layer.massive is None:
             return None
         if self._noise is None:
@@ -187,7 +191,7 @@ class _Work:
             "per_dim": {str(dim): self._noise.of(dim) for dim in dims},
         }
 
-    def _stability(self, method: Method, vector_D: Float, resamples: int) -> dict[str, Any] | None:
+    def _stability(self, method: Method, vector_D: Float, resamples: int) -> Stability | None:
         """Cosines with the vector on resampled clusters, and between two halves. None for controls, refits and what is too dear to repeat."""
         if (
             method.base in ("random", "shuffled", "gradient", "rfm", "lm_loss")
@@ -208,7 +212,7 @@ class _Work:
             half = float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
         return {"split_half_cosine": half, "cosine_low": float(low), "cosine_high": float(high), "resamples": resamples}
 
-    def _paired(self) -> dict[str, Any]:
+    def _paired(self) -> Paired:
         """Mean cosine among the differences of pairs: how much the pairs agree on one direction."""
         if self._pairs is None:
             paired = list(pairs(self._examples, self._examples.positive, self._ones_N, self._seed))

@@ -1,0 +1,154 @@
+"""calibration.json (docs/science.md, 2). Keys of objects are layers and dims as text."""
+
+from typing import NotRequired
+
+from typing_extensions import TypedDict
+
+from terms.documents.provenance import Reading
+
+
+class DimAtLayer(TypedDict):
+    """A dim's size at a layer, over the median dim's."""
+
+    ratio: float
+    cv: float
+    p5_ratio: float
+    pct_above_10x: float
+
+
+class MassiveDims(TypedDict):
+    """Every dim that is massive at some layer, and the rule that chose them."""
+
+    rule: str
+    dims: list[int]
+
+
+class Emergence(TypedDict):
+    """The layers at which a dim has half of its largest ratio, and where it has fallen below; None where it never does."""
+
+    first: int
+    plateau: list[int]
+    falls: int | None
+
+
+class Place(TypedDict):
+    """A dim's largest value over all tokens, and the shares of prompts: where it stands out, and at which token."""
+
+    largest: float
+    above_30x: float
+    first_token: float
+    first_delimiter: float
+    elsewhere: float
+
+
+class Ratios(TypedDict):
+    ratio_to_median: float
+    ratio_to_mean: float
+    max_to_median: float
+    max_to_entry_median: float
+
+
+class Thresholds(TypedDict):
+    massive_ratio_to_median: float
+    massive_share_left: float
+    massive_min_layers: int
+    verdict_mild: float
+    verdict_severe: float
+    every_token_pct_above_10x: float
+    located_max_to_entry_median: float
+    located_share_of_prompts: float
+
+
+class Severity(TypedDict):
+    """The dominant dim, its ratios over the middle layers, and the verdict."""
+
+    dominant_dim: int
+    ratios: Ratios
+    share_of_squared_norm: float
+    mean_alignment: float
+    pct_above_10x: float
+    layers: list[int]
+    scope: str
+    verdict: str
+    thresholds: Thresholds
+
+
+class Aggregate(TypedDict):
+    """What was measured. A file of schema 1 lacks what is `NotRequired`."""
+
+    n_prompts: int
+    mean_alignment_by_layer: dict[str, float]
+    top_dims_by_layer: dict[str, list[int]]
+    ratio_order_by_layer: NotRequired[dict[str, list[int]]]
+    dim_magnitude_by_layer: dict[str, list[float]]
+    layer_norms: dict[str, float]
+    attn_norms: dict[str, float]
+    mlp_norms: dict[str, float]
+    consecutive_cosine: dict[str, float]
+    per_layer: dict[str, dict[str, DimAtLayer]]
+    massive_dims: MassiveDims
+    massive_by_layer: NotRequired[dict[str, list[int]]]
+    norm_share: dict[str, dict[str, float]]
+    emergence: NotRequired[dict[str, Emergence]]
+    margin: NotRequired[dict[str, float]]
+    clean_norms: dict[str, float]
+    location: dict[str, dict[str, Place]]
+    severity: Severity
+
+
+class Decoding(TypedDict):
+    greedy: bool
+    near_tie: float
+
+
+class StatisticsPlan(TypedDict):
+    statistics_rows: int
+
+
+class CalibrationProvenance(Reading):
+    """What the numbers come from. `model_revision` is the pinned commit of a hub model, None for a local folder."""
+
+    model_source: str
+    model_revision: str | None
+    weight_hash: str
+    tokenizer_hash: str
+    prompts_hash: str
+    prompts: int
+    prompt_tokens: int
+    response_tokens: int
+    max_new_tokens: int
+    special_tokens: NotRequired[str]
+    decoding: Decoding
+    layers: list[int]
+    model_layers: int
+    hidden_size: int
+    dtype: str
+    device: str
+    versions: dict[str, str]
+    batch_plan: StatisticsPlan
+    threads: int
+
+
+class CalibrationDocument(TypedDict):
+    """The whole file."""
+
+    schema_version: int
+    experiment: str
+    model: str
+    model_variant: str
+    prompt_set: str
+    is_calibration: bool
+    provenance: CalibrationProvenance
+    aggregate: Aggregate
+
+
+class CalibrationResult(Reading):
+    """What the job keeps of it, without the id that the service adds."""
+
+    schema_version: int
+    severity: Severity
+    massive_dims: MassiveDims
+    weight_hash: str
+    n_prompts: int
+    layers: int
+    model_variant: str

@@ -1,0 +1,161 @@
+"""extraction.json, and the lines of an extraction's responses.jsonl (docs/science.md, 3)."""
+
+from collections.abc import Mapping
+from typing import NotRequired
+
+from typing_extensions import TypedDict
+
+from terms.documents.massive import MassiveFacts
+from terms.documents.provenance import Reading
+from terms.specs import TraitVersion
+from terms.values import Json
+
+
+class Separation(TypedDict):
+    """How well projections on the vector tell held-out examples apart."""
+
+    on: str
+    n_positive: int
+    n_negative: int
+    accuracy: float
+    cohens_d: float | None
+    auroc: float
+    polarity: int
+
+
+class Stability(TypedDict):
+    """Cosines with the vector on resampled clusters; `reason` in place of them where there are too few."""
+
+    split_half_cosine: NotRequired[float | None]
+    cosine_low: NotRequired[float]
+    cosine_high: NotRequired[float]
+    resamples: int
+    reason: NotRequired[str]
+
+
+class Paired(TypedDict):
+    n: int
+    mean_cosine: float | None
+
+
+class DirectionFacts(MassiveFacts):
+    """One vector's facts without the place it stands at. `fit` differs by method."""
+
+    method: str
+    width: int
+    norm: float
+    baseline: float
+    fit: Mapping[str, Json]
+    separation: Separation | None
+    stability: Stability | None
+    pairs: Paired
+    counts: dict[str, int]
+    seed: int
+
+
+class VectorFacts(DirectionFacts):
+    """`key` is `position/component/method/layer`, the vector's name in every file."""
+
+    key: str
+    position: str
+    component: str
+    layer: int
+
+
+class Split(TypedDict):
+    seed: int
+    validation_share: float
+    validation_clusters: list[str]
+
+
+class OfACalibration(TypedDict):
+    weight_hash: str
+    rule: NotRequired[str]
+    dims: list[int]
+
+
+class SharedPlan(TypedDict):
+    """How rows were put into passes that share prefixes."""
+
+    prefix: str
+    tokens: int
+    block_tokens: int
+    prefixes: int
+    passes: int
+
+
+class CapturePlan(SharedPlan):
+    capture_tokens: int
+
+
+class ExtractionProvenance(Reading):
+    weight_hash: str
+    tokenizer_hash: str
+    trait_version: str
+    responses: str
+    responses_hash: str
+    max_new_tokens: int
+    special_tokens: NotRequired[str]
+    calibration: OfACalibration | None
+    dtype: str
+    device: str
+    batch_plan: CapturePlan
+    threads: int
+    versions: dict[str, str]
+
+
+class ExtractionDocument(TypedDict):
+    """The whole file. `counts` are of examples by class and split; `empty_windows` in there, by position and class, of those without a token
+    in the window."""
+
+    schema_version: int
+    model: str
+    trait: TraitVersion
+    positions: list[str]
+    components: list[str]
+    layers: list[int]
+    methods: list[str]
+    controls: list[str]
+    refits: list[str]
+    counts: dict[str, int | dict[str, dict[str, list[int]]]]
+    split: Split
+    provenance: ExtractionProvenance
+    vectors: list[VectorFacts]
+
+
+class ExtractionSummary(TypedDict):
+    """Counts of examples, of empty windows by position, and of the split."""
+
+    examples: int
+    kept: int
+    validation: int
+    empty_windows: dict[str, int]
+    vectors: int
+    rows_kept: bool
+
+
+class ExtractionResult(Reading):
+    """What the job keeps, without the id that the service adds."""
+
+    weight_hash: str
+    positions: list[str]
+    components: list[str]
+    layers: list[int]
+    rows_key: str | None
+    summary: ExtractionSummary
+
+
+_Class = TypedDict("_Class", {"class": str})  # a keyword cannot name a field of a class
+
+
+class RespondedLine(_Class):
+    """An example with the response that was read."""
+
+    index: int
+    prompt: str
+    system_prompt: str | None
+    cluster: str
+    split: str
+    response: str
+    response_ids: list[int]
+    kept: bool

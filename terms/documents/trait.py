@@ -1,0 +1,49 @@
+"""A trait's dataset as jobs read it: every cluster and split filled in."""
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+
+class TraitPrompt(TypedDict):
+    """A prompt of one class; `response` is None where the model gives one."""
+
+    prompt: str
+    system_prompt: str | None
+    cluster: str
+    response: str | None
+
+
+class TraitQuestion(TypedDict):
+    """A question to steer on."""
+
+    question: str
+    system_prompt: str | None
+    cluster: str
+    split: Literal["selection", "test"]
+
+
+class TraitAside(TypedDict):
+    """A rephrased or unrelated question."""
+
+    question: str
+    cluster: str
+
+
+class TraitSteering(TypedDict):
+    questions: list[TraitQuestion]
+    eval_prompt: str | None
+    direction: Literal["positive", "negative"]
+
+
+class TraitDataset(TypedDict):
+    """The whole dataset."""
+
+    name: str
+    definition: str
+    positive: list[TraitPrompt]
+    negative: list[TraitPrompt]
+    steering: TraitSteering
+    paraphrases: list[TraitAside]
+    unrelated: list[TraitAside]
+    made_for: NotRequired[Literal["demo models"]]
