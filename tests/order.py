@@ -1,7 +1,8 @@
-"""Files that take longest go first, so that the processes of a run end together; `--file-times` writes how long each took.
+"""Files that take longest go first, so that the processes of a run end together.
 
 tests/file_times.txt has a line for each file of some seconds, `SECONDS PATH`. Files that it does not name follow in their own order.
-Processes take files in the order of collection only with xdist's `--no-loadscope-reorder`, which `make test` says.
+`PYTEST_ADDOPTS=--file-times make test` writes it anew. Processes take files in the order of collection only with xdist's
+`--no-loadscope-reorder`, which `make test` says.
 """
 
 from collections import Counter
