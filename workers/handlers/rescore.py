@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 from terms.judging import FITTED
 from terms.specs import RescoringSpec
+from terms.values import JsonObject
 from workers.handlers.steering import can_tell, check_failures, plain_numbers, short_summary
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
@@ -76,7 +76,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     )
 
 
-def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[Mapping[str, Any]]], context: JobContext) -> Judge:
+def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[JsonObject]], context: JobContext) -> Judge:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     lm, responses, questions, longest = None, None, None, 1
     if spec["judge"]["kind"] in FITTED:
@@ -105,7 +105,7 @@ def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[Mapping[str, Any]
     )
 
 
-def _scores(judge: Judge, name: str, rows: Sequence[Mapping[str, Any]], context: JobContext) -> list[Score]:
+def _scores(judge: Judge, name: str, rows: Sequence[JsonObject], context: JobContext) -> list[Score]:
     stored = context.cell(f"scores/{name}")
     if stored is not None:
         return [Score(**one) for one in json.loads(stored)]
