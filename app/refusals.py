@@ -4,10 +4,12 @@ No text of the framework and no regular expression reaches a person. A pattern w
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+
+from pydantic_core import ErrorDetails
 
 from app.text import LINE, not_a_line
+from terms.values import JsonObject
 
 CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 UNKNOWN = "This value is not valid here; /openapi.json describes the field."
@@ -76,14 +78,18 @@ _BOUNDS = {
 }
 
 
-def fault(error: Mapping[str, Any]) -> tuple[str, str]:
+Said = Callable[[JsonObject, object], str]
+"""A sentence, from the facts of the limit and what was sent."""
+
+
+def fault(error: ErrorDetails) -> tuple[str, str]:
     """Code and sentence of one entry of `ValidationError.errors()`."""
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == LINE:
         return "invalid_characters", f"This field {not_a_line(error['input'])}"
     return CODES.get(error["type"], error["type"]), sentence(error)
 
 
-def sentence(error: Mapping[str, Any]) -> str:
+def sentence(error: ErrorDetails) -> str:
     """What is wrong, with the limit and what was sent. Reads `type`, `ctx` and, where present, `input`."""
     kind, facts = error["type"], error.get("ctx") or {}
     if kind in _TYPES:
@@ -94,23 +100,24 @@ def sentence(error: Mapping[str, Any]) -> str:
     return _OTHERS[kind](facts, error.get("input")) if kind in _OTHERS else UNKNOWN
 
 
-def _number(value: Any) -> str:
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return f"{int(value):,}" if whole else str(value)
+def _number(value: object) -> str:
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return f"{int(value):,}"
+    return str(value)
 
 
-def _sent(value: Any) -> str:
+def _sent(value: object) -> str:
     return f"; it is {_number(value)}" if isinstance(value, int | float) and abs(value) < 1e15 else ""
 
 
-def _size(value: Any, one: str, many: str) -> str:
+def _size(value: object, one: str, many: str) -> str:
     if not isinstance(value, str | list | tuple | dict | set):
         return ""
     return f"; it has {len(value):,} {one if len(value) == 1 else many}"
 
 
-def _text(words: str, limit: str) -> Callable[[Mapping[str, Any], Any], str]:
-    def said(facts: Mapping[str, Any], value: Any) -> str:
+def _text(words: str, limit: str) -> Said:
+    def said(facts: JsonObject, value: object) -> str:
         if limit == "min_length" and facts[limit] == 1:
             return "The text must not be empty."
         return f"The text must have {words} {facts[limit]:,} characters{_size(value, 'character', 'characters')}."
@@ -118,15 +125,15 @@ def _text(words: str, limit: str) -> Callable[[Mapping[str, Any], Any], str]:
     return said
 
 
-def _list(words: str, limit: str) -> Callable[[Mapping[str, Any], Any], str]:
-    def said(facts: Mapping[str, Any], value: Any) -> str:
+def _list(words: str, limit: str) -> Said:
+    def said(facts: JsonObject, value: object) -> str:
         count = facts[limit]
         return f"The list must have {words} {count:,} {'entry' if count == 1 else 'entries'}{_size(value, 'entry', 'entries')}."
 
     return said
 
 
-def _pattern(facts: Mapping[str, Any], _value: Any) -> str:
+def _pattern(facts: JsonObject, _value: object) -> str:
     pattern = facts["pattern"]
     if pattern in PATTERNS:
         return f"The value must be {PATTERNS[pattern]}."
@@ -141,13 +148,13 @@ def _pattern(facts: Mapping[str, Any], _value: Any) -> str:
     return UNKNOWN
 
 
-def _own(facts: Mapping[str, Any], _value: Any) -> str:
+def _own(facts: JsonObject, _value: object) -> str:
     """The sentence of one of our own checks."""
     said = str(facts.get("error", "")) or UNKNOWN
     return said if said.endswith(".") else f"{said}."
 
 
-_OTHERS: dict[str, Callable[[Mapping[str, Any], Any], str]] = {
+_OTHERS: dict[str, Said] = {
     "extra_forbidden": lambda _facts, _value: "The request does not take this field; /openapi.json lists the fields it takes.",
     "missing": lambda _facts, _value: "This field is required.",
     "string_too_short": _text("at least", "min_length"),

@@ -1,15 +1,15 @@
 """Every statement about the audit table. Rows are only added and counted up; retention alone deletes, by age, where an operator asked for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.audit.models import AuditEntry
+from terms.values import JsonObject
 
 Place = tuple[datetime, str]
 """`(at, id)` of an entry."""
@@ -28,7 +28,7 @@ class AuditFilters:
     until: datetime | None = None
 
 
-def add(session: Session, row: Mapping[str, Any], same: str | None) -> None:
+def add(session: Session, row: JsonObject, same: str | None) -> None:
     """The act's row; with `same`, one more in the row of the same day (UTC) and the same `same`, if there is one."""
     day = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD:")
     statement = insert(AuditEntry).values(**row, slot=None if same is None else func.concat(day, same))

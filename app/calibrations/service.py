@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -41,6 +40,7 @@ from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
 from binnacle.words.massive import SCHEMA_VERSION
+from terms.values import JsonObject
 
 
 def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> Plan:
@@ -54,7 +54,7 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
     return Plan("calibrate", "model", request.model, _spec(request, model), after)
 
 
-def _spec(request: CalibrationRequest, model: Model) -> dict[str, Any]:
+def _spec(request: CalibrationRequest, model: Model) -> JsonObject:
     """Everything that the result depends on, in canonical form: equal specs mean the same calculation."""
     spec = request.model_dump(mode="json", exclude=ABOUT_THE_JOB)
     if request.model_variant is None:  # the handler chooses, as for specs older than this field

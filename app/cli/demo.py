@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from binnacle.cli.show import calibration_report
 from binnacle.cli.tables import study_report
 from binnacle.results import Job
 from binnacle.shipped import shipped_study
+from terms.values import JsonObject
 
 START_SECONDS = 180.0
 CPU_WORKERS = 2
@@ -74,7 +75,7 @@ def show(client: Client, job: Job) -> None:
         signal.pause()
 
 
-def study(client: Client, asked: dict[str, Any], folder: Path) -> Job:
+def study(client: Client, asked: JsonObject, folder: Path) -> Job:
     """Runs the study, prints each model's calibration and the tables, keeps the files in `folder`; the study's job.
 
     Finished jobs of the same calculation are used, so that a second demo is a matter of seconds.

@@ -1,7 +1,6 @@
 """Importing vectors over HTTP: a form with the file, or JSON with the file in base64."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -20,11 +19,12 @@ from app.http.problems import documented
 from app.http.uploads import checked, described, is_form, read_form, read_json, takes_files
 from app.storage import staging
 from app.storage.blobs import Blob
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/vectors", tag="vectors")
 
 FIELDS = {name: str(told.get("description", name)) for name, told in ImportFields.model_json_schema()["properties"].items()}
-BODY: dict[str, Any] = described(ImportRequest, FIELDS, file="one file: safetensors, .npy or GGUF", required=["model"])
+BODY: JsonObject = described(ImportRequest, FIELDS, file="one file: safetensors, .npy or GGUF", required=["model"])
 
 
 @router.post(

@@ -5,7 +5,7 @@ here knows from what data, or even from what weights, they were made.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from app.text import check_text
 from app.traits import service as traits
 from terms.components import COMPONENTS
 from terms.positions import UnknownPosition, parse_position
+from terms.values import JsonObject
 
 CONVENTIONS = {
     "gguf": "direction.N is the output of block N, which is layer N here, plus the file's controlvector.layer_offset where it has one.",
@@ -42,7 +43,7 @@ CONVENTIONS = {
 class Target:
     """What the database knows of the model and trait that a request names."""
 
-    facts: Mapping[str, Any]
+    facts: JsonObject
     trait: str | None
     trait_version: str | None
 
@@ -53,7 +54,7 @@ class Import:
 
     data: bytes
     digest: str
-    rows: list[dict[str, Any]]
+    rows: list[JsonObject]
 
 
 def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
@@ -100,7 +101,7 @@ def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
     return Import(stored_as, hashlib.sha256(stored_as).hexdigest(), rows)
 
 
-def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, provenance: dict[str, Any]) -> dict[str, Any]:
+def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, provenance: JsonObject) -> JsonObject:
     place = {"position": one.position, "component": one.component, "method": one.method, "layer": one.layer}
     width = int(one.vector.size)
     unknown = dict.fromkeys(("baseline", "fit", "separation", "massive", "stability", "pairs", "counts", "seed"))
@@ -164,7 +165,7 @@ def _position(text: str | None, pointer: str) -> str | None:
         raise invalid(pointer, "unknown_position", str(error)) from error
 
 
-def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: Mapping[str, Any]) -> None:
+def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: JsonObject) -> None:
     for one in vectors:
         assert one.layer is not None
         check_layer(one.layer, "/vector_layers" if request.layers else "/file", request.model, facts, of=one.name or "the vector")

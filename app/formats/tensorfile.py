@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable, labels, sound
+from terms.values import JsonObject
 
 MEDIA_TYPE = "application/vnd.safetensors"
 LARGEST_HEADER = 16 << 20
@@ -22,9 +23,9 @@ _WRITTEN = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64"
 _READ = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2"}
 
 
-def to_bytes(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> bytes:
+def to_bytes(tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str] | None = None) -> bytes:
     """A safetensors file of any arrays. Raises Unwritable for a type that the format or this writer does not have."""
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    header: JsonObject = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     pieces, offset = [], 0
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
@@ -65,7 +66,7 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     return [one for name, place in zip(names, places, strict=True) for one in _vectors(name, header[name], body[place])]
 
 
-def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
+def _header(data: bytes) -> tuple[JsonObject, memoryview]:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > len(data) - 8:
         raise Unreadable(
@@ -82,7 +83,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
     return header, memoryview(data)[8 + size :]
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise Unreadable("The safetensors header names a tensor twice.")
@@ -106,8 +107,8 @@ def _place(name: str, facts: Any, body: memoryview) -> slice:
     return slice(begin, end)
 
 
-def _vectors(name: str, facts: dict[str, Any], data: memoryview) -> list[NamedVector]:
-    array: NDArray[Any] = np.frombuffer(data, dtype=_READ[facts["dtype"]]).reshape(facts["shape"])
+def _vectors(name: str, facts: JsonObject, data: memoryview) -> list[NamedVector]:
+    array: NDArray[np.generic] = np.frombuffer(data, dtype=_READ[facts["dtype"]]).reshape(facts["shape"])
     if facts["dtype"] == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
     if array.ndim == 2 and len(array) > 1:
@@ -116,7 +117,7 @@ def _vectors(name: str, facts: dict[str, Any], data: memoryview) -> list[NamedVe
     return [NamedVector(sound(flat, name), name=name, **labels(name))]
 
 
-def _whole_numbers(value: Any, count: int | None = None) -> bool:
+def _whole_numbers(value: object, count: int | None = None) -> bool:
     """A short list of numbers that sizes can be."""
     if not isinstance(value, list) or len(value) > 8 or (count is not None and len(value) != count):
         return False

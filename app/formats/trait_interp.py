@@ -8,10 +8,10 @@ Unpack it as `experiments/{experiment}/extraction/{category}/{trait}/{model vari
 metadata also hold a time, which artifacts never do; the responses lack `full_text`, the formatted prompt, which extractions do not keep.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from app.formats.vectors import NamedVector, Origin
+from terms.values import JsonObject
 
 
 def folder(position: str, component: str, method: str) -> str:
@@ -25,9 +25,9 @@ def tensor_path(vector: NamedVector) -> str:
     return f"{folder(vector.position or 'none', vector.component or '', vector.method or '')}/layer{vector.layer}.pt"
 
 
-def metadata(facts: Sequence[Mapping[str, Any]], origin: Origin) -> dict[str, dict[str, Any]]:
+def metadata(facts: Sequence[JsonObject], origin: Origin) -> dict[str, JsonObject]:
     """The metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, JsonObject] = {}
     for one in sorted(facts, key=lambda one: int(one["layer"])):
         place = {name: one[name] for name in ("method", "component", "position")}
         path = f"{folder(**place)}/metadata.json"
@@ -36,7 +36,7 @@ def metadata(facts: Sequence[Mapping[str, Any]], origin: Origin) -> dict[str, di
     return found
 
 
-def _layer(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _layer(facts: JsonObject) -> JsonObject:
     fit = facts.get("fit") or {}
     further = {"bias": fit.get("bias"), "train_acc": fit.get("train_accuracy")}
     return {
@@ -51,9 +51,9 @@ def _hashes(origin: Origin) -> dict[str, str]:
     return {name: value for name, value in hashes.items() if value}
 
 
-def responses(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def responses(lines: Iterable[JsonObject]) -> dict[str, list[JsonObject]]:
     """Both files of answers, by path, from the lines of `responses.jsonl`; those that vetting dropped are left out."""
-    found: dict[str, list[dict[str, Any]]] = {"responses/pos.json": [], "responses/neg.json": []}
+    found: dict[str, list[JsonObject]] = {"responses/pos.json": [], "responses/neg.json": []}
     for line in lines:
         if line.get("kept", True):
             path = "responses/pos.json" if line["class"] == "positive" else "responses/neg.json"

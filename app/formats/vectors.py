@@ -81,7 +81,7 @@ def labels(name: str) -> Mapping[str, Any]:
     return {} if plain is None else {"layer": int(plain[1])}
 
 
-def sound(array: NDArray[Any], name: str) -> Array:
+def sound(array: NDArray[np.generic], name: str) -> Array:
     """The numbers as float32 [D]. Raises Unreadable, naming the vector, for another shape and for what no direction can be."""
     what = f"Vector {name[:80]!r}" if name else "The vector"
     if array.ndim != 1 or array.size == 0:

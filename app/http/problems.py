@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
+from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -103,7 +104,7 @@ def from_validation(error: RequestValidationError) -> Problem:
     return Problem(422, "invalid_request", f"{where}: {errors[0]['detail']}{more}", errors=errors)
 
 
-def _field(one: JsonObject, body: Any) -> dict[str, str]:
+def _field(one: ErrorDetails, body: object) -> dict[str, str]:
     place, *path = one["loc"]
     code, detail = fault(one)
     if place == "body":

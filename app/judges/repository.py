@@ -1,7 +1,6 @@
 """Every statement about judges."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sqlalchemy import delete as delete_from
 from sqlalchemy import select
@@ -9,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.judges.models import Judge
+from terms.values import JsonObject
 
 
 def find(session: Session, name: str) -> Judge | None:
@@ -26,7 +26,7 @@ def listing(session: Session) -> Sequence[Judge]:
     return session.scalars(select(Judge).order_by(Judge.name)).all()
 
 
-def add(session: Session, row: Mapping[str, Any]) -> Judge | None:
+def add(session: Session, row: JsonObject) -> Judge | None:
     """The new judge; None when its name is taken."""
     return session.scalar(insert(Judge).values(**row).on_conflict_do_nothing().returning(Judge))
 

@@ -1,9 +1,10 @@
 """How a model's text is generated, as its inspection found it, for the price of a request."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
+
+from terms.values import JsonObject
 
 SENTENCES = {
     "slots": "Prompts of all lengths are generated together; a waiting prompt enters as another answer ends.",
@@ -21,7 +22,7 @@ class EngineOut(BaseModel):
     sentence: str
 
 
-def engine_of(facts: Mapping[str, Any]) -> EngineOut | None:
+def engine_of(facts: JsonObject) -> EngineOut | None:
     """The engine that the facts name; None before a model is inspected, and in facts of older inspections."""
     name = (facts.get("structure") or {}).get("engine")
     return EngineOut(name=name, slower=name != "slots", sentence=SENTENCES[name]) if name in SENTENCES else None

@@ -1,7 +1,6 @@
 """Every statement about models."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -12,6 +11,7 @@ from app.jobs.models import Job
 from app.jobs.states import FINISHED, HELD, State
 from app.judges.models import Judge
 from app.models.models import Model, Passport
+from terms.values import JsonObject
 
 
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
@@ -58,7 +58,7 @@ def judges(session: Session, name: str) -> Sequence[str]:
 def put(session: Session, name: str, source: str, revision: str | None, created_by: str) -> bool:
     """A new row, or that of a removed model anew; False when the name is taken."""
     row = {"source": source, "revision": revision, "created_by": created_by}
-    anew: dict[str, Any] = {
+    anew: JsonObject = {
         **row,
         "state": "inspecting",
         "facts": {},
@@ -89,7 +89,7 @@ def passports(session: Session, keys: Collection[str]) -> dict[str, Passport]:
     return {one.key: one for one in session.scalars(select(Passport).where(Passport.key.in_(sorted(set(keys)))))}
 
 
-def keep_passport(session: Session, key: str, content: Mapping[str, Any], passport: Mapping[str, Any]) -> None:
+def keep_passport(session: Session, key: str, content: JsonObject, passport: JsonObject) -> None:
     """Keeps it, unless the same content has passed before: others are usable by that."""
     row = {
         "content": dict(content),
@@ -102,7 +102,7 @@ def keep_passport(session: Session, key: str, content: Mapping[str, Any], passpo
     session.execute(statement, execution_options={"populate_existing": True})
 
 
-def unproven(session: Session, programs: Mapping[str, Any]) -> str | None:
+def unproven(session: Session, programs: Mapping[str, int | str]) -> str | None:
     """The first usable model without a passport of these programs, unless a model is being proved; None when there is none.
 
     A model that was tried with these programs since its inspection is left alone.

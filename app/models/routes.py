@@ -1,6 +1,6 @@
 """Routes of models. Everyone with a key can read the list; administrators change it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Body, Path, Query, Request, Response
 
@@ -12,11 +12,12 @@ from app.jobs.responses import submitted_response
 from app.jobs.schemas import JobOut
 from app.models import service
 from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
+from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/models", tag="models")
 
 Name = Annotated[str, Path(pattern=NAME, examples=["demo-severe"])]
-WHERE: dict[int | str, dict[str, Any]] = {
+WHERE: dict[int | str, JsonObject] = {
     202: {"headers": {"Location": {"description": "the inspect job", "schema": {"type": "string"}}}}
 }
 

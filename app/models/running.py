@@ -1,13 +1,12 @@
 """How a request would run on its model, for its price: what the text is generated on, and what a row of it takes on each worker."""
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.models import fitting, repository
 from app.models.engine import EngineOut, engine_of
 from app.models.models import Model
+from terms.values import JsonObject
 
 
 class RunningOut(BaseModel):
@@ -28,7 +27,7 @@ def check_fits(session: Session, model: Model, new_tokens: int) -> None:
         fitting.check_fits(model.name, model.facts, repository.model_workers(session), new_tokens)
 
 
-def running(session: Session, model: Model, new_tokens: int) -> dict[str, Any]:
+def running(session: Session, model: Model, new_tokens: int) -> JsonObject:
     """The fields of `RunningOut`."""
     known = model.state == "ready" and "n_parameters" in model.facts
     memory = fitting.fits(model.facts, repository.model_workers(session), new_tokens) if known else None

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -21,6 +20,7 @@ from app.models import fitting, proving, repository
 from app.models.models import Model, Passport
 from app.models.schemas import ModelOut, ModelRequest, ProofOut
 from app.text import check_text
+from terms.values import JsonObject
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 DAY = 86_400.0
@@ -171,7 +171,7 @@ def view(model: Model, workers: Sequence[Worker], passport: Passport | None) -> 
         if (job := getattr(model, name)) is not None:
             links[name] = f"/v1/jobs/{job}"
     known = model.inspected and "n_parameters" in model.facts
-    made: dict[str, Any] = {"weights_bytes": None, "fits": None, "outcome": "unproven", "proofs": [], "proved_with": None}
+    made: JsonObject = {"weights_bytes": None, "fits": None, "outcome": "unproven", "proofs": [], "proved_with": None}
     if known:
         made |= {"weights_bytes": fitting.sizes(model.facts["n_parameters"]), "fits": fitting.fits(model.facts, workers)}
     if passport is not None:

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from app.jobs.models import JobEvent
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 MOST = 300
 """Characters of an event's facts that are shown."""
@@ -22,5 +21,5 @@ def _facts(data: JsonObject) -> str:
     return text if len(text) <= MOST else f"{text[:MOST]}..."
 
 
-def _value(value: Any) -> str:
+def _value(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,15 +1,15 @@
 """Every statement about quotas and their use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.quotas.models import EVERYBODY, Quota
+from terms.values import JsonObject
 
 LOCK = 0x51554F54  # "QUOT"
 
@@ -80,7 +80,7 @@ def listing(session: Session) -> Sequence[Quota]:
     return session.scalars(select(Quota).where(Quota.owner != EVERYBODY).order_by(Quota.owner)).all()
 
 
-def put(session: Session, owner: str, values: Mapping[str, Any], changed_by: str) -> Quota:
+def put(session: Session, owner: str, values: JsonObject, changed_by: str) -> Quota:
     """The quota, in place of an earlier one."""
     row = {**values, "changed_by": changed_by, "changed_at": func.now()}
     statement = (

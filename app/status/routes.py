@@ -2,7 +2,6 @@
 
 import platform
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -16,10 +15,11 @@ from app.status import repository
 from app.status.health import Health
 from app.status.schemas import QueueOut, Readiness, StatusOut, WaitingOut, WorkerOut
 from binnacle.version import VERSION
+from terms.values import JsonObject
 
 router = APIRouter(tags=["health"], route_class=KeyedRoute)
 
-MALFORMED: dict[int | str, dict[str, Any]] = {400: documented()[400]}
+MALFORMED: dict[int | str, JsonObject] = {400: documented()[400]}
 """The one refusal of a route that needs no key and no body."""
 SHOWN = ("fastapi", "sqlalchemy", "celery")
 

@@ -1,12 +1,13 @@
 """Response schemas of health and status."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, Field
 
 from app.devices.schemas import BlockedOut, HoldOut
 from app.http.renamed import BothNames
 from app.jobs.schemas import OLD_QUEUE, Queue, WaitReason
+from terms.values import JsonObject
 
 
 class Check(BaseModel):
@@ -32,7 +33,7 @@ class WorkerOut(BaseModel):
     host: str
     version: str
     models: list[str] = Field(description="models that are loaded")
-    memory: dict[str, Any]
+    memory: JsonObject
     busy_with: str | None = Field(description="the job it runs if you may see it, else `another`")
     seen_seconds_ago: float
     alive: bool = Field(description="seen within one lease")

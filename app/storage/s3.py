@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import obstore
 from obstore import exceptions
@@ -30,6 +29,7 @@ from app.storage.base import (
 from app.storage.disposition import attachment
 from app.storage.hashing import check_digest, checked_chunks
 from app.storage.presign import Credentials, presigned_get
+from terms.values import JsonObject
 
 PART = 8 << 20  # bytes of one part of an upload and of one read of a stream; a smaller object goes up in one request
 _REFUSED = re.compile(r"status code: 40[13]\b")
@@ -169,7 +169,7 @@ class S3Storage:
         return StorageUnavailable(f"{what}: {first_line}")
 
 
-def _provider(credentials: Credentials) -> Callable[[], dict[str, Any]]:
+def _provider(credentials: Credentials) -> Callable[[], JsonObject]:
     given = {
         "access_key_id": credentials.key_id,
         "secret_access_key": credentials.secret,
@@ -179,6 +179,6 @@ def _provider(credentials: Credentials) -> Callable[[], dict[str, Any]]:
     return lambda: given
 
 
-def _described(meta: dict[str, Any]) -> StoredObject:
+def _described(meta: JsonObject) -> StoredObject:
     age = datetime.now(UTC) - meta["last_modified"]
     return StoredObject(meta["path"], meta["size"], age.total_seconds())

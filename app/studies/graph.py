@@ -12,6 +12,7 @@ from typing import Any
 
 from app.studies.schemas import StudyRequest
 from terms.methods import method, parse_method
+from terms.values import JsonObject
 
 ABLATION = (1, 2, 3, 5, 10)
 REFITS = 5
@@ -32,7 +33,7 @@ class Node:
     kind: str
     model: str
     trait: str | None
-    body: dict[str, Any]
+    body: JsonObject
 
 
 def plan(request: StudyRequest, layers: Mapping[str, list[int]]) -> list[Node]:
@@ -54,7 +55,7 @@ def method_keys(request: StudyRequest) -> list[str]:
     return list(dict.fromkeys([*asked, *ablated]))
 
 
-def _key(one: str | dict[str, Any]) -> str:
+def _key(one: str | JsonObject) -> str:
     if isinstance(one, str):
         return parse_method(one).key
     parameters = dict(one)
@@ -123,7 +124,7 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref) -
     )
 
 
-def resolved(body: Mapping[str, Any], jobs: Mapping[str, str]) -> dict[str, Any]:
+def resolved(body: JsonObject, jobs: Mapping[str, str]) -> JsonObject:
     """The body with every Ref replaced by its job's id, and without fields left at None."""
     return {name: _resolved(value, jobs) for name, value in body.items() if value is not None}
 

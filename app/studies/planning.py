@@ -5,7 +5,6 @@ What a domain refuses, the study refuses with the field of the study at fault.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
@@ -29,6 +28,7 @@ from app.studies.graph import Node, middle, plan, resolved
 from app.studies.schemas import StudyRequest
 from app.text import check_text
 from terms.methods import UnknownMethod
+from terms.values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
 
 def price(
     session: Session, node: Node, known: Mapping[str, str], request: StudyRequest, viewer: Viewer, settings: Settings
-) -> dict[str, Any]:
+) -> JsonObject:
     """What the node's domain says that it costs."""
     cost = DOMAINS[node.kind].estimate(session, _body(node, known, request), viewer, settings)
     return cost.model_dump(mode="json", exclude={"spec", "waits_for", "calibration", "admission"})

@@ -1,6 +1,6 @@
 """The request schema of a study: models x traits x methods, and how thorough the evidence is."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -8,9 +8,10 @@ from app.jobs.schemas import PromptedRequest
 from app.models.layers import Layers
 from app.steerings.schemas import CapabilityIn, ControlsIn
 from app.text import Line
+from terms.values import JsonObject
 
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
-MethodIn = Name | dict[str, Any]
+MethodIn = Name | JsonObject
 
 METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleaned", "probe", "probe_cleaned", "random")
 """What a study compares when it names no methods: the reference's, the control that explains them, and chance."""

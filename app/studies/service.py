@@ -35,6 +35,7 @@ from app.studies.results import StudyCost, StudyOut, view
 from app.studies.schemas import LabelsIn, StudyRequest
 from app.text import stored
 from app.webhooks import naming as webhooks
+from terms.values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Span:
 class _Report:
     """A report to submit: of which study, over the jobs of which nodes, shown to whom; `about` says what the caller named it."""
 
-    study: dict[str, Any]
+    study: JsonObject
     placed: Mapping[str, Mapping[str, Any]]
     about: StudyRequest
     to: Sharing
@@ -59,7 +60,7 @@ class _Report:
     warnings: Sequence[str] = ()
 
     @property
-    def job_spec(self) -> dict[str, Any]:
+    def job_spec(self) -> JsonObject:
         """What the report is calculated from."""
         kept = ("place", "job", "kind", "model", "trait")
         return {
@@ -104,7 +105,7 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
     if earlier is not None:
         return answer(session, asker, earlier)
     check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
-    placed: dict[str, dict[str, Any]] = {}
+    placed: dict[str, JsonObject] = {}
     with asked_once(session):
         for node in nodes_of(session, request, asker.settings.limit):
             still_wanted(session)
@@ -185,7 +186,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     about, report = stored(StudyRequest, study.spec), graph["report"]
     to, span = jobs.kept_sharing(session, report, viewer), _Span(report.max_seconds, report.stall_seconds)
     names: dict[str, str] = {}
-    placed: dict[str, dict[str, Any]] = {}
+    placed: dict[str, JsonObject] = {}
     for name, node in sorted(study.nodes.items(), key=lambda item: int(item[1]["place"])):  # what comes first is renamed first
         old = graph[name]
         if name in ended_badly:

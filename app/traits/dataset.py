@@ -11,6 +11,7 @@ from typing import Any
 from app.auth.sharing import Sharing
 from app.traits import clusters
 from app.traits.schemas import TraitRequest
+from terms.values import JsonObject
 
 NAMED = 5
 """Most clusters that a note lists."""
@@ -23,7 +24,7 @@ class Dataset:
     name: str
     definition: str
     data: bytes
-    counts: dict[str, Any]
+    counts: JsonObject
     notes: list[str]
 
     @property
@@ -45,7 +46,7 @@ def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
     return Dataset(request.name, content["definition"], data, counts, notes)
 
 
-def _content(request: TraitRequest, notes: list[str]) -> dict[str, Any]:
+def _content(request: TraitRequest, notes: list[str]) -> JsonObject:
     content = request.model_dump(mode="json", exclude={"seed", *Sharing.model_fields})
     if content["made_for"] is None:
         del content["made_for"]  # datasets from before the field keep their version
@@ -72,14 +73,14 @@ def _definition(request: TraitRequest, notes: list[str]) -> str:
     return f"How strongly a text shows {words}."
 
 
-def _rows(content: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+def _rows(content: JsonObject) -> list[tuple[JsonObject, str]]:
     """Every row of the dataset that has a cluster, with its text, the extraction's first."""
     found = [(row, row["prompt"]) for part in ("positive", "negative") for row in content[part]]
     asked = [*content["steering"]["questions"], *content["paraphrases"], *content["unrelated"]]
     return found + [(row, row["question"]) for row in asked]
 
 
-def _fill_clusters(content: dict[str, Any], notes: list[str]) -> None:
+def _fill_clusters(content: JsonObject, notes: list[str]) -> None:
     rows = _rows(content)
     missing = sum(row["cluster"] is None for row, _ in rows)
     if not missing:
@@ -100,7 +101,7 @@ def _fill_clusters(content: dict[str, Any], notes: list[str]) -> None:
         )
 
 
-def _fill_splits(content: dict[str, Any], seed: int, notes: list[str]) -> None:
+def _fill_splits(content: JsonObject, seed: int, notes: list[str]) -> None:
     """Questions without a split follow their cluster: to where others of it were put, to selection when extraction has it, else drawn."""
     questions = content["steering"]["questions"]
     open_ones = [row for row in questions if row["split"] is None]
@@ -121,7 +122,7 @@ def _fill_splits(content: dict[str, Any], seed: int, notes: list[str]) -> None:
     )
 
 
-def _counts(content: dict[str, Any]) -> dict[str, Any]:
+def _counts(content: JsonObject) -> JsonObject:
     questions = content["steering"]["questions"]
     parts = {
         "extraction": {row["cluster"] for part in ("positive", "negative") for row in content[part]},

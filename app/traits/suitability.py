@@ -1,12 +1,12 @@
 """What a trait cannot show, said before hours are spent: too few test clusters for a verdict, and texts that are not for the model."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from app.traits.models import Trait
 from shipped import CHAT_TRAIT_NAMES, DEMO_TOKENIZER
 from terms.evidence import FEWEST_CLUSTERS
 from terms.specs import JudgeSpec
+from terms.values import JsonObject
 
 DEMO = "demo models"
 """What `made_for` says of traits in the toy language of the shipped models."""
@@ -23,7 +23,7 @@ def few_clusters(name: str, clusters: int) -> list[str]:
     ]
 
 
-def of_trait(name: str, counts: Mapping[str, Any]) -> list[str]:
+def of_trait(name: str, counts: JsonObject) -> list[str]:
     """The warnings that hold whatever the trait is used for."""
     return few_clusters(name, counts["clusters"]["test"])
 
@@ -49,7 +49,7 @@ def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
     return [f"{about} {trait.name} does not say that it is about refusal, so its scores would mean nothing: name another judge."]
 
 
-def of_meeting(trait: Trait, model: str, facts: Mapping[str, Any]) -> list[str]:
+def of_meeting(trait: Trait, model: str, facts: JsonObject) -> list[str]:
     """A warning when the trait's texts are in the demo models' toy language and the model is another, or the reverse."""
     if "tokenizer_hash" not in facts:
         return []  # not inspected yet

@@ -1,9 +1,8 @@
 """Every statement about targets and deliveries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import delete as delete_from
 from sqlalchemy import func, select, tuple_, update
@@ -14,6 +13,7 @@ from app.auth.viewer import Viewer
 from app.jobs.models import Job
 from app.jobs.repository import visible
 from app.webhooks.models import WebhookDelivery, WebhookTarget
+from terms.values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Due:
 
     id: str
     attempt: int
-    body: dict[str, Any]
+    body: JsonObject
     url: str
     private: bool
     salt: str
@@ -42,7 +42,7 @@ def listing(session: Session) -> Sequence[WebhookTarget]:
     return session.scalars(select(WebhookTarget).order_by(WebhookTarget.name)).all()
 
 
-def add(session: Session, row: Mapping[str, Any]) -> WebhookTarget | None:
+def add(session: Session, row: JsonObject) -> WebhookTarget | None:
     """The new target; None when its name is taken."""
     return session.scalar(insert(WebhookTarget).values(**row).on_conflict_do_nothing().returning(WebhookTarget))
 

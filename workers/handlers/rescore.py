@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
+from terms.documents.steering import AnswerLine
 from terms.judging import FITTED
 from terms.specs import RescoringSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
@@ -16,6 +16,7 @@ from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault
 from workers.steering.effects import Scale
+from workers.steering.offtarget import responses_of
 from workers.steering.outcome import can_tell, check_failures, facts_of, short_summary, summary_bytes
 from workers.steering.rescoring import rescored, rescored_lines, rescored_reference_lines, scored_run, stored_answers
 from workers.steering.runs import Run
@@ -75,13 +76,12 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     )
 
 
-def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[Mapping[str, Any]]], context: JobContext) -> Judge:
+def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[AnswerLine]], context: JobContext) -> Judge:
     trait = json.loads(context.blob(spec["trait"]["version"]))
     lm, responses, questions, longest = None, None, None, 1
     if spec["judge"]["kind"] in FITTED:
         lm = replace(context.model(spec["model"]), special_tokens=spec.get("special_tokens", "markup"))
-        if spec["extraction"] is not None:
-            responses = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines()]
+        responses = responses_of(spec["extraction"], context)
         questions = list(
             {
                 (row["set"], row["question"], row["system_prompt"]): {
@@ -104,7 +104,7 @@ def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[Mapping[str, Any]
     )
 
 
-def _scores(judge: Judge, name: str, rows: Sequence[Mapping[str, Any]], context: JobContext) -> list[Score]:
+def _scores(judge: Judge, name: str, rows: Sequence[AnswerLine], context: JobContext) -> list[Score]:
     stored = context.cell(f"scores/{name}")
     if stored is not None:
         return [Score(**one) for one in json.loads(stored)]

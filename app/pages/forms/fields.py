@@ -5,10 +5,10 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from app.errors import invalid
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 Control = Literal["line", "names", "number", "numbers", "layers", "texts", "choice", "choices", "yes", "json"]
 Values = Mapping[str, Sequence[str]]
@@ -57,7 +57,7 @@ def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[st
     for field in fields:
         if field.control == "json" or field.name not in rest:
             continue
-        written = WRITTEN.get(field.control, lambda value: [str(value)])(rest[field.name])
+        written = WRITTEN.get(field.control, _plain)(rest[field.name])
         if written is not None:
             values[field.name] = written
             del rest[field.name]
@@ -77,7 +77,7 @@ def _further(field: Field, text: str) -> JsonObject:
     return found
 
 
-def _number(text: str) -> Any:
+def _number(text: str) -> Json:
     text = text.strip().replace(",", "")
     try:
         return int(text)
@@ -93,9 +93,9 @@ def _pieces(texts: Sequence[str]) -> list[str]:
     return [one for text in texts for one in re.split(r"[,\s]+", text.strip()) if one]
 
 
-def _layers(texts: Sequence[str]) -> Any:
+def _layers(texts: Sequence[str]) -> Json:
     """`2, 5-8` as numbers. A word alone, such as `middle`, stays a word."""
-    found: list[Any] = []
+    found: list[Json] = []
     pieces = _pieces(texts)
     for piece in pieces:
         match = _RANGE.fullmatch(piece)
@@ -109,7 +109,7 @@ def texts_of(text: str) -> list[str]:
     return [part.strip("\n") for part in parts if part.strip()]
 
 
-READ: dict[Control, Callable[[list[str]], Any]] = {
+READ: dict[Control, Callable[[list[str]], Json]] = {
     "line": lambda texts: texts[0].strip(),
     "choice": lambda texts: texts[0],
     "choices": list,
@@ -123,17 +123,22 @@ READ: dict[Control, Callable[[list[str]], Any]] = {
 }
 
 
-def _joined(value: Any) -> list[str] | None:
-    plain = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
-    return [", ".join(map(str, value))] if plain else None if isinstance(value, list) else [str(value)]
+def _plain(value: Json) -> list[str]:
+    return [str(value)]
 
 
-def _chosen(value: Any) -> list[str] | None:
+def _joined(value: Json) -> list[str] | None:
+    if not isinstance(value, list):
+        return _plain(value)
+    return [", ".join(map(str, value))] if all(isinstance(one, str | int | float) for one in value) else None
+
+
+def _chosen(value: Json) -> list[str] | None:
     """Choices by name; a method with parameters of its own is none."""
     return list(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
 
 
-def _paragraphs(value: Any) -> list[str] | None:
+def _paragraphs(value: Json) -> list[str] | None:
     """One text a line where none has a line break."""
     if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
         return None
@@ -141,7 +146,7 @@ def _paragraphs(value: Any) -> list[str] | None:
     return [together] if texts_of(together) == value else None
 
 
-WRITTEN: dict[Control, Callable[[Any], list[str] | None]] = {
+WRITTEN: dict[Control, Callable[[Json], list[str] | None]] = {
     "names": _joined,
     "numbers": _joined,
     "layers": _joined,
