@@ -10,6 +10,7 @@ from tests.ml.test_lm_generation import OutOfMemoryAbove
 from tests.ml.tiny_models import ARCHITECTURES, SPECIAL, VOCAB
 from workers.lm import likelihood
 from workers.lm.errors import ModelFault
+from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.likelihood import MARGIN, PRECISION, log_likelihood_alone, mean_log_likelihoods, settled
 from workers.lm.model import LanguageModel
 
@@ -57,9 +58,75 @@ def test_other_batches_differ_by_less_than_a_third_of_the_margin(arch: str, tiny
     lm = tiny_lm(arch)
     prompts, answers = some_rows(3, 24, 25), some_rows(4, 24, 25)
     alone = [log_likelihood_alone(lm, *row) for row in zip(prompts, answers, strict=True)]
-    for rows in (5, 24):
-        together = mean_log_likelihoods(lm, prompts, answers, batch_rows=rows)
+    kept = KeptPrompts(lm, prompts[::2])
+    for rows, shared in ((5, None), (24, None), (24, kept)):
+        together = mean_log_likelihoods(lm, prompts, answers, batch_rows=rows, kept=shared)
         assert max(abs(a - b) for a, b in zip(alone, together, strict=True)) < MARGIN / 3
+
+
+def shared_prompts() -> Rows:
+    """Of several lengths, beyond the sliding window of 12 too; two begin alike, long enough to be computed once."""
+    system = some_rows(14, 1, 30)[0] * 3
+    return [*some_rows(15, 4, 30), [*system, 9, 8, 7], [*system, 6]]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_answers_after_kept_prompts_are_read_as_after_whole_ones(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Side by side after prompts of different lengths, also answers of one token; in two calls, the second of which computes no prompt."""
+    lm = tiny_lm(arch)
+    kept = KeptPrompts(lm, [*shared_prompts(), shared_prompts()[0]])
+    prompts = [prompt for prompt in (*shared_prompts(), some_rows(16, 1, 9)[0]) for _ in range(4)]
+    answers = [answer for _ in range(7) for answer in (*some_rows(17, 3, 25), [11])]
+    expected = [naive(lm, *row) for row in zip(prompts, answers, strict=True)]
+    counted: list[int] = []
+    for rows in (3, 64):
+        found = mean_log_likelihoods(lm, prompts, answers, batch_rows=rows, kept=kept, on_rows=counted.append)
+        assert found == pytest.approx(expected, abs=1e-5)
+    assert sum(counted) == 2 * len(prompts)
+    assert bool(kept.among(prompts)) == (lm.layout.structure.engine == "slots")
+
+
+def test_kept_prompts_are_computed_once_whatever_is_read_first(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """The same bytes after another beginning, no prompt's token in the second call, and many prompts' answers in one pass."""
+    lm = tiny_lm("llama")
+    prompts = [prompt for prompt in shared_prompts() for _ in range(3)]
+    answers = some_rows(18, 3, 12) * 6
+    one, other = KeptPrompts(lm, shared_prompts()), KeptPrompts(lm, shared_prompts())
+    mean_log_likelihoods(lm, prompts[:1], answers[:1], batch_rows=64, kept=one)
+    mean_log_likelihoods(lm, prompts[-2:], answers[-2:], batch_rows=64, kept=other)
+    ways, tokens = [], []
+    for kept in (one, other):
+        hook = lm.layout.site(0, "residual").register_forward_pre_hook(
+            lambda _m, inputs: tokens.append(inputs[0].shape[:2].numel())
+        )
+        ways.append(mean_log_likelihoods(lm, prompts, answers, batch_rows=64, kept=kept))
+        hook.remove()
+    assert ways[0] == ways[1]
+    assert sum(tokens) <= 1.06 * 2 * sum(len(answer) - 1 for answer in answers)
+    assert len(tokens) <= 2 * len({len(answer) for answer in answers})
+
+
+def test_what_has_no_room_is_not_kept(tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some prompts, none, or none any more once memory has run out: the answers are read all the same."""
+    lm = tiny_lm("llama")
+    prompts, answers = shared_prompts(), some_rows(19, 6, 12)
+    expected = mean_log_likelihoods(lm, prompts, answers, batch_rows=8)
+    layers, heads, width = (getattr(lm.text_config, name) for name in ("num_hidden_layers", "num_key_value_heads", "head_dim"))
+    token = 2 * layers * heads * width * 4
+    numbers = []
+    for room in (0, 40 * token, 10_000 * token):
+        kept = KeptPrompts(lm, prompts, room=room)
+        assert mean_log_likelihoods(lm, prompts, answers, batch_rows=8, kept=kept) == pytest.approx(expected, abs=1e-5)
+        numbers.append(len(kept.among(prompts)))
+    assert numbers[0] == 0 < numbers[1] < numbers[2] == len(prompts)
+    forward = OutOfMemoryAbove(lm, 1)
+    forward.forward = lm.layout.decoder.forward
+    monkeypatch.setattr(lm.layout.decoder, "forward", forward)
+    equally_long = [[*range(20, 20 + len(prompts))]] * len(prompts)
+    expected = [log_likelihood_alone(lm, *row) for row in zip(prompts, equally_long, strict=True)]
+    assert mean_log_likelihoods(lm, prompts, equally_long, batch_rows=8, kept=kept) == pytest.approx(expected, abs=1e-5)
+    assert forward.failures > 0
+    assert not kept.among(prompts)
 
 
 def test_settled_values_are_the_same_in_every_batch_and_on_either_way(

@@ -6,29 +6,30 @@ l is the text's mean token log-likelihood, the best over the question's own prom
 fluent refusal of a harmless request is coherent. l_base is the median over the model's own extraction answers (read after the prompts
 that elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text has 0. Source: docs/science.md, 4.7.
 
-The best of 33 prompts is searched, not tried: the own prompt first; the first OPENING tokens under all 32; the whole text under the
-READERS prompts that read its opening best, until no more than ENOUGH points can be gained. Never more than the best of all, and on the
+The best of 33 prompts is searched, not tried: the own prompt first; the whole text under the READERS prompts that read its first OPENING
+tokens best (`ranking`), until no more than ENOUGH points can be gained. Never more than the best of all, and on the
 shipped models 0.2 points less in the mean, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the cost. All
-values compared are settled (workers/lm/likelihood.py), so that the same prompts are tried in any batch.
+values compared are settled (workers/lm/likelihood.py), so that the same prompts are tried in any batch. The keys and values of the 32
+prompts are kept from one reading to the next.
 """
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
 
 from workers.judges.preparing import Ids, Preparing, Row, Scores, likelihoods
+from workers.judges.ranking import OPENING, READERS, Ranking, is_beaten
 from workers.judges.words import repeated_share, shuffled
+from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.likelihood import PRECISION, OnRows
 from workers.lm.model import LanguageModel
 
 FIXED_PROMPTS = 32
 MOST_SHUFFLED = 48
-OPENING = 12
-READERS = 5
 ENOUGH = 1.0
 OWN = -1
 """`read_after` of a text that its own prompt reads best."""
@@ -100,7 +101,7 @@ def fit_scale(
 
 def _most_tokens(rows: Sequence[Row], mixed: Sequence[Row], prompts: int) -> int:
     """Tokens of the texts that fitting reads at most: each answer once, shuffled ones after several prompts."""
-    read = sum((1 + READERS) * len(text) + prompts * min(OPENING, len(text)) for _, text in mixed)
+    read = sum((1 + READERS) * len(text) + prompts * (1 + min(OPENING, len(text))) for _, text in mixed)
     return read + sum(len(text) for _, text in rows)
 
 
@@ -117,7 +118,8 @@ class Reader:
         """`scores` reads texts where what was read is to be kept."""
         self._lm, self._scale, self._batch_rows, self._scores = lm, scale, batch_rows, scores
         self._known: dict[Row, Reading] = {}
-        self._ranked: dict[Ids, list[tuple[float, int]]] = {}
+        self._kept = KeptPrompts(lm, scale.prompts)
+        self._ranking = Ranking(scale.prompts, self._score_fixed, self._fits)
         self._on_rows: OnRows | None = None
 
     def read(self, rows: Sequence[Row], *, on_rows: OnRows | None = None) -> list[Reading]:
@@ -128,17 +130,16 @@ class Reader:
         owned = [row for row in fresh if row[0] and self._fits(*row)]
         best = {row: (score, OWN) for row, score in zip(owned, self._score(owned), strict=True)}
         open_rows = [row for row in fresh if self._can_gain(best.get(row), repeated[row])]
-        self._rank(row[1][:OPENING] for row in open_rows)
-        readers = {row: self._readers(row[1]) for row in open_rows}
+        ranked = self._ranking.best([(row[1], best[row][0] if row in best else None) for row in open_rows])
+        readers = dict(zip(open_rows, ranked, strict=True))
         for turn in range(READERS):
             tried = []
             for row in open_rows:
                 if turn < len(readers[row]) and self._can_gain(best.get(row), repeated[row]):
                     opening, number = readers[row][turn]
-                    if row not in best or not _is_beaten(opening, len(row[1]), best[row][0]):
+                    if row not in best or not is_beaten(opening, len(row[1]), best[row][0]):
                         tried.append((row, number))
-            scores = self._score([(self._scale.prompts[number], row[1]) for row, number in tried])
-            for (row, number), score in zip(tried, scores, strict=True):
+            for (row, number), score in zip(tried, self._whole(tried, readers, turn), strict=True):
                 if row not in best or score > best[row][0]:
                     best[row] = (score, number)
         for row in fresh:
@@ -149,23 +150,14 @@ class Reader:
         """The likelihood of each text after its own prompt and no other."""
         return self._score(rows)
 
-    def _rank(self, openings: Iterable[Ids]) -> None:
-        """Every fixed prompt's likelihood of these openings."""
-        prompts = self._scale.prompts
-        missing = [opening for opening in dict.fromkeys(openings) if opening not in self._ranked]
-        pairs = [
-            (number, opening) for number in range(len(prompts)) for opening in missing if self._fits(prompts[number], opening)
-        ]
-        scores = self._score([(prompts[number], opening) for number, opening in pairs])
-        self._ranked |= {opening: [] for opening in missing}
-        for (number, opening), score in zip(pairs, scores, strict=True):
-            self._ranked[opening].append((score, number))
-        for opening in missing:
-            self._ranked[opening].sort(key=lambda one: (-one[0], one[1]))
-
-    def _readers(self, text: Ids) -> list[tuple[float, int]]:
-        """The fixed prompts that read the text's opening best, as (mean log-likelihood of the opening, number)."""
-        return [one for one in self._ranked[text[:OPENING]] if self._fits(self._scale.prompts[one[1]], text)][:READERS]
+    def _whole(
+        self, tried: Sequence[tuple[Row, int]], readers: Mapping[Row, Sequence[tuple[float, int]]], turn: int
+    ) -> list[float]:
+        """The likelihood of each text after a fixed prompt. A text that is all opening was read when the prompts were ranked."""
+        longer = [one for one in tried if len(one[0][1]) > OPENING]
+        scores = self._score_fixed([(self._scale.prompts[number], row[1]) for row, number in longer])
+        found = dict(zip(longer, scores, strict=True))
+        return [found[one] if one in found else readers[one[0]][turn][0] for one in tried]
 
     def _can_gain(self, best: tuple[float, int] | None, repeated: float) -> bool:
         return best is None or (100 - self._scale.fluency(best[0])) * (1 - repeated) >= ENOUGH
@@ -178,7 +170,8 @@ class Reader:
             return self._scores(rows)
         return likelihoods(self._lm, self._batch_rows, rows, on_rows=self._on_rows)
 
-
-def _is_beaten(opening: float, length: int, best: float) -> bool:
-    """Whether the opening alone costs more than the whole text does after its best prompt: no token is likelier than certain."""
-    return opening * min(OPENING, length) <= best * length
+    def _score_fixed(self, rows: Sequence[Row]) -> list[float]:
+        """The same after the fixed prompts."""
+        if self._scores is not None:
+            return self._scores(rows)
+        return likelihoods(self._lm, self._batch_rows, rows, on_rows=self._on_rows, kept=self._kept)

@@ -13,6 +13,7 @@ from typing import Any
 
 from workers.job import Interruption, JobContext
 from workers.lm.answering import answer_all
+from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.likelihood import OnRows, settled_log_likelihoods
 from workers.lm.model import LanguageModel
 
@@ -30,10 +31,17 @@ Scores = Callable[[Sequence[Row]], list[float]]
 """The settled mean log-likelihood of each text after its prompt."""
 
 
-def likelihoods(lm: LanguageModel, batch_rows: int, rows: Sequence[Row], *, on_rows: OnRows | None = None) -> list[float]:
+def likelihoods(
+    lm: LanguageModel,
+    batch_rows: int,
+    rows: Sequence[Row],
+    *,
+    on_rows: OnRows | None = None,
+    kept: KeptPrompts | None = None,
+) -> list[float]:
     """Those of the rows, in order, without keeping any. Raises ModelFault as `settled_log_likelihoods`."""
     prompts, texts = [prompt for prompt, _ in rows], [text for _, text in rows]
-    return settled_log_likelihoods(lm, prompts, texts, batch_rows=batch_rows, on_rows=on_rows)
+    return settled_log_likelihoods(lm, prompts, texts, batch_rows=batch_rows, on_rows=on_rows, kept=kept)
 
 
 class Preparing:

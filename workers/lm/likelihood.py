@@ -24,6 +24,7 @@ from transformers import DynamicCache
 
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.head import logits_of
+from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import PASS_TOKENS, Pass
@@ -45,30 +46,71 @@ def mean_log_likelihoods(
     *,
     batch_rows: int,
     on_rows: OnRows | None = None,
+    kept: KeptPrompts | None = None,
 ) -> list[float]:
     """Mean log-likelihood of each answer after its own prompt, in order. A pass holds at most `batch_rows` of the longest row.
-    `on_rows(count)` follows every pass and may raise.
+    `on_rows(count)` follows every pass and may raise. Prompts that are `kept` are not computed again.
 
     Raises ModelFault empty_answer, empty_prompt, prompt_too_long, token_out_of_range, activations_not_finite, OutOfMemory.
     """
     for prompt, answer in zip(prompts, answers, strict=True):
         _check(lm, prompt, answer)
+    totals = _after_kept(lm, prompts, answers, batch_rows, on_rows, kept) if kept is not None else {}
+    missing = [index for index in range(len(answers)) if index not in totals]
     # the last answer token predicts nothing that is asked for
-    rows = [[*prompt, *answer[:-1]] for prompt, answer in zip(prompts, answers, strict=True)]
-    totals, missing = [0.0] * len(rows), list(range(len(rows)))
+    rows = [[*prompts[i], *answers[i][:-1]] for i in missing]
     most = min(PASS_TOKENS, batch_rows * max(map(len, rows), default=0))
     while missing:
-        reading = _Reading(lm, [rows[i] for i in missing], [answers[i] for i in missing], on_rows)
+        reading = _Reading(lm, rows, [answers[i] for i in missing], on_rows)
         try:
             run_plan(lm, plan_for(lm, reading.rows, pass_tokens=most), reading.rows, reading.forward)
         except OutOfMemory:
             if most == 1:
                 raise
             most //= 2
-        for place in reading.done:
-            totals[missing[place]] = reading.totals[place]
+        totals |= {missing[place]: reading.totals[place] for place in reading.done}
+        rows = [row for place, row in enumerate(rows) if place not in reading.done]
         missing = [index for place, index in enumerate(missing) if place not in reading.done]
-    return [total / len(answer) for total, answer in zip(totals, answers, strict=True)]
+    return [totals[index] / len(answer) for index, answer in enumerate(answers)]
+
+
+def _after_kept(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    batch_rows: int,
+    on_rows: OnRows | None,
+    kept: KeptPrompts,
+) -> dict[int, float]:
+    """The summed log-likelihoods, by number, of the answers whose prompt is kept; of fewer where memory runs out, and then nothing is kept.
+    A prompt's last hidden state predicts the first token; the others follow in passes of rows after any of the prompts."""
+    held = kept.among(prompts)
+    some = [index for index, prompt in enumerate(prompts) if tuple(prompt) in held]
+    totals = _first_scores(lm, [held[tuple(prompts[i])] for i in some], [answers[i][0] for i in some])
+    rows = [[*prompts[i], *answers[i][:-1]] for i in some]
+    reading = _Reading(lm, rows, [answers[i] for i in some], on_rows)
+    reading.done = {place for place, i in enumerate(some) if len(answers[i]) == 1}
+    if reading.done and on_rows is not None:
+        on_rows(len(reading.done))
+    longer = [place for place in range(len(some)) if place not in reading.done]
+    try:
+        kept.run(longer, rows, [len(prompts[i]) for i in some], reading.forward, most_rows=batch_rows)
+    except OutOfMemory:
+        kept.forget()
+    return {some[place]: totals[place] + reading.totals[place] for place in sorted(reading.done)}
+
+
+def _first_scores(lm: LanguageModel, hidden: Sequence[Tensor], tokens: Sequence[int]) -> list[float]:
+    """The log-likelihood of each token after the final hidden state [D] that predicts it; the head runs once for each that is given."""
+    row_of = {id(one): row for row, one in enumerate({id(one): one for one in hidden}.values())}
+    if not hidden:
+        return []
+    distinct = list({id(one): one for one in hidden}.values())
+    order = sorted(range(len(hidden)), key=lambda place: row_of[id(hidden[place])])
+    with torch.no_grad():
+        scores = _scores(lm, torch.stack(distinct), [(row_of[id(hidden[place])], tokens[place]) for place in order])
+    found = dict(zip(order, scores, strict=True))
+    return [found[place] for place in range(len(hidden))]
 
 
 class _Reading:
@@ -216,13 +258,14 @@ def settled_log_likelihoods(
     *,
     batch_rows: int,
     on_rows: OnRows | None = None,
+    kept: KeptPrompts | None = None,
 ) -> list[float]:
     """The settled mean log-likelihood of each answer after its prompt, each distinct pair computed once. Raises as
     `mean_log_likelihoods`."""
     pairs = [(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
     distinct = list(dict.fromkeys(pairs))
     each, texts = [prompt for prompt, _ in distinct], [text for _, text in distinct]
-    found = mean_log_likelihoods(lm, each, texts, batch_rows=batch_rows, on_rows=on_rows)
+    found = mean_log_likelihoods(lm, each, texts, batch_rows=batch_rows, on_rows=on_rows, kept=kept)
     values = dict(zip(distinct, settled(lm, found, each, texts), strict=True))
     return [values[pair] for pair in pairs]
 

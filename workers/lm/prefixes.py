@@ -110,6 +110,23 @@ def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> Non
         todo += [(after, start, one) for one in reversed(inner)]
 
 
+def groups_of(rows: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment, ...]]:
+    """The segments by length, as many side by side as the limits of a pass allow, whatever they come after."""
+    groups: list[list[Segment]] = []
+    real = columns = 0
+    for one in sorted(rows, key=lambda one: (-len(one), one.start, one.rows)):
+        real, columns = real + len(one), max(columns, one.stop)
+        count = len(groups[-1]) + 1 if groups else 0
+        size = count * len(groups[-1][0]) if groups else 0
+        fits = 0 < count <= most_rows and size <= PASS_TOKENS and count * columns <= ATTENDED_TOKENS
+        if fits and size - real <= PADDING * size:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+            real, columns = len(one), one.stop
+    return [tuple(group) for group in groups]
+
+
 def _groups(tails: Sequence[Segment], pass_tokens: int) -> list[tuple[Segment, ...]]:
     """The tails by length, as many side by side as the limits allow."""
     groups: list[list[Segment]] = []

@@ -29,8 +29,9 @@ def plan_for(lm: LanguageModel, rows: Sequence[Sequence[int]], **limits: int) ->
     return plan_of(rows, shared=not lm.layout.grouped, **limits)
 
 
-def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forward: Forward) -> None:
+def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forward: Forward, *, keeping: bool = False) -> None:
     """Call `forward(one, inputs)` for every pass in order; it runs `lm.layout.decoder(**inputs)`, as far as it needs, and reads it.
+    With `keeping` it then finds the pass's own keys and values in `inputs["past_key_values"].own`, whatever the plan keeps.
 
     A call that ran out of memory is made once more. Raises OutOfMemory when a pass does not fit, and what `forward` raises.
     """
@@ -39,27 +40,32 @@ def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forwa
         while path and path[-1][0] != one.after:
             path.pop()
         before = [kept for _, kept in path]
-        kept = _computed(lm, one, rows, before, forward)
+        kept = _computed(lm, one, rows, before, forward, keeping or one.kept)
         if one.kept:
             path.append((number, kept))
 
 
 def _computed(
-    lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], before: Sequence[Mapping[int, KeysValues]], forward: Forward
+    lm: LanguageModel,
+    one: Pass,
+    rows: Sequence[Sequence[int]],
+    before: Sequence[Mapping[int, KeysValues]],
+    forward: Forward,
+    keeping: bool,
 ) -> dict[int, KeysValues]:
     def computed() -> dict[int, KeysValues]:
-        cache = PathCache(one.start, before, keeping=one.kept)
-        forward(one, _inputs(lm, one, rows, cache))
+        cache = PathCache(one.start, before, keeping=keeping)
+        forward(one, _inputs(lm, one, rows, cache if one.after is not None or keeping else None))
         return cache.own
 
     return with_second_try(computed, does_not_fit)
 
 
-def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache") -> Inputs:
+def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache | None") -> Inputs:
     """Ids [B, T] padded on the right, where causal attention cannot see them, so that there is no padding mask."""
     ids = [list(rows[segment.rows[0]][segment.start : segment.stop]) for segment in one.segments]
     ids_BT = torch.tensor([row + [lm.pad_id] * (one.width - len(row)) for row in ids], device=lm.device)
-    if one.after is None and not one.kept:
+    if cache is None:
         return {"input_ids": ids_BT, "use_cache": False}
     positions_1T = torch.arange(one.start, one.start + one.width, device=lm.device)[None]
     return {"input_ids": ids_BT, "position_ids": positions_1T, "past_key_values": cache, "use_cache": True}

@@ -1,0 +1,116 @@
+"""The prompts that are left out change nothing: readings are those of reading every opening under every prompt."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.judges.conftest import World
+from tests.judges.test_coherence import scale, texts
+from workers.judges.coherence import Reader, Scale
+from workers.judges.preparing import Ids, Row
+from workers.judges.ranking import LEAD, OPENING, READERS, Ranking, is_beaten
+from workers.lm.likelihood import PRECISION
+
+__all__ = ["scale", "texts"]
+
+PROMPTS = [(number,) for number in range(24)]
+Worlds = Callable[..., World]
+
+
+class Made:
+    """A model of the test's own: the log-likelihood of a token after a prompt and a beginning is drawn once, and means are settled."""
+
+    def __init__(self, seed: int, spread: float) -> None:
+        self._seed, self._spread = seed, spread
+        self.asked: list[Row] = []
+
+    def total(self, prompt: Ids, text: Ids) -> float:
+        return sum(self._token(prompt, text[: place + 1]) for place in range(len(text)))
+
+    def _token(self, prompt: Ids, text: Ids) -> float:
+        draw = random.Random(f"{self._seed}/{prompt}/{text}")
+        return -draw.expovariate(1) * self._spread if draw.random() < 0.8 else -draw.choice([0.0, 0.01, 0.02])
+
+    def scores(self, rows: Sequence[Row]) -> list[float]:
+        self.asked += rows
+        return [self.settled(prompt, text) for prompt, text in rows]
+
+    def settled(self, prompt: Ids, text: Ids) -> float:
+        return round(round(self.total(prompt, text) / len(text) / PRECISION) * PRECISION, 6)
+
+
+def by_all(made: Made, text: Ids, best: float | None, fits: Callable[[Ids, Ids], bool]) -> list[tuple[float, int]]:
+    """The best prompts of every one, without those that are beaten."""
+    every = [(made.settled(prompt, text[:OPENING]), number) for number, prompt in enumerate(PROMPTS) if fits(prompt, text)]
+    ranked = sorted(every, key=lambda one: (-one[0], one[1]))[:READERS]
+    return [one for one in ranked if best is None or not is_beaten(one[0], len(text), best)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    spread=st.sampled_from([0.01, 0.3, 2.0, 8.0]),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    least=st.one_of(st.none(), st.floats(-9, -0.01)),
+    long_prompts=st.integers(0, 24),
+)
+def test_the_best_prompts_are_those_of_reading_all(
+    seed: int, spread: float, lengths: list[int], least: float | None, long_prompts: int
+) -> None:
+    """Few tokens, so that openings and first tokens are shared and values are equal; some prompts fit with short texts only."""
+    draw = random.Random(seed)
+    made = Made(seed, spread)
+
+    def fits(prompt: Ids, text: Ids) -> bool:
+        return prompt[0] >= long_prompts or len(text) < 20
+
+    asked = [(tuple(draw.randrange(2) for _ in range(length)), least) for length in lengths]
+    ranking = Ranking(PROMPTS, made.scores, fits)
+    for part in (asked[:1], asked):
+        found = ranking.best(part)
+        for (text, best), ranked in zip(part, found, strict=True):
+            left = [one for one in ranked if best is None or not is_beaten(one[0], len(text), best)]
+            assert left == by_all(made, text, best, fits)
+    longer = [row for row in made.asked if len(row[1]) > 1]
+    assert len(set(longer)) == len(longer)
+
+
+def test_openings_that_cannot_be_among_the_best_are_not_read() -> None:
+    """After a prompt that makes the first token unlikely the rest cannot make up for it; nor where the whole text is known to be likelier."""
+
+    def scores(rows: Sequence[Row]) -> list[float]:
+        asked.extend(row for row in rows if len(row[1]) > 1)
+        return [-30.0 / len(text) if prompt[0] >= 10 else -0.1 for prompt, text in rows]
+
+    asked: list[Row] = []
+    text = tuple(range(12))
+    [ranked] = Ranking(PROMPTS, scores, lambda _prompt, _text: True).best([(text, None)])
+    assert [number for _, number in ranked] == [0, 1, 2, 3, 4]
+    assert sorted(prompt[0] for prompt, _ in asked) == list(range(10))
+    asked.clear()
+    assert Ranking(PROMPTS, scores, lambda _prompt, _text: True).best([(text, -0.001)]) == [[]]
+    assert len(asked) == 0 < LEAD
+
+
+def test_readings_of_a_model_are_those_of_reading_all_openings(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+    """Another reader, with every opening read after every prompt, one prompt after another and nothing kept."""
+    lm = world("refusal", step=3).lm
+    some = texts[1::6]
+    found = Reader(lm, scale, batch_rows=96).read(some)
+
+    class Whole(Reader):
+        def _score_fixed(self, rows: Sequence[Row]) -> list[float]:
+            return self._score(rows)
+
+    whole = Whole(lm, scale, batch_rows=7)
+    whole._ranking = _All(scale.prompts, whole._score, whole._fits)
+    assert whole.read(some) == found
+    assert any(one.read_after >= 0 for one in found)
+
+
+class _All(Ranking):
+    def best(self, texts: Sequence[tuple[Ids, float | None]]) -> list[list[tuple[float, int]]]:
+        self._read_openings([(number, text[:OPENING]) for text, _ in texts for number in range(len(self._prompts))])
+        return [self._ranked(text, range(len(self._prompts)))[:READERS] for text, _ in texts]

@@ -1,0 +1,79 @@
+"""Which of many prompts read a text's opening best, found without reading the opening under all of them.
+
+Every prompt's last token predicts the text's first one. No token is likelier than certain, so a beginning's summed log-likelihood bounds the
+opening's from above. A prompt is left out where by that bound its opening
+
+    costs more than the whole text does after the best prompt so far: it cannot read the text better (`is_beaten`); or
+    lies under that of READERS prompts already read: it is not among the best.
+
+So LEAD prompts by the first token are read first, and then those that are not left out. Values are settled to PRECISION, so each may be over
+or under what it stands for by half of that and MARGIN; bounds allow for it. In float32 the result is therefore that of reading under all
+prompts. Likelihoods of an opening are means over its tokens, as of a text.
+"""
+
+from collections.abc import Callable, Sequence
+
+from workers.judges.preparing import Ids, Scores
+from workers.lm.likelihood import MARGIN, PRECISION
+
+OPENING = 12
+"""Tokens of a text by which prompts are ranked."""
+READERS = 5
+LEAD = 8
+"""As many as set a high fifth place: on the shipped models 4, 8 or 16 save the same to a tenth."""
+SLACK = PRECISION / 2 + MARGIN
+"""What a settled mean may be away from the mean."""
+
+
+class Ranking:
+    """Ranks the prompts for one text after another. What was read once is remembered; nothing depends on what was."""
+
+    def __init__(self, prompts: Sequence[Ids], scores: Scores, fits: Callable[[Ids, Ids], bool]) -> None:
+        """`scores` reads rows of a prompt and a text, `fits` says whether both fit the context together."""
+        self._prompts, self._scores, self._fits = prompts, scores, fits
+        self._first: dict[int, dict[int, float]] = {}
+        self._read: dict[Ids, dict[int, float]] = {}
+
+    def best(self, texts: Sequence[tuple[Ids, float | None]]) -> list[list[tuple[float, int]]]:
+        """For each text, given with its mean log-likelihood after the best prompt so far: the READERS prompts that read its opening best,
+        as (mean log-likelihood of the opening, number), best first; of beaten ones some or none."""
+        fitting = {text: [n for n, prompt in enumerate(self._prompts) if self._fits(prompt, text)] for text, _ in texts}
+        self._read_first([(text[0], number) for text in fitting for number in fitting[text]])
+        for most in (LEAD, len(self._prompts)):
+            wanted = [(number, text[:OPENING]) for text, best in texts for number in self._open(text, best, fitting[text])[:most]]
+            self._read_openings(list(dict.fromkeys(wanted)))
+        return [self._ranked(text, fitting[text])[:READERS] for text, _ in texts]
+
+    def _read_first(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """How likely the first tokens are after the prompts of these numbers."""
+        missing = [(token, number) for token, number in dict.fromkeys(wanted) if number not in self._first.get(token, {})]
+        scores = self._scores([(self._prompts[number], (token,)) for token, number in missing])
+        for (token, number), score in zip(missing, scores, strict=True):
+            self._first.setdefault(token, {})[number] = score
+
+    def _read_openings(self, wanted: Sequence[tuple[int, Ids]]) -> None:
+        scores = self._scores([(self._prompts[number], opening) for number, opening in wanted])
+        for (number, opening), score in zip(wanted, scores, strict=True):
+            self._read.setdefault(opening, {})[number] = score
+
+    def _open(self, text: Ids, best: float | None, fitting: Sequence[int]) -> list[int]:
+        """The prompts that are not read and not left out, the likeliest first token first."""
+        read, first = self._read.get(text[:OPENING], {}), self._first.get(text[0], {})
+        ranked = [score for score, _ in self._ranked(text, fitting)]
+        fifth = ranked[READERS - 1] if len(ranked) >= READERS else None
+
+        def may_be_best(number: int) -> bool:
+            most = (first[number] + SLACK) / min(OPENING, len(text)) + SLACK
+            return not (best is not None and is_beaten(most, len(text), best)) and (fifth is None or most >= fifth)
+
+        unread = [number for number in fitting if number not in read and may_be_best(number)]
+        return sorted(unread, key=lambda number: (-first[number], number))
+
+    def _ranked(self, text: Ids, fitting: Sequence[int]) -> list[tuple[float, int]]:
+        read = self._read.get(text[:OPENING], {})
+        return sorted(((read[number], number) for number in fitting if number in read), key=lambda one: (-one[0], one[1]))
+
+
+def is_beaten(opening: float, length: int, best: float) -> bool:
+    """Whether the opening alone, by its mean, costs more than the whole text does after its best prompt: no token is likelier than certain."""
+    return opening * min(OPENING, length) <= best * length

@@ -1,0 +1,200 @@
+"""Prompts that many texts are read after, in one call and in the next: their keys and values are computed once and kept.
+
+All are computed at the first need, in one plan made of their ids alone, so that a kept prompt has the same bytes whichever text came first.
+What does not fit into the room is not kept, and is computed with each reading as any other prompt is. Rows after different prompts stand
+side by side in a pass: token t of a row is in column t, as in the slots of generation, and masks are made for the rows' own positions
+(`masks`). A prompt's last hidden state predicts a text's first token, which costs no pass. Nothing is kept of a model that
+is not generated on slots.
+
+N rows, T positions, C columns, H key-value heads, E width of a head, D hidden, K tokens that are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from workers.lm.errors import OutOfMemory
+from workers.lm.masks import rows_at
+from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory
+from workers.lm.model import LanguageModel
+from workers.lm.prefixes import Pass, Segment, groups_of
+from workers.lm.sharing import Forward, KeysValues, plan_for, run_plan
+
+LEAST_ROOM = 64 << 20
+"""Bytes of keys and values that may be kept of any model, as many as the logits that are held at once."""
+ROOM_SHARE = 1 / 16
+"""Of the weights' bytes, where that is more."""
+
+Ids = tuple[int, ...]
+
+
+class KeptPrompts:
+    """The prompts of one reader."""
+
+    def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, room: int | None = None) -> None:
+        """`room`: bytes of keys and values at most."""
+        self._lm = lm
+        self._prompts = tuple(dict.fromkeys(map(tuple, prompts)))
+        self._room = max(LEAST_ROOM, int(ROOM_SHARE * lm.resident_bytes)) if room is None else room
+        self._kept: _Filled | None = None
+        self._given_up = lm.layout.grouped
+
+    def among(self, prompts: Sequence[Sequence[int]]) -> Mapping[Ids, Tensor]:
+        """Those of the prompts that are kept, each with its last token's final hidden state [D]. Raises ModelFault as
+        `LanguageModel.check_ids`; where computing them runs out of memory, nothing is kept."""
+        asked = set(map(tuple, prompts)).intersection(self._prompts)
+        if asked and self._kept is None and not self._given_up:
+            try:
+                self._kept = self._computed()
+            except OutOfMemory:
+                self.forget()
+        return {} if self._kept is None else {prompt: self._kept.last[prompt] for prompt in asked if prompt in self._kept.columns}
+
+    def forget(self) -> None:
+        """Gives the memory back for good: from here on nothing is kept."""
+        self._kept, self._given_up = None, True
+        free_memory()
+
+    def run(
+        self, chosen: Sequence[int], rows: Sequence[Sequence[int]], starts: Sequence[int], forward: Forward, *, most_rows: int
+    ) -> None:
+        """Calls `forward(one, inputs)` for passes over the chosen of the rows, each from its `starts` on, before which its tokens are a kept
+        prompt. At most `most_rows` stand side by side. Raises OutOfMemory, and what `forward` raises."""
+        segments = [Segment((row,), starts[row], len(rows[row])) for row in chosen]
+        for group in groups_of(segments, most_rows=most_rows):
+            try:
+                self._pass(Pass(None, group), rows, forward)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = str(error) or type(error).__name__
+            else:
+                continue
+            raise OutOfMemory(does_not_fit(failure))
+
+    def _pass(self, one: Pass, rows: Sequence[Sequence[int]], forward: Forward) -> None:
+        assert self._kept is not None
+        device, width = self._lm.device, one.width
+        own = [rows[segment.rows[0]] for segment in one.segments]
+        pairs = list(zip(own, one.segments, strict=True))
+        ids = [list(row[s.start : s.stop]) + [self._lm.pad_id] * (width - len(s)) for row, s in pairs]
+        before = [self._kept.columns[tuple(row[: s.start])] for row, s in pairs]
+        starts_N1 = torch.tensor([[s.start] for s in one.segments], device=device)
+        positions_NT = starts_N1 + torch.arange(width, device=device)
+        cache = _RowsCache(self._kept.layers, before, positions_NT)
+        with rows_at(positions_NT):
+            forward(
+                one,
+                {
+                    "input_ids": torch.tensor(ids, device=device),
+                    "position_ids": positions_NT,
+                    "past_key_values": cache,
+                    "use_cache": True,
+                },
+            )
+
+    def _computed(self) -> "_Filled":
+        for prompt in self._prompts:
+            self._lm.check_ids(prompt)
+        filling = _Filling(self._lm, self._prompts, self._room)
+        with torch.no_grad():
+            run_plan(self._lm, plan_for(self._lm, self._prompts), self._prompts, filling.forward, keeping=True)
+        return filling.filled()
+
+
+class _Filled:
+    """`layers`: keys and values [K + 1, H, E] of all kept tokens, the last one zero. `columns`: where each kept prompt's tokens are among
+    them. `last`: its last token's final hidden state."""
+
+    def __init__(self, layers: Mapping[int, KeysValues], columns: Mapping[Ids, list[int]], last: Mapping[Ids, Tensor]) -> None:
+        self.layers, self.columns, self.last = layers, columns, last
+
+
+class _Filling:
+    """Takes what the passes of a plan put out, each shared token once, as far as the room goes."""
+
+    def __init__(self, lm: LanguageModel, prompts: Sequence[Ids], room: int) -> None:
+        self._lm, self._prompts, self._room = lm, prompts, room
+        self._parts: dict[int, list[KeysValues]] = {}
+        self._columns: list[list[int]] = [[] for _ in prompts]
+        self._last: dict[int, Tensor] = {}
+        self._tokens = 0
+
+    def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
+        """Runs one pass and takes what it computed of each segment."""
+        hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
+        own: Mapping[int, KeysValues] = inputs["past_key_values"].own
+        for number, segment in enumerate(one.segments):
+            for row in segment.rows:
+                if segment.stop == len(self._prompts[row]):
+                    self._last[row] = hidden_BTD[number, len(segment) - 1].clone()
+            taken = {
+                layer: tuple(states[number, :, : len(segment)].transpose(0, 1).clone() for states in pair)
+                for layer, pair in own.items()
+            }
+            self._room -= sum(states.numel() * states.element_size() for pair in taken.values() for states in pair)
+            if self._room < 0:
+                continue
+            for layer, (keys, values) in taken.items():
+                self._parts.setdefault(layer, []).append((keys, values))
+            for row in segment.rows:
+                self._columns[row] += range(self._tokens, self._tokens + len(segment))
+            self._tokens += len(segment)
+
+    def filled(self) -> _Filled:
+        """The prompts of which every token was taken."""
+        layers = {}
+        for layer, parts in self._parts.items():
+            keys, values = zip(*parts, strict=True)
+            layers[layer] = _with_zero(keys), _with_zero(values)
+            parts.clear()  # a layer's parts and the whole stand beside each other, never all of them
+        whole = [row for row, columns in enumerate(self._columns) if len(columns) == len(self._prompts[row])]
+        return _Filled(
+            layers,
+            {self._prompts[row]: self._columns[row] for row in whole},
+            {self._prompts[row]: self._last[row] for row in whole},
+        )
+
+
+def _with_zero(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([*parts, torch.zeros_like(parts[0][:1])])
+
+
+class _RowsCache(Cache):  # type: ignore[misc]
+    """The keys and values of rows that come after kept prompts, in columns by position. A column that a row has not is zero, or holds a pad's
+    beyond all that the row's tokens attend to."""
+
+    def __init__(self, layers: Mapping[int, KeysValues], before: Sequence[Sequence[int]], positions_NT: Tensor) -> None:
+        super().__init__(layers=[])
+        self._layers, self._positions = layers, positions_NT
+        self._width = int(positions_NT.max()) + 1
+        zero = len(next(iter(layers.values()))[0]) - 1
+        columns = [list(one) + [zero] * (self._width - len(one)) for one in before]
+        self._columns_NC = torch.tensor(columns, device=positions_NT.device)
+        self._rows_N1 = torch.arange(len(before), device=positions_NT.device)[:, None]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Called by the model's attention at each layer: what it attends to [N, H, C, E]."""
+        keys, values = self._layers[layer_idx]
+        return self._joined(keys, key_states), self._joined(values, value_states)
+
+    def _joined(self, kept: Tensor, states: Tensor) -> Tensor:
+        found_NCHE = kept[self._columns_NC]
+        found_NCHE[self._rows_N1, self._positions] = states.transpose(1, 2)
+        return found_NCHE.transpose(1, 2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Nothing may count on one length for all rows: positions are given with each pass, and masks are made for them."""
+        return 0
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        return 0
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Columns of the pass's masks, and the first one's number."""
+        return self._width, 0
