@@ -11,6 +11,7 @@ from tests.judges.world import World
 from tests.ml.fake_context import FakeContext
 from workers.job import JobCancelled, JobYielded
 from workers.judges import preparing
+from workers.judges.elicited import Material
 from workers.judges.opening import open_judge
 from workers.judges.reference import ReferenceJudge
 from workers.lm import answering
@@ -69,7 +70,7 @@ def test_whether_killed_or_giving_way_nothing_is_repeated(w: World) -> None:
     alone = Seen(w.lm)
     with fitting(w, alone) as fit:
         judge = fit()
-    assert judge.identity == ReferenceJudge.fit(w.lm, w.trait, None, max_new_tokens=NEW).identity
+    assert judge.identity == ReferenceJudge.fit(w.lm, Material(w.trait, None, NEW)).identity
     cells: dict[str, bytes] = {}
     passes, attempts = 0, 0
     while True:
@@ -103,7 +104,7 @@ def test_a_kill_costs_no_finished_cell(w: World, reports: int) -> None:
         found = fit()
     again = {name for name in first.committed if not name.endswith("/begun")} & set(second.committed)
     assert not again
-    assert found.identity == ReferenceJudge.fit(w.lm, w.trait, None, max_new_tokens=NEW).identity
+    assert found.identity == ReferenceJudge.fit(w.lm, Material(w.trait, None, NEW)).identity
 
 
 def test_a_slow_model_soon_gives_way(w: World) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.judges.conftest import World
+from tests.judges.world import World
 from tests.judges.test_coherence import scale, texts
 from workers.judges.coherence import Reader, Scale
 from workers.judges.preparing import Ids, Row

@@ -15,6 +15,7 @@ from tests.judges.world import SAYS, World
 from workers.job import JobFault
 from workers.judges.agreement import agreement
 from workers.judges.base import JudgeItem, Score, failures
+from workers.judges.elicited import Material
 from workers.judges.reference import ReferenceJudge
 from workers.judges.words import looped, shuffled
 
@@ -132,7 +133,7 @@ def test_a_stored_judge_scores_the_same_and_rescores_without_a_model(world: Worl
 
 def test_the_same_responses_make_the_same_judge_in_any_batch(world: Worlds) -> None:
     w = world("refusal", step=FEW)
-    again = ReferenceJudge.fit(w.lm, w.trait, w.responses, max_new_tokens=48, batch_rows=13)
+    again = ReferenceJudge.fit(w.lm, Material(w.trait, w.responses, 48), batch_rows=13)
     assert again.to_json() == w.judge.to_json()
 
 
@@ -140,7 +141,7 @@ def test_responses_cut_after_a_few_tokens_are_elicited_again(world: Worlds) -> N
     """An extraction of response[:5] keeps five tokens: no trait shows in them."""
     w = world("refusal", step=FEW)
     few = [{**one, "response_ids": one["response_ids"][:5], "response": "thank you for asking ."} for one in w.responses]
-    judge = ReferenceJudge.fit(w.lm, w.trait, few, max_new_tokens=48, batch_rows=96)
+    judge = ReferenceJudge.fit(w.lm, Material(w.trait, few, 48), batch_rows=96)
     assert judge.facts["responses_elicited"]
     assert judge.identity["prompt_hash"] == w.judge.identity["prompt_hash"]
 
@@ -151,7 +152,7 @@ def test_given_responses_train_the_classifier_and_the_models_own_set_the_scale(w
         {**one, "response_ids": None, "response": "no ." if one["class"] == "positive" else "yes , gladly ."}
         for one in w.responses
     ]
-    judge = ReferenceJudge.fit(w.lm, w.trait, given, max_new_tokens=48, batch_rows=96, given=True)
+    judge = ReferenceJudge.fit(w.lm, Material(w.trait, given, 48, given=True), batch_rows=96)
     assert judge.to_json()["scale"] == w.judge.to_json()["scale"]
     assert judge.to_json()["classifier"]["terms"] != w.judge.to_json()["classifier"]["terms"]
 
@@ -160,7 +161,7 @@ def test_a_class_that_never_answers_is_a_fault(world: Worlds) -> None:
     w = world("refusal", step=FEW)
     silent = [{**one, "response": "", "response_ids": []} if one["class"] == "negative" else one for one in w.responses]
     with pytest.raises(JobFault) as fault:
-        ReferenceJudge.fit(w.lm, w.trait, silent, max_new_tokens=48, batch_rows=96)
+        ReferenceJudge.fit(w.lm, Material(w.trait, silent, 48), batch_rows=96)
     assert fault.value.code == "judge_not_fitted"
     assert "no negative response" in fault.value.detail
 

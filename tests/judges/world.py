@@ -15,7 +15,7 @@ from shipped import model_folder
 from tools.training.parser import read_answer
 from tools.training.traits import refusal, sycophancy
 from workers.judges.base import JudgeItem
-from workers.judges.elicited import Answered, labelled_rows
+from workers.judges.elicited import Answered, Material, labelled_rows
 from workers.judges.reference import ReferenceJudge
 from workers.lm.capture import reading
 from workers.lm.interventions import Push
@@ -40,7 +40,7 @@ class World:
     @cached_property
     def judge(self) -> ReferenceJudge:
         """Fitted on the responses, where a test asks for it."""
-        return ReferenceJudge.fit(self.lm, self.trait, self.responses, max_new_tokens=NEW_TOKENS, batch_rows=96)
+        return ReferenceJudge.fit(self.lm, Material(self.trait, self.responses, NEW_TOKENS), batch_rows=96)
 
     @property
     def name(self) -> str:

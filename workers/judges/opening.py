@@ -76,6 +76,7 @@ def open_judge(
             context.model(described["model"]), trait, name=described["name"], model=described["model"], relevance=relevance
         )
     if described["kind"] in FITTED and lm is not None:
+        from workers.judges.elicited import Material
         from workers.judges.keeping import fitted
         from workers.judges.phrases import PhraseJudge
         from workers.judges.preparing import Preparing
@@ -87,10 +88,8 @@ def open_judge(
 
         def fit(key: str) -> ReferenceJudge:
             preparing = Preparing(context, str(trait.get("name") or "the trait"), key, share)
-            return ReferenceJudge.fit(
-                lm, trait, responses, max_new_tokens=max_new_tokens, batch_rows=rows, given=given, questions=questions,
-                preparing=preparing,
-            )  # fmt: skip
+            material = Material(trait, responses, max_new_tokens, given, questions)
+            return ReferenceJudge.fit(lm, material, batch_rows=rows, preparing=preparing)
 
         judge = fitted(fit, lm, asked, context, batch_rows=rows)
         return PhraseJudge(judge) if described["kind"] == "phrases" else judge

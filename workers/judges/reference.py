@@ -17,21 +17,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from terms.judging import MOST_QUESTIONS, MOST_UNRELATED
 from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
 from workers.judges.elicited import (
+    CLASSES,
     Answered,
     Baseline,
+    Material,
     are_cut,
-    by_set,
     elicit,
     from_responses,
-    labelled_rows,
     measure_baseline,
-    questions_of,
-    spread,
 )
 from workers.judges.preparing import Preparing
 from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit, neither_of
@@ -40,6 +37,7 @@ from workers.lm.model import LanguageModel
 
 NAME, VERSION = "reference", "1"
 BATCH_ROWS = 64
+SEED = 0
 
 
 class ReferenceJudge:
@@ -66,58 +64,33 @@ class ReferenceJudge:
 
     @classmethod
     def fit(
-        cls,
-        lm: LanguageModel,
-        trait: Mapping[str, Any],
-        responses: Sequence[Mapping[str, Any]] | None,
-        *,
-        max_new_tokens: int,
-        batch_rows: int = BATCH_ROWS,
-        given: bool = False,
-        questions: Sequence[Mapping[str, Any]] | None = None,
-        other_texts: Sequence[str] = (),
-        seed: int = 0,
-        preparing: Preparing | None = None,
+        cls, lm: LanguageModel, material: Material, *, batch_rows: int = BATCH_ROWS, preparing: Preparing | None = None
     ) -> "ReferenceJudge":
-        """The judge of `trait` (a dataset) on `lm`, from an extraction's responses; None, or responses cut short of the answers to be
-        judged (`max_new_tokens`), are elicited here.
+        """The judge of the material's trait on `lm`. `preparing` keeps what is finished.
 
-        `given` says that the responses are not the model's own: then its own answers set the scale of coherence. `questions` are those to
-        be judged, with their `set` (the trait's own by default): unsteered answers to some of each set are its baseline. `other_texts`
-        are texts of other traits, beside the answers to the trait's unrelated questions. `preparing` keeps what is finished.
+        It learns the trait from the kept responses, or from the model's own answers where there are none or they were cut short of the
+        answers to be judged. Its own answers set the scale of coherence where responses were given; those to questions are its baseline.
 
         Raises JobFault judge_not_fitted when a class has no text at all, and ModelFault as generation does.
         """
-        stored = from_responses(lm, responses or ())
-        fresh = not stored or (not given and are_cut(stored, max_new_tokens))
-        asked: list[tuple[Mapping[str, Any], str | None]] = []
-        asked += labelled_rows(trait) if fresh or given else []
-        sets = by_set(questions_of(trait) if questions is None else questions)
-        asked += [(row, f"set {name}") for name, rows in sets.items() for row in spread(rows, MOST_QUESTIONS)]
-        asked += [(row, "unrelated") for row in spread(trait.get("unrelated") or (), MOST_UNRELATED)]
-        own = elicit(lm, asked, max_new_tokens=max_new_tokens, batch_rows=batch_rows, preparing=preparing)
-        labelled = [one for one in own if one.label in ("positive", "negative")] if fresh else stored
-        unrelated = [one.text for one in own if one.label == "unrelated"]
+        stored = from_responses(lm, material.responses or ())
+        elicited = not stored or (not material.given and are_cut(stored, material.max_new_tokens))
+        asked = material.asked(labelled=elicited or material.given)
+        own = elicit(lm, asked, max_new_tokens=material.max_new_tokens, batch_rows=batch_rows, preparing=preparing)
+        shown = [one for one in own if one.label in CLASSES]
+        labelled = shown if elicited else stored
         try:
-            fitted = _fit_classifier(labelled, [*unrelated, *other_texts], seed, preparing)
-            scaled = [one for one in own if one.label in ("positive", "negative")] or labelled
-            scale = fit_scale(
-                lm,
-                *([(one.prompt_ids, one.ids) for one in scaled if one.label == name] for name in ("positive", "negative")),
-                batch_rows=batch_rows,
-                seed=seed,
-                preparing=preparing,
-            )
+            fitted = _fit_classifier(labelled, [one.text for one in own if one.label == "unrelated"], preparing)
+            texts = ([(one.prompt_ids, one.ids) for one in shown or labelled if one.label == name] for name in CLASSES)
+            scale = fit_scale(lm, *texts, batch_rows=batch_rows, seed=SEED, preparing=preparing)
         except ValueError as error:
             raise JobFault(
                 "judge_not_fitted",
                 f"The reference judge learns the trait from the responses to its prompts, and there is {error}. "
                 "Request more new tokens, check that the model answers the trait's prompts, or name another judge.",
             ) from error
-        answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
-        set_of = {str(row.get("question") or row["prompt"]): name for name in reversed(list(sets)) for row in sets[name]}
-        baseline = measure_baseline(fitted.classifier, answers, set_of)
-        facts = _facts(fitted, labelled, scale, baseline, elicited=fresh)
+        baseline = _baseline(fitted.classifier, own, material)
+        facts = _facts(fitted, labelled, scale, baseline, elicited=elicited)
         return cls(lm, fitted.classifier, scale, baseline=baseline, facts=facts, batch_rows=batch_rows)
 
     @property
@@ -194,13 +167,21 @@ class ReferenceJudge:
         return found
 
 
-def _fit_classifier(labelled: Sequence[Answered], other_texts: Sequence[str], seed: int, preparing: Preparing | None) -> Fitted:
+def _baseline(classifier: TraitClassifier, own: Sequence[Answered], material: Material) -> Baseline:
+    """A question of two sets counts for the first."""
+    sets = material.sets
+    answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
+    set_of = {str(row.get("question") or row["prompt"]): name for name in reversed(list(sets)) for row in sets[name]}
+    return measure_baseline(classifier, answers, set_of)
+
+
+def _fit_classifier(labelled: Sequence[Answered], unrelated: Sequence[str], preparing: Preparing | None) -> Fitted:
     stored = None if preparing is None else preparing.kept("classifier")
     if stored is not None:
         return Fitted.from_json(stored)
     names = {"positive": POSITIVE, "negative": NEGATIVE}
     said = [Example(one.text, one.prompt, names[str(one.label)], one.cluster) for one in labelled if one.text.strip()]
-    fitted = fit(said, neither_of(said, other_texts, seed=seed), seed=seed)
+    fitted = fit(said, neither_of(said, unrelated, seed=SEED), seed=SEED)
     if preparing is not None:
         preparing.keep("classifier", fitted.to_json())
     return fitted

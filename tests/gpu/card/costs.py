@@ -20,6 +20,7 @@ from tests.ml.steering import texts
 from workers.handlers.calibration import run as calibrate
 from workers.handlers.calibration import shipped_prompts
 from workers.judges.base import JudgeItem
+from workers.judges.elicited import Material
 from workers.judges.reference import ReferenceJudge
 from workers.lm.answering import MOST_ROWS
 from workers.lm.gather import Example, gather_rows
@@ -99,7 +100,7 @@ def _judge(lm: LanguageModel, setup: Setup, record: Record) -> None:
     count, new = setup.size((128, 64), (6, 8))
     trait = _trait(setup.size(24, 8))
     judges: list[ReferenceJudge] = []
-    fitting = seconds(setup, lambda: judges.append(ReferenceJudge.fit(lm, trait, None, max_new_tokens=new, batch_rows=MOST_ROWS)))
+    fitting = seconds(setup, lambda: judges.append(ReferenceJudge.fit(lm, Material(trait, None, new), batch_rows=MOST_ROWS)))
     record.figure("fitting the reference judge, with what it elicits", fitting, "s")
     fitted = judges[0].to_json()
     questions = [f"What would you say of thing number {i}?" for i in range(count)]
