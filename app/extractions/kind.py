@@ -12,6 +12,7 @@ from app.ids import new_id
 from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Artifact, Job
 from app.jobs.repository import made_by_visible
+from app.jobs.specs import extraction_spec
 from terms.values import JsonObject
 
 
@@ -38,7 +39,8 @@ class Extract(Kind):
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
         found = outcome["extraction"]
-        trait = job.spec["trait"]
+        spec = extraction_spec(job)
+        trait = spec["trait"]
         assert job.model is not None
         row = Extraction(
             id=new_id("ext"),
@@ -52,8 +54,8 @@ class Extract(Kind):
             positions=found["positions"],
             components=found["components"],
             layers=found["layers"],
-            methods=job.spec["methods"],
-            calibration_job=(job.spec["calibration"] or {}).get("job"),
+            methods=spec["methods"],
+            calibration_job=None if spec["calibration"] is None else spec["calibration"]["job"],
             rows_key=found["rows_key"],
             summary=found["summary"],
         )

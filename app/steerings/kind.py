@@ -10,6 +10,7 @@ from app.ids import new_id
 from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
+from app.jobs.specs import scored_spec
 from app.steerings.models import Steering
 from terms.values import JsonObject
 
@@ -26,7 +27,7 @@ class Steer(Kind):
     measures = True
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        found = outcome["steering"]
+        found, trait = outcome["steering"], scored_spec(job)["trait"]
         assert job.model is not None
         row = Steering(
             id=new_id("str"),
@@ -35,8 +36,8 @@ class Steer(Kind):
             model=job.model,
             weight_hash=found["weight_hash"],
             reading_hash=found.get("reading_hash"),
-            trait=job.spec["trait"]["name"],
-            trait_version=job.spec["trait"]["version"],
+            trait=trait["name"],
+            trait_version=trait["version"],
             judge=found["judge"],
             rescore_of=job.spec.get("steering"),
             summary=found["summary"],

@@ -14,14 +14,15 @@ class PerDim(TypedDict):
 
 
 class OfMassiveDims(TypedDict):
-    """What of the vector lies in the layer's massive dims, and the rule that they were listed by."""
+    """What of the vector lies in the layer's massive dims, and the rule that they were listed by. A steering takes it from facts of any version,
+    which may lack what is `NotRequired`."""
 
     rule: NotRequired[str | None]
     dims: list[int]
     share: float
-    clean_norm: float
-    noise_share: float | None
-    per_dim: dict[str, PerDim]
+    clean_norm: NotRequired[float]
+    noise_share: NotRequired[float | None]
+    per_dim: NotRequired[dict[str, PerDim]]
 
 
 class MassiveFacts(TypedDict):

@@ -125,6 +125,8 @@ def test_an_extraction_writes_what_is_read(extracted: Outcome) -> None:
     check(RespondedLine, *lines(written["responses.jsonl"]))
     check(ExtractionResult, extracted.result["extraction"])
     check(VectorFacts, *extracted.result["vectors"])
+    now = {"rule", "dims", "share", "clean_norm", "noise_share", "per_dim"}  # the type lets old facts have fewer
+    assert all(set(one["massive"]) == now for one in extracted.result["vectors"])
 
 
 def test_a_steering_writes_what_is_read(steered: Outcome) -> None:

@@ -18,6 +18,7 @@ from app.http.context import Context, Shared
 from app.ids import id_pattern
 from app.jobs import reading
 from app.jobs.schemas import JobOut
+from app.jobs.specs import generation_spec
 from app.jobs.states import FINISHED
 from app.models import service as models
 from app.pages.doors import Changer, page_router
@@ -74,9 +75,10 @@ class Tried(BaseModel):
         """This view with what its job was asked. Raises Problem 404 for a job that is no try."""
         if job.kind != "generate":
             raise Problem(404, "not_found", "This job is not a try. Open its own page.")
-        first = job.spec["prompts"][0]
+        spec = generation_spec(job)
+        first = spec["prompts"][0]
         asked = {"model": job.model or "", "prompt": first["prompt"], "system_prompt": first.get("system_prompt") or ""}
-        return self.model_copy(update={**asked, "max_new_tokens": job.spec["max_new_tokens"]})
+        return self.model_copy(update={**asked, "max_new_tokens": spec["max_new_tokens"]})
 
 
 Asked = Annotated[Tried, Query()]
