@@ -10,6 +10,7 @@ from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.submit import parse_layers
 from binnacle.cli.terminal import Listing
+from binnacle.steered import HOOKPOINT
 
 commands = typer.Typer(help="Vectors to steer with: list and download them.", no_args_is_help=True)
 
@@ -76,7 +77,23 @@ def get(
 ) -> None:
     """Download a vector and print where it is."""
     with connected() as client:
-        path = client.download(pick(client, vector), to, format=file_format)
+        _say(client.download(pick(client, vector), to, format=file_format), as_json)
+
+
+@commands.command("steered")
+def write_steered(
+    vector: Annotated[str, typer.Argument(help="The vector's id (vec_...), or its beginning.")],
+    coefficient: Annotated[float, typer.Option(help="How much of the unit vector is added, at every position.")],
+    to: Annotated[Path, typer.Option("--out", help="A file; its name ends in .pt.")] = Path("steer.pt"),
+    hookpoint: Annotated[str, typer.Option(help="The block's name inside the model; {layer} is its number.")] = HOOKPOINT,
+    as_json: Json = False,
+) -> None:
+    """Write a vector for lm-evaluation-harness (lm_eval --model steered) and print where it is."""
+    with connected() as client:
+        _say(client.write_steered(pick(client, vector), to, coefficient=coefficient, hookpoint=hookpoint), as_json)
+
+
+def _say(path: Path, as_json: bool) -> None:
     if as_json:
         print_json(str(path))
     else:

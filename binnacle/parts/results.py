@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from binnacle import downloads, placing
+from binnacle import downloads, placing, steered
 from binnacle.parts.jobs import Jobs
 from binnacle.results import Calibration, CalibrationFile, Extraction, Job, Node, Steering, Study, Tables, Vector
 from binnacle.served import id_of
@@ -146,6 +146,26 @@ class Results(Jobs):
         """
         Path(to).mkdir(parents=True, exist_ok=True)
         return [self.download(artifact, to) for artifact in self.job(job)["artifacts"]]
+
+    def write_steered(
+        self, vector: str | Vector, to: str | Path, *, coefficient: float, hookpoint: str = steered.HOOKPOINT
+    ) -> Path:
+        """A vector of the residual stream as a file for lm-evaluation-harness' `steered` models, at `to` (.pt); needs torch.
+
+        coefficient: times the unit vector. hookpoint: the block's name inside the model, with `{layer}` for its number.
+
+        >>> client.write_steered(next(client.vectors(model="demo-severe")), "results/steer.pt", coefficient=4.0).name
+        'steer.pt'
+        """
+        held = self.vector(id_of(vector))
+        return steered.write(
+            self.load(held),
+            Path(to),
+            layer=held["layer"],
+            component=held["component"],
+            coefficient=coefficient,
+            hookpoint=hookpoint,
+        )
 
     def place_calibration(
         self, which: str, to: str | Path = "./", *, experiment: str | None = None, model_variant: str | None = None

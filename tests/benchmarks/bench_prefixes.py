@@ -43,6 +43,7 @@ TEXT = (
     "what how should explain describe my your the a garden letter river market doctor winter music machine teacher bread story promise old "
     "small honest careful quiet angry early write plan choose repair visit answer friend neighbour city about before after without because"
 )
+QUESTIONS = 8
 Timed = dict[str, float]
 
 
@@ -139,29 +140,41 @@ def depth(lm: LanguageModel, seed: int, _peers: str) -> Timed:
 
 
 def judge(lm: LanguageModel, seed: int, _peers: str) -> Timed:
-    """48 texts of up to 48 tokens, six doses of a random vector on eight questions, read by a fitted scale."""
+    """48 texts of up to 48 tokens, six doses of a random vector on eight questions, read by a fitted scale: in one call, and as a steering
+    does, a dose at a time."""
     draw = random.Random(seed)
     examples = persona(lm, draw, 16)
     prompts = [tuple(one.prompt_ids) for one in examples]
     answers = generate_greedy(lm, prompts, max_new_tokens=48, batch_rows=64)
     rows = [(prompt, tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
     scale = fit_scale(lm, rows[:16], rows[16:], batch_rows=64)
-    vector = torch.randn(lm.layout.hidden_size, generator=torch.Generator().manual_seed(seed))
-    layer = lm.layout.n_layers // 2
-    at_end = gather_rows(lm, examples, positions=[parse_position("prompt[-1]")], components=["residual"], layers=[layer])
-    norm = float(at_end.values["prompt[-1]", "residual", layer].norm(dim=1).median())
-    asked = [
-        SteeredRow(tuple(encode_prompt(lm, question)), (Push(layer, "residual", vector / vector.norm(), dose * norm),))
-        for question in [sentence(draw, 8, 16) for _ in range(8)]
-        for dose in (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
-    ]
+    asked = doses(lm, draw, examples, seed)
     texts: list[Any] = []
     with block_tokens(lm) as generated:
         generating = seconds(lambda: texts.extend(generate_steered(lm, asked, max_new_tokens=48, batch_rows=64)))
     judged = [(tuple(row.prompt_ids), tuple(text.ids)) for row, text in zip(asked, texts, strict=True)]
-    with block_tokens(lm) as read:
-        reading = seconds(lambda: Reader(lm, scale, batch_rows=64).read(judged))
-    return {"generating": generating, "reading": reading, "generated_tokens": sum(generated), "read_tokens": sum(read)}
+    found = {"generating": generating, "generated_tokens": sum(generated), "answer_tokens": sum(len(ids) for _, ids in judged)}
+    for name, step in (("at once", len(judged)), ("by dose", QUESTIONS)):
+        reader = Reader(lm, scale, batch_rows=64)
+        with block_tokens(lm) as read:
+            parts = [judged[start : start + step] for start in range(0, len(judged), step)]
+            found[f"reading {name}"] = sum(seconds(lambda part=part, reader=reader: reader.read(part)) for part in parts)
+        found |= {f"read_tokens {name}": sum(read), f"passes {name}": len(read)}
+    return found
+
+
+def doses(lm: LanguageModel, draw: random.Random, examples: Sequence[Example], seed: int) -> list[SteeredRow]:
+    """The same questions at each of six doses of a random vector at the middle layer, in units of its norm; the first is unsteered."""
+    vector = torch.randn(lm.layout.hidden_size, generator=torch.Generator().manual_seed(seed))
+    layer = lm.layout.n_layers // 2
+    at_end = gather_rows(lm, examples, positions=[parse_position("prompt[-1]")], components=["residual"], layers=[layer])
+    norm = float(at_end.values["prompt[-1]", "residual", layer].norm(dim=1).median())
+    prompts = [tuple(encode_prompt(lm, sentence(draw, 8, 16))) for _ in range(QUESTIONS)]
+    return [
+        SteeredRow(prompt, (Push(layer, "residual", vector / vector.norm(), dose * norm),) if dose else ())
+        for dose in (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+        for prompt in prompts
+    ]
 
 
 PARTS: dict[str, Callable[[LanguageModel, int, str], Timed]] = {"capture": capture, "depth": depth, "judge": judge}
@@ -204,7 +217,7 @@ def main() -> None:
             asked.peers,
         ]
         seeds = [random.SystemRandom().randrange(1 << 30) for _ in range(asked.rounds)]
-        done = [subprocess.run([*command, "--round", str(seed)], check=True, capture_output=True, text=True) for seed in seeds]
+        done = [subprocess.run([*command, "--round", str(seed)], check=True, stdout=subprocess.PIPE, text=True) for seed in seeds]
         rounds = [json.loads(one.stdout.splitlines()[-1]) for one in done]
         print(part, asked.model, {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]})
         base = {"capture": "shared", "depth": "all", "judge": "generating"}[part]

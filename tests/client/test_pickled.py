@@ -14,6 +14,7 @@ from safetensors.numpy import load
 from binnacle.client import Client
 from binnacle.errors import BinnacleError
 from binnacle.pickled import Converted, converted
+from binnacle.steered import write
 from tests.api.conftest import FACTS
 from tests.client.test_cli import Cli, binnacle, environment, read
 
@@ -73,6 +74,28 @@ def test_lm_evaluation_harness_and_one_stack_in_a_dictionary(tmp_path: Path) -> 
     assert held_in(found) == {"layer2": [1, 2, 3]}
     assert "model.layers.2.steering_coefficient" in found.notes[0]
     assert set(layers_of(saved({"vectors": ROWS, "trait": "x"}, tmp_path / "b.pt", count=4))) == {"0", "1", "2", "3"}
+
+
+def test_a_file_for_lm_evaluation_harness_is_what_it_documents_and_is_read_back(tmp_path: Path) -> None:
+    file = write(ROWS[0].numpy(), tmp_path / "made" / "steer.pt", layer=2, component="residual", coefficient=-4)
+    held = torch.load(file, weights_only=True)
+    assert list(held) == ["layers.2"]
+    vector = held["layers.2"].pop("steering_vector")
+    assert held["layers.2"] == {"steering_coefficient": -4.0, "action": "add", "head_index": None, "bias": None}
+    assert (vector.dtype, vector.tolist()) == (torch.float32, [1, 2, 3])
+    assert layers_of(converted(file)) == {"2": [1, 2, 3]}
+    other = {"layer": 7, "component": "residual", "coefficient": 1.0, "hookpoint": "h.{layer}"}
+    assert list(torch.load(write(ROWS[0].numpy(), tmp_path / "b.pt", **other), weights_only=True)) == ["h.7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "component", "code"), [("a.pt", "attn_out", "not_steerable_there"), ("a.bin", "residual", "bad_name")]
+)
+def test_what_lm_evaluation_harness_could_not_read_is_not_written(name: str, component: str, code: str, tmp_path: Path) -> None:
+    with pytest.raises(BinnacleError) as error:
+        write(ROWS[0].numpy(), tmp_path / name, layer=2, component=component, coefficient=1.0)
+    assert error.value.code == code
+    assert not (tmp_path / name).exists()
 
 
 def test_steering_vectors_own_class_is_read_without_the_package(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.judges.world import World
 from tests.judges.test_coherence import scale, texts
+from tests.judges.world import World
 from workers.judges.coherence import Reader, Scale
 from workers.judges.preparing import Ids, Row
 from workers.judges.ranking import LEAD, OPENING, READERS, Ranking, is_beaten

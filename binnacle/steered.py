@@ -1,0 +1,53 @@
+"""A vector as the file that lm-evaluation-harness' `steered` models read: `lm_eval --model steered --model_args pretrained=...,steer_path=FILE`.
+
+    {hookpoint: {"steering_vector": [D], "steering_coefficient": c, "action": "add", "head_index": None, "bias": None}}
+
+It adds c times the vector to the output of the module of that name, at every position of prompt and answer: what a steering here does with the
+scope `all` and the coefficient c. The file is a pickle, which the service neither reads nor writes: it is made on the user's machine. Needs
+torch, from the client's extra `[pt]`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from binnacle.errors import BinnacleError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HOOKPOINT = "layers.{layer}"
+"""The name of a block inside `model.base_model`, for most architectures; GPT-2 says `h.{layer}`."""
+
+
+def write(
+    vector: "np.ndarray[Any, np.dtype[np.float32]]",
+    to: Path,
+    *,
+    layer: int,
+    component: str,
+    coefficient: float,
+    hookpoint: str = HOOKPOINT,
+) -> Path:
+    """The file at `to`, which ends in .pt, of a vector [D] at a layer. `hookpoint` is the block's name, with `{layer}` for its number.
+
+    Raises BinnacleError without torch, and for a vector of another place than a block's output.
+    """
+    if component != "residual":
+        raise BinnacleError(
+            "not_steerable_there",
+            f"The vector is of {component}. Only vectors of residual, which act on the output of a whole block, can be written for "
+            "lm-evaluation-harness.",
+        )
+    if to.suffix not in (".pt", ".pth"):
+        raise BinnacleError("bad_name", f"{to}: give the file a name that ends in .pt; lm-evaluation-harness reads no other.")
+    try:
+        import torch
+    except ImportError as error:
+        raise BinnacleError(
+            "needs_torch",
+            f"Writing {to.name} needs torch, which is not installed here. Install it: pip install 'binnacle-interp-client[pt]'",
+        ) from error
+    to.parent.mkdir(parents=True, exist_ok=True)
+    said = {"steering_vector": torch.tensor(vector), "steering_coefficient": float(coefficient), "action": "add"}
+    torch.save({hookpoint.format(layer=layer): {**said, "head_index": None, "bias": None}}, to)
+    return to
