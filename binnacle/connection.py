@@ -41,7 +41,7 @@ class Connection:
     def close(self) -> None:
         self._http.close()
 
-    def request(
+    def request(  # noqa: PLR0913 - the parts of an HTTP request, each by name
         self,
         method: str,
         path: str,

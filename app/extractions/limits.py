@@ -115,7 +115,7 @@ class Size(TypedDict):
     arithmetic: str
 
 
-def check_size(
+def check_size(  # noqa: PLR0913 - the factors of the arithmetic, each by name
     request: ExtractionRequest,
     *,
     examples: int,

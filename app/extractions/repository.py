@@ -144,7 +144,7 @@ def vectors(
     return session.scalars(statement.limit(limit).offset(offset)).all()
 
 
-def newest_with(
+def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by name
     session: Session,
     viewer: Viewer,
     *,

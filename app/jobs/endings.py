@@ -122,7 +122,7 @@ def cancelled(
     settle(session, job)
 
 
-def requeue(
+def requeue(  # noqa: PLR0913 - what the row and the event say of it, each by name
     session: Session,
     job_id: str,
     token: int,

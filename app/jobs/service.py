@@ -67,7 +67,27 @@ def submit(session: Session, submission: Submission) -> Submitted:
     waiting = edges.unmet(session, submission.after, sight, lock=plan is None)
     if plan is None:
         _hold(session, submission)
-    job = Job(
+    job = _row(job_id, submission, waiting=len(waiting))
+    if plan is not None:
+        plan[job_id] = job
+        return Submitted(job)
+    session.add(job)
+    session.flush()
+    session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
+    born(session, job, {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]})
+    for warning in submission.warnings[:MOST_WARNINGS]:
+        note(session, job_id, WARNED, {"detail": warning})
+    if not waiting:
+        ring_after_commit(session, job.job_class)
+    if not submission.unmetered:
+        check_at_commit(session, job.owner)
+    return Submitted(job)
+
+
+def _row(job_id: str, submission: Submission, *, waiting: int) -> Job:
+    """The job's row, queued behind so many others."""
+    kind = kind_named(submission.kind)
+    return Job(
         id=job_id,
         kind=submission.kind,
         job_class=submission.job_class,
@@ -86,27 +106,13 @@ def submit(session: Session, submission: Submission) -> Submitted:
         priority=submission.priority,
         retry_of=submission.retry_of,
         request_id=submission.request_id,
-        blockers=len(waiting),
-        progress_total=len(waiting),
+        blockers=waiting,
+        progress_total=waiting,
         progress_unit="jobs" if waiting else "",
         max_seconds=submission.max_seconds,
         stall_seconds=submission.stall_seconds,
         event_seq=1,
     )
-    if plan is not None:
-        plan[job_id] = job
-        return Submitted(job)
-    session.add(job)
-    session.flush()
-    session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
-    born(session, job, {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]})
-    for warning in submission.warnings[:MOST_WARNINGS]:
-        note(session, job_id, WARNED, {"detail": warning})
-    if not waiting:
-        ring_after_commit(session, job.job_class)
-    if not submission.unmetered:
-        check_at_commit(session, job.owner)
-    return Submitted(job)
 
 
 READ_JOBS_ALONE = ("export", "report")

@@ -26,7 +26,7 @@ class Superseded(Exception):
     """The row was not in the expected state or under the expected lease: the change did not happen."""
 
 
-def transition(
+def transition(  # noqa: PLR0913 - the arrow, its event and what else the row takes
     session: Session,
     job_id: str,
     source: Iterable[State],

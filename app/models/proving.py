@@ -28,7 +28,7 @@ LAST = -10
 HASHES = ("weight_hash", "tokenizer_hash", "config_hash")
 
 
-def submit(
+def submit(  # noqa: PLR0913 - a submission's own fields
     session: Session, model: Model, owner: str, request_id: str | None = None, *, after: Sequence[Edge] = (), own: bool = False,
     programs: Mapping[str, int | str] | None = None, priority: int = 0,
 ) -> Job:  # fmt: skip

@@ -114,7 +114,7 @@ def _goes(found: DeletionOut) -> list[str]:
     return lines + [f"{one.kind} {one.name or ''} stays: {one.why}" for one in found.stays]
 
 
-def _question(
+def _question(  # noqa: PLR0913 - the words of one page, each by name
     request: Request,
     job: JobOut,
     action: str,

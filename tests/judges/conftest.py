@@ -23,7 +23,8 @@ def world() -> Callable[..., World]:
     """world(trait, model, step) -> that trait on that model, and a judge fitted on its responses; made once per session."""
     from shipped import model_folder
     from tests.judges.world import NEW_TOKENS, World, dataset
-    from workers.judges.elicited import elicit, labelled_rows
+    from workers.judges.elicited import elicit
+    from workers.judges.material import labelled_rows
     from workers.lm.loading import load
 
     @cache

@@ -5,12 +5,13 @@ responses have in common is tried in tests/judges/test_reference.py. A test that
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from workers.judges.material import Material
 from workers.judges.reference import ReferenceJudge
 from workers.lm.model import LanguageModel
 
@@ -22,17 +23,10 @@ def fitted_once() -> Iterator[None]:
     """Within the block, `ReferenceJudge.fit` gives the judge that it made of equal arguments before."""
     made: dict[str, ReferenceJudge] = {}
 
-    def fit(
-        lm: LanguageModel,
-        trait: Mapping[str, Any],
-        responses: Sequence[Mapping[str, Any]] | None,
-        *,
-        preparing: Any = None,
-        **options: Any,
-    ) -> ReferenceJudge:
-        key = json.dumps([lm.facts.weight_hash, trait, responses, options], sort_keys=True)
+    def fit(lm: LanguageModel, material: Material, *, preparing: Any = None, **options: Any) -> ReferenceJudge:
+        key = json.dumps([lm.facts.weight_hash, material.to_list(), options], sort_keys=True)
         if key not in made:
-            made[key] = _FIT(lm, trait, responses, preparing=preparing, **options)
+            made[key] = _FIT(lm, material, preparing=preparing, **options)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:

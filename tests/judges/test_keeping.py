@@ -11,6 +11,7 @@ from tests.judges.world import World
 from tests.ml.fake_context import FakeContext
 from workers.judges.base import Judge, JudgeItem
 from workers.judges.keeping import key_of
+from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.judges.reference import ReferenceJudge
 from workers.lm.model import LanguageModel
@@ -24,7 +25,7 @@ def proved(lm: LanguageModel, **changes: Any) -> LanguageModel:
 
 def opened(w: World, lm: LanguageModel, context: FakeContext, kind: str = "reference") -> Judge:
     context.phase("preparing the judge", 1, "judges")
-    return open_judge(REFERENCE | {"kind": kind}, lm, w.trait, w.responses, max_new_tokens=12, context=context)
+    return open_judge(REFERENCE | {"kind": kind}, lm, Material(w.trait, w.responses, 12), context)
 
 
 def test_an_equal_job_takes_the_judge_that_was_fitted(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:

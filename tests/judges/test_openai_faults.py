@@ -14,6 +14,7 @@ from workers.judges import endpoint as module
 from workers.judges import openai
 from workers.judges.endpoint import TRIES
 from workers.judges.endpoint import Endpoint as Client
+from workers.judges.material import Material
 from workers.judges.openai import OpenAIJudge
 from workers.judges.opening import open_judge
 
@@ -241,7 +242,7 @@ def test_a_judge_is_opened_from_what_a_spec_holds() -> None:
         "relevance": False,
     }
     with serving(obedient) as endpoint:
-        judge = open_judge(described(endpoint, **more), None, TRAIT, None, max_new_tokens=8, context=None)  # type: ignore[arg-type]
+        judge = open_judge(described(endpoint, **more), None, Material(TRAIT, None, 8), None)  # type: ignore[arg-type]
         [score] = judge.score([item(40)])
         judge.close()
     assert score.relevance is None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from tests.judges.world import World
 from tests.ml.fake_context import FakeContext
+from workers.judges.material import Material
 from workers.judges.opening import open_judge
 
 
@@ -12,7 +13,7 @@ def test_fitting_the_reference_judge_reports_every_step(world: Callable[..., Wor
     context = FakeContext(w.lm)
     context.phase("preparing the judge", 1, "judges")
     described = {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}}
-    judge = open_judge(described, w.lm, w.trait, w.responses, max_new_tokens=12, context=context)
+    judge = open_judge(described, w.lm, Material(w.trait, w.responses, 12), context)
     assert judge.identity["name"] == "reference"
     totals = {name: total for name, total, unit in context.phases if unit == "tokens"}
     assert list(totals) == ["preparing the judge of refusal: answering", "preparing the judge of refusal: reading"]

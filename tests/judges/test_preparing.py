@@ -11,7 +11,7 @@ from tests.judges.world import World
 from tests.ml.fake_context import FakeContext
 from workers.job import JobCancelled, JobYielded
 from workers.judges import preparing
-from workers.judges.elicited import Material
+from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.judges.reference import ReferenceJudge
 from workers.lm import answering
@@ -51,7 +51,7 @@ def fitting(w: World, context: Seen) -> Iterator[Callable[[], Any]]:
     handle = w.lm.layout.site(0, "mlp_out").register_forward_hook(lambda _m, _i, out: context.passed(out[..., 0].numel()))
     context.phase("preparing the judge", 1, "judges")
     try:
-        yield lambda: open_judge(REFERENCE, w.lm, w.trait, None, max_new_tokens=NEW, context=context)
+        yield lambda: open_judge(REFERENCE, w.lm, Material(w.trait, None, NEW), context)
     finally:
         handle.remove()
 

@@ -15,7 +15,7 @@ from tests.judges.world import SAYS, World
 from workers.job import JobFault
 from workers.judges.agreement import agreement
 from workers.judges.base import JudgeItem, Score, failures
-from workers.judges.elicited import Material
+from workers.judges.material import Material
 from workers.judges.reference import ReferenceJudge
 from workers.judges.words import looped, shuffled
 

@@ -15,7 +15,8 @@ from shipped import model_folder
 from tools.training.parser import read_answer
 from tools.training.traits import refusal, sycophancy
 from workers.judges.base import JudgeItem
-from workers.judges.elicited import Answered, Material, labelled_rows
+from workers.judges.elicited import Answered
+from workers.judges.material import Material, labelled_rows
 from workers.judges.reference import ReferenceJudge
 from workers.lm.capture import reading
 from workers.lm.interventions import Push

@@ -10,6 +10,7 @@ from terms.specs import Vetting
 from workers.extracting.examples import Prompted
 from workers.job import JobContext
 from workers.judges.base import JudgeItem, Score
+from workers.judges.material import Material
 from workers.judges.opening import open_judge, response_of
 from workers.lm.model import LanguageModel
 
@@ -26,7 +27,7 @@ def vetted(
     """
     context.phase("vetting", len(examples), "responses")
     longest = max((len(one.response_ids) for one in examples), default=1)
-    judge = open_judge(how["judge"], lm, trait, [response_of(one) for one in examples], max_new_tokens=longest, context=context)
+    judge = open_judge(how["judge"], lm, Material(trait, [response_of(one) for one in examples], longest), context)
     items = [JudgeItem(one.prompt, one.system_prompt, one.response, one.response_ids, one.ids) for one in examples]
     with closing(judge):
         scores: list[Score] = []

@@ -13,6 +13,7 @@ from terms.judging import FITTED
 from terms.specs import RescoringSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
+from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault
 from workers.steering.effects import Scale
@@ -91,17 +92,8 @@ def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[AnswerLine]], con
             }.values()
         )  # fmt: skip
         longest = max(len(row["ids"]) for rows in answers.values() for row in rows)
-    return open_judge(
-        spec["judge"],
-        lm,
-        trait,
-        responses,
-        max_new_tokens=longest,
-        questions=questions,
-        given=spec["responses_given"],
-        context=context,
-        share=0.3,
-    )
+    material = Material(trait, responses, longest, given=spec["responses_given"], questions=questions)
+    return open_judge(spec["judge"], lm, material, context, share=0.3)
 
 
 def _scores(judge: Judge, name: str, rows: Sequence[AnswerLine], context: JobContext) -> list[Score]:

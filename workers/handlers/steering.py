@@ -14,6 +14,7 @@ from terms.specs import SteeringSpec
 from workers.handlers.calibration import model_of
 from workers.job import JobContext, JobFault, Outcome
 from workers.judges.base import Judge
+from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.memory import batch_rows_for
@@ -90,17 +91,14 @@ def _judge(
 ) -> Judge:
     context.phase("preparing the judge", 1, "judges", share=0.01)
     questions = [one.described() for ones in sets.values() for one in ones]
-    judge = open_judge(
-        spec["judge"],
-        lm,
+    material = Material(
         trait,
         responses_of(spec["extraction"], context),
-        max_new_tokens=spec["max_new_tokens"],
+        spec["max_new_tokens"],
         given=spec.get("responses_given", False),
         questions=questions,
-        context=context,
-        share=len(questions) / (len(questions) + steered_answers),
     )
+    judge = open_judge(spec["judge"], lm, material, context, share=len(questions) / (len(questions) + steered_answers))
     context.check()
     return judge
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from terms.judging import FITTED
 from workers.job import JobContext, JobFault
 from workers.judges.base import Judge
+from workers.judges.material import Material
 
 if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
@@ -47,19 +48,15 @@ def response_of(one: Responded) -> dict[str, Any]:
 def open_judge(
     described: Mapping[str, Any],
     lm: "LanguageModel | None",
-    trait: Mapping[str, Any],
-    responses: Sequence[Mapping[str, Any]] | None,
-    *,
-    max_new_tokens: int,
+    material: Material,
     context: JobContext,
-    given: bool = False,
-    questions: Sequence[Mapping[str, Any]] | None = None,
+    *,
     share: float | None = None,
 ) -> Judge:
     """The judge that `described` ({"name", "kind", "model", "url", "key_env", "options"}) names, for the answers of `lm`.
 
-    Only the reference judge reads `lm` and what follows `trait` (see `ReferenceJudge.fit`); the phrases take their coherence from it. The
-    caller has begun a phase. Fitting has phases of its own, a `share` of the job in all, and may give way (`preparing`).
+    Only the reference judge reads `lm` and more than the trait of `material` (see `ReferenceJudge.fit`); the phrases take their coherence from
+    it. The caller has begun a phase. Fitting has phases of its own, a `share` of the job in all, and may give way (`preparing`).
 
     Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint is away.
     """
@@ -68,29 +65,30 @@ def open_judge(
         from workers.judges.endpoint import Endpoint
         from workers.judges.openai import OpenAIJudge
 
-        return OpenAIJudge(Endpoint(described), trait, relevance=relevance)
+        return OpenAIJudge(Endpoint(described), material.trait, relevance=relevance)
     if described["kind"] == "local":
         from workers.judges.local import LocalJudge
 
         return LocalJudge(
-            context.model(described["model"]), trait, name=described["name"], model=described["model"], relevance=relevance
+            context.model(described["model"]),
+            material.trait,
+            name=described["name"],
+            model=described["model"],
+            relevance=relevance,
         )
     if described["kind"] in FITTED and lm is not None:
-        from workers.judges.elicited import Material
         from workers.judges.keeping import fitted
         from workers.judges.phrases import PhraseJudge
         from workers.judges.preparing import Preparing
         from workers.judges.reference import ReferenceJudge
         from workers.lm.memory import batch_rows_for
 
-        rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), max_new_tokens, context.batch_budget_bytes)
-        asked = [trait, responses, {"max_new_tokens": max_new_tokens, "given": given, "questions": questions}]
+        rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), material.max_new_tokens, context.batch_budget_bytes)
 
         def fit(key: str) -> ReferenceJudge:
-            preparing = Preparing(context, str(trait.get("name") or "the trait"), key, share)
-            material = Material(trait, responses, max_new_tokens, given, questions)
+            preparing = Preparing(context, str(material.trait.get("name") or "the trait"), key, share)
             return ReferenceJudge.fit(lm, material, batch_rows=rows, preparing=preparing)
 
-        judge = fitted(fit, lm, asked, context, batch_rows=rows)
+        judge = fitted(fit, lm, material.to_list(), context, batch_rows=rows)
         return PhraseJudge(judge) if described["kind"] == "phrases" else judge
     raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")

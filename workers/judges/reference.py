@@ -21,15 +21,14 @@ from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
 from workers.judges.elicited import (
-    CLASSES,
     Answered,
     Baseline,
-    Material,
     are_cut,
     elicit,
     from_responses,
     measure_baseline,
 )
+from workers.judges.material import CLASSES, Material
 from workers.judges.preparing import Preparing
 from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit, neither_of
 from workers.lm.likelihood import OnRows

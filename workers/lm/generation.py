@@ -16,7 +16,7 @@ __all__ = ["GenerationCounts", "OnRowsDone", "generate_greedy"]
 OnRowsDone = Callable[[list[tuple[int, list[int]]]], None]
 
 
-def generate_greedy(
+def generate_greedy(  # noqa: PLR0913 - what a long run reports and goes on from is optional
     lm: LanguageModel,
     prompts: Sequence[Sequence[int]],
     *,

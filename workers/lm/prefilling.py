@@ -34,7 +34,7 @@ def sites_to_hook(sites: set[Site]) -> set[Site]:
     return sites | {(layer - 1, "residual") for layer, component in sites if component != "residual" and layer > 0}
 
 
-def prefill_rows(
+def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four parts
     lm: LanguageModel,
     hooks: Hooks,
     bank: VectorBank,

@@ -62,7 +62,7 @@ AS_ASKED = 1e-3
 OnRowsDone = Callable[[list[tuple[int, SteeredAnswer]]], None]
 
 
-def generate_steered(
+def generate_steered(  # noqa: PLR0913 - what a long run reports and goes on from is optional
     lm: LanguageModel,
     rows: Sequence[SteeredRow],
     *,

@@ -24,7 +24,7 @@ from workers.reports.origins import Origin
 HERE = Path(__file__).resolve().parent
 
 
-def render(
+def render(  # noqa: PLR0913 - the parts of one page, each by name
     frame: Frame,
     *,
     title: str,

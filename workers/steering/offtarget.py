@@ -13,6 +13,7 @@ from terms.documents.trait import TraitDataset
 from terms.specs import OffTargetSpec
 from terms.values import Json, JsonObject
 from workers.job import JobContext
+from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.steering.effects import Scale, effect_of, scores_of
 from workers.steering.evaluator import Evaluator
@@ -52,17 +53,14 @@ def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported]
     listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
     questions = encode(lm, f"off_target:{name}", clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
     context.phase(f"preparing the judge of {name}", 1, "judges")
-    judge = open_judge(
-        spec["judge"],
-        lm,
+    material = Material(
         trait,
         responses_of(asked["extraction"], context),
-        max_new_tokens=spec["max_new_tokens"],
-        questions=[one.described() for one in questions],
-        context=context,
+        spec["max_new_tokens"],
         given=asked.get("responses_given", False),
+        questions=[one.described() for one in questions],
     )
-    with closing(judge):
+    with closing(open_judge(spec["judge"], lm, material, context)) as judge:
         evaluator = Evaluator(
             lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=setup.rows, sampling=spec["sampling"]
         )

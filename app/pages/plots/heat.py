@@ -18,7 +18,7 @@ LABELLED = 32.0
 """Cells of this width or more have their value written in them."""
 
 
-def heat(
+def heat(  # noqa: PLR0913 - the parts of one drawing
     title: str,
     note: str,
     cells: Mapping[tuple[str, str], float],

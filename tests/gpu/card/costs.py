@@ -20,7 +20,7 @@ from tests.ml.steering import texts
 from workers.handlers.calibration import run as calibrate
 from workers.handlers.calibration import shipped_prompts
 from workers.judges.base import JudgeItem
-from workers.judges.elicited import Material
+from workers.judges.material import Material
 from workers.judges.reference import ReferenceJudge
 from workers.lm.answering import MOST_ROWS
 from workers.lm.gather import Example, gather_rows
