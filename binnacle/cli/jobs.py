@@ -157,6 +157,10 @@ def cancel(job: JobId, as_json: Json = False) -> None:
         print_json(now)
     else:
         out.print(f"{now['id']} {headline(now)}")
+        if now["kind"] == "report" and now["state"] == "queued":
+            out.print(
+                "The study's unfinished jobs are cancelled; its report will be written from what there is. Cancel again to do without it."
+            )
 
 
 def retry(job: JobId, as_json: Json = False) -> None:

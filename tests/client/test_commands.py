@@ -68,6 +68,14 @@ def test_a_terminal_that_knows_only_latin_1_shows_everything_it_can(api: Running
     assert "Traceback" not in said
 
 
+def test_cancelling_a_study_says_what_becomes_of_its_report(binnacle: Cli, client: Client) -> None:
+    job = client.study(["demo"], [])["id"]
+    said = binnacle("cancel", job).stdout
+    assert said.startswith(f"{job} queued")
+    assert "its report will be written from what there is" in " ".join(said.split())
+    assert binnacle("cancel", job).stdout == f"{job} cancelled\n"
+
+
 def test_an_id_may_be_shortened_and_the_newest_job_is_last(binnacle: Cli, client: Client) -> None:
     first, second = client.calibrate("demo")["id"], client.calibrate("demo")["id"]
     assert binnacle("cancel", "last").stdout == f"{second} cancelled\n"

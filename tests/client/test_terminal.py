@@ -87,6 +87,7 @@ def arguments_of(world: World, name: str, command: Any) -> list[str]:
     options = {
         "gc": ["--older-than", "0.001"],
         "vectors import": ["--model", HOSTILE],
+        "vectors steered": ["--coefficient", "1"],
         "delete": ["--dry-run"],
     }  # without it, it asks
     return [*name.split(), *given, *options.get(name, [])]

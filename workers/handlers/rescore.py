@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import cast
 
-from terms.documents.steering import AnswerLine
+from terms.documents.steering import AnswerLine, JudgeIdentity, Summary
 from terms.judging import FITTED
 from terms.specs import RescoringSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
@@ -29,7 +30,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
 
     Raises JobFault missing_input, judge_unusable; TransientFault when the judge is away.
     """
-    summary = json.loads(context.artifact(spec["job"], "summary.json"))
+    summary: Summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
     summary["unsteered"] = {name: one for name, one in summary["unsteered"].items() if one["run"] in kept}
@@ -49,8 +50,9 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
     facts = facts_of(judge)
-    found = rescored(summary, runs, scale, judged=can_tell(facts)) | {
-        "judge": dict(judge.identity),
+    found: Summary = {
+        **rescored(summary, runs, scale, judged=can_tell(facts)),
+        "judge": cast("JudgeIdentity", dict(judge.identity)),
         "judge_facts": facts,
         "coherence_threshold": scale.threshold,
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},

@@ -5,12 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from terms.documents.steering import Dose, Scores, SideEffects, UnsteeredScores
-from terms.values import JsonObject
+from terms.documents.steering import Dose, Effect, ExtraEffect, Gain, Scores, SideEffects, UnsteeredScores
 from workers.science.intervals import Interval, paired_interval
 from workers.science.scores import bounds, joint, mean, moved
 from workers.steering.runs import Run
@@ -72,21 +72,20 @@ def unsteered_of(run: Run) -> UnsteeredScores:
     return {**scores_of(run), "spread": {"min": least, "p10": p10, "median": median, "p90": p90, "max": most}}
 
 
-def effect_of(run: Run, base: Run, scale: Scale) -> JsonObject:
+def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
     """A run on test questions as tables show it. Every interval is over clusters; without enough of them it is null."""
     clusters = clusters_of(run)
     gain, joint_gain = scale.gain(run, base), scale.joint_gain(run, base)
     interval = paired_interval(gain, clusters, seed=scale.seed)
-    joint_interval = paired_interval(joint_gain, clusters, seed=scale.seed)
+    shares = {name: _rounded(share, 4) for name, share in moved(gain).items()}
     return {
         **scores_of(run),
         **dose_of_run(run),
-        **_limits("delta", mean(gain), interval),
-        **_limits("delta_joint", mean(joint_gain), joint_interval),
+        **_gain(gain, interval, joint_gain, paired_interval(joint_gain, clusters, seed=scale.seed)),
         "delta_bounds": [_rounded(bound) for bound in bounds(run.trait, base.trait, scale.sign)],
         "interval": None if interval is None else interval.method,
         "clusters": len(set(clusters)),
-        "moved": {name: _rounded(share, 4) for name, share in moved(gain).items()},
+        "moved": {"wanted": shares["wanted"], "not_moved": shares["not_moved"], "opposite": shares["opposite"]},
         **side_effects(run),
         "effect": run.effect,
     }
@@ -132,11 +131,14 @@ def repeated_4grams(ids: Sequence[int]) -> float:
     return (total - len(grams)) / total if total > 1 else 0.0
 
 
-def _limits(name: str, value: float | None, interval: Interval | None) -> dict[str, float | None]:
+def _gain(gain: Column, interval: Interval | None, joint_gain: Column, joint_interval: Interval | None) -> Gain:
     return {
-        name: _rounded(value),
-        f"{name}_low": None if interval is None else _rounded(interval.low),
-        f"{name}_high": None if interval is None else _rounded(interval.high),
+        "delta": _rounded(mean(gain)),
+        "delta_low": None if interval is None else _rounded(interval.low),
+        "delta_high": None if interval is None else _rounded(interval.high),
+        "delta_joint": _rounded(mean(joint_gain)),
+        "delta_joint_low": None if joint_interval is None else _rounded(joint_interval.low),
+        "delta_joint_high": None if joint_interval is None else _rounded(joint_interval.high),
     }
 
 
@@ -149,11 +151,14 @@ def unchanged(run: Run, base: Run) -> float:
     return round(float(np.mean([one.text == other.text for one, other in zip(run.answers, base.answers, strict=True)])), 4)
 
 
-def extra_effect(run: Run, base: Run, scale: Scale) -> JsonObject:
+def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
     """A run on an extra set: its effect, the share of texts that did not change and, where answers can be right, of those that are."""
-    facts = effect_of(run, base, scale) | {"unchanged": unchanged(run, base)}
-    right = {"right": answered_right(run), "right_unsteered": answered_right(base)}
-    return facts | {name: share for name, share in right.items() if share is not None}
+    facts = cast("ExtraEffect", {**effect_of(run, base, scale), "unchanged": unchanged(run, base)})
+    if (right := answered_right(run)) is not None:
+        facts["right"] = right
+    if (right := answered_right(base)) is not None:
+        facts["right_unsteered"] = right
+    return facts
 
 
 def answered_right(run: Run) -> float | None:

@@ -8,7 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import cast
 
+from terms.documents import steering as documents
 from terms.documents.trait import TraitDataset
 from terms.specs import OffTargetSpec
 from terms.values import Json, JsonObject
@@ -33,11 +35,15 @@ class OffTarget:
     judge: Mapping[str, Json]
     runs: Sequence[Run]
 
-    def facts(self) -> JsonObject:
+    def facts(self) -> documents.OffTarget:
         """The trait, its judge and its unsteered scores: the matrix stores them besides the effects."""
-        return {"trait": self.trait, "judge": dict(self.judge), "unsteered": scores_of(self.base)}
+        return {
+            "trait": self.trait,
+            "judge": cast("documents.JudgeIdentity", dict(self.judge)),
+            "unsteered": scores_of(self.base),
+        }
 
-    def effect(self, group: str, scale: Scale) -> JsonObject:
+    def effect(self, group: str, scale: Scale) -> documents.Effect:
         """The change of this trait's score under the group's vector; positive means more of it, also in a job that suppresses."""
         return effect_of(self.by_group[group], self.base, Scale(scale.threshold, 1, scale.seed))
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 
 from binnacle.words.massive import listed, rule_of
-from terms.documents.steering import JudgeFacts, SteeringProvenance
-from terms.values import Json, JsonObject
+from terms.documents.steering import Group, JudgeFacts, JudgeIdentity, MethodRow, ShortSummary, SteeringProvenance, Summary
+from terms.values import Json
 from workers.job import ArtifactBytes, JobFault, Outcome
 from workers.judges.base import Judge
 from workers.lm.routing import routing_flips
@@ -59,7 +60,7 @@ def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
     )
 
 
-def _summary(setup: Setup, findings: Findings, judge: Judge) -> JsonObject:
+def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
     bases, scale = findings.bases, setup.scale
     test = bases["test"]
     facts = facts_of(judge)
@@ -72,7 +73,7 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> JsonObject:
         "operation": setup.how.operation,
         "plain": setup.how.plain,
         "scope": setup.how.scope,
-        "judge": dict(judge.identity),
+        "judge": cast("JudgeIdentity", dict(judge.identity)),
         "judge_facts": facts,
         "coherence_threshold": scale.threshold,
         "massive_dims": listed(setup.aggregate),
@@ -87,8 +88,10 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> JsonObject:
         "divergence_nats": {name: round(nats, 4) for name, nats in findings.targets.items()},
         "reference_protocol": findings.reference,
         "groups": [
-            group_facts(group, one, test, bases, scale, judged=judged)
-            | {"off_target": {other.trait: other.effect(group, scale) for other in findings.off_target}}
+            {
+                **group_facts(group, one, test, bases, scale, judged=judged),
+                "off_target": {other.trait: other.effect(group, scale) for other in findings.off_target},
+            }
             for group, one in findings.reported.items()
         ],
         "off_target": [one.facts() for one in findings.off_target],
@@ -138,22 +141,39 @@ def check_failures(runs: Sequence[Run]) -> None:
         )
 
 
-def short_summary(summary: JsonObject) -> JsonObject:
+def short_summary(summary: Summary) -> ShortSummary:
     """What the job and lists show: one row a method."""
+    facts = summary["judge_facts"]
     return {
         "leader": summary["leader"],
-        "judge": {name: summary["judge_facts"].get(name) for name in ("held_out_accuracy", "held_out", "tells_apart")},
+        "judge": {
+            "held_out_accuracy": facts.get("held_out_accuracy"),
+            "held_out": facts.get("held_out"),
+            "tells_apart": facts.get("tells_apart"),
+        },
         "unsteered": summary["unsteered"],
         "questions": summary["questions"],
-        "methods": [
-            {"group": one["group"], "layers": one["layers"], "same_as": one["same_as"]}
-            | {key: one["best"][key] for key in ("r", "c", "coherence", "delta", "delta_low", "delta_high", "delta_joint")}
-            for one in summary["groups"]
-        ],
+        "methods": [_row(one) for one in summary["groups"]],
     }
 
 
-def summary_bytes(summary: JsonObject) -> bytes:
+def _row(group: Group) -> MethodRow:
+    best = group["best"]
+    return {
+        "group": group["group"],
+        "layers": group["layers"],
+        "same_as": group["same_as"],
+        "r": best["r"],
+        "c": best["c"],
+        "coherence": best["coherence"],
+        "delta": best["delta"],
+        "delta_low": best["delta_low"],
+        "delta_high": best["delta_high"],
+        "delta_joint": best["delta_joint"],
+    }
+
+
+def summary_bytes(summary: Summary) -> bytes:
     """summary.json. NaN and infinities, which JSON has not, become null."""
     return (json.dumps(_plain(summary), indent=1, allow_nan=False) + "\n").encode()
 

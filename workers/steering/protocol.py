@@ -6,7 +6,7 @@ Kept beside the matched doses, so that a report shows what such a comparison con
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from terms.values import JsonObject
+from terms.documents.steering import ReferenceProtocol, ReferenceRow
 from workers.science.scores import mean
 from workers.steering.effects import Scale, dose_of_run, scores_of
 from workers.steering.questions import Question
@@ -57,7 +57,7 @@ def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
     return max(runs, key=lambda run: mean(run.coherence) or 0.0)
 
 
-def measure(setup: Setup, raw: RawCoefficient, base: Run) -> JsonObject:
+def measure(setup: Setup, raw: RawCoefficient, base: Run) -> ReferenceProtocol:
     """Runs every group at the raw coefficients around the probe's, on the reference's questions (`base`: unsteered), and tables them."""
     rounds = [raw.specs(setup.sets["reference"], setup.how, times) for times in AROUND]
     setup.evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects) * len(base.answers))
@@ -65,9 +65,9 @@ def measure(setup: Setup, raw: RawCoefficient, base: Run) -> JsonObject:
     return _table(raw, {group: [next(runs) for _ in rounds] for group in raw.subjects}, base, setup.scale)
 
 
-def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> JsonObject:
+def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> ReferenceProtocol:
     """The protocol's own table: one number a group, without an interval."""
-    rows = []
+    rows: list[ReferenceRow] = []
     for group, tried in runs.items():
         best = best_of(tried, scale, base)
         gain = mean(scale.gain(best, base))

@@ -7,9 +7,10 @@ is left out; its texts belong to other traits' judges.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
-from terms.documents.steering import AnswerLine, CurvePoint, Decomposition, Effect, Group, Summary
-from terms.values import Json, JsonObject
+from terms.documents.steering import AnswerLine, CurvePoint, Decomposition, Effect, ExtraEffect, Group, Summary
+from terms.values import Json
 from workers.judges.base import Score
 from workers.steering.effects import Scale, effect_of, extra_effect, scores_of, unsteered_of
 from workers.steering.questions import Question
@@ -17,8 +18,9 @@ from workers.steering.results_file import judge_method, reference_scores
 from workers.steering.runs import Run, RunSpec, judged
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
 
-DOSE = ("r", "r_sum", "c", "r_raw")
-"""Facts of a run that no judge changes, besides the effect of its push."""
+PUSHED = ("r", "r_sum", "c", "r_raw", "effect")
+"""Facts of a run that no judge changes."""
+Measured = TypeVar("Measured", bound=Mapping[str, object])
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +81,14 @@ def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score])
     return Run(StoredSpec(questions, run_id, stored_id=run_id), answers)
 
 
-def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> JsonObject:
+def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> Summary:
     """summary.json with every score-made number made again from `runs`, by run id. `judged` as in `contrasts`."""
     again = _Again(summary, runs, scale, judged)
     stored = {old["group"]: again.compared(old) for old in summary["groups"]}
     return {
         **summary,
         "unsteered": {name: unsteered_of(run) for name, run in again.bases.items()},
-        "prompt_only": again.effect(summary["prompt_only"]),
+        "prompt_only": None if summary["prompt_only"] is None else again.effect(summary["prompt_only"]),
         "reference_protocol": None,
         "groups": [again.group(old, stored[old["group"]].refits) for old in summary["groups"]],
         "off_target": [],
@@ -102,25 +104,24 @@ class _Again:
         self._runs, self._scale, self._judged = runs, scale, judged
         self.bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
 
-    def effect(self, old: Effect | None) -> JsonObject | None:
-        """An effect on test questions; None stays None."""
-        return self._kept(old, effect_of(self._runs[old["run"]], self.bases["test"], self._scale)) if old else None
+    def effect(self, old: Effect) -> Effect:
+        """An effect on test questions."""
+        return _pushed_as(old, effect_of(self._runs[old["run"]], self.bases["test"], self._scale))
 
-    def extra(self, old: Effect | None, questions: str) -> JsonObject | None:
+    def extra(self, old: ExtraEffect, questions: str) -> ExtraEffect:
         """An effect on an extra set."""
-        return self._kept(old, extra_effect(self._runs[old["run"]], self.bases[questions], self._scale)) if old else None
+        return _pushed_as(old, extra_effect(self._runs[old["run"]], self.bases[questions], self._scale))
 
-    def point(self, old: CurvePoint) -> JsonObject:
+    def point(self, old: CurvePoint) -> CurvePoint:
         """One dose of a dose-response."""
-        new = curve_point(self._runs[old["run"]], self.bases["selection"], self._scale)
-        return {**new, **{name: value for name, value in old.items() if name in DOSE}}
+        return _pushed_as(old, curve_point(self._runs[old["run"]], self.bases["selection"], self._scale))
 
-    def group(self, old: Group, refits: Sequence[Run]) -> JsonObject:
+    def group(self, old: Group, refits: Sequence[Run]) -> Group:
         """All of one method's effects. Those on other traits are left out."""
         return {
             **old,
             "best": self.effect(old["best"]),
-            "matched": {way: self.effect(one) for way, one in old["matched"].items()},
+            "matched": {way: self.effect(one) if one else None for way, one in old["matched"].items()},
             "controls": {kind: [self.effect(one) for one in ones] for kind, ones in old["controls"].items()},
             "decomposition": self._decomposition(old["decomposition"]),
             "extra": {name: {at: self.extra(one, name) for at, one in ones.items()} for name, ones in old["extra"].items()},
@@ -136,16 +137,17 @@ class _Again:
             [self._runs[run] for run in (old["refits"]["runs"] if old["refits"] else ())],
         )
 
-    def _decomposition(self, old: Decomposition | None) -> JsonObject | None:
+    def _decomposition(self, old: Decomposition | None) -> Decomposition | None:
         if not old or not old["arms"]:
             return None
         arms = {name: self._runs[one["run"]] for name, one in old["arms"].items()}
         new = decomposition_facts(arms, old["per_dim"], self.bases["test"], self._scale, judged=self._judged)
-        return new | {"arms": {name: self.effect(one) for name, one in old["arms"].items()}}
+        return {**new, "arms": {name: self.effect(one) for name, one in old["arms"].items()}}
 
-    @staticmethod
-    def _kept(old: Effect, new: JsonObject) -> JsonObject:
-        return new | {name: value for name, value in old.items() if name in DOSE or name == "effect"}
+
+def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
+    """`new` with what no judge changes as it was stored."""
+    return cast("Measured", {**new, **{name: value for name, value in old.items() if name in PUSHED}})
 
 
 def rescored_reference_lines(

@@ -7,7 +7,7 @@ alone: no test answer decides anything.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from terms.values import JsonObject
+from terms.documents.steering import ReferenceProtocol
 from workers.job import JobContext, JobFault
 from workers.science.scores import mean
 from workers.steering import offtarget, protocol
@@ -35,7 +35,7 @@ class Findings:
     leader: str
     reported: Mapping[str, Reported]
     targets: Mapping[str, float]
-    reference: JsonObject | None
+    reference: ReferenceProtocol | None
     off_target: Sequence[OffTarget]
     prompt_only: Run | None
     runs: Sequence[Run]

@@ -7,9 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from terms.documents.massive import PerDim
-from terms.documents.steering import AnswerLine, Contrast, CurvePoint, Limits, Refits, RunVector
+from terms.documents.steering import AnswerLine, Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits, RunVector
 from terms.documents.steering import Subject as SubjectFacts
-from terms.values import JsonObject
 from workers.science.contrasts import simultaneous, smallest_detectable
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
@@ -61,7 +60,7 @@ def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
     }
 
 
-def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> JsonObject:
+def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> GroupFacts:
     """What a method did at its chosen layer, in every way it was compared. `judged` as in `contrasts`."""
     subject = one.searched.subject
     return {
@@ -109,7 +108,7 @@ def _per_dim(subject: Subject) -> dict[str, PerDim]:
 
 def decomposition_facts(
     arms: Mapping[str, Run], per_dim: Mapping[str, PerDim], base: Run, scale: Scale, *, judged: bool
-) -> JsonObject:
+) -> Decomposition:
     """What a vector's massive part does (docs/science.md, 4.6), from the arms `clean`, `massive` and `both`."""
     clusters = clusters_of(base)
     gains = {name: scale.gain(run, base) for name, run in arms.items()}
