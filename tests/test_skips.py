@@ -1,5 +1,6 @@
 """The list of allowed skips: what is not on it fails."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def test_a_run_with_a_skip_that_is_not_listed_fails(tmp_path: Path) -> None:
         "--rootdir",
         str(tmp_path),
     ]
-    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}  # of this run, not of that one
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=env)
     assert found.returncode == 1, found.stdout
     assert "does not list: some reason" in found.stdout
