@@ -159,7 +159,7 @@ def cancel(job: JobId, as_json: Json = False) -> None:
         out.print(f"{now['id']} {headline(now)}")
         if now["kind"] == "report" and now["state"] == "queued":
             out.print(
-                "The study's unfinished jobs are cancelled; its report will be written from what there is. Cancel again to do without it."
+                "The study's unfinished jobs are cancelled; its report will be written from the results so far. To do without it, cancel again."
             )
 
 

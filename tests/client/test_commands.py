@@ -72,7 +72,7 @@ def test_cancelling_a_study_says_what_becomes_of_its_report(binnacle: Cli, clien
     job = client.study(["demo"], [])["id"]
     said = binnacle("cancel", job).stdout
     assert said.startswith(f"{job} queued")
-    assert "its report will be written from what there is" in " ".join(said.split())
+    assert "its report will be written from the results so far" in " ".join(said.split())
     assert binnacle("cancel", job).stdout == f"{job} cancelled\n"
 
 
