@@ -20,7 +20,8 @@ from app.pages.stored import File, document, file_of
 from app.pages.texts.pairs import ORDERS, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, method_of, where
 from app.steerings import lines, service
-from terms.documents.steering import AnswerLine, RunLine, ShownLine, Summary, without_ids
+from terms.documents.runs import AnswerLine, RunLine, ShownLine, without_ids
+from terms.documents.steering import Summary
 from terms.values import JsonObject
 
 router = page_router()

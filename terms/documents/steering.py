@@ -1,16 +1,15 @@
-"""summary.json of a steering, the lines of the files beside it, and what its job keeps (docs/science.md, 4 and 5).
+"""summary.json of a steering, and what its job keeps (docs/science.md, 4 and 5). The lines of the files beside it: `runs`.
 
 Scores and gains are points of 0 to 100; an interval's ends are None where there were too few clusters.
 """
 
-from typing import NotRequired, cast
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
 from terms.documents.massive import PerDim
 from terms.documents.provenance import Reading
 from terms.specs import Sampling, TraitVersion
-from terms.values import JsonObject
 
 
 class JudgeIdentity(Reading):
@@ -369,61 +368,3 @@ class SteeringResult(Reading):
     weight_hash: str | None
     judge: str
     summary: ShortSummary
-
-
-class RunVector(TypedDict):
-    """`layer` is None for several."""
-
-    name: str
-    method: str
-    layer: int | None
-    layers: list[int]
-    component: str
-    position: str | None
-    ids: list[str | None]
-
-
-class RunLine(Scores, Dose):
-    """A line of runs.jsonl."""
-
-    roles: list[str]
-    set: str
-    label: str
-    vector: RunVector | None
-    effect: PushEffect
-    tokens: int
-
-
-class ScoredText(TypedDict):
-    """`raw` is what the judge saw."""
-
-    text: str
-    trait: float | None
-    coherence: float | None
-    relevance: float | None
-    raw: JsonObject
-    ended: bool
-    finite: bool
-
-
-class ShownLine(ScoredText):
-    """A line of responses.jsonl as people read it."""
-
-    run: str
-    set: str
-    question: str
-    system_prompt: str | None
-    cluster: str
-
-
-class AnswerLine(ShownLine):
-    """The whole line, with the ids of its tokens."""
-
-    ids: list[int]
-    prompt_ids: list[int]
-    expected: NotRequired[str]
-
-
-def without_ids(line: AnswerLine) -> ShownLine:
-    """The line of responses.jsonl as people read it."""
-    return cast(ShownLine, {name: value for name, value in line.items() if not name.endswith("ids")})

@@ -11,7 +11,8 @@ from terms.documents.calibration import CalibrationDocument, CalibrationResult
 from terms.documents.extraction import ExtractionDocument, ExtractionResult, RespondedLine, VectorFacts
 from terms.documents.generation import GenerationResult
 from terms.documents.passport import PassportDocument
-from terms.documents.steering import AnswerLine, RunLine, SteeringResult, Summary
+from terms.documents.runs import AnswerLine, RunLine
+from terms.documents.steering import SteeringResult, Summary
 from terms.documents.study import StudyResult, TablesDocument
 from terms.documents.trait import TraitDataset
 from tests.judges.endpoint import rating, serving

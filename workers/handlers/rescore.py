@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import cast
 
-from terms.documents.steering import AnswerLine, JudgeIdentity, Summary
+from terms.documents.runs import AnswerLine
+from terms.documents.steering import JudgeIdentity, Summary
 from terms.judging import FITTED
 from terms.specs import RescoringSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome

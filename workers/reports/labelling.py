@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from binnacle.words.sheets import inert
-from terms.documents.steering import AnswerLine
+from terms.documents.runs import AnswerLine
 from terms.specs import Node
 from workers.job import JobContext, JobFault
 from workers.judges.agreement import Agreement, agreement

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from app.pages.results.parts import Leads
 from app.pages.texts.runs import key_of, method_of, where
-from terms.documents.steering import AnswerLine, RunLine, ShownLine, without_ids
+from terms.documents.runs import AnswerLine, RunLine, ShownLine, without_ids
 from workers.job import JobContext
 from workers.reports.gathered import Cell
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from terms.documents.steering import AnswerLine, CurvePoint, Decomposition, Effect, ExtraEffect, Group, Summary
+from terms.documents.runs import AnswerLine
+from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, Summary
 from terms.values import Json
 from workers.judges.base import Score
 from workers.steering.effects import Scale, effect_of, extra_effect, scores_of, unsteered_of

@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from terms.documents.massive import PerDim
-from terms.documents.steering import AnswerLine, Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits, RunVector
+from terms.documents.runs import AnswerLine, RunVector
+from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
 from workers.science.contrasts import simultaneous, smallest_detectable
 from workers.science.decomposition import massive_part

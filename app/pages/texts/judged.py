@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from app.pages.wording import number, percent
-from terms.documents.steering import ShownLine
+from terms.documents.runs import ShownLine
 
 Line = ShownLine
 LETTERS = {chr(ord("A") + place): 10.0 * place for place in range(11)}

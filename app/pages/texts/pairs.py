@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from app.pages.texts.differences import marked, shown
 from app.pages.texts.judged import reply, scores, unsure
-from terms.documents.steering import ShownLine
+from terms.documents.runs import ShownLine
 
 Line = ShownLine
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.pages.answers import layers_named
 from app.pages.wording import number
-from terms.documents.steering import RunLine
+from terms.documents.runs import RunLine
 
 Run = RunLine
 KEY_LENGTH = 10

@@ -1,0 +1,66 @@
+"""The lines of runs.jsonl and responses.jsonl, beside the summary of a steering."""
+
+from typing import NotRequired, cast
+
+from typing_extensions import TypedDict
+
+from terms.documents.steering import Dose, PushEffect, Scores
+from terms.values import JsonObject
+
+
+class RunVector(TypedDict):
+    """`layer` is None for several."""
+
+    name: str
+    method: str
+    layer: int | None
+    layers: list[int]
+    component: str
+    position: str | None
+    ids: list[str | None]
+
+
+class RunLine(Scores, Dose):
+    """A line of runs.jsonl."""
+
+    roles: list[str]
+    set: str
+    label: str
+    vector: RunVector | None
+    effect: PushEffect
+    tokens: int
+
+
+class ScoredText(TypedDict):
+    """`raw` is what the judge saw."""
+
+    text: str
+    trait: float | None
+    coherence: float | None
+    relevance: float | None
+    raw: JsonObject
+    ended: bool
+    finite: bool
+
+
+class ShownLine(ScoredText):
+    """A line of responses.jsonl as people read it."""
+
+    run: str
+    set: str
+    question: str
+    system_prompt: str | None
+    cluster: str
+
+
+class AnswerLine(ShownLine):
+    """The whole line, with the ids of its tokens."""
+
+    ids: list[int]
+    prompt_ids: list[int]
+    expected: NotRequired[str]
+
+
+def without_ids(line: AnswerLine) -> ShownLine:
+    """The line of responses.jsonl as people read it."""
+    return cast(ShownLine, {name: value for name, value in line.items() if not name.endswith("ids")})
