@@ -163,6 +163,10 @@ class Place:
         return 1 + self.own + self.others + self.generations
 
 
+class Locked(Exception):
+    """Jobs are ready, and other transactions hold all of them for a moment, each perhaps to do no more than look. Ask again."""
+
+
 @dataclass(frozen=True)
 class Waiting:
     """Who waits for a device that a job holds: a generation, another owner."""
@@ -181,6 +185,7 @@ def next_job(
     slice_seconds: float,
 ) -> str | None:
     """The job that is to run now, of the first of the lanes that has one, its owner's turn locked and taken; None when there is none.
+    Raises Locked.
 
     The turn is locked before a job is chosen: claimers that only locked job rows would pick different jobs of the same owner and undo the
     fairness (SKIP LOCKED on jobs alone gave 7 distinct owners per 20 claims where turn rows gave 18).
@@ -194,13 +199,22 @@ def next_job(
     }
     # Another claimer may hold the only turn there is: then wait for it, a claim takes milliseconds. Only who holds no turn waits for one.
     passed: list[str] = []
+    locked = False
     turn = _turn(session, _TAKE_TURN, ready, passed) or _turn(session, _WAIT_FOR_TURN, ready, passed)
     while turn is not None:
-        picked = _pick(session, {**ready, "owner": turn.owner, "lane": turn.lane, "short": turn.lane == SHORT, "models": models})
-        if picked is not None:
-            return picked
+        try:
+            picked = _pick(
+                session, {**ready, "owner": turn.owner, "lane": turn.lane, "short": turn.lane == SHORT, "models": models}
+            )
+        except Locked:
+            locked = True
+        else:
+            if picked is not None:
+                return picked
         passed.append(f"{turn.lane} {turn.owner}")  # the turn we waited for took the owner's last job
         turn = _turn(session, _TAKE_TURN, ready, passed)
+    if locked:
+        raise Locked
     return None
 
 
@@ -209,13 +223,17 @@ def _turn(session: Session, statement: TextClause, ready: Mapping[str, Any], pas
 
 
 def _pick(session: Session, ready: Mapping[str, Any]) -> str | None:
-    """A job of the owner, locked, the owner served; None when others have locked all that may run."""
+    """A job of the owner, locked, the owner served; None when none may run. Raises Locked."""
     busy: list[str] = []
     while len(busy) <= LOOKAHEAD:
         found = session.execute(_PICK, {**ready, "busy": busy}).one_or_none()
-        if found is None or found.taken:
-            return None if found is None else str(found.id)
+        if found is None:
+            break
+        if found.taken:
+            return str(found.id)
         busy.append(found.id)
+    if busy:
+        raise Locked
     return None
 
 
