@@ -101,8 +101,8 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
 def _places(session: Session, ready: Sequence[Row], slice_seconds: float) -> dict[str, Place]:
     places: dict[str, Place] = {}
     for job_class in sorted({job.job_class for job in ready}):
-        ids = [job.id for job in ready if job.job_class == job_class]
-        places |= turns.places(session, job_class, ids, slice_seconds=slice_seconds)
+        owner_of = {job.id: job.owner for job in ready if job.job_class == job_class}
+        places |= turns.places(session, job_class, owner_of, slice_seconds=slice_seconds)
     return places
 
 

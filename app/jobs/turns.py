@@ -115,7 +115,8 @@ SELECT coalesce(bool_or(t.lane = '{SHORT}'), false) AS short,
 FROM owner_turns t
 WHERE t.lane IN ('{SHORT}', :job_class) AND {_has_ready("t.owner", f"(t.lane = '{SHORT}')")} AND {_may_run("t.owner")}"""
 
-# Owners take turns: ahead of a job are its owner's own earlier jobs, and of every other owner as many, plus one of those who go first.
+# Owners take turns: ahead of a job are its owner's own earlier jobs, and of every other owner as many, plus one of those who go first. The
+# owners are given and their queues materialized: without statistics, the planner read a queue again for each of its jobs (0.4 s among 700).
 _PLACES = text(f"""
 WITH waiting AS (
     SELECT owner, short, count(*) AS jobs FROM jobs
@@ -123,10 +124,9 @@ WITH waiting AS (
 ), turns AS (
     SELECT w.owner, w.short, w.jobs, row_number() OVER (PARTITION BY w.short ORDER BY {_SCORE}, w.owner) AS turn
     FROM waiting w JOIN owner_turns t ON t.owner = w.owner AND t.lane = CASE WHEN w.short THEN '{SHORT}' ELSE :job_class END
-), queues AS (
+), queues AS MATERIALIZED (
     SELECT id, owner, short, row_number() OVER (PARTITION BY owner, short ORDER BY priority DESC, id) - 1 AS own
-    FROM jobs WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class
-        AND owner IN (SELECT owner FROM jobs WHERE id = ANY(:ids))
+    FROM jobs WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class AND owner = ANY(:owners)
 )
 SELECT q.id, q.own, CAST((
     SELECT coalesce(sum(least(o.jobs, q.own + (o.turn < mine.turn)::int)), 0) FROM turns o WHERE o.owner <> q.owner AND o.short = q.short
@@ -251,7 +251,9 @@ def waiting(session: Session, job: Job, versions: Mapping[str, int]) -> Waiting:
     return Waiting(row.short, row.others)
 
 
-def places(session: Session, job_class: str, ids: list[str], *, slice_seconds: float) -> dict[str, Place]:
-    """Places in the queue of a class: owners take turns, each by priority and age (loaded models may still reorder a few)."""
-    rows = session.execute(_PLACES, {"job_class": job_class, "ids": ids, "slice": slice_seconds})
+def places(session: Session, job_class: str, owner_of: Mapping[str, str], *, slice_seconds: float) -> dict[str, Place]:
+    """Places in the queue of a class, of jobs given with their owners: owners take turns, each by priority and age (loaded models may still
+    reorder a few)."""
+    facts = {"ids": list(owner_of), "owners": sorted(set(owner_of.values()))}
+    rows = session.execute(_PLACES, {"job_class": job_class, "slice": slice_seconds, **facts})
     return {row.id: Place(row.own, row.others, row.generations) for row in rows}

@@ -150,13 +150,14 @@ def test_claimers_that_race_never_get_the_same_job(desk: Desk) -> None:
 
 
 def test_positions_are_the_order_in_which_jobs_are_then_claimed(desk: Desk) -> None:
-    ids = [
-        desk.submit(owner, priority=priority)
+    owner_of = {
+        desk.submit(owner, priority=priority): owner
         for owner, priority in [("ann", 0), ("ann", 3), ("bob", 0), ("cat", 0), ("ann", 0), ("bob", 1)]
-    ]
-    blocked = desk.submit("dan", after=[Edge(job=ids[0])], viewer=ADMIN)
+    }
+    blocked = desk.submit("dan", after=[Edge(job=next(iter(owner_of)))], viewer=ADMIN)
+    owner_of[blocked] = "dan"
     with desk.sessions() as session:
-        found = turns.places(session, "model", [*ids, blocked], slice_seconds=300)
+        found = turns.places(session, "model", owner_of, slice_seconds=300)
     places = {job_id: place.position for job_id, place in found.items()}
     assert blocked not in places
     claimed = []
