@@ -117,7 +117,7 @@ WHERE t.lane IN ('{SHORT}', :job_class) AND {_has_ready("t.owner", f"(t.lane = '
 
 # Owners take turns: ahead of a job are its owner's own earlier jobs, and of every other owner as many, plus one of those who go first. The
 # owners are given and their queues materialized: without statistics, the planner read a queue again for each of its jobs (0.4 s among 700).
-_PLACES = text(f"""
+PLACES = f"""
 WITH waiting AS (
     SELECT owner, short, count(*) AS jobs FROM jobs
     WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class GROUP BY owner, short
@@ -131,7 +131,9 @@ WITH waiting AS (
 SELECT q.id, q.own, CAST((
     SELECT coalesce(sum(least(o.jobs, q.own + (o.turn < mine.turn)::int)), 0) FROM turns o WHERE o.owner <> q.owner AND o.short = q.short
 ) AS bigint) AS others, CAST(CASE WHEN q.short THEN 0 ELSE (SELECT coalesce(sum(jobs), 0) FROM turns WHERE short) END AS bigint) AS generations
-FROM queues q JOIN turns mine ON mine.owner = q.owner AND mine.short = q.short WHERE q.id = ANY(:ids)""")
+FROM queues q JOIN turns mine ON mine.owner = q.owner AND mine.short = q.short WHERE q.id = ANY(:ids)"""
+"""SQL: the places of `:ids`, jobs of `:owners`, in the queue of `:job_class`; `:slice` in seconds. Owners take turns, each by priority and age
+(loaded models may still reorder a few)."""
 
 # The accounts are locked in their order, then changed, and the day's book last.
 _CHARGE = text(f"""
@@ -249,11 +251,3 @@ def waiting(session: Session, job: Job, versions: Mapping[str, int]) -> Waiting:
     facts = {"job_class": job.job_class, "owner": job.owner, "but": job.id, "versions": json.dumps(versions)}
     row = session.execute(text(_WAITING), facts).one()
     return Waiting(row.short, row.others)
-
-
-def places(session: Session, job_class: str, owner_of: Mapping[str, str], *, slice_seconds: float) -> dict[str, Place]:
-    """Places in the queue of a class, of jobs given with their owners: owners take turns, each by priority and age (loaded models may still
-    reorder a few)."""
-    facts = {"ids": list(owner_of), "owners": sorted(set(owner_of.values()))}
-    rows = session.execute(_PLACES, {"job_class": job_class, "slice": slice_seconds, **facts})
-    return {row.id: Place(row.own, row.others, row.generations) for row in rows}

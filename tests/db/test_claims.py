@@ -11,6 +11,7 @@ from app.jobs import claims, endings, turns
 from app.jobs.claims import Reached
 from app.jobs.models import Job
 from app.jobs.schemas import Edge
+from app.jobs.standing import standings
 from app.jobs.states import State
 from app.jobs.transitions import Superseded
 from tests.db.conftest import ADMIN, Desk
@@ -150,16 +151,16 @@ def test_claimers_that_race_never_get_the_same_job(desk: Desk) -> None:
 
 
 def test_positions_are_the_order_in_which_jobs_are_then_claimed(desk: Desk) -> None:
-    owner_of = {
-        desk.submit(owner, priority=priority): owner
+    ids = [
+        desk.submit(owner, priority=priority)
         for owner, priority in [("ann", 0), ("ann", 3), ("bob", 0), ("cat", 0), ("ann", 0), ("bob", 1)]
-    }
-    blocked = desk.submit("dan", after=[Edge(job=next(iter(owner_of)))], viewer=ADMIN)
-    owner_of[blocked] = "dan"
+    ]
+    blocked = desk.submit("dan", after=[Edge(job=ids[0])], viewer=ADMIN)
     with desk.sessions() as session:
-        found = turns.places(session, "model", owner_of, slice_seconds=300)
-    places = {job_id: place.position for job_id, place in found.items()}
-    assert blocked not in places
+        jobs = session.scalars(select(Job).where(Job.id.in_([*ids, blocked]))).all()
+        found = standings(session, jobs, None, slice_seconds=300)
+    assert found.pop(blocked).position is None
+    places = {job_id: standing.position or 0 for job_id, standing in found.items()}
     claimed = []
     while (lease := desk.claim()) is not None:
         claimed.append(lease.job.id)
