@@ -267,11 +267,11 @@ class CalibrationsExportSpec(TypedDict):
 
 
 class Node(TypedDict):
-    """A job of a study."""
+    """A job of a study; `place` is its turn in the order of submission."""
 
     job: str
     kind: str
-    model: str | None
+    model: str
     trait: str | None
     place: int
 

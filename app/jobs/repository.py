@@ -82,7 +82,7 @@ def edges(session: Session, job_id: str) -> list[Edge]:
 def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Job]:
-    """Newest first; `before` is the `(created_at, id)` of the last job of the page before."""
+    """A page, newest first; `before` is the `(created_at, id)` of the last job of the previous page."""
     statement = visible(viewer).where(*filters.labels.conditions()).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < before)

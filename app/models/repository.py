@@ -1,4 +1,4 @@
-"""Every statement about models."""
+"""Database statements for models."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -35,7 +35,7 @@ def names(session: Session) -> Sequence[str]:
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Model]:
-    """By name; `after` is the last name of the page before."""
+    """A page by name; `after` is the last name of the previous page."""
     statement = select(Model).where(Model.removed_at.is_(None)).order_by(Model.name).limit(limit)
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
 

@@ -1,6 +1,6 @@
 """Answers: each question with its unsteered and its steered answer beside each other, from the files behind /v1/steerings/{id}/responses."""
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -19,7 +19,8 @@ from app.pages.rendering import page
 from app.pages.stored import File, document, file_of
 from app.pages.texts.pairs import ORDERS, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, method_of, where
-from app.steerings import lines, service
+from app.steerings import service
+from app.steerings.lines import Lines, Wanted
 from terms.documents.runs import AnswerLine, RunLine, ShownLine, without_ids
 from terms.documents.steering import Summary
 from terms.values import JsonObject
@@ -27,7 +28,6 @@ from terms.values import JsonObject
 router = page_router()
 
 PER_PAGE = 20
-EVERY_RUN = 100_000
 STEERED = ("steer", "rescore")
 Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -71,10 +71,7 @@ async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> Fil
 async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[RunLine]:
     file = await _file(context, job, "runs.jsonl", viewer)
 
-    async def read() -> list[RunLine]:
-        return cast(list[RunLine], (await lines.page(context.storage, file, {}, 0, EVERY_RUN))[0])
-
-    return await kept(file.digest, read)
+    return await kept(file.digest, Lines[RunLine](context.storage, file).every)
 
 
 async def _sign(context: Context, job: JobOut) -> int:
@@ -119,8 +116,8 @@ async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -
 
     async def read() -> dict[str, list[ShownLine]]:
         by_run: dict[str, list[ShownLine]] = {}
-        async for _, line in lines.scan(context.storage, file, {"run in": names}):
-            by_run.setdefault(line["run"], []).append(without_ids(cast(AnswerLine, line)))
+        async for _, line in Lines[AnswerLine](context.storage, file).scan(Wanted(runs=names)):
+            by_run.setdefault(line["run"], []).append(without_ids(line))
         return by_run
 
     by_run = await kept((file.digest, *sorted(names)), read)

@@ -1,14 +1,22 @@
-"""Pages of a result file that holds one JSON object a line, filtered, without holding the file in memory."""
+"""Pages of a result file that holds one JSON object a line, without holding the file in memory: all lines, or those that are wanted.
+
+A file of hundreds of megabytes is read for each page, so most lines are never parsed: where the runs are named, a line that holds none of
+their names as bytes is skipped.
+"""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from app.storage.base import Storage, key_of
+from terms.documents.runs import AnswerLine, RunLine
 from terms.values import JsonObject
 
-Line = JsonObject
-MOST_NEEDLES = 8
+Line = TypeVar("Line", RunLine, AnswerLine)
+"""What a line of the file holds: runs.jsonl or responses.jsonl."""
+MOST_NAMES = 8
+"""Names of runs that are looked for as bytes; with more of them, parsing every line is quicker."""
 
 
 class File(Protocol):
@@ -21,37 +29,89 @@ class File(Protocol):
     def size(self) -> int: ...
 
 
-async def page(storage: Storage, file: File, wanted: Mapping[str, Any], cursor: int, limit: int) -> tuple[list[Line], str | None]:
-    """At most `limit` matching lines from line number `cursor` on, and the cursor of the next page.
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines are wanted: those that meet all that is asked of them. A None asks nothing.
 
-    `wanted` names fields and the values they must have; `field>=` and `field<=` compare, `field in` takes a set; None asks for nothing.
+    A field is one of the line or, where the line has none of the name, of its `vector`.
     """
-    items: list[Line] = []
-    async for number, line in scan(storage, file, wanted, cursor):
-        if len(items) == limit:
-            return items, str(number)
-        items.append(line)
-    return items, None
+
+    equal: Mapping[str, str | int | None] = field(default_factory=dict)
+    """The value that a field must have."""
+    at_least: Mapping[str, float | None] = field(default_factory=dict)
+    """The least value of a field; a line whose field is None is not wanted."""
+    at_most: Mapping[str, float | None] = field(default_factory=dict)
+    """The greatest value of a field; a line whose field is None is not wanted."""
+    runs: Collection[str] | None = None
+    """The names of the runs that a line must be one of."""
+
+    def includes(self, line: JsonObject) -> bool:
+        """Whether the line is wanted."""
+        if self.runs is not None and line.get("run") not in self.runs:
+            return False
+        if any(value is not None and _field(line, name) != value for name, value in self.equal.items()):
+            return False
+        low = {name: value for name, value in self.at_least.items() if value is not None}
+        high = {name: value for name, value in self.at_most.items() if value is not None}
+        found = {name: _field(line, name) for name in (*low, *high)}
+        return (
+            None not in found.values()
+            and all(found[name] >= value for name, value in low.items())
+            and all(found[name] <= value for name, value in high.items())
+        )
+
+    def names(self) -> Sequence[bytes]:
+        """The names of runs, as bytes of the file, of which every wanted line holds one; none where looking for them saves nothing."""
+        run = self.equal.get("run")
+        runs: Collection[str | int] = (self.runs or ()) if run is None else (run,)
+        return [json.dumps(one, ensure_ascii=False).encode() for one in runs] if len(runs) <= MOST_NAMES else []
 
 
-async def scan(storage: Storage, file: File, wanted: Mapping[str, Any], first: int = 0) -> AsyncIterator[tuple[int, Line]]:
-    """Every matching line from line number `first` on, with its number. `wanted`: as `page` takes it."""
-    asked = {name: value for name, value in wanted.items() if value is not None}
-    needles = _needles(asked)
-    before = 0
-    async for block in _blocks(storage, file):
-        for number, raw in _holding(block, needles):
-            if before + number >= first and _matches(line := json.loads(raw), asked):
-                yield before + number, line
-        before += block.count(b"\n") + 1
+EVERY = Wanted()
 
 
-def _holding(block: bytes, needles: list[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The lines that hold one of the needles, each with its number in the block; all lines without needles."""
-    if not needles:
+@dataclass(frozen=True)
+class Lines(Generic[Line]):
+    """The lines of a stored file, numbered from 0."""
+
+    storage: Storage
+    file: File
+
+    async def page(self, wanted: Wanted, cursor: int, limit: int) -> tuple[list[Line], str | None]:
+        """At most `limit` wanted lines from line number `cursor` on, and the cursor of the next page."""
+        items: list[Line] = []
+        async for number, line in self.scan(wanted, cursor):
+            if len(items) == limit:
+                return items, str(number)
+            items.append(line)
+        return items, None
+
+    async def every(self, wanted: Wanted = EVERY) -> list[Line]:
+        """All wanted lines."""
+        return [line async for _, line in self.scan(wanted)]
+
+    async def scan(self, wanted: Wanted, first: int = 0) -> AsyncIterator[tuple[int, Line]]:
+        """Each wanted line from line number `first` on, with its number."""
+        names = wanted.names()
+        before = 0
+        async for block in _blocks(self.storage, self.file):
+            for number, raw in _holding(block, names):
+                if before + number >= first and wanted.includes(line := json.loads(raw)):
+                    yield before + number, line
+            before += block.count(b"\n") + 1
+
+
+def _field(line: JsonObject, name: str) -> Any:
+    """The value of the line's field, or of its vector's; None where neither has it."""
+    return line.get(name, (line.get("vector") or {}).get(name))
+
+
+def _holding(block: bytes, names: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines that hold one of the names, each with its number in the block; all lines without names."""
+    if not names:
         yield from enumerate(block.split(b"\n"))
         return
-    places = {needle: block.find(needle) for needle in needles}
+    places = {name: block.find(name) for name in names}
     number = end = 0
     while found := [place for place in places.values() if place >= 0]:
         start = block.rfind(b"\n", 0, min(found)) + 1
@@ -60,31 +120,7 @@ def _holding(block: bytes, needles: list[bytes]) -> Iterator[tuple[int, bytes]]:
         yield number, block[start:] if end < 0 else block[start:end]
         if end < 0:
             return
-        places = {needle: place if place < 0 or place > end else block.find(needle, end) for needle, place in places.items()}
-
-
-def _needles(asked: Mapping[str, Any]) -> list[bytes]:
-    """What a line of these runs must hold, so that lines of other runs need not be read; empty where that would not save anything."""
-    runs = [asked["run"]] if "run" in asked else list(asked.get("run in", ()))
-    return [json.dumps(one, ensure_ascii=False).encode() for one in runs] if len(runs) <= MOST_NEEDLES else []
-
-
-def _matches(line: Line, asked: Mapping[str, Any]) -> bool:
-    for name, value in asked.items():
-        field = name.removesuffix(" in").rstrip("<>=")
-        found = line.get(field, (line.get("vector") or {}).get(field))
-        if name.endswith(">="):
-            if found is None or found < value:
-                return False
-        elif name.endswith("<="):
-            if found is None or found > value:
-                return False
-        elif name.endswith(" in"):
-            if found not in value:
-                return False
-        elif found != value:
-            return False
-    return True
+        places = {name: place if place < 0 or place > end else block.find(name, end) for name, place in places.items()}
 
 
 async def _blocks(storage: Storage, file: File) -> AsyncIterator[bytes]:

@@ -14,9 +14,11 @@ from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.measures import with_names
 from app.jobs.schemas import JobOut
-from app.steerings import lines, service
+from app.steerings import rescoring, service
+from app.steerings.lines import Lines, Wanted
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
 from app.steerings.schemas import RescoreRequest, SteeringRequest
+from terms.documents.runs import AnswerLine, RunLine
 from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/steerings", tag="steerings")
@@ -45,7 +47,6 @@ SteeringId = Annotated[
     ),
 ]
 Score = Annotated[float | None, Query(ge=0, le=100)]
-EVERY_RUN = 1_000_000
 FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jsonl"]
 
 
@@ -91,7 +92,7 @@ async def rescore_steering(
 ) -> Response:
     """Makes a new steering of the same texts, runs and doses with the scores of another judge; no text is generated. The id of a steer
     job that failed because its judge did not answer also works: the new job continues with the other judge and the finished texts."""
-    return await asks.submitted(service.rescore, steering_id, body)
+    return await asks.submitted(rescoring.rescore, steering_id, body)
 
 
 @router.get("", operation_id="listSteerings", summary="List steerings", response_model=SteeringPage, responses=documented(422))
@@ -138,9 +139,9 @@ async def list_runs(
     layer: Annotated[int | None, Query(ge=0)] = None,
 ) -> RunsOut:
     """One set of questions under one intervention each: dose, mean scores, effect at the site."""
-    wanted = {"set": question_set, "method": method, "layer": layer}
     file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
-    items, following = await lines.page(context.storage, file, wanted, cursor, limit)
+    wanted = Wanted({"set": question_set, "method": method, "layer": layer})
+    items, following = await Lines[RunLine](context.storage, file).page(wanted, cursor, limit)
     return RunsOut(items=with_names(items), next_cursor=following)
 
 
@@ -167,15 +168,20 @@ async def list_responses(
     max_coherence: Score = None,
 ) -> RunsOut:
     """Every answer with its scores; `method` and `layer` are those of the run's vector."""
-    wanted: JsonObject = {"run": run, "set": question_set, "trait>=": min_trait, "trait<=": max_trait}
-    wanted |= {"coherence>=": min_coherence, "coherence<=": max_coherence}
+    runs = None
     if method is not None or layer is not None:
-        of_runs = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
-        steered, _ = await lines.page(context.storage, of_runs, {"method": method, "layer": layer}, 0, EVERY_RUN)
-        wanted["run in"] = {one["run"] for one in steered}
+        file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
+        steered = await Lines[RunLine](context.storage, file).every(Wanted({"method": method, "layer": layer}))
+        runs = {one["run"] for one in steered}
+    wanted = Wanted(
+        equal={"run": run, "set": question_set},
+        at_least={"trait": min_trait, "coherence": min_coherence},
+        at_most={"trait": max_trait, "coherence": max_coherence},
+        runs=runs,
+    )
     file = await context.database.run(service.file, steering_id, "responses.jsonl", viewer)
-    items, following = await lines.page(context.storage, file, wanted, cursor, limit)
-    return RunsOut(items=items, next_cursor=following)
+    items, following = await Lines[AnswerLine](context.storage, file).page(wanted, cursor, limit)
+    return RunsOut(items=[dict(one) for one in items], next_cursor=following)
 
 
 @router.get(

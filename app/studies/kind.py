@@ -15,7 +15,7 @@ from app.jobs.service import cancel
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import Idempotency, Submitted
 from app.jobs.transitions import note
-from app.studies.models import Study
+from app.studies.models import Study, in_order
 from terms.values import JsonObject
 
 WIDTH = ("private", "group", "public")
@@ -84,7 +84,7 @@ class Report(Kind):
         All are locked first, and the report with them.
         """
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
-        placed = sorted(study.nodes.values(), key=lambda node: int(node["place"])) if study is not None else []
+        placed = [node for _, node in in_order(study.nodes)] if study is not None else []
         lock_jobs(session, [job.id, *(node["job"] for node in placed)])
         found = []
         for node in placed:

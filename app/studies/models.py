@@ -1,5 +1,6 @@
 """Studies: one row a study, made at submit. Its Job is the report job at the end of its graph."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import DateTime, ForeignKey, Index, String, func
@@ -7,6 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from terms.documents.study import StudyNode
 from terms.values import JsonObject
 
 
@@ -24,5 +26,10 @@ class Study(Base):
     owner: Mapped[str] = mapped_column(String(100))
     title: Mapped[str | None] = mapped_column(String(200))
     spec: Mapped[JsonObject] = mapped_column(JSONB)
-    nodes: Mapped[JsonObject] = mapped_column(JSONB)
+    nodes: Mapped[dict[str, StudyNode]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+def in_order(nodes: Mapping[str, StudyNode]) -> list[tuple[str, StudyNode]]:
+    """The nodes with their names, in the order of submission."""
+    return sorted(nodes.items(), key=lambda named: named[1]["place"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -13,7 +12,8 @@ from app.jobs.states import FINISHED, State
 from app.models.models import Model
 from app.models.reading import DOUBT, doubt
 from app.quotas.schemas import Admission
-from app.studies.models import Study
+from app.studies.models import Study, in_order
+from terms.documents.study import StudyNode
 from terms.values import JsonObject
 
 
@@ -71,9 +71,7 @@ def view(study: Study, jobs: Mapping[str, Job], models: Mapping[str, Model]) -> 
     """One study with those jobs of its graph that the caller may see; `models` are those it names."""
     own = f"/v1/studies/{study.id}"
     report = jobs["report"]
-    nodes = {
-        name: _node(node, jobs.get(name), models.get(node["model"])) for name, node in sorted(study.nodes.items(), key=_place)
-    }
+    nodes = {name: _node(node, jobs.get(name), models.get(node["model"])) for name, node in in_order(study.nodes)}
     counts: dict[str, int] = {}
     for node in nodes.values():
         state = node.state or "not_shared"
@@ -98,9 +96,8 @@ def view(study: Study, jobs: Mapping[str, Job], models: Mapping[str, Model]) -> 
     )
 
 
-def _node(node: Mapping[str, Any], job: Job | None, model: Model | None) -> NodeOut:
+def _node(node: StudyNode, job: Job | None, model: Model | None) -> NodeOut:
     done = job is not None and job.state == State.SUCCEEDED
-    of_the_job = {name: None if job is None else getattr(job, name) for name in ("state", "phase", "error")}
     return NodeOut(
         shared=job is not None,
         job=None if job is None else job.id,
@@ -109,9 +106,7 @@ def _node(node: Mapping[str, Any], job: Job | None, model: Model | None) -> Node
         trait=node["trait"],
         reused=node["reused"],
         doubt=doubt(model, read_as(job.result)) if job is not None and done else None,
-        **of_the_job,
+        state=None if job is None else job.state,
+        phase=None if job is None else job.phase,
+        error=None if job is None else job.error,
     )
-
-
-def _place(item: tuple[str, Mapping[str, Any]]) -> int:
-    return int(item[1]["place"])

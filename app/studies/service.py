@@ -1,9 +1,7 @@
 """What the API does to studies: submit every job of the graph in one transaction, show it, retry what failed, take labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +9,6 @@ from app.audit import service as audit
 from app.auth.sharing import Sharing, require_management
 from app.auth.viewer import Viewer
 from app.errors import Problem, not_found
-from app.ids import new_id
 from app.jobs import repository as job_repository
 from app.jobs import service as jobs
 from app.jobs.absence import absent
@@ -19,56 +16,24 @@ from app.jobs.models import Artifact, Job
 from app.jobs.planned import planning
 from app.jobs.references import not_shared
 from app.jobs.reuse import find_reusable
-from app.jobs.schemas import Edge
-from app.jobs.states import State
-from app.jobs.submission import Asker, Idempotency, Submission, Submitted
-from app.jobs.submitting import ABOUT_THE_JOB, Answer, Placed, answer, check_admissible, check_edges, promised, sharing_of
+from app.jobs.states import FINISHED, State
+from app.jobs.submission import Asker, Idempotency, Submitted
+from app.jobs.submitting import Answer, Placed, answer, check_admissible, check_edges, promised, sharing_of
 from app.models import repository as model_repository
 from app.planner import still_wanted
 from app.quotas.admission import admission
 from app.settings import Settings
 from app.settled import asked_once
-from app.studies import repository
-from app.studies.models import Study
+from app.studies import reports, repository
+from app.studies.models import Study, in_order
 from app.studies.planning import arithmetic, nodes_of, place_node, price
+from app.studies.reports import Report
 from app.studies.results import StudyCost, StudyOut, view
 from app.studies.schemas import LabelsIn, StudyRequest
 from app.text import stored
-from app.webhooks import naming as webhooks
-from terms.values import JsonObject
+from terms.documents.study import StudyNode
 
-
-@dataclass(frozen=True)
-class _Span:
-    """Seconds that the report may run in all, and without a sign of progress."""
-
-    longest: float
-    stall: float
-
-
-@dataclass(frozen=True)
-class _Report:
-    """A report to submit: of which study, over the jobs of which nodes, shown to whom; `about` says what the caller named it."""
-
-    study: JsonObject
-    placed: Mapping[str, Mapping[str, Any]]
-    about: StudyRequest
-    to: Sharing
-    span: _Span
-    retry_of: Job | None = None
-    labels: Mapping[str, float] | None = None
-    warnings: Sequence[str] = ()
-
-    @property
-    def job_spec(self) -> JsonObject:
-        """What the report is calculated from."""
-        kept = ("place", "job", "kind", "model", "trait")
-        return {
-            "kind": "report",
-            "study": {key: value for key, value in self.study.items() if key not in ABOUT_THE_JOB},
-            "nodes": {name: {key: node[key] for key in kept} for name, node in self.placed.items()},
-            "labels": None if self.labels is None else dict(sorted(self.labels.items())),
-        }
+ENDED_BADLY = (State.FAILED, State.CANCELLED)
 
 
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
@@ -105,56 +70,51 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
     if earlier is not None:
         return answer(session, asker, earlier)
     check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
-    placed: dict[str, JsonObject] = {}
+    nodes = _placed(session, asker, request, reuse)
+    report = Report(
+        stored=request.model_dump(mode="json"),
+        request=request,
+        nodes=nodes,
+        sharing=sharing_of(request),
+        max_seconds=asker.settings.limit.job_seconds,
+        stall_seconds=asker.settings.lease.stall,
+        warnings=_warnings(session, nodes),
+    )
+    if reuse:
+        finished = find_reusable(session, "report", report.spec, asker.viewer)
+        if finished is not None:
+            return answer(session, asker, Placed(finished, reused=True))
+    return _answered(session, asker, report)
+
+
+def _placed(session: Session, asker: Asker, request: StudyRequest, reuse: bool) -> dict[str, StudyNode]:
+    """Submits every job of the graph but the report, in an order in which each comes after those that it refers to."""
+    placed: dict[str, StudyNode] = {}
     with asked_once(session):
         for node in nodes_of(session, request, asker.settings.limit):
             still_wanted(session)
             known = {name: one["job"] for name, one in placed.items()}
-            made_of = place_node(session, asker, node, known, request, reuse)
+            made = place_node(session, asker, node, known, request, reuse)
             placed[node.name] = {
                 "place": len(placed),
-                "job": made_of.job.id,
+                "job": made.job.id,
                 "kind": node.kind,
                 "model": node.model,
                 "trait": node.trait,
-                "reused": made_of.reused,
+                "reused": made.reused,
             }
-    spec = request.model_dump(mode="json")
-    report = _Report(spec, placed, request, sharing_of(request), _span(asker.settings), warnings=_warnings(session, placed))
-    if reuse:
-        finished = find_reusable(session, "report", report.job_spec, asker.viewer)
-        if finished is not None:
-            return answer(session, asker, Placed(finished, reused=True))
-    return answer(session, asker, _submitted(session, report, asker.viewer, asker.promise, asker.request_id))
+    return placed
 
 
-def _warnings(session: Session, placed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _warnings(session: Session, nodes: Mapping[str, StudyNode]) -> list[str]:
     """What the submissions of the graph's jobs warned of, each once."""
-    of_jobs = job_repository.warnings(session, [node["job"] for node in placed.values()])
-    return list(dict.fromkeys(warning for node in placed.values() for warning in of_jobs.get(node["job"], ())))
+    of_jobs = job_repository.warnings(session, [node["job"] for node in nodes.values()])
+    return list(dict.fromkeys(warning for node in nodes.values() for warning in of_jobs.get(node["job"], ())))
 
 
-def _submitted(session: Session, report: _Report, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Placed:
-    """The report's job, after all that it reports on, and the row of its study."""
-    about, span, old = report.about, report.span, report.retry_of
-    anew = old is None and report.labels is None
-    made = jobs.submit(
-        session,
-        Submission(
-            kind="report", spec=report.job_spec, owner=viewer.owner, viewer=viewer, job_class="light",
-            after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in report.placed.values())],
-            name=about.name, tags=about.tags, notes=about.notes, priority=about.priority,
-            webhook=about.webhook if anew else webhooks.usable(session, about.webhook),
-            max_seconds=span.longest, stall_seconds=span.stall, request_id=request_id, idempotency=promise, sharing=report.to,
-            warnings=report.warnings, retry_of=None if old is None else old.id,
-        ),
-    )  # fmt: skip
-    if not made.replayed:
-        nodes = {name: dict(node) for name, node in report.placed.items()}
-        row = Study(id=new_id("std"), job_id=made.job.id, owner=viewer.owner, title=about.name, spec=report.study, nodes=nodes)
-        session.add(row)
-        session.flush()
-    return Placed(made.job, replayed=made.replayed)
+def _answered(session: Session, asker: Asker, report: Report) -> Answer:
+    made = reports.submit(session, report, asker.viewer, asker.promise, asker.request_id)
+    return answer(session, asker, Placed(made.job, replayed=made.replayed))
 
 
 def retry(session: Session, asker: Asker, identifier: str) -> Answer:
@@ -174,29 +134,41 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     Raises Problem 409 when there is nothing to do again, or when the caller may not use one of its jobs now.
     """
     graph = _usable_graph(session, study, viewer)
-    ended_badly = [name for name in study.nodes if graph[name].state in (State.FAILED, State.CANCELLED)]
-    unfinished = [name for name in study.nodes if graph[name].state in (State.QUEUED, State.RUNNING, State.CANCELLING)]
+    _check_over(study, graph)
+    old = graph["report"]
+    sharing = jobs.kept_sharing(session, old, viewer)
+    renamed: dict[str, str] = {}  # the new job's id by that of the job that it replaces
+    nodes: dict[str, StudyNode] = {}
+    for name, node in in_order(study.nodes):  # what comes first is replaced first, for later jobs refer to it
+        job = graph[name]
+        if job.state in ENDED_BADLY:
+            renamed[job.id] = jobs.again(session, job, viewer, sharing, request_id, renamed=renamed).job.id
+        nodes[name] = {**node, "job": renamed.get(job.id, job.id), "reused": job.id not in renamed}
+    report = Report(
+        stored=study.spec,
+        request=stored(StudyRequest, study.spec),
+        nodes=nodes,
+        sharing=sharing,
+        max_seconds=old.max_seconds,
+        stall_seconds=old.stall_seconds,
+        retry_of=old.id,
+    )
+    made = reports.submit(session, report, viewer, promise, request_id)
+    if viewer.owner != study.owner and not made.replayed:
+        audit.record(session, viewer, "job.retry", old.id, owner=study.owner, made=made.job.id)
+    return made
+
+
+def _check_over(study: Study, graph: Mapping[str, Job]) -> None:
+    """Raises Problem 409 while a job of the study has not ended, and where every one succeeded."""
+    unfinished = [name for name in study.nodes if graph[name].state not in FINISHED]
     if unfinished:
         detail = (
             f"{len(unfinished)} jobs of the study have not ended ({unfinished[0]}, ...). Wait for them or cancel the study first."
         )
         raise Problem(409, "study_not_over", detail)
-    if not ended_badly and graph["report"].state == State.SUCCEEDED:
+    if graph["report"].state == State.SUCCEEDED and all(graph[name].state == State.SUCCEEDED for name in study.nodes):
         raise Problem(409, "job_not_retryable", "Every job of the study succeeded; there is nothing to retry.")
-    about, report = stored(StudyRequest, study.spec), graph["report"]
-    to, span = jobs.kept_sharing(session, report, viewer), _Span(report.max_seconds, report.stall_seconds)
-    names: dict[str, str] = {}
-    placed: dict[str, JsonObject] = {}
-    for name, node in sorted(study.nodes.items(), key=lambda item: int(item[1]["place"])):  # what comes first is renamed first
-        old = graph[name]
-        if name in ended_badly:
-            names[old.id] = jobs.again(session, old, viewer, to, request_id, renamed=names).job.id
-        placed[name] = node | {"job": names.get(old.id, old.id), "reused": old.id not in names}
-    again = _Report(study.spec, placed, about, to, span, retry_of=report)
-    made = _submitted(session, again, viewer, promise, request_id)
-    if viewer.owner != study.owner and not made.replayed:
-        audit.record(session, viewer, "job.retry", report.id, owner=study.owner, made=made.job.id)
-    return Submitted(made.job, made.replayed)
 
 
 def _usable_graph(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
@@ -221,14 +193,16 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
         raise Problem(
             409, "study_not_over", "The study's report is not written yet, so there is no labelling sheet for these labels."
         )
-    placed = {name: node | {"reused": True} for name, node in study.nodes.items()}
-    about = stored(StudyRequest, study.spec)
-    report = _Report(study.spec, placed, about, Sharing(), _span(asker.settings), labels=request.labels)
-    return answer(session, asker, _submitted(session, report, asker.viewer, asker.promise, asker.request_id))
-
-
-def _span(settings: Settings) -> _Span:
-    return _Span(settings.limit.job_seconds, settings.lease.stall)
+    report = Report(
+        stored=study.spec,
+        request=stored(StudyRequest, study.spec),
+        nodes={name: {**node, "reused": True} for name, node in study.nodes.items()},
+        sharing=Sharing(),
+        max_seconds=asker.settings.limit.job_seconds,
+        stall_seconds=asker.settings.lease.stall,
+        labels=request.labels,
+    )
+    return _answered(session, asker, report)
 
 
 def _find(session: Session, identifier: str, viewer: Viewer) -> Study:

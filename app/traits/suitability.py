@@ -1,4 +1,4 @@
-"""What a trait cannot show, said before hours are spent: too few test clusters for a verdict, and texts that are not for the model."""
+"""Warnings about a trait before a job is made: too few test clusters for a verdict, an unsuitable judge, or texts for other models."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ DEMO = "demo models"
 
 
 def few_clusters(name: str, clusters: int) -> list[str]:
-    """A warning when so many clusters of test questions allow no verdict."""
+    """A warning when `clusters` test clusters are too few for a verdict, with the number to add."""
     missing = FEWEST_CLUSTERS - clusters
     if missing <= 0:
         return []
@@ -40,7 +40,7 @@ def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -
 
 
 def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
-    """A warning when the fixed list of refusal phrases judges another trait, and what it is when it judges refusal."""
+    """A warning when the judge is a list of refusal phrases: a mild one for a trait about refusal, a strong one for any other trait."""
     if judge["kind"] != "phrases":
         return []
     about = f"{judge['name']} is a fixed list of phrases in English: it sees no other wording of a refusal."

@@ -5,6 +5,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from terms.documents.judge import ClassResponse
 from terms.documents.massive import MassiveFacts
 from terms.documents.provenance import Reading
 from terms.specs import TraitVersion
@@ -145,17 +146,9 @@ class ExtractionResult(Reading):
     summary: ExtractionSummary
 
 
-_Class = TypedDict("_Class", {"class": str})  # a keyword cannot name a field of a class
-
-
-class RespondedLine(_Class):
+class RespondedLine(ClassResponse):
     """An example with the response that was read."""
 
     index: int
-    prompt: str
-    system_prompt: str | None
-    cluster: str
     split: str
-    response: str
-    response_ids: list[int]
     kept: bool

@@ -4,8 +4,8 @@ from typing import NotRequired, cast
 
 from typing_extensions import TypedDict
 
+from terms.documents.judge import RawScore
 from terms.documents.steering import Dose, PushEffect, Scores
-from terms.values import JsonObject
 
 
 class RunVector(TypedDict):
@@ -38,7 +38,7 @@ class ScoredText(TypedDict):
     trait: float | None
     coherence: float | None
     relevance: float | None
-    raw: JsonObject
+    raw: RawScore
     ended: bool
     finite: bool
 

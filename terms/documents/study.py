@@ -4,8 +4,14 @@ from typing import final
 
 from typing_extensions import TypedDict
 
-from terms.specs import StudySpec
+from terms.specs import Node, StudySpec
 from terms.values import JsonObject
+
+
+class StudyNode(Node):
+    """A job of a study's graph as the study's row holds it. `reused`: it was there before the study."""
+
+    reused: bool
 
 
 class Finding(TypedDict):

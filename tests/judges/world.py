@@ -52,7 +52,7 @@ class World:
         """As an extraction stores them."""
         rows = [row for row, _ in labelled_rows(self.trait)]
         return [
-            {"class": one.label, "prompt": one.prompt, "system_prompt": row.get("system_prompt"), "cluster": one.cluster}
+            {"class": one.label, "prompt": one.prompt, "system_prompt": row.system_prompt, "cluster": one.cluster}
             | {"response": one.text, "response_ids": list(one.ids)}
             for row, one in zip(rows, self.answered, strict=True)
         ]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.reports.gathering import Limits, gathered, summary
-from workers.reports import tables
 from workers.reports.document import build
 from workers.reports.gathered import Gathered
+from workers.reports.tables.massive_dims import cleaning
 
 GAINS: dict[str, Limits] = {"probe": (60.0, 50.0, 70.0), "mean_diff": (59.0, 49.0, 69.0)}
 TIES: dict[str, Limits] = {"mean_diff": (-1.0, -4.0, 3.0)}
@@ -101,6 +101,6 @@ def test_the_ablation_marks_the_zeroed_dims_that_the_layer_lists_and_no_others()
         "massive_dims": {"rule": "peeling", "dims": [7, 1, 9]},
         "massive_by_layer": {"2": [7, 1]},
     }
-    table = tables.cleaning(replace(base, calibrations={"m": calibration}))
+    table = cleaning(replace(base, calibrations={"m": calibration}))
     marks = {row["n"]: row["massive"] for row in table.rows if row["base"] == "mean_diff"}
     assert marks == {0: 0, 1: 1, 2: 1, 3: 2}

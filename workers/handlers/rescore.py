@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import cast
 
+from terms.documents.judge import JudgedQuestion
 from terms.documents.runs import AnswerLine
-from terms.documents.steering import JudgeIdentity, Summary
+from terms.documents.steering import Summary
 from terms.judging import FITTED
 from terms.specs import RescoringSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
@@ -53,7 +53,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     facts = facts_of(judge)
     found: Summary = {
         **rescored(summary, runs, scale, judged=can_tell(facts)),
-        "judge": cast("JudgeIdentity", dict(judge.identity)),
+        "judge": judge.identity,
         "judge_facts": facts,
         "coherence_threshold": scale.threshold,
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
@@ -70,9 +70,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
             ArtifactBytes("responses.jsonl", response_lines(list(runs.values())), "application/jsonl"),
             ArtifactBytes(
                 "results.jsonl",
-                rescored_reference_lines(
-                    context.artifact(spec["job"], "results.jsonl"), old_runs, runs, base, dict(judge.identity)
-                ),
+                rescored_reference_lines(context.artifact(spec["job"], "results.jsonl"), old_runs, runs, base, judge.identity),
                 "application/jsonl",
             ),
         ],
@@ -82,21 +80,26 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
 
 def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[AnswerLine]], context: JobContext) -> Judge:
     trait = json.loads(context.blob(spec["trait"]["version"]))
-    lm, responses, questions, longest = None, None, None, 1
+    lm, responses, longest = None, None, 1
+    questions: list[JudgedQuestion] | None = None
     if spec["judge"]["kind"] in FITTED:
         lm = replace(context.model(spec["model"]), special_tokens=spec.get("special_tokens", "markup"))
         responses = responses_of(spec["extraction"], context)
-        questions = list(
-            {
-                (row["set"], row["question"], row["system_prompt"]): {
-                    "question": row["question"], "system_prompt": row["system_prompt"], "cluster": row["cluster"], "set": row["set"],
-                }
-                for rows in answers.values() for row in rows
-            }.values()
-        )  # fmt: skip
+        questions = _questions(answers)
         longest = max(len(row["ids"]) for rows in answers.values() for row in rows)
     material = Material(trait, responses, longest, given=spec["responses_given"], questions=questions)
     return open_judge(spec["judge"], lm, material, context, share=0.3)
+
+
+def _questions(answers: Mapping[str, Sequence[AnswerLine]]) -> list[JudgedQuestion]:
+    """The questions of all answers, each once for each of its sets and system prompts; of equal ones, the last."""
+    found: dict[tuple[str, str, str | None], JudgedQuestion] = {}
+    for row in (row for rows in answers.values() for row in rows):
+        key = (row["set"], row["question"], row["system_prompt"])
+        found[key] = {
+            "question": row["question"], "system_prompt": row["system_prompt"], "cluster": row["cluster"], "set": row["set"],
+        }  # fmt: skip
+    return list(found.values())
 
 
 def _scores(judge: Judge, name: str, rows: Sequence[AnswerLine], context: JobContext) -> list[Score]:

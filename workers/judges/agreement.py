@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -17,7 +16,7 @@ class Agreement:
     spearman: float | None
     same_side: float | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, float | None]:
         """As JSON values."""
         return asdict(self)
 

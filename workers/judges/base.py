@@ -8,7 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
+
+from terms.documents.judge import RawScore
+from terms.documents.steering import JudgeIdentity
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class Score:
     trait: float | None
     coherence: float | None
     relevance: float | None = None
-    raw: dict[str, Any] = field(default_factory=dict)
+    raw: RawScore = field(default_factory=RawScore)
 
 
 class Judge(Protocol):
     """Scores answers to one trait's questions."""
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> JudgeIdentity:
         """What makes two judges the same: `name`, `version`, `prompt_hash` at least. Stored with every result."""
 
     @property

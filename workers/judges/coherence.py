@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
 
+from terms.documents.judge import ScaleDocument
 from workers.judges.preparing import Ids, Preparing, Row, Scores, likelihoods
 from workers.judges.ranking import OPENING, READERS, Ranking, is_beaten
 from workers.judges.words import repeated_share, shuffled
@@ -65,12 +65,12 @@ class Scale:
             return None
         return round(self.fluency(reading.log_likelihood) * (1 - reading.repeated), 2)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ScaleDocument:
         """Everything, as JSON values."""
         return {"base": self.base, "shuffled": self.shuffled, "prompts": [list(ids) for ids in self.prompts]}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Scale":
+    def from_json(cls, stored: ScaleDocument) -> "Scale":
         """The scale that `to_json` told of."""
         return cls(stored["base"], stored["shuffled"], tuple(tuple(ids) for ids in stored["prompts"]))
 

@@ -6,8 +6,9 @@ elicited again, long enough.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from terms.documents.judge import BaselineDocument, ClassResponse
+from workers.judges.material import Prompted
 from workers.judges.preparing import Ids, Preparing
 from workers.judges.trait_classifier import NEGATIVE, POSITIVE, TraitClassifier
 from workers.lm.generation import generate_greedy
@@ -27,7 +28,7 @@ class Answered:
     label: str | None = None
 
 
-def from_responses(lm: LanguageModel, responses: Sequence[Mapping[str, Any]]) -> list[Answered]:
+def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> list[Answered]:
     """Stored responses (lines of responses.jsonl) with their prompts' ids. Those an extraction did not keep are left out."""
     found = []
     for one in responses:
@@ -48,23 +49,24 @@ def are_cut(answers: Sequence[Answered], max_new_tokens: int) -> bool:
 
 def elicit(
     lm: LanguageModel,
-    rows: Sequence[tuple[Mapping[str, Any], str]],
+    rows: Sequence[tuple[Prompted, str]],
     *,
     max_new_tokens: int,
     batch_rows: int,
     preparing: Preparing | None = None,
 ) -> list[Answered]:
-    """The model's greedy answers to rows with a `prompt` or a `question`, each with its label, in order. Raises ModelFault as
-    `generate_greedy`. `batch_rows` counts where nothing is kept."""
-    texts = [str(row.get("question") or row["prompt"]) for row, _ in rows]
-    prompts = [tuple(encode_prompt(lm, text, row.get("system_prompt"))) for text, (row, _) in zip(texts, rows, strict=True)]
+    """The model's greedy answers to prompts, each with its label, in order. Raises ModelFault as `generate_greedy`.
+
+    `batch_rows` counts where nothing is kept.
+    """
+    prompts = [tuple(encode_prompt(lm, row.text, row.system_prompt)) for row, _ in rows]
     if preparing is not None:
         found = preparing.answers(lm, prompts, max_new_tokens)
     else:
         found = generate_greedy(lm, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows)
     return [
-        Answered(text, row.get("cluster") or text, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
-        for text, prompt, ids, (row, label) in zip(texts, prompts, found, rows, strict=True)
+        Answered(row.text, row.cluster, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
+        for prompt, ids, (row, label) in zip(prompts, found, rows, strict=True)
     ]
 
 
@@ -81,12 +83,12 @@ class Baseline:
         """The share in the question's set; over all for a question of none."""
         return self.sets[self.set_of[question]] if question in self.set_of else self.overall
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> BaselineDocument:
         """Everything, as JSON values."""
         return {"overall": self.overall, "sets": dict(self.sets), "set_of": dict(self.set_of)}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Baseline":
+    def from_json(cls, stored: BaselineDocument) -> "Baseline":
         """The baseline that `to_json` told of."""
         return cls(stored["overall"], stored["sets"], stored["set_of"])
 

@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx2
 
+from terms.specs import JudgeSpec
+from terms.values import Json
 from workers.job import JobFault, TransientFault
 from workers.judges.prompts import Message
 from workers.judges.reaching import Reach
@@ -61,7 +62,7 @@ class Pace:
 class Endpoint:
     """Sends requests to one judge's endpoint; safe to use from many threads. `described` is the judge in a job's spec."""
 
-    def __init__(self, described: Mapping[str, Any], *, backoff: float = BACKOFF) -> None:
+    def __init__(self, described: JudgeSpec, *, backoff: float = BACKOFF) -> None:
         """Raises JobFault judge_key_missing."""
         options = described["options"]
         self.name, self.model = str(described["name"]), str(described["model"])
@@ -77,17 +78,17 @@ class Endpoint:
         self._closed = threading.Event()
         self._reach = Reach(
             self.name,
-            f"{described['url'].rstrip('/')}/chat/completions",
+            f"{str(described['url']).rstrip('/')}/chat/completions",
             options.get("private_hosts"),
             headers=self._headers(described.get("key_env")),
             timeout=self._timeout,
             connections=self.concurrency,
         )
 
-    def ask(self, messages: list[Message]) -> Any:
+    def ask(self, messages: list[Message]) -> Json:
         """The body of the reply. Raises RequestRefused, TransientFault when the endpoint does not answer, JobFault judge_unusable when it
         accepts no requests at all."""
-        payload = {
+        payload: dict[str, Json] = {
             **self._extra,
             "model": self.model,
             "messages": messages,
@@ -117,7 +118,7 @@ class Endpoint:
         if idle:
             self._reach.close()
 
-    def _once(self, payload: Mapping[str, Any]) -> tuple[Any, str]:
+    def _once(self, payload: Mapping[str, Json]) -> tuple[Json, str]:
         """Sends one request. Returns the body and "", or None and the reason to try again."""
         self._count(requests=1)
         try:
@@ -140,7 +141,7 @@ class Endpoint:
             "administrator, or name another judge; the generated texts are kept and can be scored again.",
         )
 
-    def _post(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+    def _post(self, payload: Mapping[str, Json]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and at most MOST_BYTES of body, all within the timeout even if the body arrives slowly."""
         with self._lock:
             if self._closed.is_set():
@@ -155,7 +156,7 @@ class Endpoint:
             if last:
                 self._reach.close()
 
-    def _stream(self, payload: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+    def _stream(self, payload: Mapping[str, Json]) -> tuple[int, Mapping[str, str], bytes]:
         deadline = time.monotonic() + self._timeout
         data = b""
         with self._reach.post(payload) as response:
@@ -186,10 +187,10 @@ class Endpoint:
             )
         return {"Authorization": f"Bearer {key}"}
 
-    def _count_tokens(self, body: Any) -> None:
-        usage = body.get("usage") if isinstance(body, dict) else None
+    def _count_tokens(self, body: Json) -> None:
+        usage = body.get("usage") if isinstance(body, Mapping) else None
         for name in ("prompt_tokens", "completion_tokens"):
-            value = usage.get(name) if isinstance(usage, dict) else None
+            value = usage.get(name) if isinstance(usage, Mapping) else None
             if isinstance(value, int) and value >= 0:
                 self._count(**{name: value})
 

@@ -4,12 +4,12 @@ The interval is over clusters; where these are too few for that of `workers.scie
 shares, each cluster counted once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from terms.documents.steering import Accuracy
 from terms.evidence import LEAST_TOLD_APART
 from workers.science.exact import mid_p_limits
 from workers.science.intervals import LEVEL, mean_interval
@@ -30,12 +30,12 @@ class HeldOut:
         """Whether the whole interval lies above what a verdict needs."""
         return self.low >= LEAST_TOLD_APART
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Accuracy:
         """As JSON values."""
-        return asdict(self)
+        return {"accuracy": self.accuracy, "low": self.low, "high": self.high, "n": self.n, "clusters": self.clusters}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "HeldOut":
+    def from_json(cls, stored: Accuracy) -> "HeldOut":
         """What `to_json` told of."""
         return cls(**stored)
 

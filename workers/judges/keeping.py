@@ -4,12 +4,12 @@ finished before it ends is kept by `preparing`."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
+from terms.values import Json
 from workers.job import JobContext
 from workers.judges.reference import VERSION, ReferenceJudge
 from workers.lm.model import LanguageModel
@@ -21,7 +21,7 @@ LAYOUT = 2
 
 
 def fitted(
-    fit: Callable[[str], ReferenceJudge], lm: LanguageModel, asked: Sequence[Any], context: JobContext, *, batch_rows: int
+    fit: Callable[[str], ReferenceJudge], lm: LanguageModel, asked: Sequence[Json], context: JobContext, *, batch_rows: int
 ) -> ReferenceJudge:
     """The judge that `fit(key)` makes, or that was kept of equal arguments `asked`. That of a model whose reading is not proved is no other
     job's."""
@@ -37,10 +37,10 @@ def fitted(
     return judge
 
 
-def key_of(lm: LanguageModel, asked: Sequence[Any]) -> str:
+def key_of(lm: LanguageModel, asked: Sequence[Json]) -> str:
     """The sha256 over what a fit depends on: the model's content and how texts are read, the type, device and threads that it computes with,
     the libraries, the judge's version, and the arguments."""
-    model: Mapping[str, Any] = {
+    model = {
         "weights": lm.facts.weight_hash, "reading": lm.facts.reading_hash, "special_tokens": lm.special_tokens, "dtype": str(lm.dtype),
         "device": lm.device.type, "threads": torch.get_num_threads(),
         "libraries": [version(name) for name in ("torch", "transformers", "scikit-learn")], "judge": [VERSION, LAYOUT],

@@ -8,10 +8,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 import torch
 
+from terms.documents.steering import JudgeIdentity
+from terms.documents.trait import TraitDataset
 from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
 from workers.judges.prefix_tree import PrefixTree
@@ -35,7 +36,7 @@ class LocalJudge:
     def __init__(
         self,
         lm: LanguageModel,
-        trait: Mapping[str, Any],
+        trait: TraitDataset,
         *,
         name: str,
         model: str,
@@ -59,7 +60,7 @@ class LocalJudge:
         self._tally: Counter[str] = Counter()
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JudgeIdentity:
         """Name, model and its weights, and the hash of its prompts."""
         return {
             "name": self._name,

@@ -8,8 +8,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import Any
 
+from terms.documents.steering import JudgeIdentity
+from terms.documents.trait import TraitDataset
 from workers.job import JobFault, TransientFault
 from workers.judges.base import JudgeItem, Score
 from workers.judges.endpoint import Endpoint, RequestRefused
@@ -29,7 +30,7 @@ class OpenAIJudge:
 
     uses_device = False
 
-    def __init__(self, endpoint: Endpoint, trait: Mapping[str, Any], *, relevance: bool = True) -> None:
+    def __init__(self, endpoint: Endpoint, trait: TraitDataset, *, relevance: bool = True) -> None:
         """Asks the endpoint which scale it can use. Raises JobFault judge_unusable, TransientFault."""
         self._endpoint, self._trait = endpoint, trait
         self._kinds: tuple[Kind, ...] = ("trait", "coherence", "relevance") if relevance else ("trait", "coherence")
@@ -46,7 +47,7 @@ class OpenAIJudge:
             raise
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JudgeIdentity:
         """Name, model, scale, and the hash of its prompts."""
         return {
             "name": self._endpoint.name,

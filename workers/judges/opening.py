@@ -1,9 +1,11 @@
 """From a judge as a job's spec describes it to one that scores the answers of one trait."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
+from terms.documents.judge import ClassResponse
 from terms.judging import FITTED
+from terms.specs import JudgeSpec
 from workers.job import JobContext, JobFault
 from workers.judges.base import Judge
 from workers.judges.material import Material
@@ -33,7 +35,7 @@ class Responded(Protocol):
     def response_ids(self) -> Sequence[int]: ...
 
 
-def response_of(one: Responded) -> dict[str, Any]:
+def response_of(one: Responded) -> ClassResponse:
     """The example as the reference judge is fitted on it: what it reads of a line of responses.jsonl."""
     return {
         "class": "positive" if one.positive else "negative",
@@ -46,14 +48,14 @@ def response_of(one: Responded) -> dict[str, Any]:
 
 
 def open_judge(
-    described: Mapping[str, Any],
+    described: JudgeSpec,
     lm: "LanguageModel | None",
     material: Material,
     context: JobContext,
     *,
     share: float | None = None,
 ) -> Judge:
-    """The judge that `described` ({"name", "kind", "model", "url", "key_env", "options"}) names, for the answers of `lm`.
+    """The judge that `described` names, for the answers of `lm`.
 
     Only the reference judge reads `lm` and more than the trait of `material` (see `ReferenceJudge.fit`); the phrases take their coherence from
     it. The caller has begun a phase. Fitting has phases of its own, a `share` of the job in all, and may give way (`preparing`).
@@ -70,10 +72,10 @@ def open_judge(
         from workers.judges.local import LocalJudge
 
         return LocalJudge(
-            context.model(described["model"]),
+            context.model(str(described["model"])),
             material.trait,
             name=described["name"],
-            model=described["model"],
+            model=str(described["model"]),
             relevance=relevance,
         )
     if described["kind"] in FITTED and lm is not None:

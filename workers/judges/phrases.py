@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
 
+from terms.documents.steering import JudgeFacts, JudgeIdentity
 from workers.judges.base import Judge, JudgeItem, Score, done
 
 NAME, VERSION = "refusal-phrases", "1"
@@ -46,8 +46,8 @@ class PhraseJudge:
     def __init__(self, beside: Judge) -> None:
         self._beside = beside
         self._tally: Counter[str] = Counter()
-        self.facts: dict[str, Any] = {
-            "kind": "phrases", "phrases": len(PHRASES), "coherence_by": dict(beside.identity), "held_out_accuracy": None,
+        self.facts: JudgeFacts = {
+            "kind": "phrases", "phrases": len(PHRASES), "coherence_by": beside.identity, "held_out_accuracy": None,
         }  # fmt: skip
 
     @property
@@ -56,7 +56,7 @@ class PhraseJudge:
         return self._beside.uses_device
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JudgeIdentity:
         """Name, version, and the hash of the list and of the judge of coherence."""
         content = json.dumps([PHRASES, OPENING, dict(self._beside.identity)], sort_keys=True)
         return {"name": NAME, "version": VERSION, "prompt_hash": hashlib.sha256(content.encode()).hexdigest()}

@@ -9,8 +9,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from terms.documents.judge import FittedDocument
 from workers.job import Interruption, JobContext
 from workers.lm.answering import answer_all
 from workers.lm.kept_prompts import KeptPrompts
@@ -51,14 +51,15 @@ class Preparing:
         self._context, self._name, self._share = context, name, share
         self._prefix = f"preparing/{name[:60]}-{key[:16]}"
 
-    def kept(self, name: str) -> Any:
-        """The JSON value that an earlier attempt kept under the name, or None."""
-        stored = self._context.cell(f"{self._prefix}/{name}")
-        return None if stored is None else json.loads(stored)
+    def kept_classifier(self) -> FittedDocument | None:
+        """The classifier that an earlier attempt kept, or None."""
+        stored = self._context.cell(f"{self._prefix}/classifier")
+        found: FittedDocument | None = None if stored is None else json.loads(stored)
+        return found
 
-    def keep(self, name: str, value: Any) -> None:
-        """Keeps a JSON value for attempts to come."""
-        self._context.commit_cell(f"{self._prefix}/{name}", json.dumps(value, separators=(",", ":")).encode())
+    def keep_classifier(self, fitted: FittedDocument) -> None:
+        """Keeps the classifier for attempts to come."""
+        self._context.commit_cell(f"{self._prefix}/classifier", json.dumps(fitted, separators=(",", ":")).encode())
 
     def answers(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> list[list[int]]:
         """The model's greedy answers. Raises ModelFault as `generate_greedy`."""

@@ -8,8 +8,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
+from terms.documents.trait import TraitDataset
 from workers.judges.base import JudgeItem
 
 Kind = Literal["trait", "coherence", "relevance"]
@@ -50,7 +51,7 @@ _RELEVANCE = (
 )
 
 
-def messages(kind: Kind, item: JudgeItem, trait: Mapping[str, Any], scale: Scale) -> list[Message]:
+def messages(kind: Kind, item: JudgeItem, trait: TraitDataset, scale: Scale) -> list[Message]:
     """The chat that asks for one score of one answer. `trait` is a dataset: its `eval_prompt`, where it has one, replaces our question."""
     question, answer = item.question[:LONGEST], item.text[:LONGEST]
     mark = f"data-{hashlib.sha256(json.dumps([question, answer]).encode()).hexdigest()[:16]}"
@@ -59,8 +60,7 @@ def messages(kind: Kind, item: JudgeItem, trait: Mapping[str, Any], scale: Scale
         user = f"{_COHERENCE}\n\nThe text:\n{shown['answer']}\n\n{_ENDS[scale]}"
     elif kind == "relevance":
         user = f"{_RELEVANCE}\n\nThe question:\n{shown['question']}\n\nThe answer:\n{shown['answer']}\n\nReply with A or B."
-    elif trait["steering"].get("eval_prompt"):
-        template = trait["steering"]["eval_prompt"]
+    elif template := trait["steering"].get("eval_prompt"):
         own = re.sub(r"\{(question|answer)\}", lambda found: shown[found[1]], template)
         if "{answer}" not in template:
             own = f"{own}\n\nThe answer:\n{shown['answer']}"
@@ -71,7 +71,7 @@ def messages(kind: Kind, item: JudgeItem, trait: Mapping[str, Any], scale: Scale
     return [{"role": "system", "content": _DATA.format(mark=mark)}, {"role": "user", "content": user}]
 
 
-def prompt_hash(trait: Mapping[str, Any], scale: Scale) -> str:
+def prompt_hash(trait: TraitDataset, scale: Scale) -> str:
     """The hash of everything a judge is told beside the texts: of our words, the trait's, and the scale."""
     own = [trait["name"], trait["definition"], trait["steering"].get("eval_prompt"), scale, LONGEST]
     canonical = json.dumps([_DATA, _ENDS[scale], _TRAIT, _COHERENCE, _RELEVANCE, own], ensure_ascii=False)

@@ -7,12 +7,12 @@ environment names a proxy for the endpoint, the proxy looks the name up and deci
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
 from app.addresses import looked_up, refused
+from terms.values import Json
 from workers.job import JobFault
 
 
@@ -41,10 +41,10 @@ class Reach:
         self._client.close()
 
     @contextmanager
-    def post(self, payload: Mapping[str, Any]) -> Iterator[httpx2.Response]:
+    def post(self, payload: Mapping[str, Json]) -> Iterator[httpx2.Response]:
         """The response, its body unread. Raises JobFault judge_private_address, httpx2.TransportError, OSError for a name unknown."""
-        more: dict[str, Any] = {"extensions": {"sni_hostname": self._host}} if self._proxied is None else {}
-        request = self._client.build_request("POST", self._url, json=payload, **more)
+        extensions = {"sni_hostname": self._host} if self._proxied is None else None
+        request = self._client.build_request("POST", self._url, json=payload, extensions=extensions)
         response = self._sent(request)
         try:
             yield response

@@ -15,8 +15,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
 
+from terms.documents.judge import JudgeDocument, JudgeState, RawScore
+from terms.documents.steering import JudgeFacts, JudgeIdentity
 from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
@@ -51,11 +52,11 @@ class ReferenceJudge:
         scale: Scale,
         *,
         baseline: Baseline,
-        facts: Mapping[str, Any],
+        facts: JudgeFacts,
         batch_rows: int = BATCH_ROWS,
     ) -> None:
         self._lm, self._classifier, self._scale = lm, classifier, scale
-        self._baseline, self.facts = baseline, dict(facts)
+        self._baseline, self.facts = baseline, facts
         self._reader = None if lm is None else Reader(lm, scale, batch_rows=batch_rows)
         self._tally: Counter[str] = Counter()
         state = json.dumps(self._state(), sort_keys=True, separators=(",", ":"))
@@ -93,7 +94,7 @@ class ReferenceJudge:
         return cls(lm, fitted.classifier, scale, baseline=baseline, facts=facts, batch_rows=batch_rows)
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JudgeIdentity:
         """Name, version, and the hash of everything that was fitted."""
         return {"name": NAME, "version": VERSION, "prompt_hash": self._hash}
 
@@ -118,18 +119,18 @@ class ReferenceJudge:
     def close(self) -> None:
         """Nothing of its own is running."""
 
-    def rescore(self, items: Sequence[JudgeItem], raws: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def rescore(self, items: Sequence[JudgeItem], raws: Sequence[RawScore]) -> list[Score]:
         """Scores of the same items from the `raw` of their earlier scores by a judge of the same model; no model is needed."""
         readings = [Reading(raw.get("log_likelihood"), raw.get("repeated", 0.0), raw.get("read_after", -1)) for raw in raws]
         return self._scores(items, readings)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JudgeDocument:
         """Everything that was fitted, as JSON values."""
         return {**self._state(), "facts": self.facts}
 
     @classmethod
     def from_json(
-        cls, stored: Mapping[str, Any], lm: LanguageModel | None = None, *, batch_rows: int = BATCH_ROWS
+        cls, stored: JudgeDocument, lm: LanguageModel | None = None, *, batch_rows: int = BATCH_ROWS
     ) -> "ReferenceJudge":
         """The judge that `to_json` told of."""
         classifier, scale = TraitClassifier.from_json(stored["classifier"]), Scale.from_json(stored["scale"])
@@ -137,9 +138,14 @@ class ReferenceJudge:
             lm, classifier, scale, baseline=Baseline.from_json(stored["baseline"]), facts=stored["facts"], batch_rows=batch_rows
         )
 
-    def _state(self) -> dict[str, Any]:
-        fitted = {"classifier": self._classifier.to_json(), "scale": self._scale.to_json(), "baseline": self._baseline.to_json()}
-        return {"name": NAME, "version": VERSION, **fitted}
+    def _state(self) -> JudgeState:
+        return {
+            "name": NAME,
+            "version": VERSION,
+            "classifier": self._classifier.to_json(),
+            "scale": self._scale.to_json(),
+            "baseline": self._baseline.to_json(),
+        }
 
     def _ids(self, item: JudgeItem) -> tuple[int, ...]:
         assert self._lm is not None
@@ -156,8 +162,12 @@ class ReferenceJudge:
             b = self._baseline.of(item.question)
             trait = 100 * (b if empty else p[POSITIVE] + p[NEITHER] * b)
             coherence = 0.0 if empty else self._scale.coherence(reading)
-            raw: dict[str, Any] = {"p": p, "log_likelihood": reading.log_likelihood}
-            raw |= {"repeated": round(reading.repeated, 4), "read_after": reading.read_after}
+            raw: RawScore = {
+                "p": p,
+                "log_likelihood": reading.log_likelihood,
+                "repeated": round(reading.repeated, 4),
+                "read_after": reading.read_after,
+            }
             if coherence is None:
                 raw["failures"] = {"coherence": "no scale" if reading.log_likelihood is not None else "does not fit the context"}
                 self._tally["failures"] += 1
@@ -170,23 +180,23 @@ def _baseline(classifier: TraitClassifier, own: Sequence[Answered], material: Ma
     """A question of two sets counts for the first."""
     sets = material.sets
     answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
-    set_of = {str(row.get("question") or row["prompt"]): name for name in reversed(list(sets)) for row in sets[name]}
+    set_of = {row["question"]: name for name in reversed(list(sets)) for row in sets[name]}
     return measure_baseline(classifier, answers, set_of)
 
 
 def _fit_classifier(labelled: Sequence[Answered], unrelated: Sequence[str], preparing: Preparing | None) -> Fitted:
-    stored = None if preparing is None else preparing.kept("classifier")
+    stored = None if preparing is None else preparing.kept_classifier()
     if stored is not None:
         return Fitted.from_json(stored)
     names = {"positive": POSITIVE, "negative": NEGATIVE}
     said = [Example(one.text, one.prompt, names[str(one.label)], one.cluster) for one in labelled if one.text.strip()]
     fitted = fit(said, neither_of(said, unrelated, seed=SEED), seed=SEED)
     if preparing is not None:
-        preparing.keep("classifier", fitted.to_json())
+        preparing.keep_classifier(fitted.to_json())
     return fitted
 
 
-def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> dict[str, Any]:
+def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> JudgeFacts:
     """What a reader of the scores should know of the fit."""
     counts = Counter(str(one.label) for one in labelled if one.text.strip())
     warnings = []

@@ -8,8 +8,9 @@ Source: docs/science.md, 4.7; the expectation uses what sampling one token would
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from terms.documents.judge import RawReply, RawScore
+from terms.values import Json
 from workers.judges.base import JudgeItem, Score
 from workers.judges.prompts import LONGEST, Kind
 
@@ -30,9 +31,9 @@ class Parsed:
     words: str = ""
     failure: str | None = None
 
-    def raw(self) -> dict[str, Any]:
+    def raw(self) -> RawReply:
         """What is kept with the answer."""
-        kept: dict[str, Any] = {"score": self.score, "mass": round(self.mass, 4), "top": self.top, "reply": self.words}
+        kept: RawReply = {"score": self.score, "mass": round(self.mass, 4), "top": self.top, "reply": self.words}
         return kept if self.failure is None else {**kept, "failure": self.failure}
 
 
@@ -45,14 +46,15 @@ def expectation(probabilities: Mapping[str, float], values: Mapping[str, float])
     return round(math.fsum(p * value for p, value in known) / mass, 4), mass
 
 
-def parse(body: Any, values: Mapping[str, float]) -> Parsed:
+def parse(body: Json, values: Mapping[str, float]) -> Parsed:
     """The score in a chat completion with logprobs. Tokens count with and without a space around them."""
-    try:
-        choice = body["choices"][0]
-        words = str((choice.get("message") or {}).get("content") or "")[:MOST_SHOWN]
-    except (KeyError, IndexError, TypeError, AttributeError):
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = (choice.get("message") or {}) if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         return Parsed(None, 0.0, {}, failure="no_choices")
-    top = _top_of(choice)
+    words = str(message.get("content") or "")[:MOST_SHOWN]
+    top = _top_of(choice.get("logprobs"))
     if not top:
         return Parsed(None, 0.0, {}, words, "no_logprobs")
     if not all(math.isfinite(logprob) and logprob <= 0.01 for logprob in top.values()):
@@ -65,10 +67,12 @@ def parse(body: Any, values: Mapping[str, float]) -> Parsed:
     return Parsed(score, mass, kept, words, None if score is not None else "low_mass")
 
 
-def _top_of(choice: Mapping[str, Any]) -> dict[str, float]:
+def _top_of(logprobs: Json) -> dict[str, float]:
     """The first token's alternatives with their log-probabilities; those a server floors at -9999 or -inf have none. {} when malformed."""
+    if not isinstance(logprobs, Mapping):
+        return {}
     try:
-        listed = choice["logprobs"]["content"][0]["top_logprobs"]
+        listed = logprobs["content"][0]["top_logprobs"]
         found = {str(one["token"])[:50]: float(one["logprob"]) for one in listed[:50]}
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return {}
@@ -77,8 +81,10 @@ def _top_of(choice: Mapping[str, Any]) -> dict[str, float]:
 
 def combined(item: JudgeItem, said: Mapping[Kind, Parsed]) -> Score:
     """The scores with all that they rest on. An empty text has coherence 0 and relevance 0 unasked; an unknown relevance caps nothing."""
-    raw: dict[str, Any] = {kind: parsed.raw() for kind, parsed in said.items()}
-    failures = {kind: parsed.failure for kind, parsed in said.items() if parsed.failure is not None}
+    raw: RawScore = {}
+    for kind, parsed in said.items():
+        raw[kind] = parsed.raw()
+    failures: dict[str, str] = {kind: parsed.failure for kind, parsed in said.items() if parsed.failure is not None}
     if failures:
         raw["failures"] = failures
     if len(item.text) > LONGEST:

@@ -13,13 +13,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 
+from terms.documents.judge import ClassifierDocument, FittedDocument
 from workers.judges.held_out import HeldOut, held_out
 from workers.judges.words import looped, pieced, repeated_share, shuffled, words_of
 from workers.science.threads import one_thread
@@ -67,7 +67,7 @@ class TraitClassifier:
             found[row] = powers / powers.sum()
         return found
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ClassifierDocument:
         """Everything, as JSON values; `from_json` gives an equal classifier."""
         return {
             "terms": sorted(self.terms),
@@ -77,7 +77,7 @@ class TraitClassifier:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "TraitClassifier":
+    def from_json(cls, stored: ClassifierDocument) -> "TraitClassifier":
         """The classifier that `to_json` told of."""
         pairs = frozenset((first, second) for first, second in (pair.split(" ") for pair in stored["known_pairs"]))
         terms = {term: column for column, term in enumerate(stored["terms"])}
@@ -92,12 +92,12 @@ class Fitted:
     held_out: HeldOut
     left_out: tuple[int, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> FittedDocument:
         """Everything, as JSON values."""
         return {"classifier": self.classifier.to_json(), "held_out": self.held_out.to_json(), "left_out": list(self.left_out)}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Fitted":
+    def from_json(cls, stored: FittedDocument) -> "Fitted":
         """What `to_json` told of."""
         classifier, held_out = TraitClassifier.from_json(stored["classifier"]), HeldOut.from_json(stored["held_out"])
         return cls(classifier, held_out, tuple(stored["left_out"]))
@@ -114,9 +114,9 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
     unseen = _held_out(labelled, neither, seed)
     left_out: list[int] = []
     right: list[bool] = []
-    for index, one in enumerate(labelled):
-        if unseen[index] is not None:
-            own, other = unseen[index][one.label], unseen[index][1 - one.label]
+    for index, (one, row) in enumerate(zip(labelled, unseen, strict=True)):
+        if row is not None:
+            own, other = row[one.label], row[1 - one.label]
             right.append(bool(own > other))
             if other > 0.5:
                 left_out.append(index)
@@ -129,12 +129,12 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
     return Fitted(_fit([*kept, *neither]), told, tuple(left_out))
 
 
-def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int) -> list[Any]:
+def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int) -> list[NDArray[np.float64] | None]:
     """Each labelled example's probabilities [3] by a classifier that has not seen its cluster; None where there is none."""
     clusters = sorted({one.cluster for one in labelled})
     random.Random(seed).shuffle(clusters)
     fold = {cluster: place % FOLDS for place, cluster in enumerate(clusters)}
-    found: list[Any] = [None] * len(labelled)
+    found: list[NDArray[np.float64] | None] = [None] * len(labelled)
     for number in range(FOLDS):
         train = [one for one in labelled if fold[one.cluster] != number]
         test = [index for index, one in enumerate(labelled) if fold[one.cluster] == number]

@@ -7,7 +7,7 @@ from datetime import date
 from binnacle.words.judging import judge_in_words
 from terms.documents.study import Finding, Missing, PlotDocument, TablesDocument
 from terms.specs import StudySpec
-from workers.reports import beside, matrices, plots, recommendations, tables
+from workers.reports import matrices, plots, recommendations
 from workers.reports.frame import frame
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.html import render
@@ -15,6 +15,11 @@ from workers.reports.marks import marked, marks_of
 from workers.reports.once import Once
 from workers.reports.origins import origins
 from workers.reports.table import Section, Table, escaped, to_markdown
+from workers.reports.tables import beside, elsewhere, massive_dims
+from workers.reports.tables.gains import is_ablation
+from workers.reports.tables.methods import methods as methods_table
+from workers.reports.tables.severity import severity as severity_table
+from workers.reports.tables.vectors import vectors as vectors_table
 from workers.reports.texts import Read
 
 SCHEMA_VERSION = 1
@@ -87,17 +92,17 @@ def build(study: StudySpec, data: Gathered) -> Report:
     if not study["traits"]:
         return _of_models(study, data)
     per_model = recommendations.per_model(data)
-    severity = tables.severity(data, {model: found.severity_columns for model, found in per_model.items()})
-    methods = tables.methods(data)
+    severity = severity_table(data, {model: found.severity_columns for model, found in per_model.items()})
+    methods = methods_table(data)
     sections: list[Section] = [{"table": recommendations.table(per_model)}, {"table": methods}]
     sections += [_forest(cell, methods) for cell in data.cells if cell.steering]
     sections += [_dose_response(cell) for cell in data.cells if cell.steering]
-    sections += [{"table": tables.cleaning(data)}, {"table": tables.vectors(data)}]
+    sections += [{"table": massive_dims.cleaning(data)}, {"table": vectors_table(data)}]
     for cell in data.cells:
         sections += matrices.sections(cell)
-    sections += [{"table": tables.traits(data)}, {"table": severity}, *_model_plots(data)]
+    sections += [{"table": elsewhere.traits(data)}, {"table": severity}, *_model_plots(data)]
     more = (
-        tables.decomposition(data), tables.extra_sets(data), beside.off_target(data), beside.protocol(data),
+        massive_dims.decomposition(data), elsewhere.extra_sets(data), elsewhere.off_target(data), beside.protocol(data),
         beside.published(data, study.get("published", [])),
     )  # fmt: skip
     sections += [{"table": table} for table in more if table.rows]
@@ -120,7 +125,7 @@ def build(study: StudySpec, data: Gathered) -> Report:
 
 def _of_models(study: StudySpec, data: Gathered) -> Report:
     """The report of a study without traits: how massive the dims of its models are."""
-    severity = tables.severity(data, {})
+    severity = severity_table(data, {})
     columns = [column for column in severity.columns if column.key not in ("massive_part", "link")]
     table = replace(severity, title="Model severity", columns=columns)
     title = f"Severity of massive dimensions: {len(data.calibrations)} of {len(study['models'])} models measured"
@@ -173,7 +178,7 @@ def _forest(cell: Cell, methods: Table) -> PlotDocument:
 
 def _dose_response(cell: Cell) -> PlotDocument:
     assert cell.steering is not None
-    chosen = {name for group in cell.steering["groups"] for name in [group["subject"]] if not tables.is_ablation(group["method"])}
+    chosen = {name for group in cell.steering["groups"] for name in [group["subject"]] if not is_ablation(group["method"])}
     rows = [
         {
             "r": point["r"],

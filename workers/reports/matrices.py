@@ -10,7 +10,7 @@ from terms.methods import UnknownMethod, parse_method
 from workers.reports import plots
 from workers.reports.gathered import Cell
 from workers.reports.table import Column, Section, Table
-from workers.reports.tables import is_ablation
+from workers.reports.tables.gains import is_ablation
 
 
 @dataclass(frozen=True, eq=False)

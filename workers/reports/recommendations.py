@@ -11,7 +11,7 @@ from terms.documents.steering import Summary
 from terms.documents.study import Finding
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
-from workers.reports.tables import is_ablation
+from workers.reports.tables.gains import is_ablation
 from workers.science.intervals import Interval
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH, Contrast, TraitEvidence, mean_diff_viable, recommend
 

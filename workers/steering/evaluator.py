@@ -14,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import numpy as np
 import torch
 
+from terms.documents.judge import RawScore
 from terms.documents.steering import PushEffect
 from terms.specs import Sampling as SamplingSpec
-from terms.values import JsonObject
 from workers.job import JobContext
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.coherence import OWN
@@ -187,7 +187,7 @@ class Evaluator:
         self._done += len(answers)
         self._context.progress(self._done)
 
-    def _read(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[JsonObject]:
+    def _read(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[RawScore]:
         """What the judge kept of each answer, with its likelihood after its own prompt where the judge did not read it."""
         raws = [score.raw for score in scores]
         unread = [i for i, one in enumerate(answered) if one.ids and "log_likelihood" not in raws[i]]

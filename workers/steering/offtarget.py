@@ -8,12 +8,12 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import cast
 
 from terms.documents import steering as documents
+from terms.documents.extraction import RespondedLine
+from terms.documents.steering import JudgeIdentity
 from terms.documents.trait import TraitDataset
 from terms.specs import OffTargetSpec
-from terms.values import Json, JsonObject
 from workers.job import JobContext
 from workers.judges.material import Material
 from workers.judges.opening import open_judge
@@ -32,14 +32,14 @@ class OffTarget:
     trait: str
     base: Run
     by_group: Mapping[str, Run]
-    judge: Mapping[str, Json]
+    judge: JudgeIdentity
     runs: Sequence[Run]
 
     def facts(self) -> documents.OffTarget:
         """The trait, its judge and its unsteered scores: the matrix stores them besides the effects."""
         return {
             "trait": self.trait,
-            "judge": cast("documents.JudgeIdentity", dict(self.judge)),
+            "judge": self.judge,
             "unsteered": scores_of(self.base),
         }
 
@@ -76,7 +76,7 @@ def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported]
     return OffTarget(name, base, dict(zip(reported, steered, strict=True)), judge.identity, evaluator.runs)
 
 
-def responses_of(extraction: str | None, context: JobContext) -> list[JsonObject] | None:
+def responses_of(extraction: str | None, context: JobContext) -> list[RespondedLine] | None:
     """The responses that an extraction's job kept, which a judge may be fitted to; None without an extraction."""
     if extraction is None:
         return None

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import numpy as np
 import torch
 
 from binnacle.words.massive import listed, rule_of
-from terms.documents.steering import Group, JudgeFacts, JudgeIdentity, MethodRow, ShortSummary, SteeringProvenance, Summary
+from terms.documents.steering import Group, JudgeFacts, MethodRow, ShortSummary, SteeringProvenance, Summary
 from terms.values import Json
 from workers.job import ArtifactBytes, JobFault, Outcome
 from workers.judges.base import Judge
@@ -35,7 +34,7 @@ MOST_FAILED = 0.2
 def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
     """The job's result and files."""
     summary = _summary(setup, findings, judge)
-    lines = reference_lines(setup.spec, findings.runs, findings.bases["test"], dict(judge.identity), summary["direction"])
+    lines = reference_lines(setup.spec, findings.runs, findings.bases["test"], judge.identity, summary["direction"])
     return Outcome(
         result={
             "steering": {
@@ -73,7 +72,7 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
         "operation": setup.how.operation,
         "plain": setup.how.plain,
         "scope": setup.how.scope,
-        "judge": cast("JudgeIdentity", dict(judge.identity)),
+        "judge": judge.identity,
         "judge_facts": facts,
         "coherence_threshold": scale.threshold,
         "massive_dims": listed(setup.aggregate),

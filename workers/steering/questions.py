@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from terms.documents.judge import JudgedQuestion
 from terms.documents.trait import TraitDataset
 from terms.specs import SteeringSpec
 from workers.lm.errors import ModelFault
@@ -33,7 +34,7 @@ class Question:
     prompt_ids: tuple[int, ...]
     expected: str | None = None
 
-    def described(self) -> dict[str, str | None]:
+    def described(self) -> JudgedQuestion:
         """What a judge is told of it, without its place or its tokens."""
         return {"question": self.question, "system_prompt": self.system_prompt, "cluster": self.cluster, "set": self.set}
 
@@ -90,7 +91,7 @@ def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens:
 
 
 def asking_for_the_trait(
-    lm: LanguageModel, questions: Sequence[Question], trait: Mapping[str, Any], new_tokens: int
+    lm: LanguageModel, questions: Sequence[Question], trait: TraitDataset, new_tokens: int
 ) -> list[Question]:
     """The prompt-only control: the same questions under a system prompt that asks for the trait (or for its absence)."""
     less = trait["steering"]["direction"] == "negative"

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from terms.documents.judge import RawScore
 from terms.documents.runs import AnswerLine
-from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, Summary
-from terms.values import Json
+from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, JudgeIdentity, Summary
 from workers.judges.base import Score
 from workers.steering.effects import Scale, effect_of, extra_effect, scores_of, unsteered_of
 from workers.steering.questions import Question
@@ -67,7 +67,6 @@ def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score])
         )
         for place, row in enumerate(rows)
     ]
-    kept = ("log_likelihood", "repeated", "read_after")
     answers = tuple(
         judged(
             row["ids"],
@@ -75,11 +74,23 @@ def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score])
             ended=row["ended"],
             finite=row["finite"],
             score=score,
-            raw={name: row["raw"][name] for name in kept if name in row["raw"]} | score.raw,
+            raw={**_read_of(row["raw"]), **score.raw},
         )
         for row, score in zip(rows, scores, strict=True)
     )
     return Run(StoredSpec(questions, run_id, stored_id=run_id), answers)
+
+
+def _read_of(raw: RawScore) -> RawScore:
+    """What was read of the text itself, which another judge does not change."""
+    found: RawScore = {}
+    if "log_likelihood" in raw:
+        found["log_likelihood"] = raw["log_likelihood"]
+    if "repeated" in raw:
+        found["repeated"] = raw["repeated"]
+    if "read_after" in raw:
+        found["read_after"] = raw["read_after"]
+    return found
 
 
 def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> Summary:
@@ -151,9 +162,7 @@ def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
     return cast("Measured", {**new, **{name: value for name, value in old.items() if name in PUSHED}})
 
 
-def rescored_reference_lines(
-    old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: Mapping[str, Json]
-) -> bytes:
+def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: JudgeIdentity) -> bytes:
     """results.jsonl with the new scores. `run_lines` are those of the same steering, which has a line there for each of its runs."""
     header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
     described = [json.loads(line) for line in run_lines.splitlines()]

@@ -6,12 +6,13 @@ experiments, which a service has none of. `delta` is ours.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from terms.documents.steering import JudgeIdentity
 from terms.specs import SteeringSpec
-from terms.values import Json, JsonObject
+from terms.values import JsonObject
 from workers.science.scores import mean
 from workers.steering.runs import Run
 
@@ -19,7 +20,7 @@ SUCCESS = 50
 """Trait score above which an answer counts as a success there."""
 
 
-def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: Mapping[str, Json], direction: str) -> bytes:
+def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: JudgeIdentity, direction: str) -> bytes:
     """The whole file. Runs on other sets than `base`'s are left out."""
     questions = [question.question for question in base.spec.questions]
     header = {
@@ -53,12 +54,12 @@ def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: M
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
-def judge_method(judge: Mapping[str, Json]) -> str:
+def judge_method(judge: JudgeIdentity) -> str:
     """How the judge scores, in trait-interp's word for those that read probabilities."""
     return "logprob" if judge.get("kind") in ("openai", "local") else "classifier"
 
 
-def reference_scores(run: Run, base: Run, judge: Mapping[str, Json]) -> JsonObject:
+def reference_scores(run: Run, base: Run, judge: JudgeIdentity) -> JsonObject:
     """What a line says of a run's scores; those of failed answers are left out, as trait-interp does."""
     scored = run.trait[~np.isnan(run.trait)]
     result = {

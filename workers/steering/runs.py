@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from terms.documents.judge import RawScore
 from terms.documents.steering import PushEffect
-from terms.values import JsonObject
 from workers.judges.base import Score
 from workers.lm.interventions import Push
 from workers.steering.questions import Question
@@ -55,10 +55,10 @@ class Answer:
     trait: float | None
     coherence: float | None
     relevance: float | None
-    raw: JsonObject
+    raw: RawScore
 
 
-def judged(ids: Sequence[int], text: str, *, ended: bool, finite: bool, score: Score, raw: JsonObject) -> Answer:
+def judged(ids: Sequence[int], text: str, *, ended: bool, finite: bool, score: Score, raw: RawScore) -> Answer:
     """The answer under its score. One whose logits overflowed is incoherent, however well what came before reads."""
     coherence = score.coherence if finite else 0.0
     return Answer(tuple(ids), text, ended, finite, score.trait, coherence, score.relevance, raw)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from app.pages.wording import number, percent
+from terms.documents.judge import RawScore
 from terms.documents.runs import ShownLine
 
 Line = ShownLine
@@ -14,12 +15,13 @@ WIDEST = 50.0
 
 def unsure(line: Line) -> float:
     """From 0, sure, to 1: how much the judge's own probabilities disagree with each other. A score that failed is 1."""
-    raw = line.get("raw") or {}
+    raw = line.get("raw") or RawScore()
     if line.get("trait") is None or "trait" in (raw.get("failures") or {}):
         return 1.0
-    if isinstance(raw.get("p"), list) and raw["p"]:
-        return 1.0 - float(max(raw["p"]))
-    top = (raw.get("trait") or {}).get("top") if isinstance(raw.get("trait"), Mapping) else None
+    p, trait = raw.get("p"), raw.get("trait")
+    if isinstance(p, list) and p:
+        return 1.0 - float(max(p))
+    top = trait.get("top") if isinstance(trait, Mapping) else None
     return 0.0 if not top else min(1.0, _spread(top) / WIDEST)
 
 
@@ -49,13 +51,14 @@ def _score(value: float | None) -> str:
 
 def reply(line: Line) -> str:
     """The judge's words and how sure it was; of the built-in judge, its probabilities."""
-    raw = line.get("raw") or {}
-    if isinstance(raw.get("p"), list) and len(raw["p"]) == 3:
+    raw = line.get("raw") or RawScore()
+    shares = raw.get("p")
+    if isinstance(shares, list) and len(shares) == 3:
         names = ("shows the trait", "does not", "neither")
-        return "Judge: " + ", ".join(f"{name} {percent(p)}" for name, p in zip(names, raw["p"], strict=True)) + "."
+        return "Judge: " + ", ".join(f"{name} {percent(p)}" for name, p in zip(names, shares, strict=True)) + "."
     said = []
-    for name in ("trait", "coherence", "relevance"):
-        one = raw.get(name)
+    replies = {"trait": raw.get("trait"), "coherence": raw.get("coherence"), "relevance": raw.get("relevance")}
+    for name, one in replies.items():
         if isinstance(one, Mapping) and one.get("reply"):
             said.append(f"{name} \N{LEFT DOUBLE QUOTATION MARK}{one['reply']}\N{RIGHT DOUBLE QUOTATION MARK}")
     failed = "; ".join(f"no score of {name}: {str(why).replace('_', ' ')}" for name, why in (raw.get("failures") or {}).items())

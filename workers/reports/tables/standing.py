@@ -9,7 +9,6 @@ from binnacle.words.emergence import NOT_MEASURED, emergence_in_words
 from terms.documents.calibration import Aggregate, CalibrationProvenance, Place
 from workers.reports.table import Column, Row
 
-NOT_STEERED = {"viable": "not steered"}
 LOCATED = 3
 """Most dims that a cell says the location of."""
 

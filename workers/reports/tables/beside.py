@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from terms.specs import PublishedSpec
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables import EFFECT, is_ablation, points
+from workers.reports.tables.gains import EFFECT, is_ablation, points
 
 
 def protocol(data: Gathered) -> Table:
@@ -82,28 +82,3 @@ def _own(cell: Cell, one: PublishedSpec) -> Row:
     tried = [] if protocol is None else protocol.get("rows", [])
     ours = next((row["delta"] for row in tried if row["group"] == group["group"]), None)
     return points(cell, "own", group["best"]) | {"own_reference": ours}
-
-
-def off_target(data: Gathered) -> Table:
-    """What each method's vector does to the scores of the other traits."""
-    names = list(dict.fromkeys(cell.trait for cell in data.cells))
-    rows = [
-        {"model": cell.model, "trait": cell.trait, "method": group["method"]}
-        | points(cell, cell.trait, group["best"])
-        | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, name, effect).items()}
-        for cell in data.cells
-        if cell.steering and cell.steering.get("off_target")
-        for group in cell.steering["groups"]
-        if not is_ablation(group["method"])
-    ]
-    columns = [
-        Column("model", "model"),
-        Column("trait", "the vector's trait"),
-        Column("method", "method"),
-        *(Column(name, f"change of {name}", "points") for name in names),
-    ]
-    note = (
-        "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own "
-        f"judge; a positive number means more of the trait that the column names. {EFFECT}"
-    )
-    return Table("off_target", "Off-target matrix", note, columns, rows)

@@ -1,0 +1,18 @@
+"""A request for a steering together with what it names."""
+
+from dataclasses import dataclass
+
+from app.auth.viewer import Viewer
+from app.models.models import Model
+from app.steerings.schemas import SteeringRequest
+from app.traits.models import Trait
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asks for which steering, of which model, measured by which trait's questions."""
+
+    request: SteeringRequest
+    viewer: Viewer
+    model: Model
+    trait: Trait

@@ -1,0 +1,206 @@
+"""Checks a request for a steering against what exists, and turns it into the spec of its job. Raises Problem 422 for what is wrong with it."""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from sqlalchemy.orm import Session
+
+from app.auth.viewer import Viewer
+from app.errors import Problem, invalid
+from app.jobs.planned import job_of
+from app.jobs.specs import extraction_spec
+from app.judges import service as judges
+from app.models import service as models
+from app.models.context import check_context
+from app.models.layers import check_layers
+from app.models.models import Model
+from app.models.reading import reading_of
+from app.models.running import check_fits
+from app.settings import Settings
+from app.steerings import judging, limits
+from app.steerings.asked import Asked
+from app.steerings.extracted import Make, extraction_by
+from app.steerings.schemas import SteeringRequest
+from app.steerings.vectors import Vectors, chosen
+from app.text import check_not_blank, check_text
+from app.traits import service as traits
+from app.traits import suitability
+from app.traits.models import Trait
+from terms.specs import Controls, ExtractionSpec, JudgeSpec, OffTargetSpec, OwnQuestions, RightOrWrong, Sampling, SteeringAsked
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request found possible: its spec but for the calibration, what it multiplies, the jobs that it waits for, and its price.
+
+    `judge` is what preparing the judge costs; `warnings` say what the result will lack.
+    """
+
+    model: Model
+    vectors: Vectors
+    spec: SteeringAsked
+    grid: limits.Grid
+    waits_for: list[str]
+    warnings: list[str]
+    judge: judging.Preparing
+
+
+@dataclass(frozen=True)
+class _OffTarget:
+    """Other traits that the vectors are tried on: as specs hold them, their test questions in all, and the jobs to wait for."""
+
+    specs: list[OffTargetSpec]
+    questions: int
+    waits_for: list[str]
+
+
+def check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, make: Make) -> Checked:
+    """The request's spec and price. `make` makes an extraction where none fits. Raises Problem 422."""
+    check_text(request.model_dump(mode="json"))
+    model = models.usable(session, request.model)
+    facts = model.facts if model.state == "ready" else {}
+    trait = traits.resolve(session, request.trait, viewer)
+    judge = judges.usable(session, request.judge)
+    check_layers(request.layers, request.model, facts)
+    check_context(request.model, facts, request.max_new_tokens)
+    check_fits(session, model, request.max_new_tokens)
+    _check_questions(request)
+    asked = Asked(request, viewer, model, trait)
+    vectors = chosen(session, asked, make)
+    off_target = _off_target(session, asked)
+    grid = _grid(asked, vectors, off_target.questions)
+    limits.check_size(request, grid, settings.limit)
+    spec = _spec(asked, vectors, off_target.specs, judge)
+    spec |= {"weight_hash": facts.get("weight_hash"), "reading_hash": reading_of(model)}
+    if judging.responses_given(session, vectors):
+        spec["responses_given"] = True
+    waits_for = [*([vectors.wait_for] if vectors.wait_for else []), *off_target.waits_for]
+    warnings = [*_warnings(asked, judge), *judging.doubt(session, spec, viewer)]
+    price = judging.preparing(session, judge, trait, vectors, grid, request.max_new_tokens)
+    return Checked(model, vectors, spec, grid, waits_for, warnings, price)
+
+
+def _warnings(asked: Asked, judge: JudgeSpec) -> list[str]:
+    """What the trait, the questions and the judge cannot show on this model."""
+    request, model, trait = asked.request, asked.model, asked.trait
+    facts = model.facts if model.state == "ready" else {}
+    clusters = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
+    return [
+        *suitability.of_meeting(trait, request.model, facts),
+        *suitability.of_questions(trait, clusters, request.test_limit),
+        *suitability.of_judge(trait, judge),
+    ]
+
+
+def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge: JudgeSpec) -> SteeringAsked:
+    """Without what waits for the model's inspection and for other jobs."""
+    request, trait = asked.request, asked.trait
+    return {
+        "kind": "steer",
+        "model": request.model,
+        "weight_hash": None,
+        "reading_hash": None,
+        "trait": {"name": trait.name, "version": trait.version},
+        "vectors": list(vectors.vectors),
+        "from": list(vectors.sources) or None,
+        "extraction": vectors.extraction,
+        "questions": None if request.questions is None else cast(OwnQuestions, request.questions.model_dump(mode="json")),
+        "sampling": None if request.sampling is None else cast(Sampling, request.sampling.model_dump(mode="json")),
+        "judge": judge,
+        "controls": cast(Controls, request.controls.model_dump(mode="json")),
+        "off_target": off_target,
+        "capability": cast(list[RightOrWrong], [one.model_dump(mode="json") for one in request.capability or ()]) or None,
+        "combine": request.combine,
+        "operation": request.operation,
+        "ablate_plain": request.ablate_plain,
+        "scope": request.scope,
+        "doses": request.doses,
+        "coefficients": request.coefficients,
+        "budget": request.budget,
+        "selection_limit": request.selection_limit,
+        "test_limit": request.test_limit,
+        "max_new_tokens": request.max_new_tokens,
+        "coherence_threshold": request.coherence_threshold,
+        "matched": list(request.matched),
+        "decomposition": request.decomposition,
+        "extra_sets": request.extra_sets,
+        "reference_protocol": request.reference_protocol,
+        "seed": request.seed,
+        "special_tokens": request.special_tokens,
+    }
+
+
+def _check_questions(request: SteeringRequest) -> None:
+    """Raises Problem 422 for blank questions, and for a cluster in both sets: a dose must not be chosen on what it is reported on."""
+    if request.questions is None:
+        return
+    chosen_on: dict[str, int] = {}  # by cluster: the place of its first question in /questions/selection
+    for i, one in enumerate(request.questions.selection):
+        check_not_blank(one.question, f"/questions/selection/{i}")
+        chosen_on.setdefault(one.cluster or one.question, i)
+    for i, one in enumerate(request.questions.test):
+        pointer = f"/questions/test/{i}"
+        check_not_blank(one.question, pointer)
+        same = chosen_on.get(one.cluster or one.question)
+        if same is not None:
+            detail = (
+                f"{pointer} is of the same cluster as /questions/selection/{same}: a question that "
+                "chose the dose cannot measure its effect on others. Move one of the two, or leave it out."
+            )
+            raise invalid(pointer, "cluster_in_both_sets", detail)
+
+
+def _off_target(session: Session, asked: Asked) -> _OffTarget:
+    """The other traits that the request names. Raises Problem 422 for each that cannot be used."""
+    specs: list[OffTargetSpec] = []
+    questions, waits_for = 0, list[str]()
+    for i, one in enumerate(asked.request.off_target):
+        try:
+            trait = traits.resolve(session, one.trait, asked.viewer)
+        except Problem as problem:
+            raise invalid(f"/off_target/{i}/trait", problem.code, problem.detail) from problem
+        spec: OffTargetSpec = {"trait": {"name": trait.name, "version": trait.version}, "extraction": None}
+        if one.extraction is not None:
+            pointer = f"/off_target/{i}/extraction"
+            row, job = extraction_by(session, one.extraction, asked.viewer, pointer)
+            spec["extraction"] = job
+            made_by = extraction_spec(job_of(session, job))
+            _check_is_of(made_by, one.extraction, trait, asked.model, pointer)
+            if made_by.get("responses") == "given":
+                spec["responses_given"] = True
+            waits_for += [] if row is not None else [job]
+        specs.append(spec)
+        questions += min(trait.counts["test"], asked.request.test_limit or trait.counts["test"])
+    return _OffTarget(specs, questions, waits_for)
+
+
+def _check_is_of(spec: ExtractionSpec, named: str, trait: Trait, model: Model, pointer: str) -> None:
+    """Raises Problem 422 for an extraction, `named` so in the request, that is not of this trait on this model."""
+    if (spec["model"], spec["trait"]["version"]) != (model.name, trait.version):
+        detail = f"{named} is of {spec['trait']['name']} on {spec['model']}, not of {trait.name} on {model.name}."
+        raise invalid(pointer, "extraction_of_another", detail)
+
+
+def _grid(asked: Asked, vectors: Vectors, off_target: int) -> limits.Grid:
+    """What the steering multiplies; `off_target` counts the questions of other traits. Raises Problem 422 where it has no question."""
+    request, trait = asked.request, asked.trait
+    selection, test = _questions(asked, "selection"), _questions(asked, "test")
+    extra = sum(trait.counts[name] for name in request.extra_sets) + len(request.capability or ())
+    return limits.Grid(
+        cells=vectors.cells,
+        groups=vectors.groups,
+        selection=min(selection, request.selection_limit or selection),
+        test=min(test, request.test_limit or test),
+        extra=extra,
+        off_target=off_target,
+    )
+
+
+def _questions(asked: Asked, name: Literal["selection", "test"]) -> int:
+    """How many questions the set has: the request's own where it gives any, else the trait's. Raises Problem 422 for none."""
+    own, trait = asked.request.questions, asked.trait
+    count = trait.counts[name] if own is None else len(own.selection if name == "selection" else own.test)
+    if count == 0:
+        detail = f"{trait.name} has no {name} question. Upload it with steering questions, or give /questions."
+        raise invalid("/questions" if own else "/trait", "no_questions", detail)
+    return count

@@ -1,0 +1,77 @@
+"""Scores the texts of an earlier steering with another judge."""
+
+from sqlalchemy.orm import Session
+
+from app.auth.sharing import require_management
+from app.auth.viewer import Viewer
+from app.jobs import repository as job_repository
+from app.jobs.absence import absent
+from app.jobs.models import Job
+from app.jobs.references import check as check_references
+from app.jobs.schemas import Edge
+from app.jobs.specs import scored_spec, steering_spec
+from app.jobs.states import State
+from app.jobs.submission import Asker
+from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
+from app.judges import service as judges
+from app.steerings import repository
+from app.steerings.models import Steering
+from app.steerings.schemas import RescoreRequest
+from app.text import check_text
+from terms.specs import JudgeSpec, RescoringSpec, SteeringSpec
+
+READ_RESPONSES = ("reference", "phrases")
+"""Kinds of judges that are fitted to the responses of an extraction."""
+
+
+def rescore(session: Session, asker: Asker, identifier: str, request: RescoreRequest) -> Answer:
+    """A job that scores the steering's texts again. Light for an endpoint; the other judges read texts with a model.
+
+    A steer job that ended without a steering is continued under the other judge: what it generated is not generated again, only what the
+    new scores lead the search to. Raises Problem 403, 404, 422.
+    """
+    earlier = promised(session, asker)
+    if earlier is not None:
+        return answer(session, asker, earlier)
+    viewer = asker.viewer
+    check_text(request.model_dump(mode="json"))
+    after = check_edges(session, request, viewer)
+    judge = judges.usable(session, request.judge)
+    row = repository.find(session, identifier, viewer)
+    plan = _continued(session, identifier, request, viewer, judge) if row is None else _again(session, row, request, judge, after)
+    return answer(session, asker, submitted(session, asker, plan, request))
+
+
+def _again(session: Session, row: Steering, request: RescoreRequest, judge: JudgeSpec, after: list[Edge]) -> Plan:
+    """The texts of a finished steering under the other judge."""
+    old = scored_spec(session.get_one(Job, row.job_id))
+    spec: RescoringSpec = {
+        "kind": "rescore",
+        "steering": row.id,
+        "job": row.job_id,
+        "judge": judge,
+        "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
+        "responses_given": old.get("responses_given", False),
+        "special_tokens": old.get("special_tokens", "markup"),
+        "extraction": old["extraction"] if judge["kind"] in READ_RESPONSES else None,
+        "reading_hash": row.reading_hash,  # the texts stay what they were
+        "model": old["model"],
+        "weight_hash": old["weight_hash"],
+        "trait": old["trait"],
+        "seed": old["seed"],
+    }
+    return Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
+
+
+def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: JudgeSpec) -> Plan:
+    """The steer job again with the other judge, in place of one that failed or was cancelled."""
+    old = job_repository.find(session, identifier, viewer)
+    if old is None or old.kind != "steer" or old.state not in (State.FAILED, State.CANCELLED):
+        raise absent(session, "steering", identifier, viewer, *repository.MAKE_STEERINGS)
+    require_management(viewer, old.owner, identifier)
+    first = steering_spec(old)
+    threshold = first["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
+    spec: SteeringSpec = {**first, "judge": judge, "coherence_threshold": threshold}
+    after = [*job_repository.edges(session, old.id), *request.after]
+    check_references(session, viewer, old.id, spec, [edge.job for edge in after])
+    return Plan("steer", old.job_class, first["model"], spec, after, retry_of=old.id)

@@ -1,0 +1,81 @@
+"""Whether a method works elsewhere: on every trait, on the other traits' questions, and on questions of other kinds."""
+
+from workers.reports.gathered import Gathered
+from workers.reports.table import Column, Row, Table
+from workers.reports.tables.gains import EFFECT, is_ablation, points
+
+
+def traits(data: Gathered) -> Table:
+    """The same method on every trait, side by side."""
+    names = list(dict.fromkeys(cell.trait for cell in data.cells))
+    rows: dict[tuple[str, str], Row] = {}
+    for cell in data.cells:
+        for group in cell.steering["groups"] if cell.steering else []:
+            if not is_ablation(group["method"]) and group["best"] is not None:
+                row = rows.setdefault((cell.model, group["method"]), {"model": cell.model, "method": group["method"]})
+                row.update(points(cell, cell.trait, group["matched"].get("dose") or group["best"]))
+    columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
+    return Table(
+        "traits", "Traits side by side", f"{EFFECT} All at the leader's dose of each trait.", columns, list(rows.values())
+    )
+
+
+def off_target(data: Gathered) -> Table:
+    """What each method's vector does to the scores of the other traits."""
+    names = list(dict.fromkeys(cell.trait for cell in data.cells))
+    rows = [
+        {"model": cell.model, "trait": cell.trait, "method": group["method"]}
+        | points(cell, cell.trait, group["best"])
+        | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, name, effect).items()}
+        for cell in data.cells
+        if cell.steering and cell.steering.get("off_target")
+        for group in cell.steering["groups"]
+        if not is_ablation(group["method"])
+    ]
+    columns = [
+        Column("model", "model"),
+        Column("trait", "the vector's trait"),
+        Column("method", "method"),
+        *(Column(name, f"change of {name}", "points") for name in names),
+    ]
+    note = (
+        "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own "
+        f"judge; a positive number means more of the trait that the column names. {EFFECT}"
+    )
+    return Table("off_target", "Off-target matrix", note, columns, rows)
+
+
+def extra_sets(data: Gathered) -> Table:
+    """Paraphrases, unrelated questions and those that can be answered right, at the chosen dose and at half of it."""
+    rows = []
+    for cell in data.cells:
+        for group in cell.steering["groups"] if cell.steering else []:
+            for name, runs in group["extra"].items():
+                for at, effect in runs.items():
+                    base = {"model": cell.model, "trait": cell.trait, "method": group["method"], "set": name, "at": at}
+                    shares = {
+                        "unchanged": effect["unchanged"],
+                        "unchanged_from": cell.texts(effect),
+                        "coherence": effect["coherence"],
+                    }
+                    right = {key: effect.get(key) for key in ("right", "right_unsteered")} | {"right_from": cell.texts(effect)}
+                    rows.append(base | shares | right | points(cell, "delta", effect))
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("set", "questions"),
+        Column("at", "dose"),
+        Column("delta", "gain", "points"),
+        Column("coherence", "coherence", "number"),
+        Column("unchanged", "same text as unsteered", "share"),
+        Column("right", "answered right", "share"),
+        Column("right_unsteered", "unsteered: answered right", "share"),
+    ]
+    return Table(
+        "extra",
+        "Other questions: paraphrases, unrelated ones, capability",
+        f"{EFFECT} At the chosen dose and at half of it.",
+        columns,
+        rows,
+    )

@@ -1,0 +1,37 @@
+"""What the tables of gains share: the cells of a gain, the sentence on how gains were measured, and which methods they leave out."""
+
+from typing import Literal
+
+from terms.documents.steering import Effect
+from terms.methods import UnknownMethod, parse_method
+from workers.reports.gathered import Cell
+from workers.reports.table import Row
+
+EFFECT = (
+    "Gains are in points of the judge's trait score (0-100), steered minus unsteered on the same test questions, "
+    "which were not used to choose layer or dose. Brackets hold 95 % intervals over clusters of questions; a "
+    "missing interval means too few clusters."
+)
+
+GainKey = Literal["delta", "delta_joint"]
+"""The gain in points, or in answers that show the trait and stay coherent."""
+
+
+def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delta") -> Row:
+    """A column of kind points with its interval and where it comes from, of an effect as summary.json holds it; nothing where there is none."""
+    if not effect or effect.get(source) is None:
+        return {}
+    return {
+        name: effect[source],
+        f"{name}_low": effect.get(f"{source}_low"),
+        f"{name}_high": effect.get(f"{source}_high"),
+        f"{name}_from": cell.texts(effect),
+    }
+
+
+def is_ablation(key: str) -> bool:
+    """Whether a method belongs to the cleaning ablation alone."""
+    try:
+        return parse_method(key).suffix in ("pretop", "randomdims", "largest")
+    except UnknownMethod:
+        return False

@@ -1,0 +1,85 @@
+"""What massive dims do to steering: zeroing them (the cleaning ablation), and steering with them alone (the decomposition)."""
+
+from collections.abc import Iterator, Sequence
+
+from binnacle.words.massive import massive_at
+from terms.documents.calibration import Aggregate
+from terms.documents.steering import Summary
+from terms.methods import UnknownMethod, parse_method
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.table import Column, Row, Table
+from workers.reports.tables.gains import EFFECT, is_ablation, points
+
+
+def cleaning(data: Gathered) -> Table:
+    """What zeroing N dims does, beside zeroing N others."""
+    rows = [
+        row
+        for cell in data.cells
+        if cell.steering
+        for row in _cleaning_rows(cell, cell.steering, data.calibrations.get(cell.model))
+    ]
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("base", "method"),
+        Column("n", "dims zeroed", "number"),
+        Column("massive", "of them massive", "number"),
+        Column("top", "largest ratio, after the fit", "points"),
+        Column("pretop", "largest ratio, before the fit", "points"),
+        Column("randomdims", "random other dims", "points"),
+        Column("largest", "largest weight outside the massive list", "points"),
+    ]
+    note = f"{EFFECT} Dims are zeroed in the order of their ratio_to_median at the layer, whether massive or not. All at the leader's dose."
+    return Table("cleaning", "Cleaning ablation", note, columns, rows)
+
+
+def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Iterator[Row]:
+    found: dict[tuple[str, int], Row] = {}
+    for group in summary["groups"]:
+        try:
+            method = parse_method(group["method"])
+        except UnknownMethod:
+            continue
+        if method.base not in ("mean_diff", "probe") or method.suffix in ("cleaned", "preclean"):
+            continue
+        effect = group["matched"].get("dose") or group["best"]
+        massive = _massive_among_first(calibration, group["layers"], method.top)
+        row = found.setdefault((method.base, method.top), {"base": method.base, "n": method.top, "massive": massive})
+        for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
+            row.update(points(cell, suffix, effect))
+    for key in sorted(found):
+        if any(n > 0 for base, n in found if base == key[0]):
+            yield {"model": cell.model, "trait": cell.trait} | found[key]
+
+
+def _massive_among_first(calibration: Aggregate | None, layers: Sequence[int], n: int) -> int | None:
+    """How many of a layer's first `n` dims by ratio_to_median are in its list, which need not be the head of that order."""
+    order = None if calibration is None else calibration.get("ratio_order_by_layer", {}).get(str(layers[0]))
+    if len(layers) != 1 or calibration is None or order is None:
+        return None
+    return len({*order[:n]} & {*massive_at(calibration, layers[0])})
+
+
+def decomposition(data: Gathered) -> Table:
+    """The massive part of mean-based vectors, steered with alone."""
+    rows = []
+    for cell in data.cells:
+        for group in cell.steering["groups"] if cell.steering else []:
+            parts = group["decomposition"]
+            if parts and not is_ablation(group["method"]):
+                row = {"model": cell.model, "trait": cell.trait, "method": group["method"], "verdict": parts["massive_part"]}
+                for arm, effect in parts["arms"].items():
+                    row |= points(cell, arm, effect)
+                rows.append(row)
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("clean", "clean part alone", "points"),
+        Column("massive", "massive part alone", "points"),
+        Column("both", "both", "points"),
+        Column("verdict", "the massive part is"),
+    ]
+    note = f"{EFFECT} Each part at the coefficient it has inside the vector, at the leader's dose."
+    return Table("decomposition", "What the massive part does", note, columns, rows)

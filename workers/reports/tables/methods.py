@@ -1,0 +1,107 @@
+"""Which method works: every method at its best dose and at matched doses, beside the unsteered model and the controls."""
+
+from collections.abc import Iterator
+
+from binnacle.words.judging import cannot_tell
+from terms.documents.steering import Effect, Group, Summary
+from workers.reports.gathered import Cell, Gathered
+from workers.reports.table import Column, Row, Table
+from workers.reports.tables.gains import EFFECT, is_ablation, points
+from workers.science.verdicts import AGREEMENT, NOT_ENOUGH
+
+COLUMNS = [
+    Column("model", "model"),
+    Column("trait", "trait"),
+    Column("method", "method"),
+    Column("layer", "layer"),
+    Column("r", "dose", "number"),
+    Column("c", "coefficient", "number"),
+    Column("coherence", "coherence", "number"),
+    Column("delta", "gain", "points"),
+    Column("joint", "joint gain", "points"),
+    Column("at_dose", "gain at the leader's dose", "points"),
+    Column("at_coherence", "gain at matched coherence", "points"),
+    Column("at_coefficient", "gain at the probe's coefficient", "points"),
+    Column("verdict", "against the leader at equal dose"),
+    Column("link", "runs", "link"),
+]
+NOTE = (
+    f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
+    "outside the massive dims over the stream's norm without them; equal r is matched dose. At the probe's raw "
+    "coefficient a vector with massive dims pushes less where it counts: that column does not compare methods; "
+    "published results for mean_diff were measured this way. Controls run at the best method's dose."
+)
+
+
+def methods(data: Gathered) -> Table:
+    """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
+    rows = [row for cell in data.cells if cell.steering for row in _rows(cell, cell.steering)]
+    if data.agreement is not None and (data.agreement.spearman or 0.0) < AGREEMENT:
+        rows = [_without_verdict(row) for row in rows]
+    return Table("methods", "Methods", NOTE, COLUMNS, rows)
+
+
+def _rows(cell: Cell, summary: Summary) -> list[Row]:
+    """The rows of one model and trait, without a verdict where the judge cannot tell the classes apart."""
+    of_the_cell = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
+    rows = [of_the_cell | row for row in (*_baselines(cell, summary), *_methods(cell, summary), *_controls(cell, summary))]
+    return rows if cannot_tell(summary.get("judge_facts") or {}) is None else [_without_verdict(row) for row in rows]
+
+
+def _without_verdict(row: Row) -> Row:
+    return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row
+
+
+def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
+    """The model without a push, and with the trait asked for in the prompt instead."""
+    unsteered = summary["unsteered"]["test"]
+    yield {
+        "method": "unsteered",
+        "kind": "control",
+        "coherence": unsteered["coherence"],
+        "coherence_from": cell.texts(unsteered),
+        "trait_score": unsteered["trait"],
+    }
+    if summary["prompt_only"]:
+        yield {"method": "prompt only", "kind": "control"} | _effect(cell, summary["prompt_only"])
+
+
+def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
+    """A row a method, but for those of the cleaning ablation."""
+    verdicts = {one["b"]: one["verdict"] for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
+    for group in summary["groups"]:
+        if is_ablation(group["method"]):
+            continue
+        layers = "+".join(map(str, group["layers"]))
+        row: Row = {"method": group["method"], "kind": "method", "layer": layers, "group": group["group"]}
+        if group["best"] is not None:
+            row |= _effect(cell, group["best"])
+        for way in ("dose", "coherence", "coefficient"):
+            row |= points(cell, f"at_{way}", group["matched"].get(way))
+        leads = group["group"] == summary["leader"]
+        yield row | {"verdict": "leads" if leads else verdicts.get(group["group"], _origin(group))}
+
+
+def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:
+    """The leader's random and shuffled vectors, numbered from 1."""
+    leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
+    for kind, runs in (leader["controls"] if leader else {}).items():
+        for number, run in enumerate(runs, 1):
+            yield {"method": f"{kind} control {number}", "kind": "control"} | _effect(cell, run)
+
+
+def _effect(cell: Cell, effect: Effect) -> Row:
+    """Dose, coherence and both gains of a run."""
+    return (
+        {key: effect.get(key) for key in ("r", "c", "coherence", "run")}
+        | {"coherence_from": cell.texts(effect)}
+        | points(cell, "delta", effect)
+        | points(cell, "joint", effect, "delta_joint")
+    )
+
+
+def _origin(group: Group) -> str | None:
+    """What is known of a vector that was not compared: which it equals, or which model it is of."""
+    notes = [f"same vector as {group['same_as']}"] if group.get("same_as") else []
+    notes += [f"vector of {group['source_model']}"] if group.get("source_model") else []
+    return "; ".join(notes) or None

@@ -1,0 +1,61 @@
+"""How massive the dims of each model are, in all four ratios, and what that means for mean_diff."""
+
+from collections.abc import Mapping
+
+from binnacle.words.emergence import NOT_MEASURED
+from binnacle.words.massive import listed, rule_of
+from workers.reports.gathered import Gathered
+from workers.reports.table import Column, Row, Table
+from workers.reports.tables.standing import COLUMNS, NOTE, standing
+
+NOT_STEERED = {"viable": "not steered"}
+"""The columns of what mean_diff is worth, for a model without a steering."""
+
+
+def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:
+    """Which dimension dominates each model, in all four ratios, and what that means for mean_diff."""
+    rows: list[Row] = []
+    for model, aggregate in data.calibrations.items():
+        found = aggregate["severity"]
+        rows.append(
+            {
+                "model": model,
+                "verdict": found["verdict"],
+                "scope": found["scope"],
+                "dim": found["dominant_dim"],
+                "dims": listed(aggregate),
+                "rule": rule_of(aggregate),
+                "share": found["share_of_squared_norm"],
+                "alignment": found["mean_alignment"],
+                **found["ratios"],
+                **standing(aggregate, data.provenance.get(model)),
+                "link": data.sources.get(model),
+                **verdicts.get(model, NOT_STEERED),
+            }
+        )
+    rows += [{"model": model, "verdict": NOT_MEASURED, "why": why} for model, why in data.unmeasured.items()]
+    columns = [
+        Column("model", "model"),
+        Column("verdict", "severity"),
+        Column("scope", "scope"),
+        Column("dim", "dominant dim"),
+        Column("dims", "massive dims", "dims"),
+        Column("rule", "by the rule"),
+        Column("ratio_to_median", "ratio_to_median", "number"),
+        Column("ratio_to_mean", "ratio_to_mean", "number"),
+        Column("max_to_median", "max_to_median", "number"),
+        Column("max_to_entry_median", "max_to_entry_median", "number"),
+        Column("share", "share of squared norm", "share"),
+        Column("alignment", "mean alignment", "number"),
+        *COLUMNS,
+        Column("viable", "mean_diff viable"),
+        Column("why", "why"),
+        Column("massive_part", "the massive part is"),
+        Column("link", "calibration", "link"),
+    ]
+    note = (
+        "ratio_to_median: token-mean size over the median dim's (mild from 10, severe from 100). ratio_to_mean: size of the mean vector's "
+        "entry over the mean entry. max_to_median: per prompt, largest over the median dim's largest. max_to_entry_median: per prompt, "
+        f"largest over the median of all entries. {NOTE} mean_diff is viable where it ties with the best method at equal dose."
+    )
+    return Table("severity", "Model severity", note, columns, rows)

@@ -1,0 +1,47 @@
+"""What each vector is made of: its massive part, its sampling noise, how stable it is and what it separates."""
+
+from workers.reports.gathered import Gathered
+from workers.reports.table import Column, Table
+from workers.science.dose import NO_CLEAN_DOSE
+
+
+def vectors(data: Gathered) -> Table:
+    """What each vector is made of."""
+    rows = []
+    for cell in data.cells:
+        chosen = {one["group"]: one["layers"] for one in cell.steering["groups"]} if cell.steering else {}
+        for facts in cell.extraction["vectors"] if cell.extraction else []:
+            group = f"{facts['position']}/{facts['component']}/{facts['method']}"
+            massive = facts.get("massive")
+            if chosen.get(group) != [facts["layer"]]:
+                continue
+            stability, separation = facts.get("stability"), facts.get("separation")
+            clean = None if massive is None else massive.get("clean_norm")
+            rows.append(
+                {
+                    "model": cell.model,
+                    "trait": cell.trait,
+                    "method": facts["method"],
+                    "layer": facts["layer"],
+                    "massive": None if massive is None else massive.get("share"),
+                    "noise": None if massive is None else massive.get("noise_share"),
+                    "split_half": None if stability is None else stability.get("split_half_cosine"),
+                    "accuracy": None if separation is None else separation.get("accuracy"),
+                    "dosed": "no clean dose" if clean is not None and clean**2 < NO_CLEAN_DOSE else None,
+                    "link": cell.links["extraction"],
+                }
+            )
+    columns = [
+        Column("model", "model"),
+        Column("trait", "trait"),
+        Column("method", "method"),
+        Column("layer", "layer"),
+        Column("massive", "squared norm in massive dims", "share"),
+        Column("noise", "sampling noise", "share"),
+        Column("split_half", "split-half cosine", "number"),
+        Column("accuracy", "held-out accuracy", "number"),
+        Column("dosed", "dose"),
+        Column("link", "extraction", "link"),
+    ]
+    note = "What each chosen vector is made of. Held-out accuracy is a separation: it does not predict steering."
+    return Table("vectors", "What the vectors are made of", note, columns, rows)
