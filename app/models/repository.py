@@ -17,7 +17,9 @@ from terms.values import JsonObject
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
     """The model of that name, also when it was removed; `lock` keeps others from changing it until the transaction ends."""
     model = session.get(Model, name, with_for_update=lock)
-    session.info.setdefault("models", set()).add(model)  # a session holds what it has read weakly, and a submission asks several times
+    session.info.setdefault("models", set()).add(
+        model
+    )  # a session holds what it has read weakly, and a submission asks several times
     return model
 
 
@@ -43,7 +45,9 @@ def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Mode
 def model_workers(session: Session) -> Sequence[Worker]:
     """The worker nodes that load models, as they last described themselves when this session first asked."""
     if "model_workers" not in session.info:
-        session.info["model_workers"] = session.scalars(select(Worker).where(Worker.job_class == "model").order_by(Worker.id)).all()
+        session.info["model_workers"] = session.scalars(
+            select(Worker).where(Worker.job_class == "model").order_by(Worker.id)
+        ).all()
     found: Sequence[Worker] = session.info["model_workers"]
     return found
 
