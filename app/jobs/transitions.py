@@ -4,21 +4,40 @@ If the UPDATE touches no row, another process changed the job first. `Superseded
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Integer, Text, Update, column, func, insert, literal, select, text, update, values
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Integer,
+    Text,
+    Update,
+    column,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+    values,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job, JobEvent
 from app.jobs.states import ARROWS, FINISHED, State
 from app.webhooks.outbox import announce
+from terms.documents.jobs import ErrorFacts
+from terms.values import Json
 
 CHANNEL = "binnacle_jobs"
 
-Changes = dict[str, Any]
-"""Columns of a job with their new values, plain or as expressions of SQL."""
-Event = tuple[str, Mapping[str, object]]
+Value = Json | datetime | ClauseElement
+"""A value of a column, plain or as an expression of SQL."""
+Changes = dict[str, Value]
+"""Columns of a job with their new values."""
+EventData = Mapping[str, Json] | ErrorFacts
+Event = tuple[str, EventData]
 """Type and data of a line of a job's history."""
 
 
@@ -34,15 +53,15 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     *,
     token: int | None = None,
     event: str,
-    data: Mapping[str, object] | None = None,
+    data: EventData | None = None,
     before: Sequence[Event] = (),
-    **values: Any,
+    values: Changes | None = None,
 ) -> Job:
     """Moves the job along one arrow of the state graph (`ARROWS`) and returns its new row.
 
-    `before` are events that happened earlier and are written now. `token` is the caller's lease; None for arrows without a lease (a queued
-    job, or the reconciler, which matched the lease itself). Raises Superseded when the job is in none of the `source` states or under another
-    lease, ValueError for an arrow that does not exist.
+    `before` are events that happened earlier and are written now, `values` other columns that change with it. `token` is the caller's
+    lease; None for arrows without a lease (a queued job, or the reconciler, which matched the lease itself). Raises Superseded when the job
+    is in none of the `source` states or under another lease, ValueError for an arrow that does not exist.
     """
     sources = [state for state in source if target in ARROWS[state]]
     if not sources:
@@ -50,7 +69,7 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     conditions = [Job.id == job_id, Job.state.in_(sources)]
     if token is not None:
         conditions.append(Job.lease_token == token)
-    job = _change(session, conditions, [*before, (event, data or {})], {"state": target.value, **values})
+    job = _change(session, conditions, [*before, (event, data or {})], {"state": target.value, **(values or {})})
     if job is None:
         raise Superseded(f"{job_id} is not {' or '.join(sources)}{'' if token is None else f' under lease {token}'}")
     if target in FINISHED:
@@ -58,7 +77,7 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     return job
 
 
-def touch(session: Session, job_id: str, *, token: int, events: Sequence[Event] = (), **values: Any) -> Job:
+def touch(session: Session, job_id: str, *, token: int, values: Changes, events: Sequence[Event] = ()) -> Job:
     """Changes columns of a held job (phase, progress, lease) without moving it, and adds these events to the history.
 
     Raises Superseded when the caller no longer holds the lease.
@@ -70,12 +89,12 @@ def touch(session: Session, job_id: str, *, token: int, events: Sequence[Event] 
     return job
 
 
-def note(session: Session, job_id: str, event: str, data: Mapping[str, object]) -> None:
+def note(session: Session, job_id: str, event: str, data: EventData) -> None:
     """Adds an event to the job's history and changes nothing else."""
     _change(session, [Job.id == job_id], [(event, data)], {})
 
 
-def born(session: Session, job: Job, data: Mapping[str, object]) -> None:
+def born(session: Session, job: Job, data: EventData) -> None:
     """Writes the first event of a new job (its row was inserted with `event_seq` 1)."""
     wrote = insert(JobEvent).values(job_id=job.id, seq=job.event_seq, type="submitted", data=data).cte("wrote")
     session.execute(select(func.pg_notify(CHANNEL, job.id)).add_cte(wrote))
