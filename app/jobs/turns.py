@@ -206,7 +206,7 @@ def next_job(
 
 def _turn(
     session: Session, statement: TextClause, ready: Mapping[str, Json], passed: Sequence[str]
-) -> Row[tuple[str, str]] | None:
+) -> Row[str, str] | None:
     return session.execute(statement, {**ready, "passed": list(passed)}).one_or_none()
 
 
