@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.outages import ROOM, Room, explain, is_full
 from app.places import Bounds, Places
@@ -105,7 +105,7 @@ def _ping_when_idle(engine: Engine) -> None:
         record.info["left"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def _taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    def _taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
         if time.monotonic() - record.info.get("left", time.monotonic()) < IDLE_SECONDS:
             return
         try:
@@ -178,7 +178,7 @@ class AsyncDatabase:
         self._reads = async_sessionmaker(alone, class_=AsyncSession, expire_on_commit=False, info=info)
         event.listen(self.engine.sync_engine, "first_connect", self._measure)
 
-    def _measure(self, connection: DBAPIConnection, _record: object) -> None:
+    def _measure(self, connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         """Asks how many connections there may be, as long as one can be had."""
         cursor = connection.cursor()
         cursor.execute(ROOM.text)

@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import structlog
+from psycopg.rows import TupleRow
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -20,7 +21,7 @@ from app.places import Bounds, Places
 
 T = TypeVar("T")
 P = ParamSpec("P")
-Connection = psycopg.Connection[tuple[object, ...]]
+Connection = psycopg.Connection[TupleRow]
 log = structlog.get_logger()
 
 THREADS = 2

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pydantic_core import ErrorDetails
 
 from app.text import LINE, not_a_line
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 UNKNOWN = "This value is not valid here; /openapi.json describes the field."
@@ -78,7 +78,7 @@ _BOUNDS = {
 }
 
 
-Said = Callable[[JsonObject, object], str]
+Said = Callable[[JsonObject, Json], str]
 """A sentence, from the facts of the limit and what was sent."""
 
 
@@ -100,24 +100,24 @@ def sentence(error: ErrorDetails) -> str:
     return _OTHERS[kind](facts, error.get("input")) if kind in _OTHERS else UNKNOWN
 
 
-def _number(value: object) -> str:
+def _number(value: Json) -> str:
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return f"{int(value):,}"
     return str(value)
 
 
-def _sent(value: object) -> str:
+def _sent(value: Json) -> str:
     return f"; it is {_number(value)}" if isinstance(value, int | float) and abs(value) < 1e15 else ""
 
 
-def _size(value: object, one: str, many: str) -> str:
+def _size(value: Json, one: str, many: str) -> str:
     if not isinstance(value, str | list | tuple | dict | set):
         return ""
     return f"; it has {len(value):,} {one if len(value) == 1 else many}"
 
 
 def _text(words: str, limit: str) -> Said:
-    def said(facts: JsonObject, value: object) -> str:
+    def said(facts: JsonObject, value: Json) -> str:
         if limit == "min_length" and facts[limit] == 1:
             return "The text must not be empty."
         return f"The text must have {words} {facts[limit]:,} characters{_size(value, 'character', 'characters')}."
@@ -126,14 +126,14 @@ def _text(words: str, limit: str) -> Said:
 
 
 def _list(words: str, limit: str) -> Said:
-    def said(facts: JsonObject, value: object) -> str:
+    def said(facts: JsonObject, value: Json) -> str:
         count = facts[limit]
         return f"The list must have {words} {count:,} {'entry' if count == 1 else 'entries'}{_size(value, 'entry', 'entries')}."
 
     return said
 
 
-def _pattern(facts: JsonObject, _value: object) -> str:
+def _pattern(facts: JsonObject, _value: Json) -> str:
     pattern = facts["pattern"]
     if pattern in PATTERNS:
         return f"The value must be {PATTERNS[pattern]}."
@@ -148,7 +148,7 @@ def _pattern(facts: JsonObject, _value: object) -> str:
     return UNKNOWN
 
 
-def _own(facts: JsonObject, _value: object) -> str:
+def _own(facts: JsonObject, _value: Json) -> str:
     """The sentence of one of our own checks."""
     said = str(facts.get("error", "")) or UNKNOWN
     return said if said.endswith(".") else f"{said}."

@@ -6,12 +6,13 @@ characters. A name is one line: no control character at all, no line break and n
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, StringConstraints, ValidationError
 
 from app.errors import Problem, invalid
 from binnacle.words.visible import UNSEEN
+from terms.values import Json
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 LINE = rf"^[^{UNSEEN}]*$"
@@ -31,7 +32,7 @@ def not_a_line(text: str) -> str:
     )
 
 
-def stored(model: type[Model], values: Mapping[str, Any]) -> Model:
+def stored(model: type[Model], values: Mapping[str, Json]) -> Model:
     """A request as it was stored, perhaps before its names had to be lines: what they may not hold now is replaced by U+FFFD."""
     try:
         return model.model_validate(values)
@@ -43,7 +44,7 @@ def stored(model: type[Model], values: Mapping[str, Any]) -> Model:
         return model.model_validate(_repaired(values, places))
 
 
-def _repaired(value: Any, lines: set[str]) -> Any:
+def _repaired(value: Json, lines: set[str]) -> Json:
     if isinstance(value, Mapping):
         return {name: _repaired(one, lines) for name, one in value.items()}
     if isinstance(value, list):
@@ -57,7 +58,7 @@ def check_not_blank(text: str, pointer: str) -> None:
         raise invalid(pointer, "blank_prompt", f"{pointer} holds only white space. Write a text or leave the field out.")
 
 
-def check_text(value: Any, pointer: str = "") -> None:
+def check_text(value: Json, pointer: str = "") -> None:
     """Raises Problem 422 `invalid_characters` for the first string within a JSON value that holds such a character, by its pointer."""
     if isinstance(value, str):
         found = CONTROLS.search(value)

@@ -2,18 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from app.settings import Settings
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def capacity(settings: Settings) -> dict[str, Any]:
+def capacity(settings: Settings) -> dict[str, int | str]:
     """Bytes that its models may take together (`budget`), the dtype it loads them in, and on a CPU the memory of the host, or of the
     control group that the worker is in. What a card has is known once torch has looked (`Shelf.memory`).
     """
-    known = {"budget": settings.model_budget_bytes, "dtype": settings.weights_dtype}
+    known: dict[str, int | str] = {"budget": settings.model_budget_bytes, "dtype": settings.weights_dtype}
     return known if settings.device.startswith("cuda") else known | {"device_total": host_bytes()}
 
 

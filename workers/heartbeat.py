@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.jobs import claims
 from app.jobs.claims import Lease, Reached
 from app.jobs.models import Job
-from app.jobs.transitions import Superseded
+from app.jobs.transitions import Changes, Event, Superseded
 from workers.process import WorkerProcess
 
 log = structlog.get_logger(__name__)
@@ -176,11 +176,11 @@ class Heartbeat:
 
 def _reached(entered: Sequence[Phase], current: Phase | None) -> Reached:
     """The events of the phases that were entered, and the columns of the present one; None leaves the columns as they are."""
-    events = [("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}) for phase in entered]
+    events: list[Event] = [("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}) for phase in entered]
     if current is None:
         return Reached(events)
     left = current.seconds_left(time.monotonic())
-    values = {
+    values: Changes = {
         "phase": current.name,
         "progress_done": current.done,
         "progress_total": current.total,

@@ -5,11 +5,10 @@ its child does stays right. Without a connection to the broker Celery hands out 
 """
 
 import threading
-from typing import Any
 
 import structlog
 from celery.utils import uuid
-from celery.worker import state
+from celery.worker import WorkController, state
 from kombu import Message
 from kombu.serialization import dumps
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,7 +26,7 @@ class Looking:
 
     def __init__(
         self,
-        controller: Any,
+        controller: WorkController,
         sessions: sessionmaker[Session],
         settings: LeaseSettings,
         worker: tuple[str, str],

@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import signals
@@ -28,11 +28,16 @@ from app.storage.blobs import adopt_orphans, collect
 from app.storage.factory import open_storage
 from app.storage.space import shortage
 from binnacle.version import VERSION
+from terms.values import Json
 from workers.capacity import capacity
 from workers.looking import Looking
 from workers.names import is_ours, is_taken, unless_living
 from workers.reconciler import Reconciler
 from workers.watch import Watch
+
+if TYPE_CHECKING:
+    from celery.worker import WorkController
+    from celery.worker.consumer import Consumer
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -43,7 +48,7 @@ log = structlog.get_logger(__name__)
 class Parent:
     """One node's parent. `controller` is Celery's WorkController."""
 
-    def __init__(self, controller: Any, settings: Settings) -> None:
+    def __init__(self, controller: "WorkController", settings: Settings) -> None:
         self._controller = controller
         self._settings = settings
         self._bell = Bell(settings)
@@ -97,7 +102,7 @@ class Parent:
 
     def _register(self) -> None:
         job_class = os.environ["BINNACLE_WORKER_CLASS"]
-        row: dict[str, Any] = {
+        row: dict[str, Json] = {
             "job_class": job_class,
             "device": self._settings.device if job_class == "model" else "none",
             "memory": capacity(self._settings) if job_class == "model" else {},
@@ -192,7 +197,7 @@ def _not_draining_yet(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _ready(sender: Any, **_: Any) -> None:
+def _ready(sender: "Consumer", **_: Any) -> None:
     global _parent  # noqa: PLW0603 - Celery's signals know no other place for it
     _parent = Parent(sender.controller, get_settings())
     _parent.start()

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import structlog
 from sqlalchemy import update
@@ -31,6 +31,13 @@ DESCRIBED_SECONDS = 60.0
 """For so long what was written of a child counts as written, though the node's row may have been made anew."""
 
 log = structlog.get_logger(__name__)
+
+
+class Held(TypedDict):
+    """What a child holds, as columns of its node's row: names of models, and facts of its memory."""
+
+    models: list[str]
+    memory: dict[str, int | str]
 
 
 class Keeper:
@@ -95,7 +102,7 @@ class WorkerProcess:
     draining: threading.Event = field(default_factory=threading.Event)
     shelf: "Shelf | None" = None
     keeper: Keeper = field(init=False)
-    _described: tuple[float, Any] = (0.0, None)
+    _described: tuple[float, Held | None] = (0.0, None)
 
     def __post_init__(self) -> None:
         self.keeper = Keeper(self)
@@ -110,7 +117,7 @@ class WorkerProcess:
         return self.shelf
 
     @cached_property
-    def capacity(self) -> dict[str, Any]:
+    def capacity(self) -> dict[str, int | str]:
         """What this child could hold at most; nothing on a node that loads no models."""
         return capacity(self.settings) if self.job_class == "model" else {}
 
@@ -129,8 +136,8 @@ class WorkerProcess:
         at, held = self._described
         return time.monotonic() - at < DESCRIBED_SECONDS and held == self._held()
 
-    def _held(self) -> dict[str, Any]:
-        return {"models": self.loaded(), "memory": (self.shelf.memory() if self.shelf is not None else {}) | self.capacity}
+    def _held(self) -> Held:
+        return {"models": self.loaded(), "memory": {**(self.shelf.memory() if self.shelf is not None else {}), **self.capacity}}
 
 
 @lru_cache

@@ -8,14 +8,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -59,15 +58,20 @@ class Sighting:
         return (self.job_id, self.token) == (job.id, job.lease_token)
 
 
+Holding = Row[Job, int, int, int, bool, int]
+"""A job that the child holds: its row; seconds since a cancel was asked for (None without one), since its last progress and since its start;
+whether its lease is over; and seconds from the database's start to the end of its lease."""
+
+
 @dataclass(frozen=True)
 class Death:
     """How a child died: `reason` why we stopped it, if we did; `meant_for` the other job that we stopped it for; `status` its exit or signal."""
 
-    reason: Mapping[str, Any]
+    reason: JsonObject
     meant_for: str | None
     status: str | None
 
-    def cause(self, otherwise: str) -> dict[str, Any]:
+    def cause(self, otherwise: str) -> JsonObject:
         """What the job's events say of it; its code is `otherwise` where we had no reason to stop it."""
         named = {"meant_for": self.meant_for, "signal": self.status}
         return {"code": otherwise, **self.reason, **{name: value for name, value in named.items() if value}}
@@ -170,7 +174,7 @@ class Watch:
             with self._lock:
                 self._seen = None
 
-    def _sight(self, row: Any) -> None:
+    def _sight(self, row: Holding) -> None:
         job: Job = row.Job
         now = time.monotonic()
         with self._lock:
@@ -184,7 +188,7 @@ class Watch:
                 seen.reason = self._complaint(job, row)
                 seen.terminate_at = now if seen.reason else None
 
-    def _complaint(self, job: Job, row: Any) -> JsonObject:
+    def _complaint(self, job: Job, row: Holding) -> JsonObject:
         """Why the child must be stopped now, or nothing."""
         if row.cancelling_for is not None and row.cancelling_for > self._settings.cancel_grace:
             return {"code": "cancelled"}
@@ -237,7 +241,7 @@ class Watch:
             os.kill(seen.pid, number)
             self._struck = seen
 
-    def _release(self, row: Any) -> None:
+    def _release(self, row: Holding) -> None:
         """The child runs one job at a time and has begun another since: it gave this one up. Killing it now would hit the other.
 
         A lease that had ended before anybody here could look is an outage's doing, and not charged.

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
@@ -13,12 +13,16 @@ from rich.table import Table
 from binnacle import BinnacleError
 from binnacle.address import home_folder
 from binnacle.cli.output import Json, err, out, print_json
+from terms.values import Json as JsonValue
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from sqlalchemy.orm import Session
 
     from app.accounts.schemas import NewKeyOut
     from app.auth.viewer import Viewer
+
+Model = TypeVar("Model", bound="BaseModel")
 
 commands = typer.Typer(help="API keys; run this on the server.", no_args_is_help=True)
 KeyId = Annotated[str, typer.Argument(help="The key's id (binnacle keys list).")]
@@ -105,13 +109,13 @@ def _show(made: "NewKeyOut", *, as_json: bool) -> None:
         out.print(made.key)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: JsonValue) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(value) if isinstance(value, list) else str(value or "")[:19]
 
 
-def _checked(model: Any, **values: Any) -> Any:
+def _checked(model: type[Model], **values: JsonValue) -> Model:
     """The request, or a BinnacleError that names the option at fault."""
     from pydantic import ValidationError
 

@@ -9,13 +9,12 @@ Convention: one file for any number of vectors, key `position/component/method/l
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable, labels, sound
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 MEDIA_TYPE = "application/vnd.safetensors"
 LARGEST_HEADER = 16 << 20
@@ -83,14 +82,14 @@ def _header(data: bytes) -> tuple[JsonObject, memoryview]:
     return header, memoryview(data)[8 + size :]
 
 
-def _once(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _once(pairs: list[tuple[str, Json]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise Unreadable("The safetensors header names a tensor twice.")
     return found
 
 
-def _place(name: str, facts: Any, body: memoryview) -> slice:
+def _place(name: str, facts: Json, body: memoryview) -> slice:
     """Where the tensor lies, once its type, shape and offsets agree with each other and with the file."""
     what = f"Tensor {name[:80]!r}"
     if not isinstance(facts, dict) or not _whole_numbers(facts.get("shape")) or not _whole_numbers(facts.get("data_offsets"), 2):
@@ -117,7 +116,7 @@ def _vectors(name: str, facts: JsonObject, data: memoryview) -> list[NamedVector
     return [NamedVector(sound(flat, name), name=name, **labels(name))]
 
 
-def _whole_numbers(value: object, count: int | None = None) -> bool:
+def _whole_numbers(value: Json, count: int | None = None) -> bool:
     """A short list of numbers that sizes can be."""
     if not isinstance(value, list) or len(value) > 8 or (count is not None and len(value) != count):
         return False

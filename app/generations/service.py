@@ -1,7 +1,5 @@
 """Submits and shows generations. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
-from typing import cast
-
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -23,7 +21,7 @@ from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.vectors import as_named, vectors_by_id
 from app.text import check_not_blank, check_text
-from terms.specs import GenerationSpec, Sampling
+from terms.specs import GenerationSpec
 
 DOSES = (0.25, 0.5, 1.0)
 MOST_ANSWERS = 512
@@ -84,7 +82,7 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         "operation": request.operation,
         "scope": request.scope,
         "max_new_tokens": request.max_new_tokens,
-        "sampling": None if request.sampling is None else cast(Sampling, request.sampling.model_dump()),
+        "sampling": None if request.sampling is None else request.sampling.spec(),
         "special_tokens": request.special_tokens,
         "calibration": None,
     }

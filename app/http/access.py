@@ -4,12 +4,13 @@ Routers are made by `keyed_router`, so that a route without a key check cannot b
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.types import DecoratedCallable
 
 from app.audit import service as audit
 from app.auth import keyless
@@ -21,7 +22,6 @@ from app.http.context import context_of
 from app.http.problems import path_of
 from app.http.uploads import is_form
 
-Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LOCAL = Viewer(owner="local", role="admin", key_id="")
 """Whoever may ask a server without keys."""
@@ -29,7 +29,7 @@ LOCAL = Viewer(owner="local", role="admin", key_id="")
 bearer = HTTPBearer(scheme_name="key", description="`Authorization: Bearer bnk_...`", auto_error=False)
 
 
-def public(endpoint: Endpoint) -> Endpoint:
+def public(endpoint: DecoratedCallable) -> DecoratedCallable:
     """Marks a route that answers without a key."""
     endpoint.__dict__["public"] = True
     return endpoint
@@ -102,7 +102,9 @@ class KeyedRoute(APIRoute):
         return keyed
 
 
-async def authenticate(request: Request, _header: Annotated[object, Security(bearer)] = None) -> Viewer:
+async def authenticate(
+    request: Request, _header: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
+) -> Viewer:
     """The caller. The header is read by `identify`; the parameter documents it."""
     return await identify(request)
 

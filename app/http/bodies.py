@@ -6,13 +6,13 @@ request up for seconds. So the values are counted where they cost nothing yet, i
 
 import math
 import re
-from typing import Any
 
 from fastapi import Request
 
 from app.errors import Problem, invalid
 from app.http.gate import UNSAFE
 from app.http.problems import pointer
+from terms.values import Json
 
 DEEPEST = 64
 """Objects and lists within one another; serialisers give up at a few hundred."""
@@ -49,7 +49,7 @@ async def check_json(request: Request, most: int) -> None:
     check_finite(value)
 
 
-def check_finite(value: Any, at: str = "") -> None:
+def check_finite(value: Json, at: str = "") -> None:
     """Raises Problem 422 `not_finite` for the first number within a JSON value that is no number to calculate with, by its pointer.
 
     Python's parser takes NaN and Infinity, which JSON does not have, and makes infinity of 1e400.
@@ -77,7 +77,7 @@ def more_than(raw: bytes, most: int) -> bool:
     return False
 
 
-def _depth(value: Any) -> int:
+def _depth(value: Json) -> int:
     """How deeply lists and objects nest, level by level rather than by recursion."""
     depth, level = 0, [value]
     while level and depth <= DEEPEST + 1:

@@ -6,7 +6,6 @@ Knows nothing about jobs. What the caller sent is never echoed, and no traceback
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -24,7 +23,7 @@ from app.errors import Problem
 from app.http.renamed import as_sent
 from app.refusals import fault, json_fault
 from app.storage.base import StorageError
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 log = structlog.get_logger()
 
@@ -104,7 +103,7 @@ def from_validation(error: RequestValidationError) -> Problem:
     return Problem(422, "invalid_request", f"{where}: {errors[0]['detail']}{more}", errors=errors)
 
 
-def _field(one: ErrorDetails, body: object) -> dict[str, str]:
+def _field(one: ErrorDetails, body: Json) -> dict[str, str]:
     place, *path = one["loc"]
     code, detail = fault(one)
     if place == "body":
@@ -112,14 +111,22 @@ def _field(one: ErrorDetails, body: object) -> dict[str, str]:
     return {"pointer": "", "parameter": ".".join(str(part) for part in (place, *path)), "detail": detail, "code": code}
 
 
-def _sent(path: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
+def _sent(path: Sequence[str | int], body: Json, *, missing: bool) -> list[str | int]:
     """The steps that lead somewhere in what was sent, and the last one of a missing field: pydantic also names the alternatives it tried."""
     found: list[str | int] = []
     for step in path:
-        if (step in body) if isinstance(body, dict) else isinstance(body, list) and step in range(len(body)):
+        inside = _inside(body)
+        if step in inside:
             found.append(step)
-            body = body[step]
+            body = inside[step]
     return [*found, path[-1]] if missing and path else found
+
+
+def _inside(value: Json) -> dict[str | int, Json]:
+    """The values of an object by name, of a list by place; nothing of any other value."""
+    if isinstance(value, dict):
+        return {**value}
+    return dict(enumerate(value)) if isinstance(value, list) else {}
 
 
 def pointer(path: Sequence[str | int]) -> str:

@@ -10,7 +10,7 @@ retries and `reuse` of earlier jobs hold. A renamed field is declared with both 
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from pydantic import (
     AliasChoices,
@@ -24,9 +24,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.errors import Problem
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 Value = TypeVar("Value")
+Sent = TypeVar("Sent")
 SINCE = datetime(2026, 11, 27, tzinfo=UTC)
 """When the old names were deprecated."""
 HEADER = "Deprecation"
@@ -71,19 +72,20 @@ class OldNames(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_name(cls, sent: Any) -> Any:
-        if isinstance(sent, Mapping):
-            for old, new in cls.renamed().items():
-                if old not in sent:
-                    continue
-                if new in sent and sent[new] != sent[old]:
-                    differ = (
-                        f"/{new} and /{old} are two names of one field and differ. Give /{new} alone; /{old} is its old name."
-                    )
-                    raise PydanticCustomError("both_names", "{error}", {"error": differ})
-                sent = {name: value for name, value in sent.items() if name != old or new not in sent}
-                cls._used(old, new)
-        return sent
+    def _one_name(cls, sent: Sent) -> Sent | JsonObject:
+        if not isinstance(sent, Mapping):
+            return sent
+        once = dict(sent)
+        for old, new in cls.renamed().items():
+            if old not in once:
+                continue
+            if new in once and once[new] != once[old]:
+                differ = f"/{new} and /{old} are two names of one field and differ. Give /{new} alone; /{old} is its old name."
+                raise PydanticCustomError("both_names", "{error}", {"error": differ})
+            if new in once:
+                del once[old]
+            cls._used(old, new)
+        return once
 
     @classmethod
     def _used(cls, old: str, new: str) -> None:
@@ -155,15 +157,17 @@ def either(new: str, value: Value | None, old: str, old_value: Value | None) -> 
     raise Problem(422, "both_names", detail, errors=errors)
 
 
-def with_new_names(document: Any, names: Mapping[str, str]) -> Any:
+def with_new_names(document: Mapping[str, Json], names: Mapping[str, str]) -> JsonObject:
     """A stored document in which each value under an old name also stands under the new one.
 
     Objects are left as they are: an object under such a name may be about a trait or a method that is called so.
     """
-    if isinstance(document, Mapping):
-        known = {name: with_new_names(value, names) for name, value in document.items()}
-        both = {names[name]: value for name, value in known.items() if name in names and not isinstance(value, Mapping)}
-        return both | known
-    if isinstance(document, Sequence) and not isinstance(document, str):
-        return [with_new_names(one, names) for one in document]
-    return document
+    known = {name: _named_anew(value, names) for name, value in document.items()}
+    both = {names[name]: value for name, value in known.items() if name in names and not isinstance(value, Mapping)}
+    return both | known
+
+
+def _named_anew(value: Json, names: Mapping[str, str]) -> Json:
+    if isinstance(value, Mapping):
+        return with_new_names(value, names)
+    return value if isinstance(value, str) or not isinstance(value, Sequence) else [_named_anew(one, names) for one in value]

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from sqlalchemy.orm import Session
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.storage.space import check_room
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 THREADS = 2
 """Uploads being read, checked or stored at the same time; others of any user wait in line with their bytes."""
@@ -59,7 +60,7 @@ class Uploads:
         async with self._places.place(owner, size):
             yield
 
-    async def thread(self, work: Callable[..., T], *args: object) -> T:
+    async def thread(self, work: Callable[[Unpack[Args]], T], *args: *Args) -> T:
         """`work(*args)` in a thread of the uploads' own. When this task is cancelled, it ends once the work has."""
         queued = self._threads.submit(work, *args)
         done = asyncio.wrap_future(queued)

@@ -1,23 +1,22 @@
 """Bodies that are JSON or a form with files, for the routes that take both (`takes_files`). Knows no domain."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.types import DecoratedCallable
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
 from app.errors import Problem, invalid
 from app.http.gate import FORM, media_type
 from app.refusals import json_fault
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 Model = TypeVar("Model", bound=BaseModel)
-Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 MOST_PARTS = 40
 
@@ -30,7 +29,7 @@ class Form:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-def takes_files(endpoint: Endpoint) -> Endpoint:
+def takes_files(endpoint: DecoratedCallable) -> DecoratedCallable:
     """Marks a route whose body may be a form with files; others take JSON alone (`app.http.access`)."""
     endpoint.__dict__["takes_files"] = True
     return endpoint
@@ -78,7 +77,7 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     return checked(raw, model, strict=True)
 
 
-def checked(raw: object, model: type[Model], *, strict: bool = False) -> Model:
+def checked(raw: Json, model: type[Model], *, strict: bool = False) -> Model:
     """The value as this model; `strict` for JSON, whose numbers are no strings. Raises what FastAPI raises for a body."""
     try:
         return model.model_validate(raw, strict=strict)
@@ -112,7 +111,7 @@ def _inlined(schema: JsonObject) -> JsonObject:
     """The schema with its definitions in the places that refer to them; none of ours refers to itself."""
     definitions = schema.pop("$defs", {})
 
-    def resolved(node: Any) -> Any:
+    def resolved(node: Json) -> Json:
         if isinstance(node, dict):
             if "$ref" in node:
                 found = {**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
@@ -120,5 +119,4 @@ def _inlined(schema: JsonObject) -> JsonObject:
             return {name: resolved(value) for name, value in node.items()}
         return [resolved(one) for one in node] if isinstance(node, list) else node
 
-    found: JsonObject = resolved(schema)
-    return found
+    return {name: resolved(value) for name, value in schema.items()}

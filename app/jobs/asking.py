@@ -1,11 +1,12 @@
 """What every route that makes a job does with its request: the promise of its key, the dry run, and the answer with the job."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, TypeVar, TypeVarTuple, Unpack
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.db import AsyncDatabase
@@ -16,6 +17,10 @@ from app.jobs.responses import job_response, submitted_response
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer
 from app.planner import Planner
+from app.settings import Settings
+
+Body = TypeVar("Body", bound=BaseModel)
+More = TypeVarTuple("More")
 
 DryRun = Annotated[bool, Query(description="only check the request and estimate its cost")]
 Reuse = Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")]
@@ -30,13 +35,21 @@ class Asking:
         self._request = request
         self._key = idempotency_key
 
-    async def priced(self, estimate: Callable[..., BaseModel], body: BaseModel, *more: object, planned: bool = False) -> Response:
+    async def priced(
+        self,
+        estimate: Callable[[Session, Body, Viewer, Settings, Unpack[More]], BaseModel],
+        body: Body,
+        *more: *More,
+        planned: bool = False,
+    ) -> Response:
         """What `estimate(session, body, viewer, settings, *more)` says; nothing is made."""
         self._asker(body)  # a key that cannot be one is refused here too
         cost = await self._database(planned).run(estimate, body, self.viewer, self.context.settings, *more)
         return JSONResponse(cost.model_dump(mode="json"))
 
-    async def submitted(self, submit: Callable[..., Answer], *args: object, planned: bool = False) -> Response:
+    async def submitted(
+        self, submit: Callable[[Session, Asker, Unpack[More]], Answer], *args: *More, planned: bool = False
+    ) -> Response:
         """The job that `submit(session, asker, *args)` makes. Sending the same request again under its key makes no second job.
 
         The request's body is among `args`, if it has one. Raises Problem 409 while an earlier request under the key is being processed.

@@ -62,9 +62,12 @@ def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: floa
     try:
         job = transition(
             session, picked, [State.QUEUED], State.RUNNING, event="started", data={"worker": claimer.worker_id},
-            attempt=Job.attempt + 1, lease_token=Job.lease_token + 1, lease_expires_at=func.now() + timedelta(seconds=ttl),
-            worker_id=claimer.worker_id, child_pid=claimer.child_pid, started_at=text("now()"), progress_at=text("now()"),
-            phase="starting", progress_done=0, progress_total=0, progress_unit="", eta_at=None, not_before=None, overtaken=0,
+            values={
+                "attempt": Job.attempt + 1, "lease_token": Job.lease_token + 1,
+                "lease_expires_at": func.now() + timedelta(seconds=ttl), "worker_id": claimer.worker_id,
+                "child_pid": claimer.child_pid, "started_at": text("now()"), "progress_at": text("now()"), "phase": "starting",
+                "progress_done": 0, "progress_total": 0, "progress_unit": "", "eta_at": None, "not_before": None, "overtaken": 0,
+            },
         )  # fmt: skip
     except Superseded:  # cancelled in this very moment: what comes after it may be ready
         raise turns.Locked from None
@@ -87,4 +90,4 @@ def renew(session: Session, job_id: str, token: int, ttl: float) -> Job:
 
 def report(session: Session, job_id: str, token: int, reached: Reached) -> Job:
     """Writes phase and progress of a held job. Raises Superseded when the lease is lost."""
-    return touch(session, job_id, token=token, events=reached.events, **reached.values)
+    return touch(session, job_id, token=token, values=reached.values, events=reached.events)

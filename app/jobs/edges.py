@@ -92,7 +92,13 @@ def _fail(session: Session, job_id: str, cause: Job) -> Job | None:
     error = as_error("dependency_failed", detail, job=cause.id, state=cause.state)
     try:
         job = transition(
-            session, job_id, [State.QUEUED], State.FAILED, event="failed", data=error, error=error, finished_at=cause.finished_at
+            session,
+            job_id,
+            [State.QUEUED],
+            State.FAILED,
+            event="failed",
+            data=error,
+            values={"error": error, "finished_at": cause.finished_at},
         )
     except Superseded:
         return None

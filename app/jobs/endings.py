@@ -5,7 +5,6 @@ All raise Superseded when the lease is lost: then the attempt has had no effect.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -20,7 +19,7 @@ from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending
 from app.jobs.models import Artifact, Job, JobCell
 from app.jobs.states import HELD, State
-from app.jobs.transitions import Changes, touch, transition
+from app.jobs.transitions import Changes, Event, EventData, touch, transition
 from app.jobs.turns import charge
 from app.storage.blobs import Blob, reference_lock
 from terms.documents.jobs import ErrorFacts
@@ -39,9 +38,10 @@ def keep_cells(session: Session, job_id: str, token: int, cells: Mapping[str, Bl
     asked = select(JobCell.cell, JobCell.digest).where(JobCell.job_id == job_id, JobCell.cell.in_(list(cells)))
     kept = {row.cell: row.digest for row in session.execute(asked)}
     new = {cell: blob for cell, blob in cells.items() if kept.get(cell) != blob.digest}
-    events = [*reached.events, *(("cell", {"cell": cell, "size": blob.size}) for cell, blob in new.items())]
-    values = {**reached.values, "progress_at": NOW, **({"losses": 0} if new else {})}
-    job = touch(session, job_id, token=token, events=events, **values)
+    finished: list[Event] = [("cell", {"cell": cell, "size": blob.size}) for cell, blob in new.items()]
+    events = [*reached.events, *finished]
+    values: Changes = {**reached.values, "progress_at": NOW, **({"losses": 0} if new else {})}
+    job = touch(session, job_id, token=token, values=values, events=events)
     if new:
         reference_lock(session, *new.values())
         rows = [{"job_id": job_id, "cell": cell, "digest": blob.digest} for cell, blob in sorted(new.items())]
@@ -71,8 +71,8 @@ def succeed(
     whole = case((Job.progress_done > 0, Job.progress_done), else_=Job.progress_total)
     done = whole if "progress_done" not in values else values["progress_done"] or values["progress_total"]
     job = _end(
-        session, job_id, token, State.SUCCEEDED, "succeeded", {}, reached, phase="done", progress_done=done, progress_total=done,
-        **_measured(metrics),
+        session, job_id, token, State.SUCCEEDED, {}, reached,
+        {"phase": "done", "progress_done": done, "progress_total": done, **_measured(metrics)},
     )  # fmt: skip
     if files:
         reference_lock(session, *(blob for _, _, blob in files))
@@ -95,11 +95,12 @@ def fail(
     *,
     metrics: Mapping[str, float] | None = None,
     reached: Reached = NOTHING_NEW,
-    **values: Any,
+    losses: int | None = None,
 ) -> None:
-    """The job failed for good: `error` says what, why and what to do. Finished cells stay."""
+    """The job failed for good: `error` says what, why and what to do. Finished cells stay. `losses` of its workers, where they changed."""
     lock_ending(session, [job_id], fails=True)
-    job = _end(session, job_id, token, State.FAILED, "failed", error, reached, error=error, **_measured(metrics or {}), **values)
+    values: Changes = {"error": error, **_measured(metrics or {}), **({} if losses is None else {"losses": losses})}
+    job = _end(session, job_id, token, State.FAILED, error, reached, values)
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     kind_named(job.kind).failed(session, job, error)
     settle(session, job)
@@ -115,7 +116,7 @@ def cancelled(
 ) -> None:
     """The device has stopped: the job is cancelled. Finished cells stay."""
     lock_ending(session, [job_id], fails=True)
-    job = _end(session, job_id, token, State.CANCELLED, "cancelled", {}, reached, **_measured(metrics or {}))
+    job = _end(session, job_id, token, State.CANCELLED, {}, reached, _measured(metrics or {}))
     charge(session, job, (metrics or {}).get("device_seconds", 0))
     error = as_error("cancelled", f"It was cancelled by {job.cancelled_by or 'an operator'}.")
     kind_named(job.kind).failed(session, job, error)
@@ -136,7 +137,7 @@ def requeue(  # noqa: PLR0913 - what the row and the event say of it, each by na
     """Back to the queue through nobody's fault: a yield, a drain, a transient error outside (then `delay` seconds later)."""
     job = transition(
         session, job_id, [State.RUNNING], State.QUEUED, token=token, event=event, data=reason, before=reached.events,
-        **{
+        values={
             **reached.values, "queued_at": NOW, "phase": "queued",
             "not_before": func.now() + timedelta(seconds=delay) if delay else None, **_RELEASED,
             **_measured(metrics or {}),
@@ -175,8 +176,8 @@ def lose(session: Session, job: Job, cause: JsonObject, *, max_losses: int, char
         return
     transition(
         session, job.id, [State.RUNNING], State.QUEUED, token=job.lease_token, event="lost" if charged else "interrupted",
-        data={**cause, "worker": job.worker_id, "losses": losses}, losses=losses, queued_at=NOW, phase="queued", **_RELEASED,
-        **_measured(used),
+        data={**cause, "worker": job.worker_id, "losses": losses},
+        values={"losses": losses, "queued_at": NOW, "phase": "queued", **_RELEASED, **_measured(used)},
     )  # fmt: skip
     charge(session, job, used.get("device_seconds", 0))
     ring_after_commit(session, job.job_class)
@@ -193,14 +194,13 @@ def _end(
     job_id: str,
     token: int | None,
     target: State,
-    event: str,
-    data: Mapping[str, object],
+    data: EventData,
     reached: Reached,
-    **values: Any,
+    values: Changes,
 ) -> Job:
     return transition(
-        session, job_id, [State.RUNNING, State.CANCELLING], target, token=token, event=event, data=data, before=reached.events,
-        finished_at=NOW, **{**reached.values, "phase": target.value, **_RELEASED, **values},
+        session, job_id, [State.RUNNING, State.CANCELLING], target, token=token, event=target.value, data=data, before=reached.events,
+        values={"finished_at": NOW, **reached.values, "phase": target.value, **_RELEASED, **values},
     )  # fmt: skip
 
 

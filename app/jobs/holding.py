@@ -6,15 +6,15 @@ Locks are taken in one order everywhere: jobs, vectors, traits, models, each by 
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from sqlalchemy import event, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from app.errors import invalid
 from app.ids import id_pattern
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 _JOB, _VECTOR, _DIGEST = re.compile(id_pattern("job")), re.compile(id_pattern("vec")), re.compile(r"^[0-9a-f]{64}$")
 _HELD = "held_rows"
@@ -31,7 +31,7 @@ class Reads:
     models: set[str] = field(default_factory=set)
 
 
-def reads_of(spec: Mapping[str, object], model: str | None = None) -> Reads:
+def reads_of(spec: Json, model: str | None = None) -> Reads:
     """Everything that a spec names in a field that its handler reads from."""
     found = Reads(models=set() if model is None else {model})
     for one in _objects(spec):
@@ -49,7 +49,7 @@ def reads_of(spec: Mapping[str, object], model: str | None = None) -> Reads:
     return found
 
 
-def _objects(value: object) -> Iterator[JsonObject]:
+def _objects(value: Json) -> Iterator[JsonObject]:
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -88,7 +88,7 @@ def _committed(session: Session) -> None:
 
 
 @event.listens_for(Session, "after_soft_rollback")
-def _rolled_back(session: Session, _previous: object) -> None:
+def _rolled_back(session: Session, _previous: SessionTransaction) -> None:
     """Also at a savepoint, with which its locks go."""
     session.info.pop(_HELD, None)
 

@@ -1,8 +1,7 @@
 """Doses and gains in stored results: the symbols that results are stored under, and the names that the API sends beside them."""
 
-from typing import Any
-
 from app.http.renamed import with_new_names
+from terms.values import JsonObject
 
 NAMES = {
     "r": "dose",
@@ -20,6 +19,6 @@ NAMES = {
 """By symbol; `docs/glossary.md` says what each is."""
 
 
-def with_names(result: Any) -> Any:
+def with_names(result: JsonObject) -> JsonObject:
     """A result, or a part of one, with both."""
     return with_new_names(result, NAMES)

@@ -23,7 +23,7 @@ from app.judges.models import Judge
 from app.judges.schemas import BUILT_IN
 from app.models.models import Model
 from app.traits.models import Trait
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 NAMED = 5
 """Most references that an error names."""
@@ -52,7 +52,7 @@ class References:
     model: str | None = None
 
 
-def references(spec: Mapping[str, object], inherited: Collection[str] = ()) -> References:
+def references(spec: Mapping[str, Json], inherited: Collection[str] = ()) -> References:
     """Everything that a spec names, but for its fields in `inherited`: they came with a result that it names too."""
     own = {name: value for name, value in spec.items() if name not in inherited}
     found = References(model=None if own.get("model") is None else str(own["model"]))
@@ -66,7 +66,7 @@ def references(spec: Mapping[str, object], inherited: Collection[str] = ()) -> R
     return found
 
 
-def _values(value: object) -> Iterator[object]:
+def _values(value: Json) -> Iterator[Json]:
     """The value and every value inside it."""
     yield value
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -78,7 +78,7 @@ def check(
     session: Session,
     viewer: Viewer,
     again: str,
-    spec: Mapping[str, object],
+    spec: JsonObject,
     after: Sequence[str],
     inherited: Collection[str] = (),
 ) -> None:

@@ -1,7 +1,7 @@
 """The Job as the API speaks of it, and what every request that makes one has in common."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -87,7 +87,7 @@ class ArtifactOut(BaseModel):
 Queue = Annotated[
     Literal["model", "light", "generation"], Field(description="where it takes turns; generations go before other jobs of models")
 ]
-OLD_QUEUE: Any = Field(
+OLD_QUEUE = Field(
     description="the old name of `queue`, in which generations are called `short`", json_schema_extra={"deprecated": True}
 )
 

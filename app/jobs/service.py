@@ -28,14 +28,15 @@ from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import MOST_WARNINGS, WARNED, Idempotency, Submission, Submitted
-from app.jobs.transitions import born, transition
+from app.jobs.transitions import Changes, born, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
-from terms.values import JsonObject
+from terms.specs import Spec
+from terms.values import Json, JsonObject
 
 
-def spec_hash(kind: str, spec: Mapping[str, object]) -> str:
+def spec_hash(kind: str, spec: Json | Spec) -> str:
     """SHA-256 of the canonical spec: equal hashes mean the same calculation."""
     canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -212,18 +213,18 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     if job.state in FINISHED:
         raise Problem(409, "job_finished", f"{job_id} has {job.state}; only a queued or running job can be cancelled.")
     note_other(session, viewer, job, "job.cancel")
-    asked: JsonObject = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
+    asked: Changes = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
     if job.state == State.RUNNING:
         return transition(
-            session, job_id, [State.RUNNING], State.CANCELLING, event="cancel_requested", data={"by": viewer.owner}, **asked
+            session, job_id, [State.RUNNING], State.CANCELLING, event="cancel_requested", data={"by": viewer.owner}, values=asked
         )
     return _cancel_queued(session, job_id, viewer, asked)
 
 
-def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: JsonObject) -> Job:
+def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: Changes) -> Job:
     job = transition(
         session, job_id, [State.QUEUED], State.CANCELLED, event="cancelled", data={"by": viewer.owner},
-        finished_at=text("now()"), phase="cancelled", **asked,
+        values={"finished_at": text("now()"), "phase": "cancelled", **asked},
     )  # fmt: skip
     kind_named(job.kind).failed(session, job, {"code": "cancelled", "detail": f"It was cancelled by {viewer.owner}."})
     edges.settle(session, job)
@@ -306,7 +307,7 @@ def _with_names(spec: JsonObject, names: Mapping[str, str]) -> JsonObject:
     return {key: _renamed(value, names) for key, value in spec.items()}
 
 
-def _renamed(value: object, names: Mapping[str, str]) -> object:
+def _renamed(value: Json, names: Mapping[str, str]) -> Json:
     if isinstance(value, dict):
         return _with_names(value, names)
     if isinstance(value, list):

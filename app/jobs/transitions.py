@@ -5,16 +5,31 @@ If the UPDATE touches no row, another process changed the job first. `Superseded
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Integer, TableValuedAlias, Text, Update, column, func, insert, literal, select, text, update
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Integer,
+    TableValuedAlias,
+    Text,
+    Update,
+    column,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job, JobEvent
 from app.jobs.states import ARROWS, FINISHED, State
 from app.webhooks.outbox import announce
-from terms.values import JsonObject
+from terms.documents.jobs import ErrorFacts
+from terms.values import Json
 
 CHANNEL = "binnacle_jobs"
 
@@ -26,9 +41,12 @@ WITH wrote AS (
 SELECT pg_notify(:channel, :job)""")
 """Plain SQL: every submission runs it."""
 
-Changes = dict[str, Any]
-"""Columns of a job with their new values, plain or as expressions of SQL."""
-Event = tuple[str, Mapping[str, object]]
+Value = Json | datetime | ClauseElement
+"""A value of a column, plain or as an expression of SQL."""
+Changes = dict[str, Value]
+"""Columns of a job with their new values."""
+EventData = Mapping[str, Json] | ErrorFacts
+Event = tuple[str, EventData]
 """Type and data of a line of a job's history."""
 
 
@@ -44,15 +62,15 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     *,
     token: int | None = None,
     event: str,
-    data: Mapping[str, object] | None = None,
+    data: EventData | None = None,
     before: Sequence[Event] = (),
-    **values: Any,
+    values: Changes | None = None,
 ) -> Job:
     """Moves the job along one arrow of the state graph (`ARROWS`) and returns its new row.
 
-    `before` are events that happened earlier and are written now. `token` is the caller's lease; None for arrows without a lease (a queued
-    job, or the reconciler, which matched the lease itself). Raises Superseded when the job is in none of the `source` states or under another
-    lease, ValueError for an arrow that does not exist.
+    `before` are events that happened earlier and are written now, `values` other columns that change with it. `token` is the caller's
+    lease; None for arrows without a lease (a queued job, or the reconciler, which matched the lease itself). Raises Superseded when the job
+    is in none of the `source` states or under another lease, ValueError for an arrow that does not exist.
     """
     sources = [state for state in source if target in ARROWS[state]]
     if not sources:
@@ -60,7 +78,7 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     conditions = [Job.id == job_id, Job.state.in_(sources)]
     if token is not None:
         conditions.append(Job.lease_token == token)
-    job = _change(session, conditions, [*before, (event, data or {})], {"state": target.value, **values})
+    job = _change(session, conditions, [*before, (event, data or {})], {"state": target.value, **(values or {})})
     if job is None:
         raise Superseded(f"{job_id} is not {' or '.join(sources)}{'' if token is None else f' under lease {token}'}")
     if target in FINISHED:
@@ -68,7 +86,7 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     return job
 
 
-def touch(session: Session, job_id: str, *, token: int, events: Sequence[Event] = (), **values: Any) -> Job:
+def touch(session: Session, job_id: str, *, token: int, values: Changes, events: Sequence[Event] = ()) -> Job:
     """Changes columns of a held job (phase, progress, lease) without moving it, and adds these events to the history.
 
     Raises Superseded when the caller no longer holds the lease.
@@ -80,7 +98,7 @@ def touch(session: Session, job_id: str, *, token: int, events: Sequence[Event] 
     return job
 
 
-def note(session: Session, job_id: str, event: str, data: Mapping[str, object]) -> None:
+def note(session: Session, job_id: str, event: str, data: EventData) -> None:
     """Adds an event to the job's history and changes nothing else."""
     _change(session, [Job.id == job_id], [(event, data)], {})
 
@@ -124,5 +142,5 @@ def _lines(events: Sequence[Event]) -> TableValuedAlias:
     return lines.render_derived(with_types=True)
 
 
-def _places(events: Sequence[Event]) -> list[JsonObject]:
+def _places(events: Sequence[Event]) -> list[dict[str, int | str | EventData]]:
     return [{"place": place, "type": kind, "data": data} for place, (kind, data) in enumerate(events, start=1)]

@@ -7,14 +7,14 @@ account of a lane is a row per owner: when they were last served there, pushed l
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
 
 from app.jobs.models import Job
 from app.jobs.schemas import Queue
 from app.quotas.models import EVERYBODY, UNLIMITED
+from terms.values import Json
 
 SHORT = "short"
 QUEUES: Mapping[str, Queue] = {SHORT: "generation", "model": "model", "light": "light"}
@@ -192,7 +192,7 @@ def next_job(
     The turn is locked before a job is chosen: claimers that only locked job rows would pick different jobs of the same owner and undo the
     fairness (SKIP LOCKED on jobs alone gave 7 distinct owners per 20 claims where turn rows gave 18).
     """
-    ready = {
+    ready: dict[str, Json] = {
         "job_class": job_class,
         "lanes": list(lanes),
         "versions": json.dumps(versions),
@@ -220,11 +220,11 @@ def next_job(
     return None
 
 
-def _turn(session: Session, statement: TextClause, ready: Mapping[str, Any], passed: Sequence[str]) -> Any:
+def _turn(session: Session, statement: TextClause, ready: Mapping[str, Json], passed: Sequence[str]) -> Row[str, str] | None:
     return session.execute(statement, {**ready, "passed": list(passed)}).one_or_none()
 
 
-def _pick(session: Session, ready: Mapping[str, Any]) -> str | None:
+def _pick(session: Session, ready: Mapping[str, Json]) -> str | None:
     """A job of the owner, locked, the owner served; None when none may run. Raises Locked."""
     busy: list[str] = []
     while len(busy) <= LOOKAHEAD:

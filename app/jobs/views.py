@@ -51,7 +51,7 @@ def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: Seq
         owner=job.owner, visibility=job.visibility, group=job.group_name,
         priority=job.priority, retry_of=job.retry_of, worker=job.worker_id, created_at=job.created_at,
         started_at=job.started_at, finished_at=job.finished_at, cancel_requested_at=job.cancel_requested_at, error=job.error,
-        result=with_names(job.result) if kind_named(job.kind).measures else job.result,
+        result=with_names(job.result) if job.result is not None and kind_named(job.kind).measures else job.result,
         artifacts=[_file(job.id, file) for file in files], metrics=_metrics(job), links=_links(job),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import structlog
+from psycopg.rows import TupleRow
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -148,7 +149,7 @@ class Wakeups:
             await asyncio.sleep(RETRY_AFTER[min(failures, len(RETRY_AFTER) - 1)])
             failures += 1
 
-    async def _connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    async def _connect(self) -> psycopg.AsyncConnection[TupleRow]:
         options = {**connect_args(), "application_name": "binnacle listener"}
         return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, **options)
 

@@ -5,9 +5,8 @@ Routers are made by `page_router`, so a page without a session check cannot be w
 
 import hmac
 import math
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, TypeVar
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -15,6 +14,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from fastapi.types import DecoratedCallable
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -29,12 +29,11 @@ from app.pages import sessions
 from app.pages.rendering import HEADERS, page
 from app.storage.base import StorageError
 
-Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 LARGEST_FORM = 64_000
 MOST_FIELDS = 400
 
 
-def open_to_all(endpoint: Endpoint) -> Endpoint:
+def open_to_all(endpoint: DecoratedCallable) -> DecoratedCallable:
     """Marks a page that is shown without a session. Its changes must come from our own pages all the same."""
     endpoint.__dict__["open_to_all"] = True
     return endpoint

@@ -1,7 +1,7 @@
 """Checks a request for a steering against what exists, and turns it into the spec of its job. Raises Problem 422 for what is wrong with it."""
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
@@ -26,7 +26,7 @@ from app.text import check_not_blank, check_text
 from app.traits import service as traits
 from app.traits import suitability
 from app.traits.models import Trait
-from terms.specs import Controls, ExtractionSpec, JudgeSpec, OffTargetSpec, OwnQuestions, RightOrWrong, Sampling, SteeringAsked
+from terms.specs import ExtractionSpec, JudgeSpec, OffTargetSpec, SteeringAsked
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge
         "vectors": list(vectors.vectors),
         "from": list(vectors.sources) or None,
         "extraction": vectors.extraction,
-        "questions": None if request.questions is None else cast(OwnQuestions, request.questions.model_dump(mode="json")),
-        "sampling": None if request.sampling is None else cast(Sampling, request.sampling.model_dump(mode="json")),
+        "questions": None if request.questions is None else request.questions.spec(),
+        "sampling": None if request.sampling is None else request.sampling.spec(),
         "judge": judge,
-        "controls": cast(Controls, request.controls.model_dump(mode="json")),
+        "controls": request.controls.spec(),
         "off_target": off_target,
-        "capability": cast(list[RightOrWrong], [one.model_dump(mode="json") for one in request.capability or ()]) or None,
+        "capability": [one.spec() for one in request.capability or ()] or None,
         "combine": request.combine,
         "operation": request.operation,
         "ablate_plain": request.ablate_plain,

@@ -73,5 +73,5 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     threshold = first["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
     spec: SteeringSpec = {**first, "judge": judge, "coherence_threshold": threshold}
     after = [*job_repository.edges(session, old.id), *request.after]
-    check_references(session, viewer, old.id, spec, [edge.job for edge in after])
+    check_references(session, viewer, old.id, {**spec}, [edge.job for edge in after])
     return Plan("steer", old.job_class, first["model"], spec, after, retry_of=old.id)

@@ -142,7 +142,7 @@ async def list_runs(
     file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
     wanted = Wanted({"set": question_set, "method": method, "layer": layer})
     items, following = await Lines[RunLine](context.storage, file).page(wanted, cursor, limit)
-    return RunsOut(items=with_names(items), next_cursor=following)
+    return RunsOut(items=[with_names(dict(one)) for one in items], next_cursor=following)
 
 
 @router.get(

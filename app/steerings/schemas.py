@@ -10,6 +10,7 @@ from app.jobs.schemas import JobRequest, PromptedRequest
 from app.models.layers import Layers
 from app.text import Line
 from terms.interventions import Operation, Scope
+from terms.specs import AskedQuestion, Controls, OwnQuestions, RightOrWrong, Sampling
 
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
 Sibling = Annotated[
@@ -46,6 +47,10 @@ class QuestionIn(_Strict):
     system_prompt: Text | None = None
     cluster: Line | None = Field(None, min_length=1, max_length=500)
 
+    def spec(self) -> AskedQuestion:
+        """As specs hold it."""
+        return {"question": self.question, "system_prompt": self.system_prompt, "cluster": self.cluster}
+
 
 Question = Annotated[QuestionIn, short_for(QuestionIn, "question")]
 
@@ -56,6 +61,10 @@ class QuestionsIn(_Strict):
     selection: list[Question] = Field(min_length=1)
     test: list[Question] = Field(min_length=1)
 
+    def spec(self) -> OwnQuestions:
+        """As specs hold them."""
+        return {"selection": [one.spec() for one in self.selection], "test": [one.spec() for one in self.test]}
+
 
 class CapabilityIn(_Strict):
     """A question with a right answer: an answer is right if it contains `answer` as whole words; case is ignored."""
@@ -64,6 +73,12 @@ class CapabilityIn(_Strict):
     answer: str = Field(min_length=1, max_length=500)
     system_prompt: Text | None = None
     cluster: Line | None = Field(None, min_length=1, max_length=500)
+
+    def spec(self) -> RightOrWrong:
+        """As specs hold it."""
+        return {
+            "question": self.question, "answer": self.answer, "system_prompt": self.system_prompt, "cluster": self.cluster,
+        }  # fmt: skip
 
 
 class ControlsIn(_Strict):
@@ -75,6 +90,10 @@ class ControlsIn(_Strict):
     )
     prompt_only: bool = Field(True, description="also answer under a system prompt that asks for the trait, without a vector")
 
+    def spec(self) -> Controls:
+        """As specs hold them."""
+        return {"random": self.random, "shuffled": self.shuffled, "prompt_only": self.prompt_only}
+
 
 class SamplingIn(_Strict):
     """Seeded sampling instead of greedy answers."""
@@ -82,6 +101,10 @@ class SamplingIn(_Strict):
     temperature: float = Field(1.0, gt=0, le=5)
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int = Field(0, ge=0, lt=2**31)
+
+    def spec(self) -> Sampling:
+        """As specs hold it."""
+        return {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
 
 
 class RescoreRequest(JobRequest):

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, TypeVarTuple, Unpack
 
 from app.storage.base import (
     CHUNK,
@@ -37,6 +37,7 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, 
 READERS = 8
 """Most threads that read chunks for downloads; a thread starts when it is first needed."""
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 
 class LocalStorage:
@@ -141,7 +142,7 @@ class LocalStorage:
             finally:
                 file.close()
 
-    async def _reading(self, work: Callable[..., T], *args: object) -> T:
+    async def _reading(self, work: Callable[[Unpack[Args]], T], *args: *Args) -> T:
         """Runs `work(*args)` in a thread that is reserved for downloads and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, partial(work, *args))
 

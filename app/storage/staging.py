@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,13 +16,14 @@ from app.storage.hashing import measure
 log = structlog.get_logger()
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 TRIES = 3
 
 
 class Thread(Protocol):
     """Runs a function in a thread: `app.http.uploading.Uploads.thread`."""
 
-    async def __call__(self, work: Callable[..., T], /, *args: object) -> T: ...
+    async def __call__(self, work: Callable[[Unpack[Args]], T], /, *args: *Args) -> T: ...
 
 
 async def store(database: AsyncDatabase, storage: Storage, data: bytes, add: Callable[[Session, Blob], T], thread: Thread) -> T:

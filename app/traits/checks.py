@@ -1,7 +1,6 @@
 """What makes a dataset no trait, each refusal with its numbers and a JSON pointer to the rows at fault. Reads no files."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from app.errors import Problem, invalid
 from app.http.bodies import more_than
@@ -88,14 +87,14 @@ def _further_texts(request: TraitRequest) -> list[tuple[str, str]]:
     return [(pointer, text) for pointer, text in found if text is not None]
 
 
-def _same(row: Prompt) -> tuple[Any, ...]:
+def _same(row: Prompt) -> tuple[str, str, str | None]:
     """What would make the model's reading of two rows equal."""
     return row.prompt.strip(), (row.system_prompt or "").strip(), row.response
 
 
 def _check_classes(request: TraitRequest) -> None:
     """Rows of both classes may share a prompt when a system prompt or a given response sets them apart, and not otherwise."""
-    negative: dict[tuple[Any, ...], int] = {}
+    negative: dict[tuple[str, str, str | None], int] = {}
     for j, row in enumerate(request.negative):
         negative.setdefault(_same(row), j)
     both = [(i, negative[_same(row)]) for i, row in enumerate(request.positive) if _same(row) in negative]

@@ -6,7 +6,6 @@ Equal content gives equal bytes, and a version is the SHA-256 of those bytes. Pu
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from app.auth.sharing import Sharing
 from app.traits import clusters
@@ -51,7 +50,7 @@ def _content(request: TraitRequest, notes: list[str]) -> JsonObject:
     if content["made_for"] is None:
         del content["made_for"]  # datasets from before the field keep their version
     for part in ("positive", "negative"):
-        seen: set[tuple[Any, ...]] = set()
+        seen: set[tuple[str, str | None, str | None]] = set()
         again = 0
         for row in content[part]:
             key = (row["prompt"], row["system_prompt"], row["response"])

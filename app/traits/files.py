@@ -10,7 +10,7 @@ sense as a trait is for `app.traits.checks`.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -18,7 +18,7 @@ from app.errors import Problem, invalid
 from app.http.problems import pointer
 from app.refusals import fault, json_fault
 from app.traits.schemas import Aside, AsideRow, Prompt, PromptRow, Question, QuestionRow, Steering, TraitRequest
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 KNOWN = (
     "positive.txt", "positive.jsonl", "negative.txt", "negative.jsonl", "definition.txt", "steering.json", "paraphrases.json",
@@ -71,7 +71,7 @@ def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
         "paraphrases": _asides(files, "paraphrases", notes),
         "unrelated": _asides(files, "unrelated", notes),
         "made_for": text_of(files["made_for.txt"], "made_for.txt").strip() if "made_for.txt" in files else None,
-        "seed": split.get("seed", seed),
+        "seed": seed if split.seed is None else split.seed,
     }
     checked = _checked(_REQUEST, request, "", "")
     _apply_split(checked, split)
@@ -111,7 +111,7 @@ def _steering(files: Mapping[str, bytes], notes: list[str]) -> JsonObject:
         )
         raise invalid("/steering", "missing_file", detail)
     left_out: set[str] = set()
-    body = _known(_questions_in(files, file), Steering, left_out)
+    body = _known_fields(_questions_in(files, file), Steering, left_out)
     questions = [
         _checked(_QUESTION, _known(row, Question, left_out), f"/steering/questions/{i}", f"{file}, question {i + 1}")
         for i, row in enumerate(body["questions"])
@@ -142,16 +142,16 @@ def _questions_in(files: Mapping[str, bytes], file: str) -> JsonObject:
     return body
 
 
-def _split(files: Mapping[str, bytes]) -> JsonObject:
-    """`split.json`: a seed, and the clusters of selection and test."""
+def _split(files: Mapping[str, bytes]) -> Split:
+    """`split.json`: a seed, and the clusters of selection and test; nothing where there is no such file."""
     if "split.json" not in files:
-        return {}
-    return _checked(_SPLIT, json_of(files["split.json"], "split.json"), "/split.json", "split.json").model_dump(exclude_none=True)
+        return Split(seed=None)
+    return _checked(_SPLIT, json_of(files["split.json"], "split.json"), "/split.json", "split.json")
 
 
-def _apply_split(request: TraitRequest, split: Mapping[str, Any]) -> None:
+def _apply_split(request: TraitRequest, split: Split) -> None:
     """Gives the questions of a listed cluster its split. Raises Problem 422 where a question says otherwise."""
-    place = {cluster: part for part in ("selection", "test") for cluster in split.get(part, ())}
+    place = dict.fromkeys(split.selection, "selection") | dict.fromkeys(split.test, "test")
     for i, row in enumerate(request.steering.questions):
         listed = place.get(row.cluster or "")
         if listed is not None and row.split not in (None, listed):
@@ -170,13 +170,15 @@ def text_of(data: bytes, file: str) -> str:
         raise invalid(f"/{file}", "invalid_utf8", detail) from error
 
 
-def json_of(data: bytes, file: str) -> Any:
+def json_of(data: bytes, file: str) -> Json:
+    """The JSON value that a file holds. Raises Problem 422."""
     return parsed(text_of(data, file), file, f"/{file}")
 
 
-def parsed(text: str, where: str, at: str) -> Any:
+def parsed(text: str, where: str, at: str) -> Json:
+    """The JSON value in a text. Raises Problem 422 at the pointer `at`, its sentence beginning with `where`."""
     try:
-        return json.loads(text)
+        found: Json = json.loads(text)
     except json.JSONDecodeError as error:
         place = f", line {error.lineno}" if "\n" in text else ""
         raise invalid(
@@ -186,12 +188,15 @@ def parsed(text: str, where: str, at: str) -> Any:
         raise invalid(
             at, "malformed_json", f"{where}: a number with too many digits, or lists and objects nested too deeply."
         ) from error
+    return found
 
 
-def _known(row: Any, model: type[BaseModel], left_out: set[str]) -> Any:
-    """An object without the fields that mean nothing here, which are remembered."""
-    if not isinstance(row, dict):
-        return row
+def _known(row: Json, model: type[BaseModel], left_out: set[str]) -> Json:
+    """An object without the fields that mean nothing here, which are remembered; any other value as it is."""
+    return _known_fields(row, model, left_out) if isinstance(row, dict) else row
+
+
+def _known_fields(row: JsonObject, model: type[BaseModel], left_out: set[str]) -> JsonObject:
     left_out |= row.keys() - model.model_fields.keys()
     return {name: value for name, value in row.items() if name in model.model_fields}
 
@@ -202,7 +207,7 @@ def _note_left_out(file: str, left_out: set[str], notes: list[str]) -> None:
         notes.append(f"{file}: the fields {shown} are not used here and were left out.")
 
 
-def _checked(adapter: TypeAdapter[T], value: Any, at: str, where: str) -> T:
+def _checked(adapter: TypeAdapter[T], value: Json, at: str, where: str) -> T:
     """The value as its type. Raises Problem 422 with pointers below `at`, the sentence beginning with `where`."""
     try:
         return adapter.validate_python(value)

@@ -1,8 +1,7 @@
 """Database statements for traits. What a viewer may not see is never in an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
@@ -12,6 +11,7 @@ from app.auth.viewer import Viewer
 from app.auth.visibility import seen
 from app.settled import settled
 from app.traits.models import Trait
+from terms.values import Json
 
 
 def _visible(viewer: Viewer) -> Select[Trait]:
@@ -65,6 +65,6 @@ def of_owner(session: Session, owner: str, name: str, version: str) -> Trait | N
     return session.scalars(select(Trait).where(Trait.owner == owner, Trait.name == name, Trait.version == version)).one_or_none()
 
 
-def add(session: Session, **values: Any) -> bool:
-    """A new row; False when its owner has the same content under the same name already."""
+def add(session: Session, values: Mapping[str, Json]) -> bool:
+    """A new row of these columns; False when its owner has the same content under the same name already."""
     return session.scalar(insert(Trait).values(**values).on_conflict_do_nothing().returning(Trait.id)) is not None

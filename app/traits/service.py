@@ -111,8 +111,12 @@ def add(session: Session, dataset: Dataset, blob: Blob, viewer: Viewer, to: Shar
     """Refers to the staged bytes; whether this made a trait, or found the same content there. Raises BlobGone: stage them again."""
     reference_lock(session, blob)
     made = repository.add(
-        session, id=new_id("trait"), name=dataset.name, version=dataset.version, owner=viewer.owner, visibility=to.visibility,
-        group_name=to.group, definition=dataset.definition, counts={**dataset.counts, "notes": dataset.notes},
+        session,
+        {
+            "id": new_id("trait"), "name": dataset.name, "version": dataset.version, "owner": viewer.owner,
+            "visibility": to.visibility, "group_name": to.group, "definition": dataset.definition,
+            "counts": {**dataset.counts, "notes": dataset.notes},
+        },
     )  # fmt: skip
     trait = repository.of_owner(session, viewer.owner, dataset.name, dataset.version)
     assert trait is not None

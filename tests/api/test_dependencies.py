@@ -1,4 +1,4 @@
-"""What a route depends on is a coroutine: FastAPI sends any other callable to its thread pool, which costs a small request a tenth of its CPU."""
+"""What a route depends on is a coroutine. FastAPI sends any other callable to its thread pool: a tenth of a small request's CPU."""
 
 import inspect
 from collections.abc import Iterator
@@ -24,4 +24,6 @@ def test_no_dependency_goes_through_the_thread_pool(settings: Settings) -> None:
         for below in dependants(context.original_route.dependant)
     }
     assert len(asked) > 5
-    assert {call for call in asked if not inspect.iscoroutinefunction(call) and not inspect.iscoroutinefunction(call.__call__)} == set()
+    assert {
+        call for call in asked if not inspect.iscoroutinefunction(call) and not inspect.iscoroutinefunction(call.__call__)
+    } == set()

@@ -6,12 +6,11 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 
 from app.errors import invalid
 from app.traits import clusters
 from app.traits.files import json_of, parsed, text_of
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 Row = JsonObject
 
@@ -28,7 +27,7 @@ class Source:
     """One file: its bare name and what it holds, a JSON value or the rows of a table."""
 
     file: str
-    content: Any
+    content: Json
 
     @property
     def rows(self) -> list[Row]:

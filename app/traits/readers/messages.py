@@ -7,15 +7,18 @@ A conversation is one turn here: a system prompt, the user's text, and the assis
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from app.errors import invalid
 from app.traits.readers.base import Reader, Row, Source, Taken, leftover
 from app.traits.readers.pairs import LABEL, NEGATIVE, POSITIVE, asked_apart, column, side
+from terms.values import Json, JsonObject
 
 
-def _is_conversation(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "role" in one for one in value)
+def _conversation(value: Json) -> list[JsonObject]:
+    """The messages of a conversation; none of any other value."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) and "role" in one for one in value):
+        return []
+    return value
 
 
 def recognises(source: Source) -> bool:
@@ -24,12 +27,13 @@ def recognises(source: Source) -> bool:
     if not rows:
         return False
     high, low = column(rows[0], POSITIVE), column(rows[0], NEGATIVE)
-    return _is_conversation(rows[0].get("messages")) or bool(high and low and _is_conversation(rows[0][high]))
+    return bool(_conversation(rows[0].get("messages")) or (high and low and _conversation(rows[0][high])))
 
 
-def _turn(source: Source, number: int, messages: Any) -> Row | None:
+def _turn(source: Source, number: int, value: Json) -> Row | None:
     """The one turn of a conversation, None for a longer one. Raises Problem 422 for what is no conversation."""
-    if not _is_conversation(messages) or not all(isinstance(one.get("content"), str) for one in messages):
+    messages = _conversation(value)
+    if not messages or not all(isinstance(one.get("content"), str) for one in messages):
         detail = f"{source.file}, row {number}: a conversation must be a list of objects with the texts 'role' and 'content'."
         raise invalid(f"/{source.file}", "invalid_row", detail)
     roles = tuple(one["role"] for one in messages)
@@ -60,7 +64,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
                 longer += turn is None
                 continue
             used |= {high, low}
-            before = row["prompt"] if _is_conversation(row.get("prompt")) else []
+            before = _conversation(row.get("prompt"))
             turns = [
                 _turn(source, number, [*before, *(row[name] if isinstance(row[name], list) else [])]) for name in (high, low)
             ]

@@ -8,10 +8,10 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from app.errors import invalid
 from app.traits.readers.base import Held, Reader, Row, Source, Taken, held_note, hold_out, leftover, words
+from terms.values import Json
 
 POSITIVE, NEGATIVE = ("positive", "pos", "chosen"), ("negative", "neg", "rejected")
 PROMPT, LABEL = ("prompt", "question", "text"), ("label", "class")
@@ -25,7 +25,7 @@ def column(row: Row, names: Sequence[str]) -> str | None:
     return next((name for name in names if name in row), None)
 
 
-def side(source: Source, number: int, value: Any) -> bool:
+def side(source: Source, number: int, value: Json) -> bool:
     """Whether a label means the positive class. Raises Problem 422."""
     found = SIDES.get(str(value).strip().lower().removesuffix(".0"))
     if found is None:

@@ -7,27 +7,32 @@ with `eval` in its name are steered on; with one file, some of its questions are
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from app.errors import invalid
 from app.traits.readers.base import Held, Reader, Source, Taken, held_note, hold_out
+from terms.values import Json, JsonObject
 
 FIELDS = ("instruction", "questions", "eval_prompt")
 
 
 def recognises(source: Source) -> bool:
     """An object with instructions and questions."""
-    return isinstance(source.content, dict) and {"instruction", "questions"} <= source.content.keys()
+    return {"instruction", "questions"} <= _object(source).keys()
 
 
-def _texts(source: Source, value: Any, field: str) -> list[str]:
+def _object(source: Source) -> JsonObject:
+    """What the file holds; nothing where that is no object."""
+    return source.content if isinstance(source.content, dict) else {}
+
+
+def _texts(source: Source, value: Json, field: str) -> list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(one, str) and one.strip() for one in value):
         raise invalid(f"/{source.file}", "invalid_row", f"{source.file}: {field!r} must be a list of texts that are not blank.")
     return value
 
 
 def _instructions(source: Source) -> list[tuple[str, str]]:
-    found = source.content["instruction"]
+    found = _object(source)["instruction"]
     for number, one in enumerate(found if isinstance(found, list) and found else [None], start=1):
         if not isinstance(one, dict) or not all(isinstance(one.get(side), str) and one[side].strip() for side in ("pos", "neg")):
             detail = f"{source.file}, instruction {number}: it must be an object with the texts 'pos' and 'neg'."
@@ -44,16 +49,16 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
         detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no more."
         raise invalid(f"/{sources[-1].file}", "too_many_files", detail)
     source, test = first[0], (tests[0] if tests else None)
-    instructions, asked = _instructions(source), _texts(source, source.content["questions"], "questions")
+    instructions, asked = _instructions(source), _texts(source, _object(source)["questions"], "questions")
     held = hold_out(asked, seed)
     if test is not None:
         held = Held(held.clusters, set())
-        questions = [{"question": one} for one in _texts(test, test.content["questions"], "questions")]
+        questions = [{"question": one} for one in _texts(test, _object(test)["questions"], "questions")]
         said = f"{len(questions):,} steering questions of {test.file}."
     else:
         questions = [{"question": asked[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]
         said = held_note(held)
-    taken = Taken(questions=questions, eval_prompt=(test or source).content.get("eval_prompt"))
+    taken = Taken(questions=questions, eval_prompt=_object(test or source).get("eval_prompt"))
     for positive, negative in instructions:
         for i, question in enumerate(asked):
             if i not in held.questions:
@@ -68,7 +73,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     if taken.eval_prompt is not None:
         taken.notes.append(f"eval_prompt of {(test or source).file} is the judge's own prompt for this trait.")
     for one in sources:
-        unused = sorted(one.content.keys() - set(FIELDS)) + (["instruction"] if one is test else [])
+        unused = sorted(_object(one).keys() - set(FIELDS)) + (["instruction"] if one is test else [])
         taken.notes += [f"{one.file}: the fields {', '.join(map(repr, unused[:20]))} were left out."] if unused else []
     return taken
 
