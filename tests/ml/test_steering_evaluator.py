@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.ml.fake_context import FakeContext
 from tests.ml.steering import typical_norm
 from tests.ml.test_lm_generation import some_prompts
 from tests.ml.tiny_models import HIDDEN
+from workers.job import JobYielded
 from workers.judges.base import JudgeItem, Score, done
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
@@ -42,6 +44,17 @@ class Delighted:
 
     def close(self) -> None:
         pass
+
+
+def yielding() -> None:
+    """What the context does where somebody waits for the device."""
+    raise JobYielded
+
+
+class Here(Delighted):
+    """The same on the device that generates, as the reference judge is."""
+
+    uses_device = True
 
 
 @pytest.mark.parametrize("scope", ["all", "response"])
@@ -98,10 +111,12 @@ def test_progress_counts_answers_as_their_runs_are_kept(tiny_lm: Callable[..., L
         assert context.yield_points > (3 if known == 0 else -1)
 
 
+@pytest.mark.parametrize("judge", [Delighted(), Here()], ids=["elsewhere", "here"])
 def test_which_runs_share_a_batch_changes_no_byte_of_what_is_kept(
-    tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+    tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch, judge: Delighted
 ) -> None:
-    """A slow machine answers in smaller waves; hidden states then differ in their last digits, and nothing that is kept may."""
+    """A slow machine answers in smaller waves, down to pieces of a run; hidden states then differ in their last digits, and nothing that is kept
+    may."""
     lm = tiny_lm("llama")
     vector = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(0))
     vector /= vector.norm()
@@ -113,7 +128,45 @@ def test_which_runs_share_a_batch_changes_no_byte_of_what_is_kept(
     kept = []
     for seconds in (0.0, 1e9):
         monkeypatch.setattr("workers.steering.evaluator.WAVE_SECONDS", seconds)
-        evaluator = Evaluator(lm, FakeContext(lm), Delighted(), max_new_tokens=6, batch_rows=32)
+        context = FakeContext(lm)
+        evaluator = Evaluator(lm, context, judge, max_new_tokens=6, batch_rows=32)
         evaluator.begin("answering test questions", len(specs) * len(questions))
         kept.append([run.to_bytes() for run in evaluator.evaluate(specs)])
+        assert any(name.startswith("part/") for name in context.committed) == (seconds == 0.0 and judge.uses_device)
     assert kept[0] == kept[1]
+
+
+def test_a_slow_run_gives_way_between_its_pieces_and_repeats_none(
+    tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at every one of its points in turn, as by colleagues who keep asking for generations."""
+    lm = tiny_lm("llama")
+    questions = [
+        Question(i, "test", f"{i} ?", None, f"c{i}", tuple(prompt)) for i, prompt in enumerate(some_prompts(5, 12, longest=12))
+    ]
+    vector = torch.ones(HIDDEN) / HIDDEN**0.5
+    specs = [RunSpec(questions, f"run {c}", (Push(1, "residual", vector, c, "add", "all"),)) for c in (0.5, 1.0)]
+
+    def evaluator(cells: dict[str, bytes], seconds: float) -> tuple[Evaluator, FakeContext]:
+        monkeypatch.setattr("workers.steering.evaluator.WAVE_SECONDS", seconds)
+        context = FakeContext(lm, cells=cells)
+        made = Evaluator(lm, context, Here(), max_new_tokens=6, batch_rows=8)
+        made.begin("answering test questions", 24)
+        return made, context
+
+    whole = [run.to_bytes() for run in evaluator({}, 1e9)[0].evaluate(specs)]
+    cells: dict[str, bytes] = {}
+    generated = attempts = 0
+    runs: list[Run] = []
+    while not runs:
+        one, context = evaluator(cells, 0.0)
+        monkeypatch.setattr(context, "may_yield", yielding)
+        attempts += 1
+        with suppress(JobYielded):
+            runs = one.evaluate(specs)
+        generated += one.tokens
+        assert len(set(context.committed)) == len(context.committed) <= 1
+    answers = [answer for run in runs for answer in run.answers]
+    assert generated == sum(len(answer.ids) for answer in answers)
+    assert [run.to_bytes() for run in runs] == whole
+    assert attempts > 2 * len(specs)

@@ -3,13 +3,16 @@
 A run that a cell holds is never generated or judged again. Runs go in waves, so that a kill costs one wave at most. In float32, where a
 text does not depend on what is generated with it, a wave is as small as a slow model needs to be heard of in seconds. Where the judge
 does not use this device, one wave is judged while the next is generated, and texts are kept before they are judged: a judge that is away
-costs no text. Every text has its mean log-likelihood under the unsteered model among what is kept with its scores.
+costs no text. Where it does, and a run alone takes longer than a wave may, runs are cut into pieces, each kept as it ends: what waits for the
+device waits for a piece. Every text has its mean log-likelihood under the unsteered model among what is kept with its scores.
 """
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,12 +31,30 @@ from workers.lm.sampling import Sampling
 from workers.lm.steered import SteeredAnswer, SteeredRow, generate_steered, settled_change
 from workers.steering.questions import Question
 from workers.steering.retries import texts_cell
-from workers.steering.runs import Run, RunSpec, judged
+from workers.steering.runs import Part, Run, RunSpec, judged
 
 WAVE_BATCHES = 4
 """A wave fills this many batches: long enough to keep batches full, short enough that little is lost with it."""
 WAVE_SECONDS = 10.0
-"""Longer waves are halved, shorter ones doubled up to WAVE_BATCHES, where that changes no text."""
+"""Longer waves are halved, and so are pieces of a run; shorter ones doubled up to WAVE_BATCHES, where that changes no text."""
+FIRST_ROWS = 8
+"""The first piece's answers, before anything is known of the model's pace."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The questions of a run from number `start` up to `stop`."""
+
+    spec: RunSpec
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        return self.spec.questions[self.start : self.stop]
 
 
 class Evaluator:
@@ -58,6 +79,8 @@ class Evaluator:
         self._known: dict[str, Run] = {}
         self._done = 0
         self._wave_rows = max(1, batch_rows // WAVE_BATCHES)
+        self._piece_rows = FIRST_ROWS
+        self._parts: dict[str, list[Part]] = {}
         self.tokens = 0
         self.generated_runs = 0
 
@@ -101,13 +124,13 @@ class Evaluator:
     def _fill(self, missing: Sequence[RunSpec]) -> None:
         judging = ThreadPoolExecutor(1, thread_name_prefix="judge")
         try:
-            pending: list[tuple[RunSpec, list[SteeredAnswer], Future[list[Score]]]] = []
+            pending: list[tuple[_Piece, list[SteeredAnswer], Future[list[Score]]]] = []
             for wave in self._waves(missing):
-                for spec, answered in zip(wave, self._texts(wave), strict=True):
+                for piece, answered in zip(wave, self._texts(wave), strict=True):
                     items = [
-                        _item(question, one, self._text(one)) for question, one in zip(spec.questions, answered, strict=True)
+                        _item(question, one, self._text(one)) for question, one in zip(piece.questions, answered, strict=True)
                     ]
-                    pending.append((spec, answered, judging.submit(self._judge.score, items)))
+                    pending.append((piece, answered, judging.submit(self._judge.score, items)))
                 waiting = pending if self._judge.uses_device else [one for one in pending if one[2].done()]
                 pending = [one for one in pending if one not in waiting]
                 for one in waiting:
@@ -118,38 +141,70 @@ class Evaluator:
         finally:
             judging.shutdown(wait=True, cancel_futures=True)
 
-    def _waves(self, specs: Sequence[RunSpec]) -> Iterator[list[RunSpec]]:
+    def _waves(self, specs: Sequence[RunSpec]) -> Iterator[list[_Piece]]:
         """The specs in order, cut so that a wave holds WAVE_BATCHES batches of answers (or what is left); fewer where that took too long."""
         most = WAVE_BATCHES * self._batch_rows
-        rest = list(specs)
+        rest = deque(_Piece(spec, self._kept_of(spec) if self._cuts else 0, len(spec.questions)) for spec in specs)
         while rest:
             rows = most if self._lm.dtype != torch.float32 else min(most, self._wave_rows)
-            wave, filled = [rest.pop(0)], 0
-            while rest and (filled := filled + len(wave[-1].questions)) < rows:
-                wave.append(rest.pop(0))
+            wave, filled = [self._next(rest)], 0
+            while rest and (filled := filled + len(wave[-1])) < rows:
+                wave.append(self._next(rest))
             began = time.monotonic()
             yield wave
-            self._wave_rows = self._wave_rows * 2 if time.monotonic() - began < WAVE_SECONDS / 2 else max(1, self._wave_rows // 2)
-            self._wave_rows = min(most, self._wave_rows)
+            seconds = time.monotonic() - began
+            quick = seconds < WAVE_SECONDS / 2
+            self._wave_rows = min(most, self._wave_rows * 2 if quick else max(1, self._wave_rows // 2))
+            if quick:
+                self._piece_rows = min(most, self._piece_rows * 2)
+            elif len(wave) == 1 and seconds > WAVE_SECONDS:
+                self._piece_rows = max(1, len(wave[0]) // 2)
 
-    def _texts(self, wave: Sequence[RunSpec]) -> list[list[SteeredAnswer]]:
-        """The answers of each run: kept from an attempt whose judge was away, or generated now."""
+    @property
+    def _cuts(self) -> bool:
+        """Whether a run may be cut: where that changes no text, and no judge elsewhere needs many texts at once."""
+        return self._judge.uses_device and self._lm.dtype == torch.float32
+
+    def _next(self, rest: deque[_Piece]) -> _Piece:
+        """The first piece, cut if it is too long."""
+        piece = rest.popleft()
+        if not self._cuts or len(piece) <= self._piece_rows:
+            return piece
+        middle = piece.start + self._piece_rows
+        rest.appendleft(_Piece(piece.spec, middle, piece.stop))
+        return _Piece(piece.spec, piece.start, middle)
+
+    def _kept_of(self, spec: RunSpec) -> int:
+        """How many answers of the run an earlier attempt kept; then this one goes on in pieces like its last."""
+        parts: list[Part] = []
+        done = 0
+        while (kept := self._context.cell(_part_cell(spec.id, done))) is not None:
+            parts.append(Part.from_bytes(kept))
+            done += len(parts[-1].answers)
+        if parts:
+            self._parts[spec.id] = parts
+            self._piece_rows = min(self._piece_rows, len(parts[-1].answers))
+            self._done += done
+        return done
+
+    def _texts(self, wave: Sequence[_Piece]) -> list[list[SteeredAnswer]]:
+        """The answers of each piece: kept from an attempt whose judge was away, or generated now."""
         if self._judge.uses_device:
             return self._generate(wave)
-        kept = {spec.id: self._context.cell(texts_cell(spec.id)) for spec in wave}
-        fresh = [spec for spec in wave if kept[spec.id] is None]
-        answers = dict(zip((spec.id for spec in fresh), self._generate(fresh), strict=True)) if fresh else {}
+        kept = {piece.spec.id: self._context.cell(texts_cell(piece.spec.id)) for piece in wave}
+        fresh = [piece for piece in wave if kept[piece.spec.id] is None]
+        answers = dict(zip((piece.spec.id for piece in fresh), self._generate(fresh), strict=True)) if fresh else {}
         for name, answered in answers.items():
             lines = [[list(one.ids), one.ended, one.finite, dict(one.effect)] for one in answered]
             self._context.commit_cell(texts_cell(name), json.dumps(lines, separators=(",", ":")).encode())
         stored = {name: [SteeredAnswer(*one) for one in json.loads(data)] for name, data in kept.items() if data is not None}
-        return [(answers | stored)[spec.id] for spec in wave]
+        return [(answers | stored)[piece.spec.id] for piece in wave]
 
-    def _generate(self, wave: Sequence[RunSpec]) -> list[list[SteeredAnswer]]:
+    def _generate(self, wave: Sequence[_Piece]) -> list[list[SteeredAnswer]]:
         rows = [
-            SteeredRow(question.prompt_ids, spec.pushes, self._row_sampling(place))
-            for spec in wave
-            for place, question in enumerate(spec.questions)
+            SteeredRow(question.prompt_ids, piece.spec.pushes, self._row_sampling(place))
+            for piece in wave
+            for place, question in enumerate(piece.questions, piece.start)
         ]
         found = iter(
             generate_steered(
@@ -160,7 +215,7 @@ class Evaluator:
                 on_step=lambda _counts: self._context.progress(self._done),
             )
         )
-        return [[next(found) for _ in spec.questions] for spec in wave]
+        return [[next(found) for _ in piece.questions] for piece in wave]
 
     def _row_sampling(self, place: int) -> Sampling | None:
         """Each question draws from its own stream, the same one under every intervention."""
@@ -171,27 +226,39 @@ class Evaluator:
     def _text(self, answer: SteeredAnswer) -> str:
         return str(self._lm.tokenizer.decode(list(answer.ids), skip_special_tokens=True))
 
-    def _keep(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Future[list[Score]]) -> None:
+    def _keep(self, piece: _Piece, answered: Sequence[SteeredAnswer], scores: Future[list[Score]]) -> None:
         while not scores.done():
             self._context.check()
             wait([scores], timeout=1)
         answers = [
             judged(one.ids, self._text(one), ended=one.ended, finite=one.finite, score=score, raw=raw)
-            for one, score, raw in zip(answered, scores.result(), self._read(spec, answered, scores.result()), strict=True)
+            for one, score, raw in zip(answered, scores.result(), self._read(piece, answered, scores.result()), strict=True)
         ]
-        run = Run(spec, tuple(answers), _effect(spec, answered))
-        self._context.commit_cell(f"run/{spec.id}", run.to_bytes())
-        self._known[spec.id] = run
-        self.generated_runs += 1
+        changes = tuple((int(one.effect["fires"]), float(one.effect["mean_change"])) for one in answered if piece.spec.pushes)
+        self._add(piece, Part(tuple(answers), changes))
         self.tokens += sum(len(one.ids) for one in answered)
         self._done += len(answers)
         self._context.progress(self._done)
 
-    def _read(self, spec: RunSpec, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[RawScore]:
+    def _add(self, piece: _Piece, part: Part) -> None:
+        """Keeps a part, or with the last one the run."""
+        spec = piece.spec
+        parts = self._parts.setdefault(spec.id, [])
+        parts.append(part)
+        if piece.stop < len(spec.questions):
+            self._context.commit_cell(_part_cell(spec.id, piece.start), part.to_bytes())
+            return
+        run = Run(spec, tuple(answer for one in parts for answer in one.answers), _effect(spec, parts))
+        self._context.commit_cell(f"run/{spec.id}", run.to_bytes())
+        self._known[spec.id] = run
+        self.generated_runs += 1
+        del self._parts[spec.id]
+
+    def _read(self, piece: _Piece, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[RawScore]:
         """What the judge kept of each answer, with its likelihood after its own prompt where the judge did not read it."""
         raws = [score.raw for score in scores]
         unread = [i for i, one in enumerate(answered) if one.ids and "log_likelihood" not in raws[i]]
-        prompts, texts = [spec.questions[i].prompt_ids for i in unread], [answered[i].ids for i in unread]
+        prompts, texts = [piece.questions[i].prompt_ids for i in unread], [answered[i].ids for i in unread]
         found = self._likelihoods(prompts, texts) if unread else []
         for i, value in zip(unread, found, strict=True):
             raws[i] = {
@@ -212,16 +279,22 @@ def _item(question: Question, answer: SteeredAnswer, text: str) -> JudgeItem:
     return JudgeItem(question.question, question.system_prompt, text, answer.ids, question.prompt_ids)
 
 
-def _effect(spec: RunSpec, answered: Sequence[SteeredAnswer]) -> PushEffect:
+def _part_cell(run: str, start: int) -> str:
+    """The name of the cell that holds a run's answers from question `start` on, as far as a piece went."""
+    return f"part/{run}/{start}"
+
+
+def _effect(spec: RunSpec, parts: Sequence[Part]) -> PushEffect:
     """Over all answers of a run. An intervention that no answer felt is a fault, not a score of 0 (docs/science.md, 4.1)."""
     if not spec.pushes:
         return {}
-    fires = [int(one.effect["fires"]) for one in answered]
+    fires = [count for part in parts for count, _ in part.changes]
     if min(fires) == 0:
         raise ModelFault(
             "no_effect",
             f"The intervention of {spec.id} fired for {sum(map(bool, fires))} of {len(fires)} answers. Such a run "
             "would look like a run without effect: the site of the hook does not fit this model.",
         )
-    change = float(np.mean([one.effect["mean_change"] for one in answered]))
-    return {"fires": sum(fires), "mean_change": settled_change(change), "not_finite": sum(not one.finite for one in answered)}
+    change = float(np.mean([change for part in parts for _, change in part.changes]))
+    not_finite = sum(not answer.finite for part in parts for answer in part.answers)
+    return {"fires": sum(fires), "mean_change": settled_change(change), "not_finite": not_finite}

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,17 +85,42 @@ class Run:
 
     def to_bytes(self) -> bytes:
         """What a finished cell keeps of the run."""
-        answers = [
-            [list(one.ids), one.text, one.ended, one.finite, one.trait, one.coherence, one.relevance, one.raw]
-            for one in self.answers
-        ]
-        return json.dumps({"effect": self.effect, "answers": answers}, separators=(",", ":"), ensure_ascii=False).encode()
+        kept = {"effect": self.effect, "answers": _lines(self.answers)}
+        return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
     def from_bytes(cls, spec: RunSpec, data: bytes) -> "Run":
         """The run a cell kept."""
         stored = json.loads(data)
-        return cls(spec, tuple(Answer(tuple(ids), *rest) for ids, *rest in stored["answers"]), stored["effect"])
+        return cls(spec, _answers(stored["answers"]), stored["effect"])
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The judged answers to some of a run's questions, in order. `changes`: of each, how often its hooks fired and the mean change of the
+    stream at the site."""
+
+    answers: tuple[Answer, ...]
+    changes: tuple[tuple[int, float], ...]
+
+    def to_bytes(self) -> bytes:
+        """What a cell keeps of a run that is not finished."""
+        kept = {"changes": self.changes, "answers": _lines(self.answers)}
+        return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Part":
+        """The part a cell kept."""
+        stored = json.loads(data)
+        return cls(_answers(stored["answers"]), tuple((fires, change) for fires, change in stored["changes"]))
+
+
+def _lines(answers: Sequence[Answer]) -> list[list[object]]:
+    return [[list(one.ids), one.text, one.ended, one.finite, one.trait, one.coherence, one.relevance, one.raw] for one in answers]
+
+
+def _answers(lines: Sequence[Sequence[Any]]) -> tuple[Answer, ...]:
+    return tuple(Answer(tuple(ids), *rest) for ids, *rest in lines)
 
 
 def _column(scores: Sequence[float | None]) -> NDArray[np.float64]:
