@@ -17,15 +17,18 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.auth.keyless import secured
-from app.embedded.latch import wait
-from app.http.connections import bounded
-from app.jobs.waiting import Wakeups
-from app.main import create_app
-from app.observability import configure_logging
-from app.settings import Settings, read_settings
-from app.storage.checking import opened as opened_storage
-from binnacle.errors import BinnacleError
+from app.collector import still
+
+with still(keep=__name__ == "__main__"):
+    from app.auth.keyless import secured
+    from app.embedded.latch import wait
+    from app.http.connections import bounded
+    from app.jobs.waiting import Wakeups
+    from app.main import create_app
+    from app.observability import configure_logging
+    from app.settings import Settings, read_settings
+    from app.storage.checking import opened as opened_storage
+    from binnacle.errors import BinnacleError
 
 STOP_SECONDS = 10
 
@@ -115,7 +118,8 @@ def main() -> None:
         if settings is not given:
             secret = settings.local_secret.get_secret_value()
             sys.stderr.write(f"Keys are off. Each request must show the secret of this start: BINNACLE_KEY={secret}\n")
-        server = make_server(settings, host, chosen.port)
+        with still(keep=True):
+            server = make_server(settings, host, chosen.port)
         if chosen.after is not None:
             wait(chosen.after)
         server.run(sockets=sockets)

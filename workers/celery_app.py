@@ -8,11 +8,14 @@ import sys
 
 from celery import signals
 
-from app.bell import celery_app
-from app.observability import configure_logging
-from app.settings import get_settings
-from app.storage.checking import opened
-from binnacle.errors import BinnacleError
+from app.collector import still
+
+with still(keep=True):
+    from app.bell import celery_app
+    from app.observability import configure_logging
+    from app.settings import get_settings
+    from app.storage.checking import opened
+    from binnacle.errors import BinnacleError
 
 signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)  # or Celery sets up lines of its own
 configure_logging()

@@ -6,6 +6,7 @@ import structlog
 from celery import signals
 
 from app.bell import TASK
+from app.collector import still
 from workers.celery_app import app
 from workers.warm import import_later
 
@@ -19,8 +20,9 @@ def answer() -> None:
     Lets no exception out: a MemoryError that left it would kill Celery's parent.
     """
     try:
-        from workers.process import this_process
-        from workers.runner import run_next
+        with still():
+            from workers.process import this_process
+            from workers.runner import run_next
 
         process = this_process()
         while not process.draining.is_set() and run_next(process):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.bell import Bell
+from app.collector import still
 from app.db import make_engine, make_sessions, reading
 from app.devices import repository as devices
 from app.devices.models import Worker
@@ -111,7 +113,8 @@ class WorkerProcess:
     def models(self) -> "Shelf":
         """The models this child keeps loaded; torch is imported here, when the first job needs one."""
         if self.shelf is None:
-            from workers.shelf import Shelf
+            with still(keep="torch" not in sys.modules):
+                from workers.shelf import Shelf
 
             self.shelf = Shelf(self.settings, self.sessions)
         return self.shelf

@@ -1,7 +1,10 @@
 """When a node's child imports torch: with its first job, or a while after its start."""
 
 import os
+import sys
 import threading
+
+from app.collector import still
 
 SECONDS = 10.0
 """The import takes 5 to 10 s of one core, which the API and the other nodes need at that time to become ready."""
@@ -17,8 +20,9 @@ def import_later() -> None:
 
 def import_models() -> None:
     """Imports torch and the handlers of jobs on a model, so that none of them imports anything when it starts."""
-    import workers.shelf  # noqa: F401
     from workers.handlers import handler_for
 
+    with still(keep="torch" not in sys.modules):
+        import workers.shelf  # noqa: F401
     for kind in ("calibrate", "generate", "extract", "steer"):
         handler_for(kind)

@@ -4,9 +4,7 @@ The twelve that labs use and a tenth of the others, drawn anew for each version 
 Families that are not in the table yet are examined by `python -m tests.families`.
 """
 
-import gc
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +17,6 @@ from tests.families.table import DOCUMENT, document, read_table
 STATED = read_table()
 OTHERS = sorted(set(STATED) & set(CLASSES) - set(LABS))  # what `families` gives, without loading every family
 TENTH = random.Random(transformers.__version__).sample(OTHERS, len(OTHERS) // 10)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports_are_not_collected() -> Iterator[None]:
-    """Each run out of memory collects; looking through all that is imported is half of this file's time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def _check(name: str) -> None:

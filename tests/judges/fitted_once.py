@@ -16,18 +16,18 @@ from workers.judges.reference import ReferenceJudge
 from workers.lm.model import LanguageModel
 
 _FIT = ReferenceJudge.fit
+_MADE: dict[tuple[LanguageModel, str], ReferenceJudge] = {}
 
 
 @contextmanager
 def fitted_once() -> Iterator[None]:
-    """Within the block, `ReferenceJudge.fit` gives the judge that it made of equal arguments before."""
-    made: dict[str, ReferenceJudge] = {}
+    """Within the block, `ReferenceJudge.fit` gives the judge that it made of equal arguments for the same model before, in any module."""
 
     def fit(lm: LanguageModel, material: Material, *, preparing: Any = None, **options: Any) -> ReferenceJudge:
-        key = json.dumps([lm.facts.weight_hash, material.to_list(), options], sort_keys=True)
-        if key not in made:
-            made[key] = _FIT(lm, material, preparing=preparing, **options)
-        return made[key]
+        key = lm, json.dumps([material.to_list(), options], sort_keys=True)
+        if key not in _MADE:
+            _MADE[key] = _FIT(lm, material, preparing=preparing, **options)
+        return _MADE[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ReferenceJudge, "fit", fit)

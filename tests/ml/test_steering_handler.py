@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,15 +35,25 @@ def _fitted_once() -> Iterator[None]:
         yield
 
 
+loaded = cache(load)
+"""A model once in a process, for all modules that share these fixtures."""
+
+
 @pytest.fixture(scope="module")
 def severe() -> Iterator[LanguageModel]:
-    lm = load(model_folder("demo-severe"))
+    lm = loaded(model_folder("demo-severe"))
     yield lm
     assert_no_hooks(lm.model)
 
 
 @pytest.fixture(scope="module")
 def extracted(severe: LanguageModel) -> Files:
+    return extraction_of(severe)
+
+
+@cache
+def extraction_of(severe: LanguageModel) -> Files:
+    """The files of a calibration and of an extraction, made once in a process; whoever changes them copies them first."""
     spec = {
         "model": "demo-severe", "weight_hash": severe.facts.weight_hash, "experiment": "calibration", "prompts": None, "layers": None,
         "max_new_tokens": 32, "rule": "peeling",

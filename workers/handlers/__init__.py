@@ -1,5 +1,6 @@
 """Handlers by kind of job, as `module:function`, imported only in the child that runs them (they import torch)."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -22,5 +23,9 @@ HANDLERS = {
 
 def handler_for(kind: str) -> "Handler":
     """The handler of a kind. Raises KeyError for a kind this worker does not know."""
+    from app.collector import still  # here: a GPU's machine has the handlers and nothing of the service
+
     module, function = HANDLERS[kind].split(":")
-    return cast("Handler", getattr(import_module(module), function))
+    first = not sys.modules.keys() & {module, "torch"}  # later there may be tensors among the garbage
+    with still(keep=first):
+        return cast("Handler", getattr(import_module(module), function))
