@@ -204,9 +204,7 @@ def next_job(
     return None
 
 
-def _turn(
-    session: Session, statement: TextClause, ready: Mapping[str, Json], passed: Sequence[str]
-) -> Row[str, str] | None:
+def _turn(session: Session, statement: TextClause, ready: Mapping[str, Json], passed: Sequence[str]) -> Row[str, str] | None:
     return session.execute(statement, {**ready, "passed": list(passed)}).one_or_none()
 
 
