@@ -1,7 +1,7 @@
 """Checks addresses that the service sends requests to: public ones, and private ones that an administrator allowed.
 
-A name can be made to lead elsewhere after it was allowed, so the rule is about addresses, and whoever connects does so to the address
-that was looked at.
+A name can resolve to another address after it was allowed. So the rule is about addresses, and callers connect to the very address
+that was checked.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ _OWN = tuple(
     ipaddress.ip_network(one)
     for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128")
 )
-"""Where one's own machines are; a name that an administrator allows may lead there, and not to a cloud's link-local services."""
+"""Private networks. A name that an administrator allows may resolve to these, but not to a cloud's link-local services."""
 _TRANSLATED = tuple(ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "64:ff9b::/96"))
-"""Written as IPv6, delivered as IPv4: such an address is what the IPv4 address in it is."""
+"""IPv6 networks that are delivered as IPv4: such an address is judged by the IPv4 address in it."""
 _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 
 
 async def look_up(host: str) -> list[str]:
-    """The addresses that a host's name leads to; an address is its own. Raises OSError, ValueError (UnicodeError among them)."""
+    """The addresses that a host's name resolves to; for an address, itself. Raises OSError, ValueError (UnicodeError among them)."""
     return _listed(await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM))
 
 
 def looked_up(host: str) -> list[str]:
-    """The same, for threads."""
+    """The addresses that a host's name resolves to, like `look_up`, for threads."""
     return _listed(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
 
 
@@ -50,7 +50,7 @@ def _listed(found: Iterable[tuple[Any, ...]]) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is anybody's to reach, by the registries of special-purpose addresses (RFC 6890 and its successors)."""
+    """Whether an address is public, by the registries of special-purpose addresses (RFC 6890 and its successors)."""
     one = _delivered(_parsed(address))
     if isinstance(one, ipaddress.IPv4Address):
         return not any(one in network for network in _V4_SPECIAL)
@@ -60,7 +60,7 @@ def is_public(address: str) -> bool:
 
 
 def refused(host: str, addresses: Iterable[str], allowed: Sequence[str]) -> str | None:
-    """The first of the host's addresses that it may not lead to. `allowed`: names of hosts, addresses and networks, beside public ones."""
+    """The first of the host's addresses that requests may not go to, or None. `allowed`: hosts, addresses and networks besides public ones."""
     return next((one for one in addresses if not is_public(one) and not _is_allowed(host, one, allowed)), None)
 
 

@@ -174,6 +174,8 @@ class AsyncDatabase:
         self._places = Places("requests", Bounds(most, max(1, connections // 2), waiting=1_000, patience=PATIENCE))
         info = {"turns": set(), **info}  # see app.jobs.service
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
+        alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reads = async_sessionmaker(alone, class_=AsyncSession, expire_on_commit=False, info=info)
         event.listen(self.engine.sync_engine, "first_connect", self._measure)
 
     def _measure(self, connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
@@ -197,17 +199,26 @@ class AsyncDatabase:
         connection turned out to be dead, and for a few seconds while the database has no connection left. Raises Problem 429 when too many
         requests of the same user are at work.
         """
+        return await self._placed(self._sessions, lambda session: work(session, *args, **kwargs))
+
+    async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for work that only reads, each statement seeing what is committed by then: without a transaction around them, two messages
+        fewer to the database."""
+        return await self._placed(self._reads, lambda session: work(session, *args, **kwargs))
+
+    async def _placed(self, sessions: async_sessionmaker[AsyncSession], work: Callable[[Session], T]) -> T:
         owner = asker.get()
         if owner is None:
-            return await self._persistently(work, *args, **kwargs)
+            return await self._persistently(sessions, work)
         async with self._places.place(owner):
-            return await self._persistently(work, *args, **kwargs)
+            return await self._persistently(sessions, work)
 
-    async def _persistently(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _persistently(self, sessions: async_sessionmaker[AsyncSession], work: Callable[[Session], T]) -> T:
         again, until = False, time.monotonic() + FULL_PATIENCE
         while True:
             try:
-                return await self._run(work, *args, **kwargs)
+                async with sessions.begin() as session:
+                    return await session.run_sync(work)
             except DBAPIError as error:
                 if not again and (conflicted(error) or _lost(error)):
                     again = True
@@ -215,10 +226,6 @@ class AsyncDatabase:
                 if not is_full(error) or time.monotonic() > until:
                     raise
             await asyncio.sleep(0.1)
-
-    async def _run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._sessions.begin() as session:
-            return await session.run_sync(work, *args, **kwargs)
 
     def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A transaction that does more than a function of its session: `async with database.begin() as session`."""

@@ -7,7 +7,8 @@ ESCAPES = {"@": "%40", "/": "%2F", ":": "%3A", "%": "%25", "?": "%3F", "#": "%23
 
 
 def database_url(text: str) -> str:
-    """The same address with the driver's name. Raises ValueError for another kind of database, and for a password that needs escapes."""
+    """The same address with the driver's name. Raises ValueError for another kind of database, for a password that needs escapes, and for
+    a port that is not a number."""
     scheme, found, rest = text.strip().partition("://")
     if not found or scheme not in SCHEMES:
         raise ValueError(f"It must begin with postgresql://, as in {FORM}: Binnacle needs Postgres.")
@@ -15,4 +16,8 @@ def database_url(text: str) -> str:
     if before_options.count("@") > 1 or "@" in before_options.partition("/")[2]:
         escapes = ", ".join(f"{code} for {sign}" for sign, code in ESCAPES.items())
         raise ValueError(f"The user name or password holds a character that has a meaning in addresses. Write {escapes}.")
+    host = before_options.partition("/")[0].rpartition("@")[2].rpartition("]")[2]
+    _, colon, port = host.rpartition(":")
+    if colon and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+        raise ValueError(f"The port must be a number from 1 to 65535, as in {FORM}.")
     return f"{DRIVER}://{rest}"

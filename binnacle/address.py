@@ -45,11 +45,11 @@ def find_address(url: str | None = None, key: str | None = None, home: Path | No
     if not named:
         raise NoService(
             "no_service",
-            f"No service is running from {folder}. Start one with `binnacle up`, or name one with BINNACLE_URL and BINNACLE_KEY.",
+            f"No service is running from {folder}. To use a server, set BINNACLE_URL to its address and BINNACLE_KEY to your key; to run one "
+            "on this machine, start `binnacle up`.",
         )
-    named = named.rstrip("/")
-    parts = urlsplit(named)
-    if not (parts.hostname if parts.scheme in {"http", "https"} else parts.scheme == "unix" and parts.path.startswith("/")):
+    named = named.strip().rstrip("/")
+    if not _is_address(named):
         raise NoService(
             "bad_url", f"{named!r} is not the address of a service. Write it as http://host:port, or unix:/path of a socket."
         )
@@ -57,6 +57,21 @@ def find_address(url: str | None = None, key: str | None = None, home: Path | No
     if found is None and local_url is not None and named == local_url.rstrip("/"):
         found = local_key(folder)
     return Address(named, found)
+
+
+def _is_address(text: str) -> bool:
+    """Whether the text reads `http(s)://host[:port]` or `unix:/path`."""
+    try:
+        parts = urlsplit(text)
+        port, host = parts.port, parts.hostname or ""
+        host.encode("idna")
+    except ValueError:  # a port above 65,535, half a bracket, or letters that no host has
+        return False
+    if not text.isprintable():
+        return False
+    if parts.scheme == "unix":
+        return parts.path.startswith("/")
+    return parts.scheme in {"http", "https"} and bool(host) and " " not in host and port != 0
 
 
 def _local_url(folder: Path) -> str | None:

@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 
 from binnacle.address import Address
-from binnacle.errors import BinnacleError, ServiceError, Unreachable
+from binnacle.errors import BinnacleError, NoService, ServiceError, Unreachable
+from binnacle.sendable import check_text, json_bytes
 
 PASSING = frozenset({502, 503, 504})
 """Answers of a service, or of a proxy before it, that is just restarting."""
@@ -27,7 +28,7 @@ class Connection:
         self.patience = patience
         self.timeout = timeout
         self._first = first
-        headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
+        headers = {"Authorization": f"Bearer {_sendable(address.key)}"} if address.key else {}
         trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
         self._http = httpx2.Client(
             base_url="http://localhost" if address.socket else address.url,
@@ -60,6 +61,10 @@ class Connection:
         repeatable: the request may be sent again after it may have arrived. Requests that never reached the service always are.
         """
         _check_path(path)
+        query, sent = _given(params), dict(headers or {})
+        body = None if json is None else json_bytes(json)
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
         attempts = Attempts(self.patience if patience is None else patience)
         if self._first is not None:
             attempts = Attempts(self._first, since=time.monotonic())
@@ -68,17 +73,17 @@ class Connection:
                 response = self._http.request(
                     method,
                     path,
-                    params=_given(params),
-                    json=json,
+                    params=query,
+                    content=body,
                     data=form,
                     files=files,
-                    headers=headers,
+                    headers=sent,
                     timeout=timeout or httpx2.USE_CLIENT_DEFAULT,
                     follow_redirects=method == "GET",  # to object storage; the key stays here
                 )
             except httpx2.TransportError as error:
-                sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-                if (sent and not repeatable) or _untrusted(error) or not attempts.pause():
+                arrived = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+                if (arrived and not repeatable) or _untrusted(error) or not attempts.pause():
                     raise self.unreachable(error) from error
                 continue
             self._first = None
@@ -87,7 +92,7 @@ class Connection:
                 continue
             if response.is_success or response.status_code == 304:
                 return response
-            raise refusal(response)
+            raise self._keyless() if response.status_code == 401 and not self.address.key else refusal(response)
 
     @contextmanager
     def stream(self, path: str, *, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[httpx2.Response]:
@@ -118,9 +123,17 @@ class Connection:
                 f"The certificate of {self.address.url} cannot be verified ({reason}). If it is your own, or your own authority's, name "
                 "its file in SSL_CERT_FILE.",
             )
-        return Unreachable(
-            "unreachable", f"Nothing answers at {self.address.url} ({reason}). Is it running? Start it with `binnacle up`."
-        )
+        if "WRONG_VERSION_NUMBER" in reason:
+            return Unreachable(
+                "no_tls", f"{self.address.url} does not speak TLS. Write the address with http:// in place of https://."
+            )
+        detail = f"Nothing answers at {self.address.url} ({reason}). {_what_to_do(self.address)}"
+        return Unreachable("unreachable", detail)
+
+    def _keyless(self) -> ServiceError:
+        """The 401 for a request that carried no key."""
+        detail = f"{self.address.url} needs a key, and none was sent. Set BINNACLE_KEY to your key; an administrator makes keys."
+        return ServiceError(401, {"code": "unauthenticated", "detail": detail})
 
 
 class Attempts:
@@ -161,6 +174,24 @@ def refusal(response: httpx2.Response) -> ServiceError:
     return ServiceError(response.status_code, problem, response.headers.get("X-Request-Id"))
 
 
+def _what_to_do(address: Address) -> str:
+    """What to do when nothing answers there."""
+    if address.is_loopback or address.socket:
+        return (
+            "If it is the end of a tunnel (ssh -L), open the tunnel; if it is a server of your own, start it with `binnacle up`."
+        )
+    return "Check the address (BINNACLE_URL), or ask the server's administrator whether it runs."
+
+
+def _sendable(key: str) -> str:
+    """The key without white space around it. Raises NoService for text that cannot be a key; the message never holds it."""
+    found = key.strip()
+    if not (found.isascii() and found.isprintable() and " " not in found):
+        detail = "The key (BINNACLE_KEY) holds spaces, line breaks or letters that no key has. Copy the whole key again: bnk_..."
+        raise NoService("bad_key", detail)
+    return found
+
+
 def _check_path(path: str) -> None:
     if not path.isprintable():
         raise BinnacleError("bad_name", f"{path!r} holds control characters, which names cannot have. Check how it was pasted.")
@@ -177,4 +208,9 @@ def _untrusted(error: Exception) -> bool:
 
 
 def _given(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return {name: value for name, value in params.items() if value is not None} if params else None
+    """The parameters that are not None. Raises BinnacleError for text that is not valid Unicode."""
+    given = {name: value for name, value in params.items() if value is not None} if params else None
+    for name, value in (given or {}).items():
+        if isinstance(value, str):
+            check_text(value, name)
+    return given

@@ -34,6 +34,8 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
             "foreign_download", f"{href} is not on {connection.address.url}; the key is not sent anywhere else."
         )
     target = _target(name, to)
+    if target.exists() and not target.is_file():
+        raise BinnacleError("not_a_file", f"{target} is not a regular file, so it is not replaced. Name a file or a folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{digest[:16] if digest else 'new'}.part")
     if digest is None:

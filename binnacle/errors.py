@@ -43,10 +43,15 @@ class ServiceError(BinnacleError):
         super().__init__(code, str(problem.get("detail") or problem.get("title") or f"The service answered {status}."))
 
     def __str__(self) -> str:
-        fields = [f"{error.get('pointer', '')}: {error.get('detail', '')}" for error in self.errors]
-        fields = [field for field in fields if self.detail not in field]
+        fields = [f"{_place(error)}: {error.get('detail', '')}" for error in self.errors]
+        fields = [field for field in fields if self.detail not in field and field != self.detail]
         request = f" [request {self.request_id}]" if self.request_id else ""
         return f"{self.code}: {self.detail}{''.join(f' ({field})' for field in fields)}{request}"
+
+
+def _place(error: dict[str, str]) -> str:
+    """The field at fault: its JSON pointer in the body, or else the parameter of the address or the header."""
+    return error.get("pointer") or error.get("parameter") or ""
 
 
 class JobFailed(BinnacleError):

@@ -64,7 +64,7 @@ BASES: Mapping[str, Mapping[str, Parameter]] = {
 }
 """Every base method and its parameters."""
 NOT_OF_ROWS = ("random", "lm_loss")
-"""Bases whose vector is no function of captured rows: drawn, or trained through the model."""
+"""Bases with a vector that is not computed from captured rows: it is drawn at random, or trained through the model."""
 
 _NAME = re.compile(
     rf"({'|'.join(sorted(BASES, key=len, reverse=True))})(?:_(cleaned|preclean|(top|pretop|randomdims|largest)([1-9]\d{{0,4}})))?"
@@ -73,9 +73,9 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class Method:
-    """`suffix` is "", "cleaned", "preclean", or with `top` as its N "top", "pretop", "randomdims" or "largest".
+    """A parsed method: base, suffix and every parameter of the base.
 
-    `parameters` hold every parameter of the base.
+    `suffix` is "", "cleaned", "preclean", or with `top` as its N "top", "pretop", "randomdims" or "largest".
     """
 
     base: str

@@ -1,4 +1,4 @@
-"""The one Celery task: a bell rang, so look for jobs and run them. Its argument list is empty: a bell stands for no job."""
+"""The only Celery task: looks for ready jobs in the database and runs them. It takes no arguments: a bell names no job."""
 
 import contextlib
 
@@ -26,7 +26,7 @@ def answer() -> None:
         while not process.draining.is_set() and run_next(process):
             pass
     except Exception as error:
-        with contextlib.suppress(Exception):  # where memory has run out, a traceback may not be had either
+        with contextlib.suppress(Exception):  # without memory, writing the traceback may fail too
             log.exception("doorbell.failed", error=type(error).__name__)
 
 

@@ -18,6 +18,7 @@ from app.errors import as_error
 from app.jobs import claims, endings, repository
 from app.jobs.claims import Claimer, Lease, Reached
 from app.jobs.transitions import Superseded
+from app.jobs.turns import Locked
 from app.storage.base import StorageError
 from app.storage.blobs import Blob, stage, staging_again
 from app.storage.space import shortage
@@ -34,6 +35,9 @@ from workers.process import WorkerProcess
 
 MAX_DEFERRALS = 8
 PASS_ON_SECONDS = 0.2
+OUTAGE_PAUSES = (0.05, 0.5, 2.0)
+LOCKED_PAUSES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Seconds. A transaction that puts a job behind another holds that one's row for milliseconds."""
 
 Ending = Callable[[Session, Reached], None]
 
@@ -68,7 +72,8 @@ class MayNotClaim(Exception):
 
 
 def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
-    """The claim and when it was asked for (monotonic). Tried again through a stumble of the database: the bell is spent.
+    """The claim and when it was asked for (monotonic). Tried again through a stumble of the database, and while all jobs are locked: the bell
+    is spent. Jobs that stay locked are left to the relay's next bell.
 
     Raises MayNotClaim.
     """
@@ -78,7 +83,8 @@ def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
     claimer = Claimer(
         process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded(), process.generations.goes_first()
     )
-    for pause in (0.05, 0.5, 2.0, None):
+    outages, locked = iter(OUTAGE_PAUSES), iter(LOCKED_PAUSES)
+    while True:
         asked = time.monotonic()
         try:
             with process.sessions.begin() as session:
@@ -86,14 +92,16 @@ def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
                 if held is not None:
                     raise MayNotClaim(f"the device is {held}")
                 lease = claims.claim(session, claimer, ttl=process.settings.lease.ttl, slice_seconds=process.settings.lease.slice)
+        except Locked:
+            if (pause := next(locked, None)) is None:
+                return asked, None
         except SQLAlchemyError as error:
-            if pause is None or not is_outage(error):
+            if not is_outage(error) or (pause := next(outages, None)) is None:
                 raise
             log.warning("claim.retry", error=type(error).__name__)
-            time.sleep(pause)
         else:
             return asked, lease
-    raise AssertionError("unreachable")
+        time.sleep(pause)
 
 
 def ring_on(process: WorkerProcess) -> None:

@@ -1,4 +1,4 @@
-"""Every statement about the audit table. Rows are only added and counted up; retention alone deletes, by age, where an operator asked for it."""
+"""Database statements for the audit table. Rows are added or counted up; only retention deletes them, by age, if an operator turns it on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Place = tuple[datetime, str]
 
 @dataclass(frozen=True)
 class AuditFilters:
-    """What the list is narrowed to; None means everything. `action` is a whole one, `key.revoke`, or what is acted on, `key`."""
+    """Filters of the list; None means all entries. `action` is a whole action (`key.revoke`) or its first part (`key`)."""
 
     actor: str | None = None
     key: str | None = None
@@ -29,7 +29,7 @@ class AuditFilters:
 
 
 def add(session: Session, row: JsonObject, same: str | None) -> None:
-    """The act's row; with `same`, one more in the row of the same day (UTC) and the same `same`, if there is one."""
+    """Adds a row for an act. With `same`, adds 1 to the count of the row with that `same` of today (UTC) instead, if it exists."""
     day = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD:")
     statement = insert(AuditEntry).values(**row, slot=None if same is None else func.concat(day, same))
     again = {"count": AuditEntry.count + 1, "last_at": func.now()}
@@ -37,7 +37,7 @@ def add(session: Session, row: JsonObject, same: str | None) -> None:
 
 
 def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None) -> Sequence[AuditEntry]:
-    """Newest first, by the first time; `before` is the place of the last entry of the page before."""
+    """A page of entries, newest first by the time of their first act; `before` is the place of the previous page's last entry."""
     statement = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit)
     for column, value in (
         (AuditEntry.actor, filters.actor),

@@ -1,7 +1,8 @@
 """Authentication on a server without keys (`BINNACLE_AUTH=off`): a secret for each start, or a private socket.
 
-Such a server listens on a unix socket that its account alone can open, or on a loopback address where every request carries the
-secret of this start. Whoever has either is an administrator. Neither outlasts the server, and it makes no keys, which would.
+Such a server listens on a unix socket that only its account can open, or on a loopback address where every request carries the
+secret of this start. Everyone with access to either is an administrator. Both end with the server. It makes no keys, because those
+would stay valid longer.
 """
 
 import hmac
@@ -61,7 +62,7 @@ def over_unix_socket(request: Request) -> bool:
 
 
 def secret_missing() -> Problem:
-    """401 of a server without keys."""
+    """The 401 of a server without keys, for a request without the secret of this start."""
     detail = (
         "This server runs without keys (BINNACLE_AUTH=off). Send the secret that it printed when it started: "
         "`Authorization: Bearer bnl_...`. On the same account the command line finds this secret automatically."
@@ -70,7 +71,7 @@ def secret_missing() -> Problem:
 
 
 def no_keys() -> Problem:
-    """409 for whoever asks a server without keys to make one."""
+    """The 409 for a request to make a key on a server without keys."""
     detail = (
         "This server runs without keys (BINNACLE_AUTH=off) and makes none: such a key would stay valid after keys are switched on. "
         "Restart it with BINNACLE_AUTH=on, then make keys."

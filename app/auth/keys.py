@@ -30,7 +30,7 @@ _KEY = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{38}", re.ASCII)
 _FIRST_KEY_LOCK = 0x626E6B31
 """Advisory lock under which the first key is made, so that two starting servers make one."""
 ITSELF = Viewer(owner="binnacle", role="admin")
-"""The server, where it acts of its own."""
+"""The viewer of acts that the server does by itself."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def well_formed(text: str) -> bool:
 
 
 def verify(session: Session, text: str, pepper: str) -> Viewer | None:
-    """Whose key this is, or None when it was never issued, has expired or was revoked, or when its holder is disabled."""
+    """The viewer that this key stands for; None when it was never issued, has expired or was revoked, or its holder is disabled."""
     if not well_formed(text):
         return None
     row = repository.usable_key(session, text.split("_")[1])
@@ -79,7 +79,7 @@ def verify(session: Session, text: str, pepper: str) -> Viewer | None:
 
 
 def holder_of(session: Session, key_id: str) -> Viewer | None:
-    """Whose key has this id, or None when it opens nothing (any more). For keys that were verified before."""
+    """The viewer that the key of this id stands for; None when the key is not valid any more. For keys that were verified before."""
     row = repository.usable_key(session, key_id)
     return None if row is None else _viewer(session, row)
 

@@ -1,4 +1,4 @@
-"""Every statement about users, groups and keys."""
+"""Database statements for users, groups and keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,18 +13,18 @@ FOUND = {"synchronize_session": False}
 
 
 def live() -> ColumnElement[bool]:
-    """Keys that are neither revoked nor expired. That their holders are not disabled is for the join to say."""
+    """Condition of keys that are neither revoked nor expired. Whether the holder is disabled needs a join with the users."""
     return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
 
 def usable_key(session: Session, key_id: str) -> ApiKey | None:
-    """The key, if it opens anything now."""
+    """The key, if it is neither revoked nor expired and its holder is not disabled."""
     statement = select(ApiKey).join(User, User.name == ApiKey.owner)
     return session.scalars(statement.where(ApiKey.id == key_id, live(), User.disabled_at.is_(None))).one_or_none()
 
 
 def note_use(session: Session, key_id: str) -> None:
-    """Notes that the key was used, once a minute at most."""
+    """Writes the time of the key's last use, once a minute at most."""
     stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(minutes=1))
     session.execute(update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=func.now()), execution_options=FOUND)
 
@@ -44,7 +44,7 @@ def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
 def keys(
     session: Session, *, owner: str | None, only_live: bool, limit: int | None, before: tuple[datetime, str] | None
 ) -> Sequence[ApiKey]:
-    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    """A page of keys, newest first; `before` is the `(created_at, id)` of the previous page's last key."""
     statement = select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit)
     if owner is not None:
         statement = statement.where(ApiKey.owner == owner)
@@ -56,7 +56,7 @@ def keys(
 
 
 def lock_key(session: Session, key_id: str) -> ApiKey | None:
-    """The key, kept from others' changes until the transaction ends."""
+    """The key, locked against other changes until the transaction ends."""
     return session.get(ApiKey, key_id, with_for_update=True)
 
 
@@ -69,7 +69,7 @@ def successor(session: Session, key_id: str) -> str | None:
 
 
 def add_user(session: Session, name: str, by: str) -> bool:
-    """Whether there was none of that name before."""
+    """Adds a user unless the name is taken; returns whether it was added."""
     made = insert(User).values(name=name, created_by=by).on_conflict_do_nothing().returning(User.name)
     return session.scalar(made) is not None
 
@@ -80,7 +80,7 @@ def user(session: Session, name: str, *, lock: bool = False) -> User | None:
 
 
 def users(session: Session, *, limit: int, after: str | None) -> Sequence[User]:
-    """By name; `after` is the last name of the page before."""
+    """A page of users by name; `after` is the previous page's last name."""
     statement = select(User).order_by(User.name).limit(limit)
     return session.scalars(statement if after is None else statement.where(User.name > after)).all()
 
@@ -95,7 +95,7 @@ def live_keys(session: Session, names: Iterable[str]) -> Mapping[str, int]:
 
 
 def add_group(session: Session, name: str, by: str) -> bool:
-    """Whether there was none of that name before."""
+    """Adds a group unless the name is taken; returns whether it was added."""
     made = insert(Group).values(name=name, created_by=by).on_conflict_do_nothing().returning(Group.name)
     return session.scalar(made) is not None
 
@@ -119,17 +119,17 @@ def groups(session: Session) -> Sequence[Row[Group, list[str]]]:
 
 
 def delete_group(session: Session, name: str) -> bool:
-    """Whether there was one to delete. Its memberships go; what was shared with it is seen by its owners alone."""
+    """Deletes a group and its memberships; returns whether it existed. Objects shared with it become private."""
     return session.scalar(delete(Group).where(Group.name == name).returning(Group.name), execution_options=FOUND) is not None
 
 
 def add_member(session: Session, group_name: str, user_name: str) -> bool:
-    """Whether the user was not in the group before."""
+    """Adds the user to the group; returns whether the user was not in it before."""
     made = insert(GroupMember).values(group_name=group_name, user_name=user_name).on_conflict_do_nothing()
     return session.scalar(made.returning(GroupMember.user_name)) is not None
 
 
 def remove_member(session: Session, group_name: str, user_name: str) -> bool:
-    """Whether the user was in the group."""
+    """Removes the user from the group; returns whether the user was in it."""
     gone = delete(GroupMember).where(GroupMember.group_name == group_name, GroupMember.user_name == user_name)
     return session.scalar(gone.returning(GroupMember.user_name), execution_options=FOUND) is not None

@@ -47,8 +47,10 @@ def check(session: Session, owner: str, to: Sharing) -> None:
 
 
 def share(session: Session, row: Shareable, identifier: str, to: Sharing, viewer: Viewer) -> bool:
-    """Shows the row to others than before; whether that changed anything. Raises Problem 403 for what the caller may see but did not
-    make, 422 as `check` does."""
+    """Sets the visibility of a row; returns whether it changed.
+
+    Raises Problem 403 for a row that the caller may see but not change, 422 as `check` does.
+    """
     require_management(viewer, row.owner, identifier)
     check(session, row.owner, to)
     before = {"visibility": row.visibility, "group": row.group_name}
@@ -61,7 +63,7 @@ def share(session: Session, row: Shareable, identifier: str, to: Sharing, viewer
 
 
 def require_management(viewer: Viewer, owner: str, identifier: str) -> None:
-    """Raises Problem 403 when something that the caller may see is not theirs to change."""
+    """Raises Problem 403 unless the viewer is the owner or an administrator. `identifier` names the object in the message."""
     if not viewer.manages(owner):
         raise Problem(
             403,

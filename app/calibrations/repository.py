@@ -1,4 +1,4 @@
-"""Every statement about calibrations."""
+"""Database statements for calibrations."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ def _visible(viewer: Viewer) -> Select[Calibration, Model]:
 
 @settled
 def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
-    """By its own id or by that of the job that made it, if the viewer may see it."""
+    """The calibration with this id, or made by the job with this id, if the viewer may see it."""
     return session.execute(
         _visible(viewer).where(or_(Calibration.id == identifier, Calibration.job_id == identifier))
     ).one_or_none()
@@ -36,7 +36,7 @@ def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Found]:
-    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
     statement = _visible(viewer).where(*made_with(Calibration.job_id, labels))
     statement = statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(limit)
     if model is not None:
@@ -47,14 +47,14 @@ def listing(
 
 
 def present() -> ColumnElement[bool]:
-    """Calibrations by the present default rule and schema; to be joined with their jobs. An old list or unit of dose is never served unasked."""
+    """Condition of calibrations by the current default rule and schema; needs a join with their jobs. Older ones are used only if named."""
     schema = Job.result["calibration", "schema_version"].as_integer()
     return and_(Calibration.massive_dims["rule"].astext == DEFAULT_RULE, schema == SCHEMA_VERSION)
 
 
 @settled
 def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, reading_hash: str) -> Calibration | None:
-    """The newest calibration of these weights, read as now, that the viewer may see, by the present default rule and schema, over all layers."""
+    """The newest calibration of these weights over all layers that the viewer may see, by the current reading, default rule and schema."""
     statement = select(Calibration).where(
         Calibration.model == model, Calibration.weight_hash == weight_hash, Calibration.reading_hash == reading_hash
     )

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.checkup.stores import named
-from binnacle import BinnacleError
-from binnacle.address import home_folder
+from app.cli.own_database import service_database
 from binnacle.cli.output import Json, err, out, print_json
 
 
@@ -18,23 +16,13 @@ def verify(
     """Check the bytes counted for each user against what the user stores; exits with 1 when they differ. Run it on the server."""
     from sqlalchemy import text
 
-    from app.db import make_engine, make_sessions
     from app.quotas import usage_repository as repository
 
-    url = named("DATABASE_URL", home_folder())
-    if url is None:
-        raise BinnacleError(
-            "no_database", f"No service runs from {home_folder()}. Start it with `binnacle up`, or set DATABASE_URL."
-        )
-    engine = make_engine(url, pool_size=1)
-    try:
-        with make_sessions(engine).begin() as session:
-            session.execute(text("SET LOCAL statement_timeout = 0"))
-            wrong = repository.miscounted(session)
-            if repair and wrong:
-                repository.recount(session)
-    finally:
-        engine.dispose()
+    with service_database() as session:
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+        wrong = repository.miscounted(session)
+        if repair and wrong:
+            repository.recount(session)
     if as_json:
         print_json([asdict(one) for one in wrong])
     for one in [] if as_json else wrong:

@@ -1,4 +1,4 @@
-"""`binnacle demo`: the whole service, from nothing to a study's tables, over HTTP like any client; then everything stops."""
+"""`binnacle demo`: starts the whole service, runs a study over HTTP like any client, prints its tables, stops everything."""
 
 import os
 import signal
@@ -101,14 +101,14 @@ def study(client: Client, asked: JsonObject, folder: Path) -> Job:
 
 
 def ready(model: Model) -> None:
-    """Raises BinnacleError, with what inspecting it found, for a model that cannot be used."""
+    """Raises BinnacleError with the fault that the inspection found unless the model is ready."""
     if model["state"] != "ready":
         fault = model["fault"] or {}
         raise BinnacleError(fault.get("code", "model_not_ready"), fault.get("detail", f"{model['name']} is {model['state']}"))
 
 
 def answers(url: str, home: Path) -> bool:
-    """Whether the service at that address is there: the file that names it stays behind when a machine goes down."""
+    """Whether a service answers at this address. The file that names it can be left over from a machine that went down."""
     try:
         with Client(url, local_key(home), first_answer=2) as client:
             client.status()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
+from app.cli.own_database import service_database
 from binnacle import BinnacleError
 from binnacle.address import home_folder
 from binnacle.cli.output import Json, err, out, print_json
@@ -106,6 +107,7 @@ def _show(made: "NewKeyOut", *, as_json: bool) -> None:
     if as_json:
         print_json(made.model_dump(mode="json", exclude={"links"}))
     else:
+        err.print(f"a key of {made.owner}, shown this once:")
         out.print(made.key)
 
 
@@ -143,26 +145,13 @@ def _operator() -> "Viewer":
 @contextmanager
 def _database() -> Iterator[tuple["Session", str]]:
     """A transaction on the database of this machine's service, and the pepper of its keys."""
-    from app import settings_file
-    from app.db import make_engine, make_sessions
-    from app.embedded.home import Home
     from app.errors import Problem
-    from app.settings import Settings
 
-    settings_file.apply(Settings)
-    folder = home_folder()
-    running = Home(folder).running() if folder.is_dir() else None
-    url = os.environ.get("DATABASE_URL") or (running.database_url if running else None)
-    if url is None:
-        raise BinnacleError("no_database", f"No service runs from {folder}. Start it with `binnacle up`, or set DATABASE_URL.")
-    engine = make_engine(url, pool_size=1)
     try:
-        with make_sessions(engine).begin() as session:
-            yield session, os.environ.get("BINNACLE_KEY_PEPPER") or _pepper(folder)
+        with service_database() as session:
+            yield session, os.environ.get("BINNACLE_KEY_PEPPER") or _pepper(home_folder())
     except Problem as problem:
         raise BinnacleError(problem.code, problem.detail) from problem
-    finally:
-        engine.dispose()
 
 
 def _pepper(folder: Path) -> str:

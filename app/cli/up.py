@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app import settings_file
+from app.embedded.broker import answers
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Running
 from app.embedded.sharing import Sharing
@@ -12,7 +13,7 @@ from app.embedded.supervisor import Options, Supervisor
 from app.embedded.worker_host import WorkerHost, WorkerOptions
 from app.settings import Settings, get_settings
 from app.storage.checking import check_bucket
-from binnacle.cli.output import out, print_error
+from binnacle.cli.output import err, out, print_error
 from binnacle.cli.terminal import styled
 
 
@@ -36,11 +37,12 @@ def up(
 
     def run() -> None:
         settings_file.apply(Settings, home)
+        settings = get_settings()  # a wrong setting is named here, before anything starts
         if url := os.environ.get("STORAGE_URL"):
             check_bucket(url)
         sharing = Sharing(serve_workers, database_port, broker_port) if serve_workers else None
         Supervisor(
-            Options(home or get_settings().home, host, port, device, cpu_workers, sharing),
+            Options(home or settings.home, host, port, device, cpu_workers, sharing),
             say=out.print,
             on_ready=lambda service, running: _announce(service, running, host),
         ).run()
@@ -91,7 +93,15 @@ def _announce(service: Supervisor, running: Running, host: str) -> None:
                 f"{running.storage_url}  (workers elsewhere need STORAGE_URL=s3://..., or this folder at the same path)"
             )
     _rows(rows)
+    _warn_of_broker(running.broker_url)
     out.print(styled("Binnacle is ready.", "bold green"), "Ctrl-C stops it.")
+
+
+def _warn_of_broker(url: str) -> None:
+    """Says so where a broker of the operator's own does not answer: the API serves without it, workers cannot start."""
+    if not answers(url):
+        reason = "The broker of BROKER_URL does not answer. No job starts before it does; `binnacle doctor` says more."
+        err.print(styled("warning: ", "bold yellow"), reason, sep="")
 
 
 def _announce_workers(nodes: WorkerHost) -> None:

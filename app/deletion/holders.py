@@ -1,7 +1,7 @@
 """Finds what prevents a deletion and explains it in a sentence.
 
-Unfinished jobs of anybody; of the owner's own, kept jobs that were made from it and studies that it is a part of. Finished jobs hold
-nothing in place: their results are whole by themselves. What the caller may not see is counted and not named.
+A deletion is prevented by unfinished jobs of any user, and by the owner's kept jobs that were made from the object and studies that
+contain it. Finished jobs prevent nothing: their results are complete. Jobs that the caller may not see are counted, not named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ NAMED = 5
 
 @dataclass
 class Holders:
-    """Ids of what holds one thing in place."""
+    """Ids of the jobs and studies that prevent the deletion of one object."""
 
     unfinished: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Holders:
 
 
 def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], owner: str) -> dict[str, Holders]:
-    """What holds each of these jobs in place; `vectors` are the ids of those that they made, with their jobs."""
+    """What prevents the deletion of each of these jobs; `vectors` maps the ids of the vectors that they made to their jobs."""
     found: dict[str, Holders] = {}
     for use in uses(session, {*jobs, *vectors}):
         held = found.setdefault(vectors.get(use.thing, use.thing), Holders())
@@ -43,7 +43,7 @@ def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], o
 
 
 def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> Problem:
-    """409, with what uses it and what to do first."""
+    """The 409 that names what uses the object and what to do first."""
     names = _visible(session, held.unfinished, viewer)
     facts = {"used_by": [*names, *held.kept, *held.studies], "hidden": len(held.unfinished) - len(names)}
     return Problem(409, "in_use", f"{identifier} cannot be deleted. {sentence(session, held, viewer)}", facts=facts)
@@ -65,7 +65,7 @@ def sentence(session: Session, held: Holders, viewer: Viewer) -> str:
 
 
 def _visible(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, str]:
-    """Those that the caller may see, with kind and name."""
+    """Of these jobs, those that the caller may see: a text with kind and name, by id."""
     rows = session.scalars(job_repository.visible(viewer).where(Job.id.in_(ids)).order_by(Job.id))
     return {job.id: f"{job.id} ({job.kind}{'' if job.name is None else f', {job.name!r}'}, {job.state})" for job in rows}
 

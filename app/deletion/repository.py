@@ -1,4 +1,4 @@
-"""Every statement about deletion: dependent rows, uses that prevent it, and the deletion itself."""
+"""Database statements for deletion: dependent rows, uses that prevent it, and the deletion itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ SELECT CAST(coalesce(sum(b.size), 0) AS bigint) FROM blobs b WHERE b.digest = AN
 
 @dataclass(frozen=True)
 class Going:
-    """What a deletion takes away: ids."""
+    """Ids of the jobs, vectors and traits that one deletion removes, and the user who owns them all."""
 
     owner: str
     jobs: Sequence[str] = ()
@@ -59,7 +59,7 @@ def job_of(session: Session, identifier: str) -> str:
 
 
 def jobs(session: Session, ids: Sequence[str], *, lock: bool) -> dict[str, Job]:
-    """Those of the jobs that are still there, read anew; `lock` keeps changes and new references away."""
+    """The jobs of these ids that still exist, by id, read afresh. `lock` blocks changes and new references until the transaction ends."""
     statement = select(Job).where(Job.id.in_(ids)).order_by(Job.id).execution_options(populate_existing=True)
     return {job.id: job for job in session.scalars(statement.with_for_update() if lock else statement)}
 
@@ -73,12 +73,12 @@ def vectors_made_by(session: Session, job_ids: Sequence[str], *, lock: bool) -> 
 
 
 def vector(session: Session, vector_id: str, *, lock: bool) -> Vector | None:
-    """The vector, if it is still there."""
+    """The vector, or None if it was deleted; `lock` as in `jobs`."""
     return session.get(Vector, vector_id, with_for_update=lock, populate_existing=True)
 
 
 def traits_of_version(session: Session, version: str, *, lock: bool) -> Sequence[Trait]:
-    """Everybody's traits with this content."""
+    """Every user's traits with this content; `lock` as in `jobs`."""
     statement = select(Trait).where(Trait.version == version).order_by(Trait.id).execution_options(populate_existing=True)
     return session.scalars(statement.with_for_update() if lock else statement).all()
 
@@ -89,25 +89,25 @@ def kept_users(session: Session, job_ids: Sequence[str], owner: str) -> Sequence
 
 
 def studies_of(session: Session, job_ids: Sequence[str], owner: str) -> Sequence[Row[str, str]]:
-    """`(job, study)`: the owner's studies, but for those that go themselves, of which these jobs are a part."""
+    """`(job, study)`: the owner's studies that these jobs belong to, without the studies that are deleted with them."""
     statement = select(JobEdge.after_id, Study.id).join(Study, Study.job_id == JobEdge.job_id)
     statement = statement.where(JobEdge.after_id.in_(job_ids), Study.job_id.not_in(job_ids), Study.owner == owner)
     return session.execute(statement.order_by(JobEdge.after_id, Study.id)).all()
 
 
 def digests_of(session: Session, job_ids: Sequence[str]) -> Sequence[str]:
-    """The objects that these jobs refer to, one entry a reference."""
+    """SHA-256 digests of the stored objects that these jobs refer to, one entry per reference."""
     return session.scalars(_FILES, {"jobs": list(job_ids)}).all()
 
 
 def freed(session: Session, digests: Sequence[str], going: Going) -> int:
-    """Bytes of the objects to which nothing else of the owner's refers."""
+    """How many bytes of these objects only the deleted jobs, vectors and traits of this owner refer to."""
     gone = {name: list(getattr(going, name)) for name in ("jobs", "vectors", "traits")}
     return session.scalar(_FREED, {"digests": sorted(set(digests)), "owner": going.owner, **gone}) or 0
 
 
 def remove(session: Session, going: Going) -> None:
-    """Takes it away. With a job go, by its foreign keys, its history, results, files, idempotency keys and deliveries."""
+    """Deletes the rows. Foreign keys delete a job's history, results, files, idempotency keys and webhook deliveries with it."""
     unsynchronised = {"synchronize_session": False}
     if going.jobs:
         session.execute(delete(JobEdge).where(JobEdge.after_id.in_(going.jobs)), execution_options=unsynchronised)

@@ -1,4 +1,4 @@
-"""Every statement about paused and drained devices."""
+"""Database statements for paused and drained devices."""
 
 from datetime import timedelta
 

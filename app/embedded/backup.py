@@ -95,7 +95,7 @@ def restore(source: Path, home: Home) -> Manifest:
 
 @contextmanager
 def _database(home: Home) -> Iterator[str]:
-    """URL of the running service's database, or of the folder's own, started for the time being."""
+    """URL of the running service's database, or of the folder's own database, which is started and stopped for this."""
     if running := home.running():
         yield running.database_url
         return
@@ -114,7 +114,7 @@ def _database(home: Home) -> Iterator[str]:
 
 
 def _client(home: Home, url: str, program: str, *arguments: str) -> None:
-    """Runs one of Postgres's programs on the database of `url`; the password goes by the environment, as command lines are public."""
+    """Runs a Postgres program on the database of `url`. The password is in its environment: other accounts can read command lines."""
     programs = find_programs(server_account(), Postgres(home.postgres).folder / "programs")
     where = make_url(url)
     host = where.host or str(where.query.get("host", ""))
@@ -136,7 +136,7 @@ def _objects_of(home: Home, storage_url: str | None) -> Path | None:
 
 
 def _copy_objects(source: Path, target: Path) -> tuple[int, int]:
-    """Copies every object and returns how many and how many bytes. One that was collected meanwhile is referred to by nothing."""
+    """Copies every object; returns their number and their bytes. Skips an object that is removed meanwhile: nothing refers to it."""
     private_folder(target)
     count = size = 0
     for path in sorted(source.iterdir()) if source.exists() else []:

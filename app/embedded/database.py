@@ -35,7 +35,11 @@ def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
             f'ALTER DATABASE "{given.database}" OWNER TO "{given.username}".',
         ) from failed
     except OperationalError as failed:
-        where = make_url(url).render_as_string(hide_password=True)
-        raise EmbeddedError(
-            "database_unreachable", f"{where} does not answer: {failed.orig}. Check DATABASE_URL and that server."
-        ) from failed
+        raise unreachable(url, failed) from failed
+
+
+def unreachable(url: str, failed: OperationalError) -> EmbeddedError:
+    """The error for a database that does not answer, without its password."""
+    where = make_url(url).render_as_string(hide_password=True)
+    reason = str(failed.orig).splitlines()[0].rstrip(".")
+    return EmbeddedError("database_unreachable", f"{where} does not answer: {reason}. Check DATABASE_URL and that server.")

@@ -1,4 +1,4 @@
-"""Every statement about extractions and vectors."""
+"""Database statements for extractions and vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def listing(
     limit: int,
     before: tuple[datetime, str] | None,
 ) -> Sequence[Extraction]:
-    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
     statement = _extractions(viewer).where(*made_with(Extraction.job_id, labels))
     statement = statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(limit)
     for column, value in ((Extraction.model, model), (Extraction.trait, trait)):

@@ -67,7 +67,7 @@ async def page_of(
 ) -> Page[Item]:
     """`fetch(session, before, count)` gives entries past the one with key `before`. `scope` names list and filters. Raises Problem 422."""
     before = None if cursor is None else context.cursors.read(scope, cursor)
-    found = await context.database.run(fetch, before, limit + 1)
+    found = await context.database.read(fetch, before, limit + 1)
     items = found[:limit]
     further = context.cursors.make(scope, *key(items[-1])) if len(found) > limit else None
     return Page(items=items, next_cursor=further)

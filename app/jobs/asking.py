@@ -29,9 +29,9 @@ Reuse = Annotated[bool, Query(description="return a finished job of the same cal
 class Asking:
     """A request that asks for a job. `planned`: for a graph of jobs, which is planned in a process of its own."""
 
-    def __init__(self, request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None) -> None:
+    def __init__(self, request: Request, viewer: Viewer, context: Context, idempotency_key: str | None) -> None:
         self.viewer = viewer
-        self.context: Context = context
+        self.context = context
         self._request = request
         self._key = idempotency_key
 
@@ -69,4 +69,8 @@ class Asking:
         return self.context.planner if planned else self.context.database
 
 
-Asks = Annotated[Asking, Depends()]
+async def _asking(request: Request, viewer: Member, context: Shared, idempotency_key: IdempotencyHeader = None) -> Asking:
+    return Asking(request, viewer, context, idempotency_key)
+
+
+Asks = Annotated[Asking, Depends(_asking)]

@@ -49,7 +49,10 @@ class Reached:
 
 
 def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: float) -> Lease | None:
-    """The next job for this worker, now leased to it for `ttl` seconds, or None when nothing is ready. One short transaction."""
+    """The next job for this worker, now leased to it for `ttl` seconds, or None when nothing is ready. One short transaction.
+
+    Raises turns.Locked: a job that a new one is just being put behind, or that is being cancelled, cannot be had for a moment.
+    """
     lanes = [turns.SHORT if short else claimer.job_class for short in claimer.lanes]
     picked = turns.next_job(
         session, claimer.job_class, lanes=lanes, versions=claimer.versions, models=claimer.models, slice_seconds=slice_seconds
@@ -66,8 +69,8 @@ def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: floa
                 "progress_done": 0, "progress_total": 0, "progress_unit": "", "eta_at": None, "not_before": None, "overtaken": 0,
             },
         )  # fmt: skip
-    except Superseded:  # cancelled in this very moment
-        return None
+    except Superseded:  # cancelled in this very moment: what comes after it may be ready
+        raise turns.Locked from None
     return Lease(job, job.lease_token)
 
 

@@ -1,4 +1,4 @@
-"""From the header `Idempotency-Key` to the promise that `app.jobs.service.submit` keeps."""
+"""Reads the header `Idempotency-Key` as the promise that `app.jobs.service.submit` keeps."""
 
 import hashlib
 import json

@@ -87,7 +87,7 @@ class Reader:
             try:
                 for start in range(0, len(ids), LARGEST):
                     some = ids[start : start + LARGEST]
-                    found = await self._database.run(_seen, some, viewer, self._slice)
+                    found = await self._database.read(_seen, some, viewer, self._slice)
                     for job_id in some:
                         _answer(read.waiting[job_id], found.get(job_id, not_found("job", job_id)))
             except Exception as error:

@@ -28,7 +28,7 @@ from app.jobs.repository import JobFilters
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import MOST_WARNINGS, WARNED, Idempotency, Submission, Submitted
-from app.jobs.transitions import Changes, born, note, transition
+from app.jobs.transitions import Changes, born, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
@@ -75,9 +75,8 @@ def submit(session: Session, submission: Submission) -> Submitted:
     session.add(job)
     session.flush()
     session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
-    born(session, job, {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]})
-    for warning in submission.warnings[:MOST_WARNINGS]:
-        note(session, job_id, WARNED, {"detail": warning})
+    made = {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]}
+    born(session, job, [("submitted", made), *((WARNED, {"detail": warning}) for warning in submission.warnings[:MOST_WARNINGS])])
     if not waiting:
         ring_after_commit(session, job.job_class)
     if not submission.unmetered:
@@ -112,7 +111,7 @@ def _row(job_id: str, submission: Submission, *, waiting: int) -> Job:
         progress_unit="jobs" if waiting else "",
         max_seconds=submission.max_seconds,
         stall_seconds=submission.stall_seconds,
-        event_seq=1,
+        event_seq=1 + len(submission.warnings[:MOST_WARNINGS]),
     )
 
 

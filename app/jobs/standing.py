@@ -21,7 +21,7 @@ SILENT_SECONDS = 90.0
 """A worker not heard of for so long is not counted on; it says that it is there every few seconds."""
 LOADING_PHASE = "loading model"
 
-_SCENE = text(f"""
+_STANDINGS = text(f"""
 WITH owners AS (
     SELECT o.owner, {turns.max_running("o.owner")} AS may, (
         SELECT count(*) FROM jobs r WHERE r.owner = o.owner AND r.job_class = 'model' AND r.state IN ('running', 'cancelling')
@@ -37,7 +37,8 @@ WITH owners AS (
     FROM alive GROUP BY job_class
 )
 SELECT now() AS now, (SELECT jsonb_agg(jsonb_build_array(owner, running, may)) FROM owners) AS owners,
-    (SELECT jsonb_agg(jsonb_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets""")
+    (SELECT jsonb_agg(jsonb_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
+    (SELECT jsonb_agg(jsonb_build_array(id, own, others, generations)) FROM ({turns.PLACES}) AS placed) AS places""")
 
 
 class Row(Protocol):
@@ -74,9 +75,10 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
     for job in blocked:
         before = after.get(job.id, [])
         found[job.id] = Standing(None, comes_after(before, job.blockers), [one.id for one in before])
-    if ready:
-        places, scene = _places(session, ready, slice_seconds), _scene(session, ready)
-        for job in ready:
+    for job_class in sorted({job.job_class for job in ready}):
+        some = [job for job in ready if job.job_class == job_class]
+        places, scene = _placed(session, job_class, some, slice_seconds)
+        for job in some:
             place = places.get(job.id)
             counted = viewer is not None and viewer.manages(job.owner)
             why = reason(job.job_class, job.owner, job.not_before, place, scene, counted=counted)
@@ -98,16 +100,10 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
     return found
 
 
-def _places(session: Session, ready: Sequence[Row], slice_seconds: float) -> dict[str, Place]:
-    places: dict[str, Place] = {}
-    for job_class in sorted({job.job_class for job in ready}):
-        ids = [job.id for job in ready if job.job_class == job_class]
-        places |= turns.places(session, job_class, ids, slice_seconds=slice_seconds)
-    return places
-
-
-def _scene(session: Session, ready: Sequence[Row]) -> Scene:
-    owners = sorted({job.owner for job in ready if job.job_class == "model"})
-    row = session.execute(_SCENE, {"owners": owners, "silent": SILENT_SECONDS}).one()
-    fleets = {job_class: Fleet(*counts) for job_class, *counts in row.fleets or ()}
-    return Scene(row.now, fleets, {owner: (running, may) for owner, running, may in row.owners or ()})
+def _placed(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, Place], Scene]:
+    """The places of jobs of a class in its queue, and what else decides why they wait, in one statement."""
+    facts = {"job_class": job_class, "ids": [job.id for job in ready], "owners": sorted({job.owner for job in ready})}
+    row = session.execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
+    fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
+    running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
+    return {id_: Place(*before) for id_, *before in row.places or ()}, Scene(row.now, fleets, running)

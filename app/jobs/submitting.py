@@ -13,7 +13,7 @@ from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.reuse import find_reusable
 from app.jobs.schemas import Edge, JobOut, JobRequest
-from app.jobs.submission import Asker, Submission
+from app.jobs.submission import MOST_WARNINGS, Asker, Submission
 from app.jobs.views import views
 from app.webhooks import naming as webhooks
 from terms.specs import Spec
@@ -34,11 +34,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Placed:
-    """The same with the row: what a graph of jobs needs of each of its nodes."""
+    """The same with the row: what a graph of jobs needs of each of its nodes. `warnings` are those of a job made now."""
 
     job: Job
     replayed: bool = False
     reused: bool = False
+    warnings: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,13 @@ def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *
         retry_of=plan.retry_of, sharing=sharing_of(request), warnings=plan.warnings,
     )  # fmt: skip
     made = jobs.submit(session, submission)
-    return Placed(made.job, replayed=made.replayed)
+    return Placed(made.job, replayed=made.replayed, warnings=None if made.replayed else plan.warnings[:MOST_WARNINGS])
 
 
 def answer(session: Session, asker: Asker, placed: Placed) -> Answer:
     """The job as the API shows it."""
-    seen = views(session, [placed.job], asker.viewer, slice_seconds=asker.settings.lease.slice)[0]
+    warned = None if placed.warnings is None else {placed.job.id: placed.warnings}
+    [seen] = views(session, [placed.job], asker.viewer, slice_seconds=asker.settings.lease.slice, warned=warned)
     return Answer(seen, placed.replayed, placed.reused)
 
 

@@ -3,6 +3,7 @@
 If the UPDATE touches no row, another process changed the job first. `Superseded` is raised, and the caller must stop.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from sqlalchemy import (
     ClauseElement,
     ColumnElement,
     Integer,
+    TableValuedAlias,
     Text,
     Update,
     column,
@@ -19,7 +21,6 @@ from sqlalchemy import (
     select,
     text,
     update,
-    values,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
@@ -31,6 +32,14 @@ from terms.documents.jobs import ErrorFacts
 from terms.values import Json
 
 CHANNEL = "binnacle_jobs"
+
+_BORN = text("""
+WITH wrote AS (
+    INSERT INTO job_events (job_id, seq, type, data) SELECT :job, place, type, data
+    FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS lines(place integer, type text, data jsonb)
+)
+SELECT pg_notify(:channel, :job)""")
+"""Plain SQL: every submission runs it."""
 
 Value = Json | datetime | ClauseElement
 """A value of a column, plain or as an expression of SQL."""
@@ -94,10 +103,9 @@ def note(session: Session, job_id: str, event: str, data: EventData) -> None:
     _change(session, [Job.id == job_id], [(event, data)], {})
 
 
-def born(session: Session, job: Job, data: EventData) -> None:
-    """Writes the first event of a new job (its row was inserted with `event_seq` 1)."""
-    wrote = insert(JobEvent).values(job_id=job.id, seq=job.event_seq, type="submitted", data=data).cte("wrote")
-    session.execute(select(func.pg_notify(CHANNEL, job.id)).add_cte(wrote))
+def born(session: Session, job: Job, events: Sequence[Event]) -> None:
+    """Writes the first events of a new job (its row was inserted with their number as `event_seq`)."""
+    session.execute(_BORN, {"job": job.id, "lines": json.dumps(_places(events)), "channel": CHANNEL})
 
 
 def notify(session: Session, job_id: str) -> None:
@@ -112,9 +120,8 @@ def _change(session: Session, conditions: Sequence[ColumnElement[bool]], events:
     moved = _update(conditions, changed).returning(*(one for one in Job.__table__.columns if one.computed is None)).cte("moved")
     statement = select(moved, func.pg_notify(CHANNEL, moved.c.id))
     if events:
-        lines = values(column("behind", Integer), column("type", Text), column("data", JSONB), name="lines")
-        lines = lines.data([(len(events) - place, kind, data) for place, (kind, data) in enumerate(events, start=1)])
-        rows = select(moved.c.id, moved.c.event_seq - lines.c.behind, lines.c.type, lines.c.data)
+        lines = _lines(events)
+        rows = select(moved.c.id, moved.c.event_seq - len(events) + lines.c.place, lines.c.type, lines.c.data)
         wrote = insert(JobEvent).from_select(
             ["job_id", "seq", "type", "data"], rows.select_from(moved).join(lines, literal(True))
         )
@@ -125,3 +132,15 @@ def _change(session: Session, conditions: Sequence[ColumnElement[bool]], events:
 def _update(conditions: Sequence[ColumnElement[bool]], changed: Changes) -> Update:
     statement = update(Job).where(*conditions)
     return statement.values(**changed) if changed else statement.values(event_seq=Job.event_seq)
+
+
+def _lines(events: Sequence[Event]) -> TableValuedAlias:
+    """The events as rows: one parameter however many they are, so that the statement is compiled once (VALUES is compiled each time, which
+    takes longer than the rest of a change)."""
+    columns = (column("place", Integer), column("type", Text), column("data", JSONB))
+    lines = func.jsonb_to_recordset(literal(_places(events), JSONB)).table_valued(*columns, name="lines")
+    return lines.render_derived(with_types=True)
+
+
+def _places(events: Sequence[Event]) -> list[dict[str, int | str | EventData]]:
+    return [{"place": place, "type": kind, "data": data} for place, (kind, data) in enumerate(events, start=1)]

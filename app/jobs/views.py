@@ -1,6 +1,6 @@
 """Builds the API's view of a job (`JobOut`) from its row, files, warnings and queue position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -19,16 +19,27 @@ WAITING = "waiting"
 """The phase shown for a queued job that waits for unfinished jobs."""
 
 
-def views(session: Session, jobs: Sequence[Job], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
-    """Each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed."""
+def views(
+    session: Session,
+    jobs: Sequence[Job],
+    viewer: Viewer,
+    *,
+    slice_seconds: float,
+    warned: Mapping[str, Sequence[str]] | None = None,
+) -> list[JobOut]:
+    """Each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed.
+
+    `warned`: what the submissions of all these jobs warned of, where the caller knows it.
+    """
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
-    warned = repository.warnings(session, [job.id for job in jobs])
+    if warned is None:
+        warned = repository.warnings(session, [job.id for job in jobs])
     return [_view(job, files.get(job.id, []), standing.get(job.id, Standing()), warned.get(job.id, [])) for job in jobs]
 
 
-def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: list[str]) -> JobOut:
+def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: Sequence[str]) -> JobOut:
     return JobOut(
         id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, keep=job.kept, webhook=job.webhook,
         results_removed_at=job.results_removed_at, state=job.state,
@@ -36,7 +47,7 @@ def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: lis
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
         position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason,
         queue=queue_of(job), lane=lane_of(job), eta_at=job.eta_at, attempt=job.attempt, losses=job.losses,
-        warnings=warnings, spec=job.spec, model=job.model,
+        warnings=list(warnings), spec=job.spec, model=job.model,
         owner=job.owner, visibility=job.visibility, group=job.group_name,
         priority=job.priority, retry_of=job.retry_of, worker=job.worker_id, created_at=job.created_at,
         started_at=job.started_at, finished_at=job.finished_at, cancel_requested_at=job.cancel_requested_at, error=job.error,

@@ -1,4 +1,4 @@
-"""Every statement about judges."""
+"""Database statements for judges."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Every statement about models."""
+"""Database statements for models."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -17,7 +17,11 @@ from terms.values import JsonObject
 
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
     """The model of that name, also when it was removed; `lock` keeps others from changing it until the transaction ends."""
-    return session.get(Model, name, with_for_update=lock)
+    model = session.get(Model, name, with_for_update=lock)
+    session.info.setdefault("models", set()).add(
+        model
+    )  # a session holds what it has read weakly, and a submission asks several times
+    return model
 
 
 def listed(session: Session, name: str, *, lock: bool = False) -> Model | None:
@@ -34,14 +38,19 @@ def names(session: Session) -> Sequence[str]:
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Model]:
-    """By name; `after` is the last name of the page before."""
+    """A page by name; `after` is the last name of the previous page."""
     statement = select(Model).where(Model.removed_at.is_(None)).order_by(Model.name).limit(limit)
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
 
 
 def model_workers(session: Session) -> Sequence[Worker]:
-    """The worker nodes that load models, as they last described themselves."""
-    return session.scalars(select(Worker).where(Worker.job_class == "model").order_by(Worker.id)).all()
+    """The worker nodes that load models, as they last described themselves when this session first asked."""
+    if "model_workers" not in session.info:
+        session.info["model_workers"] = session.scalars(
+            select(Worker).where(Worker.job_class == "model").order_by(Worker.id)
+        ).all()
+    found: Sequence[Worker] = session.info["model_workers"]
+    return found
 
 
 def unfinished_jobs(session: Session, name: str) -> Sequence[str]:

@@ -151,7 +151,7 @@ Reader = Annotated[Viewer, Depends(_signed_in)]
 """Who is signed in."""
 
 
-def _changes(viewer: Reader) -> Viewer:
+async def _changes(viewer: Reader) -> Viewer:
     if not viewer.may("submit"):
         raise Problem(
             403, "forbidden", "Your key can read but not change anything. An administrator can make a key with more rights."
@@ -163,7 +163,7 @@ Changer = Annotated[Viewer, Depends(_changes)]
 """Who is signed in, with a key that may change what is theirs. Raises Problem 403."""
 
 
-def _administers(viewer: Reader) -> Viewer:
+async def _administers(viewer: Reader) -> Viewer:
     if not viewer.is_admin:
         raise Problem(
             403, "forbidden", "This page is for administrators. Ask one of them, or sign in with an administrator's key."

@@ -1,4 +1,4 @@
-"""Every statement about quotas and their use."""
+"""Database statements for quotas and their use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

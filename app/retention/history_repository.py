@@ -1,4 +1,4 @@
-"""Every statement that removes history: events of finished jobs, entries of the audit, finished jobs to choose from."""
+"""Database statements that remove history: events of finished jobs, entries of the audit, finished jobs to choose from."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Every statement about old results. Files and results can be removed; a job's history stays."""
+"""Database statements for old results. Files and results can be removed; a job's history stays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

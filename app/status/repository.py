@@ -1,4 +1,4 @@
-"""Every statement about the status board."""
+"""Database statements for the status board."""
 
 from sqlalchemy import Float, case, cast, func, or_, select
 from sqlalchemy.orm import Session, load_only

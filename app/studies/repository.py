@@ -1,4 +1,4 @@
-"""Every statement about studies."""
+"""Database statements for studies."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ def find(session: Session, identifier: str, viewer: Viewer) -> Study | None:
 
 
 def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[Study]:
-    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
     statement = _visible(viewer).order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(tuple_(Study.created_at, Study.id) < before)

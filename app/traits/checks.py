@@ -30,9 +30,7 @@ def check(request: TraitRequest, limits: LimitSettings) -> None:
             raise invalid(f"/{part}", "too_few_prompts", detail)
     _check_classes(request)
     if not request.steering.questions:
-        detail = (
-            "/steering/questions is empty; without questions a vector of this trait can be extracted, but not steered or judged."
-        )
+        detail = "/steering/questions is empty. A trait needs questions on which its vectors are steered and judged: give some."
         raise invalid("/steering/questions", "no_questions", detail)
     _check_eval_prompt(request.steering.eval_prompt)
 

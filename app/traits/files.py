@@ -107,7 +107,8 @@ def _steering(files: Mapping[str, bytes], notes: list[str]) -> JsonObject:
     file = "steering.json"
     if file not in files:
         detail = (
-            "There is no steering.json; without questions a vector of this trait can be extracted, but not steered or judged."
+            "There is no steering.json. A trait needs questions on which its vectors are steered and judged: add a steering.json with "
+            '["question", ...].'
         )
         raise invalid("/steering", "missing_file", detail)
     left_out: set[str] = set()

@@ -1,4 +1,4 @@
-"""Every statement about traits. What a viewer may not see is never in an answer."""
+"""Database statements for traits. What a viewer may not see is never in an answer."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -50,7 +50,7 @@ def names(session: Session, viewer: Viewer, limit: int) -> Sequence[str]:
 def listing(
     session: Session, viewer: Viewer, *, name: str | None, owner: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Trait]:
-    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
     statement = _visible(viewer).order_by(Trait.created_at.desc(), Trait.id.desc()).limit(limit)
     for column, value in ((Trait.name, name), (Trait.owner, owner)):
         if value is not None:

@@ -1,4 +1,4 @@
-"""The shipped traits in the database, from the start of the first API process on. Any number of processes may do this at once."""
+"""Adds the shipped traits to the database when an API process starts. Any number of processes may do this at once."""
 
 import asyncio
 from functools import cache
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 OWNER = Viewer("binnacle", "admin")
 EVERYBODY = Sharing(visibility="public")
 FIRST_TRY = 5.0
-"""Seconds that a start waits for the first try; a database that is away is no reason not to serve."""
+"""Seconds that a start waits for the first try; the API starts even if the database cannot be reached."""
 AGAIN = 5.0
 
 
@@ -35,14 +35,14 @@ def shipped_datasets() -> tuple[Dataset, ...]:
 
 
 async def seed(context: Context) -> None:
-    """Adds the shipped traits that are not there yet in these very versions. Raises when database or storage are away."""
+    """Adds the shipped traits that are missing in these versions. Raises if the database or the storage cannot be reached."""
     for dataset in await asyncio.to_thread(shipped_datasets):
         if await context.database.run(service.stored, dataset, OWNER, EVERYBODY) is None:
             await store(context, dataset, OWNER, EVERYBODY)
 
 
 async def seed_at_start(context: Context) -> asyncio.Task[None] | None:
-    """Tries once; goes on trying in the task that it then returns, which whoever closes the context cancels."""
+    """Seeds once. If that fails, returns a task that tries again until it succeeds; the caller cancels it when the context closes."""
     try:
         async with asyncio.timeout(FIRST_TRY):
             await seed(context)

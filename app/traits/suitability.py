@@ -1,4 +1,4 @@
-"""What a trait cannot show, said before hours are spent: too few test clusters for a verdict, and texts that are not for the model."""
+"""Warnings about a trait before a job is made: too few test clusters for a verdict, an unsuitable judge, or texts for other models."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ DEMO = "demo models"
 
 
 def few_clusters(name: str, clusters: int) -> list[str]:
-    """A warning when so many clusters of test questions allow no verdict."""
+    """A warning when `clusters` test clusters are too few for a verdict, with the number to add."""
     missing = FEWEST_CLUSTERS - clusters
     if missing <= 0:
         return []
@@ -25,8 +25,14 @@ def few_clusters(name: str, clusters: int) -> list[str]:
 
 
 def of_trait(name: str, counts: JsonObject) -> list[str]:
-    """The warnings that hold whatever the trait is used for."""
-    return few_clusters(name, counts["clusters"]["test"])
+    """The warnings that hold whatever the trait is used for: too few test clusters, and no question to choose a dose on."""
+    warnings = few_clusters(name, counts["clusters"]["test"])
+    if counts["selection"] == 0:
+        warnings.append(
+            f"{name}: no selection question, so no dose can be chosen and steering is refused: add questions of another cluster, or give "
+            'some questions "split": "selection".'
+        )
+    return warnings
 
 
 def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -> list[str]:
@@ -41,7 +47,7 @@ def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -
 
 
 def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
-    """A warning when the fixed list of refusal phrases judges another trait, and what it is when it judges refusal."""
+    """A warning when the judge is a list of refusal phrases: a mild one for a trait about refusal, a strong one for any other trait."""
     if judge["kind"] != "phrases":
         return []
     about = f"{judge['name']} is a fixed list of phrases in English: it sees no other wording of a refusal."

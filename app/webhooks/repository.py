@@ -1,4 +1,4 @@
-"""Every statement about targets and deliveries."""
+"""Database statements for targets and deliveries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

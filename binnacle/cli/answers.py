@@ -9,10 +9,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from binnacle.cli.connecting import connected
-from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.output import Json, out, print_json, print_warnings
 from binnacle.cli.picking import pick
 from binnacle.cli.terminal import styled
-from binnacle.results import Answer
+from binnacle.errors import BinnacleError
+from binnacle.results import Answer, Vector
 from binnacle.words.visible import visible
 
 
@@ -23,20 +24,26 @@ def generate(
         list[str] | None, typer.Option(help="A vector's id (`binnacle vectors list`), or its beginning; may be repeated.")
     ] = None,
     dose: Annotated[
-        list[float] | None, typer.Option(help="A dose, like 0.5; may be repeated. 0.25, 0.5 and 1 when left out.")
+        list[float] | None, typer.Option(help="A dose above 0, like 0.5; may be repeated. 0.25, 0.5 and 1 when left out.")
     ] = None,
-    coefficient: Annotated[list[float] | None, typer.Option(help="A coefficient instead of a dose; may be repeated.")] = None,
+    coefficient: Annotated[
+        list[float] | None, typer.Option(help="A coefficient instead of a dose, also below 0; may be repeated.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Length of the answers, in tokens.")] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt for every prompt.")] = None,
     wait: Annotated[float, typer.Option(min=1, help="Seconds to wait for the answers.")] = 120,
     as_json: Json = False,
 ) -> None:
     """Answer prompts, unsteered and under vectors, and print the answers."""
+    if not vector and (dose or coefficient):
+        raise BinnacleError("bad_option", "--dose and --coefficient are of a vector: name it with --vector.")
     with connected() as client:
+        vectors = [pick(client, one) for one in vector or ()]
+        print_warnings({"warnings": control_warnings([client.vector(one) for one in vectors])})
         answers = client.generate(
             model,
             [{"prompt": one, "system_prompt": system} for one in prompt],
-            vectors=[pick(client, one) for one in vector or ()],
+            vectors=vectors,
             doses=dose,
             coefficients=coefficient,
             max_new_tokens=max_new_tokens,
@@ -51,17 +58,29 @@ def generate(
 def answers_report(answers: Sequence[Answer]) -> RenderableType:
     """Each prompt once, then its answers, each under what it was steered with."""
     parts: list[RenderableType] = []
-    before: tuple[str | None, str] | None = None
+    prompts: dict[tuple[str | None, str], list[Answer]] = {}
     for one in answers:
-        if (asked := (one["system_prompt"], one["prompt"])) != before:
-            before = asked
-            parts.append(styled(one["prompt"], "bold"))
-        parts.append(Padding(Text.assemble(styled(f"{steered_with(one)}: ", "dim"), visible(one["text"])), (0, 0, 0, 2)))
-        if not one["finite"]:
-            parts.append(
-                Padding(styled("The model produced numbers that are not finite: the dose is too large.", "red"), (0, 0, 0, 2))
-            )
+        prompts.setdefault((one["system_prompt"], one["prompt"]), []).append(one)
+    for (_, prompt), of_prompt in prompts.items():
+        parts.append(styled(prompt, "bold"))
+        parts += [part for one in of_prompt for part in _answer(one)]
     return Group(*parts)
+
+
+def _answer(one: Answer) -> list[RenderableType]:
+    """The lines of one answer, below its prompt."""
+    line = Text.assemble(styled(f"{steered_with(one)}: ", "dim"), visible(one["text"]))
+    faults = [] if one["finite"] else [styled("The model produced numbers that are not finite: the dose is too large.", "red")]
+    return [Padding(shown, (0, 0, 0, 2)) for shown in (line, *faults)]
+
+
+def control_warnings(vectors: Sequence[Vector]) -> list[str]:
+    """A warning for each vector that is a control: random, or made from shuffled labels."""
+    return [
+        f"{one['id']} is a control ({one['method']}), not a vector of {one['trait'] or 'a trait'}."
+        for one in vectors
+        if one["method"].startswith(("random", "shuffled"))
+    ]
 
 
 def steered_with(answer: Answer) -> str:

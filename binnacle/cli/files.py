@@ -10,6 +10,8 @@ from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.submit import parse_layers
 from binnacle.errors import BinnacleError
+from binnacle.following import FINISHED
+from binnacle.results import Job
 
 
 def get(
@@ -38,14 +40,24 @@ def get(
             if layout is None
             else [client.place_calibration(job_id, to, experiment=experiment, model_variant=model_variant)]
         )
+        job = None if paths else client.job(job_id)
     if as_json:
         print_json([str(path) for path in paths])
         return
     for path in paths:
         out.print(str(path))
-    if not paths:
-        err.print(f"{job_id} has no files (yet); see: binnacle watch {job_id}")
+    if job is not None and not paths:
+        err.print(_fileless(job))
         raise typer.Exit(1)
+
+
+def _fileless(job: Job) -> str:
+    """Why a job has no files, and what to do."""
+    if job["state"] not in FINISHED:
+        return f"{job['id']} has no files yet (it is {job['state']}); see: binnacle watch {job['id']}"
+    if job["state"] == "succeeded" and job["kind"] == "generate":
+        return f"{job['id']} is a generation and has no files; print its answers with: binnacle show {job['id']}"
+    return f"{job['id']} has no files and gets none: it is {job['state']}. See: binnacle watch {job['id']}"
 
 
 def export(

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 
 from binnacle.cli.answers import answers_report
 from binnacle.cli.connecting import connected
+from binnacle.cli.gains import steering_report
 from binnacle.cli.live import Watcher, headline
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.picking import pick
@@ -111,17 +112,19 @@ def share(
 
 def show(
     which: Annotated[
-        str, typer.Argument(metavar="JOB|CALIBRATION|STUDY", help="A job, a calibration (cal_...) or a study (std_...).")
+        str,
+        typer.Argument(metavar="JOB|CALIBRATION|STEERING|STUDY", help="A job, or the id of its result (cal_, str_, std_...)."),
     ],
     as_json: Json = False,
 ) -> None:
-    """Print what a calibration, a study or a generation found."""
+    """Print what a calibration, a steering, a study or a generation found."""
     with connected() as client:
         job = client.job(client.job_of(pick(client, which)))
         if job["kind"] not in SHOWN:
             raise BinnacleError(
                 "nothing_to_show",
-                f"{which} is a job of kind {job['kind']}; calibrations, studies and generations are shown. Use: binnacle get {job['id']}",
+                f"{which} is a job of kind {job['kind']}; calibrations, steerings, studies and generations are shown. "
+                f"Use: binnacle get {job['id']}",
             )
         found, report = SHOWN[job["kind"]](client, job["id"])
     if as_json:
@@ -145,7 +148,12 @@ def _answers(client: Client, job: str) -> tuple[Any, RenderableType]:
     return found, answers_report(found)
 
 
-SHOWN = {"calibrate": _calibration, "report": _study, "generate": _answers}
+def _steering(client: Client, job: str) -> tuple[Any, RenderableType]:
+    found = client.steering(job)
+    return found, steering_report(found)
+
+
+SHOWN = {"calibrate": _calibration, "report": _study, "generate": _answers, "steer": _steering, "rescore": _steering}
 """For each kind of job that can be shown: its document, and how a person reads it."""
 
 

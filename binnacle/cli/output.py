@@ -41,7 +41,7 @@ def print_error(error: BinnacleError, *, as_json: bool) -> None:
             body |= {"status": error.status, "errors": error.errors, "request_id": error.request_id}
         sys.stderr.write(json.dumps(body) + "\n")
         return
-    text = spoken(str(error)) if isinstance(error, ServiceError) else str(error)
+    text = spoken(str(error)) if isinstance(error, ServiceError) or error.code == "bad_value" else str(error)
     first, *more = text.splitlines() if error.own_lines else [text]
     err.print(styled("error: ", "bold red"), first, sep="")
     for line in more:

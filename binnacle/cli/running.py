@@ -1,5 +1,6 @@
 """Runs the command that was asked for, importing that command alone."""
 
+import errno
 import io
 import os
 import sys
@@ -32,6 +33,14 @@ def run(more: Table | None = None) -> None:
 
         print_error(error, as_json="--json" in arguments)
         sys.exit(error.exit_status)
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # not about a file: a fault of this program, which its traceback explains
+        from binnacle.cli.output import print_error
+
+        detail = f"{error.filename or 'A file'}: {error.strerror}. Check the path, its permissions and the free space."
+        print_error(BinnacleError("file_error", detail), as_json="--json" in arguments)
+        sys.exit(1)
 
 
 def chosen(arguments: Sequence[str], commands: Table) -> Table:

@@ -37,7 +37,7 @@ COMMANDS: Table = {
     "watch": Command("binnacle.cli.jobs:watch", "Watch a job until it ends."),
     "jobs": Command("binnacle.cli.jobs:list_jobs", "List jobs, newest first."),
     "generate": Command("binnacle.cli.answers:generate", "Answer prompts, unsteered and under vectors, and print the answers."),
-    "show": Command("binnacle.cli.jobs:show", "Print what a calibration, a study or a generation found."),
+    "show": Command("binnacle.cli.jobs:show", "Print what a calibration, a steering, a study or a generation found."),
     "get": Command(
         "binnacle.cli.files:get", "Download the files of a finished job; resumes a partial download and checks SHA-256."
     ),

@@ -67,7 +67,7 @@ class Making(Jobs):
     def generate(
         self,
         model: str,
-        prompts: Sequence[Prompt],
+        prompts: Prompt | Sequence[Prompt],
         *,
         vectors: Sequence[str] = (),
         doses: Sequence[float] | None = None,
@@ -76,7 +76,7 @@ class Making(Jobs):
         wait: float = 120,
         **spec: Any,
     ) -> list[Answer]:
-        """Answers to a few prompts: unsteered, and under each of `vectors` (ids) at each of `doses` or `coefficients`.
+        """Answers to one prompt or a few: unsteered, and under each of `vectors` (ids) at each of `doses` or `coefficients`.
 
         Waits at most `wait` seconds for the answers. `spec`: operation, scope, calibration, sampling, name, tags.
 
@@ -91,13 +91,14 @@ class Making(Jobs):
         self.wait(job, timeout=wait)
         return self.answers(job)
 
-    def generate_job(self, model: str, prompts: Sequence[Prompt], **spec: Any) -> Job:
+    def generate_job(self, model: str, prompts: Prompt | Sequence[Prompt], **spec: Any) -> Job:
         """The job of `generate`, without waiting for it; `client.answers(job)` reads what it generated.
 
         >>> client.generate_job("demo-severe", ["describe a river ."], max_new_tokens=4)["kind"]
         'generate'
         """
-        asked = [one if isinstance(one, str) else dict(one) for one in prompts]
+        several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a text is a sequence too: of its letters
+        asked = [one if isinstance(one, str) else dict(one) for one in several]
         return self.submit("generate", model=model, prompts=asked, **spec)
 
     def answers(self, job: str | Job) -> list[Answer]:

@@ -8,7 +8,7 @@ Outcome = Literal["passed", "limited", "refused"]
 
 
 class ProofDocument(TypedDict):
-    """`figure` is what was measured and `unit` what it counts."""
+    """One proof of a passport: how it ended, the measured `figure` with its `unit`, and a sentence about it."""
 
     name: str
     outcome: Outcome
@@ -18,6 +18,8 @@ class ProofDocument(TypedDict):
 
 
 class PassportDocument(TypedDict):
+    """A passport as it is stored: the outcome of all proofs together, and each proof."""
+
     version: int
     outcome: Outcome
     reading_hash: str
@@ -25,7 +27,10 @@ class PassportDocument(TypedDict):
 
 
 class ProvedContent(TypedDict):
-    """`device` is a kind, "cpu" or "cuda"; `programs` the versions of the proofs and of the libraries that read and run models."""
+    """The content and the conditions that a passport is valid for.
+
+    `device` is a kind, "cpu" or "cuda"; `programs` are the versions of the proofs and of the libraries that read and run models.
+    """
 
     weight_hash: str
     tokenizer_hash: str

@@ -44,6 +44,15 @@ def test_a_trait_says_how_many_test_clusters_it_lacks(ada: httpx2.Client) -> Non
     assert FEW.replace("5", "19", 1).replace("15", "1") in ada.post("/v1/traits", json=small("nearly", 19)).json()["warnings"][0]
 
 
+def test_a_trait_without_a_selection_question_says_that_it_cannot_be_steered(ada: httpx2.Client) -> None:
+    """Two near-duplicate questions are one cluster, which the split gives to the test."""
+    trait = small("two", 0) | {"steering": {"questions": ["how do i calm a dog ?", "how do i calm a cat ?"]}}
+    made = ada.post("/v1/traits", json=trait).json()
+    assert made["counts"]["selection"] == 0
+    assert "two: no selection question" in made["warnings"][1]
+    assert "steering is refused" in made["warnings"][1]
+
+
 def test_only_the_toy_traits_are_made_for_demo_models(ada: httpx2.Client) -> None:
     for names, said in ((TRAIT_NAMES, "demo models"), (CHAT_TRAIT_NAMES, None)):
         for name in names:

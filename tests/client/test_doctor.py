@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.cli.checkup import gpu, running, stores
 from app.cli.checkup.gpu import Driver, Torch
 from app.devices import repository as devices
 from app.devices.models import Worker
+from app.embedded import home as home_of
 from tests.api.conftest import Running
 from tests.client.test_cli import Cli, binnacle, environment
 
@@ -130,3 +132,17 @@ def test_models_elsewhere_are_not_called_vanished() -> None:
     model = {"name": "far", "state": "ready", "source": "/nowhere/far", "revision": None, "facts": {"files": []}, "fault": None}
     assert running.model_state(model, here=False).level == "ok"
     assert running.model_state(model, here=True).level == "fault"
+
+
+def test_the_disk_that_is_looked_at_is_the_one_that_the_service_writes_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With `binnacle up` that is the data folder's; the default of STORAGE_URL may be another disk."""
+    monkeypatch.delenv("STORAGE_URL", raising=False)
+    home, objects = tmp_path / "home", tmp_path / "home" / "objects"
+    objects.mkdir(parents=True)
+    urls = ("http://127.0.0.1:1", "postgresql://x", "redis://x", f"file://{objects}")
+    (home / "run.json").write_text(json.dumps(asdict(home_of.Running(os.getpid(), *urls))))
+    looked = [one.detail.partition("free at ")[2] for one in stores.disk(home) if one.about == "disk"]
+    assert {str(home), str(objects)} <= set(looked)
+    assert "/var/lib/binnacle/objects" not in looked

@@ -2,13 +2,16 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.jobs import claims, endings, turns
 from app.jobs.claims import Reached
+from app.jobs.models import Job
 from app.jobs.schemas import Edge
+from app.jobs.standing import standings
 from app.jobs.states import State
 from app.jobs.transitions import Superseded
 from tests.db.conftest import ADMIN, Desk
@@ -16,6 +19,27 @@ from tests.db.conftest import ADMIN, Desk
 
 def test_nothing_ready_is_no_claim(desk: Desk) -> None:
     assert desk.claim() is None
+
+
+def test_a_job_that_another_transaction_looks_at_is_not_taken_for_nothing_ready(desk: Desk) -> None:
+    """As happens while a job is put behind it. None would leave it to the next bell, seconds later."""
+    job_id = desk.submit()
+    with desk.sessions.begin() as session:
+        session.execute(select(Job.id).where(Job.id == job_id).with_for_update(read=True))
+        with pytest.raises(turns.Locked):
+            desk.claim()
+    lease = desk.claim()
+    assert lease is not None
+    assert lease.job.id == job_id
+
+
+def test_a_job_of_another_owner_is_taken_meanwhile(desk: Desk) -> None:
+    locked, free = desk.submit("ann"), desk.submit("bob")
+    with desk.sessions.begin() as session:
+        session.execute(select(Job.id).where(Job.id == locked).with_for_update(read=True))
+        lease = desk.claim()
+    assert lease is not None
+    assert lease.job.id == free
 
 
 def test_a_claim_is_a_lease_that_grows_the_token(desk: Desk) -> None:
@@ -133,9 +157,10 @@ def test_positions_are_the_order_in_which_jobs_are_then_claimed(desk: Desk) -> N
     ]
     blocked = desk.submit("dan", after=[Edge(job=ids[0])], viewer=ADMIN)
     with desk.sessions() as session:
-        found = turns.places(session, "model", [*ids, blocked], slice_seconds=300)
-    places = {job_id: place.position for job_id, place in found.items()}
-    assert blocked not in places
+        jobs = session.scalars(select(Job).where(Job.id.in_([*ids, blocked]))).all()
+        found = standings(session, jobs, None, slice_seconds=300)
+    assert found.pop(blocked).position is None
+    places = {job_id: standing.position or 0 for job_id, standing in found.items()}
     claimed = []
     while (lease := desk.claim()) is not None:
         claimed.append(lease.job.id)
@@ -212,7 +237,9 @@ def test_submitting_behind_jobs_that_are_being_claimed_and_ended_never_deadlocks
 
     def work() -> None:
         while len(done) < 40:
-            lease = desk.claim()
+            lease = None
+            with suppress(turns.Locked):
+                lease = desk.claim()
             if lease is not None:
                 desk.do(endings.succeed, lease.job.id, lease.token, {}, [], metrics={"device_seconds": 0.01})
                 done.append(lease.job.id)

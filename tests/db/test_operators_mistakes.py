@@ -23,6 +23,9 @@ COMMANDS = {
     "server": ["-m", "app.server", "--port", "0"],
     "worker": ["-m", "celery", "-A", "workers.celery_app", "worker", "-n", "light-0@here"],
     "doctor": ["-m", "app.cli", "doctor"],
+    "up": ["-m", "app.cli", "up", "--port", "0"],
+    "keys": ["-m", "app.cli", "keys", "list"],
+    "quotas": ["-m", "app.cli", "quotas", "verify"],
 }
 
 
@@ -75,6 +78,8 @@ def administering(url: str) -> Iterator[Connection]:
         (f"postgresql://u:{SECRET}@h:5432/db?sslmode=require", f"postgresql+psycopg://u:{SECRET}@h:5432/db?sslmode=require"),
         ("postgresql+psycopg:///db?host=/run/postgresql", "postgresql+psycopg:///db?host=/run/postgresql"),
         ("postgresql://u:a%40b%2Fc@h/db", "postgresql+psycopg://u:a%40b%2Fc@h/db"),
+        ("postgresql://u@[::1]:5432/db", "postgresql+psycopg://u@[::1]:5432/db"),
+        ("postgresql://u@[::1]/db", "postgresql+psycopg://u@[::1]/db"),
     ],
 )
 def test_the_usual_forms_of_an_address_are_taken(given: str, read: str) -> None:
@@ -90,6 +95,7 @@ def test_the_usual_forms_of_an_address_are_taken(given: str, read: str) -> None:
         (f"u:{SECRET}@h/db", "must begin with postgresql://"),
         (f"postgresql://u:{SECRET}@{SECRET}@h/db", "%40 for @"),
         (f"postgresql://u:{SECRET}/{SECRET}@h/db", "%2F for /"),
+        (f"postgresql://u:{SECRET}@h:port/db", "a number from 1 to 65535"),
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: str, url: str, remedy: str, said: Said) -> None:
@@ -98,9 +104,16 @@ def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: st
     assert "DATABASE_URL is not valid" in printed
 
 
-def test_another_setting_is_named_by_its_variable(said: Said) -> None:
-    printed = said("server", "postgresql://h/db", BINNACLE_LEASE_TTL="-1")
+@pytest.mark.parametrize("command", ["server", "up"])
+def test_another_setting_is_named_by_its_variable(command: str, said: Said) -> None:
+    printed = said(command, "postgresql://h/db", BINNACLE_LEASE_TTL="-1")
     assert "BINNACLE_LEASE_TTL is not valid" in printed
+
+
+@pytest.mark.parametrize("command", ["keys", "quotas"])
+def test_a_database_that_does_not_answer_is_named_without_its_password(command: str, said: Said) -> None:
+    printed = said(command, f"postgresql://u:{SECRET}@127.0.0.1:1/db")
+    assert "error: database_unreachable: postgresql://u:***@127.0.0.1:1/db does not answer" in printed
 
 
 def test_a_role_that_may_not_make_tables_is_told_who_can_let_it(postgres: Postgres, empty_database_url: str, said: Said) -> None:

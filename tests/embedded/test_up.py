@@ -152,6 +152,19 @@ def test_a_database_that_does_not_answer_is_named_without_its_password() -> None
     shutil.rmtree(folder)
 
 
+def test_a_broker_that_does_not_answer_is_said_before_it_says_ready() -> None:
+    folder = make_folder()
+    up = Up(folder / "home", {"BROKER_URL": "redis://:secret-word@127.0.0.1:1/0"})
+    up.start()
+    try:
+        said = up.output()
+        assert "warning: The broker of BROKER_URL does not answer" in said
+        assert "secret-word" not in said
+    finally:
+        assert up.stop() == 0
+        shutil.rmtree(folder)
+
+
 def test_without_keys_it_prints_a_secret_and_keeps_it_where_the_command_line_finds_it() -> None:
     folder = make_folder()
     up = Up(folder / "home", {"BINNACLE_AUTH": "off"})

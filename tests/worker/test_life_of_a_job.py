@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from app.db import make_sessions
+from app.jobs import service
 from app.jobs.models import Job, JobCell
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED
@@ -36,6 +39,21 @@ def test_a_dependent_job_starts_when_what_it_needs_has_succeeded(at_work: Servic
     second = at_work.submit(after=[Edge(job=first)])
     assert at_work.ended(second).state == "succeeded"
     assert at_work.job(first).finished_at <= at_work.job(second).started_at
+
+
+def test_a_job_that_is_locked_when_the_bell_rings_starts_as_soon_as_it_is_free(at_work: Service) -> None:
+    """The relay would find it within 3 s."""
+    silent = make_sessions(at_work.sessions.kw["bind"])
+    with silent.begin() as session:
+        job_id = service.submit(session, service.Submission(kind="probe", spec={}, owner="ann", job_class="light")).job.id
+    with silent.begin() as session:
+        session.execute(select(Job.id).where(Job.id == job_id).with_for_update(read=True))
+        at_work.bell.ring("light")
+        time.sleep(0.2)
+    free_at = datetime.now(UTC)
+    started = at_work.ended(job_id).started_at
+    assert started is not None
+    assert (started - free_at).total_seconds() < 1
 
 
 def test_a_job_whose_dependency_fails_fails_with_its_reason_and_so_on_down(at_work: Service) -> None:

@@ -1,6 +1,6 @@
-"""Next-token logits of final hidden states, as the model itself makes them: its scales, caps and biases are its own affair.
+"""Next-token logits of final hidden states, computed by the model's own code with its scales, caps and biases.
 
-The whole model runs with its decoder's place taken by the given hidden states, so nothing is assumed of what follows the decoder.
+The whole model runs, but its decoder returns the given hidden states. So nothing is assumed about the layers after the decoder.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from workers.lm.model import LanguageModel
 
 
 def logits_of(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
-    """[N, V] in the model's type."""
+    """Logits [N, V] of final hidden states [N, D], in the model's dtype."""
     shape = hidden_ND.shape[:-1]
     hidden_N1D = hidden_ND.reshape(-1, 1, hidden_ND.shape[-1])
     ids = torch.zeros(hidden_N1D.shape[:2], dtype=torch.long, device=lm.device)
@@ -24,7 +24,7 @@ def logits_of(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
 
 
 class _Given(BaseModelOutputWithPast):  # type: ignore[misc]
-    """A decoder's output; what a model asks of it beside hidden states is None."""
+    """A decoder's output that holds hidden states alone; every other attribute is None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):

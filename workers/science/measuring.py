@@ -40,16 +40,16 @@ class Row:
 
 
 class Listener:
-    """What is told of measuring, and may stop it by raising. This one does nothing."""
+    """Receives the progress of `measure` and may stop it by raising. This base class does nothing."""
 
     def measuring(self, prompts: int) -> None:
-        """The first pass begins, over so many prompts."""
+        """Called when the first pass begins, over `prompts` prompts."""
 
     def again(self, prompts: int) -> None:
-        """The second pass begins, over those few prompts that must be read once more."""
+        """Called when the second pass begins, over the `prompts` prompts that must be read again."""
 
     def read(self, done: int, state: Callable[[], bytes]) -> None:
-        """Called after each prompt: `done` of the pass are read. A listener that stops here and keeps `state()` can go on from it."""
+        """Called after each prompt, when `done` prompts of the pass are read. `measure` can continue from `state()` later, as `kept`."""
 
 
 def measure(
@@ -101,7 +101,7 @@ class _PromptPass:
         self.values: list[Tensor] = []
 
     def readers(self) -> Mapping[str, Reader]:
-        """What to call with each component."""
+        """The function to call with the output of each component, by the component's name."""
         return {
             "attn_contribution": lambda _layer, _component, x_BTD: self.attn_norms.append(norm_sum(x_BTD[0], self.span)),
             "mlp_contribution": lambda _layer, _component, x_BTD: self.mlp_norms.append(norm_sum(x_BTD[0], self.span)),
@@ -121,7 +121,7 @@ class _PromptPass:
         return [layer.norm_square for layer in self.layers]
 
     def statistics(self) -> PromptReading:
-        """What the pass read."""
+        """The sums of this prompt, to be added to the running statistics."""
         return PromptReading(self.span, self.layers, self.attn_norms, self.mlp_norms)
 
 
@@ -140,7 +140,10 @@ def _read_prompt(
 def _read_missing(
     lm: LanguageModel, rows: Sequence[Row], tokens: TokenValues, stats: Statistics, rule: str, listener: Listener
 ) -> Iterator[int]:
-    """Read again the prompts in which a dim that is needed was not watched: the first ones, from which it was chosen what to watch."""
+    """Reads the first prompts again, where a needed dim was not watched yet; yields how many of them are done.
+
+    The dims to watch are chosen from the first prompts, so only those can miss one.
+    """
     missing = tokens.missing(needed_dims(stats, rule))
     if missing:
         listener.again(len(missing))
@@ -167,7 +170,7 @@ def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable
 
 
 def _with_second_try(read: Callable[[], Result], n_tokens: int) -> Result:
-    """`read()`, once more when memory ran out: what generation left behind is given back first. Raises OutOfMemory."""
+    """`read()`, tried a second time after a shortage of memory, when the memory that generation held is freed. Raises OutOfMemory."""
     said = (
         f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, request fewer "
         "new tokens, or use a smaller model or a larger device."

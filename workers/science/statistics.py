@@ -105,7 +105,7 @@ class RunningStatistics:
         return {name: tensor.cpu().numpy() for name, tensor in kept.items()} | {"counted": counted}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Goes on from what another one held."""
+        """Continues from the state that another instance kept."""
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(arrays[name]))
         self._largest_LD = torch.from_numpy(arrays["largest"]).to(self.device)

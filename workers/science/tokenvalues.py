@@ -41,11 +41,11 @@ class TokenValues:
         self._blocks: list[list[list[_Block]]] = [[] for _ in range(n_layers)]
 
     def close(self) -> None:
-        """Give the memory or the file back."""
+        """Frees the memory or the file."""
         self._file.close()
 
     def add_prompt(self, norm_squares: Sequence[Tensor], dims: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-        """Per layer: float64 [R], int64 [K] and float32 [R, K]."""
+        """Adds a prompt's values. Each sequence has an entry per layer: float64 [R], int64 [K] and float32 [R, K]."""
         self._lengths.append(norm_squares[0].shape[0])
         # one copy to the host for all layers: each waits for the device
         norms_LR = torch.stack(list(norm_squares)).cpu().numpy().astype(np.float64)
@@ -60,7 +60,7 @@ class TokenValues:
             at, column = at + count, column + size
 
     def add_dims(self, prompt: int, row: int, dims_K: Tensor, values_RK: Tensor) -> None:
-        """More dims of a prompt that was added before: int64 [K], float32 [R, K]."""
+        """Adds dims of a prompt that was added before: int64 [K], float32 [R, K]."""
         offset = self._write(np.ascontiguousarray(values_RK.T.cpu().numpy(), dtype=np.float32))
         self._blocks[row][prompt].append(_Block(dims_K.cpu().numpy().astype(np.int32), offset))
 
@@ -95,7 +95,7 @@ class TokenValues:
         return np.asarray(np.sqrt(np.maximum(left, 0.0)))
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All that is kept, for `restore`."""
+        """The whole state as arrays, for `restore`."""
         blocks = [
             (row, prompt, block) for row, kept in enumerate(self._blocks) for prompt, held in enumerate(kept) for block in held
         ]
@@ -109,7 +109,7 @@ class TokenValues:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Goes on from what another one held."""
+        """Continues from the state that another instance kept."""
         self._write(arrays["file"])
         self._lengths = [int(length) for length in arrays["lengths"]]
         self._norms = arrays["norms"].tolist()

@@ -63,7 +63,7 @@ class Watching:
         return {"chosen": np.array(chosen, dtype=np.int64).reshape(-1, 2), "next_look": np.array(self._next_look)}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Goes on from what another one had chosen."""
+        """Continues from what another instance had chosen."""
         self._next_look = int(arrays["next_look"])
         for row, dim in arrays["chosen"].tolist():
             self._chosen[row].add(dim)

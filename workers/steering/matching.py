@@ -14,12 +14,12 @@ from workers.steering.subjects import Subject
 HALF = 0.5
 ONE_NAT = 1.0
 DOSES_TO_MATCH = 8
-"""Doses of a vector whose divergence is measured, about: for its progress alone."""
+"""About how many doses of a vector are measured for divergence; used for the progress display only."""
 
 
 @dataclass(frozen=True)
 class Divergences:
-    """`targets` in nats by the name of the way of matching; `doses[name][group]` reaches it, None where no dose does."""
+    """Matched doses. `targets` in nats by the name of the way of matching; `doses[name][group]` reaches it, None where no dose does."""
 
     targets: Mapping[str, float] = field(default_factory=dict)
     doses: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ def match_divergence(setup: Setup, chosen: Mapping[str, Searched], base: Run, le
 
 
 class _Measured:
-    """Divergences of subjects by dose, each measured once; twins share theirs."""
+    """Measures the divergence of subjects by dose, each once; subjects with the same vector share it."""
 
     def __init__(self, setup: Setup, base: Run) -> None:
         self._setup = setup
@@ -76,7 +76,7 @@ class _Measured:
         self._known: dict[str, dict[float, float]] = {}
 
     def at(self, subject: Subject, r: float) -> float:
-        """In nats, the p95 over texts."""
+        """The divergence of one subject at dose `r`: the p95 over texts, in nats."""
         known = self._known.setdefault(subject.same_as or subject.name, {})
         if r not in known:
             how = self._setup.how
@@ -88,7 +88,7 @@ class _Measured:
         return known[r]
 
     def dose_reaching(self, subject: Subject, target: float) -> float | None:
-        """The dose whose divergence is the target; None where none is."""
+        """The dose with the target divergence; None if no dose has it."""
         state = DivergenceMatch(self._known.get(subject.same_as or subject.name), target=target)
         while (r := state.next()) is not None:
             state.record(r, self.at(subject, r))

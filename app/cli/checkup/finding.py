@@ -8,7 +8,7 @@ Level = Literal["ok", "note", "fault"]
 
 @dataclass(frozen=True)
 class Finding:
-    """`note`: works, but worth knowing. `fault`: something does not, and `detail` says what to do."""
+    """What one check found. `note`: works, but worth knowing. `fault`: something does not work, and `detail` says what to do."""
 
     about: str
     level: Level

@@ -32,12 +32,17 @@ def named(variable: str, home: Path) -> str | None:
 
 def disk(home: Path) -> Iterator[Finding]:
     """Room where this machine's service writes, against the watermark below which workers claim nothing."""
+    from pydantic import SecretStr
+
     from app.settings import get_settings
     from app.storage.space import written_folders
 
-    least = get_settings().min_free_bytes
+    settings = get_settings()
+    if storage := named("STORAGE_URL", home):  # that of the service that runs here; another home's setting says nothing of it
+        settings = settings.model_copy(update={"storage_url": SecretStr(storage), "home": home})
+    least = settings.min_free_bytes
     nearest = next(folder for folder in [home.absolute(), *home.absolute().parents] if folder.exists())
-    for folder in dict.fromkeys([nearest, *(one.absolute() for one in written_folders(get_settings()))]):
+    for folder in dict.fromkeys([nearest, *(one.absolute() for one in written_folders(settings))]):
         free = shutil.disk_usage(folder).free
         detail = f"{gib(free)} free at {folder}"
         if free < least:

@@ -1,0 +1,36 @@
+"""A steering as a person reads it: the gain of each vector at its best dose, with its interval."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from binnacle.cli.terminal import Listing, styled
+from binnacle.results import Steering
+
+
+def steering_report(steering: Steering) -> RenderableType:
+    """One row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence; then what it rests on."""
+    summary = steering["summary"]
+    table = Listing("method", "layer", "dose", "coefficient", "gain, points", "95 % interval", "coherence")
+    for one in summary["methods"]:
+        table.add_row(*_cells(one))
+    test, unsteered = summary["questions"]["test"], summary["unsteered"]["test"]
+    about = (
+        f"Gain of {steering['trait'] or 'the trait'} on {steering['model']} over the unsteered answers, on {test['n']} held-out questions "
+        f"({test['clusters']} clusters), by the judge {steering['judge']}. Unsteered: {_number(unsteered['trait'])} of 100, "
+        f"coherence {_number(unsteered['coherence'])}."
+    )
+    return Group(table, "", styled(about, ""))
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    """The cells of one method; empty where no dose was found or nothing was measured."""
+    low, high = one["gain_low"], one["gain_high"]
+    interval = "" if low is None or high is None else f"[{low:+.1f}, {high:+.1f}]"
+    gain = "" if one["gain"] is None else f"{one['gain']:+.1f}"
+    layers = ", ".join(map(str, one["layers"]))
+    return [one["group"], layers, _number(one["dose"]), _number(one["coefficient"]), gain, interval, _number(one["coherence"])]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,48 @@
+"""Turns the values of a request into JSON that can be sent; errors name the field at fault. Touches nothing."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from binnacle.errors import BinnacleError
+
+
+def json_bytes(value: Any) -> bytes:
+    """The value as UTF-8 JSON. Ranges, tuples, arrays and numbers of numpy are sent as lists and plain numbers.
+
+    Raises BinnacleError `bad_value` for NaN and infinity, for text that is not valid Unicode, and for other types, with the JSON pointer.
+    """
+    return json.dumps(_plain(value, ""), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def check_text(text: str, what: str) -> None:
+    """Raises BinnacleError `bad_value` for text that is not valid Unicode, such as an argument in another encoding than UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        detail = f"{what} is not valid Unicode text: {text!r}. Write it in UTF-8."
+        raise BinnacleError("bad_value", detail) from error
+
+
+def _plain(value: Any, pointer: str) -> Any:
+    """The value in types that JSON has; `pointer` is its place in the request."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        check_text(value, pointer or "The request")
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BinnacleError("bad_value", f"{pointer} is {value}; it must be a finite number.")
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(one, f"{pointer}/{key}") for key, one in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(one, f"{pointer}/{number}") for number, one in enumerate(value)]
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers, without importing numpy
+        return _plain(value.tolist(), pointer)
+    raise BinnacleError(
+        "bad_value",
+        f"{pointer} is of type {type(value).__name__}, which JSON has not. Send text, numbers, lists or dictionaries.",
+    )

@@ -1,0 +1,209 @@
+"""Mistakes of a new user end in one sentence that says what to do: no traceback, no key on the screen, no other request than was meant."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from binnacle import BinnacleError, Client, ServiceError
+from binnacle.address import find_address
+from binnacle.cli.answers import answers_report, control_warnings
+from binnacle.cli.gains import steering_report
+from binnacle.cli.output import out
+from binnacle.sendable import json_bytes
+from tests.api.conftest import Running
+from tests.client.commands import Cli, run_here
+
+NO_UTF8 = os.fsdecode(b"caf\xe9")
+"""An argument in Latin-1, as Python reads it from a command line in UTF-8."""
+
+
+@pytest.fixture
+def binnacle(api: Running, key: str, tmp_path: Path) -> Callable[..., Cli]:
+    """Runs one command as a member, in a folder of its own."""
+    environment = {"BINNACLE_URL": api.url, "BINNACLE_KEY": key, "BINNACLE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+    return lambda *arguments, **changed: run_here(arguments, {**environment, **changed}, tmp_path)
+
+
+def refused(done: Cli, code: str) -> str:
+    """The one line of an error with this code."""
+    assert done.returncode == 1, done
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"error: {code}: "), line
+    return line
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("option", ["--dose", "--coefficient"])
+def test_a_number_that_json_lacks_is_refused_by_its_option(binnacle: Callable[..., Cli], option: str, value: str) -> None:
+    done = binnacle("generate", "demo", "x", "--vector", "vec_01k9zq3m4e8v6t2y5w7x9abcde", option, "0.5", option, value)
+    assert done.returncode == 1
+    if "not_found" not in done.stderr:  # a vector that nobody has is looked up first
+        assert f"{option} (value 2) is {value}; it must be a finite number." in done.stderr
+
+
+def test_what_json_lacks_is_named_by_its_pointer(client: Client, binnacle: Callable[..., Cli], tmp_path: Path) -> None:
+    for bad in (float("nan"), float("inf"), NO_UTF8, {1, 2}, Path("x")):
+        with pytest.raises(BinnacleError, match=r"bad_value: .*(/deep/1/here|caf)"):
+            client.submit("calibrate", model="demo", deep=[0, {"here": bad}])
+    (tmp_path / "spec.json").write_text('{"budget": NaN}')
+    said = refused(binnacle("submit", "steer", "demo", "refusal", "--spec", "spec.json"), "bad_value")
+    assert "--budget is nan; it must be a finite number." in said
+
+
+def test_ranges_tuples_and_numpy_are_sent_as_lists_and_numbers() -> None:
+    value = {"layers": range(3), "doses": np.array([0.5, 1.0]), "seed": np.int64(7), "pair": (np.float32(0.5), True, None)}
+    assert json.loads(json_bytes(value)) == {"layers": [0, 1, 2], "doses": [0.5, 1.0], "seed": 7, "pair": [0.5, True, None]}
+    assert json_bytes({"text": "Müller", "one": 1.0}) == '{"text":"Müller","one":1.0}'.encode()
+    with pytest.raises(BinnacleError, match="/doses/1 is nan"):
+        json_bytes({"doses": np.array([0.5, np.nan])})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("generate", "demo", NO_UTF8), ("submit", "calibrate", NO_UTF8), ("jobs", "--search", NO_UTF8), ("models", "show", NO_UTF8)],
+)
+def test_text_in_another_encoding_is_a_sentence(binnacle: Callable[..., Cli], arguments: tuple[str, ...]) -> None:
+    done = binnacle(*arguments)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "UTF-8" in done.stderr or "control characters" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["{} {}", "{}\nbnk_more", "{}\u200b", "schlüssel {}", "{}\x00"])
+def test_a_key_that_cannot_be_sent_is_never_shown(api: Running, key: str, damage: str) -> None:
+    """The HTTP library would quote the header with the whole key."""
+    with pytest.raises(BinnacleError) as found:
+        Client(api.url, damage.format(key, key))
+    assert found.value.code == "bad_key"
+    assert key not in str(found.value)
+    assert key.split("_")[2] not in repr(found.value)
+
+
+def test_white_space_around_a_key_is_no_part_of_it(api: Running, key: str) -> None:
+    """A file written on Windows ends in a carriage return, which `$(cat FILE)` keeps."""
+    with Client(api.url, f" {key}\r\n") as client:
+        assert client.me()["owner"] == "ada"
+
+
+def test_a_request_without_a_key_says_which_variable_holds_it(binnacle: Callable[..., Cli]) -> None:
+    assert "none was sent. Set BINNACLE_KEY" in refused(binnacle("whoami", BINNACLE_KEY=""), "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("http://127.0.0.1:9", "tunnel"),
+        ("http://binnacle.invalid:8000", "ask the server's administrator"),
+        ("http://localhost:9", "binnacle up"),
+    ],
+)
+def test_a_silent_address_says_what_to_look_at(url: str, hint: str) -> None:
+    with pytest.raises(BinnacleError, match="unreachable") as found, Client(url, "bnk_x", patience=0, first_answer=0) as client:
+        client.me()
+    assert hint in str(found.value)
+
+
+def test_https_to_a_server_without_tls_says_so(api: Running, key: str) -> None:
+    with pytest.raises(BinnacleError, match=r"no_tls: .* http:// in place of https://"):  # noqa: SIM117 - the client is made within
+        with Client(api.url.replace("http:", "https:"), key, patience=0) as client:
+            client.me()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://a b", "http://lab:99999", f"http://{NO_UTF8}", "http://lab:0", "http://.."]
+)
+def test_an_address_that_no_machine_has_is_refused(url: str) -> None:
+    with pytest.raises(BinnacleError, match="bad_url"):
+        find_address(url)
+
+
+def test_a_single_text_is_one_prompt(client: Client) -> None:
+    """It is a sequence of letters too, of which each would be answered."""
+    for prompts in ("two words", {"prompt": "two words", "system_prompt": None}):
+        job = client.generate_job("demo", prompts)
+        assert [one["prompt"] for one in job["spec"]["prompts"]] == ["two words"]
+
+
+def test_a_parameter_at_fault_is_named_once(client: Client) -> None:
+    with pytest.raises(ServiceError) as found:
+        client.job("nothing")
+    assert str(found.value).count("The value must be an id") == 1
+
+
+def test_a_dose_needs_a_vector(binnacle: Callable[..., Cli]) -> None:
+    assert "--vector" in refused(binnacle("generate", "demo", "x", "--dose", "1"), "bad_option")
+
+
+def test_a_job_without_files_says_why(binnacle: Callable[..., Cli], client: Client) -> None:
+    job = client.calibrate("demo")["id"]
+    assert "no files yet" in binnacle("get", job).stderr
+    client.cancel(job)
+    assert "has no files and gets none: it is cancelled" in binnacle("get", job).stderr
+
+
+def test_a_download_replaces_no_device_and_says_which_path_failed(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "pipe").parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BinnacleError, match="not_a_file"):
+        client.download("/openapi.json", tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_path_that_cannot_be_written_is_a_sentence(binnacle: Callable[..., Cli], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    job = binnacle("submit", "calibrate", "demo").stdout.strip()
+    assert str(tmp_path / "file" / "sub") in refused(binnacle("get", job, "--out", str(tmp_path / "file" / "sub")), "file_error")
+
+
+def answer(prompt: str, dose: float | None) -> dict[str, Any]:
+    return {
+        "prompt": prompt, "system_prompt": None, "dose": dose, "coefficient": dose, "vector": None if dose is None else "vec_x",
+        "text": f"{prompt} at {dose}", "finite": True,
+    }  # fmt: skip
+
+
+def test_answers_stand_under_their_prompt_whatever_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    answers: Any = [answer(prompt, dose) for dose in (None, 0.5) for prompt in ("a", "b")]
+    out.print(answers_report(answers))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if len(line) == 1] == ["a", "b"]
+    assert [line.rpartition(": ")[2] for line in lines if len(line) > 1] == ["a at None", "a at 0.5", "b at None", "b at 0.5"]
+
+
+def test_a_control_is_not_taken_for_the_vector() -> None:
+    vectors: Any = [
+        {"id": f"vec_{n}", "method": method, "trait": "refusal"} for n, method in enumerate(("probe", "shuffled__of-probe"))
+    ]
+    [warning] = control_warnings(vectors)
+    assert warning == "vec_1 is a control (shuffled__of-probe), not a vector of refusal."
+
+
+def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"group": "response[:5]/residual/probe", "layers": [2], "dose": 0.6, "coefficient": 22.368, "coherence": 94.93}
+    measured = {**found, "gain": 92.19, "gain_low": 85.6, "gain_high": 96.35}
+    nothing = {
+        **found,
+        "group": "lda",
+        "dose": None,
+        "coefficient": None,
+        "coherence": None,
+        "gain": None,
+        "gain_low": None,
+        "gain_high": None,
+    }
+    summary = {
+        "methods": [measured, nothing],
+        "questions": {"test": {"n": 72, "clusters": 36}},
+        "unsteered": {"test": {"trait": 0.28, "coherence": 99.79}},
+    }
+    steering: Any = {"summary": summary, "trait": "refusal", "model": "demo", "judge": "reference"}
+    out.print(steering_report(steering))
+    said = capsys.readouterr().out
+    assert "+92.2" in said
+    assert "[+85.6, +96.3]" in said or "[+85.6, +96.4]" in said
+    assert "72 held-out questions (36 clusters)" in said
