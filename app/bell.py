@@ -12,7 +12,7 @@ import structlog
 from celery import Celery
 from kombu import Connection, Queue
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from app.settings import Settings
 
@@ -119,5 +119,5 @@ def _committed(session: Session) -> None:
 
 
 @event.listens_for(Session, "after_soft_rollback")
-def _rolled_back(session: Session, _previous: object) -> None:
+def _rolled_back(session: Session, _previous: SessionTransaction) -> None:
     session.info.pop("ring", None)

@@ -4,7 +4,7 @@ Knows nothing about HTTP frameworks: services raise it, the command line prints 
 """
 
 from terms.documents.jobs import ErrorFacts
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 
 class Problem(Exception):
@@ -43,7 +43,7 @@ def not_found(what: str, identifier: str) -> Problem:
     return Problem(404, "not_found", f"There is no {what} {identifier} that you may see.")
 
 
-def as_error(code: str, detail: str, **facts: object) -> ErrorFacts:
+def as_error(code: str, detail: str, **facts: Json) -> ErrorFacts:
     """The `error` of a failed job: a code, a sentence that says what to do, and the facts it rests on."""
     error: ErrorFacts = {"code": code, "detail": detail}
     if facts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from terms.documents.jobs import JobStanding
 from terms.documents.passport import PassportDocument
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
@@ -39,7 +39,7 @@ class JobYielded(Interruption):
 class JobFault(Exception):
     """A deterministic failure: `code`, a sentence that says what to do, and the facts. The job fails at once."""
 
-    def __init__(self, code: str, detail: str, **facts: object) -> None:
+    def __init__(self, code: str, detail: str, **facts: Json) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail

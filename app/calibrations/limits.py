@@ -6,7 +6,7 @@ from app.models.context import check_context
 from app.models.layers import layers_of
 from app.settings import LimitSettings
 from app.text import check_not_blank
-from terms.values import JsonObject
+from terms.documents.model import ModelFactsDocument
 
 NEUTRAL_PROMPTS = 50
 """Number of built-in prompts, used for requests without prompts."""
@@ -48,7 +48,7 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
         raise Problem(422, "token_budget_exceeded", detail, errors=errors)
 
 
-def check_model(request: CalibrationRequest, facts: JsonObject) -> None:
+def check_model(request: CalibrationRequest, facts: ModelFactsDocument) -> None:
     """Raises Problem 422 for layers or lengths beyond the model's, as far as its facts are known."""
     layers_of(request.layers, request.model, facts)
     check_context(request.model, facts, request.max_new_tokens)

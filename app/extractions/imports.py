@@ -29,6 +29,7 @@ from app.storage.blobs import Blob, reference_lock
 from app.text import check_text
 from app.traits import service as traits
 from terms.components import COMPONENTS
+from terms.documents.model import ModelFactsDocument
 from terms.positions import UnknownPosition, parse_position
 from terms.values import JsonObject
 
@@ -43,7 +44,7 @@ CONVENTIONS = {
 class Target:
     """What the database knows of the model and trait that a request names."""
 
-    facts: JsonObject
+    facts: ModelFactsDocument
     trait: str | None
     trait_version: str | None
 
@@ -165,11 +166,11 @@ def _position(text: str | None, pointer: str) -> str | None:
         raise invalid(pointer, "unknown_position", str(error)) from error
 
 
-def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: JsonObject) -> None:
+def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: ModelFactsDocument) -> None:
     for one in vectors:
         assert one.layer is not None
         check_layer(one.layer, "/vector_layers" if request.layers else "/file", request.model, facts, of=one.name or "the vector")
-        width = facts["widths"].get(one.component)
+        width = facts["widths"].get(one.component or "")
         if width is None:
             have = ", ".join(name for name in COMPONENTS if name in facts["widths"])
             detail = f"{one.name or 'The vector'} is of the component {one.component}; {request.model} has {have}."

@@ -7,9 +7,9 @@ from app.errors import Problem, invalid
 from app.extractions.schemas import ExtractionRequest
 from app.settings import LimitSettings
 from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
+from terms.documents.model import ModelFactsDocument
 from terms.methods import Method, UnknownMethod, method, parse_method
 from terms.positions import Position, UnknownPosition, new_tokens_for, parse_position
-from terms.values import JsonObject
 
 WHOLE_RESPONSE = 64
 """New tokens where a position reads to the response's end and the request does not say how long it is."""
@@ -61,7 +61,7 @@ def positions_of(request: ExtractionRequest) -> list[Position]:
     return list(found.values())
 
 
-def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: JsonObject) -> None:
+def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: ModelFactsDocument) -> None:
     """Raises Problem 422 for components that the model does not have, and for cleaning where the massive dims mean nothing."""
     have = [name for name in COMPONENTS if name in (facts.get("widths") or COMPONENTS)]
     for i, component in enumerate(request.components):

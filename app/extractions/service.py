@@ -40,9 +40,9 @@ from app.text import check_text
 from app.traits import service as traits
 from app.traits import suitability
 from app.traits.models import Trait
+from terms.documents.model import ModelFactsDocument
 from terms.methods import Method
 from terms.specs import ExtractionSpec, Vetting
-from terms.values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _check_responses(request: ExtractionRequest, trait: Trait) -> None:
         raise invalid("/responses", "responses_missing", detail)
 
 
-def rows_key(spec: ExtractionSpec, facts: JsonObject) -> str | None:
+def rows_key(spec: ExtractionSpec, facts: ModelFactsDocument) -> str | None:
     """Names what a spec reads its rows from: equal keys mean the same examples and responses, so that a row at the same position,
     component and layer is the same row. None while the model's weights, or what its texts are read as, are not known."""
     if spec["weight_hash"] is None or spec["reading_hash"] is None or spec["vetting"] is not None:

@@ -13,11 +13,12 @@ from app.http.context import Context
 from binnacle.words.layout import FOLDER
 
 Item = TypeVar("Item", bound=BaseModel)
+Sent = TypeVar("Sent")
 LARGEST = 200
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-def _clamp(value: object) -> object:
+def _clamp(value: Sent) -> Sent | str:
     """More than the largest page is answered with the largest page, as every client must follow cursors anyway."""
     return str(LARGEST) if isinstance(value, str) and value.isascii() and value.isdigit() and int(value[:10]) > LARGEST else value
 
@@ -34,7 +35,7 @@ LabelQuery = Annotated[str | None, Query(max_length=100, pattern=FOLDER, descrip
 """An experiment or a model variant."""
 
 
-def _written(value: object) -> object:
+def _written(value: Sent) -> Sent | str:
     """A time is written out: a bare number, which would be read as seconds since 1970, is none."""
     return "" if isinstance(value, str) and _DATE.match(value) is None else value
 

@@ -1,10 +1,10 @@
 """Checks prompt and answer lengths against a model's context, as far as possible without its tokenizer."""
 
 from app.errors import invalid
-from terms.values import JsonObject
+from terms.documents.model import ModelFactsDocument
 
 
-def check_context(model: str, facts: JsonObject, new_tokens: int) -> None:
+def check_context(model: str, facts: ModelFactsDocument, new_tokens: int) -> None:
     """Raises Problem 422 `context_exceeded` where no prompt at all would fit beside so many new tokens. `facts` may not be known yet."""
     context = facts.get("context_length")
     if context is not None and new_tokens >= context:

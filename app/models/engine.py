@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from terms.values import JsonObject
+from terms.documents.model import ModelFactsDocument
 
 SENTENCES = {
     "slots": "Prompts of all lengths are generated together; a waiting prompt enters as another answer ends.",
@@ -22,7 +22,7 @@ class EngineOut(BaseModel):
     sentence: str
 
 
-def engine_of(facts: JsonObject) -> EngineOut | None:
+def engine_of(facts: ModelFactsDocument) -> EngineOut | None:
     """The engine that the facts name; None before a model is inspected, and in facts of older inspections."""
     name = (facts.get("structure") or {}).get("engine")
     return EngineOut(name=name, slower=name != "slots", sentence=SENTENCES[name]) if name in SENTENCES else None

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 from app.devices.models import Worker
 from app.errors import Problem, invalid
 from binnacle.words.sizes import gib
+from terms.documents.model import ModelFactsDocument
 from terms.room import WIDTHS, room_in
-from terms.values import JsonObject
 
 SHORTEST = 1
 """Tokens of the shortest prompt: how long prompts are is known once the model's tokenizer has read them."""
@@ -35,7 +35,7 @@ def sizes(parameters: int) -> dict[str, int]:
     return {dtype: parameters * width for dtype, width in WIDTHS.items()}
 
 
-def fits(facts: JsonObject, workers: Sequence[Worker], new_tokens: int | None = None) -> list[FitOut]:
+def fits(facts: ModelFactsDocument, workers: Sequence[Worker], new_tokens: int | None = None) -> list[FitOut]:
     """One entry per model worker that has said what it can hold; with a row of the shortest prompt and so many new tokens, if given."""
     return [_fit(facts, worker, new_tokens) for worker in workers if _described(worker)]
 
@@ -44,7 +44,7 @@ def _described(worker: Worker) -> bool:
     return {"budget", "dtype"} <= worker.memory.keys()
 
 
-def _fit(facts: JsonObject, worker: Worker, new_tokens: int | None) -> FitOut:
+def _fit(facts: ModelFactsDocument, worker: Worker, new_tokens: int | None) -> FitOut:
     parameters, dtype = facts["n_parameters"], worker.memory["dtype"]
     need = sizes(parameters)[dtype]
     budget, total = worker.memory["budget"], worker.memory.get("device_total")
@@ -63,13 +63,13 @@ def _fit(facts: JsonObject, worker: Worker, new_tokens: int | None) -> FitOut:
     )  # fmt: skip
 
 
-def _row_bytes(facts: JsonObject, dtype: str, new_tokens: int) -> int | None:
+def _row_bytes(facts: ModelFactsDocument, dtype: str, new_tokens: int) -> int | None:
     """None in facts of older inspections, and of models that cannot be counted."""
     room = room_in(facts.get("room"), dtype)
     return None if room is None else room.needed(1, SHORTEST, new_tokens, 1)
 
 
-def check_fits(model: str, facts: JsonObject, workers: Sequence[Worker], new_tokens: int) -> None:
+def check_fits(model: str, facts: ModelFactsDocument, workers: Sequence[Worker], new_tokens: int) -> None:
     """Raises Problem 422 `does_not_fit` where no worker could hold the model and one row. Nothing is refused while the facts are not known, or
     a worker has not said what it can hold."""
     if facts.get("n_parameters") is None or not workers or not all(map(_described, workers)):

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.errors import invalid
-from terms.values import JsonObject
+from terms.documents.model import ModelFactsDocument
 
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000)]
 """0-based outputs of decoder blocks. No model has a thousand; a longer list only repeats some, at a cost to everyone."""
@@ -17,20 +17,20 @@ def in_order(asked: Sequence[int] | None) -> list[int] | None:
     return None if asked is None else sorted(set(asked))
 
 
-def layers_of(asked: Sequence[int] | None, model: str, facts: JsonObject) -> list[int] | None:
+def layers_of(asked: Sequence[int] | None, model: str, facts: ModelFactsDocument) -> list[int] | None:
     """The same, and None for all layers of the model. Raises Problem 422 as `check_layers`."""
     check_layers(asked, model, facts)
     layers = in_order(asked)
     return None if layers == list(range(facts.get("layers", -1))) else layers
 
 
-def check_layers(asked: Sequence[int] | None, model: str, facts: JsonObject) -> None:
+def check_layers(asked: Sequence[int] | None, model: str, facts: ModelFactsDocument) -> None:
     """Raises Problem 422 `layer_out_of_range` for a layer that the model does not have, as far as its facts are known."""
     for i, layer in enumerate(asked or ()):
         check_layer(layer, f"/layers/{i}", model, facts)
 
 
-def check_layer(layer: int, pointer: str, model: str, facts: JsonObject, of: str = "") -> None:
+def check_layer(layer: int, pointer: str, model: str, facts: ModelFactsDocument, of: str = "") -> None:
     """The same for one layer, at this pointer; `of` names what the layer belongs to, where the field itself does not hold it."""
     count = facts.get("layers")
     if count is not None and layer >= count:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 from terms.documents.jobs import ErrorFacts
+from terms.documents.model import ModelFactsDocument
 from terms.documents.passport import PassportDocument, ProvedContent
-from terms.values import JsonObject
 
 
 class Passport(Base):
@@ -41,7 +41,7 @@ class Model(Base):
     )
     inspect_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     prove_job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
-    facts: Mapped[JsonObject] = mapped_column(
+    facts: Mapped[ModelFactsDocument] = mapped_column(
         JSONB, server_default=text("'{}'"), doc="layers, width, context, hashes, file stats, what texts are read as"
     )
     passport: Mapped[str | None] = mapped_column(ForeignKey("passports.key"), doc="null until it is proved")

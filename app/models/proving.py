@@ -25,7 +25,6 @@ from terms.values import JsonObject
 
 LAST = -10
 """The priority of jobs that go after all others of their owner."""
-HASHES = ("weight_hash", "tokenizer_hash", "config_hash")
 
 
 def submit(  # noqa: PLR0913 - a submission's own fields
@@ -61,8 +60,12 @@ def proved(session: Session, job: Job, outcome: JsonObject) -> None:
     model = _proved_by(session, job)
     if model is None or not _same_files(model, content):
         return
-    reading = {"reading_hash": passport["reading_hash"] or None, "proofs_version": passport["version"]}
-    model.facts = {**model.facts, **reading, "config_hash": content["config_hash"]}
+    model.facts = {
+        **model.facts,
+        "reading_hash": passport["reading_hash"] or None,
+        "proofs_version": passport["version"],
+        "config_hash": content["config_hash"],
+    }
     model.passport, model.state, model.fault = outcome["key"], "ready", None
     model.proving, model.updated_at = False, func.now()
     session.flush()
@@ -113,8 +116,10 @@ def _proved_by(session: Session, job: Job) -> Model | None:
 
 def _same_files(model: Model, content: ProvedContent) -> bool:
     """Whether the passport is of the files as they were last inspected; older inspections hashed no config."""
-    hashes = {name: value for name, value in content.items() if name in HASHES}
-    return all(not model.facts.get(name) or model.facts[name] == value for name, value in hashes.items())
+    facts = model.facts
+    found = (facts.get("weight_hash"), facts.get("tokenizer_hash"), facts.get("config_hash"))
+    proved = (content["weight_hash"], content["tokenizer_hash"], content["config_hash"])
+    return all(not hashed or hashed == wanted for hashed, wanted in zip(found, proved, strict=True))
 
 
 def current(session: Session, models: Sequence[Model]) -> dict[str, Passport]:

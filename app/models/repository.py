@@ -11,6 +11,7 @@ from app.jobs.models import Job
 from app.jobs.states import FINISHED, HELD, State
 from app.judges.models import Judge
 from app.models.models import Model, Passport
+from terms.documents.passport import PassportDocument, ProvedContent
 from terms.values import JsonObject
 
 
@@ -98,7 +99,7 @@ def passports(session: Session, keys: Collection[str]) -> dict[str, Passport]:
     return {one.key: one for one in session.scalars(select(Passport).where(Passport.key.in_(sorted(set(keys)))))}
 
 
-def keep_passport(session: Session, key: str, content: JsonObject, passport: JsonObject) -> None:
+def keep_passport(session: Session, key: str, content: ProvedContent, passport: PassportDocument) -> None:
     """Keeps it, unless the same content has passed before: others are usable by that."""
     row = {
         "content": dict(content),

@@ -1,10 +1,12 @@
 """A job as one sentence: what it does, and where it stands. Pure: the same job and moment give the same words."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from app.jobs.schemas import JobOut
 from app.jobs.states import State
 from app.pages.wording import counted, duration, listed
+from terms.values import Json
 
 ON_MODELS = {"inspect": "Inspect", "prove": "Prove", "download": "Download"}
 
@@ -82,7 +84,7 @@ def _running(job: JobOut, now: datetime) -> str:
     return said
 
 
-def _trait(spec: dict[str, object]) -> str:
+def _trait(spec: Mapping[str, Json]) -> str:
     trait = spec.get("trait")
     return str(trait.get("name") or "a trait") if isinstance(trait, dict) else str(trait or "a trait")
 

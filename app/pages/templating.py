@@ -5,7 +5,7 @@ Everything that came from a request, a model or a file is escaped, and its contr
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,6 +14,8 @@ from app.pages.wording import duration, number, points, size, when
 from binnacle.words.visible import visible
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+Value = TypeVar("Value")
 
 
 def environment(*folders: Path) -> Environment:
@@ -31,7 +33,7 @@ def environment(*folders: Path) -> Environment:
     return made
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Value) -> Value | str:
     """A text with its control and bidi characters written out; line breaks stay, as answers of models have them."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from app.traits.models import Trait
 from shipped import CHAT_TRAIT_NAMES, DEMO_TOKENIZER
+from terms.documents.model import ModelFactsDocument
 from terms.evidence import FEWEST_CLUSTERS
 from terms.specs import JudgeSpec
 from terms.values import JsonObject
@@ -55,7 +56,7 @@ def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
     return [f"{about} {trait.name} does not say that it is about refusal, so its scores would mean nothing: name another judge."]
 
 
-def of_meeting(trait: Trait, model: str, facts: JsonObject) -> list[str]:
+def of_meeting(trait: Trait, model: str, facts: ModelFactsDocument) -> list[str]:
     """A warning when the trait's texts are in the demo models' toy language and the model is another, or the reverse."""
     if "tokenizer_hash" not in facts:
         return []  # not inspected yet

@@ -75,8 +75,9 @@ def check_room(model: HubModel, missing: int, cache: Path, kept_free: int) -> No
             f"(BINNACLE_MIN_FREE_BYTES) = {gib(missing + kept_free)}, but {gib(free)} are free at {place}: "
             f"{gib(missing + kept_free - free)} are missing. Make room (binnacle gc), or move the store (BINNACLE_HUB_CACHE)."
         )
-        facts = {"missing_bytes": missing, "min_free_bytes": kept_free, "free_bytes": free, "folder": str(place)}
-        raise JobFault("disk_too_small", detail, **facts)
+        raise JobFault(
+            "disk_too_small", detail, missing_bytes=missing, min_free_bytes=kept_free, free_bytes=free, folder=str(place)
+        )
 
 
 def _fetch_all(model: HubModel, context: JobContext, token: str | None, present: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from app.models.reading import REFUSED
 from terms.specs import ModelSpec
+from terms.values import Json
 from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
@@ -35,7 +36,7 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
         passport = _prove(lm, key_of(content), context)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
-    found = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
+    found: dict[str, Json] = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
     if passport.outcome == "refused":
         sentences = " ".join(f"{proof.name}: {proof.sentence}" for proof in passport.proofs if proof.outcome == "refused")
         raise JobFault(REFUSED, sentences, **found)

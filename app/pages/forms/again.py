@@ -1,10 +1,8 @@
 """From a job back to the request that would make it again, for `Again with changes`. What is found or made again is left out."""
 
-from typing import Any
-
 from app.jobs.schemas import JobOut
 from app.pages.forms.kinds import FORMS, FormKind
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 
 def form_of(job: JobOut) -> FormKind | None:
@@ -26,14 +24,14 @@ def request_again(form: FormKind, job: JobOut) -> JsonObject:
     }
 
 
-def _named(name: str, value: Any) -> Any:
+def _named(name: str, value: Json) -> Json:
     """A trait or a judge by its name; a calibration is found anew, or made."""
     if name == "calibration":
         return None
     if name == "trait" and isinstance(value, dict):
         return f"{value['name']}@{value['version'][:12]}"
     if name == "judge" and isinstance(value, dict):
-        return value["name"]
+        return str(value["name"])
     if name == "vetting" and isinstance(value, dict):
         return {**value, "judge": _named("judge", value.get("judge"))}
     if name == "off_target" and isinstance(value, list):

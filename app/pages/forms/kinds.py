@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from pydantic import BaseModel
 
@@ -14,12 +14,13 @@ from app.generations import service as generations
 from app.generations.schemas import GenerationRequest
 from app.http.renamed import OldNames
 from app.jobs.schemas import JobRequest
+from app.jobs.submitting import Answer
 from app.pages.forms.fields import Field, Values, request_of, values_of
 from app.steerings import service as steerings
 from app.steerings.schemas import SteeringRequest
 from app.studies import service as studies
 from app.studies.schemas import StudyRequest
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 MODEL = Field("model", "Model", "choice", asks="models", needed=True)
 TRAIT = Field("trait", "Trait", "choice", asks="traits", needed=True)
@@ -33,6 +34,16 @@ ABOUT = (
 )  # fmt: skip
 
 
+class Service(Protocol):
+    """The module that prices and makes jobs of a kind."""
+
+    @property
+    def estimate(self) -> Callable[..., BaseModel]: ...
+
+    @property
+    def submit(self) -> Callable[..., Answer]: ...
+
+
 @dataclass(frozen=True)
 class FormKind:
     """A form. `base`: fields of every request that it makes, beside those that a person fills in."""
@@ -42,7 +53,7 @@ class FormKind:
     does: str
     path: str
     request: type[JobRequest]
-    service: Any
+    service: Service
     fields: tuple[Field, ...]
     planned: bool = False
     adapt: Callable[[JsonObject], JsonObject] = dict
@@ -63,12 +74,13 @@ class FormKind:
         """The API's name of each field that Python and stored specs know by its first name."""
         return self.request.renamed() if issubclass(self.request, OldNames) else {}
 
-    def default(self, name: str) -> Any:
+    def default(self, name: str) -> Json:
         """What the request says by itself in the field that the API calls `name`; None where it must be given, or is no field of it."""
         first = {new: old for old, new in self.renamed.items()}.get(name, name)
         field = self.request.model_fields.get(first)
         value = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
-        return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        found: Json = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        return found
 
     def body(self, values: Values) -> JsonObject:
         """The request's body. Raises Problem 422."""

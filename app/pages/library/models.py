@@ -23,6 +23,7 @@ from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
 from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, page
+from terms.documents.model import ModelFactsDocument
 from terms.values import JsonObject
 
 router = page_router()
@@ -80,9 +81,10 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
     return page(request, "model.jinja", severity=severity, sizes=_sizes(shown["model"].facts), **shown)
 
 
-def _sizes(facts: JsonObject) -> list[tuple[str, str]]:
+def _sizes(facts: ModelFactsDocument) -> list[tuple[str, str]]:
     """What was found in its files, in words."""
-    return [(name.removeprefix("n_").replace("_", " "), f"{facts[name]:,}") for name in SIZES if isinstance(facts.get(name), int)]
+    found = {name: value for name, value in facts.items() if name in SIZES and isinstance(value, int)}
+    return [(name.removeprefix("n_").replace("_", " "), f"{found[name]:,}") for name in SIZES if name in found]
 
 
 @router.post("/models/{name}/inspect")

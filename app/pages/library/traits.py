@@ -1,7 +1,8 @@
 """Traits: the list, one with its counts, checks and versions, and uploads of a trait's folder or JSON."""
 
 import json
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated
 
 from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -32,7 +33,7 @@ async def traits_page(
 ) -> Response:
     """Every version of every trait that the viewer may see, newest first."""
 
-    def fetch(session: Session, before: Any, count: int) -> list[TraitOut]:
+    def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=None, owner=None, limit=count, before=before))
 
     found = await page_of(

@@ -1,6 +1,6 @@
 """Vectors: search, what each is made of and from, cosines between chosen ones, and downloads."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -50,7 +50,7 @@ class Asked(BaseModel):
     sort: Literal["", "-accuracy", "-massive_share", "massive_share"] = ""
     start: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
-    def query(self, **changed: Any) -> str:
+    def query(self, **changed: str | int | None) -> str:
         """The query of this view, or of one that differs."""
         values = {**self.model_dump(), **changed}
         return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})

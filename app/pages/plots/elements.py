@@ -22,7 +22,7 @@ class Figure:
     wide: bool = False
 
 
-def element(name: str, inside: str | Iterable[Markup] = "", **attributes: object) -> Markup:
+def element(name: str, inside: str | Iterable[Markup] = "", **attributes: str | float | None) -> Markup:
     """One element. `class_` is written `class`, `stroke_width` `stroke-width`; floats are rounded to tenths of a pixel."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"' for key, value in attributes.items() if value is not None
@@ -34,7 +34,7 @@ def element(name: str, inside: str | Iterable[Markup] = "", **attributes: object
     return Markup(f"<{name}{written}>{content}</{name}>")
 
 
-def _value(value: object) -> str:
+def _value(value: str | float) -> str:
     if isinstance(value, float):
         return f"{value:.1f}".removesuffix(".0")
     return str(value) if isinstance(value, int) else escape(str(value))
