@@ -14,7 +14,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from terms.values import Json
 
 Value = int | float | str
 
@@ -31,7 +32,7 @@ class Parameter:
     low: float = -math.inf
     high: float = math.inf
 
-    def accept(self, name: str, value: Any) -> Value:
+    def accept(self, name: str, value: Json) -> Value:
         """The value as its type. Raises UnknownMethod."""
         if isinstance(self.default, str):
             if not isinstance(value, str):
@@ -108,7 +109,7 @@ class Method:
         return bool(self.suffix) or (self.base == "shuffled" and parse_method(str(self.parameters["of"])).needs_calibration)
 
 
-def method(name: str, parameters: Mapping[str, Any] | None = None) -> Method:
+def method(name: str, parameters: Mapping[str, Json] | None = None) -> Method:
     """The method of that name. Raises UnknownMethod for an unknown name, parameter or value, listing the known ones."""
     found = _NAME.fullmatch(name)
     if found is None:
@@ -143,8 +144,8 @@ def parse_method(key: str) -> Method:
         # the other method's key may hold parameters of its own: they lie between `of-` and this method's seed
         last = given[-1] if len(given) > 1 and given[-1].startswith("seed") else None
         of = "__".join(given if last is None else given[:-1]).removeprefix("of-")
-        return method(name, {"of": of} | ({} if last is None else {"seed": _number(last.removeprefix("seed"))}))
-    found: dict[str, Any] = {}
+        return method(name, {"of": of} if last is None else {"of": of, "seed": _number(last.removeprefix("seed"))})
+    found: dict[str, Json] = {}
     for text in given:
         match = re.fullmatch(r"([a-z]+?)(-?\d.*)", text)
         if match is None:

@@ -8,11 +8,10 @@ loads each model once.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from app.studies.schemas import StudyRequest
 from terms.methods import method, parse_method
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 ABLATION = (1, 2, 3, 5, 10)
 REFITS = 5
@@ -129,7 +128,7 @@ def resolved(body: JsonObject, jobs: Mapping[str, str]) -> JsonObject:
     return {name: _resolved(value, jobs) for name, value in body.items() if value is not None}
 
 
-def _resolved(value: Any, jobs: Mapping[str, str]) -> Any:
+def _resolved(value: Json | Ref, jobs: Mapping[str, str]) -> Json:
     if isinstance(value, Ref):
         return jobs[value.node]
     if isinstance(value, Mapping):
