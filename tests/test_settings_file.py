@@ -1,8 +1,6 @@
 """binnacle.toml: what it sets, what goes before it, and what is refused."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,8 @@ import pytest
 from app.settings import Settings
 from app.settings_file import apply
 from binnacle.errors import BinnacleError
+from tests.forked import Forking
 
-ROOT = Path(__file__).resolve().parent.parent
 SECRET = "hunter2"
 
 
@@ -62,29 +60,31 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["up", "--port", "0"], ["worker"], ["doctor"]])
-def test_a_command_with_a_data_folder_reads_the_file_that_lies_there(command: list[str], tmp_path: Path) -> None:
+def test_a_command_with_a_data_folder_reads_the_file_that_lies_there(
+    command: list[str], tmp_path: Path, forking: Forking
+) -> None:
     named, usual = tmp_path / "named", tmp_path / "usual"
     for folder, text in ((named, "misspelt = 1\n"), (usual, "")):
         folder.mkdir()
         (folder / "binnacle.toml").write_text(text)
     given = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
     given |= {"BINNACLE_HOME": str(usual)}
-    whole = [sys.executable, "-m", "app.cli", *command, "--home", str(named)]
-    done = subprocess.run(whole, env=given, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode != 0
-    assert "There is no setting misspelt" in " ".join((done.stdout + done.stderr).split())
+    whole = ["-m", "app.cli", *command, "--home", str(named)]
+    status, out, err = forking.run(whole, env=given, folder=tmp_path)
+    assert status != 0
+    assert "There is no setting misspelt" in " ".join((out + err).split())
 
 
-def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path) -> None:
+def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: Forking) -> None:
     file = tmp_path / "binnacle.toml"
     file.write_text("[lease]\nttl = -1\n")
     given = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
     given |= {"BINNACLE_HOME": str(tmp_path), "DATABASE_URL": "postgresql://h/db"}
 
     def said(*command: str) -> str:
-        done = subprocess.run([sys.executable, *command], env=given, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        printed = " ".join((done.stdout + done.stderr).split())
-        assert done.returncode != 0
+        status, out, err = forking.run(command, env=given, folder=tmp_path)
+        printed = " ".join((out + err).split())
+        assert status != 0
         assert "Traceback" not in printed
         return printed
 

@@ -1,9 +1,8 @@
 """The blob protocol on real Postgres: a reference always has its object, and what nothing refers to goes."""
 
 import hashlib
+import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from app.jobs.models import Artifact, JobCell
 from app.storage import blobs
 from app.storage.base import Storage, StorageUnavailable, key_of
 from app.storage.blobs import Blob, BlobGone, Collected, adopt_orphans, collect, reference_lock, referencing_columns, stage
+from tests.forked import Forking
 from tests.storage.crash import GARBAGE, SHARED, STEPS
 from tests.storage.references import (
     Meddling,
@@ -122,11 +122,11 @@ def interrupt(name: str, key: str) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_after_any_step_leaves_no_reference_without_its_object(
-    sessions: Sessions, database_url: str, tmp_path: Path, local: Storage, step: str
+    sessions: Sessions, database_url: str, tmp_path: Path, local: Storage, step: str, forking: Forking
 ):
-    command = [sys.executable, "-m", "tests.storage.crash", database_url, str(tmp_path / "objects"), step]
-    died = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert died.returncode == 9, died.stderr
+    command = ["-m", "tests.storage.crash", database_url, str(tmp_path / "objects"), step]
+    status, _, said = forking.run(command, env=dict(os.environ), folder=tmp_path, seconds=60)
+    assert status == 9, said
     referenced = step in STEPS[STEPS.index("referenced") :]
     assert assert_every_reference_has_its_object(sessions, local) == (1 if referenced else 0)
     # The next one to come repairs whatever the dead one left: it can refer to both, and once nobody does, both go.

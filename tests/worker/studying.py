@@ -15,7 +15,7 @@ STUDY = {
     "methods": ["mean_diff", "probe", "random"],
     "layers": [3],
     "budget": 3,
-    "max_new_tokens": 24,
+    "max_new_tokens": 16,
     "calibration_new_tokens": 16,
     "selection_limit": 6,
     "test_limit": 24,
