@@ -1,5 +1,6 @@
 """`binnacle.Client`: the service from Python. Its methods are in `binnacle.parts`; their results are typed in `binnacle.results`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,13 +30,16 @@ class Client(Making, Results, Traits, Service):
         home: str | Path | None = None,
         patience: float = 60,
         first_answer: float | None = None,
+        on_outage: Callable[[str], None] | None = None,
     ) -> None:
         """url, key: else `BINNACLE_URL`, `BINNACLE_KEY`; else the service that `binnacle up` runs in `home` (`BINNACLE_HOME`).
 
         patience: seconds for which a service that is away or restarting is asked again. first_answer: seconds within which it must be reached
-        for the first time; None: as for every other request. Raises NoService when no service is named.
+        for the first time; None: as for every other request. on_outage: called with a sentence when a service that answered before is waited
+        for. Raises NoService when no service is named.
         """
-        self._connection = Connection(find_address(url, key, Path(home) if home else None), patience=patience, first=first_answer)
+        address = find_address(url, key, Path(home) if home else None)
+        self._connection = Connection(address, patience=patience, first=first_answer, on_outage=on_outage)
         self.admin = Administration(self._connection)
 
     @property

@@ -5,7 +5,7 @@ Knows requests and responses; knows nothing of jobs.
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,17 +17,30 @@ from binnacle.sendable import check_text, json_bytes
 
 PASSING = frozenset({502, 503, 504})
 """Answers of a service, or of a proxy before it, that is just restarting."""
+SILENCE = 3.0
+"""Seconds after which the listener hears of a service that has stopped answering."""
 
 
 class Connection:
     """A connection that waits out restarts of the service for up to `patience` seconds."""
 
-    def __init__(self, address: Address, *, patience: float = 60, timeout: float = 30, first: float | None = None) -> None:
-        """first: seconds within which the service must be reached for the first time, when that is less than `patience`."""
+    def __init__(
+        self,
+        address: Address,
+        *,
+        patience: float = 60,
+        timeout: float = 30,
+        first: float | None = None,
+        on_outage: Callable[[str], None] | None = None,
+    ) -> None:
+        """first: seconds within which the service must be reached for the first time, when that is less than `patience`. on_outage: called
+        with a sentence, once for each time that the service stops answering for longer than `SILENCE`."""
         self.address = address
         self.patience = patience
         self.timeout = timeout
         self._first = first
+        self._on_outage = on_outage
+        self._told = False
         headers = {"Authorization": f"Bearer {_sendable(address.key)}"} if address.key else {}
         trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
         self._http = httpx2.Client(
@@ -85,8 +98,9 @@ class Connection:
                 arrived = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
                 if (arrived and not repeatable) or _untrusted(error) or not attempts.pause():
                     raise self.unreachable(error) from error
+                self._tell(attempts, error)
                 continue
-            self._first = None
+            self._first, self._told = None, False
             passing = (response.status_code in PASSING and repeatable) or _waits_for_itself(response)
             if passing and attempts.pause(retry_after(response)):
                 continue
@@ -114,6 +128,12 @@ class Connection:
                 source.response.read()
                 raise refusal(source.response)
             yield source
+
+    def _tell(self, attempts: "Attempts", error: Exception) -> None:
+        """Tells the listener that the service is waited for."""
+        if self._on_outage and self._first is None and not self._told and attempts.waited >= SILENCE:
+            self._told = True
+            self._on_outage(f"{self.address.url} does not answer ({error or type(error).__name__}); waiting for it")
 
     def unreachable(self, error: Exception) -> Unreachable:
         reason = str(error) or type(error).__name__
@@ -144,6 +164,11 @@ class Attempts:
         self._patience = patience
         self._count = 0
         self._first_failure = since
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the first failure; 0 before it."""
+        return 0.0 if self._first_failure is None else time.monotonic() - self._first_failure
 
     def pause(self, at_least: float = 0) -> bool:
         """Sleeps before the next attempt; False, at once, when patience is over."""

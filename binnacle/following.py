@@ -39,7 +39,7 @@ def wait_until_over(
             params={"wait": hold, **({} if on_change else {"until": "end"})} if hold else None,
             headers={"If-None-Match": etag} if etag else None,
             timeout=hold + 15,
-            patience=OUTAGE if timeout is None else max(0.0, left),
+            patience=OUTAGE if timeout is None else max(0.0, min(OUTAGE, left)),
         )
         if response.status_code != 304:
             job = read(Job, response)

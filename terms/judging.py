@@ -1,7 +1,8 @@
-"""What the judges that ship need to be fitted. Read where they are fitted and where their price is named."""
+"""How much text the built-in judges are fitted on: for the worker that fits them, and for the API that states the cost."""
 
 FITTED = ("reference", "phrases")
 """Kinds of judges that read texts with the steered model, by its own answers."""
 MOST_QUESTIONS = 200
-"""Of each set, answered unsteered."""
+"""Most questions of each set that are answered unsteered to fit a judge."""
 MOST_UNRELATED = 40
+"""Most unrelated questions that are answered unsteered to fit a judge."""

@@ -51,7 +51,7 @@ class Looking:
                     self._controller.consumer.hub.call_soon(self._ring)
             except (SQLAlchemyError, OSError) as error:
                 log.warning("look.missed", error=type(error).__name__)
-            except Exception:  # a bug must not end the looking
+            except Exception:  # a bug must not end the polling
                 log.exception("look.failed")
             else:
                 again = found is not None and found == before
@@ -77,4 +77,4 @@ class Looking:
 
 
 def _nothing(*_: object) -> None:
-    """There is no broker to acknowledge this bell to."""
+    """Does nothing: no broker waits for the acknowledgement of this bell."""

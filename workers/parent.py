@@ -122,7 +122,7 @@ class Parent:
             self._leave_it_to_the_twin()
 
     def _leave_it_to_the_twin(self) -> None:
-        """Another node of this name was a moment faster."""
+        """Stops this node: another node of the same name registered first."""
         log.error("name.taken", worker=self.worker_id, hint="give this host another name: binnacle worker --name, or celery's -n")
         self._refused = True
         self._stop.set()
@@ -139,13 +139,13 @@ class Parent:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("sweep.missed", error=type(error).__name__)
                 reconciler.disconnected()
-            except Exception:  # a bug must not end the sweeping
+            except Exception:  # a bug must not end this loop
                 log.exception("sweep.failed")
             if self._stop.wait(self._settings.lease.sweep):
                 return
 
     def _tidy_loop(self) -> None:
-        """Bytes that nothing refers to any more: hourly; objects without a row, which only a crash leaves: daily. One node of all does it."""
+        """Removes unreferenced bytes hourly, and objects without a row, which only a crash leaves, daily. One node of all does it."""
         while not self._stop.wait(HOUR):
             try:
                 if not self._takes("tidy", HOUR):
@@ -158,7 +158,7 @@ class Parent:
                 log.info("storage.tidied", objects=collected.objects, bytes=collected.bytes, orphans=orphans)
             except (SQLAlchemyError, StorageError) as error:
                 log.warning("storage.untidy", error=str(error))
-            except Exception:  # a bug must not end the tidying
+            except Exception:  # a bug must not end this loop
                 log.exception("storage.untidy")
 
     def _takes(self, chore: str, every_seconds: float) -> bool:
@@ -166,7 +166,7 @@ class Parent:
             return chores.taken(session, chore, every_seconds=every_seconds)
 
     def _remove_old_results(self) -> None:
-        """By the setting, which is off unless an operator set it."""
+        """Removes old results where an operator set BINNACLE_RETENTION_DAYS."""
         if self._settings.retention_days:
             told = retention.remove(self._sessions, self._settings.retention_days, retention.ITSELF)
             log.info("results.removed", jobs=told.jobs, bytes=told.bytes)

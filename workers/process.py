@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workers.shelf import Shelf
 
 DESCRIBED_SECONDS = 60.0
-"""For so long what was written of a child counts as written, though the node's row may have been made anew."""
+"""Seconds after which a child writes its state again, because the node's row may have been replaced."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Held(TypedDict):
 
 
 class Keeper:
-    """A thread beside and between jobs: hears that the device is held, and puts models away that were idle for long.
+    """A thread that runs during and between jobs: notices that the device is held, and unloads models that were idle for long.
 
     `mode` is what the node was told as of the last look: `paused`, `draining` or None.
     """
@@ -78,7 +78,7 @@ class Keeper:
         self.mode = mode
 
     def _tidy(self) -> None:
-        """Puts idle models away; all of them while the device is held, so that its memory is free for whoever asked."""
+        """Unloads idle models; all of them while the device is held, so that its memory is free for the holder."""
         shelf = self._process.shelf
         if shelf is None or not shelf.put_away(0 if self.mode else self._idle_seconds):
             return
@@ -121,7 +121,7 @@ class WorkerProcess:
 
     @cached_property
     def capacity(self) -> dict[str, int | str]:
-        """What this child could hold at most; nothing on a node that loads no models."""
+        """The most that this child could hold; nothing on a node that loads no models."""
         return capacity(self.settings) if self.job_class == "model" else {}
 
     def loaded(self) -> list[str]:
@@ -135,7 +135,7 @@ class WorkerProcess:
         self._described = time.monotonic(), held
 
     def described(self) -> bool:
-        """Whether that was written lately as it is now."""
+        """Whether this very state was written a short time ago."""
         at, held = self._described
         return time.monotonic() - at < DESCRIBED_SECONDS and held == self._held()
 
@@ -145,7 +145,7 @@ class WorkerProcess:
 
 @lru_cache
 def this_process() -> WorkerProcess:
-    """The one of this process. Also makes SIGUSR2, which the parent sends when the node is to stop, mean draining."""
+    """The `WorkerProcess` of this child, made once. Also handles SIGUSR2, by which the parent says that the node is stopping: drain."""
     settings = get_settings()
     bell = Bell(settings)
     process = WorkerProcess(

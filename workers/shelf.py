@@ -31,7 +31,7 @@ UNKNOWN = {"reading_hash": None, "proofs_version": None}
 
 
 class Shelf:
-    """One per child. `take` loads or finds a model; the keeper's thread has idle ones put away."""
+    """The loaded models of one child process. `take` loads or finds a model; the keeper's thread unloads idle ones."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         if settings.threads and settings.device == "cpu":
@@ -115,7 +115,7 @@ class Shelf:
                     raise
 
     def put_away(self, idle_seconds: float) -> bool:
-        """Unloads the models that no job has used for so long, unless a job runs with one; whether there were any."""
+        """Unloads the models that no job has used for `idle_seconds`, unless a job runs with one; returns whether any was unloaded."""
         with self._lock:
             unloaded = [] if self._taken else self._cache.unload_idle(idle_seconds)
             for key in unloaded:
@@ -124,7 +124,7 @@ class Shelf:
         return bool(unloaded)
 
     def memory(self) -> dict[str, int]:
-        """Bytes: what the loaded models take, and on a card what is free of how much; others' use of the card shows in it."""
+        """Bytes that the loaded models take; on a card also its free and total bytes, where other programs' use shows."""
         if not self._settings.device.startswith("cuda"):
             return {"models": self._bytes}
         free, total = torch.cuda.mem_get_info(self._settings.device)

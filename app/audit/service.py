@@ -37,7 +37,7 @@ def record(
     example: str | None = None,
     **details: Json,
 ) -> None:
-    """`viewer` does `action` (`key.revoke`, `quota.set`) to `object` (an id or a name). `details` are JSON, and never hold a secret.
+    """Adds an entry: `viewer` did `action` (`key.revoke`, `quota.set`) to `object` (an id or a name). `details` must hold no secret.
 
     Rows cannot be deleted, so users without administrators' rights must not be able to add them without end: the same act of theirs (by the
     same key, on the same object, with the same outcome and details) is one row a day with a count. `example` is a detail of the first time.

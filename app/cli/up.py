@@ -1,4 +1,4 @@
-"""`binnacle up` and `binnacle worker`: the service, or one more host of it, in the foreground, with what a person needs to use it."""
+"""`binnacle up` and `binnacle worker`: run the service, or one more host of it, in the foreground, and print how to use it."""
 
 import os
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def _announce(service: Supervisor, running: Running, host: str) -> None:
 
 
 def _warn_of_broker(url: str) -> None:
-    """Says so where a broker of the operator's own does not answer: the API serves without it, workers cannot start."""
+    """Warns when the broker does not answer: the API serves without it, but workers cannot start."""
     if not answers(url):
         reason = "The broker of BROKER_URL does not answer. No job starts before it does; `binnacle doctor` says more."
         err.print(styled("warning: ", "bold yellow"), reason, sep="")

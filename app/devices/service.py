@@ -15,7 +15,10 @@ from app.text import check_text
 
 
 def hold(session: Session, worker_id: str, viewer: Viewer, request: HoldRequest, mode: Literal["paused", "draining"]) -> None:
-    """From this transaction's end on the node claims nothing; what it had claimed before is to be seen in its row. Raises Problem 404."""
+    """Pauses or drains a node: from this transaction's end it claims nothing.
+
+    A job that it claimed before shows in its row. Raises Problem 404.
+    """
     check_text(request.model_dump())
     _lock(session, worker_id)
     audit.record(session, viewer, f"device.{mode}", worker_id, reason=request.reason, minutes=request.minutes)
@@ -23,7 +26,7 @@ def hold(session: Session, worker_id: str, viewer: Viewer, request: HoldRequest,
 
 
 def resume(session: Session, worker_id: str, viewer: Viewer) -> None:
-    """The node claims again, at once; no error when it did all along. Raises Problem 404."""
+    """Lets a node claim jobs again, at once; no error if it was not held. Raises Problem 404."""
     worker = _lock(session, worker_id)
     repository.release(session, worker_id)
     audit.record(session, viewer, "device.resume", worker_id)

@@ -48,14 +48,14 @@ class Broker:
         self._child: Child | None = None
 
     def prepare(self) -> None:
-        """Makes the folders, the password and the configuration; idempotent."""
+        """Makes the folders, the password and the configuration; may be called again."""
         private_folder(self.folder)
         private_folder(self.data)
         self._password = secret_file(self.folder / "password")
         self._socket = socket_folder(self.folder / "socket", "broker.sock") / "broker.sock"
         host, port = self._listen or ("127.0.0.1", 0)  # port 0: no TCP
         text = CONFIGURATION.format(host=host, port=port, socket=self._socket, password=self._password, data=self.data)
-        write_private(self.folder / "valkey.conf", text)  # a file, as command lines are everybody's to read
+        write_private(self.folder / "valkey.conf", text)  # a file, because every account can read command lines
 
     @property
     def url(self) -> str:
@@ -116,7 +116,7 @@ class Broker:
 
 
 def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]
-    """A client for the same server a kombu URL names: kombu says `redis+socket://` where redis-py says `unix://`."""
+    """A Redis client of the server that a kombu URL names; kombu writes `redis+socket://` where redis-py writes `unix://`."""
     parts = urlsplit(broker_url)
     if parts.scheme == "redis+socket":
         broker_url = "unix" + broker_url.removeprefix("redis+socket").replace("virtual_host=", "db=")

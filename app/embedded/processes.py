@@ -28,13 +28,13 @@ def _pids(test: Callable[[Path], bool]) -> list[int]:
         try:
             if test(proc):
                 found.append(int(proc.name))
-        except OSError:  # it ended meanwhile, or belongs to somebody whose processes we may not look into
+        except OSError:  # it ended meanwhile, or it belongs to an account that we may not inspect
             continue
     return found
 
 
 def end_all(find: Callable[[], list[int]], signals: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """Sends each signal in turn to what `find` returns, and waits so many seconds for it to return nothing; whether it does."""
+    """Sends each signal in turn to the processes that `find` returns, and waits up to its seconds; returns whether all have ended."""
     for number, wait in signals:
         for pid in find():
             try:

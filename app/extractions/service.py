@@ -249,7 +249,7 @@ def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifa
 
 
 def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector:
-    """Raises Problem 404."""
+    """The vector of this id, if the viewer may see it. Raises Problem 404."""
     found = repository.vector(session, vector_id, viewer)
     if found is None:
         raise not_found("vector", vector_id)
@@ -263,7 +263,7 @@ def shown_vector(session: Session, vector_id: str, viewer: Viewer) -> VectorOut:
 
 
 def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) -> VectorOut:
-    """Shows an imported vector to others than before. Raises Problem 403, 404, 422, and 409 for an extracted one."""
+    """Sets the visibility of an imported vector. Raises Problem 403, 404, 422, and 409 for an extracted one."""
     row = vector(session, vector_id, viewer)
     if row.extraction_id is not None:
         made_by = session.get_one(Extraction, row.extraction_id).job_id

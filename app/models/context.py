@@ -5,7 +5,7 @@ from terms.documents.model import ModelFactsDocument
 
 
 def check_context(model: str, facts: ModelFactsDocument, new_tokens: int) -> None:
-    """Raises Problem 422 `context_exceeded` where no prompt at all would fit beside so many new tokens. `facts` may not be known yet."""
+    """Raises Problem 422 `context_exceeded` if the new tokens leave no room for any prompt. `facts` is empty before the inspection."""
     context = facts.get("context_length")
     if context is not None and new_tokens >= context:
         detail = (

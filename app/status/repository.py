@@ -17,7 +17,7 @@ from app.status.schemas import QueueOut, WaitingOut, WorkerOut
 from app.tallies import FINISHED, tally
 
 GONE_SECONDS = 86_400
-"""A worker that was not heard of for so long and has no job leaves the board: its host is gone for good."""
+"""Seconds after which a silent worker without a job leaves the board: its host is gone for good."""
 SEEN = (
     Job.id,
     Job.kind,
@@ -31,9 +31,9 @@ SEEN = (
     Job.blockers,
     Job.not_before,
 )
-"""What the board reads of a waiting job; its spec and its result may be long."""
+"""Columns of a waiting job that the board reads; the others, spec and result, may be long."""
 LOOKED_AT, SHOWN = 200, 20
-"""Most waiting jobs that a look at the board reads, and shows."""
+"""Most waiting jobs that the board reads, and that it shows."""
 
 
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
@@ -110,5 +110,5 @@ def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[W
 
 
 def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:
-    """`(kind, state, jobs)` over all that are over, for the metrics."""
+    """`(kind, state, count)` of all finished jobs, for the metrics."""
     return [(*key.split(" "), count) for key, count in tally(session, FINISHED).items()]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Stores uploaded bytes from the API's event loop, and removes them again if they end without a reference."""
+"""Stores uploaded bytes from the API's event loop, and removes them again if no row refers to them in the end."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,13 +48,13 @@ async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Ca
         try:
             await thread(storage.put, key_of(digest), data)
             return await database.run(add, blob)
-        except BlobGone:  # taken away with a refused twin of these bytes, or half a day passed: stage afresh
+        except BlobGone:  # removed with an equal upload that was refused, or after half a day: store again
             if not left:
                 raise
         except BaseException:
             try:
                 await discard(database, storage, blob, thread)
-            except (SQLAlchemyError, StorageError, OSError) as error:  # the collector comes to it in a day
+            except (SQLAlchemyError, StorageError, OSError) as error:  # the collector removes the object within a day
                 log.warning("upload_not_removed", error=type(error).__name__)
             raise
     raise AssertionError

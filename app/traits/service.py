@@ -1,4 +1,4 @@
-"""What the API does to traits. Functions run in the caller's transaction and raise Problem for invalid requests."""
+"""Adds, finds, shares and shows traits. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def file(session: Session, reference: str, viewer: Viewer) -> DatasetFile:
 
 
 def stored(session: Session, dataset: Dataset, viewer: Viewer, to: Sharing) -> TraitOut | None:
-    """The trait, if the caller has uploaded this very content before; shown to others too if that is asked for now.
+    """The trait that the caller made of this content before, with the visibility that is asked for now; None without one.
 
     Raises Problem 403 and 422 for sharing that the caller may not ask for, new or not.
     """
@@ -108,7 +108,7 @@ def stored(session: Session, dataset: Dataset, viewer: Viewer, to: Sharing) -> T
 
 
 def add(session: Session, dataset: Dataset, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[TraitOut, bool]:
-    """Refers to the staged bytes; whether this made a trait, or found the same content there. Raises BlobGone: stage them again."""
+    """Adds a trait of the staged bytes, or finds the one of the same content; returns which of the two. Raises BlobGone: stage them again."""
     reference_lock(session, blob)
     made = repository.add(
         session,
@@ -126,7 +126,7 @@ def add(session: Session, dataset: Dataset, blob: Blob, viewer: Viewer, to: Shar
 
 
 def change_sharing(session: Session, reference: str, to: Sharing, viewer: Viewer) -> TraitOut:
-    """Shows a trait to others than before. Raises Problem 403, 404, 422."""
+    """Sets the visibility of a trait. Raises Problem 403, 404, 422."""
     trait = _found(session, reference, viewer)
     require_management(viewer, trait.owner, trait.id)
     may_share(session, trait.owner, viewer, to)

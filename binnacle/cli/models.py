@@ -7,6 +7,7 @@ import typer
 
 from binnacle.board import Model
 from binnacle.cli.connecting import connected
+from binnacle.cli.live import Watcher
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.proofs import model_report
 from binnacle.cli.terminal import Listing
@@ -47,7 +48,9 @@ def add(
     folder = Path(source)
     with connected() as client:
         client.add_model(name, str(folder.resolve()) if folder.is_dir() else source, revision=revision)
-        report(client.await_model(name), as_json=as_json)
+        with Watcher() as watcher:
+            model = client.await_model(name, on_change=None if as_json else watcher)
+        report(model, as_json=as_json)
 
 
 @commands.command("inspect", hidden=True)

@@ -1,6 +1,6 @@
 """The service itself: its models and workers, quotas and use, webhooks and retention."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from binnacle.board import Me, Model, Status, Worker
@@ -55,8 +55,8 @@ class Service(Jobs):
         """
         return self._get(Model, f"/v1/models/{name}")
 
-    def await_model(self, name: str, timeout: float | None = 600) -> Model:
-        """The model once it is inspected and proved: `ready`, or `faulty` with the fault.
+    def await_model(self, name: str, timeout: float | None = 600, *, on_change: Callable[[Job], None] | None = None) -> Model:
+        """The model once it is inspected and proved: `ready`, or `faulty` with the fault. on_change: as of `wait`, for the job that does it.
 
         >>> client.await_model("demo-severe")["state"]
         'ready'
@@ -64,7 +64,7 @@ class Service(Jobs):
         model = self.model(name)
         job = model.get("prove_job") or model["inspect_job"]
         if model["state"] in ("inspecting", "proving") and job:
-            self.wait(job, timeout, check=False)
+            self.wait(job, timeout, check=False, on_change=on_change)
             model = self.model(name)
         return model
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from binnacle import BinnacleError, Client, ServiceError
+from binnacle import BinnacleError, Client, ServiceError, connection, following
 from binnacle.address import find_address
 from binnacle.cli.answers import answers_report, control_warnings
 from binnacle.cli.gains import steering_report
@@ -17,6 +18,7 @@ from binnacle.cli.output import out
 from binnacle.sendable import json_bytes
 from tests.api.conftest import Running
 from tests.client.commands import Cli, run_here
+from tests.client.wire import Wire
 
 NO_UTF8 = os.fsdecode(b"caf\xe9")
 """An argument in Latin-1, as Python reads it from a command line in UTF-8."""
@@ -120,6 +122,27 @@ def test_https_to_a_server_without_tls_says_so(api: Running, key: str) -> None:
 def test_an_address_that_no_machine_has_is_refused(url: str) -> None:
     with pytest.raises(BinnacleError, match="bad_url"):
         find_address(url)
+
+
+def test_a_service_that_stops_answering_is_said_once_and_not_waited_for_beyond_the_outage(
+    wire: Wire, key: str, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the caller allows the job more time than that: `binnacle models add` waited ten silent minutes."""
+    monkeypatch.setattr(connection, "SILENCE", 0.2)
+    monkeypatch.setattr(following, "OUTAGE", 1.5)
+    job = client.calibrate("demo")
+    said: list[str] = []
+    with Client(wire.url, key, patience=10, on_outage=said.append) as far:
+        far.job(job)
+        wire.upstream = None
+        wire.cut()
+        began = time.monotonic()
+        with pytest.raises(BinnacleError, match="unreachable"):
+            far.wait(job, timeout=60)
+    assert time.monotonic() - began < 15
+    [sentence] = said
+    assert sentence.startswith(wire.url)
+    assert sentence.endswith("waiting for it")
 
 
 def test_a_single_text_is_one_prompt(client: Client) -> None:

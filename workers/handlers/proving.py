@@ -1,7 +1,7 @@
-"""`prove`: what a model shows of itself, on its own files and weights, before a job may name it.
+"""`prove`: runs the proofs of a model on its own files and weights; until they have passed, no job may use it.
 
 A passport of the same content (files, type, kind of device, versions) is taken from the store. Each finished proof is kept as a cell, so that a
-job that was killed or yielded goes on where it was.
+job that was killed or yielded continues with the next proof.
 """
 
 import json
@@ -44,7 +44,7 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
 
 
 def _stored(model: str, context: JobContext) -> Outcome | None:
-    """What was proved of the same content before, without loading the model. A refusal is always proved anew."""
+    """The outcome of earlier proofs of the same content, without loading the model; None without one. A refused model is proved again."""
     facts = facts_from_dict(context.model_facts(model))
     if not facts.config_hash:  # an older inspection
         return None

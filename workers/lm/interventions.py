@@ -1,4 +1,4 @@
-"""What may be done to a row's hidden states while it runs: `Push`, its meaning, and what cannot be pushed.
+"""Interventions on a row's hidden states while it runs: `Push`, its three operations, and the checks of a push.
 
     add         h <- h + c v                        scaled in float32, then cast to the model's type
     ablate      h <- h - c (h . u) u                at the output of EVERY layer; c = 1 removes the direction
@@ -8,7 +8,7 @@ u is v with the `massive` dims set to zero, scaled to length 1; `plain` takes v 
 (projecting out a vector that holds one empties the text and looks like success). Source: docs/science.md, 4.1. A row's pushes at one
 site act in the order in which they are given, each on what the one before left.
 
-Knows one row's wishes; how a batch carries them out is `site_actions` and `hooks`.
+Describes the pushes of one row; `site_actions` and `hooks` carry them out for a batch.
 """
 
 import math
@@ -51,7 +51,7 @@ class Push:
         return self.scope in ("all", frame)
 
     def sites(self, n_layers: int) -> Iterator[Site]:
-        """Where it acts."""
+        """The (layer, component) places that the push changes."""
         if self.operation == "ablate":
             yield from ((layer, "residual") for layer in range(n_layers))
         else:

@@ -1,4 +1,4 @@
-"""A folder's tokenizer, which gives the ids that its own tokenizer.json gives.
+"""Opens a model folder's tokenizer so that it gives the same ids as the folder's tokenizer.json.
 
 The library rebuilds tokenizer classes that it knows with the pre-tokenizer of the class, not of the file. So its ids are compared with those
 of the `tokenizers` program on the file itself, and where they differ the file's are used. A chat template in chat_template.json, which the

@@ -39,7 +39,7 @@ SIZES = ("n_parameters", "layers", "hidden_size", "context_length", "vocab_size"
 async def models_page(
     request: Request, _viewer: Reader, context: Shared, after: Annotated[str | None, Query(pattern=NAME)] = None
 ) -> Response:
-    """By name."""
+    """The page that lists every model, by name."""
     found = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
     further = found[PER_PAGE - 1].name if len(found) > PER_PAGE else None
     return page(request, "models.jinja", rows=found[:PER_PAGE], further=further, values={}, problem=None)
@@ -82,14 +82,14 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
 
 
 def _sizes(facts: ModelFactsDocument) -> list[tuple[str, str]]:
-    """What was found in its files, in words."""
+    """The sizes that the inspection found in the model's files, in words."""
     found = {name: value for name, value in facts.items() if name in SIZES and isinstance(value, int)}
     return [(name.removeprefix("n_").replace("_", " "), f"{found[name]:,}") for name in SIZES if name in found]
 
 
 @router.post("/models/{name}/inspect")
 async def inspect(name: Name, request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Looks at the model's files again."""
+    """Submits a new inspection of the model's files and leads to its job."""
     job = await context.database.run(
         service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
     )

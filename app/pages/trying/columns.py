@@ -28,7 +28,10 @@ class Column:
 
 
 def columns(answers: Sequence[Answered], pushes: Sequence[Push]) -> list[Column]:
-    """Pushes without an answer are left out. Words that a push changed are marked; with one push, also those that it took away."""
+    """The columns of a try, unsteered first. Pushes without an answer are left out.
+
+    Words that a push changed are marked; with one push, also those that it took away.
+    """
     plain = next((one for one in answers if one.get("vector") is None), None)
     if plain is None:
         return []

@@ -1,9 +1,9 @@
-"""Addends: a block's output is its input plus what its modules are said to add, times the constants found, and nothing else.
+"""The proof `addends`: a block's output is its input plus the outputs of its modules, times the constants found, and nothing else.
 
 Replayed from the captured input and addends in the model's own order and type, the sum equals the block's output bit for bit, so it needs
-no second copy of the weights and no float32. (Never by subtraction: output - input is not usable in bfloat16.) The order is the block's own
-affair: (input + attention) + MLP, or (MLP + attention) + input, or any other pairing of two to four terms; a constant of the whole may be
-applied before or after. Every pairing is tried, and one must be equal at all blocks of a kind. An order that the library may choose
+no second copy of the weights and no float32. (Never by subtraction: output - input is not usable in bfloat16.) Blocks add in different
+orders: (input + attention) + MLP, or (MLP + attention) + input, or any other pairing of two to four terms; a constant of the whole may
+be applied before or after. Every pairing is tried, and one must be equal at all blocks of a kind. An order that the library may choose
 otherwise gives a sum within 16 units in the last place of the sum of absolute terms, and the proof says so.
 """
 
@@ -73,7 +73,7 @@ def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, dict[str, floa
 def _errors(
     terms: Terms, x_BTD: Tensor, addends: Sequence[Tensor], out_BTD: Tensor, dtype: torch.dtype
 ) -> Iterator[tuple[str, float]]:
-    """Each way to add up, as text, with its error."""
+    """The error of each way to add up the terms, by the way as text."""
     scales = (terms.kept, *terms.scales)
     values = [x_BTD, *addends]
     absolute = sum(
