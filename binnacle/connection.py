@@ -3,10 +3,13 @@
 Knows requests and responses; knows nothing of jobs.
 """
 
+import os
 import random
+import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import httpx2
@@ -16,6 +19,17 @@ from binnacle.errors import BinnacleError, ServiceError, Unreachable
 
 PASSING = frozenset({502, 503, 504})
 """Answers of a service, or of a proxy before it, that is just restarting."""
+
+
+def _named() -> tuple[str, str]:
+    """The certificates that the environment names."""
+    return os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
+
+
+@lru_cache
+def _elsewhere(trust_env: bool, _file: str, _folder: str) -> ssl.SSLContext:
+    """What clients of a service without TLS trust where it sends them on to one with TLS: read once, which takes longer than a request."""
+    return httpx2.create_ssl_context(trust_env=trust_env)
 
 
 class Connection:
@@ -28,7 +42,10 @@ class Connection:
         self.timeout = timeout
         self._first = first
         headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
-        trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
+        # SSL_CERT_FILE holds on loopback too
+        trust = (
+            httpx2.create_ssl_context() if address.url.startswith("https:") else _elsewhere(not address.is_loopback, *_named())
+        )
         self._http = httpx2.Client(
             base_url="http://localhost" if address.socket else address.url,
             transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,
