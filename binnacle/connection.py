@@ -3,10 +3,13 @@
 Knows requests and responses; knows nothing of jobs.
 """
 
+import os
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import httpx2
@@ -19,6 +22,17 @@ PASSING = frozenset({502, 503, 504})
 """Answers of a service, or of a proxy before it, that is just restarting."""
 SILENCE = 3.0
 """Seconds after which the listener hears of a service that has stopped answering."""
+
+
+def _named() -> tuple[str, str]:
+    """The certificates that the environment names."""
+    return os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
+
+
+@lru_cache
+def _elsewhere(trust_env: bool, _file: str, _folder: str) -> ssl.SSLContext:
+    """What clients of a service without TLS trust where it sends them on to one with TLS: read once, which takes longer than a request."""
+    return httpx2.create_ssl_context(trust_env=trust_env)
 
 
 class Connection:
@@ -42,7 +56,10 @@ class Connection:
         self._on_outage = on_outage
         self._told = False
         headers = {"Authorization": f"Bearer {_sendable(address.key)}"} if address.key else {}
-        trust = httpx2.create_ssl_context() if address.url.startswith("https:") else True  # SSL_CERT_FILE holds on loopback too
+        # SSL_CERT_FILE holds on loopback too
+        trust = (
+            httpx2.create_ssl_context() if address.url.startswith("https:") else _elsewhere(not address.is_loopback, *_named())
+        )
         self._http = httpx2.Client(
             base_url="http://localhost" if address.socket else address.url,
             transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,

@@ -1,6 +1,6 @@
 """The quickstarts' commands, in their order, against a real `binnacle up`; the systemd units, as systemd reads them.
 
-Left out, by name: `pip install` of the client (`tests/api/test_offering.py`), the paste of the key, Docker (`tests/images/test_compose.py`), and
+Left out, by name: `pip install` of the client (`tests/api/test_offering.py`), the paste of the key, Docker (`tests/images/test_images.py`), and
 blocks of `text`, which need another host or root.
 """
 

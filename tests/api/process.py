@@ -16,6 +16,7 @@ from app.auth import repository
 from app.auth.keys import new_key
 from app.db import make_engine, make_sessions
 from app.settings import Settings
+from tests.api.running import VERIFY
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,8 @@ class ApiProcess:
         self.log = folder / "api.log"
         self._environment = {**self._settings(), **environment}
         self.url = ""
+        self._complaints: list[str] = []
+        self._read = 0
 
     def _settings(self) -> dict[str, str]:
         urls = {
@@ -54,7 +57,7 @@ class ApiProcess:
                     stderr=out,
                     pass_fds=[listening.fileno()],
                 )
-        assert httpx2.get(f"{self.url}/readyz", timeout=60).status_code == 200, self.log.read_text()[-3000:]
+        assert httpx2.get(f"{self.url}/readyz", timeout=60, verify=VERIFY).status_code == 200, self.log.read_text()[-3000:]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,15 +79,22 @@ class ApiProcess:
 
     def client(self, owner: str = "ada", role: str = "member") -> httpx2.Client:
         """Requests with a new key."""
-        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}"}, timeout=60)
+        headers = {"Authorization": f"Bearer {self.key(owner, role)}"}
+        return httpx2.Client(base_url=self.url, headers=headers, timeout=60, verify=VERIFY)
 
     def memory(self) -> int:
         """Bytes of it that are in memory now."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def complaints(self) -> list[str]:
-        """What the log holds of mistakes of its own: unexpected errors with their tracebacks."""
-        return [line for line in self.log.read_text().splitlines() if "unexpected_error" in line or "Traceback" in line]
+        """What the log holds of mistakes of its own so far: unexpected errors with their tracebacks. Reads what is new to it."""
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            new = log.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._complaints += [line for line in whole.decode().splitlines() if "unexpected_error" in line or "Traceback" in line]
+        return list(self._complaints)
 
 
 def peak(process: ApiProcess, until: float, every: float = 0.02) -> int:

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.audit.models import AuditEntry
 from app.auth import keyring
 from app.auth.models import ApiKey
-from tests.api.conftest import Running, submit
+from tests.api.conftest import VERIFY, Running, submit
 from tests.api.test_bad_input import problem
 
 
 def opened(api: Running, key: str) -> httpx2.Client:
-    return httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+    return httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=30, verify=VERIFY)
 
 
 def status(api: Running, key: str, path: str = "/v1/jobs") -> int:

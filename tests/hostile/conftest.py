@@ -12,7 +12,7 @@ import pytest
 from app.embedded.broker import Broker
 from app.models.models import Model
 from app.settings import Settings
-from tests.api.conftest import FACTS, PEPPER
+from tests.api.conftest import FACTS, PEPPER, VERIFY
 from tests.api.process import ApiProcess
 
 MB = 1 << 20
@@ -51,7 +51,7 @@ def api(service: ApiProcess) -> Iterator[ApiProcess]:
     before = len(service.complaints())
     yield service
     assert service.complaints()[before:] == []
-    assert httpx2.get(f"{service.url}/readyz", timeout=60).status_code == 200
+    assert httpx2.get(f"{service.url}/readyz", timeout=60, verify=VERIFY).status_code == 200
 
 
 @pytest.fixture
