@@ -1,5 +1,5 @@
 """Retries a running job's reads and writes during outages: for the database while the lease may still be valid, and for
-the object store a few seconds, since what a job has computed is dearer than the wait; then the job is put off.
+the object store a few seconds, since computing again costs more than waiting; after that the job is postponed.
 """
 
 import time
@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 def through_outages(work: Callable[[], T], lost: Callable[[], bool]) -> T:
-    """`work()`, again and again while the database is away. Raises LeaseLost once `lost()`, and what else `work` raises at once."""
+    """The result of `work()`, repeated while the database is unreachable.
+
+    Raises LeaseLost once `lost()`, and at once what else `work` raises.
+    """
     pause = 0.1
     while not lost():
         try:
@@ -36,7 +39,7 @@ def through_outages(work: Callable[[], T], lost: Callable[[], bool]) -> T:
 
 
 def through_storage_errors(work: Callable[[], T], lost: Callable[[], bool]) -> T:
-    """`work()`, and again after a storage error that may pass by itself. Raises the last StorageError, and what `through_outages` does."""
+    """The result of `work()`, tried again after a passing storage error. Raises the last StorageError, and what `through_outages` does."""
     for tried in range(1, STORAGE_TRIES + 1):
         try:
             return through_outages(work, lost)
@@ -49,7 +52,7 @@ def through_storage_errors(work: Callable[[], T], lost: Callable[[], bool]) -> T
 
 
 def is_outage(error: SQLAlchemyError) -> bool:
-    """Connection trouble, a restart, deadlocks, timeouts: not the statement's fault."""
+    """Whether the error comes from the connection or the server (a restart, a deadlock, a timeout), not from the statement."""
     if isinstance(error, NoConnection):
         return True
     if not isinstance(error, DBAPIError):

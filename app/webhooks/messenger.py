@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Messenger:
-    """`start()` when the application opens, `close()` when it closes; a delivery cut short is made again later."""
+    """Sends due webhook deliveries between `start()` and `close()`. A delivery that is cut short is made again later."""
 
     def __init__(self, database: AsyncDatabase, settings: Settings) -> None:
         self._database = database

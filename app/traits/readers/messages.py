@@ -31,7 +31,7 @@ def recognises(source: Source) -> bool:
 
 
 def _turn(source: Source, number: int, value: Json) -> Row | None:
-    """The one turn of a conversation, None for a longer one. Raises Problem 422 for what is no conversation."""
+    """The one turn of a conversation, None for a longer one. Raises Problem 422 for a value that is not a conversation."""
     messages = _conversation(value)
     if not messages or not all(isinstance(one.get("content"), str) for one in messages):
         detail = f"{source.file}, row {number}: a conversation must be a list of objects with the texts 'role' and 'content'."
