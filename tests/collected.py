@@ -4,7 +4,7 @@ Some 800,000 objects are there once the suite is collected. Tests that ask for a
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
@@ -15,9 +15,10 @@ YOUNG = 10_000
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection() -> Generator[None, object, object]:
     """Collects nothing meanwhile, and less often from then on."""
     with still(keep=True):
-        yield
+        collected = yield
         import hypothesis  # noqa: F401 - it looks up who refers to what others gave it, which cannot be seen once it is kept
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    return collected

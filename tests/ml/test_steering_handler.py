@@ -26,6 +26,7 @@ from workers.lm.model import LanguageModel
 Files = dict[tuple[str, str], bytes]
 FEW = {"selection_limit": 4, "test_limit": 8}
 """Questions of a job of which no test asks how much it steers."""
+NO_CONTROLS = {"random": 0, "shuffled": 0, "prompt_only": False}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -298,7 +299,9 @@ def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted
 
 def test_the_probes_raw_coefficient_is_no_fair_comparison_and_is_shown(severe: LanguageModel, extracted: Files) -> None:
     """At equal c mean_diff pushes less where it matters, by its share outside the massive dims; its gain is the one at that smaller dose."""
-    summary = summary_of(severe, extracted, matched=["dose", "coefficient"], reference_protocol=True, decomposition=False)
+    summary = summary_of(
+        severe, extracted, matched=["dose", "coefficient"], reference_protocol=True, decomposition=False, controls=NO_CONTROLS
+    )
     groups = {one["method"]: one for one in summary["groups"]}
     at_c = {method: groups[method]["matched"]["coefficient"] for method in ("mean_diff", "probe")}
     assert at_c["mean_diff"]["c"] == pytest.approx(groups["probe"]["best"]["c"])
@@ -344,6 +347,7 @@ def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe:
     spec = steer_spec(
         severe,
         decomposition=False,
+        controls=NO_CONTROLS,
         off_target=[{"trait": {"name": "sycophancy", "version": other.version}, "extraction": "job_other"}],
     )
     found = FakeContext(
