@@ -37,7 +37,7 @@ WAVE_BATCHES = 4
 """A wave fills this many batches: long enough to keep batches full, short enough that little is lost with it."""
 WAVE_SECONDS = 10.0
 """Longer waves are halved, and so are pieces of a run; shorter ones doubled up to WAVE_BATCHES, where that changes no text."""
-FIRST_ROWS = 8
+FIRST_ROWS = 4
 """The first piece's answers, before anything is known of the model's pace."""
 
 
