@@ -27,7 +27,7 @@ def few_clusters(name: str, clusters: int) -> list[str]:
 def of_trait(name: str, counts: JsonObject) -> list[str]:
     """The warnings that hold whatever the trait is used for: too few test clusters, and no question to choose a dose on."""
     warnings = few_clusters(name, counts["clusters"]["test"])
-    if counts["selection"] == 0:
+    if counts.get("selection") == 0:  # traits of before say nothing of it
         warnings.append(
             f"{name}: no selection question, so no dose can be chosen and steering is refused: add questions of another cluster, or give "
             'some questions "split": "selection".'

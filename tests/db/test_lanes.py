@@ -6,6 +6,7 @@ from sqlalchemy import text
 from app.jobs import claims, endings, turns
 from app.jobs.claims import Claimer, Lease
 from app.jobs.models import Job
+from app.jobs.standing import standings
 from tests.db.conftest import Desk
 from workers.lanes import GenerationsFirst
 
@@ -147,9 +148,10 @@ def test_ones_own_running_job_does_not_keep_ones_look_from_the_device_it_would_g
 
 def test_looks_stand_before_other_jobs_in_the_queue(lanes: Lanes) -> None:
     ids = [lanes.submit("ann"), lanes.submit("bob"), lanes.look("bob"), lanes.look("ann")]
-    places = lanes.do(turns.places, "model", ids, slice_seconds=300)
-    assert [places[job].position for job in ids] == [3, 4, 2, 1]
-    assert sorted(ids, key=lambda job: places[job].position) == lanes.all_taken()
+    found = lanes.do(standings, [lanes.job(job) for job in ids], None, slice_seconds=300)
+    places = {job: found[job].position or 0 for job in ids}
+    assert list(places.values()) == [3, 4, 2, 1]
+    assert sorted(ids, key=places.__getitem__) == lanes.all_taken()
 
 
 def test_the_oldest_job_is_overtaken_sixteen_times_for_a_loaded_model_and_no_more(lanes: Lanes) -> None:
