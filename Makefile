@@ -8,8 +8,8 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-# more at a time gains little on two cores, and tests that watch the clock suffer
-TESTS_AT_ONCE ?= 2
+# three on two cores: a good part of them wait. More suffer where they watch the clock
+TESTS_AT_ONCE ?= 3
 # a file stays in one process; tests/order.py says which go first
 LONGEST_FIRST := --dist loadfile --no-loadscope-reorder
 # tests run on one thread, where sums keep their order and two cores are not fought over, and without a model hub
