@@ -17,7 +17,8 @@ from workers.lm.verbatim import Hide, verbatim
 
 # A fixed day for templates that print today's date, because the ids must not change tomorrow. Llama 3's templates fall back to the same day.
 TEMPLATE_DAY = datetime(2024, 7, 26)  # noqa: DTZ001, a date to print, in no time zone
-# A macro, because functions given as variables reach the template as plain text. "%%" is replaced last, because it gives the sign of the others.
+# A macro, because functions given as variables reach the template as plain text. "%%" is replaced last: the "%" that it leaves must not begin
+# another form.
 _DATE_FORMATS = [f"%{letter}" for letter in "aAbBcdDeFHIjmMpRSTuUwWxXyY"] + ["%%"]
 _DAY_REPLACED = "".join(f" | replace('{form}', '{TEMPLATE_DAY.strftime(form)}')" for form in _DATE_FORMATS)
 _DAY_MACRO = "{%- macro strftime_now(format) -%}{{ format" + _DAY_REPLACED + " }}{%- endmacro -%}"
@@ -100,8 +101,8 @@ def takes_system(tokenizer: PreTrainedTokenizerBase, form: Form) -> bool:
 
 
 def kept(render: Callable[[str], str], pair: tuple[str, str] = PAIR) -> Literal["kept", "rewritten", "dropped", "failed"]:
-    """Tests whether `render` keeps a text, by exchanging two texts: only their characters change (kept), other characters change (rewritten), or
-    nothing changes (dropped)."""
+    """Tests whether `render` keeps a text, by exchanging two texts: only their characters change (kept), other characters change (rewritten),
+    nothing changes (dropped), or the template raises an error (failed)."""
     try:
         first, second = render(pair[0]), render(pair[1])
     except TEMPLATE_ERRORS:

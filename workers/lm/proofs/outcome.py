@@ -1,4 +1,4 @@
-"""`Proof`: what one proof found, as plain values. Imports no torch."""
+"""`Proof`: the result of one proof, as plain values. Imports no torch."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ VERSION = 3
 
 @dataclass(frozen=True)
 class Proof:
-    """`figure` is what was measured and `unit` what it counts; `sentence` says what was found and, where something is wrong, what to do.
+    """The result of one proof. `figure` is the measured value and `unit` what it counts; `sentence` states the result and, where something is
+    wrong, what to do.
 
-    limited: what was compared holds, but less could be compared, or the reading differs from what a person may expect. refused: numbers
+    limited: the compared part holds, but less could be compared, or the model reads texts otherwise than a user may expect. refused: numbers
     measured on this model would be wrong.
     """
 
