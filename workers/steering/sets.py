@@ -1,6 +1,6 @@
 """Data types and helpers for the runs of a steering job: the dose search on selection questions, the reported runs on test questions.
 
-Each stage asks for all its runs at once, so that they share batches. A run that two stages ask for is computed once.
+Each stage requests all its runs at once, so that they share batches. A run that two stages request is computed once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ class Searched:
 
     @property
     def best_run(self) -> Run:
-        """`best`, of a subject that is known to have run."""
+        """`best` of a subject that is known to have one."""
         assert self.best is not None
         return self.best
 
