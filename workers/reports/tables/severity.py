@@ -1,4 +1,4 @@
-"""How massive the dims of each model are, in all four ratios, and what that means for mean_diff."""
+"""The table of severity: how massive the dims of each model are, in all four ratios, and what that means for mean_diff."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ NOT_STEERED = {"viable": "not steered"}
 
 
 def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:
-    """Which dimension dominates each model, in all four ratios, and what that means for mean_diff."""
+    """The dominant dimension of each model, in all four ratios, and what that means for mean_diff."""
     rows: list[Row] = []
     for model, aggregate in data.calibrations.items():
         found = aggregate["severity"]
