@@ -24,11 +24,11 @@ from workers.process import WorkerProcess
 log = structlog.get_logger(__name__)
 
 GATHER_SECONDS = 0.25
-"""A new phase is written so much later: what follows at once is written with it, and a short job's phases with its end."""
+"""Delay before a new phase is written, so that a phase that follows at once is written with it, and a short job's phases with its end."""
 SETTLED_SECONDS = 0.5
-"""A pace is not read from a shorter time."""
+"""The shortest time from which a pace is computed."""
 TELLING_PART = 0.05
-"""The part of a phase whose first units tell how long it takes, with what its beginning cost."""
+"""The share of a phase that must be finished before its duration, start-up cost included, can be estimated from its beginning."""
 
 
 @dataclass

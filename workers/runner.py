@@ -37,7 +37,7 @@ MAX_DEFERRALS = 8
 PASS_ON_SECONDS = 0.2
 OUTAGE_PAUSES = (0.05, 0.5, 2.0)
 LOCKED_PAUSES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Seconds. A transaction that puts a job behind another holds that one's row for milliseconds."""
+"""Pauses in seconds between attempts. A transaction that orders jobs holds another job's row for milliseconds."""
 
 Ending = Callable[[Session, Reached], None]
 

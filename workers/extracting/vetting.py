@@ -15,7 +15,7 @@ from workers.judges.opening import open_judge, response_of
 from workers.lm.model import LanguageModel
 
 AT_ONCE = 16
-"""Responses that are scored between two looks at whether the job must stop."""
+"""Number of responses scored between two checks whether the job must stop."""
 
 
 def vetted(

@@ -31,9 +31,9 @@ from workers.science.watching import FIRST_PROMPTS
 
 AskedPrompt = str | Prompt
 MEASURED = "measured/1"  # increase the number when the content changes
-"""The cell in which a job that yields keeps what it has measured."""
+"""The cell in which a job that yields stores its measurement."""
 WORTH_TIMING = 20
-"""Prompts from which on measuring is timed first, for the estimated end."""
+"""The smallest number of prompts for which measuring is timed first, for the estimated end."""
 GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 

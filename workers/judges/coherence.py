@@ -32,7 +32,7 @@ FIXED_PROMPTS = 32
 MOST_SHUFFLED = 48
 ENOUGH = 1.0
 OWN = -1
-"""`read_after` of a text that its own prompt reads best."""
+"""`read_after` of a text for which its own prompt gives the highest likelihood."""
 
 
 @dataclass(frozen=True)

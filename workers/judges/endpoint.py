@@ -24,7 +24,7 @@ from workers.judges.reaching import Reach
 TRIES = 6
 BACKOFF = 0.5
 LONGEST_HOLD = 60.0
-"""Most seconds that requests wait for a rate limit; beyond this the job goes back to the queue and frees its worker."""
+"""The longest time in seconds that requests wait for a rate limit; beyond this the job returns to the queue and frees its worker."""
 MOST_BYTES = 1 << 20
 TOP = 20
 

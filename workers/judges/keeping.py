@@ -15,9 +15,9 @@ from workers.judges.reference import VERSION, ReferenceJudge
 from workers.lm.model import LanguageModel
 
 SHARED = "judge:"
-"""How the names of such cells begin."""
+"""The prefix of these cells' names."""
 LAYOUT = 2
-"""Of what is kept. Judges of another layout are not taken."""
+"""Version of the stored layout. Judges stored in another layout are not reused."""
 
 
 def fitted(

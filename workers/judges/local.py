@@ -25,7 +25,7 @@ from workers.lm.prompts import encode_prompt, render_chat
 
 VERSION = "1"
 KEPT = 20
-"""The likeliest words that are kept with a score."""
+"""Number of the likeliest words that are stored with a score."""
 
 
 class LocalJudge:

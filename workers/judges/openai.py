@@ -23,7 +23,7 @@ PROBED: Mapping[Scale, Sequence[str]] = {"numbers": ("0", "7", "42", "85", "100"
 VALUES: Mapping[Scale, Mapping[str, float]] = {"numbers": NUMBERS, "letters": LETTERS}
 MOST_FAILURES = 0.3
 JUDGED_AFTER = 20
-"""A share of failures over MOST_FAILURES ends the job, once so many replies were read."""
+"""Number of replies after which a share of failures above MOST_FAILURES ends the job."""
 
 
 class OpenAIJudge:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 MOST_PROMPT = 512
-"""Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""
+"""Prompt tokens for which the batch plan of the reference judge leaves room; for longer prompts, batches are halved when memory runs out."""
 
 
 class Responded(Protocol):

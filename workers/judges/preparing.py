@@ -18,11 +18,11 @@ from workers.lm.likelihood import OnRows, settled_log_likelihoods
 from workers.lm.model import LanguageModel
 
 PIECE_TOKENS = 2048
-"""Tokens that are read between two questions whether the job must stop, as far as one text allows."""
+"""Tokens read between two checks whether the job must stop; a longer text is read whole."""
 KEEP_SECONDS = 5.0
-"""Work that a kill may cost."""
+"""The most work in seconds that a kill may lose."""
 ANSWERING_PART = 0.6
-"""Of a fit's share of the job."""
+"""The share of answering in a fit's part of the job."""
 
 Ids = tuple[int, ...]
 Row = tuple[Ids, Ids]

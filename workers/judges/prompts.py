@@ -18,7 +18,7 @@ Scale = Literal["numbers", "letters"]
 Message = dict[str, str]
 
 LONGEST = 8000
-"""Characters of an answer, or of its question, that a judge is shown; what follows is cut."""
+"""The most characters of an answer, or of its question, that a judge receives; the rest is cut."""
 NUMBERS = {str(number): float(number) for number in range(101)}
 LETTERS = {letter: 10.0 * place for place, letter in enumerate("ABCDEFGHIJK")}
 ENGAGES = {"A": 100.0, "B": 0.0}

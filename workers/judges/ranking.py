@@ -17,12 +17,12 @@ from workers.judges.preparing import Ids, Scores
 from workers.lm.likelihood import MARGIN, PRECISION
 
 OPENING = 12
-"""Tokens of a text by which prompts are ranked."""
+"""Number of a text's first tokens by which prompts are ranked."""
 READERS = 5
 LEAD = 8
-"""As many as set a high fifth place: on the shipped models 4, 8 or 16 save the same to a tenth."""
+"""Number of prompts read first, enough for a high score in fifth place: on the shipped models 4, 8 or 16 save the same to a tenth."""
 SLACK = PRECISION / 2 + MARGIN
-"""What a settled mean may be away from the mean."""
+"""The largest difference between a settled mean and the exact mean."""
 
 
 class Ranking:

@@ -16,9 +16,9 @@ from workers.judges.prompts import LONGEST, Kind
 
 LEAST_MASS = 0.25
 OFF_TOPIC = 50.0
-"""Below this relevance an answer is off topic, and its coherence is at most this."""
+"""An answer with a relevance below this is off topic, and its coherence is limited to this."""
 MOST_SHOWN = 200
-"""Characters of a reply's words that are kept."""
+"""The most characters of a reply's words that are stored."""
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from workers.science.threads import one_thread
 POSITIVE, NEGATIVE, NEITHER = range(3)
 FOLDS = 3
 EMPTY = 4
-"""How often the empty text is among the examples of neither class."""
+"""Number of copies of the empty text among the examples of neither class."""
 SHAPE = ("known", "repeated", "distinct", "length")
 SHAPE_SCALE = (4.0, 4.0, 2.0, 0.5)
-"""Brings the four numbers to the reach of a few words under the same penalty."""
+"""Scales the four numbers so that under the same penalty each counts as much as a few words."""
 
 Pair = tuple[str, str]
 

@@ -10,7 +10,7 @@ Token = TypeVar("Token", bound=Hashable)
 _IDEOGRAMS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_IDEOGRAMS}]|[^\W{_IDEOGRAMS}]+|[^\w\s]")
 LOOPS = (1, 2, 3, 5, 8)
-"""Lengths of what a looped text repeats."""
+"""Lengths in tokens of the piece that a looped text repeats."""
 
 
 def words_of(text: str) -> list[str]:

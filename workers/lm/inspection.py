@@ -35,7 +35,7 @@ __all__ = ["files_changed", "inspect_folder"]
 SLICE_ELEMENTS = 16 << 20
 EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
 UNLIMITED = 1 << 20
-"""Tokens of a row of a model that names no length, because its state does not grow."""
+"""The context length of a model that names none because its state does not grow."""
 # Rotary factors that depend on the longest row of a batch: past the original length, a row's text would depend on the rest of the batch.
 SWITCHING_ROPE = ("longrope", "dynamic")
 

@@ -24,9 +24,9 @@ from workers.lm.prefixes import Pass, Segment, groups_of
 from workers.lm.sharing import Forward, KeysValues, plan_for, run_plan
 
 LEAST_ROOM = 64 << 20
-"""Bytes of keys and values that may be kept of any model, as many as the logits that are held at once."""
+"""Bytes of keys and values that may be kept for any model: as much as the logits held at the same time."""
 ROOM_SHARE = 1 / 16
-"""Of the weights' bytes, where that is more."""
+"""Share of the weights' bytes that may be kept instead, where that is more."""
 
 Ids = tuple[int, ...]
 

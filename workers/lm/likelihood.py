@@ -32,7 +32,7 @@ from workers.lm.sharing import plan_for, run_plan
 PRECISION = 0.01
 MARGIN = 2e-5
 HEAD_BYTES = 64 << 20
-"""The logits that are held at once."""
+"""The most bytes of logits held at the same time."""
 
 OnRows = Callable[[int], None]
 Value = TypeVar("Value")

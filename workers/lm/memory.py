@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 MAX_ROWS = 256
 SPARE = 1.1
-"""Times what a batch needs: what its tensors take between them, as an allocator does not fill its blocks, and kernels for themselves."""
+"""Factor on a batch's estimated memory, for gaps in the allocator's blocks and for the kernels' own workspace."""
 _ALLOCATORS = (
     *("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
     # the device is full, which CUDA or another library reported instead of torch's allocator; the CUDA context is still usable

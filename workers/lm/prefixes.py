@@ -16,11 +16,12 @@ from terms.documents.extraction import SharedPlan
 from workers.lm.branching import Branching, Node
 
 PASS_COST = 32
-"""Tokens that one more pass must save: it takes about as long as 10 to 20 tokens of a small model on a CPU, and more where passes are short."""
+"""Tokens that an additional pass must save: it takes about as long as 10 to 20 tokens of a small model on a CPU, and more where passes are
+short."""
 PASS_TOKENS = 1024
-"""Block-tokens of a pass, where it has more than one row: beyond it a larger pass is hardly faster, and takes memory."""
+"""The most block-tokens of a pass with more than one row: a larger pass is hardly faster, and takes memory."""
 ATTENDED_TOKENS = 16 * PASS_TOKENS
-"""Tokens that the rows of a pass attend to, each row's prefix counted for each row."""
+"""The most tokens to which the rows of a pass attend, with each row's prefix counted for each row."""
 PADDING = 0.05
 
 

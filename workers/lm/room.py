@@ -31,15 +31,15 @@ from workers.lm.structure.recording import Args, Named, Passed
 from workers.lm.structure.twin import cache_argument, positions_argument
 
 LOGITS = 3
-"""How often a step's logits are there at once: the model's, in float32, and what is sorted of them."""
+"""Number of copies of a step's logits in memory at the same time: the model's, the float32 copy, and the copy for sorting."""
 SIZES = {"slots": ((1, 15), (1, 511), (4, 511), (1, 8191), (1, 65_535))}
 SHORT_SIZES = ((1, 15), (2, 129), (2, 257), (1, 513))
-"""Rows and tokens that are counted, as far as the context goes. Recurrent layers run in a loop, so theirs are shorter, and just longer than
-some chunks, to which they are filled."""
+"""Rows and tokens that are counted, as far as the context allows. Recurrent layers run in a loop, so these sizes are smaller; they are just
+above the size of some chunks, to which such layers pad."""
 ALIGNED = 8
-"""Fused attention copies a mask with rows of another multiple of elements, so that they start where it can load them."""
+"""Fused attention copies a mask unless its rows have a multiple of this many elements, because it loads rows at aligned addresses."""
 Counting = tuple[type[PreTrainedModel], str, str, torch.dtype, int]
-"""What the numbers of a model follow from: its class, its config, the engine, the type of its weights, its context."""
+"""The inputs from which a model's numbers follow: its class, its config, the engine, the dtype of its weights, its context."""
 _known: dict[Counting, Room | None] = {}
 
 

@@ -13,7 +13,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.structure.recording import handles
 
 SAMPLE = 4
-"""Rows that are computed again, together and alone: what a job's own texts show, at little cost."""
+"""Number of a job's rows that are computed again, together and alone; few, to keep the cost low."""
 
 
 def routing_flips(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from workers.lm.structure.recording import Passed
 
 KeysValues = tuple[Tensor, Tensor]
 Inputs = Mapping[str, Passed]
-"""What a decoder is called with."""
+"""The arguments of a call of the decoder."""
 Forward = Callable[[Pass, Inputs], None]
 
 

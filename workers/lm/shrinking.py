@@ -29,7 +29,7 @@ AT_MOST: tuple[tuple[str, int], ...] = (
     (r"(mamba_|ssm_)?d_state|(ssm_)?state_size", 16),
     (r"hidden_size_per_layer_input", 32),
 )
-"""Entries of these names become at most that large."""
+"""The largest values allowed for entries of these names."""
 KEY_HEADS = re.compile(r"(num|n)_(\w+_)?(key_value|kv|key)_heads|kv_n_heads|(linear_)?num_(\w+_)?(kv|key)_heads")
 WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk")
 SPECIAL_ID = re.compile(r".*_token_(id|index)")

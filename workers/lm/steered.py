@@ -59,7 +59,7 @@ class SteeredAnswer:
 
 
 AS_ASKED = 1e-3
-"""Relative. Adding to hidden states with massive dims rounds by less in float32."""
+"""Relative tolerance. In float32, adding to hidden states with massive dims rounds by less than this."""
 
 OnRowsDone = Callable[[list[tuple[int, SteeredAnswer]]], None]
 

@@ -24,15 +24,15 @@ from workers.reports.table import Row
 from workers.reports.texts import CellTexts, Places, Read, collected
 
 FIRST_WAYS = ("best", "dose")
-"""Ways of matching methods that are shown at once; the others stand behind a fold."""
+"""Ways of matching methods that are shown at once; the others are hidden until the reader opens them."""
 DRAWN = "cosines-"
-"""Tables that are plots here."""
+"""Prefix of the tables that are shown as plots here."""
 WIDEST = 135
-"""Characters that a row of a table may have on a screen of 1280 pixels; a table with more is turned."""
+"""The most characters in a table row that fit a screen of 1280 pixels; wider tables are turned."""
 LONGEST = 30
 """Longer cells are wrapped."""
 BESIDE = 4
-"""Rows of a turned table that stand beside each other."""
+"""Number of rows of a turned table next to each other."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from workers.judges.agreement import Agreement, agreement
 
 TEXTS = 50
 BANDS = ((0.0, 34.0), (34.0, 67.0), (67.0, 101.0))
-"""Ranges of the trait score that are drawn from alike: a rank correlation over texts of one kind would say nothing."""
+"""Ranges of the trait score with equal numbers of drawn texts, because a rank correlation over similar texts would be meaningless."""
 COLUMNS = ("id", "trait", "question", "answer", "label")
 
 

@@ -16,7 +16,7 @@ from workers.reports.table import Column, Row, Table
 UNKNOWN = "not recorded"
 UNPROVED = "not proved"
 Values = dict[tuple[str, str | None], set[str]]
-"""What a row's numbers went by: by model and trait, and by model alone (trait None)."""
+"""The rules or readings behind a row's numbers: by model and trait, and by model alone (trait None)."""
 
 
 @dataclass(frozen=True)

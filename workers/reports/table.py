@@ -10,7 +10,7 @@ from binnacle.words.visible import visible
 from terms.documents.study import PlotDocument, TableDocument
 
 Row = dict[str, Any]
-"""Values by key; what a value is, its column's `kind` says."""
+"""Values by key; the `kind` of its column defines the type of a value."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class OfATable(TypedDict):
 
 
 Section = OfATable | PlotDocument
-"""A part of a report: a table, or a plot beside it."""
+"""A part of a report: a table or a plot."""
 
 
 def source(column: Column, row: Row) -> str | None:
@@ -100,9 +100,9 @@ def _linked(text: str, link: str | None) -> str:
 
 
 ADDRESS = "/:?=&%+,;@$!*'~#-._"
-"""What may stand in a link's address as it is; brackets, spaces and the like are percent-encoded."""
+"""Characters that a link's address may contain unchanged; brackets, spaces and similar characters are percent-encoded."""
 _MARKS = re.compile(r"[\\`*{}\[\]|~#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""What Markdown reads as marks; an underscore within a word is none."""
+"""Characters that Markdown reads as markup; an underscore within a word is not markup."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 

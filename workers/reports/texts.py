@@ -16,7 +16,7 @@ from workers.job import JobContext
 from workers.reports.gathered import Cell
 
 MOST_BYTES = 1_400_000
-"""Bytes that all answers of a report may take."""
+"""The most bytes that all answers in a report may take."""
 AROUND = 70
 """Bytes of markup around an answer."""
 _SOURCE = re.compile(r"(/v1/steerings/[^/]+)/responses\?run=(.+)")

@@ -23,9 +23,9 @@ from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 
 RANKED_DIMS = 64
-"""Dims of each layer that the file ranks by ratio_to_median: `_topN` can zero at most so many."""
+"""Number of dims per layer that the file ranks by ratio_to_median, and so the most that `_topN` can zero."""
 NEAREST = 5
-"""Dims that no rule lists but whose `margin` is shown, the largest ones: they say how near a call was."""
+"""Number of unlisted dims with a shown `margin`, largest first, so that readers see how close a decision was."""
 
 
 def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:

@@ -19,9 +19,9 @@ from workers.science.intervals import Interval
 from workers.science.verdicts import TIE
 
 SIGNAL = 5.0
-"""Points that the massive part must move the trait by, interval and all, to be signal."""
+"""Points beyond which the whole interval of the massive part's effect must lie for it to be signal."""
 REAL = 1 / 9
-"""Sampling's largest share of the squared class difference for it to be real."""
+"""The largest share of sampling in the squared class difference at which the difference counts as real."""
 
 
 def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mapping[str, PerDim]) -> str:

@@ -11,7 +11,8 @@ own median norm. Works without tensors: the caller provides the norms.
 import math
 
 NO_CLEAN_DOSE = 0.01
-"""A vector with less of its squared norm outside the massive dims has no clean dose; it is reported so and never divided by."""
+"""A vector with a smaller share of its squared norm outside the massive dims has no clean dose; this is reported, and the share is never a
+divisor."""
 
 
 def has_clean_dose(clean_share: float) -> bool:

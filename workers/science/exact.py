@@ -23,7 +23,7 @@ from workers.science.clusters import Clustering
 from workers.science.linalg import Bool, Float
 
 PRIOR_CORRELATION = 0.25
-"""What one pseudo-cluster says of the correlation inside clusters: of 0, 0.25 and 0.5 the one with the best coverage at 2 % (coverage.md)."""
+"""The intra-cluster correlation of one added pseudo-cluster: of 0, 0.25 and 0.5 the value with the best coverage at 2 % (coverage.md)."""
 EQUAL_WITHIN = 1.0
 """Points: the resolution of a judge."""
 _ZERO = 1e-9

@@ -27,13 +27,13 @@ from workers.science import exact
 from workers.science.clusters import Clustering, resample_counts
 from workers.science.linalg import Float
 
-"""No interval on fewer."""
+"""The smallest number of clusters for an interval."""
 NEARLY_ALL = 0.9
-"""From this share of equal values on the interval is exact."""
+"""The share of equal values from which the interval is exact."""
 RESAMPLES = 4000
 LEVEL = 0.95
 SKEWNESS_PRIOR = 7.0
-"""Clusters' worth of belief that there is no skewness: with 20 clusters a quarter of what is seen is not believed."""
+"""Weight of the prior of no skewness, in clusters: with 20 clusters a quarter of the observed skewness is discounted."""
 _EQUAL = 1e-9
 
 

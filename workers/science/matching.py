@@ -14,14 +14,14 @@ import numpy as np
 from workers.science.linalg import Float
 
 COHERENCE_TOLERANCE = 2.0
-"""Points."""
+"""Tolerance in points."""
 DIVERGENCE_TOLERANCE = 0.05
-"""Share of the target."""
+"""Tolerance as a share of the target."""
 FIRST_TOKENS = 20
 CLOSE = 1.05
-"""Doses of a smaller ratio are as good as equal: no larger one is looked for between them."""
+"""Two doses with a smaller ratio count as equal: no larger match is searched between them."""
 CLIFF = 1.01
-"""A jump over the target within this ratio of doses is one that no dose stops at."""
+"""If coherence jumps over the target within this ratio of doses, no dose matches it."""
 
 
 class _Match(ABC):

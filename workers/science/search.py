@@ -17,17 +17,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 START, UP = 0.6, 2.0
-"""First dose and the factor upwards: of 9 pairs one with the least regret on tests/ml/dose_responses.py."""
+"""First dose and the upward factor: among 9 pairs, one of those with the least regret on tests/ml/dose_responses.py."""
 FEWEST = 3
-"""Evaluations that every cell gets, so that each has a curve to report."""
+"""The smallest number of evaluations per cell, so that each cell has a curve to report."""
 NARROW = 0.04
-"""Gaps under 4 % are not looked into: the sawtooth is wider."""
+"""Gaps under 4 % are not searched: the sawtooth is wider."""
 LOOKED_CLOSELY = 0.5
-"""Width, in ln r, of the gaps beside the best dose from which a cell may be given up."""
+"""Width, in ln r, of the gaps next to the best dose from which a cell may be given up."""
 SAME = 5.0
-"""Points under the ceiling from which nothing is left to gain: about one answer of 24."""
+"""Points below the ceiling within which no more gain is possible: about one answer of 24."""
 LEAST_TO_GAIN, LEAST_SPREAD = 3.0, 5.0
-"""Points. A gap is never worth less; no objective is surer than this, since 0 of 24 answers still leaves room for 1 in 8."""
+"""Lower bounds in points, of a gap's possible gain and of an objective's error: 0 of 24 answers is still consistent with 1 in 8."""
 
 
 @dataclass(frozen=True)

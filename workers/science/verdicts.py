@@ -7,14 +7,14 @@ from terms.methods import UnknownMethod, parse_method
 from workers.science.intervals import Interval
 
 TIE = 10.0
-"""Points within which two vectors tie, when the whole interval lies inside."""
+"""Two vectors tie when the whole interval of their difference lies within this many points."""
 TRAITS_NEEDED = 2
 TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
 UNTOLD = "its judge cannot tell the classes apart"
 AGREEMENT = 0.6
-"""Spearman correlation of the judge with labels under which no verdict stands."""
+"""The smallest Spearman correlation of the judge with labels at which verdicts are given."""
 COST = ("random", "mean_diff", "mean_diff_rownorm", "pca", "lda", "probe", "gradient", "rfm", "lm_loss")
-"""Bases from the cheapest; a suffix costs a calibration more."""
+"""Base methods from the cheapest; a suffix adds the cost of a calibration."""
 
 
 def verdict(interval: Interval | None, *, judged: bool = True) -> str:

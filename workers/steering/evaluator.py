@@ -35,11 +35,11 @@ from workers.steering.retries import texts_cell
 from workers.steering.runs import Part, Run, RunSpec, judged
 
 WAVE_BATCHES = 4
-"""A wave fills this many batches: long enough to keep batches full, short enough that little is lost with it."""
+"""Number of batches in a wave: enough to keep batches full, few enough that a lost wave costs little."""
 WAVE_SECONDS = 10.0
-"""Longer waves are halved, and so are pieces of a run; shorter ones doubled up to WAVE_BATCHES, where that changes no text."""
+"""Waves that take longer are halved, as are pieces of a run; shorter waves are doubled up to WAVE_BATCHES, where that changes no text."""
 FIRST_ROWS = 4
-"""The first piece's answers, before anything is known of the model's pace."""
+"""Number of answers in the first piece, when the model's pace is still unknown."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from workers.steering.subjects import Subject
 HALF = 0.5
 ONE_NAT = 1.0
 DOSES_TO_MATCH = 8
-"""About how many doses of a vector are measured for divergence; used for the progress display only."""
+"""Approximate number of doses of a vector measured for divergence; used for the progress display only."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from workers.steering.summary import (
 )  # fmt: skip
 
 MOST_FAILED = 0.2
-"""Share of answers that the judge may fail on; above it nothing is concluded."""
+"""The largest share of answers on which the judge may fail; above it no conclusion is drawn."""
 
 
 def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:

@@ -16,10 +16,10 @@ from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
 Asked = Mapping[str, Any]
-"""`question`, and `system_prompt`, `cluster`, `split`, `answer` where there are any: of a trait or of a request."""
+"""`question`, and where present `system_prompt`, `cluster`, `split`, `answer`: an entry of a trait or of a request."""
 
 REFERENCE_QUESTIONS = 10
-"""The set `reference`: the first questions of the trait, whatever their split, as the reference system takes them."""
+"""Number of questions in the set `reference`: the first questions of the trait, whatever their split, as in the reference system."""
 
 
 @dataclass(frozen=True)

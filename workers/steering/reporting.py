@@ -15,10 +15,10 @@ from workers.steering.subjects import Subject, random_subject
 
 EXTRA_SETS = ("paraphrases", "unrelated", "capability")
 MASSIVE_WORTH_TAKING_APART = 1e-4
-"""Share of squared norm in massive dims from which a mean-based vector is taken apart."""
+"""Share of squared norm in massive dims from which a mean-based vector is also steered in parts."""
 
 Asked = RunSpec | str | None
-"""A run to do, a sentence on why there is none, or nothing where it was not asked for."""
+"""A run to do, a sentence with the reason why there is none, or None where it was not requested."""
 
 
 @dataclass(frozen=True, eq=False)

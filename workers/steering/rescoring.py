@@ -20,7 +20,7 @@ from workers.steering.runs import Run, RunSpec, judged
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
 
 PUSHED = ("r", "r_sum", "c", "r_raw", "effect")
-"""Facts of a run that no judge changes."""
+"""Facts of a run that do not depend on the judge."""
 Measured = TypeVar("Measured", bound=Mapping[str, object])
 
 

@@ -17,7 +17,7 @@ from workers.science.scores import mean
 from workers.steering.runs import Run
 
 SUCCESS = 50
-"""Trait score above which an answer counts as a success there."""
+"""Trait score above which an answer counts as a success in trait-interp."""
 
 
 def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: JudgeIdentity, direction: str) -> bytes:

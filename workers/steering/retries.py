@@ -6,10 +6,10 @@ Imports no torch, because the job's context asks before any model is loaded.
 from collections.abc import Mapping
 
 TEXTS = "texts/"
-"""Cells under this name hold what a model said, before anybody scored it."""
+"""Prefix of the cells that hold a model's texts before they are scored."""
 
 SCORING = ("judge", "coherence_threshold")
-"""Fields of a spec that change what texts are worth, never a text under the same run."""
+"""Fields of a spec that change the scores of texts, but never the texts of a run."""
 
 
 def texts_cell(run: str) -> str:

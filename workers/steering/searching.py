@@ -16,7 +16,7 @@ from workers.steering.subjects import Subject
 
 NO_CLEAN_DOSE = "no clean dose"
 CHANCE = ("random", "shuffled")
-"""Methods that cannot lead: what others are compared with."""
+"""Control methods, which are compared with others but cannot lead."""
 
 
 def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searched]:

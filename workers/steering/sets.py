@@ -16,7 +16,7 @@ from workers.steering.runs import Run, RunSpec
 from workers.steering.subjects import Subject
 
 WAYS = ("dose", "coherence", "divergence", "divergence_half", "divergence_1_nat", "coefficient")
-"""How vectors are compared besides each at its best dose."""
+"""The ways of comparing vectors besides each at its best dose."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from workers.lm.interventions import Push
 from workers.science.dose import NO_CLEAN_DOSE, coefficient_of, dose_of
 
 SAME = 1 - 1e-6
-"""Cosine from which two vectors are the same: float32 rounding of the same mathematics stays above it."""
+"""The cosine above which two vectors count as the same: float32 rounding of the same computation stays above it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Subject:
     same_as: str | None = None
     facts: MassiveFacts | None = None
     source: OfASibling | None = None
-    """Of vectors made on another model: its name, weights and massive dims."""
+    """For vectors made on another model: its name, weights and massive dims."""
 
     @property
     def has_clean_dose(self) -> bool:

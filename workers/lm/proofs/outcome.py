@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from terms.documents.passport import Outcome, ProofDocument
 
 VERSION = 3
-"""Of the proofs: a passport of another version says less or more than this one."""
+"""Version of the proofs: passports of different versions contain different checks."""
 
 
 @dataclass(frozen=True)

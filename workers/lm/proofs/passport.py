@@ -25,7 +25,7 @@ from workers.lm.proofs.tokenizer import tokenizer_ids
 from workers.lm.proofs.turn_end import answer_end
 
 CONTRADICTIONS = (ValueError, TypeError, LookupError)
-"""What the library raises when a model with a config that contradicts itself is run."""
+"""Errors that the library raises for a model with a config that contradicts itself."""
 Check = Callable[[], None]
 PROOFS: Mapping[str, Callable[[LanguageModel, Check], Proof]] = {
     "same files": lambda lm, _check: same_files(lm.folder, lm.facts),

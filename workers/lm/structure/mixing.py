@@ -12,9 +12,9 @@ from workers.lm.structure.search import Sum
 from workers.lm.structure.twin import run, token_ids
 
 STRAIGHT = 1e-4
-"""Of a channel's correlation: the epsilon of a norm leaves less."""
+"""Tolerance of a channel's correlation: the epsilon of a norm causes a smaller difference."""
 CHANGED = 1e-6
-"""Of its size: what changes a number more than the order of its sums does."""
+"""Relative change above which a value counts as changed: a different order of summation causes less."""
 
 
 def mixers(twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recording], sums: Sequence[Sum]) -> list[set[str]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 Passed = Any
-"""What modules of the library are given and put out: tensors, tuples, caches and flags, each class by its own convention."""
+"""Inputs and outputs of the library's modules: tensors, tuples, caches and flags, by each class's own convention."""
 Args = tuple[Passed, ...]
 Named = dict[str, Passed]
 

@@ -17,10 +17,10 @@ from workers.lm.structure.recording import Recording
 
 MOST = 3
 FITS = 1e-5
-"""Of |output - c0 input|. A block that computes inside in float32 leaves about 1e-7; anything else that is added leaves more than 1e-2."""
+"""Limit relative to |output - c0 input|. A block that computes in float32 inside leaves about 1e-7; a missing addend leaves more than 1e-2."""
 SAME = 1e-10
 LEAST = 1e-4
-"""Of a constant: below it, an addend or the input is not there at all."""
+"""The smallest constant: below it, an addend or the input counts as absent."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from workers.lm.structure.recording import Args, Named, Passed
 ROWS, TOKENS = 2, 20
 MOST_PARAMETERS = 300_000_000
 LEAST_FLOAT = 1e-3
-"""Plain floats of a block below it are the epsilons of its norms."""
+"""Plain floats of a block below this are taken as the epsilons of its norms."""
 
 
 def layer_types(config: PretrainedConfig) -> list[str]:

@@ -9,7 +9,7 @@ from workers.reports.table import Column, Row, Table
 from workers.reports.tables.standing import COLUMNS, NOTE, standing
 
 NOT_STEERED = {"viable": "not steered"}
-"""The columns of what mean_diff is worth, for a model without a steering."""
+"""The values of the columns on mean_diff for a model without a steering."""
 
 
 def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:

@@ -10,7 +10,7 @@ from terms.documents.calibration import Aggregate, CalibrationProvenance, Place
 from workers.reports.table import Column, Row
 
 LOCATED = 3
-"""Most dims that a cell says the location of."""
+"""The most dims with a location in one cell."""
 
 COLUMNS = [
     Column("reference", "dims by top5-3layers", "dims"),

@@ -26,7 +26,7 @@ from workers.science.threads import one_thread
 
 STABILITY_LEVEL = (2.5, 97.5)
 Fitting = tuple[str, tuple[tuple[str, Value], ...], tuple[int, ...], bytes, bytes]
-"""What decides a fit: base, parameters, dims zeroed before it, counts of the rows, labels."""
+"""The inputs that determine a fit: base, parameters, dims zeroed before it, counts of the rows, labels."""
 
 
 @dataclass(frozen=True, eq=False)
