@@ -54,13 +54,13 @@ class Scale:
     prompts: tuple[Ids, ...]
 
     def fluency(self, log_likelihood: float) -> float:
-        """The score 0-100 of a log-likelihood, before repetition is subtracted."""
+        """The score 0-100 of a log-likelihood, before the factor for repetition."""
         if log_likelihood >= self.base:
             return 100.0
         return 100 * max(0.0, (log_likelihood - self.shuffled) / (self.base - self.shuffled))
 
     def coherence(self, reading: Reading) -> float | None:
-        """The coherence 0-100. None where both ends of the scale are equal or the text could not be read."""
+        """The coherence 0-100. None where the two ends of the scale are too close or the text could not be read."""
         if reading.log_likelihood is None or self.base - self.shuffled < 2 * PRECISION:
             return None
         return round(self.fluency(reading.log_likelihood) * (1 - reading.repeated), 2)

@@ -29,7 +29,7 @@ def repeated_share(tokens: Sequence[Token], n: int = 4) -> float:
 
 
 def shuffled(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
-    """The same tokens in another order."""
+    """The tokens in a random order."""
     out = list(tokens)
     rng.shuffle(out)
     return out

@@ -66,7 +66,7 @@ class ModelFacts:
         return self.n_parameters * (4 if dtype == "float32" else 2)
 
     def to_dict(self) -> JsonObject:
-        """Plain JSON values; `facts_from_dict` is the inverse."""
+        """The facts as plain JSON values; `facts_from_dict` is the inverse."""
         return asdict(self)
 
 

@@ -118,7 +118,7 @@ def _scan(weights: list[Path], advance: Callable[[int], None]) -> str:
     for file in weights:
         try:
             with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118, it is no mapping
+                for name in tensors.keys():  # noqa: SIM118, the object is not a mapping
                     if DEAD_BUFFER.search(name):
                         continue
                     dtype, count = _scan_tensor(tensors, name, advance)

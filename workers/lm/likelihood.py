@@ -160,7 +160,7 @@ class SharedPrompt:
     """
 
     def __init__(self, lm: LanguageModel, ids: Sequence[int]) -> None:
-        """Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range."""
+        """Computes the prompt. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range."""
         lm.check_ids(ids, 1)
         self.ids = tuple(ids)
         self._lm = lm

@@ -8,7 +8,7 @@ class DegenerateRows(ValueError):
 
 
 class ClassEmpty(DegenerateRows):
-    """A class has no training row."""
+    """A class has no training rows."""
 
     code = "class_empty"
 

@@ -54,7 +54,7 @@ class Examples:
         )
 
     def subset(self, chosen_N: Bool) -> "Examples":
-        """Only the chosen rows."""
+        """The examples of the chosen rows only."""
         return Examples(self.positive[chosen_N], self.cluster[chosen_N], self.rank[chosen_N], self.train[chosen_N])
 
 

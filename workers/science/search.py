@@ -102,7 +102,7 @@ class Search:
         return not self.next_round()
 
     def best(self, cell: str) -> float | None:
-        """The dose to use, one that was run; None before the first evaluation."""
+        """The dose to use, which is a dose that was run; None before the first evaluation."""
         return self._cells[cell].best
 
     def stopped(self, cell: str) -> str | None:

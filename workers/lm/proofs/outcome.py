@@ -24,7 +24,7 @@ class Proof:
     sentence: str
 
     def to_dict(self) -> ProofDocument:
-        """Plain JSON values; `Proof(**values)` is the inverse."""
+        """The proof as plain JSON values; `Proof(**values)` is the inverse."""
         return {
             "name": self.name,
             "outcome": self.outcome,

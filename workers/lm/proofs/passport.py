@@ -54,7 +54,7 @@ class Passport:
         return "refused" if "refused" in found else "limited" if "limited" in found else "passed"
 
     def to_dict(self) -> PassportDocument:
-        """Plain JSON values."""
+        """The passport as plain JSON values."""
         return {
             "version": self.version,
             "outcome": self.outcome,

@@ -75,7 +75,7 @@ class Structure:
         return next((key for key in (kind, at_layer(kind, layer)) if key in self.blocks), None)
 
     def to_dict(self) -> JsonObject:
-        """Plain JSON values; `structure_from_dict` is the inverse."""
+        """The structure as plain JSON values; `structure_from_dict` is the inverse."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
 

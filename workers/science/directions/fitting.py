@@ -16,7 +16,7 @@ from terms.methods import Method, Value, parse_method
 from terms.values import Json
 from workers.science import separation
 from workers.science.degenerate import NothingLeft
-from workers.science.directions import gradient, lda, mean_diff, mean_diff_rownorm, pca, probe, random, rfm  # noqa: F401 - they register
+from workers.science.directions import gradient, lda, mean_diff, mean_diff_rownorm, pca, probe, random, rfm  # noqa: F401 - importing the modules registers the methods
 from workers.science.directions.base import REGISTRY, Fit, Labelled
 from workers.science.directions.zeroing import BEFORE, dims_of
 from workers.science.examples import Examples
@@ -169,7 +169,9 @@ class _Work:
         asked = (labels_N.tobytes(), counts_N.tobytes(), before)
         if asked not in self._labelled:
             rows_ND = without(self._rows_ND, before) if before else self._rows_ND
-            self._labelled = {asked: Labelled(rows_ND, labels_N, counts_N, self._examples)}  # the last one alone: rows are large
+            self._labelled = {
+                asked: Labelled(rows_ND, labels_N, counts_N, self._examples)
+            }  # only the last, because rows are large
         return self._labelled[asked]
 
     def _shuffled(self, seed: int) -> Bool:
