@@ -50,9 +50,7 @@ def run_next(process: WorkerProcess) -> bool:
         asked, lease = _claim(process)
     except MayNotClaim as why:
         log.info("claim.not_now", because=str(why))
-        time.sleep(
-            PASS_ON_SECONDS
-        )  # the notification was for another worker; while this child sleeps its node takes no more of them
+        time.sleep(PASS_ON_SECONDS)  # while this child sleeps its node takes no more notifications, so others get them
         ring_on(process)
         return False
     if lease is None:

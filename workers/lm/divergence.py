@@ -75,9 +75,8 @@ def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Tex
 
 def _kl(steered_AV: Tensor, base_AV: Tensor) -> np.ndarray:
     log_p_AV, log_q_AV = (logits.double().log_softmax(-1) for logits in (steered_AV, base_AV))
-    kl_A = (
-        (log_p_AV.exp() * (log_p_AV - log_q_AV)).sum(-1).clamp(min=0)
-    )  # rounding may give -1e-17 where the distributions are equal
+    # clamped, because rounding may give -1e-17 where the distributions are equal
+    kl_A = (log_p_AV.exp() * (log_p_AV - log_q_AV)).sum(-1).clamp(min=0)
     values: np.ndarray = kl_A.nan_to_num(nan=float("inf")).cpu().numpy()
     return values
 

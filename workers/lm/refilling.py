@@ -23,9 +23,8 @@ from workers.lm.sampling import Sampling
 from workers.lm.site_actions import VectorBank, actions_for, framed_actions
 from workers.lm.slots import SlotCache
 
-TURN_OVER = (
-    16  # rows change slots when a 16th of the batch has ended: moving a few rows often costs more than leaving a few slots idle
-)
+# Rows change slots when a 16th of the batch has ended: moving a few rows often costs more than leaving a few slots idle.
+TURN_OVER = 16
 
 
 @dataclass

@@ -62,9 +62,7 @@ def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_len
     if key not in _known:
         try:
             _known[key] = _room(engine, counted(model, engine, dtype, context_length))
-        except (
-            Exception
-        ):  # without values, a model's class may raise any exception, and a forecast must not make the inspection fail
+        except Exception:  # a model's class may raise any exception without values; the inspection must not fail over a forecast
             _known[key] = None
     return _known[key]
 

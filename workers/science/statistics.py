@@ -123,9 +123,8 @@ class RunningStatistics:
             torch.stack([layer.entry_median for layer in reading.layers]),
             peak_median_L,
         ]
-        *finite, entries, peaks = (
-            torch.stack([each.double() for each in read]).cpu().numpy()
-        )  # one copy, because each copy waits for the device
+        # one copy, because each copy waits for the device
+        *finite, entries, peaks = torch.stack([each.double() for each in read]).cpu().numpy()
         for row, layer in enumerate(self.layers):  # the lowest bad layer is where the fault began
             for component, good in zip(("residual stream", "attention output", "MLP output"), finite, strict=True):
                 if not np.isfinite(good[row]):

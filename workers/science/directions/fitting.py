@@ -169,9 +169,8 @@ class _Work:
         asked = (labels_N.tobytes(), counts_N.tobytes(), before)
         if asked not in self._labelled:
             rows_ND = without(self._rows_ND, before) if before else self._rows_ND
-            self._labelled = {
-                asked: Labelled(rows_ND, labels_N, counts_N, self._examples)
-            }  # only the last, because rows are large
+            # only the last, because rows are large
+            self._labelled = {asked: Labelled(rows_ND, labels_N, counts_N, self._examples)}
         return self._labelled[asked]
 
     def _shuffled(self, seed: int) -> Bool:

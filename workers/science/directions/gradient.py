@@ -18,9 +18,8 @@ CONVERGED = 0.999
 def gradient(data: Labelled, parameters: Parameters) -> Fit:
     """Fits the method. `optimum_cosine` is the cosine with mean_diff, the optimum. Raises ClassesCoincide."""
     delta_D = data.difference(data.rows_ND)
-    goal_D = delta_D / np.linalg.norm(
-        delta_D
-    )  # the objective's scale does not change its optimum, and hardly changes Adam's steps
+    # the objective's scale does not change its optimum, and hardly changes Adam's steps
+    goal_D = delta_D / np.linalg.norm(delta_D)
     vector_D = np.random.default_rng(int(parameters["seed"])).standard_normal(len(goal_D))
     vector_D /= np.linalg.norm(vector_D)
     first_D, second_D = np.zeros_like(vector_D), np.zeros_like(vector_D)
