@@ -1,4 +1,4 @@
-"""What a worker could hold at most, as its node says of itself before any model is loaded. Imports no torch."""
+"""Reports how much memory a worker could use for models, before any model is loaded. Imports no torch."""
 
 import os
 from pathlib import Path
@@ -9,15 +9,14 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def capacity(settings: Settings) -> dict[str, int | str]:
-    """Bytes that its models may take together (`budget`), the dtype it loads them in, and on a CPU the memory of the host, or of the
-    control group that the worker is in. What a card has is known once torch has looked (`Shelf.memory`).
-    """
+    """The bytes that the worker's models may take together (`budget`), the dtype in which it loads them, and on a CPU the memory of the host, or
+    of the worker's control group. A GPU's memory is known only after torch has queried it (`Shelf.memory`)."""
     known: dict[str, int | str] = {"budget": settings.model_budget_bytes, "dtype": settings.weights_dtype}
     return known if settings.device.startswith("cuda") else known | {"device_total": host_bytes()}
 
 
 def host_bytes(cgroup_limit: Path = CGROUP_LIMIT) -> int:
-    """The machine's memory, or the control group's limit where that is less."""
+    """The machine's memory in bytes, or the control group's limit where that is lower."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         limit = cgroup_limit.read_text(encoding="ascii").strip()

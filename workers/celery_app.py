@@ -1,7 +1,7 @@
 """The Celery application of a worker node: configuration only. Imports neither torch nor the HTTP application.
 
-One node per device, one spawned child, early acknowledgement, no prefetching, no results: a bell is worth nothing once it was heard,
-and the job rows decide everything else. SIGTERM is not remapped: spawned children would then ignore it.
+One node per device, one spawned child, early acknowledgement, no prefetching, no results: a bell (a notification about ready jobs) is not needed
+again after it was received, because the job rows decide everything else. SIGTERM is not remapped: spawned children would then ignore it.
 """
 
 import sys
@@ -17,7 +17,7 @@ with still(keep=True):
     from app.storage.checking import opened
     from binnacle.errors import BinnacleError
 
-signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)  # or Celery sets up lines of its own
+signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)  # otherwise Celery sets up its own log format
 configure_logging()
 try:
     app = celery_app(get_settings())

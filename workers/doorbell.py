@@ -1,4 +1,4 @@
-"""The only Celery task: looks for ready jobs in the database and runs them. It takes no arguments: a bell names no job."""
+"""The only Celery task: finds ready jobs in the database and runs them. It takes no arguments, because a notification names no job."""
 
 import contextlib
 
@@ -15,9 +15,9 @@ log = structlog.get_logger(__name__)
 
 @app.task(name=TASK, ignore_result=True)
 def answer() -> None:
-    """Runs jobs until none is ready, so that what one job releases starts without another bell.
+    """Runs jobs until none is ready, so that a job that becomes ready through another's end starts without another notification.
 
-    Lets no exception out: a MemoryError that left it would kill Celery's parent.
+    Raises no exception, because a MemoryError that left this function would kill Celery's parent process.
     """
     try:
         with still():

@@ -1,4 +1,4 @@
-"""What an exception that ended a handler means for the job and for this process."""
+"""Decides what an exception that ended a handler means for the job and for this process."""
 
 import sys
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from workers.job import JobFault
 
 @dataclass(frozen=True)
 class Verdict:
-    """The job's error; whether it is a bug of ours (then the log gets the traceback); whether the process must end."""
+    """The job's error; whether it is a bug in this program (then the traceback is logged); whether the process must end."""
 
     error: ErrorFacts
     unexpected: bool = False
@@ -18,7 +18,8 @@ class Verdict:
 
 
 def judge(error: Exception) -> Verdict:
-    """Deterministic faults keep their code and sentence; memory and device errors get theirs; anything else is ours."""
+    """Deterministic faults keep their code and sentence; memory and device errors get their own; any other exception is a bug in this
+    program."""
     if isinstance(error, JobFault):
         return Verdict(as_error(error.code, error.detail, **error.facts))
     if "torch" not in sys.modules:

@@ -1,8 +1,8 @@
-"""The thread beside a running job: renews its lease, writes its progress, and hears of cancellation.
+"""A thread that runs alongside a job: renews its lease, writes its progress, and notices cancellation.
 
-Everything it learns it leaves in fields that the handler's `check()` reads; nothing here touches the model. The lease counts from before a
-renewal was sent, on this process's own monotonic clock: when the last one is `ttl - margin` old the job must stop, whatever the
-database, another worker or anybody's wall clock says.
+It stores its observations in fields that the handler's `check()` reads; it never touches the model. The lease is counted from before a renewal
+was sent, on this process's own monotonic clock: when the last renewal is `ttl - margin` old the job must stop, independent of the database,
+other workers and wall clocks.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from workers.process import WorkerProcess
 log = structlog.get_logger(__name__)
 
 GATHER_SECONDS = 0.25
-"""A new phase is written so much later: what follows at once is written with it, and a short job's phases with its end."""
+"""Delay before a new phase is written, so that a phase that follows at once is written with it, and a short job's phases with its end."""
 SETTLED_SECONDS = 0.5
-"""A pace is not read from a shorter time."""
+"""The shortest time from which a pace is computed."""
 TELLING_PART = 0.05
-"""The part of a phase whose first units tell how long it takes, with what its beginning cost."""
+"""The share of a phase that must be finished before its duration, start-up cost included, can be estimated from its beginning."""
 
 
 @dataclass
 class Phase:
-    """The handler's last word on where it is. `share` is the part of the whole job's work in this phase, `before` in those before it; `after` is
-    what the later phases will take in seconds, where that was measured."""
+    """The handler's last report of its phase. `share` is the part of the whole job's work in this phase, `before` the part in earlier phases;
+    `after` is the measured time of the later phases in seconds, if known."""
 
     name: str
     total: int
@@ -48,16 +48,16 @@ class Phase:
     first: tuple[float, int] | None = None
 
     def move(self, done: int, now: float) -> None:
-        """`done` units are finished; `now` is a monotonic time, as `began` is."""
+        """Records that `done` units are finished; `now` is a monotonic time, as `began` is."""
         self.done = min(done, self.total)
         if self.first is None and self.done:
             self.first = now, self.done
 
     def seconds_left(self, now: float) -> float | None:
-        """Until the whole job ends, at this phase's pace; None before anything can be said.
+        """Estimates the seconds until the whole job ends, at this phase's pace; None before an estimate is possible.
 
-        The pace is that since the first units were done: before them a phase pays once for its beginning (reading the prompts of a batch).
-        Where they are a good part of the phase they tell enough by themselves.
+        The pace is measured from the first finished units on, because a phase has a start-up cost (reading the prompts of a batch). Where the
+        first units are a large part of the phase, they suffice for the estimate.
         """
         if self.first is None or now - self.began < SETTLED_SECONDS:
             return None
@@ -74,7 +74,7 @@ class Phase:
 
 
 class Heartbeat:
-    """Runs from claim to ending; a context manager. Its fields are read by the job's thread, its methods called by it."""
+    """Renews the lease from claim to ending; a context manager. The job's thread reads its fields and calls its methods."""
 
     def __init__(self, process: WorkerProcess, lease: Lease, claimed_at: float) -> None:
         self._process = process
@@ -103,18 +103,18 @@ class Heartbeat:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is, or may be, somebody else's."""
+        """Whether another worker holds, or may hold, the lease."""
         return self._superseded or time.monotonic() - self._renewed > self._settings.ttl - self._settings.margin
 
     def begin(self, phase: Phase) -> None:
-        """The handler entered a phase."""
+        """Records that the handler entered a phase."""
         with self._lock:
             self._phase = phase
             self._unwritten.append(phase)
         self._wake.set()
 
     def move(self, done: int | None) -> None:
-        """The handler made progress (None: it lives, but has nothing to count)."""
+        """Records progress; None means that the handler is alive but has nothing to count."""
         with self._lock:
             if self._phase is not None and done is not None:
                 self._phase.move(done, time.monotonic())
@@ -122,7 +122,7 @@ class Heartbeat:
 
     @contextlib.contextmanager
     def unwritten(self) -> Iterator[Reached]:
-        """Phases and progress that the caller writes in its own transaction; what it raises leaves them unwritten."""
+        """Yields the phases and progress for the caller to write in its own transaction; an error leaves them unwritten."""
         with self._writing:
             with self._lock:
                 entered, self._unwritten = self._unwritten, []
@@ -136,7 +136,7 @@ class Heartbeat:
                 raise
 
     def hear(self, job: Job) -> None:
-        """A row of the job as it is now: it says whether cancelling was asked for."""
+        """Reads from the job's current row whether cancellation was requested."""
         self.cancelled = self.cancelled or job.cancel_requested_at is not None
 
     def _run(self) -> None:
@@ -175,7 +175,7 @@ class Heartbeat:
 
 
 def _reached(entered: Sequence[Phase], current: Phase | None) -> Reached:
-    """The events of the phases that were entered, and the columns of the present one; None leaves the columns as they are."""
+    """The events of the entered phases, and the columns of the current phase; None leaves the columns unchanged."""
     events: list[Event] = [("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}) for phase in entered]
     if current is None:
         return Reached(events)

@@ -1,10 +1,10 @@
-"""What a handler is: a function of a spec and a context that returns a result. It speaks no SQL and no HTTP.
+"""The interface of a handler: a function of a spec and a context that returns a result, without SQL or HTTP.
 
     def run(spec: CalibrationSpec, context: JobContext) -> Outcome
 
-`terms.specs` says what the spec of each kind holds. The context is how a handler tells progress, keeps cells, hears of cancellation and gets its
-model. `check()` (and `progress()`, which calls it) raises one of the `Interruption`s below; a handler lets them pass, after leaving the model
-without hooks.
+`terms.specs` defines the spec of each kind. Through the context a handler reports progress, stores cells, notices cancellation and gets its
+model. `check()` (and `progress()`, which calls it) raises one of the `Interruption`s below; a handler lets them pass, after removing its hooks
+from the model.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Interruption(BaseException):
-    """The job must stop here; not an Exception, so that no handler swallows it by accident."""
+    """The job must stop here. Not an Exception, so that a handler does not catch it by accident."""
 
 
 class JobCancelled(Interruption):
-    """Its owner asked for it; finished cells are kept."""
+    """The job's owner cancelled it; finished cells are kept."""
 
 
 class LeaseLost(Interruption):
@@ -33,7 +33,7 @@ class LeaseLost(Interruption):
 
 
 class JobYielded(Interruption):
-    """Its slice is over and somebody else waits: back to the queue, finished cells are kept."""
+    """The job's time slice is over and another job waits: it returns to the queue, finished cells are kept."""
 
 
 class JobFault(Exception):
@@ -47,12 +47,12 @@ class JobFault(Exception):
 
 
 class TransientFault(Exception):
-    """Something outside is down (storage, a judge): the job goes back to the queue with a backoff."""
+    """An external service is down (storage, a judge): the job returns to the queue with a backoff."""
 
 
 @dataclass(frozen=True)
 class ArtifactBytes:
-    """A file of the result, by name."""
+    """A named file of the result."""
 
     name: str
     data: bytes | Path
@@ -61,7 +61,7 @@ class ArtifactBytes:
 
 @dataclass
 class Outcome:
-    """What a handler returns: a small JSON result (it is put on the Job) and files."""
+    """The result of a handler: a small JSON result (stored with the job) and files."""
 
     result: Mapping[str, Any]
     artifacts: list[ArtifactBytes] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Outcome:
 
 
 class JobContext(Protocol):
-    """The handler's only way to the world."""
+    """The handler's only access to models, storage and the job's state."""
 
     @property
     def device(self) -> str:
@@ -77,26 +77,26 @@ class JobContext(Protocol):
 
     @property
     def dtype(self) -> str:
-        """The type in which this worker loads models: "float32", "bfloat16" or "float16"."""
+        """The dtype in which this worker loads models: "float32", "bfloat16" or "float16"."""
 
     @property
     def batch_budget_bytes(self) -> int:
         """Memory that one batch's cache and activations may take."""
 
     def model(self, name: str) -> "LanguageModel":
-        """The registered model, loaded on this worker's device (kept loaded between jobs). Tells phase `loading model`.
+        """The registered model, loaded on this worker's device (kept loaded between jobs). Reports the phase `loading model`.
 
         Raises JobFault when the files changed since they were inspected or do not load.
         """
 
     def model_facts(self, name: str) -> JsonObject:
-        """What inspecting the model found (hashes, layers, width, source), without loading it."""
+        """The model's facts from inspection (hashes, layers, width, source), without loading it."""
 
     def model_passport(self, name: str) -> PassportDocument | None:
-        """The outcome of the registered model's proofs and each proof; None for a model that is not there or not proved."""
+        """The outcome of the registered model's proofs and each proof; None for a model that is missing or not proved."""
 
     def passport(self, key: str) -> PassportDocument | None:
-        """The proofs that are kept for a content (`proofs.content.key_of`), or None."""
+        """The stored proofs for a content (`proofs.content.key_of`), or None."""
 
     def blob(self, digest: str) -> bytes:
         """A stored object that the spec names by its sha256: a trait dataset, a file of vectors. Raises JobFault missing_input."""
@@ -105,7 +105,7 @@ class JobContext(Protocol):
         """A file of an earlier job's result, named in the spec. Raises JobFault missing_input."""
 
     def result(self, job: str) -> JobStanding:
-        """An earlier job as it stands: `{"state", "kind", "spec", "result", "error"}`. Raises JobFault missing_input."""
+        """The current state of an earlier job: `{"state", "kind", "spec", "result", "error"}`. Raises JobFault missing_input."""
 
     def phase(
         self,
@@ -117,32 +117,31 @@ class JobContext(Protocol):
         share: float | None = None,
         after: float | None = None,
     ) -> None:
-        """A new phase begins at 0 of `total`. It is hung when it makes no progress for `stall_seconds`.
+        """Begins a new phase at 0 of `total`. It counts as hung when it makes no progress for `stall_seconds`.
 
-        `share` is the part of the whole job's work that lies in it (for the estimated end); None means all that is left. `after` is what the
-        phases after it will take in seconds, where the handler has measured it: it counts instead of what `share` leaves.
+        `share` is the part of the whole job's work in this phase (for the estimated end); None means the rest. `after` is the time of the later
+        phases in seconds, if the handler has measured it; it replaces the estimate from `share`.
         """
 
     def progress(self, done: int) -> None:
-        """`done` of the phase's total is reached; cheap, call it per batch or step. Calls `check()`."""
+        """Reports that `done` of the phase's total is reached; cheap, call it per batch or step. Calls `check()`."""
 
     def check(self) -> None:
         """Raises JobCancelled, LeaseLost or JobYielded when the job must stop here. Cheap."""
 
     def may_yield(self) -> None:
-        """A cell or batch boundary: raises JobYielded when the slice is over and somebody else waits, sooner for a generation, and at once
-        when the device is drained. Calls `check()`.
-        """
+        """Call at the boundary of a cell or batch: raises JobYielded when the slice is over and another job waits (earlier if a generation
+        waits), and at once when the device is drained. Calls `check()`."""
 
     def cell(self, name: str) -> bytes | None:
-        """The bytes of a cell finished earlier (also by an earlier attempt), or None."""
+        """The bytes of a cell that this or an earlier attempt finished, or None."""
 
     def shared_cell(self, name: str) -> bytes | None:
-        """As `cell`, also of any job that this job's owner may read, whose cell it then keeps as its own. For cells with names that hold a hash
-        of everything they are made from."""
+        """Like `cell`, but also takes the cell from any job that this job's owner may read, and stores it for this job. Only for cells with
+        names that hold a hash of all their inputs."""
 
     def commit_cell(self, name: str, data: bytes) -> None:
-        """Keeps a finished cell for good. It resets the count of losses."""
+        """Stores a finished cell permanently. Resets the count of losses."""
 
 
 Handler = Callable[[JsonObject, JobContext], Outcome]

@@ -1,7 +1,7 @@
-"""Idle nodes poll for jobs, because notifications may be lost.
+"""Lets idle nodes poll for jobs, because notifications may be lost.
 
-A thread of the node's parent asks the database; what it finds is handed to Celery as if a bell had rung, so that Celery's own account of what
-its child does stays right. Without a connection to the broker Celery hands out nothing, and the bell waits until there is one.
+A thread of the node's parent queries the database and passes a ready job to Celery as if a notification had arrived, so that Celery's record of
+its child's work stays right. Without a connection to the broker Celery starts no tasks, and the notification waits until there is a connection.
 """
 
 import threading
@@ -42,7 +42,7 @@ class Looking:
         threading.Thread(target=self._run, name="looking", daemon=True).start()
 
     def _run(self) -> None:
-        """Looks every few seconds; less and less often while the same job is ready and this node may not run it (a quota, a newer version)."""
+        """Polls every few seconds; less often while the same job is ready and this node may not run it (a quota, a newer version)."""
         pause, before = self._settings.look, None
         while not self._stop.wait(pause):
             try:
@@ -63,7 +63,7 @@ class Looking:
             return repository.ready_for(session, *self._worker)
 
     def _ring(self) -> None:
-        """In Celery's loop: a bell that no broker carried, unless a real one was heard meanwhile."""
+        """Passes a notification to Celery's loop without a broker, unless a real one arrived meanwhile."""
         if state.reserved_requests:
             return
         consumer = self._controller.consumer
@@ -77,4 +77,4 @@ class Looking:
 
 
 def _nothing(*_: object) -> None:
-    """Does nothing: no broker waits for the acknowledgement of this bell."""
+    """Does nothing: no broker waits for the acknowledgement of this notification."""

@@ -1,4 +1,4 @@
-"""Peak memory of one attempt: the device's on CUDA, this process's resident set on a CPU."""
+"""Measures the peak memory of one attempt: the device's on CUDA, this process's resident set on a CPU."""
 
 import contextlib
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class PeakMemory:
-    """Starts counting when made."""
+    """Peak memory since the object was made."""
 
     def __init__(self, device: str) -> None:
         self._cuda = device.startswith("cuda")
@@ -17,11 +17,11 @@ class PeakMemory:
             if torch is not None:
                 torch.cuda.reset_peak_memory_stats(device)
         else:
-            with contextlib.suppress(OSError):  # then the peak is the process's since its start
+            with contextlib.suppress(OSError):  # without it the peak is counted from the process's start
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
 
     def peak(self) -> int:
-        """Bytes."""
+        """The peak in bytes."""
         if self._cuda:
             torch = sys.modules.get("torch")
             return int(torch.cuda.max_memory_allocated(self._device)) if torch is not None else 0

@@ -1,8 +1,8 @@
-"""Keeps node names unique: two nodes with one name would take each other's jobs for those of a dead child.
+"""Keeps node names unique: two nodes with one name would treat each other's jobs as those of a dead child.
 
-A node that starts under a name whose row was touched lately waits for one round of its parent's watch: a predecessor that was killed touches
-it no more, another living node does. Of two that start in the same moment and so see nobody, the row goes to the first that writes it, and
-the other leaves.
+A node that starts with a name that was active recently waits for one round of its parent's watch: a killed predecessor no longer updates the
+row, another living node does. If two nodes start at the same moment and so do not see each other, the row belongs to the first that writes it,
+and the other stops.
 """
 
 import os
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 def is_taken(sessions: sessionmaker[Session], worker_id: str, settings: LeaseSettings) -> bool:
-    """Whether a living node has the name. False where the database does not answer: then nobody can have seen it alive."""
+    """Whether a living node has the name. False where the database does not answer, because then no living node could have updated the row."""
     lately = 3 * settings.watch
     try:
         before, age = _seen(sessions, worker_id)
@@ -36,21 +36,21 @@ def is_taken(sessions: sessionmaker[Session], worker_id: str, settings: LeaseSet
 
 
 def is_ours(worker: Worker) -> bool:
-    """Whether the row is this process's, and neither a predecessor's nor a twin's."""
+    """Whether the row belongs to this process, and not to a predecessor or another node with the same name."""
     return worker.parent_pid == os.getpid() and worker.host == socket.gethostname()
 
 
 def unless_living(settings: LeaseSettings) -> ColumnElement[bool]:
-    """Of a row in the way of a node that starts: that nobody has touched it for longer than a living node's parent lets pass.
+    """A condition on an existing row with the name of a starting node: it was not updated for longer than a living node's parent allows.
 
-    Or it has this process's number and host, as in a container that was started again: its predecessor is gone.
+    Also true if the row has this process's pid and host, as in a restarted container: the predecessor has ended.
     """
     silent = Worker.seen_at < func.now() - timedelta(seconds=1.25 * settings.watch)
     return or_(silent, and_(Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname()))
 
 
 def _seen(sessions: sessionmaker[Session], worker_id: str) -> tuple[object, float]:
-    """When the name's node was last seen, and how many seconds ago; None for a name without a node."""
+    """The time of the node's last update, and how many seconds ago it was; None for a name without a node."""
     with sessions() as session:
         age = func.extract("epoch", func.now() - Worker.seen_at)
         row = session.execute(select(Worker.seen_at, age).where(Worker.id == worker_id)).one_or_none()

@@ -21,9 +21,9 @@ log = structlog.get_logger(__name__)
 
 
 def through_outages(work: Callable[[], T], lost: Callable[[], bool]) -> T:
-    """The result of `work()`, repeated while the database is unreachable.
+    """Returns the result of `work()`, repeated while the database is unreachable.
 
-    Raises LeaseLost once `lost()`, and at once what else `work` raises.
+    Raises LeaseLost once `lost()`, and any other error of `work` at once.
     """
     pause = 0.1
     while not lost():
@@ -39,7 +39,8 @@ def through_outages(work: Callable[[], T], lost: Callable[[], bool]) -> T:
 
 
 def through_storage_errors(work: Callable[[], T], lost: Callable[[], bool]) -> T:
-    """The result of `work()`, tried again after a passing storage error. Raises the last StorageError, and what `through_outages` does."""
+    """Returns the result of `work()`, tried again after a temporary storage error. Raises the last StorageError, and what `through_outages`
+    raises."""
     for tried in range(1, STORAGE_TRIES + 1):
         try:
             return through_outages(work, lost)

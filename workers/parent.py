@@ -1,6 +1,6 @@
-"""A worker node's parent process: reports the node, watches its child, runs the reconciler, drains at a stop.
+"""A worker node's parent process: registers the node, watches its child, runs the reconciler, drains the node when it stops.
 
-Hangs on Celery's signals and runs in the parent process, which never imports torch.
+Connected to Celery's signals; runs in the parent process, which never imports torch.
 """
 
 import os
@@ -62,7 +62,7 @@ class Parent:
         self.watch = Watch(self._sessions, settings.lease, self.worker_id, self.child_pids, lambda: shortage(settings))
 
     def start(self) -> None:
-        """Registers the node and starts watching, looking and sweeping."""
+        """Registers the node and starts the watch, the polling and the reconciler."""
         self.watch.start()
         node = (self.worker_id, os.environ["BINNACLE_WORKER_CLASS"])
         Looking(self._controller, self._sessions, self._settings.lease, node, self._stop).start()
@@ -70,18 +70,18 @@ class Parent:
         threading.Thread(target=self._tidy_loop, name="janitor", daemon=True).start()
 
     def child_pids(self) -> set[int]:
-        """The pids of the living children of this node's pool."""
+        """The pids of the living child processes of this node's pool."""
         pool = getattr(self._controller.pool, "_pool", None)
         return {child.pid for child in list(getattr(pool, "_pool", ())) if child.is_alive()}
 
     def drain(self) -> None:
-        """Tells the child that its job should go back to the queue at the next boundary; the watch sees to one that does not hear."""
+        """Tells the child to return its job to the queue at the next boundary; the watch stops a child that does not respond."""
         self.watch.drain()
         for pid in self.child_pids():
             os.kill(pid, signal.SIGUSR2)
 
     def leave(self) -> None:
-        """Gives back what a child that had to be killed still held, and takes the node off the list, unless a twin has its name."""
+        """Releases the jobs of a child that had to be killed, and removes the node's row, unless another node of the same name owns it."""
         self._stop.set()
         if self._refused:
             return
@@ -95,7 +95,8 @@ class Parent:
         self._bell.close()
 
     def _registered(self) -> bool:
-        """Whether the row is this process's: another's lies there after a crash, and none after a database was restored or a day of silence."""
+        """Whether the row belongs to this process. After a crash it belongs to another; after a restore of the database or a day of silence it
+        is missing."""
         with self._sessions() as session:
             worker = session.get(Worker, self.worker_id)
             return worker is not None and is_ours(worker)
@@ -145,7 +146,7 @@ class Parent:
                 return
 
     def _tidy_loop(self) -> None:
-        """Removes unreferenced bytes hourly, and objects without a row, which only a crash leaves, daily. One node of all does it."""
+        """Removes unreferenced bytes hourly, and objects without a row, which only a crash leaves, daily. Only one node at a time does this."""
         while not self._stop.wait(HOUR):
             try:
                 if not self._takes("tidy", HOUR):
@@ -166,14 +167,14 @@ class Parent:
             return chores.taken(session, chore, every_seconds=every_seconds)
 
     def _remove_old_results(self) -> None:
-        """Removes old results where an operator set BINNACLE_RETENTION_DAYS."""
+        """Removes old results if an operator set BINNACLE_RETENTION_DAYS."""
         if self._settings.retention_days:
             told = retention.remove(self._sessions, self._settings.retention_days, retention.ITSELF)
             log.info("results.removed", jobs=told.jobs, bytes=told.bytes)
 
     def _forget_history(self) -> None:
-        """By the settings, which are off unless an operator set them."""
-        from app.retention import history  # it imports much, for once an hour
+        """Deletes old history according to the settings, which are off unless an operator set them."""
+        from app.retention import history  # imported here because it imports much and is needed once an hour
 
         log.info("history.forgotten", **history.forget(self._sessions, self._settings.retention))
 
@@ -193,7 +194,7 @@ def _named(sender: str, **_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _not_draining_yet(**_: Any) -> None:
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # by default it would end a child that has had no job yet
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the default action would end a child that has had no job yet
 
 
 @signals.worker_ready.connect

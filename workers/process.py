@@ -1,4 +1,4 @@
-"""The child process of a worker node: its engine, storage, models and name, made once and kept between jobs."""
+"""The child process of a worker node: holds its database engine, storage, models and name, made once and kept between jobs."""
 
 import os
 import signal
@@ -36,16 +36,16 @@ log = structlog.get_logger(__name__)
 
 
 class Held(TypedDict):
-    """What a child holds, as columns of its node's row: names of models, and facts of its memory."""
+    """What a child holds, as columns of its node's row: names of models, and facts about its memory."""
 
     models: list[str]
     memory: dict[str, int | str]
 
 
 class Keeper:
-    """A thread that runs during and between jobs: notices that the device is held, and unloads models that were idle for long.
+    """A thread that runs during and between jobs: notices when the device is paused or drained, and unloads models that were idle for long.
 
-    `mode` is what the node was told as of the last look: `paused`, `draining` or None.
+    `mode` is the node's mode at the last check: `paused`, `draining` or None.
     """
 
     def __init__(self, process: "WorkerProcess") -> None:
@@ -54,7 +54,7 @@ class Keeper:
         self.mode: str | None = None
 
     def start(self) -> None:
-        """Looks until the process ends."""
+        """Checks until the process ends."""
         threading.Thread(target=self._run, name="keeper", daemon=True).start()
 
     def _run(self) -> None:
@@ -64,7 +64,7 @@ class Keeper:
             try:
                 self._listen()
                 self._tidy()
-            except Exception:  # a bug here must not leave a device's memory full for ever
+            except Exception:  # a bug here must not leave models in the device's memory forever
                 log.exception("keeper.failed")
 
     def _listen(self) -> None:
@@ -72,13 +72,13 @@ class Keeper:
             with self._process.reads() as session:
                 mode = devices.mode_of(session, self._process.worker_id)
         except SQLAlchemyError:
-            return  # what was said last holds
+            return  # the last known mode stays
         if mode != self.mode:
             log.info("device.held" if mode else "device.resumed", mode=mode)
         self.mode = mode
 
     def _tidy(self) -> None:
-        """Unloads idle models; all of them while the device is held, so that its memory is free for the holder."""
+        """Unloads idle models; all models while the device is held, so that its memory is free for the holder."""
         shelf = self._process.shelf
         if shelf is None or not shelf.put_away(0 if self.mode else self._idle_seconds):
             return
@@ -86,12 +86,12 @@ class Keeper:
             with self._process.sessions.begin() as session:
                 self._process.describe(session)
         except SQLAlchemyError:
-            log.warning("keeper.undescribed")  # the next job's heartbeat says it
+            log.warning("keeper.undescribed")  # the next job's heartbeat writes it
 
 
 @dataclass
 class WorkerProcess:
-    """What every job in this child shares. `draining` is set when the node is told to stop: the job goes back to the queue."""
+    """The objects that every job in this child shares. `draining` is set when the node is stopping: the job then returns to the queue."""
 
     settings: Settings
     worker_id: str
@@ -121,7 +121,7 @@ class WorkerProcess:
 
     @cached_property
     def capacity(self) -> dict[str, int | str]:
-        """The most that this child could hold; nothing on a node that loads no models."""
+        """The largest amount of memory that this child could use; empty on a node that loads no models."""
         return capacity(self.settings) if self.job_class == "model" else {}
 
     def loaded(self) -> list[str]:
@@ -129,13 +129,13 @@ class WorkerProcess:
         return self.shelf.names() if self.shelf is not None else []
 
     def describe(self, session: Session) -> None:
-        """Writes what this child holds into its node's row, for schedulers and status pages."""
+        """Writes the child's models and memory into its node's row, for schedulers and status pages."""
         held = self._held()
         session.execute(update(Worker).where(Worker.id == self.worker_id).values(**held))
         self._described = time.monotonic(), held
 
     def described(self) -> bool:
-        """Whether this very state was written a short time ago."""
+        """Whether the current state was written a short time ago."""
         at, held = self._described
         return time.monotonic() - at < DESCRIBED_SECONDS and held == self._held()
 
@@ -145,7 +145,8 @@ class WorkerProcess:
 
 @lru_cache
 def this_process() -> WorkerProcess:
-    """The `WorkerProcess` of this child, made once. Also handles SIGUSR2, by which the parent says that the node is stopping: drain."""
+    """The `WorkerProcess` of this child, made once. Also handles SIGUSR2, by which the parent tells the child to drain because the node is
+    stopping."""
     settings = get_settings()
     bell = Bell(settings)
     process = WorkerProcess(

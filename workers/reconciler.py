@@ -1,8 +1,8 @@
 """Repairs expired leases, jobs without a notified worker and unproved models, and removes old keys and records.
 
-Every worker's parent runs one; an advisory lock lets one sweep at a time. It declares no lease expired until one TTL after the database's
-start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more
-than a TTL (somebody set it): an outage must not look like a hundred dead workers.
+Every worker's parent runs a reconciler; an advisory lock allows one sweep at a time. It expires no lease until one TTL after the database's
+start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more than a
+TTL (the clock was set): an outage must not look like a hundred dead workers.
 """
 
 import time
@@ -36,19 +36,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Clock:
-    """The database's clock against our own, so that a jump of it is seen."""
+    """Compares the database's clock with this process's clock, to notice jumps."""
 
     database: float
     own: float
 
     def ran_ahead(self, database: float, own: float) -> float:
-        """Seconds by which the database's clock moved more than ours since this reading."""
+        """The seconds by which the database's clock advanced more than ours since this reading."""
         return (database - self.database) - (own - self.own)
 
 
 @dataclass(frozen=True)
 class Expired:
-    """A lease that has run out. `outage`: the database was away while it did."""
+    """A lease that has run out. `outage`: the database was unavailable meanwhile."""
 
     job_id: str
     token: int
@@ -56,7 +56,7 @@ class Expired:
 
 
 class Reconciler:
-    """`sweep()` every `lease.sweep` seconds; `disconnected()` whenever it could not."""
+    """Repairs jobs: call `sweep()` every `lease.sweep` seconds, and `disconnected()` whenever that failed."""
 
     def __init__(self, sessions: sessionmaker[Session], bell: Bell, settings: LeaseSettings) -> None:
         self._sessions = sessions
@@ -66,11 +66,11 @@ class Reconciler:
         self._quiet_until = 0.0
 
     def disconnected(self) -> None:
-        """The database did not answer: after it does again, workers get a TTL to renew their leases first."""
+        """Records that the database did not answer: after its return, workers first get a TTL to renew their leases."""
         self._clock = None
 
     def sweep(self) -> int:
-        """One look at everything. Returns the number of leases it declared expired. Raises SQLAlchemyError when the database is away."""
+        """Does every repair once. Returns the number of leases that were expired. Raises SQLAlchemyError when the database is unavailable."""
         with self._sessions.begin() as session:
             if not session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
                 return 0
@@ -78,7 +78,7 @@ class Reconciler:
             self._forget(session)
             usage.add_up(session)
             tallies.add_up(session)
-        # Each in a transaction of its own, after this one: together they would hold some jobs and wait for others (app/jobs/README.md).
+        # Each in its own transaction, after this one: in one transaction they would hold some jobs and wait for others (app/jobs/README.md).
         expired = sum(in_transaction(self._sessions, self._expire, one) for one in found)
         for job_class in CLASSES:
             self._ring(job_class)
@@ -104,14 +104,15 @@ class Reconciler:
         return own >= self._quiet_until and up_for >= self._settings.ttl
 
     def _expired(self, session: Session) -> Sequence[Expired]:
-        """Every held job whose lease has run out; losses during an outage of the database are not charged."""
+        """Every held job with an expired lease; losses during an outage of the database are not charged."""
         held = Job.state.in_([State.RUNNING, State.CANCELLING])
         after_start = func.extract("epoch", Job.lease_expires_at - func.pg_postmaster_start_time())
         rows = session.execute(select(Job.id, Job.lease_token, after_start).where(held, Job.lease_expires_at < func.now()))
         return [Expired(job, token, outage=float(after) < self._settings.ttl) for job, token, after in rows]
 
     def _expire(self, session: Session, found: Expired) -> bool:
-        """The job goes back, or fails as poison, unless it ended or was renewed meanwhile. Whether it was so."""
+        """Returns the job to the queue, or fails it as poison, unless it ended or was renewed meanwhile. Returns whether the lease was
+        expired."""
         job = endings.still_held(session, found.job_id, found.token)
         if job is None or not session.scalar(select(Job.lease_expires_at < func.now()).where(Job.id == job.id)):
             return False
@@ -121,7 +122,7 @@ class Reconciler:
         return True
 
     def _prove(self, session: Session) -> None:
-        """A model that was never proved with these programs is proved when a device is idle."""
+        """Submits the proof of models that were never proved with these programs, to run when a device is idle."""
         if session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
             prove_when_idle(session, programs(), self._settings.idle)
 
@@ -135,7 +136,8 @@ class Reconciler:
         session.execute(delete(Worker).where(Worker.seen_at < silent).execution_options(synchronize_session=False))
 
     def _ring(self, job_class: str) -> None:
-        """The relay: jobs whose bell was lost, or went to a worker too old for them, get others; at most one per idle worker."""
+        """Notifies workers again about jobs after a notification was lost or reached a worker too old for the job; at most once per idle
+        worker."""
         with self._sessions() as session:
             wanted = repository.bells_wanted(session, job_class, silent_after=3 * self._settings.ttl, everybody=True)
         if wanted:

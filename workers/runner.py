@@ -1,6 +1,6 @@
 """Runs one attempt of one job: claims it, keeps its lease, runs its handler, commits the outcome.
 
-Exactly one ending, or none when the lease is lost.
+Commits exactly one ending, or none when the lease is lost.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ MAX_DEFERRALS = 8
 PASS_ON_SECONDS = 0.2
 OUTAGE_PAUSES = (0.05, 0.5, 2.0)
 LOCKED_PAUSES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Seconds. A transaction that puts a job behind another holds that one's row for milliseconds."""
+"""Pauses in seconds between attempts. A transaction that orders jobs holds another job's row for milliseconds."""
 
 Ending = Callable[[Session, Reached], None]
 
@@ -45,12 +45,12 @@ log = structlog.get_logger(__name__)
 
 
 def run_next(process: WorkerProcess) -> bool:
-    """Claims and runs the next job of this worker's class; False when nothing was ready. Rings on when more is."""
+    """Claims and runs the next job of this worker's class; False when none was ready. Sends another notification when more jobs are ready."""
     try:
         asked, lease = _claim(process)
     except MayNotClaim as why:
         log.info("claim.not_now", because=str(why))
-        time.sleep(PASS_ON_SECONDS)  # the bell was meant for another; while this child sleeps its node takes no further one
+        time.sleep(PASS_ON_SECONDS)  # while this child sleeps its node takes no more notifications, so others get them
         ring_on(process)
         return False
     if lease is None:
@@ -72,8 +72,8 @@ class MayNotClaim(Exception):
 
 
 def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
-    """The claim and when it was asked for (monotonic). Tried again through a stumble of the database, and while all jobs are locked: the bell
-    is spent. Jobs that stay locked are left to the relay's next bell.
+    """Returns the claim and the monotonic time of the request. Retries after a short failure of the database, and while all jobs are locked,
+    because the notification is used up. Jobs that stay locked wait for the reconciler's next notification.
 
     Raises MayNotClaim.
     """
@@ -105,13 +105,13 @@ def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
 
 
 def ring_on(process: WorkerProcess) -> None:
-    """Another bell, if another idle worker could use one."""
+    """Sends another notification, if another idle worker could use it."""
     silent = 3 * process.settings.lease.ttl
     try:
         with process.reads() as session:
             wanted = repository.bells_wanted(session, process.job_class, silent_after=silent)
     except SQLAlchemyError:
-        return  # the relay will
+        return  # the reconciler will send it
     if wanted:
         process.bell.ring(process.job_class, wanted)
 
@@ -128,7 +128,7 @@ class Attempt:
         self._memory = PeakMemory(process.settings.device)
 
     def run(self) -> None:
-        """Runs the handler and commits its ending. What escapes is a signal to this process, never a failure of the job."""
+        """Runs the handler and commits its ending. An exception that escapes is a signal to this process, never a failure of the job."""
         log.info("job.started", kind=self._lease.job.kind)
         with self._heartbeat:
             must_exit = self._run()
@@ -136,7 +136,7 @@ class Attempt:
         self._process.generations.ran(short=self._lease.job.short, seconds=seconds)
         log.info("job.left", seconds=round(seconds, 3), lease_lost=self._heartbeat.lost)
         if must_exit:
-            os._exit(70)  # the device's context is gone; the parent spawns a fresh child
+            os._exit(70)  # the device's context is lost; the parent spawns a new child
 
     def _run(self) -> bool:
         try:
@@ -194,7 +194,8 @@ class Attempt:
         )
 
     def _defer(self, error: Exception) -> None:
-        """Something outside is down: back to the queue, later and later; the job fails when it stays down and not one cell comes of it."""
+        """Returns the job to the queue with growing delays, because an external service is down. The job fails if the service stays down and no
+        cell is finished in the meantime."""
 
         def ending(session: Session, reached: Reached) -> None:
             before = repository.deferrals(session, self._job_id)
@@ -221,7 +222,7 @@ class Attempt:
         return verdict.must_exit
 
     def _end(self, ending: Ending) -> None:
-        """Commits an ending, with the progress before it, through database outages, for as long as the lease is ours."""
+        """Commits an ending, with the progress before it, through database outages, as long as the lease is ours."""
         try:
             through_outages(lambda: self._commit_ending(ending), lambda: self._heartbeat.lost)
         except Superseded as lost:
@@ -234,7 +235,7 @@ class Attempt:
             ending(session, reached)
 
     def _superseded(self, lost: Superseded) -> None:
-        """Either the lease is lost, or cancelling was asked for while a yield was under way: then the job is cancelled."""
+        """Handles a rejected ending: either the lease is lost, or cancellation was requested during a yield, and then the job is cancelled."""
         try:
             through_outages(lambda: self._commit_ending(self._cancelled), lambda: self._heartbeat.lost)
         except (Superseded, LeaseLost):

@@ -1,4 +1,4 @@
-"""The models a child keeps loaded between jobs, by their registered names. Reads the allow-list; nothing outside it can be loaded."""
+"""The models that a child keeps loaded between jobs, by their registered names. Only models on the allow-list can be loaded."""
 
 import threading
 import time
@@ -47,14 +47,14 @@ class Shelf:
         self.slowest_load = 0.0
 
     def names(self) -> list[str]:
-        """Names of the models loaded now; may be read from any thread."""
+        """Names of the loaded models; may be read from any thread."""
         return list(self._loaded)
 
     def facts(self, name: str, *, unproven: bool = False) -> JsonObject:
-        """What inspecting the model found, with its `source` and `revision`. `unproven`: also of one that is not usable yet.
+        """The model's facts from inspection, with its `source` and `revision`. `unproven`: also for a model that is not usable yet.
 
-        `reading_hash` is there where the model was proved with the programs of this process: others may read it otherwise. Raises JobFault
-        when the model is not there or faulty, TransientFault while it is inspected or proved.
+        `reading_hash` is present where the model was proved with this process's library versions, because other versions may read texts
+        otherwise. Raises JobFault when the model is missing or faulty, TransientFault while it is inspected or proved.
         """
         with self._reads() as session:
             model = session.get(Model, name)
@@ -63,7 +63,7 @@ class Shelf:
             raise JobFault(
                 "unknown_model", f"The model {name} is no longer on the list of models. Ask an administrator to add it again."
             )
-        if model.state == "inspecting" and not unproven:  # inspected again since the job could start
+        if model.state == "inspecting" and not unproven:  # the model was inspected again after the job became ready
             raise TransientFault(f"the model {name} is being {'proved' if model.proving else 'inspected'}")
         if model.state == "faulty" and not unproven:
             raise JobFault("model_not_ready", f"The model {name} is faulty. {model.fault['detail'] if model.fault else ''}")
@@ -71,14 +71,14 @@ class Shelf:
         return facts if passport is not None and passport.content["programs"] == programs() else facts | UNKNOWN
 
     def passport(self, name: str) -> PassportDocument | None:
-        """The outcome of the model's proofs, and each proof; None for a model that is not there or not proved."""
+        """The outcome of the model's proofs, and each proof; None for a model that is missing or not proved."""
         with self._reads() as session:
             model = session.get(Model, name)
             found = None if model is None or model.passport is None else repository.passport(session, model.passport)
             return None if found is None else found.passport
 
     def take(self, name: str, *, unproven: bool = False) -> LanguageModel:
-        """The model, loaded on this worker's device, until `after_job`. Raises what `facts` raises, and ModelFault."""
+        """Loads or finds the model on this worker's device and keeps it there until `after_job`. Raises what `facts` raises, and ModelFault."""
         facts = self.facts(name, unproven=unproven)
         source, revision = facts.pop("source"), facts.pop("revision")
         known = facts_from_dict(facts)
@@ -97,16 +97,16 @@ class Shelf:
         seconds = time.monotonic() - began
         self.slowest_load = max(self.slowest_load, seconds)
         log.info("model.taken", model=name, seconds=round(seconds, 3), loaded=self._loaded)
-        # it may have been loaded before it was proved
+        # the model may have been loaded before it was proved
         facts_now = replace(lm.facts, reading_hash=known.reading_hash, proofs_version=known.proofs_version)
         return replace(lm, facts=facts_now, record_steps=self._settings.record_steps)
 
     def after_job(self) -> None:
-        """Checks that the job left no hook on the models it took; one with hooks is dropped. Raises ModelFault hooks_left."""
+        """Checks that the job left no hook on its models; a model with hooks is unloaded. Raises ModelFault hooks_left."""
         with self._lock:
             taken, self._taken = self._taken, {}
             for key, lm in taken.items():
-                self._cache.used(key)  # idle counts from the end of the job, however long it was
+                self._cache.used(key)  # idle time counts from the end of the job, however long the job was
                 try:
                     assert_no_hooks(lm.model)
                 except ModelFault:
@@ -124,7 +124,7 @@ class Shelf:
         return bool(unloaded)
 
     def memory(self) -> dict[str, int]:
-        """Bytes that the loaded models take; on a card also its free and total bytes, where other programs' use shows."""
+        """Bytes of the loaded models; on a GPU also its free and total bytes, which include other programs' use."""
         if not self._settings.device.startswith("cuda"):
             return {"models": self._bytes}
         free, total = torch.cuda.mem_get_info(self._settings.device)

@@ -1,4 +1,4 @@
-"""When a node's child imports torch: with its first job, or a while after its start."""
+"""Imports torch in a node's child: with its first job, or a while after its start."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ def import_later() -> None:
 
 
 def import_models() -> None:
-    """Imports torch and the handlers of jobs on a model, so that none of them imports anything when it starts."""
+    """Imports torch and the handlers of jobs that use a model, so that these jobs import nothing when they start."""
     from workers.handlers import handler_for
 
     with still(keep="torch" not in sys.modules):

@@ -1,7 +1,7 @@
 """Watches a node's child process: ignored cancellations, hung phases, jobs past their limit, leases not renewed.
 
-Two threads: the reader looks at the job's row every `watch` seconds; the enforcer only compares monotonic clocks and signals, so that it acts
-also while the database is away. The parent never imports torch and holds no lease itself.
+Two threads: the reader reads the job's row every `watch` seconds; the enforcer only compares monotonic clocks and sends signals, so that it
+works also while the database is unavailable. The parent never imports torch and holds no lease itself.
 """
 
 import os
@@ -37,9 +37,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Sighting:
-    """What the reader last saw of the job that the child runs. Times are this process's monotonic clock.
+    """The reader's last view of the job that the child runs. Times are from this process's monotonic clock.
 
-    `unseen_for_a_lease`: its lease had ended when it was first seen, so for as long as that nobody here could look.
+    `unseen_for_a_lease`: its lease had ended when it was first seen, so the database could not be read for at least that long.
     """
 
     job_id: str
@@ -54,33 +54,34 @@ class Sighting:
     killed: bool = False
 
     def is_of(self, job: Job) -> bool:
-        """Whether this is that attempt at that job."""
+        """Whether this is the same attempt at the same job."""
         return (self.job_id, self.token) == (job.id, job.lease_token)
 
 
 Holding = Row[Job, int, int, int, bool, int]
-"""A job that the child holds: its row; seconds since a cancel was asked for (None without one), since its last progress and since its start;
-whether its lease is over; and seconds from the database's start to the end of its lease."""
+"""A job that the child holds: its row; seconds since cancellation was requested (None without a request), since its last progress and since its
+start; whether its lease is over; and seconds from the database's start to the end of its lease."""
 
 
 @dataclass(frozen=True)
 class Death:
-    """How a child died: `reason` why we stopped it, if we did; `meant_for` the other job that we stopped it for; `status` its exit or signal."""
+    """How a child died: `reason`, why this node stopped it, if it did; `meant_for`, the other job for which it was stopped; `status`, its exit
+    code or signal."""
 
     reason: JsonObject
     meant_for: str | None
     status: str | None
 
     def cause(self, otherwise: str) -> JsonObject:
-        """What the job's events say of it; its code is `otherwise` where we had no reason to stop it."""
+        """The cause for the job's events; its code is `otherwise` if this node did not stop the child."""
         named = {"meant_for": self.meant_for, "signal": self.status}
         return {"code": otherwise, **self.reason, **{name: value for name, value in named.items() if value}}
 
 
 class Watch:
-    """Made once per node; `start()` after the pool is up. `children` gives the pids of the living children.
+    """Watches the child of one node. Made once; call `start()` after the pool is up. `children` gives the pids of the living children.
 
-    `blocked` says why the node may claim nothing; it is written beside the sign of life.
+    `blocked` is the reason why the node may claim no job; it is written with the sign of life.
     """
 
     def __init__(
@@ -117,11 +118,11 @@ class Watch:
         self._wake.set()
 
     def drain(self) -> None:
-        """The node is to stop: a job that is still held after the grace is taken from its child, uncharged."""
+        """Starts the draining of the node: after the grace period, a job that is still held is taken from its child, without charge."""
         self._drain_by = time.monotonic() + self._settings.drain_grace
 
     def last_look(self) -> None:
-        """The children have ended and nobody here will look again: what they still held goes back now, not when its lease ends."""
+        """Releases the jobs still held, after the children have ended: they return to the queue now and not when their lease ends."""
         self._leaving = True
         try:
             self._read()
@@ -129,7 +130,7 @@ class Watch:
             log.warning("watch.blind", error=type(error).__name__)
 
     def child_lost(self, status: str) -> None:
-        """Celery reported that the child died (`signal 9 (SIGKILL)`, `exitcode 1`): look at once instead of at the next round."""
+        """Called when Celery reports that the child died (`signal 9 (SIGKILL)`, `exitcode 1`): checks at once instead of in the next round."""
         self._exit_status = status
         self._wake.set()
 
@@ -189,7 +190,7 @@ class Watch:
                 seen.terminate_at = now if seen.reason else None
 
     def _complaint(self, job: Job, row: Holding) -> JsonObject:
-        """Why the child must be stopped now, or nothing."""
+        """The reason why the child must be stopped now; empty if there is none."""
         if row.cancelling_for is not None and row.cancelling_for > self._settings.cancel_grace:
             return {"code": "cancelled"}
         if row.running_for > job.max_seconds:
@@ -200,7 +201,8 @@ class Watch:
         return {}
 
     def _may_still_hear(self, job: Job) -> bool:
-        """Celery's word on how the child died follows within moments; a child of an earlier parent has nobody to give it."""
+        """Whether Celery's report of how the child died may still arrive, normally within moments; for a child of an earlier parent it never
+        arrives."""
         if self._leaving:
             return False
         now = time.monotonic()
@@ -219,7 +221,7 @@ class Watch:
         # A renewal is seen up to `watch` late; the kill must still come before the lease ends.
         limit = self._settings.ttl - self._settings.margin / 2 - min(self._settings.watch, self._settings.margin / 2)
         if now - seen.renewed_seen > limit and not seen.killed:
-            # A parent that could not read either was cut off from the database, and the child is not to blame.
+            # A parent that could not read either was disconnected from the database, and the child is not to blame.
             blind = seen.unseen_for_a_lease or now - self._read_at > min(limit / 2, 3 * self._settings.watch)
             seen.reason = seen.reason or {"code": "database_unreachable" if blind else "lease_not_renewed"}
             self._signal(seen, signal.SIGKILL)
@@ -242,9 +244,10 @@ class Watch:
             self._struck = seen
 
     def _release(self, row: Holding) -> None:
-        """The child runs one job at a time and has begun another since: it gave this one up. Killing it now would hit the other.
+        """Releases a job that the child has abandoned: it runs one job at a time and has begun another since. Killing it now would hit the other
+        job.
 
-        A lease that had ended before anybody here could look is an outage's doing, and not charged.
+        If the lease had ended before this node could read the row, an outage is the cause and the job is not charged.
         """
 
         def release(session: Session) -> None:
@@ -256,10 +259,10 @@ class Watch:
         in_transaction(self._sessions, release)
 
     def _bury(self, job: Job, *, renewed_before_start: bool) -> None:
-        """The child that held this job is dead: end the attempt now rather than when the lease runs out.
+        """Ends the attempt of a dead child now, instead of waiting for the lease to run out.
 
-        The job is not to blame when its lease is from before the database's start, as after a restored backup, or when we killed the child for
-        another job, which it had finished and left for this one after our last look.
+        The job is not charged when its lease dates from before the database's start, as after a restored backup, or when this node killed the
+        child for another job that the child had finished and left for this one since the last check.
         """
         death = self._death_of(job)
         if death is None:
@@ -283,7 +286,7 @@ class Watch:
             log.warning("child.buried", job=job.id, **cause)
 
     def _death_of(self, job: Job) -> Death | None:
-        """How the job's child died; None while Celery may still say it."""
+        """How the job's child died; None while Celery's report may still arrive."""
         with self._lock:
             seen = self._seen if self._seen is not None and self._seen.is_of(job) else None
             struck = self._struck
@@ -298,13 +301,13 @@ class Watch:
 
 
 def _sent(seen: Sighting) -> str | None:
-    """How the child died, when it was we who killed it."""
+    """How the child died, if this node killed it."""
     number = signal.SIGKILL if seen.killed else signal.SIGTERM
     return f"signal {number.value} ({number.name})" if seen.killed or seen.signalled_at is not None else None
 
 
 def _alive(pid: int | None) -> bool:
-    """Whether a process of this machine has that number: then it may still hold the device, and only its lease can end it."""
+    """Whether a process on this machine has this pid: then it may still hold the device, and only its lease can end the attempt."""
     if pid is None:
         return False
     try:

@@ -1,1 +1,1 @@
-"""An extraction job's work: examples and their responses, captured rows, fitted vectors, and the files they end in. No SQL, no HTTP."""
+"""The work of an extraction job: examples and their responses, activation rows, fitted vectors, and the resulting files. No SQL, no HTTP."""

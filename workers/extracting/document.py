@@ -1,4 +1,4 @@
-"""extraction.json: everything that was stored with the vectors, and what the numbers come from. No time, host, path or job."""
+"""Builds extraction.json: all facts stored with the vectors, and the sources of the numbers. No time, host, path or job."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 
 
 def describe(one: Fitted, rule: str | None) -> VectorFacts:
-    """One vector's facts under its key, with the rule behind its massive dims."""
+    """One vector's facts with its key and the rule behind its massive dims."""
     facts = one.direction.to_dict()
     if facts["massive"] is not None:
         facts["massive"] = {"rule": rule, **facts["massive"]}
@@ -27,7 +27,7 @@ def describe(one: Fitted, rule: str | None) -> VectorFacts:
 
 
 def document(gathered: Gathered, fitted: Sequence[Fitted]) -> ExtractionDocument:
-    """The whole file."""
+    """The content of the whole file."""
     spec, examples, rows = gathered.spec, gathered.examples, gathered.rows
     counted = Counter(f"{one.label} {'train' if one.train else 'validation'}" for one in examples if one.kept)
     return {
@@ -67,7 +67,7 @@ def _held_out(examples: Sequence[Prompted]) -> list[str]:
 def _provenance(gathered: Gathered) -> ExtractionProvenance:
     lm, spec, examples, calibration = gathered.lm, gathered.spec, gathered.examples, gathered.calibration
     responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
-    # of rows that were read, the plan they were captured by: it belongs to the ids
+    # the plan by which rows read from a file were captured: it depends on the ids
     plan = gathered.rows.plan or plan_for(lm, [[*one.ids, *one.response_ids] for one in examples])
     return {
         "weight_hash": lm.facts.weight_hash,

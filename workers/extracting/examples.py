@@ -1,4 +1,4 @@
-"""The examples of a trait, encoded, with their responses and their place in the split."""
+"""The examples of a trait, encoded, with their responses and their split (training or held out)."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from workers.lm.prompts import encode_answer, encode_prompt
 
 @dataclass(frozen=True)
 class Prompted:
-    """One example. `ids` are the prompt's; `response_ids` follow them as they are."""
+    """One example. `ids` are the prompt's; `response_ids` follow them unchanged."""
 
     label: str
     index: int
@@ -34,7 +34,7 @@ class Prompted:
 
 
 def encode_examples(lm: LanguageModel, trait: TraitDataset, new_tokens: int) -> list[Prompted]:
-    """Positives first, in the dataset's order, each checked to fit the context with its response.
+    """Encodes the trait's prompts, positives first, in the dataset's order. Checks that each fits the context with its response.
 
     Raises ModelFault prompt_too_long, empty_prompt, chat_template_failed, naming the example.
     """
@@ -53,8 +53,8 @@ def encode_examples(lm: LanguageModel, trait: TraitDataset, new_tokens: int) -> 
 
 
 def split(examples: Sequence[Prompted], share: float, seed: int) -> list[Prompted]:
-    """Held-out clusters drawn by seed, `share` of them, so that pairs and clusters stay together; classes are kept in proportion by taking
-    clusters with both classes, with positives only and with negatives only in turn."""
+    """Holds out `share` of the clusters, drawn by seed, so that pairs and clusters stay together. Draws in turn from clusters with both classes,
+    with positives only and with negatives only, so that the classes stay in proportion."""
     if share == 0:
         return [replace(one, train=True) for one in examples]
     classes: dict[str, set[str]] = {}
@@ -69,7 +69,7 @@ def split(examples: Sequence[Prompted], share: float, seed: int) -> list[Prompte
 
 
 def with_responses(lm: LanguageModel, examples: Sequence[Prompted], answers: Sequence[Sequence[int]]) -> list[Prompted]:
-    """The examples with these response ids and their text."""
+    """The examples with these response ids and the decoded text."""
     return [
         replace(one, response_ids=tuple(ids), response=lm.tokenizer.decode(list(ids), skip_special_tokens=True))
         for one, ids in zip(examples, answers, strict=True)
@@ -77,7 +77,7 @@ def with_responses(lm: LanguageModel, examples: Sequence[Prompted], answers: Seq
 
 
 def given_ids(lm: LanguageModel, examples: Sequence[Prompted], most: int) -> list[list[int]]:
-    """The given responses as ids, a leading space kept, cut at `most` tokens. Raises ModelFault responses_missing."""
+    """The ids of the responses given in the dataset, a leading space kept, cut at `most` tokens. Raises ModelFault responses_missing."""
     ids = []
     for one in examples:
         if one.given is None:
@@ -90,7 +90,7 @@ def given_ids(lm: LanguageModel, examples: Sequence[Prompted], most: int) -> lis
 
 
 def to_lines(examples: Sequence[Prompted]) -> bytes:
-    """responses.jsonl."""
+    """The bytes of responses.jsonl."""
     return b"".join(
         json.dumps(
             {
@@ -112,7 +112,7 @@ def to_lines(examples: Sequence[Prompted]) -> bytes:
 
 
 def from_lines(lm: LanguageModel, data: bytes) -> list[Prompted]:
-    """The examples that a responses.jsonl holds, with their prompts encoded again."""
+    """The examples in the bytes of a responses.jsonl, with their prompts encoded again."""
     found = []
     for line in data.splitlines():
         row = json.loads(line)

@@ -1,4 +1,4 @@
-"""From captured rows to directions, layer by layer, with what the calibration says of each."""
+"""Fits directions to captured rows, layer by layer, with the calibration's facts about each layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ Training = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A direction and where it stands."""
+    """A direction with its position, component and layer."""
 
     position: str
     component: str
@@ -35,7 +35,7 @@ class Fitted:
 
 
 def fit_everything(gathered: Gathered, methods: Sequence[Method], on_layer: Callable[[int], None]) -> list[Fitted]:
-    """Every method at every site. `on_layer(done)` is called after each site and each step of a vector that is trained.
+    """Fits every method at every site. `on_layer(done)` is called after each site and each step of a vector that is trained.
 
     Raises DegenerateRows, ModelFault layer_not_calibrated, too_few_ranked_dims, method_elsewhere, too_few_pairs.
     """
@@ -85,7 +85,7 @@ def _layer(gathered: Gathered, site: Site, methods: Sequence[Method]) -> Layer:
 
 
 def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:
-    """Place of every example among its class in its cluster, before any is left out: so that pairs stay pairs."""
+    """The rank of every example within its class and cluster, before any example is left out, so that pairs stay pairs."""
     seen: dict[tuple[str, str], int] = {}
     ranks = {}
     for one in examples:
@@ -121,7 +121,7 @@ def _trained(
 
 
 def _pairs(examples: Sequence[Prompted]) -> list[Pair]:
-    """Training pairs by place: the negative prompt with both responses."""
+    """Training pairs by cluster and rank: the negative prompt with both responses."""
     sides = {
         label: [one for one in examples if one.label == label and one.train and one.kept and one.response_ids]
         for label in ("positive", "negative")

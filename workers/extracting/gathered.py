@@ -1,4 +1,5 @@
-"""What an extraction fits its methods on: the examples with their answers, the rows captured from them, and what the calibration says."""
+"""The inputs on which an extraction fits its methods: the examples with their answers, the rows captured from them, and the calibration's
+facts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from workers.lm.model import LanguageModel
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What an extraction reads of calibration.json. `massive` is the whole list, `massive_at` each captured layer's own."""
+    """The parts of calibration.json that an extraction uses. `massive` is the whole list, `massive_at` each captured layer's own."""
 
     weight_hash: str
     rule: str
@@ -24,7 +25,7 @@ class Calibrated:
 
     @classmethod
     def read(cls, content: CalibrationDocument) -> "Calibrated":
-        """From the whole file."""
+        """Selects these parts from the whole file."""
         aggregate = content["aggregate"]
         return cls(
             content["provenance"]["weight_hash"],
@@ -38,7 +39,8 @@ class Calibrated:
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """An extraction's material. `positions` and `layers` are those asked for, in their order; `calibration` is None without one."""
+    """An extraction's inputs. `positions` and `layers` are the requested ones, in the requested order; `calibration` is None without a
+    calibration."""
 
     lm: LanguageModel
     spec: ExtractionSpec
@@ -50,7 +52,7 @@ class Gathered:
 
     @property
     def sites(self) -> list[Site]:
-        """Every (position, component, layer) that vectors are fitted at."""
+        """Every (position, component, layer) at which vectors are fitted."""
         return [
             (position, component, layer)
             for position in self.positions

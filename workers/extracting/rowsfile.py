@@ -1,4 +1,4 @@
-"""rows.safetensors: captured rows as a file, `position/component/layer/class` -> float32 [N, D], and which examples they are."""
+"""rows.safetensors: stores captured rows as `position/component/layer/class` -> float32 [N, D], with the numbers of their examples."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ CLASSES = ("positive", "negative")
 
 
 def write_rows(rows: Rows, examples: Sequence[Prompted]) -> bytes:
-    """Deterministic bytes."""
+    """The file's bytes; equal rows give equal bytes."""
     tensors: dict[str, np.ndarray] = {}
     for position, kept in rows.kept.items():
         for label in CLASSES:

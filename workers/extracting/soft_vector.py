@@ -1,10 +1,11 @@
-"""One vector trained through the model (docs/science.md, 3.4, lm_loss): added to a layer's stream, it makes one response likelier than another.
+"""Trains one vector through the model (docs/science.md, 3.4, lm_loss): added to a layer's residual stream, it makes one response likelier than
+another.
 
     minimise over v:  mean_i -log sigmoid(l_i(pos) - l_i(neg)),  l the mean token log-likelihood of a response after the NEGATIVE prompt,
     with 0.8 * norm * v/|v| added to the residual stream of `layer` at every position.
 
-Adam with step 0.05 from a seeded N(0, I) start, a fixed number of steps, batches of pairs in a seeded order. The model's weights stay
-as they are and get no gradients. Source: the family of AxBench's SSV and ReFT-r1 (Wu et al. 2025); facts tell first and last loss.
+Adam with step 0.05 from a seeded N(0, I) start, a fixed number of steps, batches of pairs in a seeded order. The model's weights stay unchanged
+and get no gradients. Source: the family of AxBench's SSV and ReFT-r1 (Wu et al. 2025); the facts hold the first and the last loss.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ BATCH_PAIRS = 16
 
 @dataclass(frozen=True)
 class Pair:
-    """A negative prompt and the two responses put after it."""
+    """A negative prompt and the two responses that are read after it."""
 
     prompt_ids: Sequence[int]
     wanted_ids: Sequence[int]
@@ -43,7 +44,7 @@ def train(
     seed: int,
     on_step: Callable[[], None] = lambda: None,
 ) -> Fit:
-    """The trained direction [D]. `on_step()` is called after each step, what it raises passes.
+    """Returns the trained direction [D]. `on_step()` is called after each step; its exceptions pass through.
 
     Raises ModelFault too_few_pairs, prompt_too_long, layer_out_of_range.
     """
@@ -73,7 +74,7 @@ def train(
 
 @contextmanager
 def _frozen(lm: LanguageModel) -> Iterator[None]:
-    """While open, the model's parameters ask for no gradient."""
+    """Within the block, the model's parameters require no gradient."""
     asking = [parameter for parameter in lm.model.parameters() if parameter.requires_grad]
     for parameter in asking:
         parameter.requires_grad_(False)
@@ -106,7 +107,7 @@ def _mean_log_likelihood(
         return (pushed, *output[1:]) if isinstance(output, tuple) else pushed
 
     handle = lm.layout.site(layer, "residual").register_forward_hook(hook)
-    first = min(len(prompt) for prompt, _ in rows) - 1  # no position before it predicts an answer: no logits there
+    first = min(len(prompt) for prompt, _ in rows) - 1  # earlier positions predict no answer token: no logits there
     try:
         logits_BTV = lm.model(input_ids=ids_BT, use_cache=False, logits_to_keep=longest - first).logits
     finally:

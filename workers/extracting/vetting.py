@@ -1,4 +1,4 @@
-"""Keeping only responses that express what their class should, by a judge (docs/science.md, 3.1)."""
+"""Keeps only responses that a judge confirms to express their class (docs/science.md, 3.1)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from workers.judges.opening import open_judge, response_of
 from workers.lm.model import LanguageModel
 
 AT_ONCE = 16
-"""Responses that are scored between two looks at whether the job must stop."""
+"""Number of responses scored between two checks whether the job must stop."""
 
 
 def vetted(
     lm: LanguageModel, examples: Sequence[Prompted], trait: TraitDataset, how: Vetting, context: JobContext
 ) -> list[Prompted]:
-    """The examples with `kept` False where the judge found the response on the wrong side of the threshold, or could not tell.
+    """Returns the examples, with `kept` False where the judge scored the response on the wrong side of the threshold, or could not score it.
 
-    `paired` drops both of a pair: the i-th positive and the i-th negative of a cluster. Raises what the judge raises.
+    `paired` drops both examples of a pair: the i-th positive and the i-th negative of a cluster. Raises what the judge raises.
     """
     context.phase("vetting", len(examples), "responses")
     longest = max((len(one.response_ids) for one in examples), default=1)
@@ -46,7 +46,7 @@ def vetted(
 
 
 def _pair_places(examples: Sequence[Prompted]) -> list[tuple[str, int]]:
-    """Cluster and place among the examples of its class there: what both of a pair have alike."""
+    """Each example's cluster and rank within its class there, which the two examples of a pair share."""
     seen: Counter[tuple[str, str]] = Counter()
     places = []
     for one in examples:

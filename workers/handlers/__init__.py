@@ -1,4 +1,4 @@
-"""Handlers by kind of job, as `module:function`, imported only in the child that runs them (they import torch)."""
+"""Handlers by kind of job, as `module:function`. They import torch, so they are imported only in the child that runs them."""
 
 import sys
 from importlib import import_module
@@ -22,8 +22,8 @@ HANDLERS = {
 
 
 def handler_for(kind: str) -> "Handler":
-    """The handler of a kind. Raises KeyError for a kind this worker does not know."""
-    from app.collector import still  # here: a GPU's machine has the handlers and nothing of the service
+    """Returns the handler of a kind. Raises KeyError for a kind that this worker does not know."""
+    from app.collector import still  # imported here, because a GPU machine has the handlers without the rest of the service
 
     module, function = HANDLERS[kind].split(":")
     first = not sys.modules.keys() & {module, "torch"}  # later there may be tensors among the garbage

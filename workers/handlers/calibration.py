@@ -1,8 +1,8 @@
-"""`calibrate`: generate answers to neutral prompts, measure the residual stream over them, write calibration.json.
+"""`calibrate`: generates answers to neutral prompts, measures the residual stream over them, writes calibration.json.
 
-Generation is batched and its finished chunks are kept as cells. Measuring reads each prompt alone, in order, so the file does not depend
-on how the answers were batched, where the job was interrupted or what ran out of memory. A job that yields while it measures keeps what it has;
-after a loss measuring starts over.
+Generation is batched and its finished chunks are stored as cells. Each prompt is measured alone, in order, so the file does not depend on the
+batches, on interruptions or on running out of memory. A job that yields while it measures stores its state; after a lost lease the measurement
+starts over.
 """
 
 import json
@@ -30,17 +30,16 @@ from workers.science.tokenvalues import TokenValues
 from workers.science.watching import FIRST_PROMPTS
 
 AskedPrompt = str | Prompt
-MEASURED = "measured/1"  # the number changes with what it holds
-"""The cell in which a job that yields keeps what it has measured."""
+MEASURED = "measured/1"  # increase the number when the content changes
+"""The cell in which a job that yields stores its measurement."""
 WORTH_TIMING = 20
-"""Prompts from which on measuring is timed first, for the estimated end."""
+"""The smallest number of prompts for which measuring is timed first, for the estimated end."""
 GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 were seen (tests/benchmarks/bench_calibration.py)
 
 
 def run(spec: CalibrationSpec, context: JobContext) -> Outcome:
-    """Spec: what a calibration request says of the result, and `weight_hash`.
-    Result: `{"calibration": {schema_version, severity, massive_dims, weight_hash, n_prompts, layers}}` and the
-    artifact calibration.json.
+    """Spec: the fields of a calibration request that affect the result, and `weight_hash`. Result: `{"calibration": {schema_version, severity,
+    massive_dims, weight_hash, n_prompts, layers}}` and the artifact calibration.json.
 
     Raises JobFault: weights_changed, reading_changed, layer_out_of_range, empty_prompt, prompt_too_long, chat_template_failed,
     no_response_tokens, activations_not_finite, degenerate_activations. OutOfMemory passes when one row alone does not fit.
@@ -61,7 +60,7 @@ def _run(spec: CalibrationSpec, context: JobContext) -> Outcome:
     lm = model_of(spec, context)
     layers = _layers(lm, spec.get("layers"))
     asked: Sequence[AskedPrompt] = spec.get("prompts") or shipped_prompts()
-    rule = stored_rule(spec["rule"])  # jobs that were queued before the rules had their present names
+    rule = stored_rule(spec["rule"])  # for jobs that were queued when the rules had other names
     new_tokens: int = spec["max_new_tokens"]
     prompts = _encode(lm, asked, new_tokens)
     answers, metrics = _generate(lm, prompts, new_tokens, context, layers)
@@ -102,7 +101,7 @@ def shipped_prompts() -> list[str]:
 
 
 def model_of(spec: OnAModel, context: JobContext) -> LanguageModel:
-    """The spec's model, which reads special tokens in texts as the spec says.
+    """The spec's model, set to read special tokens in texts as the spec requires.
 
     Raises JobFault weights_changed, reading_changed, and what loading raises.
     """
@@ -112,7 +111,7 @@ def model_of(spec: OnAModel, context: JobContext) -> LanguageModel:
 
 
 def check_model(lm: LanguageModel, spec: OnAModel) -> None:
-    """Raises JobFault weights_changed, reading_changed when the loaded model is not the one, or not read as, the job was submitted for."""
+    """Raises JobFault weights_changed or reading_changed when the loaded model, or how it reads texts, differs from that at submission."""
     asked = spec.get("weight_hash")
     if asked is not None and asked != lm.facts.weight_hash:
         raise JobFault(
@@ -137,7 +136,7 @@ def _layers(lm: LanguageModel, asked: Sequence[int] | None) -> list[int]:
 
 
 def _encode(lm: LanguageModel, asked: Sequence[AskedPrompt], new_tokens: int) -> list[list[int]]:
-    """Ids of every prompt, each checked to fit the context together with its answer, before anything is generated."""
+    """The ids of every prompt. Before any generation, checks that each fits the context with its answer."""
     encoded = []
     for index, one in enumerate(asked):
         text, system = (one, None) if isinstance(one, str) else (one["prompt"], one.get("system_prompt"))
@@ -163,7 +162,7 @@ def _generate(
     context: JobContext,
     layers: Sequence[int],
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """Every prompt's answer, and what this attempt did."""
+    """Returns every prompt's answer, and the metrics of this attempt."""
 
     def on_fault(which: Sequence[int]) -> None:
         error = sys.exception()
@@ -178,10 +177,10 @@ def _generate(
 def _seconds_of_measuring(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int, context: JobContext, layers: Sequence[int]
 ) -> float | None:
-    """What measuring will take if no answer ends early, from measuring one row twice: the first time also pays for what is set up once.
+    """Estimates the time of measuring, if no answer ends early, by measuring one row twice: the first time includes the set-up cost.
 
-    Its part of the job differs between models and machines (0.05 to 0.4), too much for an estimated end. None for few prompts, and for a job
-    that goes on: then it is not worth the time.
+    Its share of the job differs between models and machines (0.05 to 0.4), too much for a fixed estimate. None for few prompts and for a resumed
+    job, where it is not worth the time.
     """
     if len(prompts) < WORTH_TIMING or context.cell("generated/000") is not None:
         return None
@@ -192,21 +191,21 @@ def _seconds_of_measuring(
             try:
                 measure(lm, [Row(typical, [typical[-1]] * new_tokens)], tokens, layers=layers, rule=DEFAULT_RULE, listener=timing)
             except (NonFiniteActivations, DegenerateActivations):
-                return None  # the row is not one of the job's
+                return None  # the row is not one of the job's rows
     return timing.seconds * (len(prompts) + min(FIRST_PROMPTS, len(prompts)))
 
 
 def _name_the_bad_layer(
     lm: LanguageModel, batch: Sequence[Sequence[int]], which: Sequence[int], layers: Sequence[int], context: JobContext
 ) -> None:
-    """Raise NonFiniteActivations with layer and prompt when reading a prompt shows where NaN begins; else return."""
+    """Raises NonFiniteActivations with layer and prompt when reading a prompt shows where NaN begins; else returns."""
     rows = [Row(prompt, ()) for prompt in batch]
     with closing(TokenValues(len(layers))) as tokens:
         try:
             measure(lm, rows, tokens, layers=layers, rule=DEFAULT_RULE, listener=_Checking(context))
         except NonFiniteActivations as error:
             raise NonFiniteActivations(error.layer, which[error.prompt], error.component) from error
-        except ValueError:  # the prompts are sound: it happens in the answers
+        except ValueError:  # the prompts are sound, so the fault is in the answers
             return
 
 
@@ -223,7 +222,7 @@ def _measure(
 
 
 class _Checking(Listener):
-    """Stops where the job must stop, and counts nothing."""
+    """A listener that stops where the job must stop, and counts nothing."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
@@ -233,7 +232,7 @@ class _Checking(Listener):
 
 
 class _Timing(_Checking):
-    """How long the first reading of the last measured row took."""
+    """Measures how long the first reading of the last row took."""
 
     seconds = 0.0
 
@@ -247,7 +246,7 @@ class _Timing(_Checking):
 
 
 class _Measuring(Listener):
-    """Counts both passes in the job's progress, and keeps what was measured when the job yields or its node drains."""
+    """Reports both passes in the job's progress, and stores the measurement when the job yields or its node drains."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context

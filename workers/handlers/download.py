@@ -1,4 +1,4 @@
-"""`download`: a hub model into the model store, before anything looks at it. Any worker can resume it."""
+"""`download`: downloads a hub model into the model store, before it is inspected. Any worker can resume it."""
 
 import errno
 import shutil
@@ -32,7 +32,7 @@ def run(spec: DownloadSpec, context: JobContext) -> Outcome:
     """Spec: `model` (its registered name), `source` (owner/name), `revision` (commit).
 
     Result: `{"download": {source, revision, files, bytes, fetched_bytes}}`. Raises JobFault hub_denied, hub_not_found, hub_offline,
-    disk_too_small, no_weights, corrupt_download, and TransientFault while the hub is away.
+    disk_too_small, no_weights, corrupt_download, and TransientFault while the hub is unreachable.
     """
     settings = get_settings()
     token, cache = token_of(settings), hub_cache(settings)
@@ -66,7 +66,7 @@ def token_of(settings: Settings) -> str | None:
 
 
 def check_room(model: HubModel, missing: int, cache: Path, kept_free: int) -> None:
-    """Raises JobFault disk_too_small, with the arithmetic, when what is missing would not leave `kept_free` bytes."""
+    """Raises JobFault disk_too_small, with the arithmetic, when the missing bytes would leave less than `kept_free` bytes on the disk."""
     place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     if missing + kept_free > free:
@@ -90,7 +90,7 @@ def _fetch_all(model: HubModel, context: JobContext, token: str | None, present:
         context.progress(done)
         if time.monotonic() - asked > YIELD_SECONDS:
             asked = time.monotonic()
-            context.may_yield()  # hours of downloading must not keep others' small jobs waiting
+            context.may_yield()  # hours of downloading must not delay others' small jobs
 
     for file in model.files:
         with said_plainly(model.name):
@@ -100,7 +100,8 @@ def _fetch_all(model: HubModel, context: JobContext, token: str | None, present:
 
 @contextmanager
 def said_plainly(source: str) -> Iterator[None]:
-    """The hub client's errors as what they mean for the job: for good, or for now. None of their texts is passed on: they hold addresses."""
+    """Turns the hub client's errors into permanent or temporary faults of the job. Their texts are not passed on, because they hold
+    addresses."""
     try:
         yield
     except ModelFault as fault:

@@ -1,6 +1,6 @@
-"""`export`: write an extraction, a part of it, or calibrations as the files of another program. Loads no model; torch writes the .pt files.
+"""`export`: writes an extraction, a part of it, or calibrations as the files of another program. Loads no model; torch writes the .pt files.
 
-Nothing is computed: the vectors leave as they were stored, each format's meaning of layer and position in its own file of `app.exports`.
+Nothing is computed: the vectors are written as stored. How each format counts layers and positions is in its own file of `app.exports`.
 """
 
 import io
@@ -30,7 +30,7 @@ def run(spec: ExportSpec | CalibrationsExportSpec, context: JobContext) -> Outco
 
 
 def _vectors(spec: ExportSpec, context: JobContext) -> Outcome:
-    """An extraction, or the part of it that was asked for."""
+    """Exports an extraction, or the requested part of it."""
     context.phase("reading", 1, "extractions", share=0.2)
     stored = tensorfile.read(context.artifact(spec["extraction"], "vectors.safetensors"), MOST)
     vectors = [one for one in stored if _wanted(one, spec)]
@@ -53,7 +53,7 @@ def _wanted(one: NamedVector, spec: ExportSpec) -> bool:
 
 
 def _calibrations(spec: CalibrationsExportSpec, context: JobContext) -> Outcome:
-    """trait-interp's folders of calibrations, each at the experiment and the variant that its file names."""
+    """Exports trait-interp's folders of calibrations, each under the experiment and the variant that its file names."""
     chosen = spec["calibrations"]
     context.phase("reading", len(chosen), "calibrations")
     files: dict[str, bytes] = {}
@@ -105,7 +105,7 @@ def _state_dict(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpe
 
 
 def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
-    """A GGUF file for each position, component and method; the file itself where there is one only."""
+    """A GGUF file for each position, component and method; if there is only one, the file itself without a folder."""
     kinds: dict[str, list[NamedVector]] = {}
     for one in vectors:
         if one.component in RESIDUAL_COMPONENTS and one.layer:
@@ -125,7 +125,7 @@ def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: Expo
 
 
 def _arrays(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
-    """A .npy file for each vector, its key the path."""
+    """A .npy file for each vector, with its key as the path."""
     files = {f"{one.key}.npy": write_vectors("npy", [one], origin)[0] for one in vectors}
     notes = ["Paths are position/component/method/layer; layer N is the output of block N."]
     return ArtifactBytes(f"{origin.trait}.npy.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes

@@ -1,7 +1,7 @@
-"""`extract`: let the model answer a trait's prompts, read its activations over the answers, fit every method, write the vectors.
+"""`extract`: generates answers to a trait's prompts, reads the activations over the answers, fits every method, writes the vectors.
 
-Answers are kept as cells. Reading and fitting are short beside them and start over after a loss, but for rows that an earlier extraction
-kept (`rows_from`). The files hold no time, host, path or id: the same spec gives the same bytes.
+Answers are stored as cells. Reading and fitting are short in comparison and start over after a lost lease, except for rows that an earlier
+extraction stored (`rows_from`). The files hold no time, host, path or id: the same spec gives the same bytes.
 """
 
 import json
@@ -32,11 +32,11 @@ ANSWERING_SHARE, READING_SHARE = 0.5, 0.2
 
 
 def run(spec: ExtractionSpec, context: JobContext) -> Outcome:
-    """Spec: what an extraction request says of the result, with keys of methods, controls and refits spelt out.
+    """Spec: the fields of an extraction request that affect the result, with keys of methods, controls and refits spelt out.
 
-    Raises JobFault: weights_changed, reading_changed,
-    layer_out_of_range, unknown_component, prompt_too_long, class_vanished, activations_not_finite,
-    layer_not_calibrated and the codes of workers.science.degenerate. OutOfMemory passes when one example alone does not fit.
+    Raises JobFault: weights_changed, reading_changed, layer_out_of_range, unknown_component, prompt_too_long, class_vanished,
+    activations_not_finite, layer_not_calibrated and the codes of workers.science.degenerate. OutOfMemory passes when one example alone does not
+    fit.
     """
     try:
         return _run(spec, context)
@@ -132,7 +132,7 @@ def _rows(
     layers: Sequence[int],
     context: JobContext,
 ) -> tuple[Rows, bool]:
-    """The captured rows, and whether they were captured now (and not read from an earlier extraction)."""
+    """The activation rows, and whether they were captured now or read from an earlier extraction (False)."""
     if spec["rows_from"] is not None:
         kept = read_rows(context.artifact(spec["rows_from"], "rows.safetensors"), examples)
         return kept.at(list(map(str, positions)), spec["components"], layers), False

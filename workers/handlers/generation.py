@@ -1,4 +1,4 @@
-"""`generate`: what vectors do to answers: every prompt unsteered and under each vector at each dose, no judge."""
+"""`generate`: answers every prompt unsteered and under each vector at each dose, without a judge."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ MOST_ROWS = 64
 def run(spec: GenerationSpec, context: JobContext) -> Outcome:
     """Spec: model, prompts, vectors by id, doses or coefficients, operation, scope, max_new_tokens, sampling, calibration.
 
-    Without a calibration, raw coefficients are pushed as they are, and no answer has a dose.
+    Without a calibration, raw coefficients are used unchanged, and answers have no dose.
 
     Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, prompt_too_long, no_effect. OutOfMemory passes.
     """
@@ -61,11 +61,11 @@ def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tu
 def _doses(
     lm: LanguageModel, spec: GenerationSpec, prompts: Sequence[Sequence[int]], context: JobContext
 ) -> list[tuple[Subject, float | None]]:
-    """Every vector with every dose; None where the operation has none."""
+    """Every vector with every dose; None where the operation takes no dose."""
     if not spec["vectors"]:
         return []
     named = load_named(context, spec)
-    if spec["calibration"] is None:  # a unit of 1 leaves coefficients as they are
+    if spec["calibration"] is None:  # a unit of 1 leaves coefficients unchanged
         massive: Mapping[int, Sequence[int]] = {one.layer: () for one in named}
         units = {(one.component, one.layer): 1.0 for one in named}
     else:

@@ -1,4 +1,4 @@
-"""`inspect`: look a model folder over before any job may name it: is it whole, is it known, what are its facts."""
+"""`inspect`: checks a model folder before any job may use it: is it complete, is its architecture known, what are its facts."""
 
 from dataclasses import replace
 
@@ -32,5 +32,5 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
     if size is not None:
-        context.progress(size)  # the files' headers are no tensor's bytes
+        context.progress(size)  # the files' headers are not part of any tensor's bytes
     return Outcome(result={"facts": replace(facts, room=rooms(folder, facts)).to_dict()})

@@ -1,7 +1,7 @@
 """`prove`: runs the proofs of a model on its own files and weights; until they have passed, no job may use it.
 
-A passport of the same content (files, type, kind of device, versions) is taken from the store. Each finished proof is kept as a cell, so that a
-job that was killed or yielded continues with the next proof.
+A passport of the same content (files, dtype, kind of device, versions) is taken from the store. Each finished proof is stored as a cell, so that
+a job that was killed or yielded continues with the next proof.
 """
 
 import json
@@ -44,9 +44,9 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
 
 
 def _stored(model: str, context: JobContext) -> Outcome | None:
-    """The outcome of earlier proofs of the same content, without loading the model; None without one. A refused model is proved again."""
+    """The outcome of earlier proofs of the same content, without loading the model; None if there is none. A refused model is proved again."""
     facts = facts_from_dict(context.model_facts(model))
-    if not facts.config_hash:  # an older inspection
+    if not facts.config_hash:  # from an older inspection
         return None
     device = context.device.split(":")[0]
     content = content_of(facts, config_hash=facts.config_hash, dtype=context.dtype, device=device)

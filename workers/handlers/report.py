@@ -1,6 +1,6 @@
-"""`report`: the end of a study. Reads what its jobs left and writes tables.json, report.md, report.html and a blind labelling sheet.
+"""`report`: the last job of a study. Reads the results of its jobs and writes tables.json, report.md, report.html and a blind labelling sheet.
 
-It runs when every job before it is over, however each ended, and names what is missing with its reason.
+It runs when all other jobs of the study have ended, in any state, and lists missing results with the reason.
 """
 
 import json
@@ -16,7 +16,7 @@ from workers.reports.texts import reader
 
 
 def run(spec: ReportSpec, context: JobContext) -> Outcome:
-    """Spec: `{"study": what was asked, "nodes": {name: {job, kind, model, trait, place}}, "labels": {text id: 0-100} or None}`.
+    """Spec: `{"study": the request, "nodes": {name: {job, kind, model, trait, place}}, "labels": {text id: 0-100} or None}`.
 
     Raises JobFault missing_input, unknown_labels.
     """

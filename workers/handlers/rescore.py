@@ -1,6 +1,6 @@
-"""`rescore`: the texts of a finished steering scored by another judge. Nothing is generated.
+"""`rescore`: scores the texts of a finished steering with another judge. Generates nothing.
 
-Scores of a run are a cell, so that a judge that went away in the middle is asked only for what is missing.
+The scores of a run are stored as a cell, so that after a judge's failure only the missing scores are requested.
 """
 
 import json
@@ -29,7 +29,7 @@ from workers.steering.summary import response_lines
 def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     """Spec: `job` (the steering's), `judge`, `coherence_threshold`, trait, model, extraction, seed.
 
-    Raises JobFault missing_input, judge_unusable; TransientFault when the judge is away.
+    Raises JobFault missing_input, judge_unusable; TransientFault when the judge cannot be reached.
     """
     summary: Summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
@@ -60,7 +60,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     }
     old_runs, base = context.artifact(spec["job"], "runs.jsonl"), runs[summary["unsteered"]["test"]["run"]]
     lines = rescored_lines(old_runs, runs)
-    hashes = {name: spec.get(name) for name in ("weight_hash", "reading_hash")}  # of the texts, which stay what they were
+    hashes = {name: spec.get(name) for name in ("weight_hash", "reading_hash")}  # of the texts, which do not change
     result = {**hashes, "judge": judge.identity["name"], "summary": short_summary(found)}
     return Outcome(
         result={"steering": result},
@@ -92,7 +92,7 @@ def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[AnswerLine]], con
 
 
 def _questions(answers: Mapping[str, Sequence[AnswerLine]]) -> list[JudgedQuestion]:
-    """The questions of all answers, each once for each of its sets and system prompts; of equal ones, the last."""
+    """The questions of all answers, each once for each of its sets and system prompts; of duplicates, the last."""
     found: dict[tuple[str, str, str | None], JudgedQuestion] = {}
     for row in (row for rows in answers.values() for row in rows):
         key = (row["set"], row["question"], row["system_prompt"])

@@ -1,7 +1,7 @@
-"""`steer`: search each vector's dose on selection questions, report its gain on test questions beside controls, with intervals.
+"""`steer`: searches each vector's dose on selection questions, and reports its gain on test questions next to controls, with intervals.
 
-Every finished run is a cell and is never generated or judged again. Which dose comes next depends on recorded results alone, so a job that
-was killed goes on as it would have.
+Every finished run is stored as a cell and reused, never generated or judged again. The next dose depends on recorded results alone, so a killed
+job continues as if it had not been interrupted.
 """
 
 import json
@@ -34,7 +34,7 @@ MOST_ROWS = 64
 
 
 def run(spec: SteeringSpec, context: JobContext) -> Outcome:
-    """Spec: what a steering request says of the result, with vectors, judge and calibration resolved.
+    """Spec: the fields of a steering request that affect the result, with vectors, judge and calibration resolved.
 
     Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, wrong_width, layer_not_calibrated, no_questions,
     prompt_too_long, no_effect, no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does not fit.
@@ -104,7 +104,7 @@ def _judge(
 
 
 def _steered_answers(spec: SteeringSpec, sets: Mapping[str, Sequence[Question]], loaded: Loaded) -> int:
-    """How many there will be, about: for the estimated end alone."""
+    """The approximate number of answers, for the estimated end only."""
     searched = [one for one in loaded.competing if one.same_as is None]
     doses = 1 if spec["operation"] == "ablate" else len(spec["doses"] or spec["coefficients"] or ()) or spec["budget"]
     runs = 1 + len(spec["matched"]) + spec["controls"]["random"] + spec["controls"]["shuffled"]

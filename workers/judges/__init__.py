@@ -1,1 +1,1 @@
-"""Judges of answers: how much of a trait they show, how coherent they are, whether they engage. `base` says what all of them share."""
+"""Judges score answers: how much of a trait they show, how coherent they are, whether they engage. `base` holds their common interface."""

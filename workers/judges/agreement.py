@@ -1,4 +1,4 @@
-"""How far a judge's scores agree with labels of the same texts: by people, by a second judge, or by a parser where a trait has one."""
+"""Measures how far a judge's scores agree with labels of the same texts: by people, by a second judge, or by a parser where a trait has one."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,20 +9,20 @@ from scipy.stats import spearmanr
 
 @dataclass(frozen=True)
 class Agreement:
-    """`n` texts that have both; `spearman` rank correlation (ties averaged), None without variation; `same_side` the share on the same
-    side of 50."""
+    """Agreement on the `n` texts with both a score and a label; `spearman` is the rank correlation (ties averaged), None without variation;
+    `same_side` the share on the same side of 50."""
 
     n: int
     spearman: float | None
     same_side: float | None
 
     def to_json(self) -> dict[str, float | None]:
-        """As JSON values."""
+        """The result as plain JSON values."""
         return asdict(self)
 
 
 def agreement(scores: Sequence[float | None], labels: Sequence[float | None]) -> Agreement:
-    """Scores and labels are 0-100; a text without either does not count."""
+    """The agreement of scores and labels, both 0-100; a text without a score or a label is left out."""
     both = [(a, b) for a, b in zip(scores, labels, strict=True) if a is not None and b is not None]
     if not both:
         return Agreement(0, None, None)

@@ -1,7 +1,6 @@
-"""What every judge is: answers in, scores of 0 to 100 out, and a name for itself that goes into every result.
+"""The interface of all judges: answers in, scores of 0 to 100 out, and an identity that is stored with every result.
 
-A score that could not be made is None, with the reason under `raw["failures"]`; it is counted and never replaced by a number. Imports
-neither torch nor HTTP.
+A missing score is None, with the reason under `raw["failures"]`; it is counted and never replaced by a number. Imports neither torch nor HTTP.
 """
 
 from collections import Counter
@@ -16,8 +15,8 @@ from terms.documents.steering import JudgeIdentity
 
 @dataclass(frozen=True)
 class JudgeItem:
-    """One answer to judge. `ids` are the answer's token ids and `prompt_ids` those it followed, both of the model that gave it; judges
-    that read text alone need neither."""
+    """One answer to judge. `ids` are the answer's token ids and `prompt_ids` those of its prompt, both from the model that gave the answer;
+    judges that read only text need neither."""
 
     question: str
     system_prompt: str | None
@@ -28,8 +27,8 @@ class JudgeItem:
 
 @dataclass(frozen=True)
 class Score:
-    """0-100 each, None where there is none. `raw` is what the judge saw, for JSON: kept with the answer, so that scores can be checked and
-    redone."""
+    """The scores of one answer, 0-100 each; None for a missing score. `raw` holds the judge's evidence as JSON: it is stored with the answer, so
+    that scores can be checked and recomputed."""
 
     trait: float | None
     coherence: float | None
@@ -42,7 +41,7 @@ class Judge(Protocol):
 
     @property
     def identity(self) -> JudgeIdentity:
-        """What makes two judges the same: `name`, `version`, `prompt_hash` at least. Stored with every result."""
+        """The facts that identify a judge: `name`, `version`, `prompt_hash` at least. Stored with every result."""
 
     @property
     def uses_device(self) -> bool:
@@ -53,22 +52,23 @@ class Judge(Protocol):
         """Counts so far: items, failures by kind, requests, tokens."""
 
     def score(self, items: Sequence[JudgeItem]) -> list[Score]:
-        """A score for each item, in order. Raises TransientFault when the judge is away, JobFault judge_unusable when it is none."""
+        """Returns a score for each item, in order. Raises TransientFault when the judge cannot be reached, JobFault judge_unusable when it
+        cannot judge."""
 
     def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
-        """The same, beside the caller's own work where the judge does not use the device."""
+        """Starts `score`; runs in parallel with the caller's own work where the judge does not use the device."""
 
     def close(self) -> None:
-        """Ends what the judge has running. Whoever opened it closes it, also after a fault."""
+        """Stops the judge's requests. The caller that opened the judge must close it, also after a fault."""
 
 
 def done(scores: list[Score]) -> Future[list[Score]]:
-    """A future that already holds its result: `submit` of judges that share the device."""
+    """A future that already holds its result, for `submit` of judges that share the device."""
     future: Future[list[Score]] = Future()
     future.set_result(scores)
     return future
 
 
 def failures(scores: Sequence[Score]) -> Counter[str]:
-    """How many scores are missing, by what they are of (`trait`, `coherence`, `relevance`)."""
+    """Counts the missing scores by kind (`trait`, `coherence`, `relevance`)."""
     return Counter(name for score in scores for name in score.raw.get("failures", {}))

@@ -1,15 +1,15 @@
-"""How coherent a text is for the model itself, unsteered: likely word after word, and not repeating itself.
+"""Scores how coherent a text is for the unsteered model: likely token after token, and not repetitive.
 
     coherence = 100 clip((l - l_shuf) / (l_base - l_shuf), 0, 1) x (1 - share of repeated 4-grams)
 
 l is the text's mean token log-likelihood, the best over the question's own prompt and 32 fixed extraction prompts of both classes, so that a
-fluent refusal of a harmless request is coherent. l_base is the median over the model's own extraction answers (read after the prompts
-that elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text has 0. Source: docs/science.md, 4.7.
+fluent refusal of a harmless request is coherent. l_base is the median over the model's own extraction answers (read after the prompts that
+elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text scores 0. Source: docs/science.md, 4.7.
 
-The best of 33 prompts is searched, not tried: the own prompt first; the whole text under the READERS prompts that read its first OPENING
-tokens best (`ranking`), until no more than ENOUGH points can be gained. Never more than the best of all, and on the
-shipped models 0.2 points less in the mean, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the cost. All
-values compared are settled (workers/lm/likelihood.py), so that the same prompts are tried in any batch. The keys and values of the 32
+The best of the 33 prompts is searched instead of trying all: the own prompt first; then the whole text under the READERS prompts that give its
+first OPENING tokens the highest likelihood (`ranking`), until at most ENOUGH points can be gained. The result is never above the best of all,
+and on the shipped models 0.2 points below it on average, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the cost.
+All compared values are settled (workers/lm/likelihood.py), so that the same prompts are tried in any batch. The keys and values of the 32
 prompts are kept from one reading to the next.
 """
 
@@ -32,13 +32,13 @@ FIXED_PROMPTS = 32
 MOST_SHUFFLED = 48
 ENOUGH = 1.0
 OWN = -1
-"""`read_after` of a text that its own prompt reads best."""
+"""`read_after` of a text for which its own prompt gives the highest likelihood."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a coherence score rests on. `read_after` is the fixed prompt's number, or OWN; likelihood None where nothing fits the
-    context."""
+    """The evidence for a coherence score. `read_after` is the fixed prompt's number, or OWN; the likelihood is None where no prompt with the
+    text fits the context."""
 
     log_likelihood: float | None
     repeated: float
@@ -47,31 +47,31 @@ class Reading:
 
 @dataclass(frozen=True)
 class Scale:
-    """The two ends of the likelihoods, and the fixed prompts."""
+    """The likelihoods that score 0 and 100, and the fixed prompts."""
 
     base: float
     shuffled: float
     prompts: tuple[Ids, ...]
 
     def fluency(self, log_likelihood: float) -> float:
-        """0-100 before repetition counts."""
+        """The score 0-100 of a log-likelihood, before the factor for repetition."""
         if log_likelihood >= self.base:
             return 100.0
         return 100 * max(0.0, (log_likelihood - self.shuffled) / (self.base - self.shuffled))
 
     def coherence(self, reading: Reading) -> float | None:
-        """0-100. None where the scale has no extent or nothing could be read."""
+        """The coherence 0-100. None where the two ends of the scale are too close or the text could not be read."""
         if reading.log_likelihood is None or self.base - self.shuffled < 2 * PRECISION:
             return None
         return round(self.fluency(reading.log_likelihood) * (1 - reading.repeated), 2)
 
     def to_json(self) -> ScaleDocument:
-        """Everything, as JSON values."""
+        """The whole scale as JSON values."""
         return {"base": self.base, "shuffled": self.shuffled, "prompts": [list(ids) for ids in self.prompts]}
 
     @classmethod
     def from_json(cls, stored: ScaleDocument) -> "Scale":
-        """The scale that `to_json` told of."""
+        """Restores a scale from the result of `to_json`."""
         return cls(stored["base"], stored["shuffled"], tuple(tuple(ids) for ids in stored["prompts"]))
 
 
@@ -84,7 +84,7 @@ def fit_scale(
     seed: int = 0,
     preparing: Preparing | None = None,
 ) -> Scale:
-    """The scale from the model's own answers of both classes. Raises ValueError when there is no answer at all."""
+    """Fits the scale to the model's own answers of both classes. Raises ValueError without answers."""
     rows = [row for row in (*positive, *negative) if row[1]]
     if not rows:
         raise ValueError("no response with any token")
@@ -100,22 +100,22 @@ def fit_scale(
 
 
 def _most_tokens(rows: Sequence[Row], mixed: Sequence[Row], prompts: int) -> int:
-    """Tokens of the texts that fitting reads at most: each answer once, shuffled ones after several prompts."""
+    """The largest number of text tokens that fitting reads: each answer once, shuffled answers after several prompts."""
     read = sum((1 + READERS) * len(text) + prompts * (1 + min(OPENING, len(text))) for _, text in mixed)
     return read + sum(len(text) for _, text in rows)
 
 
 def _spread(rows: Sequence[Row], count: int) -> list[Ids]:
-    """`count` prompts at even distances of those that were answered."""
+    """`count` evenly spaced prompts of the answered rows."""
     prompts = list(dict.fromkeys(prompt for prompt, answer in rows if answer))
     return [prompts[place * len(prompts) // count] for place in range(count)] if len(prompts) > count else prompts
 
 
 class Reader:
-    """Reads texts after the prompts that read them best. What was read once is remembered; nothing depends on what was."""
+    """Reads texts after the prompts that give them the highest likelihood. Remembers earlier readings, which never changes a result."""
 
     def __init__(self, lm: LanguageModel, scale: Scale, *, batch_rows: int, scores: Scores | None = None) -> None:
-        """`scores` reads texts where what was read is to be kept."""
+        """`scores` computes likelihoods where the readings are to be stored."""
         self._lm, self._scale, self._batch_rows, self._scores = lm, scale, batch_rows, scores
         self._known: dict[Row, Reading] = {}
         self._kept = KeptPrompts(lm, scale.prompts)
@@ -123,7 +123,7 @@ class Reader:
         self._on_rows: OnRows | None = None
 
     def read(self, rows: Sequence[Row], *, on_rows: OnRows | None = None) -> list[Reading]:
-        """A reading of each (own prompt's ids, text's ids), in order. A text without tokens has none: `Reading(None, 0)`."""
+        """A reading of each (own prompt's ids, text's ids), in order; `Reading(None, 0)` for a text without tokens."""
         self._on_rows = on_rows
         fresh = [row for row in dict.fromkeys(rows) if row[1] and row not in self._known]
         repeated = {row: repeated_share(row[1]) for row in fresh}
@@ -147,13 +147,13 @@ class Reader:
         return [self._known.get(row, Reading(None, 0.0)) for row in rows]
 
     def alone(self, rows: Sequence[Row]) -> list[float]:
-        """The likelihood of each text after its own prompt and no other."""
+        """The likelihood of each text after its own prompt only."""
         return self._score(rows)
 
     def _whole(
         self, tried: Sequence[tuple[Row, int]], readers: Mapping[Row, Sequence[tuple[float, int]]], turn: int
     ) -> list[float]:
-        """The likelihood of each text after a fixed prompt. A text that is all opening was read when the prompts were ranked."""
+        """The likelihood of each text after a fixed prompt. A text no longer than the opening was already read when the prompts were ranked."""
         longer = [one for one in tried if len(one[0][1]) > OPENING]
         scores = self._score_fixed([(self._scale.prompts[number], row[1]) for row, number in longer])
         found = dict(zip(longer, scores, strict=True))
@@ -171,7 +171,7 @@ class Reader:
         return likelihoods(self._lm, self._batch_rows, rows, on_rows=self._on_rows)
 
     def _score_fixed(self, rows: Sequence[Row]) -> list[float]:
-        """The same after the fixed prompts."""
+        """The likelihood of each text after a fixed prompt, with the prompts' kept keys and values."""
         if self._scores is not None:
             return self._scores(rows)
         return likelihoods(self._lm, self._batch_rows, rows, on_rows=self._on_rows, kept=self._kept)

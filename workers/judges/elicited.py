@@ -1,7 +1,7 @@
-"""The unsteered model's own answers that the reference judge is fitted on: to the trait's prompts, its questions and its unrelated questions.
+"""Elicits the unsteered model's own answers on which the reference judge is fitted: to the trait's prompts, its questions and unrelated
+questions.
 
-An extraction that needed five tokens of each response stored five; whether those show the trait nobody can tell. Such responses are
-elicited again, long enough.
+An extraction that needed five tokens of each response stored five, too few to show the trait. Such responses are elicited again, at full length.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from workers.lm.prompts import encode_prompt
 
 @dataclass(frozen=True)
 class Answered:
-    """A prompt and its answer. `label` is the class whose prompt it is, `unrelated`, or `set ` and a set's name."""
+    """A prompt and its answer. `label` is the class of the prompt, `unrelated`, or `set ` and a set's name."""
 
     prompt: str
     cluster: str
@@ -29,7 +29,7 @@ class Answered:
 
 
 def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> list[Answered]:
-    """Stored responses (lines of responses.jsonl) with their prompts' ids. Those an extraction did not keep are left out."""
+    """Stored responses (lines of responses.jsonl) with their prompts' ids. Responses that an extraction left out are skipped."""
     found = []
     for one in responses:
         if one.get("kept", True):
@@ -42,7 +42,7 @@ def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> lis
 
 
 def are_cut(answers: Sequence[Answered], max_new_tokens: int) -> bool:
-    """Whether most answers stop at one length below `max_new_tokens`: that length was the limit they were generated under."""
+    """Whether most answers have one length below `max_new_tokens`, which was then the limit for generating them."""
     longest = max((len(one.ids) for one in answers), default=0)
     return longest < max_new_tokens and 2 * sum(len(one.ids) == longest for one in answers) > len(answers)
 
@@ -55,9 +55,9 @@ def elicit(
     batch_rows: int,
     preparing: Preparing | None = None,
 ) -> list[Answered]:
-    """The model's greedy answers to prompts, each with its label, in order. Raises ModelFault as `generate_greedy`.
+    """Returns the model's greedy answers to prompts, each with its label, in order. Raises the same ModelFaults as `generate_greedy`.
 
-    `batch_rows` counts where nothing is kept.
+    `batch_rows` applies only without `preparing`.
     """
     prompts = [tuple(encode_prompt(lm, row.text, row.system_prompt)) for row, _ in rows]
     if preparing is not None:
@@ -72,31 +72,32 @@ def elicit(
 
 @dataclass(frozen=True)
 class Baseline:
-    """The share that shows the trait unsteered, 0-1: over all questions, by set, and the set of each question. Where a text that says nothing
-    is put."""
+    """The share of unsteered answers that show the trait, 0-1: over all questions, by set, and the set of each question. A text that shows
+    neither class gets this share."""
 
     overall: float
     sets: Mapping[str, float]
     set_of: Mapping[str, str]
 
     def of(self, question: str) -> float:
-        """The share in the question's set; over all for a question of none."""
+        """The share in the question's set; the overall share for a question outside all sets."""
         return self.sets[self.set_of[question]] if question in self.set_of else self.overall
 
     def to_json(self) -> BaselineDocument:
-        """Everything, as JSON values."""
+        """The whole baseline as JSON values."""
         return {"overall": self.overall, "sets": dict(self.sets), "set_of": dict(self.set_of)}
 
     @classmethod
     def from_json(cls, stored: BaselineDocument) -> "Baseline":
-        """The baseline that `to_json` told of."""
+        """Restores a baseline from the result of `to_json`."""
         return cls(stored["overall"], stored["sets"], stored["set_of"])
 
 
 def measure_baseline(
     classifier: TraitClassifier, answers: Mapping[str, Sequence[Answered]], set_of: Mapping[str, str]
 ) -> Baseline:
-    """The baseline from the unsteered answers by set: of what they say either way, the share that shows the trait. 0 without answers."""
+    """The baseline from the unsteered answers by set: the share that shows the trait among the answers that show either class. 0 without
+    answers."""
     together = [one for ones in answers.values() for one in ones]
     return Baseline(_share(classifier, together), {name: _share(classifier, ones) for name, ones in answers.items()}, set_of)
 

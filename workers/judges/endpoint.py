@@ -1,7 +1,7 @@
-"""Client of one OpenAI-compatible endpoint: asks for one token with its likeliest alternatives, retries, and counts requests and tokens.
+"""Client of one OpenAI-compatible endpoint: requests one token with its likeliest alternatives, retries, and counts requests and tokens.
 
-A rate limit holds all requests back together. Temporary errors are retried with growing waits; permanent errors raise a fault. The module
-does not compute scores. It reads the key from an environment variable and writes it into no message.
+A rate limit pauses all requests together. Temporary errors are retried with growing waits; permanent errors raise a fault. The module does not
+compute scores. It reads the key from an environment variable and never writes it into a message.
 """
 
 import email.utils
@@ -24,13 +24,13 @@ from workers.judges.reaching import Reach
 TRIES = 6
 BACKOFF = 0.5
 LONGEST_HOLD = 60.0
-"""Most seconds that requests wait for a rate limit; beyond this the job goes back to the queue and frees its worker."""
+"""The longest time in seconds that requests wait for a rate limit; beyond this the job returns to the queue and frees its worker."""
 MOST_BYTES = 1 << 20
 TOP = 20
 
 
 class RequestRefused(Exception):
-    """This one request cannot be served (too long, filtered); others may."""
+    """This request cannot be served (too long, filtered), but others may be."""
 
 
 class Pace:
@@ -42,7 +42,7 @@ class Pace:
         self._next = 0.0
 
     def wait(self, closed: threading.Event) -> None:
-        """Returns when it is this caller's turn. Raises TransientFault when the judge is closed meanwhile."""
+        """Waits until the caller may send its request. Raises TransientFault when the judge is closed meanwhile."""
         while True:
             with self._lock:
                 now = time.monotonic()
@@ -54,16 +54,16 @@ class Pace:
                 raise TransientFault("the judge was closed")
 
     def hold(self, seconds: float) -> None:
-        """No request starts for this many seconds."""
+        """Lets no request start for this many seconds."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Endpoint:
-    """Sends requests to one judge's endpoint; safe to use from many threads. `described` is the judge in a job's spec."""
+    """Sends requests to one judge's endpoint; safe to use from many threads. `described` is the judge's entry in a job's spec."""
 
     def __init__(self, described: JudgeSpec, *, backoff: float = BACKOFF) -> None:
-        """Raises JobFault judge_key_missing."""
+        """Raises JobFault judge_key_missing when the key's environment variable is not set."""
         options = described["options"]
         self.name, self.model = str(described["name"]), str(described["model"])
         self.concurrency = int(options.get("concurrency", 8))
@@ -86,8 +86,8 @@ class Endpoint:
         )
 
     def ask(self, messages: list[Message]) -> Json:
-        """The body of the reply. Raises RequestRefused, TransientFault when the endpoint does not answer, JobFault judge_unusable when it
-        accepts no requests at all."""
+        """Returns the body of the reply. Raises RequestRefused, TransientFault when the endpoint does not answer, JobFault judge_unusable when
+        it accepts no requests at all."""
         payload: dict[str, Json] = {
             **self._extra,
             "model": self.model,
@@ -111,7 +111,7 @@ class Endpoint:
         raise TransientFault(f"the judge {self.name} did not answer in {TRIES} tries: {why}")
 
     def close(self) -> None:
-        """Ends waiting requests at once with TransientFault. Requests under way finish; the last of them closes the connections."""
+        """Ends waiting requests at once with TransientFault. Running requests finish; the last of them closes the connections."""
         with self._lock:
             self._closed.set()
             idle = not self._under_way
@@ -142,7 +142,7 @@ class Endpoint:
         )
 
     def _post(self, payload: Mapping[str, Json]) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and at most MOST_BYTES of body, all within the timeout even if the body arrives slowly."""
+        """Returns status, headers and at most MOST_BYTES of body, all within the timeout even if the body arrives slowly."""
         with self._lock:
             if self._closed.is_set():
                 raise TransientFault(f"the judge {self.name} was closed")

@@ -1,7 +1,7 @@
-"""How many labelled texts a judge tells apart on clusters that it has not seen, and whether that is enough for a verdict.
+"""Measures how many labelled texts a judge classifies correctly on clusters that it has not seen, and whether that is enough for a verdict.
 
-The interval is over clusters; where these are too few for that of `workers.science.intervals`, it is the mid-P binomial one of their mean
-shares, each cluster counted once.
+The interval is over clusters; where these are too few for the interval of `workers.science.intervals`, it is the mid-P binomial interval of
+their mean shares, each cluster counted once.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from workers.science.intervals import LEVEL, mean_interval
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`accuracy` of `n` texts in `clusters` clusters with its 95 % limits, all as shares. Chance is 0.5."""
+    """`accuracy` on `n` texts in `clusters` clusters with its 95 % limits, all as shares. Chance is 0.5."""
 
     accuracy: float
     low: float
@@ -27,21 +27,21 @@ class HeldOut:
 
     @property
     def tells_apart(self) -> bool:
-        """Whether the whole interval lies above what a verdict needs."""
+        """Whether the whole interval lies above the accuracy that a verdict needs."""
         return self.low >= LEAST_TOLD_APART
 
     def to_json(self) -> Accuracy:
-        """As JSON values."""
+        """The result as plain JSON values."""
         return {"accuracy": self.accuracy, "low": self.low, "high": self.high, "n": self.n, "clusters": self.clusters}
 
     @classmethod
     def from_json(cls, stored: Accuracy) -> "HeldOut":
-        """What `to_json` told of."""
+        """Restores the result of `to_json`."""
         return cls(**stored)
 
 
 def held_out(right: Sequence[bool], clusters: Sequence[str]) -> HeldOut:
-    """Of texts that were told apart or not, each with its cluster. Without any, nothing is known: from 0 to 1."""
+    """The accuracy over texts, from whether each was classified correctly and its cluster. Without texts the interval is 0 to 1."""
     if not right:
         return HeldOut(0.0, 0.0, 1.0, 0, 0)
     values = np.array(right, dtype=np.float64)

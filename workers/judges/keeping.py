@@ -1,6 +1,6 @@
-"""A fitted reference judge is kept in a cell under a hash of everything that it is fitted from: an equal job, or the same one after a kill,
-takes it instead of fitting it again. Nobody learns by it of a job that they may not read (`JobContext.shared_cell`). What a fit has
-finished before it ends is kept by `preparing`."""
+"""Stores a fitted reference judge in a cell under a hash of all inputs of the fit, so that an equal job, or the same job after a kill, reuses
+the judge instead of fitting it again. Access rights are kept: a job sees only cells that its owner may read (`JobContext.shared_cell`). Partial
+results of a fit are stored by `preparing`."""
 
 import hashlib
 import json
@@ -15,16 +15,16 @@ from workers.judges.reference import VERSION, ReferenceJudge
 from workers.lm.model import LanguageModel
 
 SHARED = "judge:"
-"""How the names of such cells begin."""
+"""The prefix of these cells' names."""
 LAYOUT = 2
-"""Of what is kept. Judges of another layout are not taken."""
+"""Version of the stored layout. Judges stored in another layout are not reused."""
 
 
 def fitted(
     fit: Callable[[str], ReferenceJudge], lm: LanguageModel, asked: Sequence[Json], context: JobContext, *, batch_rows: int
 ) -> ReferenceJudge:
-    """The judge that `fit(key)` makes, or that was kept of equal arguments `asked`. That of a model whose reading is not proved is no other
-    job's."""
+    """Returns the judge stored for equal arguments `asked`, or the new judge from `fit(key)`. Without a proof of how the model reads texts, the
+    judge is neither stored nor shared with other jobs."""
     key = key_of(lm, asked)
     if lm.facts.reading_hash is None:
         return fit(key)
@@ -38,8 +38,8 @@ def fitted(
 
 
 def key_of(lm: LanguageModel, asked: Sequence[Json]) -> str:
-    """The sha256 over what a fit depends on: the model's content and how texts are read, the type, device and threads that it computes with,
-    the libraries, the judge's version, and the arguments."""
+    """The sha256 over all inputs of a fit: the model's content and how its texts become ids, the dtype, device and threads, the libraries, the
+    judge's version, and the arguments."""
     model = {
         "weights": lm.facts.weight_hash, "reading": lm.facts.reading_hash, "special_tokens": lm.special_tokens, "dtype": str(lm.dtype),
         "device": lm.device.type, "threads": torch.get_num_threads(),

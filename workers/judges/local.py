@@ -1,7 +1,7 @@
-"""The judge that is a chat model on this worker's device: the exact distribution of its next token, no sampling and no network.
+"""Judges with a chat model on this worker's device, from the exact distribution of its next token, without sampling or network.
 
 Where the tokenizer splits "85", each score is read over a prefix tree of all 101 numbers, end token included (`prefix_tree`). In float32 every
-prompt is run alone, so that no score depends on a batch; 16-bit models, of which nothing of the kind can be promised, run in batches.
+prompt is run alone, so that no score depends on a batch; 16-bit models, for which batches can change scores, run in batches.
 """
 
 import math
@@ -25,11 +25,11 @@ from workers.lm.prompts import encode_prompt, render_chat
 
 VERSION = "1"
 KEPT = 20
-"""The likeliest words that are kept with a score."""
+"""Number of the likeliest words that are stored with a score."""
 
 
 class LocalJudge:
-    """Scores with a registered model. `name` is the judge's, `model` the registered name."""
+    """Scores with a registered model. `name` is the judge's name, `model` the registered model's."""
 
     uses_device = True
 
@@ -61,7 +61,7 @@ class LocalJudge:
 
     @property
     def identity(self) -> JudgeIdentity:
-        """Name, model and its weights, and the hash of its prompts."""
+        """The judge's name, its model and weights, and the hash of its prompts."""
         return {
             "name": self._name,
             "version": VERSION,
@@ -75,11 +75,11 @@ class LocalJudge:
 
     @property
     def tally(self) -> Mapping[str, int]:
-        """Items, replies read, failures by kind."""
+        """Counts of items, replies read, and failures by kind."""
         return dict(self._tally)
 
     def score(self, items: Sequence[JudgeItem]) -> list[Score]:
-        """Scores in order; equal questions about equal answers are asked once."""
+        """Returns scores in order; equal questions about equal answers are asked once."""
         for kind in self._kinds:
             self._read(kind, [item for item in items if item.text.strip() or kind == "trait"])
         found = []
@@ -90,14 +90,14 @@ class LocalJudge:
         return found
 
     def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
-        """`score`, done when it returns: the judge runs on the device that generates."""
+        """Runs `score` at once and returns its result, because the judge runs on the device that generates."""
         return done(self.score(items))
 
     def close(self) -> None:
-        """Nothing of its own is running."""
+        """Does nothing: the judge has no running requests."""
 
     def _read(self, kind: Kind, items: Sequence[JudgeItem]) -> None:
-        """The replies of one kind to all items that were not asked about yet."""
+        """Reads the replies of one kind for all items that were not asked about yet."""
         fresh = {_key(kind, item): item for item in items if _key(kind, item) not in self._known}
         words = _ENGAGES if kind == "relevance" else _NUMBERS
         prompts = {key: self._prompt(kind, item) for key, item in fresh.items()}
@@ -137,7 +137,7 @@ def _parsed(probabilities: Mapping[str, float], values: Mapping[str, float]) -> 
 
 
 def _ids_after_a_chat(lm: LanguageModel, word: str) -> tuple[int, ...]:
-    """The ids of a word where the answer to a chat begins: a tokenizer may put a space before a word that stands alone."""
+    """The ids of a word at the beginning of a chat answer: a tokenizer may put a space before a word that stands alone."""
     try:
         chat = render_chat(lm.tokenizer, "?")
     except ModelFault as fault:

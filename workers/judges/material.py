@@ -1,4 +1,5 @@
-"""What a judge is opened for: the trait, and where it is fitted, what an extraction kept of it and what will be judged. Imports no torch."""
+"""The inputs from which a judge is opened: the trait and, for a fitted judge, an extraction's responses and the questions to be judged. Imports
+no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ class Prompted:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """A trait's dataset, and for a judge that is fitted what an extraction kept of it.
+    """A trait's dataset and, for a judge that is fitted, the data kept by an extraction.
 
-    `responses` are lines of its responses.jsonl, None without an extraction; `given` ones came with the dataset and are not the model's own.
-    `questions` are those to be judged, with their `set`; the trait's own when left out. The answers to be judged have at most
+    `responses` are lines of its responses.jsonl, None without an extraction; `given` means that they came with the dataset and not from the
+    model. `questions` are the questions to be judged, with their `set`; by default the trait's own. The answers to be judged have at most
     `max_new_tokens`.
     """
 
@@ -38,7 +39,7 @@ class Material:
     questions: Sequence[JudgedQuestion] | None = None
 
     def to_list(self) -> list[Json]:
-        """All of it, as JSON values: what the hash of a kept judge is made of."""
+        """All inputs as JSON values, for the hash under which a fitted judge is stored."""
         limits = {"max_new_tokens": self.max_new_tokens, "given": self.given, "questions": self.questions}
         return [self.trait, self.responses, limits]
 
@@ -51,7 +52,8 @@ class Material:
         return found
 
     def asked(self, *, labelled: bool) -> list[tuple[Prompted, str]]:
-        """What the model answers unsteered, each with its label: the trait's prompts if `labelled`, some of each set, unrelated ones."""
+        """The prompts that the model answers unsteered, each with its label: the trait's prompts if `labelled`, some of each set, and unrelated
+        prompts."""
         asked = labelled_rows(self.trait) if labelled else []
         for name, questions in self.sets.items():
             some = spread(questions, MOST_QUESTIONS)
@@ -91,10 +93,10 @@ def questions_of(trait: TraitDataset) -> list[JudgedQuestion]:
 
 
 def spread(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most `most` rows, at even distances."""
+    """At most `most` rows, evenly spaced."""
     return [rows[place * len(rows) // most] for place in range(most)] if len(rows) > most else list(rows)
 
 
 def _prompted(text: str, system_prompt: str | None, cluster: str | None) -> Prompted:
-    """A prompt without a cluster is its own."""
+    """Makes a prompt; without a `cluster` it forms a cluster by itself."""
     return Prompted(text, system_prompt, cluster or text)

@@ -1,7 +1,8 @@
-"""The judge behind an OpenAI-compatible endpoint: one token a score, read from its 20 likeliest alternatives.
+"""Judges with a model behind an OpenAI-compatible endpoint: one token per score, read from its 20 likeliest alternatives.
 
-At start it is asked for numbers that it must know as single tokens; a model that splits "85" would make 8 of it. Then letters stand for
-0 to 100, and a model that cannot do that either is refused. Failures are counted; a judge that fails too often is no judge.
+At start the judge requests numbers that the model must know as single tokens, because a model that splits "85" would answer 8. If it splits
+numbers, letters stand for 0 to 100; a model that fails with letters too is refused. Failures are counted; a judge that fails too often is
+unusable.
 """
 
 import threading
@@ -22,16 +23,16 @@ PROBED: Mapping[Scale, Sequence[str]] = {"numbers": ("0", "7", "42", "85", "100"
 VALUES: Mapping[Scale, Mapping[str, float]] = {"numbers": NUMBERS, "letters": LETTERS}
 MOST_FAILURES = 0.3
 JUDGED_AFTER = 20
-"""A share of failures over MOST_FAILURES ends the job, once so many replies were read."""
+"""Number of replies after which a share of failures above MOST_FAILURES ends the job."""
 
 
 class OpenAIJudge:
-    """Scores on its own threads; equal requests are made once."""
+    """Scores answers on its own threads; equal requests are made once."""
 
     uses_device = False
 
     def __init__(self, endpoint: Endpoint, trait: TraitDataset, *, relevance: bool = True) -> None:
-        """Asks the endpoint which scale it can use. Raises JobFault judge_unusable, TransientFault."""
+        """Tests which scale the endpoint can use. Raises JobFault judge_unusable, TransientFault."""
         self._endpoint, self._trait = endpoint, trait
         self._kinds: tuple[Kind, ...] = ("trait", "coherence", "relevance") if relevance else ("trait", "coherence")
         self._requests = ThreadPoolExecutor(endpoint.concurrency, thread_name_prefix="judge-request")
@@ -48,7 +49,7 @@ class OpenAIJudge:
 
     @property
     def identity(self) -> JudgeIdentity:
-        """Name, model, scale, and the hash of its prompts."""
+        """The judge's name, model, scale, and the hash of its prompts."""
         return {
             "name": self._endpoint.name,
             "version": VERSION,
@@ -60,13 +61,13 @@ class OpenAIJudge:
 
     @property
     def tally(self) -> Mapping[str, int]:
-        """Items, replies and failures by kind; requests, retries and tokens: the cost."""
+        """Counts of items, replies and failures by kind, and of requests, retries and tokens, which show the cost."""
         with self._lock:
             return {**self._counts, **self._endpoint.counts}
 
     def score(self, items: Sequence[JudgeItem]) -> list[Score]:
-        """Scores in order. Raises TransientFault when the endpoint stays away, JobFault judge_unusable when it is no judge; what was
-        scored until then is remembered, so that trying again asks for the rest only."""
+        """Returns scores in order. Raises TransientFault when the endpoint stays unreachable, JobFault judge_unusable when its replies are
+        unusable. Finished scores are remembered, so that a second try requests only the rest."""
         asked = [{kind: self._ask(kind, item) for kind in self._kinds_for(item)} for item in items]
         try:
             found = [
@@ -85,21 +86,22 @@ class OpenAIJudge:
         return found
 
     def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
-        """`score` beside the caller's own work."""
+        """Starts `score` in parallel with the caller's own work."""
         return self._submitted.submit(self.score, items)
 
     def close(self) -> None:
-        """Scores under way end with TransientFault. Returns at once; a request that was sent is not waited for."""
+        """Ends running scores with TransientFault. Returns at once, without waiting for requests already sent."""
         self._endpoint.close()
         self._requests.shutdown(wait=False, cancel_futures=True)
         self._submitted.shutdown(wait=False, cancel_futures=True)
 
     def _kinds_for(self, item: JudgeItem) -> Sequence[Kind]:
-        """An empty answer's coherence is known, and it engages with nothing."""
+        """The kinds of score to request. An empty answer needs no request for coherence or relevance: both are 0."""
         return self._kinds if item.text.strip() else ("trait",)
 
     def _ask(self, kind: Kind, item: JudgeItem) -> Future[Parsed]:
-        """The reply, made, under way or in the queue. One that fails is forgotten, so that a later call makes it again."""
+        """The reply, from the memory, a running request or a new request. A failed reply is forgotten, so that a later call requests it
+        again."""
         key = (kind, item.text) if kind == "coherence" else (kind, item.question, item.text)
         with self._lock:
             if key in self._asked:
@@ -147,7 +149,7 @@ class OpenAIJudge:
         )
 
     def _has_token(self, word: str, scale: Scale) -> bool:
-        """Whether the word is among the alternatives when asked for. A model that splits it has no such token to offer."""
+        """Whether the word is among the alternatives when requested. A model that splits the word has no such token to offer."""
         asked = f"the number {word}" if scale == "numbers" else f"the letter {word}"
         try:
             found = parse(self._endpoint.ask(probe(asked)), {word: 1.0})

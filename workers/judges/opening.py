@@ -1,4 +1,4 @@
-"""From a judge as a job's spec describes it to one that scores the answers of one trait."""
+"""Opens the judge that a job's spec describes, ready to score the answers of one trait."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 MOST_PROMPT = 512
-"""Prompt tokens that the batch plan of the reference judge allows for; longer ones are met by halving."""
+"""Prompt tokens for which the batch plan of the reference judge leaves room; for longer prompts, batches are halved when memory runs out."""
 
 
 class Responded(Protocol):
@@ -36,7 +36,7 @@ class Responded(Protocol):
 
 
 def response_of(one: Responded) -> ClassResponse:
-    """The example as the reference judge is fitted on it: what it reads of a line of responses.jsonl."""
+    """The example in the form of a line of responses.jsonl, with the fields that the reference judge uses."""
     return {
         "class": "positive" if one.positive else "negative",
         "prompt": one.prompt,
@@ -55,12 +55,13 @@ def open_judge(
     *,
     share: float | None = None,
 ) -> Judge:
-    """The judge that `described` names, for the answers of `lm`.
+    """Opens the judge that `described` names, for the answers of `lm`.
 
-    Only the reference judge reads `lm` and more than the trait of `material` (see `ReferenceJudge.fit`); the phrases take their coherence from
-    it. The caller has begun a phase. Fitting has phases of its own, a `share` of the job in all, and may give way (`preparing`).
+    Only the reference judge uses `lm` and `material` beyond the trait (see `ReferenceJudge.fit`); the phrase judge takes its coherence from the
+    reference judge. The caller has begun a phase. Fitting has its own phases, a `share` of the job in all, and may yield the device
+    (`preparing`).
 
-    Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint is away.
+    Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint cannot be reached.
     """
     relevance = bool(described["options"].get("relevance", True))
     if described["kind"] == "openai":

@@ -1,9 +1,9 @@
-"""The exact probability that a model's whole reply is one of some words, also where a tokenizer splits them.
+"""Computes the exact probability that a model's whole reply is one of some words, also where a tokenizer splits the words.
 
     P(word) = prod_t p(token_t | prompt, tokens before) x sum over end tokens of p(end | prompt, word)
 
-Without the end "8" would be as likely as everything that begins with it. Words share their beginnings: only those that begin no other word
-are run, all in one batch after a prompt computed once.
+Without the end tokens, "8" would be as likely as all replies that begin with it. Words share their beginnings: only words that are not the
+beginning of another word are run, all in one batch after a prompt that is computed once.
 """
 
 import math
@@ -34,16 +34,16 @@ class PrefixTree:
 
     @property
     def splits(self) -> bool:
-        """Whether any word takes more than one token. If none does, the next token's distribution says everything."""
+        """Whether any word takes more than one token. If not, the next token's distribution is enough."""
         return any(len(ids) > 1 for ids in self._words.values())
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest word."""
+        """The number of tokens in the longest word."""
         return max(map(len, self._words.values()))
 
     def probabilities(self, lm: LanguageModel, prompt: Sequence[int]) -> dict[str, float]:
-        """P of each word as the whole reply to the prompt's ids. Raises ModelFault prompt_too_long."""
+        """The probability of each word as the whole reply to the prompt's ids. Raises ModelFault prompt_too_long."""
         rows = SharedPrompt(lm, prompt).log_probabilities(self._rows, self._columns)
         ends = torch.tensor([self._column[token] for token in self._ends])
         found = {}

@@ -1,8 +1,8 @@
-"""What fitting a reference judge has finished, kept in a job's cells: answers as they end, likelihoods every few seconds, with a total in
-tokens for each. An attempt that was killed or gave way repeats none of it.
+"""Stores the partial results of fitting a reference judge in a job's cells: answers when they end, likelihoods every few seconds, with a total
+in tokens for each. An attempt that was killed or yielded the device repeats none of this work.
 
-Likelihoods are settled (workers/lm/likelihood.py), so in float32 they do not depend on what was computed together. Texts are read a piece
-at a time, so that a job on a slow model is soon heard of and soon gives way.
+Likelihoods are settled (workers/lm/likelihood.py), so in float32 they do not depend on which rows were computed together. Texts are read in
+small pieces, so that a job on a slow model reports progress and can yield soon.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from workers.lm.likelihood import OnRows, settled_log_likelihoods
 from workers.lm.model import LanguageModel
 
 PIECE_TOKENS = 2048
-"""Tokens that are read between two questions whether the job must stop, as far as one text allows."""
+"""Tokens read between two checks whether the job must stop; a longer text is read whole."""
 KEEP_SECONDS = 5.0
-"""Work that a kill may cost."""
+"""The most work in seconds that a kill may lose."""
 ANSWERING_PART = 0.6
-"""Of a fit's share of the job."""
+"""The share of answering in a fit's part of the job."""
 
 Ids = tuple[int, ...]
 Row = tuple[Ids, Ids]
@@ -39,30 +39,30 @@ def likelihoods(
     on_rows: OnRows | None = None,
     kept: KeptPrompts | None = None,
 ) -> list[float]:
-    """Those of the rows, in order, without keeping any. Raises ModelFault as `settled_log_likelihoods`."""
+    """The likelihoods of the rows, in order, without storing them. Raises the same ModelFaults as `settled_log_likelihoods`."""
     prompts, texts = [prompt for prompt, _ in rows], [text for _, text in rows]
     return settled_log_likelihoods(lm, prompts, texts, batch_rows=batch_rows, on_rows=on_rows, kept=kept)
 
 
 class Preparing:
-    """One fit's cells in a job. `share` is the part of the whole job that lies in the fit (`JobContext.phase`)."""
+    """The cells of one fit in a job. `share` is the part of the whole job that the fit takes (`JobContext.phase`)."""
 
     def __init__(self, context: JobContext, name: str, key: str, share: float | None) -> None:
         self._context, self._name, self._share = context, name, share
         self._prefix = f"preparing/{name[:60]}-{key[:16]}"
 
     def kept_classifier(self) -> FittedDocument | None:
-        """The classifier that an earlier attempt kept, or None."""
+        """The classifier that an earlier attempt stored, or None."""
         stored = self._context.cell(f"{self._prefix}/classifier")
         found: FittedDocument | None = None if stored is None else json.loads(stored)
         return found
 
     def keep_classifier(self, fitted: FittedDocument) -> None:
-        """Keeps the classifier for attempts to come."""
+        """Stores the classifier for later attempts."""
         self._context.commit_cell(f"{self._prefix}/classifier", json.dumps(fitted, separators=(",", ":")).encode())
 
     def answers(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> list[list[int]]:
-        """The model's greedy answers. Raises ModelFault as `generate_greedy`."""
+        """The model's greedy answers. Raises the same ModelFaults as `generate_greedy`."""
         if not prompts:
             return []
         share = None if self._share is None else self._share * ANSWERING_PART
@@ -70,14 +70,14 @@ class Preparing:
         return answer_all(lm, prompts, new_tokens, self._context, prefix=f"{self._prefix}/answers")[0]
 
     def scores(self, lm: LanguageModel, total: int, batch_rows: int) -> Scores:
-        """What reads texts from here on, about `total` tokens of them."""
+        """Returns the function that computes likelihoods of about `total` tokens of texts and stores them."""
         share = None if self._share is None else self._share * (1 - ANSWERING_PART)
         self._context.phase(f"preparing the judge of {self._name}: reading", total, "tokens", share=share)
         return _KeptScores(lm, self._context, f"{self._prefix}/readings", batch_rows).of
 
 
 class _KeptScores:
-    """Likelihoods by the hash of their row, those of earlier attempts first."""
+    """Likelihoods by the hash of their row, starting with those of earlier attempts."""
 
     def __init__(self, lm: LanguageModel, context: JobContext, prefix: str, batch_rows: int) -> None:
         self._lm, self._context, self._prefix, self._batch_rows = lm, context, prefix, batch_rows
@@ -115,7 +115,7 @@ class _KeptScores:
         return [self._known[names[row]] for row in rows]
 
     def _keep(self) -> None:
-        """Raises what the context raises where the job may write nothing."""
+        """Stores the likelihoods. Raises what the context raises when the job may no longer write."""
         fresh, self._fresh, self._kept_at = self._fresh, {}, time.monotonic()
         if fresh:
             self._context.commit_cell(self._next, json.dumps(fresh, separators=(",", ":")).encode())
@@ -123,7 +123,8 @@ class _KeptScores:
 
 
 def _pieces(rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows with equal prompts together, cut at PIECE_TOKENS: a fixed plan, so that what is computed together is the same each time."""
+    """Groups rows with equal prompts and cuts them into pieces of PIECE_TOKENS. The plan is fixed, so that each attempt computes the same rows
+    together."""
     order = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in rows))}
     pieces: list[list[Row]] = []
     tokens = PIECE_TOKENS

@@ -1,6 +1,6 @@
-"""What a judge model is asked: how much of the trait, how well formed, whether it engages. One question a time, one token for an answer.
+"""The prompts for a judge model: how much of the trait, how well formed, whether it engages. One question at a time, answered with one token.
 
-The text to judge may hold instructions. It stands between marks that are made from its own hash, so that no text can hold the marks around
+The text to judge may contain instructions. It stands between marks made from its own hash, so that a text cannot contain the marks around
 itself; the judge is told that it is data; and only the probabilities of numbers or letters are read from the reply, never its words.
 """
 
@@ -18,7 +18,7 @@ Scale = Literal["numbers", "letters"]
 Message = dict[str, str]
 
 LONGEST = 8000
-"""Characters of an answer, or of its question, that a judge is shown; what follows is cut."""
+"""The most characters of an answer, or of its question, that a judge receives; the rest is cut."""
 NUMBERS = {str(number): float(number) for number in range(101)}
 LETTERS = {letter: 10.0 * place for place, letter in enumerate("ABCDEFGHIJK")}
 ENGAGES = {"A": 100.0, "B": 0.0}
@@ -52,7 +52,7 @@ _RELEVANCE = (
 
 
 def messages(kind: Kind, item: JudgeItem, trait: TraitDataset, scale: Scale) -> list[Message]:
-    """The chat that asks for one score of one answer. `trait` is a dataset: its `eval_prompt`, where it has one, replaces our question."""
+    """The chat that requests one score of one answer. `trait` is a dataset: its `eval_prompt`, where it has one, replaces our question."""
     question, answer = item.question[:LONGEST], item.text[:LONGEST]
     mark = f"data-{hashlib.sha256(json.dumps([question, answer]).encode()).hexdigest()[:16]}"
     shown = {"question": _marked(mark, question), "answer": _marked(mark, answer)}
@@ -72,14 +72,14 @@ def messages(kind: Kind, item: JudgeItem, trait: TraitDataset, scale: Scale) -> 
 
 
 def prompt_hash(trait: TraitDataset, scale: Scale) -> str:
-    """The hash of everything a judge is told beside the texts: of our words, the trait's, and the scale."""
+    """The hash of all parts of a judge's prompts except the judged texts: our words, the trait's words, and the scale."""
     own = [trait["name"], trait["definition"], trait["steering"].get("eval_prompt"), scale, LONGEST]
     canonical = json.dumps([_DATA, _ENDS[scale], _TRAIT, _COHERENCE, _RELEVANCE, own], ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def probe(word: str) -> list[Message]:
-    """A chat whose reply is one given word: to see whether it is a single token."""
+    """A chat with one given word as its reply, to test whether the word is a single token."""
     return [{"role": "user", "content": f"Reply with {word} and nothing else: no other word, no full stop."}]
 
 

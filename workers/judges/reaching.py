@@ -1,7 +1,7 @@
-"""How a judge's endpoint is reached: at an address that was looked at, through no redirect, through a proxy only where one is set.
+"""Connects to a judge's endpoint only at a checked address, without following redirects, and through a proxy only where one is set.
 
-A name may lead somewhere else at every request, so it is looked up before each and the connection goes to what was found. Where the
-environment names a proxy for the endpoint, the proxy looks the name up and decides.
+A host name may resolve differently at every request, so it is resolved before each request and the connection goes to the checked address. Where
+the environment names a proxy for the endpoint, the proxy resolves the name and decides.
 """
 
 import urllib.request
@@ -17,7 +17,8 @@ from workers.job import JobFault
 
 
 class Reach:
-    """One endpoint's client. `allowed`: hosts and networks beside public addresses; None for a judge from before there were any."""
+    """The client of one endpoint. `allowed`: hosts and networks allowed in addition to public addresses; None for a stored judge from before
+    this check existed."""
 
     def __init__(
         self, name: str, url: str, allowed: Sequence[str] | None, *, headers: Mapping[str, str], timeout: float, connections: int
@@ -31,18 +32,19 @@ class Reach:
             timeout=timeout,
             limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=False,
-            trust_env=False,  # the proxy is chosen here, so that what is checked is what is connected to
+            trust_env=False,  # the proxy is chosen here, so that the checked address is the one connected to
             verify=httpx2.create_ssl_context(),
             proxy=self._proxied,
         )
 
     def close(self) -> None:
-        """Ends its connections."""
+        """Closes the connections."""
         self._client.close()
 
     @contextmanager
     def post(self, payload: Mapping[str, Json]) -> Iterator[httpx2.Response]:
-        """The response, its body unread. Raises JobFault judge_private_address, httpx2.TransportError, OSError for a name unknown."""
+        """Yields the response with its body unread. Raises JobFault judge_private_address, httpx2.TransportError, OSError for an unknown
+        name."""
         extensions = {"sni_hostname": self._host} if self._proxied is None else None
         request = self._client.build_request("POST", self._url, json=payload, extensions=extensions)
         response = self._sent(request)
@@ -60,7 +62,7 @@ class Reach:
             try:
                 return self._client.send(request, stream=True)
             except httpx2.ConnectError:
-                continue  # nothing was sent; a host of several addresses may answer at the next
+                continue  # nothing was sent; a host with several addresses may answer at the next
         request.url = self._url.copy_with(host=last)
         return self._client.send(request, stream=True)
 
@@ -78,7 +80,7 @@ class Reach:
 
 
 def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment (HTTPS_PROXY, NO_PROXY and their like) names for the host."""
+    """The proxy that the environment (HTTPS_PROXY, NO_PROXY and similar variables) names for the host."""
     proxies = urllib.request.getproxies()
     found = proxies.get(scheme) or proxies.get("all")
     return found if found and not urllib.request.proxy_bypass(host) else None

@@ -2,12 +2,12 @@
 
     trait = 100 (P(positive) + P(neither) x b)
 
-b is the share that shows the trait among the unsteered model's answers, to the same set of questions, that show either class: a text that
-says nothing moves no score away from the unsteered baseline, whichever side of it a trait is steered to. Coherence is `coherence`'s.
+b is the share that shows the trait among the unsteered model's answers, to the same set of questions, that show either class: a text that shows
+neither class keeps the score at the unsteered baseline, whether the trait is strengthened or suppressed. Coherence comes from `coherence`.
 Source: docs/science.md, 4.7.
 
-It knows the trait by how THIS model's responses express it. A model that expresses it otherwise when steered is read wrongly; that is what
-agreement with labels (`agreement`) shows.
+It knows the trait only as THIS model's responses express it. It misreads a model that expresses the trait otherwise when steered; the agreement
+with labels (`agreement`) shows this.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ SEED = 0
 
 
 class ReferenceJudge:
-    """Fitted for one trait on one model. Without `lm` it can redo scores from what was stored with them (`rescore`)."""
+    """A judge fitted for one trait on one model. Without `lm` it can still recompute scores from their stored `raw` (`rescore`)."""
 
     uses_device = True
 
@@ -66,12 +66,13 @@ class ReferenceJudge:
     def fit(
         cls, lm: LanguageModel, material: Material, *, batch_rows: int = BATCH_ROWS, preparing: Preparing | None = None
     ) -> "ReferenceJudge":
-        """The judge of the material's trait on `lm`. `preparing` keeps what is finished.
+        """Fits the judge of the material's trait on `lm`. `preparing` stores partial results.
 
-        It learns the trait from the kept responses, or from the model's own answers where there are none or they were cut short of the
-        answers to be judged. Its own answers set the scale of coherence where responses were given; those to questions are its baseline.
+        The judge learns the trait from the kept responses, or from the model's own answers if there are no responses or they are shorter than
+        the answers to be judged. The model's own answers set the scale of coherence where responses were given with the dataset; its answers to
+        questions set the baseline.
 
-        Raises JobFault judge_not_fitted when a class has no text at all, and ModelFault as generation does.
+        Raises JobFault judge_not_fitted when a class has no text, and the ModelFaults of generation.
         """
         stored = from_responses(lm, material.responses or ())
         elicited = not stored or (not material.given and are_cut(stored, material.max_new_tokens))
@@ -95,17 +96,17 @@ class ReferenceJudge:
 
     @property
     def identity(self) -> JudgeIdentity:
-        """Name, version, and the hash of everything that was fitted."""
+        """The judge's name, version, and the hash of everything that was fitted."""
         return {"name": NAME, "version": VERSION, "prompt_hash": self._hash}
 
     @property
     def tally(self) -> Mapping[str, int]:
-        """Items judged, and how many of them have no coherence."""
+        """Counts of items judged, and of items without a coherence score."""
         return dict(self._tally)
 
     def score(self, items: Sequence[JudgeItem], *, on_rows: OnRows | None = None) -> list[Score]:
-        """Scores in order; equal answers to equal prompts are read once, so many items at a time are quicker than few. `raw` keeps what
-        `rescore` needs."""
+        """Returns scores in order. Equal answers to equal prompts are read once, so large calls are faster. `raw` keeps the inputs of
+        `rescore`."""
         if self._reader is None:
             raise ValueError("this judge has no model: rescore stored readings, or give it one")
         rows = [(tuple(item.prompt_ids), self._ids(item)) for item in items]
@@ -113,26 +114,26 @@ class ReferenceJudge:
         return self._scores(items, readings)
 
     def submit(self, items: Sequence[JudgeItem]) -> "Future[list[Score]]":
-        """`score`, done when it returns: the judge runs on the device that generates."""
+        """Runs `score` at once and returns its result, because the judge runs on the device that generates."""
         return done(self.score(items))
 
     def close(self) -> None:
-        """Nothing of its own is running."""
+        """Does nothing: the judge has no running requests."""
 
     def rescore(self, items: Sequence[JudgeItem], raws: Sequence[RawScore]) -> list[Score]:
-        """Scores of the same items from the `raw` of their earlier scores by a judge of the same model; no model is needed."""
+        """Recomputes scores of the same items from the `raw` of their earlier scores by a judge of the same model; needs no model."""
         readings = [Reading(raw.get("log_likelihood"), raw.get("repeated", 0.0), raw.get("read_after", -1)) for raw in raws]
         return self._scores(items, readings)
 
     def to_json(self) -> JudgeDocument:
-        """Everything that was fitted, as JSON values."""
+        """The whole fitted judge as JSON values."""
         return {**self._state(), "facts": self.facts}
 
     @classmethod
     def from_json(
         cls, stored: JudgeDocument, lm: LanguageModel | None = None, *, batch_rows: int = BATCH_ROWS
     ) -> "ReferenceJudge":
-        """The judge that `to_json` told of."""
+        """Restores a judge from the result of `to_json`."""
         classifier, scale = TraitClassifier.from_json(stored["classifier"]), Scale.from_json(stored["scale"])
         return cls(
             lm, classifier, scale, baseline=Baseline.from_json(stored["baseline"]), facts=stored["facts"], batch_rows=batch_rows
@@ -177,7 +178,7 @@ class ReferenceJudge:
 
 
 def _baseline(classifier: TraitClassifier, own: Sequence[Answered], material: Material) -> Baseline:
-    """A question of two sets counts for the first."""
+    """Measures the baseline. A question in two sets counts for the first."""
     sets = material.sets
     answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
     set_of = {row["question"]: name for name in reversed(list(sets)) for row in sets[name]}
@@ -197,7 +198,7 @@ def _fit_classifier(labelled: Sequence[Answered], unrelated: Sequence[str], prep
 
 
 def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> JudgeFacts:
-    """What a reader of the scores should know of the fit."""
+    """The facts of the fit that a reader of the scores needs."""
     counts = Counter(str(one.label) for one in labelled if one.text.strip())
     warnings = []
     told = fitted.held_out

@@ -1,8 +1,8 @@
-"""From a judge model's replies to a score. Pure; whatever a reply holds, the outcome is a number or a reason why there is none.
+"""Turns a judge model's replies into a score. Pure functions; every reply gives a number or the reason for a missing score.
 
-    score = sum(p n) / sum(p)   over the tokens that are values of the scale; none when sum(p) < 0.25
+    score = sum(p n) / sum(p)   over the tokens that are values of the scale; no score when sum(p) < 0.25
 
-Source: docs/science.md, 4.7; the expectation uses what sampling one token would throw away.
+Source: docs/science.md, 4.7; the expectation uses information that sampling one token would discard.
 """
 
 import math
@@ -16,14 +16,15 @@ from workers.judges.prompts import LONGEST, Kind
 
 LEAST_MASS = 0.25
 OFF_TOPIC = 50.0
-"""Below this relevance an answer is off topic, and its coherence is at most this."""
+"""An answer with a relevance below this is off topic, and its coherence is limited to this."""
 MOST_SHOWN = 200
-"""Characters of a reply's words that are kept."""
+"""The most characters of a reply's words that are stored."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """`score` is None exactly when there is a `failure`. `top` are the reply's likeliest first tokens with their log-probabilities."""
+    """A parsed reply. `score` is None exactly when there is a `failure`. `top` are the reply's likeliest first tokens with their
+    log-probabilities."""
 
     score: float | None
     mass: float
@@ -32,13 +33,13 @@ class Parsed:
     failure: str | None = None
 
     def raw(self) -> RawReply:
-        """What is kept with the answer."""
+        """The part of the reply that is stored with the answer."""
         kept: RawReply = {"score": self.score, "mass": round(self.mass, 4), "top": self.top, "reply": self.words}
         return kept if self.failure is None else {**kept, "failure": self.failure}
 
 
 def expectation(probabilities: Mapping[str, float], values: Mapping[str, float]) -> tuple[float | None, float]:
-    """The mean value under the probabilities of the words that have one, and those words' whole probability."""
+    """The mean value under the probabilities of the words that have a value, and the total probability of those words."""
     known = [(p, values[word]) for word, p in probabilities.items() if word in values]
     mass = math.fsum(p for p, _ in known)
     if mass < LEAST_MASS:
@@ -68,7 +69,8 @@ def parse(body: Json, values: Mapping[str, float]) -> Parsed:
 
 
 def _top_of(logprobs: Json) -> dict[str, float]:
-    """The first token's alternatives with their log-probabilities; those a server floors at -9999 or -inf have none. {} when malformed."""
+    """The first token's alternatives with their log-probabilities; tokens that a server floors at -9999 or -inf are left out. {} when
+    malformed."""
     if not isinstance(logprobs, Mapping):
         return {}
     try:
@@ -80,7 +82,8 @@ def _top_of(logprobs: Json) -> dict[str, float]:
 
 
 def combined(item: JudgeItem, said: Mapping[Kind, Parsed]) -> Score:
-    """The scores with all that they rest on. An empty text has coherence 0 and relevance 0 unasked; an unknown relevance caps nothing."""
+    """Combines the parsed replies into one score with its evidence. An empty text has coherence 0 and relevance 0 without a request; an unknown
+    relevance caps nothing."""
     raw: RawScore = {}
     for kind, parsed in said.items():
         raw[kind] = parsed.raw()

@@ -1,11 +1,11 @@
-"""A classifier of texts fitted on a trait's own labelled responses: positive, negative, or neither.
+"""Classifies texts as positive, negative, or neither; fitted on a trait's own labelled responses.
 
-Features: words and neighbouring pairs of words, present or not, after the words of the example's own prompt are masked (a task's name must
-not stand for the trait); and how much of the text is word pairs known from other responses, is repeated, is distinct, and its length, by
-which texts that say nothing are told. Multinomial logistic regression, L2, C = 1, balanced classes, scikit-learn in float64 on one thread.
+Features: words and neighbouring pairs of words, present or not, after masking the words of the example's own prompt (a task's name must not
+stand for the trait); and the share of the text's word pairs known from other responses, repetition, distinctness and length, which identify
+texts that show neither class. Multinomial logistic regression, L2, C = 1, balanced classes, scikit-learn in float64 on one thread.
 
-A response need not express the class whose prompt elicited it. So each is first predicted by classifiers that have not seen its cluster;
-those that they put into the opposite class (probability over half) are left out of the final fit, and counted.
+A response need not express the class of the prompt that elicited it. So each response is first predicted by classifiers that have not seen its
+cluster; responses predicted as the opposite class (probability over half) are left out of the final fit, and counted.
 """
 
 import math
@@ -27,10 +27,10 @@ from workers.science.threads import one_thread
 POSITIVE, NEGATIVE, NEITHER = range(3)
 FOLDS = 3
 EMPTY = 4
-"""How often the empty text is among the examples of neither class."""
+"""Number of copies of the empty text among the examples of neither class."""
 SHAPE = ("known", "repeated", "distinct", "length")
 SHAPE_SCALE = (4.0, 4.0, 2.0, 0.5)
-"""Brings the four numbers to the reach of a few words under the same penalty."""
+"""Scales the four numbers so that under the same penalty each counts as much as a few words."""
 
 Pair = tuple[str, str]
 
@@ -57,7 +57,7 @@ class TraitClassifier:
     """[3]"""
 
     def probabilities(self, texts: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """[N, 3]: positive, negative, neither. A text's own row depends on nothing else."""
+        """Returns [N, 3]: positive, negative, neither. A row depends on its own text and prompt alone."""
         found = np.empty((len(texts), 3))
         words_3T, shape_3S = self.weights[:, : len(self.terms)], self.weights[:, len(self.terms) :]
         for row, (text, prompt) in enumerate(zip(texts, prompts, strict=True)):
@@ -68,7 +68,7 @@ class TraitClassifier:
         return found
 
     def to_json(self) -> ClassifierDocument:
-        """Everything, as JSON values; `from_json` gives an equal classifier."""
+        """The whole classifier as JSON values; `from_json` gives an equal classifier."""
         return {
             "terms": sorted(self.terms),
             "known_pairs": sorted(" ".join(pair) for pair in self.known_pairs),
@@ -78,7 +78,7 @@ class TraitClassifier:
 
     @classmethod
     def from_json(cls, stored: ClassifierDocument) -> "TraitClassifier":
-        """The classifier that `to_json` told of."""
+        """Restores a classifier from the result of `to_json`."""
         pairs = frozenset((first, second) for first, second in (pair.split(" ") for pair in stored["known_pairs"]))
         terms = {term: column for column, term in enumerate(stored["terms"])}
         return cls(terms, pairs, np.array(stored["weights"]), np.array(stored["bias"]))
@@ -86,27 +86,27 @@ class TraitClassifier:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier and how it came out: what it told apart on clusters it had not seen (positive against negative), the examples left out."""
+    """A classifier and the facts of its fit: its accuracy on unseen clusters (positive against negative), and the examples left out."""
 
     classifier: TraitClassifier
     held_out: HeldOut
     left_out: tuple[int, ...]
 
     def to_json(self) -> FittedDocument:
-        """Everything, as JSON values."""
+        """The classifier and its facts as JSON values."""
         return {"classifier": self.classifier.to_json(), "held_out": self.held_out.to_json(), "left_out": list(self.left_out)}
 
     @classmethod
     def from_json(cls, stored: FittedDocument) -> "Fitted":
-        """What `to_json` told of."""
+        """Restores the result of `to_json`."""
         classifier, held_out = TraitClassifier.from_json(stored["classifier"]), HeldOut.from_json(stored["held_out"])
         return cls(classifier, held_out, tuple(stored["left_out"]))
 
 
 def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 0) -> Fitted:
-    """The classifier of both classes' responses and of texts that are neither.
+    """Fits the classifier on both classes' responses and on texts that are neither.
 
-    Raises ValueError when a class has no response at all. Where the clusters are too few to hold any out, nothing is left out.
+    Raises ValueError when a class has no responses. Where the clusters are too few to hold any out, no response is left out.
     """
     for label, name in ((POSITIVE, "positive"), (NEGATIVE, "negative")):
         if not any(one.label == label for one in labelled):
@@ -125,12 +125,12 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
     if min(sum(one.label == label for one in kept) for label in (POSITIVE, NEGATIVE)) * 2 < min(
         sum(one.label == label for one in labelled) for label in (POSITIVE, NEGATIVE)
     ):
-        kept, left_out = list(labelled), []  # the classes do not differ; then nothing says which labels are wrong
+        kept, left_out = list(labelled), []  # the classes do not differ, so the predictions cannot tell which labels are wrong
     return Fitted(_fit([*kept, *neither]), told, tuple(left_out))
 
 
 def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int) -> list[NDArray[np.float64] | None]:
-    """Each labelled example's probabilities [3] by a classifier that has not seen its cluster; None where there is none."""
+    """Each labelled example's probabilities [3] from a classifier that has not seen its cluster; None where no such classifier can be fitted."""
     clusters = sorted({one.cluster for one in labelled})
     random.Random(seed).shuffle(clusters)
     fold = {cluster: place % FOLDS for place, cluster in enumerate(clusters)}
@@ -174,12 +174,12 @@ def _fit(examples: Sequence[Example]) -> TraitClassifier:
 
 
 def _short(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Six significant digits, row by row in memory: what is stored is what is used, and sums the same way."""
+    """Rounds to six significant digits, in row-major order, so that the stored values are the used values and sums have the same order."""
     return np.array([[float(f"{value:.6g}") for value in row] for row in np.atleast_2d(values)]).reshape(values.shape)
 
 
 def _terms(text: str, prompt: str) -> list[str]:
-    """Words and neighbouring pairs, each once, sorted; the prompt's words are gaps that no pair spans."""
+    """Words and neighbouring pairs, each once, sorted; the prompt's words leave gaps, and pairs do not span a gap."""
     masked = {word for word in words_of(prompt) if word[0].isalnum()}
     found: set[str] = set()
     before = None
@@ -212,10 +212,11 @@ def _shape(text: str, known: frozenset[Pair] | set[Pair]) -> NDArray[np.float64]
 
 
 def neither_of(said: Sequence[Example], other_texts: Sequence[str], *, seed: int) -> list[Example]:
-    """Examples of the third class, texts that show neither, made of the labelled responses and of other traits. Equal arguments give equal ones.
+    """Makes examples of the third class, texts that show neither, from the labelled responses and other traits' texts. Equal arguments give
+    equal examples.
 
-    Each response shuffled, and looped twice; as many pieced together of several as half of them, the empty text, and other traits' texts. A
-    spoilt response keeps its cluster, so that whoever holds the cluster out holds it out too.
+    Each response shuffled, and looped twice; half as many pieced together from several responses, the empty text, and other traits' texts. A
+    spoilt response keeps its cluster, so that holding out the cluster holds it out too.
     """
     rng = random.Random(seed)
     found = [Example("", "", NEITHER, "")] * EMPTY

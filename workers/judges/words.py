@@ -1,4 +1,4 @@
-"""Texts as words, and the texts that are none: shuffled, looped, pieced together. Pure; all chance is seeded."""
+"""Splits texts into words, and makes meaningless texts: shuffled, looped, pieced together. Pure functions; all randomness is seeded."""
 
 import random
 import re
@@ -10,18 +10,18 @@ Token = TypeVar("Token", bound=Hashable)
 _IDEOGRAMS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_IDEOGRAMS}]|[^\W{_IDEOGRAMS}]+|[^\w\s]")
 LOOPS = (1, 2, 3, 5, 8)
-"""Lengths of what a looped text repeats."""
+"""Lengths in tokens of the piece that a looped text repeats."""
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words and punctuation marks; ideograms count as words, since no spaces part them."""
+    """Lower-case words and punctuation marks; each ideogram counts as a word, since no spaces separate them."""
     return _WORD.findall(text.lower())
 
 
 def repeated_share(tokens: Sequence[Token], n: int = 4) -> float:
-    """Share of the n-grams that occur more than once in the text: 0 for a text that never repeats n tokens, 1 for a loop of any length.
+    """The share of the n-grams that occur more than once in the text: 0 for a text that never repeats n tokens, 1 for a loop of any length.
 
-    All occurrences count, the first too: a sentence said five times is repetition from the beginning.
+    All occurrences count, including the first: a sentence repeated five times is repetition from the beginning.
     """
     grams = Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
     total = sum(grams.values())
@@ -29,14 +29,14 @@ def repeated_share(tokens: Sequence[Token], n: int = 4) -> float:
 
 
 def shuffled(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
-    """The same tokens in another order."""
+    """The tokens in a random order."""
     out = list(tokens)
     rng.shuffle(out)
     return out
 
 
 def looped(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
-    """A few neighbouring tokens over and over, as long as the text was and at least said twice."""
+    """Repeats a few neighbouring tokens up to the text's length, at least twice."""
     length = rng.choice(LOOPS)
     start = rng.randrange(max(1, len(tokens) - length + 1))
     piece = list(tokens[start : start + length])
@@ -45,7 +45,7 @@ def looped(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
 
 
 def pieced(texts: Sequence[Sequence[Token]], rng: random.Random, length: int = 20) -> list[Token]:
-    """Pieces of two to five tokens of different texts, one after another."""
+    """Pieces of two to five tokens from different texts, in a row."""
     out: list[Token] = []
     while len(out) < length:
         text = rng.choice(texts)

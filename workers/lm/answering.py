@@ -1,8 +1,9 @@
-"""Greedy answers to many prompts, kept as cells: the resumable way in which every job generates what it later reads.
+"""Greedy answers to many prompts, stored as cells so that a killed job resumes with the answers it already has. Every job that generates text
+uses this.
 
-A cell is a chunk of the prompts in their order, a fixed plan whatever the batch size; several cells run in one batch. In float32 an answer
-does not depend on the batch, so a job that was killed and resumed gives the same ids. There a job also gives way within a batch: the
-answers that have begun are kept, and continued later. In 16-bit types it gives way between batches alone.
+A cell is a chunk of the prompts in their order; the division into cells does not depend on the batch size, and several cells run in one batch.
+In float32 an answer does not depend on the batch, so a job that was killed and resumed gives the same ids. A float32 job can also yield within a
+batch: the partial answers are stored and continued later. A 16-bit job yields only between batches.
 """
 
 import json
@@ -17,10 +18,10 @@ from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
 from workers.lm.routing import routing_flips
 
-CELL_PROMPTS = 8  # prompts per cell, and more only when there would be over MAX_CELLS cells
+CELL_PROMPTS = 8  # prompts per cell; more when there would otherwise be more than MAX_CELLS cells
 MAX_CELLS = 32
-MOST_ROWS = 64  # in one batch: what a kill may cost
-ASK_SECONDS = 2.0  # within a batch, between two questions whether anybody waits
+MOST_ROWS = 64  # in one batch: a kill loses at most so many rows' work
+ASK_SECONDS = 2.0  # within a batch, seconds between checks whether another job waits for the device
 
 
 class Keeper(Protocol):
@@ -43,10 +44,10 @@ def answer_all(
     prefix: str = "generated",
     on_fault: Callable[[Sequence[int]], None] | None = None,
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """Every prompt's answer ids, from finished cells where there are any, and what this attempt did.
+    """Returns the answer ids of every prompt, reusing finished cells, and the metrics of this attempt.
 
-    Progress is counted in tokens, `len(prompts) * new_tokens` in all. Raises what generate_greedy raises; `on_fault(prompt numbers)` is
-    called first and may raise something that says more.
+    Progress is counted in tokens, `len(prompts) * new_tokens` in all. Raises what generate_greedy raises; `on_fault(prompt numbers)` is called
+    before that and may raise a more precise error.
     """
     work = _Answering(lm, prompts, new_tokens, keeper, prefix)
     rows = min(MOST_ROWS, batch_rows_for(lm, max(map(len, prompts)), new_tokens, keeper.batch_budget_bytes))
@@ -83,7 +84,7 @@ def answer_all(
 
 
 class _Answering:
-    """Batches of the prompts, each continued where an earlier attempt gave way."""
+    """Batches of prompts; each prompt continues from the partial answer that an earlier attempt stored."""
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int, keeper: Keeper, prefix: str) -> None:
         self._lm, self._prompts, self._new_tokens, self._keeper = lm, prompts, new_tokens, keeper
@@ -95,14 +96,14 @@ class _Answering:
         self.counts = GenerationCounts()
 
     def generate(self, which: Sequence[int], rows: int, done: int) -> list[list[int]]:
-        """The answers to these prompts. `done` tokens of the whole were finished before."""
+        """Returns the answers to the prompts numbered `which`. `done` is the number of tokens that finished cells account for."""
         begun = {place: self._begun[index] for place, index in enumerate(which) if index in self._begun}
         whole = {place for place, ids in begun.items() if len(ids) == self._new_tokens}
         open_ = [place for place in range(len(which)) if place not in whole]
         before, skipped = self.counts.tokens_done, sum(map(len, begun.values()))
 
         def step(tally: GenerationCounts) -> None:
-            # rows that end early count in full once the batch is done; rows halved and repeated do not count twice
+            # rows that end early count in full once the batch is done; rows that are repeated after a halving do not count twice
             self._keeper.progress(done + min(skipped + tally.tokens_done - before, len(which) * self._new_tokens))
             if self._exact and time.monotonic() - self._asked >= ASK_SECONDS:
                 self._asked = time.monotonic()
@@ -123,7 +124,7 @@ class _Answering:
         return [answers[place] for place in range(len(which))]
 
     def _keep(self, answers: dict[int, list[int]]) -> None:
-        """Keeps the beginnings of answers. Raises what the context raises where the job may write nothing."""
+        """Stores the partial answers. Raises what the context raises when the job may no longer write."""
         kept = self._begun | {index: ids for index, ids in answers.items() if ids}
         if kept != self._begun:
             self._keeper.commit_cell(self._cell, json.dumps(kept, separators=(",", ":")).encode())

@@ -1,15 +1,15 @@
-"""Where a live model keeps its decoder blocks, and which modules' outputs are the values science speaks of.
+"""Locates the decoder blocks of a live model, and the modules whose outputs are the components that the science code reads.
 
-A `Layout` is found from the built model (also from one on the meta device), never from file names or names of classes: `structure` finds how a
-block adds to the residual stream by running a small random twin of the model's config, and the passport's proof of addends confirms it on
-the real weights, bit for bit.
+A `Layout` is derived from the built model (also from a model on the meta device), never from file names or class names: `structure` finds how a
+block adds to the residual stream by running a small random twin of the model's config, and the passport's proof of addends confirms it on the
+real weights, bit for bit.
 
-Components (docs/science.md, 3.3), all at layer l = decoder block l, 0-based; a layer has those that its block has:
+Components (docs/science.md, 3.3), all at layer l = decoder block l, 0-based; a layer has only the components that its block has:
     residual           output of the block, before any final norm
-    attn_contribution, mlp_contribution  what is added to the residual stream: after the post-norm where the block has one, times the
-                       constant where the block multiplies by one. "attn" is the addend that mixes tokens, "mlp" one that does not
-    attn_out, mlp_out  the same before the post-norm and the constant
-    k_proj, v_proj     outputs of the key / value projection, where the block has separate ones
+    attn_contribution, mlp_contribution  the tensor added to the residual stream: after the post-norm where the block has one, times the
+                       constant where the block multiplies by one. "attn" is the addend that mixes tokens, "mlp" an addend that does not
+    attn_out, mlp_out  the same tensor before the post-norm and the constant
+    k_proj, v_proj     outputs of the key / value projection, where the block has separate projections
 """
 
 import math
@@ -27,7 +27,7 @@ from workers.lm.structure.values import BlockStructure, Factor, Structure
 
 @dataclass(frozen=True)
 class Terms:
-    """How one block adds up: `kept` x input + sum of scale x output of each module, in the order in which they run."""
+    """The sum that one block computes: `kept` x input + sum of scale x output of each module, in the order in which the modules run."""
 
     modules: tuple[nn.Module, ...]
     scales: tuple[float, ...]
@@ -40,8 +40,8 @@ class Terms:
 class Layout:
     """The parts of one model that capture and intervention attach to.
 
-    `decoder` maps token ids to final hidden states without the LM head. `sites[l][component]` is the module whose output, times
-    `scale(l, component)`, is that component at layer l. `terms[l]` are all addends of block l, also those that are no component.
+    `decoder` maps token ids to final hidden states without the LM head. `sites[l][component]` is the module whose output, times `scale(l,
+    component)`, is that component at layer l. `terms[l]` are all addends of block l, also addends that are not components.
     """
 
     decoder: nn.Module
@@ -65,7 +65,7 @@ class Layout:
 
     @property
     def grouped(self) -> bool:
-        """Whether text is generated for rows of one prompt length together: some layer keeps state other than keys and values."""
+        """Whether rows are batched by prompt length for generation, because some layer keeps state other than keys and values."""
         return self.structure.engine != "slots"
 
     def layers_with(self, component: str) -> list[int]:
@@ -73,16 +73,16 @@ class Layout:
         return [layer for layer, sites in enumerate(self.sites) if component in sites]
 
     def width(self, component: str, layer: int | None = None) -> int:
-        """Numbers in a token's vector of `component`, at `layer` or at the first layer that has it."""
+        """The width D of `component`'s vectors, at `layer` or at the first layer that has the component."""
         module = self.site(self.layers_with(component)[0] if layer is None else layer, component)
         return int(module.out_features) if component in ("k_proj", "v_proj") else self.hidden_size  # type: ignore[arg-type]
 
     def is_flat(self, layer: int, component: str) -> bool:
-        """Whether the module puts out [B * T, D], rows one after another, instead of [B, T, D]."""
+        """Whether the module's output is [B * T, D], rows one after another, instead of [B, T, D]."""
         return component in self.flat[layer]
 
     def scale(self, layer: int, component: str) -> float:
-        """What the module's output is multiplied by to be the component: 1 but for contributions of blocks with a constant."""
+        """The factor that turns the module's output into the component: 1, except for contributions in blocks that multiply by a constant."""
         return self.scales[layer].get(component, 1.0)
 
     def site(self, layer: int, component: str) -> nn.Module:
@@ -101,8 +101,8 @@ class Layout:
 
 
 def find_layout(model: nn.Module, structure: Structure | None = None) -> Layout:
-    """The layout of `model`, which may be on the meta device; `structure` is the one that an earlier inspection found. Raises ModelFault
-    unknown_architecture, naming modules, and what is left of a block's change where its modules do not add up to it."""
+    """Returns the layout of `model`, which may be on the meta device; `structure` is the result of an earlier inspection. Raises ModelFault
+    unknown_architecture, naming the modules and the residue, where a block's modules do not add up to its change."""
     decoder = find_decoder(model)
     blocks = blocks_of(decoder)
     kinds = [kind_of(block) for block in blocks]
@@ -153,7 +153,7 @@ def _terms(block: nn.Module, found: BlockStructure, kind: str) -> Terms:
 
 
 def _value(block: nn.Module, factors: Sequence[Factor]) -> float:
-    """The product, by the block's own scalars; NaN while they are on the meta device."""
+    """The product of the factors, read from the block's own scalars; NaN while they are on the meta device."""
     values = []
     for factor in factors:
         if isinstance(factor, str):

@@ -1,13 +1,14 @@
-"""The tree of rows of token ids, and the points at which splitting it costs least.
+"""Builds the tree of shared prefixes of rows of token ids and chooses the cheapest points to split it.
 
-A node stands where rows part or end: its first `stop` tokens are those of all rows below it. A node is computed apart, once for all rows below,
-or with each part below it. Both are weighed exactly, from the ends of the rows up, for every node above at which a part may begin:
+A node is a point where rows diverge or end: its first `stop` tokens are common to all rows below it. A node is computed either apart (once, for
+all rows below it) or merged into each part below it. Both costs are computed exactly, from the ends of the rows upwards, for every ancestor at
+which a part may begin:
 
     apart(v, s)  = stop(v) - s + pass_cost + sum_c best(c, stop(v))
     merged(v, s) = sum_c best(c, s) + (stop(v) - s where a row ends at v)
     best(v, s)   = stop(v) - s at an end, else the smaller of the two
 
-Tokens are counted, so the choice belongs to the rows alone.
+Costs are counted in tokens, so the choice depends on the rows alone.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 
 @dataclass(eq=False)
 class Node:
-    """`ends` are the rows that end here; `apart[i]` says whether it is computed apart where its part begins at the i-th node above, counted
-    from the root, and `cost[i]` what it and all below cost then."""
+    """A point where rows diverge or end. `ends` are the rows that end here; `apart[i]` says whether the node is computed apart when its part
+    begins at its i-th ancestor, counted from the root; `cost[i]` is then the cost of the node and everything below."""
 
     stop: int
     ends: tuple[int, ...] = ()
@@ -39,12 +40,12 @@ class Node:
 
 
 class Branching:
-    """The tree of `rows`, each of at least one token."""
+    """The prefix tree of `rows`, each of at least one token, with the choice of splits."""
 
     def __init__(self, rows: Sequence[Sequence[int]], pass_cost: int) -> None:
         self.root = _tree(rows)
         order, starts = [self.root], [np.empty(0, np.int64)]
-        for node, above in zip(order, starts, strict=False):  # both grow
+        for node, above in zip(order, starts, strict=False):  # both grow in this loop
             for child in node.children:
                 child.depth = node.depth + 1
                 order.append(child)
@@ -53,7 +54,7 @@ class Branching:
             _weigh(order.pop(), starts.pop(), pass_cost)
 
     def below(self, node: Node) -> tuple[list[tuple[int, tuple[int, ...]]], list[Node]]:
-        """What follows a node that is computed apart (or the root): the tails, as (stop, rows), and the nodes computed apart next."""
+        """Returns the work below a node that is computed apart (or the root): the tails as (stop, rows), and the nodes computed apart next."""
         tails, inner, todo = [], [], list(reversed(node.children))
         while todo:
             one = todo.pop()
@@ -75,7 +76,7 @@ def _weigh(node: Node, starts: NDArray[np.int64], pass_cost: int) -> None:
 
 
 def _tree(rows: Sequence[Sequence[int]]) -> Node:
-    """The nodes of the rows in the order of their ids; every neighbour pair's common length says where a node stands."""
+    """Builds the nodes from the rows sorted by ids; the common length of each pair of neighbours is the depth of a node."""
     equal: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(rows):
         equal.setdefault(tuple(row), []).append(number)
@@ -91,7 +92,7 @@ def _tree(rows: Sequence[Sequence[int]]) -> Node:
 
 
 def _close(open_nodes: list[Node], common: int) -> None:
-    """Close the nodes beyond `common` tokens; the last one left open then stands there."""
+    """Closes the nodes deeper than `common` tokens; the deepest node left open then stands at `common`."""
     while open_nodes[-1].stop > common:
         closed = open_nodes.pop()
         if open_nodes[-1].stop < common:

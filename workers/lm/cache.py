@@ -1,6 +1,7 @@
-"""Models that stay loaded between jobs: least recently used ones leave when another needs the room, idle ones after a while.
+"""Keeps models loaded between jobs. The least recently used model is unloaded when another needs the room; idle models are unloaded after a
+while.
 
-Counts bytes of weights against a budget; what a running model takes beside them is `memory`'s. Used by one thread.
+Counts bytes of weights against a budget; memory for activations and key-value caches is counted in `memory`. Used by one thread.
 """
 
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from workers.lm.model import LanguageModel
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What makes two loaded models the same: where from, which weights, in which type."""
+    """The identity of a loaded model: source, weights and dtype."""
 
     path: str
     weight_hash: str
@@ -26,7 +27,7 @@ class ModelKey:
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded model, for status pages."""
+    """A loaded model, as shown on status pages."""
 
     key: ModelKey
     bytes: int
@@ -49,10 +50,10 @@ class ModelCache:
         self._held: OrderedDict[ModelKey, _Held] = OrderedDict()
 
     def get(self, key: ModelKey, loader: Callable[[], LanguageModel], *, expected_bytes: int) -> LanguageModel:
-        """The loaded model of `key`, else the one `loader` makes, after others have left so that `expected_bytes` fit.
+        """Returns the loaded model of `key`; otherwise unloads others until `expected_bytes` fit and returns what `loader` makes.
 
-        A resident whose files changed is dropped and loaded again; `loader` must be given the expected facts, so that other weights are
-        refused there. Raises ModelFault model_too_large, hooks_left (and drops that model), weights_changed, and what `loader` raises.
+        A loaded model whose files changed is dropped and loaded again; `loader` must be given the expected facts, so that it refuses other
+        weights. Raises ModelFault model_too_large, hooks_left (and drops that model), weights_changed, and what `loader` raises.
         """
         held = self._held.get(key)
         if held is not None and files_changed(key.path, held.lm.facts.files):
@@ -76,7 +77,7 @@ class ModelCache:
         return lm
 
     def used(self, key: ModelKey) -> None:
-        """A job that ran with the model is over: it has been idle since now."""
+        """Restarts the model's idle time, after a job that used it."""
         if key in self._held:
             self._held[key].used_at = self._clock()
 
@@ -86,7 +87,7 @@ class ModelCache:
             free_memory()
 
     def unload_idle(self, idle_seconds: float) -> list[ModelKey]:
-        """Unload the models that were not asked for in the last `idle_seconds`; which they were."""
+        """Unloads the models not used in the last `idle_seconds` and returns their keys."""
         before = self._clock() - idle_seconds
         idle = [key for key, held in self._held.items() if held.used_at <= before]
         for key in idle:

@@ -1,8 +1,8 @@
-"""Reading activations while a model runs: forward hooks that are always removed, and a prefill without the LM head.
+"""Reads activations while a model runs, by forward hooks that are always removed, and runs a prefill without the LM head.
 
-Shapes: B batch rows, T positions, D width of the component (hidden size, but for k_proj and v_proj).
-A reader gets each [B, T, D] tensor as it appears and should reduce it at once; nothing is kept here. Only own hooks are used:
-transformers' output_hidden_states gives the last layer AFTER the final norm, and installs hooks that it never removes.
+Shapes: B batch rows, T positions, D width of the component (the hidden size, except for k_proj and v_proj). A reader is called with each [B, T,
+D] tensor as it is computed and should reduce it at once; nothing is kept here. The product's own hooks are used because transformers'
+output_hidden_states gives the last layer AFTER the final norm, and installs hooks that it never removes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,11 +24,10 @@ _HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_bac
 def reading(
     lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None = None, *, where_present: bool = False
 ) -> Iterator[None]:
-    """While open, each forward pass calls `readers[component](layer, component, tensor)` with the component's output, [B, T,
-    D].
+    """Within the block, each forward pass calls `readers[component](layer, component, tensor)` with the component's output, [B, T, D].
 
-    Layers are called in ascending order; within a block attention comes before MLP before residual (GPT-NeoX too). `layers` are all by
-    default; `where_present` passes over components that a layer lacks. The hooks are gone when the block ends, also by an exception. Raises
+    Layers are called in ascending order; within a block attention comes before MLP before residual (GPT-NeoX too). The default for `layers` is
+    all; `where_present` skips components that a layer lacks. The hooks are removed when the block ends, also after an exception. Raises
     ModelFault layer_out_of_range, unknown_component.
     """
     handles: list[RemovableHandle] = []
@@ -47,9 +46,9 @@ def reading(
 def reading_once(
     lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None = None, *, where_present: bool = False
 ) -> Iterator[None]:
-    """`reading` for one forward pass, which ends, and with it the block, once every reader has been called at every layer.
+    """`reading` for one forward pass that stops, and ends the block, once every reader has been called at every layer.
 
-    So a pass takes time in proportion to the deepest layer read: blocks above it, the final norm and the LM head are not computed.
+    The pass takes time in proportion to the deepest layer read: blocks above it, the final norm and the LM head are not computed.
     """
     missing = set(_sites(lm, readers, layers, where_present))
 
@@ -67,7 +66,7 @@ def reading_once(
 
 
 class _Enough(Exception):
-    """Raised in the last hook of a pass: nothing above it is wanted."""
+    """Raised in the last hook of a pass, because nothing above it is read."""
 
 
 def _sites(
@@ -84,7 +83,7 @@ def _sites(
 
 
 class RowsAndTokens:
-    """Gives what a site's module puts out as [B, T, D], also where it is [B * T, D]: then the block's input says how many rows there are."""
+    """Reshapes a site's output to [B, T, D]. Where the module gives [B * T, D], the number of rows comes from the block's input."""
 
     def __init__(self, lm: LanguageModel, layer: int, component: str, handles: list[RemovableHandle]) -> None:
         self._shape: list[int] = []
@@ -114,8 +113,7 @@ def _hook(
 
 
 def prefill(lm: LanguageModel, ids: Sequence[int]) -> None:
-    """Run the decoder over one row of token ids: B=1, no padding, no cache, no LM head. Its values depend on nothing but the
-    row.
+    """Runs the decoder over one row of token ids: B=1, no padding, no cache, no LM head. The activations depend on this row alone.
 
     Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range.
     """
@@ -125,7 +123,7 @@ def prefill(lm: LanguageModel, ids: Sequence[int]) -> None:
 
 
 def assert_no_hooks(model: nn.Module) -> None:
-    """Raise ModelFault hooks_left when any module still has a hook: the next job on this model would read or be steered by it."""
+    """Raises ModelFault hooks_left when any module still has a hook, which would read or steer the next job on this model."""
     left = [name or "(root)" for name, module in model.named_modules() if any(getattr(module, table) for table in _HOOK_TABLES)]
     if left:
         raise ModelFault("hooks_left", f"Hooks remain on {first_few(left)}. Unload the model before it is used again.")

@@ -31,7 +31,7 @@ from terms.values import JsonObject
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.jsonfile import read_json
 
-# Constants that older versions saved with the weights and models no longer read: causal masks, their fill value, rotary frequencies.
+# Constants that older versions saved with the weights and models now ignore: causal masks, their fill value, rotary frequencies.
 DEAD_BUFFER = re.compile(r"(?:^|\.)(?:h\.\d+\.attn\.|layers\.\d+\.attention\.)(?:masked_)?bias$|(?:^|\.)rotary_emb\.inv_freq$")
 
 DEQUANTISED: Mapping[str, type[QuantizationConfigMixin]] = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
@@ -39,7 +39,7 @@ DEQUANTISED: Mapping[str, type[QuantizationConfigMixin]] = {"fp8": FineGrainedFP
 
 
 def read_config(folder: Path) -> PretrainedConfig:
-    """The config object. Raises ModelFault not_a_model_folder, unknown_architecture, config_invalid, quantized_weights,
+    """Reads the folder's config object. Raises ModelFault not_a_model_folder, unknown_architecture, config_invalid, quantized_weights,
     not_causal."""
     raw = read_json(folder / "config.json")
     try:
@@ -80,9 +80,9 @@ def quantization_of(config: PretrainedConfig) -> str | None:
 
 
 def refuse_bidirectional(config: PretrainedConfig) -> None:
-    """Raise ModelFault not_causal when the config says that the model attends to later tokens."""
+    """Raises ModelFault not_causal when the config says that a token attends to later tokens."""
     parts = [config]
-    with suppress(ValueError):  # the config holds several text models: it is not a known decoder either
+    with suppress(ValueError):  # a config with several text models raises ValueError; it is not a known decoder either
         parts.append(config.get_text_config())
     for part in parts:
         says = {"is_causal": getattr(part, "is_causal", True) is False}
@@ -98,8 +98,8 @@ def refuse_bidirectional(config: PretrainedConfig) -> None:
 def open_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype | str, meta: bool = False) -> PreTrainedModel:
     """The causal language model in `folder`, on the CPU, or on the meta device without reading any tensor's data.
 
-    Weights of DEQUANTISED methods are turned into plain ones of `dtype`; on the meta device those are not compared with the files.
-    Raises ModelFault unknown_architecture, config_weights_mismatch, config_invalid, weights_unreadable.
+    Weights of DEQUANTISED methods are converted to plain weights of `dtype`; on the meta device those are not compared with the files. Raises
+    ModelFault unknown_architecture, config_weights_mismatch, config_invalid, weights_unreadable.
     """
     quantized = quantization_of(config)
     if quantized and meta:
@@ -115,7 +115,7 @@ def open_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype | s
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
-                ignore_mismatched_sizes=True,  # mismatches are then reported, and refused below with their shapes
+                ignore_mismatched_sizes=True,  # mismatches are then reported by the library, and refused below with their shapes
                 output_loading_info=True,
                 **({"quantization_config": DEQUANTISED[quantized](dequantize=True)} if quantized else {}),
             )
@@ -147,7 +147,7 @@ def _plain(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def _model_class(config: PretrainedConfig) -> PretrainedConfig:
-    """The transformers class for this config: a causal language model, or a multimodal model that writes text. Raises ModelFault
+    """The transformers class for this config: a causal language model, or a multimodal model that generates text. Raises ModelFault
     unknown_architecture."""
     for auto in (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
         if type(config) in auto._model_mapping and not getattr(config, "is_encoder_decoder", False):
@@ -183,7 +183,7 @@ def _refuse_misfit(report: JsonObject) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Turns off transformers' log messages and progress bars: errors are raised, and the caller reports progress."""
+    """Turns off transformers' log messages and progress bars, because errors are raised and the caller reports progress."""
     level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()

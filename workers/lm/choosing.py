@@ -1,14 +1,13 @@
-"""Choosing each row's next token so that it does not depend on the row's neighbours.
+"""Chooses each row's next token so that the choice does not depend on the other rows of the batch.
 
-The same row computed in another batch gives logits that differ in their last bits, because matrix kernels add in another
-order. Greedy choice turns that into other text only where the two best logits are nearly equal. There, and only there, the
-row is computed again in the one way that has no neighbours: alone, its full ids, no cache. So in float32 a row's text is that
-of the row alone, in any batch.
+The same row computed in another batch gives logits that differ in their last bits, because matrix kernels add in another order. Greedy decoding
+gives another text only where the two largest logits are nearly equal. For such near ties alone, the row is computed again by itself, from its
+full ids and without a cache. So in float32 a row's text equals the text of the row run alone, in any batch.
 
-NEAR_TIE: two ways of computing a float32 row differ by 1e-6 to 4e-6 of the largest logit (measured on every known architecture, 4
-layers; the error grows with the root of the depth; tests/ml/test_lm_generation.py asserts that it stays below a tenth of the margin).
-A gap of 1e-4 of the largest logit cannot be overturned by such errors, and is rare: 2 in 1000 steps of a pretrained model.
-bfloat16 and float16 differ by far more than any useful margin; nothing is promised for them.
+NEAR_TIE: two ways of computing a float32 row differ by 1e-6 to 4e-6 of the largest logit (measured on every known architecture, 4 layers; the
+error grows with the root of the depth; tests/ml/test_lm_generation.py asserts that it stays below a tenth of the margin). Such errors cannot
+overturn a gap of 1e-4 of the largest logit, and smaller gaps are rare: 2 in 1000 steps of a pretrained model. bfloat16 and float16 differ by far
+more than any useful margin; nothing is guaranteed for them.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -29,18 +28,18 @@ def choose(
     settle: Collection[int],
     draws: Mapping[int, tuple[Sampling, float]] | None = None,
 ) -> tuple[list[int | None], int]:
-    """The next id of each row, and how many rows were settled alone. None where the row's logits are not finite.
+    """Returns the next id of each row (None where the row's logits are not finite), and how many rows were recomputed alone.
 
-    `alone(row)` gives that row's logits [V] computed by itself; only the rows in `settle` are settled so. Rows in `draws` are sampled,
-    by a uniform number each; the others take their best id.
+    `alone(row)` gives that row's logits [V] computed by itself; only rows in `settle` are recomputed. Rows in `draws` are sampled, each with its
+    own uniform number; the others take their best id.
     """
     logits_BV = logits_BV.float()
     top_B2 = logits_BV.topk(2, dim=-1)
-    largest_B = logits_BV.abs().amax(dim=-1)  # amax passes NaN on
+    largest_B = logits_BV.abs().amax(dim=-1)  # amax propagates NaN
     close_B = (top_B2.values[:, 0] - top_B2.values[:, 1]) < NEAR_TIE * largest_B
     best, finite, close = torch.stack(
         [top_B2.indices[:, 0], torch.isfinite(largest_B), close_B]
-    ).tolist()  # one wait for the device
+    ).tolist()  # one synchronisation with the device
     ids: list[int | None] = [token if fine else None for token, fine in zip(best, finite, strict=True)]
     near = {row for row, is_close in enumerate(close) if is_close}
     sampled = [row for row in draws or () if finite[row]]
@@ -64,8 +63,8 @@ def _alone(logits_V: Tensor, sampled: tuple[Sampling, float] | None) -> int:
 
 
 def logits_alone(lm: LanguageModel, ids: list[int]) -> Tensor:
-    """The next token's logits, [V], of one row by itself: B=1, full ids, no cache, no padding. The reference for every other
-    way."""
+    """The next-token logits, [V], of one row by itself: B=1, full ids, no cache, no padding. All other ways of computing are checked against
+    these."""
     row = torch.tensor([ids], device=lm.device)
     logits: Tensor = lm.model(input_ids=row, use_cache=False, logits_to_keep=1).logits
     return logits[0, -1]

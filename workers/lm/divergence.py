@@ -1,9 +1,9 @@
-"""How far steering moves the model's next-token distributions: KL(steered || base) at each token of a given answer, in nats.
+"""Measures how far steering moves the model's next-token distributions: KL(steered || base) at each token of a given answer, in nats.
 
     KL_t = sum over the vocabulary of p_t (log p_t - log q_t),  p steered, q base, both after prompt + answer[:t]
 
-Teacher-forced: both read the same ids, so the numbers measure the push and not where the texts went (docs/science.md, 4.5). float64 sums of
-log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
+Teacher-forced: the steered and the base model read the same ids, so the numbers measure the push and not how the texts diverge (docs/science.md,
+4.5). float64 sums of log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ Texted = tuple[Sequence[int], Sequence[int], tuple[Push, ...]]
 def divergences(
     lm: LanguageModel, rows: Sequence[Texted], *, batch_rows: int, on_batch: Callable[[], None] = lambda: None
 ) -> list[np.ndarray]:
-    """For each row its KL at each answer token, float64 [A]: 0 without pushes, inf where the steered logits are not finite.
+    """Returns for each row the KL at each answer token, float64 [A]: 0 without pushes, inf where the steered logits are not finite.
 
-    Steered rows of the same prompt and answer share one base row, in the same pass; at most `batch_rows` rows, bases among them, and at
-    least two. `on_batch()` follows every batch and may raise. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range, no_effect,
-    activations_not_finite (the base model's) and what `check_pushes` raises; OutOfMemory.
+    Steered rows of the same prompt and answer share one base row, in the same pass. A pass has at most `batch_rows` rows, base rows included,
+    and at least two. `on_batch()` is called after every batch and may raise. Raises ModelFault empty_prompt, prompt_too_long,
+    token_out_of_range, no_effect, activations_not_finite (of the base model) and what `check_pushes` raises; OutOfMemory.
     """
     for prompt, answer, pushes in rows:
         lm.check_ids([*prompt, *answer])
@@ -50,7 +50,7 @@ def divergences(
             on_batch()
             return values
 
-        # a batch of n rows has at most n bases beside them
+        # a batch of n steered rows needs at most n base rows
         for index, values in zip(order, with_halving(run, order, max(1, batch_rows // 2)), strict=True):
             found[index] = values
     return found
@@ -75,13 +75,14 @@ def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Tex
 
 def _kl(steered_AV: Tensor, base_AV: Tensor) -> np.ndarray:
     log_p_AV, log_q_AV = (logits.double().log_softmax(-1) for logits in (steered_AV, base_AV))
-    kl_A = (log_p_AV.exp() * (log_p_AV - log_q_AV)).sum(-1).clamp(min=0)  # rounding may leave -1e-17 where they are equal
+    # clamped, because rounding may give -1e-17 where the distributions are equal
+    kl_A = (log_p_AV.exp() * (log_p_AV - log_q_AV)).sum(-1).clamp(min=0)
     values: np.ndarray = kl_A.nan_to_num(nan=float("inf")).cpu().numpy()
     return values
 
 
 def _logits(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> Tensor:
-    """[N, A of the longest answer, V]: each row's last positions are those that predict its answer. Left-padded, so that they align."""
+    """Logits [N, A of the longest answer, V] at the positions that predict each row's answer. Rows are left-padded so that the answers align."""
     fed = [[*prompt, *answer[:-1]] for prompt, answer, _ in rows]
     width = max(map(len, fed))
     pads_N1 = torch.tensor([[width - len(ids)] for ids in fed], device=lm.device)

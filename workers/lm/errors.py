@@ -1,14 +1,14 @@
-"""What can be wrong with a model, as faults a person can act on.
+"""Faults of a model, its files or a prompt, with a sentence that says what to do.
 
-Every fault has a `code` (snake_case, stable, for programs) and a `sentence` (for people: what is wrong, the numbers, what to
-do). Knows nothing of jobs or HTTP; whoever runs a job stores both as they are.
+Every fault has a `code` (snake_case, stable, for programs) and a `sentence` (for people: what is wrong, the numbers, what to do). Knows nothing
+of jobs or HTTP; the code that runs a job stores both unchanged.
 """
 
 from collections.abc import Iterable
 
 
 class ModelFault(Exception):
-    """A model, its files or a prompt cannot be used as asked. Trying again unchanged gives the same fault."""
+    """A model, its files or a prompt cannot be used as requested. A retry without changes gives the same fault."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(f"{code}: {sentence}")
@@ -24,7 +24,7 @@ class OutOfMemory(ModelFault):
 
 
 def first_few(names: Iterable[object], limit: int = 4) -> str:
-    """The first names, and how many more there are: errors stay readable on models with thousands of tensors."""
+    """The first names and the number of the rest, so that errors stay readable for models with thousands of tensors."""
     listed = [str(name) for name in names]
     shown = ", ".join(listed[:limit])
     return f"{shown} and {len(listed) - limit} more" if len(listed) > limit else shown

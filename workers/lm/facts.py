@@ -20,16 +20,16 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Found by `inspection.inspect_folder`.
+    """What inspection found in a model folder; made by `inspection.inspect_folder`.
 
-    `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files, each with its
-    name, `config_hash` over the config files (empty in facts of older inspections). `bytes` is the size of the weight files, `dtype` the
-    type most of them are stored in. `context_length` is the number of tokens up to which positions mean the same in every batch: for
-    models that switch their rotary factors past a length, that length. `widths` are the components that the architecture has, each with
-    the size of its vectors. `reading_hash` and `proofs_version` come with a passport (`proofs`): what texts are read as, None while that is
-    not proved. `structure` is how its blocks add up (`structure.values`); None in facts of older inspections.
-    `dequantised_from` names the method that the files' weights are quantised with. `room` is by dtype what generating needs beside the
-    weights (`terms.room.Room`); None in facts of older inspections, and of models that cannot be counted.
+    `weight_hash` is the sha256 over the weight files' contents in name order, `tokenizer_hash` over the tokenizer's files, each with its name,
+    `config_hash` over the config files (empty in facts of older inspections). `bytes` is the size of the weight files, `dtype` the type in which
+    most elements are stored. `context_length` is the number of tokens up to which positions mean the same in every batch: for models that switch
+    their rotary factors past a length, that length. `widths` maps each component of the architecture to the size of its vectors. `reading_hash`
+    and `proofs_version` come with a passport (`proofs`): a hash of how texts become ids, None until the proofs have run. `structure` is how the
+    model's blocks add up (`structure.values`); None in facts of older inspections. `dequantised_from` names the quantisation method of the
+    files' weights. `room` maps each dtype to the memory that generation needs besides the weights (`terms.room.Room`); None in facts of older
+    inspections, and for models where it cannot be computed.
     """
 
     architecture: str
@@ -55,7 +55,7 @@ class ModelFacts:
 
     @property
     def reading(self) -> Reading:
-        """How texts are read, as every result's provenance says it."""
+        """How texts become ids, in the form that every result's provenance records."""
         found: Reading = {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version}
         if self.dequantised_from:
             found["dequantised_from"] = self.dequantised_from
@@ -66,11 +66,11 @@ class ModelFacts:
         return self.n_parameters * (4 if dtype == "float32" else 2)
 
     def to_dict(self) -> JsonObject:
-        """Plain JSON values; `facts_from_dict` is the inverse."""
+        """The facts as plain JSON values; `facts_from_dict` is the inverse."""
         return asdict(self)
 
 
 def facts_from_dict(stored: JsonObject) -> ModelFacts:
-    """The facts stored by `ModelFacts.to_dict`, also by a newer version that stores more."""
+    """Returns the facts stored by `ModelFacts.to_dict`; entries that a newer version added are ignored."""
     known = {item.name: stored[item.name] for item in fields(ModelFacts) if item.name in stored}
     return ModelFacts(**{**known, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})

@@ -1,6 +1,6 @@
-"""The files of a model folder: which they are, whether they may be read, their hashes, and whether they changed since.
+"""The files of a model folder: lists them, checks that they may be read, hashes them, and tells whether they changed since.
 
-Only safetensors weights are ever opened; nothing pickled, and no link that leads out of the folder. Imports no torch.
+Only safetensors weights are opened: no pickled file, and no link that leads out of the folder. Imports no torch.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-# What a tokenizer may be made of. At least one of TOKENIZER_MODELS must be there: without, the library builds an empty one.
+# Files that can make up a tokenizer. At least one of TOKENIZER_MODELS must exist: otherwise the library builds an empty tokenizer.
 TOKENIZER_MODELS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 TOKENIZER_FILES = (
     *TOKENIZER_MODELS,
@@ -33,8 +33,8 @@ CONFIG_FILES = ("config.json", "generation_config.json", INDEX)
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ModelFault not_a_model_folder, adapter_not_merged, link_leads_out, pickle_weights_only, no_weights, two_weight_sets or
-    no_tokenizer."""
+    """Raises ModelFault not_a_model_folder, adapter_not_merged, link_leads_out, pickle_weights_only, no_weights, two_weight_sets or no_tokenizer
+    when the folder does not hold a loadable model."""
     if not folder.is_dir():
         raise ModelFault("not_a_model_folder", f"{folder} is not a folder. Give a folder in the Hugging Face layout.")
     if (folder / ADAPTER).exists():
@@ -57,7 +57,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _check_links(folder: Path) -> None:
-    """A link may not lead out of the folder; in a snapshot of the hub's cache, not out of that repository's cache."""
+    """Refuses links that lead out of the folder; in a snapshot of the hub's cache, links may lead into that repository's cache."""
     root = folder.resolve()
     if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
         root = root.parent.parent
@@ -71,7 +71,7 @@ def _check_links(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files the model is loaded from, in name order: by the library's rule, which prefers one whole file to shards.
+    """The safetensors files that the model is loaded from, in name order. Like the library, prefers one whole file to shards.
 
     Raises ModelFault pickle_weights_only, no_weights, two_weight_sets.
     """
@@ -100,7 +100,7 @@ def _shards(folder: Path) -> list[str]:
 
 
 def _refuse_second_set(folder: Path, loaded_by: str, others: set[str]) -> None:
-    """What is loaded must be what is hashed and scanned, also by another program or version: only one set may be there to load."""
+    """Refuses a folder with a second set of weights, because another program or version might load files that were not hashed and scanned."""
     if others:
         raise ModelFault(
             "two_weight_sets",
@@ -122,24 +122,24 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    """Every file the model is made of, in name order."""
+    """Every file that makes up the model, in name order."""
     configs = [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
     return sorted({*configs, *tokenizer_files(folder), *weight_files(folder)})
 
 
 def stamps(folder: Path) -> tuple[FileStamp, ...]:
-    """A stamp of every file the model is made of, in name order."""
+    """A stamp of every file that makes up the model, in name order."""
     return tuple(FileStamp(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in _model_files(folder))
 
 
 def devices(folder: Path) -> list[int]:
-    """The file system of each file the model is made of: two files on different ones may share an inode number. Not part of a stamp,
-    because it differs between hosts and restarts."""
+    """The file system of each file of the model, because two files on different file systems may share an inode number. Not part of a stamp: it
+    differs between hosts and restarts."""
     return [file.stat().st_dev for file in _model_files(folder)]
 
 
 def files_changed(path: str | Path, files: Sequence[FileStamp]) -> bool:
-    """Whether any of the files the facts were found from was changed, replaced, added or removed since."""
+    """Whether any file was changed, replaced, added or removed since the facts were made."""
     try:
         return stamps(Path(path)) != tuple(files)
     except (OSError, ModelFault):
@@ -152,7 +152,7 @@ def config_hash(folder: Path) -> str:
 
 
 def content_hash(files: Iterable[Path], *, with_names: bool, advance: Callable[[int], None] = lambda _: None) -> str:
-    """sha256 over the files' contents in the order given, each after its name and size when `with_names`. Memory: one chunk."""
+    """sha256 over the files' contents in the order given, each preceded by its name and size when `with_names`. Holds one chunk in memory."""
     digest = hashlib.sha256()
     for file in files:
         if with_names:

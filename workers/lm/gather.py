@@ -1,10 +1,9 @@
-"""Activation rows: per example one mean over each window of tokens, at every layer and component asked for, from one forward pass.
+"""Computes activation rows: for each example one mean over each window of tokens, at every requested layer and component, in one forward pass.
 
 Shapes: B segments of a pass, T positions, W windows, D width of a component, N examples. Examples share their first tokens by a plan
-(`prefixes`) that is a function of the examples alone, whatever memory is free: the same rows, to the last bit. A window that reaches over
-several segments is summed from its parts. Nothing of [B, T, D] is kept: the parts are summed inside the hook, in float32. Segments are
-padded on the right, where a causal model's pads cannot reach a token of the row. The LM head never runs, nor do blocks above the
-highest layer asked for.
+(`prefixes`) that depends on the examples alone and not on free memory, so the rows are the same to the last bit. A window that spans several
+segments is summed from its parts. No [B, T, D] tensor is kept: the parts are summed inside the hook, in float32. Segments are padded on the
+right, where pads cannot affect a token of the row in a causal model. The LM head and the blocks above the highest requested layer never run.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ Site = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and the response that followed it, as ids: texts are never joined and tokenized again."""
+    """A prompt and the response that followed it, both as ids, because texts are never joined and tokenized again."""
 
     prompt_ids: Sequence[int]
     response_ids: Sequence[int]
@@ -35,15 +34,16 @@ class Example:
         return len(self.prompt_ids) + len(self.response_ids)
 
     def window(self, position: Position) -> range:
-        """The indices that a position means here."""
+        """The token indices of a position's window in this example."""
         return position.window(len(self.prompt_ids), len(self.response_ids))
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """`values[site]` is float32 [N of the position, D] on the CPU, a row for each of `kept[position]`.
+    """Activation rows: `values[site]` is float32 [N of the position, D] on the CPU, with a row for each example in `kept[position]`.
 
-    Those are the examples whose window is not empty, in order. `plan` says how they were computed; None of rows that were not, but read.
+    `kept[position]` lists the examples with a non-empty window there, in order. `plan` says how the rows were computed; None for rows read from
+    a file.
     """
 
     values: Mapping[Site, Tensor]
@@ -51,7 +51,7 @@ class Rows:
     plan: Plan | None = None
 
     def at(self, positions: Sequence[str], components: Sequence[str], layers: Sequence[int]) -> "Rows":
-        """Those of these places alone."""
+        """The rows of the given positions, components and layers only."""
         sites = [(position, component, layer) for position in positions for component in components for layer in layers]
         return Rows({site: self.values[site] for site in sites}, {position: self.kept[position] for position in positions})
 
@@ -66,7 +66,8 @@ def gather_rows(
     pass_tokens: int = PASS_TOKENS,
     on_batch: Callable[[int], None] | None = None,
 ) -> Rows:
-    """Every window mean of every example. `on_batch(done)` is called after each pass with the examples done, and may raise.
+    """Returns every window mean of every example. `on_batch(done)` is called after each pass with the number of finished examples, and may
+    raise.
 
     Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range (before anything is computed), unknown_component, layer_out_of_range,
     activations_not_finite (naming layer and example); OutOfMemory when a pass of the plan does not fit.
@@ -94,7 +95,7 @@ def gather_rows(
 
 @dataclass(frozen=True)
 class _Part:
-    """What one window of some examples has in one segment: tokens `start` to `stop` of it, each of `weight`."""
+    """The part of a window that lies in one segment: tokens `start` to `stop` of the segment, each of `weight`."""
 
     segment: int
     start: int
@@ -103,7 +104,7 @@ class _Part:
 
 
 class _Sums:
-    """The window means of all examples, [N, D] at each site, as far as they were computed."""
+    """The window means of all examples, [N, D] at each site, as far as they have been computed."""
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class _Sums:
         }
 
     def add(self, one: Pass, inputs: Inputs) -> None:
-        """Run a pass and add its parts of the windows. A pass without any runs as far as its keys and values are needed."""
+        """Runs a pass and adds its parts of the windows. A pass that holds no part runs only as far as its keys and values are needed."""
         parts = self._parts(one)
         if not parts:
             with reading_once(self._lm, {"residual": lambda *_: None}, [max(self._layers)]), torch.no_grad():
@@ -145,11 +146,11 @@ class _Sums:
         for name, pairs in _by_position(parts, places).items():
             rows_M, slots_M = torch.tensor([(self._place[name][example], slot) for example, slot in pairs]).T
             added += [(self.values[name, *site], rows_M, sums_BWD.flatten(0, 1)[slots_M]) for site, sums_BWD in sums.items()]
-        for values_ND, rows_M, sums_MD in added:  # last, and in place: a pass that runs out of memory before is repeated
+        for values_ND, rows_M, sums_MD in added:  # in place, and last: a pass that ran out of memory earlier can be repeated
             values_ND.index_add_(0, rows_M, sums_MD)
 
     def _parts(self, one: Pass) -> dict[_Part, list[tuple[str, int]]]:
-        """The parts of windows in a pass, each with the positions and examples that have it."""
+        """The parts of windows in a pass, each with its (position, example) pairs."""
         found: dict[_Part, list[tuple[str, int]]] = {}
         for number, segment in enumerate(one.segments):
             for name, windows in self._windows.items():
@@ -163,7 +164,8 @@ class _Sums:
 
 
 def _to_host(found: Mapping[tuple[str, int], Tensor]) -> dict[tuple[str, int], Tensor]:
-    """The tensors [B, W, D] on the CPU, in one copy for each D: a copy waits for the device, and one at each layer would stop it there."""
+    """The tensors [B, W, D] on the CPU, copied once for each D: every copy waits for the device, so a copy at each layer would stall it
+    there."""
     by_width: dict[int, list[tuple[str, int]]] = {}
     for site, sums_BWD in found.items():
         by_width.setdefault(sums_BWD.shape[-1], []).append(site)
@@ -176,7 +178,7 @@ def _to_host(found: Mapping[tuple[str, int], Tensor]) -> dict[tuple[str, int], T
 
 
 def _weights(one: Pass, parts: Iterable[_Part]) -> tuple[Tensor, dict[_Part, int]]:
-    """Weights [B, W, T] whose products with [B, T, D] are the parts' sums, and each part's place in the flattened [B x W]."""
+    """Returns weights [B, W, T], which give the parts' sums when multiplied with [B, T, D], and each part's index in the flattened [B x W]."""
     by_segment: list[list[_Part]] = [[] for _ in one.segments]
     for part in parts:
         by_segment[part.segment].append(part)
@@ -193,7 +195,7 @@ def _weights(one: Pass, parts: Iterable[_Part]) -> tuple[Tensor, dict[_Part, int
 def _by_position(
     parts: Mapping[_Part, Sequence[tuple[str, int]]], places: Mapping[_Part, int]
 ) -> dict[str, list[tuple[int, int]]]:
-    """For each position the examples that have a part, with its place."""
+    """For each position the examples that have a part, with the part's index."""
     found: dict[str, list[tuple[int, int]]] = {}
     for part, owners in parts.items():
         for name, example in owners:

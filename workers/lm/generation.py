@@ -1,7 +1,6 @@
 """Greedy generation for many prompts: the steering engine (`steered`) without a push.
 
-In float32 a row's ids are those of the row alone whatever the batch plan (`choosing` says how). Knows nothing of text or
-templates.
+In float32 a row's ids equal those of the row run alone, whatever the batch plan (`choosing` says how). Works on ids, without text or templates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ __all__ = ["GenerationCounts", "OnRowsDone", "generate_greedy"]
 OnRowsDone = Callable[[list[tuple[int, list[int]]]], None]
 
 
-def generate_greedy(  # noqa: PLR0913 - what a long run reports and goes on from is optional
+def generate_greedy(  # noqa: PLR0913 - progress callbacks and the state to resume from are optional
     lm: LanguageModel,
     prompts: Sequence[Sequence[int]],
     *,
@@ -28,13 +27,13 @@ def generate_greedy(  # noqa: PLR0913 - what a long run reports and goes on from
     begun: Mapping[int, Sequence[int]] | None = None,
     so_far: dict[int, list[int]] | None = None,
 ) -> list[list[int]]:
-    """The greedy answer's ids to each prompt, in the prompts' order; the end-of-sequence token is not included.
+    """Returns the greedy answer's ids for each prompt, in the prompts' order, without the end-of-sequence token.
 
-    `begun[i]` are the first ids of answer i, fewer than `max_new_tokens`: it is continued from there. `so_far` holds what follows them at any
-    time, also after an error.
+    `begun[i]` are the first ids of answer i, fewer than `max_new_tokens`: generation continues from there. `so_far` holds at any time, also
+    after an error, the ids generated after those.
 
-    At most `batch_rows` rows run together, longest prompts first. `on_step(counts)` is called after every token step and may
-    raise to cancel; `on_rows_done([(index, ids)])` after each step in which rows ended, each row once. Raises ModelFault empty_prompt,
+    At most `batch_rows` rows run together, longest prompts first. `on_step(counts)` is called after every token step and may raise to cancel;
+    `on_rows_done([(index, ids)])` is called after each step in which rows ended, once for each row. Raises ModelFault empty_prompt,
     prompt_too_long, token_out_of_range (before anything is computed), activations_not_finite, OutOfMemory.
     """
 

@@ -1,11 +1,12 @@
-"""Batches for models with other state than keys and values (linear attention, state spaces): rows of one prompt length together.
+"""Generates batches for models with state other than keys and values (linear attention, state spaces), by running rows of one prompt length
+together.
 
-Such state has no columns, so rows cannot stand side by side at positions of their own. Rows of one prompt length enter together, step
-together, and leave at their ends; the next group enters when the last row has left. Slower than slots, equally exact. Equal prompts are
-computed once for each row: the state at which rows part is not kept.
+Such state has no columns, so rows cannot stand side by side at different positions. Rows of one prompt length enter together, step together, and
+leave when they end; the next group enters when the last row has left. Slower than slots, equally exact. Equal prompts are computed once for each
+row, because the state at which rows diverge is not kept.
 
-`GroupedBatch` steps on the library's own cache. `WholeBatch` keeps nothing and computes every row whole at each step, for models that step
-otherwise than they read.
+`GroupedBatch` steps on the library's own cache. `WholeBatch` keeps no state and computes every row whole at each step, for models that give
+other values with a cache than without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,11 +48,11 @@ class GroupedBatch(Batch):
             self._enter()
 
     def _keep(self, live: Sequence[int]) -> None:
-        """Rows that ended leave the state."""
+        """Removes the rows that ended from the state."""
         self._own.reorder_cache(torch.tensor(live, device=self._lm.device))
 
     def _enter(self) -> None:
-        """Compute the prefixes of the rows that have come."""
+        """Computes the prefixes of the rows that enter."""
         lm = self._lm
         self._own = DynamicCache(config=lm.layout.decoder.config)
         prefixes = [list(row.prompt[:-1]) for row in self.rows]
@@ -79,7 +80,7 @@ class GroupedBatch(Batch):
 
 
 class WholeBatch(GroupedBatch):
-    """The same without any state: a step computes all tokens of each row."""
+    """A grouped batch without state: each step computes all tokens of each row."""
 
     def _keep(self, live: Sequence[int]) -> None:
         pass

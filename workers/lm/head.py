@@ -1,6 +1,6 @@
-"""Next-token logits of final hidden states, computed by the model's own code with its scales, caps and biases.
+"""Computes next-token logits from final hidden states, with the model's own code and its scales, caps and biases.
 
-The whole model runs, but its decoder returns the given hidden states. So nothing is assumed about the layers after the decoder.
+The whole model runs, with a decoder that returns the given hidden states. So no assumption is made about the layers after the decoder.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def logits_of(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
 
 
 class _Given(BaseModelOutputWithPast):  # type: ignore[misc]
-    """A decoder's output that holds hidden states alone; every other attribute is None."""
+    """A decoder output that holds only hidden states; every other attribute is None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):

@@ -1,8 +1,8 @@
 """Adds hooks to a model that apply a batch's pushes, record where they fired and measure the change; the hooks are always removed.
 
-B batch rows, T positions, D width of a site. Each site has two hooks: the first changes the module's output, the second reads the output
-that the module then hands on. A lost push (a bypassed hook, a push below the type's precision) therefore shows as no change. The caller
-chooses the rows and their changes: it sets `actions` before each pass.
+B batch rows, T positions, D width of a site. Each site has two hooks: the first changes the module's output, the second reads the output that
+the module then passes on. A lost push (a bypassed hook, a push below the type's precision) therefore shows as no change. The caller chooses the
+rows and their changes by setting `actions` before each pass.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ IN_A_BLOCK = ("k_proj", "v_proj", "attn_out", "attn_contribution", "mlp_out", "m
 
 @dataclass
 class Hooks:
-    """What the hooks do in the next pass, and what they saw in the last one."""
+    """The actions of the hooks in the next pass, and their records of the last pass."""
 
     actions: Mapping[Site, Action] = field(default_factory=dict)
     fired: set[Site] = field(default_factory=set)
@@ -47,10 +47,10 @@ class Hooks:
 
 @contextmanager
 def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
-    """Hooks at `sites`, removed when the block ends, also after an exception. Outside of `Hooks.during` they change nothing.
+    """Installs hooks at `sites` and removes them when the block ends, also after an exception. Outside of `Hooks.during` they change nothing.
 
-    In a model without post-norms, one module is two components: the output of attention or MLP and its contribution. The output is then
-    changed before the contribution, as in models with two modules.
+    In a model without post-norms, one module is two components: the output of attention or MLP, and its contribution. The output is then changed
+    before the contribution, as in models with two modules.
 
     Raises ModelFault layer_out_of_range, unknown_component.
     """

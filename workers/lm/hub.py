@@ -1,6 +1,6 @@
-"""From a model's name to a folder on this machine: a path stays a path, a hub id becomes its snapshot in the hub client's cache.
+"""Turns a model's name into a folder on this machine: a path stays a path, a hub id becomes its snapshot in the hub client's cache.
 
-Only safetensors, configs and tokenizer files are ever fetched (`hubfiles` fetches them one by one, for programs that show progress).
+Only safetensors, configs and tokenizer files are fetched (`hubfiles` fetches them singly, for programs that show progress).
 """
 
 import os
@@ -25,18 +25,17 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_hub_id(name: str | Path) -> bool:
-    """Whether `name` is a hub's `owner/name` and no folder here."""
+    """Whether `name` is a hub's `owner/name` and not a local folder."""
     return not Path(name).exists() and HUB_ID.fullmatch(os.fspath(name)) is not None
 
 
 def repository_folder(name: str, cache: Path | None = None) -> Path:
-    """Where the cache keeps a hub model: `blobs/` by hash, `snapshots/COMMIT/` of links into them."""
+    """The hub client's cache folder for a model: `blobs/` by hash, and `snapshots/COMMIT/` with links into them."""
     return Path(cache or constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"))
 
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
-    """The folder that holds the model: `name` itself when it is one, else the hub's snapshot, fetched when it is not in the
-    cache.
+    """The folder that holds the model: `name` itself if it is a folder, else the hub's snapshot, which is downloaded if it is not in the cache.
 
     Raises ModelFault not_a_model_folder, hub_unreachable.
     """
@@ -53,7 +52,7 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
 
 
 def fetched_folder(name: str | Path, revision: str | None, cache: Path | None = None) -> Path:
-    """The same without a network: a hub model must have been fetched before. Raises ModelFault not_downloaded."""
+    """The folder of a model, without using the network: a hub model must have been downloaded before. Raises ModelFault not_downloaded."""
     if not is_hub_id(name):
         return Path(name)
     folder = repository_folder(os.fspath(name), cache) / "snapshots" / (revision or "")

@@ -1,7 +1,7 @@
-"""Fetching a hub model file by file into the hub client's own cache: resumed where it broke off, checked by hash, with progress.
+"""Downloads a hub model file by file into the hub client's own cache, with progress; interrupted downloads resume, and hashes are checked.
 
-The client's own download begins a broken file anew and looks at its size alone. Here a partial file is kept as `blobs/HASH.part`, and
-becomes `blobs/HASH` once its bytes have that hash: SHA-256 where the hub keeps them apart (all weights), git's own where it does not.
+The hub client restarts an interrupted file from the beginning and checks only its size. Here a partial file is kept as `blobs/HASH.part` and
+renamed to `blobs/HASH` once its bytes have that hash: SHA-256 for files in large-file storage (all weights), git's own hash for the others.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ CHUNK = 8 << 20
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a pinned revision. `hash` names its blob; 64 digits are a SHA-256, 40 git's SHA-1."""
+    """A file of a pinned revision. `hash` names its blob: 64 digits are a SHA-256, 40 digits git's SHA-1."""
 
     name: str
     size: int
@@ -36,7 +36,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class HubModel:
-    """The files that make up a model, and where the cache keeps them."""
+    """The files that make up a model, and their place in the cache."""
 
     name: str
     revision: str
@@ -54,7 +54,7 @@ class HubModel:
         return self.folder / "blobs" / f"{file.hash}.part"
 
     def present(self, file: HubFile) -> int:
-        """Bytes of the file that are here already."""
+        """Bytes of the file that are on this machine already."""
         for path in (self.blob(file), self.partial(file)):
             if path.is_file():
                 return min(path.stat().st_size, file.size)
@@ -65,9 +65,9 @@ class HubModel:
 
 
 def look_up(name: str, revision: str, *, token: str | None, cache: Path | None = None) -> HubModel:
-    """What the hub says of the revision. Raises ModelFault wrong_revision, no_weights, and the hub client's errors.
+    """Lists the files of the revision on the hub. Raises ModelFault wrong_revision, no_weights, and the hub client's errors.
 
-    `token`: None sends none, whatever the machine's user is logged in as.
+    `token`: None sends no token, even when the machine's user is logged in to the hub.
     """
     info = HfApi().model_info(name, revision=revision, files_metadata=True, token=token or False)
     if info.sha != revision:
@@ -83,7 +83,7 @@ def look_up(name: str, revision: str, *, token: str | None, cache: Path | None =
         raise ModelFault(
             "no_weights", f"{name} at {revision} has no model*.safetensors (it has: {others}). Only safetensors are ever fetched."
         )
-    if any(file.name == WHOLE for file in files):  # the library loads it and leaves shards beside it unread
+    if any(file.name == WHOLE for file in files):  # the library loads this file and ignores shards in the same folder
         files = [file for file in files if file.name == WHOLE or not file.name.startswith("model")]
     return HubModel(name, revision, tuple(sorted(files, key=lambda file: file.size)), repository_folder(name, cache))
 
@@ -93,9 +93,9 @@ def _is_hash(text: str) -> bool:
 
 
 def fetch(model: HubModel, file: HubFile, *, token: str | None, advance: Callable[[int], None]) -> None:
-    """Brings one file here, from where an earlier attempt broke off; `advance(bytes)` may raise to stop, and what arrived is kept.
+    """Downloads one file, continuing a partial download; `advance(bytes)` may raise to stop, and the bytes that arrived are kept.
 
-    Raises ModelFault corrupt_download (what arrived is dropped then), busy_elsewhere, and the hub client's errors.
+    Raises ModelFault corrupt_download (and deletes the bytes that arrived), busy_elsewhere, and the hub client's errors.
     """
     blob = model.blob(file)
     blob.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def content_hash(path: Path, file: HubFile) -> str:
 
 
 def _link(model: HubModel, file: HubFile) -> None:
-    """The snapshot's link to the blob, as the hub client makes it."""
+    """Creates the snapshot's link to the blob, as the hub client does."""
     pointer = model.snapshot / file.name
     pointer.parent.mkdir(parents=True, exist_ok=True)
     if not pointer.exists():
@@ -147,7 +147,7 @@ def _link(model: HubModel, file: HubFile) -> None:
 
 @contextmanager
 def _alone(partial: Path, name: str) -> Iterator[BinaryIO]:
-    """The partial file, which a worker that lost this job and does not know it yet must not write to as well."""
+    """Opens the partial file with a lock, because a worker that has lost this job without noticing may still write to it."""
     with partial.open("a+b") as out:
         try:
             fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,7 +157,7 @@ def _alone(partial: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def _meter(advance: Callable[[int], None]) -> type:
-    """A progress bar as `http_get` wants one, which only tells how many bytes came."""
+    """A progress bar class for `http_get` that only reports how many bytes arrived."""
 
     class Meter:
         def __init__(self, *_: object, **__: object) -> None:
@@ -176,5 +176,5 @@ def _meter(advance: Callable[[int], None]) -> type:
 
 
 def total_bytes(files: Sequence[HubFile]) -> int:
-    """Bytes of all of them."""
+    """The files' total size in bytes."""
     return sum(file.size for file in files)

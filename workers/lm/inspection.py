@@ -1,7 +1,7 @@
-"""Looking a model folder over without putting the model on a device: is it whole, is it known, what are its facts.
+"""Inspects a model folder without putting the model on a device: is it complete, is its architecture known, what are its facts.
 
-Memory stays at one chunk of one tensor: the layout is checked on a meta-device build against the safetensors headers, values
-are scanned in slices, hashes are streamed.
+Memory stays at one chunk of one tensor: the layout of a meta-device build is checked against the safetensors headers, values are scanned in
+slices, hashes are streamed.
 """
 
 from collections import Counter
@@ -35,14 +35,13 @@ __all__ = ["files_changed", "inspect_folder"]
 SLICE_ELEMENTS = 16 << 20
 EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
 UNLIMITED = 1 << 20
-"""Tokens of a row of a model that names no length, because its state does not grow."""
-# Rotary factors that depend on the longest row of a batch: past the original length a row's text would depend on its neighbours.
+"""The context length of a model that names none because its state does not grow."""
+# Rotary factors that depend on the longest row of a batch: past the original length, a row's text would depend on the rest of the batch.
 SWITCHING_ROPE = ("longrope", "dynamic")
 
 
 def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelFacts:
-    """The facts of the model in `path`; `progress(done_bytes, total_bytes)` is called while its weights are read (twice:
-    scan, hash).
+    """Returns the facts of the model in `path`; `progress(done_bytes, total_bytes)` is called while its weights are read (twice: scan, hash).
 
     Raises ModelFault: what `check_folder` raises, unknown_architecture, config_invalid, quantized_weights, not_causal,
     config_weights_mismatch, chat_template_failed, chat_template_drops_text, weights_unreadable, weights_not_finite, weights_changed.
@@ -55,7 +54,7 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
     layout = find_layout(model)
     tokenizer = open_tokenizer(folder)
     if tokenizer.chat_template:
-        render_chat(tokenizer, PAIR[0])  # a template that cannot give the model a text is refused before any job
+        render_chat(tokenizer, PAIR[0])  # a template that drops the user's text is refused before any job runs
     weights = weight_files(folder)
     size = sum(file.stat().st_size for file in weights)
     advance = _advancer(progress, 2 * size)
@@ -92,7 +91,7 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
 
 
 def _plain_dtype(quantized: str, stored: str) -> str:
-    """The type that weights of such a file are dequantised to. Raises ModelFault config_weights_mismatch where they are plain already."""
+    """The dtype to which the weights of such a file are dequantised. Raises ModelFault config_weights_mismatch if they are plain already."""
     if stored in ("float8_e4m3fn", "float8_e5m2", "uint8"):
         return "bfloat16"
     raise ModelFault(
@@ -114,13 +113,12 @@ def _advancer(progress: Progress | None, total: int) -> Callable[[int], None]:
 
 
 def _scan(weights: list[Path], advance: Callable[[int], None]) -> str:
-    """Check that every value is finite; the dtype most elements have. Raises ModelFault weights_not_finite,
-    weights_unreadable."""
+    """Checks that every value is finite; returns the dtype of most elements. Raises ModelFault weights_not_finite, weights_unreadable."""
     elements: Counter[str] = Counter()
     for file in weights:
         try:
             with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118, it is no mapping
+                for name in tensors.keys():  # noqa: SIM118, the object is not a mapping
                     if DEAD_BUFFER.search(name):
                         continue
                     dtype, count = _scan_tensor(tensors, name, advance)
@@ -145,7 +143,7 @@ def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tup
     )
     dtype, count = "", 0
     for stored in parts:
-        part = stored.float() if stored.dtype in EIGHT_BIT else stored  # 8-bit floats know no comparison
+        part = stored.float() if stored.dtype in EIGHT_BIT else stored  # 8-bit floats have no comparison
         if part.is_floating_point() and not torch.isfinite(part).all():
             bad = int((~torch.isfinite(part)).sum())
             raise ModelFault(

@@ -1,14 +1,14 @@
-"""Interventions on a row's hidden states while it runs: `Push`, its three operations, and the checks of a push.
+"""Interventions on a row's hidden states during generation: `Push`, its three operations, and the checks of a push.
 
     add         h <- h + c v                        scaled in float32, then cast to the model's type
     ablate      h <- h - c (h . u) u                at the output of EVERY layer; c = 1 removes the direction
     norm_match  h <- h + c |h without massive| u    per token
 
 u is v with the `massive` dims set to zero, scaled to length 1; `plain` takes v itself, scaled to length 1, also where dims are massive
-(projecting out a vector that holds one empties the text and looks like success). Source: docs/science.md, 4.1. A row's pushes at one
-site act in the order in which they are given, each on what the one before left.
+(projecting out a vector that holds a massive dim empties the text and looks like success). Source: docs/science.md, 4.1. A row's pushes at the
+same site act in the order in which they are given, each on the result of the previous push.
 
-Describes the pushes of one row; `site_actions` and `hooks` carry them out for a batch.
+Describes the pushes of one row; `site_actions` and `hooks` apply them to a batch.
 """
 
 import math
@@ -32,9 +32,9 @@ Frame = Literal["prompt", "response"]
 
 @dataclass(frozen=True, eq=False)
 class Push:
-    """One vector at one place, with what to do with it. `vector` is float [D], of the width of the component, on the CPU.
+    """One vector, the place where it acts and its operation. `vector` is float [D], of the width of the component, on the CPU.
 
-    `ablate` acts on the residual of every layer; its `layer` and `component` only say where the vector was found.
+    `ablate` acts on the residual of every layer; its `layer` and `component` only say where the vector was extracted.
     """
 
     layer: int
@@ -47,7 +47,7 @@ class Push:
     plain: bool = False
 
     def acts_in(self, frame: Frame) -> bool:
-        """Whether positions of `frame` are changed."""
+        """Whether the push changes positions of `frame` (prompt or response)."""
         return self.scope in ("all", frame)
 
     def sites(self, n_layers: int) -> Iterator[Site]:
@@ -58,7 +58,7 @@ class Push:
             yield self.layer, self.component
 
     def direction(self) -> Tensor:
-        """The vector its operation uses, float32 [D]: v itself to add, else u (see the module). Raises ModelFault no_clean_part."""
+        """The vector that the operation uses, float32 [D]: v itself for add, else u (see the module). Raises ModelFault no_clean_part."""
         vector = self.vector.detach().to(torch.float32)
         if self.operation == "add":
             return vector
@@ -76,8 +76,8 @@ class Push:
 
 
 def check_pushes(lm: LanguageModel, pushes: Iterable[Push]) -> None:
-    """Raise ModelFault when a push cannot be carried out on `lm`: layer_out_of_range, unknown_component, wrong_width,
-    vector_not_finite, bad_coefficient, unknown_operation, unknown_scope, bad_massive_dims, no_clean_part."""
+    """Raises ModelFault when a push cannot be applied to `lm`: layer_out_of_range, unknown_component, wrong_width, vector_not_finite,
+    bad_coefficient, unknown_operation, unknown_scope, bad_massive_dims, no_clean_part."""
     for push in pushes:
         width = site_width(lm, (push.layer, push.component))
         where = f"at layer {push.layer}, {push.component}"

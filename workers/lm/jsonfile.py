@@ -1,4 +1,4 @@
-"""Reading a model folder's JSON files."""
+"""Reads a model folder's JSON files."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from workers.lm.errors import ModelFault
 
 
 def read_json(file: Path) -> JsonObject:
-    """The JSON object in `file`. Raises ModelFault not_a_model_folder when it is none."""
+    """The JSON object in `file`. Raises ModelFault not_a_model_folder when the file does not hold a JSON object."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

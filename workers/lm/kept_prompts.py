@@ -1,10 +1,10 @@
-"""Prompts that many texts are read after, in one call and in the next: their keys and values are computed once and kept.
+"""Keeps the keys and values of prompts that many texts follow, so that each prompt is computed once, for this call and later calls.
 
-All are computed at the first need, in one plan made of their ids alone, so that a kept prompt has the same bytes whichever text came first.
-What does not fit into the room is not kept, and is computed with each reading as any other prompt is. Rows after different prompts stand
-side by side in a pass: token t of a row is in column t, as in the slots of generation, and masks are made for the rows' own positions
-(`masks`). A prompt's last hidden state predicts a text's first token, which costs no pass. Nothing is kept of a model that
-is not generated on slots.
+All prompts are computed at the first need, by one plan that depends on their ids alone, so that a kept prompt has the same bytes whichever text
+came first. A prompt that does not fit in the memory limit is not kept, and is computed with each reading like any other prompt. Rows after
+different prompts stand side by side in a pass: token t of a row is in column t, as in the slots of generation, and masks are made for each row's
+own positions (`masks`). A prompt's last hidden state predicts a text's first token, which needs no pass. Nothing is kept for models that do not
+generate on slots.
 
 N rows, T positions, C columns, H key-value heads, E width of a head, D hidden, K tokens that are kept.
 """
@@ -24,18 +24,18 @@ from workers.lm.prefixes import Pass, Segment, groups_of
 from workers.lm.sharing import Forward, KeysValues, plan_for, run_plan
 
 LEAST_ROOM = 64 << 20
-"""Bytes of keys and values that may be kept of any model, as many as the logits that are held at once."""
+"""Bytes of keys and values that may be kept for any model: as much as the logits held at the same time."""
 ROOM_SHARE = 1 / 16
-"""Of the weights' bytes, where that is more."""
+"""Share of the weights' bytes that may be kept instead, where that is more."""
 
 Ids = tuple[int, ...]
 
 
 class KeptPrompts:
-    """The prompts of one reader."""
+    """The kept prompts of one reader."""
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, room: int | None = None) -> None:
-        """`room`: bytes of keys and values at most."""
+        """`room` is the largest number of bytes for keys and values."""
         self._lm = lm
         self._prompts = tuple(dict.fromkeys(map(tuple, prompts)))
         self._room = max(LEAST_ROOM, int(ROOM_SHARE * lm.resident_bytes)) if room is None else room
@@ -43,8 +43,8 @@ class KeptPrompts:
         self._given_up = lm.layout.grouped
 
     def among(self, prompts: Sequence[Sequence[int]]) -> Mapping[Ids, Tensor]:
-        """Those of the prompts that are kept, each with its last token's final hidden state [D]. Raises ModelFault as
-        `LanguageModel.check_ids`; where computing them runs out of memory, nothing is kept."""
+        """Returns the given prompts that are kept, each with its last token's final hidden state [D]. Raises ModelFault like
+        `LanguageModel.check_ids`. If computing them runs out of memory, nothing is kept."""
         asked = set(map(tuple, prompts)).intersection(self._prompts)
         if asked and self._kept is None and not self._given_up:
             try:
@@ -54,15 +54,15 @@ class KeptPrompts:
         return {} if self._kept is None else {prompt: self._kept.last[prompt] for prompt in asked if prompt in self._kept.columns}
 
     def forget(self) -> None:
-        """Gives the memory back for good: from here on nothing is kept."""
+        """Frees the memory permanently: later calls keep nothing."""
         self._kept, self._given_up = None, True
         free_memory()
 
     def run(
         self, chosen: Sequence[int], rows: Sequence[Sequence[int]], starts: Sequence[int], forward: Forward, *, most_rows: int
     ) -> None:
-        """Calls `forward(one, inputs)` for passes over the chosen of the rows, each from its `starts` on, before which its tokens are a kept
-        prompt. At most `most_rows` stand side by side. Raises OutOfMemory, and what `forward` raises."""
+        """Calls `forward(one, inputs)` for passes over the `chosen` rows. Each row is computed from `starts` on; the tokens before that are a
+        kept prompt. At most `most_rows` stand side by side. Raises OutOfMemory, and what `forward` raises."""
         segments = [Segment((row,), starts[row], len(rows[row])) for row in chosen]
         for group in groups_of(segments, most_rows=most_rows):
             try:
@@ -106,15 +106,15 @@ class KeptPrompts:
 
 
 class _Filled:
-    """`layers`: keys and values [K + 1, H, E] of all kept tokens, the last one zero. `columns`: where each kept prompt's tokens are among
-    them. `last`: its last token's final hidden state."""
+    """The kept tokens. `layers`: keys and values [K + 1, H, E] of all kept tokens, the last row zero. `columns`: the indices of each kept
+    prompt's tokens in them. `last`: the final hidden state of each prompt's last token."""
 
     def __init__(self, layers: Mapping[int, KeysValues], columns: Mapping[Ids, list[int]], last: Mapping[Ids, Tensor]) -> None:
         self.layers, self.columns, self.last = layers, columns, last
 
 
 class _Filling:
-    """Takes what the passes of a plan put out, each shared token once, as far as the room goes."""
+    """Collects the keys and values from the passes of a plan, each shared token once, until the memory limit is reached."""
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Ids], room: int) -> None:
         self._lm, self._prompts, self._room = lm, prompts, room
@@ -124,7 +124,7 @@ class _Filling:
         self._tokens = 0
 
     def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
-        """Runs one pass and takes what it computed of each segment."""
+        """Runs one pass and collects the keys and values of each segment."""
         hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
         own: Mapping[int, KeysValues] = inputs["past_key_values"].own
         for number, segment in enumerate(one.segments):
@@ -145,12 +145,12 @@ class _Filling:
             self._tokens += len(segment)
 
     def filled(self) -> _Filled:
-        """The prompts of which every token was taken."""
+        """The prompts of which every token was collected."""
         layers = {}
         for layer, parts in self._parts.items():
             keys, values = zip(*parts, strict=True)
             layers[layer] = _with_zero(keys), _with_zero(values)
-            parts.clear()  # a layer's parts and the whole stand beside each other, never all of them
+            parts.clear()  # a layer's parts and its joined tensor coexist, but never those of all layers
         whole = [row for row, columns in enumerate(self._columns) if len(columns) == len(self._prompts[row])]
         return _Filled(
             layers,
@@ -164,8 +164,8 @@ def _with_zero(parts: Sequence[Tensor]) -> Tensor:
 
 
 class _RowsCache(Cache):  # type: ignore[misc]
-    """The keys and values of rows that come after kept prompts, in columns by position. A column that a row has not is zero, or holds a pad's
-    beyond all that the row's tokens attend to."""
+    """The keys and values of rows that follow kept prompts, in columns by position. A column beyond a row is zero, or holds a pad's values,
+    which no token of the row attends to."""
 
     def __init__(self, layers: Mapping[int, KeysValues], before: Sequence[Sequence[int]], positions_NT: Tensor) -> None:
         super().__init__(layers=[])
@@ -179,7 +179,7 @@ class _RowsCache(Cache):  # type: ignore[misc]
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Called by the model's attention at each layer: what it attends to [N, H, C, E]."""
+        """Called by the model's attention at each layer; returns the keys and values to attend to, [N, H, C, E]."""
         keys, values = self._layers[layer_idx]
         return self._joined(keys, key_states), self._joined(values, value_states)
 
@@ -189,12 +189,12 @@ class _RowsCache(Cache):  # type: ignore[misc]
         return found_NCHE.transpose(1, 2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Nothing may count on one length for all rows: positions are given with each pass, and masks are made for them."""
+        """Always 0, because rows differ in length: positions are given with each pass, and masks are made for them."""
         return 0
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
         return 0
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Columns of the pass's masks, and the first one's number."""
+        """Number of columns of the pass's masks, and the number of the first column."""
         return self._width, 0

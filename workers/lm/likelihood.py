@@ -1,16 +1,15 @@
-"""How likely an unsteered model finds an answer: mean log-likelihood per answer token in nats, teacher-forced, in passes.
+"""Computes how likely an unsteered model finds an answer: mean log-likelihood per answer token in nats, teacher-forced, in batches.
 
     l(answer | prompt) = 1/n sum_t log p(answer_t | prompt, answer_<t)
 
-Prompts and answers share what they have in common by a plan (`prefixes`): a prompt that many answers follow, a beginning that many answers
-have, and a template are computed once. The LM head runs once for each distinct position that predicts an answer's token, a few at a time, so
-that memory does not grow with vocabulary x tokens. `SharedPrompt` gives all probabilities of some tokens after one prompt. Shapes: B
-segments, T positions, N predicting positions, M scores, D width, V vocabulary.
+Rows share their common prefixes by a plan (`prefixes`): a prompt that many answers follow, a beginning that many answers have, and a template
+are computed once. The LM head runs once for each distinct position that predicts an answer's token, a few positions at a time, so that memory
+does not grow with vocabulary x tokens. `SharedPrompt` gives all probabilities of some tokens after one prompt. Shapes: B segments, T positions,
+N predicting positions, M scores, D width, V vocabulary.
 
-Other passes give float32 sums in another order; a mean differs by up to 6e-6 nats between them (seen on every known architecture;
-tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` turns that into values that do not depend on the passes at all: rounded to
-PRECISION, and where a value lies within MARGIN of the border between two roundings, computed again alone. In 16-bit types nothing of the
-kind is promised.
+Other batches sum float32 in another order, which changes a mean by up to 6e-6 nats (seen on every known architecture;
+tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` makes the values independent of the batches: they are rounded to PRECISION, and
+a value within MARGIN of the border between two roundings is computed again alone. In 16-bit types there is no such guarantee.
 """
 
 import copy
@@ -33,7 +32,7 @@ from workers.lm.sharing import plan_for, run_plan
 PRECISION = 0.01
 MARGIN = 2e-5
 HEAD_BYTES = 64 << 20
-"""The logits that are held at once."""
+"""The most bytes of logits held at the same time."""
 
 OnRows = Callable[[int], None]
 Value = TypeVar("Value")
@@ -48,8 +47,8 @@ def mean_log_likelihoods(
     on_rows: OnRows | None = None,
     kept: KeptPrompts | None = None,
 ) -> list[float]:
-    """Mean log-likelihood of each answer after its own prompt, in order. A pass holds at most `batch_rows` of the longest row.
-    `on_rows(count)` follows every pass and may raise. Prompts that are `kept` are not computed again.
+    """Returns the mean log-likelihood of each answer after its own prompt, in order. A pass holds at most `batch_rows` times the longest row.
+    `on_rows(count)` is called after every pass and may raise. Prompts that are `kept` are not computed again.
 
     Raises ModelFault empty_answer, empty_prompt, prompt_too_long, token_out_of_range, activations_not_finite, OutOfMemory.
     """
@@ -57,7 +56,7 @@ def mean_log_likelihoods(
         _check(lm, prompt, answer)
     totals = _after_kept(lm, prompts, answers, batch_rows, on_rows, kept) if kept is not None else {}
     missing = [index for index in range(len(answers)) if index not in totals]
-    # the last answer token predicts nothing that is asked for
+    # the last answer token predicts no token of the answer
     rows = [[*prompts[i], *answers[i][:-1]] for i in missing]
     most = min(PASS_TOKENS, batch_rows * max(map(len, rows), default=0))
     while missing:
@@ -82,8 +81,9 @@ def _after_kept(
     on_rows: OnRows | None,
     kept: KeptPrompts,
 ) -> dict[int, float]:
-    """The summed log-likelihoods, by number, of the answers whose prompt is kept; of fewer where memory runs out, and then nothing is kept.
-    A prompt's last hidden state predicts the first token; the others follow in passes of rows after any of the prompts."""
+    """Returns the summed log-likelihoods, by number, of the answers after kept prompts; of only some of them if memory runs out, and then
+    nothing is kept. A prompt's last hidden state predicts the first token; the other tokens follow in passes over rows after any of the prompts.
+    """
     held = kept.among(prompts)
     some = [index for index, prompt in enumerate(prompts) if tuple(prompt) in held]
     totals = _first_scores(lm, [held[tuple(prompts[i])] for i in some], [answers[i][0] for i in some])
@@ -101,7 +101,7 @@ def _after_kept(
 
 
 def _first_scores(lm: LanguageModel, hidden: Sequence[Tensor], tokens: Sequence[int]) -> list[float]:
-    """The log-likelihood of each token after the final hidden state [D] that predicts it; the head runs once for each that is given."""
+    """The log-likelihood of each token after the final hidden state [D] that predicts it; the head runs once for each distinct hidden state."""
     row_of = {id(one): row for row, one in enumerate({id(one): one for one in hidden}.values())}
     if not hidden:
         return []
@@ -114,7 +114,7 @@ def _first_scores(lm: LanguageModel, hidden: Sequence[Tensor], tokens: Sequence[
 
 
 class _Reading:
-    """Sums the log-likelihoods of answers while a plan's passes run. `done` are the rows that were read to their end."""
+    """Sums the log-likelihoods of answers while a plan's passes run. `done` are the rows that were read to the end."""
 
     def __init__(
         self, lm: LanguageModel, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], on_rows: OnRows | None
@@ -124,7 +124,7 @@ class _Reading:
         self.done: set[int] = set()
 
     def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
-        """One pass, with the scores of every token that a position in it predicts."""
+        """Runs one pass and adds the scores of every token that a position in it predicts."""
         with torch.no_grad():
             hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
             owners = self._predictions(one)
@@ -141,7 +141,7 @@ class _Reading:
             self._on_rows(len(ended))
 
     def _predictions(self, one: Pass) -> dict[tuple[int, int], list[int]]:
-        """(place in the flattened [B x T], token that it predicts) and the rows in which it does, in order of place."""
+        """Maps (index in the flattened [B x T], predicted token) to the rows that need this score, in order of the index."""
         found: dict[tuple[int, int], list[int]] = {}
         for number, segment in enumerate(one.segments):
             for row in segment.rows:
@@ -154,18 +154,18 @@ class _Reading:
 
 
 class SharedPrompt:
-    """One prompt, computed once, after which continuations are run: its keys and values are shared by all rows of a batch.
+    """One prompt, computed once, with its keys and values shared by all continuations of a batch.
 
-    A model with state of another kind computes the prompt with each row: state that every row changes cannot be shared as a view.
+    A model with other kinds of state computes the prompt with each row, because state that every row changes cannot be shared as a view.
     """
 
     def __init__(self, lm: LanguageModel, ids: Sequence[int]) -> None:
-        """Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range."""
+        """Computes the prompt. Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range."""
         lm.check_ids(ids, 1)
         self.ids = tuple(ids)
         self._lm = lm
         self._shared = not lm.layout.grouped
-        # keeps all tokens: told of the config, it would cut to a sliding window that the model's class may not have
+        # keeps all tokens: with the config, the cache would cut to a sliding window that the model's class may not have
         self._cache = DynamicCache()
         with torch.no_grad():
             row = torch.tensor([list(ids)], device=lm.device)
@@ -174,8 +174,8 @@ class SharedPrompt:
             self._first_V = _log_probabilities(lm, hidden_BTD[0, -1:])[0]
 
     def log_probabilities(self, continuations: Sequence[Sequence[int]], columns: Sequence[int]) -> list[Tensor]:
-        """For each non-empty continuation of n tokens the log-probabilities [n + 1, len(columns)] (float64, CPU) of the `columns` as the
-        token after the prompt, after its first token, and so on to after its last. All continuations are one batch."""
+        """Returns for each non-empty continuation of n tokens the log-probabilities [n + 1, len(columns)] (float64, CPU) of the `columns` as the
+        token after the prompt, after the continuation's first token, and so on to after its last. All continuations are one batch."""
         lm = self._lm
         for row in continuations:
             lm.check_ids([*self.ids, *row])
@@ -202,7 +202,7 @@ class SharedPrompt:
         return found
 
     def _for_rows(self, rows: int) -> DynamicCache:
-        """The prompt's cache as seen by every row of a batch: views, which the forward pass extends by copies."""
+        """The prompt's cache for every row of a batch, as views that the forward pass extends by copies."""
         cache = copy.copy(self._cache)
         cache.layers = [copy.copy(layer) for layer in self._cache.layers]
         for layer in cache.layers:
@@ -214,7 +214,7 @@ class SharedPrompt:
 def next_token_log_probabilities(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], columns: Sequence[int], *, batch_rows: int
 ) -> list[list[float]]:
-    """The log-probability of each of `columns` as the token after each prompt, [len(prompts)][len(columns)]. Raises ModelFault as
+    """The log-probability of each of `columns` as the token after each prompt, [len(prompts)][len(columns)]. Raises the same ModelFaults as
     `mean_log_likelihoods`."""
     for prompt in prompts:
         lm.check_ids(prompt)
@@ -233,15 +233,15 @@ def next_token_log_probabilities(
 
 
 def log_likelihood_alone(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> float:
-    """The mean log-likelihood of one row by itself, unpadded and without a cache: the reference for every other way."""
+    """The mean log-likelihood of one row by itself, unpadded and without a cache. All other ways of computing are checked against it."""
     return mean_log_likelihoods(lm, [prompt], [answer], batch_rows=1)[0]
 
 
 def settled(
     lm: LanguageModel, values: Sequence[float], prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
 ) -> list[float]:
-    """The values rounded to PRECISION; one that lies within MARGIN of a border is computed again alone. Float32 models only; for others
-    it only rounds."""
+    """Rounds the values to PRECISION; a float32 value within MARGIN of a rounding border is first computed again alone. Values of other dtypes
+    are only rounded."""
     found = []
     for value, prompt, answer in zip(values, prompts, answers, strict=True):
         steps = value / PRECISION
@@ -260,7 +260,7 @@ def settled_log_likelihoods(
     on_rows: OnRows | None = None,
     kept: KeptPrompts | None = None,
 ) -> list[float]:
-    """The settled mean log-likelihood of each answer after its prompt, each distinct pair computed once. Raises as
+    """The settled mean log-likelihood of each answer after its prompt, each distinct pair computed once. Raises the same errors as
     `mean_log_likelihoods`."""
     pairs = [(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
     distinct = list(dict.fromkeys(pairs))
@@ -278,20 +278,20 @@ def _check(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> N
 
 
 def _in_batches(run: Callable[[Sequence[int]], list[Value]], lengths: Sequence[int], batch_rows: int) -> list[Value]:
-    """`run` over all indices, longest rows first, in the original order again."""
+    """Calls `run` on batches of indices, longest rows first, and returns the results in the original order."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     by_index = dict(zip(order, with_halving(run, order, batch_rows), strict=True)) if order else {}
     return [by_index[i] for i in range(len(order))]
 
 
 def _right_padded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Ids [B, T]. No attention mask is needed: causal attention never looks right."""
+    """Ids [B, T]. No attention mask is needed, because causal attention never sees tokens to the right."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[lm.pad_id] * (longest - len(row))] for row in rows], device=lm.device)
 
 
 def _scores(lm: LanguageModel, hidden_ND: Tensor, wanted: Sequence[tuple[int, int]]) -> list[float]:
-    """The log-likelihood of each (row of `hidden_ND`, token); the rows are in order."""
+    """The log-likelihood of each (row of `hidden_ND`, token) pair; the pairs are in order of their rows."""
     chunk = max(1, HEAD_BYTES // (4 * lm.vocab_size))
     found: list[float] = []
     for start in range(0, len(hidden_ND), chunk):

@@ -1,4 +1,4 @@
-"""Loading one language model onto one device: from a local folder, or from the hub by name.
+"""Loads one language model onto one device: from a local folder, or from the hub by name.
 
 Safetensors only, no code from the model's folder, the whole model on one device, eval mode, no gradients.
 """
@@ -33,11 +33,10 @@ def load(
     facts: ModelFacts | None = None,
     progress: Progress | None = None,
 ) -> LanguageModel:
-    """The model in the folder `path`, or of the hub id `path` at `revision`, ready to run on `device` in `dtype`.
+    """Returns the model in the folder `path`, or of the hub id `path` at `revision`, ready to run on `device` in `dtype`.
 
-    `facts` are those of an earlier inspection: with them the weights are not scanned and hashed again, unless a file's stamp
-    changed; then they are, and another content is ModelFault weights_changed. Raises what `inspect_folder` raises, and
-    unknown_dtype, hub_unreachable.
+    `facts` come from an earlier inspection: with them the weights are scanned and hashed again only if a file's stamp changed, and changed
+    content is ModelFault weights_changed. Raises what `inspect_folder` raises, and unknown_dtype, hub_unreachable.
     """
     folder = local_folder(path, revision)
     facts = inspect_folder(folder, progress) if facts is None else confirm(folder, facts, progress)
@@ -67,7 +66,7 @@ def load(
 
 
 def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = None) -> ModelFacts:
-    """`facts`, or fresh ones with equal hashes when the files were only touched or copied. Raises ModelFault weights_changed."""
+    """Returns `facts`, or new facts with equal hashes if the files were only touched or copied. Raises ModelFault weights_changed."""
     if not files_changed(path, facts.files):
         return facts
     fresh = inspect_folder(path, progress)
@@ -83,10 +82,10 @@ def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = Non
 
 
 def _settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    """The model on its device, in memory of its own.
+    """Moves the model to its device, into memory that no file backs.
 
-    Loaded on the CPU its tensors are views of the mapped file: a file rewritten in place would change a model that is
-    running, and one cut short would kill the process. So they are copied.
+    On the CPU the loaded tensors are views of the mapped file: a file rewritten in place would change a running model, and a truncated file
+    would kill the process. So the tensors are copied.
     """
     if device.type == "cpu":
         copies: dict[int, torch.Tensor] = {}
@@ -107,8 +106,9 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every id that ends a text: by the generation config (a list for instruct models), the config, the tokenizer, and the one that the
-    chat template writes after an answer. Where the generation config lists several, its list stands: the model may go on after that one."""
+    """Every id that ends a text: from the generation config (a list for instruct models), the config, the tokenizer, and the id that the chat
+    template writes after an answer. Where the generation config lists several ids, the template's id is not added, because the model may
+    continue after it."""
     ids: set[int] = set()
     for source in (model.generation_config, model.config.get_text_config(), tokenizer):
         eos = getattr(source, "eos_token_id", None)
@@ -121,7 +121,7 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froz
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> int:
-    """Any valid id: pads are masked."""
+    """Any valid id, because pads are masked."""
     for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if isinstance(candidate, int) and 0 <= candidate < vocab_size:
             return candidate

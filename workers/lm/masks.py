@@ -1,8 +1,8 @@
-"""Which columns a row attends to, by the model's own rule, where each row stands at a position of its own.
+"""Makes attention masks by the model's own rule for rows at different positions.
 
-A model calls the library's mask functions, each of which describes a rule (a function of row, head, query and key position) and hands it
-to the mask maker of the attention implementation. Within `rows_at` that maker applies the rule at the rows' own positions. So the class of
-the model decides which rule acts at which layer: an entry in its config that the class does not read does nothing here either.
+A model calls the library's mask functions, each of which describes a rule (a function of row, head, query and key position) and passes it to the
+mask maker of the attention implementation. Within `rows_at` that maker applies the rule at each row's own positions. So the model's class
+decides which rule acts at which layer: a config entry that the class does not read has no effect here either.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _generating: ContextVar[bool] = ContextVar("generating", default=False)
 
 @contextmanager
 def rows_at(positions_NT: Tensor) -> Iterator[None]:
-    """Within the block, masks of a pass of N rows (or of one set of positions for all rows, N = 1) are made for these positions."""
+    """Within the block, masks of a pass of N rows (N = 1: the same positions for all rows) are made for the given positions."""
     token = _positions.set(positions_NT)
     try:
         yield
@@ -31,7 +31,7 @@ def rows_at(positions_NT: Tensor) -> Iterator[None]:
 
 @contextmanager
 def library_pass() -> Iterator[None]:
-    """Within the block, passes are the generation engine's, with the masks that the library makes for its own cache."""
+    """Within the block, passes belong to the generation engine and use the masks that the library makes for its own cache."""
     token = _generating.set(True)
     try:
         yield
@@ -40,7 +40,7 @@ def library_pass() -> Iterator[None]:
 
 
 def in_engine() -> bool:
-    """Whether the pass that runs now is the generation engine's."""
+    """Whether the current pass belongs to the generation engine."""
     return _positions.get() is not None or _generating.get()
 
 
@@ -55,7 +55,7 @@ def _wrapped(library_maker: Callable[..., Passed]) -> Callable[..., Passed]:
 def _additive(
     positions_NT: Tensor, *, mask_function: Callable[..., Tensor], kv_length: int, dtype: torch.dtype = torch.float32, **_: object
 ) -> Tensor:
-    """[N, 1, T, C]: 0 where a position attends and the type's least value elsewhere, which every attention implementation takes."""
+    """The mask [N, 1, T, C] that every attention implementation accepts: 0 where a position attends, the dtype's lowest value elsewhere."""
     device = positions_NT.device
     row_N111 = torch.arange(positions_NT.shape[0], device=device)[:, None, None, None]
     column_C = torch.arange(kv_length, device=device)

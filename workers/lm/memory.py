@@ -1,7 +1,7 @@
-"""How many rows fit, and what to do when they did not: the size estimate and the out-of-memory ladder.
+"""Estimates how many rows fit in memory, and retries with smaller batches when memory runs out.
 
-The estimate decides the batch plan and comes from settings, never from the memory that happens to be free, so that a plan can
-be repeated. The ladder halves a batch that failed; rows already done are kept.
+The estimate decides the batch plan. It comes from settings, never from the memory that happens to be free, so that a plan can be repeated. A
+batch that failed is halved; finished rows are kept.
 """
 
 import gc
@@ -26,10 +26,10 @@ Result = TypeVar("Result")
 
 MAX_ROWS = 256
 SPARE = 1.1
-"""Times what a batch needs: what its tensors take between them, as an allocator does not fill its blocks, and kernels for themselves."""
+"""Factor on a batch's estimated memory, for gaps in the allocator's blocks and for the kernels' own workspace."""
 _ALLOCATORS = (
     *("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
-    # a full device, seen not by torch's allocator but by CUDA itself or a library that wants memory of its own; the context is sound
+    # the device is full, which CUDA or another library reported instead of torch's allocator; the CUDA context is still usable
     *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED"),
 )
 _STICKY = (
@@ -47,26 +47,26 @@ _STICKY = (
 
 
 def room_for(lm: LanguageModel) -> Room | None:
-    """The numbers that the model's inspection found, or that are counted now; None where they cannot be."""
+    """The memory numbers from the model's inspection, or computed now; None where they cannot be computed."""
     known = room_in(lm.facts.room, str(lm.dtype).removeprefix("torch."))
     return known or room_of(lm.model, lm.layout.structure.engine, lm.dtype, lm.context_length)
 
 
 def bytes_needed(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> int | None:
-    """The peak beside the weights of `rows` rows generated together; None where it cannot be foretold."""
+    """The peak memory besides the weights for `rows` rows generated together, in bytes; None where it cannot be predicted."""
     room = room_for(lm)
     return None if room is None else room.needed(rows, prompt_tokens, new_tokens, pass_tokens(lm))
 
 
 def planned_bytes(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> int | None:
-    """The budget in which so many rows are planned: their peak and what is to spare."""
+    """The budget in bytes at which so many rows are planned: their peak and a reserve."""
     needed = bytes_needed(lm, rows, prompt_tokens, new_tokens)
     return None if needed is None else math.ceil(SPARE * needed)
 
 
 def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budget_bytes: int) -> int:
-    """Rows of one batch, as many as `budget_bytes` are planned for: at least 1, at most MAX_ROWS; 1 where it cannot be foretold.
-    Raises OutOfMemory where one row and the weights take more than the whole device has."""
+    """The rows of one batch under `budget_bytes`: at least 1, at most MAX_ROWS; 1 where the peak cannot be predicted. Raises OutOfMemory where
+    one row and the weights take more than the whole device has."""
     check_room(lm, prompt_tokens, new_tokens, device_bytes(lm.device))
     low, high = 1, MAX_ROWS + 1
     while high - low > 1:
@@ -77,7 +77,8 @@ def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budge
 
 
 def check_room(lm: LanguageModel, prompt_tokens: int, new_tokens: int, total_bytes: int) -> None:
-    """Raises OutOfMemory, with the arithmetic, where the weights and one row of that length are more than `total_bytes`: nothing would end."""
+    """Raises OutOfMemory, with the arithmetic, where the weights and one row of that length exceed `total_bytes`, so that no row could
+    finish."""
     weights, row = lm.resident_bytes, bytes_needed(lm, 1, prompt_tokens, new_tokens)
     if row is not None and weights + row > total_bytes:
         sizes = [f"{size / 2**20:,.0f} MiB" for size in (weights, row, weights + row, total_bytes)]
@@ -88,7 +89,7 @@ def check_room(lm: LanguageModel, prompt_tokens: int, new_tokens: int, total_byt
 
 
 def device_bytes(device: torch.device) -> int:
-    """All memory of the device; of the machine, or of the control group where that is less, on a CPU."""
+    """The device's total memory in bytes; on a CPU, that of the machine or of the control group, whichever is smaller."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -100,14 +101,14 @@ def device_bytes(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is any of the ways memory runs out: Python's, the device's, its libraries', or the CPU allocator's RuntimeError."""
+    """Whether `error` means that memory ran out: Python's error, the device's, its libraries', or the CPU allocator's RuntimeError."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError, OutOfMemory)):
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _ALLOCATORS)
 
 
 def is_sticky_device_error(error: BaseException) -> bool:
-    """Whether the CUDA context is lost: every later call on it fails too, so the process must end."""
+    """Whether the CUDA context is lost, so that every later call fails and the process must end."""
     if is_out_of_memory(error):
         return False
     return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _STICKY)
@@ -120,10 +121,10 @@ def with_halving(
     *,
     on_halved: Callable[[int], None] | None = None,
 ) -> list[Result]:
-    """The results of `run` over `items` in order, at most `rows` at a time.
+    """Returns the results of `run` over `items` in order, at most `rows` at a time.
 
-    When a batch runs out of memory it is tried again at half its rows, from the last batch that was completed, and the
-    smaller size stays; `on_halved(rows)` is told. Other errors pass. Raises OutOfMemory when one row alone does not fit.
+    When a batch runs out of memory, the work continues from the last completed batch with half the rows, and the smaller size stays;
+    `on_halved(rows)` is called. Other errors pass through. Raises OutOfMemory when one row alone does not fit.
     """
     results: list[Result] = []
     rows = max(1, min(rows, len(items)))
@@ -136,7 +137,7 @@ def with_halving(
             if not is_out_of_memory(error):
                 raise
             failure = str(error) or type(error).__name__
-            traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
+            traceback.clear_frames(error.__traceback__)  # its frames keep the tensors that filled the memory alive
         if failure is not None:
             free_memory()
             if len(batch) == 1:
@@ -148,7 +149,7 @@ def with_halving(
 
 
 def with_second_try(run: Callable[[], Result], sentence: Callable[[str], str]) -> Result:
-    """`run()`, once more when memory ran out: what the first one and others left behind is given back before.
+    """Returns `run()`; if memory runs out, frees unused memory and calls `run` once more.
 
     Raises OutOfMemory with `sentence(failure)`.
     """
@@ -169,14 +170,14 @@ def with_second_try(run: Callable[[], Result], sentence: Callable[[str], str]) -
 
 
 def free_memory() -> None:
-    """Collect what is unreachable and give the device's cached blocks back."""
+    """Collects unreachable objects and returns the cached blocks to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def available_bytes() -> int | None:
-    """Free memory of the current device, or of the machine where there is no CUDA device. For messages only."""
+    """Free memory in bytes of the current device, or of the machine where there is no CUDA device. For messages only."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     try:
@@ -187,7 +188,7 @@ def available_bytes() -> int | None:
 
 
 def does_not_fit(failure: str) -> str:
-    """The sentence for one row that ran out of memory; `failure` is what the allocator said."""
+    """The error sentence for one row that ran out of memory; `failure` is the allocator's message."""
     asked = re.search(r"(?:allocate|alloc)\D{0,20}([\d.]+ ?(?:[KMGT]i?B|bytes))", failure)
     free = available_bytes()
     return (

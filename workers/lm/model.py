@@ -1,7 +1,6 @@
 """`LanguageModel`: one causal language model with its tokenizer, on one device, ready to be read and run.
 
-Holds, checks token ids against the model's limits, and counts bytes. How it came here is `loading`; what it does is `capture`
-and `generation`.
+Holds the model, checks token ids against its limits, and counts bytes. `loading` makes it; `capture` and `generation` use it.
 """
 
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from workers.lm.facts import ModelFacts
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """`eos_ids` are all ids that end a generation (instruct models have several); `facts` describe the files it was loaded
-    from; `special_tokens` says what names of special tokens in a person's text are: the tokens (`markup`), or letters (`text`);
-    `record_steps`: on CUDA, steps of generation are recorded and replayed (`recorded`)."""
+    """A loaded causal language model with its tokenizer. `eos_ids` are all ids that end a generation (instruct models have several); `facts`
+    describe the files it was loaded from; `special_tokens` says whether names of special tokens in a user's text mean the tokens (`markup`) or
+    are plain letters (`text`); `record_steps`: on CUDA, generation steps are recorded and replayed (`recorded`)."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -37,12 +36,12 @@ class LanguageModel:
 
     @property
     def text_config(self) -> PretrainedConfig:
-        """The text model's config, also inside a multimodal wrapper."""
+        """The text model's config, also when it lies inside a multimodal wrapper."""
         return self.model.config.get_text_config()
 
     @property
     def vocab_size(self) -> int:
-        """Rows of the embedding: every token id is below it."""
+        """The number of rows of the embedding; every token id is below it."""
         return self.facts.vocab_size
 
     @property
@@ -57,8 +56,7 @@ class LanguageModel:
         return sum(t.numel() * t.element_size() for t in tensors.values())
 
     def check_ids(self, ids: Sequence[int], new_tokens: int = 0) -> None:
-        """Raise ModelFault empty_prompt, prompt_too_long or token_out_of_range when a row cannot be run with `new_tokens`
-        more."""
+        """Raises ModelFault empty_prompt, prompt_too_long or token_out_of_range when a row cannot be run with `new_tokens` more tokens."""
         if not ids:
             raise ModelFault("empty_prompt", "A prompt has no tokens. Write some text.")
         if len(ids) + new_tokens > self.context_length:

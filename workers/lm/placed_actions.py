@@ -1,7 +1,7 @@
-"""What hooks do to a batch, in tensors that stay where they are while rows come and go.
+"""Keeps the tensors that hooks apply to a batch at fixed addresses while rows enter and leave.
 
-A recorded step (`recorded`) reads the addresses that it was recorded with. So each tensor of each site's rounds is made once, for all slots
-of the batch, and what the present rows do is copied into it. Slots without a row, and tensors of which no present row makes use, are zero,
+A recorded step (`recorded`) reads the addresses with which it was recorded. So each tensor of each site's rounds is allocated once, for all
+slots of the batch, and the values of the present rows are copied into it. Slots without a row, and tensors that no present row uses, are zero,
 which changes nothing (`site_actions`).
 """
 
@@ -17,14 +17,15 @@ PARTS = tuple(field.name for field in fields(Round))
 
 
 class PlacedActions:
-    """The tensors of a batch of `slots` rows. They only grow in number: programs that take turns are placed once."""
+    """The tensors for a batch of `slots` rows. Tensors are only added, so programs that alternate are allocated once."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._placed: dict[Site, list[Round]] = {}
 
     def take(self, actions: Mapping[Site, SiteAction]) -> bool:
-        """Copy what the first rows do into place; whether a tensor had to be made for it, so that what was recorded is out of date."""
+        """Copies the actions of the first rows into the tensors; returns True if a tensor had to be allocated, which makes recorded steps
+        outdated."""
         grown = False
         for site, action in actions.items():
             rounds = self._placed.setdefault(site, [])
@@ -39,7 +40,7 @@ class PlacedActions:
         return grown
 
     def of(self, rows: int) -> dict[Site, SiteAction]:
-        """What the hooks do to the first `rows` slots."""
+        """The hooks' actions on the first `rows` slots."""
         return {
             site: SiteAction([Round(**{part: None if t is None else t[:rows] for part, t in _parts(one)}) for one in rounds])
             for site, rounds in self._placed.items()

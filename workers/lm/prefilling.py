@@ -1,10 +1,10 @@
-"""The first tokens of rows that enter a batch: equal prompts are computed once, up to the layer where their pushes part them.
+"""Computes the first tokens of rows that enter a batch. Equal prompts are computed once, up to the layer where their pushes differ.
 
 N rows, T positions, L layers, D hidden. A row's prefix is its prompt without the last token. Two rows with the same prefix have the same hidden
-states at the input of a block when the same pushes act on their prompts before it; they are one class there. The pass begins with one
-row per distinct prefix and fans out: where classes part, the hook on the block before copies each class's hidden states to those it
-parts into, and then pushes. The keys and values of each layer go to the slots of all rows of their class. So five doses of one vector at
-layer 15 share the blocks 0 to 15, and rows steered only in their response, or not at all, share the whole prompt.
+states at the input of a block when the same pushes act on their prompts before it; such rows are one class there. The pass begins with one row
+per distinct prefix and grows: where a class splits, the hook on the block before it copies the class's hidden states to the new classes and then
+pushes. The keys and values of each layer go to the slots of all rows of the class. So five doses of one vector at layer 15 share the blocks 0 to
+15, and rows that are steered only in their response, or not at all, share the whole prompt.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -20,17 +20,17 @@ from workers.lm.model import LanguageModel
 from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs_at
 from workers.lm.slots import SlotCache
 
-MOST_TOKENS = 8192  # of one pass: beyond it a larger pass is no faster, and its activations take memory
-MOST_CPU_TOKENS = 2048  # there a pass takes seconds, and nothing is heard of a cancellation meanwhile
+MOST_TOKENS = 8192  # of one pass: a larger pass is not faster, and its activations take memory
+MOST_CPU_TOKENS = 2048  # on a CPU a pass takes seconds, and a cancellation is noticed only between passes
 
 
 def pass_tokens(lm: LanguageModel) -> int:
-    """Most tokens of one pass over prompts of several rows."""
+    """The largest number of tokens in one pass over prompts of several rows."""
     return MOST_CPU_TOKENS if lm.device.type == "cpu" and lm.layout.structure.engine == "slots" else MOST_TOKENS
 
 
 def sites_to_hook(sites: set[Site]) -> set[Site]:
-    """`sites`, and the blocks before those inside a block: there classes part."""
+    """Returns `sites`, and for each site inside a block also the block before it, because classes split there."""
     return sites | {(layer - 1, "residual") for layer, component in sites if component != "residual" and layer > 0}
 
 
@@ -44,8 +44,8 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
     slots: Sequence[int],
     on_pass: Callable[[], None] = lambda: None,
 ) -> set[Site]:
-    """Fill the rows' slots with their prefixes; the sites at which hooks fired. A prefix may be empty: its slot is then cleared. `on_pass()`
-    follows each pass and may raise."""
+    """Fills the rows' slots with their prefixes and returns the sites at which hooks fired. An empty prefix clears its slot. `on_pass()` is
+    called after each pass and may raise."""
     fired: set[Site] = set()
     for part in _parts(prefixes, pass_tokens(lm)):
         lengths = [len(prefixes[row]) for row in part]
@@ -71,7 +71,7 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
 
 
 def _parts(prefixes: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-    """The rows in order, cut where the pass would hold more than `most` tokens."""
+    """Divides the rows, in order, into passes of at most `most` tokens."""
     parts: list[list[int]] = []
     width = 0
     for row, prefix in enumerate(prefixes):
@@ -84,7 +84,7 @@ def _parts(prefixes: Sequence[Sequence[int]], most: int) -> list[list[int]]:
 
 
 class _Classes:
-    """Which rows are computed as one, at the input of each block (and after the last)."""
+    """The rows that are computed as one class, at the input of each block and after the last block."""
 
     def __init__(
         self, lm: LanguageModel, bank: VectorBank, prefixes: Sequence[Sequence[int]], pushes: Sequence[Sequence[Push]]
@@ -113,7 +113,7 @@ class _Classes:
         return [self._prefixes[row] for row in _first_rows(self._levels[0])]
 
     def of_rows(self) -> list[Tensor | None]:
-        """For each layer the class of each row there; None where every row is its own."""
+        """For each layer the class of each row there; None where every row is a class by itself."""
         made: dict[int, Tensor | None] = {}
         for level in self._levels:
             if id(level) not in made:
@@ -122,7 +122,7 @@ class _Classes:
         return [made[id(level)] for level in self._levels[:-1]]
 
     def actions(self) -> dict[Site, SiteAction]:
-        """What each site's hook does to the classes of its pass."""
+        """The action of each site's hook on the classes of its pass."""
         actions: dict[Site, SiteAction] = {}
         for site, programs in programs_at(self._lm, self._pushes, ["prompt"] * len(self._pushes)).items():
             level = self._levels[site[0] + 1 if site[1] == "residual" else site[0]]
@@ -136,7 +136,7 @@ class _Classes:
 
 
 def _numbered(keys: Sequence[Hashable]) -> list[int]:
-    """Equal keys get equal numbers, counted from 0 in the order of their first rows."""
+    """Numbers the keys: equal keys get equal numbers, counted from 0 in the order of first occurrence."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 

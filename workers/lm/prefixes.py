@@ -1,9 +1,10 @@
-"""Which first tokens of a job's rows are computed once: a plan made of the rows' ids alone, before the first forward pass.
+"""Plans which shared first tokens of a job's rows are computed once. The plan depends on the rows' ids alone and is made before the first
+forward pass.
 
-The rows are a tree: two rows share a path as far as their ids are equal. Where rows part is a point to split at. A shared stretch that is
-computed by itself takes a pass of its own, which costs as much as PASS_COST tokens; of all choices of points the plan takes one with the
-least tokens and passes. What follows the last point of a row is its tail; tails after one prefix run side by side, padded by at most
-PADDING of the pass. Nothing here knows free memory, load or what was computed before: equal rows give an equal plan.
+The rows form a tree: two rows share a path as far as their ids are equal. A point where rows diverge is a possible split. A shared stretch that
+is computed by itself takes its own pass, which costs as much as PASS_COST tokens; the plan takes the splits with the lowest total of tokens and
+passes. The tail of a row is the part after its last split; tails after the same prefix run side by side, padded by at most PADDING of the pass.
+The plan ignores free memory, load and earlier computations: equal rows give an equal plan.
 
 Block-tokens are the tokens, pads included, that the decoder's blocks compute.
 """
@@ -15,11 +16,12 @@ from terms.documents.extraction import SharedPlan
 from workers.lm.branching import Branching, Node
 
 PASS_COST = 32
-"""Tokens that one more pass must save: it takes about as long as 10 to 20 tokens of a small model on a CPU, and more where passes are short."""
+"""Tokens that an additional pass must save: it takes about as long as 10 to 20 tokens of a small model on a CPU, and more where passes are
+short."""
 PASS_TOKENS = 1024
-"""Block-tokens of a pass, where it has more than one row: beyond it a larger pass is hardly faster, and takes memory."""
+"""The most block-tokens of a pass with more than one row: a larger pass is hardly faster, and takes memory."""
 ATTENDED_TOKENS = 16 * PASS_TOKENS
-"""Tokens that the rows of a pass attend to, each row's prefix counted for each row."""
+"""The most tokens to which the rows of a pass attend, with each row's prefix counted for each row."""
 PADDING = 0.05
 
 
@@ -37,8 +39,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pass:
-    """Segments computed side by side, all after the same `start` tokens. `after` is the number of the pass that computed the last of those,
-    None where the rows begin; `kept` says that later passes come after this one, which then has one segment."""
+    """Segments computed side by side, all after the same `start` tokens. `after` is the number of the pass that computed the last of those
+    tokens, None at the beginning of the rows; `kept` means that later passes follow this pass, which then has one segment."""
 
     after: int | None
     segments: tuple[Segment, ...]
@@ -56,7 +58,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """Passes in their order: each comes after those that it needs, and all that need a kept one follow it before it is given up."""
+    """Passes in the order in which they run: each comes after the passes that it needs, and all passes that need a kept pass come before it is
+    freed."""
 
     passes: tuple[Pass, ...]
     tokens: int
@@ -73,7 +76,7 @@ class Plan:
         return sum(len(segment) for one in self.passes for segment in one.segments)
 
     def to_dict(self) -> SharedPlan:
-        """What provenance tells of it."""
+        """The figures of the plan that provenance records."""
         return {
             "prefix": "shared" if self.shared else "not shared",
             "tokens": self.tokens,
@@ -84,7 +87,7 @@ class Plan:
 
 
 def plan_of(rows: Sequence[Sequence[int]], *, shared: bool = True, pass_tokens: int = PASS_TOKENS) -> Plan:
-    """The plan of rows of at least one token each. Without `shared` every distinct row is computed whole."""
+    """The plan for rows of at least one token each. Without `shared` every distinct row is computed whole."""
     passes: list[Pass] = []
     if shared:
         _shared_passes(passes, Branching(rows, PASS_COST), pass_tokens)
@@ -98,7 +101,7 @@ def plan_of(rows: Sequence[Sequence[int]], *, shared: bool = True, pass_tokens: 
 
 
 def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> None:
-    """Append each shared stretch, then the tails that follow it, then the stretches that follow it with all of theirs."""
+    """Appends each shared stretch, then the tails that follow it, then the stretches below it with all of their passes."""
     todo: list[tuple[int | None, int, Node]] = [(None, 0, tree.root)]
     while todo:
         after, start, node = todo.pop()
@@ -111,7 +114,7 @@ def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> Non
 
 
 def groups_of(rows: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment, ...]]:
-    """The segments by length, as many side by side as the limits of a pass allow, whatever they come after."""
+    """Groups the segments by length, as many side by side as the limits of a pass allow; their prefixes may differ."""
     groups: list[list[Segment]] = []
     real = columns = 0
     for one in sorted(rows, key=lambda one: (-len(one), one.start, one.rows)):
@@ -128,7 +131,7 @@ def groups_of(rows: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment,
 
 
 def _groups(tails: Sequence[Segment], pass_tokens: int) -> list[tuple[Segment, ...]]:
-    """The tails by length, as many side by side as the limits allow."""
+    """Groups the tails by length, as many side by side as the limits allow."""
     groups: list[list[Segment]] = []
     real = 0
     for one in sorted(tails, key=lambda one: (-one.stop, one.rows)):

@@ -1,7 +1,7 @@
-"""From a person's text to the token ids a model is given. The one place that knows chat templates and begin-of-sequence tokens.
+"""Turns a user's text into token ids. The only module that handles chat templates and begin-of-sequence tokens.
 
-An answer's ids are appended to these ids as they are: texts are never joined and tokenized again, so that the first generated
-token always stands at position `len(prompt ids)`.
+An answer's ids are appended to these ids unchanged: texts are never joined and tokenized again, so that the first generated token always stands
+at position `len(prompt ids)`.
 """
 
 from collections.abc import Callable
@@ -15,28 +15,29 @@ from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.verbatim import Hide, verbatim
 
-# Templates that print today's date would give other ids tomorrow. The day is the one Llama 3's templates fall back to.
+# A fixed day for templates that print today's date, because the ids must not change tomorrow. Llama 3's templates fall back to the same day.
 TEMPLATE_DAY = datetime(2024, 7, 26)  # noqa: DTZ001, a date to print, in no time zone
-# A macro, because functions given as variables reach the template as plain text. "%%" comes last: it makes the others' sign.
+# A macro, because functions given as variables reach the template as plain text. "%%" is replaced last: the "%" that it leaves must not begin
+# another form.
 _DATE_FORMATS = [f"%{letter}" for letter in "aAbBcdDeFHIjmMpRSTuUwWxXyY"] + ["%%"]
 _DAY_REPLACED = "".join(f" | replace('{form}', '{TEMPLATE_DAY.strftime(form)}')" for form in _DATE_FORMATS)
 _DAY_MACRO = "{%- macro strftime_now(format) -%}{{ format" + _DAY_REPLACED + " }}{%- endmacro -%}"
 
 Form = Literal["plain", "parts"]
 FORMS: tuple[Form, Form] = ("plain", "parts")
-# Texts that no template holds by itself, without blanks at their ends.
+# Texts that no template contains, without blanks at their ends.
 PAIR = ("Where do the seven herons sleep?", "A cart of plums came late.")
 SYSTEM_PAIR = ("Speak as a lighthouse keeper would.", "Mention no colour at all.")
 TEMPLATE_ERRORS = (TemplateError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system: str | None = None) -> list[int]:
-    """The ids to prefill for one user prompt, ready for the model's answer to follow.
+    """Returns the ids to prefill for one user prompt, so that the model's answer can follow.
 
-    With a chat template: the template's own text, its own begin-of-sequence token and no second one, thinking off where the
-    template can switch it. A template that refuses or drops the system role gets the system text at the head of the user's
-    turn, as does a model without a template. Without one: the tokenizer's own rule for special tokens, less an
-    end-of-sequence token at the end. Names of special tokens in the texts are what the model's `special_tokens` says.
+    With a chat template: the template's own text, its own begin-of-sequence token and no second such token, with thinking off where the template
+    can switch it. A template that refuses or drops the system role gets the system text at the head of the user's turn, as does a model without
+    a template. Without a template: the tokenizer's own rule for special tokens, without an end-of-sequence token at the end. The model's
+    `special_tokens` decides how names of special tokens in the texts are read.
 
     Raises ModelFault empty_prompt, chat_template_failed, chat_template_drops_text, special_tokens_not_text.
     """
@@ -55,8 +56,8 @@ def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None = None) -> str:
-    """The prompt as the model's chat template writes it, up to where the answer begins. Raises ModelFault
-    chat_template_failed, chat_template_drops_text."""
+    """The prompt as the model's chat template writes it, up to where the answer begins. Raises ModelFault chat_template_failed,
+    chat_template_drops_text."""
     try:
         form = content_form(tokenizer)
         if system and takes_system(tokenizer, form):
@@ -69,8 +70,8 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, text: str, system: str | Non
 
 
 def content_form(tokenizer: PreTrainedTokenizerBase) -> Form:
-    """How the template reads a turn's content: as plain text, or only as a list of parts. Raises ModelFault chat_template_drops_text, and
-    the template's own error where it cannot write a user turn in either form."""
+    """Whether the template reads a turn's content as plain text or only as a list of parts. Raises ModelFault chat_template_drops_text, and the
+    template's own error where it cannot write a user turn in either form."""
 
     def user(form: Form) -> Callable[[str], str]:
         return lambda text: render_turns(tokenizer, [turn("user", text, form)])
@@ -91,7 +92,7 @@ def content_form(tokenizer: PreTrainedTokenizerBase) -> Form:
 
 
 def takes_system(tokenizer: PreTrainedTokenizerBase, form: Form) -> bool:
-    """Whether the template writes a system turn's text."""
+    """Whether the template includes a system turn's text."""
 
     def render(system: str) -> str:
         return render_turns(tokenizer, [turn("system", system, form), turn("user", PAIR[0], form)])
@@ -100,7 +101,8 @@ def takes_system(tokenizer: PreTrainedTokenizerBase, form: Form) -> bool:
 
 
 def kept(render: Callable[[str], str], pair: tuple[str, str] = PAIR) -> Literal["kept", "rewritten", "dropped", "failed"]:
-    """What becomes of a text: exchanging two texts changes exactly their characters, something else, or nothing."""
+    """Tests whether `render` keeps a text, by exchanging two texts: only their characters change (kept), other characters change (rewritten),
+    nothing changes (dropped), or the template raises an error (failed)."""
     try:
         first, second = render(pair[0]), render(pair[1])
     except TEMPLATE_ERRORS:
@@ -120,7 +122,7 @@ def turn(role: str, text: str, form: Form) -> Turn:
 
 
 def render_turns(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], *, answering: bool = True) -> str:
-    """The turns as the template writes them; `answering` adds the head of an answer. Raises TEMPLATE_ERRORS."""
+    """Renders the turns with the chat template; `answering` adds the header of an answer. Raises TEMPLATE_ERRORS."""
     template = tokenizer.get_chat_template()
     rendered = tokenizer.apply_chat_template(
         turns,
@@ -135,7 +137,7 @@ def render_turns(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], *, answe
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int | None]:
-    """What the template writes after the last answer of a conversation, and its id where that is one special token."""
+    """The text that the template writes after the last answer of a conversation, and its id if it is one special token."""
     if not tokenizer.chat_template:
         return "", None
     try:
@@ -153,12 +155,12 @@ def _merged(text: str, system: str | None) -> str:
 
 
 def encode_answer(lm: LanguageModel, text: str) -> list[int]:
-    """The ids of an answer that a person gives, to follow a prompt's; names of special tokens in it as in `encode_prompt`."""
+    """The ids of a given answer, to append to a prompt's ids; names of special tokens are read as in `encode_prompt`."""
     return _ids(lm, lambda hide: hide(text), special=False)
 
 
 def _ids(lm: LanguageModel | PreTrainedTokenizerBase, write: Callable[[Hide], str], *, special: bool) -> list[int]:
-    """The ids of what `write` makes of texts that its argument has seen."""
+    """The ids of the string that `write` returns; `write` passes each user's text through its argument."""
     tokenizer = lm.tokenizer if isinstance(lm, LanguageModel) else lm
     if isinstance(lm, LanguageModel) and lm.special_tokens == "text":
         return verbatim(tokenizer).encode(write, ends=special)

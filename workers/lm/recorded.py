@@ -1,13 +1,13 @@
-"""A batch's step, recorded once for each shape and then replayed: on a GPU one launch in the place of a thousand.
+"""Records a batch's generation step once for each shape and replays it: on a GPU, one launch replaces about a thousand.
 
 The host needs longer to describe a step than the device to compute it: at the 1.5B shape an H100 is busy for 6.5 ms of a step's 26 or more, with
-1,180 kernels that are launched one by one; recorded, a step takes 8.7 ms (tests/benchmarks). A CUDA graph holds kernels and addresses, nothing
-of Python, so all that a step is given lies in buffers that stay: the ids and columns of its rows, what hooks add (`placed_actions`), the slots
-themselves. Shapes are rounded up, rows to a 16th of the batch and columns to 64, so that few are recorded; the rows and columns too many change
-no other row.
+1,180 kernels that are launched singly; recorded, a step takes 8.7 ms (tests/benchmarks). A CUDA graph holds kernels and addresses, and no
+Python, so all inputs of a step lie in buffers that stay: the ids and columns of its rows, the additions of the hooks (`placed_actions`), and the
+slots. Shapes are rounded up, rows to a 16th of the batch and columns to 64, so that few shapes are recorded; the surplus rows and columns do not
+affect any other row.
 
-A shape is recorded when it is met the second time. The first time its pass runs as any other, and torch refuses what waits for the device
-meanwhile: that cannot be recorded. A model that waits in a step is never recorded and is as fast as it was.
+A shape is recorded when it occurs the second time. The first time its pass runs normally, and torch is set to refuse operations that wait for
+the device, because they cannot be recorded. A model with such an operation in its step is never recorded and keeps its normal speed.
 """
 
 import logging
@@ -39,8 +39,9 @@ _never: WeakSet[nn.Module] = WeakSet()  # models whose steps cannot be recorded
 
 
 class Recorder(Protocol):
-    """`record(work)` calls `work` and returns what it made with a function that does the same again, into the same tensors. Before that
-    function was called, the tensors hold nothing. `watching()`: within it, what cannot be recorded raises RuntimeError."""
+    """Records work and makes it replayable. `record(work)` calls `work` and returns its result and a function that repeats the work into the
+    same tensors. Until that function is called, the tensors hold nothing. Within `watching()`, operations that cannot be recorded raise
+    RuntimeError."""
 
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]: ...
 
@@ -48,7 +49,7 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """CUDA graphs that share their memory: none of them runs beside another, and what one made is read before the next runs."""
+    """CUDA graphs that share their memory: they never run at the same time, and the result of a graph is read before the next graph runs."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -87,8 +88,8 @@ class CudaRecorder:
 
 @contextmanager
 def _own_workspaces() -> Iterator[None]:
-    """Within it, matrix products take their workspace from the graph's memory and not from what the process keeps: else 32 MiB of each graph's
-    memory would stay on an H100 when the graph is gone."""
+    """Within the block, matrix products take their workspace from the graph's memory and not from the process's pool. Otherwise 32 MiB of each
+    graph's memory would stay allocated on an H100 after the graph is deleted."""
     torch._C._cuda_clearCublasWorkspaces()
     try:
         yield
@@ -97,13 +98,13 @@ def _own_workspaces() -> Iterator[None]:
 
 
 def recorder_for(lm: LanguageModel) -> Recorder | None:
-    """None where steps are not recorded: where nothing asks for it, without a CUDA device, and for a model that cannot be."""
+    """The recorder for a model; None where steps are not recorded: not requested, no CUDA device, or a model that cannot be recorded."""
     wanted = lm.record_steps and lm.device.type == "cuda" and lm.model not in _never
     return CudaRecorder(lm.device) if wanted else None
 
 
 def one_token(lm: LanguageModel, cache: SlotCache, tokens_B: Tensor, pos_B: Tensor, width: int) -> Tensor:
-    """[B, V] after one more token of the rows of slots 0..B-1, at their columns `pos_B`, all below `width`."""
+    """Logits [B, V] after one more token of the rows of slots 0..B-1, at their columns `pos_B`, all below `width`."""
     cache.stepping(pos_B, width)
     with rows_at(pos_B[:, None]):
         logits: Tensor = lm.model(
@@ -114,7 +115,7 @@ def one_token(lm: LanguageModel, cache: SlotCache, tokens_B: Tensor, pos_B: Tens
 
 @dataclass
 class _Step:
-    """A recorded shape: what it makes, and what the hooks saw when it was recorded."""
+    """A recorded shape: its output, and the hooks' records from the recording."""
 
     replay: Callable[[], None]
     logits_BV: Tensor
@@ -123,18 +124,18 @@ class _Step:
 
 
 class RecordedSteps:
-    """The steps of one batch. Its memory is the batch's: nothing here lives longer."""
+    """The recorded steps of one batch. They are freed with the batch."""
 
     def __init__(self, lm: LanguageModel, cache: SlotCache, hooks: Hooks, recorder: Recorder) -> None:
         self._lm, self._cache, self._hooks, self._recorder = lm, cache, hooks, recorder
         self._given_2S = torch.zeros(2, cache.slots, dtype=torch.long, device=lm.device)
         self._actions = PlacedActions(cache.slots)
         self._views: dict[int, Mapping[Site, Action]] = {}
-        self._steps: dict[tuple[int, int], _Step | None] = {}  # None: met once
+        self._steps: dict[tuple[int, int], _Step | None] = {}  # None: the shape occurred once
         self._short = False
 
     def place(self, actions: Mapping[Site, SiteAction], rows: int) -> Mapping[Site, Action]:
-        """What the hooks are to do in steps of `rows` rows that do this."""
+        """The actions for the hooks in steps of `rows` rows with these actions."""
         if self._actions.take(actions):
             self._steps, self._views = {}, {}
         padded = self._padded(rows)
@@ -143,8 +144,8 @@ class RecordedSteps:
         return self._views[padded]
 
     def logits(self, tokens: Sequence[int], columns: Sequence[int]) -> Tensor:
-        """[B, V] after one more token of each row, in a tensor that the next step writes again. The hooks' records are those of this step,
-        with rows too many at the end."""
+        """Logits [B, V] after one more token of each row, in a tensor that the next step overwrites. The hooks' records are those of this step,
+        with surplus rows at the end."""
         rows, width = self._padded(len(tokens)), min(_up(max(columns) + 1, COLUMNS), self._cache.columns)
         spare = [0] * (rows - len(tokens))
         self._given_2S[:, :rows] = torch.tensor([[*tokens, *spare], [*columns, *spare]]).to(self._lm.device)
@@ -185,18 +186,19 @@ class RecordedSteps:
         return logits_BV
 
     def _tried(self, work: Callable[[int, int], Tensor], rows: int, width: int) -> Tensor:
-        """`work(rows, width)`, or the pass itself where it turns out that this model, or this batch in this memory, cannot be recorded."""
+        """Returns `work(rows, width)`, or the result of a normal pass if this model, or this batch in this memory, turns out not to be
+        recordable."""
         try:
             return work(rows, width)
         except (RuntimeError, NotImplementedError) as error:
             if is_sticky_device_error(error) or (is_out_of_memory(error) and work == self._watched):
-                raise  # a pass that does not fit is for the ladder (`steered`)
+                raise  # a pass that does not fit is handled by halving the batch (`steered`)
             if is_out_of_memory(error):
-                self._short = True  # a recorded pass needs memory of its own beside that of the others
+                self._short = True  # a recorded pass needs its own memory in addition to that of the others
             else:
                 _never.add(self._lm.model)
             log.warning("The steps of %s are not recorded: %s", type(self._lm.model).__name__, error)
-            traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
+            traceback.clear_frames(error.__traceback__)  # its frames keep the tensors that filled the memory alive
         self._steps = {}
         self._hooks.fired, self._hooks.changes = set(), []
         free_memory()
@@ -208,5 +210,5 @@ class RecordedSteps:
 
 
 def _up(number: int, unit: int) -> int:
-    """The next multiple."""
+    """Rounds `number` up to a multiple of `unit`."""
     return -(-number // unit) * unit

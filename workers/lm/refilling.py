@@ -1,9 +1,8 @@
-"""A batch with changing rows: waiting rows take the slots of rows that end, and no row waits for the longest.
+"""A batch with changing rows: waiting rows take the slots of rows that ended, so that no row waits for the longest.
 
-B rows in the batch, V vocabulary. A row enters with its prompt's prefix computed (`prefilling`) and gives the prompt's last token in
-its first step, so that all logits come from one kind of pass: one token of each row. What a row computes depends on its own slot and
-pushes alone; near ties are settled by the row alone WITH its pushes (`choosing`). Who is asked next, and what happens when memory runs
-out, is `steered`'s.
+B rows in the batch, V vocabulary. A row enters with its prompt's prefix computed (`prefilling`), and its first step is the prompt's last token,
+so that all logits come from one kind of pass: one token of each row. A row's values depend on its own slot and pushes alone; near ties are
+decided by computing the row alone WITH its pushes (`choosing`). `steered` decides which row enters next and handles running out of memory.
 """
 
 import math
@@ -24,14 +23,15 @@ from workers.lm.sampling import Sampling
 from workers.lm.site_actions import VectorBank, actions_for, framed_actions
 from workers.lm.slots import SlotCache
 
-TURN_OVER = 16  # rows change places when a 16th of the batch has ended: moving few rows often costs more than a few idle ones
+# Rows change slots when a 16th of the batch has ended: moving a few rows often costs more than leaving a few slots idle.
+TURN_OVER = 16
 
 
 @dataclass
 class GenerationCounts:
-    """What happened, filled while rows are generated: it changes with the batch plan and belongs in no artifact but the provenance.
+    """Counters filled during generation. They depend on the batch plan, so they belong in no artifact but the provenance.
 
-    `tokens_done` counts tokens computed, also those of a batch that was halved and done again. `settled_alone` counts near ties.
+    `tokens_done` counts tokens computed, including those of a batch that was halved and repeated. `settled_alone` counts near ties.
     """
 
     rows_done: int = 0
@@ -43,8 +43,8 @@ class GenerationCounts:
 
 @dataclass(eq=False)
 class Row:
-    """One row on its way: what was asked, at `most` how many tokens, the answer so far, and what was seen of its pushes (in pairs of site
-    and position)."""
+    """The state of one row during generation: its request, its limit of `most` tokens, the answer so far, and the records of its pushes (in
+    pairs of site and position)."""
 
     index: int
     prompt: Sequence[int]
@@ -67,22 +67,22 @@ class Row:
 
     @property
     def scoped(self) -> bool:
-        """Whether some of its pushes act in one frame only, be it at a site where others act in both."""
+        """Whether some of its pushes act only in the prompt or only in the response, even at a site where others act in both."""
         return any(push.scope != "all" for push in self.pushes)
 
     @property
     def frame(self) -> Frame:
-        """Of the token that the next step is given: the prompt's last one at first."""
+        """The frame of the token for the next step, which is first the prompt's last token."""
         return "response" if self.answer else "prompt"
 
     def saw(self, fired: set[Site], frame: Frame, positions: int = 1) -> None:
-        """Count a pass over `positions` of the row."""
+        """Records that a pass over `positions` of the row fired the hooks at `fired`."""
         due = self.sites[frame]
         self.due += len(due) * positions
         self.fires += (len(due) if due <= fired else len(due & fired)) * positions
 
     def take(self, token: int | None, eos_ids: frozenset[int]) -> None:
-        """The step's outcome: a token, the answer's end, or None: the row's logits are not finite."""
+        """Records the step's outcome: a token or the answer's end; None means that the row's logits are not finite."""
         if token is None:
             self.finite, self.done = False, True
         elif token in eos_ids:
@@ -93,12 +93,12 @@ class Row:
 
 
 def worth_moving(done: int, rows: int) -> bool:
-    """Whether enough of a batch's rows have ended for the others to change places."""
+    """Whether enough of a batch's rows have ended to make moving the others worthwhile."""
     return done * TURN_OVER >= max(rows, TURN_OVER)
 
 
 class Batch:
-    """At most `slots` rows at a time, none longer than `columns` tokens when its last token is given."""
+    """Runs at most `slots` rows at a time, none longer than `columns` tokens including the last token that is fed to the model."""
 
     _recordable = True
 
@@ -112,8 +112,8 @@ class Batch:
         self._on_pass: Callable[[], None] = lambda: None
 
     def run(self, waiting: Iterable[Row], counts: GenerationCounts, on_step: Callable[[list[Row]], None]) -> None:
-        """Generate all rows of `waiting`, entering in that order; `on_step(ended)` after each step, and with no row after each pass over
-        prompts. What it raises passes."""
+        """Generates all rows of `waiting`, which enter in that order. `on_step(ended)` is called after each step, and with an empty list after
+        each pass over prompts. Its errors pass through."""
         self._on_pass = lambda: on_step([])
         queue = list(reversed(list(waiting)))
         with torch.no_grad():
@@ -126,7 +126,7 @@ class Batch:
                     on_step([row for row in live if row.done])
 
     def _turn_over(self, queue: list[Row]) -> None:
-        """Rows that are done leave, once they are enough to bother; waiting ones take their slots; the rest close ranks."""
+        """Removes ended rows once there are enough of them; waiting rows take their slots, and the rest move together."""
         live = [slot for slot, row in enumerate(self.rows) if not row.done]
         done = [slot for slot, row in enumerate(self.rows) if row.done]
         if self.rows and not worth_moving(len(done), len(self.rows)):
@@ -155,7 +155,7 @@ class Batch:
             row.saw(fired, "prompt", len(prefix))
 
     def _step(self) -> int:
-        """One token of each row; how many choices were settled alone."""
+        """Generates one token of each row; returns how many choices were settled alone."""
         lm, rows = self._lm, self.rows
         frames: list[Frame] = [row.frame for row in rows]
         if self._actions is None:
@@ -177,25 +177,25 @@ class Batch:
         return settled
 
     def _programs(self, frames: Sequence[Frame]) -> Mapping[Site, Action]:
-        """What each site's hook does in the next step."""
+        """The action of each site's hook in the next step."""
         actions = actions_for(self._lm, self._bank, [row.pushes for row in self.rows], frames)
         return actions if self._recorded is None else self._recorded.place(actions, len(self.rows))
 
     def _logits(self) -> Tensor:
-        """[B, V] after one more token of each row. A row that is done has not left yet: it is given anything, in its first column."""
+        """Logits [B, V] after one more token of each row. An ended row that has not left yet is fed an arbitrary token, in its first column."""
         lm = self._lm
         tokens = [lm.pad_id if row.done else (row.answer or row.prompt)[-1] for row in self.rows]
         return self._pass(tokens, [0 if row.done else len(row.prompt) - 1 + len(row.answer) for row in self.rows])
 
     def _pass(self, tokens: Sequence[int], columns: Sequence[int]) -> Tensor:
-        """[B, V] after one token of each row, at the row's own column."""
+        """Logits [B, V] after one token of each row, at the row's own column."""
         if self._recorded is not None:
             return self._recorded.logits(tokens, columns)
         tokens_B, pos_B = (torch.tensor(given, device=self._lm.device) for given in (tokens, columns))
         return one_token(self._lm, self._cache, tokens_B, pos_B, max(columns) + 1)
 
     def _account(self, frames: Sequence[Frame]) -> None:
-        """Note for each row that its hooks fired, and by how much its hidden states changed."""
+        """Records for each row that its hooks fired, and by how much its hidden states changed."""
         if not self._actions:
             return
         change_B = self._hooks.change()
@@ -208,7 +208,7 @@ class Batch:
                     row.change += change
 
     def _alone(self, row: Row) -> Tensor:
-        """Its next token's logits [V], computed with its pushes and without its neighbours."""
+        """The row's next-token logits [V], computed with its pushes and without the rest of the batch."""
         ids = [*row.prompt, *row.answer]
         if not row.pushes:
             return logits_alone(self._lm, ids)

@@ -1,8 +1,9 @@
-"""What generating needs beside the weights, found by running the model on the meta device: every tensor has its shape, none has memory.
+"""Measures the memory that generation needs besides the weights, by running the model on the meta device, where tensors have shapes but no
+memory.
 
-The bytes that are alive at once are counted at a few sizes, and the numbers of `terms.room.Room` are the least ones that foretell no less at
-any of them. So caches of hybrids, buffers of experts, masks and logits of any model are counted without a formula for its family. What
-kernels take for themselves is not seen; on a CPU it is less than a fifth (tests/families/test_room.py measures it in a process of its own).
+The bytes alive at the same time are counted at a few sizes, and the numbers of `terms.room.Room` are the smallest that predict at least these
+bytes at every size. So caches of hybrids, buffers of experts, masks and logits of any model are counted without a formula for its family. The
+kernels' own workspace is not counted; on a CPU it is less than a fifth (tests/families/test_room.py measures it in a separate process).
 
 N rows, T positions, L layers.
 """
@@ -30,21 +31,22 @@ from workers.lm.structure.recording import Args, Named, Passed
 from workers.lm.structure.twin import cache_argument, positions_argument
 
 LOGITS = 3
-"""How often a step's logits are there at once: the model's, in float32, and what is sorted of them."""
+"""Number of copies of a step's logits in memory at the same time: the model's, the float32 copy, and the copy for sorting."""
 SIZES = {"slots": ((1, 15), (1, 511), (4, 511), (1, 8191), (1, 65_535))}
 SHORT_SIZES = ((1, 15), (2, 129), (2, 257), (1, 513))
-"""Rows and tokens that are counted, as far as the context goes. Recurrent layers run in a loop, so theirs are shorter, and just longer than
-some chunks, to which they are filled."""
+"""Rows and tokens that are counted, as far as the context allows. Recurrent layers run in a loop, so these sizes are smaller; they are just
+above the size of some chunks, to which such layers pad."""
 ALIGNED = 8
-"""Fused attention copies a mask with rows of another multiple of elements, so that they start where it can load them."""
+"""Fused attention copies a mask unless its rows have a multiple of this many elements, because it loads rows at aligned addresses."""
 Counting = tuple[type[PreTrainedModel], str, str, torch.dtype, int]
-"""What the numbers of a model follow from: its class, its config, the engine, the type of its weights, its context."""
+"""The inputs from which a model's numbers follow: its class, its config, the engine, the dtype of its weights, its context."""
 _known: dict[Counting, Room | None] = {}
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Bytes of a pass of `rows` x `tokens` and one step after it: kept after the pass, and at the peak of each beside what is kept."""
+    """Bytes of a pass of `rows` x `tokens` and of one step after it: kept after the pass, and at the peak of each in addition to the kept
+    bytes."""
 
     rows: int
     tokens: int
@@ -54,20 +56,19 @@ class Counted:
 
 
 def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int) -> Room | None:
-    """The numbers for this model and engine; None where the model cannot be run without values. `model` may be on any device, and is not run."""
+    """The memory numbers of this model and engine; None where the model cannot be run without values. `model` may be on any device, and is not
+    run."""
     key = type(model), model.config.to_json_string(use_diff=False), engine, dtype, context_length
     if key not in _known:
         try:
             _known[key] = _room(engine, counted(model, engine, dtype, context_length))
-        except (
-            Exception
-        ):  # the code of a model's class may raise anything without values, and a forecast must not fail its inspection
+        except Exception:  # a model's class may raise any exception without values; the inspection must not fail over a forecast
             _known[key] = None
     return _known[key]
 
 
 def rooms(folder: Path, facts: ModelFacts) -> Rooms | None:
-    """The numbers of an inspected model by the dtype that it may be loaded in; None where they cannot be counted."""
+    """The memory numbers of an inspected model for each dtype in which it may be loaded; None where they cannot be counted."""
     model = open_model(folder, read_config(folder), dtype="auto", meta=True)
     engine = (facts.structure or {}).get("engine", "slots")
     dtypes = {4: torch.float32, 2: torch.bfloat16}
@@ -76,7 +77,7 @@ def rooms(folder: Path, facts: ModelFacts) -> Rooms | None:
 
 
 def _room(engine: str, found: Sequence[Counted]) -> Room:
-    """The least numbers that are never under what was counted."""
+    """The smallest numbers that never predict less than the counted bytes."""
     kept = _least([(c.rows, c.rows * c.tokens) for c in found], [c.kept for c in found])
     shared = engine == "slots"  # one mask for all rows of a pass; other engines may pad each row to a whole chunk
     ahead = _least(
@@ -88,7 +89,7 @@ def _room(engine: str, found: Sequence[Counted]) -> Room:
 
 
 def _least(terms: Sequence[tuple[int, ...]], bytes_: Sequence[int]) -> list[int]:
-    """Factors of the terms with which every sum is at least its bytes, and all sums together are as little above as can be."""
+    """Factors of the terms for which every sum is at least its bytes, and all sums together exceed the bytes as little as possible."""
     y = np.maximum(np.array(bytes_, float), 1.0)
     a = np.array(terms, float) / y[:, None]
     scale = np.maximum(a.max(0), np.finfo(float).tiny)
@@ -99,7 +100,7 @@ def _least(terms: Sequence[tuple[int, ...]], bytes_: Sequence[int]) -> list[int]
 def counted(
     model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int, sizes: Sequence[tuple[int, int]] | None = None
 ) -> list[Counted]:
-    """What passes of these rows and tokens take, or of those that the numbers come from."""
+    """Counts the bytes of passes of `sizes` (rows, tokens); by default, the sizes from which the memory numbers are derived."""
     asked = SIZES.get(engine, SHORT_SIZES) if sizes is None else sizes
     with quiet(), torch.device("meta"):
         twin: nn.Module = type(model)(model.config).to(dtype).eval()  # type: ignore[arg-type]
@@ -109,7 +110,8 @@ def counted(
 
 
 def _ahead_and_step(model: nn.Module, engine: str, rows: int, tokens: int) -> Counted:
-    """As `refilling` and `grouped` do it. Where each step computes whole rows, it is as this pass over prompts."""
+    """Counts a pass over prompts and a step, run as in `refilling` and `grouped`. Where each step computes whole rows, a step equals this
+    pass."""
     decoder = find_decoder(model)
     ids = torch.zeros(rows, tokens, dtype=torch.long)
     alive = _Alive(model)
@@ -130,7 +132,7 @@ def _ahead_and_step(model: nn.Module, engine: str, rows: int, tokens: int) -> Co
 
 
 def _slots(decoder: nn.Module, rows: int, tokens: int) -> tuple[Named, Named]:
-    """Arguments of a pass over prompts and of a step."""
+    """Arguments of a pass over prompts, and of a step, on slots."""
     cache = SlotCache(rows, tokens)
     n_layers: int = decoder.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator,assignment]
     cache.prefilling(range(rows), [tokens] * rows, torch.ones(rows, tokens, dtype=torch.bool), [None] * n_layers)
@@ -148,7 +150,7 @@ def _last_logits(model: nn.Module, ids: Tensor, **given: Passed) -> None:
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that are alive, the model's own apart."""
+    """Counts the bytes of the tensors that are alive, except for the model's own tensors."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -171,7 +173,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return made
 
     def peak_until_now(self) -> int:
-        """The peak, which then begins anew."""
+        """Returns the peak since the last call, in bytes, and restarts the measurement."""
         peak, self.peak = self.peak, self.now
         return peak
 
@@ -180,7 +182,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Fused(TorchFunctionMode):
-    """Kernels that take no more than what they put out: fused attention keeps no scores. On the meta device others would stand for them."""
+    """Stands in for kernels that allocate only their output: fused attention keeps no scores, but the meta device would run kernels that do."""
 
     def __torch_function__(
         self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
@@ -190,7 +192,7 @@ class _Fused(TorchFunctionMode):
             query, _, value, mask = (*args, *((kwargs or {}).get(name) for name in names[len(args) :]))[:4]
             if mask is not None and mask.shape[-1] % ALIGNED:
                 mask.new_empty(mask.shape)
-            if query.shape[-1] == value.shape[-1]:  # heads of two widths have no fused kernel on every device
+            if query.shape[-1] == value.shape[-1]:  # heads with two different widths have no fused kernel on some devices
                 return query.new_empty(*query.shape[:-1], value.shape[-1])
         if getattr(func, "__name__", "") in ("grouped_mm", "_grouped_mm"):
             return args[0].new_empty(args[0].shape[0], args[1].shape[-1])

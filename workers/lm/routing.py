@@ -1,7 +1,7 @@
-"""How often a mixture of experts sends a token elsewhere when its row is computed in a batch instead of alone.
+"""Counts how often a mixture of experts routes a token to other experts when its row is computed in a batch instead of alone.
 
-A router picks the experts with the best scores. Another batch gives other last bits, so where two scores are nearly equal another expert may
-be picked. What is given a table of integers with one line for each token is what was picked for: no name decides. B rows, T positions.
+A router picks the experts with the best scores. Another batch gives other last bits, so where two scores are nearly equal another expert may be
+picked. A module that receives a table of integers with one line for each token is taken as routed: names are not used. B rows, T positions.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from workers.lm.model import LanguageModel
 from workers.lm.structure.recording import handles
 
 SAMPLE = 4
-"""Rows that are computed again, together and alone: what a job's own texts show, at little cost."""
+"""Number of a job's rows that are computed again, together and alone; few, to keep the cost low."""
 
 
 def routing_flips(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, int]:
-    """`routing_choices`: pairs of token and router of the first rows; `routing_flips`: those at which the experts of the row in a batch are
-    not those of the row alone. Empty for a model without routers, and where there are not two rows to be put together."""
+    """Returns `routing_choices`, the number of (token, router) pairs in the first rows, and `routing_flips`, the pairs at which the experts of
+    the row in a batch differ from those of the row alone. Empty for a model without routers, and where fewer than two rows can form a batch."""
     sample = [list(row) for row in rows if len(row) > 1][:SAMPLE]
     if len(sample) < 2 or not _picks(lm, [sample[0][:8]]):
         return {}
@@ -33,7 +33,7 @@ def routing_flips(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str,
 
 
 def _picks(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """For each router the experts [B, T, K] of each token, in the order of their numbers, in one pass over these rows."""
+    """For each router the experts [B, T, K] of each token, in ascending order of expert number, from one pass over these rows."""
     longest = max(map(len, rows))
     ids_BT = torch.tensor([[*row, *[lm.pad_id] * (longest - len(row))] for row in rows], device=lm.device)
     found: dict[str, Tensor] = {}

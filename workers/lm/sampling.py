@@ -1,9 +1,8 @@
 """Seeded sampling that depends only on the row: temperature, nucleus, and a uniform number per token from the row's own generator.
 
-N rows, V vocabulary. A token is drawn by inverting the cumulative distribution over token ids, in float64. Like the greedy choice
-(`choosing`), the draw of a row computed in another batch can only differ where last bits decide: where the uniform number lies within
-rounding of an edge of the distribution, or the drawn token within rounding of the nucleus's edge. `draw` says so, and the row is
-then computed alone.
+N rows, V vocabulary. A token is drawn by inverting the cumulative distribution over token ids, in float64. Like the greedy choice (`choosing`),
+the draw of a row computed in another batch can differ only where the last bits decide: where the uniform number lies within rounding of an edge
+of the distribution, or the drawn token within rounding of the nucleus's edge. `draw` reports such rows, and they are then computed alone.
 """
 
 from collections.abc import Sequence
@@ -15,19 +14,19 @@ from torch import Tensor
 
 from workers.lm.errors import ModelFault
 
-_MOST_ELEMENTS = 1 << 24  # of one float64 table of rows x vocabulary
+_MOST_ELEMENTS = 1 << 24  # largest float64 table of rows x vocabulary
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draw from softmax(logits / temperature), kept to the smallest set of likeliest tokens whose mass reaches `top_p`."""
+    """Draws from softmax(logits / temperature), limited to the smallest set of likeliest tokens with a total probability of at least `top_p`."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0
 
     def check(self) -> None:
-        """Raises ModelFault bad_sampling."""
+        """Raises ModelFault bad_sampling when a setting is out of range."""
         if not (0 < self.temperature < float("inf") and 0 < self.top_p <= 1 and 0 <= self.seed < 2**64):
             raise ModelFault(
                 "bad_sampling",
@@ -36,14 +35,14 @@ class Sampling:
             )
 
     def uniforms(self) -> np.random.Generator:
-        """The row's generator: its nth number decides its nth token."""
+        """The row's random generator: its nth number decides the nth token."""
         return np.random.Generator(np.random.Philox(key=self.seed))
 
 
 def draw(
     logits_NV: Tensor, samplings: Sequence[Sampling], uniforms: Sequence[float], gaps: Sequence[float]
 ) -> tuple[list[int], list[bool]]:
-    """Each row's drawn id, and whether it could differ for logits of which any two may change their difference by the row's gap.
+    """Returns each row's drawn id, and whether the draw could differ if the difference of any two logits changed by up to the row's gap.
 
     With r = gap / temperature a probability changes by a factor of at most e^r, a cumulative mass F by F (1 - F) r <= r / 4, and
     the nucleus only by tokens whose probability is within e^r of its least likely one's, or whose preceding mass is within r / 4 of top_p.
@@ -75,7 +74,7 @@ def _draw(
     cumulative_NV = q_NV.cumsum(-1)
     total_N1 = cumulative_NV[:, -1:]
     target_N1 = column(uniforms) * total_N1
-    # rounding at the end of the sum must not choose a token of no mass
+    # rounding at the end of the sum must not choose a token of zero probability
     last_N1 = torch.where(q_NV > 0, torch.arange(q_NV.shape[1], device=q_NV.device), 0).amax(-1, keepdim=True)
     index_N1 = torch.searchsorted(cumulative_NV, target_N1, right=True).minimum(last_N1)
     high_N1 = cumulative_NV.gather(1, index_N1)
@@ -90,7 +89,8 @@ def _draw(
 
 
 def _nucleus(p_NV: Tensor, top_p_N1: Tensor, slack_N1: Tensor) -> tuple[Tensor, Tensor]:
-    """Which tokens are kept, and of which that is unsure; both bool [N, V]. A top_p of 1 keeps all, surely."""
+    """Returns which tokens are in the nucleus, and for which tokens this is uncertain; both bool [N, V]. A top_p of 1 keeps all, with
+    certainty."""
     sorted_NV, order_NV = p_NV.sort(descending=True, stable=True)
     preceding_NV = sorted_NV.cumsum(-1) - sorted_NV
     whole_N1 = top_p_N1 >= 1

@@ -1,10 +1,9 @@
-"""Running a plan of shared prefixes (`prefixes`): each pass computed once, in the plan's shape, after keys and values that are kept.
+"""Runs a plan of shared prefixes (`prefixes`): each pass is computed once, in the plan's shape, after the stored keys and values of its prefix.
 
-B segments of a pass, T tokens, P tokens before them, H key-value heads, E width of a head. What is kept at a time are the keys and values
-along one path, one row's worth and only up to the deepest layer that runs, since the passes are in the tree's order. Window layers
-keep all of their tokens, and the model's own masks cut the window. Inside a layer a pass's keys and values stand beside its prefix's for
-as long as that layer runs. When memory runs out the pass is tried once more, in the same shape, after free memory was collected.
-Knows nothing of what the passes are read for.
+B segments of a pass, T tokens, P tokens before them, H key-value heads, E width of a head. At any time, only the keys and values along one path
+are stored, for one row and up to the deepest layer that runs, since the passes are in the tree's order. Window layers keep all of their tokens,
+and the model's own masks cut the window. While a layer runs, a pass's keys and values are in memory together with those of its prefix. When
+memory runs out the pass is tried once more, in the same shape, after free memory was collected. Does not depend on what the passes are used for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +19,21 @@ from workers.lm.structure.recording import Passed
 
 KeysValues = tuple[Tensor, Tensor]
 Inputs = Mapping[str, Passed]
-"""What a decoder is called with."""
+"""The arguments of a call of the decoder."""
 Forward = Callable[[Pass, Inputs], None]
 
 
 def plan_for(lm: LanguageModel, rows: Sequence[Sequence[int]], **limits: int) -> Plan:
-    """The plan of these rows on this model: nothing is shared where a layer keeps other state than keys and values, which has no parts."""
+    """The plan of these rows on this model. Nothing is shared where a layer keeps state other than keys and values, because it cannot be
+    split."""
     return plan_of(rows, shared=not lm.layout.grouped, **limits)
 
 
 def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forward: Forward, *, keeping: bool = False) -> None:
-    """Call `forward(one, inputs)` for every pass in order; it runs `lm.layout.decoder(**inputs)`, as far as it needs, and reads it.
-    With `keeping` it then finds the pass's own keys and values in `inputs["past_key_values"].own`, whatever the plan keeps.
+    """Calls `forward(one, inputs)` for every pass in order; `forward` runs `lm.layout.decoder(**inputs)`, as far as needed, and reads the
+    result. With `keeping`, the pass's own keys and values are then in `inputs["past_key_values"].own`, even those that the plan does not keep.
 
-    A call that ran out of memory is made once more. Raises OutOfMemory when a pass does not fit, and what `forward` raises.
+    A call that ran out of memory is repeated once. Raises OutOfMemory when a pass does not fit, and what `forward` raises.
     """
     path: list[tuple[int, dict[int, KeysValues]]] = []
     for number, one in enumerate(plan.passes):
@@ -62,7 +62,7 @@ def _computed(
 
 
 def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache | None") -> Inputs:
-    """Ids [B, T] padded on the right, where causal attention cannot see them, so that there is no padding mask."""
+    """Ids [B, T] padded on the right, where causal attention never looks, so that no padding mask is needed."""
     ids = [list(rows[segment.rows[0]][segment.start : segment.stop]) for segment in one.segments]
     ids_BT = torch.tensor([row + [lm.pad_id] * (one.width - len(row)) for row in ids], device=lm.device)
     if cache is None:
@@ -72,8 +72,8 @@ def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: 
 
 
 class PathCache(Cache):  # type: ignore[misc]
-    """The keys and values [1, H, P, E] before a pass, as the passes `before` computed them one after another. `own` are those of the pass
-    itself, by layer, where it is `keeping` them."""
+    """The keys and values [1, H, P, E] of the prefix of a pass, as the passes `before` computed them one after another. `own` are those of the
+    pass itself, by layer, if `keeping` is set."""
 
     def __init__(self, length: int, before: Sequence[Mapping[int, KeysValues]], *, keeping: bool) -> None:
         super().__init__(layers=[])
@@ -83,7 +83,7 @@ class PathCache(Cache):  # type: ignore[misc]
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Called by the model's attention at each layer: what it attends to."""
+        """Called by the model's attention at each layer; returns the keys and values to attend to."""
         if self._keeping:
             self.own[layer_idx] = key_states, value_states
         rows = key_states.shape[0]
@@ -99,5 +99,5 @@ class PathCache(Cache):  # type: ignore[misc]
         return self._length
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Columns of the pass's masks, and the first one's number."""
+        """Number of columns of the pass's masks, and the number of the first column."""
         return self._length + query_length, 0

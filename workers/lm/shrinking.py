@@ -1,7 +1,7 @@
-"""A text model's config made small: the same kinds of layers, few of them, and narrow, so that building and running it costs next to nothing.
+"""Makes a text model's config small: the same kinds of layers, but few and narrow, so that the model is cheap to build and run.
 
-Sizes are found by what their entries are called, since configs name the same size alike: heads, ranks, experts, windows, vocabularies. Heads
-keep their width, because rotary factors are cut from it. Windows become 8 tokens, so that short rows leave them. Nothing else changes.
+Sizes are recognised by the names of their entries, since configs use the same names: heads, ranks, experts, windows, vocabularies. Heads keep
+their width, because rotary factors are cut from it. Windows become 8 tokens, so that short rows exceed them. Nothing else changes.
 """
 
 import copy
@@ -17,7 +17,7 @@ Entries = JsonObject
 
 WINDOW, VOCABULARY, INNER, HEADS, EXPERTS, POSITIONS = 8, 512, 96, 4, 4, 4096
 AT_MOST: tuple[tuple[str, int], ...] = (
-    (r"index_n_heads", 16),  # of an index of tokens: with few heads its scores are often equal
+    (r"index_n_heads", 16),  # of an index that selects tokens: with few heads its scores are often equal
     (r"(\w+_)?((num|n)_(\w+_)?heads?|num_heads)", HEADS),
     (r".*intermediate_size.*|.*ffn_(hidden_)?(dim|size)|n_inner|d_ff|ffn_dim|expert_ffn.*|dim_ff", INNER),
     (r"(moe_)?(num|n)_((local|routed|total|zero)_)?experts", EXPERTS),
@@ -29,7 +29,7 @@ AT_MOST: tuple[tuple[str, int], ...] = (
     (r"(mamba_|ssm_)?d_state|(ssm_)?state_size", 16),
     (r"hidden_size_per_layer_input", 32),
 )
-"""Entries of these names become at most that large."""
+"""The largest values allowed for entries of these names."""
 KEY_HEADS = re.compile(r"(num|n)_(\w+_)?(key_value|kv|key)_heads|kv_n_heads|(linear_)?num_(\w+_)?(kv|key)_heads")
 WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk")
 SPECIAL_ID = re.compile(r".*_token_(id|index)")
@@ -68,7 +68,7 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
 
 
 def number(config: PretrainedConfig, name: str) -> int | None:
-    """The entry of that name, also where the config gives some layers another; None where it has none."""
+    """The config's number of that name, also where some layers have another value; None where the config has no such entry."""
     name = type(config).attribute_map.get(name, name)
     found = vars(config).get(name)
     return found if isinstance(found, int) else None
@@ -87,7 +87,7 @@ def _smaller(name: str, value: int, heads: int, narrow: bool) -> int:
 
 
 def _cut_lists(made: PretrainedConfig, layers: int) -> None:
-    """Fewer layers; lists with an entry for each layer are cut to as many, and lists of layers lose those that are gone."""
+    """Reduces the number of layers: lists with an entry for each layer are shortened, and lists of layer numbers lose the removed layers."""
     before = made.num_hidden_layers
     for name, value in list(vars(made).items()):
         if isinstance(value, (list, tuple)) and len(value) == before and before > layers:
@@ -105,7 +105,7 @@ def _cut_lists(made: PretrainedConfig, layers: int) -> None:
 
 
 def _overrides(made: PretrainedConfig) -> dict[int, Entries]:
-    """Entries that some layers have of their own."""
+    """The config entries that override a value for single layers, by layer."""
     found: dict[int, Entries] = getattr(vars(made).get("_heterogeneity_spec"), "per_layer_overrides", {})
     return found
 

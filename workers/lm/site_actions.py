@@ -1,8 +1,8 @@
-"""The pushes of a whole batch at one site, as a few tensors: each row its own, applied without a loop over rows.
+"""Turns the pushes of a whole batch at one site into a few tensors, which act on each row differently without a loop over rows.
 
-B batch rows, T positions, D width of the site, K distinct vectors. Vectors lie once in a `VectorBank` [K, D]; a row's push is gathered
-from there with its coefficient. A row's consecutive additions are one addend, so that a batch of plain steering costs one addition a
-site. Rows that have nothing to do in a round get zeros, which change nothing.
+B batch rows, T positions, D width of the site, K distinct vectors. Vectors are stored once in a `VectorBank` [K, D]; a row's push is gathered
+from there with its coefficient. A row's consecutive additions become one addend, so that a batch of plain steering costs one addition per site.
+Rows with no action in a round get zeros, which change nothing.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -25,7 +25,7 @@ class VectorBank:
         contents: dict[tuple[int, bytes], int] = {}
         stacked: dict[int, list[Tensor]] = {}
         for push in pushes:
-            # by object first: many pushes share one tensor, and its bytes are then read once
+            # looked up by object first: many pushes share one tensor, which is then hashed once
             same = (id(push.vector), push.operation, push.massive, push.plain)
             if same not in known:
                 direction = push.direction()
@@ -34,31 +34,31 @@ class VectorBank:
                 place = contents.setdefault((width, direction.numpy().tobytes()), len(rows))
                 if place == len(rows):
                     rows.append(direction)
-                known[same] = push.vector, place  # the tensor is kept alive, so that its id stays its own
+                known[same] = push.vector, place  # the tensor is kept alive, so that its id is not reused
             self._place[push] = known[same][1]
         for width, rows in stacked.items():
             self._tables[width] = torch.stack(rows).to(lm.device)
 
     def identity(self, push: Push) -> Hashable:
-        """Equal for pushes that do the same to the same hidden states at the same site."""
+        """A key that is equal for pushes with the same effect on the same hidden states at the same site."""
         uncounted = push.massive if push.operation == "norm_match" else ()
         return len(push.vector), self._place[push], push.coefficient, push.operation, uncounted
 
     def directions(self, pushes: Sequence[Push]) -> Tensor:
-        """[N, D], all of one width."""
+        """The directions of the pushes, [N, D], all of one width."""
         table = self._tables[len(pushes[0].vector)]
         return table[torch.tensor([self._place[push] for push in pushes], device=table.device)]
 
 
 @dataclass
 class Round:
-    """What each row does next at the site. Of a row's three parts at most one is not zero."""
+    """The next action of each row at the site. Of a row's three parts at most one is not zero."""
 
     addend: Tensor | None = None  # [B, D], in the model's type
     along: Tensor | None = None  # [B, D], float32 unit vectors of the rows that ablate or match norms
     ablate: Tensor | None = None  # [B, 1], coefficients
     match: Tensor | None = None  # [B, 1]
-    kept: Tensor | None = None  # [B, D], 0 at the massive dims, which do not count in the norm
+    kept: Tensor | None = None  # [B, D], 0 at the massive dims, which are left out of the norm
 
     def __call__(self, h_BTD: Tensor) -> Tensor:
         if self.along is not None:
@@ -69,7 +69,7 @@ class Round:
         assert self.along is not None
         along_B1D = self.along[:, None]
         size_BT = h_BTD.new_zeros(h_BTD.shape[:2])
-        if self.ablate is not None:  # `where` and not a product: 0 times an overflow is not 0
+        if self.ablate is not None:  # `where` instead of a product: 0 times an overflow is not 0
             size_BT = torch.where(self.ablate != 0, -self.ablate * (h_BTD * along_B1D).sum(-1), size_BT)
         if self.match is not None:
             assert self.kept is not None
@@ -79,8 +79,8 @@ class Round:
 
 @dataclass
 class SiteAction:
-    """h [B, T, D] -> h [B', T, D]: first `spread` [B'] says which of the given rows each row goes on from (None: each from its own), then
-    the rounds."""
+    """The action at one site, h [B, T, D] -> h [B', T, D]: first `spread` [B'] selects the input row that each output row starts from (None: its
+    own), then the rounds are applied."""
 
     rounds: Sequence[Round] = ()
     spread: Tensor | None = None
@@ -95,7 +95,7 @@ class SiteAction:
 
 @dataclass
 class FramedAction:
-    """h [B, T, D] -> h [B, T, D] where a row's positions differ in frame; positions in neither frame (pads) stay as they are."""
+    """The action h [B, T, D] -> h [B, T, D] for rows with positions in different frames; positions in neither frame (pads) are unchanged."""
 
     prompt: SiteAction
     response: SiteAction
@@ -108,7 +108,7 @@ class FramedAction:
 
 
 def programs_at(lm: LanguageModel, rows: Sequence[Sequence[Push]], frames: Sequence[Frame]) -> dict[Site, list[list[Push]]]:
-    """At each site in use, what each row does there in order. A row's positions are all of one frame here (`frames`, one a row)."""
+    """For each site in use, each row's pushes there in order. All positions of a row are in one frame (`frames`, one per row)."""
     at: dict[Site, list[list[Push]]] = {}
     for row, (pushes, frame) in enumerate(zip(rows, frames, strict=True)):
         for push in pushes:
@@ -119,7 +119,7 @@ def programs_at(lm: LanguageModel, rows: Sequence[Sequence[Push]], frames: Seque
 
 
 def action_for(lm: LanguageModel, bank: VectorBank, programs: Sequence[Sequence[Push]]) -> SiteAction:
-    """What rows do at one site, from what each does there in order. Round k holds the k-th part of each row's program."""
+    """The action of several rows at one site, from each row's pushes there. Round k holds the k-th part of each row's program."""
     parts = [_parts(program) for program in programs]
     return SiteAction([_round(lm, bank, parts, k) for k in range(max(map(len, parts)))])
 
@@ -127,14 +127,14 @@ def action_for(lm: LanguageModel, bank: VectorBank, programs: Sequence[Sequence[
 def actions_for(
     lm: LanguageModel, bank: VectorBank, rows: Sequence[Sequence[Push]], frames: Sequence[Frame]
 ) -> dict[Site, SiteAction]:
-    """What to do at each site in use, for rows whose positions are all of one frame each."""
+    """The action at each site in use, for rows with all positions in one frame."""
     return {site: action_for(lm, bank, programs) for site, programs in programs_at(lm, rows, frames).items()}
 
 
 def framed_actions(
     lm: LanguageModel, bank: VectorBank, rows: Sequence[Sequence[Push]], in_prompt_BT: Tensor, in_response_BT: Tensor
 ) -> dict[Site, FramedAction]:
-    """What to do at each site in use, for rows of which both frames are computed in one pass."""
+    """The action at each site in use, for rows with the prompt and the response in the same pass."""
     prompt = actions_for(lm, bank, rows, ["prompt"] * len(rows))
     response = actions_for(lm, bank, rows, ["response"] * len(rows))
     nothing = SiteAction()
@@ -147,7 +147,7 @@ def framed_actions(
 
 
 def _parts(program: Sequence[Push]) -> list[list[Push]]:
-    """Consecutive additions are one part; any other push is one."""
+    """Divides a program into parts: consecutive additions form one part; any other push is a part by itself."""
     parts: list[list[Push]] = []
     for push in program:
         if push.operation == "add" and parts and parts[-1][0].operation == "add":
@@ -176,7 +176,7 @@ def _round(lm: LanguageModel, bank: VectorBank, parts: Sequence[Sequence[Sequenc
 
 
 def _placed(lm: LanguageModel, bank: VectorBank, pushes: Sequence[tuple[int, Push]], n_rows: int, *, scaled: bool) -> Tensor:
-    """Each push's direction, times its coefficient where `scaled`, in its row; float32 [B, D], zero elsewhere."""
+    """Each push's direction in its row, times its coefficient where `scaled`; float32 [B, D], zero elsewhere."""
     directions_ND = bank.directions([push for _, push in pushes])
     if scaled:
         directions_ND = directions_ND * torch.tensor([[push.coefficient] for _, push in pushes], device=lm.device)

@@ -1,9 +1,9 @@
-"""The key-value cache of a batch with changing rows: each row in a slot of its own, token t in column t.
+"""The key-value cache of a batch with changing rows: each row has its own slot, and token t is in column t.
 
-N rows computed in a pass, H key-value heads, T positions, C columns, E width of a head. Because a row starts at column 0 whatever its
-neighbours, rows of any lengths stand side by side without padding, one that ends is overwritten by another, and nothing is shifted.
-What a slot holds beyond its row's length is zero: a masked column still is multiplied (by zero), and a row that overflowed must not
-leave an infinity there for the next. The buffers never move or grow, which is what a captured CUDA graph would need.
+N rows computed in a pass, H key-value heads, T positions, C columns, E width of a head. Because every row starts at column 0, rows of any
+lengths stand side by side without padding, an ended row is overwritten by another, and no column is shifted. A slot is zero beyond its row's
+length: a masked column is still multiplied (by zero), and a row that overflowed must not leave an infinity there for the next. The buffers never
+move or grow, as a captured CUDA graph requires.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from transformers import Cache
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """`slots` rows of at most `columns` tokens. Set what the next pass is with `prefilling` or `stepping`, then run the model."""
+    """A cache for `slots` rows of at most `columns` tokens. Describe the next pass with `prefilling` or `stepping`, then run the model."""
 
     def __init__(self, slots: int, columns: int) -> None:
         super().__init__(layers=[])
         self.slots, self.columns = slots, columns
         self._stores: list[tuple[Tensor, Tensor]] = []
-        self._used = [0] * slots  # columns that were ever written
+        self._used = [0] * slots  # number of columns that were ever written
         self._into: Tensor | None = None
         self._stale = 0
         self._real: Tensor | None = None
@@ -31,8 +31,8 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._width = 0
 
     def prefilling(self, slots: Sequence[int], lengths: Sequence[int], real_NT: Tensor, from_L: Sequence[Tensor | None]) -> None:
-        """The next pass computes the first tokens of the rows of `slots`. `real_NT` says which of its positions a row has; at layer
-        l row i is computed as row `from_L[l][i]` of the pass (None: as row i)."""
+        """The next pass computes the first tokens of the rows of `slots`. `real_NT` marks the positions that belong to a row; at layer l row i
+        is computed as row `from_L[l][i]` of the pass (None: as row i)."""
         self._stale = max(self._used[slot] for slot in slots)
         for slot, length in zip(slots, lengths, strict=True):
             self._used[slot] = length
@@ -49,7 +49,7 @@ class SlotCache(Cache):  # type: ignore[misc]
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Called by the model's attention at each layer: store what was computed, return what is attended to."""
+        """Called by the model's attention at each layer: stores the new keys and values and returns those to attend to."""
         self._make_room(layer_idx, key_states, value_states)
         if self._into is not None:
             for store, states in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
@@ -68,13 +68,13 @@ class SlotCache(Cache):  # type: ignore[misc]
     has_previous_state = update_indexer = _other_state
 
     def clear(self, slots: Sequence[int]) -> None:
-        """Make the slots zero, for rows of which nothing is computed ahead."""
+        """Sets the slots to zero, for rows without a computed prefix."""
         width = max(self._used[slot] for slot in slots)
         for store in (store for pair in self._stores for store in pair):
             store[torch.tensor(slots, device=store.device), :, :width] = 0
 
     def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
-        """Copy the rows of some slots over others; the sources are then free. No slot is both."""
+        """Copies the rows of some slots over others; the sources are then free. A slot may not be both source and target."""
         width = max(self._used[slot] for slot in (*sources, *targets))
         for store in (store for pair in self._stores for store in pair):
             source, target = (torch.tensor(slots, device=store.device) for slots in (sources, targets))
@@ -83,14 +83,14 @@ class SlotCache(Cache):  # type: ignore[misc]
             self._used[target_slot] = self._used[source_slot]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Nothing may count on one length for all rows: positions are given with each pass, and masks are made for them (`masks`)."""
+        """Always 0, because rows differ in length: positions are given with each pass, and masks are made for them (`masks`)."""
         return 0
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
         return 0
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Columns of the next pass's masks, and the first one's number."""
+        """Number of columns of the next pass's masks, and the number of the first column."""
         return (query_length if self._into is not None else self._width), 0
 
     def _fill(self, store: Tensor, states: Tensor, origin: Tensor | None) -> None:

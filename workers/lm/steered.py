@@ -1,8 +1,8 @@
-"""Steered generation: rows of any layers, vectors, doses, operations and questions in one batch, each as if it were alone.
+"""Steered generation: rows with any layers, vectors, doses, operations and questions share a batch, and each behaves as if it ran alone.
 
-In float32 a row's ids are those of the row alone whatever the batch plan (`choosing` says how). Each answer says how often its hooks
-fired and by how much they changed the hidden states; a row that was to be steered and was not is a fault, never an answer. Knows nothing
-of text, templates, doses or scores.
+In float32 a row's ids are those of the row alone whatever the batch plan (`choosing` says how). Each answer reports how often its hooks fired
+and by how much they changed the hidden states; a row that should have been steered and was not is a fault, never an answer. Works on ids,
+without text, templates, doses or scores.
 """
 
 import traceback
@@ -24,7 +24,7 @@ from workers.lm.site_actions import VectorBank
 
 @dataclass(frozen=True, eq=False)
 class SteeredRow:
-    """What to generate: greedy without `sampling`, unsteered without pushes. `most` new tokens instead of as many as the others."""
+    """One row to generate: greedy without `sampling`, unsteered without pushes. `most` overrides the common limit of new tokens."""
 
     prompt_ids: Sequence[int]
     pushes: tuple[Push, ...] = ()
@@ -33,11 +33,12 @@ class SteeredRow:
 
 
 class Effect(TypedDict):
-    """What the pushes of a row really did, counted in pairs of site and position.
+    """The measured effect of a row's pushes, counted in pairs of site and position.
 
-    `fires`: at how many its hooks ran; `due`: at how many they should have. `mean_change`: mean of |h after - h before| over the pairs of
-    the generation steps, the prompt's last position included. `asked`: that mean by the coefficients, where the row only adds; else None.
-    A measured mean that is `asked` within AS_ASKED is given as `asked`: its last digits are rounding, which depends on the batch.
+    `fires`: the pairs at which its hooks ran; `due`: the pairs at which they should have run. `mean_change`: mean of |h after - h before| over
+    the pairs of the generation steps, the prompt's last position included. `asked`: the mean expected from the coefficients, where the row only
+    adds; else None. A measured mean within AS_ASKED of `asked` is reported as `asked`, because its last digits are rounding, which depends on
+    the batch.
     """
 
     fires: int
@@ -48,7 +49,8 @@ class Effect(TypedDict):
 
 @dataclass(frozen=True)
 class SteeredAnswer:
-    """`ids` without the end-of-sequence token; `ended` by it. Not `finite`: the logits overflowed, and `ids` are those before."""
+    """A generated answer. `ids` are without the end-of-sequence token; `ended` says whether that token came. When `finite` is False the logits
+    overflowed, and `ids` end before that."""
 
     ids: list[int]
     ended: bool
@@ -57,12 +59,12 @@ class SteeredAnswer:
 
 
 AS_ASKED = 1e-3
-"""Relative. Adding to hidden states with massive dims rounds by less in float32."""
+"""Relative tolerance. In float32, adding to hidden states with massive dims rounds by less than this."""
 
 OnRowsDone = Callable[[list[tuple[int, SteeredAnswer]]], None]
 
 
-def generate_steered(  # noqa: PLR0913 - what a long run reports and goes on from is optional
+def generate_steered(  # noqa: PLR0913 - progress callbacks and the state to resume from are optional
     lm: LanguageModel,
     rows: Sequence[SteeredRow],
     *,
@@ -73,12 +75,12 @@ def generate_steered(  # noqa: PLR0913 - what a long run reports and goes on fro
     counts: GenerationCounts | None = None,
     so_far: dict[int, list[int]] | None = None,
 ) -> list[SteeredAnswer]:
-    """The answers, in the rows' order. At most `batch_rows` rows run together, longest prompts first, equal prompts together.
+    """Returns the answers, in the rows' order. At most `batch_rows` rows run together, longest prompts first, equal prompts together.
 
-    `on_step(counts)` is called after every token step and may raise to cancel; `on_rows_done([(index, answer)])` after each step in which
-    rows ended, each row once. `so_far` holds each row's ids at any time, also after an error. Raises ModelFault empty_prompt,
-    prompt_too_long, token_out_of_range, bad_sampling and what `check_pushes` raises before anything is computed; no_effect; OutOfMemory
-    when one row alone does not fit.
+    `on_step(counts)` is called after every token step and may raise to cancel; `on_rows_done([(index, answer)])` is called after each step in
+    which rows ended, once for each row. `so_far` holds each row's ids at any time, also after an error. Raises ModelFault empty_prompt,
+    prompt_too_long, token_out_of_range, bad_sampling and what `check_pushes` raises before anything is computed; no_effect; OutOfMemory when one
+    row alone does not fit.
     """
     _check(lm, rows, max_new_tokens, batch_rows)
     if not rows:
@@ -101,7 +103,7 @@ def generate_steered(  # noqa: PLR0913 - what a long run reports and goes on fro
 
 @dataclass(eq=False)
 class _UnderWay:
-    """Rows that are being answered, and the answers so far by row."""
+    """Rows during generation, and the finished answers by row."""
 
     lm: LanguageModel
     rows: Sequence[SteeredRow]
@@ -113,7 +115,7 @@ class _UnderWay:
     answers: dict[int, SteeredAnswer] = field(default_factory=dict)
 
     def run(self, hooks: Hooks, bank: VectorBank, batch_rows: int) -> None:
-        """Answers all rows. When memory runs out, those that had not ended start again in a batch of half the size, which stays."""
+        """Answers all rows. When memory runs out, unfinished rows restart in a batch of half the size, and the smaller size stays."""
         batch_class = {"slots": Batch, "library": GroupedBatch, "whole": WholeBatch}[self.lm.layout.structure.engine]
         slots = self.tally.smallest_batch = min(batch_rows, len(self.rows))
         while entering := self._unanswered():
@@ -126,7 +128,7 @@ class _UnderWay:
                 if not is_out_of_memory(error):
                     raise
                 failure = str(error) or type(error).__name__
-                traceback.clear_frames(error.__traceback__)  # its frames hold the tensors that filled the memory
+                traceback.clear_frames(error.__traceback__)  # its frames keep the tensors that filled the memory alive
             if failure is not None:
                 running = len(batch.rows)
                 del batch
@@ -138,7 +140,7 @@ class _UnderWay:
                 self.tally.smallest_batch = slots
 
     def _unanswered(self) -> list[Row]:
-        """Longest prompts first, equal prompts together. Each begins anew."""
+        """The unanswered rows, longest prompts first, equal prompts together. Each starts from the beginning."""
         waiting = [index for index in range(len(self.rows)) if index not in self.answers]
         waiting.sort(key=lambda i: (-len(self.rows[i].prompt_ids), tuple(self.rows[i].prompt_ids), i))
         entering = [_row(self.lm, self.rows[index], index, self.max_new_tokens) for index in waiting]
@@ -164,7 +166,7 @@ def _row(lm: LanguageModel, row: SteeredRow, index: int, max_new_tokens: int) ->
 
 
 def _answer(row: Row) -> SteeredAnswer:
-    """Raises ModelFault no_effect."""
+    """Builds the answer of a finished row. Raises ModelFault no_effect."""
     mean_change = row.change / row.measured if row.measured else 0.0
     if row.fires < row.due or (row.measured and row.finite and mean_change == 0):
         raise ModelFault(
@@ -181,7 +183,7 @@ def _answer(row: Row) -> SteeredAnswer:
 
 
 def _asked(row: Row) -> float | None:
-    """The mean over the row's sites of |sum of c v|, when all it does is add everywhere."""
+    """The mean over the row's sites of |sum of c v|, if all its pushes add everywhere; else None."""
     if not row.pushes or any(push.operation != "add" or push.scope != row.pushes[0].scope for push in row.pushes):
         return None
     at: dict[Site, list[Push]] = {}
@@ -192,7 +194,7 @@ def _asked(row: Row) -> float | None:
 
 
 def settled_change(change: float) -> float:
-    """Of a mean change what a result keeps: three digits, which do not depend on the rows that shared a batch."""
+    """Rounds a mean change to three digits, which do not depend on the rows that shared a batch."""
     return float(f"{change:.3g}")
 
 

@@ -1,8 +1,8 @@
 """Opens a model folder's tokenizer so that it gives the same ids as the folder's tokenizer.json.
 
-The library rebuilds tokenizer classes that it knows with the pre-tokenizer of the class, not of the file. So its ids are compared with those
-of the `tokenizers` program on the file itself, and where they differ the file's are used. A chat template in chat_template.json, which the
-library reads for processors only, counts too.
+The library rebuilds tokenizer classes that it knows with the pre-tokenizer of the class, not of the file. So its ids are compared with those of
+the `tokenizers` package on the file itself, and where they differ the file's ids are used. A chat template in chat_template.json, which the
+library reads for processors only, is used too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ PROBES = (
     "<b>html</b> &amp; https://example.org/a_b?c=1#d",
     "",
 )
-MOST_ADDED = 64  # added tokens that are probed: some tokenizers reserve thousands
+MOST_ADDED = 64  # added tokens that are tested: some tokenizers reserve thousands
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _LISTED = ("additional_special_tokens", "extra_special_tokens")
 
@@ -57,19 +57,19 @@ def library_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizer files fail in as many ways as there are kinds of them
+    except Exception as error:  # tokenizer files fail in many different ways
         raise ModelFault("no_tokenizer", f"The tokenizer in {folder} cannot be loaded: {str(error)[:300]}") from error
 
 
 def file_backend(folder: Path) -> Tokenizer | None:
-    """tokenizer.json as the `tokenizers` program reads it, without truncation and padding, with the tokens that the config files declare.
-    None where there is no such file. Raises ModelFault no_tokenizer."""
+    """tokenizer.json as the `tokenizers` package reads it, without truncation and padding, with the tokens that the config files declare. None
+    where the file does not exist. Raises ModelFault no_tokenizer."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None
     try:
         backend = Tokenizer.from_file(str(file))
-    except Exception as error:  # the program raises bare Exception
+    except Exception as error:  # the package raises bare Exception
         raise ModelFault("no_tokenizer", f"{file} cannot be read: {str(error)[:300]}") from error
     backend.no_truncation()
     backend.no_padding()
@@ -79,7 +79,7 @@ def file_backend(folder: Path) -> Tokenizer | None:
 
 
 def differences(tokenizer: PreTrainedTokenizerBase, reference: Tokenizer) -> list[str]:
-    """The probe texts that the tokenizer and the file's backend give other ids, special tokens of the text's ends left out."""
+    """The probe texts for which the tokenizer and the file's backend give different ids, special tokens at the ends ignored."""
     return [
         text
         for text in probe_texts(reference)
@@ -93,20 +93,20 @@ def tokenizer_sources(folder: Path) -> list[str]:
 
 
 def probe_texts(reference: Tokenizer) -> list[str]:
-    """The fixed texts, and one around each added token."""
+    """The fixed texts, and a text around each added token."""
     added = [token.content for _, token in sorted(reference.get_added_tokens_decoder().items())]
     return [*PROBES, *(f"a {token} b{token}C 1" for token in added[:MOST_ADDED])]
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The text's ids, without what the tokenizer puts at its ends."""
+    """The text's ids, without the special tokens that the tokenizer adds at its ends."""
     return [int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
 
 
 def _with_backend(tokenizer: PreTrainedTokenizerBase, reference: Tokenizer, folder: Path) -> PreTrainedTokenizerBase:
-    """The library's object, which knows the names of the special tokens, on the file's backend. What is put at a text's ends stays as the
-    library has it: it takes that from the file."""
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):  # a class that has no such backend
+    """Puts the file's backend into the library's tokenizer, which knows the names of the special tokens. The tokens added at a text's ends stay
+    the library's, which takes them from the file."""
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):  # a class without such a backend
         template = tokenizer.chat_template
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         tokenizer.chat_template = template
@@ -114,12 +114,12 @@ def _with_backend(tokenizer: PreTrainedTokenizerBase, reference: Tokenizer, fold
     tokenizer._tokenizer = reference
     for name, token in list(tokenizer._special_tokens_map.items()):
         if token is not None and reference.token_to_id(str(token)) is None:
-            setattr(tokenizer, name, None)  # the class's default, a token that this model does not have
+            setattr(tokenizer, name, None)  # the class's default, a token that this model lacks
     return tokenizer
 
 
 def _declared(folder: Path) -> Iterable[AddedToken]:
-    """Tokens that the config files add to the file's own: by their ids, then the named and listed special ones."""
+    """Tokens that the config files add to the file's own: first by id, then the named and the listed special tokens."""
     read = {name: read_json(folder / name) for name in ("tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
             if (folder / name).is_file()}  # fmt: skip
     config = read.get("tokenizer_config.json", {})

@@ -26,7 +26,7 @@ def verbatim(tokenizer: PreTrainedTokenizerBase) -> "Verbatim":
 
 
 class Verbatim:
-    """A copy of the tokenizer's backend that recognises special tokens only by random stand-ins, which no user's text contains."""
+    """A copy of the tokenizer's backend that recognises special tokens only by random stand-ins, which do not occur in users' texts."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -1,4 +1,4 @@
-"""The report as a whole: which tables and plots it holds, in which order, and its three written forms."""
+"""Builds the report: chooses its tables and plots and their order, and writes its three forms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Report:
-    """`sections` hold a table or a plot each, in reading order."""
+    """A study's report. `sections` hold a table or a plot each, in reading order."""
 
     title: str
     facts: Mapping[str, str]
@@ -38,7 +38,7 @@ class Report:
     data: Gathered
 
     def to_dict(self) -> TablesDocument:
-        """tables.json: every table at full precision, plots as Vega-Lite specifications."""
+        """The content of tables.json: every table at full precision, plots as Vega-Lite specifications."""
         return {
             "schema_version": SCHEMA_VERSION,
             "title": self.title,
@@ -53,7 +53,7 @@ class Report:
         }
 
     def to_markdown(self) -> str:
-        """report.md: recommendations and tables, without plots."""
+        """The text of report.md: recommendations and tables, without plots."""
         once = Once()
         lines = [
             f"# {escaped(self.title)}",
@@ -71,7 +71,7 @@ class Report:
         return "\n".join([*lines, *(to_markdown(table, once(table.note)) for table in self._tables())])
 
     def to_html(self, read: Read, written: date) -> str:
-        """report.html: everything in one file, with the answers that `read` finds."""
+        """The text of report.html: everything in one file, with the answers that `read` finds."""
         return render(
             frame(self.to_dict(), self.data, read),
             title=self.title,
@@ -88,7 +88,7 @@ class Report:
 
 
 def build(study: StudySpec, data: Gathered) -> Report:
-    """The report of a study from what its jobs left."""
+    """Builds the report of a study from the results of its jobs."""
     if not study["traits"]:
         return _of_models(study, data)
     per_model = recommendations.per_model(data)

@@ -1,4 +1,4 @@
-"""Example answers of the best method: where it gained most, in the middle, and least, each beside the unsteered answer."""
+"""Example answers of the best method: with the largest, median and smallest gain, each next to the unsteered answer."""
 
 from app.pages.answers import layers_named
 from app.pages.results.parts import Text
@@ -12,7 +12,7 @@ PLACES = {"most gain": 0.0, "middle": 0.5, "least gain": 1.0}
 
 
 def examples(cell: Cell, read: Read) -> list[Text]:
-    """None where no method could be steered, and where its answers are no longer stored."""
+    """The examples of one model and trait; empty where no method could be steered, and where the answers are no longer stored."""
     summary = cell.steering
     leader = None if summary is None or not summary.get("groups") else leader_of(summary)
     if summary is None or leader is None or leader["best"] is None or not leader["best"].get("run"):

@@ -1,6 +1,7 @@
-"""The result frame of a study, frozen: what the study's page, its steerings' and its calibrations' pages show, for all models at once.
+"""Builds the content of a study's HTML report: the same elements as the pages of the study, its steerings and its calibrations, for all models
+together.
 
-The sentences, plots and tables are those of `app.pages.results`; this file says which stand in the report, and in which order.
+The sentences, plots and tables come from `app.pages.results`; this module decides which of them are in the report, and in which order.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,20 +24,20 @@ from workers.reports.table import Row
 from workers.reports.texts import CellTexts, Places, Read, collected
 
 FIRST_WAYS = ("best", "dose")
-"""Ways of matching methods that are shown at once; the others stand behind a fold."""
+"""Ways of matching methods that are shown at once; the others are hidden until the reader opens them."""
 DRAWN = "cosines-"
-"""Tables that are plots here."""
+"""Prefix of the tables that are shown as plots here."""
 WIDEST = 135
-"""Characters that a row of a table may have on a screen of 1280 pixels; a table with more is turned."""
+"""The most characters in a table row that fit a screen of 1280 pixels; wider tables are turned."""
 LONGEST = 30
 """Longer cells are wrapped."""
 BESIDE = 4
-"""Rows of a turned table that stand beside each other."""
+"""Number of rows of a turned table next to each other."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Figures, tables or examples of one kind under one note. `folded`: behind a fold."""
+    """Figures, tables or examples of one kind with a common note. `folded`: hidden until the reader opens it."""
 
     title: str
     note: str
@@ -46,7 +47,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Frame:
-    """The report in reading order."""
+    """The parts of the report in reading order."""
 
     cards: Sequence[Card]
     plots: Sequence[Group]
@@ -56,7 +57,7 @@ class Frame:
 
 
 def frame(document: TablesDocument, data: Gathered, read: Read) -> Frame:
-    """`document` is tables.json. Numbers lead to places in the same file."""
+    """Builds the frame. `document` is tables.json. Numbers link to places in the same file."""
     once, places = Once(), Places(data.cells)
     steered = [cell for cell in data.cells if cell.steering]
     plots = [*_gains(document, places), *_curves(steered, places), *_of_models(data), *_cosines(data.cells)]
@@ -71,7 +72,7 @@ def frame(document: TablesDocument, data: Gathered, read: Read) -> Frame:
 
 
 def _cards(document: TablesDocument, data: Gathered, once: Once) -> list[Card]:
-    """What is advised for each model, after what its calibration found. The rule behind an advice stands at the first model."""
+    """The recommendation for each model, after the result of its calibration. The rule behind a recommendation is shown with the first model."""
     advised = {card.title: card for card in study.cards(document["recommendations"])}
     names = dict.fromkeys([*data.calibrations, *advised])
     return [
@@ -128,7 +129,7 @@ def _of_models(data: Gathered) -> Iterator[Group]:
 
 
 def _alike(figures: Mapping[str, Figure | None]) -> Group:
-    """Plots that differ in what they are of: the title and the note of the first are those of all."""
+    """Groups plots of one kind: the title and the note of the first are used for all."""
     found = {name: figure for name, figure in figures.items() if figure is not None}
     if not found:
         return Group("", "", [])
@@ -161,7 +162,7 @@ def _cosines(cells: Sequence[Cell]) -> Iterator[Group]:
 
 
 def _table(table: TableDocument, places: Places) -> Group | None:
-    """A table as grids that fit the screen: one for each trait and model where it has many rows of each."""
+    """A table as grids that fit the screen: one grid for each trait and model where each has many rows."""
     if table["id"].startswith(DRAWN) or not table["rows"]:
         return None
     title = study.title_of(table)
@@ -174,7 +175,7 @@ def _table(table: TableDocument, places: Places) -> Group | None:
 
 
 def _split(table: TableDocument) -> Iterator[tuple[str, TableDocument]]:
-    """The rows of each trait and model, without those two columns; the whole table under no name where the rows of each are few."""
+    """The rows of each trait and model, without those two columns; the whole table under an empty name where each has few rows."""
     pairs = [(row.get("model"), row.get("trait")) for row in table["rows"]]
     keys = [column["key"] for column in table["columns"]]
     if not {"model", "trait"} <= set(keys) or len(pairs) < 3 * len(set(pairs)):
@@ -186,7 +187,7 @@ def _split(table: TableDocument) -> Iterator[tuple[str, TableDocument]]:
 
 
 def _fitting(grid: Grid) -> list[Grid]:
-    """The grid; of one that is too wide, its rows as columns, as many beside each other as fit."""
+    """The grid; if it is too wide, its rows become columns, as many next to each other as fit."""
     if _width(grid) <= WIDEST:
         return [grid]
     names, *facts = zip(*grid.rows, strict=True)
@@ -199,7 +200,7 @@ def _fitting(grid: Grid) -> list[Grid]:
 
 
 def _width(grid: Grid) -> int:
-    """Characters of its widest row, and of the space between columns. Titles are wrapped at words."""
+    """The width of the grid's widest row in characters, with the space between columns. Titles are wrapped at words."""
     columns = zip(grid.columns, *grid.rows, strict=True)
     return sum(
         3 + max(*map(len, title.split()), *(min(LONGEST, len(_said(cell))) for cell in cells)) for title, *cells in columns

@@ -1,4 +1,4 @@
-"""Reads the results of a study's jobs: calibrations by model, extraction and steering by model and trait, and what is missing."""
+"""Reads the results of a study's jobs: calibrations by model, extraction and steering by model and trait, and the list of missing results."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,20 +34,19 @@ class Cell:
 
     @property
     def runs(self) -> str:
-        """Where every run of the steering is listed."""
+        """The address of the list of the steering's runs."""
         return f"{self.links['steering']}/runs"
 
     def texts(self, effect: Scores) -> str | None:
-        """Where the answers of an effect's run are, each with its scores."""
+        """The address of the answers of an effect's run, each with its scores."""
         return f"{self.links['steering']}/responses?run={effect['run']}" if effect.get("run") else None
 
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """`calibrations[model]` is the aggregate of calibration.json, `provenance[model]` where its numbers come from, `sources[model]` its
-    address. `missing` names every node without a result, with its reason; `unmeasured` every model without a calibration. `agreement` is
-    the judge's with a person's labels, None where none were given. `passports[model]` holds the proofs of the model as it is now.
-    """
+    """The results of a study. `calibrations[model]` is the aggregate of calibration.json, `provenance[model]` the sources of its numbers,
+    `sources[model]` its address. `missing` names every node without a result, with the reason; `unmeasured` every model without a calibration.
+    `agreement` is the judge's with a person's labels, None without labels. `passports[model]` holds the current proofs of the model."""
 
     calibrations: Mapping[str, Aggregate]
     cells: list[Cell]
@@ -61,7 +60,7 @@ class Gathered:
 
 @dataclass
 class _Found:
-    """What the jobs that succeeded left, each by the name of its node."""
+    """The results of the jobs that succeeded, by the name of the node."""
 
     calibrations: dict[str, CalibrationDocument] = field(default_factory=dict)
     extractions: dict[str, ExtractionDocument] = field(default_factory=dict)
@@ -80,7 +79,7 @@ class _Found:
             self.steerings[name] = json.loads(context.artifact(job, "summary.json"))
 
     def cell(self, model: str, trait: str, nodes: Mapping[str, Node]) -> Cell:
-        """What was found of one model and trait."""
+        """The results for one model and trait."""
         extract, steer = f"extract/{model}/{trait}", f"steer/{model}/{trait}"
         named = (("extraction", extract), ("steering", steer))
         links = {kind: f"/v1/{kind}s/{nodes[name]['job']}" for kind, name in named if name in nodes}
@@ -88,10 +87,10 @@ class _Found:
 
 
 def gather(context: JobContext, nodes: Mapping[str, Node], models: Sequence[str]) -> Gathered:
-    """Reads every node's files; a job that failed, was cancelled or never ran is named instead. `models` are those that the study names."""
+    """Reads every node's files and lists the jobs that failed, were cancelled or never ran. `models` are the models that the study names."""
     found = _Found()
     missing: list[Missing] = []
-    nodes = dict(sorted(nodes.items(), key=lambda item: int(item[1]["place"])))  # the database keeps no order of keys
+    nodes = dict(sorted(nodes.items(), key=lambda item: int(item[1]["place"])))  # the database does not keep the order of keys
     for done, (name, node) in enumerate(nodes.items()):
         job = context.result(node["job"])
         if job["state"] == "succeeded":

@@ -1,6 +1,6 @@
-"""The report as one HTML file that needs no network and no script: its style sheet is inside, and no address in it leads elsewhere.
+"""Renders the report as one HTML file without network access or scripts: its style sheet is inside, and it links to no outside address.
 
-Whatever came from a model or a request is escaped by the template.
+All text from a model or a request is escaped by the template.
 """
 
 import base64
@@ -35,7 +35,7 @@ def render(  # noqa: PLR0913 - the parts of one page, each by name
     origins: Sequence[Origin],
     written: date,
 ) -> str:
-    """The whole page. `asked` is the study's request, `written` the day that stands at its end."""
+    """The whole page. `asked` is the study's request, `written` the date shown at the end."""
     style = "".join(sheet.read_text(encoding="utf-8") for sheet in (FOLDER / "page.css", HERE / "report.css"))
     page: str = (
         environment(HERE, TEMPLATES)

@@ -1,6 +1,6 @@
-"""The blind labelling sheet: texts of a study drawn over the whole range of scores, for a person to label without seeing any score.
+"""Builds the blind labelling sheet: texts of a study drawn over the whole range of scores, for a person to label without seeing any score.
 
-The draw depends on the study's results and seed alone, so that labels given later are matched by id with the same texts.
+The draw depends on the study's results and seed alone, so that later labels are matched by id with the same texts.
 """
 
 import csv
@@ -19,13 +19,13 @@ from workers.judges.agreement import Agreement, agreement
 
 TEXTS = 50
 BANDS = ((0.0, 34.0), (34.0, 67.0), (67.0, 101.0))
-"""Ranges of the trait score that are drawn from alike: a rank correlation over texts of one kind would say nothing."""
+"""Ranges of the trait score with equal numbers of drawn texts, because a rank correlation over similar texts would be meaningless."""
 COLUMNS = ("id", "trait", "question", "answer", "label")
 
 
 @dataclass(frozen=True)
 class Text:
-    """One answer with the score that the judge gave it; `id` says nothing of either."""
+    """One answer with the judge's score; `id` reveals neither."""
 
     id: str
     trait: str
@@ -35,7 +35,7 @@ class Text:
 
 
 def sample(context: JobContext, nodes: Mapping[str, Node], seed: int) -> list[Text]:
-    """At most TEXTS answers of the study's steerings, no two alike, in an order that says nothing."""
+    """At most TEXTS answers of the study's steerings, all different, in an order that reveals nothing about the scores."""
     found: dict[str, Text] = {}
     for node in sorted(nodes.values(), key=lambda one: int(one["place"])):
         if node["kind"] == "steer" and context.result(node["job"])["state"] == "succeeded":
@@ -62,7 +62,7 @@ def _text(trait: str, row: AnswerLine, score: float) -> Text:
 
 
 def sheet(texts: Sequence[Text]) -> bytes:
-    """labelling.csv, its last column empty: 0 (the answer does not show the trait) to 100 (it fully does)."""
+    """The bytes of labelling.csv with an empty last column for the label: 0 (the answer does not show the trait) to 100 (it fully does)."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
@@ -71,7 +71,7 @@ def sheet(texts: Sequence[Text]) -> bytes:
 
 
 def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:
-    """The judge's scores against the labels. Raises JobFault unknown_labels."""
+    """The agreement of the judge's scores with the labels. Raises JobFault unknown_labels."""
     unknown = sorted(set(labels) - {one.id for one in texts})
     if unknown:
         raise JobFault(

@@ -1,6 +1,6 @@
-"""Marks rows that are not comparable: other rules of massive dims, or texts that were read differently.
+"""Marks rows that are not comparable: different rules of massive dims, or texts that were encoded into different ids.
 
-Lists, shares and doses of two rules are not the same quantity, and a text that became other ids is not the same text.
+Lists, shares and doses of two rules are different quantities, and a text with different ids is a different text.
 """
 
 from collections import defaultdict
@@ -16,12 +16,12 @@ from workers.reports.table import Column, Row, Table
 UNKNOWN = "not recorded"
 UNPROVED = "not proved"
 Values = dict[tuple[str, str | None], set[str]]
-"""What a row's numbers went by: by model and trait, and by model alone (trait None)."""
+"""The rules or readings behind a row's numbers: by model and trait, and by model alone (trait None)."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A column for every table that names a model, and the sentence below those tables."""
+    """A column for every table that names a model, and the sentence below these tables."""
 
     key: str
     title: str
@@ -30,7 +30,7 @@ class Mark:
 
 
 def marks_of(data: Gathered) -> list[Mark]:
-    """The marks that a report needs. None where all went by one rule and the texts of each model, which was proved, were read in one way."""
+    """The marks that a report needs. Empty if all results used one rule, and each model was proved and read its texts in the same way."""
     rules, readings = _rules(data), _readings(data)
     found = []
     if len(set().union(*rules.values())) > 1:
@@ -75,7 +75,7 @@ def _rules(data: Gathered) -> Values:
 
 
 def _rules_of(cell: Cell, calibration: Aggregate | None) -> Iterator[str]:
-    """Of an extraction and a steering; one of schema 1 does not say, and went by the calibration beside it."""
+    """The rules of an extraction and a steering; files of schema 1 do not name a rule and used that of their calibration."""
     described = cell.extraction.get("provenance", {}).get("calibration") if cell.extraction is not None else None
     if described:
         yield present_name(described["rule"])
@@ -84,7 +84,8 @@ def _rules_of(cell: Cell, calibration: Aggregate | None) -> Iterator[str]:
 
 
 def _readings(data: Gathered) -> Values:
-    """The calibration counts in the rows of every trait of its model: their doses are measured in its norms."""
+    """The hashes of how texts were read, by model and trait. The calibration counts for each trait of its model, because
+    doses are measured in its norms."""
     found: Values = defaultdict(set)
     for model, provenance in data.provenance.items():
         found[model, None].add(_reading(provenance))

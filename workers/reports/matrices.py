@@ -1,4 +1,4 @@
-"""Cosines between the vectors of one layer, before and after cleaning."""
+"""Tables and plots of the cosines between the vectors of one layer, before and after cleaning."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from workers.reports.tables.gains import is_ablation
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The vectors of one layer by name, and their cosines as they are and with the layer's massive dims set to 0."""
+    """The vectors of one layer by name, and their cosines, unchanged and with the layer's massive dims set to 0."""
 
     layer: int
     names: Sequence[str]
@@ -25,11 +25,11 @@ class Compared:
 
 
 def compared(cell: Cell) -> Compared | None:
-    """At the layer where the best method steers, else the middle one. None with fewer than two vectors."""
+    """Compares the vectors of the layer where the best method steers, else of the middle layer. None with fewer than two vectors."""
     if cell.extraction is None or not cell.vectors:
         return None
     layer = _layer(cell)
-    in_order = [one["key"] for one in cell.extraction["vectors"]]  # a tensor file has no order of its own
+    in_order = [one["key"] for one in cell.extraction["vectors"]]  # the tensors in a file have no order
     keys = [key for key in in_order if key.endswith(f"/{layer}") and _compared(key.split("/")[2])]
     if len(keys) < 2:
         return None
@@ -42,7 +42,7 @@ def compared(cell: Cell) -> Compared | None:
 
 
 def sections(cell: Cell) -> Iterator[Section]:
-    """A table and a heat map of what `compared` finds."""
+    """A table and a heat map of the result of `compared`."""
     found = compared(cell)
     if found is None:
         return
@@ -59,14 +59,14 @@ def sections(cell: Cell) -> Iterator[Section]:
 
 
 def cosines(vectors_KD: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[K, K]; 0 where a vector is zero."""
+    """The cosines [K, K]; 0 where a vector is zero."""
     norms = np.linalg.norm(vectors_KD, axis=1, keepdims=True)
     unit = np.divide(vectors_KD, norms, out=np.zeros_like(vectors_KD), where=norms > 0)
     return np.asarray(unit @ unit.T)
 
 
 def cleaned(vectors_KD: NDArray[np.float64], massive: Sequence[int]) -> NDArray[np.float64]:
-    """The massive dims set to 0."""
+    """The vectors with the massive dims set to 0."""
     out = vectors_KD.copy()
     out[:, list(massive)] = 0
     return out
@@ -91,7 +91,7 @@ def _layer(cell: Cell) -> int:
 
 
 def _massive(cell: Cell, layer: int) -> list[int]:
-    """The layer's own list, as the extraction went by."""
+    """The layer's massive dims, as the extraction used them."""
     assert cell.extraction is not None
     of_layer = (one for one in cell.extraction["vectors"] if one["layer"] == layer)
     return next((massive["dims"] for one in of_layer if (massive := one.get("massive"))), [])

@@ -1,4 +1,4 @@
-"""Each explanation once: leaves out of a note what an earlier note of the same document said."""
+"""Removes repeated explanations: leaves out of a note the sentences of earlier notes of the same document."""
 
 import re
 
@@ -6,7 +6,7 @@ _SENTENCES = re.compile(r"(?<=[.;]) (?=[A-Z])")
 
 
 class Once:
-    """Called with each note in reading order; returns the sentences that are new."""
+    """A function of each note in reading order that returns its new sentences."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()

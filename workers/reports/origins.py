@@ -1,4 +1,4 @@
-"""What each model of a report is: the hashes of what was measured, and the proofs of the same files."""
+"""Identifies each model of a report: the hashes of the measured files, and the proofs of the same files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from workers.reports.gathered import Gathered
 
 @dataclass(frozen=True)
 class Origin:
-    """A model: what it is by its hashes, how its proofs ended in words, and each proof."""
+    """One model: its hashes, the outcome of its proofs in words, and each proof."""
 
     model: str
     facts: Sequence[tuple[str, str]]
@@ -30,7 +30,7 @@ OUTCOMES = {"passed": "Its proofs passed.", "limited": "Its proofs passed with l
 
 
 def origins(data: Gathered) -> list[Origin]:
-    """Of every model with a calibration."""
+    """The origins of every model with a calibration."""
     return [_origin(model, provenance, data.passports.get(model)) for model, provenance in data.provenance.items()]
 
 

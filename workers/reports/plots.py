@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 195, 180
 
 
 def massive_dims(rows: Sequence[Row]) -> Plot:
-    """Rows of model, layer, dim, ratio (ratio_to_median): a heat map on a log scale, a panel a model."""
+    """Rows of model, layer, dim, ratio (ratio_to_median): a heat map on a log scale, one panel per model."""
     chart = (
         alt.Chart(alt.Data(values=list(rows)))
         .mark_rect()
@@ -31,7 +31,7 @@ def massive_dims(rows: Sequence[Row]) -> Plot:
 
 
 def norms(rows: Sequence[Row]) -> Plot:
-    """Rows of model, layer, norm, which (full | clean): what massive dims own of the stream's norm, log scale."""
+    """Rows of model, layer, norm, which (full | clean): the share of massive dims in the stream's norm, log scale."""
     chart = (
         alt.Chart(alt.Data(values=list(rows)))
         .mark_line(point=True)
@@ -48,7 +48,7 @@ def norms(rows: Sequence[Row]) -> Plot:
 
 
 def dose_response(rows: Sequence[Row], threshold: float) -> Plot:
-    """Rows of r, method, score, value, low, high (None without an interval): trait and coherence over dose, a line a method.
+    """Rows of r, method, score, value, low, high (None without an interval): trait and coherence over dose, one line per method.
 
     Bands are 95 % intervals of the mean over clusters of questions.
     """
@@ -107,7 +107,7 @@ def cosines(rows: Sequence[Row], names: Sequence[str]) -> Plot:
 
 
 def _has_intervals(rows: Sequence[Row]) -> bool:
-    """A layer without any row has no extent, of which Vega warns."""
+    """Whether any row has an interval. Without rows a layer has no extent, and Vega warns about it."""
     return any(row.get("low") is not None for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""What the study recommends for each model, by the rules of `workers.science.verdicts`, with the numbers behind each sentence."""
+"""Derives the study's recommendations for each model, by the rules of `workers.science.verdicts`, with the numbers behind each sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FROM_STRONGEST = ("signal", "unclear", "inert", "noise")
 
 @dataclass(frozen=True)
 class ModelFindings:
-    """`severity_columns` go into the table of severity, beside the ratios."""
+    """The recommendations for one model. `severity_columns` are added to the table of severity, next to the ratios."""
 
     method: str | None
     cleaning: str
@@ -29,7 +29,7 @@ class ModelFindings:
 
 
 def per_model(data: Gathered) -> dict[str, ModelFindings]:
-    """By model, in the study's order."""
+    """The findings by model, in the study's order."""
     found = {}
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
         calibration = data.calibrations.get(model)
@@ -56,7 +56,7 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
 
 
 def table(found: Mapping[str, ModelFindings]) -> Table:
-    """One row a model."""
+    """The table of recommendations, with one row per model."""
     rows = [
         {
             "model": model,
@@ -105,8 +105,8 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Tr
 
 
 def _warnings(cell: Cell, summary: Summary) -> list[Finding]:
-    """A judge that cannot tell the classes apart; a control that gains as much as the leader's interval begins with: then the push matters,
-    and not what the labels taught it."""
+    """Warnings about a judge that cannot tell the classes apart, and about a control with a gain of at least the lower limit of the leader's
+    interval: the gain may then come from the push itself and not from the trait's labels."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
     if doubt is not None:
         return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]

@@ -1,4 +1,4 @@
-"""One table of a report: columns, rows, a note that defines its numbers. JSON, Markdown, HTML and the terminal all show the same one."""
+"""One table of a report: columns, rows, a note that defines its numbers. JSON, Markdown, HTML and the terminal all show the same table."""
 
 import re
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ from binnacle.words.visible import visible
 from terms.documents.study import PlotDocument, TableDocument
 
 Row = dict[str, Any]
-"""Values by key; what a value is, its column's `kind` says."""
+"""Values by key; the `kind` of its column defines the type of a value."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """`kind`: text, points (signed, one decimal, with `low` and `high` in the same row when the key has them), number, share, dims, link.
+    """A column of `kind`: text, points (signed, one decimal, with `low` and `high` in the same row when the key has them), number, share, dims,
+    link.
 
-    A row that holds `<key>_from` says where the value comes from: the address of the texts it was computed from.
+    A row with `<key>_from` gives the source of the value: the address of the texts from which it was computed.
     """
 
     key: str
@@ -27,7 +28,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`note` says what the numbers are; a reader should need nothing else."""
+    """A table. `note` defines its numbers, so that a reader needs no other text."""
 
     id: str
     title: str
@@ -36,7 +37,7 @@ class Table:
     rows: Sequence[Row]
 
     def to_dict(self) -> TableDocument:
-        """As tables.json holds it: every number at full precision."""
+        """The table in the form of tables.json: every number at full precision."""
         return {
             "id": self.id,
             "title": self.title,
@@ -46,7 +47,7 @@ class Table:
         }
 
     def cells(self) -> list[list[tuple[str, str | None]]]:
-        """Every cell as text, and the address that it links to, if any."""
+        """Every cell as text, and the address of its link, if any."""
         return [[(cell(column, row), source(column, row)) for column in self.columns] for row in self.rows]
 
 
@@ -58,16 +59,16 @@ class OfATable(TypedDict):
 
 
 Section = OfATable | PlotDocument
-"""A part of a report: a table, or a plot beside it."""
+"""A part of a report: a table or a plot."""
 
 
 def source(column: Column, row: Row) -> str | None:
-    """Where the value comes from."""
+    """The address of the texts from which the value was computed; None if there is none."""
     return row.get(column.key if column.kind == "link" else f"{column.key}_from")
 
 
 def cell(column: Column, row: Row) -> str:
-    """One value as a person reads it; an en dash where there is none."""
+    """One value formatted for people; an en dash for a missing value."""
     value = row.get(column.key)
     if value is None:
         return "–"
@@ -85,7 +86,7 @@ def cell(column: Column, row: Row) -> str:
 
 
 def to_markdown(table: Table, note: str | None = None) -> str:
-    """A GitHub-flavoured Markdown section; `note`: instead of the table's own."""
+    """A GitHub-flavoured Markdown section; `note` replaces the table's own."""
     head = [escaped(column.title) for column in table.columns]
     lines = [f"## {escaped(table.title)}", "", escaped(table.note if note is None else note), ""]
     if not table.rows:
@@ -99,13 +100,13 @@ def _linked(text: str, link: str | None) -> str:
 
 
 ADDRESS = "/:?=&%+,;@$!*'~#-._"
-"""What may stand in a link's address as it is; brackets, spaces and the like are percent-encoded."""
+"""Characters that a link's address may contain unchanged; brackets, spaces and similar characters are percent-encoded."""
 _MARKS = re.compile(r"[\\`*{}\[\]|~#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""What Markdown reads as marks; an underscore within a word is none."""
+"""Characters that Markdown reads as markup; an underscore within a word is not markup."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def escaped(text: str) -> str:
-    """A text as Markdown that shows just this text, on one line: no element, link, emphasis, code or cell begins or ends in it."""
+    """A text escaped for Markdown, on one line: no element, link, emphasis, code or cell begins or ends in it."""
     shown = visible(" ".join(text.splitlines()))
     return _MARKS.sub(r"\\\g<0>", re.sub("[&<>]", lambda found: _ENTITIES[found[0]], shown))

@@ -1,6 +1,6 @@
-"""The answers behind the report's numbers: each number that was computed from a run leads to that run's answers, inside the same file.
+"""Collects the answers behind the report's numbers: each number computed from a run links to that run's answers, inside the same file.
 
-The answers of a large study do not fit into one file: then each run keeps the same share of its answers, taken at even distances.
+The answers of a large study do not fit into one file: then each run keeps the same share of its answers, evenly spaced.
 """
 
 import json
@@ -16,20 +16,20 @@ from workers.job import JobContext
 from workers.reports.gathered import Cell
 
 MOST_BYTES = 1_400_000
-"""Bytes that all answers of a report may take."""
+"""The most bytes that all answers in a report may take."""
 AROUND = 70
 """Bytes of markup around an answer."""
 _SOURCE = re.compile(r"(/v1/steerings/[^/]+)/responses\?run=(.+)")
 
 
 class Read(Protocol):
-    """Reads the runs of a steering's job, and the answers of those that are wanted, by run."""
+    """Reads the runs of a steering's job, and the answers of the wanted runs, by run."""
 
     def __call__(self, job: str, wanted: Collection[str]) -> tuple[list[RunLine], dict[str, list[ShownLine]]]: ...
 
 
 def reader(context: JobContext) -> Read:
-    """From the files of the jobs."""
+    """A reader of the jobs' files."""
 
     def read(job: str, wanted: Collection[str]) -> tuple[list[RunLine], dict[str, list[ShownLine]]]:
         runs = [json.loads(line) for line in context.artifact(job, "runs.jsonl").splitlines()]
@@ -44,19 +44,19 @@ def reader(context: JobContext) -> Read:
 
 
 class Places:
-    """Where in the report the answers of runs stand; remembers which runs were asked for."""
+    """The places of runs' answers in the report; remembers which runs were requested."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._cells = {cell.links.get("steering", ""): at for at, cell in enumerate(cells)}
         self.asked: dict[int, dict[str, None]] = {}
 
     def of(self, cell: Cell) -> Leads:
-        """The places of the runs of one steering."""
+        """The places of the runs of one steering, by run."""
         at = self._cells[cell.links["steering"]]
         return lambda run: self._place(at, run) if run else ""
 
     def of_source(self, source: str | None) -> str:
-        """By the address that a table holds; empty for addresses of anything but answers."""
+        """The place for an address in a table; empty for addresses of anything but answers."""
         found = _SOURCE.fullmatch(source or "")
         return "" if found is None or found[1] not in self._cells else self._place(self._cells[found[1]], found[2])
 
@@ -72,7 +72,7 @@ def place(cell: int, run: str) -> str:
 
 @dataclass(frozen=True)
 class RunTexts:
-    """The answers of a run: what it is in words, of how many answers these are, and (question, answer, trait, coherence) for each."""
+    """The answers of a run: its description, the total number of answers, and (question, answer, trait, coherence) for each answer shown."""
 
     place: str
     words: str
@@ -82,14 +82,14 @@ class RunTexts:
 
 @dataclass(frozen=True)
 class CellTexts:
-    """The answers of a steering, of each of its runs that the report's numbers come from."""
+    """The answers of a steering, for each of its runs behind the report's numbers."""
 
     title: str
     runs: Sequence[RunTexts]
 
 
 def collected(cells: Sequence[Cell], places: Places, read: Read) -> list[CellTexts]:
-    """Of every run that was asked for."""
+    """The answers of every run that was requested from `places`."""
     found = []
     for at, wanted in sorted(places.asked.items()):
         cell = cells[at]
@@ -107,12 +107,12 @@ def collected(cells: Sequence[Cell], places: Places, read: Read) -> list[CellTex
 
 
 def job_of(cell: Cell) -> str:
-    """The job of its steering."""
+    """The id of the steering's job."""
     return cell.links["steering"].rsplit("/", 1)[1]
 
 
 def sampled(lines: Sequence[ShownLine], share: float) -> Sequence[ShownLine]:
-    """This share of the lines, at even distances; one at least."""
+    """This share of the lines, evenly spaced; at least one line."""
     count = max(1, int(len(lines) * share))
     return lines if count >= len(lines) else [lines[at * len(lines) // count] for at in range(count)]
 
@@ -122,7 +122,7 @@ def _size(line: ShownLine) -> int:
 
 
 def _words(run: RunLine | None) -> str:
-    """`probe, layer 3, dose 0.6; test questions`."""
+    """Describes a run, such as `probe, layer 3, dose 0.6; test questions`."""
     if run is None:
         return "a run that is no longer stored"
     said = ", ".join(one for one in (method_of(run), where(run)) if one)

@@ -23,13 +23,13 @@ from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 
 RANKED_DIMS = 64
-"""Dims of each layer that the file ranks by ratio_to_median: `_topN` can zero at most so many."""
+"""Number of dims per layer that the file ranks by ratio_to_median, and so the most that `_topN` can zero."""
 NEAREST = 5
-"""Dims that no rule lists but whose `margin` is shown, the largest ones: they say how near a call was."""
+"""Number of unlisted dims with a shown `margin`, largest first, so that readers see how close a decision was."""
 
 
 def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:
-    """The dims whose per-token values `aggregate` asks for, by row of the captured layers."""
+    """The dims whose per-token values `aggregate` needs, by row of the captured layers."""
     listed, of_clean_norms = massive_dims(stats, rule), massive_by_layer(stats)
     needed = {row: {*listed, *of_clean_norms[row], *dims} for row, dims in enumerate(top_dims(stats))}
     for row in middle_rows(stats):
@@ -38,7 +38,7 @@ def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:
 
 
 def aggregate(stats: Statistics, tokens: TokenValues, rule: str) -> Aggregate:
-    """All fields. `tokens` must hold `needed_dims`. Raises DegenerateActivations."""
+    """Returns all fields. `tokens` must hold `needed_dims`. Raises DegenerateActivations."""
     listed = massive_dims(stats, rule)
     above = [_pct_above(tokens.column(row, dominant_dim(stats)), baseline(stats)[row]) for row in middle_rows(stats)]
     return {
@@ -68,7 +68,7 @@ def _by_layer(stats: Statistics, value_L: Float, places: int) -> dict[str, float
 
 
 def _ratio_order(stats: Statistics) -> dict[str, list[int]]:
-    """The dims of largest ratio_to_median at each layer, descending, ties by index: the order in which cleaning takes them."""
+    """The dims with the largest ratio_to_median at each layer, descending, ties by index: the order in which cleaning removes dims."""
     order_LD = np.argsort(-stats.mean_abs, axis=1, kind="stable")[:, :RANKED_DIMS]
     return {str(layer): [int(dim) for dim in order_LD[row]] for row, layer in enumerate(stats.layers)}
 
@@ -104,7 +104,7 @@ def _per_layer(stats: Statistics, tokens: TokenValues, listed: list[int]) -> dic
 
 
 def _dim_at_layer(a: Float, mean: float, b: float) -> DimAtLayer:
-    """`a` is |h[dim]| of every response token, `b` the layer's baseline."""
+    """The statistics of one dim at one layer. `a` is |h[dim]| of every response token, `b` the layer's baseline."""
     return {
         "ratio": decimals(mean / b, 1),
         "cv": decimals(float(np.std(a)) / mean if mean else 0.0, 3),
@@ -127,8 +127,8 @@ def _norm_share(stats: Statistics, listed: list[int]) -> dict[str, dict[str, flo
 
 
 def emergence(stats: Statistics, dim: int) -> Emergence:
-    """Where a dim stands out: the layers at which it has at least half of its largest ratio_to_median, the first of them, and the first captured
-    layer after them, where it has fallen below half; None where it never does."""
+    """The layers at which a dim has at least half of its largest ratio_to_median, the first of these layers, and the first captured layer after
+    them, where the ratio has fallen below half (None where it stays above)."""
     ratio_L = ratio_to_median(stats)[:, dim]
     plateau = [int(row) for row in np.flatnonzero(ratio_L >= ratio_L.max() / 2)]
     after = plateau[-1] + 1
@@ -140,7 +140,8 @@ def emergence(stats: Statistics, dim: int) -> Emergence:
 
 
 def _margin(stats: Statistics, rule: str) -> dict[str, float]:
-    """How near peeling was to listing what is listed, and the nearest others. A dim just below 1 is not rounded up to it."""
+    """How close peeling came to another list: the nearness of the listed dims and of the nearest others. A dim just below 1 is not rounded up to
+    it."""
     share = peel_share(rule)
     margin_D = margins(stats, PEEL_SHARE if share is None else share)
     listed = {*massive_dims(stats, rule), *(int(dim) for dim in np.flatnonzero(margin_D >= 1))}
@@ -154,13 +155,14 @@ def _unrounded_to_one(margin: float) -> float:
 
 
 def _clean_norms(stats: Statistics, tokens: TokenValues) -> dict[str, float]:
-    """By the default rule's list of the layer, whatever rule the file lists dims by: the unit of dose."""
+    """The median clean norm of each layer, the unit of dose. Uses the default rule's list of the layer, whatever rule the file lists dims by."""
     medians = [float(lower_median(tokens.norms_without(row, dims))) for row, dims in enumerate(massive_by_layer(stats))]
     return {str(layer): significant(median, 4) for layer, median in zip(stats.layers, medians, strict=True)}
 
 
 def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Place]]:
-    """Over all tokens: how large, in how many prompts, and at which token. A layer without such dims has no entry."""
+    """For each listed dim and layer, over all tokens: how large it is, in how many prompts, and at which token. A layer without such dims has no
+    entry."""
     located_LD = located(stats)
     found: dict[str, dict[str, Place]] = {}
     for row, layer in enumerate(stats.layers):

@@ -1,7 +1,7 @@
 """Clusters of questions: the cluster of each question, sums by cluster, and resamples of whole clusters.
 
-Two questions of one cluster (one task, one scenario) are nearly the same question, so the cluster and not the question is what a test set has
-independent copies of. Shapes: Q questions, K clusters, B resamples. Knows neither scores nor intervals.
+Two questions of one cluster (one task, one scenario) are nearly the same question, so clusters and not questions are the independent units of a
+test set. Shapes: Q questions, K clusters, B resamples. Works without scores or intervals.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from workers.science.linalg import Float, Int
 
 @dataclass(frozen=True, eq=False)
 class Clustering:
-    """`index_Q` is the cluster of each question, 0 to K-1 in the sorted order of their labels, so that it does not depend on the order
-    in which questions are given."""
+    """The cluster of each question. `index_Q` holds cluster numbers, 0 to K-1 in the sorted order of their labels, so that they do not depend on
+    the order in which questions are given."""
 
     index_Q: Int
     size_K: Int
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> "Clustering":
-        """The clustering that these labels make. Raises ValueError without any question."""
+        """Builds the clustering from each question's label. Raises ValueError without any question."""
         if not len(labels):
             raise ValueError("there is no question, so there is no mean")
         _, index_Q, size_K = np.unique(np.asarray(labels, dtype=np.str_), return_inverse=True, return_counts=True)
@@ -31,17 +31,17 @@ class Clustering:
 
     @property
     def clusters(self) -> int:
-        """K."""
+        """The number of clusters, K."""
         return len(self.size_K)
 
     def sums(self, values: Float) -> Float:
-        """[..., Q] -> [..., K]."""
+        """Sums the values of each cluster, [..., Q] -> [..., K]."""
         flat_RQ = values.reshape(-1, len(self.index_Q))
         out_RK = np.stack([np.bincount(self.index_Q, weights=row, minlength=self.clusters) for row in flat_RQ])
         return np.asarray(out_RK.reshape(*values.shape[:-1], self.clusters))
 
     def residuals(self, values: Float) -> Float:
-        """[..., Q] -> [..., K], each cluster's pull on the mean of all questions: (S_k - mean n_k) / (Q / K), which sum to 0.
+        """Each cluster's contribution to the mean of all questions, [..., Q] -> [..., K]: (S_k - mean n_k) / (Q / K), which sum to 0.
 
         The linearisation of a ratio of sums (Cochran 1977, 6.4): the mean's variance is sum z^2 / (K (K - 1)).
         """
@@ -49,7 +49,7 @@ class Clustering:
         return np.asarray((self.sums(values) - mean * self.size_K) * (self.clusters / len(self.index_Q)))
 
     def standard_error(self, values: Float) -> Float:
-        """[..., Q] -> [...] of the mean over questions, clusters independent; NaN with one cluster."""
+        """The standard error of the mean over questions, with independent clusters, [..., Q] -> [...]; NaN with one cluster."""
         if self.clusters < 2:
             return np.full(values.shape[:-1], np.nan)
         return np.asarray(np.sqrt(np.square(self.residuals(values)).sum(-1) / (self.clusters * (self.clusters - 1))))
@@ -57,10 +57,10 @@ class Clustering:
 
 @lru_cache(maxsize=8)
 def resample_counts(clusters: int, resamples: int, seed: int) -> Float:
-    """[B, K] how often each cluster is drawn in each resample of K with replacement; the same draws for every table of one seed.
+    """How often each cluster is drawn in each resample of K with replacement, [B, K]; the same draws for every table of one seed.
 
-    A drawn cluster brings all its questions (Davison & Hinkley 1997, 3.8). Drawing questions again inside it would count their variance
-    twice: with four questions a cluster and none of it shared, intervals would be a third too wide (tests/benchmarks/coverage.md).
+    A drawn cluster brings all its questions (Davison & Hinkley 1997, 3.8). Resampling the questions inside it again would count their variance
+    twice: with four questions per cluster and no shared variance, intervals would be a third too wide (tests/benchmarks/coverage.md).
     """
     draws = np.random.default_rng([seed, clusters]).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
     counts_BK = draws.astype(np.float64)

@@ -1,12 +1,12 @@
-"""What the massive part of a mean-based vector is (science.md, 4.6): sampling noise, an inert class difference, or signal.
+"""Classifies the massive part of a mean-based vector (science.md, 4.6) as sampling noise, an inert class difference, or signal.
 
-Three arms at the c each part has inside v: v_clean alone, the massive part alone, both. By what they gain over the unsteered answers,
+Three arms at the c that each part has inside v: v_clean alone, the massive part alone, both. By their gains over the unsteered answers:
 
     signal    the massive part moves the trait: alone, or both minus v_clean, by more than 5 points with the whole 95 % interval
-    (neither) both of these intervals lie inside +-10 points: the part does nothing; then by what it is made of
+    (neither) both of these intervals lie inside +-10 points: the part does nothing; then its source decides:
     inert       a real difference of the classes: sampling explains at most a ninth of its square (for one dim |z| >= 3)
-    noise       no more than sampling gives
-    unclear   the intervals are too wide, or there are too few clusters for any
+    noise       not larger than sampling noise explains
+    unclear   the intervals are too wide, or there are too few clusters for an interval
 
 The sampling share is sum_d (var+/n+ + var-/n-) / sum_d delta_d^2 over the massive dims, so that a dim counts by its share of the part. The
 5 points and the ninth are conventions.
@@ -19,13 +19,14 @@ from workers.science.intervals import Interval
 from workers.science.verdicts import TIE
 
 SIGNAL = 5.0
-"""Points that the massive part must move the trait by, interval and all, to be signal."""
+"""Points beyond which the whole interval of the massive part's effect must lie for it to be signal."""
 REAL = 1 / 9
-"""Sampling's largest share of the squared class difference for it to be real."""
+"""The largest share of sampling in the squared class difference at which the difference counts as real."""
 
 
 def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mapping[str, PerDim]) -> str:
-    """`signal`, `inert`, `noise` or `unclear`. `alone` is the massive arm's gain, `on_top` both arms' gain minus the clean arm's, in points.
+    """Returns `signal`, `inert`, `noise` or `unclear`. `alone` is the massive arm's gain, `on_top` both arms' gain minus the clean arm's, in
+    points.
 
     `per_dim` holds `delta` and `noise_share` of the class difference in each massive dim.
     """
@@ -40,7 +41,7 @@ def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mappi
 
 
 def sampling_share(per_dim: Mapping[str, PerDim]) -> float | None:
-    """Sampling's share of the squared class difference over all massive dims; None where it was not measured or there is no difference."""
+    """The share of sampling in the squared class difference over all massive dims; None where it was not measured or there is no difference."""
     known = [(one["delta"] ** 2, share) for one in per_dim.values() if (share := one.get("noise_share")) is not None]
     total = sum(square for square, _ in known)
     return sum(square * share for square, share in known) / total if total > 0 else None

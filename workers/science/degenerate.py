@@ -1,14 +1,14 @@
-"""Rows from which a direction does not exist: named, with the numbers and what to do. Each error has a `code` for programs."""
+"""Errors for rows from which no direction can be fitted, with the numbers and what to do. Each error has a `code` for programs."""
 
 
 class DegenerateRows(ValueError):
-    """No right direction exists for these rows."""
+    """The rows do not determine a direction."""
 
     code = "degenerate_rows"
 
 
 class ClassEmpty(DegenerateRows):
-    """A class has no training row."""
+    """A class has no training rows."""
 
     code = "class_empty"
 
@@ -20,24 +20,24 @@ class NonFiniteRows(DegenerateRows):
 
 
 class ZeroRows(DegenerateRows):
-    """Rows without a direction of their own, for a method that scales each to norm 1."""
+    """Rows of norm 0, for a method that scales each row to norm 1."""
 
     code = "zero_rows"
 
 
 class ClassesCoincide(DegenerateRows):
-    """The two classes do not differ in what the method looks at."""
+    """The two classes do not differ in the quantity that the method uses."""
 
     code = "classes_coincide"
 
 
 class TooFewRows(DegenerateRows):
-    """The method needs more rows than there are."""
+    """The method needs more rows than were given."""
 
     code = "too_few_rows"
 
 
 class NothingLeft(DegenerateRows):
-    """Setting dims to 0 left no vector."""
+    """Setting dims to 0 left a zero vector."""
 
     code = "nothing_left"

@@ -1,4 +1,4 @@
-"""Where a row's first delimiter stands: some models put their massive activations there (science.md, 2.2, location)."""
+"""Locates a row's first delimiter, because some models put their massive activations there (science.md, 2.2, location)."""
 
 import string
 import unicodedata
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 class Delimiters:
-    """Tells delimiter tokens of one tokenizer; what each id's text is gets looked up once."""
+    """Recognises the delimiter tokens of one tokenizer; each id's text is looked up once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer

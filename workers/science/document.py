@@ -1,4 +1,4 @@
-"""calibration.json as a whole: identity, provenance and aggregate, and the one way it is written as bytes.
+"""Builds calibration.json (identity, provenance and aggregate) and serialises it.
 
 It holds no time, host, path or job: the same spec gives the same bytes.
 """
@@ -18,7 +18,7 @@ from workers.lm.choosing import NEAR_TIE
 from workers.lm.model import LanguageModel
 from workers.science.statistics import Statistics
 
-STATISTICS_ROWS = 1  # prompts read alone, whatever batches they were generated in
+STATISTICS_ROWS = 1  # prompts are read alone, even if they were generated in batches
 
 
 def document(
@@ -30,7 +30,7 @@ def document(
     provenance: CalibrationProvenance,
     aggregate: Aggregate,
 ) -> CalibrationDocument:
-    """The whole file. `model` is the registered name; without a `variant` it is `chat` or `base`, by the tokenizer."""
+    """Returns the content of the whole file. `model` is the registered name; without a `variant` it is `chat` or `base`, by the tokenizer."""
     return {
         "schema_version": SCHEMA_VERSION,
         "experiment": experiment,
@@ -46,7 +46,7 @@ def document(
 def provenance(
     lm: LanguageModel, *, revision: str | None, prompts: Sequence[str | Prompt], max_new_tokens: int, stats: Statistics
 ) -> CalibrationProvenance:
-    """What the numbers come from. `revision` is the pinned commit of a hub model, None for a local folder."""
+    """The sources of the numbers. `revision` is the pinned commit of a hub model, None for a local folder."""
     return {
         "model_source": "hub" if revision else "local",
         "model_revision": revision,
@@ -72,10 +72,10 @@ def provenance(
 
 
 def prompts_hash(prompts: Sequence[str | Prompt]) -> str:
-    """sha256 of the prompts in order, as the spec holds them: JSON without spaces in UTF-8."""
+    """sha256 of the prompts in order, as the spec holds them, serialised as JSON without spaces in UTF-8."""
     return hashlib.sha256(json.dumps(list(prompts), ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
 def to_bytes(content: CalibrationDocument) -> bytes:
-    """The one serialisation: keys in the order given, one space of indent, ASCII. Raises ValueError on NaN and infinities."""
+    """The only serialisation: keys in the given order, one space of indent, ASCII. Raises ValueError on NaN and infinities."""
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()

@@ -1,20 +1,22 @@
-"""The dose of a push (docs/science.md, 4.2): the part of it that is not spent on a massive dim, in units of the stream without them.
+"""Converts between coefficient and dose of a push (docs/science.md, 4.2). The dose is its part outside the massive dims, in units of the
+residual stream's clean norm.
 
     r = c |v_clean| / clean_norm      r_raw = c / clean_norm      (|v| = 1)
 
-Equal r is what matched dose means; equal c is no comparison. With several layers r is per layer and the doses' sum is stored beside it.
-The clean norm is the calibration's of the layer for the stream and what is added to it; raw outputs, keys and values are measured in their
-own median norm. No tensors here: a caller brings the norms.
+Vectors are compared at equal r (matched dose); equal c is not a fair comparison. With several layers r is per layer and the doses' sum is stored
+too. For the residual stream and its contributions the unit is the calibration's clean norm of the layer; raw outputs, keys and values use their
+own median norm. Works without tensors: the caller provides the norms.
 """
 
 import math
 
 NO_CLEAN_DOSE = 0.01
-"""A vector with less of its squared norm outside the massive dims has no clean dose; it is reported so and never divided by."""
+"""A vector with a smaller share of its squared norm outside the massive dims has no clean dose; this is reported, and the share is never a
+divisor."""
 
 
 def has_clean_dose(clean_share: float) -> bool:
-    """Whether enough of a unit vector lies outside the massive dims for a dose to be measured; `clean_share` is its |v_clean|."""
+    """Whether enough of a unit vector lies outside the massive dims to measure a dose; `clean_share` is its |v_clean|."""
     return clean_share**2 >= NO_CLEAN_DOSE
 
 

@@ -1,8 +1,8 @@
-"""Errors for activations on which no statistic is defined. Knows nothing of jobs."""
+"""Errors for activations on which no statistic is defined. Independent of jobs."""
 
 
 class NonFiniteActivations(ValueError):
-    """NaN or an infinity in what `component` adds or holds at `layer`, while prompt number `prompt` (0-based) was read."""
+    """NaN or an infinity in the output of `component` at `layer`, when prompt number `prompt` (0-based) was read."""
 
     def __init__(self, layer: int, prompt: int, component: str) -> None:
         super().__init__(
@@ -15,7 +15,7 @@ class NonFiniteActivations(ValueError):
 
 
 class DegenerateActivations(ValueError):
-    """Half of the dims (or of the entries) of a layer are exactly 0, so that a ratio to their median does not exist."""
+    """Half of the dims (or of the entries) of a layer are exactly 0, so that a ratio to their median is undefined."""
 
     def __init__(self, layer: int, what: str) -> None:
         super().__init__(

@@ -2,14 +2,14 @@
 
     value = usual + (ceiling - usual) u - (usual - floor) w + e,   u, w in [0, 1], nearly all of both 0, |e| <= 1
 
-Judges give whole numbers or probabilities of them: values within a point of the median are equal, their mean is `usual`, and what they
-still differ by, e, adds Student's t limits of its own mean (0 where they are equal to the last digit).
-The two shares, of what lies above and of what lies below, get mid-P binomial limits each (for differences of 0/100 scores these are the
-discordant pairs of McNemar's test; sizes in between count as fractions, for which a binomial is the widest case), at the effective number
-of questions Q / deff, deff >= 1 the variance among clusters over that of independent questions (Korn & Graubard 1998). Few changes say
-little about how alike the questions of a cluster are, so one more changed cluster of intra-cluster correlation 0.25 is averaged in. The
-limits of the mean are put together by their squared distances (Zou & Donner 2008, as Newcombe's method for paired proportions). Where
-every change goes one way and a mid-P sign test on clusters says so, the way not taken adds nothing.
+Judges give whole numbers or probabilities of them: values within a point of the median count as equal, and their mean is `usual`. Their
+remaining differences e add Student's t limits of their own mean (0 where they are equal to the last digit). The two shares, above and below
+`usual`, get mid-P binomial limits each (for differences of 0/100 scores these are the discordant pairs of McNemar's test; intermediate sizes
+count as fractions, for which a binomial is the widest case), at the effective number of questions Q / deff, where deff >= 1 is the variance
+among clusters over that of independent questions (Korn & Graubard 1998). A few changes say little about how similar the questions of a cluster
+are, so one more changed cluster of intra-cluster correlation 0.25 is averaged in. The limits of the mean are combined by their squared distances
+(Zou & Donner 2008, like Newcombe's method for paired proportions). Where all changes have the same sign and a mid-P sign test on clusters
+confirms it, the other direction adds nothing.
 """
 
 import math
@@ -23,16 +23,16 @@ from workers.science.clusters import Clustering
 from workers.science.linalg import Bool, Float
 
 PRIOR_CORRELATION = 0.25
-"""What one pseudo-cluster says of the correlation inside clusters: of 0, 0.25 and 0.5 the one with the best coverage at 2 % (coverage.md)."""
+"""The intra-cluster correlation of one added pseudo-cluster: of 0, 0.25 and 0.5 the value with the best coverage at 2 % (coverage.md)."""
 EQUAL_WITHIN = 1.0
 """Points: the resolution of a judge."""
 _ZERO = 1e-9
 
 
 def mid_p_limits(x: float, n: float, alpha: float) -> tuple[float, float]:
-    """Two-sided 1 - alpha limits of a share of which `x` of `n` were seen, 0 <= x <= n, both real (continued through the beta function).
+    """Two-sided 1 - alpha limits of a share observed as `x` of `n`, 0 <= x <= n, both real (continued through the beta function).
 
-    P(X > x) + P(X = x) / 2 = alpha / 2 at the lower, the mirror image at the upper (Berry & Armitage 1995).
+    P(X > x) + P(X = x) / 2 = alpha / 2 at the lower limit, and the mirror image at the upper limit (Berry & Armitage 1995).
     """
 
     def at_most(p: float) -> float:
@@ -46,12 +46,12 @@ def mid_p_limits(x: float, n: float, alpha: float) -> tuple[float, float]:
 
 
 def equal_values(values_Q: Float) -> Bool:
-    """[Q] which values equal the usual one: those within a point of the median."""
+    """[Q], True for values equal to the usual value: those within a point of the median."""
     return np.asarray(np.abs(values_Q - np.median(values_Q)) <= EQUAL_WITHIN)
 
 
 def limits(values_Q: Float, clustering: Clustering, alpha: float, span: tuple[float, float]) -> tuple[float, float]:
-    """Limits of the mean of values in `span` (floor, ceiling), of which nearly all are equal."""
+    """Limits of the mean of values in `span` (floor, ceiling), when nearly all of them are equal."""
     floor, ceiling = span
     equal_Q = equal_values(values_Q)
     usual = float(values_Q[equal_Q].mean())
@@ -59,7 +59,7 @@ def limits(values_Q: Float, clustering: Clustering, alpha: float, span: tuple[fl
     up_room, down_room = ceiling - usual, usual - floor
     up, up_low, up_high = _share(deviation_Q, up_room, clustering, alpha)
     down, down_low, down_high = _share(-deviation_Q, down_room, clustering, alpha)
-    more_up, more_down = up_room * (up_high - up), down_room * (down_high - down)  # how much more there may be of each
+    more_up, more_down = up_room * (up_high - up), down_room * (down_high - down)  # how far each share may lie above its estimate
     if one_way(clustering.sums(deviation_Q), alpha):
         more_up, more_down = (more_up, 0.0) if up > 0 else (0.0, more_down)
     error = float(clustering.standard_error(np.where(equal_Q, values_Q - usual, 0.0)))
@@ -71,13 +71,13 @@ def limits(values_Q: Float, clustering: Clustering, alpha: float, span: tuple[fl
 
 
 def one_way(net_K: Float, alpha: float) -> bool:
-    """Whether every cluster that changed changed the same way, too many for chance: a two-sided mid-P sign test, 2^-n <= alpha."""
+    """Whether all changed clusters changed in the same direction, too many for chance: a two-sided mid-P sign test, 2^-n <= alpha."""
     up, down = int((net_K > _ZERO).sum()), int((net_K < -_ZERO).sum())
     return bool(min(up, down) == 0 and 0.5 ** max(up, down) <= alpha)
 
 
 def _share(deviation_Q: Float, room: float, clustering: Clustering, alpha: float) -> tuple[float, float, float]:
-    """The share of the room that the positive deviations take, and its limits."""
+    """The share of `room` that the positive deviations fill, and its limits."""
     if room <= _ZERO:
         return 0.0, 0.0, 0.0
     share_Q = np.clip(deviation_Q / room, 0.0, 1.0)

@@ -1,7 +1,7 @@
-"""The examples of one position: class, cluster, place in the cluster and split of each row, the same at every layer.
+"""The examples of one position: class, cluster, rank in the cluster and split of each row, the same at every layer.
 
-N rows, positives first. A cluster is what makes two prompts nearly the same question; the i-th positive and the i-th negative of a cluster
-are a pair (docs/science.md, 3.1). Knows no activations.
+N rows, positives first. Two prompts of one cluster are nearly the same question; the i-th positive and the i-th negative of a cluster are a pair
+(docs/science.md, 3.1). Works without activations.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class Examples:
     """Arrays over N rows; `build` makes them from lists."""
 
     positive: Bool  # [N] True for the first Np
-    cluster: Int  # [N] number of the cluster's name in sorted order, so that the order of rows does not matter
-    rank: Int  # [N] place among the rows of its class in its cluster
+    cluster: Int  # [N] the cluster's index in the sorted order of names, so that the order of rows does not matter
+    rank: Int  # [N] index among the rows of its class in its cluster
     train: Bool  # [N] False for the held-out split
 
     @staticmethod
@@ -31,10 +31,10 @@ class Examples:
         positive_ranks: Sequence[int] | None = None,
         negative_ranks: Sequence[int] | None = None,
     ) -> "Examples":
-        """From one entry an example. Without splits all examples are for training.
+        """Builds the arrays from one list entry per example. Without splits all examples are for training.
 
-        Ranks default to the order of rows in their cluster; give them where examples were left out (an empty window),
-        so that the others stay paired.
+        Ranks default to the order of rows in their cluster; give them where examples were left out (an empty window), so that the others stay
+        paired.
         """
         names = [*positive_clusters, *negative_clusters]
         _, cluster = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
@@ -54,7 +54,7 @@ class Examples:
         )
 
     def subset(self, chosen_N: Bool) -> "Examples":
-        """Only the chosen rows."""
+        """The examples of the chosen rows only."""
         return Examples(self.positive[chosen_N], self.cluster[chosen_N], self.rank[chosen_N], self.train[chosen_N])
 
 

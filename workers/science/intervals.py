@@ -1,16 +1,18 @@
-"""Intervals of a mean over questions that come in clusters (science.md, 4.5). One seed, no clock, no global state.
+"""Confidence intervals of a mean over questions in clusters (science.md, 4.5). Deterministic for a seed: no clock, no global state.
+
+Chosen by the data:
 
     fewer than 20 clusters   None: "not enough evidence"
-    >= 90 % equal            exact (`workers.science.exact`): a score's own resolution, a point, apart; also where clusters do not differ
-    else                     BCa bootstrap over clusters, its normal quantiles widened to Student's
+    >= 90 % equal            exact (`workers.science.exact`); values within a point count as equal. Also where clusters do not differ
+    else                     BCa bootstrap over clusters, with its normal quantiles widened to Student's
 
-BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), z0 the bias and a the skewness of the clusters'
-pulls on the mean; q = -+ t_{K-1} sqrt(K / (K-1)) in the place of the normal quantile undoes the bootstrap's narrowness at few clusters
-(Hesterberg 2015), and both z0 and a are shrunk by K / (K + 7), since the skewness of few clusters is mostly noise. Coverage on scores of
-known truth, and what else was tried: tests/benchmarks/coverage.md.
+BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), with z0 the bias and a the skewness of the clusters'
+contributions to the mean. q = -+ t_{K-1} sqrt(K / (K-1)) instead of the normal quantile corrects the bootstrap's narrowness at few clusters
+(Hesterberg 2015); z0 and a are shrunk by K / (K + 7), since the skewness of few clusters is mostly noise. Coverage on scores of known truth, and
+the rejected alternatives: tests/benchmarks/coverage.md.
 
-Shapes: Q questions, K clusters, B resamples, R refits. Values are in points; NaN is a question without a score: it is left out of the mean
-and counted as missing, never read as 0.
+Shapes: Q questions, K clusters, B resamples, R refits. Values are in points; NaN is a question without a score: it is left out of the mean and
+counted as missing, never read as 0.
 """
 
 from collections.abc import Sequence
@@ -25,19 +27,19 @@ from workers.science import exact
 from workers.science.clusters import Clustering, resample_counts
 from workers.science.linalg import Float
 
-"""No interval on fewer."""
+"""The smallest number of clusters for an interval."""
 NEARLY_ALL = 0.9
-"""From this share of equal values on the interval is exact."""
+"""The share of equal values from which the interval is exact."""
 RESAMPLES = 4000
 LEVEL = 0.95
 SKEWNESS_PRIOR = 7.0
-"""Clusters' worth of belief that there is no skewness: with 20 clusters a quarter of what is seen is not believed."""
+"""Weight of the prior of no skewness, in clusters: with 20 clusters a quarter of the observed skewness is discounted."""
 _EQUAL = 1e-9
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Limits in points. `method` is how they were made: exact, bca, two-level. `questions` had a score, `missing` had none."""
+    """Limits in points. `method` is exact, bca or two-level. `questions` is the number with a score, `missing` the number without."""
 
     low: float
     high: float
@@ -47,7 +49,7 @@ class Interval:
     missing: int = 0
 
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside."""
+        """Whether 0 lies outside the interval."""
         return self.low > 0 or self.high < 0
 
     def within(self, margin: float) -> bool:
@@ -57,7 +59,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Clustered:
-    """The values that are no NaN, with their clustering."""
+    """The values that are not NaN, with their clustering."""
 
     values: Float
     clustering: Clustering
@@ -65,17 +67,17 @@ class Clustered:
 
     @property
     def mean(self) -> float:
-        """Over questions."""
+        """The mean over questions."""
         return float(self.values.mean())
 
     @property
     def standard_error(self) -> float:
-        """Of the mean, clusters independent; NaN with one cluster."""
+        """The standard error of the mean, with independent clusters; NaN with one cluster."""
         return float(self.clustering.standard_error(self.values))
 
 
 def clustered(values_Q: Float, labels: Sequence[str]) -> Clustered | None:
-    """Values with the labels of their clusters; None where no value is left. Raises ValueError for as many labels as do not fit."""
+    """Pairs values with the labels of their clusters; None where no value is left. Raises ValueError when their numbers differ."""
     if len(labels) != len(values_Q):
         raise ValueError(f"there are {len(values_Q)} values and {len(labels)} cluster labels: give one label for each value")
     known_Q = ~np.isnan(values_Q)
@@ -88,31 +90,31 @@ def clustered(values_Q: Float, labels: Sequence[str]) -> Clustered | None:
 def paired_interval(
     differences_Q: Float, labels: Sequence[str], *, level: float = LEVEL, seed: int = 0, resamples: int = RESAMPLES
 ) -> Interval | None:
-    """Of the mean of paired differences, each from -100 to 100; None under 20 clusters."""
+    """The interval of the mean of paired differences, each from -100 to 100; None with fewer than 20 clusters."""
     return _interval(differences_Q, labels, (-100.0, 100.0), level, seed, resamples)
 
 
 def mean_interval(
     scores_Q: Float, labels: Sequence[str], *, level: float = LEVEL, seed: int = 0, resamples: int = RESAMPLES
 ) -> Interval | None:
-    """Of a mean score, each from 0 to 100; None under 20 clusters."""
+    """The interval of a mean score, each score from 0 to 100; None with fewer than 20 clusters."""
     return _interval(scores_Q, labels, (0.0, 100.0), level, seed, resamples)
 
 
 def standard_error(values_Q: Float, labels: Sequence[str]) -> float:
-    """Of the mean, clusters independent; NaN under two clusters."""
+    """The standard error of the mean, with independent clusters; NaN with fewer than two clusters."""
     data = clustered(values_Q, labels)
     return float("nan") if data is None else data.standard_error
 
 
 def two_level(differences_RQ: Float, labels: Sequence[str], *, level: float = LEVEL) -> Interval | None:
-    """Of the mean over both extraction sets and questions (science.md, 5); None under 20 clusters or 2 refits.
+    """The interval of the mean over both extraction sets and questions (science.md, 5); None with fewer than 20 clusters or 2 refits.
 
         se^2 = (1 + 1/R) s_R^2 + se_K^2,   degrees of freedom by Satterthwaite
 
     Row r is the r-th refit, on a cluster resample of the extraction set, judged on the same questions. s_R^2, the variance among rows' means,
-    is how far one extraction set's result lies from another's (a bootstrap's variance, so it is not divided by R: more refits say better
-    how large it is and do not make it smaller); se_K is the clustered error of the questions' means over rows.
+    measures how far the results of two extraction sets differ (a bootstrap's variance, so it is not divided by R: more refits estimate it better
+    but do not make it smaller); se_K is the clustered error of the questions' means over rows.
     """
     rows = len(differences_RQ)
     known_Q = np.asarray(~np.isnan(differences_RQ).all(axis=0))
@@ -159,7 +161,7 @@ def _interval(
 
 
 def _one_share(data: Clustered, alpha: float, span: tuple[float, float]) -> tuple[float, float]:
-    """Limits of a mean that every cluster has alike: those of its share of the span, seen once in each cluster."""
+    """Limits of a mean that is equal in all clusters: those of its share of the span, observed once in each cluster."""
     floor, ceiling = span
     clusters = data.clustering.clusters
     low, high = exact.mid_p_limits(clusters * (data.mean - floor) / (ceiling - floor), clusters, alpha)

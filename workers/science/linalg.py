@@ -1,4 +1,4 @@
-"""Small linear algebra on numpy arrays in float64. Shapes: K vectors, N rows, D hidden size. Knows neither methods nor layers."""
+"""Small linear algebra on numpy arrays in float64. Shapes: K vectors, N rows, D hidden size. Independent of methods and layers."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ Bool = NDArray[np.bool_]
 
 
 def norms(vectors_KD: Float) -> Float:
-    """[K] the L2 norm of each row."""
+    """The L2 norm of each row, [K]."""
     return np.asarray(np.sqrt(np.einsum("kd,kd->k", vectors_KD, vectors_KD)))
 
 
 def scaled(vectors_KD: Float) -> Float:
-    """Each row at norm 1; a row that is zero or not finite comes out as NaN."""
+    """Scales each row to norm 1; a row that is zero or not finite becomes NaN."""
     size_K = norms(vectors_KD)
     size_K[~((size_K > 0) & np.isfinite(size_K))] = np.nan
     return vectors_KD / size_K[:, None]
@@ -30,9 +30,9 @@ def without(vectors_KD: Float, dims: Sequence[int]) -> Float:
 
 
 def cosines(vectors_KD: NDArray[np.floating], dims: Sequence[int] = ()) -> Float:
-    """[K, K] the cosine of each vector with each, in float64, after setting `dims` to 0 in all of them.
+    """The cosine of each vector with each, [K, K], in float64, after setting `dims` to 0 in all of them.
 
-    Symmetric to the last bit, exactly 1 on the diagonal; NaN in the row and column of a vector of which nothing is left.
+    Symmetric to the last bit, exactly 1 on the diagonal; NaN in the row and column of a vector that is then zero.
     """
     unit_KD = scaled(without(np.asarray(vectors_KD, dtype=np.float64), dims))
     product = unit_KD @ unit_KD.T
@@ -42,9 +42,9 @@ def cosines(vectors_KD: NDArray[np.floating], dims: Sequence[int] = ()) -> Float
 
 
 def factor(gram_NN: Float) -> Float:
-    """[N, N] a factor Z with Z Z' = gram: coordinates of rows whose inner products `gram` holds, in as many dims as there are rows.
+    """A factor Z [N, N] with Z Z' = gram: coordinates of rows with the inner products in `gram`, in as many dims as there are rows.
 
-    Cholesky where it exists; else (duplicate rows) from the eigenvalues, the negative ones of rounding taken as 0.
+    Uses Cholesky where it exists; else (duplicate rows) the eigenvalues, with negative ones from rounding set to 0.
     """
     try:
         return np.asarray(np.linalg.cholesky(gram_NN))

@@ -1,18 +1,18 @@
-"""Which dims count as massive: the rules by name (science.md, 2.4), and the ratio they are judged by.
+"""Decides which dims are massive: the rules by name (science.md, 2.4), and the ratio that they use.
 
-    ratio_to_median(l, d) = mean over response tokens of |h_d| / median over dims of the same
+    ratio_to_median(l, d) = mean over response tokens of |h_d| / median over dims of that mean
 
-    peeling          at a layer, again and again: of the dims not taken yet, the one of largest squared norm is taken if its
-                     ratio_to_median is >= 10 and it holds >= 10 % of the squared norm that is left. Listed: taken at >= min(3, L) layers
-    peel:S           the same with the share S for 10 %
+    peeling          at a layer, repeatedly: the remaining dim with the largest squared norm is taken out if its
+                     ratio_to_median is >= 10 and it holds >= 10 % of the remaining squared norm. Listed: taken out at >= min(3, L) layers
+    peel:S           the same with the share S instead of 10 %
     ratio10-3layers  ratio_to_median >= 10 at >= min(3, L) captured layers
-    ratio:R          the same with R for 10
+    ratio:R          the same with R instead of 10
     top5-3layers     in the top 5 of |mean h| at >= min(3, L) layers (trait-interp's rule: it always finds dims, massive or not)
     all              in the top 5 of |mean h| at any layer
     sun              at some token of some prompt |h_d| > 100 and > 1000 x the median of all |h| of that layer (Sun et al. 2024)
 
-Peeling alone asks what a dim owns: in the first layers of some models most entries are tiny, and dozens of dims pass 10x while owning nothing.
-The share of what is left, and not of the whole, so that a second massive dim does not hide behind the first.
+Only peeling uses a dim's share of the squared norm: in the first layers of some models most entries are tiny, and dozens of dims exceed 10x with
+a share near 0. The share is of the remaining squared norm and not of the whole, so that a second massive dim does not hide behind the first.
 Every list is ordered by the median ratio over captured layers, largest first, ties by index.
 Shapes: L captured layers, D hidden size. The 10, the 10 % and the 3 are conventions, not mathematics.
 """
@@ -33,13 +33,13 @@ TOP = 5
 
 
 def ratio_to_median(stats: Statistics) -> Float:
-    """[L, D]. Raises DegenerateActivations where the median dim's mean size is 0."""
+    """The ratio of each dim's mean |h| to the median dim's, [L, D]. Raises DegenerateActivations where the median dim's mean size is 0."""
     median_L = baseline(stats)
     return stats.mean_abs / median_L[:, None]
 
 
 def baseline(stats: Statistics) -> Float:
-    """b of every layer, [L]: the median over dims of the token-mean |h|. Raises DegenerateActivations where it is 0."""
+    """The baseline b of every layer, [L]: the median over dims of the token-mean |h|. Raises DegenerateActivations where it is 0."""
     median_L = lower_median(stats.mean_abs, axis=1)
     for layer, median in zip(stats.layers, median_L, strict=True):
         if median == 0:
@@ -65,12 +65,12 @@ def dominant_dim(stats: Statistics) -> int:
 
 
 def min_layers(stats: Statistics) -> int:
-    """At how many layers a dim must qualify."""
+    """The number of layers at which a dim must qualify: min(3, L)."""
     return min(MIN_LAYERS, len(stats.layers))
 
 
 def massive_dims(stats: Statistics, rule: str = DEFAULT_RULE) -> list[int]:
-    """The dims that `rule` chooses, in order. Raises ValueError for a rule that does not exist."""
+    """The dims that `rule` chooses, in order. Raises ValueError for an unknown rule."""
     share = peel_share(rule)
     if share is not None:
         chosen = _indices(peeled(stats, share).taken_LD.sum(axis=0) >= min_layers(stats))
@@ -92,19 +92,19 @@ def massive_by_layer(stats: Statistics, rule: str = DEFAULT_RULE) -> list[list[i
 
 
 def peel_share(rule: str) -> float | None:
-    """The share of what is left that a peeling rule asks for; None for the other rules."""
+    """The share of the remaining squared norm that a peeling rule requires; None for the other rules."""
     if rule == DEFAULT_RULE:
         return PEEL_SHARE
     return float(rule.removeprefix("peel:")) if rule.startswith("peel:") else None
 
 
 def peeled(stats: Statistics, share: float = PEEL_SHARE) -> Peeled:
-    """What peeling takes at every captured layer, and how near every dim is to being taken."""
+    """Which dims peeling removes at every captured layer, and each dim's nearness to removal."""
     return peel(ratio_to_median(stats) / MASSIVE_RATIO, stats.mean_square, share)
 
 
 def margins(stats: Statistics, share: float = PEEL_SHARE) -> Float:
-    """[D]: the min(3, L)-th largest over layers of how near the dim is to being taken. Peeling lists the dims of 1 and more."""
+    """Each dim's nearness to being listed, [D]: its min(3, L)-th largest nearness over layers. Peeling lists the dims with 1 or more."""
     return np.asarray(np.sort(peeled(stats, share).nearness_LD, axis=0)[-min_layers(stats)])
 
 

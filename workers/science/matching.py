@@ -1,8 +1,8 @@
-"""Doses at which vectors are comparable: equal coherence, or equal divergence from the unsteered model (science.md, 4.5).
+"""Finds doses at which vectors are comparable: equal coherence, or equal divergence from the unsteered model (science.md, 4.5).
 
-Both are state machines like the search: `next` is the dose to run, `record` what it gave, `found` a dose that was run. Divergence grows with
-dose as r^2 at first, so its next dose is interpolated on logarithmic scales; coherence falls off a cliff, so it is bisected. Equal r,
-matched dose, needs no search.
+Both are state machines like the search: `next` is the dose to run, `record` stores its result, `found` is a dose that was run. Divergence grows
+as r^2 at small doses, so its next dose is interpolated on logarithmic scales; coherence falls off a cliff, so it is bisected. Equal r, matched
+dose, needs no search.
 """
 
 import math
@@ -14,25 +14,25 @@ import numpy as np
 from workers.science.linalg import Float
 
 COHERENCE_TOLERANCE = 2.0
-"""Points."""
+"""Tolerance in points."""
 DIVERGENCE_TOLERANCE = 0.05
-"""Share of the target."""
+"""Tolerance as a share of the target."""
 FIRST_TOKENS = 20
 CLOSE = 1.05
-"""Doses of a smaller ratio are as good as equal: no larger one is looked for between them."""
+"""Two doses with a smaller ratio count as equal: no larger match is searched between them."""
 CLIFF = 1.01
-"""A jump over the target within this ratio of doses is one that no dose stops at."""
+"""If coherence jumps over the target within this ratio of doses, no dose matches it."""
 
 
 class _Match(ABC):
-    """A bracket of two doses: too little push below, too much above."""
+    """A bracket of two doses: the push is too small at the lower dose and too large at the upper."""
 
     def __init__(self, known: Mapping[float, float], low: float, high: float, budget: int) -> None:
         self._known = dict(known)
         self._low, self._high, self._left = low, high, budget
 
     def record(self, r: float, value: float) -> None:
-        """What a dose gave on the selection questions."""
+        """Records the result of a dose on the selection questions."""
         self._known[r] = value
         self._left -= 1
 
@@ -44,7 +44,7 @@ class _Match(ABC):
         return [r for r, value in self._known.items() if self._side(value) in sides]
 
     def _bracket(self, *too_small: int) -> tuple[float | None, float | None]:
-        """The largest dose of these sides, and the smallest one above it that is too large."""
+        """The largest dose with one of these sides, and the smallest dose above it that is too large."""
         below = max(self._of_side(*too_small), default=None)
         above = min((r for r in self._of_side(1) if below is None or r > below), default=None)
         return below, above
@@ -63,7 +63,7 @@ class CoherenceMatch(_Match):
         high: float = 4.0,
         budget: int = 4,
     ) -> None:
-        """`known` are coherences by dose from the search; `budget` more doses may be run."""
+        """`known` are coherences by dose from the search; up to `budget` more doses may be run."""
         super().__init__(known, low, high, budget)
         self._target, self._tolerance = target, tolerance
 
@@ -71,7 +71,7 @@ class CoherenceMatch(_Match):
         return int(value < self._target - self._tolerance) - int(value > self._target + self._tolerance)
 
     def next(self) -> float | None:
-        """The next dose to run; None when the largest match is found, none can be, or the budget is used."""
+        """The next dose to run; None when the largest match is found, no match is possible, or the budget is used."""
         if self._left <= 0:
             return None
         below, above = self._bracket(-1, 0)
@@ -88,7 +88,7 @@ class CoherenceMatch(_Match):
 
     @property
     def unreachable(self) -> str | None:
-        """Why no dose matches; None where one does."""
+        """The reason why no dose matches; None where a dose matches."""
         if self.found is not None:
             return None
         aim = f"coherence {self._target:.0f} +-{self._tolerance:g}"
@@ -122,7 +122,7 @@ class DivergenceMatch(_Match):
         return int(value > self._target * (1 + self._tolerance)) - int(value < self._target * (1 - self._tolerance))
 
     def next(self) -> float | None:
-        """The next dose to measure; None when found, not reached by the largest dose, or the budget is used."""
+        """The next dose to measure; None when a match is found, the largest dose is below the target, or the budget is used."""
         if self.found is not None or self._left <= 0:
             return None
         if not self._known:
@@ -135,7 +135,8 @@ class DivergenceMatch(_Match):
         return self._between(below, above)
 
     def _between(self, below: float | None, above: float | None) -> float | None:
-        """Where the line through both ends, ln divergence over ln r, meets the target; where an end is open, r^2 from the other."""
+        """The dose where the line through both ends, ln divergence over ln r, meets the target; with one end open, assumes r^2 from the other
+        end."""
         if below is None or above is None:
             end = above if below is None else below
             assert end is not None
@@ -151,11 +152,11 @@ class DivergenceMatch(_Match):
 
     @property
     def found(self) -> float | None:
-        """The dose run that comes nearest to the target, if it is within the tolerance."""
+        """The dose that was run and is nearest to the target, if it is within the tolerance."""
         return min(self._of_side(0), key=lambda r: abs(self._known[r] - self._target), default=None)
 
 
 def p95(divergences: Sequence[Float], first: int = FIRST_TOKENS) -> float:
-    """The 95th percentile over all questions' first tokens, nats; 0 without any token. One array [T] of divergences per question."""
+    """The 95th percentile in nats over the first tokens of all questions; 0 without any token. One array [T] of divergences per question."""
     tokens = np.concatenate([one[:first] for one in divergences]) if len(divergences) else np.empty(0)
     return float(np.percentile(tokens, 95)) if len(tokens) else 0.0

@@ -1,8 +1,8 @@
-"""Measuring a language model's residual stream over given rows: one prefill per prompt, alone, reduced inside the hooks.
+"""Measures a language model's residual stream over given rows, with one separate prefill per prompt, reduced inside the hooks.
 
-A row's values depend on nothing but its ids (B=1, no padding, no cache), and its sums are added in row order: the same rows give
-the same bits however they were generated. Memory is O(layers x hidden size) plus the scalars of `tokenvalues`.
-Uses `workers.lm` to run the model; knows nothing of jobs.
+A row's values depend only on its ids (B=1, no padding, no cache), and its sums are added in row order: the same rows give the same bits however
+they were generated. Memory is O(layers x hidden size) plus the scalars of `tokenvalues`. Uses `workers.lm` to run the model; independent of
+jobs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,10 +62,10 @@ def measure(
     listener: Listener | None = None,
     kept: bytes | None = None,
 ) -> Statistics:
-    """The statistics of `rows` at `layers` (ascending); `tokens` then holds the per-token values that `aggregate` needs.
+    """Returns the statistics of `rows` at `layers` (ascending); `tokens` then holds the per-token values that `aggregate` needs.
 
-    `kept` is a state that `listener` was given, with fresh `tokens`. Raises NonFiniteActivations, DegenerateActivations, ValueError when no row
-    has an answer, ModelFault as `prefill` does, OutOfMemory, and what the listener raises.
+    `kept` is a state that `listener` received earlier; `tokens` must then be new. Raises NonFiniteActivations, DegenerateActivations, ValueError
+    when no row has an answer, the ModelFaults of `prefill`, OutOfMemory, and what the listener raises.
     """
     listener = listener or Listener()
     running = RunningStatistics(layers, lm.layout.n_layers, lm.layout.hidden_size, lm.device)
@@ -101,7 +101,7 @@ class _PromptPass:
         self.values: list[Tensor] = []
 
     def readers(self) -> Mapping[str, Reader]:
-        """The function to call with the output of each component, by the component's name."""
+        """The reader of each component's output, by the component's name."""
         return {
             "attn_contribution": lambda _layer, _component, x_BTD: self.attn_norms.append(norm_sum(x_BTD[0], self.span)),
             "mlp_contribution": lambda _layer, _component, x_BTD: self.mlp_norms.append(norm_sum(x_BTD[0], self.span)),
@@ -109,7 +109,7 @@ class _PromptPass:
         }
 
     def _residual(self, h_TD: Tensor) -> None:
-        nothing = h_TD.new_zeros((), dtype=torch.float64)  # a block without that addend adds nothing
+        nothing = h_TD.new_zeros((), dtype=torch.float64)  # a block without that addend adds 0
         for norms in (self.attn_norms, self.mlp_norms):
             norms.extend([nothing] * (len(self.layers) + 1 - len(norms)))
         dims_K = self.dims[len(self.layers)]
@@ -117,7 +117,7 @@ class _PromptPass:
         self.values.append(h_TD[self.span.prompt_tokens :, dims_K].float().abs())
 
     def norm_squares(self) -> list[Tensor]:
-        """Float64 [R] per layer."""
+        """|h|^2 of each response token, float64 [R] per layer."""
         return [layer.norm_square for layer in self.layers]
 
     def statistics(self) -> PromptReading:
@@ -140,7 +140,7 @@ def _read_prompt(
 def _read_missing(
     lm: LanguageModel, rows: Sequence[Row], tokens: TokenValues, stats: Statistics, rule: str, listener: Listener
 ) -> Iterator[int]:
-    """Reads the first prompts again, where a needed dim was not watched yet; yields how many of them are done.
+    """Reads the first prompts again, where a needed dim was not watched yet; yields the number of finished prompts.
 
     The dims to watch are chosen from the first prompts, so only those can miss one.
     """
@@ -163,14 +163,14 @@ def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable
 
         with reading_once(lm, {"residual": residual}, dims_by_layer):
             prefill(lm, row.ids)
-        together = torch.cat(list(found.values()), dim=1).cpu()  # one copy: it waits for the device
+        together = torch.cat(list(found.values()), dim=1).cpu()  # one copy, because each copy waits for the device
         return dict(zip(found, torch.split(together, [each.shape[1] for each in found.values()], dim=1), strict=True))
 
     return _with_second_try(once, len(row.ids))
 
 
 def _with_second_try(read: Callable[[], Result], n_tokens: int) -> Result:
-    """`read()`, tried a second time after a shortage of memory, when the memory that generation held is freed. Raises OutOfMemory."""
+    """Returns `read()`; if memory runs out, calls it once more after freeing the memory that generation held. Raises OutOfMemory."""
     said = (
         f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, request fewer "
         "new tokens, or use a smaller model or a larger device."

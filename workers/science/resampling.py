@@ -1,7 +1,7 @@
 """Cluster resamples of examples as counts: how often each row is drawn, so that a resampled mean is a matrix product.
 
-Clusters are drawn with replacement inside three strata (clusters with both classes, with positives only, with negatives only), so that no
-class can vanish. The k-th draw depends on the seed, k and the clusters alone: it is the same at every layer.
+Clusters are drawn with replacement inside three strata (clusters with both classes, with positives only, with negatives only), so that a class
+never vanishes. The k-th draw depends on the seed, k and the clusters alone: it is the same at every layer.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ import numpy as np
 from workers.science.examples import Examples
 from workers.science.linalg import Bool, Int
 
-_RESAMPLE, _HALVES = 1, 2  # what a generator's numbers are for, mixed into its seed
+_RESAMPLE, _HALVES = 1, 2  # the purpose of a generator's numbers, mixed into its seed
 
 
 def strata(examples: Examples) -> list[Int]:
-    """The cluster numbers of each stratum that has any, ascending."""
+    """The cluster numbers of each stratum that is not empty, ascending."""
     with_positive = set(examples.cluster[examples.positive].tolist())
     with_negative = set(examples.cluster[~examples.positive].tolist())
     groups = (with_positive & with_negative, with_positive - with_negative, with_negative - with_positive)
@@ -23,7 +23,7 @@ def strata(examples: Examples) -> list[Int]:
 
 
 def resampled(examples: Examples, seed: int, k: int) -> Int:
-    """[N] the k-th cluster resample (k >= 1)."""
+    """The row counts [N] of the k-th cluster resample (k >= 1)."""
     generator = np.random.default_rng([seed, _RESAMPLE, k])
     counts_C = np.zeros(int(examples.cluster.max()) + 1, dtype=np.int64)
     for clusters in strata(examples):
@@ -32,7 +32,7 @@ def resampled(examples: Examples, seed: int, k: int) -> Int:
 
 
 def halves(examples: Examples, seed: int) -> tuple[Int, Int] | None:
-    """[N], [N]: two halves that share no cluster, or None where a half would lack a class."""
+    """The row counts [N], [N] of two halves without a common cluster, or None where a half would lack a class."""
     generator = np.random.default_rng([seed, _HALVES])
     first_C = np.zeros(int(examples.cluster.max()) + 1, dtype=np.bool_)
     for turn, clusters in enumerate(strata(examples)):
@@ -44,7 +44,7 @@ def halves(examples: Examples, seed: int) -> tuple[Int, Int] | None:
 
 
 def too_few_clusters(examples: Examples) -> str | None:
-    """Why no resample would vary, or None: each class needs rows in at least two clusters."""
+    """The reason why resamples would not vary, or None. Each class needs rows in at least two clusters."""
     for name, of_class in (("positive", examples.positive), ("negative", ~examples.positive)):
         if len(np.unique(examples.cluster[of_class])) < 2:
             return f"The {name} training examples are all in one cluster, so they cannot be resampled. Give prompts of other scenarios."
@@ -52,10 +52,10 @@ def too_few_clusters(examples: Examples) -> str | None:
 
 
 def pairs(examples: Examples, positive_N: Bool, counts_N: Int, seed: int) -> Iterator[tuple[int, int]]:
-    """Rows (i positive, j negative) drawn `counts_N` times, each draw in one pair at most: those of equal cluster and rank first, the
-    rest at random by the seed; what the larger class has left over stays unpaired.
+    """Yields pairs of rows (i positive, j negative) drawn `counts_N` times, each draw in at most one pair: first those of equal cluster and
+    rank, then the rest at random by the seed; surplus draws of the larger class stay unpaired.
 
-    `positive_N` are the labels, which need not be the examples' own.
+    `positive_N` are the labels, which may differ from the examples' own (shuffled labels).
     """
     rest: tuple[list[int], list[int]] = ([], [])
     sides: dict[tuple[int, int], tuple[list[int], list[int]]] = {}

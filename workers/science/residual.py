@@ -1,7 +1,7 @@
-"""What one prompt's residual stream is reduced to, layer by layer, while the model runs.
+"""Reduces one prompt's residual stream to sums and peaks, layer by layer, while the model runs.
 
-Shapes: T tokens of prompt and response together, P prompt tokens, R response tokens, D hidden size. T = P + R; R may be 0.
-Everything is computed from the float32 values in float64 sums (science.md, 2.1); [T, D] tensors die with the call. Knows no models.
+Shapes: T tokens of prompt and response together, P prompt tokens, R response tokens, D hidden size. T = P + R; R may be 0. Everything is
+computed from the float32 values in float64 sums (science.md, 2.1); [T, D] tensors are freed with the call. Independent of models.
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Rows cast to float64 at a time. Part of the result's bits (it orders the additions), so it is a constant and no setting.
+# Rows cast to float64 at a time. It orders the additions and so affects the last bits: a constant, not a setting.
 ROWS = 1024
 
 
 @dataclass(frozen=True)
 class TokenSpan:
-    """Where a prompt ends, and the position of the row's first delimiter (None when no later token is one)."""
+    """The end of the prompt, and the position of the row's first delimiter (None when no later token is a delimiter)."""
 
     prompt_tokens: int
     response_tokens: int
@@ -39,7 +39,7 @@ class LayerReading:
 
 
 def read_layer(h_TD: Tensor, span: TokenSpan) -> LayerReading:
-    """Reduce the residual stream of one prompt at one layer. NaN and infinities come out in `peak_D`."""
+    """Reduces the residual stream of one prompt at one layer. NaN and infinities show in `peak_D`."""
     h_TD = h_TD.detach().float()
     size_TD = h_TD.abs()
     peak_D = size_TD.amax(0)

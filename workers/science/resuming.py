@@ -13,7 +13,7 @@ from workers.science.watching import Watching
 
 
 def to_bytes(running: RunningStatistics, tokens: TokenValues, watching: Watching) -> bytes:
-    """Everything that the prompts read so far left."""
+    """The state after the prompts read so far."""
     arrays = {
         f"{part}/{name}": array
         for part, kept in (("running", running), ("tokens", tokens), ("watching", watching))
@@ -25,7 +25,7 @@ def to_bytes(running: RunningStatistics, tokens: TokenValues, watching: Watching
 
 
 def restore(data: bytes, running: RunningStatistics, tokens: TokenValues, watching: Watching) -> None:
-    """Puts it back into fresh ones of the same layers and width."""
+    """Restores the state into new objects with the same layers and width."""
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         for part, kept in (("running", running), ("tokens", tokens), ("watching", watching)):
             kept.restore({name.removeprefix(f"{part}/"): archive[name] for name in archive.files if name.startswith(f"{part}/")})

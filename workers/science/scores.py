@@ -1,10 +1,10 @@
-"""From judged answers to per-question scores (science.md, 4.5).
+"""Turns judged answers into per-question scores (science.md, 4.5).
 
     delta        = mean over questions of sign (steered - unsteered), all answers counted
     delta_joint  = share with trait >= 50 and coherence >= the threshold, minus the same unsteered, in percentage points
 
-A score that the judge could not make is NaN and stays NaN: never a 0. Such a question is left out of the means and counted, and `bounds`
-says how far the mean could lie off for it. Q questions.
+A score that the judge could not make is NaN and stays NaN, never 0. Such a question is left out of the means and counted, and `bounds` tells how
+far the mean could change with it. Q questions.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def joint(trait_Q: Scores, coherence_Q: Scores, threshold: float, sign: int = 1)
 
 
 def bounds(steered_Q: Scores, unsteered_Q: Scores, sign: int = 1) -> tuple[float, float]:
-    """The least and the most that the mean of all differences could be, whatever the missing scores were (0 to 100)."""
+    """The smallest and largest possible mean of all differences, over all values 0 to 100 of the missing scores."""
     low_Q = np.nan_to_num(steered_Q, nan=0.0) - np.nan_to_num(unsteered_Q, nan=100.0)
     high_Q = np.nan_to_num(steered_Q, nan=100.0) - np.nan_to_num(unsteered_Q, nan=0.0)
     low, high = float(low_Q.mean()), float(high_Q.mean())
@@ -36,7 +36,7 @@ def bounds(steered_Q: Scores, unsteered_Q: Scores, sign: int = 1) -> tuple[float
 
 
 def moved(differences_Q: Scores) -> dict[str, float | None]:
-    """Shares of questions that moved as wanted, not at all, and the opposite way, of signed differences."""
+    """Shares of signed differences: questions that moved in the wanted direction, not at all, and in the opposite direction."""
     known = differences_Q[~np.isnan(differences_Q)]
     if not len(known):
         return {"wanted": None, "not_moved": None, "opposite": None}
@@ -45,6 +45,6 @@ def moved(differences_Q: Scores) -> dict[str, float | None]:
 
 
 def mean(values_Q: Scores) -> float | None:
-    """Over the answers that were judged; None when none was."""
+    """The mean over the judged answers; None if none was judged."""
     known = values_Q[~np.isnan(values_Q)]
     return float(known.mean()) if len(known) else None

@@ -1,15 +1,15 @@
-"""The dose search (science.md, 4.4): every cell's next dose, chosen from what was recorded and from nothing else.
+"""The dose search (science.md, 4.4): chooses every cell's next dose from the recorded evaluations alone.
 
-A cell is a vector at a layer. Answers are coherent up to a cliff near r = 1 and the gain rises toward it, so the best dose lies below the
-cliff, and how far below differs by vector. On a logarithmic scale each cell
-  1. brackets the cliff: from 0.6 up by a factor of 2 while coherent, down to the middle of what is left below while not;
-  2. looks into one of the two gaps beside its best dose, the one with more to gain: above it, at most what coherent answers have not
-     reached yet; below it, at most what lost coherence costs at the best dose; times the gap's width. Where nothing is left to gain it
-     looks below, for the smallest dose that is enough.
-Real dose-responses are sawtoothed, so `best` is a dose that was run. All cells advance together: each round asks one dose of each.
+A cell is a vector at a layer. Answers are coherent up to a cliff near r = 1 and the gain rises toward it, so the best dose lies below the cliff,
+and how far below differs by vector. On a logarithmic scale each cell
+  1. brackets the cliff: from 0.6 up by a factor of 2 while coherent, down to the middle of the remaining range while not;
+  2. tries one of the two gaps next to its best dose, the gap with the larger possible gain times its width. The possible gain above the
+     best dose is at most what coherent answers have not reached yet; below it, at most what lost coherence costs at the best dose. Where
+     no more gain is possible it searches below, for the smallest dose that is enough.
+Real dose-response curves are sawtoothed, so `best` is a dose that was run. All cells advance together: each round requests one dose per cell.
 
-The state is the recorded evaluations alone: a round asked for twice is the same round, and a job that died goes on from its finished
-evaluations, recorded again as they are asked for. Time never decides. Knows neither models nor judges.
+The state is the recorded evaluations alone: a round that is requested twice is the same round, and a restarted job records its stored
+evaluations again and continues. Time never influences a choice. Independent of models and judges.
 """
 
 import math
@@ -17,22 +17,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 START, UP = 0.6, 2.0
-"""First dose and the factor upwards: of 9 pairs one with the least regret on tests/ml/dose_responses.py."""
+"""First dose and the upward factor: among 9 pairs, one of those with the least regret on tests/ml/dose_responses.py."""
 FEWEST = 3
-"""Evaluations that every cell gets, so that each has a curve to report."""
+"""The smallest number of evaluations per cell, so that each cell has a curve to report."""
 NARROW = 0.04
-"""Gaps under 4 % are not looked into: the sawtooth is wider."""
+"""Gaps under 4 % are not searched: the sawtooth is wider."""
 LOOKED_CLOSELY = 0.5
-"""Width, in ln r, of the gaps beside the best dose from which a cell may be given up."""
+"""Width, in ln r, of the gaps next to the best dose from which a cell may be given up."""
 SAME = 5.0
-"""Points under the ceiling from which nothing is left to gain: about one answer of 24."""
+"""Points below the ceiling within which no more gain is possible: about one answer of 24."""
 LEAST_TO_GAIN, LEAST_SPREAD = 3.0, 5.0
-"""Points. A gap is never worth less; no objective is surer than this, since 0 of 24 answers still leaves room for 1 in 8."""
+"""Lower bounds in points, of a gap's possible gain and of an objective's error: 0 of 24 answers is still consistent with 1 in 8."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one dose gave on the selection questions: the objective (joint gain) and its standard error in points, the mean coherence."""
+    """The result of one dose on the selection questions: the objective (joint gain) and its standard error in points, and the mean coherence."""
 
     objective: float
     spread: float
@@ -47,9 +47,9 @@ class _Cell:
 
     @property
     def best(self) -> float | None:
-        """The dose with the largest objective; ties go to the more coherent, then to the smaller dose.
+        """The dose with the largest objective; ties go to the more coherent dose, then to the smaller.
 
-        Where nothing is left to gain, the smallest dose that gains it but for SAME: more push is only more side effect.
+        Where no more gain is possible, the smallest dose that reaches it to within SAME, because a larger push only adds side effects.
         """
         saturated = [r for r, one in self.seen.items() if one.objective >= self.ceiling - SAME]
         if saturated:
@@ -58,7 +58,7 @@ class _Cell:
 
 
 class Search:
-    """Doses for each cell: run what `next_round` asks, `record` each, until a round is empty."""
+    """Chooses the doses of each cell: run the doses of `next_round`, `record` each, and repeat until a round is empty."""
 
     def __init__(
         self,
@@ -71,11 +71,11 @@ class Search:
         groups: Mapping[str, str] | None = None,
         ceiling: float = 100.0,
     ) -> None:
-        """`budget` evaluations a cell; doses from `low` to `high`; coherent is a mean coherence of `threshold`.
+        """`budget` evaluations per cell; doses from `low` to `high`; a mean coherence of `threshold` counts as coherent.
 
-        `groups` names what competes: a cell is given up only for another of its group (a method's layers among each other), since methods
-        that are to be compared need the same effort. Without it no cell is given up. `ceiling` is the largest objective there can be:
-        100 less what unsteered answers have already. Raises ValueError for impossible bounds.
+        `groups` names the group of each cell: a cell is given up only in favour of another in its group (such as the layers of a method), since
+        methods that are compared need the same effort. Without `groups` no cell is given up. `ceiling` is the largest possible objective: 100
+        minus the share that the unsteered answers already reach. Raises ValueError for impossible bounds.
         """
         if not (0 < low < high and budget > 0):
             raise ValueError(f"the search needs 0 < low < high and a budget of at least 1, not {low}, {high} and {budget}")
@@ -83,13 +83,13 @@ class Search:
         self._budget, self._low, self._high, self._threshold = budget, low, high, threshold
 
     def next_round(self) -> list[tuple[str, float]]:
-        """(cell, dose) of the next evaluations, at most one a cell; empty when the search is over."""
+        """(cell, dose) of the next evaluations, at most one per cell; empty when the search is over."""
         asked = ((name, self._next(cell)) for name, cell in self._cells.items())
         return [(name, dose) for name, dose in asked if dose is not None]
 
     def record(self, cell: str, r: float, *, objective: float, spread: float, coherence: float) -> None:
-        """One evaluation. A spread that is NaN (one cluster) counts as 0, an objective or coherence that is NaN (the judge could score
-        nothing) as no gain and as broken."""
+        """Records one evaluation. A NaN spread (one cluster) counts as 0; a NaN objective or coherence (the judge could not score) counts as no
+        gain and as incoherent."""
         self._cells[cell].seen[r] = Evaluation(
             0.0 if math.isnan(objective) else objective,
             0.0 if math.isnan(spread) else spread,
@@ -98,15 +98,15 @@ class Search:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to run."""
+        """Whether no evaluation is left to run."""
         return not self.next_round()
 
     def best(self, cell: str) -> float | None:
-        """The dose to use, one that was run; None before the first evaluation."""
+        """The dose to use, which is a dose that was run; None before the first evaluation."""
         return self._cells[cell].best
 
     def stopped(self, cell: str) -> str | None:
-        """Why a cell is not run any more; None while it is."""
+        """The reason why a cell is no longer run; None while it is."""
         found = self._cells[cell]
         if len(found.seen) >= self._budget:
             return "budget used"
@@ -135,7 +135,7 @@ class Search:
         return [r for r, one in cell.seen.items() if one.coherence >= self._threshold]
 
     def _beside_the_best(self, cell: _Cell) -> float | None:
-        """The middle of the gap beside the best dose that promises more; None where both are narrow."""
+        """The middle of the gap next to the best dose with the larger possible gain; None where both gaps are narrow."""
         best = cell.best
         assert best is not None
         at_best = cell.seen[best]
@@ -145,7 +145,7 @@ class Search:
             (best, above): min(cell.ceiling, at_best.coherence) - at_best.objective,
             (below, best): at_best.objective * (coherence_below / max(at_best.coherence, 1.0) - 1.0),
         }
-        # of equal ones the lower, hence the sign: less push is less harm
+        # in a tie the lower gap, hence the sign: a smaller push does less harm
         worth = [
             (math.log(high / low) * max(gain, LEAST_TO_GAIN), -math.sqrt(low * high))
             for (low, high), gain in to_gain.items()
@@ -154,14 +154,14 @@ class Search:
         return -max(worth)[1] if worth else None
 
     def _neighbours(self, cell: _Cell, best: float) -> tuple[float, float]:
-        """The doses run next to the best one; where none was, half of it below and itself above."""
+        """The doses run next to the best dose; where there was none, half of the best below and the best itself above."""
         doses = sorted(cell.seen)
         place = doses.index(best)
         below = doses[place - 1] if place else max(self._low, best / 2)
         return below, doses[place + 1] if place + 1 < len(doses) else best
 
     def _given_up(self, cell: _Cell) -> bool:
-        """Whether it cannot reach the leader of its group, by what every cell had shown after as many evaluations as this one has."""
+        """Whether the cell cannot reach the leader of its group, by the results of every cell after as many evaluations as this cell has."""
         rounds, best = len(cell.seen), cell.best
         if best is None or rounds < FEWEST or not self._looked_closely(cell, best):
             return False

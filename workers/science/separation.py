@@ -1,6 +1,6 @@
-"""How well projections separate held-out examples, and how much of a class difference is sampling noise (docs/science.md, 3.5).
+"""Measures how well projections separate held-out examples, and how much of a class difference is sampling noise (docs/science.md, 3.5).
 
-Separation does not predict steering: accuracy 1.00 has steered nothing.
+Separation does not predict steering: vectors with accuracy 1.00 have failed to steer.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from workers.science.linalg import Bool, Float
 
 
 def measured(scores_N: Float, positive_N: Bool, threshold: float) -> Separation | None:
-    """Of projections on a unit vector. None where the held-out split lacks a class.
+    """The separation of projections on a unit vector. None where the held-out split lacks a class.
 
     accuracy at `threshold`; Cohen's d with the pooled deviation; AUROC, ties counting half; polarity +1 where positives project higher.
     """
@@ -50,7 +50,7 @@ class Noise:
     error_D: Float
 
     def of(self, dim: int) -> PerDim:
-        """One dim's difference, its z-score, and the share of its square that sampling noise would give by itself."""
+        """One dim's difference, its z-score, and the share of its square that sampling noise alone would give."""
         delta, error = float(self.delta_D[dim]), float(self.error_D[dim])
         return {
             "delta": delta,
@@ -59,7 +59,7 @@ class Noise:
         }
 
     def share(self, zeroed: Sequence[int]) -> float | None:
-        """The same over all dims but `zeroed`: how much of the mean difference's squared length is sampling noise."""
+        """The share of sampling noise in the mean difference's squared length, over all dims except `zeroed`."""
         kept = np.ones(len(self.delta_D), dtype=np.bool_)
         kept[list(zeroed)] = False
         square = float((self.delta_D[kept] ** 2).sum())
@@ -67,7 +67,7 @@ class Noise:
 
 
 def noise(rows_ND: Float, positive_N: Bool) -> Noise:
-    """Of the rows' two classes; a class of one row has no variance and counts as 0."""
+    """The noise of the difference between the rows' two classes; a class of one row has no variance and counts as 0."""
     positive, negative = rows_ND[positive_N], rows_ND[~positive_N]
     errors = [side.var(0, ddof=1) / len(side) if len(side) > 1 else np.zeros(rows_ND.shape[1]) for side in (positive, negative)]
     return Noise(positive.mean(0) - negative.mean(0), errors[0] + errors[1])

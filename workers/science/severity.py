@@ -3,11 +3,11 @@
     dominant   the dim with the largest median ratio_to_median over captured layers
     verdict    by its median ratio_to_median over the middle half of the layers: none < 10 <= mild < 100 <= severe; none where the default
                rule lists no dim
-    scope      every_token: its median share of response tokens above 10 b is >= 90 % there
+    scope      every_token: the dominant dim's median share of response tokens above 10 b is >= 90 % there
                token_local: else, when some dim is massive at some token in >= 10 % of prompts, or the default list is not empty
                none: else
 
-Every model has a dominant dim; whether it matters is what verdict and scope say. Neither depends on the rule a caller chose for
+Every model has a dominant dim; verdict and scope say whether it matters. Neither depends on the rule a caller chose for
 cleaning. Medians over layers are the lower of two.
 """
 
@@ -22,13 +22,13 @@ from workers.science.peeling import PEEL_SHARE
 from workers.science.statistics import LOCATED_RATIO, Int, Statistics
 
 MILD, SEVERE = 10.0, 100.0
-ABOVE = 10.0  # a token counts as above where |h_d| passes this many baselines
+ABOVE = 10.0  # a token counts as above where |h_d| exceeds this many baselines
 EVERY_TOKEN_PCT = 90.0
 LOCATED_SHARE = 0.1
 
 
 def middle_rows(stats: Statistics) -> list[int]:
-    """Rows of the captured layers in the model's middle half, floor(L/4) to ceil(3L/4)-1; all rows when there is none."""
+    """Rows of the captured layers in the model's middle half, floor(L/4) to ceil(3L/4)-1; all rows when none was captured there."""
     total = stats.model_layers
     middle = range(total // 4, -(-3 * total // 4))
     rows = [row for row, layer in enumerate(stats.layers) if layer in middle]

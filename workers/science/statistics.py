@@ -1,7 +1,7 @@
-"""Statistics of a residual stream over many prompts: running sums on the device, and the plain arrays they end as.
+"""Statistics of a residual stream over many prompts: running sums on the device, and the plain arrays computed from them.
 
-Shapes: L captured layers, D hidden size. Memory is O(L x D), however many tokens come. Each prompt's sums are formed alone and
-added in prompt order in float64, so that the bits depend on neither batch nor load.
+Shapes: L captured layers, D hidden size. Memory is O(L x D) for any number of tokens. Each prompt's sums are formed alone and added in prompt
+order in float64, so that the bits depend on neither batch nor load.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ from workers.science.residual import LayerReading, TokenSpan
 
 Int = NDArray[np.int64]
 
-LOCATED_RATIO = 30.0  # a dim is located where its max_to_entry_median passes this ...
+LOCATED_RATIO = 30.0  # a dim is located where its max_to_entry_median exceeds this number
 SUN_SIZE, SUN_RATIO = 100.0, 1000.0  # Sun et al.'s two conditions for a massive activation
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What all prompts together say; numpy on the CPU. Response means are over all prompts' response tokens pooled."""
+    """The statistics over all prompts; numpy on the CPU. Response means are over the pooled response tokens of all prompts."""
 
     layers: tuple[int, ...]  # captured layers, ascending; L of them
     model_layers: int
@@ -35,16 +35,16 @@ class Statistics:
     mean_abs: Float  # [L, D] mean of |h| over response tokens
     mean_square: Float  # [L, D] mean of h^2 over response tokens
     norm: Float  # [L] mean over response tokens of |h|_2
-    attn_norm: Float  # [L] ... of what attention adds
-    mlp_norm: Float  # [L] ... of what the MLP adds
+    attn_norm: Float  # [L] the same for the contribution of attention
+    mlp_norm: Float  # [L] the same for the contribution of the MLP
     alignment: Float  # [L] mean over prompts of the mean cosine of prompt tokens with their mean
-    max_to_median: Float  # [L, D] mean over prompts of max_t |h| over the median dim's
-    max_to_entry: Float  # [L, D] mean over prompts of max_t |h| over the median of all |h|
+    max_to_median: Float  # [L, D] mean over prompts of max_t |h| divided by the median dim's
+    max_to_entry: Float  # [L, D] mean over prompts of max_t |h| divided by the median of all |h|
     largest: Float  # [L, D] max over prompts and tokens of |h|
     located: Int  # [L, D] prompts in which max_to_entry_median passes LOCATED_RATIO
     sun: Int  # [L, D] prompts in which some token is massive by Sun et al.
-    at_first: Int  # [L, D] prompts whose peak is at the first token
-    at_delimiter: Int  # [L, D] ... at the first delimiter
+    at_first: Int  # [L, D] prompts with their peak at the first token
+    at_delimiter: Int  # [L, D] prompts with their peak at the first delimiter
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PromptReading:
 
 
 class RunningStatistics:
-    """Adds prompts one by one."""
+    """The running sums, to which prompts are added singly."""
 
     def __init__(self, layers: Sequence[int], model_layers: int, width: int, device: torch.device) -> None:
         self.layers = tuple(sorted(set(layers)))
@@ -72,7 +72,7 @@ class RunningStatistics:
         self._largest_LD = torch.zeros(shape, dtype=torch.float32, device=device)
 
     def add(self, reading: PromptReading) -> None:
-        """Add one prompt. Raises NonFiniteActivations, DegenerateActivations; then nothing was added."""
+        """Adds one prompt. Raises NonFiniteActivations, DegenerateActivations; then nothing is added."""
         layers = reading.layers
         peak_LD = torch.stack([layer.peak for layer in layers])
         peak_median_L = peak_LD.median(dim=1).values
@@ -99,13 +99,13 @@ class RunningStatistics:
         self.response_tokens += reading.span.response_tokens
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All that was added, for `restore`."""
+        """The whole state as arrays, for `restore`."""
         kept = self._tensors() | {"largest": self._largest_LD}
         counted = np.array([self.prompts, self.prompt_tokens, self.response_tokens], dtype=np.int64)
         return {name: tensor.cpu().numpy() for name, tensor in kept.items()} | {"counted": counted}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Continues from the state that another instance kept."""
+        """Continues from the state that another instance saved."""
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(arrays[name]))
         self._largest_LD = torch.from_numpy(arrays["largest"]).to(self.device)
@@ -117,14 +117,15 @@ class RunningStatistics:
 
     def _check(self, reading: PromptReading, peak_LD: Tensor, peak_median_L: Tensor) -> None:
         read = [
-            peak_LD.amax(dim=1),  # NaN where one is
+            peak_LD.amax(dim=1),  # NaN where any value is NaN
             torch.stack(list(reading.attn_norms)),
             torch.stack(list(reading.mlp_norms)),
             torch.stack([layer.entry_median for layer in reading.layers]),
             peak_median_L,
         ]
-        *finite, entries, peaks = torch.stack([each.double() for each in read]).cpu().numpy()  # one copy: it waits for the device
-        for row, layer in enumerate(self.layers):  # the lowest bad layer is where it began
+        # one copy, because each copy waits for the device
+        *finite, entries, peaks = torch.stack([each.double() for each in read]).cpu().numpy()
+        for row, layer in enumerate(self.layers):  # the lowest bad layer is where the fault began
             for component, good in zip(("residual stream", "attention output", "MLP output"), finite, strict=True):
                 if not np.isfinite(good[row]):
                     raise NonFiniteActivations(layer, self.prompts, component)
@@ -135,7 +136,7 @@ class RunningStatistics:
                     raise DegenerateActivations(layer, what)
 
     def result(self) -> Statistics:
-        """The means. Raises ValueError without any response token."""
+        """The means over all prompts. Raises ValueError without any response token."""
         if not self.response_tokens:
             raise ValueError("there is no response token, so there is no mean")
         sums = {name: value.cpu().numpy() for name, value in self._sums.items()}

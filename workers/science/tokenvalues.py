@@ -1,11 +1,11 @@
-"""Per-token scalars that exact quantiles need: |h|^2 of each response token, and |h[dim]| for a few watched dims.
+"""Stores the per-token scalars that exact quantiles need: |h|^2 of each response token, and |h[dim]| for a few watched dims.
 
-A percentile or median cannot be formed from sums, and which dims matter is known only at the end. So for each prompt and layer
-the likely dims are kept (`workers.science.watching`), and a dim that turns out to be needed but was not watched in some prompt is named by
-`missing`, to be read again. Watching decides how much is read twice, never a value.
+A percentile or median cannot be computed from sums, and which dims matter is known only at the end. So for each prompt and layer the likely dims
+are stored (`workers.science.watching`), and `missing` names a needed dim that was not watched in some prompt, to be read again. Watching decides
+how much is read twice, never a value.
 
 Shapes: R response tokens of one prompt, K watched dims. 8 R + 4 R K bytes per prompt and layer, in memory up to `MEMORY_BYTES` in all and in a
-temporary file beyond; per call one column of all tokens is in memory.
+temporary file beyond; a call holds one column of all tokens in memory.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ class _Block:
 
 
 class TokenValues:
-    """Keeps the scalars of prompts added in order, and gives back whole columns in that order."""
+    """Stores the scalars of prompts in the order of adding, and returns whole columns in that order."""
 
     def __init__(self, n_layers: int) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115, closed by close()
@@ -47,7 +47,7 @@ class TokenValues:
     def add_prompt(self, norm_squares: Sequence[Tensor], dims: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         """Adds a prompt's values. Each sequence has an entry per layer: float64 [R], int64 [K] and float32 [R, K]."""
         self._lengths.append(norm_squares[0].shape[0])
-        # one copy to the host for all layers: each waits for the device
+        # one copy to the host for all layers, because each copy waits for the device
         norms_LR = torch.stack(list(norm_squares)).cpu().numpy().astype(np.float64)
         columns = torch.cat([values_RK.T.flatten() for values_RK in values]).cpu().numpy().astype(np.float32)
         all_dims = torch.cat(list(dims)).cpu().numpy().astype(np.int32)
@@ -65,7 +65,8 @@ class TokenValues:
         self._blocks[row][prompt].append(_Block(dims_K.cpu().numpy().astype(np.int32), offset))
 
     def missing(self, needed: Mapping[int, Iterable[int]]) -> dict[int, dict[int, list[int]]]:
-        """Of the dims `needed` at each layer row: {prompt: {row: dims not kept}}. Prompts without tokens lack nothing."""
+        """The needed values that are not stored, as {prompt: {row: dims}}, of the dims `needed` at each layer row. Prompts without tokens lack
+        nothing."""
         lacking: dict[int, dict[int, list[int]]] = {}
         for row, dims in needed.items():
             for prompt, length in enumerate(self._lengths):
@@ -88,7 +89,7 @@ class TokenValues:
         return np.concatenate([np.zeros(0), *parts])
 
     def norms_without(self, row: int, dims: Iterable[int]) -> Float:
-        """The norm of h with `dims` set to 0, of every response token; exact to 1e-15 of |h|^2."""
+        """The norm of h with `dims` set to 0, for every response token; exact to 1e-15 of |h|^2."""
         left = self.norm_squares(row)
         for dim in dims:
             left = left - self.column(row, dim) ** 2
@@ -109,7 +110,7 @@ class TokenValues:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Continues from the state that another instance kept."""
+        """Continues from the state that another instance saved."""
         self._write(arrays["file"])
         self._lengths = [int(length) for length in arrays["lengths"]]
         self._norms = arrays["norms"].tolist()

@@ -1,4 +1,4 @@
-"""Verdicts from intervals, and a study's recommendations (docs/science.md, 4.5 and 5). Pure rules: other numbers, another verdict."""
+"""Derives verdicts from intervals, and a study's recommendations (docs/science.md, 4.5 and 5). Pure rules on numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,20 +7,21 @@ from terms.methods import UnknownMethod, parse_method
 from workers.science.intervals import Interval
 
 TIE = 10.0
-"""Points within which two vectors tie, when the whole interval lies inside."""
+"""Two vectors tie when the whole interval of their difference lies within this many points."""
 TRAITS_NEEDED = 2
 TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
 UNTOLD = "its judge cannot tell the classes apart"
 AGREEMENT = 0.6
-"""Spearman correlation of the judge with labels under which no verdict stands."""
+"""The smallest Spearman correlation of the judge with labels at which verdicts are given."""
 COST = ("random", "mean_diff", "mean_diff_rownorm", "pca", "lda", "probe", "gradient", "rfm", "lm_loss")
-"""Bases from the cheapest; a suffix costs a calibration more."""
+"""Base methods from the cheapest; a suffix adds the cost of a calibration."""
 
 
 def verdict(interval: Interval | None, *, judged: bool = True) -> str:
-    """`ties`, `better`, `worse` (the difference's sign) or `not enough evidence`. A small sure difference within the band is a tie.
+    """Returns `ties`, `better`, `worse` (by the difference's sign) or `not enough evidence`. A small certain difference within the band is a
+    tie.
 
-    `judged` False: the judge cannot tell the classes apart, so its differences mean nothing.
+    `judged` False: the judge cannot tell the classes apart, so its differences have no meaning.
     """
     if interval is None or not judged:
         return NOT_ENOUGH
@@ -33,7 +34,7 @@ def verdict(interval: Interval | None, *, judged: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One method's gain minus the leader's at matched dose, in points. `detectable` is the smallest difference that would have been seen;
+    """One method's gain minus the leader's at matched dose, in points. `detectable` is the smallest difference that could have been detected;
     `judged` as in `verdict`."""
 
     difference: float
@@ -57,9 +58,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class TraitEvidence:
-    """Of one trait on one model. `contrasts` are against the leader, by method; `cleaning` are cleaned minus plain, by base method.
+    """The evidence for one trait on one model. `contrasts` are against the leader, by method; `cleaning` are cleaned minus plain, by base
+    method.
 
-    `massive_part` is signal, inert, noise, unclear, `not tested` where the model has massive dims and no vector was taken apart, or none
+    `massive_part` is signal, inert, noise, unclear, `not tested` where the model has massive dims but no vector was split into parts, or none
     where it has none. `judged` False: the judge cannot tell the trait's classes apart, and nothing follows from its scores.
     """
 
@@ -74,7 +76,7 @@ class TraitEvidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence and the rule and numbers that it rests on."""
+    """A sentence, and the rule and numbers that support it."""
 
     sentence: str
     because: str
@@ -82,7 +84,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`method` None and `cleaning` `not enough evidence` where the numbers do not carry more."""
+    """A recommendation; `method` is None and `cleaning` `not enough evidence` where the numbers support no more."""
 
     method: str | None
     cleaning: str
@@ -90,7 +92,7 @@ class Recommendation:
 
 
 def cost(key: str) -> tuple[int, int, str]:
-    """Orders methods by what they cost; unknown ones come last."""
+    """The sort key that orders methods by cost; unknown methods come last."""
     try:
         parsed = parse_method(key)
     except UnknownMethod:
@@ -99,9 +101,9 @@ def cost(key: str) -> tuple[int, int, str]:
 
 
 def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = None) -> Recommendation:
-    """The cheapest method that leads, ties with the leader or beats it on at least two traits, and whether to clean.
+    """Recommends the cheapest method that leads, ties with the leader or beats it on at least two traits, and whether to clean.
 
-    `agreement` is the judge's Spearman correlation with labels, None where none were given.
+    `agreement` is the judge's Spearman correlation with labels, None where no labels were given.
     """
     if agreement is not None and agreement < AGREEMENT:
         because = f"Rule: there is no verdict if the judge agrees with the labels less than {AGREEMENT:g} (Spearman). This one: {agreement:.2f}."
@@ -201,8 +203,8 @@ def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
 
 
 def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
-    """`yes`, `no` or `unclear`, and why: `yes` where mean_diff leads or ties at equal dose on every trait that it was run for, `no` where it
-    is worse on one, `unclear` where a trait was not steered for certain or the numbers carry neither."""
+    """Returns `yes`, `no` or `unclear`, and the reason: `yes` where mean_diff leads or ties at equal dose on every trait for which it was run,
+    `no` where it is worse on one trait, `unclear` where the effect on some trait is not certain or the numbers support neither."""
     answers, why = set(), []
     for one in evidence:
         if one.leader != "mean_diff" and "mean_diff" not in one.contrasts:

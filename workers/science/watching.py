@@ -1,8 +1,8 @@
-"""Which dims' per-token values to keep while prompts are read: those that `aggregate` is likely to need in the end.
+"""Chooses for which dims to store per-token values while prompts are read: the dims that `aggregate` is likely to need in the end.
 
-Nothing is watched in the first FIRST_PROMPTS prompts; what to watch in the others is chosen from their sums, and looked at again each time a
-fifth more were read. The first ones are read once more when it is known what they lack. A dim is watched when it is within a factor of
-needing to be (NEAR), so that the number of watched dims follows the need. Wrong guesses cost time, never a value.
+No dim is watched in the first FIRST_PROMPTS prompts; the dims for the others are chosen from the first prompts' sums, and chosen again each time
+a fifth more prompts were read. The first prompts are read once more when their missing values are known. A dim is watched when it is within a
+factor NEAR of being needed, so that the number of watched dims follows the need. Wrong guesses cost time but never change a value.
 
 Shapes: L captured layers, D hidden size.
 """
@@ -31,12 +31,12 @@ from workers.science.statistics import SUN_RATIO, SUN_SIZE, RunningStatistics, S
 
 FIRST_PROMPTS = 4
 NEAR = 0.5
-OWN_DIMS = 72  # of a layer, at most so many in each of two orders, because they may end in its top
-DOMINANT_DIMS = 4  # because one of them may end as the dominant dim
+OWN_DIMS = 72  # per layer, at most so many in each of two orders, because they may end in its top
+DOMINANT_DIMS = 4  # because one of these may end as the dominant dim
 
 
 class Watching:
-    """The dims to keep at each captured layer, ascending; none before the first look."""
+    """The dims to store at each captured layer, ascending; none before the first choice."""
 
     def __init__(self, rule: str, running: RunningStatistics) -> None:
         self._rule = rule
@@ -46,24 +46,24 @@ class Watching:
         self.dims = self._tensors()
 
     def look(self) -> None:
-        """To be called after each prompt."""
+        """Updates the choice when it is due; call after each prompt."""
         if self._running.prompts < self._next_look or not self._running.response_tokens:
             return
         self._next_look = self._running.prompts + max(1, self._running.prompts // 5)
         try:
             likely = likely_dims(self._running.result(), self._rule)
-        except DegenerateActivations:  # of the few prompts so far; all of them together may be sound
+        except DegenerateActivations:  # true of the few prompts so far; all prompts together may be sound
             return
         self._chosen = [chosen | dims for chosen, dims in zip(self._chosen, likely, strict=True)]
         self.dims = self._tensors()
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """What was chosen, for `restore`."""
+        """The chosen dims as arrays, for `restore`."""
         chosen = [(row, dim) for row, dims in enumerate(self._chosen) for dim in sorted(dims)]
         return {"chosen": np.array(chosen, dtype=np.int64).reshape(-1, 2), "next_look": np.array(self._next_look)}
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Continues from what another instance had chosen."""
+        """Continues with the dims that another instance chose."""
         self._next_look = int(arrays["next_look"])
         for row, dim in arrays["chosen"].tolist():
             self._chosen[row].add(dim)
@@ -75,16 +75,16 @@ class Watching:
 
 
 def likely_dims(stats: Statistics, rule: str) -> list[set[int]]:
-    """By row of the captured layers: what is needed by the statistics so far, and what is near to it."""
+    """The dims needed by the statistics so far, and those near to being needed, by row of the captured layers."""
     listed = _near_the_list(stats, rule) | {*by_median_ratio(stats)[:DOMINANT_DIMS]}
     needed = needed_dims(stats, rule)
     return [needed[row] | listed | own for row, own in enumerate(_near_the_top(stats))]
 
 
 def _near_the_top(stats: Statistics) -> list[set[int]]:
-    """Dims that may end in a layer's top by |mean h|: the largest ones so far, and those with a mean |h|, which bounds it, that is large enough.
+    """Dims that may end in a layer's top by |mean h|: the largest so far, and those with a large enough mean |h|, which is an upper bound.
 
-    A dim that changes its sign from prompt to prompt may come from far behind, but its mean |h| is large from the beginning.
+    A dim that changes its sign from prompt to prompt may rise from a low rank, but its mean |h| is large from the beginning.
     """
     size_LD = np.abs(stats.mean)
     found = []
@@ -97,7 +97,7 @@ def _near_the_top(stats: Statistics) -> list[set[int]]:
 
 
 def _near_the_list(stats: Statistics, rule: str) -> set[int]:
-    """Dims that are within NEAR of being listed by the rule, or by the default one."""
+    """Dims within a factor NEAR of being listed by the rule, or by the default rule."""
     share = peel_share(rule)
     near = _at_least(margins(stats), NEAR)
     if share is not None:
@@ -109,7 +109,7 @@ def _near_the_list(stats: Statistics, rule: str) -> set[int]:
     if rule == "sun":
         large_LD = (stats.largest > NEAR * SUN_SIZE) & (stats.max_to_entry > NEAR**2 * SUN_RATIO)
         return near | {int(dim) for dim in np.flatnonzero((large_LD | (stats.sun > 0)).any(axis=0))}
-    # top5-3layers and all: whatever may end in a layer's top
+    # top5-3layers and all: any dim that may end in a layer's top
     order_LD = np.argsort(-np.abs(stats.mean), axis=1, kind="stable")
     return near | {int(dim) for row in order_LD for dim in row[: 2 * TOP]}
 

@@ -20,22 +20,23 @@ Column = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """How scores are read: the coherence threshold, the direction asked for (-1: less of the trait), and the seed of intervals."""
+    """How scores are read: the coherence threshold, the requested direction (-1: less of the trait), and the seed of intervals."""
 
     threshold: float
     sign: int
     seed: int
 
     def gain(self, run: Run, base: Run) -> Column:
-        """Per question, signed: positive is what was asked for."""
+        """The gain per question; positive means a change in the requested direction."""
         return self.sign * (run.trait - base.trait)
 
     def joint_gain(self, run: Run, base: Run) -> Column:
-        """Per question, in percentage points."""
+        """The joint gain per question, in percentage points."""
         return self._joint(run) - self._joint(base)
 
     def room(self, base: Run) -> float:
-        """The largest mean joint gain over `base` there can be: 100 less the share of its answers that have it already."""
+        """The largest possible mean joint gain over `base`: 100 minus the share of its answers that are already on target, in percentage
+        points."""
         return 100.0 - (mean(self._joint(base)) or 0.0)
 
     def _joint(self, run: Run) -> Column:
@@ -53,7 +54,7 @@ def clusters_of(run: Run) -> list[str]:
 
 
 def scores_of(run: Run) -> Scores:
-    """Means of a run without comparison."""
+    """Mean scores of a run, without comparison."""
     return {
         "run": run.spec.id,
         "n": len(run.answers),
@@ -64,7 +65,7 @@ def scores_of(run: Run) -> Scores:
 
 
 def unsteered_of(run: Run) -> UnsteeredScores:
-    """`scores_of` of unsteered answers, with the spread of their trait scores: what a gain must be seen against."""
+    """`scores_of` for unsteered answers, with the spread of their trait scores, for comparison with a gain."""
     scored = run.trait[~np.isnan(run.trait)]
     if not len(scored):
         return {**scores_of(run), "spread": None}
@@ -73,7 +74,7 @@ def unsteered_of(run: Run) -> UnsteeredScores:
 
 
 def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
-    """A run on test questions as tables show it. Every interval is over clusters; without enough of them it is null."""
+    """The effect of a run on test questions, as tables show it. Every interval is over clusters; with too few clusters it is null."""
     clusters = clusters_of(run)
     gain, joint_gain = scale.gain(run, base), scale.joint_gain(run, base)
     interval = paired_interval(gain, clusters, seed=scale.seed)
@@ -92,7 +93,7 @@ def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
 
 
 def dose_of_run(run: Run) -> Dose:
-    """r, c and r_raw; c and r_raw of a subject at several layers are lists, and the sum of r is stored."""
+    """The dose of a run: r, c and r_raw. For a subject at several layers c and r_raw are lists, and the sum of r is stored."""
     if run.spec.subject is None or run.spec.r is None:
         return {"r": None, "c": None, "r_raw": None}
     parts = run.spec.subject.parts
@@ -109,7 +110,7 @@ def dose_of_run(run: Run) -> Dose:
 
 
 def side_effects(run: Run) -> SideEffects:
-    """Mean length in tokens, share of repeated 4-grams, perplexity, share that ended by itself, share whose logits stayed finite.
+    """Mean length in tokens, share of repeated 4-grams, perplexity, share of answers that ended before the limit, share with finite logits.
 
     Perplexity is exp of minus the mean, over answers, of a text's mean token log-likelihood under the unsteered model.
     """
@@ -147,12 +148,13 @@ def _rounded(value: float | None, places: int = 2) -> float | None:
 
 
 def unchanged(run: Run, base: Run) -> float:
-    """Share of answers that are the same text as without a push."""
+    """The share of answers with the same text as without a push."""
     return round(float(np.mean([one.text == other.text for one, other in zip(run.answers, base.answers, strict=True)])), 4)
 
 
 def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
-    """A run on an extra set: its effect, the share of texts that did not change and, where answers can be right, of those that are."""
+    """A run on an extra set: its effect, the share of unchanged texts and, where the questions have right answers, the share of right
+    answers."""
     facts = cast("ExtraEffect", {**effect_of(run, base, scale), "unchanged": unchanged(run, base)})
     if (right := answered_right(run)) is not None:
         facts["right"] = right
@@ -162,7 +164,7 @@ def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
 
 
 def answered_right(run: Run) -> float | None:
-    """Share of answers that hold what was expected as whole words, whatever the case; None where nothing was expected."""
+    """The share of answers that contain the expected text as whole words, ignoring case; None where no answer was expected."""
     pairs = [
         (question.expected, one.text)
         for question, one in zip(run.spec.questions, run.answers, strict=True)

@@ -1,10 +1,11 @@
-"""From run specs to runs: generate all their answers in shared batches, judge them, keep each finished run as a cell.
+"""Turns run specs into runs: generates the answers of several runs in shared batches, judges them, and stores each finished run as a cell.
 
-A run that a cell holds is never generated or judged again. Runs go in waves, so that a kill costs one wave at most. In float32, where a
-text does not depend on what is generated with it, a wave is as small as a slow model needs to be heard of in seconds. Where the judge
-does not use this device, one wave is judged while the next is generated, and texts are kept before they are judged: a judge that is away
-costs no text. Where it does, and a run alone takes longer than a wave may, runs are cut into pieces, each kept as it ends: what waits for the
-device waits for a piece. Every text has its mean log-likelihood under the unsteered model among what is kept with its scores.
+Stored runs are reused, never generated or judged again. Runs are processed in waves, so that a kill loses at most one wave. In float32, where a
+text does not depend on the rest of its batch, a wave is small enough for a slow model to report progress within seconds. Where the judge does
+not use this device, one wave is judged while the next is generated, and texts are stored before they are judged, so that an unreachable judge
+costs no text. Where the judge uses the device, a run that takes longer than a wave is cut into pieces, and each piece is stored when it ends: a
+job that waits for the device then waits for one piece. The scores of every text are stored with its mean log-likelihood under the unsteered
+model.
 """
 
 import json
@@ -34,16 +35,16 @@ from workers.steering.retries import texts_cell
 from workers.steering.runs import Part, Run, RunSpec, judged
 
 WAVE_BATCHES = 4
-"""A wave fills this many batches: long enough to keep batches full, short enough that little is lost with it."""
+"""Number of batches in a wave: enough to keep batches full, few enough that a lost wave costs little."""
 WAVE_SECONDS = 10.0
-"""Longer waves are halved, and so are pieces of a run; shorter ones doubled up to WAVE_BATCHES, where that changes no text."""
+"""Waves that take longer are halved, as are pieces of a run; shorter waves are doubled up to WAVE_BATCHES, where that changes no text."""
 FIRST_ROWS = 4
-"""The first piece's answers, before anything is known of the model's pace."""
+"""Number of answers in the first piece, when the model's pace is still unknown."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """The questions of a run from number `start` up to `stop`."""
+    """The questions of a run from number `start` up to but not including `stop`."""
 
     spec: RunSpec
     start: int
@@ -86,25 +87,25 @@ class Evaluator:
 
     @property
     def runs(self) -> list[Run]:
-        """Every run so far, in the order first asked for."""
+        """Every run so far, in the order of the first request."""
         return list(self._known.values())
 
     def begin(self, phase: str, answers: int, share: float | None = None, *, unit: str = "answers") -> None:
-        """A phase of about so many answers; of other units where the caller counts them (`tick`)."""
+        """Begins a phase of about `answers` answers, or of other units that the caller counts with `tick`."""
         self._context.phase(phase, answers, unit, share=share)
         self._done = 0
 
     def alive(self) -> None:
-        """Nothing more is done yet, but the job moves. Raises what the context raises when it must stop."""
+        """Reports that the job is alive, without progress. Raises what the context raises when the job must stop."""
         self._context.progress(self._done)
 
     def tick(self) -> None:
-        """One more thing of the phase is done."""
+        """Counts one finished unit of the phase."""
         self._done += 1
         self._context.progress(self._done)
 
     def evaluate(self, specs: Sequence[RunSpec]) -> list[Run]:
-        """The runs, in the specs' order. Raises ModelFault no_effect when an intervention never fired."""
+        """Returns the runs, in the specs' order. Raises ModelFault no_effect when an intervention never fired."""
         fresh = {spec.id: spec for spec in specs if spec.id not in self._known}
         missing = []
         for spec in fresh.values():
@@ -142,7 +143,7 @@ class Evaluator:
             judging.shutdown(wait=True, cancel_futures=True)
 
     def _waves(self, specs: Sequence[RunSpec]) -> Iterator[list[_Piece]]:
-        """The specs in order, cut so that a wave holds WAVE_BATCHES batches of answers (or what is left); fewer where that took too long."""
+        """Divides the specs, in order, into waves of WAVE_BATCHES batches of answers (or the rest); fewer where the last wave took too long."""
         most = WAVE_BATCHES * self._batch_rows
         rest = deque(_Piece(spec, self._kept_of(spec) if self._cuts else 0, len(spec.questions)) for spec in specs)
         while rest:
@@ -162,7 +163,7 @@ class Evaluator:
 
     @property
     def _cuts(self) -> bool:
-        """Whether a run may be cut: where that changes no text, and no judge elsewhere needs many texts at once."""
+        """Whether a run may be cut into pieces: only where this changes no text and no remote judge needs many texts at once."""
         return self._judge.uses_device and self._lm.dtype == torch.float32
 
     def _next(self, rest: deque[_Piece]) -> _Piece:
@@ -175,7 +176,8 @@ class Evaluator:
         return _Piece(piece.spec, piece.start, middle)
 
     def _kept_of(self, spec: RunSpec) -> int:
-        """How many answers of the run an earlier attempt kept; then this one goes on in pieces like its last."""
+        """The number of answers of the run that an earlier attempt stored; this attempt then continues with pieces of the same size as the
+        last."""
         parts: list[Part] = []
         done = 0
         while (kept := self._context.cell(_part_cell(spec.id, done))) is not None:
@@ -188,7 +190,7 @@ class Evaluator:
         return done
 
     def _texts(self, wave: Sequence[_Piece]) -> list[list[SteeredAnswer]]:
-        """The answers of each piece: kept from an attempt whose judge was away, or generated now."""
+        """The answers of each piece: stored by an attempt that could not reach its judge, or generated now."""
         if self._judge.uses_device:
             return self._generate(wave)
         kept = {piece.spec.id: self._context.cell(texts_cell(piece.spec.id)) for piece in wave}
@@ -218,7 +220,7 @@ class Evaluator:
         return [[next(found) for _ in piece.questions] for piece in wave]
 
     def _row_sampling(self, place: int) -> Sampling | None:
-        """Each question draws from its own stream, the same one under every intervention."""
+        """The sampling of a question: each question draws from its own stream, which is the same for every intervention."""
         if self._sampling is None:
             return None
         return Sampling(self._sampling["temperature"], self._sampling["top_p"], self._sampling["seed"] * 1_000_003 + place)
@@ -241,7 +243,7 @@ class Evaluator:
         self._context.progress(self._done)
 
     def _add(self, piece: _Piece, part: Part) -> None:
-        """Keeps a part, or with the last one the run."""
+        """Stores a part; the last part completes and stores the run."""
         spec = piece.spec
         parts = self._parts.setdefault(spec.id, [])
         parts.append(part)
@@ -255,7 +257,7 @@ class Evaluator:
         del self._parts[spec.id]
 
     def _read(self, piece: _Piece, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[RawScore]:
-        """What the judge kept of each answer, with its likelihood after its own prompt where the judge did not read it."""
+        """The judge's `raw` of each answer, with the likelihood after its own prompt where the judge did not compute it."""
         raws = [score.raw for score in scores]
         unread = [i for i, one in enumerate(answered) if one.ids and "log_likelihood" not in raws[i]]
         prompts, texts = [piece.questions[i].prompt_ids for i in unread], [answered[i].ids for i in unread]
@@ -280,12 +282,13 @@ def _item(question: Question, answer: SteeredAnswer, text: str) -> JudgeItem:
 
 
 def _part_cell(run: str, start: int) -> str:
-    """The name of the cell that holds a run's answers from question `start` on, as far as a piece went."""
+    """The name of the cell for a run's answers from question `start` to the end of that piece."""
     return f"part/{run}/{start}"
 
 
 def _effect(spec: RunSpec, parts: Sequence[Part]) -> PushEffect:
-    """Over all answers of a run. An intervention that no answer felt is a fault, not a score of 0 (docs/science.md, 4.1)."""
+    """The effect of the push over all answers of a run. An intervention that fired in no answer is a fault, not a score of 0 (docs/science.md,
+    4.1)."""
     if not spec.pushes:
         return {}
     fires = [count for part in parts for count, _ in part.changes]

@@ -1,4 +1,4 @@
-"""Doses at which vectors are compared besides their best ones: of equal coherence, and of equal divergence from the unsteered model."""
+"""Finds the doses at which vectors are compared besides their best doses: equal coherence, and equal divergence from the unsteered model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +14,21 @@ from workers.steering.subjects import Subject
 HALF = 0.5
 ONE_NAT = 1.0
 DOSES_TO_MATCH = 8
-"""About how many doses of a vector are measured for divergence; used for the progress display only."""
+"""Approximate number of doses of a vector measured for divergence; used for the progress display only."""
 
 
 @dataclass(frozen=True)
 class Divergences:
-    """Matched doses. `targets` in nats by the name of the way of matching; `doses[name][group]` reaches it, None where no dose does."""
+    """Matched doses. `targets` in nats by the name of the way of matching; `doses[name][group]` is the dose that reaches the target, None where
+    no dose does."""
 
     targets: Mapping[str, float] = field(default_factory=dict)
     doses: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float) -> dict[str, float | str | None]:
-    """Per group the largest dose whose coherence on the selection questions is within +-2 of the target, or a sentence on why none is."""
+    """For each group, the largest dose whose coherence on the selection questions is within +-2 of the target, or a sentence with the reason why
+    there is none."""
     states = {
         group: CoherenceMatch({run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target)
         for group, one in chosen.items()

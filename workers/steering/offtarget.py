@@ -1,4 +1,4 @@
-"""Measures the off-target matrix: effects of a vector on other traits than its own (docs/science.md, 5, evidence: full).
+"""Measures the off-target matrix: effects of a vector on traits other than its own (docs/science.md, 5, evidence: full).
 
 The model answers another trait's test questions under each method's chosen vector at its chosen dose. That trait's own judge scores
 the answers.
@@ -36,7 +36,7 @@ class OffTarget:
     runs: Sequence[Run]
 
     def facts(self) -> documents.OffTarget:
-        """The trait, its judge and its unsteered scores: the matrix stores them besides the effects."""
+        """The trait, its judge and its unsteered scores, which the matrix stores in addition to the effects."""
         return {
             "trait": self.trait,
             "judge": self.judge,
@@ -77,7 +77,7 @@ def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported]
 
 
 def responses_of(extraction: str | None, context: JobContext) -> list[RespondedLine] | None:
-    """The responses that an extraction's job kept, which a judge may be fitted to; None without an extraction."""
+    """The responses stored by an extraction's job, for fitting a judge; None without an extraction."""
     if extraction is None:
         return None
     return [json.loads(line) for line in context.artifact(extraction, "responses.jsonl").splitlines()]

@@ -1,4 +1,4 @@
-"""What a finished steering leaves: summary.json, the lines of its runs and answers, and the short summary that lists show."""
+"""Builds the results of a finished steering: summary.json, the lines of its runs and answers, and the short summary shown in lists."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,11 @@ from workers.steering.summary import (
 )  # fmt: skip
 
 MOST_FAILED = 0.2
-"""Share of answers that the judge may fail on; above it nothing is concluded."""
+"""The largest share of answers on which the judge may fail; above it no conclusion is drawn."""
 
 
 def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
-    """The job's result and files."""
+    """Returns the job's result and files."""
     summary = _summary(setup, findings, judge)
     lines = reference_lines(setup.spec, findings.runs, findings.bases["test"], judge.identity, summary["direction"])
     return Outcome(
@@ -118,18 +118,18 @@ def _provenance(setup: Setup) -> SteeringProvenance:
 
 
 def facts_of(judge: Judge) -> JudgeFacts:
-    """What the judge measured of itself before it scored; nothing where it measures nothing."""
+    """The judge's measurements of its own accuracy; empty for a judge without any."""
     facts: JudgeFacts = getattr(judge, "facts", JudgeFacts())
     return facts
 
 
 def can_tell(facts: JudgeFacts) -> bool:
-    """Whether verdicts may rest on a judge of these facts: unless it was measured that it cannot tell the classes apart."""
+    """Whether verdicts may rest on a judge with these facts: False only if its measured accuracy shows that it cannot tell the classes apart."""
     return facts.get("tells_apart") is not False
 
 
 def check_failures(runs: Sequence[Run]) -> None:
-    """Raises JobFault judge_unusable where the judge failed on more answers than a conclusion can bear."""
+    """Raises JobFault judge_unusable where the judge failed on too many answers for a conclusion."""
     scores = np.concatenate([run.trait for run in runs])
     failed = float(np.isnan(scores).mean())
     if failed > MOST_FAILED:
@@ -141,7 +141,7 @@ def check_failures(runs: Sequence[Run]) -> None:
 
 
 def short_summary(summary: Summary) -> ShortSummary:
-    """What the job and lists show: one row a method."""
+    """The summary shown on the job's page and in lists, with one row per method."""
     facts = summary["judge_facts"]
     return {
         "leader": summary["leader"],
@@ -173,7 +173,7 @@ def _row(group: Group) -> MethodRow:
 
 
 def summary_bytes(summary: Summary) -> bytes:
-    """summary.json. NaN and infinities, which JSON has not, become null."""
+    """summary.json as bytes. NaN and infinities, which JSON lacks, become null."""
     return (json.dumps(_plain(summary), indent=1, allow_nan=False) + "\n").encode()
 
 

@@ -1,6 +1,6 @@
-"""What the reference system does: every vector at the same raw coefficients, on ten questions that also choose the coefficient.
+"""Reproduces the reference system's protocol: every vector at the same raw coefficients, on ten questions that also choose the coefficient.
 
-Kept beside the matched doses, so that a report shows what such a comparison concludes and what it hides (docs/science.md, 1).
+Stored next to the matched doses, so that a report shows what such a comparison concludes and what it hides (docs/science.md, 1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,21 @@ AROUND = (0.7, 0.85, 1.0, 1.15, 1.3)
 
 @dataclass(frozen=True, eq=False)
 class RawCoefficient:
-    """The coefficient `c` that `group` steered best with, and every group's subject at the same layer."""
+    """The coefficient `c` at which `group` steered best, and every group's subject at the same layer."""
 
     group: str
     c: float
     subjects: Mapping[str, Subject]
 
     def specs(self, questions: Sequence[Question], how: Intervention, times: float = 1.0) -> dict[str, RunSpec]:
-        """Every group at `times` the coefficient."""
+        """The run specs of every group at `times` the coefficient."""
         return {
             group: how.spec(subject, questions, subject.parts[0].dose(times * self.c)) for group, subject in self.subjects.items()
         }
 
 
 def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched], leader: str) -> RawCoefficient | None:
-    """The probe's best coefficient, or the leader's where no probe was steered with. None where a coefficient is no single number."""
+    """The probe's best coefficient, or the leader's where the probe was not used. None where the coefficient is not a single number."""
     group = next((name for name, one in chosen.items() if one.subject.method == "probe" and one.best is not None), leader)
     best = chosen[group].best
     if best is None or len(best.spec.pushes) != 1 or best.spec.pushes[0].operation != "add":
@@ -50,7 +50,7 @@ def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched]
 
 
 def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
-    """The reference's rule: the largest gain among runs whose mean coherence reaches the threshold, else the most coherent run."""
+    """Applies the reference's rule: the largest gain among runs whose mean coherence reaches the threshold, else the most coherent run."""
     coherent = [run for run in runs if (mean(run.coherence) or 0.0) >= scale.threshold]
     if coherent:
         return max(coherent, key=lambda run: mean(scale.gain(run, base)) or 0.0)
@@ -58,7 +58,7 @@ def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
 
 
 def measure(setup: Setup, raw: RawCoefficient, base: Run) -> ReferenceProtocol:
-    """Runs every group at the raw coefficients around the probe's, on the reference's questions (`base`: unsteered), and tables them."""
+    """Runs every group at the raw coefficients around the probe's, on the reference's questions (`base`: unsteered), and builds the table."""
     rounds = [raw.specs(setup.sets["reference"], setup.how, times) for times in AROUND]
     setup.evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects) * len(base.answers))
     runs = iter(setup.evaluator.evaluate([specs[group] for group in raw.subjects for specs in rounds]))
@@ -66,7 +66,7 @@ def measure(setup: Setup, raw: RawCoefficient, base: Run) -> ReferenceProtocol:
 
 
 def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> ReferenceProtocol:
-    """The protocol's own table: one number a group, without an interval."""
+    """The protocol's own table: one number per group, without an interval."""
     rows: list[ReferenceRow] = []
     for group, tried in runs.items():
         best = best_of(tried, scale, base)

@@ -1,6 +1,6 @@
-"""The questions of a steering by set: `selection` (the dose is chosen on these), `test` (reported), and the extra sets of a trait.
+"""The questions of a steering by set: `selection` (on which doses are chosen), `test` (reported), and the extra sets of a trait.
 
-Selection and test share no cluster. A limit takes clusters in turn, so that as many as possible stay.
+Selection and test share no cluster. A limit takes questions from the clusters in turn, so that as many clusters as possible stay.
 """
 
 from collections import defaultdict
@@ -16,15 +16,15 @@ from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
 Asked = Mapping[str, Any]
-"""`question`, and `system_prompt`, `cluster`, `split`, `answer` where there are any: of a trait or of a request."""
+"""`question`, and where present `system_prompt`, `cluster`, `split`, `answer`: an entry of a trait or of a request."""
 
 REFERENCE_QUESTIONS = 10
-"""The set `reference`: the first questions of the trait, whatever their split, as the reference system takes them."""
+"""Number of questions in the set `reference`: the first questions of the trait, whatever their split, as in the reference system."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question, ready to be asked: `prompt_ids` end where the answer begins. `expected` is what a right answer says, if one can be right."""
+    """One encoded question: `prompt_ids` end where the answer begins. `expected` is the right answer, for questions that have a right answer."""
 
     index: int
     set: str
@@ -35,12 +35,12 @@ class Question:
     expected: str | None = None
 
     def described(self) -> JudgedQuestion:
-        """What a judge is told of it, without its place or its tokens."""
+        """The question as given to a judge, without its index or its tokens."""
         return {"question": self.question, "system_prompt": self.system_prompt, "cluster": self.cluster, "set": self.set}
 
 
 def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) -> dict[str, list[Question]]:
-    """Every set that the spec asks for, encoded and checked to fit the context with its answer.
+    """Encodes every set that the spec requests and checks that each question fits the context with its answer.
 
     Raises ModelFault no_questions, prompt_too_long, chat_template_failed, each naming the question.
     """
@@ -77,7 +77,7 @@ def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Aske
 
 
 def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens: int) -> list[Question]:
-    """One set as Questions. A question without a cluster is its own."""
+    """Encodes one set as Questions. A question without a cluster forms a cluster by itself."""
     encoded = []
     for index, one in enumerate(questions):
         try:
@@ -93,7 +93,7 @@ def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens:
 def asking_for_the_trait(
     lm: LanguageModel, questions: Sequence[Question], trait: TraitDataset, new_tokens: int
 ) -> list[Question]:
-    """The prompt-only control: the same questions under a system prompt that asks for the trait (or for its absence)."""
+    """The prompt-only control: the same questions under a system prompt that requests the trait (or its absence)."""
     less = trait["steering"]["direction"] == "negative"
     system = f"In every answer be {'low' if less else 'high'} in {trait['name'].replace('_', ' ')}. {' '.join(trait['definition'].split())}"
     asked = [

@@ -1,6 +1,6 @@
-"""The second half of a steering: every run on test questions that a report needs, planned for each group and then answered in one go.
+"""The second half of a steering: plans every run on test questions that the report needs, group by group, and answers all runs together.
 
-Doses and layers are those that the selection questions chose; nothing here changes them.
+Doses and layers were chosen on the selection questions; they do not change here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +15,17 @@ from workers.steering.subjects import Subject, random_subject
 
 EXTRA_SETS = ("paraphrases", "unrelated", "capability")
 MASSIVE_WORTH_TAKING_APART = 1e-4
-"""Share of squared norm in massive dims from which a mean-based vector is taken apart."""
+"""Share of squared norm in massive dims from which a mean-based vector is also steered in parts."""
 
 Asked = RunSpec | str | None
-"""A run to do, a sentence on why there is none, or nothing where it was not asked for."""
+"""A run to do, a sentence with the reason why there is none, or None where it was not requested."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """What groups are compared at besides the leader's dose: equal coherence, equal divergence, one coefficient for all.
+    """The doses at which groups are compared besides the leader's dose: equal coherence, equal divergence, one coefficient for all.
 
-    `coherence[group]` is a dose, or a sentence on why none reaches it.
+    `coherence[group]` is a dose, or a sentence with the reason why none reaches it.
     """
 
     coherence: Mapping[str, float | str | None] = field(default_factory=dict)
@@ -35,13 +35,13 @@ class Matched:
 
 @dataclass(frozen=True, eq=False)
 class Companions:
-    """Vectors that belong to a group's own: its method fitted on shuffled labels, and on resampled prompts."""
+    """Additional vectors of a group: its method fitted on shuffled labels, and on resampled prompts."""
 
     shuffled: Sequence[Subject] = ()
     refits: Sequence[Subject] = ()
 
     def at(self, layers: Sequence[int]) -> "Companions":
-        """Those of the same layers."""
+        """The companions at the same layers."""
         here = tuple(layers)
         return Companions(
             [one for one in self.shuffled if one.layers == here], [one for one in self.refits if one.layers == here]
@@ -50,7 +50,7 @@ class Companions:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The runs of one group, by what they are for; `reported` gives back the same with each run in the place of its spec."""
+    """The runs of one group, by purpose; `reported` returns the same structure with each spec replaced by its run."""
 
     searched: Searched
     best: RunSpec
@@ -61,7 +61,7 @@ class Plan:
     extra: Mapping[str, Mapping[str, RunSpec]] = field(default_factory=dict)
 
     def specs(self) -> Iterator[RunSpec]:
-        """All of them, in the order in which they are answered."""
+        """All specs, in the order in which they are answered."""
         yield self.best
         for kind in self.controls.values():
             yield from kind
@@ -72,7 +72,7 @@ class Plan:
             yield from doses.values()
 
     def reported(self, runs: Mapping[str, Run]) -> Reported:
-        """`runs` by id."""
+        """The plan with each spec replaced by its run; `runs` are by id."""
 
         def run(asked: Asked) -> Run | str | None:
             return runs[asked.id] if isinstance(asked, RunSpec) else asked
@@ -91,7 +91,8 @@ class Plan:
 def report(
     setup: Setup, chosen: Mapping[str, Searched], leader: str, matched: Matched, companions: Mapping[str, Companions]
 ) -> dict[str, Reported]:
-    """Each group that could be run, on test questions: best, matched, controls, arms, refits, and the extra sets at the dose and at half."""
+    """Runs each group on the test questions: best, matched, controls, arms, refits, and the extra sets at the dose and at half of it. Groups
+    that could not be run are left out."""
     lead_r = chosen[leader].best_run.spec.r
     at_raw: Mapping[str, RunSpec] = {}
     if matched.raw is not None and "coefficient" in setup.spec["matched"]:
@@ -122,7 +123,7 @@ def report(
 
 
 def _ways(setup: Setup, group: str, subject: Subject, lead_r: float | None, matched: Matched) -> dict[str, Asked]:
-    """The subject at the leader's dose, at its coherence and at its divergence, as far as the request asks for them."""
+    """The subject at the leader's dose, coherence and divergence, as far as the request includes them."""
 
     def at(r: float | str | None) -> Asked:
         return r if r is None or isinstance(r, str) else setup.planned(subject, "test", r)
@@ -136,7 +137,7 @@ def _ways(setup: Setup, group: str, subject: Subject, lead_r: float | None, matc
 
 
 def _controls(setup: Setup, subject: Subject, r: float | None, shuffled: Sequence[Subject]) -> dict[str, list[RunSpec]]:
-    """Random vectors and the method's own shuffled-label vectors at the subject's dose."""
+    """The controls at the subject's dose: random vectors, and the method's own shuffled-label vectors."""
     asked = setup.spec["controls"]
     return {
         "random": [setup.planned(random_subject(subject, seed), "test", r) for seed in range(asked["random"])],
@@ -152,7 +153,7 @@ def _extra(setup: Setup, subject: Subject, r: float | None) -> dict[str, dict[st
 
 
 def _arms(setup: Setup, subject: Subject, r: float) -> dict[str, RunSpec]:
-    """The clean and the massive part apart, for mean-based vectors that hold massive dims."""
+    """The clean and the massive part as separate runs, for mean-based vectors that hold massive dims."""
     mean_based = subject.method.startswith("mean_diff") and "rownorm" not in subject.method
     if setup.how.operation != "add" or not mean_based:
         return {}

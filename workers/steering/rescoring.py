@@ -1,7 +1,7 @@
-"""A finished steering with its texts scored by another judge: the same runs, choices and doses, new scores, gains, intervals and verdicts.
+"""Scores the texts of a finished steering with another judge: same runs, choices and doses; new scores, gains, intervals and verdicts.
 
-What was chosen stays chosen: the doses are those of the first judge's selection scores, because no other texts exist. The off-target matrix
-is left out; its texts belong to other traits' judges.
+Choices are kept: the doses come from the first judge's selection scores, because no other texts exist. The off-target matrix is left out,
+because its texts belong to other traits' judges.
 """
 
 import json
@@ -20,13 +20,13 @@ from workers.steering.runs import Run, RunSpec, judged
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
 
 PUSHED = ("r", "r_sum", "c", "r_raw", "effect")
-"""Facts of a run that no judge changes."""
+"""Facts of a run that do not depend on the judge."""
 Measured = TypeVar("Measured", bound=Mapping[str, object])
 
 
 @dataclass(frozen=True, eq=False)
 class StoredSpec(RunSpec):
-    """A run as it was stored: known by its id, its pushes forgotten."""
+    """A stored run: known by its id, without its pushes."""
 
     stored_id: str = ""
 
@@ -37,7 +37,7 @@ class StoredSpec(RunSpec):
 
 @dataclass(frozen=True, eq=False)
 class StoredGroup:
-    """A group's runs as contrasts read them."""
+    """A group's stored runs, in the form that contrasts use."""
 
     best: Run
     matched: Mapping[str, Run | str | None]
@@ -54,7 +54,7 @@ def stored_answers(data: bytes) -> dict[str, list[AnswerLine]]:
 
 
 def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score]) -> Run:
-    """The run's texts with these scores; what was read of a text before (its likelihood) stays with it."""
+    """A run of the texts with these scores; evidence read from a text itself before (its likelihood) is kept."""
     questions = [
         Question(
             place,
@@ -82,7 +82,7 @@ def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score])
 
 
 def _read_of(raw: RawScore) -> RawScore:
-    """What was read of the text itself, which another judge does not change."""
+    """The evidence read from the text itself, which does not depend on the judge."""
     found: RawScore = {}
     if "log_likelihood" in raw:
         found["log_likelihood"] = raw["log_likelihood"]
@@ -94,7 +94,7 @@ def _read_of(raw: RawScore) -> RawScore:
 
 
 def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> Summary:
-    """summary.json with every score-made number made again from `runs`, by run id. `judged` as in `contrasts`."""
+    """Returns summary.json with every number that depends on scores recomputed from `runs`, by run id. `judged` as in `contrasts`."""
     again = _Again(summary, runs, scale, judged)
     stored = {old["group"]: again.compared(old) for old in summary["groups"]}
     return {
@@ -110,26 +110,26 @@ def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged:
 
 
 class _Again:
-    """Makes what summary.json says of runs again, from the same runs with new scores."""
+    """Recomputes the parts of summary.json about runs, from the same runs with new scores."""
 
     def __init__(self, summary: Summary, runs: Mapping[str, Run], scale: Scale, judged: bool) -> None:
         self._runs, self._scale, self._judged = runs, scale, judged
         self.bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
 
     def effect(self, old: Effect) -> Effect:
-        """An effect on test questions."""
+        """Recomputes an effect on test questions."""
         return _pushed_as(old, effect_of(self._runs[old["run"]], self.bases["test"], self._scale))
 
     def extra(self, old: ExtraEffect, questions: str) -> ExtraEffect:
-        """An effect on an extra set."""
+        """Recomputes an effect on an extra set."""
         return _pushed_as(old, extra_effect(self._runs[old["run"]], self.bases[questions], self._scale))
 
     def point(self, old: CurvePoint) -> CurvePoint:
-        """One dose of a dose-response."""
+        """Recomputes one dose of a dose-response curve."""
         return _pushed_as(old, curve_point(self._runs[old["run"]], self.bases["selection"], self._scale))
 
     def group(self, old: Group, refits: Sequence[Run]) -> Group:
-        """All of one method's effects. Those on other traits are left out."""
+        """Recomputes all of one method's effects. Effects on other traits are left out."""
         return {
             **old,
             "best": self.effect(old["best"]),
@@ -142,7 +142,7 @@ class _Again:
         }
 
     def compared(self, old: Group) -> StoredGroup:
-        """The group's runs that contrasts are made of."""
+        """The group's runs that contrasts use."""
         return StoredGroup(
             self._runs[old["best"]["run"]],
             {way: self._runs[one["run"]] for way, one in old["matched"].items() if one},
@@ -158,12 +158,12 @@ class _Again:
 
 
 def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
-    """`new` with what no judge changes as it was stored."""
+    """`new` with the parts that do not depend on the judge as they were stored."""
     return cast("Measured", {**new, **{name: value for name, value in old.items() if name in PUSHED}})
 
 
 def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: JudgeIdentity) -> bytes:
-    """results.jsonl with the new scores. `run_lines` are those of the same steering, which has a line there for each of its runs."""
+    """results.jsonl with the new scores. `run_lines` are the runs.jsonl lines of the same steering, which has one line for each of its runs."""
     header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
     described = [json.loads(line) for line in run_lines.splitlines()]
     steered = [one["run"] for one in described if one["vector"] is not None and one["set"] == base.spec.set]

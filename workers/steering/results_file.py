@@ -1,7 +1,7 @@
-"""results.jsonl: a steering's runs on its test questions in trait-interp's schema, so that its users' notebooks read them.
+"""Writes results.jsonl: a steering's runs on its test questions in trait-interp's schema, for use in notebooks written for trait-interp.
 
-A header, the baseline, then one line a run. Every timestamp is null: bytes that hold the time are never the same twice. So are files and
-experiments, which a service has none of. `delta` is ours.
+A header, the baseline, then one line per run. Every timestamp is null, because files with a time in them are never the same twice. Files and
+experiments, which a service lacks, are null too. `delta` is our addition.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from workers.science.scores import mean
 from workers.steering.runs import Run
 
 SUCCESS = 50
-"""Trait score above which an answer counts as a success there."""
+"""Trait score above which an answer counts as a success in trait-interp."""
 
 
 def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: JudgeIdentity, direction: str) -> bytes:
-    """The whole file. Runs on other sets than `base`'s are left out."""
+    """The bytes of the whole file. Runs on sets other than `base`'s are left out."""
     questions = [question.question for question in base.spec.questions]
     header = {
         "type": "header",
@@ -55,12 +55,12 @@ def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: J
 
 
 def judge_method(judge: JudgeIdentity) -> str:
-    """How the judge scores, in trait-interp's word for those that read probabilities."""
+    """How the judge scores, in trait-interp's term for judges that read probabilities."""
     return "logprob" if judge.get("kind") in ("openai", "local") else "classifier"
 
 
 def reference_scores(run: Run, base: Run, judge: JudgeIdentity) -> JsonObject:
-    """What a line says of a run's scores; those of failed answers are left out, as trait-interp does."""
+    """A run's scores in a line of the file; scores of failed answers are left out, as in trait-interp."""
     scored = run.trait[~np.isnan(run.trait)]
     result = {
         "trait_mean": _round(mean(run.trait)),

@@ -1,15 +1,15 @@
-"""Which cells of an earlier job a retried one may take: all under an equal spec, and a steering's texts when only their scoring differs.
+"""Decides which cells of an earlier job a retried job may reuse: all under an equal spec, and a steering's texts when only the scoring differs.
 
-Imports no torch: the job's context asks it before any model is loaded.
+Imports no torch, because the job's context asks before any model is loaded.
 """
 
 from collections.abc import Mapping
 
 TEXTS = "texts/"
-"""Cells under this name hold what a model said, before anybody scored it."""
+"""Prefix of the cells that hold a model's texts before they are scored."""
 
 SCORING = ("judge", "coherence_threshold")
-"""Fields of a spec that change what texts are worth, never a text under the same run."""
+"""Fields of a spec that change the scores of texts, but never the texts of a run."""
 
 
 def texts_cell(run: str) -> str:
@@ -18,7 +18,7 @@ def texts_cell(run: str) -> str:
 
 
 def may_take(cell: str, *, earlier: Mapping[str, object], spec: Mapping[str, object]) -> bool:
-    """Whether a job of `spec` may take this cell of a job of the spec `earlier`."""
+    """Whether a job of `spec` may reuse this cell of a job with the spec `earlier`."""
     return earlier == spec or (cell.startswith(TEXTS) and _unscored(earlier) == _unscored(spec))
 
 

@@ -7,7 +7,7 @@ from workers.steering.stages import Findings
 
 
 def roles(findings: Findings) -> dict[str, list[str]]:
-    """By run id, each role once, in the order in which the stages asked."""
+    """The roles of each run by its id, each role once, in the order in which the stages requested the run."""
     found: dict[str, list[str]] = {}
     for run, role in _pairs(findings):
         mine = found.setdefault(run.spec.id, [])

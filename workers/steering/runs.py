@@ -1,6 +1,6 @@
-"""A run: one set of questions answered under one intervention, and judged. What is asked for is a `RunSpec`, what came out a `Run`.
+"""A run is one set of questions answered under one intervention, and judged. `RunSpec` is the request, `Run` the result.
 
-A run's id is made of what decides its answers and nothing else, so the same run asked for by two stages is done once.
+A run's id is made only of what decides its answers, so a run requested by two stages is computed once.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ from workers.steering.subjects import Subject
 
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """`questions` answered under `pushes`. `label` says what it is where there is no subject (unsteered, prompt_only) or an arm of one."""
+    """The request for `questions` answered under `pushes`. `label` names a run without a subject (unsteered, prompt_only), or an arm of a
+    subject."""
 
     questions: Sequence[Question]
     label: str
@@ -37,7 +38,7 @@ class RunSpec:
 
     @property
     def id(self) -> str:
-        """Readable, safe in a path, and different for every other intervention or set."""
+        """A readable id, safe in a path, and different for every intervention and set."""
         coefficients = [[push.layer, push.component, push.operation, push.scope, push.coefficient] for push in self.pushes]
         canonical = json.dumps([self.set, self.label, coefficients], separators=(",", ":"))
         dose = "" if self.r is None else f"-r{self.r:.4g}"
@@ -60,14 +61,15 @@ class Answer:
 
 
 def judged(ids: Sequence[int], text: str, *, ended: bool, finite: bool, score: Score, raw: RawScore) -> Answer:
-    """The answer under its score. One whose logits overflowed is incoherent, however well what came before reads."""
+    """The answer with its score. An answer with overflowed logits is incoherent, however well its text before that reads."""
     coherence = score.coherence if finite else 0.0
     return Answer(tuple(ids), text, ended, finite, score.trait, coherence, score.relevance, raw)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """`effect`: how often the hooks fired and the mean change of the stream at the site, over all answers."""
+    """A set of questions answered under one intervention, and judged. `effect`: how often the hooks fired and the mean change of the residual
+    stream at the site, over all answers."""
 
     spec: RunSpec
     answers: tuple[Answer, ...]
@@ -84,33 +86,33 @@ class Run:
         return _column([one.coherence for one in self.answers])
 
     def to_bytes(self) -> bytes:
-        """What a finished cell keeps of the run."""
+        """The bytes of the run for its cell."""
         kept = {"effect": self.effect, "answers": _lines(self.answers)}
         return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
     def from_bytes(cls, spec: RunSpec, data: bytes) -> "Run":
-        """The run a cell kept."""
+        """Restores the run from its cell."""
         stored = json.loads(data)
         return cls(spec, _answers(stored["answers"]), stored["effect"])
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The judged answers to some of a run's questions, in order. `changes`: of each, how often its hooks fired and the mean change of the
-    stream at the site."""
+    """The judged answers to some of a run's questions, in order. `changes`: for each answer, how often its hooks fired and the mean change of
+    the residual stream at the site."""
 
     answers: tuple[Answer, ...]
     changes: tuple[tuple[int, float], ...]
 
     def to_bytes(self) -> bytes:
-        """What a cell keeps of a run that is not finished."""
+        """The bytes of the part for the cell of an unfinished run."""
         kept = {"changes": self.changes, "answers": _lines(self.answers)}
         return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Part":
-        """The part a cell kept."""
+        """Restores the part from its cell."""
         stored = json.loads(data)
         return cls(_answers(stored["answers"]), tuple((fires, change) for fires, change in stored["changes"]))
 

@@ -1,6 +1,6 @@
-"""The first half of a steering: each vector's doses on the selection questions, and which layer of a method they favour.
+"""The first half of a steering: runs each vector's doses on the selection questions, and chooses the layer of each method.
 
-No test answer is looked at here.
+Test answers are not used here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,12 @@ from workers.steering.subjects import Subject
 
 NO_CLEAN_DOSE = "no clean dose"
 CHANCE = ("random", "shuffled")
-"""Methods that cannot lead: what others are compared with."""
+"""Control methods, which are compared with others but cannot lead."""
 
 
 def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searched]:
-    """Every subject's doses on the selection questions: those asked for, or searched. Twins share their elder's runs.
+    """Runs every subject's doses on the selection questions: the requested doses, or a search. Twins share the runs of the subject that they
+    equal.
 
     `base` are the same questions answered unsteered.
     """
@@ -46,7 +47,7 @@ def _ablated(setup: Setup, own: Sequence[Subject]) -> list[Searched]:
 
 
 def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
-    """Each subject's budget of doses, chosen by what was recorded of those before (docs/science.md, 4.3)."""
+    """Runs each subject's budget of doses, each dose chosen from the results of the doses before (docs/science.md, 4.3)."""
     dosed = {one.name: one for one in own if one.has_clean_dose}
     state = Search(
         list(dosed),
@@ -81,7 +82,7 @@ def _curve_of(subject: Subject, runs: Sequence[Run], state: Search) -> Searched:
 
 
 def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
-    """The doses or coefficients that the request names; the best has the largest joint gain, then the most coherence."""
+    """Runs the doses or coefficients that the request names; the best has the largest joint gain, then the highest coherence."""
     doses = {one.name: _given_doses(setup, one) for one in own}
     planned = [setup.planned(one, "selection", r) for one in own for r in doses[one.name]]
     setup.evaluator.begin("answering at the given doses", len(planned) * len(setup.sets["selection"]), share=0.45)
@@ -98,14 +99,14 @@ def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Sea
 
 
 def _given_doses(setup: Setup, subject: Subject) -> list[float]:
-    """In ascending order, as r: a coefficient is the dose that it is for this subject."""
+    """The requested doses in ascending order, as r: a coefficient is converted to this subject's dose."""
     if coefficients := setup.spec.get("coefficients"):
         return sorted({subject.parts[0].dose(c) * setup.how.sign for c in coefficients})
     return sorted(set(setup.spec["doses"] or ())) if subject.has_clean_dose else []
 
 
 def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, Searched]:
-    """Per group the subject (its layer) whose best run has the largest joint gain on the selection questions; ties to the first."""
+    """For each group the subject (its layer) whose best run has the largest joint gain on the selection questions; ties go to the first."""
 
     def merit(one: Searched) -> float:
         return -1e9 if one.best is None else _mean_joint_gain(one.best, base, scale)
@@ -114,7 +115,7 @@ def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, S
 
 
 def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | None:
-    """The group that the selection questions favour, controls excepted; None when nothing could be run."""
+    """The best group on the selection questions, controls excluded; None when no group could be run."""
     gains = {
         group: _mean_joint_gain(one.best, base, scale)
         for group, one in chosen.items()

@@ -1,6 +1,6 @@
 """Data types and helpers for the runs of a steering job: the dose search on selection questions, the reported runs on test questions.
 
-Each stage asks for all its runs at once, so that they share batches. A run that two stages ask for is computed once.
+Each stage requests all its runs at once, so that they share batches. A run that two stages request is computed once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from workers.steering.runs import Run, RunSpec
 from workers.steering.subjects import Subject
 
 WAYS = ("dose", "coherence", "divergence", "divergence_half", "divergence_1_nat", "coefficient")
-"""How vectors are compared besides each at its best dose."""
+"""The ways of comparing vectors besides each at its best dose."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Searched:
 
     @property
     def best_run(self) -> Run:
-        """`best`, of a subject that is known to have run."""
+        """`best` of a subject that is known to have one."""
         assert self.best is not None
         return self.best
 

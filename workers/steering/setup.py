@@ -1,4 +1,4 @@
-"""What every stage of a steering works with: the model, the questions, who answers them, and the settings that all runs share."""
+"""The common inputs of every stage of a steering: the model, the questions, the evaluator, and the settings that all runs share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from workers.steering.subjects import Subject
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """One steering's means. `sets` are its questions by the name of the set; `rows` is the largest batch.
+    """The inputs of one steering. `sets` are its questions by the name of the set; `rows` is the largest batch.
 
-    `massive` are the massive dims at each layer that a vector stands at, by the calibration; `aggregate` is that of the calibration.
+    `massive` are the massive dims at each layer of a vector, from the calibration; `aggregate` is the calibration's.
     """
 
     spec: SteeringSpec
@@ -35,7 +35,7 @@ class Setup:
 
     @property
     def pushes_have_doses(self) -> bool:
-        """Whether runs differ in dose; directions that are ablated have none."""
+        """Whether runs differ in dose; ablated directions have no dose."""
         return self.how.operation != "ablate"
 
     def planned(self, subject: Subject, questions: str, r: float | None) -> RunSpec:

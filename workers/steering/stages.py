@@ -1,7 +1,7 @@
-"""A steering from its first answer to its last: unsteered, search, choose, match, report, and what lies beside.
+"""Runs the stages of a steering in order: unsteered, search, choose, match, report, and the additional tables.
 
-Each stage asks the evaluator for all its runs at once, so that they share batches. Doses and layers are chosen on the selection questions
-alone: no test answer decides anything.
+Each stage requests all its runs from the evaluator at once, so that they share batches. Doses and layers are chosen on the selection questions
+alone: test answers never influence a choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ from workers.steering.vectors import Loaded
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Everything a steering ran. `bases` are the unsteered runs by set, `targets` the matched divergences in nats.
+    """All results of a steering. `bases` are the unsteered runs by set, `targets` the matched divergences in nats.
 
-    `runs` are all of them, in the order in which the stages asked.
+    `runs` are all runs, in the order in which the stages requested them.
     """
 
     bases: Mapping[str, Run]
@@ -73,14 +73,14 @@ def _coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> Map
 
 
 def _divergence(setup: Setup, chosen: Mapping[str, Searched], leader: str, base: Run) -> Divergences:
-    """None is matched where answers are sampled: a text drawn by chance is not what the model would say."""
+    """Matches divergence; empty where answers are sampled, because a randomly drawn text is not the model's most likely answer."""
     if not setup.pushes_have_doses or "divergence" not in setup.spec["matched"] or setup.spec["sampling"]:
         return Divergences()
     return match_divergence(setup, chosen, base, leader)
 
 
 def _prompt_only(setup: Setup) -> Run | None:
-    """The control without a vector: the test questions under a system prompt that asks for the trait."""
+    """The control without a vector: the test questions under a system prompt that requests the trait."""
     if not setup.spec["controls"]["prompt_only"]:
         return None
     questions = asking_for_the_trait(setup.lm, setup.sets["test"], setup.trait, setup.spec["max_new_tokens"])

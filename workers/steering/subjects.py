@@ -1,7 +1,7 @@
 """Subjects of a steering: a `Subject` is one vector at its layer, or the vectors of one method at several layers pushed at once.
 
-A subject's dose is the r of docs/science.md, 4.2: the clean part of the push over the clean norm of its layer. Two subjects with vectors
-that are the same to float32 rounding are one subject with two names; it is run once.
+A subject's dose is the r of docs/science.md, 4.2: the clean part of the push over the clean norm of its layer. Two subjects with vectors equal
+to float32 rounding are one subject with two names, which is run once.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from workers.lm.interventions import Push
 from workers.science.dose import NO_CLEAN_DOSE, coefficient_of, dose_of
 
 SAME = 1 - 1e-6
-"""Cosine from which two vectors are the same: float32 rounding of the same mathematics stays above it."""
+"""The cosine above which two vectors count as the same: float32 rounding of the same computation stays above it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One vector at one layer. `unit_norm` is the norm that a dose is measured in there, `clean_share` is ||v_clean||."""
+    """One vector at one layer. `unit_norm` is the norm in which its dose is measured, `clean_share` is ||v_clean||."""
 
     layer: int
     component: str
@@ -32,18 +32,19 @@ class Part:
     clean_share: float
 
     def coefficient(self, r: float) -> float:
-        """c of dose r; of the raw dose for a vector without a clean one, which can still be run at explicit coefficients."""
+        """c at dose r; for a vector without a clean dose, c at the raw dose, since it can still be run at explicit coefficients."""
         c = coefficient_of(r, self.clean_share, self.unit_norm)
         return r * self.unit_norm if c is None else c
 
     def dose(self, c: float) -> float:
-        """r of coefficient c, and the raw dose where there is no clean one."""
+        """r at coefficient c; the raw dose where there is no clean dose."""
         return c / self.unit_norm if self.clean_share**2 < NO_CLEAN_DOSE else dose_of(c, self.clean_share, self.unit_norm)
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """`group` is what competes as one row of a table: position, component and method; its layers are chosen among."""
+    """A vector at its layer, or the vectors of one method at several layers. `group` is its row in a table: position, component and method; one
+    of the group's layers is chosen."""
 
     name: str
     group: str
@@ -57,7 +58,7 @@ class Subject:
     same_as: str | None = None
     facts: MassiveFacts | None = None
     source: OfASibling | None = None
-    """Of vectors made on another model: its name, weights and massive dims."""
+    """For vectors made on another model: its name, weights and massive dims."""
 
     @property
     def has_clean_dose(self) -> bool:
@@ -67,7 +68,7 @@ class Subject:
     def pushes(
         self, r: float, *, operation: Operation = "add", scope: Scope = "all", sign: int = 1, plain: bool = False
     ) -> tuple[Push, ...]:
-        """The pushes of dose r; for norm_match r is the multiple of each token's clean norm, and ablate has none."""
+        """The pushes at dose r; for norm_match r is the multiple of each token's clean norm, and ablate takes no dose."""
         return tuple(
             Push(
                 part.layer,
@@ -91,14 +92,15 @@ def clean(vector_D: Tensor, massive: Sequence[int]) -> Tensor:
 
 
 def part(vector_D: Tensor, layer: int, component: str, massive: Sequence[int], unit_norm: float) -> Part:
-    """A part whose massive dims are those of the residual stream (none for k_proj and v_proj, which have other coordinates)."""
+    """Makes a part with the massive dims of the residual stream (none for k_proj and v_proj, which have other coordinates)."""
     dims = () if component in ("k_proj", "v_proj") else tuple(massive)
     share = float(torch.linalg.vector_norm(clean(vector_D, dims).double()) / torch.linalg.vector_norm(vector_D.double()))
     return Part(layer, component, vector_D, dims, unit_norm, share)
 
 
 def name_twins(subjects: Sequence[Subject]) -> list[Subject]:
-    """The same subjects, where those equal to an earlier one say so (`same_as`) and have its parts, to the last bit: they are run once."""
+    """Returns the subjects, with each that equals an earlier subject marked (`same_as`) and given its parts, to the last bit, so that both share
+    runs."""
     found: list[Subject] = []
     for subject in subjects:
         twin = next((one for one in found if one.same_as is None and _equal(one, subject)), None)
@@ -118,7 +120,7 @@ def _equal(one: Subject, other: Subject) -> bool:
 
 
 def random_subject(like: Subject, seed: int) -> Subject:
-    """N(0, I) of the same shape at the same sites and therefore, at the same r, of the same dose (a control)."""
+    """A random control: N(0, I) of the same shape at the same sites and therefore, at the same r, of the same dose."""
     parts = []
     for one in like.parts:
         noise = torch.randn(

@@ -1,4 +1,4 @@
-"""summary.json and the lines beside it: what was compared, at which doses, with which gains, intervals and verdicts."""
+"""Builds summary.json and the lines of the runs and responses: the comparisons with their doses, gains, intervals and verdicts."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 
 
 def subject_facts(one: Searched, base: Run, scale: Scale) -> SubjectFacts:
-    """One subject with its dose-response on the selection questions."""
+    """One subject with its dose-response curve on the selection questions."""
     subject = one.subject
     return {
         "name": subject.name,
@@ -47,7 +47,7 @@ def subject_facts(one: Searched, base: Run, scale: Scale) -> SubjectFacts:
 
 
 def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
-    """One dose of a dose-response: mean scores with their intervals, and the objective of the search."""
+    """One dose of a dose-response curve: mean scores with their intervals, and the objective of the search."""
     clusters = clusters_of(run)
     trait, coherence = (mean_interval(values, clusters, seed=scale.seed) for values in (run.trait, run.coherence))
     return {
@@ -62,7 +62,7 @@ def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
 
 
 def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> GroupFacts:
-    """What a method did at its chosen layer, in every way it was compared. `judged` as in `contrasts`."""
+    """The results of a method at its chosen layer, in every comparison. `judged` as in `contrasts`."""
     subject = one.searched.subject
     return {
         "group": group,
@@ -101,7 +101,7 @@ def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> Refits | None
 
 
 def _per_dim(subject: Subject) -> dict[str, PerDim]:
-    """What the extraction says of the dims that were steered apart; its own list may be another calibration's."""
+    """The extraction's facts on the dims that were steered as a separate part; the extraction's own list may come from another calibration."""
     massive = None if subject.facts is None else subject.facts.get("massive")
     known = {} if massive is None else massive.get("per_dim") or {}
     return {dim: facts for dim, facts in known.items() if any(int(dim) in part.massive for part in subject.parts)}
@@ -110,7 +110,7 @@ def _per_dim(subject: Subject) -> dict[str, PerDim]:
 def decomposition_facts(
     arms: Mapping[str, Run], per_dim: Mapping[str, PerDim], base: Run, scale: Scale, *, judged: bool
 ) -> Decomposition:
-    """What a vector's massive part does (docs/science.md, 4.6), from the arms `clean`, `massive` and `both`."""
+    """The effect of a vector's massive part (docs/science.md, 4.6), from the arms `clean`, `massive` and `both`."""
     clusters = clusters_of(base)
     gains = {name: scale.gain(run, base) for name, run in arms.items()}
     alone = paired_interval(gains["massive"], clusters, seed=scale.seed)
@@ -124,7 +124,7 @@ def decomposition_facts(
 
 
 class Compared(Protocol):
-    """What a contrast reads of a group: its run at its best dose, those at matched ones, and those of its refits."""
+    """The runs of a group that a contrast uses: at its best dose, at matched doses, and of its refits."""
 
     @property
     def best(self) -> Run: ...
@@ -137,10 +137,10 @@ class Compared(Protocol):
 def contrasts(
     reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, seed: int, *, judged: bool
 ) -> dict[str, list[Contrast]]:
-    """Every method minus the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
+    """Compares every method with the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
-    At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well. `judged` False: every
-    verdict is `not enough evidence`.
+    At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well. `judged` False: every verdict
+    is `not enough evidence`.
     """
     found: dict[str, list[Contrast]] = {}
     clusters = clusters_of(base)
@@ -181,7 +181,7 @@ def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clus
 def _over_extraction_sets(contrast: Contrast, a: Compared, b: Compared, base: Run, scale: Scale, judged: bool) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
 
-    Its interval and verdict stand instead of those over questions alone (docs/science.md, 5, evidence: full).
+    Its interval and verdict replace those over questions alone (docs/science.md, 5, evidence: full).
     """
     if not a.refits or len(a.refits) != len(b.refits):
         return contrast
@@ -212,7 +212,7 @@ def _plain(group: str) -> str:
 
 
 def run_lines(runs: Sequence[Run], roles: Mapping[str, Sequence[str]]) -> bytes:
-    """runs.jsonl."""
+    """The bytes of runs.jsonl: one line per run, with its roles."""
     return b"".join(
         json.dumps(
             {
@@ -247,7 +247,7 @@ def _vector(subject: Subject | None) -> RunVector | None:
 
 
 def response_lines(runs: Sequence[Run]) -> bytes:
-    """responses.jsonl: every text with its scores, as they came."""
+    """The bytes of responses.jsonl: every text with its scores, as they came."""
     return b"".join(line for run in runs for line in _responses(run))
 
 

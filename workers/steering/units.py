@@ -1,6 +1,6 @@
-"""The norms that doses are measured in (docs/science.md, 4.2), by component and layer.
+"""The norms in which doses are measured (docs/science.md, 4.2), by component and layer.
 
-The residual stream and what is added to it: clean_norms of the calibration. Raw outputs, keys and values: the median norm of their own
+The residual stream and the contributions added to it: the calibration's clean_norms. Raw outputs, keys and values: the median norm of their own
 tokens over the selection prompts, measured here.
 """
 
@@ -21,7 +21,7 @@ OF_THE_STREAM = ("residual", "attn_contribution", "mlp_contribution")
 
 
 def clean_norms(calibration: CalibrationDocument) -> dict[int, float]:
-    """Median clean norm of the residual stream by layer."""
+    """Median clean norm of the residual stream, by layer."""
     return {int(layer): float(norm) for layer, norm in calibration["aggregate"]["clean_norms"].items()}
 
 
@@ -32,7 +32,7 @@ def units_for(
     prompts: Sequence[Sequence[int]],
     context: JobContext,
 ) -> dict[tuple[str, int], float]:
-    """The units of these vectors' places; what must be measured for them is a phase of the job."""
+    """The units at these vectors' layers and components; units that must be measured are a phase of the job."""
 
     def begin(total: int) -> None:
         context.phase("measuring norms", total, "prompts", share=0.02)
@@ -48,8 +48,8 @@ def units_of(
     begin: Callable[[int], None] = lambda _total: None,
     on_prompt: Callable[[int], None] = lambda _done: None,
 ) -> dict[tuple[str, int], float]:
-    """The unit of each (component, layer). Where prompts must be read for it, `begin(total)` is told how many readings that
-    takes, and `on_prompt(done)` follows each and may raise. Raises ModelFault layer_not_calibrated."""
+    """The unit of each (component, layer). Where prompts must be read, `begin(total)` is called with the number of readings, and
+    `on_prompt(done)` after each reading; it may raise. Raises ModelFault layer_not_calibrated."""
     norms = clean_norms(calibration)
     units: dict[tuple[str, int], float] = {}
     own: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Makes the subjects that a spec names: the vectors themselves, their layers' units of dose, and the shuffled-label controls of each method."""
+"""Makes the subjects that a spec names: the vectors, their layers' units of dose, and the shuffled-label controls of each method."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """One vector and where it stands."""
+    """One vector with its layer, component and method."""
 
     position: str | None
     component: str
@@ -41,19 +41,19 @@ class Named:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """`subjects` are the vectors asked for; `shuffled[group]` are those of the same method on shuffled labels, by seed and layer."""
+    """`subjects` are the requested vectors; `shuffled[group]` are the vectors of the same method on shuffled labels, by seed and layer."""
 
     subjects: Sequence[Subject]
     shuffled: Mapping[str, Sequence[Subject]]
 
     @property
     def competing(self) -> list[Subject]:
-        """The subjects that are no refits: those whose doses are searched."""
+        """The subjects whose doses are searched: all but the refits."""
         return [one for one in self.subjects if not refit_of(one)]
 
     @property
     def refits(self) -> dict[str, list[Subject]]:
-        """By the group of which they are refits on resampled prompts."""
+        """The refits on resampled prompts, by the group of the original method."""
         groups: dict[str, list[Subject]] = {}
         for one in self.subjects:
             if group := refit_of(one):
@@ -62,7 +62,7 @@ class Loaded:
 
 
 def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list[Named]:
-    """Every vector that the spec's `vectors` and `from` name, and the controls that lie beside the latter. Raises JobFault missing_input."""
+    """Loads every vector that the spec's `vectors` and `from` name, and the controls stored with the latter. Raises JobFault missing_input."""
     named: list[Named] = []
     files: dict[str, dict[str, Tensor]] = {}
     for one in spec.get("vectors") or ():
@@ -85,7 +85,7 @@ def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list
     for source in spec["from"] or () if "from" in spec else ():
         tensors = load_safetensors(context.artifact(source["job"], "vectors.safetensors"))
         facts = {one["key"]: one for one in _facts(context, source["job"])}
-        # a file of tensors is read in no order: the methods' own, then the layers'
+        # a file of tensors has no order: sort by the methods' own order, then by layer
         place = {method: i for i, method in enumerate(source.get("methods") or ())}
         own = [
             _from_key(key, tensors[key].float(), facts.get(key), source.get("source"))
@@ -121,7 +121,7 @@ def _among(chosen: Sequence[T] | None, value: T) -> bool:
 
 
 def shuffled_of(method: str) -> str | None:
-    """The method whose shuffled-label control this one is; None for any other."""
+    """The method whose shuffled-label control this method is; None for any other method."""
     try:
         parsed = parse_method(method)
     except UnknownMethod:
@@ -130,7 +130,7 @@ def shuffled_of(method: str) -> str | None:
 
 
 def refit_of(subject: Subject) -> str:
-    """The group of which this is a refit; empty for any other subject."""
+    """The group of the subject's original method if it is a refit; empty for any other subject."""
     try:
         parsed = parse_method(subject.method)
     except UnknownMethod:
@@ -148,7 +148,7 @@ def load_subjects(
     combine: bool,
     asked: Iterable[str] | None,
 ) -> Loaded:
-    """Subjects in the order of the vectors, twins named. `units[component, layer]` is the norm that a dose is measured in,
+    """Makes subjects in the order of the vectors, with twins named. `units[component, layer]` is the norm in which a dose is measured,
     `massive[layer]` the layer's massive dims.
 
     Raises ModelFault layer_out_of_range, unknown_component, wrong_width, vector_not_finite, no_vectors.
@@ -179,7 +179,8 @@ def _shuffled_controls(
     units: Mapping[tuple[str, int], float],
     massive: Mapping[int, Sequence[int]],
 ) -> dict[str, list[Subject]]:
-    """The controls by group, in order of seed and then as read; `controls[group][seed][layer]`. Those of equal numbers are named twins."""
+    """The controls by group, in order of seed and then of reading; `controls[group][seed][layer]`. Subjects with equal numbers are named
+    twins."""
     groups, made = [], []
     for group, by_seed in controls.items():
         for place, seed in enumerate(sorted(by_seed)):
@@ -193,12 +194,12 @@ def _shuffled_controls(
 
 
 def massive_dims_at(calibration: CalibrationDocument, named: Iterable[Named]) -> dict[int, list[int]]:
-    """The massive dims of every layer that a vector stands at, by the calibration."""
+    """The massive dims of every layer with a vector, from the calibration."""
     return {layer: massive_at(calibration["aggregate"], layer) for layer in sorted({one.layer for one in named})}
 
 
 def group_name(one: Named, method: str) -> str:
-    """`position/component/method`; an imported vector has no position. Vectors of a sibling are a group of their own, after its name."""
+    """`position/component/method`; an imported vector has no position. Vectors of a sibling model form their own group, with its name."""
     of = "" if one.source is None else f"{one.source['source_model']}:"
     return f"{of}{one.position or 'imported'}/{one.component}/{method}"
 
@@ -206,7 +207,7 @@ def group_name(one: Named, method: str) -> str:
 def make_subject(
     group: str, members: Sequence[Named], units: Mapping[tuple[str, int], float], massive: Mapping[int, Sequence[int]]
 ) -> Subject:
-    """One subject of vectors of one group at different layers."""
+    """Makes one subject from vectors of one group at different layers."""
     first = members[0]
     return Subject(
         name=f"{group}/{'+'.join(str(one.layer) for one in members)}",
@@ -226,7 +227,7 @@ def make_subject(
 
 
 def _source(members: Sequence[Named]) -> OfASibling | None:
-    """Of vectors made on another model: which, and that model's massive dims by layer, which a cleaned vector has zeros at."""
+    """For vectors made on another model: that model, and its massive dims by layer, at which a cleaned vector has zeros."""
     if members[0].source is None:
         return None
     massive = {str(one.layer): None if one.facts is None else one.facts.get("massive") for one in members}

@@ -1,10 +1,10 @@
 """The proof `addends`: a block's output is its input plus the outputs of its modules, times the constants found, and nothing else.
 
-Replayed from the captured input and addends in the model's own order and type, the sum equals the block's output bit for bit, so it needs
-no second copy of the weights and no float32. (Never by subtraction: output - input is not usable in bfloat16.) Blocks add in different
-orders: (input + attention) + MLP, or (MLP + attention) + input, or any other pairing of two to four terms; a constant of the whole may
-be applied before or after. Every pairing is tried, and one must be equal at all blocks of a kind. An order that the library may choose
-otherwise gives a sum within 16 units in the last place of the sum of absolute terms, and the proof says so.
+Replayed from the captured input and addends in the model's own order and type, the sum equals the block's output bit for bit, so the proof needs
+no second copy of the weights and no float32. (A subtraction is never used: output - input is not usable in bfloat16.) Blocks add in different
+orders: (input + attention) + MLP, or (MLP + attention) + input, or any other pairing of two to four terms; a constant of the whole may be
+applied before or after. Every pairing is tried, and one must be equal at all blocks of a kind. Where the library may choose another order, the
+sum is within 16 units in the last place of the sum of absolute terms, and the proof's sentence says so.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,8 @@ TOKENS = 40
 
 
 def addends(lm: LanguageModel) -> Proof:
-    """The figure is the largest error of each kind of block's best order, in units in the last place of the sum of absolute terms."""
+    """Runs the proof. Its figure is the largest error over the kinds of blocks, each in its best order, in units in the last place of the sum of
+    absolute terms."""
     [row] = random_rows(lm, [TOKENS], seed=2)
     errors = replay_errors(lm, row)
     best = {kind: min(found, key=lambda order, found=found: found[order]) for kind, found in errors.items()}  # type: ignore[misc]
@@ -48,7 +49,8 @@ def addends(lm: LanguageModel) -> Proof:
 
 
 def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, dict[str, float]]:
-    """For each kind of block and each order of its sum the largest error over its layers and all tokens, in ulp; 0 where every bit is equal."""
+    """For each kind of block and each order of its sum, the largest error over its layers and all tokens, in ulp; 0 means that every bit is
+    equal."""
     worst: dict[str, dict[str, float]] = {}
     given: list[Tensor] = []
     made: dict[tuple[int, int], Tensor] = {}
@@ -73,7 +75,7 @@ def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, dict[str, floa
 def _errors(
     terms: Terms, x_BTD: Tensor, addends: Sequence[Tensor], out_BTD: Tensor, dtype: torch.dtype
 ) -> Iterator[tuple[str, float]]:
-    """The error of each way to add up the terms, by the way as text."""
+    """Yields each way to add up the terms, as text, with its error."""
     scales = (terms.kept, *terms.scales)
     values = [x_BTD, *addends]
     absolute = sum(
@@ -88,7 +90,8 @@ def _errors(
 
 
 def ways(scales: Sequence[float], values: Sequence[Tensor], names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-    """Every pairing of the scaled terms; where the input is scaled, also every pairing of terms that are scaled by its constant at the end."""
+    """Every pairing of the scaled terms; where the input is scaled, also every pairing of unscaled terms with the constant applied at the
+    end."""
     yield from _pairings(list(_scaled(scales, values, names)))
     whole = scales[0]
     if whole != 1:
@@ -103,7 +106,7 @@ def _scaled(scales: Sequence[float], values: Sequence[Tensor], names: Sequence[s
 
 
 def _pairings(terms: list[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The terms added up two by two, in every way that can give other bits."""
+    """Adds the terms two by two, in every way that can give other bits."""
     if len(terms) == 1:
         yield terms[0]
         return

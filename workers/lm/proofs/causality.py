@@ -1,7 +1,7 @@
-"""Causality: changing later tokens leaves the hidden states of earlier ones as they were.
+"""The proof of causality: changing later tokens does not change the hidden states of earlier tokens.
 
-Statistics are read off whole rows and answers are generated token by token; both mean the same only in a causal model. Two rows of one
-shape that differ in their last tokens are computed alike, so their earlier hidden states must be equal bit for bit.
+Activation statistics are read from whole rows, but answers are generated token by token; both see the same values only in a causal model. Two
+rows of one shape that differ in their last tokens are computed alike, so their earlier hidden states must be equal bit for bit.
 """
 
 from functools import reduce
@@ -23,7 +23,7 @@ EARLIER, LATER = 20, 12
 
 
 def causality(lm: LanguageModel) -> Proof:
-    """The figure is the largest |change| / |hidden state| of an earlier token at any layer."""
+    """Runs the proof. Its figure is the largest |change| / |hidden state| of an earlier token at any layer."""
     try:
         refuse_bidirectional(lm.model.config)
     except ModelFault as fault:

@@ -1,4 +1,4 @@
-"""The largest of measured differences. NaN and infinity raise an error, so that they never pass a limit."""
+"""Compares measured differences. NaN and infinity raise an error, so that they never pass a limit."""
 
 import math
 
@@ -6,7 +6,7 @@ from workers.lm.errors import ModelFault
 
 
 def larger(one: float, other: float) -> float:
-    """Raises ModelFault activations_not_finite for NaN and infinities, which `max` would pass over."""
+    """The larger of two differences. Raises ModelFault activations_not_finite for NaN and infinities, which `max` would ignore."""
     if not (math.isfinite(one) and math.isfinite(other)):
         what = "Hidden states are NaN or infinite. In float16 a massive dimension overflows (beyond 65,504): use another type."
         raise ModelFault("activations_not_finite", what)

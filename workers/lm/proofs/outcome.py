@@ -1,18 +1,19 @@
-"""`Proof`: what one proof found, as plain values. Imports no torch."""
+"""`Proof`: the result of one proof, as plain values. Imports no torch."""
 
 from dataclasses import dataclass
 
 from terms.documents.passport import Outcome, ProofDocument
 
 VERSION = 3
-"""Of the proofs: a passport of another version says less or more than this one."""
+"""Version of the proofs: passports of different versions contain different checks."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """`figure` is what was measured and `unit` what it counts; `sentence` says what was found and, where something is wrong, what to do.
+    """The result of one proof. `figure` is the measured value and `unit` what it counts; `sentence` states the result and, where something is
+    wrong, what to do.
 
-    limited: what was compared holds, but less could be compared, or the reading differs from what a person may expect. refused: numbers
+    limited: the compared part holds, but less could be compared, or the model reads texts otherwise than a user may expect. refused: numbers
     measured on this model would be wrong.
     """
 
@@ -23,7 +24,7 @@ class Proof:
     sentence: str
 
     def to_dict(self) -> ProofDocument:
-        """Plain JSON values; `Proof(**values)` is the inverse."""
+        """The proof as plain JSON values; `Proof(**values)` is the inverse."""
         return {
             "name": self.name,
             "outcome": self.outcome,

@@ -1,10 +1,10 @@
-"""The passport: every proof of one loaded model, and a hash of what its prompts and answers are read as.
+"""The passport: every proof of one loaded model, and a hash of how its prompts and answers become ids.
 
     lm = load("/models/my-model")
     passport = prove(lm)
     print(passport.outcome, *(proof.sentence for proof in passport.proofs), sep="\\n")
 
-`progress` and `check` let a program show how far it is and stop it; nothing here knows of jobs.
+`progress` and `check` let a program show progress and stop the proofs; nothing here depends on jobs.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from workers.lm.proofs.tokenizer import tokenizer_ids
 from workers.lm.proofs.turn_end import answer_end
 
 CONTRADICTIONS = (ValueError, TypeError, LookupError)
-"""What the library raises when a model with a config that contradicts itself is run."""
+"""Errors that the library raises for a model with a config that contradicts itself."""
 Check = Callable[[], None]
 PROOFS: Mapping[str, Callable[[LanguageModel, Check], Proof]] = {
     "same files": lambda lm, _check: same_files(lm.folder, lm.facts),
@@ -40,8 +40,8 @@ PROOFS: Mapping[str, Callable[[LanguageModel, Check], Proof]] = {
 
 @dataclass(frozen=True)
 class Passport:
-    """The proofs in the order of PROOFS. `reading_hash` names what texts are read as: equal hashes mean the same ids for texts and prompts,
-    the same ends of answers and the same masks, so results may be compared. Empty where the model cannot be run at all."""
+    """The proofs in the order of PROOFS. `reading_hash` identifies how texts are read: equal hashes mean the same ids for texts and prompts, the
+    same ends of answers and the same masks, so results may be compared. Empty where the model cannot be run at all."""
 
     version: int
     proofs: tuple[Proof, ...]
@@ -54,7 +54,7 @@ class Passport:
         return "refused" if "refused" in found else "limited" if "limited" in found else "passed"
 
     def to_dict(self) -> PassportDocument:
-        """Plain JSON values."""
+        """The passport as plain JSON values."""
         return {
             "version": self.version,
             "outcome": self.outcome,
@@ -70,10 +70,10 @@ def prove(
     check: Check = lambda: None,
     run: Callable[[str, Callable[[], Proof]], Proof] = lambda _name, proof: proof(),
 ) -> Passport:
-    """All proofs of a loaded model. `progress(done, total)` counts proofs; `check()` is called between steps and may raise to stop.
-    `run(name, proof)` gives a proof's result, by calling `proof` or from an earlier attempt on the same files.
+    """Runs all proofs of a loaded model. `progress(done, total)` counts proofs; `check()` is called between steps and may raise to stop.
+    `run(name, proof)` returns a proof's result, from calling `proof` or from an earlier attempt on the same files.
 
-    Raises OutOfMemory, errors that lose the device, and what `check` raises; a fault of the model is a refused proof.
+    Raises OutOfMemory, errors that lose the device, and what `check` raises; a fault of the model becomes a refused proof.
     """
     found: list[Proof] = []
     for name in PROOFS:

@@ -1,4 +1,4 @@
-"""Prompt: the chat template gives the model the user's text and the system text, character for character.
+"""The proof of prompts: the chat template gives the model the user's text and the system text, character for character.
 
 Shown in the rendered string: exchanging two texts changes exactly their characters; and the string's ids, decoded, give the string back.
 """
@@ -23,7 +23,7 @@ NAME = "prompt"
 
 
 def prompt_text(lm: LanguageModel) -> Proof:
-    """Whether texts reach the model; the figure is the characters of a prompt that decoding its ids does not give back."""
+    """Runs the proof that texts reach the model. Its figure is the number of characters of a prompt that decoding its ids does not give back."""
     tokenizer = lm.tokenizer
     if not tokenizer.chat_template:
         lost = _lost(lm, PAIR[0], encode_prompt(lm, PAIR[0]))
@@ -58,7 +58,7 @@ def _found(said: str, limits: list[str], lost: int) -> Proof:
 
 
 def _lost(lm: LanguageModel, rendered: str, ids: list[int]) -> int:
-    """Characters of the string, blanks apart, that the decoded ids lack: tokenizers put blanks around special tokens as they like."""
+    """The number of characters of the string that the decoded ids lack, without blanks, because tokenizers add blanks around special tokens."""
     decoded = "".join(lm.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False).split())
     wanted = "".join(rendered.split())
     return 0 if wanted in decoded else sum(a != b for a, b in zip(wanted, decoded.ljust(len(wanted)), strict=False))

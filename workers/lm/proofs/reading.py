@@ -1,4 +1,4 @@
-"""`reading_hash`: what a model's texts are read as. Equal hashes mean that results may be compared and reused.
+"""`reading_hash`: identifies how a model's texts become ids. Equal hashes mean that results may be compared and reused.
 
 Weights are not part of it. A correction of the reading (the tokenizer's backend, parts, turn ends, masks) changes it.
 """
@@ -37,8 +37,8 @@ def reading_hash(lm: LanguageModel) -> str:
 
 
 def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
-    """For each layer the positions, near and far, at which a token does not attend to all columns up to it, and to which of the first it
-    does. A window is met to the token."""
+    """Describes each layer's mask by the positions, near and far, at which a token does not attend to every earlier column, each with the first
+    columns that it attends to. A window's length is found to the token."""
     window = getattr(lm.text_config, "sliding_window", None) or 1
     wanted = {0, 1, COLUMNS - 1, window - 1, window, window + 1, *(2**k for k in range(4, 20))}
     positions = sorted(position for position in wanted if position < lm.context_length)
@@ -53,7 +53,7 @@ def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
             with torch.no_grad(), rows_at(padded):
                 lm.layout.decoder(input_ids=ids, use_cache=False)
             for layer, mask in enumerate(seen):
-                if mask is None:  # a layer that attends to no columns
+                if mask is None:  # a layer without attention
                     continue
                 for position, row in zip(part, mask[0, 0].tolist(), strict=False):
                     attends = "".join("01"[value == 0] for value in row)

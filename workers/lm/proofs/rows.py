@@ -1,4 +1,4 @@
-"""Rows of token ids that proofs run: the same ones each time, of any tokens but special ones."""
+"""Rows of token ids for the proofs: the same rows each time, without special tokens."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from workers.lm.model import LanguageModel
 
 
 def random_rows(lm: LanguageModel, lengths: Sequence[int], *, seed: int) -> list[list[int]]:
-    """One row of each length, drawn alike on every machine; shortened alike where they would not fit the context together."""
+    """One random row of each length, the same on every machine; all are shortened alike where together they would not fit the context."""
     special = set(lm.tokenizer.all_special_ids)
     ordinary = [i for i in range(lm.vocab_size) if i not in special] or list(range(lm.vocab_size))
     share = min(1.0, lm.context_length / (sum(lengths) + 1))

@@ -1,6 +1,6 @@
-"""Same files: the files that were hashed and scanned are the ones the library loads, and no others.
+"""The proof of same files: the library loads exactly the files that were hashed and scanned.
 
-Refused: two sets of weights in one folder, a config that names other weights, an adapter beside the base model, files that changed.
+Refused: two sets of weights in one folder, a config that names other weights, an adapter next to the base model, files that changed.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ NAME = "same files"
 
 
 def same_files(folder: Path, facts: ModelFacts) -> Proof:
-    """Whether `facts` describe what is loaded from `folder`; the figure is the bytes of its weights."""
+    """Runs the proof that `facts` describe what is loaded from `folder`. Its figure is the size of the weights in bytes."""
     try:
         check_folder(folder)
         weights = weight_files(folder)

@@ -1,6 +1,6 @@
-"""Hidden states after a shared prefix against those of each row run by itself: the part of "paths agree" that reading in common rests on.
+"""Compares hidden states after a shared prefix with those of each row run by itself: the part of "paths agree" that justifies shared prefixes.
 
-Rows part at two depths, as prompts of a trait do after the template and after a system prompt; a row that ends where others go on is among them.
+Rows diverge at two depths, as prompts of a trait do after the template and after a system prompt; one of them ends where others continue.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from workers.lm.sharing import Inputs, plan_for, run_plan
 
 
 def related_rows(rows: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Rows that share prefixes: the first row, and after parts of it the others."""
+    """Rows that share prefixes: the first row, and the other rows after parts of it."""
     head, *others = rows
     parts = [list(head[: max(1, len(head) * part // 3)]) for part in (2, 3)]
     return [*parts, *([*part, *other] for part in parts for other in others)]

@@ -1,7 +1,7 @@
-"""Tokenizer: texts become the ids that tokenizer.json gives when the `tokenizers` program reads it alone.
+"""The proof of the tokenizer: texts become the ids that tokenizer.json gives when the `tokenizers` package reads it alone.
 
-Compared with truncation, padding and special tokens off, after the tokens that the config files declare were added; then what the tokenizer
-puts at the ends of a text. `tokenizing` has corrected what the library reads otherwise, and this says so.
+Compared with truncation, padding and special tokens off, after adding the tokens that the config files declare; then the special tokens at the
+ends of a text are compared. `tokenizing` has corrected the library's differences, and this proof reports them.
 """
 
 from transformers import PreTrainedTokenizerBase
@@ -15,7 +15,7 @@ NAME = "tokenizer"
 
 
 def tokenizer_ids(lm: LanguageModel) -> Proof:
-    """Whether the probe texts' ids are the file's and inside the vocabulary; the figure is the texts compared."""
+    """Runs the proof that the probe texts' ids are the file's and inside the vocabulary. Its figure is the number of texts compared."""
     reference = file_backend(lm.folder)
     texts = list(PROBES) if reference is None else probe_texts(reference)
     beyond = [text for text in texts if max(text_ids(lm.tokenizer, text), default=0) >= lm.vocab_size]
@@ -51,7 +51,7 @@ def tokenizer_ids(lm: LanguageModel) -> Proof:
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The ids that a text without a template gets before and after its own."""
+    """The ids that are added before and after a text without a template."""
     alone, whole = text_ids(tokenizer, "a"), [int(i) for i in tokenizer("a")["input_ids"]]
     at = next((i for i in range(len(whole) - len(alone) + 1) if whole[i : i + len(alone)] == alone), 0)
     return whole[:at], whole[at + len(alone) :]

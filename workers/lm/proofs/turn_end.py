@@ -1,7 +1,7 @@
-"""Turn end: an answer ends where the chat template ends the last answer of a conversation.
+"""The proof of turn ends: an answer ends where the chat template ends the last answer of a conversation.
 
 The id that the template writes there, if it is one special token, ends answers (`loading` adds it). Ids are never removed, and a generation
-config that lists several ids without this one is left as it is: such templates end parts of an answer, too.
+config that lists several ids without this id is left unchanged: such templates also use it to end parts of an answer.
 """
 
 from workers.lm.model import LanguageModel
@@ -12,7 +12,7 @@ NAME = "turn end"
 
 
 def answer_end(lm: LanguageModel) -> Proof:
-    """Whether the template's end of a turn ends an answer; the figure is the number of ids that do."""
+    """Runs the proof that the template's end of a turn ends an answer. Its figure is the number of ids that end an answer."""
     ends = ", ".join(f"{lm.tokenizer.convert_ids_to_tokens(i)} ({i})" for i in sorted(lm.eos_ids))
     count = len(lm.eos_ids)
     if not count:

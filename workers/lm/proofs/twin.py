@@ -1,7 +1,7 @@
-"""A small random twin of a model: every kind of its layers, few of them, and narrow, so that running it costs next to nothing.
+"""Makes a small random twin of a model: every kind of its layers, but few and narrow, so that it is cheap to run.
 
-The config is the model's own but for its sizes (`shrinking`). Weights are drawn large enough for attention to matter; a window becomes 8
-tokens, so that short rows leave it.
+The config is the model's own except for its sizes (`shrinking`). Weights are drawn large enough for attention to matter; a window becomes 8
+tokens, so that short rows exceed it.
 """
 
 import copy
@@ -20,11 +20,11 @@ from workers.lm.structure.twin import kinds_of, layers_needed
 
 
 def small_twin(lm: LanguageModel) -> LanguageModel:
-    """The twin, float32, on the model's device, with the model's tokenizer and no id that ends an answer."""
+    """The twin, float32, on the model's device, with the model's tokenizer; no id ends its answers."""
     layers = layers_needed(kinds_of([sites["residual"] for sites in lm.layout.sites], lm.text_config))
     try:
         model = _built(type(lm.model), _shrunk(lm.model.config, layers, narrow=True))
-    except Exception:  # widths that depend on each other in ways of their own: only fewer layers then
+    except Exception:  # the widths depend on each other in a way that `shrinking` does not know: only reduce the layers
         model = _built(type(lm.model), _shrunk(lm.model.config, layers, narrow=False))
     model = model.to(lm.device)
     config = model.config.get_text_config()

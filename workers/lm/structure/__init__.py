@@ -1,1 +1,1 @@
-"""How a model's blocks add to the residual stream, found by running a small random twin of its config; no names of models anywhere."""
+"""Finds how a model's blocks add to the residual stream, by running a small random twin of its config. Model names are never used."""

@@ -1,6 +1,6 @@
-"""Where a live model keeps its text decoder and the list of its blocks, found by position: the part that embeds tokens and holds the list.
+"""Locates the text decoder of a live model and the list of its blocks, by position: the part that embeds tokens and holds the list.
 
-Also inside wrappers that see or hear: their towers hold no token embedding.
+Also works inside wrappers for images or audio, because their towers hold no token embedding.
 """
 
 import hashlib
@@ -39,18 +39,18 @@ def blocks_of(decoder: nn.Module) -> list[nn.Module]:
 
 
 def text_config(model: nn.Module) -> PretrainedConfig:
-    """The text model's config, also inside a wrapper."""
+    """The text model's config, also when it lies inside a wrapper."""
     return model.config.get_text_config()  # type: ignore[union-attr,operator]
 
 
 def kind_of(block: nn.Module) -> str:
-    """Equal for blocks that are built of the same modules in the same places; short, to be stored."""
+    """A short string that is equal for blocks built of the same modules in the same places."""
     parts = ";".join(f"{path}:{type(module).__name__}" for path, module in block.named_modules())
     return f"{type(block).__name__}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
 def not_a_decoder(model: nn.Module, why: str) -> ModelFault:
-    """The fault of a model with parts that cannot be told apart."""
+    """The fault for a model with parts that cannot be told apart."""
     found = first_few((f"{name} ({type(child).__name__})" for name, child in model.named_children()), limit=12)
     return ModelFault(
         "unknown_architecture", f"{type(model).__name__} cannot be read: {why}. Modules found at its top: {found or 'none'}."

@@ -1,7 +1,8 @@
-"""What a twin's text can be generated on: slots of keys and values, or the library's own cache. Decided by running them, never by names.
+"""Decides how a twin's text can be generated: on slots of keys and values, or on the library's own cache. Found by running both, never by names.
 
-Two rows of different length share a pass on the slots (right-padded, each at its own positions); on the library's cache two rows of equal
-length do. Both then take two steps, and every hidden state must be that of the whole row run plainly. Where neither is, whole rows are left.
+On the slots, two rows of different length share a pass (right-padded, each at its own positions); on the library's cache, two rows of equal
+length do. Both then take two steps, and every hidden state must equal that of the whole row run plainly. If neither agrees, each step computes
+whole rows.
 """
 
 import math
@@ -21,7 +22,7 @@ STEPS, LENGTHS = 2, (17, 11)
 
 
 def residue_of(check: Callable[[nn.Module], float], twin: nn.Module) -> float | str:
-    """The largest relative difference of a last hidden state from the plain run's, or why the engine cannot run the twin."""
+    """The largest relative difference of a last hidden state from the plain run's, or the reason why the engine cannot run the twin."""
     try:
         return check(twin)
     except Exception as error:
@@ -29,12 +30,12 @@ def residue_of(check: Callable[[nn.Module], float], twin: nn.Module) -> float | 
 
 
 def works(residue: float | str) -> bool:
-    """Whether it is a number, and small."""
+    """Whether the residue is a number, and small."""
     return isinstance(residue, float) and residue < AGREES
 
 
 def on_slots(twin: nn.Module) -> float:
-    """See `residue_of`."""
+    """The residue on slots (see `residue_of`)."""
     ids = token_ids(twin)
     width = max(LENGTHS)
     cache = SlotCache(len(LENGTHS), width + STEPS)
@@ -57,14 +58,14 @@ def on_slots(twin: nn.Module) -> float:
 
 
 def on_library_cache(twin: nn.Module) -> float:
-    """See `residue_of`."""
+    """The residue on the library's cache (see `residue_of`)."""
     ids = token_ids(twin)
     cache = DynamicCache(config=twin.config)
     length = max(LENGTHS)
     run(twin, ids[:, :length], cache=cache, **positions_argument(twin, 0, length))
     worst, kept = 0.0, torch.tensor([1])
     for step in range(STEPS):
-        if step == 1:  # a row leaves at its end
+        if step == 1:  # one row ends and leaves
             cache.reorder_cache(kept)
             ids = ids[kept]
         at = length + step

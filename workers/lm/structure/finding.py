@@ -1,4 +1,4 @@
-"""The structure of a model, found on a small twin of its decoder. Raises ModelFault unknown_architecture, naming modules and residue."""
+"""Finds the structure of a model on a small twin of its decoder. Raises ModelFault unknown_architecture, with the modules and the residue."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ _found: dict[tuple[type[nn.Module], str], Structure] = {}
 
 
 def find_structure(decoder: nn.Module) -> Structure:
-    """The structure of `decoder`, which may be on the meta device; found once for each class and config in a process."""
+    """The structure of `decoder`, which may be on the meta device; computed once for each class and config in a process."""
     key = type(decoder), text_config(decoder).to_json_string(use_diff=False)
     if key not in _found:
         blocks = blocks_of(decoder)
@@ -30,7 +30,7 @@ def find_structure(decoder: nn.Module) -> Structure:
 
 
 def structure_of_twin(twin: nn.Module) -> Structure:
-    """What is found by running this decoder itself."""
+    """Finds the structure by running this decoder itself."""
     blocks = blocks_of(twin)
     states: list[Tensor] = []
     seen = record(blocks, lambda: states.append(run(twin, token_ids(twin))))
@@ -48,7 +48,7 @@ def structure_of_twin(twin: nn.Module) -> Structure:
 
 
 def _by_kind(kinds: Sequence[str], made: Sequence[BlockStructure]) -> dict[str, BlockStructure]:
-    """One entry for each kind, or one for each of its layers where they differ in their addends or constants."""
+    """One entry for each kind, or one for each layer of a kind where the layers differ in their addends or constants."""
     found: dict[str, BlockStructure] = {}
     for layer, (kind, one) in enumerate(zip(kinds, made, strict=True)):
         alike = {(other.addends, other.kept) for other_kind, other in zip(kinds, made, strict=True) if other_kind == kind}
@@ -111,7 +111,7 @@ def factors(constant: float, known: Mapping[str, float]) -> tuple[Factor, ...]:
 
 
 def _final_norm(twin: nn.Module, last: Recording, state: Tensor) -> str | None:
-    """The module directly under the decoder that makes the decoder's output of the last block's, or None where the output is the block's."""
+    """The module directly under the decoder that turns the last block's output into the decoder's output; None where the two are equal."""
     for name, child in twin.named_children():
         try:
             made = child(last.output_BTD)

@@ -1,4 +1,4 @@
-"""Which addends mix tokens, and which projections make a block's keys and values: found by holding parts of a pass and changing others."""
+"""Finds which addends mix tokens, and which projections make a block's keys and values, by holding parts of a pass and changing others."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,14 +12,14 @@ from workers.lm.structure.search import Sum
 from workers.lm.structure.twin import run, token_ids
 
 STRAIGHT = 1e-4
-"""Of a channel's correlation: the epsilon of a norm leaves less."""
+"""Tolerance of a channel's correlation: the epsilon of a norm causes a smaller difference."""
 CHANGED = 1e-6
-"""Of its size: what changes a number more than the order of its sums does."""
+"""Relative change above which a value counts as changed: a different order of summation causes less."""
 
 
 def mixers(twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recording], sums: Sequence[Sum]) -> list[set[str]]:
-    """For each block the addends that still change at the last token when earlier tokens change, while the block's input at the last
-    token and its other addends are held."""
+    """For each block the addends that still change at the last token when earlier tokens change, while the block's input at the last token and
+    its other addends are held constant."""
     found: list[set[str]] = [set() for _ in blocks]
     other_ids = token_ids(twin, seed=1)
     for k in range(max((len(one.paths) for one in sums), default=0)):
@@ -38,7 +38,7 @@ def mixers(twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recordin
 
 
 def raw_of(seen: Recording, path: str) -> str | None:
-    """The module whose output the addend `path` normalises; the addend itself where it is not a norm; None where no module gives its input."""
+    """The module that makes the input of the norm `path`; `path` itself where that is not a norm; None where no module makes its input."""
     given = seen.inputs.get(path)
     if given is None or given.shape != seen.outputs[path].shape or not _normalises(given, seen.outputs[path]):
         return path
@@ -49,8 +49,8 @@ def raw_of(seen: Recording, path: str) -> str | None:
 def keys_and_values(
     twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recording], mixing: Sequence[set[str]]
 ) -> list[tuple[str | None, str | None]]:
-    """For each block the linear modules in its mixers that alone make its cached keys, and its cached values; None where there is none of
-    its own (fused, shared, or made of several)."""
+    """For each block the linear modules in its mixers that alone make its cached keys, and its cached values; None where no such module exists
+    (fused, shared, or made of several)."""
     held = [
         block.register_forward_pre_hook(_whole_input_held(was), with_kwargs=True) for block, was in zip(blocks, seen, strict=True)
     ]
@@ -78,7 +78,8 @@ def keys_and_values(
 
 
 def _as_wide(block: nn.Module, mixes: set[str], cached: tuple[Tensor, Tensor] | None) -> list[str]:
-    """Linear modules of the mixers as wide as all cached heads together; of the whole block where the addend is a norm or a last projection."""
+    """Linear modules with the width of all cached heads together: of the mixers, or of the whole block where the addend is a norm or a last
+    projection."""
     if cached is None:
         return []
     widths = {h.shape[1] * h.shape[3] for h in cached if h.ndim == 4}
@@ -93,7 +94,7 @@ def _as_wide(block: nn.Module, mixes: set[str], cached: tuple[Tensor, Tensor] | 
 
 
 def _only(block: nn.Module, paths: list[str], cached: Tensor | None) -> str | None:
-    """The one of them that is as wide as all cached heads together."""
+    """The only one of the modules at `paths` that is as wide as all cached heads together; None where there are several or none."""
     if cached is None or cached.ndim != 4:
         return None
     width = cached.shape[1] * cached.shape[3]
@@ -102,7 +103,7 @@ def _only(block: nn.Module, paths: list[str], cached: Tensor | None) -> str | No
 
 
 class _Watched(DynamicCache):  # type: ignore[misc]
-    """The library's cache, which keeps what each layer gives it."""
+    """The library's cache, which also keeps the keys and values that each layer gives it."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config=config)
@@ -117,7 +118,7 @@ def _cached(twin: nn.Module, blocks: Sequence[nn.Module]) -> dict[int, tuple[Ten
     try:
         cache = _Watched(twin.config)
         run(twin, token_ids(twin), cache=cache)
-    except Exception:  # a model with a cache of its own kind has no keys and values to be found here
+    except Exception:  # a model with its own kind of cache has no keys and values to read here
         return {}
     return {layer: pair for layer, pair in cache.given.items() if layer < len(blocks) and all(h.numel() for h in pair)}
 
@@ -150,8 +151,8 @@ def _shaken(_module: nn.Module, _inputs: object, output: Passed) -> Passed:
 
 
 def _normalises(given_BTD: Tensor, made_BTD: Tensor) -> bool:
-    """Whether each channel put out is a straight line in that channel of the input divided by the token's size (after its mean is taken away,
-    or not): a norm, whatever it is called."""
+    """Whether each output channel is a linear function of that channel of the input divided by the token's size (with or without subtracting its
+    mean): then the module is a norm, whatever its name."""
     made_ND = made_BTD.flatten(0, -2)
     given_ND = given_BTD.flatten(0, -2)
     for centred_ND in (given_ND, given_ND - given_ND.mean(-1, keepdim=True)):

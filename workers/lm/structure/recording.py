@@ -1,4 +1,4 @@
-"""What a block and its submodules are given and put out in one pass, and passes in which parts of a block are held.
+"""Records the inputs and outputs of a block and its submodules in one pass, and runs passes in which parts of a block are held constant.
 
 B batch rows, T positions, D hidden size. Everything is cloned: some blocks add in place.
 """
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 Passed = Any
-"""What modules of the library are given and put out: tensors, tuples, caches and flags, each class by its own convention."""
+"""Inputs and outputs of the library's modules: tensors, tuples, caches and flags, by each class's own convention."""
 Args = tuple[Passed, ...]
 Named = dict[str, Passed]
 
 
 @dataclass
 class Recording:
-    """One pass of one block. `outputs` and `inputs` hold, in the order of the calls, the first tensor of each submodule. Outputs of the
-    stream's numbers [B * T, D] are put into its shape; `flat` names those modules."""
+    """One pass of one block. `outputs` and `inputs` hold, in the order of the calls, the first tensor of each submodule. Outputs [B * T, D] with
+    as many numbers as the residual stream are reshaped to its shape; `flat` names those modules."""
 
     input_BTD: Tensor | None = None
     output_BTD: Tensor | None = None
@@ -31,7 +31,7 @@ class Recording:
     flat: set[str] = field(default_factory=set)
 
     def once(self) -> dict[str, Tensor]:
-        """Outputs of the submodules that ran once and have the stream's shape."""
+        """Outputs of the submodules that ran exactly once and have the residual stream's shape."""
         assert self.input_BTD is not None
         return {p: h for p, h in self.outputs.items() if self.calls[p] == 1 and h.shape == self.input_BTD.shape}
 
@@ -44,13 +44,13 @@ def first_tensor(value: object) -> Tensor | None:
 
 
 def replaced(output: Passed, tensor: Tensor) -> Passed:
-    """`output` with its first tensor exchanged."""
+    """`output` with its first tensor replaced."""
     return type(output)([tensor, *output[1:]]) if isinstance(output, (tuple, list)) else tensor
 
 
 @contextmanager
 def handles(made: Sequence[RemovableHandle]) -> Iterator[None]:
-    """Hooks that are gone when the block ends."""
+    """Removes the hooks when the block ends."""
     try:
         yield
     finally:
@@ -59,13 +59,13 @@ def handles(made: Sequence[RemovableHandle]) -> Iterator[None]:
 
 
 def input_of(args: Args, kwargs: Mapping[str, Passed]) -> Tensor:
-    """What a block is given."""
+    """The hidden state that a block receives."""
     found: Tensor = args[0] if args else kwargs["hidden_states"]
     return found
 
 
 def record(blocks: Sequence[nn.Module], run: Callable[[], object]) -> list[Recording]:
-    """What `run` makes each block and its submodules compute."""
+    """Runs `run` and returns the recording of each block and its submodules."""
     made = [Recording() for _ in blocks]
     hooks = []
     for block, seen in zip(blocks, made, strict=True):
@@ -78,7 +78,7 @@ def record(blocks: Sequence[nn.Module], run: Callable[[], object]) -> list[Recor
 
 
 def with_input(args: Args, kwargs: Named, h_BTD: Tensor) -> tuple[Args, Named]:
-    """A block's arguments with another hidden state."""
+    """A block's arguments with the hidden state replaced."""
     return ((h_BTD, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": h_BTD})
 
 

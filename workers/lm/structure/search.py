@@ -2,9 +2,9 @@
 
     output = c0 input + sum_k c_k output_k          1 to 3 addends
 
-All inner products are taken once (a Gram matrix of unit vectors in float64); every subset is then a system of at most four unknowns. Several
-sets fit exactly (a block's MLP, its last projection, a dropout behind it): the fewest addends win, then the outermost modules, then those
-that come first. Modules with proportional outputs are one candidate, the outermost. A module that ran twice is none.
+All inner products are computed once (a Gram matrix of unit vectors in float64); every subset is then a system of at most four unknowns. Several
+sets fit exactly (a block's MLP, its last projection, a dropout after it): the fewest addends win, then the outermost modules, then the first.
+Modules with proportional outputs are one candidate, the outermost. A module that ran twice is not a candidate.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,16 @@ from workers.lm.structure.recording import Recording
 
 MOST = 3
 FITS = 1e-5
-"""Of |output - c0 input|. A block that computes inside in float32 leaves about 1e-7; anything else that is added leaves more than 1e-2."""
+"""Limit relative to |output - c0 input|. A block that computes in float32 inside leaves about 1e-7; a missing addend leaves more than 1e-2."""
 SAME = 1e-10
 LEAST = 1e-4
-"""Of a constant: below it, an addend or the input is not there at all."""
+"""The smallest constant: below it, an addend or the input counts as absent."""
 
 
 @dataclass(frozen=True)
 class Sum:
-    """`paths[k]` has the constant `constants[k]`; `kept` is the input's. `residue` is what is left, relative to |output - c0 input|."""
+    """A sum of module outputs: `paths[k]` has the constant `constants[k]`; `kept` is the input's constant. `residue` is the remaining
+    difference, relative to |output - c0 input|."""
 
     paths: tuple[str, ...]
     constants: tuple[float, ...]
@@ -63,7 +64,7 @@ def find_sum(seen: Recording) -> Sum:
 
 
 def _candidates(seen: Recording, x_N: Tensor, y_N: Tensor) -> tuple[list[str], list[Tensor]]:
-    """Outermost first; without what is proportional to the input, the output, or a candidate before it."""
+    """The candidate modules, outermost first; modules proportional to the input, the output, or an earlier candidate are left out."""
     outputs = seen.once()
     order = {path: place for place, path in enumerate(outputs)}
     paths: list[str] = []
@@ -82,7 +83,7 @@ def _candidates(seen: Recording, x_N: Tensor, y_N: Tensor) -> tuple[list[str], l
 
 
 def _solved(gram: Tensor, subsets: Tensor) -> tuple[Tensor, Tensor]:
-    """For each subset (with the input) the squared share of the output that is left, and the constants of unit vectors."""
+    """For each subset (with the input) the squared share of the output that is left over, and the constants of the unit vectors."""
     columns = torch.cat([torch.zeros(len(subsets), 1, dtype=torch.long), subsets + 1], dim=1)
     systems = gram[columns[:, :, None], columns[:, None, :]]
     systems = systems + 1e-14 * torch.eye(columns.shape[1], dtype=gram.dtype)

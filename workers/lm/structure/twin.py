@@ -1,7 +1,7 @@
-"""A small random twin of a decoder in float64, with nothing in it that could pass for nothing: no weight, buffer or constant is 0 or 1.
+"""Makes a small random twin of a decoder in float64, in which no weight, buffer or constant is 0 or 1, so that every term has a visible effect.
 
-A scale that is 1 in a fresh model and another number in the real one would be missed; so scalars of a block (parameters, buffers, plain
-floats) get numbers of their own. The twin has the first layers of the model, down to the last new kind of block.
+A scale that is 1 in a fresh model and another number in the real model would be missed; so scalars of a block (parameters, buffers, plain
+floats) get random values. The twin has the first layers of the model, down to the last new kind of block.
 """
 
 import inspect
@@ -21,23 +21,23 @@ from workers.lm.structure.recording import Args, Named, Passed
 ROWS, TOKENS = 2, 20
 MOST_PARAMETERS = 300_000_000
 LEAST_FLOAT = 1e-3
-"""Plain floats of a block below it are the epsilons of its norms."""
+"""Plain floats of a block below this are taken as the epsilons of its norms."""
 
 
 def layer_types(config: PretrainedConfig) -> list[str]:
-    """What the config calls each layer; empty where it does not say."""
+    """The config's type of each layer; empty where the config gives none."""
     found = getattr(config, "layer_types", None)
     return list(found) if isinstance(found, (list, tuple)) and len(found) == config.num_hidden_layers else []
 
 
 def kinds_of(blocks: Sequence[nn.Module], config: PretrainedConfig) -> list[str]:
-    """For each layer what it is built of and what the config calls it."""
+    """For each layer a string of its block's modules and the config's type of the layer."""
     types = layer_types(config) or [""] * len(blocks)
     return [f"{kind_of(block)} {called}" for block, called in zip(blocks, types, strict=True)]
 
 
 def layers_needed(kinds: Sequence[str]) -> int:
-    """Layers from the first on until every kind was there; at least two."""
+    """The number of first layers that include every kind; at least two."""
     return max([2, *(1 + kinds.index(kind) for kind in set(kinds))])
 
 
@@ -47,7 +47,7 @@ def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module], layers: int | 
     config = text_config(decoder)
     layers = layers or layers_needed(kinds_of(blocks, config))
     failure: Exception | None = None
-    # widths may depend on each other in ways of their own: then only fewer layers; or a layer may share its weights with a later one
+    # widths may depend on each other in unknown ways: then only the layers are reduced; or a layer may share its weights with a later layer
     for narrow, depth in ((True, layers), (False, layers), (True, 3 * layers)):
         try:
             made = shrunk(config, depth, narrow=narrow)
@@ -67,7 +67,7 @@ def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module], layers: int | 
 
 
 def token_ids(twin: nn.Module, seed: int = 0) -> Tensor:
-    """[ROWS, TOKENS] drawn ids; equal last tokens whatever the seed."""
+    """Random token ids [ROWS, TOKENS]; the last tokens are equal for every seed."""
     vocabulary = min(VOCABULARY, number(text_config(twin), "vocab_size") or VOCABULARY)
     draw = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, vocabulary - 8, (ROWS, TOKENS), generator=draw)
@@ -84,13 +84,14 @@ def run(twin: nn.Module, ids: Tensor, *, cache: Cache | None = None, **options: 
 
 
 def cache_argument(model: nn.Module) -> str:
-    """What `model` calls the cache it is given."""
+    """The name of the argument by which `model` takes a cache."""
     names = inspect.signature(model.forward).parameters
     return next((name for name in ("past_key_values", "cache_params") if name in names), "past_key_values")
 
 
 def positions_argument(model: nn.Module, first: int, count: int) -> dict[str, Tensor]:
-    """The positions of the next `count` tokens after `first` others, for models that take them: not all count the tokens of their cache."""
+    """The positions of the next `count` tokens after `first` others, as an argument for models that take it: some do not derive positions from
+    their cache."""
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return {}
     device = next(model.parameters()).device
@@ -98,7 +99,7 @@ def positions_argument(model: nn.Module, first: int, count: int) -> dict[str, Te
 
 
 class _InDouble(TorchFunctionMode):
-    """What a model asks for in float32 is float64: norms and rotary factors keep all digits, and meet float64 weights."""
+    """Replaces float32 by float64 wherever a model requests it, so that norms and rotary factors keep all digits and match float64 weights."""
 
     def __torch_function__(
         self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
@@ -106,19 +107,19 @@ class _InDouble(TorchFunctionMode):
         run: Callable[..., Passed] = torch.Tensor.double if func is torch.Tensor.float else func
         named = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
         if func in (torch.tensor, torch.full) and args and isinstance(args[-1], float):
-            named.setdefault("dtype", torch.float64)  # the least float64 is no float32
+            named.setdefault("dtype", torch.float64)  # the lowest float64 does not fit in float32
         return run(*(torch.float64 if value is torch.float32 else value for value in args), **named)
 
 
 def constants_of(block: nn.Module) -> dict[str, float]:
-    """The scalars that a block holds, by name: plain floats of its own, and parameters and buffers of one number anywhere in it."""
+    """The scalars of a block, by name: its plain floats, and parameters and buffers of one number anywhere in it."""
     found = {name: value for name, value in vars(block).items() if type(value) is float and abs(value) >= LEAST_FLOAT}
     tensors = (*block.named_parameters(), *block.named_buffers())
     return found | {name: float(t) for name, t in tensors if t.numel() == 1 and t.is_floating_point() and t.device.type != "meta"}
 
 
 def _built(decoder_class: type[nn.Module], config: PretrainedConfig) -> nn.Module:
-    config._experts_implementation = "eager"  # the others know no float64
+    config._experts_implementation = "eager"  # the other implementations do not support float64
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         twin = decoder_class(config).double().eval()
@@ -137,10 +138,10 @@ def _built(decoder_class: type[nn.Module], config: PretrainedConfig) -> nn.Modul
 
 
 def _move_floats(twin: nn.Module) -> None:
-    """Give each plain float of each block a number of its own."""
+    """Sets each plain float of each block to a random value."""
     for block in blocks_of(twin):
         for name in [name for name, value in vars(block).items() if type(value) is float and abs(value) >= LEAST_FLOAT]:
-            setattr(block, name, float(torch.empty(()).uniform_(0.55, 0.95)))  # some are probabilities of dropouts
+            setattr(block, name, float(torch.empty(()).uniform_(0.55, 0.95)))  # some are dropout probabilities
 
 
 def _constant() -> float:

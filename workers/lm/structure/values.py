@@ -1,9 +1,9 @@
-"""What the search finds, as plain values that can be stored with a model's facts. Imports no torch.
+"""The structure of blocks as plain values that can be stored with a model's facts. Imports no torch.
 
     block output = kept x input + sum of scale_k x output of module_k
 
-A constant is a product of `Factor`s: a number, or the name of a scalar that the block itself holds ("residual_multiplier"), so that the
-value is the real model's and not the twin's. No factors are 1.
+A constant is a product of `Factor`s: a number, or the name of a scalar that the block itself holds ("residual_multiplier"), so that the value is
+the real model's and not the twin's. An empty product is 1.
 """
 
 import json
@@ -19,10 +19,10 @@ Engine = Literal["slots", "library", "whole"]
 
 @dataclass(frozen=True)
 class Addend:
-    """One module of a block and what its output is multiplied by. `mixes`: it still changes with earlier tokens while the others are held.
+    """One module of a block and its factor. `mixes`: the output still changes with earlier tokens while the other addends are held constant.
 
-    `raw` is the module whose output the addend normalises, where the addend is a norm and has such a module; elsewhere `path` itself. `flat`
-    are those of the two that put out [B * T, D].
+    `raw` is the module that makes the input of the addend, where the addend is a norm with such a module; elsewhere `path` itself. `flat` lists
+    which of the two give [B * T, D].
     """
 
     path: str
@@ -34,7 +34,7 @@ class Addend:
 
 @dataclass(frozen=True)
 class BlockStructure:
-    """Addends in the order in which the block computes them; the projections that make keys and values, where each has one of its own."""
+    """Addends in the order in which the block computes them, and the projections that make keys and values, where each has its own."""
 
     addends: tuple[Addend, ...]
     kept: tuple[Factor, ...] = ()
@@ -43,7 +43,8 @@ class BlockStructure:
     residue: float = 0.0
 
     def components(self) -> dict[str, tuple[str, tuple[Factor, ...]]]:
-        """Component -> (module, what its output is multiplied by), `residual` apart. Of several mixers, attention is the one that makes keys."""
+        """Maps each component except `residual` to (module, factors of its output). Of several mixers, attention is the mixer that makes
+        keys."""
         found: dict[str, tuple[str, tuple[Factor, ...]]] = {}
         mixers = [one for one in self.addends if one.mixes]
         keyed = [one for one in mixers if self.keys and _within(self.keys, one)]
@@ -58,10 +59,10 @@ class BlockStructure:
 
 @dataclass(frozen=True)
 class Structure:
-    """`blocks[kind]` for each kind of block (`kind_of`), or `blocks[kind@layer]` where blocks that are built alike add up differently, as by
-    constants that grow with the layer. `engine` says what its generation runs on: slots of keys and values,
-    the library's own cache, or whole rows at each step; `slots_residue` is what differs on slots (in words where they cannot run),
-    `library_residue` on the library's cache (None where slots were enough)."""
+    """The structure of all blocks. `blocks[kind]` is for each kind of block (`kind_of`), or `blocks[kind@layer]` where blocks of the same
+    modules add up differently, for example by constants that grow with the layer. `engine` says how text is generated: on slots of keys and
+    values, on the library's own cache, or with whole rows at each step; `slots_residue` is the difference on slots (a text where they cannot
+    run), `library_residue` on the library's cache (None where slots agreed)."""
 
     blocks: Mapping[str, BlockStructure]
     final_norm: str | None
@@ -70,11 +71,11 @@ class Structure:
     library_residue: float | str | None = None
 
     def key_of(self, kind: str, layer: int) -> str | None:
-        """Where `blocks` holds the block of this kind at this layer; None where it was not found."""
+        """The key in `blocks` for a block of this kind at this layer; None where there is no entry."""
         return next((key for key in (kind, at_layer(kind, layer)) if key in self.blocks), None)
 
     def to_dict(self) -> JsonObject:
-        """Plain JSON values; `structure_from_dict` is the inverse."""
+        """The structure as plain JSON values; `structure_from_dict` is the inverse."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""The tables of a study (docs/science.md, 5), from what was gathered: a file for each question that they answer.
+"""The tables of a study (docs/science.md, 5), built from the gathered results: one file for each question that they answer.
 
-The definition of every number stands in the note of its table.
+Every number is defined in the note of its table.
 """

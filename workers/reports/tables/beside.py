@@ -1,4 +1,4 @@
-"""Tables of the reference system's protocol on the same vectors, and of published numbers, beside the study's own."""
+"""Tables of the reference system's protocol on the same vectors, and of published numbers, next to the study's own numbers."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from workers.reports.tables.gains import EFFECT, is_ablation, points
 
 
 def protocol(data: Gathered) -> Table:
-    """Every method as the reference compares it, and the same at the same coefficient and at equal dose on held-out questions."""
+    """Every method as the reference compares it, then at the same coefficient and at equal dose on held-out questions."""
     rows: list[Row] = []
     notes = []
     for cell in data.cells:

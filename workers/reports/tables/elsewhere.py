@@ -1,4 +1,4 @@
-"""Whether a method works elsewhere: on every trait, on the other traits' questions, and on questions of other kinds."""
+"""Tables of a method's effects elsewhere: on every trait, on the other traits' questions, and on other kinds of questions."""
 
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Row, Table
@@ -21,7 +21,7 @@ def traits(data: Gathered) -> Table:
 
 
 def off_target(data: Gathered) -> Table:
-    """What each method's vector does to the scores of the other traits."""
+    """The effect of each method's vector on the scores of the other traits."""
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
     rows = [
         {"model": cell.model, "trait": cell.trait, "method": group["method"]}
@@ -46,7 +46,7 @@ def off_target(data: Gathered) -> Table:
 
 
 def extra_sets(data: Gathered) -> Table:
-    """Paraphrases, unrelated questions and those that can be answered right, at the chosen dose and at half of it."""
+    """Paraphrases, unrelated questions and questions with right answers, at the chosen dose and at half of it."""
     rows = []
     for cell in data.cells:
         for group in cell.steering["groups"] if cell.steering else []:

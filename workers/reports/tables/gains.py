@@ -1,4 +1,4 @@
-"""What the tables of gains share: the cells of a gain, the sentence on how gains were measured, and which methods they leave out."""
+"""Common parts of the tables of gains: the cells of a gain, the sentence on how gains were measured, and which methods the tables leave out."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ GainKey = Literal["delta", "delta_joint"]
 
 
 def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delta") -> Row:
-    """A column of kind points with its interval and where it comes from, of an effect as summary.json holds it; nothing where there is none."""
+    """A column of kind points with its interval and its source, from an effect of summary.json; empty where the effect is missing."""
     if not effect or effect.get(source) is None:
         return {}
     return {
@@ -30,7 +30,7 @@ def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delt
 
 
 def is_ablation(key: str) -> bool:
-    """Whether a method belongs to the cleaning ablation alone."""
+    """Whether a method belongs only to the cleaning ablation."""
     try:
         return parse_method(key).suffix in ("pretop", "randomdims", "largest")
     except UnknownMethod:

@@ -1,4 +1,4 @@
-"""What massive dims do to steering: zeroing them (the cleaning ablation), and steering with them alone (the decomposition)."""
+"""Tables of what massive dims do to steering: zeroing them (the cleaning ablation), and steering with them alone (the decomposition)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from workers.reports.tables.gains import EFFECT, is_ablation, points
 
 
 def cleaning(data: Gathered) -> Table:
-    """What zeroing N dims does, beside zeroing N others."""
+    """The effect of zeroing N dims, compared with zeroing N other dims."""
     rows = [
         row
         for cell in data.cells
@@ -54,7 +54,7 @@ def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) 
 
 
 def _massive_among_first(calibration: Aggregate | None, layers: Sequence[int], n: int) -> int | None:
-    """How many of a layer's first `n` dims by ratio_to_median are in its list, which need not be the head of that order."""
+    """The number of a layer's first `n` dims by ratio_to_median that are in its massive list, which need not be the first dims of that order."""
     order = None if calibration is None else calibration.get("ratio_order_by_layer", {}).get(str(layers[0]))
     if len(layers) != 1 or calibration is None or order is None:
         return None
@@ -62,7 +62,7 @@ def _massive_among_first(calibration: Aggregate | None, layers: Sequence[int], n
 
 
 def decomposition(data: Gathered) -> Table:
-    """The massive part of mean-based vectors, steered with alone."""
+    """The effect of steering with the massive part of mean-based vectors alone."""
     rows = []
     for cell in data.cells:
         for group in cell.steering["groups"] if cell.steering else []:

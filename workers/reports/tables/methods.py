@@ -1,4 +1,4 @@
-"""Which method works: every method at its best dose and at matched doses, beside the unsteered model and the controls."""
+"""The table of methods: every method at its best dose and at matched doses, next to the unsteered model and the controls."""
 
 from collections.abc import Iterator
 
@@ -53,7 +53,7 @@ def _without_verdict(row: Row) -> Row:
 
 
 def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
-    """The model without a push, and with the trait asked for in the prompt instead."""
+    """The model without a push, and with the trait requested in the prompt instead."""
     unsteered = summary["unsteered"]["test"]
     yield {
         "method": "unsteered",
@@ -67,7 +67,7 @@ def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
 
 
 def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
-    """A row a method, but for those of the cleaning ablation."""
+    """One row per method, except for methods of the cleaning ablation."""
     verdicts = {one["b"]: one["verdict"] for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
     for group in summary["groups"]:
         if is_ablation(group["method"]):
@@ -83,7 +83,7 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
 
 
 def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:
-    """The leader's random and shuffled vectors, numbered from 1."""
+    """Rows of the leader's random and shuffled vectors, numbered from 1."""
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
     for kind, runs in (leader["controls"] if leader else {}).items():
         for number, run in enumerate(runs, 1):
@@ -91,7 +91,7 @@ def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:
 
 
 def _effect(cell: Cell, effect: Effect) -> Row:
-    """Dose, coherence and both gains of a run."""
+    """The dose, coherence and both gains of a run."""
     return (
         {key: effect.get(key) for key in ("r", "c", "coherence", "run")}
         | {"coherence_from": cell.texts(effect)}
@@ -101,7 +101,7 @@ def _effect(cell: Cell, effect: Effect) -> Row:
 
 
 def _origin(group: Group) -> str | None:
-    """What is known of a vector that was not compared: which it equals, or which model it is of."""
+    """A remark on a vector that was not compared: the vector that it equals, or the model on which it was made."""
     notes = [f"same vector as {group['same_as']}"] if group.get("same_as") else []
     notes += [f"vector of {group['source_model']}"] if group.get("source_model") else []
     return "; ".join(notes) or None

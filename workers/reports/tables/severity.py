@@ -1,4 +1,4 @@
-"""How massive the dims of each model are, in all four ratios, and what that means for mean_diff."""
+"""The table of severity: how massive the dims of each model are, in all four ratios, and what that means for mean_diff."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ from workers.reports.table import Column, Row, Table
 from workers.reports.tables.standing import COLUMNS, NOTE, standing
 
 NOT_STEERED = {"viable": "not steered"}
-"""The columns of what mean_diff is worth, for a model without a steering."""
+"""The values of the columns on mean_diff for a model without a steering."""
 
 
 def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:
-    """Which dimension dominates each model, in all four ratios, and what that means for mean_diff."""
+    """The dominant dimension of each model, in all four ratios, and what that means for mean_diff."""
     rows: list[Row] = []
     for model, aggregate in data.calibrations.items():
         found = aggregate["severity"]

@@ -1,6 +1,6 @@
-"""One row of the severity table: a model's massive dims, where they emerge, and what was measured.
+"""One row of the severity table: a model's massive dims, where they emerge, and the weights and tokens that were measured.
 
-Read from calibration.json of any schema; what a file does not hold is "not measured".
+Read from calibration.json of any schema; values that a file lacks are "not measured".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from terms.documents.calibration import Aggregate, CalibrationProvenance, Place
 from workers.reports.table import Column, Row
 
 LOCATED = 3
-"""Most dims that a cell says the location of."""
+"""The most dims with a location in one cell."""
 
 COLUMNS = [
     Column("reference", "dims by top5-3layers", "dims"),
@@ -28,7 +28,7 @@ NOTE = (
 
 
 def standing(aggregate: Aggregate, provenance: CalibrationProvenance | None) -> Row:
-    """The cells of COLUMNS. `provenance` is the file's, None where it is not known."""
+    """The cells of COLUMNS. `provenance` comes from the file, None where it is unknown."""
     tokens = None if provenance is None else provenance.get("response_tokens")
     return {
         "reference": _at_several_layers(aggregate.get("top_dims_by_layer", {}).values()),
@@ -42,7 +42,7 @@ def standing(aggregate: Aggregate, provenance: CalibrationProvenance | None) -> 
 
 
 def _at_several_layers(tops: Iterable[Sequence[int]]) -> list[int]:
-    """The dims among the top 5 of three layers, or of all where fewer were captured."""
+    """The dims among the top 5 of three layers, or of all layers where fewer were captured."""
     tops = list(tops)
     every = [dim for dims in tops for dim in dims]
     return sorted({dim for dim in every if every.count(dim) >= min(3, len(tops))})

@@ -1,4 +1,4 @@
-"""What each vector is made of: its massive part, its sampling noise, how stable it is and what it separates."""
+"""The table of vectors: each vector's massive part, its sampling noise, how stable it is and how well it separates the classes."""
 
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Table
@@ -6,7 +6,7 @@ from workers.science.dose import NO_CLEAN_DOSE
 
 
 def vectors(data: Gathered) -> Table:
-    """What each vector is made of."""
+    """One row per vector: its massive part, sampling noise, stability and separation."""
     rows = []
     for cell in data.cells:
         chosen = {one["group"]: one["layers"] for one in cell.steering["groups"]} if cell.steering else {}

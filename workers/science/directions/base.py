@@ -1,6 +1,6 @@
-"""The interface of methods: a function of labelled, weighted rows that returns a vector [D], and the registry of their names.
+"""The interface of methods (a function of labelled, weighted rows that returns a vector [D]), and the registry of their names.
 
-Rows carry counts instead of being copied, so that a cluster resample is the same rows with other counts. N rows, D hidden size; all float64.
+Rows carry counts instead of being copied, so that a cluster resample uses the same rows with other counts. N rows, D hidden size; all float64.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,19 +37,20 @@ class Labelled:
 
     @cached_property
     def unit_ND(self) -> Float:
-        """Rows at norm 1. Raises ZeroRows."""
+        """Rows scaled to norm 1. Raises ZeroRows."""
         zero = np.flatnonzero(norms(self.rows_ND) == 0)
         if len(zero):
             raise ZeroRows(f"{len(zero)} rows are zero (the first is row {zero[0]}), so they cannot be scaled to norm 1.")
         return scaled(self.rows_ND)
 
     def class_means(self, rows_ND: Float) -> tuple[Float, Float]:
-        """[D], [D]: weighted means of the positives and of the negatives."""
+        """The weighted means [D], [D] of the positives and of the negatives."""
         weights_N = self.counts_N.astype(np.float64)
         return tuple(weights_N[c] @ rows_ND[c] / weights_N[c].sum() for c in (self.positive_N, ~self.positive_N))  # type: ignore[return-value]
 
     def difference(self, rows_ND: Float) -> Float:
-        """[D] mean of the positives minus mean of the negatives. Raises ClassesCoincide when they are equal to float32 precision."""
+        """The mean of the positives minus the mean of the negatives, [D]. Raises ClassesCoincide when the means are equal to float32
+        precision."""
         positive_D, negative_D = self.class_means(rows_ND)
         delta_D = positive_D - negative_D
         size = float(np.linalg.norm(positive_D)) + float(np.linalg.norm(negative_D))
@@ -62,7 +63,7 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """`vector_D` as the method's formula gives it, not scaled; `facts` say how the fit went."""
+    """A fitted direction: `vector_D` as the method's formula gives it, not scaled, and `facts` about the fit."""
 
     vector_D: Float
     facts: Mapping[str, Json] = field(default_factory=dict)
@@ -73,7 +74,7 @@ REGISTRY: dict[str, Method] = {}
 
 
 def register(name: str) -> Callable[[Method], Method]:
-    """Enters a method under its base name."""
+    """Registers a method under its base name."""
 
     def enter(method: Method) -> Method:
         REGISTRY[name] = method
@@ -83,6 +84,6 @@ def register(name: str) -> Callable[[Method], Method]:
 
 
 def signed(vector_D: Float, data: Labelled, rows_ND: Float) -> Float:
-    """The vector or its opposite, whichever points from the negatives' mean to the positives'."""
+    """Returns the vector or its negative, whichever points from the negatives' mean to the positives'."""
     positive_D, negative_D = data.class_means(rows_ND)
     return -vector_D if float(vector_D @ (positive_D - negative_D)) < 0 else vector_D

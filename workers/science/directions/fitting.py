@@ -1,7 +1,7 @@
-"""Every method at one layer, component and position: vectors and all that is stored with them (docs/science.md, 3.5).
+"""Fits every method at one layer, component and position, and computes all facts stored with the vectors (docs/science.md, 3.5).
 
-Fits are shared: methods that differ in what they set to 0 afterwards are fitted once, on each resample too. All in float64; vectors come out as
-float32 of norm 1. Deterministic: the same rows give the same bits.
+Fits are shared: methods that differ only in the dims set to 0 afterwards are fitted once, on each resample too. All in float64; the resulting
+vectors are float32 of norm 1. Deterministic: the same rows give the same bits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from terms.methods import Method, Value, parse_method
 from terms.values import Json
 from workers.science import separation
 from workers.science.degenerate import NothingLeft
-from workers.science.directions import gradient, lda, mean_diff, mean_diff_rownorm, pca, probe, random, rfm  # noqa: F401 - they register
+from workers.science.directions import gradient, lda, mean_diff, mean_diff_rownorm, pca, probe, random, rfm  # noqa: F401 - importing the modules registers the methods
 from workers.science.directions.base import REGISTRY, Fit, Labelled
 from workers.science.directions.zeroing import BEFORE, dims_of
 from workers.science.examples import Examples
@@ -26,7 +26,7 @@ from workers.science.threads import one_thread
 
 STABILITY_LEVEL = (2.5, 97.5)
 Fitting = tuple[str, tuple[tuple[str, Value], ...], tuple[int, ...], bytes, bytes]
-"""What decides a fit: base, parameters, dims zeroed before it, counts of the rows, labels."""
+"""The inputs that determine a fit: base, parameters, dims zeroed before it, counts of the rows, labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,10 @@ class Direction:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The rows [N, D] of one layer, component and position, and what the calibration says of it.
+    """The rows [N, D] of one layer, component and position, and the calibration's facts about that layer.
 
     `massive` is the layer's own list, None without a calibration; `order` are dims by descending ratio_to_median. `own_fits` are vectors that
-    were made elsewhere (through the model), by key.
+    were trained elsewhere (through the model), by key.
     """
 
     rows_ND: NDArray[np.float32]
@@ -70,17 +70,17 @@ class Layer:
 
 
 def fit_all(layer: Layer, methods: Sequence[Method], *, seed: int = 0, resamples: int = 50) -> list[Direction]:
-    """A direction for each method, in order. Raises DegenerateRows, and ValueError for a suffix that the calibration cannot serve."""
+    """Returns a direction for each method, in order. Raises DegenerateRows, and ValueError for a suffix that the calibration cannot support."""
     with one_thread():
         work = _Work(layer, seed)
         return [work.direction(method, resamples) for method in methods]
 
 
 def shuffled_labels(positive_N: Bool, seed: int) -> Bool:
-    """Labels without the trait: each new class draws from both true classes in their shares among all rows, rounded.
+    """Labels without the trait: each new class draws from both true classes in proportion to their shares of all rows, rounded.
 
-    Labels permuted freely agree with the true ones by chance. Where the trait is most of the rows' variance that is most of the vector: over 12
-    seeds on a model that ships, free permutations had cosines of -0.6 to 0.7 with the trait's vector, these -0.2 to 0.25.
+    Freely permuted labels agree with the true labels by chance. Where the trait is most of the rows' variance, that is most of the vector: over
+    12 seeds on a shipped model, free permutations had cosines of -0.6 to 0.7 with the trait's vector, these -0.2 to 0.25.
     """
     draw = np.random.default_rng([seed, 0x5407])
     true, other = np.flatnonzero(positive_N), np.flatnonzero(~positive_N)
@@ -92,7 +92,7 @@ def shuffled_labels(positive_N: Bool, seed: int) -> Bool:
 
 
 class _Work:
-    """The shared parts of one layer: training rows, fits already made, what is the same for all methods."""
+    """The shared work at one layer: training rows, finished fits, and values common to all methods."""
 
     def __init__(self, layer: Layer, seed: int) -> None:
         self._layer = layer
@@ -135,7 +135,7 @@ class _Work:
         return resampled(self._examples, self._seed, refit) if refit else self._ones_N
 
     def _vector(self, method: Method, counts_N: Int) -> tuple[Float, Fit]:
-        """The method's vector on the examples counted so, cleaned as its suffix says. Raises NothingLeft."""
+        """The method's vector on the examples with these counts, cleaned as its suffix says. Raises NothingLeft."""
         if method.base == "shuffled":
             of = parse_method(str(method.parameters["of"]))
             return self._cleaned(of, self._fit(of, counts_N, self._shuffled(int(method.parameters["seed"]))))
@@ -169,7 +169,8 @@ class _Work:
         asked = (labels_N.tobytes(), counts_N.tobytes(), before)
         if asked not in self._labelled:
             rows_ND = without(self._rows_ND, before) if before else self._rows_ND
-            self._labelled = {asked: Labelled(rows_ND, labels_N, counts_N, self._examples)}  # the last one alone: rows are large
+            # only the last, because rows are large
+            self._labelled = {asked: Labelled(rows_ND, labels_N, counts_N, self._examples)}
         return self._labelled[asked]
 
     def _shuffled(self, seed: int) -> Bool:
@@ -192,7 +193,8 @@ class _Work:
         }
 
     def _stability(self, method: Method, vector_D: Float, resamples: int) -> Stability | None:
-        """Cosines with the vector on resampled clusters, and between two halves. None for controls, refits and what is too dear to repeat."""
+        """Cosines with the vector on resampled clusters, and between two halves. None for controls, refits and fits that are too expensive to
+        repeat."""
         if (
             method.base in ("random", "shuffled", "gradient", "rfm", "lm_loss")
             or method.parameters.get("refit")
@@ -213,7 +215,7 @@ class _Work:
         return {"split_half_cosine": half, "cosine_low": float(low), "cosine_high": float(high), "resamples": resamples}
 
     def _paired(self) -> Paired:
-        """Mean cosine among the differences of pairs: how much the pairs agree on one direction."""
+        """The mean cosine among the differences of pairs, which shows how well the pairs agree on one direction."""
         if self._pairs is None:
             paired = list(pairs(self._examples, self._examples.positive, self._ones_N, self._seed))
             one, other = (list(side) for side in zip(*paired, strict=True))

@@ -1,9 +1,9 @@
-"""Gradient ascent on the class difference along the vector.
+"""Fits a direction by gradient ascent on the class difference along the vector.
 
     maximise over v:  mean_i(p_i . v/|v|) - mean_j(n_j . v/|v|)
 
-Its optimum is mean_diff itself (Cauchy-Schwarz): with enough steps it is mean_diff by another road, with few it is partly its random start.
-Adam (Kingma & Ba 2015), step 0.01, from a seeded N(0, I) start. Source: trait-interp's `gradient` (100 unseeded steps there).
+Its optimum is mean_diff (Cauchy-Schwarz): with enough steps the result equals mean_diff, with few steps it is partly its random start. Adam
+(Kingma & Ba 2015), step 0.01, from a seeded N(0, I) start. Source: trait-interp's `gradient` (100 unseeded steps there).
 """
 
 import numpy as np
@@ -16,9 +16,10 @@ CONVERGED = 0.999
 
 @register("gradient")
 def gradient(data: Labelled, parameters: Parameters) -> Fit:
-    """Raises ClassesCoincide. `optimum_cosine` is the cosine with mean_diff, where it would end."""
+    """Fits the method. `optimum_cosine` is the cosine with mean_diff, the optimum. Raises ClassesCoincide."""
     delta_D = data.difference(data.rows_ND)
-    goal_D = delta_D / np.linalg.norm(delta_D)  # the objective's scale does not move its optimum, and Adam's steps less so
+    # the objective's scale does not change its optimum, and hardly changes Adam's steps
+    goal_D = delta_D / np.linalg.norm(delta_D)
     vector_D = np.random.default_rng(int(parameters["seed"])).standard_normal(len(goal_D))
     vector_D /= np.linalg.norm(vector_D)
     first_D, second_D = np.zeros_like(vector_D), np.zeros_like(vector_D)

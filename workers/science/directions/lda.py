@@ -2,8 +2,8 @@
 
     v = S^-1 (mean_p - mean_n),  S = (1 - s) W + s tr(W)/D I,  W the pooled within-class covariance
 
-s is Ledoit and Wolf's (2004) shrinkage of the centred rows, each distinct row counted once: repeated rows are no new evidence. With more
-dimensions than rows S is inverted by Woodbury's identity, in as many dimensions as there are rows.
+s is Ledoit and Wolf's (2004) shrinkage of the centred rows, with each distinct row counted once, because repeated rows add no evidence. With
+more dimensions than rows S is inverted by Woodbury's identity, in as many dimensions as there are rows.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from workers.science.threads import one_thread
 
 @register("lda")
 def lda(data: Labelled, _parameters: Parameters) -> Fit:
-    """Raises TooFewRows under three distinct rows, ClassesCoincide."""
+    """Fits the method. Raises TooFewRows with fewer than three distinct rows, ClassesCoincide."""
     delta_D = data.difference(data.rows_ND)
     used = data.counts_N > 0
     positive_D, negative_D = data.class_means(data.rows_ND)
@@ -30,7 +30,7 @@ def lda(data: Labelled, _parameters: Parameters) -> Fit:
         width = centred_ND.shape[1]
         ridge = shrinkage * float(weights_N @ np.einsum("nd,nd->n", centred_ND, centred_ND)) / width
         half_ND = np.sqrt((1 - shrinkage) * weights_N)[:, None] * centred_ND
-        if ridge == 0:  # no spread at all, or no shrinkage: the plain pseudo-inverse
+        if ridge == 0:  # no variance, or no shrinkage: the plain pseudo-inverse
             vector_D = np.linalg.lstsq(half_ND.T @ half_ND, delta_D, rcond=None)[0]
         else:
             inner_NN = ridge * np.eye(len(half_ND)) + half_ND @ half_ND.T

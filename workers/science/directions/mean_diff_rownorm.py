@@ -2,7 +2,7 @@
 
     v = mean_i(p_i / |p_i|) - mean_j(n_j / |n_j|)
 
-A dimension that dominates every row's norm is pinned near a constant by the division, so its noise cannot enter the difference. Source: ours;
+A dimension that dominates every row's norm is nearly constant after the division, so its noise cannot enter the difference. Source: ours;
 compare `mean_diff`, `probe`.
 """
 
@@ -11,5 +11,5 @@ from workers.science.directions.base import Fit, Labelled, Parameters, register
 
 @register("mean_diff_rownorm")
 def mean_diff_rownorm(data: Labelled, _parameters: Parameters) -> Fit:
-    """Raises ZeroRows, ClassesCoincide."""
+    """Fits the method. Raises ZeroRows, ClassesCoincide."""
     return Fit(data.difference(data.unit_ND))

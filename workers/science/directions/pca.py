@@ -2,7 +2,7 @@
 
     v = top right-singular vector of the matrix whose rows are p_i - n_i, over pairs
 
-Centred, it would chase the direction in which the differences vary, which on a model with a massive dimension is that dimension's noise.
+With centring, it would find the direction in which the differences vary, which on a model with a massive dimension is that dimension's noise.
 Examples of one cluster and rank are pairs; the rest are paired by seed. The sign is that of the class difference. Source: RepE (Zou et al.
 2023), LAT.
 """
@@ -17,7 +17,7 @@ from workers.science.threads import one_thread
 
 @register("pca")
 def pca(data: Labelled, parameters: Parameters) -> Fit:
-    """The vector's norm is the singular value. Raises ClassesCoincide."""
+    """Fits the method. The vector's norm is the singular value. Raises ClassesCoincide."""
     paired = list(pairs(data.examples, data.positive_N, data.counts_N, int(parameters["seed"])))
     positive, negative = (list(side) for side in zip(*paired, strict=True))
     differences_ND = data.rows_ND[positive] - data.rows_ND[negative]

@@ -4,7 +4,7 @@
 
 scikit-learn in float64 with tol 1e-10 (its default stops early: cosine 0.997 at C = 100), no centring, intercept not penalised. With more
 dimensions than rows it is solved in the span of the rows, which is exact: the gradient of the data term lies there, so w does too. At the
-optimum w = C sum_i k_i (label_i - p_i) x_i; w is read off that equation, and how far the solver's own w is from it is the convergence check.
+optimum w = C sum_i k_i (label_i - p_i) x_i; w is computed from that equation, and its distance from the solver's own w is the convergence check.
 Source: trait-interp's `probe`; representer theorem (Kimeldorf & Wahba 1971).
 """
 
@@ -25,7 +25,7 @@ MOST_ITERATIONS = 1000
 
 @register("probe")
 def probe(data: Labelled, parameters: Parameters) -> Fit:
-    """Raises ZeroRows. Not converging is told in the facts."""
+    """Fits the method. The facts report a fit that did not converge. Raises ZeroRows."""
     used = data.counts_N > 0
     unit_ND, labels_N, counts_N = data.unit_ND[used], data.positive_N[used], data.counts_N[used].astype(np.float64)
     strength = float(parameters.get("c", 1.0))
@@ -49,7 +49,7 @@ def probe(data: Labelled, parameters: Parameters) -> Fit:
 def _solve(features: Float, labels_N: Bool, counts_N: Float, strength: float) -> tuple[LogisticRegression, int]:
     solver = LogisticRegression(C=strength, tol=1e-10, max_iter=MOST_ITERATIONS, solver="newton-cholesky")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the facts
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the facts
         fitted = solver.fit(features, labels_N, sample_weight=counts_N)
     return fitted, int(fitted.n_iter_[0])
 

@@ -2,7 +2,7 @@
 
     f(x) = sum_i a_i exp(-|x - x_i|_M / L),  (K + r I) a = y;  M <- mean_i grad f(x_i) grad f(x_i)';  v = top eigenvector of M
 
-Unit rows, labels +1 and -1, M = I at first, L the median distance, r = 1e-3. Worked in the span of the rows, which holds every gradient.
+Unit rows, labels +1 and -1, M = I at first, L the median distance, r = 1e-3. Computed in the span of the rows, which contains every gradient.
 The sign is that of the class difference. Source: Radhakrishnan et al., Science 2024 (AGOP); Beaglehole et al. 2025 for steering.
 """
 
@@ -17,7 +17,7 @@ RIDGE = 1e-3
 
 @register("rfm")
 def rfm(data: Labelled, parameters: Parameters) -> Fit:
-    """Raises ZeroRows."""
+    """Fits the method. Raises ZeroRows."""
     used = data.counts_N > 0
     unit_ND = data.unit_ND[used]
     labels_N = np.where(data.positive_N[used], 1.0, -1.0)
@@ -33,7 +33,7 @@ def rfm(data: Labelled, parameters: Parameters) -> Fit:
 
 
 def _step(place_NN: Float, labels_N: Float, weights_N: Float, metric: Float) -> tuple[Float, float]:
-    """The next metric, scaled to the trace of the first, and the share of rows that the machine gets right."""
+    """The next metric, scaled to the trace of the first, and the share of rows that the machine classifies correctly."""
     moved = place_NN @ metric
     inner = moved @ place_NN.T
     squares = np.diag(inner)

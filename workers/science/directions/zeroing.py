@@ -1,4 +1,4 @@
-"""Which dims a suffix sets to 0 (docs/science.md, 3.4), and in what: the finished vector, or the activations before the fit."""
+"""Chooses the dims that a suffix sets to 0 (docs/science.md, 3.4), in the finished vector or in the activations before the fit."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def dims_of(method: Method, vector_D: Float | None, *, massive: Sequence[int], o
     if method.suffix == "largest":
         outside = np.setdiff1d(np.arange(len(vector_D)), np.asarray(massive, dtype=np.int64))
         return [int(dim) for dim in outside[np.argsort(-np.abs(vector_D[outside]), kind="stable")][: method.top]]
-    spared = [*order[: method.top], *massive]  # the list need not be the head of the order
+    spared = [*order[: method.top], *massive]  # the list need not be the first dims of that order
     others = np.setdiff1d(np.arange(len(vector_D)), np.asarray(spared, dtype=np.int64))
     seed = int(method.parameters.get("seed", 0))
     drawn = np.random.default_rng([seed, method.top]).choice(others, size=min(method.top, len(others)), replace=False)
