@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# A retry reads the finished cells of the job it retries, and of that job's own earlier tries.
+# A retry reads the finished cells of the job it retries, and of the jobs that this job retried in turn.
 _USES = text(r"""
 WITH RECURSIVE unfinished AS MATERIALIZED (
     SELECT id, retry_of, spec FROM jobs WHERE state = 'queued' OR state IN ('running', 'cancelling')
@@ -23,7 +23,7 @@ WITH RECURSIVE unfinished AS MATERIALIZED (
 SELECT thing, job FROM uses WHERE thing = ANY(:things) ORDER BY job, thing""")
 
 FEW = 10
-"""Up to this many things are first searched as plain text, which is many times faster than extracting all ids from all specs."""
+"""For up to this many things, specs are first filtered by text, which is many times faster than extracting all ids from all specs."""
 
 
 @dataclass(frozen=True)
