@@ -24,7 +24,7 @@ TELL_ADDRESSES = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
 def route_logs() -> None:
-    """Sends structlog's records to the standard library's logging, however that is configured.
+    """Sends structlog's records to the standard library's logging, however logging is configured.
 
     Every application does this, because structlog's default prints local variables in tracebacks, and with them prompts and keys.
     """

@@ -1,7 +1,7 @@
 """Checks which text may be stored, and which text may be a name. `binnacle.words.visible` decides how text is shown.
 
 Postgres' JSON cannot hold NUL, UTF-8 cannot hold half a surrogate pair, and a text may hold line breaks and tabs but no other control
-characters. A name is one line: no control character at all, no line break and none that turns the direction of the text around it.
+characters. A name is one line: no control characters, line breaks or characters that change the direction of text.
 """
 
 import re
