@@ -24,7 +24,7 @@ def create(session: Session, name: str, viewer: Viewer) -> UserOut:
 
 
 def require_enabled(session: Session, name: str, viewer: Viewer) -> None:
-    """Creates the user if there is none. Raises Problem 409 for a disabled user, 422 for a reserved name."""
+    """Creates the user if there is none. Raises Problem 409 for a disabled user, 422 for an invalid name."""
     known = repository.user(session, name)
     if known is None:
         if re.fullmatch(NAME, name) is None:

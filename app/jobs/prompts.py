@@ -10,7 +10,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
 
 class PromptIn(BaseModel):
-    """A prompt with an optional system prompt."""
+    """One prompt, alone or under a system prompt."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -20,7 +20,7 @@ def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
     model = session.get(Model, name, with_for_update=lock)
     session.info.setdefault("models", set()).add(
         model
-    )  # keeps the rows, since a session holds what it read only weakly and a submission reads them several times
+    )  # keeps the row in memory: a session refers to it only weakly, and a submission reads it several times
     return model
 
 

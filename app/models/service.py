@@ -128,7 +128,7 @@ def _check_unused(name: str, what: str, users: Sequence[str], remedy: str) -> No
 
 
 def usable(session: Session, name: str) -> Model:
-    """The model a submission names. Raises Problem 422 when it is not registered or its files are at fault."""
+    """Returns the model that a submission names. Raises Problem 422 when it is not registered or its files have a fault."""
     model = repository.listed(session, name)
     if model is None:
         names = repository.names(session)
