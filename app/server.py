@@ -63,9 +63,7 @@ def make_server(settings: Settings, host: str | None, port: int = 0) -> Server:
         timeout_keep_alive=75,
         http=bounded(settings.limit.silent_seconds),
     )
-    logging.getLogger(
-        "uvicorn.access"
-    ).disabled = True  # uvicorn's log would show queries; the gate's log line does not
+    logging.getLogger("uvicorn.access").disabled = True  # uvicorn's log would show queries; the gate's log line does not
     return Server(config, api)
 
 

@@ -149,7 +149,7 @@ class Child:
         stop_together([self])
 
     def ask_to_stop(self) -> None:
-        """Sends the stop signal; `stop_together` says when it has been obeyed."""
+        """Sends the stop signal without waiting; `stop_together` waits for the child to exit."""
         if self._process is not None and self.alive:
             self._process.send_signal(self.spec.stop_signal)
 

@@ -34,7 +34,9 @@ def find_programs(account: Account | None, copies: Path) -> Programs:
 
     Raises EmbeddedError when the wheel is missing.
     """
-    spec = importlib.util.find_spec(WHEEL)  # located without importing it: the package would import a server class that is not used
+    spec = importlib.util.find_spec(
+        WHEEL
+    )  # located without importing it: the package would import a server class that is not used
     roots = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     installs = [program.parents[1] for root in roots for program in root.glob("pginstall*/bin/postgres")]
     if not installs:

@@ -74,7 +74,7 @@ class Supervisor:
         service = commands.service_environment(
             self._environment, home=self.home.folder, database=database, broker=broker, storage=storage, pepper=pepper
         )
-        workers = self._foreground.tier()  # an earlier tier stops later; the API's children are added here so that workers stop first
+        workers = self._foreground.tier()  # created before the API's tier, so that the API stops first
         prepared = Latch()
         api = self._launch_api(listening, service | self._local_secret(), prepared)
         for child in servers:
@@ -102,8 +102,9 @@ class Supervisor:
         return {"BINNACLE_LOCAL_SECRET": self.secret}
 
     def _launch_servers(self) -> tuple[str, str, list[Child]]:
-        """Launches the servers that the environment does not provide; returns the URLs of database and broker, and the children, Postgres
-        first.
+        """Launches the servers that the environment does not provide; returns the URLs of database and broker, and the launched children.
+
+        Postgres gets the lower tier, so that it stops after the broker.
         """
         database, broker = self._environment.get("DATABASE_URL"), self._environment.get("BROKER_URL")
         sharing = self.options.sharing

@@ -44,7 +44,9 @@ def context_of(request: Request) -> Context:
 
 
 async def _context(request: Request) -> Context:
-    return context_of(request)  # async, because a sync dependency runs in the thread pool, which takes a tenth of a small request's time
+    return context_of(
+        request
+    )  # async, because a sync dependency runs in the thread pool, which takes a tenth of a small request's time
 
 
 Shared = Annotated[Context, Depends(_context)]

@@ -122,7 +122,7 @@ class BothNames(OldNames):
 
     @classmethod
     def _used(cls, old: str, new: str) -> None:
-        """Does nothing: the service fills in its own answers by first names, which is no use of old names by the client."""
+        """Does nothing: the service fills in its answers by first names, which does not count as a client's use of old names."""
 
     @classmethod
     def _always(cls, old: str, new: str) -> Iterable[str]:

@@ -62,7 +62,7 @@ def check_at_commit(session: Session, owner: str) -> None:
 
 @settled
 def admission(session: Session, owner: str, *, jobs: int) -> Admission:
-    """Returns whether `jobs` more jobs would be admitted now. This is no reservation: other submissions may come first."""
+    """Returns whether `jobs` more jobs would be admitted now. Reserves nothing: other submissions may come first."""
     used = _all_used(session, owner, limits_of(session, owner), queued=repository.queue(session, owner).queued, jobs=jobs)
     full = [one for one in used if one.full]
     detail = " ".join(one.detail for one in full) or None

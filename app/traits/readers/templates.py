@@ -1,6 +1,6 @@
 """Splits a text written inside a chat template, as repeng's users write them; the model's own template is added again here.
 
-    [INST] prompt [/INST] beginning of the answer          <|im_start|>user\\nprompt<|im_end|>\\n<|im_start|>assistant\\nbeginning
+[INST] prompt [/INST] beginning of the answer          <|im_start|>user\\nprompt<|im_end|>\\n<|im_start|>assistant\\nbeginning
 """
 
 import re
