@@ -1,7 +1,7 @@
-"""Checks addresses that the service sends requests to: public ones, and private ones that an administrator allowed.
+"""Checks addresses that the service sends requests to: public addresses, and private ones that an administrator allowed.
 
-A name can resolve to another address after it was allowed. So the rule is about addresses, and callers connect to the very address
-that was checked.
+A name may resolve to another address after it was allowed. So the rule applies to addresses, and callers connect to exactly the address that
+was checked.
 """
 
 import asyncio
@@ -13,35 +13,35 @@ from typing import Any
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 HOST_OR_NETWORK = r"^[A-Za-z0-9_.:-]{1,253}(/[0-9]{1,3})?$"
-"""A host's name, an address, or a network as 10.0.0.0/8."""
+"""A host name, an address, or a network such as 10.0.0.0/8."""
 _V4_SPECIAL = tuple(
     ipaddress.ip_network(one)
     for one in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
         "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "168.63.129.16/32",  # a cloud's own services, under an address that looks public
+        "168.63.129.16/32",  # a cloud provider's internal services, at an address that looks public
     )
 )  # fmt: skip
 _V6_PUBLIC = ipaddress.ip_network("2000::/3")
 _V6_SPECIAL = tuple(ipaddress.ip_network(one) for one in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
-"""Within 2000::/3: protocols, Teredo among them, documentation, and 6to4. Everything outside 2000::/3 is special."""
+"""Special networks within 2000::/3: protocols (including Teredo), documentation and 6to4. Everything outside 2000::/3 is special."""
 _OWN = tuple(
     ipaddress.ip_network(one)
     for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128")
 )
 """Private networks. A name that an administrator allows may resolve to these, but not to a cloud's link-local services."""
 _TRANSLATED = tuple(ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "64:ff9b::/96"))
-"""IPv6 networks that are delivered as IPv4: such an address is judged by the IPv4 address in it."""
+"""IPv6 networks that are delivered as IPv4: such an address is checked by the IPv4 address that it contains."""
 _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 
 
 async def look_up(host: str) -> list[str]:
-    """The addresses that a host's name resolves to; for an address, itself. Raises OSError, ValueError (UnicodeError among them)."""
+    """Returns the addresses that a host name resolves to, or a given address itself. Raises OSError, ValueError (including UnicodeError)."""
     return _listed(await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM))
 
 
 def looked_up(host: str) -> list[str]:
-    """The addresses that a host's name resolves to, like `look_up`, for threads."""
+    """Returns the addresses that a host name resolves to; the blocking form of `look_up`, for threads."""
     return _listed(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
 
 
@@ -50,7 +50,7 @@ def _listed(found: Iterable[tuple[Any, ...]]) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is public, by the registries of special-purpose addresses (RFC 6890 and its successors)."""
+    """Returns whether an address is public, by the registries of special-purpose addresses (RFC 6890 and its successors)."""
     one = _delivered(_parsed(address))
     if isinstance(one, ipaddress.IPv4Address):
         return not any(one in network for network in _V4_SPECIAL)
@@ -60,7 +60,9 @@ def is_public(address: str) -> bool:
 
 
 def refused(host: str, addresses: Iterable[str], allowed: Sequence[str]) -> str | None:
-    """The first of the host's addresses that requests may not go to, or None. `allowed`: hosts, addresses and networks besides public ones."""
+    """Returns the first of the host's addresses to which requests are forbidden, or None. `allowed`: hosts, addresses and networks besides
+    public addresses.
+    """
     return next((one for one in addresses if not is_public(one) and not _is_allowed(host, one, allowed)), None)
 
 
@@ -79,7 +81,7 @@ def _bare(host: str) -> str:
 
 
 def _delivered(address: Address) -> Address:
-    """The IPv4 address that such an IPv6 address stands for; any other address itself."""
+    """Returns the IPv4 address that an IPv6 address is delivered to; any other address unchanged."""
     translated = any(address in network for network in _TRANSLATED)
     return ipaddress.IPv4Address(address.packed[12:]) if translated else address
 

@@ -1,7 +1,7 @@
-"""Notifies workers that jobs may be ready. A bell names no job, so lost bells only delay jobs.
+"""Notifies workers that jobs may be ready. A bell is a message that names no job, so a lost bell only delays jobs.
 
-A transaction that makes a job claimable calls `ring_after_commit`; the session's bell rings once it has committed. A worker that claims a
-job rings on if more is ready, so one bell is enough to start with; the relay in every worker's parent mends what is lost.
+A transaction that makes a job claimable calls `ring_after_commit`; the session's bell rings after the commit. A worker that claims a job
+rings again if more jobs are ready, so one bell is enough at first. The relay in every worker's parent process replaces lost bells.
 """
 
 import threading
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 def celery_app(settings: Settings) -> Celery:
-    """The Celery application of both sides: the same broker, queues and transport options. Knows no task."""
+    """Returns the Celery application that the API and the workers share: broker, queues and transport options. Registers no task."""
     app = Celery("binnacle", broker=settings.broker_url.get_secret_value())
     app.conf.update(
         task_serializer="json",
@@ -32,7 +32,7 @@ def celery_app(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_queues=[
             Queue(name, no_ack=True) for name in CLASSES
-        ],  # nothing is written to take a bell: a full broker can give it
+        ],  # without acknowledgements, taking a bell writes nothing, so it works even when the broker is full
         task_create_missing_queues=False,
         task_publish_retry=False,
         broker_connection_timeout=2,
@@ -50,7 +50,7 @@ def celery_app(settings: Settings) -> Celery:
 
 
 class Bell:
-    """Rings the workers of a class through the broker, over one connection that is kept. Never raises: the relay finds what is lost."""
+    """Rings the workers of a class through the broker, over one persistent connection. Never raises: the relay replaces lost bells."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings)
@@ -60,9 +60,9 @@ class Bell:
         self._soon: set[str] = set()
 
     def ring(self, job_class: str, pending: int = 1) -> bool:
-        """Makes sure that `pending` bells wait for the class; blocks a few seconds at most. Whether the broker took it."""
+        """Ensures that `pending` bells wait for the class; blocks a few seconds at most. Returns whether the broker accepted them."""
         with self._lock:
-            if self._connection is not None:  # it may have died since the last bell
+            if self._connection is not None:  # the connection may have died since the last bell
                 with suppress(Exception):
                     self._ring(self._connection, job_class, pending)
                     return True
@@ -77,19 +77,19 @@ class Bell:
             return True
 
     def ring_soon(self, job_class: str) -> None:
-        """The same from an event loop, without waiting. A bell that is still to be rung stands for all of its class."""
+        """Rings from an event loop without waiting. A bell that has not rung yet covers later calls for the same class."""
         if job_class not in self._soon:
             self._soon.add(job_class)
             self._thread.submit(self._ring_now, job_class)
 
     def close(self) -> None:
-        """Lets the last bell go out."""
+        """Waits for the bell that is ringing, then disconnects."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._hang_up()
         self._app.close()
 
     def _ring_now(self, job_class: str) -> None:
-        self._soon.discard(job_class)  # before it rings: what is committed from here on needs another
+        self._soon.discard(job_class)  # before ringing: a job committed from now on needs another bell
         self.ring(job_class)
 
     def _ring(self, connection: Connection, job_class: str, pending: int) -> None:
@@ -105,7 +105,7 @@ class Bell:
 
 
 def ring_after_commit(session: Session, job_class: str) -> None:
-    """This transaction makes a job of the class claimable: ring when it has committed, not before, and not if it does not."""
+    """Rings for the class once this transaction has committed; a rolled-back transaction does not ring. Call it when a job becomes claimable."""
     session.info.setdefault("ring", set()).add(job_class)
 
 

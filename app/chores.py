@@ -1,4 +1,4 @@
-"""Chores: housekeeping that a single process does, every so often. The process that takes a chore first has it for the whole time."""
+"""Chores: periodic housekeeping that only one process does. The process that begins a chore first owns it for the period."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from app.db import Base
 
 
 class Chore(Base):
-    """When a chore was last begun."""
+    """The time at which a chore was last begun."""
 
     __tablename__ = "chores"
 
@@ -19,7 +19,7 @@ class Chore(Base):
 
 
 def taken(session: Session, name: str, *, every_seconds: float) -> bool:
-    """Whether the chore is the caller's: no process has begun it within this time. Half a minute early counts, as loops drift."""
+    """Returns whether the caller should do the chore: no process began it within `every_seconds`, less half a minute since loops drift."""
     since = func.now() - timedelta(seconds=max(0.0, every_seconds - 30))
     begin = (
         insert(Chore)

@@ -1,7 +1,7 @@
-"""Python's collector of cycles, held still while modules are imported.
+"""Pauses Python's cyclic garbage collector while modules are imported.
 
-What is imported stays for good. The collector would look through all of it again and again meanwhile, which takes a fifth of the time of a
-process that imports torch, and of one that serves the API.
+Imported objects stay for good, but the collector would scan them again and again, which takes a fifth of the start time of processes that
+import torch or serve the API.
 """
 
 import gc
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def still(*, keep: bool = False) -> Iterator[None]:
-    """Within the block nothing is collected; blocks may be nested, and a collector that was off before stays so.
+    """Context in which nothing is collected; contexts may be nested, and a collector that was off before stays off.
 
-    keep: the collector never looks at what is there at the end. That is for the start of a process, and for the first import of a module:
-    garbage that is there at that time stays too.
+    `keep`: at the end, freezes all objects that exist, so that the collector never scans them. Use it at the start of a process and for the
+    first import of a module; garbage that exists at that time also stays.
     """
     on = gc.isenabled()
     gc.disable()

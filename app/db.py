@@ -1,7 +1,7 @@
-"""Engines and sessions of the one database. Repositories hold the SQL, services the transactions; neither knows which side it runs on.
+"""Engines and sessions of the database. Repositories hold the SQL, services the transactions; both run in the API and in workers.
 
-Repositories and services are written once, for a synchronous Session. The API runs them on an async engine through `run_sync`, so that
-a waiting request holds neither a thread nor a connection; workers run them directly.
+Repositories and services are written once, for a synchronous Session. The API runs them on an async engine through `run_sync`, so that a
+waiting request holds neither a thread nor a connection; workers run them directly.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from terms.values import JsonObject
 T = TypeVar("T")
 P = ParamSpec("P")
 FULL_PATIENCE = 5.0
-"""Seconds for which a request waits while the database refuses another connection."""
+"""Seconds for which a request is retried while the database refuses another connection."""
 IDLE_SECONDS = 2.0
-"""A pooled connection that was used later than this is taken to be alive; a longer idle one is asked first, at the cost of a message."""
+"""Seconds after which an idle pooled connection is pinged before use, which costs a round trip."""
 CONFLICTS = frozenset({"40001", "40P01"})
-"""SQLSTATE of a serialization failure and of a deadlock: the transaction was undone, and the same one may well succeed now."""
+"""SQLSTATE of a serialization failure and of a deadlock: the transaction was rolled back and is likely to succeed when repeated."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,15 +44,15 @@ NAMES = {
 
 
 class Base(DeclarativeBase):
-    """The declarative base; its naming convention is what lets migrations name every constraint."""
+    """The declarative base; its naming convention lets migrations name every constraint."""
 
     metadata = MetaData(naming_convention=NAMES)
 
 
 def connect_args(statement_timeout: float = 10) -> JsonObject:
-    """Connection options under which a dead or hung database is noticed in seconds, never waited for without end.
+    """Returns connection options that detect a dead or hung database within seconds.
 
-    And the other way round: the server gives up a host that was cut off within a minute, not after hours of keeping its connections.
+    Likewise, the server drops a client that was cut off within a minute, instead of keeping its connections for hours.
     """
     patience = {
         "statement_timeout": int(statement_timeout * 1000),
@@ -75,7 +75,7 @@ def connect_args(statement_timeout: float = 10) -> JsonObject:
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """A synchronous engine of at most `pool_size` connections, for workers, migrations and the command line."""
+    """Returns a synchronous engine of at most `pool_size` connections, for workers, migrations and the command line."""
     engine = create_engine(
         url, pool_size=pool_size, max_overflow=0, pool_use_lifo=True, pool_timeout=10, connect_args=connect_args()
     )
@@ -84,10 +84,10 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
 
 
 def make_async_engine(url: str, *, connections: int = 20) -> AsyncEngine:
-    """An engine for the API's event loop, on the same driver and URL. A burst of requests waits for a connection rather than fail.
+    """Returns an engine for the API's event loop, on the same driver and URL. In a burst, requests wait for a connection and do not fail.
 
-    Half of the connections are given back when the burst is over. The one used last is taken first: its statements are prepared and its
-    server process is in the caches.
+    Half of the connections are closed after the burst. The connection used last is reused first: its statements are prepared and its server
+    process is in the caches.
     """
     kept = (connections + 1) // 2
     engine = create_async_engine(
@@ -98,7 +98,7 @@ def make_async_engine(url: str, *, connections: int = 20) -> AsyncEngine:
 
 
 def _ping_when_idle(engine: Engine) -> None:
-    """Asks a connection whether it is alive before it is handed out, if it lay in the pool for IDLE_SECONDS or more."""
+    """Pings a connection before use if it was idle in the pool for IDLE_SECONDS or more."""
 
     @event.listens_for(engine, "checkin")
     def _left(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -115,12 +115,14 @@ def _ping_when_idle(engine: Engine) -> None:
 
 
 def make_sessions(engine: Engine, **info: object) -> sessionmaker[Session]:
-    """Session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see app.bell)."""
+    """Returns a session factory; `with sessions.begin() as session:` is one transaction. `info` goes to every session (`bell=`, see
+    app.bell).
+    """
     return sessionmaker(engine, expire_on_commit=False, info=info)
 
 
 def reading(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
-    """The same for single reads: without a transaction around them, each statement is one message to the database."""
+    """Returns a session factory for single reads: in autocommit mode each statement is one message to the database."""
     engine = sessions.kw["bind"].execution_options(isolation_level="AUTOCOMMIT")
     return sessionmaker(engine, expire_on_commit=False)
 
@@ -128,7 +130,7 @@ def reading(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
 def in_transaction(
     sessions: sessionmaker[Session], work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """`work(session, *args, **kwargs)` in one transaction, and once more when the database chose it as the victim of a conflict."""
+    """Runs `work(session, *args, **kwargs)` in one transaction, and repeats it once after a deadlock or serialization failure."""
     try:
         with sessions.begin() as session:
             return work(session, *args, **kwargs)
@@ -140,7 +142,7 @@ def in_transaction(
 
 
 def conflicted(error: DBAPIError) -> bool:
-    """Whether two transactions were in each other's way and this one was undone."""
+    """Returns whether the transaction was rolled back because it conflicted with another one."""
     found = getattr(error.orig, "sqlstate", None) in CONFLICTS
     if found:
         log.warning("transaction.conflict", cause=type(error.orig).__name__)
@@ -148,22 +150,24 @@ def conflicted(error: DBAPIError) -> bool:
 
 
 def _lost(error: DBAPIError) -> bool:
-    """Whether the connection died under a statement, so that nothing was committed. A COMMIT, which has no statement, may have been."""
+    """Returns whether the connection died during a statement, so that nothing was committed. After a failed COMMIT, which has no statement,
+    the outcome is unknown.
+    """
     return error.connection_invalidated and error.statement is not None
 
 
 asker: ContextVar[str | None] = ContextVar("asker", default=None)
-"""The user that the present request is of; None for the service's own work: health, keys, what serves many requests at once."""
+"""The user of the current request; None for the service's own work: health, keys, and reads that serve many requests at once."""
 OURS = 4
-"""Connections that requests of users leave free for the service's own work; fewer of a small pool."""
+"""Connections that users' requests leave free for the service's own work; fewer in a small pool."""
 PATIENCE = 30.0
 """Seconds that a request waits for a connection."""
 
 
 class AsyncDatabase:
-    """The API's way to a transaction: `await db.run(service.submit, request)` runs a synchronous function of a Session in one.
+    """Runs transactions for the API: `await db.run(service.submit, request)` runs a synchronous function of a Session in a transaction.
 
-    One user holds at most half of the connections at once, and users together leave `OURS` free.
+    One user holds at most half of the connections at once, and all users together leave `OURS` free.
     """
 
     def __init__(self, url: str, *, connections: int = 20, **info: object) -> None:
@@ -172,14 +176,14 @@ class AsyncDatabase:
         self.room: Room | None = None
         most = max(1, connections - min(OURS, connections // 3))
         self._places = Places("requests", Bounds(most, max(1, connections // 2), waiting=1_000, patience=PATIENCE))
-        info = {"turns": set(), **info}  # see app.jobs.service
+        info = {"turns": set(), **info}  # `turns` is read by app.jobs.service
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
         alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._reads = async_sessionmaker(alone, class_=AsyncSession, expire_on_commit=False, info=info)
         event.listen(self.engine.sync_engine, "first_connect", self._measure)
 
     def _measure(self, connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        """Asks how many connections there may be, as long as one can be had."""
+        """Reads the database's connection limits at the first connection, while connections are still available."""
         cursor = connection.cursor()
         cursor.execute(ROOM.text)
         found = cursor.fetchone()
@@ -189,21 +193,22 @@ class AsyncDatabase:
         connection.rollback()
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        """Code and words for an error that means that the database does not serve."""
+        """Returns code and text for an error that means that the database is unavailable."""
         return explain(error, room=self.room, pool=self.connections)
 
     async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises.
+        """Runs `work(session, *args, **kwargs)` in one transaction: committed when it returns, rolled back when it raises.
 
-        It may be called several times: again in a new transaction when the database undid the first for a conflict with another or its
-        connection turned out to be dead, and for a few seconds while the database has no connection left. Raises Problem 429 when too many
-        requests of the same user are at work.
+        May call `work` several times: again in a new transaction after a conflict with another transaction or on a dead connection, and for a
+        few seconds while the database has no free connection. Raises Problem 429 when too many requests of the same user run at once.
         """
         return await self._placed(self._sessions, lambda session: work(session, *args, **kwargs))
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The same for work that only reads, each statement seeing what is committed by then: without a transaction around them, two messages
-        fewer to the database."""
+        """Runs `work` that only reads, without a transaction, which saves two messages to the database.
+
+        Each statement sees what is committed when it starts.
+        """
         return await self._placed(self._reads, lambda session: work(session, *args, **kwargs))
 
     async def _placed(self, sessions: async_sessionmaker[AsyncSession], work: Callable[[Session], T]) -> T:
@@ -228,11 +233,11 @@ class AsyncDatabase:
             await asyncio.sleep(0.1)
 
     def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A transaction that does more than a function of its session: `async with database.begin() as session`."""
+        """Returns a transaction for more than one function call: `async with database.begin() as session`."""
         return self._sessions.begin()
 
     async def ping(self) -> None:
-        """Raises what the driver raises when the database does not answer."""
+        """Raises the driver's error when the database does not answer."""
         async with self.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 

@@ -1,4 +1,4 @@
-"""The address of the database as people write it, in the form that SQLAlchemy takes. No error shows the address: it holds a password."""
+"""Converts the address of the database to the form that SQLAlchemy takes. Errors never show the address, which contains a password."""
 
 DRIVER = "postgresql+psycopg"
 SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
@@ -7,8 +7,10 @@ ESCAPES = {"@": "%40", "/": "%2F", ":": "%3A", "%": "%25", "?": "%3F", "#": "%23
 
 
 def database_url(text: str) -> str:
-    """The same address with the driver's name. Raises ValueError for another kind of database, for a password that needs escapes, and for
-    a port that is not a number."""
+    """Returns the address with the driver's name.
+
+    Raises ValueError for another kind of database, for a password that needs percent-encoding, and for a port that is not a number.
+    """
     scheme, found, rest = text.strip().partition("://")
     if not found or scheme not in SCHEMES:
         raise ValueError(f"It must begin with postgresql://, as in {FORM}: Binnacle needs Postgres.")

@@ -1,6 +1,6 @@
-"""One error type for everything that goes wrong in a request, rendered as RFC 9457 problem+json by the handlers in `app/http/problems.py`.
+"""The error type for everything that goes wrong in a request; `app/http/problems.py` renders it as RFC 9457 problem+json.
 
-Knows nothing about HTTP frameworks: services raise it, the command line prints it, workers store it on the job.
+Independent of HTTP frameworks: services raise it, the command line prints it, workers store it on the job.
 """
 
 from terms.documents.jobs import ErrorFacts
@@ -8,10 +8,10 @@ from terms.values import Json, JsonObject
 
 
 class Problem(Exception):
-    """What went wrong, for a person and for a program.
+    """An error, for a person and for a program.
 
     `code` is stable snake_case; `detail` says what happened, with the numbers, and what to do about it; `errors` names fields by JSON
-    pointer: `[{"pointer": "/prompts/3", "detail": "...", "code": "..."}]`; `facts` are the numbers that a program would want.
+    pointer: `[{"pointer": "/prompts/3", "detail": "...", "code": "..."}]`; `facts` are numbers for programs.
     """
 
     def __init__(
@@ -34,17 +34,17 @@ class Problem(Exception):
 
 
 def invalid(pointer: str, code: str, detail: str) -> Problem:
-    """422 for one field of the payload."""
+    """Returns Problem 422 for one field of the payload."""
     return Problem(422, code, detail, errors=[{"pointer": pointer, "detail": detail, "code": code}])
 
 
 def not_found(what: str, identifier: str) -> Problem:
-    """404, also for what exists but is not the caller's."""
+    """Returns Problem 404, also for objects that exist but that the caller may not see."""
     return Problem(404, "not_found", f"There is no {what} {identifier} that you may see.")
 
 
 def as_error(code: str, detail: str, **facts: Json) -> ErrorFacts:
-    """The `error` of a failed job: a code, a sentence that says what to do, and the facts it rests on."""
+    """Returns the `error` of a failed job: a code, a sentence that says what to do, and the facts behind it."""
     error: ErrorFacts = {"code": code, "detail": detail}
     if facts:
         error["facts"] = facts

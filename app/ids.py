@@ -1,4 +1,4 @@
-"""Identifiers: a prefix that says what it names, then 26 sortable characters (48 bits of milliseconds, 80 random bits)."""
+"""Identifiers: a prefix for the kind of object, then 26 sortable characters (48 bits of milliseconds, 80 random bits)."""
 
 import re
 import secrets
@@ -8,7 +8,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, 
 
 
 def new_id(prefix: str) -> str:
-    """`job_01jd...`: later ids sort after earlier ones, to the millisecond."""
+    """Returns a new identifier such as `job_01jd...`; later ids sort after earlier ones, to the millisecond."""
     number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
     digits = []
     for _ in range(26):
@@ -18,5 +18,5 @@ def new_id(prefix: str) -> str:
 
 
 def id_pattern(prefix: str) -> str:
-    """The regular expression of an identifier, for path parameters: whatever does not match never reaches the database."""
+    """Returns the regular expression of an identifier, for path parameters: other values never reach the database."""
     return rf"^{re.escape(prefix)}_[{_ALPHABET}]{{26}}$"

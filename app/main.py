@@ -1,4 +1,4 @@
-"""Builds the HTTP application: opens its parts together and closes them together."""
+"""Builds the HTTP application; opens all its parts and closes them together."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -132,7 +132,7 @@ TAGS = [
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Nothing is opened before its lifespan begins. Raises ValueError for settings that would be unsafe."""
+    """Returns the application. Nothing is opened before its lifespan begins. Raises ValueError for unsafe settings."""
     route_logs()
     settings = settings or Settings()
     metrics = Metrics(VERSION)
@@ -158,14 +158,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         observe=metrics.observe,
     )
     for router in ROUTERS:
-        api.router.routes.extend(router.routes)  # `include_router` builds them all again in every process that starts
+        api.router.routes.extend(router.routes)  # `include_router` would build the routes again in every process at its start
     api.openapi = lambda: describe(api)  # type: ignore[method-assign]
     return api
 
 
 @asynccontextmanager
 async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]:
-    """The parts of one application, closed in the reverse order. None of them needs the database or the broker to be there yet."""
+    """Opens the parts of an application and closes them in reverse order. The database and the broker may still be unavailable."""
     url = settings.database_url.get_secret_value()
     pepper = settings.key_pepper.get_secret_value()
     bell = Bell(settings)

@@ -1,4 +1,4 @@
-"""Bringing a database to the newest schema, by Alembic, one process at a time."""
+"""Migrates a database to the newest schema with Alembic, one process at a time."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +14,8 @@ import migrations
 from binnacle.errors import BinnacleError
 
 OURS = "job_events"
-"""A table that every version of Binnacle has."""
-LOCK = 0x42494E4E  # "BINN": one migration at a time, however many processes start together
+"""A table that exists in every version of Binnacle."""
+LOCK = 0x42494E4E  # "BINN": advisory lock, so that only one of several starting processes migrates
 
 
 def _config() -> Config:
@@ -27,7 +27,7 @@ def _config() -> Config:
 
 @lru_cache
 def head_revision() -> str:
-    """The newest revision this installation knows. Raises when the history has more than one head."""
+    """Returns the newest revision of this installation. Raises when the history has more than one head."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
         raise RuntimeError("the migrations folder is empty")
@@ -35,26 +35,26 @@ def head_revision() -> str:
 
 
 def knows(revision: str) -> bool:
-    """Whether this installation has the revision; one that it has not was made by a newer one."""
+    """Returns whether this installation has the revision; a revision it lacks comes from a newer installation."""
     return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def current_revision(session: Session) -> str | None:
-    """The revision the database is at; None for one that was never migrated."""
+    """Returns the database's revision; None for a database that was never migrated."""
     return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrates the database at `url` upwards; concurrent callers wait for each other, and the later ones find nothing to do.
+    """Migrates the database at `url` upwards; concurrent callers wait for each other, and later callers find nothing to do.
 
-    A database that a newer installation has migrated is left as it is: in a rolling restart both serve it for a while. Raises BinnacleError
-    `database_foreign` for one that another program has migrated.
+    Leaves a database alone that a newer installation has migrated: during a rolling restart both versions serve it. Raises BinnacleError
+    `database_foreign` for a database that another program has migrated.
     """
     _run(url, command.upgrade, revision)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Migrates downwards, to a revision or `base`."""
+    """Migrates the database downwards, to a revision or `base`."""
     _run(url, command.downgrade, revision)
 
 

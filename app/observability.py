@@ -1,4 +1,4 @@
-"""JSON logs, one object a line, joined by request id and job id. Prompts, bodies, queries and keys are never put into them."""
+"""Writes JSON logs, one object per line, with request id and job id. Logs never contain prompts, bodies, queries or keys."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ import structlog
 
 SECRET_NAMES = re.compile(r"authorization|cookie|password|secret|token|pepper|api_?key|prompt|_url$", re.IGNORECASE)
 SECRET_VALUES = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]+|bnl_[0-9A-Za-z_-]{16,}|(?<=://)[^/@\s]*:[^/@\s]*(?=@)", re.ASCII)
-"""Keys, and the user and password of a URL, wherever they stand in a text."""
+"""Matches keys, and the user and password of a URL, anywhere in a text."""
 
 
 SHARED: list[structlog.types.Processor] = [
@@ -20,13 +20,13 @@ SHARED: list[structlog.types.Processor] = [
 ]
 
 TELL_ADDRESSES = ("httpx", "httpx2", "httpcore", "httpcore2")
-"""Libraries that log every address they call: those of chat rooms and signed ones of object stores are secrets themselves."""
+"""Libraries that log every address they call. Webhook addresses of chat rooms and signed addresses of object stores are secrets."""
 
 
 def route_logs() -> None:
-    """Hands structlog's records to the standard library, whatever that does with them.
+    """Sends structlog's records to the standard library's logging, however logging is configured.
 
-    Every application does this: structlog's own default prints the local variables of a traceback, and with them prompts and keys.
+    Every application does this, because structlog's default prints local variables in tracebacks, and with them prompts and keys.
     """
     structlog.configure(
         processors=[
@@ -64,7 +64,7 @@ def configure_logging(level: str = "INFO") -> None:
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Hides secrets by the name of their field, and keys wherever they stand in a text (a traceback, a library's message)."""
+    """Hides secrets by field name, and keys anywhere in a text (a traceback, a library's message)."""
     for name, value in event.items():
         if SECRET_NAMES.search(name):
             event[name] = "[hidden]"

@@ -10,7 +10,7 @@ FILE = Path(__file__).resolve().parent.parent / "openapi.json"
 
 
 def write(path: Path = FILE) -> None:
-    """Writes the description of the application as it is."""
+    """Writes the OpenAPI document of the current application."""
     path.write_text(json.dumps(create_app().openapi(), indent=1, sort_keys=True) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Explains a failure of the database: it does not answer, or a limit of connections is reached, and which one."""
+"""Explains a database failure: the database does not answer, or a limit on connections is reached, and which limit."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _AGAIN = "Nothing was changed, and jobs continue. Try again in a few seconds."
 
 @dataclass(frozen=True)
 class Room:
-    """How many connections the database allows altogether, this role, and this one database; a negative number is no limit."""
+    """Connection limits of the database server, of this role and of this database; a negative number means no limit."""
 
     server: int
     role: int
@@ -25,7 +25,7 @@ class Room:
 
 
 def is_full(error: Exception) -> bool:
-    """Whether a connection was refused because there are too many already."""
+    """Returns whether a connection was refused because too many are open."""
     return _refused(error) is not None
 
 
@@ -34,7 +34,7 @@ def _refused(error: Exception) -> re.Match[str] | None:
 
 
 def explain(error: Exception, *, room: Room | None, pool: int) -> tuple[str, str]:
-    """Code and detail of the answer 503. `room`: as the database said when it was last reached; `pool`: this process's own connections."""
+    """Returns code and detail of a 503 answer. `room`: the limits when the database last answered; `pool`: connections of this process."""
     if isinstance(error, PoolTimeout):
         detail = (
             f"All {pool} database connections of this server process have been in use for half a minute "

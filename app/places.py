@@ -1,7 +1,7 @@
 """Limits how many requests of a kind run at once, in all and for each user, so that a user cannot block others.
 
-A request that has waited too long, or stands behind too many of its own user's, is refused with 429 and Retry-After; nothing was done for it.
-Counts are of this process. Knows no requests: a place is taken in a name, for a number of bytes.
+A request that waited too long, or behind too many requests of the same user, is refused with 429 and Retry-After before any work is done.
+Counts are per process. Independent of HTTP: a place belongs to a name and has a size in bytes.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ RETRY_SECONDS = 5
 
 @dataclass(frozen=True)
 class Bounds:
-    """`most` in all, `each` of one user; the same in bytes; how many of one user may wait, and for how many seconds."""
+    """Limits: `most` in all, `each` per user; the same in bytes; how many requests of one user may wait, and for how many seconds."""
 
     most: int
     each: int
@@ -28,7 +28,7 @@ class Bounds:
 
 
 class Places:
-    """The places for one kind of work. `what` is its plural, for refusals: studies being planned."""
+    """The places for one kind of work. `what` names the work in the plural for error messages: studies being planned."""
 
     def __init__(self, what: str, bounds: Bounds) -> None:
         self._what = what
@@ -39,7 +39,7 @@ class Places:
 
     @asynccontextmanager
     async def place(self, owner: str, size: int = 0) -> AsyncIterator[None]:
-        """Holds a place while the body runs. Raises Problem 429 `too_many_at_once`."""
+        """Context that holds a place. Raises Problem 429 `too_many_at_once`."""
         await self._enter(owner, size)
         try:
             yield
@@ -58,7 +58,7 @@ class Places:
             async with asyncio.timeout(self._bounds.patience):
                 await asyncio.shield(turn)
         except TimeoutError:
-            if not turn.done():  # else the turn came in this very moment
+            if not turn.done():  # otherwise the place became free at this moment
                 self._queue.remove(waiting)
                 raise self._refused(owner) from None
         except BaseException:
@@ -69,7 +69,7 @@ class Places:
             raise
 
     def _take(self, owner: str, size: int) -> bool:
-        """A user who holds nothing gets a place for any size that there is room for."""
+        """Takes a place if one is free. A user without a place may take any size that fits the total."""
         bounds, own = self._bounds, self._held[owner]
         free = self._held.total() < bounds.most and (not self._held or self._bytes.total() + size <= bounds.most_bytes)
         if not free or own >= bounds.each or (own and self._bytes[owner] + size > bounds.each_bytes):

@@ -1,6 +1,6 @@
-"""Transactions that take seconds of this process's time, a study's plan above all: in threads and on connections of their own.
+"""Runs transactions that take seconds of CPU time, such as planning a study, in separate threads with separate connections.
 
-So the event loop answers others meanwhile, and the pool that answers them has all of its connections. One user has one at a time.
+So the event loop keeps answering, with all connections of its own pool. Each user has one such transaction at a time.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ Connection = psycopg.Connection[TupleRow]
 log = structlog.get_logger()
 
 THREADS = 2
-"""Plans at once in one process; each holds one connection."""
+"""Plans that run at once in one process; each holds one connection."""
 WAITING = 8
-"""Of one user; a plan takes a second or a few."""
+"""Most waiting plans of one user; a plan takes a second or a few."""
 _STOP = "stop"
 
 
 class Abandoned(Exception):
-    """The client is gone, and the plan was given up."""
+    """The client disconnected, so its plan was cancelled."""
 
 
 class _Stop:
-    """Tells a thread that nobody waits for it any more."""
+    """Tells a thread to stop because its client is gone."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -45,7 +45,7 @@ class _Stop:
 
     @contextmanager
     def using(self, connection: Connection) -> Iterator[None]:
-        """While the body runs, its statements can be ended; never those of whoever has the connection afterwards."""
+        """Context in which the connection's statements can be cancelled; statements of its later users never are."""
         self._connection = connection
         try:
             yield
@@ -54,12 +54,12 @@ class _Stop:
                 self._connection = None
 
     def check(self) -> None:
-        """Raises Abandoned when it was told."""
+        """Raises Abandoned if the thread was told to stop."""
         if self._asked.is_set():
             raise Abandoned
 
     def ask(self) -> None:
-        """Ends the thread's present statement, if any, and what would come after it."""
+        """Cancels the thread's current statement, if any, and prevents further ones."""
         self._asked.set()
         with self._using:
             if self._connection is not None:
@@ -67,14 +67,14 @@ class _Stop:
 
 
 def still_wanted(session: Session) -> None:
-    """For loops within a plan. Raises Abandoned when the client is gone."""
+    """Raises Abandoned when the client is gone. Call it in loops within a plan."""
     stop: _Stop | None = session.info.get(_STOP)
     if stop is not None:
         stop.check()
 
 
 class Planner:
-    """`await planner.run(service.submit, ...)`: what `AsyncDatabase.run` does, apart from it."""
+    """Runs plans: `await planner.run(service.submit, ...)` works like `AsyncDatabase.run`, in separate threads."""
 
     def __init__(self, url: str, *, patience: float, **info: object) -> None:
         self._engine = make_engine(url, pool_size=THREADS)
@@ -83,9 +83,9 @@ class Planner:
         self._places = Places("studies being planned", Bounds(THREADS, each=1, waiting=WAITING, patience=patience))
 
     async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`work(session, *args, **kwargs)` in one transaction, given up when this task is cancelled. Raises Problem 429 `too_many_at_once`.
+        """Runs `work(session, *args, **kwargs)` in one transaction; stops it when this task is cancelled.
 
-        It may be called twice: again in a new transaction when the database undid the first for a conflict with another.
+        May call `work` twice: again in a new transaction after a conflict with another transaction. Raises Problem 429 `too_many_at_once`.
         """
 
         def whole(session: Session) -> T:
@@ -122,6 +122,6 @@ class Planner:
             return found
 
     def close(self) -> None:
-        """Lets the present plans end."""
+        """Waits for running plans and cancels queued ones."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._engine.dispose()

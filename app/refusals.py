@@ -1,6 +1,6 @@
-"""Says in plain English what a validator found wrong with a value: one sentence for each type of pydantic's errors.
+"""Says in plain English what a validator found wrong with a value: one sentence for each pydantic error type.
 
-No text of the framework and no regular expression reaches a person. A pattern without words here fails a test.
+Users never see text from the framework or regular expressions. A test fails for a pattern without a description here.
 """
 
 import re
@@ -35,7 +35,7 @@ PATTERNS = {
     r"^ *[0-9]+ *(, *[0-9]+ *)*$": "whole numbers with commas between them, such as 3,4,5",
     r"^[^\x00]*$": "text without the character U+0000",
 }
-"""What a value must look like, by the regular expression that checks it."""
+"""Description of valid values, by the regular expression that checks them."""
 _ID = re.compile(r"\^\(?((?:[a-z]+\|?)+)\)?_\[[0-9a-z-]+\]\{26\}\$")
 _RULE = re.compile(r"\^\(massive\|.*")
 
@@ -79,18 +79,18 @@ _BOUNDS = {
 
 
 Said = Callable[[JsonObject, Json], str]
-"""A sentence, from the facts of the limit and what was sent."""
+"""A function that returns a sentence from the error's context and the value that was sent."""
 
 
 def fault(error: ErrorDetails) -> tuple[str, str]:
-    """Code and sentence of one entry of `ValidationError.errors()`."""
+    """Returns code and sentence for one entry of `ValidationError.errors()`."""
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == LINE:
         return "invalid_characters", f"This field {not_a_line(error['input'])}"
     return CODES.get(error["type"], error["type"]), sentence(error)
 
 
 def sentence(error: ErrorDetails) -> str:
-    """What is wrong, with the limit and what was sent. Reads `type`, `ctx` and, where present, `input`."""
+    """Returns what is wrong, with the limit and the value sent. Reads `type`, `ctx` and, where present, `input`."""
     kind, facts = error["type"], error.get("ctx") or {}
     if kind in _TYPES:
         return f"The value must be {_TYPES[kind]}."
@@ -149,7 +149,7 @@ def _pattern(facts: JsonObject, _value: Json) -> str:
 
 
 def _own(facts: JsonObject, _value: Json) -> str:
-    """The sentence of one of our own checks."""
+    """Returns the sentence of one of this service's own checks."""
     said = str(facts.get("error", "")) or UNKNOWN
     return said if said.endswith(".") else f"{said}."
 
@@ -182,7 +182,7 @@ _JSON = {
 
 
 def json_fault(message: str) -> str:
-    """What Python's JSON reader found, in plain words."""
+    """Returns what Python's JSON parser found, in plain words."""
     if message.startswith("Invalid control character"):
         return "a text holds a control character, which must be escaped"
     return _JSON.get(message, "an escape after a backslash is not valid" if "escape" in message else "it cannot be read")

@@ -1,4 +1,4 @@
-"""Every table of the service, imported in one place, for migrations and for what compares them with the models."""
+"""Imports every table of the service, for migrations and for checks that compare them with the models."""
 
 import app.audit.models
 import app.auth.models

@@ -34,14 +34,14 @@ STOP_SECONDS = 10
 
 
 class Server(uvicorn.Server):
-    """uvicorn, telling the application at once that it is about to stop."""
+    """A uvicorn server that tells the application immediately when it is about to stop."""
 
     def __init__(self, config: uvicorn.Config, api: FastAPI) -> None:
         super().__init__(config)
         self._api = api
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came; uvicorn calls this in the event loop's thread."""
+        """Handles a signal; uvicorn calls this in the event loop's thread."""
         context = getattr(self._api.state, "context", None)
         if context is not None:
             context.part(Wakeups).release()
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(settings: Settings, host: str | None, port: int = 0) -> Server:
-    """A server ready to `run()`; host None is for a unix socket. Raises ValueError for a server without keys that others could reach."""
+    """Returns a server ready to `run()`; host None means a unix socket. Raises ValueError for a server without keys that others could reach."""
     api = create_app(secured(settings, host))
     config = uvicorn.Config(
         api,
@@ -63,19 +63,17 @@ def make_server(settings: Settings, host: str | None, port: int = 0) -> Server:
         timeout_keep_alive=75,
         http=bounded(settings.limit.silent_seconds),
     )
-    logging.getLogger(
-        "uvicorn.access"
-    ).disabled = True  # it would print addresses with their queries; the gate's own line has neither
+    logging.getLogger("uvicorn.access").disabled = True  # uvicorn's log would show queries; the gate's log line does not
     return Server(config, api)
 
 
 def private_socket(path: Path) -> socket.socket:
-    """A listening unix socket that this account alone can open. Raises OSError when another server listens on it."""
+    """Returns a listening unix socket that only this account can open. Raises OSError when another server listens on it."""
     opened = socket.socket(socket.AF_UNIX)
     if path.is_socket():
         try:
             opened.connect(str(path))
-        except ConnectionRefusedError:  # an earlier server left it
+        except ConnectionRefusedError:  # left behind by an earlier server
             path.unlink()
         else:
             opened.close()
@@ -90,7 +88,7 @@ def private_socket(path: Path) -> socket.socket:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m app.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)

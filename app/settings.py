@@ -1,7 +1,7 @@
-"""Every setting of the service, read once from the environment (prefix `BINNACLE_`, plus the three URLs every deployment knows) and,
-for what it lacks, from `binnacle.toml` (`app.settings_file`).
+"""Every setting of the service, read once from the environment (prefix `BINNACLE_`, plus three URLs without the prefix) and then from
+`binnacle.toml` (`app.settings_file`) for variables that are not set.
 
-Durations are seconds, sizes are bytes. Tests shorten the durations; nothing else in the tree holds a default for them.
+Durations are seconds, sizes are bytes. Tests shorten the durations; the defaults are defined only here.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from binnacle.errors import BinnacleError
 
 
 class LeaseSettings(BaseSettings):
-    """How long a worker may hold a job without saying that it lives, and how often everybody looks."""
+    """How long a lease lasts without renewal, and how often processes check."""
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_LEASE_")
 
@@ -46,7 +46,7 @@ class LeaseSettings(BaseSettings):
 
 
 class RetentionSettings(BaseSettings):
-    """How long history is kept. What each row takes is in docs/operating.md."""
+    """How long history is kept. docs/operating.md lists the size of each row."""
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_RETENTION_")
 
@@ -56,7 +56,7 @@ class RetentionSettings(BaseSettings):
 
 
 class LimitSettings(BaseSettings):
-    """What one request may ask for."""
+    """Limits of one request."""
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_LIMIT_")
 
@@ -96,7 +96,7 @@ class DatabaseSettings(BaseSettings):
 
 
 class WebhookSettings(BaseSettings):
-    """Telling other services that jobs are over. Nothing is sent unless an administrator allowed a target and a job names it."""
+    """Webhooks: telling other services that jobs have ended. Sends only to targets that an administrator allowed and that a job names."""
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_WEBHOOK_")
 
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
 
     @property
     def weights_dtype(self) -> str:
-        """The dtype in which a worker with these settings loads models."""
+        """Returns the dtype in which a worker with these settings loads models."""
         if self.dtype != "auto":
             return self.dtype
         return "bfloat16" if self.device.startswith("cuda") else "float32"
@@ -175,13 +175,15 @@ class Settings(BaseSettings):
 
 @lru_cache
 def get_settings() -> Settings:
-    """The settings of this process, read from its environment once. Raises what `read_settings` raises."""
+    """Returns the settings of this process, read once from its environment. Raises the errors of `read_settings`."""
     return read_settings()
 
 
 def read_settings() -> Settings:
-    """The settings as the environment and `binnacle.toml` have them now. Raises BinnacleError `settings_invalid`, which names each variable
-    at fault and shows no value: it may be a secret."""
+    """Reads the settings from the environment and `binnacle.toml`.
+
+    Raises BinnacleError `settings_invalid`, which names each invalid variable but never shows a value, because values may be secrets.
+    """
     settings_file.apply(Settings)
     try:
         return Settings()

@@ -1,4 +1,4 @@
-"""`binnacle.toml`: the settings in a file, for what the environment does not set.
+"""Reads `binnacle.toml`: settings in a file, for variables that the environment does not set.
 
     public_url = "https://binnacle.lab.example"
     database_url = "postgresql://..."      # a secret: then the file must be readable by its owner alone
@@ -6,8 +6,8 @@
     [lease]
     ttl = 90
 
-The names are those of `app.settings`; a table is a group there. Each value stands in for its environment variable, so that the
-processes that are started inherit it, and a variable that is set goes before the file.
+The names are those of `app.settings`; a table is a group of settings. The values are written into the environment, so that child processes
+inherit them; a variable that is already set takes precedence.
 """
 
 import os
@@ -26,7 +26,7 @@ FILE = "binnacle.toml"
 
 
 def place(environment: MutableMapping[str, str], home: Path | None = None) -> Path:
-    """Where the file would be: `BINNACLE_CONFIG`, or binnacle.toml in the data folder."""
+    """Returns where the file is expected: `BINNACLE_CONFIG`, or binnacle.toml in the data folder."""
     named = environment.get("BINNACLE_CONFIG")
     return Path(named or Path(home or environment.get("BINNACLE_HOME") or "~/.binnacle") / FILE).expanduser()
 
@@ -34,10 +34,10 @@ def place(environment: MutableMapping[str, str], home: Path | None = None) -> Pa
 def apply(
     settings: type[BaseSettings], home: Path | None = None, environment: MutableMapping[str, str] = os.environ
 ) -> Path | None:
-    """Writes the file's values into the environment, where it lacks them; returns the file's path, or None without a file.
+    """Copies the file's values into the environment where variables are missing; returns the file's path, or None without a file.
 
-    home: the data folder, where it was named otherwise than by BINNACLE_HOME. Raises BinnacleError `settings_invalid`, which names what
-    is wrong and shows no value.
+    `home`: the data folder, if it is not given by BINNACLE_HOME. Raises BinnacleError `settings_invalid`, which names what is wrong but shows
+    no value.
     """
     path = place(environment, home)
     try:
@@ -81,7 +81,7 @@ def _flat(given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _known(settings: type[BaseSettings], before: str = "") -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Each setting's name in the file, its environment variable, and whether it is a secret."""
+    """Yields each setting's name in the file, its environment variable, and whether it is a secret."""
     prefix = str(settings.model_config.get("env_prefix", ""))
     for name, field in settings.model_fields.items():
         kind, alias = field.annotation, field.validation_alias

@@ -14,7 +14,7 @@ _ANSWERS = "answers"
 
 @contextmanager
 def asked_once(session: Session) -> Iterator[None]:
-    """Within the block, functions marked `settled` query the database once per distinct set of arguments."""
+    """Context in which functions marked `settled` query the database once per distinct set of arguments."""
     session.info[_ANSWERS] = {}
     try:
         yield

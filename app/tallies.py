@@ -1,7 +1,7 @@
-"""Counters of what would take long to count: finished jobs by kind and state, bytes of stored objects.
+"""Counters of values that are slow to count: finished jobs by kind and state, bytes of stored objects.
 
-The database's triggers append each change (migration 0011), so that no transaction waits for another here; the reconciler adds changes up,
-and whoever reads takes both parts together.
+Database triggers append each change (migration 0011), so that transactions do not wait for each other here. The reconciler adds changes to
+the sums; readers add both parts.
 """
 
 from sqlalchemy import BigInteger, Identity, String, text
@@ -24,7 +24,7 @@ ON CONFLICT (name, key) DO UPDATE SET amount = t.amount + excluded.amount""")
 
 
 class Tally(Base):
-    """The sum of the changes of one counter that were added up so far."""
+    """The sum of a counter's changes that were already added up."""
 
     __tablename__ = "tallies"
 
@@ -34,7 +34,7 @@ class Tally(Base):
 
 
 class TallyChange(Base):
-    """A change of a counter."""
+    """A change of a counter that was not added up yet."""
 
     __tablename__ = "tally_changes"
 
@@ -45,10 +45,10 @@ class TallyChange(Base):
 
 
 def tally(session: Session, name: str) -> dict[str, int]:
-    """The counters of a name by their keys, those at 0 left out."""
+    """Returns the counters with this name by their keys, without those at 0."""
     return {row.key: row.amount for row in session.execute(_READ, {"name": name})}
 
 
 def add_up(session: Session, *, most: int = 100_000) -> None:
-    """Moves changes into the sums. Several processes may do so at once; readers count each change once."""
+    """Moves changes into the sums. Several processes may do this at once; readers count each change once."""
     session.execute(_ADD_UP, {"most": most})

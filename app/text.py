@@ -1,7 +1,7 @@
-"""Text: what may be stored, and what a name may hold. How text is shown is `binnacle.words.visible`'s business.
+"""Checks which text may be stored, and which text may be a name. `binnacle.words.visible` decides how text is shown.
 
 Postgres' JSON cannot hold NUL, UTF-8 cannot hold half a surrogate pair, and a text may hold line breaks and tabs but no other control
-characters. A name is one line: no control character at all, no line break and none that turns the direction of the text around it.
+characters. A name is one line: no control characters, line breaks or characters that change the direction of text.
 """
 
 import re
@@ -17,13 +17,13 @@ from terms.values import Json
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 LINE = rf"^[^{UNSEEN}]*$"
 Line = Annotated[str, StringConstraints(pattern=LINE)]
-"""A name, or any other text of one line that is shown beside others'."""
+"""A name, or other text on one line that is shown next to other users' text."""
 _UNSEEN = re.compile(rf"[{UNSEEN}]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def not_a_line(text: str) -> str:
-    """Which character keeps a text from being a `Line`, and what to do."""
+    """Returns which character keeps a text from being a `Line`, and what to do."""
     found = _UNSEEN.search(text)
     assert found is not None
     return (
@@ -33,7 +33,7 @@ def not_a_line(text: str) -> str:
 
 
 def stored(model: type[Model], values: Mapping[str, Json]) -> Model:
-    """A request as it was stored, perhaps before its names had to be lines: what they may not hold now is replaced by U+FFFD."""
+    """Returns a stored request as a model. Old requests may contain names that are not `Line`s: forbidden characters become U+FFFD."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -53,13 +53,13 @@ def _repaired(value: Json, lines: set[str]) -> Json:
 
 
 def check_not_blank(text: str, pointer: str) -> None:
-    """Raises Problem 422 `blank_prompt` for a text that nobody could answer."""
+    """Raises Problem 422 `blank_prompt` for a blank text, which no model can answer."""
     if not text.strip():
         raise invalid(pointer, "blank_prompt", f"{pointer} holds only white space. Write a text or leave the field out.")
 
 
 def check_text(value: Json, pointer: str = "") -> None:
-    """Raises Problem 422 `invalid_characters` for the first string within a JSON value that holds such a character, by its pointer."""
+    """Raises Problem 422 `invalid_characters`, with a JSON pointer, for the first string in a JSON value with a forbidden character."""
     if isinstance(value, str):
         found = CONTROLS.search(value)
         if found is not None:

@@ -1,2 +1,4 @@
-"""The words that the HTTP side and the model side share: positions, components, methods. Standard library only, so that a request is
-checked at submit by the very grammar that the worker will read it with."""
+"""Vocabulary shared by the HTTP side and the model side: positions, components, methods.
+
+Uses only the standard library, so that a request is checked at submission by the same grammar with which the worker reads it.
+"""

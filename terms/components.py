@@ -1,4 +1,4 @@
-"""Where in a block a value is read or changed (docs/science.md, 3.3)."""
+"""Places in a block where a value is read or changed (docs/science.md, 3.3)."""
 
 from typing import Literal, get_args
 
@@ -6,4 +6,4 @@ Component = Literal["residual", "attn_contribution", "mlp_contribution", "attn_o
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 
 RESIDUAL_COMPONENTS = COMPONENTS[:5]
-"""In the coordinates of the residual stream, so that a massive dimension means the same in them."""
+"""Components in the coordinates of the residual stream, so that massive dimensions have the same meaning in them."""

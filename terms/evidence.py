@@ -1,8 +1,9 @@
-"""How much evidence a verdict needs. Read where results are judged and where requests are checked."""
+"""How much evidence a verdict needs. Used where results are judged and where requests are checked."""
 
 FEWEST_CLUSTERS = 20
-"""Clusters of test questions below which there is no interval (docs/science.md, 4.5): "not enough evidence"."""
+"""Least clusters of test questions for an interval (docs/science.md, 4.5); with fewer, the verdict is "not enough evidence"."""
 
 LEAST_TOLD_APART = 0.7
-"""Share of held-out texts that a judge must tell apart; the lower end of its 95 % interval counts. Below it no verdict stands: "not enough
-evidence". Chance is 0.5."""
+"""Least share of held-out texts that a judge must tell apart, by the lower end of its 95 % interval. Below it the verdict is "not enough
+evidence". Chance is 0.5.
+"""

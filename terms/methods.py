@@ -6,7 +6,7 @@ Suffixes: `_cleaned` and `_topN` zero dims of the finished vector, `_preclean` a
 fit. `_randomdimsN` and `_largestN` are the controls of the cleaning ablation: N random other dims, and the N of the largest weight outside
 the massive list. `refit=k` fits on the k-th cluster resample of the examples.
 
-A method's `key` is its name in files and tables: the name, then its parameters where they differ from the default, as in
+A method's `key` is its name in files and tables: the name, then the parameters that differ from their defaults, as in
 `random__seed2` or `shuffled__of-probe_cleaned__seed1`. Keys are safe in paths and read back by `parse_method`.
 """
 
@@ -21,19 +21,19 @@ Value = int | float | str
 
 
 class UnknownMethod(ValueError):
-    """The name or a parameter is not known; the message lists what is."""
+    """An unknown method name or parameter; the message lists the known ones."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number from `low` to `high` (an int when the default is one), or the name of another method."""
+    """A parameter: a number from `low` to `high` (an int if the default is an int), or the name of another method."""
 
     default: Value
     low: float = -math.inf
     high: float = math.inf
 
     def accept(self, name: str, value: Json) -> Value:
-        """The value as its type. Raises UnknownMethod."""
+        """Returns the value as its type. Raises UnknownMethod."""
         if isinstance(self.default, str):
             if not isinstance(value, str):
                 raise UnknownMethod(f"{name} must be the name of a method.")
@@ -65,7 +65,7 @@ BASES: Mapping[str, Mapping[str, Parameter]] = {
 }
 """Every base method and its parameters."""
 NOT_OF_ROWS = ("random", "lm_loss")
-"""Bases with a vector that is not computed from captured rows: it is drawn at random, or trained through the model."""
+"""Bases with a vector that is not computed from captured rows: drawn at random, or trained through the model."""
 
 _NAME = re.compile(
     rf"({'|'.join(sorted(BASES, key=len, reverse=True))})(?:_(cleaned|preclean|(top|pretop|randomdims|largest)([1-9]\d{{0,4}})))?"
@@ -86,15 +86,15 @@ class Method:
 
     @property
     def name(self) -> str:
-        """`base[_suffix]`, without parameters."""
+        """Returns `base[_suffix]`, without parameters."""
         suffix = f"{self.suffix}{self.top or ''}"
         return f"{self.base}_{suffix}" if suffix else self.base
 
     @property
     def key(self) -> str:
-        """The name and the parameters that differ from their defaults, safe in a path.
+        """Returns the name and the parameters that differ from their defaults, safe in a path.
 
-        A shuffled method's own seed is written after the seed of what it shuffles.
+        A shuffled method's own seed follows the seed of the method it shuffles.
         """
         changed = [
             f"__{name}-{value}" if isinstance(value, str) else f"__{name}{value}"
@@ -105,12 +105,12 @@ class Method:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether it asks which dimensions are massive, or in which order."""
+        """Returns whether the method needs the massive dimensions or their order."""
         return bool(self.suffix) or (self.base == "shuffled" and parse_method(str(self.parameters["of"])).needs_calibration)
 
 
 def method(name: str, parameters: Mapping[str, Json] | None = None) -> Method:
-    """The method of that name. Raises UnknownMethod for an unknown name, parameter or value, listing the known ones."""
+    """Returns the method with this name. Raises UnknownMethod for an unknown name, parameter or value, listing the known ones."""
     found = _NAME.fullmatch(name)
     if found is None:
         raise UnknownMethod(
@@ -138,10 +138,10 @@ def method(name: str, parameters: Mapping[str, Json] | None = None) -> Method:
 
 
 def parse_method(key: str) -> Method:
-    """The method of a name or key. Raises UnknownMethod."""
+    """Returns the method with a name or key. Raises UnknownMethod."""
     name, *given = key.split("__")
     if name == "shuffled" and given and given[0].startswith("of-"):
-        # the other method's key may hold parameters of its own: they lie between `of-` and this method's seed
+        # the other method's key may contain parameters: they are between `of-` and this method's seed
         last = given[-1] if len(given) > 1 and given[-1].startswith("seed") else None
         of = "__".join(given if last is None else given[:-1]).removeprefix("of-")
         return method(name, {"of": of} if last is None else {"of": of, "seed": _number(last.removeprefix("seed"))})

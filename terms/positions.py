@@ -1,4 +1,6 @@
-"""Positions: `frame[slice]`, such as `response[:5]`. One grammar for requests, file keys and exports (docs/science.md, 3.2)."""
+"""Parses positions: `frame[slice]`, such as `response[:5]`. The same grammar is used in requests, file keys and exports (docs/science.md,
+3.2).
+"""
 
 import re
 from collections.abc import Iterable
@@ -13,12 +15,12 @@ _POSITION = re.compile(r"(prompt|response|all)\[(?:(-?\d{1,6})?(:)(-?\d{1,6})?|(
 
 
 class UnknownPosition(ValueError):
-    """The text is not a position; the message holds the grammar."""
+    """The text is not a position; the message contains the grammar."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """A window of tokens. `start` and `stop` are half-open, None at the frame's ends; `[i]` is one token and has `single`."""
+    """A window of tokens. `start` and `stop` are half-open, None at the frame's ends; `[i]` is one token and sets `single`."""
 
     frame: str
     start: int | None
@@ -31,7 +33,7 @@ class Position:
         return f"{self.frame}[{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}]"
 
     def window(self, prompt_tokens: int, response_tokens: int) -> range:
-        """The indices into prompt + response that this position means there: clamped, and empty where nothing is left."""
+        """Returns the indices into prompt + response that this position selects: clamped, and empty if nothing remains."""
         length, offset = {
             "prompt": (prompt_tokens, 0),
             "response": (response_tokens, prompt_tokens),
@@ -46,7 +48,7 @@ class Position:
 
     @property
     def new_tokens(self) -> int | None:
-        """Response tokens that this position reads at least; None when it reads to the response's end (or from it)."""
+        """Returns the least number of response tokens that this position reads; None when it reads to (or from) the response's end."""
         if self.frame == "prompt":
             return 0
         if self.single:
@@ -58,7 +60,7 @@ class Position:
 
 
 def parse_position(text: str) -> Position:
-    """Raises UnknownPosition, with the grammar, for anything else and for windows that are empty whatever the lengths."""
+    """Returns the position in a text. Raises UnknownPosition, with the grammar, for other text and for windows that are always empty."""
     found = _POSITION.fullmatch(text.replace(" ", ""))
     if found is None:
         raise UnknownPosition(f"{text!r} is not a position. {GRAMMAR}")
@@ -75,7 +77,7 @@ def parse_position(text: str) -> Position:
 
 
 def new_tokens_for(positions: Iterable[Position], otherwise: int) -> int:
-    """New tokens to generate so that every window can be filled; `otherwise` where one reads to the response's end."""
+    """Returns the new tokens needed to fill every window; `otherwise` if a window reads to the response's end."""
     needed = [position.new_tokens for position in positions]
     known = [tokens for tokens in needed if tokens is not None]
     return max([*known, 0 if None not in needed else otherwise])

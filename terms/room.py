@@ -1,7 +1,7 @@
-"""What generating needs beside the weights, as a sum of a few numbers that are found once for each model.
+"""Predicts the memory that generation needs in addition to the weights, from a few numbers measured once for each model.
 
-One prediction serves the refusal of a request that fits no device, the refusal of a row that fits not this device, and the plan of a batch.
-How the numbers are found: `workers.lm.room`.
+The same prediction is used to refuse a request that fits no device, to refuse a row that does not fit a device, and to plan a batch. How the
+numbers are measured: `workers.lm.room`.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,24 @@ from typing import Literal
 from terms.values import JsonObject
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number, by dtype."""
+"""Bytes of one number, by dtype."""
 
 
 Rooms = Mapping[str, JsonObject]
-"""By dtype, what `Room.to_dict` gave; of a newer version it may hold more."""
+"""Results of `Room.to_dict` by dtype; a newer version may have further keys."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes. R rows, N of them in one pass over prompts, T tokens of a prompt that are computed ahead, C tokens of a whole row:
+    """Coefficients in bytes for R rows, N of them in one pass over prompts, T tokens of a prompt processed before generation, C tokens of a
+    whole row:
 
         R (row + C column) + the larger of   N (pass_row + T token + T^2 pair) + T^2 mask   (a pass over prompts)
                                        and   R (step + C step_column)            (a step of one token each)
 
-    `row` and `column` are what is kept: states, and keys and values. The rest is there during a pass: activations, masks, logits. On the
-    engine `library` no more rows run than fit one pass; on `whole` nothing is kept, and each step is a pass over the whole rows.
+    `row` and `column` are kept between passes: states and the key-value cache. The rest exists only during a pass: activations, masks,
+    logits. On the engine `library`, only as many rows run as fit one pass; on `whole`, nothing is kept and each step is a pass over the whole
+    rows.
     """
 
     engine: Literal["slots", "library", "whole"]
@@ -40,7 +42,7 @@ class Room:
     step_column: int = 0
 
     def needed(self, rows: int, prompt_tokens: int, new_tokens: int, pass_tokens: int) -> int:
-        """The peak of `rows` rows generated together, where a pass over prompts has at most `pass_tokens` tokens of more than one row."""
+        """Returns the peak bytes for `rows` rows generated together; a pass over prompts of several rows has at most `pass_tokens` tokens."""
         columns, ahead = max(1, prompt_tokens - 1 + new_tokens), max(1, prompt_tokens - 1)
         together = max(1, min(rows, pass_tokens // ahead))
         if self.engine == "whole":
@@ -52,11 +54,11 @@ class Room:
         return kept + max(prompts, rows * (self.step + columns * self.step_column))
 
     def to_dict(self) -> dict[str, int | str]:
-        """Plain JSON values."""
+        """Returns the numbers as plain JSON values."""
         return asdict(self)
 
 
 def room_in(rooms: Rooms | None, dtype: str) -> Room | None:
-    """The numbers for weights of `dtype` among those of a model's facts, which may hold more than this version knows; None: not known."""
+    """Returns the numbers for weights of `dtype` from a model's facts, or None if unknown; ignores keys of newer versions."""
     stored = (rooms or {}).get(dtype)
     return None if stored is None else Room(**{item.name: stored[item.name] for item in fields(Room) if item.name in stored})

@@ -1,19 +1,19 @@
-"""What a job's spec holds, by kind of job: written by the service at submit, stored with the job, hashed, and read by the kind's handler.
+"""Types of job specs, by kind of job: written by the service at submission, stored with the job, hashed, and read by the kind's handler.
 
-A spec holds everything that the result depends on, with defaults filled in and names resolved to versions and hashes. Keys that jobs of
-earlier versions lack are `NotRequired`. tests/api compares what the service writes with them.
+A spec contains everything that the result depends on, with defaults filled in and names resolved to versions and hashes. Keys that jobs of
+earlier versions lack are `NotRequired`. tests/api compares the service's specs with these types.
 """
 
 from typing import Literal, NotRequired, final
 
-from typing_extensions import TypedDict  # pydantic reads it on Python 3.11, not that of typing
+from typing_extensions import TypedDict  # on Python 3.11, pydantic supports this TypedDict but not that of typing
 
 from terms.documents.massive import MassiveFacts
 from terms.interventions import Operation, Scope
 from terms.values import JsonObject
 
 SpecialTokens = Literal["markup", "text"]
-"""What names of special tokens in a person's text are: the tokens, or letters."""
+"""How names of special tokens in a user's text are read: as those tokens, or as plain text."""
 
 
 class OfAJob(TypedDict):
@@ -23,7 +23,7 @@ class OfAJob(TypedDict):
 
 
 class TraitVersion(TypedDict):
-    """`version` is the sha256 of the dataset."""
+    """A trait's name and version; `version` is the sha256 of the dataset."""
 
     name: str
     version: str
@@ -41,7 +41,7 @@ class Sampling(TypedDict):
 
 
 class JudgeSpec(TypedDict):
-    """`options` differ by `kind`."""
+    """A judge; `options` differ by `kind`."""
 
     name: str
     kind: str
@@ -52,7 +52,7 @@ class JudgeSpec(TypedDict):
 
 
 class SourceModel(TypedDict):
-    """The model that a vector was made on, where it is not the one it steers."""
+    """The model that a vector was made on, if it differs from the steered model."""
 
     source_model: str
     source_weight_hash: str | None
@@ -73,7 +73,7 @@ class VectorSpec(TypedDict):
 
 
 class VectorsOf(TypedDict):
-    """Vectors of an extraction, by its job; None in a part: all of them."""
+    """Vectors of an extraction, by its job; None for a part means all of it."""
 
     job: str
     positions: list[str] | None
@@ -96,7 +96,7 @@ class AskedQuestion(TypedDict):
 
 
 class RightOrWrong(AskedQuestion):
-    """`answer` is what a right answer contains."""
+    """A question with a right answer; a right answer contains `answer`."""
 
     answer: str
 
@@ -119,7 +119,7 @@ class Vetting(TypedDict):
 
 
 class OnAModel(TypedDict):
-    """`weight_hash` and `reading_hash` are None where the model was not inspected yet."""
+    """Keys of specs that use a model. `weight_hash` and `reading_hash` are None if the model was not inspected yet."""
 
     kind: str
     model: str
@@ -129,7 +129,7 @@ class OnAModel(TypedDict):
 
 
 class CalibrationSpec(OnAModel):
-    """`prompts` None: the shipped ones. `layers` None: all."""
+    """The spec of a calibration. `prompts` None: the shipped ones. `layers` None: all."""
 
     schema_version: NotRequired[int]
     experiment: str
@@ -141,7 +141,7 @@ class CalibrationSpec(OnAModel):
 
 
 class ExtractionSpec(OnAModel):
-    """`rows_from`: the extraction that kept the rows; `rows_key`: a hash of what they are read from."""
+    """The spec of an extraction. `rows_from`: the extraction that kept the rows; `rows_key`: a hash of everything that the rows depend on."""
 
     trait: TraitVersion
     positions: list[str]
@@ -166,7 +166,7 @@ class ExtractionSpec(OnAModel):
 
 @final
 class GenerationSpec(OnAModel):
-    """Doses or coefficients, not both; without a calibration, coefficients."""
+    """The spec of a generation. Either doses or coefficients; without a calibration, coefficients."""
 
     prompts: list[Prompt]
     vectors: list[VectorSpec]
@@ -179,11 +179,13 @@ class GenerationSpec(OnAModel):
     calibration: OfAJob | None
 
 
-_Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})  # a keyword cannot name a field of a class
+_Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})  # `from` is a keyword, so the class syntax cannot name this field
 
 
 class SteeringAsked(OnAModel, _Sources):
-    """What is steered: `vectors`, and those that `from` names. `extraction`: the job that made the responses a judge may be fitted to."""
+    """The spec of a steering before its calibration is known: `vectors`, and the vectors in `from`. `extraction`: the job with the responses
+    that a judge may be fitted to.
+    """
 
     trait: TraitVersion
     vectors: list[VectorSpec]
@@ -214,13 +216,13 @@ class SteeringAsked(OnAModel, _Sources):
 
 
 class SteeringSpec(SteeringAsked):
-    """With the calibration that its doses are measured by."""
+    """The spec of a steering, with the calibration that its doses are measured by."""
 
     calibration: OfAJob
 
 
 class RescoringSpec(OnAModel):
-    """`steering` is the steering's id, `job` its job."""
+    """The spec of a rescore. `steering` is the steering's id, `job` its job."""
 
     steering: str
     job: str
@@ -234,7 +236,7 @@ class RescoringSpec(OnAModel):
 
 @final
 class ExportSpec(TypedDict):
-    """A part of an extraction in another program's format; None in a part: all of it."""
+    """The spec of an export: a part of an extraction in another program's format; None for a part means all of it."""
 
     kind: str
     format: str
@@ -258,7 +260,7 @@ class CalibrationOf(TypedDict):
 
 @final
 class CalibrationsExportSpec(TypedDict):
-    """Calibrations in trait-interp's folders."""
+    """The spec of an export of calibrations in trait-interp's folders."""
 
     kind: str
     format: str
@@ -267,7 +269,7 @@ class CalibrationsExportSpec(TypedDict):
 
 
 class Node(TypedDict):
-    """A job of a study; `place` is its turn in the order of submission."""
+    """A job of a study; `place` is its index in the order of submission."""
 
     job: str
     kind: str
@@ -277,7 +279,7 @@ class Node(TypedDict):
 
 
 class PublishedSpec(TypedDict):
-    """A number that others published, and how it was measured."""
+    """A published number, and how it was measured."""
 
     model: str
     trait: str
@@ -321,7 +323,7 @@ class StudySpec(TypedDict):
 
 
 class ReportSpec(TypedDict):
-    """`nodes` its jobs by name; `labels` a person's scores of texts, by their ids."""
+    """The spec of a report. `nodes`: its jobs by name; `labels`: a person's scores of texts, by their ids."""
 
     kind: str
     study: StudySpec
@@ -330,7 +332,7 @@ class ReportSpec(TypedDict):
 
 
 class DownloadSpec(TypedDict):
-    """`source` is a hub's name, `revision` a commit."""
+    """The spec of a download. `source` is a hub's name, `revision` a commit."""
 
     kind: str
     model: str
@@ -339,7 +341,7 @@ class DownloadSpec(TypedDict):
 
 
 class ModelSpec(TypedDict):
-    """Of `inspect` and `prove`: `source` is a folder or a hub's name, `revision` a commit of the latter."""
+    """The spec of `inspect` and `prove`: `source` is a folder or a hub's name, `revision` a commit of a hub model."""
 
     kind: str
     model: str
@@ -360,7 +362,7 @@ Spec = (
     | DownloadSpec
     | ModelSpec
 )
-"""Of any kind of job."""
+"""The spec of any kind of job."""
 BY_KIND: dict[str, tuple[type, ...]] = {
     "calibrate": (CalibrationSpec,),
     "extract": (ExtractionSpec,),

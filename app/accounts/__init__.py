@@ -1,1 +1,1 @@
-"""Administration of users, groups and keys, and the audit over HTTP. `app.auth` finds out who calls."""
+"""Administration of users, groups and keys, and the audit over HTTP. `app.auth` authenticates callers."""

@@ -1,4 +1,4 @@
-"""The audit table over HTTP. Administrators only."""
+"""HTTP routes of the audit table. Administrators only."""
 
 from datetime import datetime
 from typing import Annotated, Literal

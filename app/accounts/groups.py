@@ -11,7 +11,7 @@ from app.errors import Problem, not_found
 
 
 def create(session: Session, name: str, viewer: Viewer) -> GroupOut:
-    """Raises Problem 409 when the name is taken."""
+    """Creates a group without members. Raises Problem 409 when the name is taken."""
     if not repository.add_group(session, name, viewer.owner):
         raise Problem(409, "group_exists", f"A group named {name} already exists.")
     audit.record(session, viewer, "group.create", name)
@@ -19,7 +19,7 @@ def create(session: Session, name: str, viewer: Viewer) -> GroupOut:
 
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:
-    """What was shared with it is then seen by its owners and administrators alone, also when a group takes the name again.
+    """Deletes a group. Objects shared with it are then visible only to their owners and administrators, also if a new group takes the name.
 
     Raises Problem 404.
     """
@@ -30,7 +30,7 @@ def delete(session: Session, name: str, viewer: Viewer) -> None:
 
 
 def add_member(session: Session, name: str, user: str, viewer: Viewer) -> GroupOut:
-    """The user sees what is shared with the group from now on; no error if it did already. Raises Problem 404."""
+    """Adds a user to a group: the user now sees everything shared with it. Does nothing for a member. Raises Problem 404."""
     _require(session, name)
     if repository.user(session, user) is None:
         raise not_found("user", user)
@@ -40,7 +40,9 @@ def add_member(session: Session, name: str, user: str, viewer: Viewer) -> GroupO
 
 
 def remove_member(session: Session, name: str, user: str, viewer: Viewer) -> None:
-    """The user sees what others share with the group no longer; what the user shared with it stays shared. Raises Problem 404."""
+    """Removes a user from a group: the user no longer sees what others share with it, but what the user shared stays shared. Raises Problem
+    404.
+    """
     _require(session, name)
     if not repository.remove_member(session, name, user):
         raise not_found("member", f"{user} of {name}")
@@ -48,12 +50,12 @@ def remove_member(session: Session, name: str, user: str, viewer: Viewer) -> Non
 
 
 def find(session: Session, name: str) -> GroupOut:
-    """Raises Problem 404."""
+    """Returns a group with its members. Raises Problem 404."""
     return _view(_require(session, name), repository.members(session, name))
 
 
 def listing(session: Session) -> GroupList:
-    """Every group with its members."""
+    """Returns every group with its members."""
     return GroupList(items=[_view(group, sorted(members)) for group, members in repository.groups(session)])
 
 

@@ -22,7 +22,7 @@ AS_IT_WAS = RotateRequest()
 
 
 async def require_keys(viewer: Admin, context: Shared) -> Viewer:
-    """An administrator of a server with keys. Raises Problem 409 on a server without."""
+    """Returns the administrator who calls. Raises Problem 409 on a server without keys."""
     if context.settings.auth == "off":
         raise keyless.no_keys()
     return viewer

@@ -21,9 +21,10 @@ READ: frozenset[Scope] = frozenset({"read"})
 
 
 def create(session: Session, request: KeyRequest, viewer: Viewer, pepper: str) -> NewKeyOut:
-    """A key of the holder, who becomes a user if there is none of that name.
+    """Creates a key for the holder, and the user if there is none with this name.
 
-    Raises Problem 422 for scopes beyond the role, 409 for a holder who is disabled and where keys could not be told from forged ones.
+    Raises Problem 422 for scopes beyond the role, 409 for a disabled holder, and 409 on a server without a pepper, where forged keys could
+    not be detected.
     """
     check_text(request.model_dump())
     _require_pepper(pepper)
@@ -43,9 +44,9 @@ def create(session: Session, request: KeyRequest, viewer: Viewer, pepper: str) -
 
 
 def rotate(session: Session, key_id: str, request: RotateRequest, viewer: Viewer, pepper: str) -> NewKeyOut:
-    """A new key of the same holder, role and scopes; the old one expires after the overlap, if it would not sooner.
+    """Creates a new key with the same holder, role and scopes; the old key expires after the overlap, or earlier if it would anyway.
 
-    Raises Problem 404, and 409 for a key that opens nothing any more or was rotated before.
+    Raises Problem 404, and 409 for a key that is no longer valid or was rotated before.
     """
     _require_pepper(pepper)
     old = _locked(session, key_id)
@@ -72,9 +73,9 @@ def rotate(session: Session, key_id: str, request: RotateRequest, viewer: Viewer
 
 
 def revoke(session: Session, key_id: str, viewer: Viewer) -> KeyOut:
-    """The key opens nothing from now on; every process of the service knows within five seconds. Revoking again changes nothing.
+    """Revokes a key; every process of the service refuses it within five seconds. Revoking it again changes nothing.
 
-    Raises Problem 404, and 409 for the key that asks: whoever revokes it should hold another.
+    Raises Problem 404, and 409 for the key of this request: it must be revoked with another key.
     """
     row = _locked(session, key_id)
     if row.id == viewer.key_id:
@@ -89,7 +90,7 @@ def revoke(session: Session, key_id: str, viewer: Viewer) -> KeyOut:
 
 
 def find(session: Session, key_id: str) -> KeyOut:
-    """Raises Problem 404."""
+    """Returns a key. Raises Problem 404."""
     row = session.get(ApiKey, key_id)
     if row is None:
         raise not_found("key", key_id)
@@ -99,7 +100,7 @@ def find(session: Session, key_id: str) -> KeyOut:
 def listing(
     session: Session, *, owner: str | None, live: bool, limit: int | None = None, before: tuple[datetime, str] | None = None
 ) -> list[KeyOut]:
-    """A page of keys, newest first."""
+    """Returns a page of keys, newest first."""
     return _views(session, repository.keys(session, owner=owner, only_live=live, limit=limit, before=before))
 
 

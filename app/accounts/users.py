@@ -16,7 +16,7 @@ from app.errors import Problem, invalid, not_found
 
 
 def create(session: Session, name: str, viewer: Viewer) -> UserOut:
-    """Raises Problem 409 when the name is taken."""
+    """Creates a user. Raises Problem 409 when the name is taken."""
     if not repository.add_user(session, name, viewer.owner):
         raise Problem(409, "user_exists", f"A user named {name} already exists.")
     audit.record(session, viewer, "user.create", name)
@@ -24,7 +24,7 @@ def create(session: Session, name: str, viewer: Viewer) -> UserOut:
 
 
 def require_enabled(session: Session, name: str, viewer: Viewer) -> None:
-    """Makes the user if there is none. Raises Problem 409 for one that is disabled, 422 for a name that none may have."""
+    """Creates the user if there is none. Raises Problem 409 for a disabled user, 422 for an invalid name."""
     known = repository.user(session, name)
     if known is None:
         if re.fullmatch(NAME, name) is None:
@@ -39,7 +39,7 @@ def require_enabled(session: Session, name: str, viewer: Viewer) -> None:
 
 
 def edit(session: Session, name: str, change: UserEdit, viewer: Viewer) -> UserOut:
-    """Disables or enables. Raises Problem 404, and 409 for oneself."""
+    """Disables or enables a user. Raises Problem 404, and 409 for the caller's own user."""
     user = repository.user(session, name, lock=True)
     if user is None:
         raise not_found("user", name)
@@ -54,7 +54,7 @@ def edit(session: Session, name: str, change: UserEdit, viewer: Viewer) -> UserO
 
 
 def find(session: Session, name: str) -> UserOut:
-    """Raises Problem 404."""
+    """Returns a user. Raises Problem 404."""
     user = repository.user(session, name)
     if user is None:
         raise not_found("user", name)
@@ -62,12 +62,12 @@ def find(session: Session, name: str) -> UserOut:
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> list[UserOut]:
-    """A page of users, by name."""
+    """Returns a page of users, by name."""
     return _views(session, repository.users(session, limit=limit, after=after))
 
 
 def me(viewer: Viewer) -> MeOut:
-    """The caller, as the server knows it."""
+    """Returns the caller's user, rights and groups."""
     return MeOut(
         owner=viewer.owner,
         role=viewer.role,

@@ -17,16 +17,16 @@ from app.errors import Problem
 from app.settings import Settings
 
 SHORTEST = 32
-"""Characters of a secret that the operator chose."""
+"""Least characters of a secret that the operator chose."""
 
 
 def new_secret() -> str:
-    """A secret of 256 random bits, recognisable in texts by its first letters."""
+    """Returns a secret of 256 random bits, with a recognizable prefix."""
     return f"bnl_{secrets.token_urlsafe(32)}"
 
 
 def secured(settings: Settings, host: str | None) -> Settings:
-    """The settings of a server on `host` (None: a unix socket), with a new secret where it needs one and has none.
+    """Returns the settings of a server on `host` (None: a unix socket), with a new secret if one is needed and missing.
 
     Raises ValueError for a server without keys that other machines could reach, or with a secret that can be guessed.
     """
@@ -43,26 +43,26 @@ def secured(settings: Settings, host: str | None) -> Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether everything that `host` resolves to is this machine itself."""
+    """Returns whether all addresses of `host` are loopback addresses of this machine."""
     addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def admits(request: Request, shown: str, secret: str) -> bool:
-    """Whether a request to a server without keys came over its unix socket, or shows the secret of this start."""
+    """Returns whether a request to a server without keys came over its unix socket, or has the secret of this start."""
     if secret:
         return hmac.compare_digest(shown.encode(), secret.encode())
     return over_unix_socket(request)
 
 
 def over_unix_socket(request: Request) -> bool:
-    """Whether the request came over a unix socket; the server's address has a port otherwise."""
+    """Returns whether the request came over a unix socket; otherwise the server's address has a port."""
     server = request.scope.get("server")
     return server is not None and server[1] is None
 
 
 def secret_missing() -> Problem:
-    """The 401 of a server without keys, for a request without the secret of this start."""
+    """Returns the 401 of a server without keys, for a request without the secret of this start."""
     detail = (
         "This server runs without keys (BINNACLE_AUTH=off). Send the secret that it printed when it started: "
         "`Authorization: Bearer bnl_...`. On the same account the command line finds this secret automatically."
@@ -71,7 +71,7 @@ def secret_missing() -> Problem:
 
 
 def no_keys() -> Problem:
-    """The 409 for a request to make a key on a server without keys."""
+    """Returns the 409 for a request to create a key on a server without keys."""
     detail = (
         "This server runs without keys (BINNACLE_AUTH=off) and makes none: such a key would stay valid after keys are switched on. "
         "Restart it with BINNACLE_AUTH=on, then make keys."

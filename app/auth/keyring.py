@@ -1,8 +1,8 @@
 """Caches verified keys for a few seconds, so that polling clients do not cost a query each time.
 
-A revoked or expired key, and one of a disabled user, is refused at most `LIFETIME` seconds late; so is what waits, streams or downloads under
-one: it asks `current` when it begins and then at least every `RECHECK` seconds, for an answer that is at most `RECHECK` seconds old.
-Keys are remembered by their SHA-256, never as they are.
+A key that was revoked or has expired, or with a disabled user, is refused at most `LIFETIME` seconds late. Waiting requests, streams and
+downloads call `current` at their start and then at least every `RECHECK` seconds; its answer is at most `RECHECK` seconds old.
+Keys are cached by their SHA-256, never in plain text.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ CAPACITY = 4096
 
 
 class Keyring:
-    """Who holds which key, as far as this process saw lately."""
+    """The holders of recently used keys, as cached by this process."""
 
     def __init__(self, database: AsyncDatabase, pepper: str) -> None:
         self._database = database
@@ -30,7 +30,7 @@ class Keyring:
         self._rechecks: dict[str, asyncio.Task[Viewer | None]] = {}
 
     async def holder(self, text: str) -> Viewer | None:
-        """The holder of a key, or None for one that is not valid. The checksum is looked at before the database is."""
+        """Returns the holder of a key, or None for an invalid key. Checks the checksum before it queries the database."""
         if not keys.well_formed(text):
             return None
         digest = hashlib.sha256(text.encode()).digest()
@@ -42,16 +42,16 @@ class Keyring:
                 self._asked.pop(digest, None)
 
     async def current(self, viewer: Viewer) -> Viewer | None:
-        """Who a caller of some seconds ago is now, or None when the key opens nothing any more: for what answers late or for long.
+        """Returns the caller with current rights, or None when the key is no longer valid: for answers that come late or take long.
 
-        Asked every `RECHECK` seconds, the answer is never older than `LIFETIME`.
+        If called every `RECHECK` seconds, the answer is never older than `LIFETIME`.
         """
         if not viewer.key_id:
             return viewer
         until, known = self._current.get(viewer.key_id, (0.0, None))
         if until > time.monotonic():
             return known
-        if viewer.key_id not in self._rechecks:  # hundreds may wake at once: they share one question and its answer
+        if viewer.key_id not in self._rechecks:  # hundreds of requests may wake at once: they share one query
             self._rechecks[viewer.key_id] = asyncio.create_task(self._recheck(viewer.key_id))
         return await asyncio.shield(self._rechecks[viewer.key_id])
 
@@ -72,7 +72,7 @@ class Keyring:
         return viewer if until > time.monotonic() else None
 
     async def _ask(self, digest: bytes, text: str, lock: asyncio.Lock) -> Viewer | None:
-        """Asks the database; requests that come with the same key meanwhile wait for its answer instead of asking too."""
+        """Queries the database; concurrent requests with the same key wait for the result and do not query again."""
         async with lock:
             viewer = self._known(digest)
             if viewer is not None:

@@ -1,8 +1,8 @@
-"""Makes and verifies API keys. Knows nothing of HTTP.
+"""Creates and verifies API keys. Independent of HTTP.
 
-A key reads `bnk_<id>_<secret><crc>`: 8 characters that find its row, 32 random ones (190 bits) that only the holder knows, and 6 that
-are the CRC-32 of all before them, so that a mistyped key is refused before any work is done. The secret is random and long, so a plain
-HMAC under the server's pepper is enough; a slow password hash would only slow every request down.
+A key is `bnk_<id>_<secret><crc>`: 8 characters that identify its row, 32 random ones (190 bits) that only the holder knows, and 6 for the
+CRC-32 of everything before, so that a mistyped key is refused without a query. The secret is random and long, so an HMAC with the server's
+pepper is enough; a slow password hash would only slow down every request.
 """
 
 import hmac
@@ -28,14 +28,14 @@ from app.settings import get_settings
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{38}", re.ASCII)
 _FIRST_KEY_LOCK = 0x626E6B31
-"""Advisory lock under which the first key is made, so that two starting servers make one."""
+"""Advisory lock for creating the first key, so that two servers that start together create only one."""
 ITSELF = Viewer(owner="binnacle", role="admin")
-"""The viewer of acts that the server does by itself."""
+"""The viewer for actions of the server itself."""
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key just made: `text` is shown once and never stored."""
+    """A new key: `text` is shown once and never stored."""
 
     text: str
     row: ApiKey
@@ -51,7 +51,7 @@ def new_key(
     lifetime: timedelta | None = None,
     now: datetime | None = None,
 ) -> NewKey:
-    """A fresh key of `owner`; the caller adds `row` to its session. `lifetime` counts from `now`, and both are given or neither is."""
+    """Returns a new key of `owner`; the caller adds `row` to its session. `lifetime` counts from `now`; give both or neither."""
     identifier = _random(8)
     head = f"bnk_{identifier}_{_random(32)}"
     text = head + _checksum(head)
@@ -63,12 +63,12 @@ def new_key(
 
 
 def well_formed(text: str) -> bool:
-    """Whether `text` has a key's shape and checksum; says nothing about whether it was ever issued."""
+    """Returns whether `text` has a key's shape and checksum, whether or not the key was ever issued."""
     return _KEY.fullmatch(text) is not None and hmac.compare_digest(text[-6:], _checksum(text[:-6]))
 
 
 def verify(session: Session, text: str, pepper: str) -> Viewer | None:
-    """The viewer that this key stands for; None when it was never issued, has expired or was revoked, or its holder is disabled."""
+    """Returns the viewer of this key; None when the key was never issued, has expired or was revoked, or its holder is disabled."""
     if not well_formed(text):
         return None
     row = repository.usable_key(session, text.split("_")[1])
@@ -79,7 +79,7 @@ def verify(session: Session, text: str, pepper: str) -> Viewer | None:
 
 
 def holder_of(session: Session, key_id: str) -> Viewer | None:
-    """The viewer that the key of this id stands for; None when the key is not valid any more. For keys that were verified before."""
+    """Returns the viewer of the key with this id, None when it is no longer valid. For keys that were verified before."""
     row = repository.usable_key(session, key_id)
     return None if row is None else _viewer(session, row)
 
@@ -95,7 +95,7 @@ def _viewer(session: Session, row: ApiKey) -> Viewer:
 
 
 def ensure_first_key(sessions: sessionmaker[Session], key_file: Path, *, pepper: str | None = None, owner: str = "admin") -> str:
-    """The administrator's key in `key_file` (mode 0600), made when the file is missing or its key is not valid here any more."""
+    """Returns the administrator's key in `key_file` (mode 0600); creates one when the file is missing or its key is not valid here."""
     pepper = get_settings().key_pepper.get_secret_value() if pepper is None else pepper
     with sessions.begin() as session:
         session.execute(select(func.pg_advisory_xact_lock(_FIRST_KEY_LOCK)))
@@ -130,7 +130,7 @@ def _seal(text: str, pepper: str) -> bytes:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Replaces `path` in one step by a file that only its owner can read at every moment."""
+    """Replaces `path` in one step by a file that is readable only by its owner at all times."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

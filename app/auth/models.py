@@ -1,4 +1,4 @@
-"""Tables of users, groups and keys. Of a key only an HMAC is stored, never the secret."""
+"""Tables of users, groups and keys. Only an HMAC of each key is stored, never the secret."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ Timestamp = DateTime(timezone=True)
 
 
 class User(Base):
-    """Somebody, or some program, that holds keys. What it made stays when it is disabled; its keys open nothing then."""
+    """A person or program that holds keys. When disabled, its keys stop working but its objects stay."""
 
     __tablename__ = "users"
 
@@ -23,7 +23,7 @@ class User(Base):
 
 
 class Group(Base):
-    """Users who may see what one of them shares with all of them."""
+    """Users who may see objects that a member shares with the group."""
 
     __tablename__ = "groups"
 
@@ -33,7 +33,7 @@ class Group(Base):
 
 
 class GroupMember(Base):
-    """A user is in a group."""
+    """The membership of a user in a group."""
 
     __tablename__ = "group_members"
 
@@ -43,7 +43,7 @@ class GroupMember(Base):
 
 
 class ApiKey(Base):
-    """A key `bnk_<id>_<secret><crc>`; `id` is public and the index, the secret is known to its holder alone."""
+    """A key `bnk_<id>_<secret><crc>`; `id` is public and used for lookup, only the holder knows the secret."""
 
     __tablename__ = "api_keys"
     __table_args__ = (

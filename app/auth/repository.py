@@ -13,24 +13,24 @@ FOUND = {"synchronize_session": False}
 
 
 def live() -> ColumnElement[bool]:
-    """Condition of keys that are neither revoked nor expired. Whether the holder is disabled needs a join with the users."""
+    """Returns the condition on keys that are neither revoked nor expired. A disabled holder requires a join with the users."""
     return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
 
 def usable_key(session: Session, key_id: str) -> ApiKey | None:
-    """The key, if it is neither revoked nor expired and its holder is not disabled."""
+    """Returns the key if it is neither revoked nor expired and its holder is not disabled."""
     statement = select(ApiKey).join(User, User.name == ApiKey.owner)
     return session.scalars(statement.where(ApiKey.id == key_id, live(), User.disabled_at.is_(None))).one_or_none()
 
 
 def note_use(session: Session, key_id: str) -> None:
-    """Writes the time of the key's last use, once a minute at most."""
+    """Stores the time of the key's last use, at most once a minute."""
     stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(minutes=1))
     session.execute(update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=func.now()), execution_options=FOUND)
 
 
 def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
-    """The groups of each of these users, by name."""
+    """Returns the groups of each of these users, by user name."""
     found: dict[str, list[str]] = {name: [] for name in users}
     rows = select(GroupMember.user_name, GroupMember.group_name).where(GroupMember.user_name.in_(list(found)))
     for user, group in session.execute(rows.order_by(GroupMember.group_name)):
@@ -56,12 +56,12 @@ def keys(
 
 
 def lock_key(session: Session, key_id: str) -> ApiKey | None:
-    """The key, locked against other changes until the transaction ends."""
+    """Returns the key, locked against other changes until the transaction ends."""
     return session.get(ApiKey, key_id, with_for_update=True)
 
 
 def successor(session: Session, key_id: str) -> str | None:
-    """The key that this one was rotated to."""
+    """Returns the id of the key that replaced this key on rotation."""
     return session.scalar(select(ApiKey.id).where(ApiKey.replaces == key_id))
 
 
@@ -75,7 +75,7 @@ def add_user(session: Session, name: str, by: str) -> bool:
 
 
 def user(session: Session, name: str, *, lock: bool = False) -> User | None:
-    """The user of that name."""
+    """Returns the user with this name."""
     return session.get(User, name, with_for_update=lock or None)
 
 
@@ -86,7 +86,7 @@ def users(session: Session, *, limit: int, after: str | None) -> Sequence[User]:
 
 
 def live_keys(session: Session, names: Iterable[str]) -> Mapping[str, int]:
-    """How many keys of each of these users are neither revoked nor expired."""
+    """Returns the number of keys of each user that are neither revoked nor expired."""
     counted = select(ApiKey.owner, func.count().label("live")).where(ApiKey.owner.in_(list(names)), live()).group_by(ApiKey.owner)
     return {row.owner: row.live for row in session.execute(counted)}
 
@@ -101,18 +101,18 @@ def add_group(session: Session, name: str, by: str) -> bool:
 
 
 def group(session: Session, name: str) -> Group | None:
-    """The group of that name."""
+    """Returns the group with this name."""
     return session.get(Group, name)
 
 
 def members(session: Session, group: str) -> list[str]:
-    """The names of a group's members, in order."""
+    """Returns the names of a group's members, in order."""
     found = select(GroupMember.user_name).where(GroupMember.group_name == group)
     return list(session.scalars(found.order_by(GroupMember.user_name)))
 
 
 def groups(session: Session) -> Sequence[Row[Group, list[str]]]:
-    """Every group with the names of its members, by name. An administrator makes each by hand: there are few."""
+    """Returns every group with the names of its members, by name. Administrators create groups by hand, so there are few."""
     members = func.array_remove(func.array_agg(GroupMember.user_name.distinct()), None)
     statement = select(Group, members).outerjoin(GroupMember, GroupMember.group_name == Group.name)
     return session.execute(statement.group_by(Group.name).order_by(Group.name)).all()

@@ -12,7 +12,7 @@ from app.auth.visibility import Shareable, Visibility
 from app.errors import Problem, invalid
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
-"""What a user or a group may be called."""
+"""Pattern of the names of users and groups."""
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
@@ -33,7 +33,7 @@ class ShareRequest(Sharing):
 
 
 def check(session: Session, owner: str, to: Sharing) -> None:
-    """Raises Problem 422 unless `group` is named exactly where it is needed, and is a group of the owner's."""
+    """Raises Problem 422 unless `group` is given exactly when it is needed, and is a group of the owner."""
     if to.visibility != "group":
         if to.group is not None:
             detail = f"/group is {to.group!r}, while /visibility is {to.visibility!r}: set /visibility to 'group', or leave /group out."

@@ -1,4 +1,4 @@
-"""The caller of a request: user, role, scopes and groups. Code below the routes knows the caller only as this."""
+"""The caller of a request: user, role, scopes and groups. Code below the routes knows the caller only in this form."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,12 +12,12 @@ ALLOWED: dict[Role, frozenset[Scope]] = {
     "member": frozenset({"read", "submit"}),
     "admin": SCOPES,
 }
-"""What a role may do. `read`: look at what one may see. `submit`: make, change and cancel one's own. `admin`: see and manage everything."""
+"""What each role may do. `read`: see visible objects. `submit`: create, change and cancel own objects. `admin`: see and manage everything."""
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """An authenticated caller. `scopes` are the key's; what it may do is what they and its role both allow."""
+    """An authenticated caller. `scopes` belong to the key; an action is allowed if both the scopes and the role allow it."""
 
     owner: str
     role: Role
@@ -26,14 +26,14 @@ class Viewer:
     groups: frozenset[str] = frozenset()
 
     def may(self, scope: Scope) -> bool:
-        """Whether the key's scopes and its role both allow it."""
+        """Returns whether both the key's scopes and its role allow this."""
         return scope in self.scopes and scope in ALLOWED[self.role]
 
     @property
     def is_admin(self) -> bool:
-        """Whether the caller sees and manages everything: an administrator whose key was not narrowed to less."""
+        """Returns whether the caller sees and manages everything: an administrator with a key that has the scope `admin`."""
         return self.may("admin")
 
     def manages(self, owner: str) -> bool:
-        """Whether the caller may change what `owner` made."""
+        """Returns whether the caller may change objects of `owner`."""
         return self.is_admin or self.owner == owner

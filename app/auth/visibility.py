@@ -1,8 +1,8 @@
-"""The rule of visibility, as columns of a table and as a condition of its statements.
+"""Visibility of objects: the columns of a table, and the condition in its statements.
 
-`private`: its owner and administrators. `group`: the members of one group too. `public`: everybody with a key. What a job made
-(calibrations, extractions, extracted vectors, steerings, studies, files) follows the job; jobs, traits and imported vectors carry the
-columns.
+`private`: the owner and administrators. `group`: also the members of one group. `public`: everybody with a key. The results of a job
+(calibrations, extractions, extracted vectors, steerings, studies, files) have the visibility of the job; jobs, traits and imported vectors
+have the columns.
 """
 
 from typing import Literal
@@ -16,7 +16,9 @@ Visibility = Literal["private", "group", "public"]
 
 
 class Shareable:
-    """The columns of what has an owner and may be shown to others. A group that is deleted leaves null: then nobody else sees it."""
+    """Columns of rows that have an owner and a visibility. Deleting a group sets `group` to null: then only the owner and administrators see
+    the row.
+    """
 
     owner: Mapped[str] = mapped_column(String(100))
     visibility: Mapped[Visibility] = mapped_column(String(7), server_default="private")
@@ -27,7 +29,7 @@ class Shareable:
 
 
 def sharing_checks() -> tuple[CheckConstraint, CheckConstraint]:
-    """The constraints of a table that is `Shareable`."""
+    """Returns the constraints of a table that is `Shareable`."""
     return (
         CheckConstraint("visibility IN ('private','group','public')", name="visibility"),
         CheckConstraint("group_name IS NULL OR visibility = 'group'", name="group"),
@@ -35,7 +37,7 @@ def sharing_checks() -> tuple[CheckConstraint, CheckConstraint]:
 
 
 def seen(table: type[Shareable], viewer: Viewer) -> ColumnElement[bool]:
-    """The rows of a table that a caller may see."""
+    """Returns the condition on rows of a table that a caller may see."""
     if viewer.is_admin:
         return true()
     return or_(

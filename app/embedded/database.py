@@ -1,4 +1,4 @@
-"""Prepares a database for the service: migrates it and makes the first administrator's key if keys are on."""
+"""Prepares a database for the service: migrates it, and creates the first administrator's key if keys are on."""
 
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from app.migrate import upgrade
 
 
 def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
-    """Migrates to the newest revision and makes the first key (key_file None: a server without keys). Raises EmbeddedError when the
-    database does not answer or does not let its role make tables, and BinnacleError `database_foreign`."""
+    """Migrates to the newest revision and creates the first key (key_file None: a server without keys).
+
+    Raises EmbeddedError when the database does not answer or its role may not create tables, and BinnacleError `database_foreign`.
+    """
     try:
         upgrade(url)
         if key_file is None:
@@ -39,7 +41,7 @@ def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
 
 
 def unreachable(url: str, failed: OperationalError) -> EmbeddedError:
-    """The error for a database that does not answer, without its password."""
+    """Returns the error for a database that does not answer, without its password."""
     where = make_url(url).render_as_string(hide_password=True)
     reason = str(failed.orig).splitlines()[0].rstrip(".")
     return EmbeddedError("database_unreachable", f"{where} does not answer: {reason}. Check DATABASE_URL and that server.")

@@ -11,9 +11,9 @@ _MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)\s]+)\)")
 
 
 def cuda_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """What to put into CUDA_VISIBLE_DEVICES for one worker each; empty where there is no usable GPU.
+    """Returns the values of CUDA_VISIBLE_DEVICES, one for each worker; empty without a usable GPU.
 
-    An existing CUDA_VISIBLE_DEVICES is the administrator's choice and is kept: its entries, up to the first negative one as CUDA reads it.
+    An existing CUDA_VISIBLE_DEVICES is the administrator's choice and is kept: its entries up to the first negative one, as CUDA reads it.
     """
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
@@ -24,7 +24,7 @@ def cuda_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def parse_list(text: str) -> list[str]:
-    """The UUIDs in the output of `nvidia-smi -L`; a GPU that is split stands for its MIG instances."""
+    """Returns the UUIDs in the output of `nvidia-smi -L`; a GPU that is split is replaced by its MIG instances."""
     devices: list[str] = []
     whole = None
     for line in text.splitlines():

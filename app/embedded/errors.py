@@ -4,7 +4,7 @@ from binnacle.errors import BinnacleError
 
 
 class EmbeddedError(BinnacleError):
-    """A reason not to start that a person can act on. `exit_status` is what `binnacle up` ends with."""
+    """An error at the start that a person can fix. `exit_status` is the exit status of `binnacle up`."""
 
     own_lines = True
 

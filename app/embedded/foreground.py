@@ -1,7 +1,7 @@
-"""Children in the foreground: started tier by tier, restarted when they die, stopped in the opposite order at a signal.
+"""Runs children in the foreground: started tier by tier, restarted when they die, stopped in reverse order on a signal.
 
-One thread, one loop: the kernel ties the children's lives to the thread that started them. It holds no job and no request; kill it and its
-children stop too, and the next start finds everything it needs.
+One thread with one loop: the kernel ties the children's lives to the thread that started them. The process holds no job and no request; if it
+is killed, its children stop too, and the next start recovers everything.
 """
 
 import signal
@@ -22,11 +22,11 @@ SERVERS = frozenset({"postgres", "broker"})
 
 
 class _AskedToStop(Exception):
-    """Ends the start at the next step."""
+    """Raised to abort the start at its next step."""
 
 
 class Foreground:
-    """The children of one data folder. say: shows one line to the person watching."""
+    """The children of one data folder. say: shows a line to the user."""
 
     def __init__(self, home: Home, say: Callable[[str], None]) -> None:
         self._home = home
@@ -35,9 +35,9 @@ class Foreground:
         self._signals = 0
 
     def run(self, start: Callable[[], None]) -> None:
-        """Calls `start`, then watches over what it launched until SIGINT, SIGTERM or SIGHUP; a second signal stops without patience.
+        """Calls `start`, then watches its children until SIGINT, SIGTERM or SIGHUP; a second signal stops them at once.
 
-        The folder's lock is the caller's to hold. Raises what `start` raises, after stopping what it had launched.
+        The caller must hold the folder's lock. Raises the error of `start` after stopping the children that it had launched.
         """
         before = self._catch_signals()
         try:
@@ -56,7 +56,7 @@ class Foreground:
                 signal.signal(number, handler)
 
     def tier(self) -> list[Child]:
-        """A new tier, which stops before all earlier ones."""
+        """Returns a new tier, which stops before all earlier tiers."""
         self._tiers.append([])
         return self._tiers[-1]
 
@@ -68,7 +68,7 @@ class Foreground:
         return child
 
     def wait_ready(self, child: Child) -> None:
-        """Waits until the child is ready. Raises EmbeddedError when it ends first or takes too long."""
+        """Waits until the child is ready. Raises EmbeddedError when it exits first or takes too long."""
         child.wait_ready(START_TIMEOUT, lambda: self._signals > 0)
         if self._signals:
             raise _AskedToStop
@@ -80,14 +80,14 @@ class Foreground:
                     self._say(news)
 
     def _stop(self) -> None:
-        """The last started first, each tier gone before the one it depends on. The servers always get their time to write."""
+        """Stops the tiers in reverse order, each completely before the tier it depends on. The servers always get time to write."""
         for level, tier in reversed(list(enumerate(self._tiers))):
             ours = not any(child.spec.name in SERVERS for child in tier)
             stop_together(tier, impatient=(lambda: self._signals > 1) if ours else (lambda: False))
             del self._tiers[level]
 
     def _clear_leftovers(self) -> None:
-        """Ends the API and workers of an earlier run on this folder that was killed; the servers see to their own."""
+        """Stops the API and workers of an earlier run on this folder that was killed; the servers clean up for themselves."""
         mark = f"{commands.MARK}={self._home.folder}"
         if not (left := carrying(mark)):
             return
@@ -102,6 +102,6 @@ class Foreground:
             self._signals += 1
 
         ours = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means to outlive its terminal
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # with nohup, the process must outlive its terminal
             ours.append(signal.SIGHUP)
         return {number: signal.signal(number, note) for number in ours}

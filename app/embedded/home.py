@@ -1,12 +1,12 @@
 """The data folder of `binnacle up`: its files, the process that uses it, and the running service's address.
 
-lock         held by the running `up`; its text is that process's id
-run.json     where the running service is (0600), only while it runs
+lock         held by the running `up`; contains the id of that process
+run.json     the address of the service (0600), only while it runs
 admin.key    the first administrator's key (0600)
-local.secret what takes its place on a service without keys (0600), only while it runs
-url          where a service that `binnacle prepare` was told of answers
-pepper       the secret under which keys are stored (0600)
-worker.env   the environment of workers on other hosts (0600), where they are let in
+local.secret the secret of a service without keys (0600), only while it runs
+url          the service address that was given to `binnacle prepare`
+pepper       the secret with which keys are hashed (0600)
+worker.env   the environment of workers on other hosts (0600), if they are allowed
 postgres/ broker/ objects/ logs/
 """
 
@@ -26,7 +26,7 @@ ALREADY_RUNNING = 3
 
 @dataclass(frozen=True)
 class Running:
-    """What others need to find a running service; the URLs hold passwords."""
+    """What other programs need to find a running service; the URLs contain passwords."""
 
     pid: int
     url: str
@@ -36,10 +36,12 @@ class Running:
 
 
 class Home:
-    """One data folder."""
+    """A data folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder when it is missing. Only we may read it; as root, the database's account may pass through it to its own."""
+        """Creates the folder when it is missing. Only its owner may read it; under root, the database's account may pass through to its own
+        folder.
+        """
         self.folder = private_folder(folder.expanduser().resolve(), mode=0o711 if os.geteuid() == 0 else 0o700)
         self.logs = private_folder(self.folder / "logs")
         self.postgres = self.folder / "postgres"
@@ -51,42 +53,42 @@ class Home:
 
     @property
     def pepper(self) -> str:
-        """The secret of this folder's keys, made on first use."""
+        """Returns the secret for this folder's keys, created on first use."""
         return secret_file(self.folder / "pepper")
 
     @property
     def objects_url(self) -> str:
-        """The storage URL of the folder's own objects."""
+        """Returns the storage URL of the folder's own objects."""
         return f"file://{private_folder(self.folder / 'objects')}"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the folder. Raises EmbeddedError, naming the process and its URL, when another `up` has it.
+        """Locks the folder. Raises EmbeddedError, naming the process and its URL, when another `up` uses it.
 
-        The kernel lets go of the lock when the holder dies, however it dies.
+        The kernel releases the lock when its holder dies for any reason.
         """
         with (self.folder / "lock").open("a+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise self._already_running() from None
-            self.withdraw()  # what a killed run published
+            self.withdraw()  # removes the address that a killed run published
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
             yield
 
     def publish(self, running: Running) -> None:
-        """Says where the service is."""
+        """Publishes the address of the service."""
         write_private(self._state, json.dumps(asdict(running), indent=1))
 
     def withdraw(self) -> None:
-        """Takes that back."""
+        """Removes the published address."""
         self._state.unlink(missing_ok=True)
         self.secret_file.unlink(missing_ok=True)
 
     def running(self) -> Running | None:
-        """What the running `up` published, or None when it has not yet, or there is none."""
+        """Returns what the running `up` published; None if it has not published yet, or does not run."""
         try:
             return Running(**json.loads(self._state.read_text()))
         except (OSError, ValueError, TypeError):

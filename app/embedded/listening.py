@@ -1,4 +1,4 @@
-"""The socket the API listens on: opened by the supervisor, which keeps it while the API restarts."""
+"""Opens the API's listening socket in the supervisor, which keeps it open while the API restarts."""
 
 import http.client
 import socket
@@ -7,7 +7,7 @@ from app.embedded.errors import EmbeddedError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one. Raises EmbeddedError when the address is taken or not ours."""
+    """Returns a listening TCP socket; port 0 takes a free port. Raises EmbeddedError when the address is in use or not on this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as unknown:
@@ -16,7 +16,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from unknown
     opened = socket.socket(family, kind, protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by every connection: answers go out in one piece
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by every connection: answers are sent without delay
     try:
         opened.bind(address)
     except OSError as taken:
@@ -30,18 +30,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def local_address(listening: socket.socket) -> tuple[str, int]:
-    """Host and port at which a program on this machine reaches the socket: loopback where it listens on every address."""
+    """Returns host and port at which local programs reach the socket: loopback if it listens on every address."""
     host, port = listening.getsockname()[:2]
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
 def url_of(host: str, port: int) -> str:
-    """`http://host:port`, with brackets around an IPv6 address."""
+    """Returns `http://host:port`, with brackets around an IPv6 address."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def answers_ready(host: str, port: int) -> bool:
-    """Whether `/readyz` answers 200 within two seconds."""
+    """Returns whether `/readyz` answers 200 within two seconds."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", "/readyz")

@@ -1,7 +1,7 @@
-"""Writes its standard input to a log; a full one is set aside as `FILE.1`, in place of the one before, at the end of a line.
+"""Writes its standard input to a log; when the log is full, renames it to `FILE.1` at the end of a line.
 
-A program, run by path: `log_writer.py FILE BYTES`. It needs the standard library alone and lives until nobody can write to its input any
-more: signals to stop are for the programs that write, and what they say last must still be written down.
+Run as a program by path: `log_writer.py FILE BYTES`. Uses only the standard library, and runs until the last writer has closed its input. It
+ignores stop signals: these are for the programs that write, and their last lines must still be logged.
 """
 
 import os
@@ -12,7 +12,7 @@ CHUNK = 65_536
 
 
 class LogFile:
-    """The file under `path`, which holds `limit` bytes and the rest of a line."""
+    """A log file at `path` that holds `limit` bytes plus the rest of a line."""
 
     def __init__(self, path: str, limit: int) -> None:
         self._path = path
@@ -20,7 +20,7 @@ class LogFile:
         self._open()
 
     def write(self, data: bytes) -> None:
-        """Appends the bytes, setting the file aside first if it is full."""
+        """Appends the bytes; renames a full file first."""
         if self._size and self._size + len(data) > self._limit:
             end = 0 if self._whole else data.find(b"\n") + 1
             if self._whole or end:
@@ -48,7 +48,9 @@ class LogFile:
 
 
 def main(path: str, limit: int) -> None:
-    """Until the end of the input. Where nothing can be written, as on a full disk, lines are dropped rather than programs stopped."""
+    """Copies the input to the log until it ends. If writing fails, for example on a full disk, lines are dropped so that programs keep
+    running.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     log: LogFile | None = None

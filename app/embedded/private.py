@@ -1,4 +1,4 @@
-"""Folders and files that only their owner can read, and the short folder that unix sockets need."""
+"""Creates folders and files that only their owner can read, and short folders for unix sockets."""
 
 import hashlib
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 from app.embedded.accounts import Account
 from app.embedded.errors import EmbeddedError
 
-SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its closing zero
+SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its final zero
 
 
 def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o700) -> Path:
-    """`path` as a folder of `owner` (None: ourselves) with exactly `mode`, made with its parents when missing.
+    """Returns `path` as a folder of `owner` (None: the caller) with exactly `mode`; creates it with its parents when missing.
 
-    Raises EmbeddedError when the path is a link or belongs to somebody else, who could then read what is put there.
+    Raises EmbeddedError when the path is a link or belongs to another account, which could read the files in it.
     """
     uid = owner.uid if owner else os.geteuid()
     made = not path.exists()
@@ -36,7 +36,7 @@ def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o70
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces `path` by `text` in one step; the file is readable by its owner alone at every moment."""
+    """Replaces `path` by `text` in one step; the file is readable only by its owner at all times."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as out:
@@ -47,16 +47,16 @@ def write_private(path: Path, text: str) -> None:
 
 
 def secret_file(path: Path) -> str:
-    """The secret kept in `path`; 43 random url-safe characters on first use."""
+    """Returns the secret in `path`; creates 43 random url-safe characters on first use."""
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32))
     return path.read_text().strip()
 
 
 def socket_folder(folder: Path, socket_name: str, *, owner: Account | None = None) -> Path:
-    """A private folder for a socket of that name: `folder` itself, or a short one under the temporary folder.
+    """Returns a private folder for a socket with this name: `folder` itself, or a short one under the temporary folder.
 
-    A socket's path has at most 107 bytes. The short name is derived from `folder`, so that a restart finds the same socket.
+    A socket's path has at most 107 bytes. The short name is derived from `folder`, so that it is the same after a restart.
     """
     if len(os.fsencode(folder / socket_name)) <= SOCKET_PATH_LIMIT:
         return private_folder(folder, owner=owner)

@@ -8,14 +8,17 @@ from pathlib import Path
 
 
 def working_in(folder: Path) -> list[int]:
-    """The processes whose working folder is `folder`. Both servers change into their data folder, so this finds what a
-    crash left behind without trusting a pid file, whose number may meanwhile belong to anybody."""
+    """Returns the processes with `folder` as their working folder.
+
+    Both servers change into their data folder, so this finds servers left after a crash without a pid file, which may name an unrelated
+    process by then.
+    """
     target = folder.resolve()
     return _pids(lambda proc: (proc / "cwd").readlink() == target)
 
 
 def carrying(mark: str) -> list[int]:
-    """The processes, other than this one, started with `mark` ("NAME=value") in their environment."""
+    """Returns the processes, except this one, that were started with `mark` ("NAME=value") in their environment."""
     wanted = os.fsencode(mark)
     return [pid for pid in _pids(lambda proc: wanted in (proc / "environ").read_bytes().split(b"\0")) if pid != os.getpid()]
 
@@ -28,7 +31,7 @@ def _pids(test: Callable[[Path], bool]) -> list[int]:
         try:
             if test(proc):
                 found.append(int(proc.name))
-        except OSError:  # it ended meanwhile, or it belongs to an account that we may not inspect
+        except OSError:  # the process ended meanwhile, or belongs to another account
             continue
     return found
 

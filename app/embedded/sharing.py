@@ -1,6 +1,6 @@
 """Opens the embedded database and broker to workers on other hosts, and writes the file with their addresses.
 
-Passwords protect both; what goes over the wire is not encrypted, so the address must be one of a private network or a VPN.
+Both require passwords, but traffic is not encrypted, so the address must be in a private network or a VPN.
 """
 
 import ipaddress
@@ -16,14 +16,14 @@ from app.embedded.private import write_private
 
 @dataclass(frozen=True)
 class Sharing:
-    """An address of this machine that the other hosts reach, and the ports of the two servers there."""
+    """An address of this machine that other hosts reach, and the two servers' ports there."""
 
     address: str
     database_port: int = 5432
     broker_port: int = 6379
 
     def __post_init__(self) -> None:
-        """Raises EmbeddedError for an address that is none, or is that of every interface, which nobody can be told."""
+        """Raises EmbeddedError for an invalid address, or the address of all interfaces, which other hosts cannot use."""
         try:
             known = ipaddress.ip_address(self.address)
         except ValueError:
@@ -56,7 +56,7 @@ class Sharing:
 
 
 def _over_tcp(url: str, address: str) -> str:
-    """The URL of one of our servers with its socket replaced by `address`; a URL that names a host stays as it is."""
+    """Returns the URL of an embedded server with its socket replaced by `address`; a URL with a host stays unchanged."""
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":
         return f"redis://:{unquote(parts.password or '')}@{address}/0"

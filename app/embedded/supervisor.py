@@ -1,4 +1,4 @@
-"""`binnacle up`: starts Postgres, broker, API and workers in order; `foreground` keeps them running and stops them."""
+"""Runs `binnacle up`: starts Postgres, broker, API and workers in order; `foreground` keeps them running and stops them."""
 
 import os
 import socket
@@ -21,10 +21,10 @@ from app.embedded.sharing import Sharing
 
 @dataclass(frozen=True)
 class Options:
-    """What `binnacle up` was asked for. device: "auto" (every GPU, else the CPU) or "cpu".
+    """Options of `binnacle up`. device: "auto" (every GPU, else the CPU) or "cpu".
 
-    cpu_workers: model workers that share the CPU where there is no GPU; several suit small models, as they keep one core each busy.
-    sharing: where workers on other hosts reach the embedded database and broker; None for nowhere.
+    cpu_workers: model workers that share the CPU when there is no GPU; several suit small models, which keep one core busy each.
+    sharing: where workers on other hosts reach the embedded database and broker; None if they may not.
     """
 
     home: Path
@@ -36,10 +36,10 @@ class Options:
 
 
 class Supervisor:
-    """One run of the service. secret: what every request must show while it runs without keys; empty where keys are on.
+    """One run of the service. secret: required in every request on a server without keys; empty if keys are on.
 
-    environment: DATABASE_URL, BROKER_URL and STORAGE_URL in it are used instead of the embedded servers.
-    say: shows one line to the person watching; on_ready: called once when the service answers.
+    environment: its DATABASE_URL, BROKER_URL and STORAGE_URL, if set, replace the embedded servers.
+    say: shows a line to the user; on_ready: called once when the service answers.
     """
 
     def __init__(
@@ -60,25 +60,26 @@ class Supervisor:
         self._foreground = Foreground(self.home, say)
 
     def run(self) -> None:
-        """Runs until SIGINT, SIGTERM or SIGHUP; a second signal stops without patience. Raises EmbeddedError when it cannot start."""
+        """Runs until SIGINT, SIGTERM or SIGHUP; a second signal stops at once. Raises EmbeddedError when it cannot start."""
         with self.home.lock(), listen(self.options.host, self.options.port) as listening:
             self._foreground.run(lambda: self._start(listening))
 
     def _start(self, listening: socket.socket) -> None:
-        """The API's imports take longer than all the rest: it is launched first, serves once the database is prepared, and the workers start
-        when it answers."""
+        """Starts the service. The API's imports take longest, so it is launched first; it serves once the database is prepared, and the
+        workers start when it answers.
+        """
         database, broker, servers = self._launch_servers()
         storage = self._environment.get("STORAGE_URL") or self.home.objects_url
         pepper = self._environment.get("BINNACLE_KEY_PEPPER") or self.home.pepper
         service = commands.service_environment(
             self._environment, home=self.home.folder, database=database, broker=broker, storage=storage, pepper=pepper
         )
-        workers = self._foreground.tier()  # below the API's, so that it stops first
+        workers = self._foreground.tier()  # created before the API's tier, so that the API stops first
         prepared = Latch()
         api = self._launch_api(listening, service | self._local_secret(), prepared)
         for child in servers:
             self._foreground.wait_ready(child)
-        from app.embedded.database import prepare_database  # its imports run beside the API's
+        from app.embedded.database import prepare_database  # imported here so that it runs in parallel to the API's imports
 
         prepare_database(database, key_file=None if self.secret else self.home.key_file, pepper=pepper)
         prepared.open()
@@ -91,7 +92,7 @@ class Supervisor:
         self._on_ready(self, running)
 
     def _local_secret(self) -> dict[str, str]:
-        """What the API is told where keys are off."""
+        """Returns the secret for the API's environment when keys are off."""
         if self._environment.get("BINNACLE_AUTH") != "off":
             return {}
         from app.auth.keyless import new_secret
@@ -101,7 +102,10 @@ class Supervisor:
         return {"BINNACLE_LOCAL_SECRET": self.secret}
 
     def _launch_servers(self) -> tuple[str, str, list[Child]]:
-        """The URLs of database and broker, and the children launched for those that the environment does not give, Postgres below the broker."""
+        """Launches the servers that the environment does not provide; returns the URLs of database and broker, and the launched children.
+
+        Postgres gets the lower tier, so that it stops after the broker.
+        """
         database, broker = self._environment.get("DATABASE_URL"), self._environment.get("BROKER_URL")
         sharing = self.options.sharing
         started = []

@@ -1,4 +1,4 @@
-"""`binnacle worker`: the worker nodes of a host that shares nothing with the service but database, broker, objects and the model store."""
+"""Runs `binnacle worker`: worker nodes of a host that shares only database, broker, objects and model store with the service."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,9 +16,9 @@ URLS = ("DATABASE_URL", "BROKER_URL", "STORAGE_URL")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What `binnacle worker` was asked for; `device` and `cpu_workers` as in `supervisor.Options`.
+    """Options of `binnacle worker`; `device` and `cpu_workers` as in `supervisor.Options`.
 
-    host: tells this host's nodes from others in the service; None for the machine's name. light: also a node for jobs without a model.
+    host: distinguishes this host's nodes in the service; None for the machine's name. light: also run a node for jobs without a model.
     """
 
     home: Path
@@ -29,7 +29,7 @@ class WorkerOptions:
 
 
 class WorkerHost:
-    """One run of this host's nodes. `environment` must hold the three URLs. on_start: called once the nodes run."""
+    """One run of this host's nodes. `environment` must contain the three URLs. on_start: called once the nodes run."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class WorkerHost:
         self._on_start = on_start
 
     def run(self) -> None:
-        """Runs until SIGINT, SIGTERM or SIGHUP. Servers that do not answer are waited for: hosts start in any order."""
+        """Runs until SIGINT, SIGTERM or SIGHUP. Waits for servers that do not answer: hosts may start in any order."""
         with self.home.lock():
             self._foreground.run(self._start)
 

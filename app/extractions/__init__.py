@@ -1,1 +1,1 @@
-"""Extractions and the vectors they leave."""
+"""Extractions, and the vectors that they produce."""

@@ -16,13 +16,13 @@ from terms.methods import UnknownMethod, parse_method
 
 
 def read_vectors(storage: Storage, rows: Sequence[Vector]) -> list[NDArray[np.float32]]:
-    """The numbers of these vectors, [D] each. Every object is read once. Raises StorageError."""
+    """Returns the numbers of these vectors, [D] each. Reads every object once. Raises StorageError."""
     objects = {digest: load(storage.get(key_of(digest))) for digest in dict.fromkeys(row.digest for row in rows)}
     return [objects[row.digest][row.key] for row in rows]
 
 
 async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
-    """Of those vectors of one layer that are no controls and no refits, before and after cleaning."""
+    """Returns the cosines between the vectors of one layer, without controls and refits, before and after cleaning."""
     compared = [row for row in rows if _compared(row.method)]
     vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, compared)])
     known = next((row for row in compared if row.facts.get("massive")), None)
@@ -43,7 +43,10 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
 
 
 async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[list[list[float]], list[list[float]]]:
-    """Of any vectors of one width, as they are and with the massive dims that each names set to 0. Raises Problem 422 for other widths."""
+    """Returns the cosines between vectors of one width, unchanged and with each vector's massive dims set to 0.
+
+    Raises Problem 422 for vectors of different widths.
+    """
     widths = sorted({row.width for row in rows})
     if len(widths) > 1:
         detail = f"The chosen vectors have widths {', '.join(map(str, widths))}; a cosine needs two of one width. Choose those of one model."

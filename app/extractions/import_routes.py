@@ -1,4 +1,4 @@
-"""Importing vectors over HTTP: a form with the file, or JSON with the file in base64."""
+"""HTTP route that imports vectors: a form with the file, or JSON with the file in base64."""
 
 from collections.abc import Sequence
 

@@ -14,11 +14,11 @@ from app.traits.schemas import TraitReference
 from terms.components import Component
 
 METHOD = "imported"
-"""The method of a vector that nobody names one for."""
+"""The method of an imported vector if neither the file nor the request names one."""
 
 
 def _numbers(value: Any) -> Any:
-    """`3` and "3,4" mean lists too: forms know no lists."""
+    """Accepts `3` and "3,4" as lists, because forms have no lists."""
     if isinstance(value, str):
         parts = [part.strip() for part in value.split(",")]
         return [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else part for part in parts]
@@ -59,7 +59,7 @@ class ImportRequest(ImportFields):
     file: str = Field(min_length=1, description="the file, in base64")
 
     def content(self) -> bytes:
-        """The bytes. Raises Problem 422."""
+        """Returns the bytes of the file. Raises Problem 422."""
         try:
             return base64.b64decode(self.file, validate=True)
         except ValueError as error:

@@ -1,7 +1,7 @@
-"""Imports vectors from a file, with the request's fields where the file lacks them, and checks them against the model.
+"""Imports vectors from a file, completes missing fields from the request, and checks the vectors against the model.
 
-They are stored as extracted ones are, unit vectors in one safetensors object with their norms beside them, and marked as imported: nothing
-here knows from what data, or even from what weights, they were made.
+They are stored like extracted vectors, as unit vectors in one safetensors object with separate norms, and marked as imported: the data and
+weights that they were made from are unknown.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ CONVENTIONS = {
 
 @dataclass(frozen=True)
 class Target:
-    """What the database knows of the model and trait that a request names."""
+    """What the database knows about the model and trait of a request."""
 
     facts: ModelFactsDocument
     trait: str | None
@@ -51,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Import:
-    """Checked vectors: `data` is the object to store, `rows` the columns of each vector but those that the storing adds."""
+    """Checked vectors: `data` is the object to store, `rows` the columns of each vector except those added on storing."""
 
     data: bytes
     digest: str
@@ -59,7 +59,11 @@ class Import:
 
 
 def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
-    """Raises Problem 422 for a model that is not registered, not inspected yet or at fault, for an unknown trait, and for another's group."""
+    """Returns what the request's model and trait are in the database.
+
+    Raises Problem 422 for a model that is not registered, not inspected yet or faulty, for an unknown trait, and for a group without the
+    caller.
+    """
     check_text(request.model_dump(mode="json", exclude={"file"}))
     check(session, viewer.owner, request)
     model = models.usable(session, request.model)
@@ -75,7 +79,7 @@ def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
 
 
 def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
-    """The vectors of the file, each with its place in the model. Raises Problem 422."""
+    """Reads the vectors of the file and assigns each its place in the model. Raises Problem 422."""
     try:
         form = request.format or recognised(data)
         vectors = read_vectors(form, data, most)
@@ -114,7 +118,7 @@ def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, prove
 
 
 def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[NamedVector]:
-    """Each vector with layer, component, method and position: the file's, else the request's."""
+    """Returns each vector with layer, component, method and position from the file, or else from the request."""
     given = request.layers
     if given is not None and len(given) != len(vectors):
         detail = (
@@ -184,22 +188,25 @@ def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: M
 
 
 def stored(session: Session, digest: str, owner: str) -> Sequence[Vector]:
-    """The vectors that this owner made of the same file, labels and model before."""
+    """Returns the vectors that this owner imported before from the same file, with the same labels and model."""
     found = select(Vector).where(Vector.owner == owner, Vector.digest == digest, Vector.source == "imported")
     return session.scalars(found.order_by(Vector.layer, Vector.key)).all()
 
 
 def check_quota(session: Session, wanted: Import, owner: str) -> None:
-    """Before the bytes are stored. Raises Problem 429 when they are new to the owner and too much."""
+    """Checks the quota before the bytes are stored. Raises Problem 429 when the bytes are new to the owner and exceed the quota."""
     if not stored(session, wanted.digest, owner):
         check_upload(session, owner, len(wanted.data))
 
 
 def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[Sequence[Vector], bool]:
-    """The vectors, and whether they are new; shown to others too if that is asked for. Raises BlobGone: stage the bytes again."""
+    """Adds the vectors and shares them if the request says so; returns them and whether they are new.
+
+    Raises BlobGone: stage the bytes again.
+    """
     owner = viewer.owner
     reference_lock(session, blob)
-    # a twin of this request waits here until this one has committed, and then finds its rows
+    # a concurrent equal request waits here until this one has committed, and then finds its rows
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"import {owner} {blob.digest}", 0))))
     found = stored(session, blob.digest, owner)
     missing = [row for row in wanted.rows if row["key"] not in {one.key for one in found}]  # some may have been deleted

@@ -1,4 +1,4 @@
-"""What a finished `extract` job stores: a row by which extractions are found, and one for each vector."""
+"""Stores a finished `extract` job: a row for the extraction, and one for each vector."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ def _usable(viewer: Viewer) -> ColumnElement[bool]:
 
 
 class Extract(Kind):
-    """Its rows are what extractions and their vectors are found by."""
+    """The kind `extract`; its rows make extractions and their vectors searchable."""
 
     name = "extract"
     handler_version = 3

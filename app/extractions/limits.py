@@ -1,4 +1,4 @@
-"""Limits of an extraction that are checked at submission; each refusal names the numbers and the field to change."""
+"""Checks the limits of an extraction at submission; each error names the numbers and the field to change."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -12,13 +12,13 @@ from terms.methods import Method, UnknownMethod, method, parse_method
 from terms.positions import Position, UnknownPosition, new_tokens_for, parse_position
 
 WHOLE_RESPONSE = 64
-"""New tokens where a position reads to the response's end and the request does not say how long it is."""
+"""New tokens when a position reads to the end of the response and the request gives no length."""
 UNSHUFFLED = ("random", "shuffled", "gradient", "lm_loss", "rfm")
-"""Bases without a shuffled-label control of their own: they read no labels, or are too dear to fit again and again."""
+"""Method bases without a shuffled-label control: they read no labels, or are too expensive to fit repeatedly."""
 
 
 def methods_of(request: ExtractionRequest) -> list[Method]:
-    """The methods, each once, in the order given. Raises Problem 422 by pointer."""
+    """Returns the methods, each once, in the given order. Raises Problem 422 with a pointer."""
     found: dict[str, Method] = {}
     for i, one in enumerate(request.methods):
         try:
@@ -34,7 +34,7 @@ def methods_of(request: ExtractionRequest) -> list[Method]:
 
 
 def controls_of(methods: Sequence[Method], count: int) -> list[str]:
-    """Keys of the controls beside these methods: random vectors, and every method on shuffled labels."""
+    """Returns the keys of the controls for these methods: random vectors, and every method on shuffled labels."""
     asked = {one.key for one in methods}
     keys = [method("random", {"seed": seed}).key for seed in range(count)]
     for one in methods:
@@ -44,13 +44,13 @@ def controls_of(methods: Sequence[Method], count: int) -> list[str]:
 
 
 def refits_of(methods: Sequence[Method], count: int) -> list[str]:
-    """Keys of the same methods on resampled examples."""
+    """Returns the keys of the same methods fitted on resampled examples."""
     fitted = [one for one in methods if "refit" in one.parameters and not one.parameters["refit"]]
     return [method(one.name, {**one.parameters, "refit": k}).key for one in fitted for k in range(1, count + 1)]
 
 
 def positions_of(request: ExtractionRequest) -> list[Position]:
-    """The positions, each once. Raises Problem 422 with the grammar."""
+    """Returns the positions, each once. Raises Problem 422 with the grammar of positions."""
     found: dict[str, Position] = {}
     for i, text in enumerate(request.positions):
         try:
@@ -62,7 +62,9 @@ def positions_of(request: ExtractionRequest) -> list[Position]:
 
 
 def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: ModelFactsDocument) -> None:
-    """Raises Problem 422 for components that the model does not have, and for cleaning where the massive dims mean nothing."""
+    """Raises Problem 422 for components that the model lacks, for methods that exist only at the residual stream, and for cleaning methods at
+    components without massive dims.
+    """
     have = [name for name in COMPONENTS if name in (facts.get("widths") or COMPONENTS)]
     for i, component in enumerate(request.components):
         if component not in COMPONENTS or component not in have:
@@ -86,7 +88,7 @@ def check_components(request: ExtractionRequest, methods: Sequence[Method], fact
 
 
 def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits: LimitSettings) -> int:
-    """Tokens to generate: what the windows need, or a whole response where one is read to its end or a judge vets it.
+    """Returns the tokens to generate: what the windows need, or a whole response if a position reads to its end or a judge vets it.
 
     Raises Problem 422 when the request asks for fewer than a window needs, or for more than the server allows.
     """
@@ -126,7 +128,7 @@ def check_size(  # noqa: PLR0913 - the factors of the arithmetic, each by name
     positions: int,
     limits: LimitSettings,
 ) -> Size:
-    """The cost as numbers and arithmetic. Raises Problem 422 `too_many_vectors`, `too_many_tokens`."""
+    """Returns the cost as numbers and their arithmetic. Raises Problem 422 `too_many_vectors`, `too_many_tokens`."""
     grid = f"{positions} positions x {len(request.components)} components x {layers} layers"
     if vectors > limits.extracted_vectors:
         detail = (

@@ -12,7 +12,7 @@ from terms.values import JsonObject
 
 
 class Extraction(Base):
-    """What one finished extraction holds; `rows_key` names the captured rows it kept, so that another may read them again."""
+    """A finished extraction; `rows_key` identifies its captured rows, so that another extraction may read them again."""
 
     __tablename__ = "extractions"
     __table_args__ = (Index("extractions_listed_idx", "created_at", "id"), Index("extractions_rows_idx", "rows_key"))
@@ -36,14 +36,14 @@ class Extraction(Base):
 
 
 METRICS = ("accuracy", "cohens_d", "auroc", "massive_share")
-"""Columns of vectors that lists are sorted by."""
+"""Columns of vectors that lists can be sorted by."""
 
 
 class Vector(Shareable, Base):
-    """One unit vector: `key` in the safetensors object `digest`. Columns are what lists filter and sort by; the rest is in `facts`.
+    """A unit vector, stored under `key` in the safetensors object `digest`. Lists filter and sort by the columns; the rest is in `facts`.
 
-    The visibility of an extracted vector is that of the job that made it: triggers of the database copy it (migration 0010), so that a list
-    of vectors reads no jobs.
+    An extracted vector has the visibility of the job that made it: triggers of the database copy it (migration 0010), so that a list of
+    vectors reads no jobs.
     """
 
     __tablename__ = "vectors"

@@ -22,7 +22,7 @@ SORTS: dict[str, InstrumentedAttribute[float | None]] = {metric: getattr(Vector,
 
 @dataclass(frozen=True)
 class VectorFilters:
-    """What a list of vectors is narrowed to; None means everything."""
+    """Filters of a list of vectors; None means no filter."""
 
     model: str | None = None
     trait: str | None = None
@@ -39,7 +39,7 @@ def _extractions(viewer: Viewer) -> Select[Extraction]:
 
 
 def vector_seen(viewer: Viewer) -> ColumnElement[bool]:
-    """The vectors that a viewer may see."""
+    """Returns the condition on vectors that a viewer may see."""
     return seen(Vector, viewer)
 
 
@@ -49,7 +49,7 @@ def _vectors(viewer: Viewer) -> Select[Vector]:
 
 @settled
 def find(session: Session, identifier: str, viewer: Viewer) -> Extraction | None:
-    """By its own id or by that of the job that made it, if the viewer may see it."""
+    """Returns the extraction with its own id or the id of its job, if the viewer may see it."""
     return session.scalars(
         _extractions(viewer).where(or_(Extraction.id == identifier, Extraction.job_id == identifier))
     ).one_or_none()
@@ -65,7 +65,7 @@ def listing(
     limit: int,
     before: tuple[datetime, str] | None,
 ) -> Sequence[Extraction]:
-    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
+    """Returns a page of extractions, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
     statement = _extractions(viewer).where(*made_with(Extraction.job_id, labels))
     statement = statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(limit)
     for column, value in ((Extraction.model, model), (Extraction.trait, trait)):
@@ -79,7 +79,7 @@ def listing(
 def with_rows(
     session: Session, viewer: Viewer, rows_key: str, *, positions: Sequence[str], components: Sequence[str], layers: Sequence[int]
 ) -> Extraction | None:
-    """The newest extraction whose captured rows have this key, hold all these places and were kept, if the viewer may read one."""
+    """Returns the newest extraction with kept rows under this key that cover all these places, if the viewer may read it."""
     statement = (
         _extractions(viewer)
         .join(Artifact, Artifact.job_id == Extraction.job_id)
@@ -95,8 +95,10 @@ def with_rows(
 
 
 def vectors_of(session: Session, extraction: Extraction) -> Sequence[Vector]:
-    """Every vector of an extraction: its positions, components and layers in the order asked for; in each its methods, then the rest by
-    name."""
+    """Returns every vector of an extraction, by position, component and layer in the requested order.
+
+    Within each place, the requested methods come first, then the other vectors by name.
+    """
     methods = {key: place for place, key in enumerate(extraction.methods)}
 
     def place(row: Vector) -> tuple[int, int, int, int, str]:
@@ -108,12 +110,12 @@ def vectors_of(session: Session, extraction: Extraction) -> Sequence[Vector]:
 
 
 def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector | None:
-    """One vector, if the viewer may see it."""
+    """Returns the vector if the viewer may see it."""
     return session.scalars(_vectors(viewer).where(Vector.id == vector_id)).one_or_none()
 
 
 def vectors_named(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, Vector]:
-    """Those of these ids that the viewer may see, by id."""
+    """Returns the vectors with these ids that the viewer may see, by id."""
     if not ids:
         return {}
     return {row.id: row for row in session.scalars(_vectors(viewer).where(Vector.id.in_(ids)))}
@@ -122,7 +124,7 @@ def vectors_named(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[
 def vectors(
     session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
 ) -> Sequence[Vector]:
-    """A page. Newest first, or by a separation metric (`-` for descending; those without one come last)."""
+    """Returns a page of vectors, newest first or by a separation metric (`-` for descending; vectors without the metric come last)."""
     statement = _vectors(viewer)
     for column, value in (
         (Vector.model, filters.model),
@@ -155,8 +157,10 @@ def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by na
     methods: Sequence[str],
     layers: Sequence[int],
 ) -> Extraction | None:
-    """The newest extraction of this trait on these weights, read as now, that holds all these methods and layers, and no list of another
-    rule than the present default: vectors cleaned of an older list are never served unasked."""
+    """Returns the newest extraction of this trait on these weights, with texts read as now, that has all these methods and layers.
+
+    Excludes lists of massive dims made by another rule than the present default: vectors cleaned with an older list are used only on request.
+    """
     of_another_rule = select(Vector.id).where(
         Vector.extraction_id == Extraction.id,
         Vector.facts["massive", "dims"].astext.is_not(None),
@@ -176,7 +180,7 @@ def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by na
 
 @settled
 def examples_and_seconds(session: Session, model: str) -> list[tuple[float, float]]:
-    """Examples and device seconds of the model's last ten extractions."""
+    """Returns examples and device seconds of the model's last ten extractions."""
     last = (
         select(Job.result["extraction", "summary", "examples"].as_integer(), Job.device_seconds)
         .where(Job.kind == "extract", Job.model == model, Job.state == State.SUCCEEDED)

@@ -54,7 +54,7 @@ class VectorOut(BaseModel):
 
 
 def vector_view(row: Vector, model: Model | None) -> VectorOut:
-    """The vector as the API shows it. An imported one was not read here: only a refusal of its model puts it in doubt."""
+    """Returns the vector as the API shows it. An imported vector read no texts here, so it is in doubt only if its model was refused."""
     own = f"/v1/vectors/{row.id}"
     links = {"self": own, "download": f"{own}/download", "model": f"/v1/models/{row.model}"}
     if row.extraction_id is not None:
@@ -77,7 +77,7 @@ def vector_view(row: Vector, model: Model | None) -> VectorOut:
 
 
 def massive_rule(row: Vector) -> str | None:
-    """The rule behind the massive dims that the vector's facts name."""
+    """Returns the rule that chose the massive dims in the vector's facts."""
     return (row.facts.get("massive") or {}).get("rule")
 
 
@@ -149,7 +149,7 @@ class ExtractionCost(RunningOut):
 
 
 def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: Labels, model: Model | None) -> ExtractionOut:
-    """One extraction; with its vectors, what each is made of."""
+    """Returns an extraction as the API shows it; with its vectors, also their facts."""
     own = f"/v1/extractions/{row.id}"
     links = {
         "self": own,

@@ -1,4 +1,4 @@
-"""Extractions over HTTP: submit one, list them, read what the vectors are made of, download them."""
+"""HTTP routes of extractions: submit, list, show the vectors' facts, download."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -47,7 +47,7 @@ from terms.specs import ExtractionSpec, Vetting
 
 @dataclass(frozen=True)
 class _Checked:
-    """A request with everything looked up that needs no other job."""
+    """A checked request with everything that it refers to, except other jobs."""
 
     model: Model
     trait: Trait
@@ -128,8 +128,10 @@ def _check_responses(request: ExtractionRequest, trait: Trait) -> None:
 
 
 def rows_key(spec: ExtractionSpec, facts: ModelFactsDocument) -> str | None:
-    """Names what a spec reads its rows from: equal keys mean the same examples and responses, so that a row at the same position,
-    component and layer is the same row. None while the model's weights, or what its texts are read as, are not known."""
+    """Returns a key for the rows that a spec reads: with equal keys, rows at the same position, component and layer are equal.
+
+    Equal keys mean the same examples and responses. None while the model's weights, or how its texts are read, are unknown.
+    """
     if spec["weight_hash"] is None or spec["reading_hash"] is None or spec["vetting"] is not None:
         return None
     of_the_rows = {
@@ -146,7 +148,7 @@ def rows_key(spec: ExtractionSpec, facts: ModelFactsDocument) -> str | None:
 
 
 def plan(session: Session, asker: Asker, request: ExtractionRequest, *, reuse: bool) -> Plan:
-    """The job to make, after a calibration where a method needs one. Raises Problem 422."""
+    """Plans the job, after a calibration if a method needs one. Raises Problem 422."""
     viewer, settings = asker.viewer, asker.settings
     checked = _check(session, request, viewer, settings)
     spec, after = checked.spec, edges_of(session, request, viewer, checked.model.awaited)
@@ -165,7 +167,7 @@ def plan(session: Session, asker: Asker, request: ExtractionRequest, *, reuse: b
 
 
 def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> ExtractionCost:
-    """What the request would cost; writes nothing. Raises Problem as `submit` does."""
+    """Returns the cost of the request; writes nothing. Raises Problem like `submit`."""
     checked = _check(session, request, viewer, settings)
     after, made, calibration = edges_of(session, request, viewer, checked.model.awaited), 0, None
     if request.calibration is not None or checked.needs_calibration:
@@ -184,12 +186,12 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
 
 
 def submit(session: Session, asker: Asker, request: ExtractionRequest, reuse: bool = False) -> Answer:
-    """The job for this request, and what it needs, in one transaction."""
+    """Submits the job for this request, and the jobs that it needs, in one transaction."""
     return answer(session, asker, place(session, asker, request, reuse))
 
 
 def place(session: Session, asker: Asker, request: ExtractionRequest, reuse: bool = False) -> Placed:
-    """The job for this request, and the calibration it needs, in one transaction."""
+    """Submits the job for this request, and the calibration that it needs, in one transaction; returns the job's row."""
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier
@@ -203,13 +205,13 @@ def place(session: Session, asker: Asker, request: ExtractionRequest, reuse: boo
 
 
 def _submitted_before(session: Session, planned: Plan, viewer: Viewer) -> Placed | None:
-    """A finished job of the same calculation, wherever its rows came from."""
+    """Returns a finished job of the same calculation, whatever the source of its rows."""
     found = find_reusable(session, "extract", planned.spec, viewer)
     return None if found is None else Placed(found, reused=True)
 
 
 def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:
-    """The row, by its own id or its job's. Raises Problem 404, 409."""
+    """Returns the row of an extraction by its own id or its job's. Raises Problem 404, 409."""
     found = repository.find(session, identifier, viewer)
     if found is None:
         raise absent(session, "extraction", identifier, viewer, "extract")
@@ -217,7 +219,7 @@ def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
-    """By its own id or its job's. Raises Problem 404, 409."""
+    """Returns an extraction by its own id or its job's. Raises Problem 404, 409."""
     found = existing(session, identifier, viewer)
     labels = labels_of(session, [found.job_id])[found.job_id]
     return extraction_view(found, repository.vectors_of(session, found), labels, session.get(Model, found.model))
@@ -233,7 +235,7 @@ def listing(
     limit: int,
     before: tuple[datetime, str] | None,
 ) -> Sequence[ExtractionOut]:
-    """A page of extractions, newest first, without their vectors."""
+    """Returns a page of extractions, newest first, without their vectors."""
     found = repository.listing(session, viewer, model=model, trait=trait, labels=labels, limit=limit, before=before)
     known = labels_of(session, [one.job_id for one in found])
     models_by_name = model_repository.named(session, {one.model for one in found})
@@ -241,7 +243,7 @@ def listing(
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
-    """A file of the extraction. Raises Problem 404, 409."""
+    """Returns a file of the extraction. Raises Problem 404, 409."""
     artifact = job_repository.artifact(session, existing(session, identifier, viewer).job_id, name)
     if artifact is None:
         raise not_found(f"{name} of extraction", identifier)
@@ -249,7 +251,7 @@ def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifa
 
 
 def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector:
-    """The vector of this id, if the viewer may see it. Raises Problem 404."""
+    """Returns the vector with this id if the viewer may see it. Raises Problem 404."""
     found = repository.vector(session, vector_id, viewer)
     if found is None:
         raise not_found("vector", vector_id)
@@ -257,13 +259,13 @@ def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector:
 
 
 def shown_vector(session: Session, vector_id: str, viewer: Viewer) -> VectorOut:
-    """The vector as the API shows it. Raises Problem 404."""
+    """Returns the vector as the API shows it. Raises Problem 404."""
     row = vector(session, vector_id, viewer)
     return vector_view(row, session.get(Model, row.model))
 
 
 def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) -> VectorOut:
-    """Sets the visibility of an imported vector. Raises Problem 403, 404, 422, and 409 for an extracted one."""
+    """Sets the visibility of an imported vector. Raises Problem 403, 404, 422, and 409 for an extracted vector."""
     row = vector(session, vector_id, viewer)
     if row.extraction_id is not None:
         made_by = session.get_one(Extraction, row.extraction_id).job_id
@@ -276,7 +278,7 @@ def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) 
 def vectors(
     session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
 ) -> Sequence[VectorOut]:
-    """A page of vectors."""
+    """Returns a page of vectors."""
     found = repository.vectors(session, viewer, filters, sort=sort, limit=limit, offset=offset)
     models_by_name = model_repository.named(session, {row.model for row in found})
     return [vector_view(row, models_by_name.get(row.model)) for row in found]
@@ -285,7 +287,7 @@ def vectors(
 def layer_of(
     session: Session, identifier: str, layer: int | None, position: str | None, component: str | None, viewer: Viewer
 ) -> list[Vector]:
-    """The vectors of one layer, position and component, the first of each when not named. Raises Problem 404, 409, 422."""
+    """Returns the vectors of one layer, position and component, the first of each if not named. Raises Problem 404, 409, 422."""
     found = existing(session, identifier, viewer)
     wanted = {
         "layer": found.layers[0] if layer is None else layer,

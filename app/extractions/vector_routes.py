@@ -1,4 +1,4 @@
-"""Vectors over HTTP: find them, look at one, download it."""
+"""HTTP routes of vectors: list, show, share, download."""
 
 from typing import Annotated, Literal
 

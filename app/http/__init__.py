@@ -1,1 +1,1 @@
-"""What every route shares: keys, bodies, pages of lists, errors, and the words of OpenAPI. Knows no domain."""
+"""Shared by all routes: keys, bodies, pages of lists, errors, and the OpenAPI document. Independent of the domains."""

@@ -1,6 +1,6 @@
 """Authenticates requests by their key, before the body is read.
 
-Routers are made by `keyed_router`, so that a route without a key check cannot be written by accident: it takes the `public` decorator.
+Create routers with `keyed_router`, so that no route lacks a key check by accident; only the decorator `public` removes the check.
 """
 
 from collections.abc import Callable, Coroutine
@@ -24,7 +24,7 @@ from app.http.uploads import is_form
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LOCAL = Viewer(owner="local", role="admin", key_id="")
-"""Whoever may ask a server without keys."""
+"""The caller of every admitted request on a server without keys."""
 
 bearer = HTTPBearer(scheme_name="key", description="`Authorization: Bearer bnk_...`", auto_error=False)
 
@@ -36,7 +36,7 @@ def public(endpoint: DecoratedCallable) -> DecoratedCallable:
 
 
 def unauthenticated() -> Problem:
-    """401: no key, or none that opens anything."""
+    """Returns Problem 401: the request has no key, or no valid key."""
     detail = (
         "This needs a valid key: send `Authorization: Bearer bnk_...`. The key may be mistyped, expired or "
         "revoked, or its user disabled. An administrator makes new keys."
@@ -45,7 +45,7 @@ def unauthenticated() -> Problem:
 
 
 async def identify(request: Request) -> Viewer:
-    """Whose key the request carries, kept on the request. Raises Problem 401."""
+    """Returns the holder of the request's key, and keeps it on the request. Raises Problem 401."""
     known: Viewer | None = getattr(request.state, "viewer", None)
     if known is not None:
         return known
@@ -67,9 +67,9 @@ async def identify(request: Request) -> Viewer:
 
 
 class KeyedRoute(APIRoute):
-    """A route that knows its caller before it reads the body: nobody without a key makes the server parse megabytes.
+    """A route that authenticates before it reads the body: a caller without a key cannot make the server parse megabytes.
 
-    A download, which is a GET of bytes (`response_class=Response`), answers HEAD too.
+    A download, that is a GET with `response_class=Response`, answers HEAD too.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., object], **told: Any) -> None:
@@ -78,7 +78,7 @@ class KeyedRoute(APIRoute):
         super().__init__(path, endpoint, **told)
 
     def get_route_handler(self) -> Handler:
-        """The usual handler, behind `identify`."""
+        """Returns FastAPI's handler, preceded by `identify`."""
         handler = super().get_route_handler()
         if getattr(self.endpoint, "public", False):
             return handler
@@ -89,7 +89,7 @@ class KeyedRoute(APIRoute):
             viewer = await identify(request)
             if is_form(request) and not takes_files:
                 raise Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
-            if takes_files and viewer.may("submit"):  # the others are refused by the route
+            if takes_files and viewer.may("submit"):  # the route itself refuses other callers
                 async with context_of(request).uploads.place(request, viewer.owner):
                     return await known(request)
             return await known(request)
@@ -105,21 +105,21 @@ class KeyedRoute(APIRoute):
 async def authenticate(
     request: Request, _header: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
 ) -> Viewer:
-    """The caller. The header is read by `identify`; the parameter documents it."""
+    """Returns the caller. `identify` reads the header; the parameter only documents it."""
     return await identify(request)
 
 
 async def require_member(viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
-    """The caller, who may submit and change what is theirs. Raises Problem 403."""
+    """Returns the caller if they may submit and change their own objects. Raises Problem 403."""
     if not viewer.may("submit"):
         raise Problem(403, "forbidden", f"Your key does not allow submitting: {_lacks(viewer, 'submit', 'member')}")
     return viewer
 
 
 async def require_admin(request: Request, viewer: Annotated[Viewer, Depends(authenticate)]) -> Viewer:
-    """The caller, who administers this server. Raises Problem 403, which the audit keeps."""
+    """Returns the caller if they administer this server. Raises Problem 403 and records the refusal in the audit log."""
     if not viewer.may("admin"):
-        asked = f"{request.method} {request.scope['route'].path}"  # by route: names in paths are endless
+        asked = f"{request.method} {request.scope['route'].path}"  # the route's template, because paths with names are countless
         example = path_of(request)[:200]
         await context_of(request).database.run(audit.record, viewer, "administer", asked, outcome="denied", example=example)
         raise Problem(403, "forbidden", f"This needs an administrator's key: {_lacks(viewer, 'admin', 'admin')}")
@@ -127,7 +127,7 @@ async def require_admin(request: Request, viewer: Annotated[Viewer, Depends(auth
 
 
 def _lacks(viewer: Viewer, scope: Scope, role: Role) -> str:
-    """Why the caller may not do what needs this scope, and who could help."""
+    """Returns why the caller lacks this scope, and who can help."""
     if scope in ALLOWED[viewer.role]:
         return f"yours has the scopes {', '.join(sorted(viewer.scopes))}, without {scope}. An administrator can make a key with more rights."
     return f"yours has the role {viewer.role}. An administrator can make a key with the role {role}."
@@ -139,5 +139,5 @@ Admin = Annotated[Viewer, Depends(require_admin)]
 
 
 def keyed_router(*, prefix: str, tag: str) -> APIRouter:
-    """A router all of whose routes need a key, unless marked `public`."""
+    """Returns a router that requires a key on every route not marked `public`."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=KeyedRoute)

@@ -1,6 +1,6 @@
 """Cancels the work for a request, with its statement and transaction, when the client disconnects.
 
-Pure ASGI. Without this a client that gives up leaves its work behind, and one that gives up again and again leaves all of it.
+Pure ASGI. Otherwise the work of every request would run to its end after its client had given up.
 """
 
 import asyncio
@@ -13,17 +13,18 @@ Work = Callable[[Receive, Send], Awaitable[None]]
 
 
 class Gone(Exception):
-    """The client is gone and the work for it was cancelled; no answer can reach it."""
+    """The client disconnected and the work was cancelled; an answer cannot reach the client."""
 
 
 async def attended(work: Work, receive: Receive, send: Send, *, has_body: bool) -> None:
-    """`work(receive, send)`, cancelled when the client disconnects before it has the whole answer. Raises Gone then.
+    """Runs `work(receive, send)`; cancels it when the client disconnects before the answer is complete, and then raises Gone.
 
-    One reader alone asks the server what comes: `work` until the body is whole, and then a watcher, which tells `work` too.
+    Only one reader at a time receives messages from the server: `work` until the body is complete, then a watcher, which passes a disconnect
+    on to `work`.
     """
     whole, gone = asyncio.Event(), asyncio.Event()
     answered = False
-    first = None if has_body else await receive()  # empty, and whole: from now on nothing but the end can come
+    first = None if has_body else await receive()  # the empty body is complete: the only message that can follow is a disconnect
 
     async def heard() -> Message:
         nonlocal first
@@ -66,6 +67,6 @@ async def attended(work: Work, receive: Receive, send: Send, *, has_body: bool) 
         await task
     finally:
         watcher.cancel()
-        if not task.done():  # we ourselves were cancelled: the server stops
+        if not task.done():  # this task itself was cancelled: the server stops
             task.cancel()
             await asyncio.wait({task})

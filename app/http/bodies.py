@@ -1,7 +1,7 @@
 """Refuses JSON bodies with too many values, too deep nesting or numbers that are not finite, before validation.
 
-A few megabytes hold a million empty objects; to parse them, check each and list a million faults takes a gigabyte and holds every other
-request up for seconds. So the values are counted where they cost nothing yet, in the bytes, and nestings in what was parsed.
+A few megabytes can hold a million empty objects. Parsing and checking them and listing a million errors takes a gigabyte and blocks all other
+requests for seconds. So values are counted cheaply, in the bytes; nesting is measured after parsing.
 """
 
 import math
@@ -15,18 +15,20 @@ from app.http.problems import pointer
 from terms.values import Json
 
 DEEPEST = 64
-"""Objects and lists within one another; serialisers give up at a few hundred."""
+"""Most levels of nested objects and lists; serializers fail at a few hundred."""
 _PIECES = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[,\[{]', re.DOTALL)
-"""Strings as wholes, for the marks in them are text; and the marks before values: a bracket or, for all but the first, a comma."""
+"""Matches whole strings, because marks inside strings are text, and the marks before values: an opening bracket, or a comma before all but
+the first.
+"""
 
 _PERHAPS_ENDLESS = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\d{200}|\x00")
-"""What every body has that holds a number past every float; few others have it. The NUL is of UTF-16, which the parser reads too."""
+"""Matches every body with a number too large for a float, and few other bodies. NUL occurs in UTF-16, which the parser also accepts."""
 
 
 async def check_json(request: Request, most: int) -> None:
-    """Raises Problem 413 `too_many_values` past `most` values, 400 `nested_too_deeply`, 422 `not_finite`.
+    """Checks a JSON body. Raises Problem 413 `too_many_values` past `most` values, 400 `nested_too_deeply`, 422 `not_finite`.
 
-    What is not valid JSON is left to whoever reads it.
+    Invalid JSON passes; the code that parses the body reports it.
     """
     if request.method not in UNSAFE:
         return
@@ -50,9 +52,9 @@ async def check_json(request: Request, most: int) -> None:
 
 
 def check_finite(value: Json, at: str = "") -> None:
-    """Raises Problem 422 `not_finite` for the first number within a JSON value that is no number to calculate with, by its pointer.
+    """Raises Problem 422 `not_finite` for the first number in a JSON value that is NaN or infinite, with its JSON pointer.
 
-    Python's parser takes NaN and Infinity, which JSON does not have, and makes infinity of 1e400.
+    Python's parser accepts NaN and Infinity, which are not valid JSON, and turns 1e400 into infinity.
     """
     if isinstance(value, float) and not math.isfinite(value):
         detail = (
@@ -66,7 +68,7 @@ def check_finite(value: Json, at: str = "") -> None:
 
 
 def more_than(raw: bytes, most: int) -> bool:
-    """Whether there are more values than that in these bytes of JSON, near enough; sound JSON has two strings a value at most."""
+    """Returns whether these bytes of JSON hold more than `most` values, approximately; valid JSON has at most two strings per value."""
     if sum(raw.count(mark) for mark in (b",", b"[", b"{", b'"')) <= most:
         return False
     marks = 0
@@ -78,7 +80,7 @@ def more_than(raw: bytes, most: int) -> bool:
 
 
 def _depth(value: Json) -> int:
-    """How deeply lists and objects nest, level by level rather than by recursion."""
+    """Returns the depth of nested lists and objects, counted level by level and without recursion."""
     depth, level = 0, [value]
     while level and depth <= DEEPEST + 1:
         level = [

@@ -1,7 +1,7 @@
 """Limits the size of request heads and the idle time of connections, which uvicorn does not limit.
 
-Without bounds whoever reaches the port takes memory with headers that do not end, and every file descriptor there is with requests that
-do not end and answers that nobody takes.
+Without these limits, any client could use up memory with endless headers, and all file descriptors with requests that never end or answers
+that it never reads.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ import sys
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 64 * 1024
-"""Bytes of a request before its body: its line and headers."""
+"""Most bytes of a request's line and headers."""
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """uvicorn's protocol; a connection ends when a request's head is too large, or after `silence` seconds in which
+    """uvicorn's protocol with limits: closes a connection when a request's head is too large, or after `silence` seconds in which
 
-    - no whole head came, counted from where it should begin: bytes that drip in do not buy time;
-    - nothing of a body came, though the application would have taken it;
-    - nothing of an answer was taken. The kernel counts this, for it alone sees what lies in its buffers when the answer is already over
-      for us. A stream that has nothing to say is not silence, and a client that is gone without a word is found by the same count.
+    - the head of a request did not arrive in full, counted from its expected start: slow bytes do not extend the time;
+    - the application waited for the body, and no byte of it arrived;
+    - the client read nothing of the answer. The kernel counts this time (TCP_USER_TIMEOUT), because after the application has finished, the
+    rest of the answer lies in kernel buffers. A stream without events is not silent; a client that vanished is found in the same way.
     """
 
     silence = 60.0
@@ -29,7 +29,7 @@ class BoundedConnection(HttpToolsProtocol):
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody connected."""
+        """Starts the limits of a new connection."""
         super().connection_made(transport)
         one = transport.get_extra_info("socket")
         if sys.platform == "linux" and one.family != socket.AF_UNIX:
@@ -37,34 +37,34 @@ class BoundedConnection(HttpToolsProtocol):
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
+        """Stops the timer of a closed connection."""
         self._expect_nothing()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Starts the limits of a request's head."""
         self._head = 0
         self._expect()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """What follows is its body, which has limits of its own."""
+        """Ends the limit of the head; the body that follows has its own limits."""
         self._head = None
         self._expect()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body came."""
+        """Restarts the timer when a part of the body arrives."""
         self._expect()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole: it is for us to speak."""
+        """Stops the timer: the request is complete and the application must answer."""
         self._expect_nothing()
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came; too many without an end of the headers end the connection."""
+        """Receives bytes; closes the connection when the head grows too large."""
         super().data_received(data)
         if self._head is not None:
             self._head += len(data)
@@ -80,12 +80,12 @@ class BoundedConnection(HttpToolsProtocol):
             self._patience.cancel()
 
     def _silent(self) -> None:
-        if self.flow.read_paused:  # it is we who have not taken what came
+        if self.flow.read_paused:  # the application has not read the data that arrived
             self._expect()
         else:
             self.transport.abort()
 
 
 def bounded(silence: float) -> type[BoundedConnection]:
-    """The protocol with that many seconds of patience, for uvicorn, which makes its protocols itself."""
+    """Returns the protocol class with a limit of `silence` seconds; uvicorn creates the instances itself."""
     return type("BoundedConnection", (BoundedConnection,), {"silence": silence})

@@ -1,4 +1,4 @@
-"""The objects that all routes share; the application's lifespan makes them, routes get them by `Shared`."""
+"""Objects shared by all routes; the application's lifespan creates them, and routes receive them as `Shared`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Context:
-    """What any route may need. `parts` are the domains' own, by class: this module imports no domain."""
+    """The objects that any route may need. `parts` holds the domains' own objects by class, since this module imports no domain."""
 
     settings: Settings
     database: AsyncDatabase
@@ -31,20 +31,22 @@ class Context:
     parts: Mapping[type, object]
 
     def part(self, kind: type[Part]) -> Part:
-        """The application's object of this class: `context.part(Reader)`. Raises KeyError for a class that `app.main` did not make."""
+        """Returns the application's object of this class: `context.part(Reader)`. Raises KeyError for a class that `app.main` did not create."""
         found = self.parts[kind]
         assert isinstance(found, kind)
         return found
 
 
 def context_of(request: Request) -> Context:
-    """The context of the application that serves this request."""
+    """Returns the context of the application that serves this request."""
     context: Context = request.app.state.context
     return context
 
 
 async def _context(request: Request) -> Context:
-    return context_of(request)  # a dependency that is no coroutine costs a trip to the thread pool, a tenth of a small request
+    return context_of(
+        request
+    )  # async, because a sync dependency runs in the thread pool, which takes a tenth of a small request's time
 
 
 Shared = Annotated[Context, Depends(_context)]

@@ -1,4 +1,4 @@
-"""Cursors of lists: opaque, signed, and good only for the list and filters they came from."""
+"""Cursors of lists: opaque, signed, and valid only for the list and filters that they were made for."""
 
 import base64
 import binascii
@@ -13,18 +13,18 @@ SIGNATURE = 16
 
 
 class Cursors:
-    """Makes and reads cursors `(time, id)`, where a page ended."""
+    """Creates and reads cursors `(time, id)`, the position where a page ended."""
 
     def __init__(self, secret: str) -> None:
         self._secret = hashlib.sha256(b"cursor:" + secret.encode()).digest()
 
     def make(self, scope: str, at: datetime, identifier: str) -> str:
-        """A cursor for the page after this entry of the list `scope` (its name and filters)."""
+        """Returns a cursor for the page after this entry of the list `scope` (its name and filters)."""
         body = json.dumps([at.isoformat(), identifier]).encode()
         return base64.urlsafe_b64encode(self._sign(scope, body) + body).decode().rstrip("=")
 
     def read(self, scope: str, cursor: str) -> tuple[datetime, str]:
-        """Raises Problem 422 for a cursor that was not made here for this list."""
+        """Returns the cursor's time and id. Raises Problem 422 for a cursor that this server did not make for this list."""
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):

@@ -29,10 +29,10 @@ LICENCE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 
 def describe(app: FastAPI) -> JsonObject:
-    """The OpenAPI document; FastAPI's own validation error, which never leaves this server, is replaced by ours."""
+    """Returns the OpenAPI document, with this service's error schema in place of FastAPI's validation error, which is never sent."""
     if app.openapi_schema is None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Duplicate Operation ID")  # of GET and HEAD, which is taken out below
+            warnings.filterwarnings("ignore", "Duplicate Operation ID")  # GET and HEAD share an id; HEAD is removed below
             document = get_openapi(
                 title=app.title,
                 version=app.version,

@@ -15,7 +15,7 @@ from app.storage.serving import serve_object
 
 
 class File(Protocol):
-    """Where the bytes of a file are, and what it is called."""
+    """A stored file: where its bytes are, and its name."""
 
     @property
     def digest(self) -> str: ...
@@ -31,15 +31,15 @@ Find = Callable[[Session, Viewer], File]
 
 
 async def serve_file(request: Request, context: Context, viewer: Viewer, find: Find, *, prefix: str = "") -> Response:
-    """The file that `find` finds for the caller, downloaded as its name after `prefix`.
+    """Sends the file that `find` returns for the caller, named after `prefix`.
 
-    Whether the key still opens something and `find` still finds the file is asked again every `serving.RECHECK` seconds; if not, the
-    connection is cut. An address of the bucket, once given out, holds for `serving.PRESIGNED_SECONDS`.
+    Every `serving.RECHECK` seconds, the key and the access to the file are checked again; if either check fails, the connection is cut. An
+    address in the bucket, once sent, stays valid for `serving.PRESIGNED_SECONDS`.
     """
     file = await context.database.run(find, viewer)
 
     async def still() -> None:
-        with contextlib.suppress(SQLAlchemyError, OSError):  # while the database is away no right changes
+        with contextlib.suppress(SQLAlchemyError, OSError):  # rights cannot change while the database is unavailable
             now_is = await context.keyring.current(viewer)
             if now_is is None:
                 raise unauthenticated()

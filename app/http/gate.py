@@ -1,6 +1,6 @@
 """The outermost middleware: request id, refusals before routing, limit of the body, log line, latency.
 
-Pure ASGI, so that streams pass through unbuffered and a waiting request costs nothing here. Reads no body and knows no route.
+Pure ASGI, so that streams pass through unbuffered and a waiting request costs nothing here. Does not parse bodies or know routes.
 """
 
 import re
@@ -29,19 +29,19 @@ KEY = re.compile(rb"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]{8}|bnl_[0-9A-Za-z_-]{16}")
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FORM = "multipart/form-data"
 TAKEN = frozenset({"application/json", FORM})
-"""Types of bodies; only the routes marked for it take the form (`app.http.access`)."""
+"""Accepted types of bodies; forms are accepted only by routes marked for them (`app.http.access`)."""
 HOST = re.compile(r"[!-?A-~]*", re.ASCII)
-"""Visible ASCII without @, which no Host header has: a host beyond it is written in its ASCII form (RFC 9110, 7.2)."""
+"""Visible ASCII without @: no valid Host header contains @, and international names are sent in ASCII form (RFC 9110, 7.2)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 FORWARDED = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
-"""Headers by which a proxy says that it is one. nginx sets none by default: a request without them may still have come through it."""
+"""Headers that reveal a proxy. nginx sets none by default: a request without them may still have come through a proxy."""
 CLIENT_GONE = 499
-"""What the log and the figures call the status of a request whose client did not wait for its answer."""
+"""Status in logs and metrics for a request whose client disconnected before the answer."""
 Observe = Callable[[str, str, int, float], None]
 
 
 class Gate:
-    """The outermost middleware of ours. `observe(method, route, status, seconds)` hears of every answer."""
+    """The outermost middleware. Calls `observe(method, route, status, seconds)` for every answer."""
 
     def __init__(self, app: ASGIApp, *, limits: LimitSettings, auth: bool, observe: Observe) -> None:
         self.app = app
@@ -81,11 +81,11 @@ class Gate:
                 limited = self._limited(receive, body_limit(headers, self.limits))
                 has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
                 await attended(lambda heard, told: self.app(scope, heard, told), limited, answer, has_body=has_body)
-        except (Gone, ClientDisconnect):  # no answer can reach it
+        except (Gone, ClientDisconnect):  # the client is gone: no answer can reach it
             status = status or CLIENT_GONE
         except Exception as error:
             broken = unexpected(Request(scope), error)
-            if status:  # half an answer is out: the server must cut the connection, or it would look whole
+            if status:  # part of an answer was sent: the server must cut the connection, or the answer would look complete
                 raise
             await broken(scope, receive, answer)
         finally:
@@ -93,18 +93,18 @@ class Gate:
             route = getattr(scope.get("route"), "path", "unmatched")
             self.observe(scope["method"], route, status, seconds)
             job = made.removeprefix("/v1/jobs/") if made.startswith("/v1/jobs/") else scope.get("path_params", {}).get("job_id")
-            key = getattr(scope["state"].get("viewer"), "key_id", None)  # it was bound in the task that did the work
+            key = getattr(scope["state"].get("viewer"), "key_id", None)  # bound in another task's log context
             facts = {"job_id": job} | ({} if key is None else {"key_id": key})
             log.info("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1), **facts)
 
     @staticmethod
     def _request_id(headers: Headers) -> str:
-        """The caller's own id when it is harmless in logs and headers, else a new one."""
+        """Returns the caller's request id if it is harmless in logs and headers, otherwise a new one."""
         given = headers.get("x-request-id", "")
         return given if REQUEST_ID.fullmatch(given) else new_id("req")
 
     def _refusal(self, scope: Scope, headers: Headers) -> Problem | None:
-        """The refusals that need no route and no body."""
+        """Returns the problem of a request that can be refused without its route and body, or None."""
         if (wrong := _malformed(scope, headers)) is not None:
             return Problem(400, "malformed_request", wrong)
         if KEY.search(scope["query_string"]) or KEY.search(scope.get("raw_path") or b""):
@@ -127,9 +127,10 @@ class Gate:
 
     @staticmethod
     def _exposed(scope: Scope, headers: Headers) -> Problem | None:
-        """Without keys only programs of this machine may ask, not web pages that a browser on it has open (rebinding, cross-site posts).
+        """Refuses, on a server without keys, requests from other machines and from web pages in a local browser (DNS rebinding, cross-site
+        posts).
 
-        That they show the secret of this start, or come over the unix socket, is for `app.auth.keyless` to see.
+        `app.auth.keyless` checks the secret of this start, or that the request came over the unix socket.
         """
         server = scope.get("server") or ("", None)
         if server[1] is not None and server[0] not in LOOPBACK and not server[0].startswith("127."):
@@ -151,7 +152,7 @@ class Gate:
         return None
 
     def _limited(self, receive: Receive, limit: int) -> Receive:
-        """`receive` that stops a body without a stated length once it is over the limit."""
+        """Returns `receive` that stops a body of unstated length once it exceeds the limit."""
         taken = 0
 
         async def limited() -> Message:
@@ -175,7 +176,7 @@ class Gate:
 
 
 def _malformed(scope: Scope, headers: Headers) -> str | None:
-    """What is wrong with the address or with the host it names, which answers, logs and links are made of; None for a sound one."""
+    """Returns what is wrong with the address or its host, which appear in answers, logs and links; None if both are valid."""
     if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
         return "The address holds a NUL character."
     host = headers.get("host", "")
@@ -188,10 +189,10 @@ def _malformed(scope: Scope, headers: Headers) -> str | None:
 
 
 def body_limit(headers: Headers, limits: LimitSettings) -> int:
-    """Bytes that a body of this type may have."""
+    """Returns the most bytes that a body of this type may have."""
     return limits.upload_bytes if media_type(headers) == FORM else limits.body_bytes
 
 
 def media_type(headers: Headers) -> str:
-    """The type a body says it has, without parameters, in lower case."""
+    """Returns the media type of the body as declared, without parameters, in lower case."""
     return headers.get("content-type", "").split(";")[0].strip().lower()

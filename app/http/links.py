@@ -51,15 +51,15 @@ FOLLOWED: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "listTraits": (("items/0/reference", OF_A_TRAIT),),
     "listModels": (("items/0/name", OF_A_MODEL),),
 }
-"""By operation: where an identifier stands in its answer, and the operations whose one path parameter it is."""
+"""For each operation: where an identifier is in its answer, and the operations with this identifier as their only path parameter."""
 FILES = {"getJob": ("getArtifact", {"job_id": f"{BODY}id", "name": f"{BODY}artifacts/0/name"})}
-"""Links that fill more than one parameter."""
+"""Links that fill several parameters."""
 FIRST_FILE = {"getExtractionFile": "extraction.json", "getSteeringFile": "summary.json", "getStudyFile": "report.html"}
-"""Of operations that download one of several files: the one that a link leads to."""
+"""For operations that download one of several files: the file that the link selects."""
 
 
 def add_links(document: JsonObject) -> None:
-    """Writes the links into the answers of the document. Raises KeyError for an operation that it does not have."""
+    """Adds the links to the answers in the OpenAPI document. Raises KeyError for an operation that the document does not have."""
     operations = dict(_operations(document))
     for source, found in FOLLOWED.items():
         for place, targets in found:
@@ -84,5 +84,5 @@ def _add(source: JsonObject, target: str, parameters: dict[str, str]) -> None:
 
 
 def _also(status: str, source: JsonObject) -> bool:
-    """Whether this is the answer for a dry run or a repetition, beside the one for what was asked."""
+    """Returns whether this status answers a dry run or a repeated request, next to a 201 or 202 for the real request."""
     return status == "200" and ("202" in source["responses"] or "201" in source["responses"])

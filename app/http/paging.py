@@ -1,4 +1,4 @@
-"""Pages of any list, newest first: `{"items": [...], "next_cursor": ...}`, with opaque cursors and no totals."""
+"""Builds pages of lists, newest first: `{"items": [...], "next_cursor": ...}`, with opaque cursors and no totals."""
 
 import re
 from collections.abc import Callable
@@ -19,29 +19,29 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def _clamp(value: Sent) -> Sent | str:
-    """More than the largest page is answered with the largest page, as every client must follow cursors anyway."""
+    """Reduces a limit above the maximum to the maximum: clients must follow cursors anyway."""
     return str(LARGEST) if isinstance(value, str) and value.isascii() and value.isdigit() and int(value[:10]) > LARGEST else value
 
 
 Limit = Annotated[
     int,
-    Field(ge=1),  # before the validator, or pydantic writes `ge` and not `minimum` into the schema
+    Field(ge=1),  # placed before the validator, or pydantic writes `ge` and not `minimum` into the schema
     BeforeValidator(_clamp, json_schema_input_type=Annotated[int, Field(ge=1)]),
     Query(description=f"entries per page; {LARGEST} at most"),
 ]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
 
 LabelQuery = Annotated[str | None, Query(max_length=100, pattern=FOLDER, description="the label given at submit")]
-"""An experiment or a model variant."""
+"""A filter by label: an experiment or a model variant."""
 
 
 def _written(value: Sent) -> Sent | str:
-    """A time is written out: a bare number, which would be read as seconds since 1970, is none."""
+    """Refuses a bare number as a time; pydantic would read it as seconds since 1970."""
     return "" if isinstance(value, str) and _DATE.match(value) is None else value
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
-"""A time of a query, with its offset from UTC."""
+"""A time in a query, with its offset from UTC."""
 
 
 class Listed(BaseModel, Generic[Item]):
@@ -66,7 +66,10 @@ async def page_of(
     cursor: str | None,
     key: Callable[[Item], tuple[datetime, str]],
 ) -> Page[Item]:
-    """`fetch(session, before, count)` gives entries past the one with key `before`. `scope` names list and filters. Raises Problem 422."""
+    """Returns a page of a list; `fetch(session, before, count)` returns entries after the entry with key `before`.
+
+    `scope` names the list and its filters. Raises Problem 422 for an invalid cursor.
+    """
     before = None if cursor is None else context.cursors.read(scope, cursor)
     found = await context.database.read(fetch, before, limit + 1)
     items = found[:limit]

@@ -1,6 +1,6 @@
-"""Every error leaves as RFC 9457 problem+json: what happened, with its code, the request's id and the fields by JSON pointer.
+"""Renders every error as RFC 9457 problem+json: what happened, its code, the request's id, and the fields by JSON pointer.
 
-Knows nothing about jobs. What the caller sent is never echoed, and no traceback leaves the process.
+Independent of the domains. Never echoes what the caller sent, and never sends a traceback.
 """
 
 import re
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN = 20
-"""Most field errors that one answer lists."""
+"""Most field errors listed in one answer."""
 
 CODES = {
     401: "unauthenticated",
@@ -70,12 +70,12 @@ class ProblemOut(BaseModel):
 
 
 def path_of(request: Request) -> str:
-    """The path that was asked for, as an address writes it, whatever characters were in it."""
+    """Returns the requested path, percent-encoded as in an address."""
     return quote(request.scope["path"], safe="/:@!$&'()*+,;=~")
 
 
 def render(request: Request, problem: Problem) -> JSONResponse:
-    """The response for one problem."""
+    """Returns the response for a problem."""
     body = {
         "type": f"/problems/{problem.code}",
         "title": HTTPStatus(problem.status).phrase,
@@ -91,7 +91,7 @@ def render(request: Request, problem: Problem) -> JSONResponse:
 
 
 def from_validation(error: RequestValidationError) -> Problem:
-    """Field by field, by JSON pointer; 400 when the body is not JSON at all."""
+    """Returns the problem of an invalid request, with each field's JSON pointer; 400 when the body is not valid JSON."""
     found = error.errors()
     broken = next((one for one in found if one["type"] == "json_invalid"), None)
     if broken is not None:
@@ -112,7 +112,10 @@ def _field(one: ErrorDetails, body: Json) -> dict[str, str]:
 
 
 def _sent(path: Sequence[str | int], body: Json, *, missing: bool) -> list[str | int]:
-    """The steps that lead somewhere in what was sent, and the last one of a missing field: pydantic also names the alternatives it tried."""
+    """Returns the steps of a pydantic location that exist in the sent body, plus the last step of a missing field.
+
+    Pydantic's locations also name the alternatives of a union that it tried; these steps are dropped.
+    """
     found: list[str | int] = []
     for step in path:
         inside = _inside(body)
@@ -123,14 +126,14 @@ def _sent(path: Sequence[str | int], body: Json, *, missing: bool) -> list[str |
 
 
 def _inside(value: Json) -> dict[str | int, Json]:
-    """The values of an object by name, of a list by place; nothing of any other value."""
+    """Returns the values of an object by name or of a list by index; nothing for any other value."""
     if isinstance(value, dict):
         return {**value}
     return dict(enumerate(value)) if isinstance(value, list) else {}
 
 
 def pointer(path: Sequence[str | int]) -> str:
-    """RFC 6901."""
+    """Returns the JSON pointer (RFC 6901) of a path."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
@@ -158,7 +161,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _served_at(request: Request) -> list[str]:
-    """Every method that the address takes; the router knows those of one of its routes."""
+    """Returns every method that the address accepts; the router only reports the methods of a single route."""
     scopes = ((method, {**request.scope, "method": method}) for method in METHODS)
     return [method for method, scope in scopes if any(one.matches(scope)[0] is Match.FULL for one in request.app.routes)]
 
@@ -183,7 +186,7 @@ async def _storage(request: Request, error: Exception) -> Response:
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """The answer to a mistake of ours. Its traceback goes to the log, under the id that the caller is given."""
+    """Returns the answer to an error in this service's code. The traceback goes to the log, under the request id in the answer."""
     log.error("unexpected_error", exc_info=error)
     identifier = request.scope.get("state", {}).get("request_id", "")
     detail = f"An internal error occurred. Give an administrator this request's id: {identifier}."
@@ -191,9 +194,9 @@ def unexpected(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Registers the handlers; what none of them knows is answered by `app.http.gate`.
+    """Registers the error handlers; `app.http.gate` answers all other errors.
 
-    A lost connection is the database being away; any other refusal of a statement is our own mistake.
+    A lost connection means that the database is unavailable; any other failed statement is an error in this service's code.
     """
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
@@ -228,7 +231,7 @@ TEXTS = {
 
 
 def documented(*statuses: int) -> dict[int | str, JsonObject]:
-    """The `responses=` of a route that may answer with these problems."""
+    """Returns the `responses=` of a route that may answer with these problems."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
     return {
         status: {"description": TEXTS[status], "content": {MEDIA_TYPE: schema}}

@@ -1,7 +1,7 @@
-"""Fields and parameters under a new name, with the old name accepted and sent for one more version.
+"""Renames fields and parameters of the API; the old name is accepted and sent for one more version.
 
-A rename stops at the HTTP edge. In Python, in stored specs and in stored documents a field keeps its first name, so that hashes, replays,
-retries and `reuse` of earlier jobs hold. A renamed field is declared with both names, the new one first:
+A new name exists only at the HTTP edge. In Python, in stored specs and in stored documents a field keeps its first name, so that hashes,
+repeated requests, retries and `reuse` of earlier jobs still work. Declare a renamed field with both names, the new name first:
 
     class Answer(BothNames):
         r: float | None = Field(validation_alias=AliasChoices("dose", "r"))
@@ -36,14 +36,14 @@ _heard: ContextVar[dict[str, str] | None] = ContextVar("old_names", default=None
 
 
 def listening() -> Mapping[str, str]:
-    """The old names that the present request uses, each with its new name; filled while the request is checked."""
+    """Starts recording the old names used by this request, and returns them with their new names; filled during validation."""
     heard: dict[str, str] = {}
     _heard.set(heard)
     return heard
 
 
 def deprecation() -> str:
-    """The value of the `Deprecation` header (RFC 9745): when the old names were deprecated, in seconds since 1970."""
+    """Returns the value of the `Deprecation` header (RFC 9745): the time of deprecation, in seconds since 1970."""
     return f"@{int(SINCE.timestamp())}"
 
 
@@ -54,7 +54,7 @@ def _hear(old: str, new: str) -> None:
 
 
 def as_sent(pointer: str) -> str:
-    """The JSON pointer with the name that the request used for the field."""
+    """Returns the JSON pointer with the name that the request used for the field."""
     for old, new in (_heard.get() or {}).items():
         if pointer == f"/{new}" or pointer.startswith(f"/{new}/"):
             return f"/{old}{pointer[len(new) + 1 :]}"
@@ -62,11 +62,11 @@ def as_sent(pointer: str) -> str:
 
 
 class OldNames(BaseModel):
-    """A request with renamed fields: either name is accepted, both only when they say the same."""
+    """A request with renamed fields: accepts either name, and both if their values are equal."""
 
     @classmethod
     def renamed(cls) -> dict[str, str]:
-        """The new name of each renamed field, by its first one."""
+        """Returns the new name of each renamed field, by its first name."""
         aliases = {old: field.validation_alias for old, field in cls.model_fields.items()}
         return {old: str(alias.choices[0]) for old, alias in aliases.items() if isinstance(alias, AliasChoices)}
 
@@ -93,7 +93,7 @@ class OldNames(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Both names in the description, the old one marked as deprecated."""
+        """Describes both names, the old name as deprecated."""
         told = handler(_unserialized(core))
         schema = handler.resolve_ref_schema(told)
         properties, required = schema["properties"], schema.get("required", [])
@@ -108,12 +108,12 @@ class OldNames(BaseModel):
 
     @classmethod
     def _always(cls, _old_name: str, new: str) -> Iterable[str]:
-        """The names under which a required field must be there."""
+        """Returns the names under which a required field must be present."""
         return (new,)
 
 
 class BothNames(OldNames):
-    """An answer with renamed fields: each is sent under both names."""
+    """An answer with renamed fields: sends each under both names."""
 
     @model_serializer(mode="wrap")
     def _both_names(self, write: SerializerFunctionWrapHandler) -> JsonObject:
@@ -122,7 +122,7 @@ class BothNames(OldNames):
 
     @classmethod
     def _used(cls, old: str, new: str) -> None:
-        """The service itself fills in its answers by their first names."""
+        """Does nothing: the service fills in its answers by first names, which does not count as a client's use of old names."""
 
     @classmethod
     def _always(cls, old: str, new: str) -> Iterable[str]:
@@ -130,7 +130,7 @@ class BothNames(OldNames):
 
 
 def _unserialized(core: CoreSchema) -> CoreSchema:
-    """The model's own fields: a serializer hides them from the description."""
+    """Returns the model's schema without its serializer, which would hide the fields from the description."""
     plain = {name: value for name, value in core.items() if name != "serialization"}
     if plain["type"] != "model":
         plain["schema"] = _unserialized(cast(CoreSchema, plain["schema"]))
@@ -146,7 +146,7 @@ def _old(new: str) -> JsonObject:
 
 
 def either(new: str, value: Value | None, old: str, old_value: Value | None) -> Value | None:
-    """A query parameter that has two names, whichever the request used. Raises Problem 422 when both are given and differ."""
+    """Returns the value of a query parameter with two names. Raises Problem 422 when both are given and differ."""
     if old_value is None:
         return value
     _hear(old, new)
@@ -158,9 +158,9 @@ def either(new: str, value: Value | None, old: str, old_value: Value | None) -> 
 
 
 def with_new_names(document: Mapping[str, Json], names: Mapping[str, str]) -> JsonObject:
-    """A stored document in which each value under an old name also stands under the new one.
+    """Returns a stored document in which each value under an old name also appears under its new name.
 
-    Objects are left as they are: an object under such a name may be about a trait or a method that is called so.
+    Objects under such a name are not copied: the name may be that of a trait or a method.
     """
     known = {name: _named_anew(value, names) for name, value in document.items()}
     both = {names[name]: value for name, value in known.items() if name in names and not isinstance(value, Mapping)}

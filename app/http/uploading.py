@@ -1,6 +1,7 @@
-"""What uploads may take of this process: places for each user, threads of their own, and nothing at all when there is no room for them.
+"""Limits the resources of uploads: places per user, separate threads, and refusal when space is short.
 
-What can be refused is refused before the body is read: the disk, the user's quota, and too many at once. Knows no domain.
+Refuses an upload before reading its body when the disk is full, the user's quota is used up or too many uploads run at once. Independent of
+the domains.
 """
 
 import asyncio
@@ -22,11 +23,11 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 THREADS = 2
-"""Uploads being read, checked or stored at the same time; others of any user wait in line with their bytes."""
+"""Uploads that are read, checked or stored at the same time; further uploads of all users wait with their bytes in memory."""
 USERS = 4
-"""How many users' full shares fit at once."""
+"""Number of users that can use their full share at once."""
 WAITING = 16
-"""Of one user; none of their bytes are read."""
+"""Most waiting uploads of one user; their bodies are not read yet."""
 
 
 class Uploads:
@@ -61,7 +62,7 @@ class Uploads:
             yield
 
     async def thread(self, work: Callable[[Unpack[Args]], T], *args: *Args) -> T:
-        """`work(*args)` in a thread of the uploads' own. When this task is cancelled, it ends once the work has."""
+        """Runs `work(*args)` in an upload thread. When this task is cancelled, it ends only after running work has ended."""
         queued = self._threads.submit(work, *args)
         done = asyncio.wrap_future(queued)
         try:
@@ -73,12 +74,12 @@ class Uploads:
             raise
 
     def close(self) -> None:
-        """Lets the present work end."""
+        """Waits for running work and cancels queued work."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 def _size(request: Request, settings: Settings) -> int:
-    """Bytes that the body says it has, or may have at most."""
+    """Returns the bytes of the body as declared, or the limit if none are declared."""
     limit = body_limit(request.headers, settings.limit)
     stated = request.headers.get("content-length", "")
     return min(int(stated), limit) if stated.isascii() and stated.isdigit() else limit

@@ -1,4 +1,4 @@
-"""Bodies that are JSON or a form with files, for the routes that take both (`takes_files`). Knows no domain."""
+"""Reads bodies that are JSON or a form with files, for routes marked `takes_files`. Independent of the domains."""
 
 import json
 from dataclasses import dataclass, field
@@ -23,25 +23,25 @@ MOST_PARTS = 40
 
 @dataclass
 class Form:
-    """The fields of a form, and its files by their bare names."""
+    """A form: its fields, and its files by name without folders."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
 
 
 def takes_files(endpoint: DecoratedCallable) -> DecoratedCallable:
-    """Marks a route whose body may be a form with files; others take JSON alone (`app.http.access`)."""
+    """Marks a route that accepts a form with files as its body; other routes accept only JSON (`app.http.access`)."""
     endpoint.__dict__["takes_files"] = True
     return endpoint
 
 
 def is_form(request: Request) -> bool:
-    """Whether the body says that it is a form with files."""
+    """Returns whether the body is declared as a form with files."""
     return media_type(request.headers) == FORM
 
 
 async def read_form(request: Request) -> Form:
-    """Fields and files; folders in a file's name are dropped. Raises Problem 422 for a name that comes twice."""
+    """Returns the form's fields and files; drops folders in file names. Raises Problem 422 for a name that occurs twice."""
     found = Form()
     async with request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS) as parts:
         for name, part in parts.multi_items():
@@ -61,7 +61,7 @@ def _once(seen: JsonObject, name: str, what: str) -> None:
 
 
 async def read_json(request: Request, model: type[Model]) -> Model:
-    """The body as this model, refused as FastAPI would refuse it."""
+    """Returns the body as this model. Raises the same errors as FastAPI."""
     try:
         raw = await request.json() if await request.body() else None
     except UnicodeDecodeError as error:
@@ -70,7 +70,7 @@ async def read_json(request: Request, model: type[Model]) -> Model:
         raise Problem(
             400, "malformed_json", f"The body is not valid JSON: at character {error.pos}, {json_fault(error.msg)}."
         ) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError) as error:  # for example a number with thousands of digits, or thousands of brackets
         raise Problem(
             400, "malformed_json", "The body holds a number with too many digits, or lists and objects nested too deeply."
         ) from error
@@ -78,7 +78,9 @@ async def read_json(request: Request, model: type[Model]) -> Model:
 
 
 def checked(raw: Json, model: type[Model], *, strict: bool = False) -> Model:
-    """The value as this model; `strict` for JSON, whose numbers are no strings. Raises what FastAPI raises for a body."""
+    """Returns the value as this model; `strict` for JSON, where a string is not accepted as a number. Raises FastAPI's error for an invalid
+    body.
+    """
     try:
         return model.model_validate(raw, strict=strict)
     except ValidationError as error:
@@ -87,7 +89,7 @@ def checked(raw: Json, model: type[Model], *, strict: bool = False) -> Model:
 
 
 def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> JsonObject:
-    """`openapi_extra` of such a route: its JSON body, and its form's fields (`form`, with what they are) and files."""
+    """Returns the `openapi_extra` of a route that takes files: its JSON body, and its form's fields (`form`, with descriptions) and files."""
     body = _inlined(model.model_json_schema())
     parts: JsonObject = {
         name: {**_written(body["properties"].get(name, {"type": "string"})), "description": text} for name, text in form.items()
@@ -99,7 +101,7 @@ def described(model: type[BaseModel], form: dict[str, str], *, file: str, requir
 
 
 def _written(schema: JsonObject) -> JsonObject:
-    """A field as a form writes it, which knows nothing but text."""
+    """Returns the schema of a field in a form, where every value is text."""
     one = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
     old = {"deprecated": True} if schema.get("deprecated") else {}
     if one["type"] == "string":
@@ -108,14 +110,14 @@ def _written(schema: JsonObject) -> JsonObject:
 
 
 def _inlined(schema: JsonObject) -> JsonObject:
-    """The schema with its definitions in the places that refer to them; none of ours refers to itself."""
+    """Returns the schema with every reference replaced by its definition; our schemas are not recursive."""
     definitions = schema.pop("$defs", {})
 
     def resolved(node: Json) -> Json:
         if isinstance(node, dict):
             if "$ref" in node:
                 found = {**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
-                return resolved({k: v for k, v in found.items() if k != "title"})  # two schemas of one title look like one type
+                return resolved({k: v for k, v in found.items() if k != "title"})  # two schemas with one title look like one type
             return {name: resolved(value) for name, value in node.items()}
         return [resolved(one) for one in node] if isinstance(node, list) else node
 

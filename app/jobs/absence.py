@@ -9,7 +9,7 @@ from app.jobs.states import FINISHED, State
 
 
 def absent(session: Session, what: str, identifier: str, viewer: Viewer, *kinds: str) -> Problem:
-    """409 while a job of these kinds has not ended, and when it ended without a result; 404 for everything else."""
+    """Returns the problem to raise: 409 while a job of these kinds has not ended, or when it ended without a result; 404 for everything else."""
     job = repository.find(session, identifier, viewer)
     if job is None or job.kind not in kinds or job.state == State.SUCCEEDED:
         return not_found(what, identifier)

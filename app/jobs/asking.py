@@ -1,4 +1,4 @@
-"""What every route that makes a job does with its request: the promise of its key, the dry run, and the answer with the job."""
+"""Handles the requests that create jobs: checks the idempotency key, runs the dry run, and answers with the job."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar, TypeVarTuple, Unpack
@@ -27,7 +27,7 @@ Reuse = Annotated[bool, Query(description="return a finished job of the same cal
 
 
 class Asking:
-    """A request that asks for a job. `planned`: for a graph of jobs, which is planned in a process of its own."""
+    """A request that creates a job. `planned` marks a graph of jobs, which is planned outside the event loop (`app.planner`)."""
 
     def __init__(self, request: Request, viewer: Viewer, context: Context, idempotency_key: str | None) -> None:
         self.viewer = viewer
@@ -42,17 +42,18 @@ class Asking:
         *more: *More,
         planned: bool = False,
     ) -> Response:
-        """What `estimate(session, body, viewer, settings, *more)` says; nothing is made."""
-        self._asker(body)  # a key that cannot be one is refused here too
+        """Returns the estimate that `estimate(session, body, viewer, settings, *more)` computes; creates nothing."""
+        self._asker(body)  # an invalid key is refused in a dry run too
         cost = await self._database(planned).run(estimate, body, self.viewer, self.context.settings, *more)
         return JSONResponse(cost.model_dump(mode="json"))
 
     async def submitted(
         self, submit: Callable[[Session, Asker, Unpack[More]], Answer], *args: *More, planned: bool = False
     ) -> Response:
-        """The job that `submit(session, asker, *args)` makes. Sending the same request again under its key makes no second job.
+        """Returns the job that `submit(session, asker, *args)` creates. Sending the same request again under its key creates no second job.
 
-        The request's body is among `args`, if it has one. Raises Problem 409 while an earlier request under the key is being processed.
+        `args` includes the request's body, if the request has a body. Raises Problem 409 while an earlier request under the key is being
+        processed.
         """
         body = next((one for one in args if isinstance(one, BaseModel)), None)
         answer: Answer = await once(self._database(planned), submit, self._asker(body), *args)

@@ -1,4 +1,4 @@
-"""The lease: a worker claims the next job, renews its right to run it, and reports progress."""
+"""Leases: a worker claims the next job, renews its lease, and reports progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from app.jobs.transitions import Changes, Event, Superseded, touch, transition
 
 @dataclass(frozen=True)
 class Claimer:
-    """The worker that asks for a job. `short_first`: whether generations go before other jobs just now."""
+    """A worker that claims a job. `short_first`: whether the worker now serves generations before other jobs."""
 
     worker_id: str
     job_class: str
@@ -26,7 +26,7 @@ class Claimer:
 
     @property
     def lanes(self) -> tuple[bool, ...]:
-        """For each lane that this worker serves, in their order, whether it is the short one."""
+        """Returns the lanes that this worker serves, in order: True for the short lane, False for the lane of the worker's class."""
         if self.job_class != "model":
             return (False,)
         return (True, False) if self.short_first else (False, True)
@@ -34,7 +34,7 @@ class Claimer:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to run a job, as long as it is renewed. `token` fences: no write of an older token touches the row."""
+    """The right to run a job until the lease expires. `token` is a fencing token: a write with an older token never changes the row."""
 
     job: Job
     token: int
@@ -42,16 +42,16 @@ class Lease:
 
 @dataclass(frozen=True)
 class Reached:
-    """How far an attempt has come since its row was last written: the phases it entered, as events, and the row's columns."""
+    """Progress of an attempt since its row was last written: events for the phases that the attempt entered, and changed columns of the row."""
 
     events: Sequence[Event] = ()
     values: Changes = field(default_factory=dict)
 
 
 def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: float) -> Lease | None:
-    """The next job for this worker, now leased to it for `ttl` seconds, or None when nothing is ready. One short transaction.
+    """Leases the next ready job to this worker for `ttl` seconds, in one short transaction; returns None when no job is ready.
 
-    Raises turns.Locked: a job that a new one is just being put behind, or that is being cancelled, cannot be had for a moment.
+    Raises turns.Locked while other transactions hold all ready jobs, for example to cancel a job or to submit a job that waits for it.
     """
     lanes = [turns.SHORT if short else claimer.job_class for short in claimer.lanes]
     picked = turns.next_job(
@@ -69,13 +69,15 @@ def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: floa
                 "progress_done": 0, "progress_total": 0, "progress_unit": "", "eta_at": None, "not_before": None, "overtaken": 0,
             },
         )  # fmt: skip
-    except Superseded:  # cancelled in this very moment: what comes after it may be ready
+    except Superseded:  # the job was cancelled at this moment: another job may be ready
         raise turns.Locked from None
     return Lease(job, job.lease_token)
 
 
 def renew(session: Session, job_id: str, token: int, ttl: float) -> Job:
-    """Another `ttl` seconds. The returned row says whether cancelling was asked for. Raises Superseded when the lease is lost."""
+    """Extends the lease by `ttl` seconds from now. The returned row says whether the job is to be cancelled. Raises Superseded when the lease
+    is lost.
+    """
     job = session.scalars(
         update(Job)
         .where(Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING]))
@@ -89,5 +91,5 @@ def renew(session: Session, job_id: str, token: int, ttl: float) -> Job:
 
 
 def report(session: Session, job_id: str, token: int, reached: Reached) -> Job:
-    """Writes phase and progress of a held job. Raises Superseded when the lease is lost."""
+    """Writes the phase and progress of a running job. Raises Superseded when the lease is lost."""
     return touch(session, job_id, token=token, values=reached.values, events=reached.events)

@@ -1,6 +1,6 @@
-"""Dependencies between jobs: what a new job waits for, and what a finished one releases or fails.
+"""Dependencies between jobs: what a new job waits for, and which jobs a finished job releases or fails.
 
-A job is claimable when `blockers`, the number of its unmet edges, is 0. No job ever waits for another while it holds a worker.
+A job can be claimed when `blockers`, the number of its unmet edges, is 0. A job never waits for another job while it holds a worker.
 """
 
 from collections import deque
@@ -21,9 +21,9 @@ from app.jobs.transitions import Superseded, notify, transition
 
 
 def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *, lock: bool = True) -> list[Edge]:
-    """Those edges whose job is not over yet; with `lock`, these jobs stay locked against finishing until this transaction ends.
+    """Returns the edges to jobs that have not ended; with `lock`, these jobs cannot end before this transaction does.
 
-    `sight` is the condition that the jobs must meet. Raises Problem(422) for an edge that can never be met, by its JSON pointer.
+    `sight` is the condition that the jobs must meet. Raises Problem(422) for an edge that can never be met, with its JSON pointer.
     """
     if not after:
         return []
@@ -48,7 +48,7 @@ def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *
 
 
 def settle(session: Session, finished: Job) -> None:
-    """Releases the jobs that waited for this one, fails those that needed its success in vain, and so on down the graph."""
+    """Releases the jobs that waited for `finished`, fails the jobs that needed it to succeed if it did not, and so on down the graph."""
     ended = deque([finished])
     while ended:
         job = ended.popleft()
@@ -65,10 +65,10 @@ def settle(session: Session, finished: Job) -> None:
 
 
 def _release(session: Session, job_id: str) -> None:
-    """One edge less; with the last one the job becomes claimable.
+    """Removes one unmet edge of a job; the job can be claimed once no unmet edge is left.
 
-    What a waiting job shows as progress is how many of them are met. It names no end: the jobs of a graph differ so much in length that the
-    pace of the first says nothing about the last.
+    The progress of a waiting job is the number of edges met. Its end is not estimated: jobs of a graph differ so much in length that the pace
+    of the first jobs does not predict the last ones.
     """
     row = session.execute(
         update(Job)
@@ -83,7 +83,9 @@ def _release(session: Session, job_id: str) -> None:
 
 
 def _fail(session: Session, job_id: str, cause: Job) -> Job | None:
-    """The dependent fails with the reason of the job it needed, if its owner may see that job; None when it was over already."""
+    """Fails a dependent job and returns it, or returns None when the job had ended already.
+    The error includes the reason of the job it needed only if the dependent's owner may see that job.
+    """
     owner = session.scalars(select(Job.owner).where(Job.id == job_id)).one()
     reason = cause.error.get("detail", "") if cause.error and shown_to(session, cause, owner) else ""
     detail = f"It needed {cause.id} ({cause.kind}), which {cause.state}. {reason} Retry that job first, then this one.".replace(

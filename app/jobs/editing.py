@@ -1,4 +1,4 @@
-"""What people may change about a job that exists: what it is called, who sees it, what becomes of its results. Never what it calculates."""
+"""Changes to an existing job that its owner may make: name, visibility, retention of results. The calculation itself never changes."""
 
 from sqlalchemy.orm import Session
 
@@ -16,9 +16,9 @@ from app.webhooks import naming as webhooks
 
 
 def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
-    """The job with the fields that `change` names set; those it leaves out stay.
+    """Sets the fields that `change` contains and returns the job; all other fields stay.
 
-    Raises Problem 404, 403 for others' jobs, 409 for the webhook of a finished one, 422 for a group or a webhook that cannot be named.
+    Raises Problem 404, 403 for another user's job, 409 for the webhook of a finished job, 422 for an unknown group or webhook.
     """
     job = service.managed(session, job_id, viewer)
     values = change.model_dump(exclude_unset=True, exclude=set(Sharing.model_fields))
@@ -40,7 +40,7 @@ def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
 
 
 def _show(session: Session, job: Job, viewer: Viewer, change: JobEdit) -> None:
-    """Who sees it from now on, and with it the jobs that follow it; naming a group means the visibility `group`."""
+    """Changes who may see the job and the jobs that follow it; naming a group means the visibility `group`."""
     visibility = change.visibility if "visibility" in change.model_fields_set else "group" if change.group else job.visibility
     to = Sharing(visibility=visibility, group=change.group)
     followers = kind_named(job.kind).followers(session, job, to)

@@ -1,6 +1,6 @@
-"""How an attempt ends: success, failure, cancellation, or back to the queue. Each is one transaction, fenced by the lease.
+"""Ends an attempt: success, failure, cancellation, or back to the queue. Each function is one transaction, fenced by the lease.
 
-All raise Superseded when the lease is lost: then the attempt has had no effect.
+All raise Superseded when the lease is lost; the attempt then changes nothing.
 """
 
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ _RELEASED: Changes = {"worker_id": None, "child_pid": None, "lease_expires_at": 
 
 
 def keep_cells(session: Session, job_id: str, token: int, cells: Mapping[str, Blob], reached: Reached = NOTHING_NEW) -> Job:
-    """Finished parts of the job, kept for good; they end a run of losses.
+    """Stores finished parts of the job for good, and resets its count of consecutive losses.
 
-    Idempotent: when the database went away with the answer to a commit, a cell comes again, and counts and shows once.
+    Idempotent: when the connection breaks before the answer to a commit, the worker sends the cell again; it is counted and shown once.
     """
     asked = select(JobCell.cell, JobCell.digest).where(JobCell.job_id == job_id, JobCell.cell.in_(list(cells)))
     kept = {row.cell: row.digest for row in session.execute(asked)}
@@ -62,9 +62,9 @@ def succeed(
     metrics: Mapping[str, float],
     reached: Reached = NOTHING_NEW,
 ) -> None:
-    """Commits the result: artifacts `(name, media type, blob)`, the rows of its kind, the state, and what waited for it.
+    """Commits the result: artifacts `(name, media type, blob)`, the rows of the job's kind, the state, and the release of dependent jobs.
 
-    A phase's total may be the most that could be needed; what was done turned out to be all of it.
+    A phase's total may be an upper limit; on success it is set to the amount of work done.
     """
     lock_ending(session, [job_id], fails=False)
     values = reached.values
@@ -97,7 +97,7 @@ def fail(
     reached: Reached = NOTHING_NEW,
     losses: int | None = None,
 ) -> None:
-    """The job failed for good: `error` says what, why and what to do. Finished cells stay. `losses` of its workers, where they changed."""
+    """Fails the job for good: `error` says what went wrong, why and what to do. Finished cells stay. `losses`: the new count of lost workers."""
     lock_ending(session, [job_id], fails=True)
     values: Changes = {"error": error, **_measured(metrics or {}), **({} if losses is None else {"losses": losses})}
     job = _end(session, job_id, token, State.FAILED, error, reached, values)
@@ -114,7 +114,7 @@ def cancelled(
     metrics: Mapping[str, float] | None = None,
     reached: Reached = NOTHING_NEW,
 ) -> None:
-    """The device has stopped: the job is cancelled. Finished cells stay."""
+    """Cancels the job once its device has stopped. Finished cells stay."""
     lock_ending(session, [job_id], fails=True)
     job = _end(session, job_id, token, State.CANCELLED, {}, reached, _measured(metrics or {}))
     charge(session, job, (metrics or {}).get("device_seconds", 0))
@@ -134,7 +134,7 @@ def requeue(  # noqa: PLR0913 - what the row and the event say of it, each by na
     metrics: Mapping[str, float] | None = None,
     reached: Reached = NOTHING_NEW,
 ) -> None:
-    """Back to the queue through nobody's fault: a yield, a drain, a transient error outside (then `delay` seconds later)."""
+    """Returns the job to the queue without blame: after a yield, a drain, or a transient outside error (then `delay` seconds later)."""
     job = transition(
         session, job_id, [State.RUNNING], State.QUEUED, token=token, event=event, data=reason, before=reached.events,
         values={
@@ -148,16 +148,17 @@ def requeue(  # noqa: PLR0913 - what the row and the event say of it, each by na
 
 
 def still_held(session: Session, job_id: str, token: int) -> Job | None:
-    """The job, locked for `lose` or `fail`, if it is still held under that lease."""
+    """Returns the job, locked for `lose` or `fail`, if it is still held under this lease; otherwise None."""
     lock_ending(session, [job_id], fails=True)
     job = session.get(Job, job_id, populate_existing=True)
     return job if job is not None and job.lease_token == token and job.state in HELD else None
 
 
 def lose(session: Session, job: Job, cause: JsonObject, *, max_losses: int, charged: bool = True) -> None:
-    """The worker is gone. Back to the queue; but at `max_losses` in a row without a new cell the job itself is taken to be the killer.
+    """Handles a lost worker: returns the job to the queue, or fails it after `max_losses` losses in a row without a new cell.
 
-    `charged=False` is for losses that are nobody's doing, such as a database outage. A job being cancelled is cancelled: its device has stopped.
+    Then the job is assumed to kill its workers. `charged=False` does not count the loss against the job, for example after a database outage.
+    A job in state `cancelling` becomes cancelled: its device has stopped.
     """
     used = {"device_seconds": _held_for(session, job)} if charged else {}
     if job.state == State.CANCELLING:
@@ -184,7 +185,7 @@ def lose(session: Session, job: Job, cause: JsonObject, *, max_losses: int, char
 
 
 def _held_for(session: Session, job: Job) -> float:
-    """Seconds for which a lost attempt had its device, by the database's clock: until its lease ran out, if it did."""
+    """Returns the seconds for which a lost attempt held its device, by the database's clock: at most until its lease expired."""
     lasted = func.least(func.now(), job.lease_expires_at) - job.started_at
     return float(session.scalar(select(func.greatest(func.extract("epoch", lasted), 0))) or 0)
 
@@ -205,7 +206,7 @@ def _end(
 
 
 def _measured(metrics: Mapping[str, float]) -> Changes:
-    """Column updates for what an attempt used: device time adds up over attempts, the peak is the largest."""
+    """Returns column updates for the resources an attempt used: device seconds add up over attempts, peak memory is the maximum."""
     if not metrics:
         return {}
     rest = {key: value for key, value in metrics.items() if key not in ("device_seconds", "peak_bytes")}

@@ -1,24 +1,26 @@
-"""What a job would take, from earlier ones of its kind on the same model: a fixed part (loading) and a part that grows with its size.
+"""Estimates a job's device time from earlier jobs of its kind on the same model: a fixed part (loading) and a part proportional to size.
 
     seconds = fixed + each x size        least squares over earlier jobs, neither part below 0
 
-Earlier jobs that are all of about one size cannot tell the two parts apart; then seconds are in proportion to size, and only a job of about that
-size has an estimate. None means unknown, and is an answer.
+If all earlier jobs are of similar size, the two parts cannot be separated: seconds are then proportional to size, and only jobs of similar
+size get an estimate. None means that the time is unknown.
 """
 
 from collections.abc import Sequence
 
 SPREAD = 2.0
-"""How many times the smallest job the largest must be for the parts to be told apart."""
+"""Minimum ratio of the largest to the smallest known size for which the two parts can be separated."""
 NEAR, FAR = 4.0, 10.0
-"""How many times the largest size known (or, in proportion, a part of the smallest) is still near enough, without and with the parts known."""
+"""Largest ratio of an estimated size to the largest known size: NEAR for proportional estimates (and downwards from the smallest), FAR with
+both parts known.
+"""
 
 Known = Sequence[tuple[float, float]]
-"""Size and device seconds of earlier jobs."""
+"""Pairs (size, device seconds) of earlier jobs."""
 
 
 def seconds_for(known: Known, size: float) -> float | None:
-    """Device seconds of a job of this size, to a tenth; None when earlier ones do not tell."""
+    """Returns the device seconds of a job of this size, rounded to 0.1 s; None when earlier jobs do not allow an estimate."""
     known = [(one, seconds) for one, seconds in known if one > 0]
     if not known or size <= 0:
         return None
@@ -34,7 +36,7 @@ def seconds_for(known: Known, size: float) -> float | None:
 
 
 def _parts(known: Known) -> tuple[float, float]:
-    """The fixed part and that of each unit of size."""
+    """Returns the fixed seconds and the seconds per unit of size."""
     n = len(known)
     mean_size, mean_seconds = sum(size for size, _ in known) / n, sum(seconds for _, seconds in known) / n
     each = sum((size - mean_size) * (seconds - mean_seconds) for size, seconds in known)

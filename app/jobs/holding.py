@@ -1,8 +1,9 @@
-"""What a job's spec reads, and holding it in place while the job is made.
+"""Finds what a job's spec reads, and protects it from deletion while the job is created.
 
-A submission looks up what it will read, and that may be deleted before it commits. `hold` locks them FOR KEY SHARE, which a deletion's
-FOR UPDATE waits for and the other way round: either the deletion then finds the new job, or the submission finds what it would read gone.
-Locks are taken in one order everywhere: jobs, vectors, traits, models, each by id.
+A submission looks up the jobs, vectors, traits and models that it will read; each may be deleted before the submission commits. `hold` locks
+their rows FOR KEY SHARE, which conflicts with a deletion's FOR UPDATE. So either the deletion finds the new job, or the submission finds that
+its input is gone.
+The order of locks is the same everywhere: jobs, vectors, traits, models, each by id.
 """
 
 import re
@@ -23,7 +24,7 @@ _JOB_FIELDS = {"job", "extraction", "rows_from"}
 
 @dataclass(frozen=True)
 class Reads:
-    """Ids of jobs and vectors, versions of traits, names of models that a spec reads from."""
+    """Ids of jobs and vectors, versions of traits, and names of models that a spec reads."""
 
     jobs: set[str] = field(default_factory=set)
     vectors: set[str] = field(default_factory=set)
@@ -32,7 +33,7 @@ class Reads:
 
 
 def reads_of(spec: Json, model: str | None = None) -> Reads:
-    """Everything that a spec names in a field that its handler reads from."""
+    """Returns everything that a spec names in a field from which its handler reads."""
     found = Reads(models=set() if model is None else {model})
     for one in _objects(spec):
         for name, value in one.items():
@@ -57,9 +58,9 @@ def _objects(value: Json) -> Iterator[JsonObject]:
 
 
 def hold(session: Session, reads: Reads, *, present: Collection[str] = (), results: bool = True) -> None:
-    """Keeps what a new job reads, and the jobs that it names otherwise (`present`), from being deleted until this transaction ends.
+    """Protects what a new job reads, and other jobs that it names (`present`), from deletion until this transaction ends.
 
-    `results`: a job that it reads must still have its results. Raises Problem 422 for what is gone already.
+    `results`: each job that is read must still have its results. Raises Problem 422 for anything that was already deleted.
     """
     there = _locked(session, "jobs", "id", {*reads.jobs, *present}, "results_removed_at IS NULL")
     _require("job", {*reads.jobs, *present} - there.keys())
@@ -71,9 +72,9 @@ def hold(session: Session, reads: Reads, *, present: Collection[str] = (), resul
 
 
 def _locked(session: Session, table: str, column: str, values: set[str], usable: str = "true") -> dict[str, bool]:
-    """Those values that have a row, locked against deletion, and whether it can be used.
+    """Locks the rows of these values against deletion; returns each value that has a row, and whether the row is usable.
 
-    What this transaction locked before is not asked for again: a request that makes several jobs holds the same model for each.
+    Rows that this transaction locked before are not queried again: a request that creates several jobs holds the same model for each job.
     """
     held: dict[str, bool] = session.info.setdefault(_HELD, {}).setdefault(table, {})
     if new := values - held.keys():
@@ -89,7 +90,7 @@ def _committed(session: Session) -> None:
 
 @event.listens_for(Session, "after_soft_rollback")
 def _rolled_back(session: Session, _previous: SessionTransaction) -> None:
-    """Also at a savepoint, with which its locks go."""
+    """Forgets the held rows, also when a savepoint is rolled back: the rollback releases its locks."""
     session.info.pop(_HELD, None)
 
 

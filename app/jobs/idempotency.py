@@ -32,7 +32,7 @@ IdempotencyHeader = Annotated[
 
 
 def idempotency(route: str, key: str | None, body: JsonObject) -> Idempotency | None:
-    """The promise of this request, or None without the header. Raises Problem 422 for a key that cannot be one."""
+    """Returns the request's idempotency key with its route and body, or None without the header. Raises Problem 422 for an invalid key."""
     if key is None:
         return None
     if KEY.fullmatch(key) is None:
@@ -46,7 +46,7 @@ def idempotency(route: str, key: str | None, body: JsonObject) -> Idempotency | 
 async def once(
     database: AsyncDatabase | Planner, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """`work` in a transaction. Raises Problem 409 when an earlier request under the same key holds it for more than two seconds."""
+    """Runs `work` in a transaction. Raises Problem 409 when an earlier request under the same key is still being processed after two seconds."""
     try:
         return await database.run(work, *args, **kwargs)
     except OperationalError as error:

@@ -1,4 +1,4 @@
-"""What differs between kinds of job on the service's side. A new kind adds one line here, a `kind.py` in its package and a handler."""
+"""Describes how kinds of job differ in the service. A new kind adds one line here, a `kind.py` in its package and a handler."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -33,61 +33,61 @@ Usable = tuple[InstrumentedAttribute[str], Callable[[Viewer], ColumnElement[bool
 
 
 class Kind(ABC):
-    """A kind of job. What the methods here do is what most kinds need; a kind that differs overrides them."""
+    """A kind of job. The methods here suit most kinds; a kind that differs overrides them."""
 
     name: str
     handler_version: int
-    """Grows when a spec of the new version must not run on workers of the old one."""
+    """Version of the handler's spec; increased when older workers must not run newer specs."""
     inherited: tuple[str, ...] = ()
-    """Fields of a spec that came with the result that the job is about: who may use that result may use them with it."""
+    """Fields of a spec that were copied from the result that the job is about: a user of that result may use them together with it."""
     short = False
-    """Jobs of a short kind take seconds on a device and wait in the queue of generations."""
+    """Whether jobs of this kind take only seconds on a device and wait in the queue of generations."""
     measures = False
-    """Results hold doses and gains (`app.jobs.measures`)."""
+    """Whether results contain doses and gains (`app.jobs.measures`)."""
     retries_a_graph = False
-    """A retry is planned anew, which may take seconds."""
+    """Whether a retry plans the whole graph of jobs again, which may take seconds."""
 
     @abstractmethod
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        """Turns a handler's result into rows, in the transaction that finishes the job; what the Job shows as `result`."""
+        """Stores a handler's result as rows, in the transaction that finishes the job; returns what the Job shows as `result`."""
 
     @abstractmethod
     def links(self, job: Job) -> dict[str, str]:
-        """What a finished job's links lead to, besides those of every job."""
+        """Returns the links of a finished job, in addition to the links of every job."""
 
     def usable(self) -> Mapping[str, Usable]:
-        """For each prefix of the ids that `record` gives, who may use what has such an id."""
+        """Returns, for each prefix of the ids that `record` assigns, the column of ids and the condition on the rows that a viewer may use."""
         return {}
 
     def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:  # noqa: B027 - most kinds tell nothing
         """Runs in the transaction that ends the job without success."""
 
     def cancelled(self, session: Session, job: Job, viewer: Viewer) -> bool:
-        """Whether this took the cancel request upon itself; it is asked before the job is locked."""
+        """Handles a cancel request and returns True, if this kind cancels its jobs itself; called before the job is locked."""
         return False
 
     def retried(
         self, session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None
     ) -> Submitted | None:
-        """The job that takes the place of this one; None for a new job of the same spec."""
+        """Returns the job that replaces this one; None to submit a new job with the same spec."""
         return None
 
     def followers(self, session: Session, job: Job, to: Sharing) -> Sequence[Job]:
-        """The jobs that follow when this one is shown to others."""
+        """Returns the jobs that get the same visibility when this job is shared."""
         return ()
 
     def parts(self, session: Session, job: Job) -> Sequence[str]:
-        """Ids of the jobs that are deleted with this one where nothing else uses them."""
+        """Returns the ids of jobs that are deleted together with this job unless something else uses them."""
         return ()
 
 
 def kind_named(name: str) -> Kind:
-    """The kind of that name; its package is imported when first asked for. Raises KeyError for an unknown one."""
+    """Returns the kind with this name; imports its package on first use. Raises KeyError for an unknown name."""
     module, attribute = KINDS[name].split(":")
     kind: Kind = getattr(import_module(module), attribute)
     return kind
 
 
 def handler_versions() -> dict[str, int]:
-    """Per kind, the newest handler version that this installation can run; workers leave newer jobs to newer workers."""
+    """Returns, per kind, the newest handler version that this installation can run; workers leave newer jobs to newer workers."""
     return {name: kind_named(name).handler_version for name in KINDS}

@@ -1,6 +1,7 @@
-"""Experiment and model variant: labels of calibrations and extractions, which name their folders in trait-interp's layout.
+"""Experiment and model variant: labels of calibrations and extractions, used as folder names in trait-interp's layout.
 
-They are part of a job's spec, since calibration.json holds them; a calibration's result also has the variant of a request that named none.
+They are part of a job's spec, because calibration.json contains them. The result of a calibration records the variant also when the request
+did not name a variant.
 """
 
 from collections.abc import Sequence
@@ -22,25 +23,25 @@ _VARIANT = func.coalesce(Job.result["calibration", "model_variant"].astext, Job.
 
 @dataclass(frozen=True)
 class Labels:
-    """None: not named in a filter, or not known of a job."""
+    """The two labels. None: no filter in a search, or not known for a job."""
 
     experiment: str | None = None
     model_variant: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """What a job must be for a list that is narrowed to these labels."""
+        """Returns the conditions on jobs for a list that is filtered by these labels."""
         pairs = ((_EXPERIMENT, self.experiment), (_VARIANT, self.model_variant))
         return [column == value for column, value in pairs if value is not None]
 
 
 def made_with(job_id: InstrumentedAttribute[str], labels: Labels) -> list[ColumnElement[bool]]:
-    """The same for the rows of a table whose column `job_id` names the job that made them."""
+    """Returns the conditions on rows of a table, where the column `job_id` holds the job that made the row."""
     conditions = labels.conditions()
     return [job_id.in_(select(Job.id).where(*conditions))] if conditions else []
 
 
 def labels_of(session: Session, job_ids: Sequence[str]) -> dict[str, Labels]:
-    """The labels of these jobs; of a job that was deleted meanwhile there are none."""
+    """Returns the labels of these jobs by id; jobs that were deleted meanwhile are missing."""
     rows = session.execute(select(Job.id, _EXPERIMENT, _VARIANT).where(Job.id.in_(job_ids)))
     found = {job_id: Labels(experiment, variant) for job_id, experiment, variant in rows}
     return dict.fromkeys(job_ids, Labels()) | found

@@ -1,6 +1,6 @@
-"""Locking job rows: everything a transaction will change, in one statement, in the order of ids (README.md: The order of locks).
+"""Locks job rows: all rows that a transaction will change, in one statement, in the order of ids (README.md: The order of locks).
 
-Two transactions that lock in one order can wait for each other, but never in a circle.
+Transactions that lock in one order can wait for each other, but never in a circle.
 """
 
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.models import Job
 
-# `ends`: the job reaches an end here, so its dependents change too; `fails`: an end that fails those that need its success.
+# `ends`: the job ends here, so its dependents change too. `fails`: this end also fails the dependents that need the job's success.
 _ENDING = text("""
 WITH RECURSIVE touched(id, ends, fails) AS (
     SELECT root, true, CAST(:fails AS boolean) FROM unnest(CAST(:ids AS text[])) AS root
@@ -24,13 +24,13 @@ ORDER BY id FOR NO KEY UPDATE""")
 
 
 def lock_ending(session: Session, ids: Collection[str], *, fails: bool) -> None:
-    """Locks those of the jobs that are not over, and the waiting jobs that their end releases or (with `fails`) fails.
+    """Locks the given jobs that have not ended, and the waiting jobs that their end releases or (with `fails`) fails.
 
-    A job that is submitted behind one of these meanwhile has a later id, and so is locked in order too when it is released.
+    A job submitted meanwhile that waits for any of these has a later id, so its release also follows the order of locks.
     """
     session.execute(_ENDING, {"ids": sorted(ids), "fails": fails})
 
 
 def lock_jobs(session: Session, ids: Collection[str]) -> None:
-    """Locks these jobs, whatever their state. References to them can still be made."""
+    """Locks these jobs, whatever their state. Other rows can still be inserted that refer to them."""
     session.execute(select(Job.id).where(Job.id.in_(sorted(ids))).order_by(Job.id).with_for_update(key_share=True))

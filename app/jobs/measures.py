@@ -1,4 +1,4 @@
-"""Doses and gains in stored results: the symbols that results are stored under, and the names that the API sends beside them."""
+"""Doses and gains in stored results: maps the stored symbols to the names that the API sends in addition."""
 
 from app.http.renamed import with_new_names
 from terms.values import JsonObject
@@ -16,9 +16,9 @@ NAMES = {
     "delta_joint_low": "joint_gain_low",
     "delta_joint_high": "joint_gain_high",
 }
-"""By symbol; `docs/glossary.md` says what each is."""
+"""Name of each symbol; `docs/glossary.md` defines them."""
 
 
 def with_names(result: JsonObject) -> JsonObject:
-    """A result, or a part of one, with both."""
+    """Returns a result, or a part of a result, with both symbols and names."""
     return with_new_names(result, NAMES)

@@ -28,7 +28,7 @@ from app.db import Base
 from app.jobs.states import State
 from terms.documents.jobs import ErrorFacts
 
-# the tables `groups` and `blobs`, which jobs, cells and artifacts refer to
+# registers the tables `groups` and `blobs`, to which jobs, cells and artifacts refer
 from terms.values import JsonObject
 
 Timestamp = DateTime(timezone=True)
@@ -39,7 +39,7 @@ ON_DEVICES = "job_class = 'model' AND state IN ('running','cancelling')"
 
 
 class Job(Shareable, Base):
-    """One request and everything that happened to it."""
+    """A job: the request and everything that happened to it."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -151,11 +151,11 @@ class JobEvent(Base):
 
 
 SHARED_CELL = "cell LIKE 'judge:%'"
-"""Cells that other jobs may take: their names hold a hash of what they are made from."""
+"""SQL: cells that other jobs may reuse; their names contain a hash of their inputs."""
 
 
 class JobCell(Base):
-    """A finished part of a job. It is committed as soon as it is finished and never computed again."""
+    """A finished part of a job, committed as soon as it is finished and never computed again."""
 
     __tablename__ = "job_cells"
     __table_args__ = (Index("job_cells_shared_idx", "cell", postgresql_where=text(SHARED_CELL)),)
@@ -182,7 +182,7 @@ class Artifact(Base):
 
 
 class OwnerTurn(Base):
-    """Fair-share record of an owner in a lane (`short`, `model`, `light`): last start and recent device time."""
+    """Fair-share record of an owner in a lane (`short`, `model`, `light`): last start and recent device seconds."""
 
     __tablename__ = "owner_turns"
 
@@ -194,7 +194,7 @@ class OwnerTurn(Base):
 
 
 class IdempotencyKey(Base):
-    """A remembered submission: written in the same transaction as its job, kept for seven days."""
+    """A record of a submission under an idempotency key: written in the same transaction as its job, kept for seven days."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_age_idx", "created_at"), Index("idempotency_keys_job_idx", "job_id"))

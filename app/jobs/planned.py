@@ -1,7 +1,7 @@
-"""What only a plan knows: jobs that do not exist yet and are looked up as if they did.
+"""Keeps the jobs of a dry run: they do not exist, but lookups within the plan find them.
 
-A dry run of a study is the real submission in a transaction that can only read: where a job would be inserted, it is kept here, so that the
-requests after it find it. Everything that the real submission refuses, this refuses too.
+A dry run of a study is the real submission in a read-only transaction. Where a job would be inserted, it is kept here instead, so that later
+requests of the plan find it. The dry run therefore refuses everything that the real submission refuses.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _JOBS = "planned"
 
 @contextmanager
 def planning(session: Session) -> Iterator[dict[str, Job]]:
-    """Until the body ends, jobs are planned instead of submitted. The transaction must be a new one; it can write nothing afterwards."""
+    """Context in which jobs are planned instead of submitted. The transaction must be new; it cannot write anything afterwards."""
     session.execute(text("SET TRANSACTION READ ONLY"))
     session.info[_JOBS] = jobs = dict[str, Job]()
     try:
@@ -27,16 +27,16 @@ def planning(session: Session) -> Iterator[dict[str, Job]]:
 
 
 def planned(session: Session) -> dict[str, Job] | None:
-    """The jobs that this session plans, by id; None when it submits."""
+    """Returns the planned jobs by id; None when this session submits jobs."""
     found: dict[str, Job] | None = session.info.get(_JOBS)
     return found
 
 
 def planned_job(session: Session, job_id: str) -> Job | None:
-    """The job, if it is one that this session plans."""
+    """Returns the job if this session has planned it; otherwise None."""
     return (planned(session) or {}).get(job_id)
 
 
 def job_of(session: Session, job_id: str) -> Job:
-    """The job, planned or there."""
+    """Returns the job, whether planned or stored."""
     return planned_job(session, job_id) or session.get_one(Job, job_id)

@@ -19,7 +19,7 @@ class PromptIn(BaseModel):
 
 
 def short_for(model: type[BaseModel], field: str, text: Any = Text) -> BeforeValidator:
-    """A text stands for an object that holds this one field."""
+    """Returns a validator that accepts a plain text in place of an object with this one field."""
     return BeforeValidator(lambda sent: {field: sent} if isinstance(sent, str) else sent, json_schema_input_type=model | text)
 
 
@@ -28,6 +28,6 @@ def _shortest(one: PromptIn) -> str | JsonObject:
 
 
 Prompt = Annotated[PromptIn, short_for(PromptIn, "prompt")]
-"""Either form, read and kept as an object."""
+"""A prompt in either form, stored as an object."""
 ShortPrompt = Annotated[Prompt, PlainSerializer(_shortest)]
-"""Either form, kept as a text where there is no system prompt: as specs held them before there were objects."""
+"""A prompt in either form, stored as a text when there is no system prompt: older specs store prompts that way."""

@@ -1,8 +1,8 @@
-"""Reading one job for many requests at once, now or when it changes.
+"""Reads jobs for many requests at once, now or when they change.
 
-Requests that ask while a read is on its way share the next one: when a change wakes five hundred waiting requests, this is a few
-transactions and not five hundred. A read always begins after the request for it, so every answer is at least as new as its request. A
-request that waits for a change holds no connection meanwhile.
+Requests that arrive while a read is running share the next read: when a change wakes five hundred waiting requests, they need a few
+transactions and not five hundred. A read always begins after the request for it, so every answer is at least as new as its request. A request
+that waits for a change holds no database connection.
 """
 
 import asyncio
@@ -31,26 +31,26 @@ from app.jobs.views import WAITING, views
 from app.jobs.waiting import Fingerprint, Wakeups
 
 AT_ONCE = 4
-"""Reads on their way at the same time."""
+"""Most reads that run at the same time."""
 LARGEST = 200
-"""Jobs in one read."""
+"""Most jobs in one read."""
 
 
 @dataclass
 class _Read:
-    """One read to come or on its way: who waits for which job, and the task."""
+    """A planned or running read: the waiting requests by job, and the task."""
 
     waiting: dict[str, list[asyncio.Future[JobOut]]] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits for it."""
+        """Whether any request still waits for this read."""
         return any(not answer.done() for answers in self.waiting.values() for answer in answers)
 
 
 class Reader:
-    """Jobs as their viewers see them."""
+    """Reads jobs as their viewers see them; requests of one viewer share a read."""
 
     def __init__(self, database: AsyncDatabase, *, slice_seconds: float) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class Reader:
         self._free = asyncio.Semaphore(AT_ONCE)
 
     async def job(self, job_id: str, viewer: Viewer) -> JobOut:
-        """The job as it is now. Raises Problem 404. The read ends with the last of those who wait for it."""
+        """Returns the current job. Raises Problem 404. When all requests that wait for a read are cancelled, the read is cancelled too."""
         answer: asyncio.Future[JobOut] = asyncio.get_running_loop().create_future()
         read = self._coming.get(viewer)
         if read is None:
@@ -75,12 +75,12 @@ class Reader:
             raise
 
     def _begun(self, viewer: Viewer, read: _Read) -> None:
-        """Who asks from now on starts another read."""
+        """Closes this read to new requests: the next request starts another read."""
         if self._coming.get(viewer) is read:
             del self._coming[viewer]
 
     async def _read(self, viewer: Viewer, read: _Read) -> None:
-        asker.set(None)  # its own four places are its bound; waiting for one user's would hold all users up
+        asker.set(None)  # reads are already limited to AT_ONCE; a place among one user's requests would delay all other users
         async with self._free:
             self._begun(viewer, read)
             ids = list(read.waiting)
@@ -96,7 +96,7 @@ class Reader:
 
 
 def _answer(answers: Sequence[asyncio.Future[JobOut]], result: JobOut | Exception) -> None:
-    """Tells those who still wait."""
+    """Gives the result to the requests that still wait."""
     for answer in answers:
         if answer.done():
             continue
@@ -114,10 +114,10 @@ def _seen(session: Session, job_ids: Sequence[str], viewer: Viewer, slice_second
 async def changed(
     context: Context, request: Request, job_id: str, viewer: Viewer, seconds: float, *, only_the_end: bool = False
 ) -> JobOut:
-    """The job as soon as it differs from what the caller knows (If-None-Match, else its state at arrival), or after `seconds`; with
-    `only_the_end` once it is over.
+    """Returns the job as soon as it differs from what the caller knows (If-None-Match, or its state at arrival), or after `seconds`; with
+    `only_the_end`, returns once the job has ended.
 
-    Raises Problem 401 and 404 within five seconds when the key opens nothing any more, or the caller may not see the job any more.
+    Raises Problem 401 or 404 within five seconds after the key becomes invalid or the caller loses access to the job.
     """
     ends = time.monotonic() + min(seconds, context.settings.limit.wait_seconds)
     viewer = await still(context, viewer)
@@ -134,16 +134,16 @@ async def changed(
             if await request.is_disconnected():
                 break
             before = viewer
-            with contextlib.suppress(SQLAlchemyError, OSError):  # while the database is away no key is revoked
+            with contextlib.suppress(SQLAlchemyError, OSError):  # keys cannot be revoked while the database is unavailable
                 viewer = await still(context, viewer)
-            if news or viewer != before:  # with other groups, what was seen may be another's now
+            if news or viewer != before:  # if the caller's groups changed, access to the job must be checked again
                 watch.clear()
                 job = await context.part(Reader).job(job_id, viewer)
     return job
 
 
 async def still(context: Context, viewer: Viewer) -> Viewer:
-    """Who the caller is by now. Raises Problem 401 when the key was revoked or has expired meanwhile."""
+    """Returns the caller with their current rights. Raises Problem 401 when the key was revoked or has expired meanwhile."""
     now = await context.keyring.current(viewer)
     if now is None:
         raise unauthenticated()
@@ -155,8 +155,8 @@ def _goes_on(found: Fingerprint) -> bool:
 
 
 def _knows(job: JobOut, found: Fingerprint) -> bool:
-    """Whether a look at the row found nothing that differs from the job as it was read."""
-    phase = found.phase if job.phase == WAITING else job.phase  # a waiting job's phase is not the row's
+    """Returns True when the row found in the database does not differ from the job as it was read."""
+    phase = found.phase if job.phase == WAITING else job.phase  # the phase `waiting` is computed, not stored in the row
     reason = None if job.waits_because is None else job.waits_because.code
     read = (job.state, phase, job.progress.done, job.eta_at, job.position, reason)
     return read == (found.state, found.phase, found.done, found.eta_at, found.position, found.reason)

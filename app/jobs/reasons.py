@@ -12,7 +12,7 @@ from app.jobs.schemas import WaitReason
 from app.jobs.turns import Place
 
 NAMED = 2
-"""Most running jobs that a sentence names."""
+"""Most running jobs named in one sentence."""
 LOADING = WaitReason(code="model_loading", detail="A worker has the job and is loading its model.")
 
 
@@ -27,7 +27,7 @@ class Fleet:
 
     @property
     def serving(self) -> int:
-        """Workers that claim jobs."""
+        """Returns the number of workers that claim jobs."""
         return self.alive - self.held - self.full
 
 
@@ -53,7 +53,7 @@ class Before:
 
 
 def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
-    """The reason of a job that waits for `count` other jobs. `jobs` are those that the viewer may see; running ones are named."""
+    """Returns the reason of a job that waits for `count` other jobs. `jobs` are the jobs that the viewer may see; running jobs are named."""
     running = [one for one in jobs if one.running]
     doing = ", ".join(f"{one.kind}{f' on {one.model}' if one.model else ''} ({one.phase})" for one in running[:NAMED])
     more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
@@ -64,7 +64,7 @@ def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
 def reason(
     job_class: str, owner: str, not_before: datetime | None, place: Place | None, scene: Scene, *, counted: bool
 ) -> WaitReason:
-    """The reason of a job without unfinished predecessors: the first obstacle to its start. Shows counts only if `counted`."""
+    """Returns the first obstacle to the start of a job without unfinished predecessors. Shows counts only if `counted`."""
     if not_before is not None and not_before > scene.now:
         detail = f"A part outside the server did not answer. The job is tried again after {not_before:%H:%M:%S} UTC."
         return WaitReason(code="backoff", detail=detail)

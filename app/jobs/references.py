@@ -1,8 +1,8 @@
-"""What a stored spec refers to, and whether a caller may use all of it now.
+"""Finds what a stored spec refers to, and checks whether a caller may use all of it now.
 
-A new request is checked field by field where it is read. A job that is made from an earlier job's spec (a retry, a rescore that continues
-a failed job) goes through `check`, so that it can do no more than its caller could ask for today. Ids are found wherever they are in the
-spec: a field that is added to a spec later is checked without a change here.
+The fields of a new request are checked where they are read. A job made from an earlier job's spec (a retry, a rescore that continues a failed
+job) goes through `check`, so that its caller gains no access beyond today's rights. Ids are found anywhere in the spec: fields added to a
+spec later are checked without a change here.
 """
 
 import re
@@ -26,16 +26,16 @@ from app.traits.models import Trait
 from terms.values import Json, JsonObject
 
 NAMED = 5
-"""Most references that an error names."""
+"""Most references named in an error."""
 ADDRESS = ("kind", "model", "url", "key_env")
-"""What must be as it was for a judge to be the one that a spec describes."""
+"""Columns of a judge that must still have the values in the spec for the judge to count as the same."""
 
 _ID = re.compile(r"([a-z]+)_[0-9a-z]{26}")
 
 
 @cache
 def _usable() -> Mapping[str, Usable]:
-    """For the ids of each prefix, the column that holds them and the rows that a viewer may use."""
+    """Returns, for each prefix of ids, the column that holds them and the condition on the rows that a viewer may use."""
     found: dict[str, Usable] = {"job": (Job.id, repository.usable), "trait": (Trait.id, lambda viewer: seen(Trait, viewer))}
     for kind in KINDS:
         found |= kind_named(kind).usable()
@@ -44,7 +44,7 @@ def _usable() -> Mapping[str, Usable]:
 
 @dataclass
 class References:
-    """What a spec names: ids by prefix, traits by name and version, judges by name, and its model."""
+    """References of a spec: ids by prefix, traits by name and version, judges by name, and the model."""
 
     ids: dict[str, set[str]] = field(default_factory=dict)
     traits: set[tuple[str, str]] = field(default_factory=set)
@@ -53,7 +53,7 @@ class References:
 
 
 def references(spec: Mapping[str, Json], inherited: Collection[str] = ()) -> References:
-    """Everything that a spec names, but for its fields in `inherited`: they came with a result that it names too."""
+    """Returns all references of a spec except in its fields `inherited`, which were copied from a result that the spec also names."""
     own = {name: value for name, value in spec.items() if name not in inherited}
     found = References(model=None if own.get("model") is None else str(own["model"]))
     for value in _values(own):
@@ -67,7 +67,7 @@ def references(spec: Mapping[str, Json], inherited: Collection[str] = ()) -> Ref
 
 
 def _values(value: Json) -> Iterator[Json]:
-    """The value and every value inside it."""
+    """Yields the value and every value inside it."""
     yield value
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for one in inside:
@@ -82,7 +82,10 @@ def check(
     after: Sequence[str],
     inherited: Collection[str] = (),
 ) -> None:
-    """Raises Problem 409 `not_shared`, naming what the spec of the job `again` refers to, and its edges, that the viewer may not use now."""
+    """Checks that the viewer may use everything that the spec of the job `again` and its edges refer to.
+
+    Raises Problem 409 `not_shared`, which names the references that the viewer may not use now.
+    """
     found = references(spec, inherited)
     found.ids.setdefault("job", set()).update(after)
     lacking = [*_ids(session, viewer, found.ids), *_traits(session, viewer, found.traits), *_named(session, found)]
@@ -91,7 +94,7 @@ def check(
 
 
 def not_shared(identifier: str, does: str, lacking: Sequence[str]) -> Problem:
-    """409: the job or study `identifier` refers to these, which the caller may not use."""
+    """Returns Problem 409: the job or study `identifier` refers to these, which the caller may not use."""
     more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
     detail = (
         f"{identifier} {does} {', '.join(lacking[:NAMED])}{more}: deleted, changed, or no longer shared with "
@@ -117,7 +120,7 @@ def _traits(session: Session, viewer: Viewer, wanted: set[tuple[str, str]]) -> I
 
 
 def _named(session: Session, found: References) -> Iterator[str]:
-    """The model and the judges that are not on the lists of this server as the spec describes them."""
+    """Yields the model and the judges of the spec that this server no longer has, or has with different settings."""
     model = None if found.model is None else session.get(Model, found.model)
     if found.model is not None and (model is None or model.removed_at is not None):
         yield f"the model {found.model}"

@@ -22,14 +22,14 @@ from app.jobs.words import holds_words, narrowed
 from app.settled import settled
 
 IN_SHARED_CELL = text(SHARED_CELL)
-"""Written out, so that the planner sees that the index of such cells holds the answer."""
+"""Literal SQL, so that the query planner recognizes the partial index of such cells."""
 ABOUT_MODELS = ("inspect", "download", "prove")
-"""Kinds of jobs that the service puts before the jobs of anybody who names a model."""
+"""Kinds of jobs that the service submits for a model, ahead of the jobs of all users who name the model."""
 
 
 @dataclass(frozen=True)
 class JobFilters:
-    """What a list of jobs is narrowed to; None and empty mean everything."""
+    """Filters of a list of jobs; None and empty mean no filter."""
 
     state: Sequence[State] = field(default_factory=list)
     kind: str | None = None
@@ -44,35 +44,35 @@ class JobFilters:
 
 
 def visible(viewer: Viewer) -> Select[Job]:
-    """The jobs that a viewer may see."""
+    """Selects the jobs that a viewer may see."""
     return select(Job).where(seen(Job, viewer))
 
 
 def usable(viewer: Viewer) -> ColumnElement[bool]:
-    """The jobs that a viewer's own may come after and read: those seen, and what everybody's models need: inspections, proofs, downloads."""
+    """Returns the condition on jobs that a viewer's job may wait for and read: visible jobs, and inspections, proofs and downloads of models."""
     return or_(seen(Job, viewer), Job.kind.in_(ABOUT_MODELS))
 
 
 def made_by_visible(job_id: InstrumentedAttribute[str], viewer: Viewer) -> ColumnElement[bool]:
-    """The rows of a table whose job, named by its column `job_id`, a viewer may see: results follow their jobs."""
+    """Returns the condition on rows of a table with a visible job in their column `job_id`: results have the visibility of their jobs."""
     return job_id.in_(select(Job.id).where(seen(Job, viewer)))
 
 
 @settled
 def find(session: Session, job_id: str, viewer: Viewer) -> Job | None:
-    """The job, if the viewer may see it."""
+    """Returns the job if the viewer may see it; otherwise None."""
     return planned_job(session, job_id) or session.scalars(visible(viewer).where(Job.id == job_id)).one_or_none()
 
 
 def shown_to(session: Session, job: Job, owner: str) -> bool:
-    """Whether a user may see the job, with a member's key."""
+    """Returns whether a user may see the job with a member's key."""
     if job.owner == owner or job.visibility == "public":
         return True
     return job.group_name in groups_of(session, [owner])[owner]
 
 
 def edges(session: Session, job_id: str) -> list[Edge]:
-    """The jobs that it comes after, and what it needs of them."""
+    """Returns the jobs that this job waits for, each with the state that is needed."""
     rows = session.execute(
         select(JobEdge.after_id, JobEdge.needs).join(Job, Job.id == JobEdge.after_id).where(JobEdge.job_id == job_id)
     )
@@ -82,7 +82,7 @@ def edges(session: Session, job_id: str) -> list[Edge]:
 def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Job]:
-    """A page, newest first; `before` is the `(created_at, id)` of the last job of the previous page."""
+    """Returns a page of jobs, newest first; `before` is the `(created_at, id)` of the last job of the previous page."""
     statement = visible(viewer).where(*filters.labels.conditions()).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < before)
@@ -105,7 +105,7 @@ def listing(
 
 
 def tallies(session: Session, owner: str, *, most: int) -> dict[str, int]:
-    """A user's jobs: `running`, `queued`, and `finished` among the newest `most`. Each count reads an index of few rows."""
+    """Counts a user's jobs: `running`, `queued`, and `finished` among the newest `most`. Each count reads an index of few rows."""
     own = Job.owner == owner
     held, queued = (
         session.scalar(select(func.count()).select_from(Job).where(own, Job.state.in_(states))) or 0
@@ -117,7 +117,7 @@ def tallies(session: Session, owner: str, *, most: int) -> dict[str, int]:
 
 
 def events(session: Session, job_id: str, after_seq: int, limit: int) -> Sequence[JobEvent]:
-    """The history of a job from `after_seq` on."""
+    """Returns the events of a job numbered past `after_seq`."""
     return session.scalars(
         select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after_seq).order_by(JobEvent.seq).limit(limit)
     ).all()
@@ -126,11 +126,11 @@ def events(session: Session, job_id: str, after_seq: int, limit: int) -> Sequenc
 _WARNINGS = text(f"""
 SELECT job_id, data ->> 'detail' FROM job_events
 WHERE job_id = ANY(:ids) AND seq > 1 AND seq <= {1 + MOST_WARNINGS} AND type = '{WARNED}' ORDER BY job_id, seq""")
-"""Plain SQL: every look at a job asks this, and an expression costs three times as much to build."""
+"""Plain SQL, because every read of a job runs it; building the same SQLAlchemy expression takes three times as long."""
 
 
 def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
-    """What the submissions of these jobs warned of; such events follow the first one."""
+    """Returns the warnings of these jobs' submissions, by job; such events directly follow a job's first event."""
     found: dict[str, list[str]] = {}
     for job_id, detail in session.execute(_WARNINGS, {"ids": list(job_ids)}):
         found.setdefault(job_id, []).append(detail)
@@ -138,7 +138,7 @@ def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
 
 
 def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifact]]:
-    """The files of these jobs' results, by job."""
+    """Returns the result files of these jobs, by job."""
     found: dict[str, list[Artifact]] = {}
     for artifact in session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.name)):
         found.setdefault(artifact.job_id, []).append(artifact)
@@ -146,22 +146,22 @@ def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifa
 
 
 def owned(session: Session, owner: str, job_ids: Collection[str]) -> frozenset[str]:
-    """Those of these jobs that the user owns."""
+    """Returns the ids among `job_ids` of jobs that the user owns."""
     return frozenset(session.scalars(select(Job.id).where(Job.id.in_(job_ids), Job.owner == owner)))
 
 
 def artifact(session: Session, job_id: str, name: str) -> Artifact | None:
-    """One file of a job's result."""
+    """Returns a result file of a job by name."""
     return session.scalars(select(Artifact).where(Artifact.job_id == job_id, Artifact.name == name)).one_or_none()
 
 
 def cell_digest(session: Session, job_id: str, cell: str) -> str | None:
-    """Where the bytes of a finished cell are."""
+    """Returns the digest under which a finished cell is stored."""
     return session.scalar(select(JobCell.digest).where(JobCell.job_id == job_id, JobCell.cell == cell))
 
 
 def shared_cell_digest(session: Session, cell: str, owner: str) -> str | None:
-    """Where the bytes of a finished cell of this name are, of any job that a user may see with a member's key."""
+    """Returns the digest of a finished shared cell with this name, from any job that a user may see with a member's key."""
     viewer = Viewer(owner, "member", groups=frozenset(groups_of(session, [owner])[owner]))
     statement = (
         select(JobCell.digest).join(Job, Job.id == JobCell.job_id).where(JobCell.cell == cell, IN_SHARED_CELL, seen(Job, viewer))
@@ -170,16 +170,16 @@ def shared_cell_digest(session: Session, cell: str, owner: str) -> str | None:
 
 
 def succeeded_with(session: Session, kind: str, spec_hash: str, viewer: Viewer) -> Job | None:
-    """The newest success of the same calculation that the viewer may read."""
+    """Returns the newest succeeded job with this spec hash that the viewer may read and that still has its results."""
     statement = visible(viewer).where(Job.kind == kind, Job.spec_hash == spec_hash, Job.state == State.SUCCEEDED)
     statement = statement.where(Job.results_removed_at.is_(None))
     return session.scalars(statement.order_by(Job.finished_at.desc()).limit(1)).one_or_none()
 
 
 def bells_wanted(session: Session, job_class: str, *, silent_after: float, everybody: bool = False) -> int:
-    """How many bells a class should have pending: one per idle worker that lives and may claim, and no more than there are jobs ready.
+    """Returns how many bells a class should have pending: one per idle live worker that may claim, but no more than ready jobs.
 
-    everybody: one per idle worker if any job is ready, as not every worker may be of a version that can run it.
+    `everybody`: one per idle worker if any job is ready, because some workers may have a version that cannot run the job.
     """
     busy = select(Job.worker_id).where(Job.state.in_([State.RUNNING, State.CANCELLING]))
     held = select(DeviceHold.worker_id).where(in_force())
@@ -196,7 +196,7 @@ def bells_wanted(session: Session, job_class: str, *, silent_after: float, every
 
 
 def ready_for(session: Session, worker_id: str, job_class: str) -> str | None:
-    """A job that waits for nothing but a worker of the class, always the same one; None when this worker may claim nothing now."""
+    """Returns a job that waits only for a worker of this class, always the same job; None when this worker may not claim now."""
     held = select(DeviceHold.worker_id).where(DeviceHold.worker_id == worker_id, in_force())
     blocked = select(Worker.id).where(Worker.id == worker_id, Worker.blocked.is_not(None))
     statement = _ready().where(Job.job_class == job_class, ~held.exists(), ~blocked.exists())
@@ -204,9 +204,9 @@ def ready_for(session: Session, worker_id: str, job_class: str) -> str | None:
 
 
 def idle_for(session: Session, job_class: str, seconds: float) -> bool:
-    """Whether a worker that may claim jobs of the class has had none for so long, and no job waits for it."""
+    """Returns whether a worker that may claim jobs of the class had no job for `seconds`, and no job waits for it."""
     since = func.now() - timedelta(seconds=seconds)
-    heard = func.now() - timedelta(seconds=seconds + 30)  # a worker says that it is there every few seconds
+    heard = func.now() - timedelta(seconds=seconds + 30)  # a worker reports every few seconds
     of_class = Job.job_class == job_class
     busy = select(Job.id).where(of_class, (Job.state.in_(list(HELD))) & (Job.worker_id == Worker.id))
     held = select(DeviceHold.worker_id).where(DeviceHold.worker_id == Worker.id, in_force())
@@ -225,7 +225,7 @@ def _ready() -> Select[str]:
 
 
 def deferrals(session: Session, job_id: str) -> int:
-    """How often in a row a job was put off: since its last finished cell."""
+    """Returns how often the job was deferred since its last finished cell."""
     last_cell = select(func.coalesce(func.max(JobEvent.seq), 0)).where(JobEvent.job_id == job_id, JobEvent.type == "cell")
     statement = select(func.count()).where(
         JobEvent.job_id == job_id, JobEvent.type == "deferred", JobEvent.seq > last_cell.scalar_subquery()

@@ -1,4 +1,4 @@
-"""Jobs as HTTP answers: the body, its entity tag, and when to ask again."""
+"""Builds HTTP answers with jobs: the body, its entity tag, and when to ask again."""
 
 import hashlib
 
@@ -9,12 +9,12 @@ from app.jobs.states import FINISHED, State
 
 
 def etag_of(body: bytes) -> str:
-    """Names exactly these bytes."""
+    """Returns an entity tag that identifies exactly these bytes."""
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def retry_after(job: JobOut) -> int | None:
-    """Seconds until another look is likely to show something new; None when nothing will change."""
+    """Returns the seconds until another request is likely to show something new; None when nothing will change."""
     if job.state in FINISHED:
         return None
     if job.state == State.QUEUED and (job.position is None or job.position > 3):
@@ -23,14 +23,14 @@ def retry_after(job: JobOut) -> int | None:
 
 
 def named(condition: str | None, etag: str) -> bool:
-    """Whether If-None-Match holds this entity tag; weak and strong ones compare alike here (RFC 9110, 13.1.2)."""
+    """Returns whether If-None-Match contains this entity tag; weak and strong tags compare alike here (RFC 9110, 13.1.2)."""
     if condition is None:
         return False
     return condition.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
 
 
 def job_response(job: JobOut, *, request: Request, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """The job; 304 when the request names what would be sent (for a 200 to a GET)."""
+    """Returns the job as a response, or 304 when If-None-Match has the tag of the body (for a GET that would answer 200)."""
     body = job.model_dump_json().encode()
     etag = etag_of(body)
     all_headers = {"ETag": etag, "Cache-Control": "private, no-cache", **(headers or {})}
@@ -43,6 +43,6 @@ def job_response(job: JobOut, *, request: Request, status: int = 200, headers: d
 
 
 def submitted_response(job: JobOut, *, request: Request, replayed: bool = False) -> Response:
-    """202 with where to look."""
+    """Returns 202 with the address of the job."""
     headers = {"Location": f"/v1/jobs/{job.id}", **({"Idempotency-Replayed": "true"} if replayed else {})}
     return job_response(job, request=request, status=202, headers=headers)

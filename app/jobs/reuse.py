@@ -1,4 +1,4 @@
-"""Finished jobs that may answer a new request: of the same calculation, on the same known weights, read the same way."""
+"""Finds finished jobs that may answer a new request."""
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +11,11 @@ from terms.values import JsonObject
 
 
 def find_reusable(session: Session, kind: str, spec: Spec | JsonObject, viewer: Viewer) -> Job | None:
-    """A finished job of the same calculation that the caller may read, on the same known weights, read the same way."""
+    """Returns a finished job that the caller may read, of the same calculation on the same weights, with texts read in the same way.
+
+    Texts are read in the same way if `reading_hash` is equal: the same token ids, rendered prompts, end ids and masks. Returns None without
+    such a job.
+    """
     about: JsonObject = {**spec}
     about_a_model = "weight_hash" in about
     if about_a_model and (about["weight_hash"] is None or about["reading_hash"] is None):
@@ -21,6 +25,6 @@ def find_reusable(session: Session, kind: str, spec: Spec | JsonObject, viewer: 
 
 
 def read_as(result: JsonObject | None) -> str | None:
-    """What the texts of a finished job were read as, by its result."""
+    """Returns the `reading_hash` in a finished job's result: a hash of how the model reads texts."""
     parts = [result or {}, *(part for part in (result or {}).values() if isinstance(part, dict))]
     return next((part["reading_hash"] for part in parts if part.get("reading_hash")), None)

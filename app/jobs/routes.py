@@ -1,4 +1,4 @@
-"""Jobs over HTTP: look, wait, follow, list, cancel, retry, download. What a job is and may become is `service`'s business."""
+"""HTTP routes of jobs: read, wait, follow, list, cancel, retry, download. `service` decides what is allowed."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -238,7 +238,7 @@ async def get_artifact(
 
 
 def artifact_of(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:
-    """A file of a job that the caller may see. Raises Problem 404, which says so where retention removed it."""
+    """Returns a file of a job that the caller may see. Raises Problem 404, which mentions retention if retention removed the file."""
     job = service.find(session, job_id, viewer)
     found = repository.artifact(session, job_id, name)
     if found is None and job.results_removed_at is not None:

@@ -1,4 +1,4 @@
-"""The Job as the API speaks of it, and what every request that makes one has in common."""
+"""The Job as the API shows it, and the fields that every request for a job shares."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""What the API does to jobs. Functions run in the caller's transaction and raise Problem for invalid requests."""
+"""Operations of the API on jobs. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 import hashlib
 import json
@@ -37,19 +37,18 @@ from terms.values import Json, JsonObject
 
 
 def spec_hash(kind: str, spec: Json | Spec) -> str:
-    """SHA-256 of the canonical spec: equal hashes mean the same calculation."""
+    """Returns the SHA-256 of the canonical spec: equal hashes mean the same calculation."""
     canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def submit(session: Session, submission: Submission) -> Submitted:
-    """Makes the job, its edges and its idempotency key in one transaction, whose commit asks the owner's quotas (Problem 429).
+    """Creates the job, its edges and its idempotency key in one transaction; the commit checks the owner's quotas (Problem 429).
 
-    In a transaction that plans (`app.jobs.planned`) everything is checked, and the job is kept in the plan instead.
-
-    A concurrent twin waits on the key's unique index until the first one commits, and then gets the first one's job. Raises Problem 422
-    `unknown_webhook`, `idempotency_key_reused` for the same key with another body and `not_in_group` for another's group, 409
-    `idempotency_key_busy` when the first one does not finish within 2 s.
+    In a transaction that plans (`app.jobs.planned`), everything is checked and the job is kept in the plan instead.
+    A concurrent request under the same key waits on the key's unique index until the first commits, and then gets the first one's job. Raises
+    Problem 422 `unknown_webhook`, `idempotency_key_reused` for the same key with another body and `not_in_group` for a group without the
+    caller, 409 `idempotency_key_busy` when the first request does not finish within 2 s.
     """
     job_id = new_id("job")
     if submission.idempotency is not None:
@@ -85,7 +84,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
 
 
 def _row(job_id: str, submission: Submission, *, waiting: int) -> Job:
-    """The job's row, queued behind so many others."""
+    """Returns the row of a new queued job that waits for `waiting` other jobs."""
     kind = kind_named(submission.kind)
     return Job(
         id=job_id,
@@ -116,11 +115,11 @@ def _row(job_id: str, submission: Submission, *, waiting: int) -> Job:
 
 
 READ_JOBS_ALONE = ("export", "report")
-"""Kinds that name traits and models only to say what they are about."""
+"""Kinds of jobs that read only jobs: traits and models in their specs only say what the job is about."""
 
 
 def _hold(session: Session, submission: Submission) -> None:
-    """Keeps everything that the job refers to from being deleted. A report does without the results of a node."""
+    """Protects everything that the job refers to from deletion. A report does not need the results of every node."""
     reads = reads_of(submission.spec, submission.model if submission.job_class == "model" else None)
     if submission.kind in READ_JOBS_ALONE:
         reads = Reads(jobs=reads.jobs)
@@ -129,10 +128,10 @@ def _hold(session: Session, submission: Submission) -> None:
 
 
 def _give_a_turn(session: Session, owner: str, lane: str) -> None:
-    """A row in fair share's memory, once per owner and lane.
+    """Inserts the owner's fair-share row for this lane if it is missing.
 
-    Looked for before it is inserted, since an insert waits for whoever is updating the row, a conflict or not. A row that was seen is not
-    looked for again (`known`, kept by the process in its sessions' info): none is ever deleted.
+    Looks before it inserts, because an insert waits for any transaction that is updating the row, even when the row exists. Rows are never
+    deleted, so a row seen once is not looked up again (`known`, kept by the process in its sessions' info).
     """
     known: set[tuple[str, str]] = session.info.get("turns", set())
     if (owner, lane) in known:
@@ -144,7 +143,9 @@ def _give_a_turn(session: Session, owner: str, lane: str) -> None:
 
 
 def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) -> Job | None:
-    """Writes the key row, or finds the job of the one that is there. The row's foreign key is checked at commit, so it may come first."""
+    """Inserts the idempotency key and returns None, or returns the job of an existing key. The foreign key is checked at commit, so the key
+    may be inserted first.
+    """
     session.execute(text("SET LOCAL lock_timeout = '2s'"))
     key = {"owner": owner, "route": wanted.route, "key": wanted.key}
     inserted = session.execute(
@@ -153,14 +154,16 @@ def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) ->
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.job_id)
     ).one_or_none()
-    session.execute(text("SET LOCAL lock_timeout = 0"))  # other locks are no sign of a twin
+    session.execute(
+        text("SET LOCAL lock_timeout = 0")
+    )  # waiting on any other lock does not mean that a request with the same key is running
     return promised(session, owner, wanted) if inserted is None else None
 
 
 def promised(session: Session, owner: str, wanted: Idempotency) -> Job | None:
-    """The job made earlier under this key, if any. Raises Problem 422 `idempotency_key_reused` when it was made for another body."""
+    """Returns the job made earlier under this key, or None. Raises Problem 422 `idempotency_key_reused` when the earlier body was different."""
     row = session.get(IdempotencyKey, (owner, wanted.route, wanted.key))
-    job = None if row is None else session.get(Job, row.job_id)  # deleted meanwhile, it takes its key with it
+    job = None if row is None else session.get(Job, row.job_id)  # deleting a job also deletes its key
     if row is None or job is None:
         return None
     if row.body_hash != wanted.body_hash:
@@ -170,7 +173,7 @@ def promised(session: Session, owner: str, wanted: Idempotency) -> Job | None:
 
 
 def find(session: Session, job_id: str, viewer: Viewer) -> Job:
-    """The job. Raises Problem 404 also for other people's."""
+    """Returns the job. Raises Problem 404, also for jobs that the caller may not see."""
     job = repository.find(session, job_id, viewer)
     if job is None:
         raise not_found("job", job_id)
@@ -178,7 +181,7 @@ def find(session: Session, job_id: str, viewer: Viewer) -> Job:
 
 
 def managed(session: Session, job_id: str, viewer: Viewer) -> Job:
-    """The job, which the caller may change. Raises Problem 404 for what the caller may not see, 403 for what is another's."""
+    """Returns a job that the caller may change. Raises Problem 404 for a job the caller may not see, 403 for another user's job."""
     job = find(session, job_id, viewer)
     require_management(viewer, job.owner, job_id)
     return job
@@ -187,20 +190,20 @@ def managed(session: Session, job_id: str, viewer: Viewer) -> Job:
 def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None = None
 ) -> Sequence[Job]:
-    """A page of jobs, newest first."""
+    """Returns a page of jobs, newest first."""
     return repository.listing(session, viewer, filters, limit=limit, before=before)
 
 
 def events(session: Session, job_id: str, viewer: Viewer, after_seq: int, limit: int) -> Sequence[JobEvent]:
-    """The job's history after an event number. Raises Problem 404."""
+    """Returns the job's events after an event number. Raises Problem 404."""
     find(session, job_id, viewer)
     return repository.events(session, job_id, after_seq, limit)
 
 
 def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
-    """A queued job is cancelled at once; a running one is told, and is `cancelled` when its device has stopped. Needs no broker.
+    """Cancels a job: a queued job at once, a running job when its device has stopped. Does not need the broker.
 
-    Raises Problem 403 and 404, and 409 when the job is finished otherwise.
+    Raises Problem 403 and 404, and 409 when the job has ended in another state.
     """
     job = managed(session, job_id, viewer)
     if job.state not in FINISHED and kind_named(job.kind).cancelled(session, job, viewer):
@@ -238,9 +241,9 @@ def retry(
     request_id: str | None = None,
     idempotency: Idempotency | None = None,
 ) -> Submitted:
-    """A new job of the caller's with the same spec. History is never changed.
+    """Submits a new job with the same spec, owned by the caller. The old job is not changed.
 
-    Raises Problem 403 and 404, and 409 unless the job failed or was cancelled and the caller may use all that it reads.
+    Raises Problem 403 and 404, and 409 unless the job failed or was cancelled and the caller may use everything it reads.
     """
     old = managed(session, job_id, viewer)
     earlier = None if idempotency is None else promised(session, viewer.owner, idempotency)
@@ -258,18 +261,18 @@ def retry(
 
 
 def retries_a_graph(session: Session, job_id: str, viewer: Viewer) -> bool:
-    """Whether retrying the job is planning a graph of jobs. Raises Problem 404."""
+    """Returns whether retrying the job plans a graph of jobs. Raises Problem 404."""
     return kind_named(find(session, job_id, viewer).kind).retries_a_graph
 
 
 def note_other(session: Session, viewer: Viewer, job: Job, action: str, **details: Any) -> None:
-    """Notes what is done to somebody else's job."""
+    """Records an action on another user's job in the audit log."""
     if viewer.owner != job.owner:
         audit.record(session, viewer, action, job.id, owner=job.owner, **details)
 
 
 def kept_sharing(session: Session, old: Job, viewer: Viewer) -> Sharing:
-    """How the job is shared, as far as the caller may share with its group; private otherwise."""
+    """Returns the job's sharing if the caller may share with its group; otherwise private."""
     if old.visibility == "group" and old.group_name not in groups_of(session, [viewer.owner])[viewer.owner]:
         return Sharing()
     return Sharing(visibility=old.visibility, group=old.group_name)
@@ -284,9 +287,9 @@ def again(
     idempotency: Idempotency | None = None,
     renamed: Mapping[str, str] | None = None,
 ) -> Submitted:
-    """A new job of the caller's with the spec and edges of `old`. `renamed` replaces jobs that it refers to by those that took their place.
+    """Submits a new job with the spec and edges of `old`, owned by the caller. `renamed` maps old job ids in the spec to their replacements.
 
-    Raises Problem 409 when the caller may not use something that the spec refers to: shared once, and not any more.
+    Raises Problem 409 when the caller may no longer use something that the spec refers to.
     """
     names = renamed or {}
     spec = _with_names(old.spec, names)
@@ -303,7 +306,7 @@ def again(
 
 
 def _with_names(spec: JsonObject, names: Mapping[str, str]) -> JsonObject:
-    """The spec with every string that is an old job's id replaced by the new one's."""
+    """Returns the spec with every string that is an old job's id replaced by the new id."""
     return {key: _renamed(value, names) for key, value in spec.items()}
 
 

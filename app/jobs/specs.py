@@ -1,4 +1,4 @@
-"""The specs of stored jobs as their kinds' types: the one place that says which type a job's JSON is of."""
+"""Returns the specs of stored jobs with the types of their kinds; the only place that assigns these types."""
 
 from typing import Protocol, cast
 
@@ -7,7 +7,7 @@ from terms.values import JsonObject
 
 
 class Specified(Protocol):
-    """A job, as its row or as the API shows it."""
+    """A job, either as its database row or as the API shows it."""
 
     @property
     def kind(self) -> str: ...
@@ -16,24 +16,24 @@ class Specified(Protocol):
 
 
 def extraction_spec(job: Specified) -> ExtractionSpec:
-    """Of a job of kind `extract`."""
+    """Returns the spec of a job of kind `extract`."""
     assert job.kind == "extract", job.kind
     return cast(ExtractionSpec, job.spec)
 
 
 def steering_spec(job: Specified) -> SteeringSpec:
-    """Of a job of kind `steer`."""
+    """Returns the spec of a job of kind `steer`."""
     assert job.kind == "steer", job.kind
     return cast(SteeringSpec, job.spec)
 
 
 def scored_spec(job: Specified) -> SteeringSpec | RescoringSpec:
-    """Of a job that leaves a steering."""
+    """Returns the spec of a job that produces a steering: of kind `steer`, or a rescore."""
     assert job.kind in ("steer", "rescore"), job.kind
     return cast(RescoringSpec, job.spec) if job.kind == "rescore" else steering_spec(job)
 
 
 def generation_spec(job: Specified) -> GenerationSpec:
-    """Of a job of kind `generate`."""
+    """Returns the spec of a job of kind `generate`."""
     assert job.kind == "generate", job.kind
     return cast(GenerationSpec, job.spec)

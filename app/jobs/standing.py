@@ -1,4 +1,4 @@
-"""Where a job stands: its place in the queue and why it waits, for many jobs in a few statements."""
+"""Computes jobs' places in the queue and why they wait, for many jobs in a few statements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from app.jobs.states import FINISHED, HELD, State
 from app.jobs.turns import Place
 
 SILENT_SECONDS = 90.0
-"""A worker not heard of for so long is not counted on; it says that it is there every few seconds."""
+"""A worker that has not reported for this many seconds counts as dead; live workers report every few seconds."""
 LOADING_PHASE = "loading model"
 
 _STANDINGS = text(f"""
@@ -42,7 +42,7 @@ SELECT now() AS now, (SELECT jsonb_agg(jsonb_build_array(owner, running, may)) F
 
 
 class Row(Protocol):
-    """What must be known of a job: a Job, or as many of its columns."""
+    """The columns of a job that are needed here: a Job, or a row with at least these columns."""
 
     id: str
     state: State
@@ -55,7 +55,7 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Standing:
-    """`position` 1 is next, None is not in the queue; `after` are the jobs it comes after that are not over."""
+    """Where a job stands. `position` 1 is next, None is not in the queue; `after` are the unfinished jobs it waits for."""
 
     position: int | None = None
     reason: WaitReason | None = None
@@ -63,9 +63,9 @@ class Standing:
 
 
 def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float) -> dict[str, Standing]:
-    """Of every job that is queued or whose model is being loaded, as told to a viewer; the others stand nowhere.
+    """Returns the standing of each job that is queued or is loading its model, as shown to a viewer; other jobs have no standing.
 
-    Jobs that a job comes after are named if the viewer may see them, counts of an owner's jobs if the viewer manages them. Without a viewer
+    Predecessors are named if the viewer may see them; counts of an owner's jobs are shown if the viewer manages them. Without a viewer,
     nothing is named or counted.
     """
     found = {job.id: Standing(reason=LOADING) for job in jobs if job.state == State.RUNNING and job.phase == LOADING_PHASE}
@@ -87,7 +87,7 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
 
 
 def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
-    """For each of these jobs, the jobs it comes after that are not over and that the viewer may see."""
+    """Returns, for each job, its unfinished predecessors that the viewer may see."""
     rows = session.execute(
         select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.state)
         .join(Job, Job.id == JobEdge.after_id)
@@ -101,7 +101,7 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
 
 
 def _placed(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, Place], Scene]:
-    """The places of jobs of a class in its queue, and what else decides why they wait, in one statement."""
+    """Returns the places of jobs of a class in its queue, and the other facts behind their reasons to wait, in one statement."""
     facts = {"job_class": job_class, "ids": [job.id for job in ready], "owners": sorted({job.owner for job in ready})}
     row = session.execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}

@@ -1,4 +1,4 @@
-"""The states of a job and the arrows between them. Nothing else in the tree decides whether an arrow exists."""
+"""The states of a job and the allowed transitions. Only this module decides which transitions exist."""
 
 from enum import StrEnum
 
@@ -24,7 +24,7 @@ ARROWS: dict[State, frozenset[State]] = {
 }
 
 HELD = frozenset({State.RUNNING, State.CANCELLING})
-"""States in which a worker holds a lease."""
+"""States in which a worker holds a lease on the job."""
 
 FINISHED = frozenset(state for state, onward in ARROWS.items() if not onward)
-"""States that nothing leaves."""
+"""Final states: no transition leaves them."""

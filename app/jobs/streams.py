@@ -1,7 +1,7 @@
-"""A job's history as a stream of server-sent events: first what the database holds, then what happens.
+"""Sends a job's history as server-sent events: first the stored events, then new ones.
 
-Every event comes from the database, in order, whatever woke us: a lost notification delays, and loses nothing. A slow client holds its
-own stream up and nothing else, as the next page is read only when the last one was taken.
+Every event comes from the database, in order, whatever woke the stream: a lost notification delays events but loses none. A slow client
+delays only its own stream, because the next page is read only when the last page was sent.
 """
 
 import contextlib
@@ -31,8 +31,10 @@ RECONNECT_MS = 1000
 async def stream(
     database: AsyncDatabase, wakeups: Wakeups, keyring: Keyring, job_id: str, viewer: Viewer, *, after: int, lifetime: float
 ) -> AsyncIterator[bytes]:
-    """Events numbered past `after`, until the job is over, or a `reconnect` after `lifetime` seconds, when the server stops, or when the
-    caller may see the job no longer: what comes next is for the next request to say.
+    """Yields events numbered past `after`, until the job has ended.
+
+    Ends with a `reconnect` event after `lifetime` seconds, when the server stops, or when the caller may no longer see the job: the client's
+    next request gets the reason.
     """
     spoke = time.monotonic()
     ends = spoke + lifetime
@@ -65,7 +67,7 @@ async def stream(
 
 
 async def _seen(database: AsyncDatabase, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool] | None:
-    """What `_page` says, or None when the caller may see the job no longer."""
+    """Returns the result of `_page`, or None when the caller may no longer see the job."""
     try:
         return await database.run(_page, job_id, viewer, after)
     except Problem:
@@ -75,7 +77,7 @@ async def _seen(database: AsyncDatabase, job_id: str, viewer: Viewer, after: int
 async def _news(watch: Watch, until: float, keyring: Keyring, viewer: Viewer) -> None:
     """Returns when there is news, at `until`, or soon after the caller's key was revoked or their groups changed."""
     while (left := until - time.monotonic()) > 0:
-        with contextlib.suppress(SQLAlchemyError, OSError):  # while the database is away nobody's key is revoked
+        with contextlib.suppress(SQLAlchemyError, OSError):  # keys cannot be revoked while the database is unavailable
             if await watch.wait(min(left, RECHECK)) or await keyring.current(viewer) != viewer:
                 return
 
@@ -85,7 +87,7 @@ def _reconnect(after: int) -> bytes:
 
 
 def _page(session: Session, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool]:
-    """The next events, and whether the job was over before they were read: then there will be no others."""
+    """Returns the next events, and whether the job had ended before they were read, so that no more will follow."""
     over = service.find(session, job_id, viewer).state in FINISHED
     return service.events(session, job_id, viewer, after, PAGE), over
 
@@ -96,5 +98,5 @@ def _frame(event: JobEvent) -> bytes:
 
 
 def _knows(after: int, found: Fingerprint) -> bool:
-    """Whether the history has no further events."""
+    """Returns True when the job has no events after `after`."""
     return found.event_seq <= after

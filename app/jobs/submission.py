@@ -19,7 +19,7 @@ MOST_WARNINGS = 20
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A client's promise that equal keys mean one submission."""
+    """An idempotency key: requests with equal keys mean one submission."""
 
     route: str
     key: str
@@ -36,7 +36,7 @@ class Asker:
     request_id: str = ""
 
     def for_another_job(self) -> "Asker":
-        """The same, to submit what the asked-for job needs: the promise covers the job alone."""
+        """Returns the same asker without the idempotency key, to submit another job that the requested job needs."""
         return replace(self, promise=None)
 
 

@@ -1,4 +1,4 @@
-"""What every domain's submission has in common: fields that say nothing of the calculation, checks of edges, reuse, and the answer."""
+"""Steps that every domain's submission shares: fields outside the calculation, checks of edges, reuse, and the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from terms.specs import Spec
 from terms.values import JsonObject
 
 ABOUT_THE_JOB = set(JobRequest.model_fields)
-"""Fields that say nothing about what is calculated: they belong to the Job and not to its spec."""
+"""Fields that do not affect the calculation: they belong to the Job and not to its spec."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The job, and how it came about: made now, made earlier under the same key, or finished earlier with the same spec."""
+    """A job, and how it was obtained: created now, created earlier under the same key, or finished earlier with the same spec."""
 
     job: JobOut
     replayed: bool = False
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Placed:
-    """The same with the row: what a graph of jobs needs of each of its nodes. `warnings` are those of a job made now."""
+    """An answer with the job's row, as a graph of jobs needs it for each node. `warnings` belong to a job created now."""
 
     job: Job
     replayed: bool = False
@@ -44,7 +44,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request found possible: what will be calculated, after what, and in place of which job."""
+    """A valid request: the spec to calculate, the edges, and the finished job to use instead, if any."""
 
     kind: str
     job_class: str
@@ -56,16 +56,13 @@ class Plan:
 
 
 def edges_of(session: Session, request: JobRequest, viewer: Viewer, awaited: str | None) -> list[Edge]:
-    """The edges asked for, and one to `awaited`, the proofs of a model that is not usable yet.
-
-    Raises Problem 422 for jobs that the caller may not see.
-    """
+    """Returns the requested edges, plus an edge to `awaited`: the proofs of a model that is not usable yet."""
     after = check_edges(session, request, viewer)
     return after if awaited is None else with_edge(after, awaited)
 
 
 def check_edges(session: Session, request: JobRequest, viewer: Viewer) -> list[Edge]:
-    """The edges asked for. Raises Problem 422 for jobs that the caller may not see."""
+    """Returns the requested edges. Raises Problem 422 for jobs that the caller may not see."""
     for i, edge in enumerate(request.after):
         if repository.find(session, edge.job, viewer) is None:
             raise invalid(f"/after/{i}/job", "unknown_job", f"There is no job {edge.job} that you may see.")
@@ -73,27 +70,27 @@ def check_edges(session: Session, request: JobRequest, viewer: Viewer) -> list[E
 
 
 def check_admissible(session: Session, request: JobRequest, after: Sequence[Edge], viewer: Viewer) -> None:
-    """Raises Problem 422 for what `jobs.submit` would refuse the request for. For dry runs: nothing is made and nothing locked."""
+    """Checks a dry run: raises Problem 422 wherever `jobs.submit` would refuse the request. Creates and locks nothing."""
     check(session, viewer.owner, sharing_of(request))
     webhooks.check_usable(session, request.webhook)
     edges.unmet(session, after, repository.usable(viewer), lock=False)
 
 
 def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
-    """The edges and one more that needs the job's success, if it is not among them."""
+    """Returns the edges plus an edge that needs the success of `job`, unless it is already there."""
     if any(edge.job == job for edge in after):
         return list(after)
     return [*after, Edge(job=job, needs="success")]
 
 
 def promised(session: Session, asker: Asker) -> Placed | None:
-    """The job of an earlier request under the same key. A replay checks nothing anew: what was possible then was accepted."""
+    """Returns the job of an earlier request under the same key, or None. A repeated request is not checked again: its first check counts."""
     earlier = None if asker.promise is None else jobs.promised(session, asker.viewer.owner, asker.promise)
     return None if earlier is None else Placed(earlier, replayed=True)
 
 
 def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *, reuse: bool = False) -> Placed:
-    """The job of a plan; with `reuse`, a finished job of the same calculation on known weights that the caller may read."""
+    """Submits the job of a plan; with `reuse`, may return a finished job of the same calculation that the caller may read."""
     viewer, settings = asker.viewer, asker.settings
     if reuse:
         finished = find_reusable(session, plan.kind, plan.spec, viewer)
@@ -110,12 +107,12 @@ def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *
 
 
 def answer(session: Session, asker: Asker, placed: Placed) -> Answer:
-    """The job as the API shows it."""
+    """Returns the answer with the job as the API shows it."""
     warned = None if placed.warnings is None else {placed.job.id: placed.warnings}
     [seen] = views(session, [placed.job], asker.viewer, slice_seconds=asker.settings.lease.slice, warned=warned)
     return Answer(seen, placed.replayed, placed.reused)
 
 
 def sharing_of(request: JobRequest) -> Sharing:
-    """Who may see what this request makes."""
+    """Returns who may see the results of this request."""
     return Sharing(visibility=request.visibility, group=request.group)

@@ -39,19 +39,19 @@ WITH wrote AS (
     FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS lines(place integer, type text, data jsonb)
 )
 SELECT pg_notify(:channel, :job)""")
-"""Plain SQL: every submission runs it."""
+"""Plain SQL for speed: every submission runs it."""
 
 Value = Json | datetime | ClauseElement
-"""A value of a column, plain or as an expression of SQL."""
+"""A value of a column: plain, or an SQL expression."""
 Changes = dict[str, Value]
 """Columns of a job with their new values."""
 EventData = Mapping[str, Json] | ErrorFacts
 Event = tuple[str, EventData]
-"""Type and data of a line of a job's history."""
+"""Type and data of an event in a job's history."""
 
 
 class Superseded(Exception):
-    """The row was not in the expected state or under the expected lease: the change did not happen."""
+    """The change did not happen: the row was not in the expected state or not under the expected lease."""
 
 
 def transition(  # noqa: PLR0913 - the arrow, its event and what else the row takes
@@ -66,11 +66,11 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     before: Sequence[Event] = (),
     values: Changes | None = None,
 ) -> Job:
-    """Moves the job along one arrow of the state graph (`ARROWS`) and returns its new row.
+    """Moves the job along one transition of the state graph (`ARROWS`) and returns its new row.
 
-    `before` are events that happened earlier and are written now, `values` other columns that change with it. `token` is the caller's
-    lease; None for arrows without a lease (a queued job, or the reconciler, which matched the lease itself). Raises Superseded when the job
-    is in none of the `source` states or under another lease, ValueError for an arrow that does not exist.
+    `before` are earlier events that are written now, `values` other columns that change too. `token` is the caller's lease; None for
+    transitions without a lease (a queued job, or the reconciler, which compared the lease itself). Raises Superseded when the job is in none
+    of the `source` states or under another lease, ValueError for a transition that does not exist.
     """
     sources = [state for state in source if target in ARROWS[state]]
     if not sources:
@@ -87,10 +87,7 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
 
 
 def touch(session: Session, job_id: str, *, token: int, values: Changes, events: Sequence[Event] = ()) -> Job:
-    """Changes columns of a held job (phase, progress, lease) without moving it, and adds these events to the history.
-
-    Raises Superseded when the caller no longer holds the lease.
-    """
+    """Changes columns of a held job (phase, progress, lease) in the same state, and appends events to its history."""
     conditions = [Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING])]
     job = _change(session, conditions, events, values)
     if job is None:
@@ -99,22 +96,22 @@ def touch(session: Session, job_id: str, *, token: int, values: Changes, events:
 
 
 def note(session: Session, job_id: str, event: str, data: EventData) -> None:
-    """Adds an event to the job's history and changes nothing else."""
+    """Appends an event to the job's history and changes nothing else."""
     _change(session, [Job.id == job_id], [(event, data)], {})
 
 
 def born(session: Session, job: Job, events: Sequence[Event]) -> None:
-    """Writes the first events of a new job (its row was inserted with their number as `event_seq`)."""
+    """Writes the first events of a new job (the row's `event_seq` already counts them)."""
     session.execute(_BORN, {"job": job.id, "lines": json.dumps(_places(events)), "channel": CHANNEL})
 
 
 def notify(session: Session, job_id: str) -> None:
-    """Notifies listeners of a change of this job when the transaction commits."""
+    """Notifies listeners that this job changed, when the transaction commits."""
     session.execute(text("SELECT pg_notify(:channel, :job)"), {"channel": CHANNEL, "job": job_id})
 
 
 def _change(session: Session, conditions: Sequence[ColumnElement[bool]], events: Sequence[Event], changed: Changes) -> Job | None:
-    """The job's new row, with its events written and its listeners notified, in one statement; None when no row meets the conditions."""
+    """Changes a job, writes its events and notifies its listeners in one statement; returns the new row, or None when no row matches."""
     if events:
         changed = {**changed, "event_seq": Job.event_seq + len(events)}
     moved = _update(conditions, changed).returning(*(one for one in Job.__table__.columns if one.computed is None)).cte("moved")
@@ -135,8 +132,9 @@ def _update(conditions: Sequence[ColumnElement[bool]], changed: Changes) -> Upda
 
 
 def _lines(events: Sequence[Event]) -> TableValuedAlias:
-    """The events as rows: one parameter however many they are, so that the statement is compiled once (VALUES is compiled each time, which
-    takes longer than the rest of a change)."""
+    """Returns the events as a table expression with a single parameter, so that the statement is compiled once (VALUES would be compiled each
+    time, which takes longer than the rest of a change).
+    """
     columns = (column("place", Integer), column("type", Text), column("data", JSONB))
     lines = func.jsonb_to_recordset(literal(_places(events), JSONB)).table_valued(*columns, name="lines")
     return lines.render_derived(with_types=True)

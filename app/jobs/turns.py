@@ -1,7 +1,7 @@
-"""Fair share: owners take turns in each lane. Finds the owner and job that come next, queue positions, and the account.
+"""Fair share: owners take turns in each lane. Finds the next owner and job and queue positions, and charges device time.
 
-The lanes are `light`, `model` and `short`: generations go by the short one, which workers of the class `model` serve before their own. The
-account of a lane is a row per owner: when they were last served there, pushed later by the device time they used lately.
+The lanes are `light`, `model` and `short`. Generations use the lane `short`, which workers of the class `model` serve first. Each lane keeps
+a row per owner: the time of their last start, moved later by their recent device time.
 """
 
 import json
@@ -18,24 +18,27 @@ from terms.values import Json
 
 SHORT = "short"
 QUEUES: Mapping[str, Queue] = {SHORT: "generation", "model": "model", "light": "light"}
-"""What people call each lane."""
+"""Name of each lane in the API."""
 LOOKAHEAD = 16
-"""How far down an owner's queue a loaded model is looked for, and how often the oldest job may be overtaken for one."""
+"""How many of an owner's jobs are searched for one that uses a loaded model, and how often the oldest job may be overtaken."""
 HALF_LIFE_SECONDS = 6 * 3600
 
 
 def lane_of(job: Job) -> str:
-    """The lane in which the job waits for its turn."""
+    """Returns the lane in which the job waits for its turn."""
     return SHORT if job.short else job.job_class
 
 
 def queue_of(job: Job) -> Queue:
-    """The same under the name that people are told."""
+    """Returns the name of the job's queue in the API."""
     return QUEUES[lane_of(job)]
 
 
 def accounts_of(job: Job) -> list[str]:
-    """The lanes that the job's time is charged to, in the order in which their rows are locked: generations count toward the owner's share."""
+    """Returns the lanes charged for the job's device time, in the order in which their rows are locked.
+
+    Generations count toward the owner's share of both lanes.
+    """
     return [SHORT, job.job_class] if job.short else [job.job_class]
 
 
@@ -46,32 +49,35 @@ def _ready(short: str) -> str:
 
 
 def _has_ready(owner: str, short: str) -> str:
-    """SQL: whether the owner has a job ready in a lane. Not EXISTS: without statistics, the planner made that a walk over the whole queue for
-    every owner (75 ms among 3,000 jobs); a subquery with LIMIT is one look into the index."""
+    """Returns SQL that tells whether the owner has a job ready in a lane.
+
+    Not EXISTS: without table statistics, the query planner turned it into a scan of the whole queue for every owner (75 ms among 3,000 jobs).
+    A subquery with LIMIT is one index lookup.
+    """
     return f"(SELECT true FROM jobs j WHERE {_ready(short)} AND j.owner = {owner} LIMIT 1)"
 
 
 def max_running(owner: str) -> str:
-    """SQL: jobs that an owner may have on devices at once."""
+    """Returns SQL for the number of jobs that an owner may have on devices at once."""
     return f"""coalesce((SELECT q.max_running FROM quotas q WHERE q.owner = {owner}),
     (SELECT q.max_running FROM quotas q WHERE q.owner = '{EVERYBODY}'), {UNLIMITED})"""
 
 
 def _may_run(owner: str) -> str:
-    """SQL: whether the owner's quota allows another job on a device; `:but` is a job that does not count, as it would make room."""
+    """Returns SQL that tells whether the owner's quota allows another job on a device; the job `:but` is not counted."""
     return f"""(:job_class <> 'model' OR {max_running(owner)} > (
     SELECT count(*) FROM jobs r
     WHERE r.owner = {owner} AND r.job_class = 'model' AND r.state IN ('running', 'cancelling') AND r.id <> :but))"""
 
 
-# When an owner was last served, pushed later by the device time they used lately: at most one slice, so that nobody waits without bound.
-# In floating point: `power` on numeric, which `extract` gives, costs 60 microseconds a row.
+# The time of an owner's last start, moved later by their recent device time, by at most one slice so that every wait is bounded.
+# In floating point: `power` on numeric, the type that `extract` returns, takes 60 microseconds a row.
 _SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
     + least(:slice, t.recent_seconds
         * power(CAST(0.5 AS float8), CAST(extract(epoch FROM now() - t.decayed_at) AS float8) / {HALF_LIFE_SECONDS}))"""
 
-# The turn of the first of the lanes that has a job. The row of the class is locked beside that of the short lane: generations and other jobs
-# of an owner are counted together, one claimer at a time.
+# The turn of the first lane that has a ready job. The row of the class is locked in addition to the row of the short lane: an owner's
+# generations and other jobs are counted together, by one claimer at a time.
 _TURN = f"""
 WITH ready AS MATERIALIZED (
     SELECT t.owner, t.lane, array_position(CAST(:lanes AS text[]), CAST(t.lane AS text)) AS place, {_SCORE} AS score FROM owner_turns t
@@ -86,8 +92,9 @@ ORDER BY r.score, t.owner LIMIT 1 FOR UPDATE OF t, c"""
 _TAKE_TURN = text(_TURN + " SKIP LOCKED")
 _WAIT_FOR_TURN = text(_TURN)
 
-# `picked.id` is the job to run, `oldest` the one that would have gone without a thought for models. Neither is waited for: a transaction that
-# holds a job may itself wait for this turn. With the job locked, the owner was served, and the oldest job, if another was picked, overtaken.
+# `picked.id` is the job to run, `oldest` the job that would run if loaded models did not matter. SKIP LOCKED, because a transaction that
+# holds a job may itself wait for this turn. If the job was locked, the owner counts as served; if it is not the oldest, the oldest counts as
+# overtaken.
 _PICK = text(f"""
 WITH first AS (
     SELECT j.id, j.priority, j.model, j.overtaken FROM jobs j
@@ -115,8 +122,10 @@ SELECT coalesce(bool_or(t.lane = '{SHORT}'), false) AS short,
 FROM owner_turns t
 WHERE t.lane IN ('{SHORT}', :job_class) AND {_has_ready("t.owner", f"(t.lane = '{SHORT}')")} AND {_may_run("t.owner")}"""
 
-# Owners take turns: ahead of a job are its owner's own earlier jobs, and of every other owner as many, plus one of those who go first. The
-# owners are given and their queues materialized: without statistics, the planner read a queue again for each of its jobs (0.4 s among 700).
+# Owners take turns: ahead of a job are its owner's earlier jobs and as many jobs of every other owner, plus one for owners with an earlier
+# turn.
+# The owners are a parameter and their queues are materialized: without statistics, the query planner read a queue again for each of its jobs
+# (0.4 s among 700).
 PLACES = f"""
 WITH waiting AS (
     SELECT owner, short, count(*) AS jobs FROM jobs
@@ -132,10 +141,11 @@ SELECT q.id, q.own, CAST((
     SELECT coalesce(sum(least(o.jobs, q.own + (o.turn < mine.turn)::int)), 0) FROM turns o WHERE o.owner <> q.owner AND o.short = q.short
 ) AS bigint) AS others, CAST(CASE WHEN q.short THEN 0 ELSE (SELECT coalesce(sum(jobs), 0) FROM turns WHERE short) END AS bigint) AS generations
 FROM queues q JOIN turns mine ON mine.owner = q.owner AND mine.short = q.short WHERE q.id = ANY(:ids)"""
-"""SQL: the places of `:ids`, jobs of `:owners`, in the queue of `:job_class`; `:slice` in seconds. Owners take turns, each by priority and age
-(loaded models may still reorder a few)."""
+"""SQL: the places of `:ids`, jobs of `:owners`, in the queue of `:job_class`; `:slice` in seconds. Owners take turns; each owner's jobs run
+by priority and age (loaded models may still reorder a few).
+"""
 
-# The accounts are locked in their order, then changed, and the day's book last.
+# Lock order: the owner's lanes as listed in `accounts_of`, then the day's usage.
 _CHARGE = text(f"""
 WITH locked AS MATERIALIZED (
     SELECT owner, lane FROM owner_turns WHERE owner = :owner AND lane = ANY(:lanes)
@@ -153,7 +163,7 @@ ON CONFLICT (owner, day, job_class) DO UPDATE SET
 
 @dataclass(frozen=True)
 class Place:
-    """What goes before a job: its owner's own jobs, others' by their turns, generations."""
+    """Numbers of jobs ahead of a job: its owner's earlier jobs, other owners' jobs, generations."""
 
     own: int
     others: int
@@ -161,17 +171,17 @@ class Place:
 
     @property
     def position(self) -> int:
-        """1 is next."""
+        """Position in the queue; 1 is next."""
         return 1 + self.own + self.others + self.generations
 
 
 class Locked(Exception):
-    """Jobs are ready, and other transactions hold all of them for a moment, each perhaps to do no more than look. Ask again."""
+    """Jobs are ready, but other transactions hold locks on all of them at the moment. Try again."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Who waits for a device that a job holds: a generation, another owner."""
+    """Who waits for the device of a running job: `short`, a generation; `others`, another owner."""
 
     short: bool
     others: bool
@@ -186,11 +196,10 @@ def next_job(
     models: list[str],
     slice_seconds: float,
 ) -> str | None:
-    """The job that is to run now, of the first of the lanes that has one, its owner's turn locked and taken; None when there is none.
-    Raises Locked.
+    """Returns the job to run next, from the first lane with a ready job, and takes its owner's turn; None when no job is ready.
 
-    The turn is locked before a job is chosen: claimers that only locked job rows would pick different jobs of the same owner and undo the
-    fairness (SKIP LOCKED on jobs alone gave 7 distinct owners per 20 claims where turn rows gave 18).
+    Raises Locked. The turn is locked before a job is chosen: claimers that locked only job rows would pick different jobs of the same owner
+    and break the fair share (SKIP LOCKED on jobs alone gave 7 distinct owners per 20 claims, locked turns gave 18).
     """
     ready: dict[str, Json] = {
         "job_class": job_class,
@@ -199,7 +208,7 @@ def next_job(
         "slice": slice_seconds,
         "but": "",
     }
-    # Another claimer may hold the only turn there is: then wait for it, a claim takes milliseconds. Only who holds no turn waits for one.
+    # If another claimer holds the only turn, wait for it: a claim takes milliseconds. Claimers that hold a turn never wait for another turn.
     passed: list[str] = []
     locked = False
     turn = _turn(session, _TAKE_TURN, ready, passed) or _turn(session, _WAIT_FOR_TURN, ready, passed)
@@ -213,7 +222,7 @@ def next_job(
         else:
             if picked is not None:
                 return picked
-        passed.append(f"{turn.lane} {turn.owner}")  # the turn we waited for took the owner's last job
+        passed.append(f"{turn.lane} {turn.owner}")  # this owner has no job left: another claimer took the last one
         turn = _turn(session, _TAKE_TURN, ready, passed)
     if locked:
         raise Locked
@@ -225,7 +234,7 @@ def _turn(session: Session, statement: TextClause, ready: Mapping[str, Json], pa
 
 
 def _pick(session: Session, ready: Mapping[str, Json]) -> str | None:
-    """A job of the owner, locked, the owner served; None when none may run. Raises Locked."""
+    """Picks and locks a job of the owner and marks the owner as served; returns None when no job may run. Raises Locked."""
     busy: list[str] = []
     while len(busy) <= LOOKAHEAD:
         found = session.execute(_PICK, {**ready, "busy": busy}).one_or_none()
@@ -240,14 +249,14 @@ def _pick(session: Session, ready: Mapping[str, Json]) -> str | None:
 
 
 def charge(session: Session, job: Job, seconds: float) -> None:
-    """Adds the time of an attempt to its owner's accounts and to the day's book."""
+    """Adds an attempt's device seconds to its owner's lanes and to the usage of the day."""
     session.execute(
         _CHARGE, {"owner": job.owner, "lanes": accounts_of(job), "job_class": job.job_class, "seconds": float(seconds)}
     )
 
 
 def waiting(session: Session, job: Job, versions: Mapping[str, int]) -> Waiting:
-    """Who could run at once on the device of a running job, were it to yield. Whom a quota holds back does not wait for a device."""
+    """Returns who could start on the device of a running job if that job yielded. Owners at their quota do not count."""
     facts = {"job_class": job.job_class, "owner": job.owner, "but": job.id, "versions": json.dumps(versions)}
     row = session.execute(text(_WAITING), facts).one()
     return Waiting(row.short, row.others)

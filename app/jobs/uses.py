@@ -1,4 +1,4 @@
-"""What unfinished jobs use: retention and deletion leave it alone."""
+"""Finds what unfinished jobs use, which retention and deletion must keep."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# A retry reads the finished parts of the job it retries, and of those that one retried.
+# A retry reads the finished cells of the job it retries, and of the jobs that this job retried in turn.
 _USES = text(r"""
 WITH RECURSIVE unfinished AS MATERIALIZED (
     SELECT id, retry_of, spec FROM jobs WHERE state = 'queued' OR state IN ('running', 'cancelling')
@@ -23,19 +23,19 @@ WITH RECURSIVE unfinished AS MATERIALIZED (
 SELECT thing, job FROM uses WHERE thing = ANY(:things) ORDER BY job, thing""")
 
 FEW = 10
-"""Up to so many things are first looked for as they are, which is many times faster than taking all ids out of all specs."""
+"""For up to this many things, specs are first filtered by text, which is many times faster than extracting all ids from all specs."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """An unfinished `job` that comes after, retries or names `thing`."""
+    """An unfinished `job` that waits for, retries or names `thing`."""
 
     thing: str
     job: str
 
 
 def uses(session: Session, things: Collection[str]) -> list[Use]:
-    """Who of the unfinished jobs uses which of these ids of jobs and vectors, or SHA-256 digests."""
+    """Returns which unfinished jobs use which of these things: ids of jobs and vectors, or SHA-256 digests."""
     if not things:
         return []
     many = len(things) > FEW

@@ -27,9 +27,9 @@ def views(
     slice_seconds: float,
     warned: Mapping[str, Sequence[str]] | None = None,
 ) -> list[JobOut]:
-    """Each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed.
+    """Returns each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed.
 
-    `warned`: what the submissions of all these jobs warned of, where the caller knows it.
+    `warned`: the warnings of all these jobs, if the caller already has them.
     """
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}

@@ -1,8 +1,8 @@
-"""Waking requests that wait for a job to change, at the price of one database connection per process.
+"""Wakes requests that wait for a job to change, with one database connection per process.
 
-One connection LISTENs; a notification carries a job's id and wakes those who watch that job. Every `POLL` seconds a few statements look at
-all watched jobs, for what no notification tells (a place in the queue) and for notifications that were lost; they wake those whose
-watch does not know what they found. A waiter holds a Watch and nothing else; when woken it reads its job through the pool like anybody.
+One connection LISTENs; a notification carries a job's id and wakes the requests that watch this job. Every `POLL` seconds a few statements
+read all watched jobs, to catch lost notifications and changes without a notification (a place in the queue); they wake a watch if it does not
+know the state found. A waiting request holds only a Watch; when woken, it reads its job through the connection pool like any request.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Fingerprint:
 
 
 def fingerprints(session: Session, job_ids: Sequence[str], *, slice_seconds: float) -> dict[str, Fingerprint]:
-    """Those of the jobs that exist, by id."""
+    """Returns the fingerprints of the jobs that exist, by id."""
     rows = session.execute(select(*_COLUMNS).where(Job.id.in_(list(job_ids)))).all()
     standing = standings(session, rows, None, slice_seconds=slice_seconds)
     return {row.id: _fingerprint(row, standing.get(row.id, Standing())) for row in rows}
@@ -60,21 +60,21 @@ log = structlog.get_logger()
 
 POLL = 5.0
 RETRY_AFTER = (0.1, 0.5, 1, 2, 5)
-"""Pauses between attempts to listen again."""
+"""Seconds between attempts to listen again."""
 
 
 class Watch:
-    """One waiter's place. Clear it before reading the job, or a change is missed."""
+    """The place of one waiting request. Clear it before reading the job, or a change may be missed."""
 
     def __init__(self) -> None:
         self._news = asyncio.Event()
         self.clear = self._news.clear
         self.wake = self._news.set
         self.knows: Callable[[Fingerprint], bool] = lambda _found: False
-        """Whether what a look at the job found is what this waiter has read. Until it has said so, it is always news."""
+        """Returns True if the waiting request already knows this fingerprint. By default every fingerprint is news."""
 
     async def wait(self, seconds: float) -> bool:
-        """Whether there was news within so many seconds."""
+        """Waits up to `seconds` and returns whether there was news."""
         try:
             await asyncio.wait_for(self._news.wait(), seconds)
         except TimeoutError:
@@ -83,7 +83,7 @@ class Watch:
 
 
 class Wakeups:
-    """Whoever waits for a job in this process."""
+    """All requests of this process that wait for jobs."""
 
     def __init__(self, database_url: str, database: AsyncDatabase, *, slice_seconds: float) -> None:
         self._conninfo = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -95,24 +95,24 @@ class Wakeups:
         self.listening = asyncio.Event()
 
     def start(self) -> None:
-        """Begins to listen and to poll."""
+        """Starts listening and polling."""
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
     async def close(self) -> None:
-        """Wakes everybody for the last time and stops."""
+        """Wakes all waiting requests for the last time and stops."""
         self.release()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def release(self) -> None:
-        """The server is about to stop: waiting requests answer with what there is, streams tell their clients to reconnect."""
+        """Wakes all waiting requests because the server stops: they answer with the current state, streams tell their clients to reconnect."""
         self.closing.set()
         self._wake(list(self._watchers))
 
     @contextlib.contextmanager
     def watch(self, job_id: str) -> Iterator[Watch]:
-        """A place that is woken at each change of the job from now on."""
+        """Context with a watch that is woken at each change of the job."""
         watch = Watch()
         self._watchers.setdefault(job_id, set()).add(watch)
         try:
@@ -124,7 +124,7 @@ class Wakeups:
                 del self._watchers[job_id]
 
     def watched(self) -> int:
-        """How many requests wait."""
+        """Returns the number of waiting requests."""
         return sum(map(len, self._watchers.values()))
 
     def _wake(self, job_ids: Sequence[str]) -> None:
@@ -140,7 +140,7 @@ class Wakeups:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     failures = 0
                     self.listening.set()
-                    self._wake(list(self._watchers))  # what happened while nobody listened
+                    self._wake(list(self._watchers))  # changes may have been missed while no connection was listening
                     async for notification in connection.notifies():
                         self._wake([notification.payload])
             except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""The search for words in jobs. Each must begin a word of the name, the notes or a tag; punctuation parts words, case is ignored."""
+"""Searches jobs for words. Each must begin a word of the name, the notes or a tag; punctuation separates words, case is ignored."""
 
 import re
 import string
@@ -12,11 +12,11 @@ _PARTS = re.compile(rf"[\s{re.escape(string.punctuation)}]+")
 
 
 RARE = 1_000
-"""So many jobs are looked up one by one; words that more jobs hold are compared in the order of the list, which soon fills a page."""
+"""Up to this many matching jobs are looked up by id. More frequent words are compared in list order, which soon fills a page."""
 
 
 def holds_words(asked: str) -> ColumnElement[bool] | None:
-    """The condition that a job holds all these words; None when nothing but punctuation is asked for."""
+    """Returns the condition that a job contains all these words; None when the query holds only punctuation."""
     parts = [part for part in _PARTS.split(asked) if part]
     if not parts:
         return None
@@ -24,6 +24,6 @@ def holds_words(asked: str) -> ColumnElement[bool] | None:
 
 
 def narrowed(session: Session, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """The condition, or the ids of the few jobs that meet it: the planner cannot know how rare the beginning of a word is."""
+    """Returns the condition, or the ids of matching jobs when they are few: the query planner cannot know how rare the start of a word is."""
     hits = session.scalars(select(Job.id).where(condition).limit(RARE + 1)).all()
     return Job.id.in_(hits) if len(hits) <= RARE else condition

@@ -1,4 +1,4 @@
-"""How a model's text is generated, as its inspection found it, for the price of a request."""
+"""Describes the engine that generates a model's text, as found by its inspection; shown in the estimate of a request."""
 
 from typing import Literal
 
@@ -23,6 +23,6 @@ class EngineOut(BaseModel):
 
 
 def engine_of(facts: ModelFactsDocument) -> EngineOut | None:
-    """The engine that the facts name; None before a model is inspected, and in facts of older inspections."""
+    """Returns the engine named in the facts; None before the model's inspection, or for facts of older inspections."""
     name = (facts.get("structure") or {}).get("engine")
     return EngineOut(name=name, slower=name != "slots", sentence=SENTENCES[name]) if name in SENTENCES else None

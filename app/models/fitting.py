@@ -1,4 +1,4 @@
-"""Whether a model fits the workers' devices: its weights (number of parameters times bytes per parameter), and one row beside them."""
+"""Checks whether a model fits the workers' devices: its weights (parameters times bytes per parameter) plus one row of a batch."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from terms.documents.model import ModelFactsDocument
 from terms.room import WIDTHS, room_in
 
 SHORTEST = 1
-"""Tokens of the shortest prompt: how long prompts are is known once the model's tokenizer has read them."""
+"""Tokens of the shortest prompt; real prompt lengths are known only after the model's tokenizer has read the prompts."""
 
 
 class FitOut(BaseModel):
@@ -31,12 +31,12 @@ class FitOut(BaseModel):
 
 
 def sizes(parameters: int) -> dict[str, int]:
-    """Bytes of the weights by the dtype they are loaded in."""
+    """Returns the bytes of the weights for each dtype."""
     return {dtype: parameters * width for dtype, width in WIDTHS.items()}
 
 
 def fits(facts: ModelFactsDocument, workers: Sequence[Worker], new_tokens: int | None = None) -> list[FitOut]:
-    """One entry per model worker that has said what it can hold; with a row of the shortest prompt and so many new tokens, if given."""
+    """Returns an entry for each model worker that reported its memory, including one row with the shortest prompt and `new_tokens`, if given."""
     return [_fit(facts, worker, new_tokens) for worker in workers if _described(worker)]
 
 
@@ -64,14 +64,16 @@ def _fit(facts: ModelFactsDocument, worker: Worker, new_tokens: int | None) -> F
 
 
 def _row_bytes(facts: ModelFactsDocument, dtype: str, new_tokens: int) -> int | None:
-    """None in facts of older inspections, and of models that cannot be counted."""
+    """Returns the bytes of a row; None for facts of older inspections, and for models with unknown memory use."""
     room = room_in(facts.get("room"), dtype)
     return None if room is None else room.needed(1, SHORTEST, new_tokens, 1)
 
 
 def check_fits(model: str, facts: ModelFactsDocument, workers: Sequence[Worker], new_tokens: int) -> None:
-    """Raises Problem 422 `does_not_fit` where no worker could hold the model and one row. Nothing is refused while the facts are not known, or
-    a worker has not said what it can hold."""
+    """Raises Problem 422 `does_not_fit` if no worker can hold the model and one row.
+
+    Passes while the model's facts are unknown or a worker has not reported its memory.
+    """
     if facts.get("n_parameters") is None or not workers or not all(map(_described, workers)):
         return
     found = fits(facts, workers, new_tokens)

@@ -1,4 +1,4 @@
-"""What `download`, `inspect` and `prove` jobs leave: the model's facts and proofs, or the fault for which jobs naming it are refused."""
+"""Stores the outcome of `download`, `inspect` and `prove` jobs: a model's facts and proofs, or the fault for which its jobs are refused."""
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -14,7 +14,7 @@ SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size"
 
 
 def _inspected_by(session: Session, job: Job) -> Model | None:
-    """The model, unless it is gone or another job inspects it by now. A retry of its inspect job takes that one's place."""
+    """Returns the job's model, or None if it is gone or another job inspects it now. A retry takes the place of the inspect job."""
     model = session.get(Model, job.model, with_for_update=True)
     if model is None or model.inspect_job is None or model.inspect_job not in (job.id, job.retry_of):
         return None
@@ -23,7 +23,7 @@ def _inspected_by(session: Session, job: Job) -> Model | None:
 
 
 class Inspect(Kind):
-    """It leaves the facts of a model, and a job that proves it."""
+    """Inspection of a model: stores its facts and submits a job that proves it."""
 
     name = "inspect"
     handler_version = 1
@@ -48,13 +48,13 @@ class Inspect(Kind):
 
 
 class Prove(Kind):
-    """It leaves the passport of a model."""
+    """Proofs of a model: stores its passport."""
 
     name = "prove"
     handler_version = 1
 
     def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:
-        """The model stays unproven, with the reason."""
+        """Records why the model is unproven."""
         proving.not_proved(session, job, error)
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
@@ -68,13 +68,13 @@ class Prove(Kind):
 
 
 class Download(Kind):
-    """It leaves the files of a model in the cache of its worker."""
+    """Download of a model's files to its worker's cache."""
 
     name = "download"
     handler_version = 1
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        """A download that was retried by itself is followed by the inspection that the failed one took down with it."""
+        """Submits a new inspection after a retried download, since the inspection of the failed download failed with it."""
         model = session.get(Model, job.model, with_for_update=True)
         if job.retry_of is not None and model is not None and model.state == "faulty":
             service.look_again(session, model, owner=job.owner, request_id=job.request_id, own=True)

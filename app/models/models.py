@@ -13,7 +13,7 @@ from terms.documents.passport import PassportDocument, ProvedContent
 
 
 class Passport(Base):
-    """The proofs of one content: files by their hashes, type, kind of device, versions of the programs (`workers/lm/proofs/content.py`)."""
+    """The proofs for one content: hashes of files, type, kind of device, versions of the programs (`workers/lm/proofs/content.py`)."""
 
     __tablename__ = "passports"
     __table_args__ = (CheckConstraint("outcome IN ('passed','limited','refused')", name="outcome"),)
@@ -27,7 +27,7 @@ class Passport(Base):
 
 
 class Model(Base):
-    """A model an administrator allowed: a local folder, or a hub id with a pinned revision."""
+    """A model that an administrator allowed: a local folder, or a hub id with a pinned revision."""
 
     __tablename__ = "models"
     __table_args__ = (CheckConstraint("state IN ('inspecting','ready','faulty')", name="state"),)
@@ -55,10 +55,10 @@ class Model(Base):
 
     @property
     def inspected(self) -> bool:
-        """Whether its facts are those of the files as they were last inspected."""
+        """Returns whether the facts describe the files as last inspected."""
         return self.state == "ready" or self.proving
 
     @property
     def awaited(self) -> str | None:
-        """The job that those naming the model wait for; None when they wait for none."""
+        """Returns the job that jobs naming the model must wait for, or None."""
         return (self.prove_job or self.inspect_job) if self.state == "inspecting" else None

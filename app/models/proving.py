@@ -1,7 +1,7 @@
 """Submits a model's `prove` job and applies its outcome to the model.
 
-A model is usable when it is proved. Its prove job is made together with its inspect job and comes after it, so that jobs naming the model wait
-for both. A model that was usable before there were passports stays so, and is proved when a device is idle.
+A model is usable once it is proved. Its prove job is created together with its inspect job and waits for it; jobs that name the model wait
+for both. A model that was usable before passports existed stays usable, and is proved when a device is idle.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ from terms.documents.passport import ProvedContent
 from terms.values import JsonObject
 
 LAST = -10
-"""The priority of jobs that go after all others of their owner."""
+"""A priority below all other jobs of the owner."""
 
 
 def submit(  # noqa: PLR0913 - a submission's own fields
     session: Session, model: Model, owner: str, request_id: str | None = None, *, after: Sequence[Edge] = (), own: bool = False,
     programs: Mapping[str, int | str] | None = None, priority: int = 0,
 ) -> Job:  # fmt: skip
-    """The job that proves the model from now on. `own`: the service's doing, which no quota refuses; `programs`: for which versions."""
+    """Submits the job that proves the model. `own`: submitted by the service, so quotas do not apply; `programs`: the versions to prove."""
     spec = {"kind": "prove", "model": model.name, "source": model.source, "revision": model.revision, "programs": programs}
     submission = Submission(
         kind="prove", spec=spec, owner=owner, model=model.name, job_class="model", request_id=request_id, after=after,
@@ -44,17 +44,19 @@ def submit(  # noqa: PLR0913 - a submission's own fields
 
 
 def follow(session: Session, model: Model, inspection: Job) -> None:
-    """The model, just inspected, is proved next: by the job that waits for it, or by one made now where a retry mended the inspection."""
+    """Continues with the proofs after an inspection: the waiting prove job runs, or a new one is submitted when a retry repaired the
+    inspection.
+    """
     waiting = None if model.prove_job is None else session.get(Job, model.prove_job, populate_existing=True)
     if waiting is not None and waiting.state in FINISHED and inspection.retry_of is None:
-        return  # cancelled meanwhile, as the model's fault says
+        return  # the prove job was cancelled meanwhile, as the model's fault says
     if waiting is None or waiting.state in FINISHED:
         submit(session, model, inspection.owner, inspection.request_id, own=True)
     model.state, model.fault, model.proving = "inspecting", None, True
 
 
 def proved(session: Session, job: Job, outcome: JsonObject) -> None:
-    """Keeps the passport, and makes the model that the job was about usable."""
+    """Stores the passport and makes the job's model usable."""
     passport, content = outcome["passport"], outcome["content"]
     repository.keep_passport(session, outcome["key"], content, passport)
     model = _proved_by(session, job)
@@ -72,12 +74,12 @@ def proved(session: Session, job: Job, outcome: JsonObject) -> None:
 
 
 def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
-    """A refusal stops new jobs that name the model. Any other failure does so only where the model was never usable."""
+    """Records a failed prove job. A refusal stops new jobs that name the model; other failures do so only if the model was never usable."""
     refusal = error.get("facts", {}) if error["code"] == REFUSED else {}
     if refusal:
         repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"])
     if error["code"] == "dependency_failed":
-        return  # the model has the fault of its files
+        return  # the model already has the fault of its files
     model = _proved_by(session, job)
     if model is None or (refusal and not _same_files(model, refusal["content"])):
         return
@@ -92,9 +94,10 @@ def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
 
 
 def prove_when_idle(session: Session, programs: Mapping[str, int | str], idle_seconds: float) -> Job | None:
-    """The job that proves the next model without a passport of these programs, where a device has had nothing to do for so long.
+    """Submits the proof of the next model without a passport of these programs, if a device was idle for `idle_seconds`; returns the job or
+    None.
 
-    One model at a time, and each once for the same files and programs: a failure is not tried again by itself.
+    Proves one model at a time, and each model once for the same files and programs: a failure is not retried automatically.
     """
     name = repository.unproven(session, programs)
     if name is None or not job_repository.idle_for(session, "model", idle_seconds):
@@ -106,7 +109,7 @@ def prove_when_idle(session: Session, programs: Mapping[str, int | str], idle_se
 
 
 def _proved_by(session: Session, job: Job) -> Model | None:
-    """The model, unless it is gone or another job proves it by now. A retry of its prove job takes that job's place."""
+    """Returns the job's model, or None if it is gone or another job proves it now. A retry takes the place of the prove job."""
     model = repository.find(session, job.model or "", lock=True)
     if model is None or model.prove_job is None or model.prove_job not in (job.id, job.retry_of):
         return None
@@ -115,7 +118,7 @@ def _proved_by(session: Session, job: Job) -> Model | None:
 
 
 def _same_files(model: Model, content: ProvedContent) -> bool:
-    """Whether the passport is of the files as they were last inspected; older inspections hashed no config."""
+    """Returns whether the passport belongs to the files as last inspected; older inspections did not hash the config."""
     facts = model.facts
     found = (facts.get("weight_hash"), facts.get("tokenizer_hash"), facts.get("config_hash"))
     proved = (content["weight_hash"], content["tokenizer_hash"], content["config_hash"])
@@ -123,5 +126,5 @@ def _same_files(model: Model, content: ProvedContent) -> bool:
 
 
 def current(session: Session, models: Sequence[Model]) -> dict[str, Passport]:
-    """The passports of these models, by key."""
+    """Returns the passports of these models, by key."""
     return repository.passports(session, [model.passport for model in models if model.passport is not None])

@@ -1,12 +1,12 @@
-"""Compares how a result's texts were read with how its model reads them now.
+"""Compares how a result's texts were read with how its model reads texts now.
 
-A result made before its model was proved, or read otherwise than the model is read now, is shown as such and never reused by itself.
+A result made before its model was proved, or with texts read in a different way, is marked as such and never reused automatically.
 """
 
 from app.models.models import Model
 
 REFUSED = "proof_refused"
-"""The fault of a model that a proof refused."""
+"""The fault code of a model that its proofs refused."""
 DOUBT = (
     "why the result is not comparable with new ones: its model was refused later, or its texts were read differently; "
     "null if the result is comparable; null when nothing is known"
@@ -17,13 +17,13 @@ READING = "hash of how texts were read: ids, prompts, ends of answers, masks; nu
 
 
 def reading_of(model: Model) -> str | None:
-    """What the model's texts are read as, for specs and for choosing earlier results; None while that is not proved."""
+    """Returns the model's `reading_hash`, for specs and for choosing earlier results; None while the model is not proved."""
     found: str | None = model.facts.get("reading_hash") if model.state == "ready" else None
     return found
 
 
 def doubt(model: Model | None, reading_hash: str | None) -> str | None:
-    """Why a result of the model is in doubt, as a sentence; None when it is not."""
+    """Returns why a result of the model is in doubt, as a sentence; None when it is not."""
     refused = refusal(model)
     if model is None or refused is not None:
         return refused
@@ -42,6 +42,6 @@ def doubt(model: Model | None, reading_hash: str | None) -> str | None:
 
 
 def refusal(model: Model | None) -> str | None:
-    """The sentence for whatever was made with a model that a proof refused afterwards."""
+    """Returns the warning for results of a model that its proofs later refused; otherwise None."""
     fault = model.fault if model is not None and model.state == "faulty" else None
     return f"The model was refused later: {fault['detail']}" if fault and fault.get("code") == REFUSED else None

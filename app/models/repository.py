@@ -16,35 +16,35 @@ from terms.values import JsonObject
 
 
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
-    """The model of that name, also when it was removed; `lock` keeps others from changing it until the transaction ends."""
+    """Returns the model with this name, including a removed one; `lock` prevents changes by others until the transaction ends."""
     model = session.get(Model, name, with_for_update=lock)
     session.info.setdefault("models", set()).add(
         model
-    )  # a session holds what it has read weakly, and a submission asks several times
+    )  # keeps the row in memory: a session refers to it only weakly, and a submission reads it several times
     return model
 
 
 def listed(session: Session, name: str, *, lock: bool = False) -> Model | None:
-    """The model of that name, unless it was removed."""
+    """Returns the model with this name unless it was removed."""
     model = find(session, name, lock=lock)
     return None if model is None or model.removed_at is not None else model
 
 
 def names(session: Session) -> Sequence[str]:
-    """The names that a submission may use: all but those whose files are at fault."""
+    """Returns the names that a submission may use: all models without a fault in their files."""
     return session.scalars(
         select(Model.name).where(Model.state != "faulty", Model.removed_at.is_(None)).order_by(Model.name)
     ).all()
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Model]:
-    """A page by name; `after` is the last name of the previous page."""
+    """Returns a page of models by name; `after` is the last name of the previous page."""
     statement = select(Model).where(Model.removed_at.is_(None)).order_by(Model.name).limit(limit)
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
 
 
 def model_workers(session: Session) -> Sequence[Worker]:
-    """The worker nodes that load models, as they last described themselves when this session first asked."""
+    """Returns the worker nodes that load models, as read once per session."""
     if "model_workers" not in session.info:
         session.info["model_workers"] = session.scalars(
             select(Worker).where(Worker.job_class == "model").order_by(Worker.id)
@@ -54,19 +54,19 @@ def model_workers(session: Session) -> Sequence[Worker]:
 
 
 def unfinished_jobs(session: Session, name: str) -> Sequence[str]:
-    """Jobs that have not ended and name the model: to calculate with, or as a judge."""
+    """Returns the unfinished jobs that use the model, for the calculation or as a judge."""
     judge = {"kind": "local", "model": name}
     loads = or_(Job.model == name, Job.spec.contains({"judge": judge}), Job.spec.contains({"vetting": {"judge": judge}}))
     return session.scalars(select(Job.id).where(loads, Job.state.not_in(list(FINISHED))).order_by(Job.id)).all()
 
 
 def judges(session: Session, name: str) -> Sequence[str]:
-    """Judges that are this model."""
+    """Returns the judges that use this model."""
     return session.scalars(select(Judge.name).where(Judge.kind == "local", Judge.model == name).order_by(Judge.name)).all()
 
 
 def put(session: Session, name: str, source: str, revision: str | None, created_by: str) -> bool:
-    """A new row, or that of a removed model anew; False when the name is taken."""
+    """Inserts a model, or replaces a removed one; returns False when the name is taken."""
     row = {"source": source, "revision": revision, "created_by": created_by}
     anew: JsonObject = {
         **row,
@@ -85,22 +85,22 @@ def put(session: Session, name: str, source: str, revision: str | None, created_
 
 
 def named(session: Session, names: Collection[str]) -> dict[str, Model]:
-    """The models of these names, removed ones among them."""
+    """Returns the models with these names, including removed ones."""
     return {model.name: model for model in session.scalars(select(Model).where(Model.name.in_(sorted(set(names)))))}
 
 
 def passport(session: Session, key: str) -> Passport | None:
-    """The passport kept under this key."""
+    """Returns the passport stored under this key."""
     return session.get(Passport, key)
 
 
 def passports(session: Session, keys: Collection[str]) -> dict[str, Passport]:
-    """The passports kept under these keys."""
+    """Returns the passports stored under these keys, by key."""
     return {one.key: one for one in session.scalars(select(Passport).where(Passport.key.in_(sorted(set(keys)))))}
 
 
 def keep_passport(session: Session, key: str, content: ProvedContent, passport: PassportDocument) -> None:
-    """Keeps it, unless the same content has passed before: others are usable by that."""
+    """Stores a passport, except over a passport of the same content that passed, which other models rely on."""
     row = {
         "content": dict(content),
         "outcome": passport["outcome"],
@@ -113,9 +113,9 @@ def keep_passport(session: Session, key: str, content: ProvedContent, passport: 
 
 
 def unproven(session: Session, programs: Mapping[str, int | str]) -> str | None:
-    """The first usable model without a passport of these programs, unless a model is being proved; None when there is none.
+    """Returns the first usable model without a passport of these programs; None if there is none, or while any model is being proved.
 
-    A model that was tried with these programs since its inspection is left alone.
+    Skips models that were tried with these programs since their inspection.
     """
     proof = Job.kind == "prove"
     tried = select(Job.id).where(

@@ -1,4 +1,4 @@
-"""How a request would run on its model, for its price: what the text is generated on, and what a row of it takes on each worker."""
+"""Describes how a request would run on its model, for its estimate: the engine, and the memory of a row on each worker."""
 
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
@@ -22,13 +22,13 @@ class RunningOut(BaseModel):
 
 
 def check_fits(session: Session, model: Model, new_tokens: int) -> None:
-    """Raises Problem 422 `does_not_fit` where no worker could hold the model and one row of so many new tokens."""
+    """Raises Problem 422 `does_not_fit` if no worker can hold the model and one row of `new_tokens`."""
     if model.state == "ready":
         fitting.check_fits(model.name, model.facts, repository.model_workers(session), new_tokens)
 
 
 def running(session: Session, model: Model, new_tokens: int) -> JsonObject:
-    """The fields of `RunningOut`."""
+    """Returns the fields of `RunningOut`."""
     known = model.state == "ready" and "n_parameters" in model.facts
     memory = fitting.fits(model.facts, repository.model_workers(session), new_tokens) if known else None
     return {"engine": engine_of(model.facts), "memory": memory}

@@ -29,7 +29,7 @@ NAMED = 20
 
 
 def register(session: Session, request: ModelRequest, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
-    """Puts the model on the allow-list and makes the job that inspects it.
+    """Adds the model to the allow-list and submits the job that inspects it.
 
     Raises Problem 422 for a source that is neither a folder nor a pinned hub model, 409 when the name is taken.
     """
@@ -60,9 +60,9 @@ def _check_source(request: ModelRequest) -> None:
 
 
 def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
-    """Makes a job that looks at the model's files anew, after one that fetches what is missing of a hub model.
+    """Submits a job that inspects the model's files again, after a download of files missing from a hub model.
 
-    Until it is over, jobs naming the model wait for it. Raises Problem 404.
+    Until it has ended, jobs that name the model wait for it. Raises Problem 404.
     """
     audit.record(session, viewer, "model.inspect", name)
     return _inspected(session, name, viewer, request_id, slice_seconds)
@@ -80,7 +80,7 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
 def look_again(
     session: Session, model: Model, *, owner: str, request_id: str | None, after: Sequence[Edge] = (), own: bool = False
 ) -> Job:
-    """The job that inspects the model from now on, followed by one that proves it; those that name the model wait for both."""
+    """Submits a job that inspects the model and a job that proves it; jobs that name the model wait for both."""
     job = _job(session, model, "inspect", owner, request_id, after, own=own)
     model.state, model.proving, model.inspect_job = "inspecting", False, job.id
     proving.submit(session, model, owner, request_id, after=[Edge(job=job.id)], own=own)
@@ -106,9 +106,9 @@ def _job(
 
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:
-    """Takes the model off the list. Its files, its results and the facts that they were made with stay; it may be added again.
+    """Removes the model from the list. Its files, results and facts stay, and it may be added again.
 
-    Raises Problem 404, and 409 while unfinished jobs or judges need it.
+    Raises Problem 404, and 409 while unfinished jobs or judges need the model.
     """
     model = repository.listed(session, name, lock=True)
     if model is None:
@@ -128,7 +128,7 @@ def _check_unused(name: str, what: str, users: Sequence[str], remedy: str) -> No
 
 
 def usable(session: Session, name: str) -> Model:
-    """The model a submission names. Raises Problem 422 when it is not registered or its files are at fault."""
+    """Returns the model that a submission names. Raises Problem 422 when it is not registered or its files have a fault."""
     model = repository.listed(session, name)
     if model is None:
         names = repository.names(session)
@@ -147,7 +147,7 @@ def usable(session: Session, name: str) -> Model:
 
 
 def find(session: Session, name: str) -> ModelOut:
-    """Raises Problem 404."""
+    """Returns a model. Raises Problem 404."""
     model = repository.find(session, name)
     if model is None:
         raise not_found("model", name)
@@ -155,7 +155,7 @@ def find(session: Session, name: str) -> ModelOut:
 
 
 def listing(session: Session, *, limit: int, after: str | None) -> Sequence[ModelOut]:
-    """A page of models, by name."""
+    """Returns a page of models, by name."""
     return _views(session, repository.listing(session, limit=limit, after=after))
 
 
@@ -165,7 +165,7 @@ def _views(session: Session, models: Sequence[Model]) -> list[ModelOut]:
 
 
 def view(model: Model, workers: Sequence[Worker], passport: Passport | None) -> ModelOut:
-    """The model as the API shows it, what it proved of itself, and whether it fits these workers."""
+    """Returns the model as the API shows it, with its proofs and whether it fits these workers."""
     links = {"self": f"/v1/models/{model.name}", "calibrations": f"/v1/calibrations?model={model.name}"}
     for name in ("inspect_job", "prove_job"):
         if (job := getattr(model, name)) is not None:

@@ -1,1 +1,1 @@
-"""The pages in a browser. They call the services that the API calls; they hold no SQL and decide no rights."""
+"""The pages for browsers. They call the same services as the API, contain no SQL and make no decisions about access."""

@@ -1,4 +1,4 @@
-"""Actions on a job from its page. Each dangerous action has a page that asks first, and works without a script."""
+"""Actions on a job from its page. Each dangerous action first asks on a page of its own, which works without a script."""
 
 import secrets
 
@@ -43,7 +43,7 @@ async def cancel(job_id: JobId, viewer: Changer, context: Shared) -> Response:
 
 @router.get("/jobs/{job_id}/retry")
 async def ask_retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Asks before a job is done again; the form carries a promise, so that it is done once."""
+    """Asks before a job is retried; the form contains an idempotency key, so that the retry happens once."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     effect = "This makes a new job of yours that reuses the finished parts. The new job counts toward your quotas."
     return _question(request, job, "retry", "Retry this job?", "Retry", effect)
@@ -51,7 +51,7 @@ async def ask_retry(job_id: JobId, request: Request, viewer: Changer, context: S
 
 @router.post("/jobs/{job_id}/retry")
 async def retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Makes the new job and leads to it."""
+    """Submits the new job and redirects to it."""
     key = str((await request.form()).get("once") or "") or None
     promise = idempotency(f"POST /v1/jobs/{job_id}/retry", key, {})
     planned = await context.database.run(service.retries_a_graph, job_id, viewer)
@@ -64,7 +64,7 @@ async def retry(job_id: JobId, request: Request, viewer: Changer, context: Share
 
 @router.get("/jobs/{job_id}/delete")
 async def ask_delete(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Asks before a job is deleted, and says what goes with it."""
+    """Asks before a job is deleted, and lists what is deleted with it."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     found = await context.database.run(deletion.delete_job, job_id, viewer, dry_run=True)
     effect = "This cannot be undone. Deleted with the job:"
@@ -80,7 +80,7 @@ async def delete(job_id: JobId, viewer: Changer, context: Shared) -> Response:
 
 @router.get("/jobs/{job_id}/edit")
 async def edit_form(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """The form for its name, tags, notes and who may see it."""
+    """Shows the form for the job's name, tags, notes and visibility."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     if not viewer.manages(job.owner):
         raise Problem(403, "forbidden", f"This job belongs to {job.owner}: only its owner and administrators may change it.")
@@ -90,7 +90,7 @@ async def edit_form(job_id: JobId, request: Request, viewer: Changer, context: S
 
 @router.post("/jobs/{job_id}/edit")
 async def save(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Stores the form. What it leaves out stays as it is."""
+    """Saves the form. Fields that it lacks stay unchanged."""
     form = {name: str(value) for name, value in (await request.form()).items()}
     await context.database.run(edit, job_id, viewer, checked(_change(form), JobEdit))
     return _to(job_id)

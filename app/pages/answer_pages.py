@@ -1,4 +1,4 @@
-"""Answers: each question with its unsteered and its steered answer beside each other, from the files behind /v1/steerings/{id}/responses."""
+"""Shows answers: each question with its unsteered and steered answer side by side, from the files behind /v1/steerings/{id}/responses."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlencode
@@ -33,7 +33,7 @@ Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class Asked(BaseModel):
-    """What the address asks for: one run, or the best one of a set and a method."""
+    """The parameters of the address: one run, or the best run of a set and a method."""
 
     run: Annotated[str, Field(pattern=rf"^[0-9a-zA-Z]{{{KEY_LENGTH}}}$|^$")] = ""
     set: Words = ""
@@ -42,14 +42,14 @@ class Asked(BaseModel):
     page: Annotated[int, Field(ge=1, le=10_000)] = 1
 
     def query(self, **changed: str | int) -> str:
-        """The query of this view, or of one that differs."""
+        """Returns the query of this view with these changes."""
         values = {**self.model_dump(), **changed}
         return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})
 
 
 @router.get("/jobs/{job_id}/answers")
 async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
-    """The page. 404 by the one rule of who may see the job."""
+    """Shows the answers. 404 if the viewer may not see the job."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     if job.kind not in STEERED:
         raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")
@@ -60,7 +60,7 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
 
 
 async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> File:
-    """The job's file. Raises Problem 404, 409."""
+    """Returns the job's file. Raises Problem 404, 409."""
     found = file_of(job, name)
     if found is None:
         artifact = await context.database.run(service.file, job.id, name, viewer)
@@ -75,7 +75,7 @@ async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[RunLine]:
 
 
 async def _sign(context: Context, job: JobOut) -> int:
-    """-1 where less of the trait is wanted."""
+    """Returns -1 if the steering aims at less of the trait, otherwise 1."""
     file = file_of(job, "summary.json")
 
     async def read() -> int:
@@ -110,7 +110,7 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, a
 
 
 async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -> tuple[list[ShownLine], list[ShownLine]]:
-    """The texts of the chosen run and of the unsteered one, without their token ids."""
+    """Returns the texts of the chosen run and of the unsteered run, without token ids."""
     file = await _file(context, job, "responses.jsonl", viewer)
     names = {str(one["run"]) for one in (found.run, found.unsteered) if one is not None}
 

@@ -1,6 +1,7 @@
-"""The first sentence of a job's page: the answer, from its stored result. Pure, and it never fails: a result that lacks a number says less.
+"""Writes the answer at the top of a job's page, from its stored result. Pure. Never fails: if the result lacks a number, the answer is
+shorter.
 
-No field name and no id of ours stands in a sentence.
+Sentences contain no field names and no ids.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,15 @@ from terms.documents.calibration import Aggregate
 from terms.documents.generation import Answered
 
 Found = Mapping[str, Any]
-"""A part of a job's result, of any version: it may lack anything."""
+"""A part of a job's result, of any version: any field may be missing."""
 Tone = Literal["good", "care", "bad", "plain"]
 CLUSTERS_NEEDED = 20
-"""Clusters of questions under which no interval is given (docs/science.md, 5)."""
+"""Least clusters of questions for an interval (docs/science.md, 5)."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A sentence that stands alone, what follows it, and how it should look."""
+    """The main sentence, the text that follows it, and its style."""
 
     sentence: str
     more: str = ""
@@ -32,7 +33,7 @@ class Answer:
 
 
 def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
-    """What the job found. `aggregate`: that of its calibration.json, which adds where the dimension emerges."""
+    """Returns what the job found. `aggregate`: the one in a calibration's calibration.json, which adds where the dimension emerges."""
     if job.state == State.FAILED:
         error = job.error or {}
         return Answer(f"Failed: {_sentence(error.get('detail') or 'no reason was stored.')}", tone="bad")
@@ -54,7 +55,7 @@ def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
 
 
 def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
-    """How severe the model's massive dimensions are."""
+    """Returns how severe the model's massive dimensions are."""
     severity: Found = found.get("severity") or {}
     verdict, dim = severity.get("verdict"), severity.get("dominant_dim")
     ratio = (severity.get("ratios") or {}).get("ratio_to_median")
@@ -75,7 +76,7 @@ def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
 
 
 def _where(aggregate: Aggregate | None, dim: int, share: float) -> str:
-    """The layers at which the dimension holds at least half of that share, by the file's own shares."""
+    """Returns the layers at which the dimension has at least half of that share, by the file's own shares."""
     shares = {
         int(layer): dims.get(str(dim), 0.0) for layer, dims in (aggregate.get("norm_share") or {} if aggregate else {}).items()
     }
@@ -89,7 +90,7 @@ def _where(aggregate: Aggregate | None, dim: int, share: float) -> str:
 
 
 def steering(summary: Found) -> Answer:
-    """Which method to use, where and how strong, and what it gains."""
+    """Returns which method to use, at which layer and dose, and its gain."""
     methods = summary.get("methods") or []
     rows = methods if isinstance(methods, list) else []
     leader = next((row for row in rows if row.get("group") == summary.get("leader")), None)
@@ -118,7 +119,7 @@ def steering(summary: Found) -> Answer:
 
 
 def study(found: Found) -> Answer:
-    """What the study recommends; each model has a card of its own below."""
+    """Returns what the study recommends; a card for each model follows below."""
     findings = found.get("recommendations") or []
     missing = found.get("missing") or []
     partial = f"Partial: {counted(len(missing), 'job')} of the study did not finish. " if missing else ""
@@ -132,7 +133,7 @@ def study(found: Found) -> Answer:
 
 
 def extraction(spec: Found, found: Found) -> Answer:
-    """What was made, from how much."""
+    """Returns which vectors were made, from how many examples."""
     summary: Found = found.get("summary") or {}
     vectors, examples = summary.get("vectors"), summary.get("examples")
     if vectors is None or examples is None:
@@ -146,7 +147,7 @@ def extraction(spec: Found, found: Found) -> Answer:
 
 
 def generation(answers: Sequence[Answered]) -> Answer:
-    """How many answers there are, and whether a push broke any."""
+    """Returns the number of answers, and whether a steering broke any of them."""
     if not answers:
         return Answer("No answers were stored.", tone="care")
     prompts = len({(one.get("system_prompt"), one["prompt"]) for one in answers})
@@ -163,12 +164,12 @@ def generation(answers: Sequence[Answered]) -> Answer:
 
 
 def method_name(group: str) -> str:
-    """The method of a group `position/component/method`."""
+    """Returns the method of a group `position/component/method`."""
     return group.rsplit("/", 1)[-1]
 
 
 def layers_named(layers: list[int]) -> str:
-    """`layer 14`, `layers 3, 5`."""
+    """Returns layers in words: `layer 14`, `layers 3, 5`."""
     return f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
 
 

@@ -1,4 +1,4 @@
-"""The pages' own files, served under an address that holds their content's hash, so that browsers may keep them for good."""
+"""Serves the pages' own files at addresses with a hash of their content, so that browsers may cache them forever."""
 
 import hashlib
 from functools import lru_cache
@@ -20,12 +20,12 @@ def _read(name: str) -> tuple[str, bytes]:
 
 
 def address(name: str) -> str:
-    """The address of one of the files in `static`."""
+    """Returns the address of a file in `static`."""
     return f"/assets/{_read(name)[0]}/{name}"
 
 
 def answer(digest: str, name: str) -> Response:
-    """The file. Raises Problem 404 for another name, and for a hash of another version."""
+    """Returns the file. Raises Problem 404 for an unknown name, and for the hash of another version."""
     path = Path(name)
     if path.name != name or path.suffix not in TYPES or not (FOLDER / name).is_file() or _read(name)[0] != digest:
         raise not_found("file", name[:80])

@@ -1,4 +1,4 @@
-"""What the devices do, as a few words for the top of the page. Pure."""
+"""Describes what the devices do, in a few words for the top of the page. Pure."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -8,11 +8,11 @@ from app.pages.wording import when
 from app.status.schemas import WorkerOut
 
 MOST = 6
-"""Devices that are told one by one."""
+"""Most devices that are described individually."""
 
 
 def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> str:
-    """`GPU 0: busy (another user). GPU 1: free.` Of more than six devices, how many are free."""
+    """Returns `GPU 0: busy (another user). GPU 1: free.`; for more than six devices, how many are free."""
     serving = [worker for worker in workers if worker.job_class == "model"]
     if not serving:
         return "No model worker is running: jobs wait until one starts."
@@ -28,7 +28,7 @@ def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> 
 
 
 def holds_in_words(workers: Sequence[WorkerOut]) -> str:
-    """`Paused by ada: driver update. The job starts once a worker is resumed.` Each reason once."""
+    """Returns `Paused by ada: driver update. The job starts once a worker is resumed.`; each reason once."""
     holds = [worker.hold for worker in workers if worker.job_class == "model" and worker.hold is not None]
     said = [f"{one.mode.capitalize()} by {one.by}{f': {one.reason}' if one.reason else ''}{_until(one)}." for one in holds]
     return " ".join([*dict.fromkeys(said), "The job starts once a worker is resumed."])
@@ -57,7 +57,7 @@ def _state(worker: WorkerOut, own_jobs: frozenset[str]) -> str:
 
 
 def _together(states: list[str]) -> str:
-    """The state of one worker; of several, how many are in each."""
+    """Returns the state of one worker; for several, how many are in each state."""
     if len(states) == 1:
         return states[0]
     return ", ".join(f"{states.count(one)} {one}" for one in dict.fromkeys(states))

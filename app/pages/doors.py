@@ -1,6 +1,6 @@
-"""The doors of the pages: who is signed in, that a change came from our own form, and failures as pages that say what to do.
+"""Guards the pages: checks sessions, checks that changes come from our own forms, and shows errors as pages that say what to do.
 
-Routers are made by `page_router`, so a page without a session check cannot be written by accident: it takes the `open_to_all` decorator.
+Create routers with `page_router`, so that no page lacks a session check by accident; only the decorator `open_to_all` removes the check.
 """
 
 import hmac
@@ -34,16 +34,16 @@ MOST_FIELDS = 400
 
 
 def open_to_all(endpoint: DecoratedCallable) -> DecoratedCallable:
-    """Marks a page that is shown without a session. Its changes must come from our own pages all the same."""
+    """Marks a page that needs no session. Its changes must still come from our own pages."""
     endpoint.__dict__["open_to_all"] = True
     return endpoint
 
 
 class PageRoute(APIRoute):
-    """A page: knows who is signed in before it reads anything, and answers failures as pages."""
+    """A route of a page: checks the session before it reads anything, and shows errors as pages."""
 
     def get_route_handler(self) -> Handler:
-        """The usual handler behind the checks."""
+        """Returns FastAPI's handler, preceded by the checks."""
         handler = super().get_route_handler()
         open_ = getattr(self.endpoint, "open_to_all", False)
         files = getattr(self.endpoint, "takes_files", False)
@@ -55,18 +55,18 @@ class PageRoute(APIRoute):
             except EXPECTED as error:
                 problem = _problem(request, error)
             finally:
-                await request.close()  # files of a form
+                await request.close()  # closes the files of a form
             return to_sign_in(request) if problem.status == 401 else failed(request, problem)
 
         return guarded
 
 
 EXPECTED = (Problem, RequestValidationError, HTTPException, OperationalError, InterfaceError, PoolTimeout, StorageError)
-"""What is answered with a page; anything else is a mistake of ours, which the gate logs."""
+"""Errors that are shown as a page; all others are errors in this service's code, which the gate logs."""
 
 
 def _problem(request: Request, error: Exception) -> Problem:
-    """What went wrong, for the page."""
+    """Returns the error as a Problem for the page."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
@@ -80,7 +80,7 @@ def _problem(request: Request, error: Exception) -> Problem:
 
 
 async def _enter(request: Request, *, open_to_all: bool, files: bool) -> None:
-    """Raises Problem: signed_out; 403 for a change that our own page did not send; 413 for a form that is too long."""
+    """Checks a request. Raises Problem: signed_out; 403 for a change that our own page did not send; 413 for a form that is too long."""
     viewer = await sessions.viewer_of(request)
     if viewer is not None:
         request.state.viewer = viewer
@@ -89,7 +89,7 @@ async def _enter(request: Request, *, open_to_all: bool, files: bool) -> None:
     elif not open_to_all:
         raise Problem(401, "signed_out", "Your session has ended. Sign in again.")
     if request.method == "POST":
-        _check_form(request, math.inf if files else LARGEST_FORM)  # the gate bounds uploads
+        _check_form(request, math.inf if files else LARGEST_FORM)  # the gate limits uploads
         form = await request.form(max_files=MOST_PARTS if files else 0, max_fields=MOST_FIELDS)
         shown = str(form.get("csrf", ""))
         if not open_to_all and not hmac.compare_digest(shown.encode(), sessions.csrf_token(request).encode()):
@@ -114,7 +114,7 @@ def _forged() -> Problem:
 
 
 def to_sign_in(request: Request) -> Response:
-    """The way to the sign-in page and back here. A part of a page makes the whole page go there."""
+    """Redirects to the sign-in page, which leads back here. A request for a part of a page reloads the whole page."""
     if request.headers.get("hx-request") == "true":
         return Response(status_code=401, headers={**HEADERS, "HX-Refresh": "true"})
     asked = request.url.path + (f"?{request.url.query}" if request.url.query else "") if request.method == "GET" else "/"
@@ -123,7 +123,7 @@ def to_sign_in(request: Request) -> Response:
 
 
 def failed(request: Request, problem: Problem) -> Response:
-    """What went wrong, as a page; a part of a page is left as it is, and the script says that it is out of date."""
+    """Shows an error as a page; for a part of a page, leaves the part unchanged, and the script marks it as out of date."""
     if request.headers.get("hx-request") == "true":
         return Response(problem.detail, problem.status, headers=HEADERS, media_type="text/plain")
     titles = {403: "Not allowed", 404: "Nothing here for you", 409: "Not possible now", 503: "The service is busy or down"}
@@ -148,7 +148,7 @@ async def _signed_in(request: Request) -> Viewer:
 
 
 Reader = Annotated[Viewer, Depends(_signed_in)]
-"""Who is signed in."""
+"""The signed-in user."""
 
 
 async def _changes(viewer: Reader) -> Viewer:
@@ -160,7 +160,7 @@ async def _changes(viewer: Reader) -> Viewer:
 
 
 Changer = Annotated[Viewer, Depends(_changes)]
-"""Who is signed in, with a key that may change what is theirs. Raises Problem 403."""
+"""The signed-in user, with a key that may change their own objects. Raises Problem 403."""
 
 
 async def _administers(viewer: Reader) -> Viewer:
@@ -172,9 +172,9 @@ async def _administers(viewer: Reader) -> Viewer:
 
 
 Administrator = Annotated[Viewer, Depends(_administers)]
-"""Who is signed in, with an administrator's key. Raises Problem 403."""
+"""The signed-in user, with an administrator's key. Raises Problem 403."""
 
 
 def page_router() -> APIRouter:
-    """A router of pages: each needs a session unless it is `open_to_all`. Pages are no part of the API's description."""
+    """Returns a router of pages: each needs a session unless it is `open_to_all`. Pages are not in the OpenAPI document."""
     return APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Finds what a finished job's page shows: its stored files, given to the module of its kind."""
+"""Reads the stored files that a finished job's page shows, and passes them to the module of its kind."""
 
 from collections.abc import Callable, Hashable
 from typing import TypeVar
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
-    """Why and Cost of the job; both empty where it has no result or its files were removed."""
+    """Returns the sections Why and Cost of the job; both empty if it has no result or its files were removed."""
     if job.state != State.SUCCEEDED:
         return Sections()
     result = job.result or {}
@@ -42,7 +42,7 @@ async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
 async def _drawn(
     context: Context, job: JobOut, name: str, shape: type[T], made: Callable[[T | None], Sections], view: Hashable = None
 ) -> Sections:
-    """The sections of a file, drawn once for all who look at the same content in the same view."""
+    """Returns the sections of a file, computed once for all viewers of the same content in the same view."""
     file = file_of(job, name)
     if file is None:
         return made(None)

@@ -1,4 +1,4 @@
-"""A job's events as lines that a person reads. Ids may stand here."""
+"""Shows a job's events as readable lines. Ids may appear here."""
 
 import json
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from app.jobs.models import JobEvent
 from terms.values import Json, JsonObject
 
 MOST = 300
-"""Characters of an event's facts that are shown."""
+"""Most characters shown of an event's facts."""
 
 
 def entries(events: Sequence[JobEvent]) -> list[JsonObject]:
-    """When, what, and the facts."""
+    """Returns time, type and facts of each event."""
     return [{"at": event.at, "what": event.type.replace("_", " "), "facts": _facts(event.data)} for event in events]
 
 

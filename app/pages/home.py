@@ -1,4 +1,4 @@
-"""The home page: your jobs and the devices in a sentence, then jobs as sentences, live."""
+"""Shows the home page: your jobs and the devices in a sentence, then each job as a sentence, updated live."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,11 +31,11 @@ router = page_router()
 
 PER_PAGE = 30
 COUNTED = 1_000
-"""Newest jobs of a user among which the finished ones are counted."""
+"""Number of a user's newest jobs among which finished jobs are counted."""
 IDLE, BUSY = 25, 18
-"""Seconds between two questions of an open page: with nothing unfinished on it, and else."""
+"""Seconds between polls of an open page: without and with unfinished jobs on it."""
 ANSWERING = frozenset(KINDS) - frozenset(sentences.ON_MODELS)
-"""Kinds that find something; of the others it matters only that they finished."""
+"""Kinds with a result to report; other kinds only finish."""
 Show = Literal["all", "unfinished", "succeeded", "failed", "cancelled"]
 STATES: dict[str, list[State]] = {
     "all": [],
@@ -48,7 +48,7 @@ Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class Asked(BaseModel):
-    """What the address asks for."""
+    """The parameters of the address."""
 
     show: Show = "all"
     kind: Words = ""
@@ -58,17 +58,17 @@ class Asked(BaseModel):
     cursor: Annotated[str | None, Field(max_length=500)] = None
 
     def query(self, **changed: str | None) -> str:
-        """The query of this view, or of one that differs; what is as by default is left out."""
+        """Returns the query of this view with these changes, without default values."""
         values = {**self.model_dump(), **changed}
         return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})
 
     @property
     def narrowed(self) -> bool:
-        """Whether the view shows less than the person's own jobs."""
+        """Returns whether the view shows less than all of the user's own jobs."""
         return bool(self.query(cursor=None, whose="me"))
 
     def filters(self, viewer: Viewer) -> JobFilters:
-        """The same as the API's list takes it."""
+        """Returns the filters of the API's list of jobs."""
         return JobFilters(
             state=STATES[self.show],
             kind=self.kind or None,
@@ -83,13 +83,13 @@ View = Annotated[Asked, Query()]
 
 @router.get("/")
 async def home(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
-    """The page."""
+    """Shows the page."""
     return page(request, "home.jinja", kinds=sorted(KINDS), **await _found(context, viewer, asked))
 
 
 @router.get("/parts/jobs")
 async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
-    """The part of the page that changes; 304 when it is as the browser has it."""
+    """Returns the part of the page that changes; 304 when the browser has the current version."""
     found = await _found(context, viewer, asked)
     etag = etag_of(text_of(request, "jobs.jinja", **found, etag="").encode())
     headers = {**HEADERS, "ETag": etag}

@@ -1,4 +1,4 @@
-"""A job's page: one frame for every kind. The answer, then Why, Cost, Files, Repeat and History."""
+"""Shows a job's page, in one layout for every kind: the answer, then Why, Cost, Files, Repeat and History."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -30,19 +30,19 @@ from terms.values import JsonObject
 router = page_router()
 
 WAIT_SECONDS = 20
-"""How long a question about an unfinished job is held while nothing changes."""
+"""Seconds for which a poll for an unfinished job is held while nothing changes."""
 EVENTS = 200
 Way = Annotated[str, Query(max_length=40)]
-"""How a study's methods are matched in its plots, or which of its further tables is open."""
+"""How a study's plots match its methods, or which of its further tables is open."""
 OfModel = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
-"""The model of a study whose plots and tables are shown."""
+"""The model shown in a study's plots and tables."""
 
 
 @router.get("/jobs/{job_id}")
 async def job_page(
     job_id: JobId, request: Request, viewer: Reader, context: Shared, way: Way = "best", model: OfModel = "", table: Way = ""
 ) -> Response:
-    """The job, whatever its kind. 404 by the one rule of who may see it."""
+    """Shows a job of any kind. 404 if the viewer may not see it."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     found = await sections(context, job, View(way, model, table))
     nodes = await _nodes(context, job, viewer)
@@ -64,7 +64,7 @@ async def job_page(
 
 @router.get("/parts/jobs/{job_id}")
 async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Shared) -> Response:
-    """Where an unfinished job stands, as soon as that changes; when the job is over, the whole page is loaded anew."""
+    """Returns the standing of an unfinished job as soon as it changes; when the job has ended, the whole page is reloaded."""
     job = await reading.changed(context, request, job_id, viewer, WAIT_SECONDS)
     etag = etag_of(job.model_dump_json().encode())
     if job.state in FINISHED:
@@ -76,12 +76,12 @@ async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Sha
 
 @router.get("/jobs/{job_id}/files/{name}")
 async def job_file(job_id: JobId, name: str, request: Request, viewer: Reader, context: Shared) -> Response:
-    """A file of the result, as a download."""
+    """Downloads a file of the result."""
     return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 
 async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[JsonObject]:
-    """The jobs of a study, each in words."""
+    """Returns the jobs of a study, each in words."""
     if job.kind != "report":
         return []
     study = await context.database.run(studies.find, job.id, viewer)
@@ -92,7 +92,7 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[JsonObje
 
 
 async def _standing(context: Context, job: JobOut, viewer: Viewer) -> JsonObject:
-    """The head of the page; of a job that waits for paused workers, with what their administrators gave as the reason."""
+    """Returns the head of the page; for a job that waits for paused workers, with the administrators' reasons."""
     found = standing_of(job, viewer)
     if job.waits_because is None or job.waits_because.code != "workers_held":
         return found
@@ -101,7 +101,7 @@ async def _standing(context: Context, job: JobOut, viewer: Viewer) -> JsonObject
 
 
 def standing_of(job: JobOut, viewer: Viewer) -> JsonObject:
-    """What the head of the page says."""
+    """Returns the content of the head of the page."""
     may = viewer.may("submit") and viewer.manages(job.owner)
     form = form_of(job) if viewer.may("submit") else None
     return {
@@ -120,6 +120,6 @@ def standing_of(job: JobOut, viewer: Viewer) -> JsonObject:
 
 
 def _reason(job: JobOut) -> str:
-    """Why it waits, in the service's own words; those about other jobs name ids, which stand in History."""
+    """Returns why the job waits, in the service's words; reasons about other jobs contain ids and appear only in History."""
     waits = job.waits_because
     return "" if waits is None or waits.code == "after_jobs" else waits.detail

@@ -1,6 +1,6 @@
-"""What was read from stored files and is the same for all who ask: kept by the content's hash, the least recently used forgotten first.
+"""Caches what was read from stored files and is the same for all viewers, by the content's hash; drops the least recently used entries.
 
-Whether somebody may see a file is asked before, at each request; here is only what the file says.
+Every request checks access to a file before it uses this cache.
 """
 
 from collections import OrderedDict
@@ -9,12 +9,12 @@ from typing import TypeVar, cast
 
 T = TypeVar("T")
 MOST = 64
-"""Things that are kept: the parts of a page or the answers of a run, some 100 kB each, 2 MB at most."""
+"""Most cached entries: parts of a page or answers of a run, some 100 kB each, 2 MB at most."""
 _kept: OrderedDict[Hashable, object] = OrderedDict()
 
 
 async def kept(key: Hashable, made: Callable[[], Awaitable[T]]) -> T:
-    """What `made` returned for this key, which must name all that it depends on."""
+    """Returns the cached result of `made` for this key, which must name everything that the result depends on."""
     if key not in _kept:
         _kept[key] = await made()
         while len(_kept) > MOST:
@@ -25,5 +25,5 @@ async def kept(key: Hashable, made: Callable[[], Awaitable[T]]) -> T:
 
 
 def forget() -> None:
-    """Forgets everything."""
+    """Clears the cache."""
     _kept.clear()

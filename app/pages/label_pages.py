@@ -1,4 +1,4 @@
-"""Blind labelling of a study: a person says how much each answer shows the trait, without any score; the report is written again with it."""
+"""Blind labelling of a study: a person scores how much each answer shows the trait, without seeing any score; a new report uses the labels."""
 
 import csv
 import io
@@ -31,18 +31,18 @@ from terms.values import JsonObject
 router = page_router()
 
 HIGHEST = 9
-"""The keys are 0 to 9; scores are 0 to 100."""
+"""The highest key: keys are 0 to 9, scores are 0 to 100."""
 
 
 @router.get("/jobs/{job_id}/label")
 async def label_form(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """The texts of the study's sheet, in an order of this session's own."""
+    """Shows the texts of the study's sheet, in a separate order for each session."""
     return page(request, "label.jinja", **await _shown(request, context, viewer, job_id, {}))
 
 
 @router.post("/jobs/{job_id}/label")
 async def label(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Sends the labels that were given, and leads to the report that is written with them."""
+    """Submits the labels, and redirects to the new report."""
     values = await sent(request)
     key = values.get("once", [""])[0] or None
     try:
@@ -59,7 +59,7 @@ async def label(job_id: JobId, request: Request, viewer: Changer, context: Share
 
 
 def _labels(values: Values) -> dict[str, float]:
-    """By the text's id, 0 to 100; texts without a number are left out."""
+    """Returns the labels by the text's id, 0 to 100; leaves out texts without a number."""
     chosen = {name.removeprefix("t-"): given[0] for name, given in values.items() if name.startswith("t-")}
     return {name: round(100 * int(given) / HIGHEST, 1) for name, given in chosen.items() if given in set("0123456789")}
 

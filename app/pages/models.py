@@ -1,4 +1,4 @@
-"""Single-use tickets with which `binnacle open` signs a browser in."""
+"""The table of single-use tickets with which `binnacle open` signs a browser in."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from app.db import Base
 
 
 class SignInTicket(Base):
-    """One ticket, by the SHA-256 of its text. `key_id` is the key that it signs in with, empty on a server without keys."""
+    """A ticket, by the SHA-256 of its text. `key_id` is the key that it signs in with, empty on a server without keys."""
 
     __tablename__ = "sign_in_tickets"
 

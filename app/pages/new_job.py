@@ -1,4 +1,6 @@
-"""New job: a form for each kind, its price as it is filled in, and Submit. Errors stand at their fields. It works without a script."""
+"""Shows the form for a new job: a form for each kind, its estimated cost as it is filled in, errors at their fields. It works without a
+script.
+"""
 
 import secrets
 from typing import Annotated
@@ -33,19 +35,19 @@ router = page_router()
 Kind = Annotated[str, Path(pattern=f"^({'|'.join(FORMS)})$")]
 From = Annotated[str | None, Query(alias="from", pattern=id_pattern("job"), description="the job whose request fills the form")]
 REFUSED = (400, 409, 413, 422, 429)
-"""What is shown in the form; other failures are pages of their own."""
+"""Statuses of errors that are shown in the form; other errors get their own page."""
 Values = dict[str, list[str]]
 
 
 @router.get("/new")
 async def new(request: Request, _viewer: Changer) -> Response:
-    """The kinds of jobs."""
+    """Shows the kinds of jobs."""
     return page(request, "new.jinja", forms=FORMS.values())
 
 
 @router.get("/new/{kind}")
 async def form_page(kind: Kind, request: Request, viewer: Changer, context: Shared, source: From = None) -> Response:
-    """The form, empty, filled from the address, or filled with what an earlier job was asked."""
+    """Shows the form: empty, filled from the address, or filled with an earlier job's request."""
     form = FORMS[kind]
     values = {name: request.query_params.getlist(name) for name in request.query_params if name != "from"}
     if source is not None:
@@ -59,7 +61,7 @@ async def form_page(kind: Kind, request: Request, viewer: Changer, context: Shar
 
 @router.post("/new/{kind}")
 async def submit(kind: Kind, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Submits the job and leads to its page; the button Check says what it would cost and makes nothing."""
+    """Submits the job and redirects to its page; the button Check only shows the estimated cost."""
     form, values = FORMS[kind], await sent(request)
     if values.get("do") == ["check"]:
         return page(request, "form.jinja", **await _shown(request, context, viewer, form, values, check=True), source=None)
@@ -74,19 +76,19 @@ async def submit(kind: Kind, request: Request, viewer: Changer, context: Shared)
 
 @router.post("/parts/new/{kind}")
 async def priced(kind: Kind, request: Request, viewer: Changer, context: Shared) -> Response:
-    """The price, the errors at their fields, and the lists that depend on other fields, while the form is filled in."""
+    """Returns the estimated cost, the errors at their fields, and the lists that depend on other fields, while the form is filled in."""
     form, values = FORMS[kind], await sent(request)
     return page(request, "form_parts.jinja", **await _shown(request, context, viewer, form, values, check=True))
 
 
 async def sent(request: Request) -> Values:
-    """The texts of the form by field."""
+    """Returns the texts of the form by field."""
     form = await request.form()
     return {name: [str(one) for one in form.getlist(name)] for name in form if name != "csrf"}
 
 
 def refusal(error: Problem | RequestValidationError) -> Problem:
-    """What was refused, to be shown in the form. Raises Problem for what no change of the form would mend."""
+    """Returns the error to show in the form. Raises Problem for errors that no change of the form can fix."""
     problem = from_validation(error) if isinstance(error, RequestValidationError) else error
     if problem.status not in REFUSED:
         raise problem
@@ -94,7 +96,7 @@ def refusal(error: Problem | RequestValidationError) -> Problem:
 
 
 async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonObject) -> JsonObject:
-    """What the service's dry run says. Raises Problem, RequestValidationError."""
+    """Returns the result of the service's dry run. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
     if form.planned:
         cost: BaseModel = await context.planner.run(form.service.estimate, asked, viewer, context.settings, False)
@@ -104,7 +106,7 @@ async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonOb
 
 
 async def submitted(request: Request, context: Context, viewer: Viewer, form: FormKind, body: JsonObject, key: str) -> str:
-    """The job's id. A form that is sent twice makes one job. Raises Problem, RequestValidationError."""
+    """Submits the job and returns its id. A form that is sent twice makes one job. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
     promise = idempotency(f"POST {form.path}", key or None, asked.model_dump(mode="json"))
     database = context.planner if form.planned else context.database
@@ -114,7 +116,7 @@ async def submitted(request: Request, context: Context, viewer: Viewer, form: Fo
 
 
 def defaults(form: FormKind) -> Values:
-    """What the request says by itself, for the lists of the form; other fields show it in grey."""
+    """Returns the defaults of the form's lists; other fields show their defaults in grey."""
     found: Values = {}
     for field in form.all_fields:
         value = form.default(field.name)
@@ -124,7 +126,7 @@ def defaults(form: FormKind) -> Values:
 
 
 def greys(form: FormKind) -> dict[str, str]:
-    """What empty fields stand for."""
+    """Returns the values that empty fields stand for."""
     found = {}
     for field in form.fields:
         value = form.default(field.name)
@@ -143,7 +145,7 @@ async def _shown(
     check: bool = False,
     problem: Problem | None = None,
 ) -> JsonObject:
-    """What the form's templates show."""
+    """Returns the values for the form's templates."""
     cost: Price | None = None
     body: JsonObject = {}
     incomplete = [field.label for field in form.fields if field.needed and not any(values.get(field.name, ()))]
@@ -171,7 +173,7 @@ async def _shown(
 
 
 def _at_fields(fields: tuple[Field, ...], problem: Problem | None) -> dict[str, list[str]]:
-    """The sentences of each field, by the JSON pointers of the problem; under the empty name what is of no field."""
+    """Returns the errors of each field, by the JSON pointers of the problem; under the empty name, errors without a field."""
     if problem is None:
         return {}
     names = {field.name for field in fields}

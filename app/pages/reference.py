@@ -1,4 +1,4 @@
-"""`GET /docs`: every request of the API, to read and to try. Readable without a key, like /openapi.json; a trial needs one."""
+"""Serves `GET /docs`: every request of the API, to read and to try out. Reading needs no key, like /openapi.json; trying needs a key."""
 
 from fastapi import Request, Response
 
@@ -8,13 +8,15 @@ from app.pages.rendering import POLICY, page
 router = page_router()
 
 DRAWINGS = POLICY.replace("img-src 'self'", "img-src 'self' data:")
-"""Swagger UI's style sheet holds its icons as data addresses. Scripts and styles stay as strict as on the other pages."""
+"""Content security policy for Swagger UI: its style sheet contains icons as data addresses. Scripts and styles stay as strict as on other
+pages.
+"""
 
 
 @router.get("/docs")
 @open_to_all
 async def reference(request: Request) -> Response:
-    """The API browser."""
+    """Shows the API browser."""
     answer = page(request, "reference.jinja")
     answer.headers["Content-Security-Policy"] = DRAWINGS
     return answer

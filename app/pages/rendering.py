@@ -1,4 +1,4 @@
-"""Pages from templates, and the headers that every page carries."""
+"""Renders pages from templates, with the headers that every page has."""
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -33,7 +33,7 @@ ENVIRONMENT.globals |= {"asset": assets.address}
 
 
 def text_of(request: Request, template: str, **values: object) -> str:
-    """The HTML of a template, which knows who is signed in."""
+    """Returns the HTML of a template, which has access to the signed-in user."""
     settings = context_of(request).settings
     viewer = getattr(request.state, "viewer", None)
     token = "" if viewer is None else sessions.csrf_token(request)
@@ -42,5 +42,5 @@ def text_of(request: Request, template: str, **values: object) -> str:
 
 
 def page(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
-    """A whole page, or a fragment of one."""
+    """Returns a whole page, or a part of a page."""
     return HTMLResponse(text_of(request, template, **values), status, headers=HEADERS)

@@ -1,4 +1,4 @@
-"""The same by curl and by Python, for the drawers of the pages."""
+"""Shows how to repeat a page's actions with curl and Python, for the drawers of the pages."""
 
 import json
 from pprint import pformat
@@ -8,7 +8,7 @@ from terms.values import JsonObject
 
 
 def repeats(job: JobOut, base: str) -> dict[str, str]:
-    """Commands that fetch what the page shows, and the stored specification."""
+    """Returns commands that fetch what the page shows, and the stored specification."""
     path = job.links.get("result", job.links["self"])
     files = [one.name for one in job.artifacts]
     python = ["from binnacle import Client", "", f'with Client("{base}") as client:', f'    job = client.job("{job.id}")']
@@ -23,7 +23,7 @@ def repeats(job: JobOut, base: str) -> dict[str, str]:
 
 
 def requests(kind: str, path: str, body: JsonObject, base: str) -> dict[str, str]:
-    """Commands that submit this request. `kind`: as the client calls it."""
+    """Returns commands that submit this request. `kind`: its name in the client."""
     written = json.dumps(body, indent=1, ensure_ascii=False)
     curl = [
         'curl -H "Authorization: Bearer $BINNACLE_KEY" -H "Content-Type: application/json" \\',

@@ -1,4 +1,4 @@
-"""Statements about sign-in tickets."""
+"""Database statements for sign-in tickets."""
 
 import hashlib
 from datetime import timedelta
@@ -10,13 +10,13 @@ from app.pages.models import SignInTicket
 
 
 def add_ticket(session: Session, ticket: str, key_id: str, *, lifetime: timedelta) -> None:
-    """Keeps a new ticket and removes those that have expired."""
+    """Stores a new ticket and deletes expired tickets."""
     session.execute(delete(SignInTicket).where(SignInTicket.expires_at < func.now()))
     session.execute(insert(SignInTicket).values(digest=_digest(ticket), key_id=key_id, expires_at=func.now() + lifetime))
 
 
 def take_ticket(session: Session, ticket: str) -> str | None:
-    """The id of the key that the ticket signs in with; None when it is unknown, used or expired. One caller alone gets it."""
+    """Uses up a ticket and returns the id of its key; None when it is unknown, used or expired. Only one caller gets the id."""
     statement = delete(SignInTicket).where(SignInTicket.digest == _digest(ticket), SignInTicket.expires_at >= func.now())
     return session.scalars(statement.returning(SignInTicket.key_id)).one_or_none()
 

@@ -1,4 +1,4 @@
-"""A job as one sentence: what it does, and where it stands. Pure: the same job and moment give the same words."""
+"""Describes a job in one sentence: what it does, and its state. Pure: the same job and time give the same words."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ ON_MODELS = {"inspect": "Inspect", "prove": "Prove", "download": "Download"}
 
 
 def title(job: JobOut) -> str:
-    """`Steer refusal on gemma`."""
+    """Returns what the job does: `Steer refusal on gemma`."""
     spec, model = job.spec, job.model or "a model"
     trait = _trait(spec)
     if job.kind == "report":
@@ -30,7 +30,7 @@ def title(job: JobOut) -> str:
 
 
 def standing(job: JobOut, now: datetime) -> str:
-    """`running, about 4 min left`; `waiting, 2 jobs are ahead`; how it ended otherwise."""
+    """Returns the job's state: `running, about 4 min left`; `waiting, 2 jobs are ahead`; or how it ended."""
     if job.state == State.QUEUED:
         return _waiting(job)
     if job.state == State.RUNNING:
@@ -44,7 +44,7 @@ def standing(job: JobOut, now: datetime) -> str:
 
 
 def _took(job: JobOut) -> str:
-    began = job.created_at if job.kind == "report" else job.started_at  # a study's own job only writes its report
+    began = job.created_at if job.kind == "report" else job.started_at  # the report job itself only writes the report
     if began is None or job.finished_at is None:
         return ""
     return f" after {duration((job.finished_at - began).total_seconds())}"

@@ -1,8 +1,8 @@
-"""The session cookie of a browser that signed in: stateless, signed, and bound to one key.
+"""Creates and reads the session cookie of a signed-in browser: stateless, signed, and bound to one key.
 
-The cookie names the key's id and when it ends. The key itself is asked for at every request (`Keyring.current`), so a session ends with its
-key and never has more rights. On a server without keys it is signed with the secret of this start and ends with it. Only the pages read it:
-`/v1` takes keys alone, so no other site's page can use a browser's session against the API.
+The cookie contains the key's id and its own expiry. Every request checks the key itself (`Keyring.current`), so a session ends with its key
+and never has more rights. On a server without keys, the cookie is signed with the secret of this start and expires with it. Only the pages
+accept it: `/v1` accepts only keys, so no other site's page can use a browser's session against the API.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ COOKIE = "binnacle_session"
 LIFETIME = 12 * 3600
 WITHOUT_KEY = "local"
 _OWN = secrets.token_hex(32)
-"""Signs where the settings hold no secret at all: on a unix socket, for this process alone."""
+"""Signs cookies when the settings contain no secret (on a unix socket); valid only in this process."""
 
 
 def made(settings: Settings, key_id: str) -> str:
-    """The cookie's value for a session that begins now."""
+    """Returns the cookie's value for a session that begins now."""
     body = f"{key_id or WITHOUT_KEY}.{int(time.time()) + LIFETIME}.{secrets.token_hex(8)}"
     return f"{body}.{_sign(settings, 'session', body)}"
 
 
 async def viewer_of(request: Request) -> Viewer | None:
-    """Who is signed in, as the key is now; None without a session, after its end or after its key's end."""
+    """Returns the signed-in user with the key's current rights; None without a session, or after the session or its key has expired."""
     context = context_of(request)
     key_id = _key_id(context.settings, request.cookies.get(COOKIE, ""))
     if key_id is None:
@@ -44,7 +44,7 @@ async def viewer_of(request: Request) -> Viewer | None:
 
 
 def csrf_token(request: Request) -> str:
-    """What every change from this session carries: derived from its cookie, so no other page can know it."""
+    """Returns the token that every change in this session must send; derived from the cookie, so other pages cannot know it."""
     return _sign(context_of(request).settings, "csrf", request.cookies.get(COOKIE, ""))
 
 
@@ -76,6 +76,6 @@ def _sign(settings: Settings, purpose: str, text: str) -> str:
 
 
 def _behind_tls(request: Request) -> bool:
-    """Whether the browser came by https, by itself or to a proxy. Whoever invents the header only loses the cookie over plain http."""
+    """Returns whether the browser uses https, directly or to a proxy. A forged header only loses its sender the cookie over plain http."""
     given = request.headers.get("x-forwarded-proto", request.url.scheme)
     return given == "https" or context_of(request).settings.public_url.startswith("https:")

@@ -24,14 +24,14 @@ USED = "This sign-in address was already used or is older than 60 seconds. Run `
 @router.get("/sign-in")
 @open_to_all
 async def sign_in_page(request: Request, onward: Onward = "/") -> Response:
-    """The form. A ticket in the fragment is sent by the page's script."""
+    """Shows the sign-in form. The page's script sends a ticket from the address's fragment."""
     return page(request, "sign_in.jinja", next=_inside(onward), wrong=None)
 
 
 @router.post("/sign-in")
 @open_to_all
 async def sign_in(request: Request, context: Shared) -> Response:
-    """Signs the browser in and leads to where it wanted to go."""
+    """Signs the browser in and redirects to the requested page."""
     form = await request.form()
     key, ticket, onward = (str(form.get(name, "")).strip() for name in ("key", "ticket", "next"))
     key_id = await (_of_ticket(context, ticket) if ticket else _of_key(request, context, key))
@@ -54,7 +54,7 @@ async def sign_out(request: Request) -> Response:
 @router.get("/assets/{digest}/{name}")
 @open_to_all
 async def asset(digest: str, name: str) -> Response:
-    """A style sheet or a script."""
+    """Returns a style sheet or a script."""
     return assets.answer(digest, name)
 
 
@@ -66,12 +66,12 @@ async def _of_key(request: Request, context: Context, key: str) -> str | None:
 
 
 async def _of_ticket(context: Context, ticket: str) -> str | None:
-    """The key id of a valid ticket, else None. A ticket is valid only under the setting (keys on or off) that it was made under."""
+    """Returns the key id of a valid ticket, else None. A ticket is valid only under the setting (keys on or off) that it was made under."""
     key_id = await context.database.run(repository.take_ticket, ticket[:200])
     return key_id if key_id is not None and (key_id == "") == (context.settings.auth == "off") else None
 
 
 def _inside(address: str) -> str:
-    """The address if it is a path of this server; else the home page."""
+    """Returns the address if it is a path on this server, else the home page."""
     safe = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
     return address if safe and "\\" not in address else "/"

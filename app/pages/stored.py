@@ -1,4 +1,4 @@
-"""The stored JSON of a result, read for a page: one file at a time, bounded, parsed outside the event loop."""
+"""Reads the stored JSON of a result for a page: one file at a time, up to a size limit, parsed outside the event loop."""
 
 import asyncio
 import json
@@ -15,21 +15,22 @@ LARGEST = 16_000_000
 
 @dataclass(frozen=True)
 class File:
-    """A file of a job's result: its SHA-256 and how many bytes it has."""
+    """A file of a job's result: its SHA-256 and size in bytes."""
 
     digest: str
     size: int
 
 
 def file_of(job: JobOut, name: str) -> File | None:
-    """The job's file of this name, as far as it is still there."""
+    """Returns the job's file with this name, or None if it does not exist any longer."""
     return next((File(one.sha256, one.size) for one in job.artifacts if one.name == name), None)
 
 
 async def document(context: Context, job: JobOut, name: str, _shape: type[T]) -> T | None:
-    """The content of a file of the job, which its writer made of that shape.
+    """Returns the content of a file of the job, trusting its writer for the shape.
 
-    None where the job has no such file, where it was removed, and where it is too large to draw."""
+    None if the job has no such file, if it was removed, or if it is too large to draw.
+    """
     file = file_of(job, name)
     if file is None or file.size > LARGEST:
         return None
@@ -39,5 +40,5 @@ async def document(context: Context, job: JobOut, name: str, _shape: type[T]) ->
 
 
 async def content(context: Context, digest: str, size: int) -> bytes:
-    """The bytes of a stored object."""
+    """Returns the bytes of a stored object."""
     return b"".join([piece async for piece in context.storage.astream(key_of(digest), 0, size)]) if size else b""

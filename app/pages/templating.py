@@ -1,6 +1,6 @@
-"""The environment of templates, for pages and for reports. It knows nothing of HTTP.
+"""The template environment for pages and reports. Independent of HTTP.
 
-Everything that came from a request, a model or a file is escaped, and its control characters are written out.
+Everything from a request, a model or a file is escaped, and its control characters are shown as escapes.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 def environment(*folders: Path) -> Environment:
-    """Templates of these folders, the first that has a name."""
+    """Returns an environment of these folders' templates; the first folder with a name wins."""
     made = Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,
@@ -34,14 +34,14 @@ def environment(*folders: Path) -> Environment:
 
 
 def _shown(value: Value) -> Value | str:
-    """A text with its control and bidi characters written out; line breaks stay, as answers of models have them."""
+    """Returns a text with its control and bidirectional characters shown as escapes; line breaks stay, because models' answers contain them."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return "\n".join(visible(line) for line in value.splitlines()) if "\n" in value else visible(value)
 
 
 def time_tag(moment: datetime | None) -> Markup:
-    """A time of day in UTC, which the page's script shows in the viewer's zone."""
+    """Returns a time in UTC as an element, which the page's script shows in the viewer's time zone."""
     if moment is None:
         return Markup()
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(timespec="seconds"), when(moment))

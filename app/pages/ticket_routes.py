@@ -1,4 +1,4 @@
-"""Tickets over HTTP: a caller with a key asks for one, and a browser that shows it is signed in as that caller."""
+"""HTTP route of tickets: a caller with a key requests one, and the browser that shows it is signed in as that caller."""
 
 import secrets
 from datetime import timedelta

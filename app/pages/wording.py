@@ -1,23 +1,23 @@
-"""Numbers, times and sizes as people read them."""
+"""Formats numbers, times and sizes for people."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min`, `2.5 h`; nothing is less than a second."""
+    """Returns a duration as `42 s`, `3 min`, `2.5 h`; at least one second."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 job`, `2,000 jobs`."""
+    """Returns a count with its noun: `1 job`, `2,000 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def size(count: int) -> str:
-    """Bytes as `812 B`, `3.4 kB`, `12 MB`, `24 GB`."""
+    """Returns bytes as `812 B`, `3.4 kB`, `12 MB`, `24 GB`."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             break
@@ -26,24 +26,24 @@ def size(count: int) -> str:
 
 
 def when(moment: datetime) -> str:
-    """A time in UTC, to the minute."""
+    """Returns a time in UTC, to the minute."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """So many significant digits, whole numbers with commas above them; empty without a value."""
+    """Returns `digits` significant digits, or a whole number with commas if it has more; empty without a value."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def whole(value: float) -> str:
-    """A whole number with commas."""
+    """Returns a whole number with commas."""
     return f"{value:,.0f}"
 
 
 def points(value: float | None) -> str:
-    """A difference in points with its sign: `+92`, `-3.4`."""
+    """Returns a difference in points with its sign: `+92`, `-3.4`."""
     if value is None:
         return ""
     shown = f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.1f}"
@@ -51,19 +51,19 @@ def points(value: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """`81 %`; what is not all of it is never shown as 100 %."""
+    """Returns a share as `81 %`; a share below 1 is never shown as 100 %."""
     if 0.995 <= share < 1:
         return "over 99 %"
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """` [+86, +96]`, or empty without an interval."""
+    """Returns ` [+86, +96]`, or an empty text without an interval."""
     return "" if low is None or high is None else f" [{points(low)}, {points(high)}]"
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """`a, b and c`; beyond `most`, `a, b, c and 4 more`."""
+    """Returns `a, b and c`; beyond `most`, `a, b, c and 4 more`."""
     shown = list(names[:most])
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"

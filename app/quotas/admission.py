@@ -1,8 +1,8 @@
-"""Refuses requests over a quota, at the end of the transaction that makes the jobs.
+"""Refuses requests over a quota, at the end of the transaction that creates the jobs.
 
-Services say `check_at_commit` where they make a job or refer to bytes; the session then asks the quotas as the last thing before it
-commits. So a study counts as all its jobs, two submissions at once cannot both pass (the check takes a lock per user, held until the
-commit that follows at once), and an idempotent replay, which makes nothing, is never refused.
+Services call `check_at_commit` when they create a job or refer to bytes; the session then checks the quotas just before its commit. So a
+study counts with all its jobs, two concurrent submissions cannot both pass (the check holds a lock per user until the commit), and an
+idempotent replay, which creates nothing, is never refused.
 """
 
 import math
@@ -24,18 +24,19 @@ from app.settled import settled
 
 QUEUE_SECONDS = 60
 BYTES_SECONDS = 3600
-"""After what time it is worth asking again where nobody can know: when a job has started, when something was deleted."""
+"""Retry-After in seconds when the right time is unknown: until a job has started or something was deleted."""
 SURE_JOBS, SURE_ROOM = 10, 2_000
-"""A transaction that makes at most SURE_JOBS jobs and leaves room for SURE_ROOM more does not wait for the user's others. 200 of these at
-once, more than a database has connections, cannot fill the room; and the next one that does wait counts all of them."""
+"""A transaction that creates at most SURE_JOBS jobs and leaves room for SURE_ROOM more does not wait for the user's other submissions.
+200 of these at once, more than the database has connections, cannot use up the room; the next submission that does wait counts all of them.
+"""
 LOCK_SECONDS = 3
-"""How long a submission waits for the user's others to be admitted, and after what time it is worth asking again."""
+"""Seconds that a submission waits for the user's other submissions to be checked; also its Retry-After."""
 _PENDING = "quota_checks"
 
 
 @dataclass(frozen=True)
 class _Used:
-    """One quota against what is used of it. `full` says whether it admits nothing more."""
+    """A quota and its use. `full`: the quota allows nothing more."""
 
     name: str
     limit: int
@@ -47,19 +48,21 @@ class _Used:
     resets_at: datetime | None = None
 
     def shown(self) -> QuotaUse:
-        """As the API shows it."""
+        """Returns the quota as the API shows it."""
         facts = {"limit": self.limit, "used": round(self.used, 1), "adding": self.adding, "resets_at": self.resets_at}
         return QuotaUse.model_validate({"quota": self.name, **facts})
 
 
 def check_at_commit(session: Session, owner: str) -> None:
-    """This transaction makes jobs of the owner, or refers to bytes for them: it is to fail with Problem 429 if that is too much."""
+    """Checks the owner's quotas before this transaction commits: call it when the transaction creates jobs or refers to bytes. The commit
+    then raises Problem 429 when a quota is exceeded.
+    """
     session.info.setdefault(_PENDING, set()).add(owner)
 
 
 @settled
 def admission(session: Session, owner: str, *, jobs: int) -> Admission:
-    """Whether so many jobs more would be admitted now. Promises nothing: others submit too."""
+    """Returns whether `jobs` more jobs would be admitted now. Reserves nothing: other submissions may come first."""
     used = _all_used(session, owner, limits_of(session, owner), queued=repository.queue(session, owner).queued, jobs=jobs)
     full = [one for one in used if one.full]
     detail = " ".join(one.detail for one in full) or None
@@ -67,14 +70,14 @@ def admission(session: Session, owner: str, *, jobs: int) -> Admission:
 
 
 def check_full(session: Session, owner: str) -> None:
-    """Before an upload is read. Raises Problem 429 when the owner may store nothing more."""
+    """Checks the quota before an upload is read. Raises Problem 429 when the owner may store nothing more."""
     limit = limits_of(session, owner).stored_bytes
     if limit < UNLIMITED:
         _refuse(_stored(owner, limit, stored_bytes(session, owner), 1))
 
 
 def check_upload(session: Session, owner: str, size: int) -> None:
-    """Before so many new bytes of the owner's are stored. Raises Problem 429 when they would be too much."""
+    """Checks the quota before `size` new bytes of the owner are stored. Raises Problem 429 when they exceed it."""
     limit = limits_of(session, owner).stored_bytes
     if limit < UNLIMITED:
         _refuse(_stored(owner, limit, stored_bytes(session, owner) + size, 0))
@@ -82,7 +85,7 @@ def check_upload(session: Session, owner: str, size: int) -> None:
 
 @event.listens_for(Session, "before_commit")
 def _before_commit(session: Session) -> None:
-    if session.in_nested_transaction():  # a savepoint's release is no commit
+    if session.in_nested_transaction():  # releasing a savepoint does not commit
         return
     for owner in sorted(session.info.pop(_PENDING, ())):
         session.flush()
@@ -106,14 +109,14 @@ def _admit(session: Session, owner: str) -> None:
 
 
 def _refuse(one: _Used) -> None:
-    """Raises Problem 429 when the quota admits no more."""
+    """Raises Problem 429 when the quota allows nothing more."""
     if one.full:
         facts = one.shown().model_dump(mode="json")
         raise Problem(429, f"quota_{one.name}", one.detail, headers={"Retry-After": str(one.retry_after)}, facts=facts)
 
 
 def _lock(session: Session, owner: str) -> None:
-    """Raises Problem 429 when the user's other submissions take too long."""
+    """Waits until no other submission of the user is being checked. Raises Problem 429 after LOCK_SECONDS."""
     try:
         repository.lock(session, owner, patience=LOCK_SECONDS)
     except OperationalError as error:
@@ -127,7 +130,7 @@ def _lock(session: Session, owner: str) -> None:
 
 
 def _all_used(session: Session, owner: str, limits: Limits, *, queued: int, jobs: int) -> list[_Used]:
-    """Every quota there is for the owner. `jobs` 0: only bytes are added."""
+    """Returns all quotas that limit the owner. `jobs` 0: only bytes are added."""
     found = []
     if limits.max_queued < UNLIMITED:
         found.append(_queued(owner, limits.max_queued, queued, jobs))
@@ -156,7 +159,7 @@ def _device_seconds(owner: str, limit: int, time: repository.DeviceTime, jobs: i
 
 
 def _stored(owner: str, limit: int, stored: int, jobs: int) -> _Used:
-    """A job stores something when it runs, so it needs room; what an upload refers to is counted already."""
+    """Returns the storage quota and its use. A job needs free space to start, while the bytes of an upload are already counted."""
     detail = (
         f"{owner} stores {stored:,} bytes{'' if jobs else ', this upload included'}, and the quota "
         f"(stored_bytes) is {limit:,}. The number falls as jobs, imported vectors and traits are deleted: "

@@ -1,4 +1,4 @@
-"""The table of quotas. NULL in a user's row: as the server-wide row says; there: no limit but the built-in one."""
+"""The table of quotas. NULL in a user's row means the server-wide limit; NULL in the server-wide row means the built-in limit."""
 
 from datetime import datetime
 
@@ -8,13 +8,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base
 
 EVERYBODY = "*"
-"""The owner of the server-wide row; no user can be called so."""
+"""The owner of the server-wide row; not a valid user name."""
 UNLIMITED = 2**63 - 1
-"""How "no limit" is stored, so that every comparison in SQL is one."""
+"""The stored value for "no limit", so that SQL can compare numbers."""
 
 
 class Quota(Base):
-    """The limits of one user, or of everybody who has none of their own."""
+    """The limits of a user, or the server-wide limits."""
 
     __tablename__ = "quotas"
     __table_args__ = (

@@ -16,7 +16,7 @@ LOCK = 0x51554F54  # "QUOT"
 
 @dataclass(frozen=True)
 class Queue:
-    """A user's queued jobs, and how many jobs the present transaction has made. `sure`: see `queue`."""
+    """Numbers of a user's queued jobs and of jobs created by this transaction. `sure`: see `queue`."""
 
     queued: int
     made: int
@@ -25,7 +25,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class DeviceTime:
-    """Device seconds of attempts that ended today (UTC) and of those that run, when the day ends, and in how many seconds."""
+    """Device seconds of attempts that ended today (UTC) or are running; when the day ends, and in how many seconds."""
 
     seconds: float
     resets_at: datetime
@@ -33,16 +33,16 @@ class DeviceTime:
 
 
 def lock(session: Session, owner: str, *, patience: float) -> None:
-    """One transaction at a time admits jobs of the owner, until it ends. Raises OperationalError (LockNotAvailable) after `patience` s."""
+    """Locks the admission of the owner's jobs until the transaction ends. Raises OperationalError (LockNotAvailable) after `patience` s."""
     session.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": f"{patience * 1000:.0f}ms"})
     session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:owner))"), {"lock": LOCK, "owner": owner})
 
 
 def queue(session: Session, owner: str, *, sure_jobs: int = 0, sure_queued: int = -1) -> Queue:
-    """A job's `created_at` is its transaction's own time: that is how those of the present one are known.
+    """Counts the owner's queued jobs, and those of this transaction, recognized by `created_at`, which is the transaction's start time.
 
-    `sure`: this transaction made at most `sure_jobs`, at most `sure_queued` are queued, and whoever takes the `lock` from here on waits for
-    this transaction's end, so that its count misses none of these jobs.
+    `sure`: this transaction created at most `sure_jobs`, at most `sure_queued` are queued, and any later holder of the `lock` waits for this
+    transaction to end, so that its count includes these jobs.
     """
     row = session.execute(
         text("""
@@ -59,7 +59,7 @@ def queue(session: Session, owner: str, *, sure_jobs: int = 0, sure_queued: int 
 
 
 def device_time(session: Session, owner: str) -> DeviceTime:
-    """An attempt's time belongs to the day it ends in, so all of a running one's counts today."""
+    """Returns the device time that counts today. An attempt counts on the day it ends, so the whole time of a running attempt counts today."""
     row = session.execute(
         text("""
         WITH day AS (SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AS began)
@@ -76,12 +76,12 @@ def device_time(session: Session, owner: str) -> DeviceTime:
 
 
 def listing(session: Session) -> Sequence[Quota]:
-    """Every user's own quota, by name."""
+    """Returns every user's own quota, by name."""
     return session.scalars(select(Quota).where(Quota.owner != EVERYBODY).order_by(Quota.owner)).all()
 
 
 def put(session: Session, owner: str, values: JsonObject, changed_by: str) -> Quota:
-    """The quota, in place of an earlier one."""
+    """Stores a quota, replacing an earlier one, and returns it."""
     row = {**values, "changed_by": changed_by, "changed_at": func.now()}
     statement = (
         insert(Quota).values(owner=owner, **row).on_conflict_do_update(index_elements=["owner"], set_=row).returning(Quota)
@@ -90,5 +90,5 @@ def put(session: Session, owner: str, values: JsonObject, changed_by: str) -> Qu
 
 
 def remove(session: Session, owner: str) -> bool:
-    """Whether there was one to remove."""
+    """Removes a quota; returns whether it existed."""
     return session.scalar(delete(Quota).where(Quota.owner == owner).returning(Quota.owner)) is not None

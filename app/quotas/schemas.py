@@ -9,7 +9,7 @@ from app.quotas.limits import NAMES, Limits
 from app.quotas.models import UNLIMITED
 
 LARGEST = 2**53
-"""The largest whole number that every JSON reader keeps."""
+"""The largest integer that every JSON reader represents exactly."""
 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Said = Count | Literal["unlimited"] | None
@@ -75,5 +75,5 @@ class Admission(BaseModel):
 
 
 def limits_out(limits: Limits) -> LimitsOut:
-    """Null for what is unlimited."""
+    """Returns the limits for the API, with null for no limit."""
     return LimitsOut(**{name: None if (value := getattr(limits, name)) == UNLIMITED else value for name in NAMES})

@@ -14,9 +14,9 @@ from app.quotas.schemas import QuotaList, QuotaOut, QuotaRequest, limits_out
 
 
 def put(session: Session, owner: str, request: QuotaRequest, viewer: Viewer) -> QuotaOut:
-    """Sets the quota of a user (of everybody: EVERYBODY) as a whole. It holds for what is submitted and claimed from now on.
+    """Sets the quota of a user (EVERYBODY: the server-wide quota) as a whole; it applies to later submissions and claims.
 
-    Raises Problem 404 when there is no such user (on a server without keys the only one is not in the table).
+    Raises Problem 404 when there is no such user (on a server without keys, the only user is not in the table).
     """
     if owner not in (EVERYBODY, viewer.owner) and session.get(User, owner) is None:
         raise not_found("user", owner)
@@ -25,12 +25,12 @@ def put(session: Session, owner: str, request: QuotaRequest, viewer: Viewer) -> 
     quota = repository.put(session, owner, values, viewer.owner)
     after = _said(quota).model_dump()
     audit.record(session, viewer, "quota.set", owner, before=before.model_dump(), after=after)
-    ring_after_commit(session, "model")  # whom the old limit held back may run now
+    ring_after_commit(session, "model")  # jobs held back by the old limit may run now
     return _view(session, quota)
 
 
 def remove(session: Session, owner: str, viewer: Viewer) -> None:
-    """Back to what holds for everybody. Raises Problem 404 when the user has no quota of their own."""
+    """Removes a user's quota, so that the server-wide quota applies. Raises Problem 404 when the user has no quota of their own."""
     before = _said(session.get(Quota, owner)).model_dump()
     if not repository.remove(session, owner):
         raise not_found("quota of", owner)
@@ -39,14 +39,14 @@ def remove(session: Session, owner: str, viewer: Viewer) -> None:
 
 
 def find(session: Session, owner: str, viewer: Viewer) -> QuotaOut:
-    """What holds for a user, whether or not anybody said something for them. Raises Problem 404 for another's unless an administrator asks."""
+    """Returns the limits that apply to a user, with or without own limits. Raises Problem 404 for another user unless an administrator asks."""
     if not viewer.manages(owner):
         raise not_found("quota of", owner)
     return _view(session, session.get(Quota, owner), owner)
 
 
 def listing(session: Session) -> QuotaList:
-    """The server-wide quota and every user's own one."""
+    """Returns the server-wide quota and every user's own quota."""
     everybodys = _view(session, session.get(Quota, EVERYBODY), EVERYBODY)
     return QuotaList(default=everybodys, items=[_view(session, quota) for quota in repository.listing(session)])
 

@@ -1,4 +1,4 @@
-"""Each user's use of devices and storage, from booked time, the queue and references to objects."""
+"""Computes each user's use of devices and storage, from recorded time, the queue and references to objects."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,7 +18,7 @@ from app.quotas.usage_schemas import DayOut, UsageOut, UserUsage
 
 
 def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> UsageOut:
-    """Of one user, or of all whom the viewer may ask about. Raises Problem 404 for another's."""
+    """Returns the usage of one user, or of all users visible to the viewer. Raises Problem 404 for another user."""
     if user is not None and not viewer.manages(user):
         raise not_found("user", user)
     one = user if user is not None or viewer.is_admin else viewer.owner
@@ -43,7 +43,7 @@ def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> U
 def _view(
     name: str, stored: Stored, under_way: UnderWay, booked: Sequence[UsageDay], limits: Limits, today: date, *, shared: bool
 ) -> UserUsage:
-    """`shared`: with the bytes that others refer to too, which tell whether another user has a given object."""
+    """Returns a user's usage. `shared`: includes the bytes that other users also refer to, which reveals whether another user has an object."""
     by_day = {row.day: DayOut(day=row.day, device_seconds=0, light_seconds=0, attempts=0) for row in booked}
     for row in booked:
         day = by_day[row.day]

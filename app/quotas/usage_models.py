@@ -1,4 +1,4 @@
-"""What users use: device time by day, an account that outlives its jobs, and bytes, counted as references to objects come and go."""
+"""Tables of usage: device time by day, kept after jobs are deleted, and bytes, counted as references to objects come and go."""
 
 from datetime import date
 
@@ -9,7 +9,7 @@ from app.db import Base
 
 
 class UsageDay(Base):
-    """What a user's attempts that ended on one day (UTC) used. Added to in the transaction that ends an attempt."""
+    """Use of devices by a user's attempts that ended on a day (UTC); updated in the transaction that ends an attempt."""
 
     __tablename__ = "usage_days"
     __table_args__ = (Index("usage_days_day_idx", "day"),)
@@ -21,12 +21,12 @@ class UsageDay(Base):
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
-# The tables below are written by triggers of the database alone (migrations 0006 and 0011), so that every way in which a reference comes or goes
-# is counted: workers of any version, retention, deletions that cascade.
+# Only database triggers write the tables below (migrations 0006 and 0011), so that every change of a reference is counted: by workers of any
+# version, retention, cascading deletions.
 
 
 class StoredObject(Base):
-    """How many rows of an owner refer to an object."""
+    """The number of an owner's rows that refer to an object."""
 
     __tablename__ = "stored_objects"
     __table_args__ = (Index("stored_objects_digest_idx", "digest"),)
@@ -37,7 +37,7 @@ class StoredObject(Base):
 
 
 class StoredChange(Base):
-    """An owner's first reference to objects, or the end of their last one. Appended, so that no transaction waits for another here."""
+    """An owner's first reference to objects, or the end of the last one. Append-only, so that transactions do not wait for each other."""
 
     __tablename__ = "stored_changes"
 
@@ -48,7 +48,7 @@ class StoredChange(Base):
 
 
 class StoredTotal(Base):
-    """The sum of an owner's changes that were added up so far; the reconciler adds further ones."""
+    """The sum of an owner's changes that were already added up; the reconciler adds later ones."""
 
     __tablename__ = "stored_totals"
 
@@ -58,7 +58,7 @@ class StoredTotal(Base):
 
 
 class StoredNews(Base):
-    """An object with a new owner, or with one less: whether users share it is to be asked anew."""
+    """An object that gained or lost an owner: whether users share it must be determined again."""
 
     __tablename__ = "stored_news"
 
@@ -67,7 +67,7 @@ class StoredNews(Base):
 
 
 class StoredShared(Base):
-    """An owner of an object that several users refer to, as the reconciler last found it; objects in the news are asked about anew."""
+    """An owner of an object that several users refer to, as last determined by the reconciler; changes since are in StoredNews."""
 
     __tablename__ = "stored_shared"
 

@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 from app.quotas.usage_models import UsageDay
 from app.tallies import DISK, tally
 
-# (owner, digest) of every reference. A test compares it with the schema's foreign keys.
+# (owner, digest) of every reference. A test compares this with the foreign keys of the schema.
 _REFERENCES = """
     SELECT j.owner, c.digest FROM job_cells c JOIN jobs j ON j.id = c.job_id
     UNION SELECT j.owner, a.digest FROM artifacts a JOIN jobs j ON j.id = a.job_id
     UNION SELECT v.owner, v.digest FROM vectors v
     UNION SELECT t.owner, t.version FROM traits t"""
-# Bytes of each owner's objects that another owner refers to as well: as last found, and asked anew for objects in the news.
+# Bytes of each owner's objects that another owner also refers to: as last determined, and determined again for objects in the news.
 _OWNERS_OF_SHARED = """
 SELECT o.digest, o.owner, b.size AS bytes FROM stored_objects o JOIN blobs b USING (digest)
 WHERE o.refs > 0 AND o.digest = ANY({digests}) AND (SELECT count(*) FROM stored_objects s WHERE s.digest = o.digest AND s.refs > 0) > 1"""
@@ -93,19 +93,19 @@ class UnderWay:
 
 
 def stored_bytes(session: Session, owner: str) -> int:
-    """Bytes of all objects that the owner refers to, read from the running count. The cost does not grow with their number."""
+    """Returns the bytes of all objects that the owner refers to, from the running count. The cost does not grow with their number."""
     row = session.execute(_COUNTED_OF_ONE, {"owner": owner}).one_or_none()
     return 0 if row is None else int(row.bytes)
 
 
 def add_up(session: Session, *, most: int = 100_000) -> None:
-    """Moves changes into the totals, so that reading them stays cheap. Several processes may call it at once; readers count each change once."""
+    """Moves changes into the totals, so that reading stays cheap. Several processes may call it at once; readers count each change once."""
     session.execute(_ADD_UP, {"most": most})
     _read_news(session, most)
 
 
 def _read_news(session: Session, most: int) -> None:
-    """Notes who shares the objects in the news; one process at a time, so that the last to ask is the last to write."""
+    """Determines who shares the objects in the news; one process at a time, so that the newest result is written last."""
     if not session.scalar(select(func.pg_try_advisory_xact_lock(NEWS_LOCK))):
         return
     digests = sorted(set(session.scalars(_READ_NEWS, {"most": most})))
@@ -115,7 +115,7 @@ def _read_news(session: Session, most: int) -> None:
 
 
 def miscounted(session: Session) -> list[Miscount]:
-    """Owners with a count that differs from the sum over their references. The time grows with the number of references."""
+    """Returns the owners with a count that differs from the sum over their references. The time grows with the number of references."""
     return [Miscount(*row) for row in session.execute(_MISCOUNTED)]
 
 
@@ -125,33 +125,33 @@ def recount(session: Session) -> None:
 
 
 def stored(session: Session, owner: str | None, *, shared: bool) -> dict[str, Stored]:
-    """Stored objects by user: of `owner`, or of all users if `owner` is None; the shared bytes are 0 unless asked for."""
+    """Returns stored objects by user: of `owner`, or of all users if `owner` is None; shared bytes are 0 unless requested."""
     rows = session.execute(_COUNTED_OF_ALL) if owner is None else session.execute(_COUNTED_OF_ONE, {"owner": owner})
     others = {row.owner: row.bytes for row in session.execute(_SHARED_BYTES)} if shared else {}
     return {row.owner: Stored(row.objects, row.bytes, others.get(row.owner, 0)) for row in rows if row.objects}
 
 
 def on_disk(session: Session) -> int:
-    """Bytes of all objects, each counted once. Objects without references are included."""
+    """Returns the bytes of all objects, each counted once, including objects without references."""
     return tally(session, DISK).get("", 0)
 
 
 def under_way(session: Session, owner: str | None) -> dict[str, UnderWay]:
-    """Unfinished jobs by user: of `owner`, or of all users if `owner` is None."""
+    """Returns unfinished jobs by user: of `owner`, or of all users if `owner` is None."""
     statement = text(_UNDER_WAY.format(narrowed="" if owner is None else "AND owner = :owner"))
     rows = session.execute(statement, {} if owner is None else {"owner": owner})
     return {row.owner: UnderWay(row.queued, row.running, row.running_seconds) for row in rows}
 
 
 def today(session: Session) -> date:
-    """The day in UTC, by the database's clock."""
+    """Returns the current day in UTC, by the database's clock."""
     found: date | None = session.scalar(text("SELECT CAST(now() AT TIME ZONE 'UTC' AS date)"))
     assert found is not None
     return found
 
 
 def days(session: Session, owner: str | None, *, since: date) -> Mapping[str, Sequence[UsageDay]]:
-    """Daily usage since a day, by user, oldest first."""
+    """Returns daily usage since a day, by user, oldest first."""
     statement = select(UsageDay).where(UsageDay.day >= since).order_by(UsageDay.day, UsageDay.job_class)
     if owner is not None:
         statement = statement.where(UsageDay.owner == owner)

@@ -1,4 +1,4 @@
-"""Use of disk and devices over HTTP."""
+"""HTTP route of the use of storage and devices."""
 
 from typing import Annotated
 

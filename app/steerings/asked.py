@@ -10,7 +10,7 @@ from app.traits.models import Trait
 
 @dataclass(frozen=True)
 class Asked:
-    """Who asks for which steering, of which model, measured by which trait's questions."""
+    """A request for a steering, with its caller, its model, and the trait that provides its questions."""
 
     request: SteeringRequest
     viewer: Viewer

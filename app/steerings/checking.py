@@ -1,4 +1,4 @@
-"""Checks a request for a steering against what exists, and turns it into the spec of its job. Raises Problem 422 for what is wrong with it."""
+"""Checks a request for a steering, and turns it into the spec of its job. Raises Problem 422 for an invalid request."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -31,9 +31,9 @@ from terms.specs import ExtractionSpec, JudgeSpec, OffTargetSpec, SteeringAsked
 
 @dataclass(frozen=True)
 class Checked:
-    """A request found possible: its spec but for the calibration, what it multiplies, the jobs that it waits for, and its price.
+    """A valid request: its spec without the calibration, its grid, the jobs to wait for, and its cost.
 
-    `judge` is what preparing the judge costs; `warnings` say what the result will lack.
+    `judge` is the cost of preparing the judge; `warnings` say what the result will lack.
     """
 
     model: Model
@@ -47,7 +47,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class _OffTarget:
-    """Other traits that the vectors are tried on: as specs hold them, their test questions in all, and the jobs to wait for."""
+    """Other traits that the vectors are tested on: their specs, the total number of their test questions, and the jobs to wait for."""
 
     specs: list[OffTargetSpec]
     questions: int
@@ -55,7 +55,7 @@ class _OffTarget:
 
 
 def check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, make: Make) -> Checked:
-    """The request's spec and price. `make` makes an extraction where none fits. Raises Problem 422."""
+    """Returns the request's spec and cost. `make` submits an extraction if none fits. Raises Problem 422."""
     check_text(request.model_dump(mode="json"))
     model = models.usable(session, request.model)
     facts = model.facts if model.state == "ready" else {}
@@ -81,7 +81,7 @@ def check(session: Session, request: SteeringRequest, viewer: Viewer, settings: 
 
 
 def _warnings(asked: Asked, judge: JudgeSpec) -> list[str]:
-    """What the trait, the questions and the judge cannot show on this model."""
+    """Returns warnings about what the trait, the questions and the judge cannot show on this model."""
     request, model, trait = asked.request, asked.model, asked.trait
     facts = model.facts if model.state == "ready" else {}
     clusters = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
@@ -93,7 +93,7 @@ def _warnings(asked: Asked, judge: JudgeSpec) -> list[str]:
 
 
 def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge: JudgeSpec) -> SteeringAsked:
-    """Without what waits for the model's inspection and for other jobs."""
+    """Returns the spec without the parts that depend on the model's inspection and on other jobs."""
     request, trait = asked.request, asked.trait
     return {
         "kind": "steer",
@@ -131,10 +131,10 @@ def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge
 
 
 def _check_questions(request: SteeringRequest) -> None:
-    """Raises Problem 422 for blank questions, and for a cluster in both sets: a dose must not be chosen on what it is reported on."""
+    """Raises Problem 422 for blank questions, and for a cluster in both sets: a dose must not be chosen and reported on the same cluster."""
     if request.questions is None:
         return
-    chosen_on: dict[str, int] = {}  # by cluster: the place of its first question in /questions/selection
+    chosen_on: dict[str, int] = {}  # by cluster: the index of its first question in /questions/selection
     for i, one in enumerate(request.questions.selection):
         check_not_blank(one.question, f"/questions/selection/{i}")
         chosen_on.setdefault(one.cluster or one.question, i)
@@ -151,7 +151,7 @@ def _check_questions(request: SteeringRequest) -> None:
 
 
 def _off_target(session: Session, asked: Asked) -> _OffTarget:
-    """The other traits that the request names. Raises Problem 422 for each that cannot be used."""
+    """Returns the other traits that the request names. Raises Problem 422 for each unusable trait."""
     specs: list[OffTargetSpec] = []
     questions, waits_for = 0, list[str]()
     for i, one in enumerate(asked.request.off_target):
@@ -175,14 +175,14 @@ def _off_target(session: Session, asked: Asked) -> _OffTarget:
 
 
 def _check_is_of(spec: ExtractionSpec, named: str, trait: Trait, model: Model, pointer: str) -> None:
-    """Raises Problem 422 for an extraction, `named` so in the request, that is not of this trait on this model."""
+    """Raises Problem 422 unless the extraction, called `named` in the request, is of this trait on this model."""
     if (spec["model"], spec["trait"]["version"]) != (model.name, trait.version):
         detail = f"{named} is of {spec['trait']['name']} on {spec['model']}, not of {trait.name} on {model.name}."
         raise invalid(pointer, "extraction_of_another", detail)
 
 
 def _grid(asked: Asked, vectors: Vectors, off_target: int) -> limits.Grid:
-    """What the steering multiplies; `off_target` counts the questions of other traits. Raises Problem 422 where it has no question."""
+    """Returns the grid of the steering; `off_target` counts the questions of other traits. Raises Problem 422 without a question."""
     request, trait = asked.request, asked.trait
     selection, test = _questions(asked, "selection"), _questions(asked, "test")
     extra = sum(trait.counts[name] for name in request.extra_sets) + len(request.capability or ())
@@ -197,7 +197,7 @@ def _grid(asked: Asked, vectors: Vectors, off_target: int) -> limits.Grid:
 
 
 def _questions(asked: Asked, name: Literal["selection", "test"]) -> int:
-    """How many questions the set has: the request's own where it gives any, else the trait's. Raises Problem 422 for none."""
+    """Returns the number of questions in the set: the request's own if it has any, else the trait's. Raises Problem 422 if there are none."""
     own, trait = asked.request.questions, asked.trait
     count = trait.counts[name] if own is None else len(own.selection if name == "selection" else own.test)
     if count == 0:

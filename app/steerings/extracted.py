@@ -1,4 +1,4 @@
-"""The vectors of an extraction that a steering pushes with: which extraction, and which parts of it."""
+"""Chooses the extraction, and the parts of it, that provide a steering's vectors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from terms.specs import ExtractionSpec, VectorsOf
 
 @dataclass(frozen=True)
 class Made:
-    """An extraction that is made first. job: None in a dry run, which only asks what its spec would be."""
+    """An extraction that is submitted first. `job` is None in a dry run, which needs only the spec."""
 
     job: str | None
     spec: ExtractionSpec
@@ -38,9 +38,9 @@ Make = Callable[[ExtractionRequest], Made]
 
 @dataclass(frozen=True)
 class Source:
-    """The extraction that vectors are taken from.
+    """The extraction that provides the vectors.
 
-    `row` is None while it is not finished. `made` says that it was made for this steering; then `job` is None in a dry run.
+    `row` is None until it has finished. `made`: it was submitted for this steering; then `job` is None in a dry run.
     """
 
     job: str | None
@@ -51,7 +51,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts of an extraction: it has a vector for each method at each layer, position and component."""
+    """Parts of an extraction, which has a vector for each method at each layer, position and component."""
 
     methods: Sequence[str]
     layers: Sequence[int]
@@ -60,13 +60,13 @@ class Parts:
 
     @property
     def groups(self) -> int:
-        """How many vectors differ in more than their layer."""
+        """Returns the number of vectors that differ in more than their layer."""
         return len(self.methods) * len(self.positions) * len(self.components)
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a steering takes of an extraction: `asked` as specs hold it, and the parts that it comes to."""
+    """The parts of an extraction that a steering uses: `asked` as in specs, `parts` after filling in defaults."""
 
     source: Source
     asked: VectorsOf
@@ -76,7 +76,7 @@ class Taken:
 
 
 def take(session: Session, asked: Asked, make: Make) -> Taken:
-    """The parts that the request asks for, of the extraction that it names; else of the newest that fits; else of one that `make` makes.
+    """Returns the requested parts of the named extraction; else of the newest that fits; else of a new one from `make`.
 
     Raises Problem 422 for an extraction or a part that cannot be used on this model.
     """
@@ -110,7 +110,7 @@ def take(session: Session, asked: Asked, make: Make) -> Taken:
 
 
 def extraction_by(session: Session, identifier: str, viewer: Viewer, pointer: str) -> tuple[Extraction | None, str]:
-    """The extraction (None while it is not finished) and its job, by the id of either. Raises Problem 422."""
+    """Returns the extraction (None until it has finished) and its job, by the id of either. Raises Problem 422."""
     row = None if planned_job(session, identifier) else extractions.find(session, identifier, viewer)
     if row is not None:
         return row, row.job_id
@@ -121,7 +121,7 @@ def extraction_by(session: Session, identifier: str, viewer: Viewer, pointer: st
 
 
 def _methods(request: SteeringRequest) -> list[str] | None:
-    """The keys of the methods that the request names, each once. Raises Problem 422."""
+    """Returns the keys of the requested methods, each once. Raises Problem 422."""
     if request.methods is None:
         return None
     keys = []
@@ -134,7 +134,7 @@ def _methods(request: SteeringRequest) -> list[str] | None:
 
 
 def _source(session: Session, asked: Asked, methods: list[str] | None, make: Make) -> Source:
-    """The extraction to take from: named, the newest that fits, or made now. Raises Problem 422."""
+    """Returns the extraction to use: the named one, the newest that fits, or a new one. Raises Problem 422."""
     if asked.request.extraction is not None:
         row, job = extraction_by(session, asked.request.extraction, asked.viewer, "/extraction")
         return Source(job, extraction_spec(job_of(session, job)), row)
@@ -146,7 +146,7 @@ def _source(session: Session, asked: Asked, methods: list[str] | None, make: Mak
 
 
 def _newest(session: Session, asked: Asked, methods: list[str] | None) -> Extraction | None:
-    """The newest finished extraction of these weights that holds what the request names and that the caller may read."""
+    """Returns the newest finished extraction of these weights that has the requested parts and that the caller may read."""
     request, model = asked.request, asked.model
     weights = model.facts.get("weight_hash") if model.state == "ready" else None
     reading = reading_of(model)
@@ -170,7 +170,7 @@ def _newest(session: Session, asked: Asked, methods: list[str] | None) -> Extrac
 
 
 def _made_like(request: SteeringRequest) -> ExtractionRequest:
-    """The extraction that this steering needs, with the shuffled-label vectors of its controls. Raises Problem 422."""
+    """Returns the request for the extraction that this steering needs, with shuffled-label vectors for its controls. Raises Problem 422."""
     fields = (
         "model", "trait", "calibration", "special_tokens", "visibility", "group", "methods", "layers", "positions", "components",
     )  # fmt: skip
@@ -178,7 +178,7 @@ def _made_like(request: SteeringRequest) -> ExtractionRequest:
     controls = max(request.controls.shuffled, ExtractionRequest.model_fields["controls"].default)
     try:
         return ExtractionRequest.model_validate({**chosen, "control_vectors": controls})
-    except ValidationError as error:  # fields that an extraction takes fewer values for
+    except ValidationError as error:  # an extraction allows fewer values for some fields
         first = error.errors()[0]
         pointer = "".join(f"/{part}" for part in first["loc"])
         raise invalid(
@@ -187,7 +187,7 @@ def _made_like(request: SteeringRequest) -> ExtractionRequest:
 
 
 def _check_weights(source: Source, made_on: Model) -> None:
-    """Raises Problem 422 when the model's weights are not those that the extraction was made from."""
+    """Raises Problem 422 when the extraction was made from other weights of the model."""
     row = source.row
     if row is not None and made_on.state == "ready" and row.weight_hash != made_on.facts.get("weight_hash"):
         detail = f"{row.id} was made from other weights of {made_on.name}. Extract again."
@@ -195,21 +195,21 @@ def _check_weights(source: Source, made_on: Model) -> None:
 
 
 def _layers(source: Source, model: Model) -> Sequence[int]:
-    """The layers that the extraction has vectors at; all of the model's where that was not limited."""
+    """Returns the layers of the extraction's vectors; all layers of the model if the spec names none."""
     if source.row is not None:
         return source.row.layers
     return source.spec["layers"] or list(range(model.facts.get("layers", 1)))
 
 
 def _held(source: Source, model: Model) -> Parts:
-    """Everything that can be taken of the extraction, its control vectors included."""
+    """Returns all usable parts of the extraction, including its control vectors."""
     spec = source.spec
     methods = [*spec["methods"], *spec["controls"], *spec["refits"]]
     return Parts(methods, _layers(source, model), spec["positions"], spec["components"])
 
 
 def _check_holds(request: SteeringRequest, methods: Sequence[str], held: Parts) -> None:
-    """Raises Problem 422, by its place in the request, for a part that the extraction does not hold."""
+    """Raises Problem 422, with a pointer into the request, for a part that the extraction does not have."""
     _check_each("method", methods, held.methods)
     _check_each("layer", request.layers or (), held.layers)
     _check_each("position", request.positions or (), held.positions)

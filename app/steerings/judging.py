@@ -1,4 +1,4 @@
-"""What preparing a fitted judge costs, and what an earlier result says of an equal one, before a steering begins."""
+"""Estimates the cost of preparing a fitted judge, and finds what an earlier result showed about an equal judge, before a steering begins."""
 
 from dataclasses import dataclass
 
@@ -18,20 +18,20 @@ from terms.specs import ExtractionSpec, JudgeSpec, SteeringAsked
 
 @dataclass(frozen=True)
 class Preparing:
-    """The unsteered answers to generate at most, and the arithmetic."""
+    """The most unsteered answers to generate, and the arithmetic."""
 
     answers: int = 0
     arithmetic: str = ""
 
 
 def responses_given(session: Session, vectors: Vectors) -> bool:
-    """Whether the responses of the extraction are the dataset's and not the model's own."""
+    """Returns whether the extraction's responses come from the dataset and not from the model."""
     spec = _extraction(session, vectors)
     return spec is not None and spec.get("responses") == "given"
 
 
 def preparing(session: Session, judge: JudgeSpec, trait: Trait, vectors: Vectors, grid: Grid, new_tokens: int) -> Preparing:
-    """The price of the judge. An extraction's own responses are not generated again where they are as long as the answers."""
+    """Returns the cost of the judge. Responses of an extraction are reused if they are as long as the answers."""
     if judge["kind"] not in FITTED:
         return Preparing()
     spec, counts = _extraction(session, vectors), trait.counts
@@ -48,7 +48,7 @@ def preparing(session: Session, judge: JudgeSpec, trait: Trait, vectors: Vectors
 
 
 def doubt(session: Session, spec: SteeringAsked, viewer: Viewer) -> list[str]:
-    """A warning when an equal judge of an earlier steering that the viewer may see could not tell the classes apart."""
+    """Returns a warning when an equal judge, in an earlier steering visible to the viewer, could not tell the classes apart."""
     if spec["judge"]["kind"] != "reference":
         return []
     found = repository.judged_alike(session, spec, viewer)
@@ -57,7 +57,7 @@ def doubt(session: Session, spec: SteeringAsked, viewer: Viewer) -> list[str]:
 
 
 def _extraction(session: Session, vectors: Vectors) -> ExtractionSpec | None:
-    """The spec of the extraction that fits the judge; None where there is none."""
+    """Returns the spec of the extraction that the judge is fitted to; None if there is none."""
     if vectors.made is not None:
         return vectors.made.spec
     return None if vectors.extraction is None else extraction_spec(job_of(session, vectors.extraction))

@@ -1,4 +1,4 @@
-"""What a finished `steer` or `rescore` job stores: a row by which steerings are found."""
+"""Stores a finished `steer` or `rescore` job: a row by which the steering is found."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ def _usable(viewer: Viewer) -> ColumnElement[bool]:
 
 
 class Steer(Kind):
-    """Its row is what steerings are found by."""
+    """The kind `steer`; its row makes the steering searchable."""
 
     name = "steer"
     handler_version = 4
@@ -55,7 +55,7 @@ class Steer(Kind):
 
 
 class Rescore(Steer):
-    """It leaves a steering too, of the same texts."""
+    """The kind `rescore`; it also produces a steering, of the same texts."""
 
     name = "rescore"
     handler_version = 3

@@ -1,4 +1,4 @@
-"""Counts the answers of a steering and checks its limits at submission; each refusal shows the product."""
+"""Counts the answers of a steering and checks its limits at submission; each error shows the product."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from app.settings import LimitSettings
 from app.steerings.schemas import SteeringRequest
 
 REFERENCE_ANSWERS = 5 * 10
-"""Answers a method of the reference's protocol gives: coefficients x questions."""
+"""Answers per method in the reference's protocol: coefficients x questions."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What a steering multiplies. `groups` are what competes as one row each (a method at a position); `cells` are group x layer."""
+    """The factors of a steering's size. `groups` are the competing methods at a position; `cells` are group x layer."""
 
     cells: int
     groups: int
@@ -23,7 +23,7 @@ class Grid:
 
 
 def evaluations_per_cell(request: SteeringRequest) -> int:
-    """Doses each cell runs at most on the selection questions."""
+    """Returns the most doses that each cell tries on the selection questions."""
     if request.operation == "ablate":
         return 1
     explicit = request.doses or request.coefficients
@@ -31,7 +31,7 @@ def evaluations_per_cell(request: SteeringRequest) -> int:
 
 
 def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
-    """The answers to generate at most, and the arithmetic."""
+    """Returns the most answers to generate, and the arithmetic."""
     doses = evaluations_per_cell(request)
     matching = 4 if "coherence" in request.matched else 0
     reported = 1 + len(set(request.matched) & {"dose", "coherence", "coefficient"}) + 3 * ("divergence" in request.matched)
@@ -52,7 +52,7 @@ def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
 
 
 def check_size(request: SteeringRequest, grid: Grid, limits: LimitSettings) -> None:
-    """Raises Problem 422 `grid_too_large`, `too_many_new_tokens`."""
+    """Raises Problem 422 `grid_too_large` or `too_many_new_tokens` for a request over the server's limits."""
     if request.max_new_tokens > limits.new_tokens:
         detail = f"/max_new_tokens is {request.max_new_tokens:,}; this server allows {limits.new_tokens:,}."
         raise invalid("/max_new_tokens", "too_many_new_tokens", detail)

@@ -1,7 +1,7 @@
-"""Pages of a result file that holds one JSON object a line, without holding the file in memory: all lines, or those that are wanted.
+"""Reads pages of a result file with one JSON object per line, all lines or a selection, without holding the file in memory.
 
-A file of hundreds of megabytes is read for each page, so most lines are never parsed: where the runs are named, a line that holds none of
-their names as bytes is skipped.
+A file of hundreds of megabytes is read for each page, so most lines are not parsed: when runs are named, lines that contain none of the names
+as bytes are skipped.
 """
 
 import json
@@ -14,13 +14,13 @@ from terms.documents.runs import AnswerLine, RunLine
 from terms.values import JsonObject
 
 Line = TypeVar("Line", RunLine, AnswerLine)
-"""What a line of the file holds: runs.jsonl or responses.jsonl."""
+"""A line of runs.jsonl or of responses.jsonl."""
 MOST_NAMES = 8
-"""Names of runs that are looked for as bytes; with more of them, parsing every line is quicker."""
+"""Most names of runs that are searched as bytes; with more names, parsing every line is faster."""
 
 
 class File(Protocol):
-    """A stored file: its SHA-256 and how many bytes it has."""
+    """A stored file: its SHA-256 and size in bytes."""
 
     @property
     def digest(self) -> str: ...
@@ -31,22 +31,22 @@ class File(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lines are wanted: those that meet all that is asked of them. A None asks nothing.
+    """A selection of lines: those that meet all conditions. None means no condition.
 
-    A field is one of the line or, where the line has none of the name, of its `vector`.
+    A field belongs to the line or, if the line lacks it, to its `vector`.
     """
 
     equal: Mapping[str, str | int | None] = field(default_factory=dict)
-    """The value that a field must have."""
+    """Required values by field."""
     at_least: Mapping[str, float | None] = field(default_factory=dict)
-    """The least value of a field; a line whose field is None is not wanted."""
+    """Minimum values by field; a line with None in the field is excluded."""
     at_most: Mapping[str, float | None] = field(default_factory=dict)
-    """The greatest value of a field; a line whose field is None is not wanted."""
+    """Maximum values by field; a line with None in the field is excluded."""
     runs: Collection[str] | None = None
-    """The names of the runs that a line must be one of."""
+    """Names of the runs to include."""
 
     def includes(self, line: JsonObject) -> bool:
-        """Whether the line is wanted."""
+        """Returns whether the line is selected."""
         if self.runs is not None and line.get("run") not in self.runs:
             return False
         if any(value is not None and _field(line, name) != value for name, value in self.equal.items()):
@@ -61,7 +61,7 @@ class Wanted:
         )
 
     def names(self) -> Sequence[bytes]:
-        """The names of runs, as bytes of the file, of which every wanted line holds one; none where looking for them saves nothing."""
+        """Returns the names of runs as bytes; every selected line contains one of them. Empty if searching for them saves no time."""
         run = self.equal.get("run")
         runs: Collection[str | int] = (self.runs or ()) if run is None else (run,)
         return [json.dumps(one, ensure_ascii=False).encode() for one in runs] if len(runs) <= MOST_NAMES else []
@@ -78,7 +78,7 @@ class Lines(Generic[Line]):
     file: File
 
     async def page(self, wanted: Wanted, cursor: int, limit: int) -> tuple[list[Line], str | None]:
-        """At most `limit` wanted lines from line number `cursor` on, and the cursor of the next page."""
+        """Returns at most `limit` selected lines from line number `cursor` on, and the cursor of the next page."""
         items: list[Line] = []
         async for number, line in self.scan(wanted, cursor):
             if len(items) == limit:
@@ -87,11 +87,11 @@ class Lines(Generic[Line]):
         return items, None
 
     async def every(self, wanted: Wanted = EVERY) -> list[Line]:
-        """All wanted lines."""
+        """Returns all selected lines."""
         return [line async for _, line in self.scan(wanted)]
 
     async def scan(self, wanted: Wanted, first: int = 0) -> AsyncIterator[tuple[int, Line]]:
-        """Each wanted line from line number `first` on, with its number."""
+        """Yields each selected line from line number `first` on, with its number."""
         names = wanted.names()
         before = 0
         async for block in _blocks(self.storage, self.file):
@@ -102,12 +102,12 @@ class Lines(Generic[Line]):
 
 
 def _field(line: JsonObject, name: str) -> Any:
-    """The value of the line's field, or of its vector's; None where neither has it."""
+    """Returns the value of the field in the line or in its vector; None if neither has it."""
     return line.get(name, (line.get("vector") or {}).get(name))
 
 
 def _holding(block: bytes, names: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The lines that hold one of the names, each with its number in the block; all lines without names."""
+    """Yields the lines that contain one of the names, with their number in the block; all lines if there are no names."""
     if not names:
         yield from enumerate(block.split(b"\n"))
         return
@@ -124,7 +124,7 @@ def _holding(block: bytes, names: Sequence[bytes]) -> Iterator[tuple[int, bytes]
 
 
 async def _blocks(storage: Storage, file: File) -> AsyncIterator[bytes]:
-    """The file in blocks of whole lines, without the end of the last line of each."""
+    """Yields the file in blocks of whole lines, without the last line end of each block."""
     rest = b""
     if file.size == 0:
         return

@@ -11,7 +11,7 @@ from terms.values import JsonObject
 
 
 class Steering(Base):
-    """One finished steering: what it compared and its summary. Runs and texts are artifacts of its job."""
+    """A finished steering: what it compared, and its summary. Runs and texts are artifacts of its job."""
 
     __tablename__ = "steerings"
     __table_args__ = (Index("steerings_listed_idx", "created_at", "id"),)

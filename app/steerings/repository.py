@@ -1,4 +1,4 @@
-"""Every statement about steerings."""
+"""Database statements for steerings."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ from app.steerings.models import Steering
 from terms.specs import SteeringAsked
 
 MAKE_STEERINGS = ("steer", "rescore")
-"""Kinds of jobs that leave a steering."""
+"""Kinds of jobs that produce a steering."""
 
 
 def _visible(viewer: Viewer) -> Select[Steering]:
@@ -23,7 +23,7 @@ def _visible(viewer: Viewer) -> Select[Steering]:
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Steering | None:
-    """By its own id or by that of the job that made it, if the viewer may see it."""
+    """Returns the steering with its own id or the id of its job, if the viewer may see it."""
     return session.scalars(_visible(viewer).where(or_(Steering.id == identifier, Steering.job_id == identifier))).one_or_none()
 
 
@@ -36,7 +36,7 @@ def listing(
     limit: int,
     before: tuple[datetime, str] | None,
 ) -> Sequence[Steering]:
-    """Newest first; `before` is the `(created_at, id)` of the last one of the page before."""
+    """Returns a page of steerings, newest first; `before` is the `(created_at, id)` of the last one on the page before."""
     statement = _visible(viewer).order_by(Steering.created_at.desc(), Steering.id.desc()).limit(limit)
     if model is not None:
         statement = statement.where(Steering.model == model)
@@ -48,7 +48,7 @@ def listing(
 
 
 def judged_alike(session: Session, spec: SteeringAsked, viewer: Viewer) -> Steering | None:
-    """The newest steering that the viewer may see with a reference judge fitted on the same responses of the same model."""
+    """Returns the newest steering visible to the viewer with a reference judge fitted on the same responses of the same model."""
     same = [
         Job.spec[name].as_string() == str(value)
         for name, value in (("max_new_tokens", spec["max_new_tokens"]), ("special_tokens", spec["special_tokens"]))
@@ -66,7 +66,7 @@ def judged_alike(session: Session, spec: SteeringAsked, viewer: Viewer) -> Steer
 
 @settled
 def answers_and_seconds(session: Session, model: str) -> list[tuple[float, float]]:
-    """Answers and device seconds of the model's last ten steerings."""
+    """Returns answers and device seconds of the model's last ten steerings."""
     last = (
         select(Job.metrics["answers"].as_integer(), Job.device_seconds)
         .where(Job.kind == "steer", Job.model == model, Job.state == State.SUCCEEDED)

@@ -25,10 +25,10 @@ READ_RESPONSES = ("reference", "phrases")
 
 
 def rescore(session: Session, asker: Asker, identifier: str, request: RescoreRequest) -> Answer:
-    """A job that scores the steering's texts again. Light for an endpoint; the other judges read texts with a model.
+    """Submits a job that scores the steering's texts again: class light for an endpoint judge, model for judges that read texts with a model.
 
-    A steer job that ended without a steering is continued under the other judge: what it generated is not generated again, only what the
-    new scores lead the search to. Raises Problem 403, 404, 422.
+    A steer job that ended without a steering is continued with the other judge: finished texts are reused, and only texts that the new scores
+    lead the search to are generated. Raises Problem 403, 404, 422.
     """
     earlier = promised(session, asker)
     if earlier is not None:
@@ -43,7 +43,7 @@ def rescore(session: Session, asker: Asker, identifier: str, request: RescoreReq
 
 
 def _again(session: Session, row: Steering, request: RescoreRequest, judge: JudgeSpec, after: list[Edge]) -> Plan:
-    """The texts of a finished steering under the other judge."""
+    """Plans the scoring of a finished steering's texts by the other judge."""
     old = scored_spec(session.get_one(Job, row.job_id))
     spec: RescoringSpec = {
         "kind": "rescore",
@@ -54,7 +54,7 @@ def _again(session: Session, row: Steering, request: RescoreRequest, judge: Judg
         "responses_given": old.get("responses_given", False),
         "special_tokens": old.get("special_tokens", "markup"),
         "extraction": old["extraction"] if judge["kind"] in READ_RESPONSES else None,
-        "reading_hash": row.reading_hash,  # the texts stay what they were
+        "reading_hash": row.reading_hash,  # the texts do not change
         "model": old["model"],
         "weight_hash": old["weight_hash"],
         "trait": old["trait"],
@@ -64,7 +64,7 @@ def _again(session: Session, row: Steering, request: RescoreRequest, judge: Judg
 
 
 def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: JudgeSpec) -> Plan:
-    """The steer job again with the other judge, in place of one that failed or was cancelled."""
+    """Plans the steer job again with the other judge, replacing a job that failed or was cancelled."""
     old = job_repository.find(session, identifier, viewer)
     if old is None or old.kind != "steer" or old.state not in (State.FAILED, State.CANCELLED):
         raise absent(session, "steering", identifier, viewer, *repository.MAKE_STEERINGS)

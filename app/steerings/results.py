@@ -67,7 +67,7 @@ class SteeringCost(BothNames, RunningOut):
 
 
 def view(row: Steering, model: Model | None) -> SteeringOut:
-    """One steering."""
+    """Returns a steering as the API shows it."""
     own = f"/v1/steerings/{row.id}"
     files = {name: f"{own}/{name}" for name in ("summary.json", "runs.jsonl", "responses.jsonl", "results.jsonl")}
     return SteeringOut(

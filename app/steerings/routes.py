@@ -1,4 +1,4 @@
-"""Steerings over HTTP: submit one, list them, read its summary, runs and texts, score the texts again."""
+"""HTTP routes of steerings: submit, list, read summaries, runs and texts, score the texts again."""
 
 from datetime import datetime
 from typing import Annotated, Literal

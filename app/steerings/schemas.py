@@ -16,7 +16,7 @@ VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
 Sibling = Annotated[
     bool,
     Field(
-        exclude_if=not_,  # a request without it hashes as before there was the field, so its Idempotency-Key replays
+        exclude_if=not_,  # without the field, a request has the same hash as before the field existed, so its Idempotency-Key still matches
         description="allow vectors of another model with the same layers and widths, such as the base of an instruction-tuned one",
     ),
 ]

@@ -45,7 +45,7 @@ from terms.specs import ExtractionSpec, SteeringSpec
 
 
 def plan(session: Session, asker: Asker, request: SteeringRequest) -> Plan:
-    """The job to make, after the extraction and the calibration that it needs. Raises Problem 422."""
+    """Plans the job, after the extraction and the calibration that it needs. Raises Problem 422."""
     viewer, settings = asker.viewer, asker.settings
 
     def make(extraction: ExtractionRequest) -> Made:
@@ -55,7 +55,7 @@ def plan(session: Session, asker: Asker, request: SteeringRequest) -> Plan:
     checked = check(session, request, viewer, settings, make)
     after: list[Edge] = edges_of(session, request, viewer, checked.model.awaited)
     made = checked.vectors.made
-    shared = None if made is None else made.spec["calibration"]  # else two would be made
+    shared = None if made is None else made.spec["calibration"]  # otherwise two calibrations would be submitted
     asked = request.calibration or (None if shared is None else shared["job"])
     job, wait = calibrations.for_model(session, asker, request, asked, checked.model)
     for needed in [*([job] if wait else []), *checked.waits_for]:
@@ -65,7 +65,7 @@ def plan(session: Session, asker: Asker, request: SteeringRequest) -> Plan:
 
 
 def estimate(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> SteeringCost:
-    """What the request would cost; writes nothing. Raises Problem as `submit` does."""
+    """Returns the cost of the request; writes nothing. Raises Problem like `submit`."""
 
     def make(extraction: ExtractionRequest) -> Made:
         return Made(None, cast(ExtractionSpec, extractions.estimate(session, extraction, viewer, settings).spec))
@@ -95,12 +95,12 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
 
 
 def submit(session: Session, asker: Asker, request: SteeringRequest, reuse: bool = False) -> Answer:
-    """The job for this request, and what it needs, in one transaction."""
+    """Submits the job for this request, and the jobs that it needs, in one transaction."""
     return answer(session, asker, place(session, asker, request, reuse))
 
 
 def place(session: Session, asker: Asker, request: SteeringRequest, reuse: bool = False) -> Placed:
-    """The job for this request, and the calibration it needs, in one transaction."""
+    """Submits the job for this request, and the jobs that it needs, in one transaction; returns the job's row."""
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier
@@ -108,7 +108,7 @@ def place(session: Session, asker: Asker, request: SteeringRequest, reuse: bool 
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:
-    """By its own id or its job's. Raises Problem 404, 409."""
+    """Returns a steering by its own id or its job's. Raises Problem 404, 409."""
     found = _existing(session, identifier, viewer)
     return view(found, session.get(Model, found.model))
 
@@ -123,14 +123,14 @@ def _existing(session: Session, identifier: str, viewer: Viewer) -> Steering:
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[SteeringOut]:
-    """A page of steerings, newest first."""
+    """Returns a page of steerings, newest first."""
     found = repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)
     models_by_name = model_repository.named(session, {row.model for row in found})
     return [view(row, models_by_name.get(row.model)) for row in found]
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
-    """A file of the steering. Raises Problem 404, 409."""
+    """Returns a file of the steering. Raises Problem 404, 409."""
     artifact = job_repository.artifact(session, _existing(session, identifier, viewer).job_id, name)
     if artifact is None:
         raise not_found(f"{name} of steering", identifier)

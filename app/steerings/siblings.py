@@ -1,4 +1,4 @@
-"""Vectors of a sibling: a model with the same layers and widths, such as the base of an instruction-tuned one. Used when a request allows it.
+"""Allows vectors of a sibling model: one with the same layers and widths, such as the base of an instruction-tuned model.
 
 The dose is measured by the steered model's norms and massive dims; a cleaned vector keeps the zeros of the model that it was made on.
 """
@@ -11,7 +11,9 @@ from terms.specs import SourceModel
 
 
 def source(session: Session, name: str, model: Model, pointer: str, *, sibling: bool) -> Model:
-    """The model of this name, on which vectors for `model` were made. Raises Problem 422 unless it is that model or an allowed sibling."""
+    """Returns the model with this name, on which vectors for `model` were made. Raises Problem 422 unless it is `model` or an allowed
+    sibling.
+    """
     if name == model.name:
         return model
     if not sibling:
@@ -32,5 +34,5 @@ def source(session: Session, name: str, model: Model, pointer: str, *, sibling: 
 
 
 def facts(name: str, weight_hash: str | None) -> SourceModel:
-    """What a spec, and the result, says of vectors of another model."""
+    """Returns what a spec and a result record about vectors of another model."""
     return {"source_model": name, "source_weight_hash": weight_hash}

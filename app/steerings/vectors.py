@@ -1,4 +1,4 @@
-"""Which vectors a steering pushes with: those named by id, or those of an extraction, finished or not."""
+"""Chooses a steering's vectors: by id, or from an extraction, finished or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from terms.specs import VectorsOf, VectorSpec
 
 @dataclass(frozen=True)
 class Vectors:
-    """What is steered with: named vectors, or those of an extraction (finished or not).
+    """The vectors of a steering: named by id, or from an extraction (finished or not).
 
     `vectors` and `sources` are as specs hold them. `extraction` is the job of the trait's own extraction on this model, which the reference
-    judge reads; `wait_for` is the extraction's job while it has not ended. `cells` counts vectors, `groups` those that differ in more than
-    their layer.
+    judge reads; `wait_for` is the extraction's job while it has not ended. `cells` counts vectors, `groups` counts vectors that differ in
+    more than their layer.
     """
 
     cells: int
@@ -35,17 +35,17 @@ class Vectors:
 
 
 def chosen(session: Session, asked: Asked, make: Make) -> Vectors:
-    """The vectors that the request names or describes; without any, those of an extraction that `make` makes first.
+    """Returns the vectors that the request names or describes; if it does neither, those of an extraction that `make` submits first.
 
-    Raises Problem 422 for each that cannot be used on this model.
+    Raises Problem 422 for each vector that cannot be used on this model.
     """
     return _named(session, asked) if asked.request.vectors else _of_an_extraction(session, asked, make)
 
 
 def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: Model, *, sibling: bool) -> list[Vector]:
-    """The vectors of these ids; with `sibling` also those of a model with the same layers and widths.
+    """Returns the vectors with these ids; with `sibling`, also vectors of a model with the same layers and widths.
 
-    Raises Problem 422, by its place in `/vectors`, for each that cannot be used on this model.
+    Raises Problem 422, with a pointer into `/vectors`, for each vector that cannot be used on this model.
     """
     found, seen = [], extractions.vectors_named(session, ids, viewer)
     for i, vector_id in enumerate(ids):
@@ -58,7 +58,7 @@ def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: M
 
 
 def as_named(row: Vector, model: Model) -> VectorSpec:
-    """A vector as specs name it; one of another model says of which, and that model's massive dims in it."""
+    """Returns a vector as specs hold it; for a vector of another model also that model, and its massive dims in the vector."""
     named: VectorSpec = {
         "id": row.id, "digest": row.digest, "key": row.key, "method": row.method, "layer": row.layer, "component": row.component,
         "position": row.position,
@@ -69,7 +69,7 @@ def as_named(row: Vector, model: Model) -> VectorSpec:
 
 
 def _named(session: Session, asked: Asked) -> Vectors:
-    """The vectors that the request names by id."""
+    """Returns the vectors that the request names by id."""
     request, model = asked.request, asked.model
     found = vectors_by_id(session, request.vectors or (), asked.viewer, model, sibling=request.sibling)
     groups = {(row.position, row.component, row.method) for row in found}
@@ -85,7 +85,7 @@ def _named(session: Session, asked: Asked) -> Vectors:
 
 
 def _check_vector(row: Vector, model: Model, pointer: str) -> None:
-    """`model` is the model that the vector was made on."""
+    """Raises Problem 422 for a vector from other weights; `model` is the model that the vector was made on."""
     facts = model.facts if model.state == "ready" else {}
     if row.weight_hash is not None and facts.get("weight_hash") not in (None, row.weight_hash):
         detail = f"{row.id} was made from other weights of {model.name} (sha256 {row.weight_hash[:12]}). Extract it again."
@@ -93,7 +93,7 @@ def _check_vector(row: Vector, model: Model, pointer: str) -> None:
 
 
 def _of_an_extraction(session: Session, asked: Asked, make: Make) -> Vectors:
-    """Those that the request describes."""
+    """Returns the vectors of an extraction that the request describes."""
     taken = take(session, asked, make)
     source = taken.source
     return Vectors(

@@ -1,1 +1,1 @@
-"""Object storage: where bytes are kept, which rows refer to them, how they are sent. Knows no jobs or models."""
+"""Object storage: stores bytes, tracks the rows that refer to them, and sends them. Independent of jobs and models."""

@@ -1,4 +1,4 @@
-"""What every object store promises. Keys are made by the server alone (`sha256/<digest>`); no user's text ever becomes one."""
+"""The interface of every object store. Only the server creates keys (`sha256/<digest>`); users' text never becomes a key."""
 
 import re
 from collections.abc import AsyncGenerator, Iterator
@@ -6,37 +6,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-CHUNK = 1 << 20  # bytes read or sent at a time where a store sets no other size
+CHUNK = 1 << 20  # bytes read or sent at a time, unless a store sets another size
 _KEY = re.compile(r"sha256/([0-9a-f]{64})")
 
 
 class StorageError(Exception):
-    """Anything that went wrong between us and the bytes."""
+    """An error of the object store; the base of all errors here."""
 
 
 class ObjectMissing(StorageError):
-    """There is no object under this key."""
+    """No object is stored under this key."""
 
 
 class ObjectCorrupt(StorageError):
-    """The bytes do not have the digest their key states: a file changed while it was stored, or what lies there is damaged."""
+    """The bytes do not have the digest in their key: a file changed while it was stored, or the stored object is damaged."""
 
 
 class StorageUnavailable(StorageError):
-    """The store did not answer as it should; the same call may succeed later."""
+    """The store failed to answer; the same call may succeed later."""
 
 
 class StorageFull(StorageError):
-    """No room is left; the same call succeeds once somebody makes room."""
+    """The store is full; the same call succeeds after space has been freed."""
 
 
 class StorageDenied(StorageError):
-    """The store refuses us (rights, credentials, bucket): no retry helps, an administrator must act."""
+    """The store denies access (rights, credentials, bucket): retrying does not help, an administrator must act."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object as a listing or `head` shows it."""
+    """An object as `list` or `head` returns it."""
 
     key: str
     size: int
@@ -46,54 +46,54 @@ class StoredObject:
 class Storage(Protocol):
     """A flat store of immutable objects, each named by the SHA-256 of its bytes.
 
-    Every method raises ValueError for a key the server would not make, and StorageUnavailable or StorageDenied as those say.
-    The plain methods block and are for workers; the API's event loop uses `astream` and `presign`, which do not.
+    Every method raises ValueError for a malformed key, and StorageUnavailable or StorageDenied when the store fails.
+    The plain methods block and are for workers; the API's event loop uses `astream` and `presign`, which do not block.
     """
 
     def put(self, key: str, data: bytes | Path) -> bool:
-        """Once this returns, the bytes are there, whole and durable; False when they already were.
+        """Stores an object; on return it is complete and durable. Returns False when the object was already stored.
 
-        Readers see all of the object or none of it. Raises ObjectCorrupt when the bytes do not have the key's digest (nothing is
-        stored then) and StorageFull.
+        Readers see the whole object or nothing. Raises ObjectCorrupt when the bytes do not have the key's digest (nothing is stored then),
+        and StorageFull.
         """
 
     def get(self, key: str) -> bytes:
-        """The whole object, its digest checked. Raises ObjectMissing, ObjectCorrupt."""
+        """Returns the whole object after checking its digest. Raises ObjectMissing, ObjectCorrupt."""
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
-        """Bytes `start` up to, not including, `end`. Raises ObjectMissing, and ValueError unless 0 <= start < end <= size."""
+        """Returns bytes `start` up to, but excluding, `end`. Raises ObjectMissing, and ValueError unless 0 <= start < end <= size."""
 
     def head(self, key: str) -> StoredObject:
-        """Size and age. Raises ObjectMissing."""
+        """Returns the object's size and age. Raises ObjectMissing."""
 
     def delete(self, key: str) -> None:
-        """Once this returns, the object is gone; deleting what is not there is no error."""
+        """Deletes the object; on return it is gone. Deleting a missing object is not an error."""
 
     def list(self, prefix: str = "sha256/") -> Iterator[StoredObject]:
-        """Every object whose key starts with `prefix`, in no stated order. Objects that come or go meanwhile may be missed."""
+        """Yields every object with a key that starts with `prefix`, in any order. Objects added or deleted meanwhile may be missed."""
 
     def sweep(self, older_than_seconds: float) -> int:
-        """Removes what puts that were interrupted longer ago than this have left, and says how many."""
+        """Removes the remains of puts that were interrupted more than this long ago; returns their number."""
 
     def check(self) -> None:
-        """Returns when the store answers and would take an object now: the readiness check."""
+        """Readiness check: returns if the store answers and would accept an object now."""
 
     def presign(self, key: str, filename: str, media_type: str, seconds: int) -> str | None:
-        """A URL at which anybody may read the object for `seconds` as an attachment of that name; None if it has no such URLs."""
+        """Returns a URL that lets anyone download the object under `filename` for `seconds`; None if the store has no such URLs."""
 
     def astream(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Bytes `start` up to `end` in pieces of a few MiB, read no faster than they are taken. Raises what `get_range` does."""
+        """Yields bytes `start` up to `end` in pieces of a few MiB, read only as fast as they are consumed. Raises the errors of `get_range`."""
 
 
 def key_of(digest: str) -> str:
-    """The key of the object with this SHA-256 (64 lower-case hexadecimal digits). Raises ValueError for anything else."""
+    """Returns the key of the object with this SHA-256 (64 lower-case hexadecimal digits). Raises ValueError for any other text."""
     key = f"sha256/{digest}"
     digest_of(key)
     return key
 
 
 def digest_of(key: str) -> str:
-    """The digest a key names. Raises ValueError for any key the server would not make, a traversal among them."""
+    """Returns the digest in a key. Raises ValueError for any malformed key, including path traversal."""
     match = _KEY.fullmatch(key)
     if match is None:
         raise ValueError(f"storage key {key!r} is not sha256/ and 64 lower-case hexadecimal digits")

@@ -2,13 +2,13 @@
 
     stage:   hash -> upsert the row (touched now), committed -> put the object
     refer:   one transaction of the caller's: lock the row, insert the reference
-    discard: the same as collect, at once, by the stage that was refused its reference
+    discard: like collect, but immediate, by the upload that could not add its reference
     collect: one transaction: lock a row unreferenced and untouched for 24 h -> delete the object -> the row goes with the commit
 
-Why it holds. A stage touches the row before it looks for the object, so for 24 h after that nobody collects it, and a reference
-must come within 12 h of its stage. Once referenced, the row cannot be deleted (the foreign key). `collect` deletes the row first
-in its transaction, so that the database itself has said that nothing refers to it before the object goes. A crash leaves a row or
-an object that nothing refers to; `collect` and `adopt_orphans` find both. All ages are by the database's one clock.
+Why this is safe. A stage touches the row before it looks for the object, so the object is not collected for the next 24 h, and a reference
+must follow within 12 h of its stage. A row with a reference cannot be deleted (foreign key). `collect` deletes the row first in its
+transaction, so that the database has confirmed that nothing refers to it before the object is deleted. A crash leaves a row or an object
+without references; `collect` and `adopt_orphans` find both. All ages are measured by the database's clock.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from app.storage.models import BlobRow
 
 DAY = 86_400.0
 BATCH = 1_000
-"""Objects that one statement adopts."""
+"""Objects adopted by one statement."""
 _ADOPT = text("""
 INSERT INTO blobs (digest, size, touched_at)
 SELECT digest, size, now() - make_interval(secs => age)
@@ -43,12 +43,12 @@ T = TypeVar("T")
 
 
 class BlobGone(Exception):
-    """The staged object may have been collected before it was referred to: stage it again."""
+    """The staged object may have been collected before a reference was added: stage it again."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A stored object: SHA-256 (hexadecimal), bytes, and when its stage began (the database's clock)."""
+    """A stored object: SHA-256 (hexadecimal), size in bytes, and when its stage began (database clock)."""
 
     digest: str
     size: int
@@ -57,23 +57,23 @@ class Blob:
 
 @dataclass(frozen=True)
 class Collected:
-    """What one collection removed."""
+    """Numbers of objects and bytes removed by one collection."""
 
     objects: int
     bytes: int
 
 
 def stage(sessions: sessionmaker[Session], storage: Storage, data: bytes | Path) -> Blob:
-    """Stores the bytes under their digest and returns once they are durable; nothing refers to them yet.
+    """Stores the bytes under their digest; on return they are durable, but nothing refers to them yet.
 
-    Doing it again with the same bytes costs a hash and a look. Raises what `Storage.put` raises.
+    Repeating it with the same bytes costs only a hash and a lookup. Raises the errors of `Storage.put`.
     """
     [blob] = stage_all(sessions, storage, [data])
     return blob
 
 
 def stage_all(sessions: sessionmaker[Session], storage: Storage, data: Sequence[bytes | Path]) -> list[Blob]:
-    """The same for several, their rows written in one transaction."""
+    """Stages several blobs and writes their rows in one transaction."""
     measured = [measure(one) for one in data]
     if not measured:
         return []
@@ -85,7 +85,7 @@ def stage_all(sessions: sessionmaker[Session], storage: Storage, data: Sequence[
 
 
 def announce(session: Session, digest: str, size: int) -> datetime:
-    """The first step of a stage, and when it was: the row, touched now. Its transaction must be committed before the object is put."""
+    """Begins a stage: inserts or touches the row, and returns the time. Commit the transaction before putting the object."""
     upsert = insert(BlobRow).values(digest=digest, size=size)
     touched = upsert.on_conflict_do_update(
         index_elements=[BlobRow.digest], set_={"touched_at": func.greatest(BlobRow.touched_at, func.now())}
@@ -96,7 +96,7 @@ def announce(session: Session, digest: str, size: int) -> datetime:
 
 
 def staging_again(work: Callable[[], T]) -> T:
-    """`work()`, which stages blobs and then refers to them; once more where half a day passed between the two steps."""
+    """Runs `work()`, which stages blobs and then refers to them; repeats it once if more than half a day passed between these steps."""
     try:
         return work()
     except BlobGone:
@@ -104,10 +104,10 @@ def staging_again(work: Callable[[], T]) -> T:
 
 
 def reference_lock(session: Session, *blobs: Blob, max_age_seconds: float = DAY / 2) -> None:
-    """Locks the rows of blobs to the end of the caller's transaction, in which the caller inserts its references.
+    """Locks the rows of blobs until the end of the caller's transaction, in which the caller inserts its references.
 
-    The lock keeps collectors away, and neither stages nor other references. Raises BlobGone when the row was collected, or when
-    the stage is so old that it may have been (another stage can have made the row anew without having put the object yet).
+    The lock blocks collectors, but not stages or other references. Raises BlobGone when the row was collected, or when the stage is so old
+    that it may have been collected (another stage may have inserted the row again without having put the object yet).
     """
     rows = select(BlobRow.digest, func.clock_timestamp().label("now")).where(BlobRow.digest.in_({blob.digest for blob in blobs}))
     lock = rows.order_by(BlobRow.digest).with_for_update(of=BlobRow, read=True, key_share=True)
@@ -123,7 +123,7 @@ def reference_lock(session: Session, *blobs: Blob, max_age_seconds: float = DAY 
 
 
 def referencing_columns() -> list[Column[object]]:
-    """Every column of the loaded models with a foreign key to `blobs.digest`."""
+    """Returns every column of the loaded models with a foreign key to `blobs.digest`."""
     columns = []
     for table in Base.metadata.tables.values():
         for column in table.columns:
@@ -138,9 +138,9 @@ def referencing_columns() -> list[Column[object]]:
 
 
 def collect(sessions: sessionmaker[Session], storage: Storage, *, min_age_seconds: float = DAY, limit: int = 1000) -> Collected:
-    """Deletes up to `limit` objects that nothing has referred to or touched for `min_age_seconds`, each in its own transaction.
+    """Deletes up to `limit` objects that were unreferenced and untouched for `min_age_seconds`, each in its own transaction.
 
-    Any number of collectors may run beside each other and beside stages. Raises what `Storage.delete` raises, with the row kept.
+    Several collectors and stages may run at the same time. Raises the errors of `Storage.delete`; the row is then kept.
     """
     storage.sweep(min_age_seconds)
     with sessions() as session:
@@ -152,10 +152,10 @@ def collect(sessions: sessionmaker[Session], storage: Storage, *, min_age_second
 
 
 def adopt_orphans(sessions: sessionmaker[Session], storage: Storage, *, min_age_seconds: float = DAY) -> int:
-    """Gives old objects without a row (a database restored from a backup, say) a row as old as they are, and says how many.
+    """Inserts rows for old objects without a row (for example after restoring a backup of the database); returns their number.
 
-    The next `collect` then removes them under the row's lock. To delete them here would race with a stage that has just found the
-    object present.
+    Each row gets the age of its object. The next `collect` then removes the object under the row's lock; deleting it here would race with a
+    stage that has just found the object present.
     """
     adopted = 0
     old = (found for found in storage.list() if found.age_seconds >= min_age_seconds)
@@ -168,15 +168,16 @@ def adopt_orphans(sessions: sessionmaker[Session], storage: Storage, *, min_age_
 
 
 def unreferenced(session: Session, blob: Blob) -> bool:
-    """Whether this stage was the last of its bytes and nothing refers to them: the row is then gone, and locked until the caller commits,
-    who deletes the object before that.
+    """Deletes the row if this stage was the last of its bytes and nothing refers to them; returns whether it did.
+
+    The deleted row stays locked until the caller commits; the caller deletes the object before that.
     """
     last = select(BlobRow.size).where(BlobRow.digest == blob.digest, BlobRow.touched_at == blob.staged_at).with_for_update()
     return session.scalar(last) is not None and _delete_row(session, blob.digest)
 
 
 def _delete_row(session: Session, digest: str) -> bool:
-    """Whether the row could go. The foreign keys refuse it while anything refers to it, from tables that are not loaded here too."""
+    """Deletes the row; returns False if foreign keys prevent it. They also cover tables that are not loaded here."""
     try:
         with session.begin_nested():
             session.execute(delete(BlobRow).where(BlobRow.digest == digest))
@@ -191,14 +192,14 @@ def _garbage(min_age_seconds: float) -> ColumnElement[bool]:
 
 
 def _collect_one(sessions: sessionmaker[Session], storage: Storage, digest: str, min_age_seconds: float) -> int | None:
-    """Size of the object deleted; None when its row is locked, was touched or referred to since, or is not ours to delete."""
+    """Deletes an object and returns its size; None when its row is locked, was touched or referenced since, or cannot be deleted."""
     lock = select(BlobRow.size).where(BlobRow.digest == digest, _garbage(min_age_seconds)).with_for_update(skip_locked=True)
     with sessions.begin() as session:
         size = session.scalar(lock)
         if size is None:
             return None
-        # First the row, though only the commit makes it so: a reference may have come while we waited for the lock. With the row locked,
-        # none can come after this.
+        # Delete the row first, although this takes effect only with the commit: a reference may have been added while we waited for the lock.
+        # Once the row is locked, no reference can be added.
         if not _delete_row(session, digest):
             return None
         storage.delete(key_of(digest))

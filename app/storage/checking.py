@@ -1,4 +1,4 @@
-"""What an operator got wrong about the object store, as one sentence with the remedy. No secret is in it."""
+"""Checks the object store's settings; each error is one sentence with its remedy and contains no secret."""
 
 from app.storage.base import Storage, StorageDenied, StorageError
 from app.storage.factory import open_storage
@@ -6,7 +6,7 @@ from binnacle.errors import BinnacleError
 
 
 def opened(url: str) -> Storage:
-    """The store of `STORAGE_URL`, not asked anything yet. Raises BinnacleError `settings_invalid` for an address that cannot be meant."""
+    """Opens the store at `STORAGE_URL` without contacting it. Raises BinnacleError `settings_invalid` for an invalid address."""
     try:
         return open_storage(url)
     except (ValueError, StorageError) as error:
@@ -14,8 +14,10 @@ def opened(url: str) -> Storage:
 
 
 def check_bucket(url: str) -> None:
-    """Ask a bucket whether it answers us. Raises BinnacleError `settings_invalid`, and `storage_denied` or `storage_unavailable` with what
-    to correct. A folder is left to the processes that write to it."""
+    """Checks that a bucket answers. Folders are checked by the processes that write to them.
+
+    Raises BinnacleError `settings_invalid`, and `storage_denied` or `storage_unavailable` with what to correct.
+    """
     storage = opened(url)
     if not url.startswith("s3:"):
         return

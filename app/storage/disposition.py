@@ -1,15 +1,16 @@
-"""The Content-Disposition header under which a download gets its name."""
+"""Builds the Content-Disposition header, which names a downloaded file."""
 
 import re
 from urllib.parse import quote
 
 from binnacle.words.visible import UNSHOWN
 
-_ATTRIBUTE = "!#$&+-.^_`|~"  # what RFC 8187 allows unescaped in an extended value, next to letters and digits
+_ATTRIBUTE = "!#$&+-.^_`|~"  # characters that RFC 8187 allows unescaped in an extended value, in addition to letters and digits
 
 
 def attachment(filename: str) -> str:
-    """`attachment` with the name twice, as RFC 6266 asks: in ASCII for old clients, and in UTF-8 (RFC 8187) where that loses any.
+    """Returns an `attachment` header with the file name in ASCII for old clients, and in UTF-8 (RFC 8187) if ASCII loses characters (RFC
+    6266).
 
     Control characters, quotes and path separators become `_` in both, so that no name can end the header or leave a folder.
     """

@@ -1,4 +1,4 @@
-"""Makes the object store that `STORAGE_URL` names."""
+"""Opens the object store that `STORAGE_URL` names."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from app.storage.local import LocalStorage
 from app.storage.presign import Credentials
 from app.storage.s3 import Bucket, S3Storage
 
-# Each option of an S3 URL's query, and the environment variables that stand in for it.
+# Each query option of an S3 URL, and the environment variable used when the option is missing.
 _OPTIONS = {
     "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     "public_endpoint": (),
@@ -21,12 +21,12 @@ _OPTIONS = {
 
 
 def open_storage(url: str) -> Storage:
-    """The store at `file:///folder` or `s3://bucket/prefix?endpoint=https://host:9000&region=...`.
+    """Opens the store at `file:///folder` or `s3://bucket/prefix?endpoint=https://host:9000&region=...`.
 
-    The query may also hold `public_endpoint` (the endpoint as downloaders reach it, when that is not how we do), `access_key_id`,
-    `secret_access_key` and `session_token`, percent-encoded; what it lacks comes from AWS_ENDPOINT_URL, AWS_REGION,
-    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Raises ValueError, which names no secret, for any other URL,
-    and StorageDenied for a folder it may not make.
+    The query may also contain `public_endpoint` (the endpoint as downloaders reach it, if different), `access_key_id`, `secret_access_key`
+    and `session_token`, percent-encoded; missing options come from AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    AWS_SESSION_TOKEN. Raises ValueError, without secrets in its text, for any other URL, and StorageDenied for a folder that it may not
+    create.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -61,12 +61,14 @@ def _bucket(parts: SplitResult) -> Bucket:
 
 
 def _options(query: str) -> dict[str, str]:
-    """The query's options over the environment's. A plus sign is itself: secrets hold them, and nobody encodes them."""
+    """Returns the options of the query, completed from the environment. A plus sign is kept, because secrets contain plus signs that users do
+    not encode.
+    """
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
     given = {name: unquote(value) for name, _, value in pairs}
     if unknown := sorted(given.keys() - _OPTIONS.keys()):
         raise ValueError(f"STORAGE_URL has the unknown option {unknown[0]!r}; its options are {', '.join(_OPTIONS)}")
-    # Key, secret and token belong together: a key from the URL must not meet a token from the environment.
+    # Key, secret and token belong together: a key from the URL must not be combined with a token from the environment.
     own_key = "access_key_id" in given
     found = {
         name: os.environ[variable]

@@ -1,4 +1,4 @@
-"""SHA-256 of bytes and files, in bounded memory, and the check that content is what its key says."""
+"""Computes SHA-256 of bytes and files in bounded memory, and checks content against its key."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from app.storage.base import CHUNK, ObjectCorrupt, digest_of
 
 
 def measure(data: bytes | Path) -> tuple[str, int]:
-    """Digest (hexadecimal) and size in bytes."""
+    """Returns the digest (hexadecimal) and the size in bytes."""
     sha, size = hashlib.sha256(), 0
     for chunk in chunks(data, CHUNK):
         sha.update(chunk)
@@ -17,7 +17,7 @@ def measure(data: bytes | Path) -> tuple[str, int]:
 
 
 def chunks(data: bytes | Path, chunk_size: int) -> Iterator[bytes]:
-    """The content in pieces of `chunk_size` bytes, the last one shorter; nothing for no content."""
+    """Yields the content in pieces of `chunk_size` bytes, the last one shorter; yields nothing for empty content."""
     if isinstance(data, bytes):
         for at in range(0, len(data), chunk_size):
             yield data[at : at + chunk_size]
@@ -28,9 +28,9 @@ def chunks(data: bytes | Path, chunk_size: int) -> Iterator[bytes]:
 
 
 def checked_chunks(key: str, data: bytes | Path, chunk_size: int) -> Iterator[bytes]:
-    """As `chunks`, but raises ObjectCorrupt after the last piece when the pieces were not what `key` names.
+    """Yields the pieces of `chunks`; after the last piece, raises ObjectCorrupt if the content does not match the key.
 
-    The check is on the very bytes that are stored: a file may change between being hashed and being read again.
+    This checks exactly the bytes that are stored: a file may change after it was hashed.
     """
     sha = hashlib.sha256()
     for chunk in chunks(data, chunk_size):

@@ -9,7 +9,7 @@ from app.db import Base
 
 
 class BlobRow(Base):
-    """One object, stored or about to be. A row that nothing refers to promises nothing; a row referred to has its object."""
+    """An object, stored or about to be stored. Only a row with references guarantees that its object exists."""
 
     __tablename__ = "blobs"
     __table_args__ = (

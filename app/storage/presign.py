@@ -1,8 +1,8 @@
-"""Presigned GET URLs (AWS Signature Version 4 in the query), with the response headers that S3 sends.
+"""Creates presigned GET URLs (AWS Signature Version 4 in the query), with the response headers that S3 sends.
 
-Ours because obstore's signer takes no query of the caller's, and without `response-content-disposition` a download behind a
-redirect would be named by its digest. Source: "Authenticating Requests: Using Query Parameters" in the S3 API reference. Knows
-nothing of storage; the tests hold it against two other signers.
+obstore's signer accepts no extra query parameters; without `response-content-disposition`, a download through a redirect would be named by
+its digest. Source: "Authenticating Requests: Using Query Parameters" in the S3 API reference. Tests compare the result with two other
+signers.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 @dataclass(frozen=True)
 class Credentials:
-    """An access key; `token` for temporary ones."""
+    """An access key and its secret; `token` for temporary credentials."""
 
     key_id: str
     secret: str
@@ -24,9 +24,9 @@ class Credentials:
 def presigned_get(
     url: str, credentials: Credentials, *, region: str, seconds: int, now: datetime, response_headers: dict[str, str]
 ) -> str:
-    """`url` (without a query, its path unescaped) so signed that anybody may GET it until `now` (UTC) + `seconds`.
+    """Returns `url` signed so that anyone may GET it until `now` (UTC) + `seconds`.
 
-    `response_headers` are S3's overrides: `{"response-content-type": "application/json"}`.
+    `url` has no query and an unescaped path. `response_headers` are S3's overrides: `{"response-content-type": "application/json"}`.
     """
     parts = urlsplit(url)
     stamp = now.strftime("%Y%m%dT%H%M%SZ")

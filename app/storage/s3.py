@@ -1,6 +1,6 @@
-"""Objects in a bucket of S3 or of anything that speaks its protocol, through obstore; addressed by path, never by host name.
+"""Stores objects in a bucket of S3 or a compatible service through obstore, addressed by path and never by host name.
 
-Every call ends within 25 seconds: a collector holds a row's lock while it deletes, and its transaction may not idle longer.
+Every call ends within 25 seconds: a collector holds a row lock while it deletes, and its transaction may not idle longer.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ from app.storage.hashing import check_digest, checked_chunks
 from app.storage.presign import Credentials, presigned_get
 from terms.values import JsonObject
 
-PART = 8 << 20  # bytes of one part of an upload and of one read of a stream; a smaller object goes up in one request
+PART = 8 << 20  # bytes of one part of an upload and of one read of a stream; smaller objects are uploaded in one request
 _REFUSED = re.compile(r"status code: 40[13]\b")
 _FULL = ("507 Insufficient Storage", "QuotaExceeded", "StorageFull")
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Where the objects are. `public_endpoint` is the endpoint as downloaders reach it, where that differs from ours."""
+    """A bucket's address. `public_endpoint` is the endpoint as downloaders reach it, if different."""
 
     name: str
     prefix: str
@@ -49,11 +49,11 @@ class Bucket:
 
 
 class S3Storage:
-    """Storage in a bucket that exists. Without credentials obstore asks for an instance's role, and no URL is presigned."""
+    """Storage in an existing bucket. Without credentials, obstore uses the role of the instance, and URLs are not presigned."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        # A provider and not the plain options, to which obstore would add a session token that the environment has for another key.
+        # A provider and not plain options: to those, obstore would add a session token from the environment that belongs to another key.
         access = {"credential_provider": _provider(bucket.credentials)} if bucket.credentials else {}
         self._store = S3Store(
             bucket.name,
@@ -77,7 +77,7 @@ class S3Storage:
             if size <= PART:
                 obstore.put(self._store, key, b"".join(checked_chunks(key, data, PART)), use_multipart=False)
             else:
-                # The digest is checked before the parts become an object: an iterator that raises aborts the upload.
+                # The digest is checked before the parts become an object: an exception in the iterator aborts the upload.
                 obstore.put(
                     self._store, key, checked_chunks(key, data, PART), use_multipart=True, chunk_size=PART, max_concurrency=2
                 )
@@ -106,7 +106,7 @@ class S3Storage:
             with self._translated(key):
                 obstore.delete(self._store, key)
         except ObjectMissing:
-            pass  # some servers say so, S3 itself does not
+            pass  # some servers report a missing object, S3 itself does not
 
     def list(self, prefix: str = "sha256/") -> Iterator[StoredObject]:
         with self._translated(prefix):
@@ -114,11 +114,11 @@ class S3Storage:
                 yield from (_described(meta) for meta in batch if meta["path"].startswith(prefix))
 
     def sweep(self, older_than_seconds: float) -> int:
-        """Nothing: the parts of an interrupted upload are no objects; a lifecycle rule of the bucket removes them."""
+        """Does nothing and returns 0: unfinished uploads are not objects; a lifecycle rule of the bucket removes them."""
         return 0
 
     def check(self) -> None:
-        """That the bucket answers us; that there is room shows only when something is put."""
+        """Checks that the bucket answers; whether it has space shows only when an object is put."""
         with self._translated(self.bucket.name):
             next(iter(obstore.list(self._store, prefix="sha256", chunk_size=1)), None)
 
@@ -140,7 +140,7 @@ class S3Storage:
         digest_of(key)
         with self._translated(key):
             check_range(key, start, end, (await obstore.head_async(self._store, key))["size"])
-            # One request a part, not one for all: a slow reader would run a long response into the request's timeout.
+            # One request per part: with one request for all, a slow reader would exceed the request's timeout.
             for at in range(start, end, PART):
                 part = bytes(await obstore.get_range_async(self._store, key, start=at, end=min(at + PART, end)))
                 if len(part) != min(PART, end - at):
@@ -149,7 +149,7 @@ class S3Storage:
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
-        """Turns obstore's errors into this package's, keeping of their text the first line; it holds no credentials."""
+        """Context that turns obstore's errors into this package's errors, with the first line of their text; it contains no credentials."""
         try:
             yield
         except (OSError, exceptions.BaseError) as error:
@@ -162,7 +162,7 @@ class S3Storage:
             return StorageDenied(f"There is no bucket {bucket.name} at {bucket.endpoint}; make it or correct STORAGE_URL")
         if isinstance(error, FileNotFoundError):
             return ObjectMissing(f"{what} is not in bucket {bucket.name}")
-        if _REFUSED.search(said):  # by its status: obstore has a type for it, but not where a listing is refused
+        if _REFUSED.search(said):  # by HTTP status: obstore has an error type for it, but not for refused listings
             return StorageDenied(f"{what}: {first_line}. Check the key and its rights on bucket {bucket.name}")
         if any(sign in said for sign in _FULL):
             return StorageFull(f"storage_full: {what}: bucket {bucket.name} takes no more; free space or raise its quota")

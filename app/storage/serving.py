@@ -1,4 +1,4 @@
-"""One stored object as an HTTP response: validators, ranges, redirects. Knows nothing of jobs, owners or who may read what."""
+"""Sends a stored object as an HTTP response: validators, ranges, redirects. Independent of jobs, owners and access rights."""
 
 import base64
 import re
@@ -15,7 +15,7 @@ from app.storage.disposition import attachment
 
 PRESIGNED_SECONDS = 300
 RECHECK = 2.0
-"""Seconds between two questions whether a download may go on."""
+"""Seconds between checks whether a download may continue."""
 Still = Callable[[], Awaitable[None]]
 _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
 
@@ -23,10 +23,10 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re
 async def serve_object(
     request: Request, storage: Storage, digest: str, size: int, media_type: str, filename: str, *, still: Still | None = None
 ) -> Response:
-    """The object's bytes as a download, for GET and HEAD: 200, 206 or 304, or 307 to the bucket unless the query says `proxy=1`.
+    """Returns the object as a download, for GET and HEAD: 200, 206 or 304, or 307 to the bucket unless the query has `proxy=1`.
 
-    A malformed Range, or one of several ranges, is ignored, as RFC 9110 allows. Memory is bounded by the store's pieces. `still` is asked
-    every `RECHECK` seconds; what it raises cuts the connection. Raises Problem: 416 `range_not_satisfiable`, 503 `storage_unavailable`,
+    A malformed Range, or several ranges, are ignored, as RFC 9110 allows. Memory is bounded by the store's piece size. `still` is called
+    every `RECHECK` seconds; an exception from it cuts the connection. Raises Problem: 416 `range_not_satisfiable`, 503 `storage_unavailable`,
     500 `artifact_lost`.
     """
     etag = f'"sha256-{digest}"'
@@ -40,7 +40,7 @@ async def serve_object(
         detail = f"The file has {size:,} bytes; Range asked for {request.headers['range']!r}, which lies outside the file."
         raise Problem(416, "range_not_satisfiable", detail, headers={"Content-Range": f"bytes */{size}", "ETag": etag})
     key = key_of(digest)
-    # The bucket knows another ETag than ours, so what is conditional on ours is answered here.
+    # The bucket uses another ETag than ours, so requests that depend on our ETag are answered here.
     if request.query_params.get("proxy") != "1" and "if-range" not in request.headers:
         location = storage.presign(key, filename, media_type, PRESIGNED_SECONDS)
         if location is not None:
@@ -66,14 +66,14 @@ def _headers(digest: str, etag: str, media_type: str, filename: str) -> dict[str
 
 
 def _names(condition: str | None, etag: str) -> bool:
-    """Whether If-None-Match holds this entity tag; weak and strong compare alike here (RFC 9110, 13.1.2)."""
+    """Returns whether If-None-Match contains this entity tag; weak and strong tags compare alike here (RFC 9110, 13.1.2)."""
     if condition is None:
         return False
     return condition.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
 
 
 def _wanted_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last; empty when none of the range exists; None for the whole object."""
+    """Returns the range as (first byte, byte after the last); an empty range if none of it exists; None for the whole object."""
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if match is None or match.groups() == ("", "") or request.headers.get("if-range", etag) != etag:
         return None
@@ -86,7 +86,7 @@ def _wanted_range(request: Request, etag: str, size: int) -> tuple[int, int] | N
 
 
 async def _opened(storage: Storage, key: str, start: int, end: int, still: Still | None) -> AsyncIterator[bytes]:
-    """The stream with its first piece already read, so that a store that fails is an error response and not a cut-off 200."""
+    """Returns the stream after reading its first piece, so that a failing store gives an error response and not a truncated 200."""
     if start == end:
         return _chain(b"", None, None)
     pieces = storage.astream(key, start, end)
@@ -107,7 +107,7 @@ async def _chain(first: bytes, rest: AsyncGenerator[bytes, None] | None, still: 
     asked = time.monotonic()
     yield first
     if rest is not None:
-        async with aclosing(rest):  # a client that goes away leaves no file open
+        async with aclosing(rest):  # closes the file also when the client disconnects
             async for piece in rest:
                 if still is not None and time.monotonic() - asked >= RECHECK:
                     await still()

@@ -1,4 +1,4 @@
-"""Checks free disk space where this machine writes: objects, the data folder, models from the hub."""
+"""Checks free disk space for what this machine writes: objects, the data folder, models from the hub."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from terms.documents.jobs import ErrorFacts
 
 
 def hub_cache(settings: Settings) -> Path:
-    """The folder of models fetched from the hub: ours if set, else where the hub's own client keeps them."""
+    """Returns the folder of models downloaded from the hub: the setting, or the default of the hub's client."""
     if settings.hub_cache is not None:
         return settings.hub_cache.expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
@@ -20,14 +20,14 @@ def hub_cache(settings: Settings) -> Path:
 
 
 def written_folders(settings: Settings) -> list[Path]:
-    """The folders of this machine that the service writes to and that are there."""
+    """Returns the existing folders on this machine that the service writes to."""
     storage = urlsplit(settings.storage_url.get_secret_value())
     local = [Path(unquote(storage.path))] if storage.scheme == "file" else []
     return [folder for folder in (*local, settings.home.expanduser(), hub_cache(settings)) if folder.is_dir()]
 
 
 def check_room(settings: Settings, size: int) -> None:
-    """Raises Problem 507 `low_disk` when so many bytes more would leave too little free."""
+    """Raises Problem 507 `low_disk` when writing `size` more bytes would leave too little free space."""
     least = settings.min_free_bytes
     for folder in written_folders(settings) if least else []:
         free = shutil.disk_usage(folder).free
@@ -40,7 +40,7 @@ def check_room(settings: Settings, size: int) -> None:
 
 
 def shortage(settings: Settings) -> ErrorFacts | None:
-    """Why nothing new may begin: `{"code": "low_disk", ...}` with the arithmetic; None while there is room."""
+    """Returns why no new work may begin: `{"code": "low_disk", ...}` with the arithmetic; None while there is enough space."""
     least = settings.min_free_bytes
     for folder in written_folders(settings) if least else []:
         free = shutil.disk_usage(folder).free

@@ -27,9 +27,9 @@ class Thread(Protocol):
 
 
 async def store(database: AsyncDatabase, storage: Storage, data: bytes, add: Callable[[Session, Blob], T], thread: Thread) -> T:
-    """`add(session, blob)`, the transaction that refers to the stored bytes. When it does not, nothing of them stays.
+    """Stores the bytes and runs `add(session, blob)`, the transaction that adds the reference; if that fails, removes the bytes.
 
-    Once begun this goes on to its end although the client be gone: bytes half stored could neither be kept nor removed.
+    Continues to the end even when the client disconnects, so that partly stored bytes are either kept or removed.
     """
     work = asyncio.ensure_future(_store(database, storage, data, add, thread))
     try:
@@ -48,7 +48,7 @@ async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Ca
         try:
             await thread(storage.put, key_of(digest), data)
             return await database.run(add, blob)
-        except BlobGone:  # removed with an equal upload that was refused, or after half a day: store again
+        except BlobGone:  # removed together with an equal upload that was refused, or after half a day: store again
             if not left:
                 raise
         except BaseException:
@@ -61,7 +61,7 @@ async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Ca
 
 
 async def discard(database: AsyncDatabase, storage: Storage, blob: Blob, thread: Thread) -> None:
-    """Removes the object unless something refers to it, or another stage of the same bytes has begun since, which then is to remove it."""
+    """Removes the object unless something refers to it, or a later stage of the same bytes has begun and will remove it."""
     async with database.begin() as session:
         if await session.run_sync(unreferenced, blob):
             await thread(storage.delete, key_of(blob.digest))

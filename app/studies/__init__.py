@@ -1,1 +1,1 @@
-"""Studies: a graph of jobs and the tables it ends in."""
+"""Studies: graphs of jobs that end in tables and a report."""

@@ -1,8 +1,8 @@
-"""A study as a graph of ordinary requests, planned without a database: what is submitted, in which order, and what refers to what.
+"""Plans a study as a graph of ordinary requests, without a database: the requests, their order, and their references.
 
     calibrate/<model>  ->  extract/<model>/<trait>, ...  ->  steer/<model>/<trait>, ...
 
-A body may hold `Ref(node)`, which becomes the id of that node's job when it is submitted. Nodes come model by model, so that a worker
+A body may contain `Ref(node)`, which is replaced by the id of that node's job at submission. Nodes are ordered by model, so that a worker
 loads each model once.
 """
 
@@ -19,14 +19,14 @@ REFITS = 5
 
 @dataclass(frozen=True)
 class Ref:
-    """Stands for the job of an earlier node."""
+    """A reference to the job of an earlier node."""
 
     node: str
 
 
 @dataclass(frozen=True)
 class Node:
-    """One job of the study. `body` is the request that would be posted by hand."""
+    """A job of the study. `body` is the request that a user would post by hand."""
 
     name: str
     kind: str
@@ -36,17 +36,19 @@ class Node:
 
 
 def plan(request: StudyRequest, layers: Mapping[str, list[int]]) -> list[Node]:
-    """Every job of the study in the order of submission. `layers` are those to steer at, by model; models without an entry are left out."""
+    """Returns every job of the study in the order of submission. `layers`: the layers to steer at, by model; models without an entry are
+    skipped.
+    """
     return [node for model in request.models if model in layers for node in _of_model(request, model, layers[model])]
 
 
 def middle(n_layers: int) -> list[int]:
-    """Every second layer of the middle half (docs/science.md, 2.4, its layers floor(L/4) to ceil(3L/4)-1)."""
+    """Returns every second layer of the middle half (docs/science.md, 2.4, its layers floor(L/4) to ceil(3L/4)-1)."""
     return list(range(n_layers // 4, -(-3 * n_layers // 4), 2))
 
 
 def method_keys(request: StudyRequest) -> list[str]:
-    """The methods' keys, those of the cleaning ablation included. Raises UnknownMethod."""
+    """Returns the methods' keys, including those of the cleaning ablation. Raises UnknownMethod."""
     asked = [_key(one) for one in request.methods]
     bases = [base for base in ("mean_diff", "probe") if any(parse_method(key).base == base for key in asked)]
     counts = request.ablation if request.ablation is not None else (ABLATION if request.evidence == "full" else ())
@@ -124,7 +126,7 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref) -
 
 
 def resolved(body: JsonObject, jobs: Mapping[str, str]) -> JsonObject:
-    """The body with every Ref replaced by its job's id, and without fields left at None."""
+    """Returns the body with every Ref replaced by its job's id, and without fields that are None."""
     return {name: _resolved(value, jobs) for name, value in body.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""What differs for a study's job: it is the last of a graph, so cancelling and retrying act on the graph."""
+"""The kind of a study's report job: the last job of a graph, so cancelling and retrying act on the graph."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ from app.studies.models import Study, in_order
 from terms.values import JsonObject
 
 WIDTH = ("private", "group", "public")
-"""From the fewest who see it to the most."""
+"""Visibilities from the narrowest to the widest."""
 
 
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
@@ -27,7 +27,7 @@ def _usable(viewer: Viewer) -> ColumnElement[bool]:
 
 
 class Report(Kind):
-    """It is the last of a graph, so cancelling, retrying, sharing and deleting act on the graph."""
+    """The kind `report`, the last job of a graph: cancelling, retrying, sharing and deleting act on the graph."""
 
     name = "report"
     handler_version = 2
@@ -51,8 +51,11 @@ class Report(Kind):
         return {"std": (Study.id, _usable)}
 
     def cancelled(self, session: Session, job: Job, viewer: Viewer) -> bool:
-        """Cancels the study's own unfinished jobs; the report then still runs on the results so far. With none left, the report itself is
-        cancelled. Jobs that are being cancelled already are left alone, so asking again adds nothing to the history."""
+        """Cancels the study's own unfinished jobs; the report then still runs on the results so far.
+
+        If no job is left, the report itself is cancelled. Jobs that are already being cancelled are skipped, so repeating the request adds
+        nothing to the history.
+        """
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
         if study is None or job.state != State.QUEUED:
             return False
@@ -62,7 +65,7 @@ class Report(Kind):
         if not unfinished:
             return False
         nodes = sorted((row.id for row in unfinished if row.state != State.CANCELLING), reverse=True)
-        for node in nodes:  # the last first: a waiting job is cancelled, not failed for the job it waits for
+        for node in nodes:  # in reverse order: so waiting jobs are cancelled, and do not fail because of the job they wait for
             cancel(session, node, viewer)
         if nodes:
             note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(nodes)})
@@ -72,16 +75,16 @@ class Report(Kind):
     def retried(
         self, session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None
     ) -> Submitted | None:
-        """A new study: new jobs for those that failed, the rest as it is."""
+        """Submits a new study: new jobs for those that failed, the other jobs unchanged."""
         from app.studies.service import retry_graph
 
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
         return retry_graph(session, study, viewer, promise, request_id)
 
     def followers(self, session: Session, job: Job, to: Sharing) -> list[Job]:
-        """The jobs that were made for the study, and those of its owner's that it found finished where they would be shown to fewer.
+        """Returns the jobs submitted for the study, and its owner's earlier jobs that it reused if sharing makes them more visible.
 
-        All are locked first, and the report with them.
+        Locks all of them and the report first.
         """
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
         placed = [node for _, node in in_order(study.nodes)] if study is not None else []
@@ -89,7 +92,7 @@ class Report(Kind):
         found = []
         for node in placed:
             one = session.get(Job, node["job"], populate_existing=True)
-            if one is None:  # deleted
+            if one is None:  # the job was deleted
                 continue
             wider = WIDTH.index(to.visibility) > WIDTH.index(one.visibility)
             if one.owner == job.owner and (wider or not node["reused"]):
@@ -97,7 +100,7 @@ class Report(Kind):
         return found
 
     def parts(self, session: Session, job: Job) -> Sequence[str]:
-        """The jobs that were made for the study."""
+        """Returns the ids of the jobs that were submitted for the study."""
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
         own = [node["job"] for node in study.nodes.values() if not node["reused"]] if study is not None else []
         return session.scalars(select(Job.id).where(Job.id.in_(own), Job.owner == job.owner)).all()

@@ -1,4 +1,4 @@
-"""Studies: one row a study, made at submit. Its Job is the report job at the end of its graph."""
+"""The table of studies: one row per study, inserted at submission. A study's Job is the report job at the end of its graph."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +13,8 @@ from terms.values import JsonObject
 
 
 class Study(Base):
-    """`nodes` are the graph's jobs by name, `{"calibrate/demo-severe": {"place": 0, "job": ..., "kind": ..., "reused": false, ...}}`.
+    """A study. `nodes` are the graph's jobs by name, `{"calibrate/demo-severe": {"place": 0, "job": ..., "kind": ..., "reused": false,
+    ...}}`.
 
     `place` is the order of submission, which JSON objects in Postgres do not keep.
     """
@@ -31,5 +32,5 @@ class Study(Base):
 
 
 def in_order(nodes: Mapping[str, StudyNode]) -> list[tuple[str, StudyNode]]:
-    """The nodes with their names, in the order of submission."""
+    """Returns the nodes with their names, in the order of submission."""
     return sorted(nodes.items(), key=lambda named: named[1]["place"])

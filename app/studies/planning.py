@@ -1,6 +1,6 @@
 """Turns a study's nodes into ordinary requests and submits them as if a user had posted each.
 
-What a domain refuses, the study refuses with the field of the study at fault.
+When a domain refuses a request, the study is refused, with the study's field that caused it.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ from terms.values import JsonObject
 
 @dataclass(frozen=True)
 class _Domain:
-    """How a kind of node is submitted."""
+    """How nodes of a kind are submitted."""
 
     request: type[BaseModel]
     place: Callable[..., Placed]
@@ -48,13 +48,13 @@ DOMAINS = {
 
 
 def arithmetic(request: StudyRequest) -> tuple[int, str]:
-    """How many jobs the study has, and how that comes about."""
+    """Returns the number of the study's jobs, and its arithmetic."""
     models, pairs = len(request.models), len(request.models) * len(request.traits)
     return models + 2 * pairs + 1, f"{models} calibrations + {pairs} extractions + {pairs} steerings + 1 report"
 
 
 def check_size(request: StudyRequest, limits: LimitSettings) -> None:
-    """Raises Problem 422 `study_too_large`."""
+    """Raises Problem 422 `study_too_large` for a study with too many jobs."""
     total, said = arithmetic(request)
     if total > limits.study_jobs:
         pointer = "/traits" if len(request.traits) >= len(request.models) else "/models"
@@ -66,9 +66,9 @@ def check_size(request: StudyRequest, limits: LimitSettings) -> None:
 
 
 def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> list[Node]:
-    """The study's graph. Raises Problem 422 for too many jobs, unknown models and methods.
+    """Returns the study's graph. Raises Problem 422 for too many jobs, unknown models and methods.
 
-    Unknown models are left out of a study with `skip_unregistered`, but for one that would leave out all.
+    With `skip_unregistered`, unknown models are skipped, unless all models are unknown.
     """
     check_size(request, limits)
     check_text(request.model_dump(mode="json"))
@@ -95,7 +95,7 @@ def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> 
 
 
 def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
-    """Those to steer at; none in a study without traits."""
+    """Returns the layers to steer at; none in a study without traits."""
     if not request.traits:
         return []
     if request.layers != "middle":
@@ -110,7 +110,7 @@ def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
 def price(
     session: Session, node: Node, known: Mapping[str, str], request: StudyRequest, viewer: Viewer, settings: Settings
 ) -> JsonObject:
-    """What the node's domain says that it costs."""
+    """Returns the node's cost, as estimated by its domain."""
     cost = DOMAINS[node.kind].estimate(session, _body(node, known, request), viewer, settings)
     return cost.model_dump(mode="json", exclude={"spec", "waits_for", "calibration", "admission"})
 
@@ -123,7 +123,7 @@ def place_node(
     request: StudyRequest,
     reuse: bool,
 ) -> Placed:
-    """The node's job, after those that `known` names. Raises Problem with the study's own fields."""
+    """Submits the node's job, which refers to earlier jobs by `known`. Raises Problem with the study's own fields."""
     body = _body(node, known, request)
     try:
         return DOMAINS[node.kind].place(session, asker.for_another_job(), body, reuse)
@@ -150,7 +150,7 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
 
 
 def _of_the_study(problem: Problem, node: Node) -> Problem:
-    """The same refusal, said of the study. Fields have the same names there, but for the one model and the one trait."""
+    """Returns the problem with pointers into the study. Its fields have the same names, except for the model and the trait."""
     plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
     errors = [one | {"pointer": plural.get(one["pointer"], one["pointer"])} for one in problem.errors]
     return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)

@@ -1,4 +1,4 @@
-"""The report at the end of a study's graph: its job, and with it the row of the study."""
+"""Submits the report at the end of a study's graph: its job, and the row of the study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from terms.values import JsonObject
 
 @dataclass(frozen=True)
 class Report:
-    """A report that is to be submitted. `nodes` are the jobs that it reports on.
+    """A report to submit. `nodes` are the jobs that it reports on.
 
-    `stored` is the study's request as its row holds it, which an earlier version may have written; `request` is the same as this version
-    reads it. `retry_of` is the job of the report that this one replaces, `labels` a person's scores of texts by their ids.
+    `stored` is the study's request as its row holds it, perhaps written by an earlier version; `request` is the same request in this
+    version's form. `retry_of` is the job of the report that this one replaces, `labels` a person's scores of texts by their ids.
     """
 
     stored: JsonObject
@@ -40,7 +40,7 @@ class Report:
 
     @property
     def spec(self) -> JsonObject:
-        """What the report is calculated from."""
+        """Returns the spec that determines the report."""
         return {
             "kind": "report",
             "study": {key: value for key, value in self.stored.items() if key not in ABOUT_THE_JOB},
@@ -50,17 +50,17 @@ class Report:
 
     @property
     def of_a_new_study(self) -> bool:
-        """Whether the request was just sent, and so was checked as a whole."""
+        """Returns whether the request was just sent, and so was checked as a whole."""
         return self.retry_of is None and self.labels is None
 
 
 def _in_spec(node: StudyNode) -> Node:
-    """The node without what does not change the report: whether its job was there before the study."""
+    """Returns the node without fields that do not change the report: whether its job existed before the study."""
     return {"place": node["place"], "job": node["job"], "kind": node["kind"], "model": node["model"], "trait": node["trait"]}
 
 
 def submit(session: Session, report: Report, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
-    """The report's job, which waits for the end of each job that it reports on, and the study's row. A replay writes no row."""
+    """Submits the report's job, which waits for the end of each job it reports on, and inserts the study's row. A replay inserts no row."""
     request = report.request
     made = jobs.submit(
         session,

@@ -17,12 +17,12 @@ def _visible(viewer: Viewer) -> Select[Study]:
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Study | None:
-    """By its own id or that of its Job, if the viewer may see it."""
+    """Returns the study with its own id or the id of its Job, if the viewer may see it."""
     return session.scalars(_visible(viewer).where(or_(Study.id == identifier, Study.job_id == identifier))).one_or_none()
 
 
 def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[Study]:
-    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
+    """Returns a page of studies, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
     statement = _visible(viewer).order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(tuple_(Study.created_at, Study.id) < before)
@@ -30,7 +30,7 @@ def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datet
 
 
 def jobs_of(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
-    """Those jobs of its graph that the viewer may see now, by node, and the report's under `report`."""
+    """Returns the jobs of the study's graph that the viewer may see now, by node, and the report's job under `report`."""
     ids = {name: node["job"] for name, node in study.nodes.items()} | {"report": study.job_id}
     seen = {job.id: job for job in session.scalars(visible(viewer).where(Job.id.in_(list(ids.values()))))}
     return {name: seen[job_id] for name, job_id in ids.items() if job_id in seen}

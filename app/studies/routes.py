@@ -1,4 +1,4 @@
-"""Studies over HTTP: plan one, submit it, watch its graph, read the report."""
+"""HTTP routes of studies: plan, submit, watch the graph, read the report."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -44,7 +44,7 @@ StudyId = Annotated[
 ]
 FileName = Literal["report.html", "report.md", "tables.json", "labelling.csv"]
 SANDBOX = "sandbox allow-scripts allow-downloads"
-"""The report may draw its plots and save them, and nothing else: it holds text that models wrote."""
+"""Content security policy of the report: it may draw and save plots, but nothing else, because it contains text that models wrote."""
 
 
 @router.post(

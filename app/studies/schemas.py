@@ -14,7 +14,7 @@ Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 MethodIn = Name | JsonObject
 
 METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleaned", "probe", "probe_cleaned", "random")
-"""What a study compares when it names no methods: the reference's, the control that explains them, and chance."""
+"""Default methods of a study: the reference's methods, the control that explains them, and chance."""
 
 
 class PublishedNumber(BaseModel):

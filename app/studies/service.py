@@ -1,4 +1,4 @@
-"""What the API does to studies: submit every job of the graph in one transaction, show it, retry what failed, take labels."""
+"""Operations of the API on studies: submit every job of the graph in one transaction, show, retry failed jobs, add labels."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -37,7 +37,7 @@ ENDED_BADLY = (State.FAILED, State.CANCELLED)
 
 
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
-    """What the study would run: every job is priced, and checked as its submission checks it. Writes nothing."""
+    """Returns what the study would run: every job is checked as at its submission and its cost estimated. Writes nothing."""
     costs = []
     with planning(session) as made, asked_once(session):
         check_admissible(session, request, check_edges(session, request, viewer), viewer)
@@ -65,7 +65,7 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
 
 
 def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = False) -> Answer:
-    """The whole graph in one transaction, or nothing of it."""
+    """Submits the whole graph in one transaction, or nothing."""
     earlier = promised(session, asker)
     if earlier is not None:
         return answer(session, asker, earlier)
@@ -88,7 +88,7 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
 
 
 def _placed(session: Session, asker: Asker, request: StudyRequest, reuse: bool) -> dict[str, StudyNode]:
-    """Submits every job of the graph but the report, in an order in which each comes after those that it refers to."""
+    """Submits every job of the graph except the report, each after the jobs that it refers to."""
     placed: dict[str, StudyNode] = {}
     with asked_once(session):
         for node in nodes_of(session, request, asker.settings.limit):
@@ -107,7 +107,7 @@ def _placed(session: Session, asker: Asker, request: StudyRequest, reuse: bool) 
 
 
 def _warnings(session: Session, nodes: Mapping[str, StudyNode]) -> list[str]:
-    """What the submissions of the graph's jobs warned of, each once."""
+    """Returns the warnings of the graph's submissions, each once."""
     of_jobs = job_repository.warnings(session, [node["job"] for node in nodes.values()])
     return list(dict.fromkeys(warning for node in nodes.values() for warning in of_jobs.get(node["job"], ())))
 
@@ -118,7 +118,9 @@ def _answered(session: Session, asker: Asker, report: Report) -> Answer:
 
 
 def retry(session: Session, asker: Asker, identifier: str) -> Answer:
-    """A new study of the same spec: new jobs for what failed or was cancelled, the rest as it is. Raises Problem 403, 404, 409."""
+    """Submits a new study with the same spec: new jobs for those that failed or were cancelled, the others unchanged. Raises Problem 403,
+    404, 409.
+    """
     earlier = promised(session, asker)
     if earlier is not None:
         return answer(session, asker, earlier)
@@ -129,17 +131,17 @@ def retry(session: Session, asker: Asker, identifier: str) -> Answer:
 
 
 def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
-    """What `retry` does once the study is found; also what retrying its Job means. Every new job is the caller's.
+    """Retries a study that was already found; also used when its Job is retried. Every new job is the caller's.
 
-    Raises Problem 409 when there is nothing to do again, or when the caller may not use one of its jobs now.
+    Raises Problem 409 when no job needs a retry, or when the caller may not use one of its jobs now.
     """
     graph = _usable_graph(session, study, viewer)
     _check_over(study, graph)
     old = graph["report"]
     sharing = jobs.kept_sharing(session, old, viewer)
-    renamed: dict[str, str] = {}  # the new job's id by that of the job that it replaces
+    renamed: dict[str, str] = {}  # new job ids by the id of the job they replace
     nodes: dict[str, StudyNode] = {}
-    for name, node in in_order(study.nodes):  # what comes first is replaced first, for later jobs refer to it
+    for name, node in in_order(study.nodes):  # in order of submission, because later jobs refer to earlier ones
         job = graph[name]
         if job.state in ENDED_BADLY:
             renamed[job.id] = jobs.again(session, job, viewer, sharing, request_id, renamed=renamed).job.id
@@ -160,7 +162,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
 
 
 def _check_over(study: Study, graph: Mapping[str, Job]) -> None:
-    """Raises Problem 409 while a job of the study has not ended, and where every one succeeded."""
+    """Raises Problem 409 while a job of the study has not ended, and when all have succeeded."""
     unfinished = [name for name in study.nodes if graph[name].state not in FINISHED]
     if unfinished:
         detail = (
@@ -172,7 +174,7 @@ def _check_over(study: Study, graph: Mapping[str, Job]) -> None:
 
 
 def _usable_graph(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
-    """The study's jobs by node. Raises Problem 409 when the caller may not see all of them now."""
+    """Returns the study's jobs by node. Raises Problem 409 when the caller may not see all of them now."""
     graph = repository.jobs_of(session, study, viewer)
     hidden = [name for name in study.nodes if name not in graph]
     if hidden:
@@ -181,7 +183,7 @@ def _usable_graph(session: Session, study: Study, viewer: Viewer) -> dict[str, J
 
 
 def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) -> Answer:
-    """The same study's report written again with a person's labels of its sheet: a new study of the same jobs.
+    """Submits a new study of the same jobs, with a report that includes a person's labels of its sheet.
 
     Raises Problem 404, and 409 while the report is not written or when the caller may not see one of the jobs now.
     """
@@ -213,12 +215,12 @@ def _find(session: Session, identifier: str, viewer: Viewer) -> Study:
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> StudyOut:
-    """By its own id or its Job's. Raises Problem 404."""
+    """Returns a study by its own id or its Job's. Raises Problem 404."""
     return _view(session, _find(session, identifier, viewer), viewer)
 
 
 def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[StudyOut]:
-    """A page of studies, newest first."""
+    """Returns a page of studies, newest first."""
     return [_view(session, study, viewer) for study in repository.listing(session, viewer, limit=limit, before=before)]
 
 
@@ -228,7 +230,7 @@ def _view(session: Session, study: Study, viewer: Viewer) -> StudyOut:
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
-    """A file of the study's report. Raises Problem 404, and 409 while the report is not written."""
+    """Returns a file of the study's report. Raises Problem 404, and 409 while the report is not written."""
     study = _find(session, identifier, viewer)
     artifact = job_repository.artifact(session, study.job_id, name)
     if artifact is None:

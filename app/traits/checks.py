@@ -1,4 +1,4 @@
-"""What makes a dataset no trait, each refusal with its numbers and a JSON pointer to the rows at fault. Reads no files."""
+"""Checks that a dataset is usable as a trait; each error has its numbers and JSON pointers to the rows. Reads no files."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,13 @@ from app.text import check_text
 from app.traits.schemas import Prompt, TraitRequest
 
 LEAST = 2
-"""Prompts of each class: with one, nothing can be held out and nothing has a spread."""
+"""Least prompts of each class: with a single prompt, none can be held out and there is no variance."""
 SHOWN = 20
-"""Most rows that one refusal lists."""
+"""Most rows listed in one error."""
 
 
 def check(request: TraitRequest, limits: LimitSettings) -> None:
-    """Raises Problem 422 for the first thing wrong with the dataset."""
+    """Raises Problem 422 for the first error in the dataset."""
     check_text(request.model_dump(mode="json"))
     _check_size(request, limits)
     check_bytes(sum(len(text) for _, text in [*_texts(request), *_further_texts(request)]), limits)
@@ -54,7 +54,7 @@ def _check_size(request: TraitRequest, limits: LimitSettings) -> None:
 
 
 def _texts(request: TraitRequest) -> list[tuple[str, str]]:
-    """Every prompt and question by pointer."""
+    """Returns every prompt and question by pointer."""
     found = [(f"/positive/{i}/prompt", row.prompt) for i, row in enumerate(request.positive)]
     found += [(f"/negative/{i}/prompt", row.prompt) for i, row in enumerate(request.negative)]
     found += [(f"/steering/questions/{i}/question", row.question) for i, row in enumerate(request.steering.questions)]
@@ -73,7 +73,7 @@ def _check_texts(request: TraitRequest, limits: LimitSettings) -> None:
 
 
 def _further_texts(request: TraitRequest) -> list[tuple[str, str]]:
-    """The texts that may be missing, by pointer, where they are there."""
+    """Returns the optional texts that are present, by pointer."""
     found: list[tuple[str, str | None]] = [
         ("/definition", request.definition),
         ("/steering/eval_prompt", request.steering.eval_prompt),
@@ -86,12 +86,12 @@ def _further_texts(request: TraitRequest) -> list[tuple[str, str]]:
 
 
 def _same(row: Prompt) -> tuple[str, str, str | None]:
-    """What would make the model's reading of two rows equal."""
+    """Returns the parts of a row that the model reads: two rows are equal to the model if these are equal."""
     return row.prompt.strip(), (row.system_prompt or "").strip(), row.response
 
 
 def _check_classes(request: TraitRequest) -> None:
-    """Rows of both classes may share a prompt when a system prompt or a given response sets them apart, and not otherwise."""
+    """Checks that rows of both classes share a prompt only if their system prompts or given responses differ."""
     negative: dict[tuple[str, str, str | None], int] = {}
     for j, row in enumerate(request.negative):
         negative.setdefault(_same(row), j)
@@ -117,7 +117,7 @@ def _check_eval_prompt(template: str | None) -> None:
 
 
 def check_files(files: Mapping[str, bytes], limits: LimitSettings) -> None:
-    """Raises Problem 422 for files that it would cost too much to read, before they are read."""
+    """Raises Problem 422, before reading, for files that would be too expensive to read."""
     for name, data in files.items():
         if data.count(b"\n") > limits.json_values or more_than(data, limits.json_values):
             detail = (

@@ -1,8 +1,8 @@
-"""Which texts are nearly the same question, and which half of the questions is kept for the test (docs/science.md, 3.1).
+"""Groups texts that are nearly the same question, and splits questions for the test (docs/science.md, 3.1).
 
     same cluster  <=  token Jaccard |a & b| / |a | b| > 0.6, transitively
 
-Knows texts and names of clusters; nothing of traits, files or requests. Everything is deterministic.
+Works only on texts and names of clusters. Deterministic.
 """
 
 import hashlib
@@ -17,24 +17,24 @@ from app.traits.overlaps import overlaps
 
 THRESHOLD = 0.6
 SHOWN = 60
-"""Characters of a text that name its cluster."""
+"""Characters of a text used as the name of its cluster."""
 
 FEW = 8
-"""Different texts below which nothing says what their common wording is."""
+"""Least different texts for finding their shared wording."""
 
 _TOKEN = re.compile(r"\w+")
 
 
 def tokens(text: str) -> frozenset[str]:
-    """The words of a text in lower case; the text itself where it has none."""
+    """Returns the words of a text in lower case; the text itself if it has no words."""
     return frozenset(_TOKEN.findall(text.lower())) or frozenset([text.strip()])
 
 
 def shared_wording(texts: Sequence[str]) -> frozenset[str]:
-    """The words of a template that most of the texts are written in; none unless it hides what the texts say.
+    """Returns the words of a template shared by most texts, if it dominates the comparison; otherwise no words.
 
-    W: the words that half of the different texts have. A text of c words of W and r others is hidden when c / (c + 2 r) > 0.6: two such texts
-    that share nothing but W would count as near-duplicates. W is returned when more than half of the texts are hidden.
+    W: the words that occur in at least half of the different texts. A text of c words of W and r other words is hidden when c / (c + 2 r) >
+    0.6: two such texts that share nothing but W would count as near-duplicates. W is returned when more than half of the texts are hidden.
     """
     different = set(map(tokens, texts))
     if len(different) < FEW:
@@ -46,7 +46,7 @@ def shared_wording(texts: Sequence[str]) -> frozenset[str]:
 
 
 def near_duplicates(texts: Sequence[str], ignored: frozenset[str] = frozenset()) -> list[int]:
-    """For each text the index of the first text of its group, as comparing every pair would find it, without the `ignored` words."""
+    """Returns for each text the index of the first text of its group, ignoring the `ignored` words; equal to comparing every pair."""
     numbers: dict[str, int] = {}
     first: dict[bytes, int] = {}
     sets, earliest = [], []
@@ -54,7 +54,7 @@ def near_duplicates(texts: Sequence[str], ignored: frozenset[str] = frozenset())
         one = np.unique(
             np.array([numbers.setdefault(token, len(numbers)) for token in tokens(text) - ignored or tokens(text)], np.int64)
         )
-        earliest.append(first.setdefault(one.tobytes(), i))  # equal sets are compared once
+        earliest.append(first.setdefault(one.tobytes(), i))  # equal sets are compared only once
         if earliest[i] == i:
             sets.append(one)
     different = [i for i, one in enumerate(earliest) if i == one]
@@ -63,7 +63,7 @@ def near_duplicates(texts: Sequence[str], ignored: frozenset[str] = frozenset())
 
 
 def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
-    """For each set the index of the first set of its group."""
+    """Returns for each set the index of the first set of its group."""
     sizes = np.array([one.size for one in sets], np.int64)
     group = np.arange(len(sets))
     for i, shared in enumerate(overlaps(sets, words)):
@@ -76,7 +76,7 @@ def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
 
 
 def fill(texts: Sequence[str], given: Sequence[str | None], ignored: frozenset[str] = frozenset()) -> list[str]:
-    """A cluster for every text: the given one; else that of a near-duplicate which has one; else one named by its group's first text."""
+    """Returns a cluster for every text: the given cluster, else that of a near-duplicate, else a new one named after the group's first text."""
     groups = near_duplicates(texts, ignored) if None in given else list(range(len(texts)))
     named: dict[int, str] = {}
     for group, cluster in zip(groups, given, strict=True):
@@ -92,13 +92,13 @@ def fill(texts: Sequence[str], given: Sequence[str | None], ignored: frozenset[s
 
 
 def draw(clusters: Iterable[str], seed: int) -> set[str]:
-    """The half of the clusters (the larger one when odd) that the test keeps, drawn by seed whatever their order."""
+    """Returns the half of the clusters that the test keeps (rounded up), drawn by seed, independent of their order."""
     ordered = sorted(set(clusters), key=lambda cluster: hashlib.sha256(f"{seed}/{cluster}".encode()).digest())
     return set(ordered[: (len(ordered) + 1) // 2])
 
 
 def _free(text: str, taken: set[str], used: dict[str, int]) -> str:
-    """A name for the text's cluster: its beginning, numbered where that is taken. `used`: the last number tried of each beginning."""
+    """Returns a name for the text's cluster: its beginning, numbered if that name is taken. `used`: the last number tried for each beginning."""
     name = shown = " ".join(text.split())[:SHOWN].strip() or "?"
     while name in taken:
         used[shown] = used.get(shown, 1) + 1

@@ -1,6 +1,6 @@
-"""From a checked request to the dataset that jobs read: every cluster and split filled in, as canonical JSON bytes.
+"""Builds the dataset that jobs read from a checked request: all clusters and splits filled in, as canonical JSON bytes.
 
-Equal content gives equal bytes, and a version is the SHA-256 of those bytes. Pure: no database, no clock, no chance but the seed.
+Equal content gives equal bytes; a version is the SHA-256 of those bytes. Pure: no database, no clock, no randomness except the seed.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ from app.traits.schemas import TraitRequest
 from terms.values import JsonObject
 
 NAMED = 5
-"""Most clusters that a note lists."""
+"""Most clusters listed in a note."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A trait as it is stored. `counts` are by part; `notes` say what was filled in and what could not be kept apart."""
+    """A trait as stored. `counts` are by part; `notes` say what was filled in and which parts share clusters."""
 
     name: str
     definition: str
@@ -28,12 +28,12 @@ class Dataset:
 
     @property
     def version(self) -> str:
-        """SHA-256 of the bytes, which is also the digest of the stored object."""
+        """Returns the SHA-256 of the bytes, which is also the digest of the stored object."""
         return hashlib.sha256(self.data).hexdigest()
 
 
 def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
-    """The dataset of a request that passed `app.traits.checks`. `notes` are those of reading its files."""
+    """Builds the dataset of a request that passed `app.traits.checks`. `notes` are those from reading its files."""
     notes = list(notes or [])
     content = _content(request, notes)
     content["definition"] = _definition(request, notes)
@@ -48,7 +48,7 @@ def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
 def _content(request: TraitRequest, notes: list[str]) -> JsonObject:
     content = request.model_dump(mode="json", exclude={"seed", *Sharing.model_fields})
     if content["made_for"] is None:
-        del content["made_for"]  # datasets from before the field keep their version
+        del content["made_for"]  # datasets older than this field keep their version
     for part in ("positive", "negative"):
         seen: set[tuple[str, str | None, str | None]] = set()
         again = 0
@@ -73,7 +73,7 @@ def _definition(request: TraitRequest, notes: list[str]) -> str:
 
 
 def _rows(content: JsonObject) -> list[tuple[JsonObject, str]]:
-    """Every row of the dataset that has a cluster, with its text, the extraction's first."""
+    """Returns every row of the dataset that has a cluster, with its text; rows for the extraction first."""
     found = [(row, row["prompt"]) for part in ("positive", "negative") for row in content[part]]
     asked = [*content["steering"]["questions"], *content["paraphrases"], *content["unrelated"]]
     return found + [(row, row["question"]) for row in asked]
@@ -101,7 +101,9 @@ def _fill_clusters(content: JsonObject, notes: list[str]) -> None:
 
 
 def _fill_splits(content: JsonObject, seed: int, notes: list[str]) -> None:
-    """Questions without a split follow their cluster: to where others of it were put, to selection when extraction has it, else drawn."""
+    """Assigns a split to questions without one, by cluster: the split of other questions in the cluster, or `selection` if the extraction
+    uses the cluster, or else by draw.
+    """
     questions = content["steering"]["questions"]
     open_ones = [row for row in questions if row["split"] is None]
     if not open_ones:
@@ -146,7 +148,7 @@ def _counts(content: JsonObject) -> JsonObject:
 
 
 def _shared_notes(shared: dict[str, list[str]]) -> list[str]:
-    """One sentence for each two parts that share clusters: what is tested there was partly seen before."""
+    """Returns a sentence for each pair of parts that share clusters: texts tested there were partly seen before."""
     notes = []
     for pair, found in shared.items():
         one, other = pair.split("_")

@@ -1,10 +1,10 @@
-"""From the files of a trait folder, trait-interp's and ours, to a request: each line and field checked, each fault with its file and line.
+"""Reads the files of a trait folder, in trait-interp's format or ours, as a request; each error names its file and line.
 
     positive.txt | positive.jsonl   negative.txt | negative.jsonl   definition.txt   steering.json
     paraphrases.json   unrelated.json   split.json   made_for.txt                    (ours, optional)
 
-A .jsonl goes before a .txt of the same class. Fields of trait-interp that mean nothing here are left out and noted; what makes
-sense as a trait is for `app.traits.checks`.
+A .jsonl takes precedence over a .txt of the same class. Fields of trait-interp that have no meaning here are dropped with a note;
+`app.traits.checks` decides whether the content is usable as a trait.
 """
 
 import json
@@ -25,14 +25,14 @@ KNOWN = (
     "unrelated.json", "split.json", "made_for.txt",
 )  # fmt: skip
 UNUSED = tuple(f"ood_{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
-"""Files that some of trait-interp's folders hold beside these."""
+"""Further files in some of trait-interp's folders, which are ignored."""
 SHOWN = 20
-"""Most faults or fields that one sentence lists."""
+"""Most errors or fields listed in one sentence."""
 T = TypeVar("T")
 
 
 class Split(BaseModel):
-    """Which clusters are where. That those of the extraction are listed too is for people."""
+    """Assignment of clusters to splits. Clusters of the extraction are listed only for readers of the file."""
 
     model_config = ConfigDict(strict=True)
 
@@ -49,14 +49,14 @@ _SPLIT, _REQUEST = TypeAdapter(Split), TypeAdapter(TraitRequest)
 
 @dataclass
 class Folder:
-    """What the files of one folder say, and what of it was left out."""
+    """The content of a folder's files, and notes on what was dropped."""
 
     request: TraitRequest
     notes: list[str] = field(default_factory=list)
 
 
 def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
-    """The trait in these files, by their bare names. Raises Problem 422 naming the file, the line and the field."""
+    """Returns the trait in these files, given by name without folders. Raises Problem 422 naming the file, the line and the field."""
     notes = [f"{file} was not read: datasets here have no part of this name." for file in sorted(files) if file in UNUSED]
     for file in files:
         if file not in KNOWN + UNUSED:
@@ -103,7 +103,7 @@ def _jsonl(data: bytes, file: str, part: str, notes: list[str]) -> list[Prompt]:
 
 
 def _steering(files: Mapping[str, bytes], notes: list[str]) -> JsonObject:
-    """A list of questions, or an object with them; a question is a string or an object."""
+    """Returns the content of steering.json: a list of questions or an object with them; each question is a string or an object."""
     file = "steering.json"
     if file not in files:
         detail = (
@@ -135,7 +135,7 @@ def _asides(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Asi
 
 
 def _questions_in(files: Mapping[str, bytes], file: str) -> JsonObject:
-    """The object with the questions; a bare list is taken for them."""
+    """Returns the object with the questions; a bare list is wrapped."""
     found = json_of(files[file], file)
     body = {"questions": found} if isinstance(found, list) else found
     if not isinstance(body, dict) or not isinstance(body.get("questions"), list):
@@ -144,14 +144,14 @@ def _questions_in(files: Mapping[str, bytes], file: str) -> JsonObject:
 
 
 def _split(files: Mapping[str, bytes]) -> Split:
-    """`split.json`: a seed, and the clusters of selection and test; nothing where there is no such file."""
+    """Returns the content of `split.json`: a seed, and the clusters of selection and test; empty without the file."""
     if "split.json" not in files:
         return Split(seed=None)
     return _checked(_SPLIT, json_of(files["split.json"], "split.json"), "/split.json", "split.json")
 
 
 def _apply_split(request: TraitRequest, split: Split) -> None:
-    """Gives the questions of a listed cluster its split. Raises Problem 422 where a question says otherwise."""
+    """Assigns the questions of each listed cluster its split. Raises Problem 422 if a question has another split."""
     place = dict.fromkeys(split.selection, "selection") | dict.fromkeys(split.test, "test")
     for i, row in enumerate(request.steering.questions):
         listed = place.get(row.cluster or "")
@@ -162,7 +162,7 @@ def _apply_split(request: TraitRequest, split: Split) -> None:
 
 
 def text_of(data: bytes, file: str) -> str:
-    """UTF-8, with or without a byte order mark, its line ends as \\n."""
+    """Returns the text of a UTF-8 file, without a byte order mark and with \\n as line ends."""
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
@@ -172,12 +172,12 @@ def text_of(data: bytes, file: str) -> str:
 
 
 def json_of(data: bytes, file: str) -> Json:
-    """The JSON value that a file holds. Raises Problem 422."""
+    """Returns the JSON value in a file. Raises Problem 422."""
     return parsed(text_of(data, file), file, f"/{file}")
 
 
 def parsed(text: str, where: str, at: str) -> Json:
-    """The JSON value in a text. Raises Problem 422 at the pointer `at`, its sentence beginning with `where`."""
+    """Returns the JSON value in a text. Raises Problem 422 at the pointer `at`; its sentence begins with `where`."""
     try:
         found: Json = json.loads(text)
     except json.JSONDecodeError as error:
@@ -185,7 +185,7 @@ def parsed(text: str, where: str, at: str) -> Json:
         raise invalid(
             at, "malformed_json", f"{where}{place}: not valid JSON: at character {error.colno}, {json_fault(error.msg)}."
         ) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError) as error:  # for example a number with thousands of digits, or thousands of brackets
         raise invalid(
             at, "malformed_json", f"{where}: a number with too many digits, or lists and objects nested too deeply."
         ) from error
@@ -193,7 +193,7 @@ def parsed(text: str, where: str, at: str) -> Json:
 
 
 def _known(row: Json, model: type[BaseModel], left_out: set[str]) -> Json:
-    """An object without the fields that mean nothing here, which are remembered; any other value as it is."""
+    """Returns an object without unknown fields, which are added to `left_out`; any other value unchanged."""
     return _known_fields(row, model, left_out) if isinstance(row, dict) else row
 
 
@@ -209,7 +209,7 @@ def _note_left_out(file: str, left_out: set[str], notes: list[str]) -> None:
 
 
 def _checked(adapter: TypeAdapter[T], value: Json, at: str, where: str) -> T:
-    """The value as its type. Raises Problem 422 with pointers below `at`, the sentence beginning with `where`."""
+    """Returns the value as its type. Raises Problem 422 with pointers below `at`; the sentence begins with `where`."""
     try:
         return adapter.validate_python(value)
     except ValidationError as error:

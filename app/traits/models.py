@@ -12,7 +12,7 @@ from terms.values import JsonObject
 
 
 class Trait(Shareable, Base):
-    """One version of a dataset as one owner uploaded it. The shipped ones are public."""
+    """One version of a dataset, as uploaded by one owner. The shipped traits are public."""
 
     __tablename__ = "traits"
     __table_args__ = (

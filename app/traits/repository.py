@@ -1,4 +1,4 @@
-"""Database statements for traits. What a viewer may not see is never in an answer."""
+"""Database statements for traits. They never return anything that the viewer may not see."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ def _visible(viewer: Viewer) -> Select[Trait]:
 
 
 def _nearness(viewer: Viewer) -> ColumnElement[int]:
-    """Own traits before public ones before those of groups: what a colleague shares never takes the place of a name all know."""
+    """Orders own traits before public ones before those of groups: a colleague's shared trait never replaces a well-known public name."""
     return case(
         (Trait.owner == viewer.owner, 0),
         (Trait.visibility == "public", 1),
@@ -29,20 +29,20 @@ def _nearness(viewer: Viewer) -> ColumnElement[int]:
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> Trait | None:
-    """By its id."""
+    """Returns the trait with this id, if the viewer may see it."""
     return session.scalars(_visible(viewer).where(Trait.id == identifier)).one_or_none()
 
 
 @settled
 def named(session: Session, name: str, version: str, viewer: Viewer) -> Sequence[Trait]:
-    """Those of this name whose version begins so: own before public, newest first."""
+    """Returns the traits with this name and a version with this prefix: own before public, newest first."""
     statement = _visible(viewer).where(Trait.name == name, Trait.version.startswith(version, autoescape=True))
     ordered = statement.order_by(_nearness(viewer), Trait.created_at.desc(), Trait.id.desc())
     return session.scalars(ordered.limit(100)).all()
 
 
 def names(session: Session, viewer: Viewer, limit: int) -> Sequence[str]:
-    """The first names that the viewer may use, in order."""
+    """Returns the first names that the viewer may use, in order."""
     visible = _visible(viewer).subquery()
     return session.scalars(select(visible.c.name).distinct().order_by(visible.c.name).limit(limit)).all()
 
@@ -50,7 +50,7 @@ def names(session: Session, viewer: Viewer, limit: int) -> Sequence[str]:
 def listing(
     session: Session, viewer: Viewer, *, name: str | None, owner: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Trait]:
-    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
+    """Returns a page of traits, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
     statement = _visible(viewer).order_by(Trait.created_at.desc(), Trait.id.desc()).limit(limit)
     for column, value in ((Trait.name, name), (Trait.owner, owner)):
         if value is not None:
@@ -61,10 +61,10 @@ def listing(
 
 
 def of_owner(session: Session, owner: str, name: str, version: str) -> Trait | None:
-    """This very content, as this owner uploaded it."""
+    """Returns the trait with exactly this content that this owner uploaded."""
     return session.scalars(select(Trait).where(Trait.owner == owner, Trait.name == name, Trait.version == version)).one_or_none()
 
 
 def add(session: Session, values: Mapping[str, Json]) -> bool:
-    """A new row of these columns; False when its owner has the same content under the same name already."""
+    """Inserts a row with these columns; returns False when its owner already has the same content under the same name."""
     return session.scalar(insert(Trait).values(**values).on_conflict_do_nothing().returning(Trait.id)) is not None

@@ -1,4 +1,4 @@
-"""Traits over HTTP: upload a dataset as JSON or as its files, list, look at and download them."""
+"""HTTP routes of traits: upload a dataset as JSON or as files, list, show, share and download."""
 
 from datetime import datetime
 from typing import Annotated
@@ -85,7 +85,7 @@ async def upload_trait(request: Request, viewer: Member, context: Shared) -> Res
 
 
 async def uploaded(context: Context, viewer: Viewer, body: Form | TraitRequest) -> tuple[TraitOut, bool]:
-    """The checked and stored trait, and whether it is new. Raises Problem 403, 413, 422, 429, 507."""
+    """Checks and stores a trait; returns it and whether it is new. Raises Problem 403, 413, 422, 429, 507."""
     trait, dataset = await context.uploads.thread(_read, body, context.settings.limit)
     found = await context.database.run(service.stored, dataset, viewer, trait)
     if found is not None:
@@ -95,7 +95,7 @@ async def uploaded(context: Context, viewer: Viewer, body: Form | TraitRequest) 
 
 
 def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitRequest, Dataset]:
-    """The checked request and its dataset; a second of work for the largest, so not for the event loop."""
+    """Returns the checked request and its dataset. Takes a second for the largest datasets, so it runs outside the event loop."""
     notes: list[str] = []
     if isinstance(body, Form):
         checks.check_files(body.files, limits)
@@ -128,7 +128,7 @@ def _fields(form: Form) -> JsonObject:
 
 
 async def store(context: Context, dataset: Dataset, owner: Viewer, to: Sharing) -> tuple[TraitOut, bool]:
-    """The trait, its bytes stored first, and whether it is new."""
+    """Stores the bytes and then the trait; returns it and whether it is new."""
 
     def add(session: Session, blob: Blob) -> tuple[TraitOut, bool]:
         return service.add(session, dataset, blob, owner, to)

@@ -1,4 +1,4 @@
-"""Trait datasets as the API speaks of them. Which contents make a usable trait is checked by `app.traits.dataset`."""
+"""Trait datasets as the API shows them. `app.traits.checks` decides which contents make a usable trait."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from terms.values import JsonObject
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
-"""A trait as requests name it: the newest version of that name, or one version by the first digits of its hash."""
+"""Pattern of a trait's reference in requests: the newest version of a name, or the version with this prefix of its hash."""
 
 TraitName = Annotated[str, StringConstraints(pattern=NAME)]
 TraitReference = Annotated[str, StringConstraints(pattern=REFERENCE)]

@@ -20,13 +20,13 @@ log = structlog.get_logger()
 OWNER = Viewer("binnacle", "admin")
 EVERYBODY = Sharing(visibility="public")
 FIRST_TRY = 5.0
-"""Seconds that a start waits for the first try; the API starts even if the database cannot be reached."""
+"""Seconds that the start waits for the first try; the API starts even if the database cannot be reached."""
 AGAIN = 5.0
 
 
 @cache
 def shipped_datasets() -> tuple[Dataset, ...]:
-    """The datasets of the shipped folders."""
+    """Returns the datasets of the shipped folders."""
     found = []
     for name in TRAIT_NAMES + CHAT_TRAIT_NAMES:
         folder = files.read(name, {path.name: path.read_bytes() for path in sorted(trait_folder(name).iterdir())})

@@ -19,12 +19,12 @@ from app.traits.models import Trait
 from app.traits.schemas import TraitDetail, TraitOut, TraitVersion
 
 NAMED = 20
-"""Most traits that an error lists."""
+"""Most traits listed in an error."""
 
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """Where the bytes of a trait's dataset are."""
+    """The location of a trait's dataset: digest and name."""
 
     digest: str
     size: int
@@ -33,9 +33,9 @@ class DatasetFile:
 
 
 def resolve(session: Session, reference: str, viewer: Viewer, pointer: str = "/trait") -> Trait:
-    """The trait that a request means by `name` (the newest; the caller's own before public ones before shared ones) or `name@version-prefix`.
+    """Returns the trait meant by `name` (newest version; own before public before shared) or `name@version-prefix`.
 
-    Raises Problem 422 at `pointer`, naming the traits there are.
+    Raises Problem 422 at `pointer`, naming the available traits.
     """
     found = _named(session, reference, viewer)
     if found is not None:
@@ -53,7 +53,7 @@ def _named(session: Session, reference: str, viewer: Viewer) -> Trait | None:
 
 
 def find(session: Session, reference: str, viewer: Viewer) -> TraitDetail:
-    """By id, name or name@version-prefix, with the other versions of its name. Raises Problem 404."""
+    """Returns a trait by id, name or name@version-prefix, with the other versions of its name. Raises Problem 404."""
     trait = _found(session, reference, viewer)
     versions = repository.named(session, trait.name, "", viewer)
     listed = [TraitVersion(id=one.id, version=one.version, owner=one.owner, created_at=one.created_at) for one in versions]
@@ -69,7 +69,7 @@ def _found(session: Session, reference: str, viewer: Viewer) -> Trait:
 
 
 def one(session: Session, reference: str, viewer: Viewer) -> Trait:
-    """The single trait that a reference can mean. Raises Problem 404, and 409 for a name of which its owner has several versions."""
+    """Returns the single trait that a reference can mean. Raises Problem 404, and 409 for a name with several versions."""
     trait = _found(session, reference, viewer)
     versions = [other for other in repository.named(session, reference, "", viewer) if other.owner == trait.owner]
     if len(versions) > 1:
@@ -81,22 +81,22 @@ def one(session: Session, reference: str, viewer: Viewer) -> Trait:
 def listing(
     session: Session, viewer: Viewer, *, name: str | None, owner: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[TraitOut]:
-    """A page of traits, newest first."""
+    """Returns a page of traits, newest first."""
     found = repository.listing(session, viewer, name=name, owner=owner, limit=limit, before=before)
     return [view(trait) for trait in found]
 
 
 def file(session: Session, reference: str, viewer: Viewer) -> DatasetFile:
-    """The trait's dataset. Raises Problem 404."""
+    """Returns the location of the trait's dataset. Raises Problem 404."""
     trait = _found(session, reference, viewer)
     blob = session.get_one(BlobRow, trait.version)
     return DatasetFile(blob.digest, blob.size, f"{trait.name}.{trait.version[:12]}.json")
 
 
 def stored(session: Session, dataset: Dataset, viewer: Viewer, to: Sharing) -> TraitOut | None:
-    """The trait that the caller made of this content before, with the visibility that is asked for now; None without one.
+    """Returns the trait that the caller made earlier with this content, with the visibility requested now; None if there is none.
 
-    Raises Problem 403 and 422 for sharing that the caller may not ask for, new or not.
+    Raises Problem 403 and 422 for sharing that the caller may not request, whether or not the trait is new.
     """
     may_share(session, viewer.owner, viewer, to)
     found = repository.of_owner(session, viewer.owner, dataset.name, dataset.version)
@@ -108,7 +108,9 @@ def stored(session: Session, dataset: Dataset, viewer: Viewer, to: Sharing) -> T
 
 
 def add(session: Session, dataset: Dataset, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[TraitOut, bool]:
-    """Adds a trait of the staged bytes, or finds the one of the same content; returns which of the two. Raises BlobGone: stage them again."""
+    """Adds a trait of the staged bytes, or finds the trait with the same content; also returns whether it is new. Raises BlobGone: stage
+    again.
+    """
     reference_lock(session, blob)
     made = repository.add(
         session,
@@ -135,7 +137,7 @@ def change_sharing(session: Session, reference: str, to: Sharing, viewer: Viewer
 
 
 def may_share(session: Session, owner: str, viewer: Viewer, to: Sharing) -> None:
-    """Raises Problem 403 for a public one: it answers to its name for everybody; 422 for a group that is not the owner's."""
+    """Raises Problem 403 for a public trait, since everyone could use it by its name; 422 for a group that is not the owner's."""
     if to.visibility == "public" and not viewer.is_admin:
         detail = (
             "/visibility: only an administrator's key makes a trait public, because its name then means this "
@@ -146,7 +148,7 @@ def may_share(session: Session, owner: str, viewer: Viewer, to: Sharing) -> None
 
 
 def view(trait: Trait) -> TraitOut:
-    """The trait as the API shows it."""
+    """Returns the trait as the API shows it."""
     own = f"/v1/traits/{trait.id}"
     counts = dict(trait.counts)
     warnings = suitability.of_trait(trait.name, counts)

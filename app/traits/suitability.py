@@ -1,4 +1,4 @@
-"""Warnings about a trait before a job is made: too few test clusters for a verdict, an unsuitable judge, or texts for other models."""
+"""Warns about a trait before a job is submitted: too few test clusters for a verdict, an unsuitable judge, or texts for other models."""
 
 from collections.abc import Iterable
 
@@ -10,11 +10,11 @@ from terms.specs import JudgeSpec
 from terms.values import JsonObject
 
 DEMO = "demo models"
-"""What `made_for` says of traits in the toy language of the shipped models."""
+"""Value of `made_for` for traits in the toy language of the shipped models."""
 
 
 def few_clusters(name: str, clusters: int) -> list[str]:
-    """A warning when `clusters` test clusters are too few for a verdict, with the number to add."""
+    """Returns a warning when `clusters` test clusters are too few for a verdict, with the number to add."""
     missing = FEWEST_CLUSTERS - clusters
     if missing <= 0:
         return []
@@ -25,7 +25,7 @@ def few_clusters(name: str, clusters: int) -> list[str]:
 
 
 def of_trait(name: str, counts: JsonObject) -> list[str]:
-    """The warnings that hold whatever the trait is used for: too few test clusters, and no question to choose a dose on."""
+    """Returns the warnings that apply to every use of the trait: too few test clusters, and no question to choose a dose on."""
     warnings = few_clusters(name, counts["clusters"]["test"])
     if counts.get("selection") == 0:  # traits of before say nothing of it
         warnings.append(
@@ -36,7 +36,9 @@ def of_trait(name: str, counts: JsonObject) -> list[str]:
 
 
 def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -> list[str]:
-    """The warnings of steering on a trait's own test questions, or on questions of these clusters; at most `limit` of either are asked."""
+    """Returns the warnings for steering on a trait's own test questions, or on questions of these clusters; `limit` is the most questions
+    asked.
+    """
     clusters = trait.counts["clusters"]["test"] if asked is None else len(set(asked))
     found = few_clusters(trait.name if asked is None else "/questions/test", clusters)
     if not found and limit is not None and limit < FEWEST_CLUSTERS:
@@ -47,7 +49,7 @@ def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -
 
 
 def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
-    """A warning when the judge is a list of refusal phrases: a mild one for a trait about refusal, a strong one for any other trait."""
+    """Returns a warning when the judge is a list of refusal phrases: a mild one for a trait about refusal, a strong one for any other trait."""
     if judge["kind"] != "phrases":
         return []
     about = f"{judge['name']} is a fixed list of phrases in English: it sees no other wording of a refusal."
@@ -57,9 +59,9 @@ def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
 
 
 def of_meeting(trait: Trait, model: str, facts: ModelFactsDocument) -> list[str]:
-    """A warning when the trait's texts are in the demo models' toy language and the model is another, or the reverse."""
+    """Returns a warning when the trait's texts are in the demo models' toy language and the model is another, or the reverse."""
     if "tokenizer_hash" not in facts:
-        return []  # not inspected yet
+        return []  # the model is not inspected yet
     toy, demo = trait.counts.get("made_for") == DEMO, facts["tokenizer_hash"] == DEMO_TOKENIZER
     if toy and not demo:
         others = ", ".join(CHAT_TRAIT_NAMES)

@@ -1,5 +1,5 @@
-"""Files and results that jobs write and later jobs, pages and reports read: a TypedDict for each object in them.
+"""Types of the files and results that jobs write and later jobs, pages and reports read: a TypedDict for each JSON object.
 
-Keys that files of earlier versions lack are `NotRequired`. What a file's name and its bytes are is up to its writer; `tests/terms` compares
-what real jobs write with these types.
+Keys that files of earlier versions lack are `NotRequired`. Each writer decides the names and bytes of its files; `tests/terms` compares files
+of real jobs with these types.
 """

@@ -1,4 +1,4 @@
-"""calibration.json (docs/science.md, 2). Keys of objects are layers and dims as text."""
+"""Types of calibration.json (docs/science.md, 2). Keys of objects are layers and dims as text."""
 
 from typing import NotRequired
 
@@ -8,7 +8,7 @@ from terms.documents.provenance import Reading
 
 
 class DimAtLayer(TypedDict):
-    """A dim's size at a layer, over the median dim's."""
+    """A dim's size at a layer, relative to the median dim."""
 
     ratio: float
     cv: float
@@ -24,7 +24,9 @@ class MassiveDims(TypedDict):
 
 
 class Emergence(TypedDict):
-    """The layers at which a dim has half of its largest ratio, and where it has fallen below; None where it never does."""
+    """Where a dim emerges: the first layer and all layers with at least half of its largest ratio, and the layer where it has fallen below;
+    None if it never does.
+    """
 
     first: int
     plateau: list[int]
@@ -32,7 +34,7 @@ class Emergence(TypedDict):
 
 
 class Place(TypedDict):
-    """A dim's largest value over all tokens, and the shares of prompts: where it stands out, and at which token."""
+    """A dim's largest value over all tokens, and the shares of prompts by where the dim stands out: at which token."""
 
     largest: float
     above_30x: float
@@ -60,7 +62,7 @@ class Thresholds(TypedDict):
 
 
 class Severity(TypedDict):
-    """The dominant dim, its ratios over the middle layers, and the verdict."""
+    """The dominant dim, its ratios over the middle layers, and the verdict on severity."""
 
     dominant_dim: int
     ratios: Ratios
@@ -74,7 +76,7 @@ class Severity(TypedDict):
 
 
 class Aggregate(TypedDict):
-    """What was measured. A file of schema 1 lacks what is `NotRequired`."""
+    """The measurements. A file of schema 1 lacks the `NotRequired` keys."""
 
     n_prompts: int
     mean_alignment_by_layer: dict[str, float]
@@ -106,7 +108,7 @@ class StatisticsPlan(TypedDict):
 
 
 class CalibrationProvenance(Reading):
-    """What the numbers come from. `model_revision` is the pinned commit of a hub model, None for a local folder."""
+    """The origin of the numbers. `model_revision` is the pinned commit of a hub model, None for a local folder."""
 
     model_source: str
     model_revision: str | None
@@ -130,7 +132,7 @@ class CalibrationProvenance(Reading):
 
 
 class CalibrationDocument(TypedDict):
-    """The whole file."""
+    """The whole calibration.json."""
 
     schema_version: int
     experiment: str
@@ -143,7 +145,7 @@ class CalibrationDocument(TypedDict):
 
 
 class CalibrationResult(Reading):
-    """What the job keeps of it, without the id that the service adds."""
+    """A calibration job's stored result, without the id that the service adds."""
 
     schema_version: int
     severity: Severity

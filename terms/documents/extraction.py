@@ -1,4 +1,4 @@
-"""extraction.json, and the lines of an extraction's responses.jsonl (docs/science.md, 3)."""
+"""Types of extraction.json and of the lines of an extraction's responses.jsonl (docs/science.md, 3)."""
 
 from collections.abc import Mapping
 from typing import NotRequired
@@ -13,7 +13,7 @@ from terms.values import Json
 
 
 class Separation(TypedDict):
-    """How well projections on the vector tell held-out examples apart."""
+    """How well projections on the vector separate held-out examples."""
 
     on: str
     n_positive: int
@@ -25,7 +25,7 @@ class Separation(TypedDict):
 
 
 class Stability(TypedDict):
-    """Cosines with the vector on resampled clusters; `reason` in place of them where there are too few."""
+    """Cosines of the vector with its refits on resampled clusters; if there are too few clusters, `reason` replaces the cosines."""
 
     split_half_cosine: NotRequired[float | None]
     cosine_low: NotRequired[float]
@@ -40,7 +40,7 @@ class Paired(TypedDict):
 
 
 class DirectionFacts(MassiveFacts):
-    """One vector's facts without the place it stands at. `fit` differs by method."""
+    """Facts of a vector except its place. `fit` differs by method."""
 
     method: str
     width: int
@@ -55,7 +55,7 @@ class DirectionFacts(MassiveFacts):
 
 
 class VectorFacts(DirectionFacts):
-    """`key` is `position/component/method/layer`, the vector's name in every file."""
+    """Facts of a vector with its place. `key` is `position/component/method/layer`, the vector's name in every file."""
 
     key: str
     position: str
@@ -76,7 +76,7 @@ class OfACalibration(TypedDict):
 
 
 class SharedPlan(TypedDict):
-    """How rows were put into passes that share prefixes."""
+    """How rows were grouped into forward passes that share prefixes."""
 
     prefix: str
     tokens: int
@@ -106,8 +106,11 @@ class ExtractionProvenance(Reading):
 
 
 class ExtractionDocument(TypedDict):
-    """The whole file. `counts` are of examples by class and split; `empty_windows` in there, by position and class, of those without a token
-    in the window."""
+    """The whole extraction.json.
+
+    `counts` are numbers of examples by class and split; its `empty_windows` counts, by position and class, examples without a token in the
+    window.
+    """
 
     schema_version: int
     model: str
@@ -125,7 +128,7 @@ class ExtractionDocument(TypedDict):
 
 
 class ExtractionSummary(TypedDict):
-    """Counts of examples, of empty windows by position, and of the split."""
+    """Numbers of examples, and of examples with empty windows by position."""
 
     examples: int
     kept: int
@@ -136,7 +139,7 @@ class ExtractionSummary(TypedDict):
 
 
 class ExtractionResult(Reading):
-    """What the job keeps, without the id that the service adds."""
+    """An extraction job's stored result, without the id that the service adds."""
 
     weight_hash: str
     positions: list[str]
@@ -147,7 +150,7 @@ class ExtractionResult(Reading):
 
 
 class RespondedLine(ClassResponse):
-    """An example with the response that was read."""
+    """An example with the response that was captured."""
 
     index: int
     split: str

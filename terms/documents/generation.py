@@ -1,4 +1,4 @@
-"""What a generation keeps on its job: its answers."""
+"""Types of a generation's stored result: its answers."""
 
 from typing import NotRequired
 
@@ -8,7 +8,7 @@ from terms.documents.provenance import Reading
 
 
 class Answered(TypedDict):
-    """One answer; `vector` is None where the model was not steered, and doses are None without a calibration."""
+    """An answer; `vector` is None if the model was not steered, and doses are None without a calibration."""
 
     vector: str | None
     source_model: NotRequired[str | None]
@@ -25,7 +25,7 @@ class Answered(TypedDict):
 
 
 class GenerationResult(Reading):
-    """The whole result."""
+    """A generation job's stored result."""
 
     answers: list[Answered]
     weight_hash: str

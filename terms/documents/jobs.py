@@ -1,4 +1,4 @@
-"""What is kept of any job: its error, and its state as other jobs read it."""
+"""Types stored for every job: its error, and its state as other jobs read it."""
 
 from typing import NotRequired
 
@@ -8,7 +8,7 @@ from terms.values import JsonObject
 
 
 class ErrorFacts(TypedDict):
-    """`detail` says what happened and what to do; `facts` differ by `code`."""
+    """A job's error. `detail` says what happened and what to do; `facts` differ by `code`."""
 
     code: str
     detail: str
@@ -16,7 +16,7 @@ class ErrorFacts(TypedDict):
 
 
 class JobStanding(TypedDict):
-    """A job as it stands, for a job that reads its result."""
+    """A job's current state, for another job that reads its result."""
 
     state: str
     kind: str

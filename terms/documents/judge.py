@@ -1,4 +1,4 @@
-"""What is kept of a judge: what fitting it made, as JSON, and the questions and responses that it reads."""
+"""Types of a stored judge: the outcome of its fit, as JSON, and the questions and responses that it reads."""
 
 from typing import NotRequired
 
@@ -8,7 +8,7 @@ from terms.documents.steering import Accuracy, JudgeFacts
 
 
 class ClassifierDocument(TypedDict):
-    """The n-grams and pairs of words that a classifier knows, in order, with its weights [3, terms + 4] and bias [3]."""
+    """A classifier: its n-grams and pairs of words, in order, with its weights [3, terms + 4] and bias [3]."""
 
     terms: list[str]
     known_pairs: list[str]
@@ -17,7 +17,7 @@ class ClassifierDocument(TypedDict):
 
 
 class FittedDocument(TypedDict):
-    """A classifier and how it came out; `left_out` are the places of examples that it did not learn from."""
+    """A classifier and its held-out accuracy; `left_out` are the indices of examples that it did not learn from."""
 
     classifier: ClassifierDocument
     held_out: Accuracy
@@ -25,7 +25,7 @@ class FittedDocument(TypedDict):
 
 
 class ScaleDocument(TypedDict):
-    """The ends of the scale of coherence, and the token ids of its fixed prompts."""
+    """The ends of the coherence scale, and the token ids of its fixed prompts."""
 
     base: float
     shuffled: float
@@ -33,7 +33,7 @@ class ScaleDocument(TypedDict):
 
 
 class BaselineDocument(TypedDict):
-    """The share of unsteered answers that shows the trait: over all, by set, and the set of each question."""
+    """The share of unsteered answers that show the trait: over all and by set; and the set of each question."""
 
     overall: float
     sets: dict[str, float]
@@ -41,7 +41,7 @@ class BaselineDocument(TypedDict):
 
 
 class JudgeState(TypedDict):
-    """Everything that was fitted."""
+    """Everything that was fitted for a judge."""
 
     name: str
     version: str
@@ -51,7 +51,7 @@ class JudgeState(TypedDict):
 
 
 class JudgeDocument(JudgeState):
-    """A fitted judge with what a reader of its scores should know."""
+    """A fitted judge with facts that readers of its scores should know."""
 
     facts: JudgeFacts
 
@@ -65,11 +65,11 @@ class JudgedQuestion(TypedDict):
     set: str
 
 
-_Class = TypedDict("_Class", {"class": str})  # a keyword cannot name a field of a class
+_Class = TypedDict("_Class", {"class": str})  # `class` is a keyword, so the class syntax cannot name this field
 
 
 class ClassResponse(_Class):
-    """A response to a prompt of one of the trait's classes. Without its token ids, the text is read again."""
+    """A response to a prompt of one of the trait's classes. If its token ids are missing, the text is tokenized again."""
 
     prompt: str
     system_prompt: str | None
@@ -79,7 +79,7 @@ class ClassResponse(_Class):
 
 
 class RawReply(TypedDict):
-    """A judge model's reply: its score, the probability of all words that are values, and its likeliest first tokens."""
+    """A judge model's reply: its score, the total probability of words that are values, and its most likely first tokens."""
 
     score: float | None
     mass: float
@@ -89,7 +89,9 @@ class RawReply(TypedDict):
 
 
 class RawScore(TypedDict, total=False):
-    """What a judge saw of one answer. Of the reference judge `p` to `read_after`; of a judge model its replies; `failures` of any, by score."""
+    """A judge's raw output for an answer: `p` to `read_after` for the reference judge, replies for a judge model, `failures` by score for any
+    judge.
+    """
 
     p: list[float]
     log_likelihood: float | None

@@ -1,4 +1,4 @@
-"""What a vector's facts say of the massive dims of its layer."""
+"""Types of a vector's facts about the massive dims of its layer."""
 
 from typing import NotRequired
 
@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 
 class PerDim(TypedDict):
-    """One dim's class difference, its z-score, and the share of its square that sampling noise would give by itself."""
+    """A dim's class difference, its z-score, and the share of its square that sampling noise alone would give."""
 
     delta: float
     z: float | None
@@ -14,8 +14,10 @@ class PerDim(TypedDict):
 
 
 class OfMassiveDims(TypedDict):
-    """What of the vector lies in the layer's massive dims, and the rule that they were listed by. A steering takes it from facts of any version,
-    which may lack what is `NotRequired`."""
+    """The part of a vector in its layer's massive dims, and the rule that chose them.
+
+    A steering reads this from facts of any version, which may lack `NotRequired` keys.
+    """
 
     rule: NotRequired[str | None]
     dims: list[int]

@@ -1,4 +1,4 @@
-"""What a model's row keeps of its inspection: `workers.lm.facts.ModelFacts` as JSON."""
+"""Types of a model's stored inspection: `workers.lm.facts.ModelFacts` as JSON."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from terms.values import JsonObject
 
 
 class StampDocument(TypedDict):
-    """A file as it was when it was read."""
+    """The state of a file when it was read."""
 
     name: str
     size: int
@@ -18,7 +18,9 @@ class StampDocument(TypedDict):
 
 
 class ModelFactsDocument(TypedDict, total=False):
-    """Empty until the model is inspected; of older inspections, what stands below `files` may be missing. `ModelFacts` says what each is."""
+    """A model's facts; empty until it is inspected. Facts of older inspections may lack the keys below `files`. `ModelFacts` explains each
+    key.
+    """
 
     architecture: str
     layer_class: str

@@ -1,4 +1,4 @@
-"""A model's passport: how its proofs ended, and the content that they are of."""
+"""Types of a model's passport: the outcome of its proofs, and the content that they apply to."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ Outcome = Literal["passed", "limited", "refused"]
 
 
 class ProofDocument(TypedDict):
-    """One proof of a passport: how it ended, the measured `figure` with its `unit`, and a sentence about it."""
+    """A proof in a passport: its outcome, the measured `figure` with its `unit`, and a sentence about it."""
 
     name: str
     outcome: Outcome
@@ -18,7 +18,7 @@ class ProofDocument(TypedDict):
 
 
 class PassportDocument(TypedDict):
-    """A passport as it is stored: the outcome of all proofs together, and each proof."""
+    """A stored passport: the outcome of all proofs together, and each proof."""
 
     version: int
     outcome: Outcome

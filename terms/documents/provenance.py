@@ -1,4 +1,4 @@
-"""How a model read the texts behind a result: in every file's provenance."""
+"""How a model read the texts behind a result; part of every file's provenance."""
 
 from typing import NotRequired
 
@@ -6,8 +6,10 @@ from typing_extensions import TypedDict
 
 
 class Reading(TypedDict):
-    """`reading_hash` and `proofs_version` are None where the model was not proved; `dequantised_from` names the method that its weights are
-    quantised with. Files of earlier versions lack them."""
+    """How texts were read. `reading_hash` and `proofs_version` are None if the model was not proved.
+
+    `dequantised_from` names the method with which the weights are quantised. Files of earlier versions lack these keys.
+    """
 
     reading_hash: NotRequired[str | None]
     proofs_version: NotRequired[int | None]

@@ -1,4 +1,4 @@
-"""The lines of runs.jsonl and responses.jsonl, beside the summary of a steering."""
+"""Types of the lines of runs.jsonl and responses.jsonl, which accompany the summary of a steering."""
 
 from typing import NotRequired, cast
 
@@ -9,7 +9,7 @@ from terms.documents.steering import Dose, PushEffect, Scores
 
 
 class RunVector(TypedDict):
-    """`layer` is None for several."""
+    """The vector of a run; `layer` is None for several layers."""
 
     name: str
     method: str
@@ -32,7 +32,7 @@ class RunLine(Scores, Dose):
 
 
 class ScoredText(TypedDict):
-    """`raw` is what the judge saw."""
+    """A scored answer; `raw` is the judge's raw output."""
 
     text: str
     trait: float | None
@@ -44,7 +44,7 @@ class ScoredText(TypedDict):
 
 
 class ShownLine(ScoredText):
-    """A line of responses.jsonl as people read it."""
+    """A line of responses.jsonl without token ids, for readers."""
 
     run: str
     set: str
@@ -54,7 +54,7 @@ class ShownLine(ScoredText):
 
 
 class AnswerLine(ShownLine):
-    """The whole line, with the ids of its tokens."""
+    """A whole line of responses.jsonl, with token ids."""
 
     ids: list[int]
     prompt_ids: list[int]
@@ -62,5 +62,5 @@ class AnswerLine(ShownLine):
 
 
 def without_ids(line: AnswerLine) -> ShownLine:
-    """The line of responses.jsonl as people read it."""
+    """Returns a line of responses.jsonl without its token ids."""
     return cast(ShownLine, {name: value for name, value in line.items() if not name.endswith("ids")})

@@ -1,6 +1,6 @@
-"""summary.json of a steering, and what its job keeps (docs/science.md, 4 and 5). The lines of the files beside it: `runs`.
+"""Types of a steering's summary.json and of its job's result (docs/science.md, 4 and 5). `runs` has the lines of its other files.
 
-Scores and gains are points of 0 to 100; an interval's ends are None where there were too few clusters.
+Scores and gains are points from 0 to 100; an interval's ends are None if there were too few clusters.
 """
 
 from typing import NotRequired
@@ -13,7 +13,7 @@ from terms.specs import Sampling, TraitVersion
 
 
 class JudgeIdentity(Reading):
-    """What makes two judges the same; what stands beside the first two differs by `kind`."""
+    """The identity of a judge: two judges are equal if these are; the keys after the first two differ by `kind`."""
 
     name: str
     version: NotRequired[int | str]
@@ -40,7 +40,7 @@ class Likelihoods(TypedDict):
 
 
 class JudgeFacts(TypedDict, total=False):
-    """What a reader of the scores should know of the judge; empty where nothing was fitted."""
+    """Facts about the judge that readers of its scores should know; empty if nothing was fitted."""
 
     held_out_accuracy: float | None
     held_out: Accuracy | None
@@ -57,7 +57,7 @@ class JudgeFacts(TypedDict, total=False):
 
 
 class Scores(TypedDict):
-    """Means of a run over its `n` answers; `failed` of them have no trait score."""
+    """Mean scores of a run over its `n` answers; `failed` of them have no trait score."""
 
     run: str
     n: int
@@ -79,7 +79,7 @@ class UnsteeredScores(Scores):
 
 
 class Dose(TypedDict):
-    """Of a subject at several layers `c` and `r_raw` are lists, and `r_sum` is the sum of r; None of a run without a dose."""
+    """The dose of a run; None without a dose. For several layers, `c` and `r_raw` are lists, and `r_sum` is the sum of r."""
 
     r: float | None
     r_sum: NotRequired[float]
@@ -88,7 +88,7 @@ class Dose(TypedDict):
 
 
 class PushEffect(TypedDict, total=False):
-    """How often the hooks fired and the mean change of the stream; empty without a push."""
+    """How often the hooks fired, and the mean change of the residual stream; empty without a push."""
 
     fires: int
     mean_change: float
@@ -96,7 +96,7 @@ class PushEffect(TypedDict, total=False):
 
 
 class Moved(TypedDict):
-    """Shares of questions."""
+    """Shares of questions by the direction in which their score moved."""
 
     wanted: float | None
     not_moved: float | None
@@ -104,7 +104,7 @@ class Moved(TypedDict):
 
 
 class Gain(TypedDict):
-    """Against the unsteered answers: `delta` in points, `delta_joint` in percentage points of answers that show the trait coherently."""
+    """The gain over unsteered answers: `delta` in points, `delta_joint` in percentage points of answers that show the trait coherently."""
 
     delta: float | None
     delta_low: float | None
@@ -123,7 +123,7 @@ class SideEffects(TypedDict):
 
 
 class Effect(Scores, Dose, Gain, SideEffects):
-    """A run on test questions as tables show it."""
+    """A run on test questions, as shown in tables."""
 
     delta_bounds: list[float | None]
     interval: str | None
@@ -133,7 +133,7 @@ class Effect(Scores, Dose, Gain, SideEffects):
 
 
 class ExtraEffect(Effect):
-    """A run on an extra set: also the share of texts that did not change and, where answers can be right, of those that are."""
+    """A run on an extra set: also the share of texts that did not change and, for questions with a right answer, the share of right answers."""
 
     unchanged: float
     right: NotRequired[float]
@@ -141,7 +141,7 @@ class ExtraEffect(Effect):
 
 
 class CurvePoint(Scores, Dose):
-    """One dose of a dose-response, with the objective of the search."""
+    """A point of a dose-response curve, with the objective of the search."""
 
     trait_low: float | None
     trait_high: float | None
@@ -151,7 +151,7 @@ class CurvePoint(Scores, Dose):
 
 
 class OfASibling(TypedDict):
-    """Of vectors made on another model: which, and the massive dims of its layers, which a cleaned vector has zeros at."""
+    """For vectors made on another model: that model, and the massive dims of its layers, in which a cleaned vector is zero."""
 
     source_model: NotRequired[str]
     source_weight_hash: NotRequired[str | None]
@@ -159,7 +159,7 @@ class OfASibling(TypedDict):
 
 
 class Subject(OfASibling):
-    """One vector at its layer, or one method's at several, with its dose-response on the selection questions."""
+    """A vector at its layer, or a method's vectors at several layers, with its dose-response curve on the selection questions."""
 
     name: str
     group: str
@@ -192,7 +192,7 @@ class Refits(Ends):
 
 
 class Decomposition(TypedDict):
-    """What the massive part of a vector does, from the arms `clean`, `massive` and `both`."""
+    """The effect of the massive part of a vector, from the arms `clean`, `massive` and `both`."""
 
     massive_part: str
     arms: dict[str, Effect]
@@ -201,7 +201,7 @@ class Decomposition(TypedDict):
 
 
 class GroupFacts(OfASibling):
-    """What a method did at its chosen layer, in every way it was compared; `unreachable` says why where a way could not be."""
+    """The effects of a method at its chosen layer, in each comparison; `unreachable` says why a comparison was not possible."""
 
     group: str
     subject: str
@@ -220,19 +220,19 @@ class GroupFacts(OfASibling):
 
 
 class Group(GroupFacts):
-    """`off_target`: by trait, the change of its score under this method's vector."""
+    """A method's effects. `off_target`: by trait, the change of that trait's score under this method's vector."""
 
     off_target: dict[str, Effect]
 
 
 class Limits(Ends):
-    """`interval` names the method."""
+    """The ends of an interval; `interval` names its method."""
 
     interval: str | None
 
 
 class Contrast(Limits):
-    """Group `b` minus group `a`; `refits` and `over_refits` where both were refitted and the interval is over those too."""
+    """Group `b` minus group `a`; `refits` and `over_refits` if both were refitted and the interval also covers the refits."""
 
     a: str
     b: str
@@ -255,7 +255,7 @@ class Around(TypedDict):
 
 
 class ReferenceProtocol(TypedDict):
-    """Every group as the reference system compares it: one number, without an interval."""
+    """Every group compared as in the reference system: one number, without an interval."""
 
     questions: int
     around: Around
@@ -265,7 +265,7 @@ class ReferenceProtocol(TypedDict):
 
 
 class OffTarget(TypedDict):
-    """Another trait, its judge and its unsteered scores."""
+    """Another trait, with its judge and its unsteered scores."""
 
     trait: str
     judge: JudgeIdentity
@@ -295,14 +295,14 @@ class SteeringProvenance(Reading):
 
 
 class RescoredFrom(TypedDict):
-    """The job that supplied the texts, and the judge that it had."""
+    """The job that supplied the texts, and its judge."""
 
     job: str
     judge: JudgeIdentity
 
 
 class Summary(TypedDict):
-    """The whole file."""
+    """The whole summary.json."""
 
     schema_version: int
     model: str
@@ -338,7 +338,7 @@ class ShortJudge(TypedDict):
 
 
 class MethodRow(TypedDict):
-    """One method in a list."""
+    """A method in a list."""
 
     group: str
     layers: list[int]
@@ -353,7 +353,7 @@ class MethodRow(TypedDict):
 
 
 class ShortSummary(TypedDict):
-    """What the job and lists show: one row a method."""
+    """The summary shown on the job and in lists: one row per method."""
 
     leader: str
     judge: NotRequired[ShortJudge]
@@ -363,7 +363,7 @@ class ShortSummary(TypedDict):
 
 
 class SteeringResult(Reading):
-    """What the job keeps, without the id that the service adds."""
+    """A steering job's stored result, without the id that the service adds."""
 
     weight_hash: str | None
     judge: str

@@ -1,4 +1,4 @@
-"""tables.json of a study's report, and what the report's job keeps."""
+"""Types of tables.json in a study's report, and of the report job's result."""
 
 from typing import final
 
@@ -9,13 +9,13 @@ from terms.values import JsonObject
 
 
 class StudyNode(Node):
-    """A job of a study's graph as the study's row holds it. `reused`: it was there before the study."""
+    """A job of a study's graph, as stored in the study's row. `reused`: the job existed before the study."""
 
     reused: bool
 
 
 class Finding(TypedDict):
-    """What is recommended for a model, and the numbers behind it."""
+    """The recommendation for a model, and the numbers behind it."""
 
     model: str
     sentence: str
@@ -23,7 +23,7 @@ class Finding(TypedDict):
 
 
 class Missing(TypedDict):
-    """A job of the study that left no result."""
+    """A job of the study without a result."""
 
     node: str
     kind: str
@@ -38,7 +38,7 @@ class ColumnDocument(TypedDict):
 
 
 class TableDocument(TypedDict):
-    """A row has a value for some of the columns, by key, and beside it `KEY_low`, `KEY_high` and `KEY_from`."""
+    """A table. A row has values for some of the columns, by key, with `KEY_low`, `KEY_high` and `KEY_from` in addition."""
 
     id: str
     title: str
@@ -49,7 +49,7 @@ class TableDocument(TypedDict):
 
 @final
 class PlotDocument(TypedDict):
-    """`plot` is a Vega-Lite specification."""
+    """A plot; `plot` is a Vega-Lite specification."""
 
     title: str
     note: str
@@ -57,7 +57,7 @@ class PlotDocument(TypedDict):
 
 
 class TablesDocument(TypedDict):
-    """The whole file. `study` is the request with its defaults."""
+    """The whole tables.json. `study` is the request with its defaults."""
 
     schema_version: int
     title: str
@@ -76,6 +76,6 @@ class StudySummary(TypedDict):
 
 
 class StudyResult(TypedDict):
-    """What the report's job keeps."""
+    """The report job's stored result."""
 
     study: StudySummary

@@ -1,4 +1,4 @@
-"""A trait's dataset as jobs read it: every cluster and split filled in."""
+"""Types of a trait's dataset as jobs read it: every cluster and split is filled in."""
 
 from typing import Literal, NotRequired
 
@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 
 class TraitPrompt(TypedDict):
-    """A prompt of one class; `response` is None where the model gives one."""
+    """A prompt of one class; `response` is None if a model generates the response."""
 
     prompt: str
     system_prompt: str | None
@@ -37,7 +37,7 @@ class TraitSteering(TypedDict):
 
 
 class TraitDataset(TypedDict):
-    """The whole dataset."""
+    """The whole dataset of a trait."""
 
     name: str
     definition: str

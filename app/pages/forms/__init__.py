@@ -1,1 +1,1 @@
-"""Forms that submit jobs: their fields, the choices they offer, what they would cost, and the request they stand for."""
+"""Forms that submit jobs: their fields, choices, estimated cost, and the request that they produce."""

@@ -1,4 +1,4 @@
-"""From a job back to the request that would make it again, for `Again with changes`. What is found or made again is left out."""
+"""Turns a job back into the request that would make it again, for `Again with changes`. Leaves out inputs that are looked up or made again."""
 
 from app.jobs.schemas import JobOut
 from app.pages.forms.kinds import FORMS, FormKind
@@ -6,12 +6,12 @@ from terms.values import Json, JsonObject
 
 
 def form_of(job: JobOut) -> FormKind | None:
-    """The form that makes such a job; None for kinds that no form makes."""
+    """Returns the form for such a job; None for kinds without a form."""
     return FORMS.get("steer" if job.kind == "rescore" else job.kind)
 
 
 def request_again(form: FormKind, job: JobOut) -> JsonObject:
-    """The fields of the request that differ from what a request says by itself."""
+    """Returns the fields of the request that differ from their defaults."""
     spec: JsonObject = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
     found = {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec)
     about = {"name": job.name, "tags": job.tags}
@@ -25,7 +25,7 @@ def request_again(form: FormKind, job: JobOut) -> JsonObject:
 
 
 def _named(name: str, value: Json) -> Json:
-    """A trait or a judge by its name; a calibration is found anew, or made."""
+    """Returns a trait or a judge by its name; leaves out a calibration, which is found or made again."""
     if name == "calibration":
         return None
     if name == "trait" and isinstance(value, dict):
@@ -40,7 +40,7 @@ def _named(name: str, value: Json) -> Json:
 
 
 def _vectors(spec: JsonObject) -> JsonObject:
-    """Vectors by id; those of an extraction by what was chosen of it."""
+    """Returns vectors by id, or the selection from an extraction."""
     sources = spec.get("from") or []
     if not sources:
         named = [one["id"] for one in spec.get("vectors") or []]
@@ -52,7 +52,7 @@ def _vectors(spec: JsonObject) -> JsonObject:
 
 
 def _counted(form: FormKind, spec: JsonObject) -> JsonObject:
-    """An extraction's spec names its controls and refits one by one; its request says how many of each there are."""
+    """Replaces the controls and refits that an extraction's spec lists by their numbers, as in a request."""
     if form.kind != "extract":
         return {}
     return {

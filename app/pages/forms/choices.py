@@ -18,7 +18,7 @@ from app.studies.schemas import METHODS
 from app.traits import service as traits
 
 MOST = 200
-"""Most entries of a list; a name that the list leaves out can be given as JSON."""
+"""Most entries of a list; other names can be given as JSON."""
 MOST_VECTORS = 60
 FURTHER_METHODS = ("mean_diff_preclean", "mean_diff_rownorm_cleaned", "probe_preclean", "pca", "lda", "rfm", "gradient")
 CONTROLS = ("random", "shuffled")
@@ -26,7 +26,7 @@ CONTROLS = ("random", "shuffled")
 
 @dataclass(frozen=True)
 class Choice:
-    """One entry of a list. `note` says why it may not work."""
+    """An entry of a list. `note` says why it may not work."""
 
     value: str
     words: str
@@ -37,7 +37,7 @@ Choices = dict[str, list[Choice]]
 
 
 def choices(session: Session, viewer: Viewer, fields: Sequence[Field], values: Values) -> Choices:
-    """The entries of every list of the form. Values that the form already holds are always included."""
+    """Returns the entries of every list of the form. Values that the form already contains are always included."""
     found = {}
     for field in fields:
         if field.listed:
@@ -60,7 +60,7 @@ def _models(session: Session, _viewer: Viewer, _values: Values) -> list[Choice]:
 
 
 def _traits(session: Session, viewer: Viewer, _values: Values) -> list[Choice]:
-    """One entry per trait name."""
+    """Returns one entry per trait name."""
     found = traits.listing(session, viewer, name=None, owner=None, limit=MOST, before=None)
     return [Choice(name, name) for name in sorted({one.name for one in found})]
 
@@ -94,13 +94,13 @@ def _extractions(session: Session, viewer: Viewer, values: Values) -> list[Choic
 
 
 def vectors_of(session: Session, viewer: Viewer, model: str) -> Sequence[VectorOut]:
-    """The model's newest vectors, without controls; at most MOST_VECTORS."""
+    """Returns the model's newest vectors, without controls; at most MOST_VECTORS."""
     found = extractions.vectors(session, viewer, VectorFilters(model=model), sort=None, limit=4 * MOST_VECTORS, offset=0)
     return [one for one in found if not one.method.startswith(CONTROLS)][:MOST_VECTORS]
 
 
 def named(one: VectorOut) -> str:
-    """The label of a vector: its name or trait, method, layer and position."""
+    """Returns the label of a vector: its name or trait, method, layer and position."""
     return f"{one.name or one.trait or 'vector'}: {one.method}, layer {one.layer}" + (f", {one.position}" if one.position else "")
 
 

@@ -1,5 +1,7 @@
-"""The fields of a form and how their texts become values of a request. A text that cannot be read stays a text, and the request's own
-check says what is wrong with it, at its field."""
+"""Converts the texts of a form's fields into values of a request.
+
+A text that cannot be converted stays a text; the request's own validation reports the error at its field.
+"""
 
 import json
 import re
@@ -12,14 +14,14 @@ from terms.values import Json, JsonObject
 
 Control = Literal["line", "names", "number", "numbers", "layers", "texts", "choice", "choices", "yes", "json"]
 Values = Mapping[str, Sequence[str]]
-"""What a form sent, or what fills one: the texts of each field."""
+"""The texts of each field, as sent by a form or to fill a form."""
 MOST_LAYERS = 1_000
 _RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field. `name` is the request's field; `asks` names the list of choices; `rare` fields stand behind a fold."""
+    """A field. `name` is the request's field; `asks` names the list of choices; `rare` fields are folded."""
 
     name: str
     label: str
@@ -31,12 +33,12 @@ class Field:
 
     @property
     def listed(self) -> bool:
-        """Whether the person picks from a list."""
+        """Returns whether the field offers a list of choices."""
         return self.control in ("choice", "choices")
 
 
 def request_of(fields: Sequence[Field], values: Values) -> JsonObject:
-    """The request that a filled form stands for; empty fields are left out. Raises Problem 422 for a JSON field that is no object."""
+    """Returns the request of a filled form without its empty fields. Raises Problem 422 for a JSON field that is not an object."""
     body: JsonObject = {}
     for field in fields:
         given = [one.replace("\r\n", "\n") for one in values.get(field.name, ())]
@@ -51,7 +53,7 @@ def request_of(fields: Sequence[Field], values: Values) -> JsonObject:
 
 
 def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[str]]:
-    """The texts that fill a form for a request. What has no field of its own goes into the JSON field."""
+    """Returns the texts that fill a form with a request. Values without a field of their own go into the JSON field."""
     rest = dict(request)
     values: dict[str, list[str]] = {}
     for field in fields:
@@ -94,7 +96,7 @@ def _pieces(texts: Sequence[str]) -> list[str]:
 
 
 def _layers(texts: Sequence[str]) -> Json:
-    """`2, 5-8` as numbers. A word alone, such as `middle`, stays a word."""
+    """Returns layers such as `2, 5-8` as numbers. A single word, such as `middle`, stays a word."""
     found: list[Json] = []
     pieces = _pieces(texts)
     for piece in pieces:
@@ -104,7 +106,7 @@ def _layers(texts: Sequence[str]) -> Json:
 
 
 def texts_of(text: str) -> list[str]:
-    """Texts that empty lines part; without an empty line each line is one."""
+    """Splits a text at empty lines; without empty lines, each line is one text."""
     parts = re.split(r"\n\s*\n", text.strip("\n")) if re.search(r"\n\s*\n", text.strip()) else text.split("\n")
     return [part.strip("\n") for part in parts if part.strip()]
 
@@ -134,12 +136,12 @@ def _joined(value: Json) -> list[str] | None:
 
 
 def _chosen(value: Json) -> list[str] | None:
-    """Choices by name; a method with parameters of its own is none."""
+    """Returns choices by name; None if a method has its own parameters."""
     return list(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
 
 
 def _paragraphs(value: Json) -> list[str] | None:
-    """One text a line where none has a line break."""
+    """Returns one text per line if no text contains a line break."""
     if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
         return None
     together = ("\n\n" if any("\n" in one for one in value) else "\n").join(value)

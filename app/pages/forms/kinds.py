@@ -1,4 +1,4 @@
-"""The kinds of jobs that a form can submit: their fields, and the service that prices and makes them, as the API does."""
+"""The kinds of jobs that a form can submit: their fields, and the service that estimates and submits them, as in the API."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ ABOUT = (
 
 
 class Service(Protocol):
-    """The module that prices and makes jobs of a kind."""
+    """The module that estimates and submits jobs of a kind."""
 
     @property
     def estimate(self) -> Callable[..., BaseModel]: ...
@@ -46,7 +46,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class FormKind:
-    """A form. `base`: fields of every request that it makes, beside those that a person fills in."""
+    """A form. `base`: fields in every request of this form, in addition to the user's fields."""
 
     kind: str
     title: str
@@ -61,21 +61,21 @@ class FormKind:
 
     @property
     def called(self) -> str:
-        """What the client and the command line call it."""
+        """Returns the name of the kind in the client and on the command line."""
         return "study" if self.kind == "report" else self.kind
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
-        """Its own, and those of every job."""
+        """Returns the form's own fields and the fields of every job."""
         return (*self.fields, *ABOUT)
 
     @property
     def renamed(self) -> dict[str, str]:
-        """The API's name of each field that Python and stored specs know by its first name."""
+        """Returns the API's name of each renamed field by its first name, which Python and stored specs use."""
         return self.request.renamed() if issubclass(self.request, OldNames) else {}
 
     def default(self, name: str) -> Json:
-        """What the request says by itself in the field that the API calls `name`; None where it must be given, or is no field of it."""
+        """Returns the default of the request's field with this API name; None if the field is required or unknown."""
         first = {new: old for old, new in self.renamed.items()}.get(name, name)
         field = self.request.model_fields.get(first)
         value = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
@@ -83,16 +83,16 @@ class FormKind:
         return found
 
     def body(self, values: Values) -> JsonObject:
-        """The request's body. Raises Problem 422."""
+        """Returns the request's body. Raises Problem 422."""
         return self.adapt(request_of(self.all_fields, values))
 
     def filled(self, request: JsonObject) -> dict[str, list[str]]:
-        """The texts that fill the form for this request."""
+        """Returns the texts that fill the form with this request."""
         return values_of(self.all_fields, self.unadapt(request))
 
 
 def _prompted(body: JsonObject) -> JsonObject:
-    """Texts as the prompts of a quick look, each under the one system prompt if there is one."""
+    """Returns texts as prompts of a generation, each with the common system prompt if there is one."""
     system = body.pop("system_prompt", None)
     if all(isinstance(one, str) for one in body.get("prompts", ())):
         body["prompts"] = [{"prompt": one, "system_prompt": system} for one in body.get("prompts", ())]
@@ -172,4 +172,4 @@ FORMS = {
         ),
     )
 }  # fmt: skip
-"""By kind of job, in the order in which research goes."""
+"""The forms by kind of job, in the usual order of research."""

@@ -1,4 +1,4 @@
-"""What a dry run found, in words: the size with its arithmetic, the time, and what is left of the quotas. Pure."""
+"""Describes the result of a dry run: the size with its arithmetic, the time, and what is left of the quotas. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ SAID: dict[str, Callable[[float], str]] = {"device_seconds_per_day": duration, "
 
 @dataclass(frozen=True)
 class Price:
-    """`lines` say what would be done; `warnings` what the result would lack; `quotas` what is left; `fits`: whether it would be admitted now,
-    and `why` if not."""
+    """An estimate: `lines` say what would be done, `warnings` what the result would lack, `quotas` what is left; `fits`: whether the job
+    would be admitted now, and `why` if not.
+    """
 
     lines: list[str]
     warnings: list[str]
@@ -23,7 +24,7 @@ class Price:
 
 
 def price(cost: JsonObject) -> Price:
-    """From the answer of the service's dry run."""
+    """Returns the estimate from the answer of the service's dry run."""
     admission = cost["admission"]
     said = [f"{cost['arithmetic'][:1].upper()}{cost['arithmetic'][1:].rstrip('.')}."]
     if cost.get("limit"):
@@ -45,19 +46,19 @@ def _time(cost: JsonObject) -> str:
 
 
 def _slower(cost: JsonObject) -> list[str]:
-    """Where the model's text takes longer than others': why."""
+    """Returns why the model generates text more slowly than others, if it does."""
     engine = cost.get("engine")
     return [engine["sentence"]] if engine and engine["slower"] else []
 
 
 def _memory(cost: JsonObject) -> list[str]:
-    """What a row takes on the first worker that can hold it."""
+    """Returns the memory of a row on the first worker that can hold it."""
     fitting = [one for one in cost.get("memory") or () if one["fits"]]
     return [f"Memory on {fitting[0]['worker']}: {fitting[0]['arithmetic']}."] if fitting else []
 
 
 def _first(cost: JsonObject) -> list[str]:
-    """What would come before it."""
+    """Returns which jobs would run first."""
     found = []
     if cost.get("makes_extraction"):
         found.append("An extraction is made first, as none that fits is there.")

@@ -1,1 +1,1 @@
-"""What jobs are made of: vectors, traits, models, and for administrators the devices."""
+"""Pages of the inputs of jobs: vectors, traits, models, and for administrators the devices."""

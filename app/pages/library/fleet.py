@@ -1,4 +1,4 @@
-"""The fleet, for administrators: workers that are in trouble first, then devices, queues and users; pause, drain and resume."""
+"""Shows the fleet to administrators: workers with problems first, then devices, queues and users; pause, drain and resume."""
 
 import contextlib
 from collections.abc import Sequence
@@ -44,13 +44,13 @@ ACTIONS = {
 
 @router.get("/fleet")
 async def fleet_page(request: Request, viewer: Administrator, context: Shared) -> Response:
-    """The page."""
+    """Shows the page."""
     return page(request, "fleet.jinja", etag="", **await _found(context, viewer))
 
 
 @router.get("/parts/fleet")
 async def fleet_part(request: Request, viewer: Administrator, context: Shared) -> Response:
-    """The part that changes; 304 when it is as the browser has it."""
+    """Returns the part that changes; 304 when the browser has the current version."""
     found = await _found(context, viewer)
     etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **found).encode())
     if named(request.headers.get("if-none-match"), etag):
@@ -60,7 +60,7 @@ async def fleet_part(request: Request, viewer: Administrator, context: Shared) -
 
 @router.get("/fleet/{device}/{action}")
 async def ask(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Asks first, and why and for how long."""
+    """Asks for confirmation, a reason and a duration."""
     worker = next((one for one in await context.database.run(_workers, context, viewer) if one.id == device), None)
     if worker is None:
         raise not_found("worker", device)
@@ -69,7 +69,7 @@ async def ask(device: Device, action: Action, request: Request, viewer: Administ
 
 @router.post("/fleet/{device}/{action}")
 async def act(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Holds the worker, or lets it go on."""
+    """Pauses, drains or resumes the worker."""
     values = {name: given[0].strip() for name, given in (await sent(request)).items()}
 
     def work(session: Session) -> None:
@@ -90,7 +90,7 @@ async def act(device: Device, action: Action, request: Request, viewer: Administ
 
 def _hold(values: dict[str, str]) -> HoldRequest:
     minutes: float | str | None = values.get("minutes") or None
-    with contextlib.suppress(ValueError):  # the check says what is wrong with a word
+    with contextlib.suppress(ValueError):  # the validation reports an invalid word
         minutes = None if minutes is None else float(minutes)
     return checked({"reason": values.get("reason") or None, "minutes": minutes}, HoldRequest, strict=True)
 
@@ -118,12 +118,12 @@ async def _found(context: Context, viewer: Viewer) -> JsonObject:
 
 
 def in_order(workers: Sequence[WorkerOut]) -> list[WorkerOut]:
-    """Silent workers first, then those without room to write, then held ones; the rest by device."""
+    """Sorts workers: silent ones first, then those without disk space, then held ones; the rest by device."""
     return sorted(workers, key=lambda one: (one.alive, one.blocked is None, one.hold is None, one.host, one.device, one.id))
 
 
 def state(worker: WorkerOut) -> tuple[str, str]:
-    """What it does, and how that should look."""
+    """Returns what the worker does, and its style."""
     if not worker.alive:
         return f"silent for {duration(worker.seen_seconds_ago)}", "failed"
     if worker.blocked is not None:
@@ -136,7 +136,7 @@ def state(worker: WorkerOut) -> tuple[str, str]:
 
 
 def memory(facts: JsonObject) -> str:
-    """`models 3.1 GB, 20 GB of 24 GB free`; empty where the worker told nothing."""
+    """Returns the memory in words: `models 3.1 GB, 20 GB of 24 GB free`; empty if the worker reported none."""
     parts = [f"models {size(facts['models'])}"] if "models" in facts else []
     if "device_free" in facts:
         parts.append(f"{size(facts['device_free'])} of {size(facts['device_total'])} free")

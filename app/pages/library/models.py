@@ -1,4 +1,4 @@
-"""Models: the allow-list, each with its proofs, versions and where it is used; administrators add and inspect."""
+"""Shows models: the allow-list, each model with its proofs, versions and uses; administrators add and inspect models."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ router = page_router()
 
 PER_PAGE = 100
 USED = 15
-"""Newest jobs of a model that its page lists."""
+"""Number of a model's newest jobs on its page."""
 Name = Annotated[str, Path(pattern=NAME)]
 SIZES = ("n_parameters", "layers", "hidden_size", "context_length", "vocab_size")
 
@@ -39,7 +39,7 @@ SIZES = ("n_parameters", "layers", "hidden_size", "context_length", "vocab_size"
 async def models_page(
     request: Request, _viewer: Reader, context: Shared, after: Annotated[str | None, Query(pattern=NAME)] = None
 ) -> Response:
-    """The page that lists every model, by name."""
+    """Shows the list of models, by name."""
     found = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
     further = found[PER_PAGE - 1].name if len(found) > PER_PAGE else None
     return page(request, "models.jinja", rows=found[:PER_PAGE], further=further, values={}, problem=None)
@@ -47,7 +47,7 @@ async def models_page(
 
 @router.post("/models")
 async def register(request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Adds a model and leads to the job that inspects it."""
+    """Adds a model and redirects to the job that inspects it."""
     values = {name: given[0].strip() for name, given in (await sent(request)).items() if given and given[0].strip()}
     try:
         asked = checked(
@@ -65,7 +65,7 @@ async def register(request: Request, viewer: Administrator, context: Shared) -> 
 
 @router.get("/models/{name}")
 async def model_page(name: Name, request: Request, viewer: Reader, context: Shared) -> Response:
-    """One model: state, proofs, versions, and its newest calibration and jobs that the viewer may see."""
+    """Shows a model: state, proofs, versions, and its newest calibration and jobs that the viewer may see."""
 
     def found(session: Session) -> JsonObject:
         model = service.find(session, name)
@@ -82,14 +82,14 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
 
 
 def _sizes(facts: ModelFactsDocument) -> list[tuple[str, str]]:
-    """The sizes that the inspection found in the model's files, in words."""
+    """Returns the sizes that the inspection found in the model's files, in words."""
     found = {name: value for name, value in facts.items() if name in SIZES and isinstance(value, int)}
     return [(name.removeprefix("n_").replace("_", " "), f"{found[name]:,}") for name in SIZES if name in found]
 
 
 @router.post("/models/{name}/inspect")
 async def inspect(name: Name, request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Submits a new inspection of the model's files and leads to its job."""
+    """Submits a new inspection of the model's files and redirects to its job."""
     job = await context.database.run(
         service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
     )

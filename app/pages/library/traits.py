@@ -1,4 +1,4 @@
-"""Traits: the list, one with its counts, checks and versions, and uploads of a trait's folder or JSON."""
+"""Shows traits: the list, each trait with its counts, checks and versions, and uploads of a trait's folder or JSON."""
 
 import json
 from datetime import datetime
@@ -31,7 +31,7 @@ PER_PAGE = 50
 async def traits_page(
     request: Request, viewer: Reader, context: Shared, cursor: Annotated[str | None, Query(max_length=500)] = None
 ) -> Response:
-    """Every version of every trait that the viewer may see, newest first."""
+    """Shows every version of every trait that the viewer may see, newest first."""
 
     def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=None, owner=None, limit=count, before=before))
@@ -44,14 +44,14 @@ async def traits_page(
 
 @router.get("/traits/new")
 async def upload_form(request: Request, _viewer: Changer) -> Response:
-    """The form for a new trait."""
+    """Shows the form for a new trait."""
     return page(request, "trait_new.jinja", name="", problem=None)
 
 
 @router.post("/traits/new")
 @takes_files
 async def upload(request: Request, viewer: Changer, context: Shared) -> Response:
-    """Checks and stores the files, and leads to the trait's page, which shows what was filled in and counted."""
+    """Checks and stores the files, and redirects to the trait's page, which shows what was filled in and counted."""
     form = await read_form(request)
     name = form.fields.get("name", "").strip()
     try:
@@ -63,7 +63,9 @@ async def upload(request: Request, viewer: Changer, context: Shared) -> Response
 
 
 def _body(name: str, form: Form) -> Form | TraitRequest:
-    """One JSON file is the whole trait, as POST /v1/traits takes it; else the files are a trait's folder. Raises Problem 422."""
+    """Returns the upload: a single JSON file is a whole trait as in POST /v1/traits; otherwise the files are a trait's folder. Raises Problem
+    422.
+    """
     files = {path: data for path, data in form.files.items() if data}
     if not files:
         raise invalid("/files", "no_files", "Choose the files of a trait's folder, or one JSON file that holds the whole trait.")
@@ -80,13 +82,13 @@ def _body(name: str, form: Form) -> Form | TraitRequest:
 
 @router.get("/traits/{reference}")
 async def trait_page(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
-    """One version of a trait. 404 by the one rule."""
+    """Shows one version of a trait. 404 if the viewer may not see it."""
     found = await context.database.run(service.find, reference, viewer)
     return page(request, "trait.jinja", one=found, counts=_counts(found.counts))
 
 
 def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:
-    """Rows and clusters of each part."""
+    """Returns rows and clusters of each part."""
     clusters = counts.get("clusters") or {}
     return [
         (name.replace("_", " "), f"{value:,}", str(clusters.get(name, "")))
@@ -97,5 +99,5 @@ def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:
 
 @router.get("/traits/{reference}/dataset.json")
 async def trait_file(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
-    """The dataset, as a download."""
+    """Downloads the dataset."""
     return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))

@@ -1,4 +1,4 @@
-"""Vectors: search, what each is made of and from, cosines between chosen ones, and downloads."""
+"""Shows vectors: search, facts and origin of each, cosines between chosen vectors, and downloads."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlencode
@@ -40,7 +40,7 @@ SORTS = {
 
 
 class Asked(BaseModel):
-    """What the address asks for."""
+    """The parameters of the address."""
 
     model: Words = ""
     trait: Words = ""
@@ -51,14 +51,14 @@ class Asked(BaseModel):
     start: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     def query(self, **changed: str | int | None) -> str:
-        """The query of this view, or of one that differs."""
+        """Returns the query of this view with these changes."""
         values = {**self.model_dump(), **changed}
         return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})
 
 
 @router.get("/vectors")
 async def vectors_page(request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
-    """The list, narrowed and sorted as the address says."""
+    """Shows the list, filtered and sorted by the parameters."""
     filters = VectorFilters(
         model=asked.model or None, trait=asked.trait or None, method=asked.method or None, layer=asked.layer,
         extraction=asked.extraction or None,
@@ -82,7 +82,7 @@ async def cosines_page(
     context: Shared,
     v: Annotated[list[Annotated[str, Field(pattern=id_pattern("vec"))]], Query(max_length=MOST_COMPARED)] = [],  # noqa: B006
 ) -> Response:
-    """The cosine of each chosen vector with each other one, before and after cleaning."""
+    """Shows the cosine of each chosen vector with each other one, before and after cleaning."""
     chosen = list(dict.fromkeys(v))
     if len(chosen) < 2:
         raise Problem(422, "too_few_vectors", "Choose two vectors or more in the list, then Compare.")
@@ -117,7 +117,7 @@ def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut]) ->
 
 @router.get("/vectors/{vector_id}")
 async def vector_page(vector_id: VectorId, request: Request, viewer: Reader, context: Shared) -> Response:
-    """One vector: its lineage, what it is made of, and downloads. 404 by the one rule."""
+    """Shows a vector: its lineage, its facts, and downloads. 404 if the viewer may not see it."""
 
     def found(session: Session) -> tuple[VectorOut, str | None, str | None]:
         one = service.shown_vector(session, vector_id, viewer)
@@ -154,5 +154,5 @@ async def vector_file(
     context: Shared,
     file_format: Annotated[Literal["safetensors", "gguf", "npy"], Query(alias="format")] = "safetensors",
 ) -> Response:
-    """The vector as a file, as the API writes it."""
+    """Downloads the vector as a file, as the API writes it."""
     return await download_vector(vector_id, request, viewer, context, file_format)

@@ -1,1 +1,1 @@
-"""Plots as SVG, drawn here from a result's numbers: they need no script and obey the pages' content security policy."""
+"""Plots as SVG, drawn here from a result's numbers: they need no script and comply with the pages' content security policy."""

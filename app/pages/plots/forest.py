@@ -1,4 +1,4 @@
-"""A forest plot: one row a method, its value with its interval, and the line of no effect."""
+"""Draws a forest plot: one row per method, its value with its interval, and the line of no effect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 620.0, 24.0, 190.0, 130.0, 6.0, 36.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """One row. `look`: `method`, `control`, or `leader`."""
+    """A row of the plot. `look`: `method`, `control`, or `leader`."""
 
     name: str
     value: float
@@ -23,7 +23,7 @@ class Estimate:
 
 
 def forest(title: str, note: str, rows: Sequence[Estimate], axis: str) -> Figure | None:
-    """The plot; None without a row."""
+    """Returns the plot; None without rows."""
     if not rows:
         return None
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]

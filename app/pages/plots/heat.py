@@ -1,4 +1,4 @@
-"""A heat map: a shade for each cell of rows and columns."""
+"""Draws a heat map: a shade for each cell of rows and columns."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ from app.pages.plots.elements import Figure, drawing, element, linked, text
 from app.pages.wording import number
 
 SHADES = 9
-"""Classes `h0` to `h8` of the style sheet."""
+"""Number of shade classes, `h0` to `h8`, in the style sheet."""
 CELL, WIDEST, ROW = 30.0, 620.0, 20.0
 TOP, BOTTOM, NARROWEST = 6.0, 36.0, 420.0
 LETTER, LONGEST = 6.1, 190.0
-"""Width of a letter, and the most that the names of rows take."""
+"""Pixels: width of a letter, and the most width for the names of rows."""
 LABELLED = 32.0
-"""Cells of this width or more have their value written in them."""
+"""Least width of a cell, in pixels, for its value to be written in it."""
 
 
 def heat(  # noqa: PLR0913 - the parts of one drawing
@@ -31,9 +31,9 @@ def heat(  # noqa: PLR0913 - the parts of one drawing
     shown: str = "",
     links: Mapping[tuple[str, str], str] | None = None,
 ) -> Figure | None:
-    """Rows from top to bottom. None without a cell.
+    """Returns the heat map with rows from top to bottom; None without cells.
 
-    `ends`: the values of the lightest and darkest shade, else the smallest and largest. `links`: where cells lead.
+    `ends`: the values of the lightest and darkest shade; by default the smallest and largest value. `links`: addresses of cells.
     """
     if not cells:
         return None
@@ -64,13 +64,13 @@ def heat(  # noqa: PLR0913 - the parts of one drawing
 
 
 def _cut(name: str) -> str:
-    """A name that fits; the row's tooltip holds it whole."""
+    """Returns a name cut to fit; the row's tooltip has the full name."""
     most = int((LONGEST - 12) / LETTER)
     return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _value(value: float) -> str:
-    """Two digits; what is nearly nothing is written so."""
+    """Returns a value with two digits; values between 0 and 0.01 as `<.01`."""
     return "<.01" if 0 < value < 0.01 else number(value, 2)
 
 

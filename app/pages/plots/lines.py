@@ -1,4 +1,4 @@
-"""Lines over a number, with bands of intervals, marks and thresholds."""
+"""Draws lines over a number, with bands of intervals, marks and thresholds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ LEFT, RIGHT, TOP, BOTTOM = 48.0, 12.0, 10.0, 36.0
 
 @dataclass(frozen=True)
 class Series:
-    """A line through points (x, y); `band` holds (x, low, high) where there is an interval. `name` stands in the legend.
+    """A line through points (x, y); `band` contains (x, low, high) where there is an interval. `name` appears in the legend.
 
-    `links`: where each point leads, or empty.
+    `links`: the address of each point, or empty.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axes:
-    """What the axes are called and how they run."""
+    """The names of the axes and their scales."""
 
     x: str
     y: str
@@ -40,14 +40,14 @@ class Axes:
 
 @dataclass(frozen=True)
 class Marks:
-    """Levels (y, words) and places (x, words) that matter."""
+    """Marked levels (y, words) and positions (x, words)."""
 
     levels: Sequence[tuple[float, str]] = field(default_factory=tuple)
     places: Sequence[tuple[float, str]] = field(default_factory=tuple)
 
 
 def lines(title: str, note: str, series: Sequence[Series], axes: Axes, marks: Marks | None = None) -> Figure | None:
-    """The plot; None without a point to draw."""
+    """Returns the plot; None without a point to draw."""
     marks = marks or Marks()
     points = [point for one in series for point in one.points]
     if not points:

@@ -1,4 +1,4 @@
-"""Scales: from a number to a place on an axis, with round ticks."""
+"""Scales: map a number to a position on an axis, with round ticks."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Scale:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Where a value is; one beyond the ends is drawn at the end."""
+        """Returns the position of a value; values beyond the ends are drawn at the end."""
         if self.log:
             value = max(value, self.low)
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -27,12 +27,12 @@ class Scale:
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Five or so round values."""
+        """Returns about five round values."""
         return _powers(self.low, self.high) if self.log else _steps(self.low, self.high)
 
 
 def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:
-    """An axis that holds all values with some room, and zero if asked."""
+    """Returns an axis that covers all values with a margin, and zero on request."""
     shown = [*values, 0.0] if zero or not values else list(values)
     low, high = min(shown), max(shown)
     room = (high - low) * 0.04 or max(abs(high), 1.0) * 0.1
@@ -40,14 +40,14 @@ def linear(values: Sequence[float], start: float, end: float, *, zero: bool = Fa
 
 
 def logarithmic(values: Sequence[float], start: float, end: float) -> Scale:
-    """A logarithmic axis that holds all positive values."""
+    """Returns a logarithmic axis that covers all positive values."""
     shown = [value for value in values if value > 0] or [1.0]
     low, high = min(shown), max(shown)
     return Scale(low / 1.1, high * 1.1, start, end, log=True)
 
 
 def words(value: float) -> str:
-    """A tick's label."""
+    """Returns a tick's label."""
     return number(0.0 if abs(value) < 1e-12 else value)
 
 

@@ -1,1 +1,1 @@
-"""What a finished job of each kind shows. Pure: stored numbers in, figures and rows out."""
+"""The content of a finished job's page, by kind. Pure: turns stored numbers into figures and rows."""

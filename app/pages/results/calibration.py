@@ -1,4 +1,4 @@
-"""A calibration's page: massive dimensions, their layers, their share of the norm, and their tokens."""
+"""Shows a calibration: massive dimensions, their layers, their share of the norm, and their tokens."""
 
 from app.pages.plots.elements import Figure
 from app.pages.plots.heat import heat
@@ -12,7 +12,7 @@ MOST_DIMS = 14
 
 
 def sections(document: CalibrationDocument | None) -> Sections:
-    """From calibration.json."""
+    """Returns the sections from calibration.json."""
     aggregate = None if not document else document.get("aggregate")
     if not aggregate or not aggregate.get("per_layer"):
         return Sections(aggregate=aggregate)
@@ -20,7 +20,7 @@ def sections(document: CalibrationDocument | None) -> Sections:
 
 
 def ratios(aggregate: Aggregate) -> Figure | None:
-    """How large each dimension is at each layer."""
+    """Returns a figure of each dimension's size at each layer."""
     per_layer = aggregate["per_layer"]
     highest: dict[str, float] = {}
     for dims in per_layer.values():
@@ -52,7 +52,7 @@ def _shares(aggregate: Aggregate) -> Part | None:
 
 
 def norms(aggregate: Aggregate) -> Figure | None:
-    """The norm of the stream by layer, with and without massive dimensions."""
+    """Returns a figure of the residual stream's norm by layer, with and without massive dimensions."""
     series = [
         Series(name, [(float(layer), value) for layer, value in (by_layer or {}).items() if value and value > 0])
         for name, by_layer in (

@@ -1,4 +1,4 @@
-"""An extraction: how well each vector separates the classes, what it is made of, and how stable it is."""
+"""Shows an extraction: how well each vector separates the classes, its massive share, and its stability."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ MOST_PLACES = 3
 
 
 def sections(document: ExtractionDocument | None) -> Sections:
-    """From extraction.json: three maps of methods by layers, at each position and component."""
+    """Returns the sections from extraction.json: three maps of methods by layers, for each position and component."""
     vectors = document.get("vectors") or [] if document else []
     places = list(dict.fromkeys((one["position"], one["component"]) for one in vectors))[:MOST_PLACES]
     parts: list[Part] = []

@@ -1,4 +1,4 @@
-"""A generation: each prompt's answers beside each other, unsteered first, then by vector and dose."""
+"""Shows a generation: each prompt's answers side by side, unsteered first, then by vector and dose."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from terms.documents.generation import Answered
 
 
 def sections(answers: Sequence[Answered]) -> Sections:
-    """From the answers on the job."""
+    """Returns the sections from the answers on the job."""
     prompts: dict[tuple[str, str | None], list[Answered]] = {}
     for one in answers:
         prompts.setdefault((one["prompt"], one.get("system_prompt")), []).append(one)

@@ -1,4 +1,4 @@
-"""What a result's page is made of: figures, tables and cards, in order."""
+"""The parts of a result's page: figures, tables and cards, in order."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from app.pages.plots.elements import Figure
 from terms.documents.calibration import Aggregate
 
 Leads = Callable[[str | None], str]
-"""The address of the answers that a number was computed from, by its source; empty where a number leads nowhere."""
+"""Returns, for the source of a number, the address of the answers that it was computed from; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A number that leads to the answers it was computed from."""
+    """A number with a link to the answers that it was computed from."""
 
     words: str
     href: str
@@ -23,7 +23,7 @@ Cell = str | Link
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: titles, rows of cells as text, and what the numbers mean. `held`: its first two columns stay in view."""
+    """A table: titles, rows of cells as text, and what the numbers mean. `held`: the first two columns stay in view."""
 
     title: str
     note: str
@@ -35,7 +35,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Card:
-    """What is advised for one model."""
+    """The recommendation for one model."""
 
     title: str
     lines: Sequence[tuple[str, str]]
@@ -43,7 +43,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Text:
-    """Answers of a model, beside each other: a prompt, and (heading, text, note) for each."""
+    """Answers of a model side by side: a prompt, and (heading, text, note) for each answer."""
 
     prompt: str
     system_prompt: str | None
@@ -52,7 +52,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Tabs:
-    """Ways to look at what is below: words, the query of each, and whether it is the present one."""
+    """Alternative views of the content below: label, query, and whether it is selected."""
 
     title: str
     choices: Sequence[tuple[str, str, bool]]
@@ -60,7 +60,7 @@ class Tabs:
 
 @dataclass(frozen=True)
 class Links:
-    """Ways on from here: words and address of each."""
+    """Links to related pages: label and address of each."""
 
     links: Sequence[tuple[str, str]]
 
@@ -70,7 +70,7 @@ Part = Figure | Grid | Card | Text | Tabs | Links
 
 @dataclass(frozen=True)
 class Sections:
-    """Why the answer is as it is, and what it costs. `aggregate`: of a calibration, for its first sentence."""
+    """The sections Why and Cost. `aggregate`: of a calibration, for its first sentence."""
 
     why: Sequence[Part] = ()
     cost: Sequence[Part] = ()
@@ -78,10 +78,10 @@ class Sections:
 
 
 def linked(words: str, href: str) -> Cell:
-    """The words, as a link where there is an address."""
+    """Returns the words, as a link if there is an address."""
     return Link(words, href) if words and href else words
 
 
 def kept(*parts: Part | None) -> list[Part]:
-    """The parts that there are."""
+    """Returns the parts that are not None."""
     return [part for part in parts if part is not None]

@@ -1,4 +1,4 @@
-"""A steering: what each method gains, at which dose, and what that costs in coherence."""
+"""Shows a steering: each method's gain, its dose, and the cost in coherence."""
 
 from typing import Literal
 
@@ -14,13 +14,13 @@ from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
 from terms.documents.steering import CurvePoint, Effect, Group, OfASibling, Subject, Summary
 
 MOST = 8
-"""Methods that one plot shows."""
+"""Most methods in one plot."""
 Score = Literal["trait", "coherence"]
 ABLATION_SUFFIXES = ("_pretop", "_randomdims", "_largest")
 
 
 def sections(summary: Summary | None, job: str) -> Sections:
-    """From summary.json. Numbers lead to the answers of `job` that they were computed from."""
+    """Returns the sections from summary.json. Numbers link to the answers of `job` that they were computed from."""
     if not summary or not summary.get("groups"):
         return Sections()
     leads = answers_of(job)
@@ -34,19 +34,19 @@ def sections(summary: Summary | None, job: str) -> Sections:
 
 
 def leader_of(summary: Summary) -> Group | None:
-    """The group of the best method."""
+    """Returns the group of the best method."""
     return next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
 
 
 def _judge(summary: Summary) -> Card:
-    """How far the judge can be trusted, and what to do where it cannot tell the classes apart."""
+    """Returns a card on how far the judge can be trusted, and what to do if it cannot tell the classes apart."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
     lines = [(judge_in_words(summary), "")]
     return Card("The judge", lines if doubt is None else [*lines, (doubt, ""), (REMEDY, "")])
 
 
 def _chosen(summary: Summary) -> list[Subject]:
-    """The subject of each method at its chosen layer, the leader first; copies of another vector are left out."""
+    """Returns the subject of each method at its chosen layer, the leader first; leaves out copies of another vector."""
     names = {one["subject"]: one for one in summary["groups"] if one.get("same_as") is None}
     found = [one for one in summary["subjects"] if one["name"] in names and one["curve"]]
     return sorted(found, key=lambda one: one["group"] != summary["leader"])[:MOST]
@@ -72,12 +72,12 @@ def _gains(summary: Summary, leads: Leads) -> Part | None:
 
 
 def _of_sibling(one: OfASibling) -> str:
-    """Which other model the vector was made on, if any."""
+    """Returns in words on which other model the vector was made, if any."""
     return f" of {one['source_model']}" if one.get("source_model") else ""
 
 
 def _estimates(name: str, effect: Effect, look: str, leads: Leads) -> list[Estimate]:
-    """The gain with its interval; none where no answer was judged."""
+    """Returns the gain with its interval; nothing if no answer was judged."""
     gain = effect["delta"]
     return (
         [] if gain is None else [Estimate(name, gain, effect["delta_low"], effect["delta_high"], look, leads(effect.get("run")))]
@@ -85,12 +85,12 @@ def _estimates(name: str, effect: Effect, look: str, leads: Leads) -> list[Estim
 
 
 def answers_of(job: str) -> Leads:
-    """Where the answers of a run of the job are; the page of all answers for numbers that name no run."""
+    """Returns the addresses of a run's answers; for numbers without a run, the page of all answers."""
     return lambda run: f"/jobs/{job}/answers" + (f"?run={key_of(run)}" if run else "")
 
 
 def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
-    """The score, `trait` or `coherence`, of each method over its dose."""
+    """Returns a figure of each method's score, `trait` or `coherence`, by dose."""
     leader, series = leader_of(summary), []
     best = None if leader is None or leader["best"] is None else leader["best"]["r"]
     for one in _chosen(summary):
@@ -101,7 +101,7 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
         band = [(r, *ends) for r, _, point in curve if (ends := _ends(point, score)) is not None]
         first = one["group"] == summary["leader"]
         places = [(r, value) for r, value, _ in curve]
-        # those of other groups are a choice on that page
+        # answers of other groups can be chosen on that page
         hrefs = [leads(point.get("run")) for *_, point in curve] if first else ()
         series.append(Series(method_name(one["group"]) + _of_sibling(one), places, band if first else (), not first, hrefs))
     base = summary["unsteered"]["selection"][score]
@@ -126,13 +126,13 @@ def _ends(point: CurvePoint, score: Score) -> tuple[float, float] | None:
 
 
 def _cliff(series: list[Series], threshold: float) -> list[tuple[float, str]]:
-    """The first dose at which the best method falls under the lowest coherence."""
+    """Returns the first dose at which the best method falls below the lowest allowed coherence."""
     under = [dose for dose, value in (series[0].points if series else ()) if value < threshold]
     return [(under[0], "cliff")] if under else []
 
 
 def layers(summary: Summary, leads: Leads) -> Figure | None:
-    """The trait score by layer and dose, where the leading method was searched at several layers."""
+    """Returns a figure of the trait score by layer and dose, if the leading method was searched at several layers."""
     leader = leader_of(summary)
     method = None if leader is None else leader["method"]
     searched = [one for one in summary["subjects"] if one["method"] == method and len(one["layers"]) == 1 and one["curve"]]
@@ -171,12 +171,12 @@ def _costs(summary: Summary, leads: Leads) -> Part:
 
 
 def _method_of(subject: str) -> str:
-    """The method of a subject `position/component/method/layers`."""
+    """Returns the method of a subject `position/component/method/layers`."""
     return subject.split("/")[-2] if subject.count("/") >= 3 else subject
 
 
 def _stops(summary: Summary) -> Part | None:
-    """Methods that share another's vector, and those that could not be compared."""
+    """Returns the methods that share another's vector, and those that could not be compared."""
     rows: list[list[Cell]] = [
         [one["method"], f"the same vector as {_method_of(twin)}"] for one in summary["groups"] if (twin := one.get("same_as"))
     ]

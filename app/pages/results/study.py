@@ -1,4 +1,4 @@
-"""A study: what it advises for each model, the forest plots, and its tables, all from tables.json."""
+"""Shows a study: the recommendation for each model, the forest plots, and its tables, all from tables.json."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,26 +29,25 @@ NOTES = {
 }
 FOREST = "Gain on held-out questions with 95 % intervals."
 COMPARED = ("severity", "recommendations")
-"""Tables that compare models: all of their rows are shown."""
+"""Tables that compare models, shown with all rows."""
 COST_TABLES = ("off_target", "ablation", "cleaning")
 
 
 @dataclass(frozen=True)
 class View:
-    """What a person looks at: how the methods are matched in the forest plots, of which model the plots and tables are, and which of the
-    further tables is open."""
+    """The selected view: how the forest plots match methods, the model of the plots and tables, and the open table."""
 
     way: str = "best"
     model: str = ""
     table: str = ""
 
     def query(self, **changed: str) -> str:
-        """The query of a view that differs from this one."""
+        """Returns the query of this view with these changes."""
         return urlencode({"model": self.model, "way": self.way, "table": self.table, **changed})
 
 
 def sections(document: TablesDocument | None, recommendations: Sequence[Finding], view: View, job: str = "") -> Sections:
-    """`job`: the study's, to label its answers; empty for those without a sheet."""
+    """Returns the sections of a study. `job`: the study's job, for a link to label its answers; empty without a labelling sheet."""
     tables = {table["id"]: table for table in document.get("tables") or []} if document else {}
     rows = tables["methods"]["rows"] if "methods" in tables else []
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -71,17 +70,17 @@ def _grids(tables: Mapping[str, TableDocument], names: Sequence[str], model: str
 
 
 def _known(asked: str, known: Sequence[str]) -> str:
-    """What was asked for, or else the first."""
+    """Returns `asked` if it is known, otherwise the first known value."""
     return asked if asked in known else next(iter(known), "")
 
 
 def title_of(table: TableDocument) -> str:
-    """Its title, without the number that older reports gave it."""
+    """Returns the table's title, without the number in older reports."""
     return str(table["title"].split(". ", 1)[-1])
 
 
 def _tabs(view: View, models: Sequence[str]) -> list[Part]:
-    """The models, where there are several, and the ways of matching."""
+    """Returns the tabs: the models, if there are several, and the ways of matching."""
     if not models:
         return []
     ways = [(words, view.query(way=way), way == view.way) for way, words in NAMES.items()]
@@ -91,7 +90,7 @@ def _tabs(view: View, models: Sequence[str]) -> list[Part]:
 
 
 def cards(recommendations: Sequence[Finding]) -> list[Card]:
-    """What is advised, a card for each model."""
+    """Returns the recommendations as a card for each model."""
     models = list(dict.fromkeys(one["model"] for one in recommendations))
     return [
         Card(model, [(one["sentence"], one.get("because", "")) for one in recommendations if one["model"] == model])
@@ -100,7 +99,7 @@ def cards(recommendations: Sequence[Finding]) -> list[Card]:
 
 
 def _labels(facts: Mapping[str, str], job: str) -> list[Part]:
-    """How well the judge agrees with a person, and the way to label answers."""
+    """Returns how well the judge agrees with a person, and a link to label answers."""
     said = facts.get("judge and labels") or ""
     card = (
         [Card("The judge beside a person", [(f"{said[:1].upper()}{said[1:]}.", "")])]
@@ -111,7 +110,7 @@ def _labels(facts: Mapping[str, str], job: str) -> list[Part]:
 
 
 def forests(rows: Sequence[JsonObject], way: str, note: str, leads: Leads | None = None) -> list[Figure]:
-    """One plot for each model and trait; numbers lead to pages of this service where `leads` does not say otherwise."""
+    """Returns a plot for each model and trait; numbers link to pages of this service unless `leads` is given."""
     key = WAYS[way]
     parts = []
     for model, trait in dict.fromkeys((row["model"], row["trait"]) for row in rows):
@@ -132,7 +131,7 @@ _SOURCE = re.compile(r"/v1/\w+/(job_\w+)(?:/responses\?run=(.+))?")
 
 
 def page_of(source: str | None) -> str:
-    """The page of what a number was computed from, by its address in the API: the answers of a run, or the job. Empty for neither."""
+    """Returns the page for the source of a number, given as an API address: the answers of a run, or the job. Empty for other addresses."""
     found = _SOURCE.fullmatch(source or "")
     if found is None:
         return ""
@@ -140,7 +139,7 @@ def page_of(source: str | None) -> str:
 
 
 METHODS = ("model", "trait", "method", "verdict", "layer", "r", "coherence", "delta", "at_dose", "at_coherence")
-"""Columns of the table of methods on the page, in this order; the rest is in the files."""
+"""Columns of the table of methods on the page, in this order; the files have all columns."""
 
 
 def _columns(table: TableDocument) -> list[ColumnDocument]:
@@ -149,8 +148,10 @@ def _columns(table: TableDocument) -> list[ColumnDocument]:
 
 
 def grid_of(table: TableDocument, model: str, leads: Leads | None = None) -> Grid | None:
-    """One of the study's tables, as its report shows it, without the columns that are links of the API. Tables that do not compare models
-    are of one model alone. `leads`: as `forests` takes it."""
+    """Returns a table of the study as in its report, without columns of API links. Tables that do not compare models show one model.
+
+    `leads`: as in `forests`.
+    """
     columns = _columns(table)
     of_model = [row for row in table["rows"] if table["id"] in COMPARED or not model or row.get("model") in (None, model)]
     rows = [[linked(_cell(one, row), (leads or page_of)(row.get(f"{one['key']}_from"))) for one in columns] for row in of_model]

@@ -1,1 +1,1 @@
-"""What models answered: the runs of a steering, their texts beside the unsteered ones, and what the judge said of them."""
+"""Models' answers: the runs of a steering, their texts next to the unsteered ones, and the judge's scores."""

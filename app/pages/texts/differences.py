@@ -1,4 +1,4 @@
-"""Which words of two answers differ, as marked HTML. Pure."""
+"""Marks the words that differ between two answers, as HTML. Pure."""
 
 import re
 from difflib import SequenceMatcher
@@ -8,15 +8,15 @@ from markupsafe import Markup, escape
 from binnacle.words.visible import visible
 
 MOST_WORDS = 600
-"""Longer answers are shown without marks: comparing them takes too long."""
+"""Most words of an answer that is marked: comparing longer answers takes too long."""
 LEAST_ALIKE = 0.15
-"""Answers that share less than this are different throughout, and marks would say nothing."""
+"""Least share of common words: below it answers differ throughout, and marks would say nothing."""
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
-"""A word or a sign, with the space before it: spaces are alike everywhere and are not compared."""
+"""A word or a punctuation mark with the space before it; differences in spaces are ignored."""
 
 
 def marked(before: str, after: str) -> tuple[Markup, Markup]:
-    """Both texts, with the words that only one of them has in `<del>` and `<ins>`."""
+    """Returns both texts, with words that only one of them contains in `<del>` and `<ins>`."""
     a, b = _WORD.findall(before), _WORD.findall(after)
     if max(len(a), len(b)) > MOST_WORDS:
         return shown(before), shown(after)
@@ -31,12 +31,12 @@ def marked(before: str, after: str) -> tuple[Markup, Markup]:
 
 
 def shown(text: str) -> Markup:
-    """The text, escaped; its control characters are written out, its line breaks stay."""
+    """Returns the text, escaped; control characters are shown as escapes, line breaks stay."""
     return escape("\n".join(visible(line) for line in text.split("\n")))
 
 
 def _piece(text: str, tag: str) -> Markup:
-    """The words in their element, and the space before them outside it."""
+    """Returns the words in their element, with the space before them outside it."""
     words = text.lstrip()
     if not tag or not words:
         return shown(text)

@@ -1,4 +1,4 @@
-"""What the judge said of an answer, and how sure it was. Pure."""
+"""Describes the judge's scores of an answer and how certain they are. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from terms.documents.runs import ShownLine
 Line = ShownLine
 LETTERS = {chr(ord("A") + place): 10.0 * place for place in range(11)}
 WIDEST = 50.0
-"""The largest spread that a score from 0 to 100 can have."""
+"""The largest standard deviation of scores from 0 to 100."""
 
 
 def unsure(line: Line) -> float:
-    """From 0, sure, to 1: how much the judge's own probabilities disagree with each other. A score that failed is 1."""
+    """Returns the judge's uncertainty from 0 (certain) to 1, by its own probabilities. A failed score gives 1."""
     raw = line.get("raw") or RawScore()
     if line.get("trait") is None or "trait" in (raw.get("failures") or {}):
         return 1.0
@@ -26,7 +26,7 @@ def unsure(line: Line) -> float:
 
 
 def _spread(top: Mapping[str, float]) -> float:
-    """The standard deviation of the values that the reply's first token could have been."""
+    """Returns the standard deviation over the values that the reply's first token could have been."""
     weights = [(math.exp(min(0.0, logprob)), value) for token, logprob in top.items() if (value := _value(token)) is not None]
     mass = math.fsum(p for p, _ in weights)
     if mass <= 0:
@@ -41,7 +41,7 @@ def _value(token: str) -> float | None:
 
 
 def scores(line: Line) -> str:
-    """`trait 92, coherence 91`."""
+    """Returns the scores in words: `trait 92, coherence 91`."""
     return ", ".join(f"{name} {_score(line.get(name))}" for name in ("trait", "coherence") if name in line)
 
 
@@ -50,7 +50,7 @@ def _score(value: float | None) -> str:
 
 
 def reply(line: Line) -> str:
-    """The judge's words and how sure it was; of the built-in judge, its probabilities."""
+    """Returns the judge's reply and its uncertainty; for the built-in judge, its probabilities."""
     raw = line.get("raw") or RawScore()
     shares = raw.get("p")
     if isinstance(shares, list) and len(shares) == 3:

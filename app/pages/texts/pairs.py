@@ -1,4 +1,4 @@
-"""Steered answers beside the unsteered ones to the same questions, in the order that was asked for. Pure."""
+"""Pairs steered answers with the unsteered answers to the same questions, in the requested order. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Line = ShownLine
 
 @dataclass(frozen=True)
 class Side:
-    """An answer as it is shown."""
+    """An answer as the page shows it."""
 
     text: Markup
     scores: str
@@ -24,7 +24,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """A question with its answers: left unsteered, right steered."""
+    """A question with its answers: unsteered on the left, steered on the right."""
 
     question: str
     system_prompt: str | None
@@ -42,13 +42,13 @@ class Both:
 
     @property
     def change(self) -> float | None:
-        """The trait score's, by the push."""
+        """Returns the change of the trait score by steering."""
         before = None if self.left is None else self.left["trait"]
         return None if before is None or self.right["trait"] is None else float(self.right["trait"] - before)
 
 
 def matched(steered: Sequence[Line], unsteered: Sequence[Line]) -> list[Both]:
-    """By question, in the run's own order. Equal questions are matched one by one."""
+    """Returns the pairs by question, in the run's own order. Repeated questions are paired one by one."""
     known: dict[tuple[str, str | None], list[Line]] = {}
     for line in reversed(unsteered):
         known.setdefault((line["question"], line.get("system_prompt")), []).append(line)
@@ -70,17 +70,17 @@ ORDERS: dict[str, tuple[str, Callable[[Both, int], float]]] = {
     "incoherent": ("least coherent first", lambda one, sign: _or(one.right["coherence"], -1.0)),
     "unsure": ("judge unsure first", lambda one, sign: -unsure(one.right)),
 }
-"""By name in the address: the words, and what the pairs are sorted by. `sign` is -1 where less of the trait is wanted."""
+"""Orders by their name in the address: label and sort key. `sign` is -1 if the steering aims at less of the trait."""
 
 
 def ordered(pairs: Sequence[Both], order: str, sign: int) -> list[Both]:
-    """Sorted; equal ones stay as asked."""
+    """Returns the pairs sorted; equal pairs keep their order."""
     _, key = ORDERS[order]
     return sorted(pairs, key=lambda one: key(one, sign))
 
 
 def pair(one: Both) -> Pair:
-    """As it is shown."""
+    """Returns a pair as the page shows it."""
     left, right = marked(one.left["text"], one.right["text"]) if one.left is not None else (Markup(), shown(one.right["text"]))
     return Pair(
         question=one.right["question"],

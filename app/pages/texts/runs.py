@@ -1,4 +1,4 @@
-"""The runs of a steering as a person chooses among them: by set of questions, method, layer and dose. Pure."""
+"""Chooses among the runs of a steering: by set of questions, method, layer and dose. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from terms.documents.runs import RunLine
 
 Run = RunLine
 KEY_LENGTH = 10
-"""The last characters of a run's id: a hash of what it is, which names it in addresses."""
+"""Number of characters at the end of a run's id, a hash of the run, that name it in addresses."""
 LABELS = {"unsteered": "unsteered", "prompt_only": "asked in the prompt"}
 TEST = "test"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The run that is looked at, the unsteered one of the same questions, and what else could be chosen."""
+    """The selected run, the unsteered run of the same questions, and the alternatives."""
 
     run: Run
     unsteered: Run | None
@@ -26,18 +26,18 @@ class Chosen:
 
 
 def key_of(run: Run | str) -> str:
-    """What names the run in an address."""
+    """Returns the run's name in addresses."""
     return (run if isinstance(run, str) else str(run["run"]))[-KEY_LENGTH:]
 
 
 def method_of(run: Run) -> str:
-    """Its vector's method, or what it is without one."""
+    """Returns the method of the run's vector, or a description of a run without a vector."""
     vector = run.get("vector")
     return str(vector["method"]) if vector else LABELS.get(str(run["label"]), str(run["label"]))
 
 
 def where(run: Run) -> str:
-    """`layer 14, dose 0.6`; of a part of a vector, which part."""
+    """Returns layer and dose: `layer 14, dose 0.6`; for a part of a vector, also the part."""
     vector = run.get("vector")
     if not vector:
         return ""
@@ -47,13 +47,13 @@ def where(run: Run) -> str:
 
 
 def part_of(run: Run) -> str:
-    """`massive part` of an arm of the decomposition; empty for the whole vector."""
+    """Returns `massive part` for an arm of the decomposition; empty for the whole vector."""
     arm = str(run["label"]).rsplit("/", 1)[-1]
     return {"massive": "massive part", "clean": "the rest", "both": "both parts"}.get(arm, "")
 
 
 def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "") -> Chosen | None:
-    """By the run's key; else the best of the set and method that are asked for. None without such a run."""
+    """Returns the run with this key, else the best run of the set and method; None without such a run."""
     found = next((one for one in runs if key and key_of(one) == key), None)
     if found is None and key:
         return None
@@ -73,6 +73,6 @@ def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = 
 
 
 def _best(runs: Sequence[Run]) -> Run | None:
-    """A run at its method's chosen dose comes before others, then the one with the highest trait score; unsteered last."""
+    """Returns the best run: runs at their method's chosen dose first, then by trait score; unsteered runs last."""
     steered = [one for one in runs if one.get("vector")] or list(runs)
     return max(steered, key=lambda one: ("test" in one["roles"], one["trait"] or 0.0), default=None)

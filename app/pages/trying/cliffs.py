@@ -1,4 +1,4 @@
-"""The dose at which a vector is known to break answers, from steerings that the viewer may see. The first one that tried it tells."""
+"""Finds the dose at which a vector is known to break answers, from steerings that the viewer may see; the newest that tried it counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from app.steerings import service
 from terms.documents.steering import Summary
 
 LOOKED_AT = 3
-"""Newest steerings of a vector's model and trait that are asked."""
+"""Number of newest steerings of a vector's model and trait that are read."""
 
 
 @dataclass(frozen=True)
 class Cliff:
-    """`best`: the dose that worked best; `at`: the first dose with a coherence under the lowest allowed, None where none was."""
+    """`best`: the dose that worked best; `at`: the first dose with a coherence below the lowest allowed, None if there was none."""
 
     best: float | None
     at: float | None
 
 
 def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
-    """By the vector's id, or by its key where the steering took it from an extraction; vectors that were pushed together tell nothing of one."""
+    """Returns cliffs by the vector's id, or by its key if the steering took it from an extraction; skips vectors that were applied together."""
     found = {}
     for subject in summary.get("subjects") or [] if summary else []:
         keys, ids = subject.get("keys") or [], subject.get("ids") or []
@@ -42,7 +42,7 @@ def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
 
 
 async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, Cliff]:
-    """Of those of the vectors that a steering tried."""
+    """Returns the cliffs of the vectors that a steering tried, by id."""
     found: dict[str, Cliff] = {}
     made_by = await context.database.run(_extraction_jobs, viewer, vectors)
     for model, trait in dict.fromkeys((one.model, one.trait) for one in vectors):
@@ -58,7 +58,7 @@ async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut])
 
 
 def _extraction_jobs(session: Session, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, str]:
-    """By vector, the job that made it."""
+    """Returns the extraction's job of each vector."""
     return {one.id: extractions.existing(session, one.extraction, viewer).job_id for one in vectors if one.extraction is not None}
 
 

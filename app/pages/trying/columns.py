@@ -1,4 +1,4 @@
-"""The answers of a try: unsteered first, then one column for each push. Pure."""
+"""Arranges the answers of a try: unsteered first, then one column for each push. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Push:
 
 @dataclass(frozen=True)
 class Column:
-    """One answer. `push` counts from 0; None for the unsteered one."""
+    """An answer. `push` counts from 0; None for the unsteered answer."""
 
     push: int | None
     text: Markup
@@ -28,9 +28,9 @@ class Column:
 
 
 def columns(answers: Sequence[Answered], pushes: Sequence[Push]) -> list[Column]:
-    """The columns of a try, unsteered first. Pushes without an answer are left out.
+    """Returns the columns of a try, unsteered first. Pushes without an answer are left out.
 
-    Words that a push changed are marked; with one push, also those that it took away.
+    Words that a push changed are marked; with a single push, also words that it removed.
     """
     plain = next((one for one in answers if one.get("vector") is None), None)
     if plain is None:

@@ -1,4 +1,4 @@
-"""The page Try: the form, the job of each try, and its answers as soon as they are there. Its address holds all of it."""
+"""Routes of the page Try: the form, the job of each try, and its answers when they are ready. The address contains the whole state."""
 
 import secrets
 from typing import Annotated, Self
@@ -36,12 +36,12 @@ router = page_router()
 
 SLOTS = 4
 DOSE = 0.5
-"""What a slider stands at first."""
+"""Initial dose of a slider."""
 Words = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00]*$")]
 
 
 class Tried(BaseModel):
-    """What the address holds."""
+    """The parameters of the address."""
 
     model: Annotated[str, Field(max_length=200)] = ""
     prompt: Words = ""
@@ -53,13 +53,13 @@ class Tried(BaseModel):
 
     @property
     def pushes(self) -> list[Push]:
-        """The chosen vectors, each at its dose."""
+        """Returns the chosen vectors, each with its dose."""
         doses = [*self.d, *[DOSE] * SLOTS]
         return [Push(vector, dose) for vector, dose in zip(self.v, doses, strict=False) if vector]
 
     @property
     def body(self) -> JsonObject:
-        """The request of this try."""
+        """Returns the request of this try."""
         prompt = {"prompt": self.prompt, **({"system_prompt": self.system_prompt} if self.system_prompt.strip() else {})}
         found: JsonObject = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
         if self.pushes:
@@ -67,12 +67,12 @@ class Tried(BaseModel):
         return found
 
     def query(self, job: str) -> str:
-        """The address of this try's answers: the job holds the rest."""
+        """Returns the query of this try's answers; the job contains the rest."""
         pairs = [pair for push in self.pushes for pair in (("v", push.vector), ("d", f"{push.dose:g}"))]
         return urlencode([*pairs, ("job", job)])
 
     def of(self, job: JobOut) -> Self:
-        """This view with what its job was asked. Raises Problem 404 for a job that is no try."""
+        """Returns this view with the request of its job. Raises Problem 404 for a job that is not a try."""
         if job.kind != "generate":
             raise Problem(404, "not_found", "This job is not a try. Open its own page.")
         spec = generation_spec(job)
@@ -86,19 +86,19 @@ Asked = Annotated[Tried, Query()]
 
 @router.get("/try")
 async def try_page(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
-    """The form, and the answers of the job that the address names."""
+    """Shows the form, and the answers of the job in the address."""
     return page(request, "try.jinja", **await _shown(request, context, viewer, asked))
 
 
 @router.get("/parts/try")
 async def pushes_part(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
-    """The vectors of the chosen model, with what is known of their doses."""
+    """Shows the vectors of the chosen model, with known facts about their doses."""
     return page(request, "pushes.jinja", **await _shown(request, context, viewer, asked))
 
 
 @router.post("/try")
 async def attempt(request: Request, viewer: Changer, context: Shared) -> Response:
-    """Makes the job and leads to the page of its answers; the button for the model's vectors makes nothing."""
+    """Submits the job and redirects to the page of its answers; the button for the model's vectors submits nothing."""
     values = await sent(request)
     asked = _read(values)
     if values.get("do") == ["vectors"]:
@@ -113,7 +113,7 @@ async def attempt(request: Request, viewer: Changer, context: Shared) -> Respons
 
 @router.get("/parts/tried")
 async def tried_part(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
-    """The answers as soon as the job is over; until then, where it stands, when that changes."""
+    """Returns the answers when the job has ended; until then, its state, when that changes."""
     if asked.job is None:
         raise Problem(404, "not_found", "There is no try without its job.")
     job = await reading.changed(context, request, asked.job, viewer, WAIT_SECONDS)
@@ -121,7 +121,7 @@ async def tried_part(request: Request, viewer: Changer, context: Shared, asked: 
 
 
 def _read(values: dict[str, list[str]]) -> Tried:
-    """The form as the address would hold it. Raises Problem 422 for a dose that is not a number."""
+    """Returns the form as parameters. Raises Problem 422 for a dose that is not a number."""
     doses = []
     for text in values.get("d", [])[:SLOTS]:
         try:
@@ -177,5 +177,5 @@ async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut)
 
 
 def _words(session: Session, viewer: Viewer, pushes: list[Push]) -> list[str]:
-    """Each push in words."""
+    """Returns each push in words."""
     return [f"{named(extractions.shown_vector(session, one.vector, viewer))}, dose {one.dose:g}" for one in pushes]

@@ -1,7 +1,7 @@
-"""Files of other tools, turned into the files of a trait folder (`app.traits.files`), which then checks every row. One module for each format.
+"""Converts files of other tools into the files of a trait folder (`app.traits.files`), which then checks every row.
 
-Files of a trait folder may be beside them: steering.json, definition.txt, paraphrases.json, unrelated.json and split.json go before what a
-reader made.
+One module per format. Trait folder files sent with them (steering.json, definition.txt, paraphrases.json, unrelated.json and split.json) take
+precedence over a reader's output.
 """
 
 import json
@@ -21,21 +21,21 @@ READERS: dict[str, Reader] = {
     "repeng": repeng.READER,
     "pairs": pairs.READER,
 }
-"""By the name that requests call them by, in the order in which they are tried."""
+"""Readers by the name used in requests, in the order in which they are tried."""
 FORMATS = (FOLDER, *READERS)
 _CLASSES = tuple(f"{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
 
 
 def as_folder(files: Mapping[str, bytes], form: str | None, seed: int, notes: list[str]) -> dict[str, bytes]:
-    """The files of a trait folder, and notes on what was taken and what was left.
+    """Returns the files of a trait folder, and notes on what was used and what was dropped.
 
-    A folder's own files stay as they are. Raises Problem 422 for files in no format, or not in the one that is named.
+    A folder's own files stay unchanged. Raises Problem 422 for files in no known format, or not in the requested format.
     """
     own = {name: data for name, data in files.items() if name in folder.KNOWN + folder.UNUSED}
     foreign = {name: data for name, data in files.items() if name not in own}
     readable = all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in foreign)
     if form == FOLDER or not foreign or not readable or any(name in own for name in _CLASSES):
-        return dict(files)  # `files.read` says what is wrong with it
+        return dict(files)  # `files.read` reports what is wrong
     sources = [opened(name, data) for name, data in sorted(foreign.items())]
     reader = _recognised(sources) if form is None else READERS[form]
     for source in sources:

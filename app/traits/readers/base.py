@@ -1,4 +1,4 @@
-"""What every reader shares: a parsed file, the rows taken from it, and the questions kept out of the extraction. Knows no format."""
+"""Shared by all readers: a parsed file, the rows taken from it, and the questions kept out of the extraction. Independent of formats."""
 
 import csv
 import hashlib
@@ -17,28 +17,28 @@ Row = JsonObject
 TABLES = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".json", ".jsonl", *TABLES)
 MOST_HELD = 64
-"""Clusters kept as questions; half of them are drawn for the test, and a verdict needs 20 there."""
+"""Most clusters kept as questions; half of them are drawn for the test, and a verdict needs 20 there."""
 SHARE = 3
-"""At most one cluster in so many is kept as a question."""
+"""At most one in this many clusters is kept as a question."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its bare name and what it holds, a JSON value or the rows of a table."""
+    """A file: its name without folders, and its content as a JSON value or the rows of a table."""
 
     file: str
     content: Json
 
     @property
     def rows(self) -> list[Row]:
-        """Its objects; nothing for content that is not a list of objects."""
+        """Returns the objects in the file; nothing if the content is not a list of objects."""
         content = self.content
         return content if isinstance(content, list) and content and all(isinstance(row, dict) for row in content) else []
 
 
 @dataclass
 class Taken:
-    """The rows that a reader made. `notes` say what was taken and what was left. `questions` None: the file holds none."""
+    """The rows that a reader made. `notes` say what was used and what was dropped. `questions` is None if the file contains none."""
 
     positive: list[Row] = field(default_factory=list)
     negative: list[Row] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Reader:
-    """A format: `about` says in a line what its files hold, `recognises` tells whether a file is one, `read` takes all files of a request."""
+    """A format: `about` describes its files in a line, `recognises` tells whether a file has the format, `read` reads all files of a request."""
 
     about: str
     recognises: Callable[[Source], bool]
@@ -57,7 +57,7 @@ class Reader:
 
 
 def opened(file: str, data: bytes) -> Source:
-    """The file by its suffix; a .json file of one object a line is taken as .jsonl. Raises Problem 422 with its line."""
+    """Parses a file by its suffix; a .json file with one object per line is read as .jsonl. Raises Problem 422 with the line."""
     suffix = PurePosixPath(file).suffix.lower()
     if suffix in TABLES:
         return Source(file, _table(file, text_of(data, file), TABLES[suffix]))
@@ -74,7 +74,7 @@ def _is_lines(text: str) -> bool:
 
 
 def _table(file: str, text: str, delimiter: str) -> list[Row]:
-    """The rows of a table with a head."""
+    """Returns the rows of a table with a header."""
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, restkey="")
     rows = []
     try:
@@ -89,7 +89,7 @@ def _table(file: str, text: str, delimiter: str) -> list[Row]:
 
 
 def words(source: Source, number: int, row: Row, name: str) -> str:
-    """A field that must be a text. `number` counts rows from 1. Raises Problem 422 naming file, row and field."""
+    """Returns a field that must be a text. `number` counts rows from 1. Raises Problem 422 naming file, row and field."""
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         said = "is missing" if value is None else "must be a text that is not blank"
@@ -98,21 +98,21 @@ def words(source: Source, number: int, row: Row, name: str) -> str:
 
 
 def leftover(source: Source, used: Sequence[str]) -> list[str]:
-    """A note on the fields that were not used, if there are any."""
+    """Returns a note on unused fields, if there are any."""
     names = sorted({name for row in source.rows for name in row} - set(used))
     return [f"{source.file}: the fields {', '.join(repr(name[:40]) for name in names[:20])} were left out."] if names else []
 
 
 @dataclass(frozen=True)
 class Held:
-    """The cluster of every text, and which texts are kept as questions."""
+    """The cluster of every text, and the indices of texts kept as questions."""
 
     clusters: list[str]
     questions: set[int]
 
 
 def hold_out(texts: Sequence[str], seed: int) -> Held:
-    """Keeps up to a third of the texts' clusters, and 64 at most, as questions, drawn by seed: what is tested must not be extracted from."""
+    """Keeps up to a third of the texts' clusters, at most 64, as questions, drawn by seed: test questions must not be extracted from."""
     named = clusters.fill(texts, [None] * len(texts), clusters.shared_wording(texts))
     ordered = sorted(set(named), key=lambda one: hashlib.sha256(f"{seed}/held/{one}".encode()).digest())
     kept = set(ordered[: min(MOST_HELD, len(ordered) // SHARE)])
@@ -120,7 +120,7 @@ def hold_out(texts: Sequence[str], seed: int) -> Held:
 
 
 def held_note(held: Held) -> str:
-    """What was kept out, as a sentence."""
+    """Returns a sentence about the texts kept as questions."""
     kept = {held.clusters[i] for i in held.questions}
     return (
         f"The file holds no questions to steer on, so {len(held.questions):,} of its {len(held.clusters):,} prompts "

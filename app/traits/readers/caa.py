@@ -1,10 +1,10 @@
-"""Contrastive Activation Addition's A/B questions (Rimsky et al., 2024: `generate_dataset.json`, `test_dataset_*.json`).
+"""Reads Contrastive Activation Addition's A/B questions (Rimsky et al., 2024: `generate_dataset.json`, `test_dataset_*.json`).
 
     [{"question": "...\\n\\nChoices:\\n (A) ...\\n (B) ...", "answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}]
 
-The question is the prompt of both classes and the answer is their given response. Steering questions are asked without the choices: those of
-`test_dataset_open_ended.json`, else of `test_dataset_ab.json`, else some that are kept out. Questions are grouped by what they ask: the choices,
-and words that most of the questions share, do not count.
+The question is the prompt of both classes and the answer is their given response. Steering questions are asked without the choices: from
+`test_dataset_open_ended.json`, else from `test_dataset_ab.json`, else from questions kept out of the extraction. Questions are grouped by
+content: the choices, and words that most questions share, do not count.
 """
 
 import re
@@ -17,13 +17,13 @@ _CHOICES = re.compile(r"\s*(?:Choices:)?\s*\(A\).*\Z", re.DOTALL)
 
 
 def recognises(source: Source) -> bool:
-    """A/B questions, or the open-ended ones that come with them."""
+    """Returns whether a file holds A/B questions, or the open-ended questions that come with them."""
     rows = source.rows
     return bool(rows) and "question" in rows[0] and (HIGH in rows[0] or "test" in source.file.lower())
 
 
 def stem(question: str) -> str:
-    """The question without its choices, or all of it where nothing would be left."""
+    """Returns the question without its choices, or the whole question if nothing would be left."""
     return _CHOICES.sub("", question).strip() or question
 
 
@@ -32,7 +32,7 @@ def _is_test(source: Source) -> bool:
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
-    """A row of each class for every A/B question that is not a steering question."""
+    """Reads a row of each class for every A/B question that is not a steering question."""
     choices = [one for one in sources if HIGH in one.rows[0]]
     asked = [one for one in sources if one not in choices] or [one for one in choices if _is_test(one) and len(choices) > 1]
     rows = [(one, number, row) for one in choices if one not in asked for number, row in enumerate(one.rows, start=1)]

@@ -1,9 +1,10 @@
-"""Conversations as chat APIs and preference data write them, JSON or JSON lines.
+"""Reads conversations in the format of chat APIs and preference data, JSON or JSON lines.
 
     {"messages": [{"role": "system", ...}, {"role": "user", ...}, {"role": "assistant", ...}], "label": 1}
     {"chosen": [messages], "rejected": [messages]}      (`positive` and `negative` mean the same; `prompt` may hold the first messages)
 
-A conversation is one turn here: a system prompt, the user's text, and the assistant's as the given response. Longer ones are left out.
+A conversation must be a single turn: a system prompt, the user's text, and the assistant's text as the given response. Longer ones are
+dropped.
 """
 
 from collections.abc import Sequence
@@ -15,14 +16,14 @@ from terms.values import Json, JsonObject
 
 
 def _conversation(value: Json) -> list[JsonObject]:
-    """The messages of a conversation; none of any other value."""
+    """Returns the messages of a conversation; nothing for any other value."""
     if not isinstance(value, list) or not all(isinstance(one, dict) and "role" in one for one in value):
         return []
     return value
 
 
 def recognises(source: Source) -> bool:
-    """Rows with `messages` and a label, or with two conversations."""
+    """Returns whether the rows have `messages` and a label, or two conversations."""
     rows = source.rows
     if not rows:
         return False
@@ -31,7 +32,7 @@ def recognises(source: Source) -> bool:
 
 
 def _turn(source: Source, number: int, value: Json) -> Row | None:
-    """The one turn of a conversation, None for a longer one. Raises Problem 422 for a value that is not a conversation."""
+    """Returns the single turn of a conversation, None for a longer one. Raises Problem 422 for a value that is not a conversation."""
     messages = _conversation(value)
     if not messages or not all(isinstance(one.get("content"), str) for one in messages):
         detail = f"{source.file}, row {number}: a conversation must be a list of objects with the texts 'role' and 'content'."
@@ -50,7 +51,7 @@ def _turn(source: Source, number: int, value: Json) -> Row | None:
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
-    """Rows of both classes; pairs of answers to one prompt give the questions too."""
+    """Reads rows of both classes; pairs of answers to one prompt also give the questions."""
     taken, whole, longer, used = Taken(), list[tuple[Row, Row]](), 0, {"messages", "prompt"}
     for source in sources:
         for number, row in enumerate(source.rows, start=1):

@@ -1,10 +1,10 @@
-"""Tables of pairs or of labelled prompts: CSV, TSV, JSON and JSON lines.
+"""Reads tables of pairs or of labelled prompts: CSV, TSV, JSON and JSON lines.
 
     positive,negative                   two prompts
     prompt,positive,negative            a prompt and two responses (`question` means `prompt`)
     prompt,label                        one prompt; `text` means `prompt`; the label is positive / negative, 1 / 0, true / false or yes / no
 
-`system_prompt` and `cluster` may be beside them; `response` beside a label.
+Optional columns: `system_prompt` and `cluster`, and `response` next to a label.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ SIDES = {"positive": True, "pos": True, "1": True, "true": True, "yes": True, "n
 
 
 def column(row: Row, names: Sequence[str]) -> str | None:
-    """The first of these fields that the row has."""
+    """Returns the first of these fields that the row has."""
     return next((name for name in names if name in row), None)
 
 
 def side(source: Source, number: int, value: Json) -> bool:
-    """Whether a label means the positive class. Raises Problem 422."""
+    """Returns whether a label means the positive class. Raises Problem 422."""
     found = SIDES.get(str(value).strip().lower().removesuffix(".0"))
     if found is None:
         detail = f"{source.file}, row {number}: the label {str(value)[:40]!r} is not positive or negative, 1 or 0, true or false, yes or no."
@@ -35,7 +35,7 @@ def side(source: Source, number: int, value: Json) -> bool:
 
 
 def recognises(source: Source) -> bool:
-    """Two texts in a row, or a prompt with a label."""
+    """Returns whether rows have two texts, or a prompt with a label."""
     rows = source.rows
     if not rows:
         return False
@@ -46,7 +46,7 @@ def recognises(source: Source) -> bool:
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
-    """Rows of both classes; prompts with two responses give the questions too."""
+    """Reads rows of both classes; prompts with two responses also give the questions."""
     taken, whole, used = Taken(), list[tuple[Row, Row]](), set[str]()
     for source in sources:
         for number, row in enumerate(source.rows, start=1):
@@ -76,12 +76,12 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
 
 
 def asked_apart(taken: Taken, whole: Sequence[tuple[Row, Row]], seed: int) -> list[str]:
-    """Puts pairs of responses to one prompt into the two classes, but for those kept as questions; notes on the latter."""
+    """Adds pairs of responses to one prompt to the two classes, except pairs kept as questions; returns notes on the questions."""
     if not whole:
         return []
     held = hold_out([high["prompt"] for high, _ in whole], seed)
     if any("cluster" in high for high, _ in whole):
-        held = Held(held.clusters, set())  # the table has its own clusters, and its questions come beside it
+        held = Held(held.clusters, set())  # the table has its own clusters, and its questions are sent separately
     for i, (high, low) in enumerate(whole):
         if i in held.questions:
             continue

@@ -1,9 +1,9 @@
-"""persona_vectors' artifacts (Chen et al., 2025: `data_generation/trait_data_extract/TRAIT.json` and `trait_data_eval/TRAIT.json`).
+"""Reads persona_vectors' artifacts (Chen et al., 2025: `data_generation/trait_data_extract/TRAIT.json` and `trait_data_eval/TRAIT.json`).
 
     {"instruction": [{"pos": "...", "neg": "..."}], "questions": ["..."], "eval_prompt": "... {question} ... {answer} ..."}
 
-Each instruction is a system prompt; every instruction meets every question of the extraction. With both files, the questions of the file
-with `eval` in its name are steered on; with one file, some of its questions are kept out of the extraction.
+Each instruction is a system prompt, combined with every question of the extraction. With both files, steering uses the questions of the file
+with `eval` in its name; with one file, some of its questions are kept out of the extraction.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ FIELDS = ("instruction", "questions", "eval_prompt")
 
 
 def recognises(source: Source) -> bool:
-    """An object with instructions and questions."""
+    """Returns whether the file is an object with instructions and questions."""
     return {"instruction", "questions"} <= _object(source).keys()
 
 
 def _object(source: Source) -> JsonObject:
-    """What the file holds; nothing where that is no object."""
+    """Returns the object in the file; an empty object for any other content."""
     return source.content if isinstance(source.content, dict) else {}
 
 
@@ -41,7 +41,7 @@ def _instructions(source: Source) -> list[tuple[str, str]]:
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
-    """Instructions times questions, once with the positive and once with the negative instruction as the system prompt."""
+    """Reads every instruction with every question, once with the positive and once with the negative instruction as the system prompt."""
     tests = [one for one in sources if "eval" in one.file.lower()] if len(sources) > 1 else []
     first = [one for one in sources if one not in tests] or list(sources)
     if len(first) > 1 or len(tests) > 1:

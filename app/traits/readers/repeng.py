@@ -1,8 +1,8 @@
-"""repeng's entries: pairs of whole texts, as `DatasetEntry(positive, negative)` written to JSON or JSON lines.
+"""Reads repeng's entries: pairs of whole texts, as `DatasetEntry(positive, negative)` written to JSON or JSON lines.
 
     [{"positive": "[INST] Act as if you are happy. [/INST] The weather", "negative": "[INST] Act as if you are sad. [/INST] The weather"}]
 
-A chat template around a text is taken off, because the model's own is added; what follows the prompt is then the given response.
+A chat template around a text is removed, because the model's own template is added; text after the prompt becomes the given response.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ FIELDS = {"positive", "negative"}
 
 
 def recognises(source: Source) -> bool:
-    """A list of objects with two texts and nothing else."""
+    """Returns whether the file is a list of objects with two texts and nothing else."""
     rows = source.rows
     return bool(rows) and all(row.keys() == FIELDS and isinstance(row["positive"], str) for row in rows)
 
 
 def read(sources: Sequence[Source], _seed: int) -> Taken:
-    """A row of each class for every entry."""
+    """Reads a row of each class for every entry."""
     taken, templated = Taken(), 0
     for source in sources:
         for number, row in enumerate(source.rows, start=1):

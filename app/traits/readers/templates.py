@@ -1,4 +1,4 @@
-"""A text that was written inside a chat template, taken apart: repeng's users write theirs that way, and the model's own is added again here.
+"""Splits a text written inside a chat template, as repeng's users write them; the model's own template is added again here.
 
 [INST] prompt [/INST] beginning of the answer          <|im_start|>user\\nprompt<|im_end|>\\n<|im_start|>assistant\\nbeginning
 """
@@ -24,7 +24,7 @@ _LLAMA3 = re.compile(
 
 
 def apart(text: str) -> Row | None:
-    """Prompt, and system prompt and response where there are any; None for a text without a template."""
+    """Returns the prompt, with system prompt and response if present; None for a text without a template."""
     for form in (_INST, _CHATML, _LLAMA3):
         found = form.fullmatch(text)
         if found is not None:
