@@ -179,9 +179,8 @@ class GenerationSpec(OnAModel):
     calibration: OfAJob | None
 
 
-_Sources = TypedDict(
-    "_Sources", {"from": NotRequired[list[VectorsOf] | None]}
-)  # `from` is a keyword, so the class syntax cannot name this field
+# `from` is a keyword, so the class syntax cannot name this field
+_Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})
 
 
 class SteeringAsked(OnAModel, _Sources):

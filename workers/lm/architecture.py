@@ -1,4 +1,4 @@
-"""Locates the decoder blocks of a live model, and the modules whose outputs are the components that the science code reads.
+"""Locates the decoder blocks of a live model, and the modules that put out the components that the science code reads.
 
 A `Layout` is derived from the built model (also from a model on the meta device), never from file names or class names: `structure` finds how a
 block adds to the residual stream by running a small random twin of the model's config, and the passport's proof of addends confirms it on the
