@@ -106,7 +106,7 @@ class Search:
         return self._cells[cell].best
 
     def stopped(self, cell: str) -> str | None:
-        """The reason why a cell is no longer run; None while it is."""
+        """The reason why the search has dropped a cell; None while it runs the cell."""
         found = self._cells[cell]
         if len(found.seen) >= self._budget:
             return "budget used"
