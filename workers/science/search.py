@@ -83,7 +83,7 @@ class Search:
         self._budget, self._low, self._high, self._threshold = budget, low, high, threshold
 
     def next_round(self) -> list[tuple[str, float]]:
-        """(cell, dose) of the next evaluations, at most one per cell; empty when the search is over."""
+        """(cell, dose) of the next evaluations, at most one per cell; empty when the search has ended."""
         asked = ((name, self._next(cell)) for name, cell in self._cells.items())
         return [(name, dose) for name, dose in asked if dose is not None]
 
