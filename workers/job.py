@@ -33,7 +33,7 @@ class LeaseLost(Interruption):
 
 
 class JobYielded(Interruption):
-    """The job's time slice is over and another job waits: it returns to the queue, finished cells are kept."""
+    """The job's time slice has ended and another job waits: it returns to the queue, finished cells are kept."""
 
 
 class JobFault(Exception):
@@ -130,7 +130,7 @@ class JobContext(Protocol):
         """Raises JobCancelled, LeaseLost or JobYielded when the job must stop here. Cheap."""
 
     def may_yield(self) -> None:
-        """Call at the boundary of a cell or batch: raises JobYielded when the slice is over and another job waits (earlier if a generation
+        """Call at the boundary of a cell or batch: raises JobYielded when the slice has ended and another job waits (earlier if a generation
         waits), and at once when the device is drained. Calls `check()`."""
 
     def cell(self, name: str) -> bytes | None:

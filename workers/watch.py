@@ -60,7 +60,7 @@ class Sighting:
 
 Holding = Row[Job, int, int, int, bool, int]
 """A job that the child holds: its row; seconds since cancellation was requested (None without a request), since its last progress and since its
-start; whether its lease is over; and seconds from the database's start to the end of its lease."""
+start; whether its lease has ended; and seconds from the database's start to the end of its lease."""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ class OpenAIJudge:
         )
 
     def _has_token(self, word: str, scale: Scale) -> bool:
-        """Whether the word is among the alternatives when requested. A model that splits the word has no such token to offer."""
+        """Whether the word is among the alternatives when requested. A model that splits the word cannot offer it as a token."""
         asked = f"the number {word}" if scale == "numbers" else f"the letter {word}"
         try:
             found = parse(self._endpoint.ask(probe(asked)), {word: 1.0})

@@ -130,7 +130,7 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
 
 
 def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int) -> list[NDArray[np.float64] | None]:
-    """Each labelled example's probabilities [3] from a classifier that has not seen its cluster; None where no such classifier can be fitted."""
+    """Each labelled example's probabilities [3] from a classifier that has not seen its cluster; None where the other clusters lack a class."""
     clusters = sorted({one.cluster for one in labelled})
     random.Random(seed).shuffle(clusters)
     fold = {cluster: place % FOLDS for place, cluster in enumerate(clusters)}

@@ -27,7 +27,7 @@ from workers.lm.structure.values import BlockStructure, Factor, Structure
 
 @dataclass(frozen=True)
 class Terms:
-    """The sum that one block computes: `kept` x input + sum of scale x output of each module, in the order in which the modules run."""
+    """The sum computed by a block: `kept` x input + sum of scale x output of each module, in the order in which the modules run."""
 
     modules: tuple[nn.Module, ...]
     scales: tuple[float, ...]
@@ -40,7 +40,7 @@ class Terms:
 class Layout:
     """The parts of one model that capture and intervention attach to.
 
-    `decoder` maps token ids to final hidden states without the LM head. `sites[l][component]` is the module whose output, times `scale(l,
+    `decoder` maps token ids to final hidden states without the LM head. The output of module `sites[l][component]`, times `scale(l,
     component)`, is that component at layer l. `terms[l]` are all addends of block l, also addends that are not components.
     """
 
@@ -86,7 +86,7 @@ class Layout:
         return self.scales[layer].get(component, 1.0)
 
     def site(self, layer: int, component: str) -> nn.Module:
-        """The module whose output is `component` at `layer`. Raises ModelFault layer_out_of_range, unknown_component."""
+        """The module that outputs `component` at `layer`. Raises ModelFault layer_out_of_range, unknown_component."""
         if not 0 <= layer < self.n_layers:
             raise ModelFault("layer_out_of_range", f"Layer {layer} does not exist: the layers are 0 to {self.n_layers - 1}.")
         if component not in self.sites[layer]:

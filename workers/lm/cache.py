@@ -52,7 +52,7 @@ class ModelCache:
     def get(self, key: ModelKey, loader: Callable[[], LanguageModel], *, expected_bytes: int) -> LanguageModel:
         """Returns the loaded model of `key`; otherwise unloads others until `expected_bytes` fit and returns what `loader` makes.
 
-        A loaded model whose files changed is dropped and loaded again; `loader` must be given the expected facts, so that it refuses other
+        A loaded model with changed files is dropped and loaded again; `loader` must be given the expected facts, so that it refuses other
         weights. Raises ModelFault model_too_large, hooks_left (and drops that model), weights_changed, and what `loader` raises.
         """
         held = self._held.get(key)

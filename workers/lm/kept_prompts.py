@@ -145,7 +145,7 @@ class _Filling:
             self._tokens += len(segment)
 
     def filled(self) -> _Filled:
-        """The prompts of which every token was collected."""
+        """The prompts with all tokens collected."""
         layers = {}
         for layer, parts in self._parts.items():
             keys, values = zip(*parts, strict=True)

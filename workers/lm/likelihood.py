@@ -9,7 +9,7 @@ N predicting positions, M scores, D width, V vocabulary.
 
 Other batches sum float32 in another order, which changes a mean by up to 6e-6 nats (seen on every known architecture;
 tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` makes the values independent of the batches: they are rounded to PRECISION, and
-a value within MARGIN of the border between two roundings is computed again alone. In 16-bit types there is no such guarantee.
+a value within MARGIN of the border between two roundings is computed again alone. Nothing of this is guaranteed in 16-bit types.
 """
 
 import copy

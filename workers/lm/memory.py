@@ -177,7 +177,7 @@ def free_memory() -> None:
 
 
 def available_bytes() -> int | None:
-    """Free memory in bytes of the current device, or of the machine where there is no CUDA device. For messages only."""
+    """Free memory in bytes of the current device, or of the machine without a CUDA device. For messages only."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     try:

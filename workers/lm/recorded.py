@@ -35,7 +35,7 @@ SHARES = 16
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-_never: WeakSet[nn.Module] = WeakSet()  # models whose steps cannot be recorded
+_never: WeakSet[nn.Module] = WeakSet()  # models with steps that cannot be recorded
 
 
 class Recorder(Protocol):

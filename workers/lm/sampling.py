@@ -45,7 +45,7 @@ def draw(
     """Returns each row's drawn id, and whether the draw could differ if the difference of any two logits changed by up to the row's gap.
 
     With r = gap / temperature a probability changes by a factor of at most e^r, a cumulative mass F by F (1 - F) r <= r / 4, and
-    the nucleus only by tokens whose probability is within e^r of its least likely one's, or whose preceding mass is within r / 4 of top_p.
+    the nucleus only by tokens with a probability within e^r of its least likely token's, or a preceding mass within r / 4 of top_p.
     """
     ids: list[int] = []
     near: list[bool] = []

@@ -68,7 +68,7 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
 
 
 def number(config: PretrainedConfig, name: str) -> int | None:
-    """The config's number of that name, also where some layers have another value; None where the config has no such entry."""
+    """The config's number of that name, also where some layers have another value; None where the config lacks the entry."""
     name = type(config).attribute_map.get(name, name)
     found = vars(config).get(name)
     return found if isinstance(found, int) else None

@@ -29,7 +29,7 @@ NEAREST = 5
 
 
 def needed_dims(stats: Statistics, rule: str) -> dict[int, set[int]]:
-    """The dims whose per-token values `aggregate` needs, by row of the captured layers."""
+    """The dims for which `aggregate` needs per-token values, by row of the captured layers."""
     listed, of_clean_norms = massive_dims(stats, rule), massive_by_layer(stats)
     needed = {row: {*listed, *of_clean_norms[row], *dims} for row, dims in enumerate(top_dims(stats))}
     for row in middle_rows(stats):

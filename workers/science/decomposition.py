@@ -41,7 +41,7 @@ def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mappi
 
 
 def sampling_share(per_dim: Mapping[str, PerDim]) -> float | None:
-    """The share of sampling in the squared class difference over all massive dims; None where it was not measured or there is no difference."""
+    """The share of sampling in the squared class difference over all massive dims; None if not measured or if the classes do not differ."""
     known = [(one["delta"] ** 2, share) for one in per_dim.values() if (share := one.get("noise_share")) is not None]
     total = sum(square for square, _ in known)
     return sum(square * share for square, share in known) / total if total > 0 else None

@@ -51,7 +51,7 @@ class _Match(ABC):
 
 
 class CoherenceMatch(_Match):
-    """The largest dose whose coherence is within the tolerance of the target."""
+    """Finds the largest dose with a coherence within the tolerance of the target."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class CoherenceMatch(_Match):
 
     @property
     def found(self) -> float | None:
-        """The largest dose run whose coherence matches."""
+        """The largest dose that was run and has a matching coherence."""
         return max(self._of_side(0), default=None)
 
     @property
@@ -103,7 +103,7 @@ class CoherenceMatch(_Match):
 
 
 class DivergenceMatch(_Match):
-    """The dose whose divergence, in nats, is within a share of the target."""
+    """Finds the dose with a divergence, in nats, within a share of the target."""
 
     def __init__(
         self,

@@ -83,7 +83,7 @@ class Search:
         self._budget, self._low, self._high, self._threshold = budget, low, high, threshold
 
     def next_round(self) -> list[tuple[str, float]]:
-        """(cell, dose) of the next evaluations, at most one per cell; empty when the search is over."""
+        """(cell, dose) of the next evaluations, at most one per cell; empty when the search has ended."""
         asked = ((name, self._next(cell)) for name, cell in self._cells.items())
         return [(name, dose) for name, dose in asked if dose is not None]
 
@@ -106,7 +106,7 @@ class Search:
         return self._cells[cell].best
 
     def stopped(self, cell: str) -> str | None:
-        """The reason why a cell is no longer run; None while it is."""
+        """The reason why the search has dropped a cell; None while it runs the cell."""
         found = self._cells[cell]
         if len(found.seen) >= self._budget:
             return "budget used"

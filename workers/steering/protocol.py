@@ -50,7 +50,7 @@ def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched]
 
 
 def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
-    """Applies the reference's rule: the largest gain among runs whose mean coherence reaches the threshold, else the most coherent run."""
+    """Applies the reference's rule: the largest gain among runs with a mean coherence at or above the threshold, else the most coherent run."""
     coherent = [run for run in runs if (mean(run.coherence) or 0.0) >= scale.threshold]
     if coherent:
         return max(coherent, key=lambda run: mean(scale.gain(run, base)) or 0.0)

@@ -106,7 +106,7 @@ def _given_doses(setup: Setup, subject: Subject) -> list[float]:
 
 
 def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, Searched]:
-    """For each group the subject (its layer) whose best run has the largest joint gain on the selection questions; ties go to the first."""
+    """For each group the subject (its layer) with the largest joint gain of a best run on the selection questions; ties go to the first."""
 
     def merit(one: Searched) -> float:
         return -1e9 if one.best is None else _mean_joint_gain(one.best, base, scale)

@@ -37,7 +37,7 @@ class Part:
         return r * self.unit_norm if c is None else c
 
     def dose(self, c: float) -> float:
-        """r at coefficient c; the raw dose where there is no clean dose."""
+        """r at coefficient c; the raw dose for a vector without a clean dose."""
         return c / self.unit_norm if self.clean_share**2 < NO_CLEAN_DOSE else dose_of(c, self.clean_share, self.unit_norm)
 
 

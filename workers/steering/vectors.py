@@ -48,7 +48,7 @@ class Loaded:
 
     @property
     def competing(self) -> list[Subject]:
-        """The subjects whose doses are searched: all but the refits."""
+        """The subjects with searched doses: all but the refits."""
         return [one for one in self.subjects if not refit_of(one)]
 
     @property
@@ -121,7 +121,7 @@ def _among(chosen: Sequence[T] | None, value: T) -> bool:
 
 
 def shuffled_of(method: str) -> str | None:
-    """The method whose shuffled-label control this method is; None for any other method."""
+    """The original method of a shuffled-label control; None for any other method."""
     try:
         parsed = parse_method(method)
     except UnknownMethod:

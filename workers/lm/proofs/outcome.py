@@ -13,7 +13,7 @@ class Proof:
     """The result of one proof. `figure` is the measured value and `unit` what it counts; `sentence` states the result and, where something is
     wrong, what to do.
 
-    limited: the compared part holds, but less could be compared, or the model reads texts otherwise than a user may expect. refused: numbers
+    limited: the compared part holds, but less could be compared, or the model reads texts differently from what a user expects. refused: numbers
     measured on this model would be wrong.
     """
 

@@ -49,7 +49,7 @@ def raw_of(seen: Recording, path: str) -> str | None:
 def keys_and_values(
     twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recording], mixing: Sequence[set[str]]
 ) -> list[tuple[str | None, str | None]]:
-    """For each block the linear modules in its mixers that alone make its cached keys, and its cached values; None where no such module exists
+    """For each block the linear modules in its mixers that alone make its cached keys, and its cached values; None where no module does so
     (fused, shared, or made of several)."""
     held = [
         block.register_forward_pre_hook(_whole_input_held(was), with_kwargs=True) for block, was in zip(blocks, seen, strict=True)

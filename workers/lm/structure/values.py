@@ -71,7 +71,7 @@ class Structure:
     library_residue: float | str | None = None
 
     def key_of(self, kind: str, layer: int) -> str | None:
-        """The key in `blocks` for a block of this kind at this layer; None where there is no entry."""
+        """The key in `blocks` for a block of this kind at this layer; None without an entry."""
         return next((key for key in (kind, at_layer(kind, layer)) if key in self.blocks), None)
 
     def to_dict(self) -> JsonObject:

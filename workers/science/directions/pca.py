@@ -1,6 +1,6 @@
 """First principal direction of paired differences, not centred.
 
-    v = top right-singular vector of the matrix whose rows are p_i - n_i, over pairs
+    v = top right-singular vector of the matrix with the rows p_i - n_i, over pairs
 
 With centring, it would find the direction in which the differences vary, which on a model with a massive dimension is that dimension's noise.
 Examples of one cluster and rank are pairs; the rest are paired by seed. The sign is that of the class difference. Source: RepE (Zou et al.
