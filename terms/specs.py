@@ -179,7 +179,9 @@ class GenerationSpec(OnAModel):
     calibration: OfAJob | None
 
 
-_Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})  # `from` is a keyword, so the class syntax cannot name this field
+_Sources = TypedDict(
+    "_Sources", {"from": NotRequired[list[VectorsOf] | None]}
+)  # `from` is a keyword, so a class cannot name this field
 
 
 class SteeringAsked(OnAModel, _Sources):

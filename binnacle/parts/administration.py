@@ -1,4 +1,4 @@
-"""What administrators do over the client: users, groups, keys, and the record of it all."""
+"""Client methods for administrators: users, groups, keys, and the audit log."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Jobs that exist: reading, following, changing and deleting them."""
+"""Client methods for existing jobs: reading, following, changing and deleting."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

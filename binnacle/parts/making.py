@@ -97,7 +97,7 @@ class Making(Jobs):
         >>> client.generate_job("demo-severe", ["describe a river ."], max_new_tokens=4)["kind"]
         'generate'
         """
-        several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a text is a sequence too: of its letters
+        several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a text is also a sequence, of its letters
         asked = [one if isinstance(one, str) else dict(one) for one in several]
         return self.submit("generate", model=model, prompts=asked, **spec)
 

@@ -1,4 +1,4 @@
-"""What finished jobs found, and their files on this machine."""
+"""Client methods that read results and download their files."""
 
 from collections.abc import Iterator
 from pathlib import Path

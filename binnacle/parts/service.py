@@ -1,4 +1,4 @@
-"""The service itself: its models and workers, quotas and use, webhooks and retention."""
+"""Client methods for the service itself: models and workers, quotas and usage, webhooks and retention."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

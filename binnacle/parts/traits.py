@@ -1,4 +1,4 @@
-"""Traits, and vectors that were made elsewhere."""
+"""Client methods for traits, and for vectors made elsewhere."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
