@@ -96,7 +96,7 @@ class Jobs(Calls):
         return self._send(Job, "PATCH", f"/v1/jobs/{id_of(job)}", changes)
 
     def share(self, job: str | Job, visibility: str, group: str | None = None) -> Body:
-        """Shows something to others: `public`, `group` (one of yours), or `private` again. Returns it as it is now.
+        """Shares an object: `public`, `group` (one of your groups), or `private` again. Returns the changed object.
 
         The object is a job with its results (and a study's jobs), by its own id or its result's; a trait; or an imported vector.
 
