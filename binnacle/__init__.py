@@ -1,6 +1,6 @@
 """Binnacle from Python: `import binnacle; client = binnacle.Client()`. Needs neither torch nor the server.
 
-Names are loaded when they are first used, so that the command line starts fast.
+Names are imported on first use, so that the command line starts fast.
 """
 
 from importlib import import_module
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The client or one of its errors. Raises AttributeError for other names."""
+    """Returns the client or an error class. Raises AttributeError for other names."""
     if name not in __all__:
         raise AttributeError(f"module 'binnacle' has no attribute {name!r}")
     return getattr(import_module("binnacle.client" if name == "Client" else "binnacle.errors"), name)

@@ -1,4 +1,4 @@
-"""`python -m binnacle`: the command line where the `binnacle` script is not on the PATH."""
+"""Runs `python -m binnacle`: the command line, for when the `binnacle` script is not on the PATH."""
 
 from binnacle.cli import main
 

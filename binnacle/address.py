@@ -1,4 +1,4 @@
-"""Where the service is and the key to it: what the caller says, then the environment, then what `up` or `prepare` wrote down."""
+"""Finds the service and its key: from the arguments, then the environment, then the files written by `up` or `prepare`."""
 
 import json
 import os
@@ -13,14 +13,14 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True)
 class Address:
-    """A service and the key to it. url: `http(s)://host:port`, or `unix:/path` of a socket."""
+    """The address of a service and its key. url: `http(s)://host:port`, or `unix:/path` of a socket."""
 
     url: str
     key: str | None = field(repr=False)
 
     @property
     def socket(self) -> str | None:
-        """The path of its unix socket, where it listens on one."""
+        """Returns the path of the service's unix socket, or None."""
         return urlsplit(self.url).path if self.url.startswith("unix:") else None
 
     @property
@@ -29,15 +29,15 @@ class Address:
 
 
 def home_folder() -> Path:
-    """The data folder of the embedded service: `BINNACLE_HOME`, or `~/.binnacle`."""
+    """Returns the data folder of the embedded service: `BINNACLE_HOME`, or `~/.binnacle`."""
     return Path(os.environ.get("BINNACLE_HOME") or "~/.binnacle").expanduser()
 
 
 def find_address(url: str | None = None, key: str | None = None, home: Path | None = None) -> Address:
-    """The address from the arguments, `BINNACLE_URL` and `BINNACLE_KEY`, or the files in the data folder.
+    """Returns the address from the arguments, `BINNACLE_URL` and `BINNACLE_KEY`, or the files in the data folder.
 
-    There `run.json` of a running `binnacle up` goes before `url` of `binnacle prepare`, and `local.secret` of a service without keys
-    before `admin.key`. The key in the data folder belongs to the service of that folder and is sent to no other.
+    In the data folder, `run.json` of a running `binnacle up` takes precedence over `url` of `binnacle prepare`, and `local.secret` of a
+    service without keys over `admin.key`. The data folder's key is only sent to the data folder's own service.
     """
     folder = home or home_folder()
     local_url = _local_url(folder)
@@ -60,12 +60,12 @@ def find_address(url: str | None = None, key: str | None = None, home: Path | No
 
 
 def _is_address(text: str) -> bool:
-    """Whether the text reads `http(s)://host[:port]` or `unix:/path`."""
+    """Returns whether the text has the form `http(s)://host[:port]` or `unix:/path`."""
     try:
         parts = urlsplit(text)
         port, host = parts.port, parts.hostname or ""
         host.encode("idna")
-    except ValueError:  # a port above 65,535, half a bracket, or letters that no host has
+    except ValueError:  # a port above 65,535, an unmatched bracket, or invalid letters in the host
         return False
     if not text.isprintable():
         return False
@@ -82,7 +82,7 @@ def _local_url(folder: Path) -> str | None:
 
 
 def local_key(folder: Path) -> str | None:
-    """What opens the service of this data folder."""
+    """Returns the key or secret for the service of this data folder."""
     return _text(folder / "local.secret") or _text(folder / "admin.key")
 
 

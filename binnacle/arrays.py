@@ -1,4 +1,4 @@
-"""Vectors as arrays of numbers."""
+"""Loads vectors as arrays of numbers."""
 
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +10,7 @@ from binnacle.downloads import download
 
 
 def load(connection: Connection, vector: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """The numbers of a vector by its id: a unit vector, [D]."""
+    """Returns the numbers of a vector by its id: a unit vector, [D]."""
     with TemporaryDirectory() as folder:
         path = download(connection, vector, f"{folder}/", file_format="npy")
         return np.asarray(np.load(path), dtype=np.float32).reshape(-1)

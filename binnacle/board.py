@@ -1,4 +1,4 @@
-"""What the service answers about itself, its models and its workers, as typed dictionaries; see `binnacle.results`."""
+"""Types of the service's answers about itself, its models and its workers; see `binnacle.results`."""
 
 from __future__ import annotations
 

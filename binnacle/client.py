@@ -32,7 +32,7 @@ class Client(Making, Results, Traits, Service):
         first_answer: float | None = None,
         on_outage: Callable[[str], None] | None = None,
     ) -> None:
-        """url, key: else `BINNACLE_URL`, `BINNACLE_KEY`; else the service that `binnacle up` runs in `home` (`BINNACLE_HOME`).
+        """Connects to `url` with `key`; else by `BINNACLE_URL`, `BINNACLE_KEY`; else to `binnacle up` in `home` (`BINNACLE_HOME`).
 
         patience: seconds for which a service that is away or restarting is asked again. first_answer: seconds within which it must be reached
         for the first time; None: as for every other request. on_outage: called with a sentence when a service that answered before is waited
@@ -44,7 +44,7 @@ class Client(Making, Results, Traits, Service):
 
     @property
     def url(self) -> str:
-        """The address of the service."""
+        """Returns the address of the service."""
         return self._connection.address.url
 
     def close(self) -> None:

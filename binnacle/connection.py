@@ -1,6 +1,6 @@
-"""One HTTP connection to the service: the key, errors as exceptions, and trying again where trying again is harmless.
+"""An HTTP connection to the service: sends the key, raises errors as exceptions, and retries requests that are safe to repeat.
 
-Knows requests and responses; knows nothing of jobs.
+Handles requests and responses; independent of jobs.
 """
 
 import os
@@ -19,24 +19,26 @@ from binnacle.errors import BinnacleError, NoService, ServiceError, Unreachable
 from binnacle.sendable import check_text, json_bytes
 
 PASSING = frozenset({502, 503, 504})
-"""Answers of a service, or of a proxy before it, that is just restarting."""
+"""Statuses of a restarting service, or of a proxy in front of it."""
 SILENCE = 3.0
-"""Seconds after which the listener hears of a service that has stopped answering."""
+"""Seconds without an answer after which `on_outage` is called."""
 
 
 def _named() -> tuple[str, str]:
-    """The certificates that the environment names."""
+    """Returns the certificate file and folder that the environment names."""
     return os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
 
 
 @lru_cache
 def _elsewhere(trust_env: bool, _file: str, _folder: str) -> ssl.SSLContext:
-    """What clients of a service without TLS trust where it sends them on to one with TLS: read once, which takes longer than a request."""
+    """Returns the TLS settings of clients of a service without TLS, for redirects to a service with TLS; cached, because loading takes longer
+    than a request.
+    """
     return httpx2.create_ssl_context(trust_env=trust_env)
 
 
 class Connection:
-    """A connection that waits out restarts of the service for up to `patience` seconds."""
+    """A connection that waits up to `patience` seconds for a service that restarts."""
 
     def __init__(
         self,
@@ -47,8 +49,11 @@ class Connection:
         first: float | None = None,
         on_outage: Callable[[str], None] | None = None,
     ) -> None:
-        """first: seconds within which the service must be reached for the first time, when that is less than `patience`. on_outage: called
-        with a sentence, once for each time that the service stops answering for longer than `SILENCE`."""
+        """Opens a connection.
+
+        first: seconds within which the service must be reached for the first time, if less than `patience`. on_outage: called with a
+        sentence, once each time the service stops answering for longer than `SILENCE`.
+        """
         self.address = address
         self.patience = patience
         self.timeout = timeout
@@ -56,7 +61,7 @@ class Connection:
         self._on_outage = on_outage
         self._told = False
         headers = {"Authorization": f"Bearer {_sendable(address.key)}"} if address.key else {}
-        # SSL_CERT_FILE holds on loopback too
+        # SSL_CERT_FILE applies on loopback too
         trust = (
             httpx2.create_ssl_context() if address.url.startswith("https:") else _elsewhere(not address.is_loopback, *_named())
         )
@@ -66,7 +71,7 @@ class Connection:
             headers=headers,
             timeout=httpx2.Timeout(timeout, connect=min(5, first or 5)),
             verify=trust,
-            trust_env=not address.is_loopback,  # a proxy for the outside world cannot reach this machine's loopback
+            trust_env=not address.is_loopback,  # a proxy cannot reach this machine's loopback
         )
 
     def close(self) -> None:
@@ -86,9 +91,9 @@ class Connection:
         repeatable: bool = True,
         patience: float | None = None,
     ) -> httpx2.Response:
-        """The response, when it is a success or 304. Raises ServiceError for a refusal, Unreachable when nothing answered.
+        """Sends a request and returns a successful response or a 304. Raises ServiceError for a refusal, Unreachable if there was no answer.
 
-        repeatable: the request may be sent again after it may have arrived. Requests that never reached the service always are.
+        repeatable: the request may be sent again even if it may have arrived. Requests that did not reach the service are always repeated.
         """
         _check_path(path)
         query, sent = _given(params), dict(headers or {})
@@ -109,7 +114,7 @@ class Connection:
                     files=files,
                     headers=sent,
                     timeout=timeout or httpx2.USE_CLIENT_DEFAULT,
-                    follow_redirects=method == "GET",  # to object storage; the key stays here
+                    follow_redirects=method == "GET",  # redirects to object storage; the key is not sent there
                 )
             except httpx2.TransportError as error:
                 arrived = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
@@ -127,7 +132,7 @@ class Connection:
 
     @contextmanager
     def stream(self, path: str, *, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[httpx2.Response]:
-        """One attempt at a GET whose body is read as it comes; redirects (to object storage) are followed, without the key."""
+        """Sends a GET once and yields the response to read as a stream; follows redirects (to object storage) without the key."""
         _check_path(path)
         limits = httpx2.Timeout(timeout or self.timeout, connect=5)
         with self._http.stream("GET", path, headers=headers, follow_redirects=True, timeout=limits) as response:
@@ -138,7 +143,7 @@ class Connection:
 
     @contextmanager
     def event_stream(self, path: str, *, headers: Mapping[str, str], timeout: float) -> Iterator[httpx2.EventSource]:
-        """One attempt at following a stream of server-sent events."""
+        """Opens a stream of server-sent events once."""
         _check_path(path)
         with self._http.sse(path, headers=headers, timeout=httpx2.Timeout(timeout, connect=5)) as source:
             if not source.response.is_success:
@@ -147,7 +152,7 @@ class Connection:
             yield source
 
     def _tell(self, attempts: "Attempts", error: Exception) -> None:
-        """Tells the listener that the service is waited for."""
+        """Calls `on_outage` when the service is being waited for."""
         if self._on_outage and self._first is None and not self._told and attempts.waited >= SILENCE:
             self._told = True
             self._on_outage(f"{self.address.url} does not answer ({error or type(error).__name__}); waiting for it")
@@ -168,7 +173,7 @@ class Connection:
         return Unreachable("unreachable", detail)
 
     def _keyless(self) -> ServiceError:
-        """The 401 for a request that carried no key."""
+        """Returns the 401 for a request without a key."""
         detail = f"{self.address.url} needs a key, and none was sent. Set BINNACLE_KEY to your key; an administrator makes keys."
         return ServiceError(401, {"code": "unauthenticated", "detail": detail})
 
@@ -177,18 +182,18 @@ class Attempts:
     """Pauses between attempts, growing from 0.1 to 3 seconds with jitter, until `patience` seconds after the first failure."""
 
     def __init__(self, patience: float, *, since: float | None = None) -> None:
-        """since: the monotonic time from which patience counts, else that of the first failure."""
+        """Starts counting. since: the monotonic time from which patience counts; by default the first failure."""
         self._patience = patience
         self._count = 0
         self._first_failure = since
 
     @property
     def waited(self) -> float:
-        """Seconds since the first failure; 0 before it."""
+        """Returns the seconds since the first failure; 0 before it."""
         return 0.0 if self._first_failure is None else time.monotonic() - self._first_failure
 
     def pause(self, at_least: float = 0) -> bool:
-        """Sleeps before the next attempt; False, at once, when patience is over."""
+        """Sleeps before the next attempt and returns True; returns False immediately when patience has run out."""
         now = time.monotonic()
         self._first_failure = now if self._first_failure is None else self._first_failure
         seconds = max(at_least, min(3.0, 0.1 * 2 ** min(self._count, 10)) * random.uniform(0.5, 1))
@@ -200,13 +205,13 @@ class Attempts:
 
 
 def retry_after(response: httpx2.Response) -> float:
-    """Seconds the service asks to wait; 0 when it does not say."""
+    """Returns the seconds in the service's Retry-After; 0 without it."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isdigit() else 0.0
 
 
 def refusal(response: httpx2.Response) -> ServiceError:
-    """The error that a response with an error status stands for."""
+    """Returns the error for a response with an error status."""
     try:
         problem = response.json()
     except ValueError:
@@ -217,7 +222,7 @@ def refusal(response: httpx2.Response) -> ServiceError:
 
 
 def _what_to_do(address: Address) -> str:
-    """What to do when nothing answers there."""
+    """Returns what to do when the address does not answer."""
     if address.is_loopback or address.socket:
         return (
             "If it is the end of a tunnel (ssh -L), open the tunnel; if it is a server of your own, start it with `binnacle up`."
@@ -226,7 +231,7 @@ def _what_to_do(address: Address) -> str:
 
 
 def _sendable(key: str) -> str:
-    """The key without white space around it. Raises NoService for text that cannot be a key; the message never holds it."""
+    """Returns the key without surrounding white space. Raises NoService for text that cannot be a key; the message never contains the key."""
     found = key.strip()
     if not (found.isascii() and found.isprintable() and " " not in found):
         detail = "The key (BINNACLE_KEY) holds spaces, line breaks or letters that no key has. Copy the whole key again: bnk_..."
@@ -240,17 +245,17 @@ def _check_path(path: str) -> None:
 
 
 def _waits_for_itself(response: httpx2.Response) -> bool:
-    """Whether it was refused for other requests of the same user, which end by themselves; nothing was done for it."""
+    """Returns whether the request was refused, before any work, because of the user's other requests, which end by themselves."""
     return response.status_code == 429 and refusal(response).code == "too_many_at_once"
 
 
 def _untrusted(error: Exception) -> bool:
-    """Whether the connection failed because of the server's certificate, which no waiting mends."""
+    """Returns whether the connection failed because of the server's certificate, so that waiting does not help."""
     return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def _given(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The parameters that are not None. Raises BinnacleError for text that is not valid Unicode."""
+    """Returns the parameters that are not None. Raises BinnacleError for text that is not valid Unicode."""
     given = {name: value for name, value in params.items() if value is not None} if params else None
     for name, value in (given or {}).items():
         if isinstance(value, str):

@@ -16,16 +16,16 @@ _SHA256 = re.compile(r'^"?([0-9a-f]{64})"?$')
 
 
 Source = str | Artifact | Vector
-"""An artifact of a job, a vector, the id of a vector, or a path of the API."""
+"""A source to download: an artifact of a job, a vector, the id of a vector, or a path of the API."""
 FORMATS = ("safetensors", "gguf", "npy")
-"""Formats in which a single vector is served."""
+"""Formats in which a single vector can be downloaded."""
 
 
 def download(connection: Connection, source: Source, to: str | Path, *, file_format: str = "safetensors") -> Path:
-    """The file that `source` names, at `to`: a file, or a folder (ending in /). A vector comes in `file_format`.
+    """Downloads the file that `source` names to `to`: a file, or a folder (ending in /). A vector comes in `file_format`.
 
-    An interrupted download of an artifact is resumed by the next call too. Raises CorruptDownload, and leaves nothing at `to`,
-    when the bytes do not have the sha256 the service named.
+    The next call resumes an interrupted download of an artifact. Raises CorruptDownload, and leaves nothing at `to`, when the bytes do not
+    have the SHA-256 that the service announced.
     """
     href, name, digest = _named(source, file_format)
     href = href.removeprefix(connection.address.url)
@@ -56,9 +56,9 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
 
 
 def _fetch(connection: Connection, href: str, part: Path, digest: str | None) -> str | None:
-    """Appends what is missing to `part`; the sha256 the whole must have, if the service says."""
+    """Appends the missing bytes to `part`; returns the SHA-256 of the whole file, if the service sends it."""
     have = part.stat().st_size if part.exists() and digest else 0
-    # identity: a compressed body's ranges would be those of the compressed bytes
+    # identity: ranges of a compressed body would count compressed bytes
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     try:
         with connection.stream(href, headers=headers) as response:
@@ -72,7 +72,7 @@ def _fetch(connection: Connection, href: str, part: Path, digest: str | None) ->
                 for chunk in response.iter_raw():
                     out.write(chunk)
     except ServiceError as error:
-        if error.status != 416:  # 416: everything had arrived already
+        if error.status != 416:  # 416: the whole file had arrived already
             raise
     return digest
 
@@ -91,7 +91,7 @@ def _check(part: Path, digest: str | None, target: Path) -> None:
 
 
 def _named(source: Source, file_format: str) -> tuple[str, str, str | None]:
-    """The path of the API, the file's name, and the SHA-256 it must have if that is known. Raises BinnacleError."""
+    """Returns the path of the API, the file's name, and its SHA-256 if known. Raises BinnacleError."""
     if not isinstance(source, str) and "href" in source:
         artifact = cast(Artifact, source)
         return artifact["href"], artifact["name"], artifact["sha256"]
@@ -112,6 +112,6 @@ def _named(source: Source, file_format: str) -> tuple[str, str, str | None]:
 
 
 def _target(name: str, to: str | Path) -> Path:
-    """Where the file goes; only the last part of its name counts, so that a name can never lead out of the folder."""
+    """Returns the path to write to; uses only the last part of the file's name, so that a name cannot lead out of the folder."""
     folder = str(to).endswith("/") or Path(to).is_dir()
     return Path(to) / Path(urlsplit(name).path).name if folder else Path(to)

@@ -1,4 +1,4 @@
-"""What can go wrong between a program and the service, each with a code and a sentence that says what to do."""
+"""The client's errors, each with a code and a sentence that says what to do."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +7,9 @@ if TYPE_CHECKING:
 
 
 class BinnacleError(Exception):
-    """Every error this client raises on purpose. `code` is stable, `detail` is for the person reading.
+    """The base of all errors that this client raises on purpose. `code` is stable, `detail` is for people.
 
-    exit_status: what the command line ends with. own_lines: the detail is this program's own text, which may have several lines.
+    exit_status: the exit status of the command line. own_lines: the detail is this program's own text, which may have several lines.
     """
 
     exit_status = 1
@@ -22,11 +22,11 @@ class BinnacleError(Exception):
 
 
 class NoService(BinnacleError):
-    """No service is named anywhere, or its key is missing."""
+    """No service was named, or its key is missing."""
 
 
 class Unreachable(BinnacleError):
-    """The service did not answer, for as long as the client was told to be patient."""
+    """The service did not answer within the client's patience."""
 
 
 class ServiceError(BinnacleError):
@@ -50,7 +50,7 @@ class ServiceError(BinnacleError):
 
 
 def _place(error: dict[str, str]) -> str:
-    """The field at fault: its JSON pointer in the body, or else the parameter of the address or the header."""
+    """Returns the field with the error: its JSON pointer in the body, or else the parameter of the address or the header."""
     return error.get("pointer") or error.get("parameter") or ""
 
 
@@ -66,7 +66,7 @@ class JobFailed(BinnacleError):
 
 
 class WaitTimeout(BinnacleError, TimeoutError):
-    """A job was not over in time. It goes on: wait again, or cancel it. `job` is its last known state, if any was seen."""
+    """A job did not end in time, but it continues: wait again, or cancel it. `job` is its last known state, if any was seen."""
 
     def __init__(self, job_id: str, seconds: float, job: "Job | None") -> None:
         self.job = job
@@ -75,4 +75,4 @@ class WaitTimeout(BinnacleError, TimeoutError):
 
 
 class CorruptDownload(BinnacleError):
-    """The bytes that arrived are not the ones the service promised."""
+    """The downloaded bytes do not match the SHA-256 that the service announced."""

@@ -1,4 +1,4 @@
-"""Following a job to its end, by long polls or by its stream of events. Both continue after the service restarts."""
+"""Follows a job to its end, by long polls or by its stream of events. Both continue after the service restarts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,15 +13,16 @@ from binnacle.results import Event, Job, read
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 LONG_POLL = 25.0
 OUTAGE = 300.0
-"""Seconds for which a job being followed may be out of sight before the client gives up."""
+"""Seconds for which the service may be unreachable before the client gives up following a job."""
 
 
 def wait_until_over(
     connection: Connection, job_id: str, *, timeout: float | None, on_change: Callable[[Job], None] | None
 ) -> Job:
-    """The finished job. `on_change(job)` is called for every change of state, phase, progress or position that was seen.
+    """Waits for a job and returns it once it has ended; `on_change(job)` is called for every observed change of state, phase, progress or
+    position.
 
-    Raises WaitTimeout when it is not over after `timeout` seconds, Unreachable when the service stays away for five minutes.
+    Raises WaitTimeout if the job has not ended after `timeout` seconds, Unreachable if the service cannot be reached for five minutes.
     """
     started = time.monotonic()
     job: Job | None = None
@@ -30,7 +31,7 @@ def wait_until_over(
         left = LONG_POLL if timeout is None else started + timeout - time.monotonic()
         if left <= 0 and job is not None:
             raise WaitTimeout(job_id, timeout or 0, job)
-        # whoever wants to see every change gets the first look at once
+        # with `on_change`, the first read returns immediately
         hold = round(max(0.0, min(LONG_POLL, left)), 3) if job is not None or on_change is None else 0
         asked = time.monotonic()
         response = connection.request(
@@ -49,15 +50,13 @@ def wait_until_over(
             if job["state"] in FINISHED:
                 return job
         if response.status_code == 304 and time.monotonic() - asked < min(1.0, hold):
-            time.sleep(
-                min(retry_after(response) or 1.0, max(0.0, left))
-            )  # a server that does not hold requests must not be hammered
+            time.sleep(min(retry_after(response) or 1.0, max(0.0, left)))  # pause for a server that does not hold requests
 
 
 def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[Event]:
-    """The events of a job numbered past `after`, each once and in order, until the job is over: `{"seq", "at", "type", "data"}`.
+    """Yields the events of a job numbered past `after`, each once and in order, until the job has ended: `{"seq", "at", "type", "data"}`.
 
-    Raises Unreachable when the service stays away for five minutes.
+    Raises Unreachable if the service cannot be reached for five minutes.
     """
     path = f"/v1/jobs/{job_id}/events"
     attempts = Attempts(OUTAGE)
@@ -84,7 +83,7 @@ def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[E
 
 
 def _remaining(connection: Connection, path: str, after: int) -> Iterator[Event]:
-    """What was written between the end of the stream and the end of the job."""
+    """Yields the events between the end of the stream and the end of the job."""
     while True:
         page = connection.request("GET", path, params={"after": after}, headers={"Accept": "application/json"}).json()["items"]
         if not page:

@@ -1,12 +1,13 @@
-"""A .pt file of vectors as a file that the service reads. The service never reads a pickle; this runs on the user's machine, for tensors alone.
+"""Converts a .pt file of vectors into a file that the service reads. The service never reads pickles; this runs on the user's machine and
+loads only tensors.
 
     a tensor [D]                          one vector; its layer from a file name like layer12.pt, else from the request
-    a tensor [layers, D]                  one vector a layer
-    a tensor [layers + 1, D]              the same after the embeddings, whose row is left out (persona_vectors)
+    a tensor [layers, D]                  one vector per layer
+    a tensor [layers + 1, D]              the same after the embeddings, which are skipped (persona_vectors)
     {layer: tensor}                       by number, by `layer12`, or by a module's name like model.layers.12
     {module: {"steering_vector": [1, D]}} lm-evaluation-harness' `steered` models
     a SteeringVector                      of the package steering-vectors, which need not be installed
-    .../{position}/{component}/{method}/layerN.pt    trait-interp's folders, which say the rest
+    .../{position}/{component}/{method}/layerN.pt    trait-interp's folders, which give the other fields
 
 Layer N is the output of block N, counted from 0. Needs torch, from the client's extra `[pt]`.
 """
@@ -26,11 +27,11 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 _LAYER = re.compile(r"(?:layer_?)?(\d{1,4})|(?:.*\.)?(?:layers|h|blocks|block)\.(\d{1,4})", re.IGNORECASE)
 _PLACES = {"residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"}
 _KINDS = {"decoder_block": "residual", "self_attn": "attn_out", "mlp": "mlp_out"}
-"""What steering-vectors calls the places of its vectors."""
+"""Names of components in steering-vectors, and their names here."""
 
 
 class SteeringVector:
-    """Stands for the class of the package steering-vectors: `layer_activations` by layer, and `layer_type`. Has no code to run."""
+    """A stand-in for the class of the package steering-vectors: `layer_activations` by layer, and `layer_type`. Contains no code to run."""
 
     layer_activations: dict[int, Any]
     layer_type: str
@@ -38,7 +39,7 @@ class SteeringVector:
 
 @dataclass
 class Converted:
-    """A file for the service: its name and bytes, the request's fields that the .pt file and its folder say, and notes on what was left out."""
+    """A file for the service: its name and bytes, the request's fields given by the .pt file and its folder, and notes on what was skipped."""
 
     name: str
     data: bytes
@@ -48,7 +49,7 @@ class Converted:
 
 @dataclass
 class _Found:
-    """Vectors by name; the layer where it is known."""
+    """Vectors by name, with their layer if known."""
 
     vectors: list[tuple[str, int | None, Array]]
     fields: dict[str, Any] = field(default_factory=dict)
@@ -56,9 +57,9 @@ class _Found:
 
 
 def converted(file: Path, *, count: int | None = None, layers: Sequence[int] | None = None) -> Converted:
-    """The vectors of a .pt file. count: the model's layers, which tell what rows are. layers: those to take, or what the rows are.
+    """Converts the vectors of a .pt file. count: the model's number of layers, to interpret rows. layers: the layers to take, or of the rows.
 
-    Raises BinnacleError without torch, for a file that holds anything but tensors, and for rows that cannot be placed.
+    Raises BinnacleError without torch, for a file that contains anything but tensors, and for rows without a known layer.
     """
     held = _loaded(file)
     if isinstance(held, SteeringVector):
@@ -84,7 +85,7 @@ def _loaded(file: Path) -> Any:
             held = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BinnacleError("bad_pt", f"{file} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch raises many kinds for files that are damaged or hold code
+    except Exception as error:  # torch raises many types of errors for files that are damaged or contain code
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BinnacleError("bad_pt", f"{file} cannot be read as tensors: {reason}") from error
     if not isinstance(held, torch.Tensor | dict | SteeringVector):
@@ -101,7 +102,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int] | None) -> _Found:
-    """One vector, or one a row."""
+    """Returns one vector, or one per row."""
     if rows.ndim == 1 or rows.shape[0] == 1:
         return _Found([(file.stem, _layer_of(file.stem), rows.reshape(-1))])
     if rows.ndim != 2:
@@ -123,7 +124,7 @@ def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int]
 
 
 def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Sequence[int] | None) -> _Found:
-    """Tensors by name or number; those of lm-evaluation-harness one level down."""
+    """Returns tensors by name or number; those of lm-evaluation-harness are one level deeper."""
     tensors, left = {}, []
     for name, value in held.items():
         inner = value.get("steering_vector") if isinstance(value, dict) else value
@@ -159,7 +160,7 @@ def _layer_of(name: str) -> int | None:
 
 
 def _said_by_folders(file: Path) -> dict[str, str]:
-    """Position, component and method, where the file lies as trait-interp keeps it."""
+    """Returns position, component and method if the file is in trait-interp's folders."""
     method, component, position = [*reversed(file.resolve().parent.parts), "", "", ""][:3]
     if component not in _PLACES:
         return {}
@@ -171,7 +172,7 @@ def _said_by_folders(file: Path) -> dict[str, str]:
 
 
 def _written(file: Path, found: _Found, layers: Sequence[int] | None) -> Converted:
-    """Safetensors named by layer, or by name where the layers are the request's to say."""
+    """Returns a safetensors file with vectors named by layer, or by name if the request gives the layers."""
     from safetensors.numpy import save
 
     zero = [name for name, _, vector in found.vectors if not vector.any()]

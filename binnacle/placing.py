@@ -1,4 +1,4 @@
-"""calibration.json where trait-interp looks for it."""
+"""Saves calibration.json where trait-interp looks for it."""
 
 import hashlib
 from pathlib import Path
@@ -13,9 +13,9 @@ from binnacle.words.layout import calibration_path
 def place_calibration(
     connection: Connection, job: Job, folder: Path, experiment: str | None = None, model_variant: str | None = None
 ) -> Path:
-    """The calibration.json of a job, where trait-interp looks for it below `folder`.
+    """Saves the calibration.json of a job where trait-interp looks for it below `folder`; returns its path.
 
-    Raises BinnacleError, and changes nothing there, for a job of another kind and when another file has its place.
+    Raises BinnacleError, and changes nothing there, for a job of another kind and when a different file is there.
     """
     if job["kind"] != "calibrate":
         raise BinnacleError("no_calibration", _NOT_PLACED.get(job["kind"], _NOT_PLACED[""]).format(**job))
@@ -43,4 +43,4 @@ _NOT_PLACED = {
     ),
     "": "{id} is a job of kind {kind}; --layout trait-interp places the calibration.json of calibrations.",
 }
-"""By kind of job, what to do instead."""
+"""What to do instead, by kind of job."""

@@ -1,4 +1,4 @@
-"""What the service answers about jobs and results, as typed dictionaries: at run time they are the API's own JSON objects.
+"""Types of the service's answers about jobs and results: at run time they are the API's own JSON objects.
 
 A newer server may send further fields. The tests compare these types with the API's description, field by field.
 """
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def read(kind: type[Result], response: httpx2.Response) -> Result:
-    """The JSON body of a response, as the type that its route is documented to answer with."""
+    """Returns the JSON body of a response, as the documented type of its route."""
     return cast(kind, response.json())  # type: ignore[valid-type]
 
 

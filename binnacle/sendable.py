@@ -1,4 +1,4 @@
-"""Turns the values of a request into JSON that can be sent; errors name the field at fault. Touches nothing."""
+"""Turns the values of a request into JSON that can be sent; errors name the field at fault. Does not modify the values."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from binnacle.errors import BinnacleError
 
 
 def json_bytes(value: Any) -> bytes:
-    """The value as UTF-8 JSON. Ranges, tuples, arrays and numbers of numpy are sent as lists and plain numbers.
+    """Returns the value as UTF-8 JSON. Ranges, tuples, and numpy's arrays and numbers become lists and plain numbers.
 
     Raises BinnacleError `bad_value` for NaN and infinity, for text that is not valid Unicode, and for other types, with the JSON pointer.
     """
@@ -26,7 +26,7 @@ def check_text(text: str, what: str) -> None:
 
 
 def _plain(value: Any, pointer: str) -> Any:
-    """The value in types that JSON has; `pointer` is its place in the request."""
+    """Returns the value in JSON's types; `pointer` is its place in the request."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Where the service serves each kind of thing, and ids."""
+"""Paths of the API for each kind of object, and ids."""
 
 import re
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ ROUTES = {
     "generate": "/v1/generations",
     "study": "/v1/studies",
 }
-"""Where each kind of job is submitted."""
+"""Path to which each kind of job is submitted."""
 RESULTS = {"cal": "/v1/calibrations", "ext": "/v1/extractions", "str": "/v1/steerings", "std": "/v1/studies"}
-"""Where results lie, by the prefix of their ids; they are shown with their jobs."""
+"""Paths of results, by the prefix of their ids; their visibility is that of their jobs."""
 SHARED = {"trait": "/v1/traits", "vec": "/v1/vectors"}
-"""What is shown to others, and deleted, by itself."""
+"""Paths of objects that are shared and deleted separately from jobs."""
 ID = re.compile(r"(job|cal|ext|str|std|vec|trait)_[0-9a-z]{26}")
 
 
 def id_of(which: str | Mapping[str, Any]) -> str:
-    """The id of a job or result, or of its JSON object."""
+    """Returns the id of a job or result, given as an id or as its JSON object."""
     return which if isinstance(which, str) else str(which["id"])

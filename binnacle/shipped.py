@@ -1,4 +1,6 @@
-"""Study specs that ship inside the package: the demo's, the severity of many models, and the reference's own experiments with its numbers."""
+"""Study specs shipped inside the package: the demo's, the severity of many models, and the reference's experiments with its published
+numbers.
+"""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from binnacle.errors import BinnacleError
 
 @dataclass(frozen=True)
 class ShippedStudy:
-    """`request` is the body of `POST /v1/studies`; `about` says what it needs first; `page` is the file that its report is written to."""
+    """A shipped study. `request` is the body of `POST /v1/studies`; `about` says what it needs first; `page` is the file for its report."""
 
     name: str
     about: str
@@ -19,14 +21,14 @@ class ShippedStudy:
 
 
 def shipped_studies() -> list[ShippedStudy]:
-    """All of them, by name."""
+    """Returns all shipped studies, by name."""
     folder = resources.files("binnacle") / "specs"
     files = sorted((one for one in folder.iterdir() if one.name.endswith(".json")), key=lambda one: one.name)
     return [ShippedStudy(one.name.removesuffix(".json"), **json.loads(one.read_text(encoding="utf-8"))) for one in files]
 
 
 def shipped_study(name: str) -> ShippedStudy:
-    """One of them. Raises BinnacleError naming those that there are."""
+    """Returns a shipped study. Raises BinnacleError naming the available ones."""
     known = {one.name: one for one in shipped_studies()}
     if name not in known:
         raise BinnacleError("unknown_study", f"No study called {name} ships with Binnacle; there are {', '.join(known)}.")

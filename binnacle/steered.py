@@ -1,10 +1,11 @@
-"""A vector as the file that lm-evaluation-harness' `steered` models read: `lm_eval --model steered --model_args pretrained=...,steer_path=FILE`.
+"""Writes a vector as a file for lm-evaluation-harness' `steered` models: `lm_eval --model steered --model_args
+pretrained=...,steer_path=FILE`.
 
     {hookpoint: {"steering_vector": [D], "steering_coefficient": c, "action": "add", "head_index": None, "bias": None}}
 
-It adds c times the vector to the output of the module of that name, at every position of prompt and answer: what a steering here does with the
-scope `all` and the coefficient c. The file is a pickle, which the service neither reads nor writes: it is made on the user's machine. Needs
-torch, from the client's extra `[pt]`.
+The harness adds c times the vector to the output of the module with that name, at every position of prompt and answer, like a steering here
+with scope `all` and coefficient c. The file is a pickle, which the service neither reads nor writes: it is created on the user's machine.
+Needs torch, from the client's extra `[pt]`.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 HOOKPOINT = "layers.{layer}"
-"""The name of a block inside `model.base_model`, for most architectures; GPT-2 says `h.{layer}`."""
+"""The name of a block inside `model.base_model`, for most architectures; for GPT-2 it is `h.{layer}`."""
 
 
 def write(
@@ -28,9 +29,9 @@ def write(
     coefficient: float,
     hookpoint: str = HOOKPOINT,
 ) -> Path:
-    """The file at `to`, which ends in .pt, of a vector [D] at a layer. `hookpoint` is the block's name, with `{layer}` for its number.
+    """Writes a vector [D] at a layer to the file `to`, which ends in .pt. `hookpoint` is the block's name, with `{layer}` for its number.
 
-    Raises BinnacleError without torch, and for a vector of another place than a block's output.
+    Raises BinnacleError without torch, and for a vector that is not at a block's output.
     """
     if component != "residual":
         raise BinnacleError(

@@ -1,4 +1,4 @@
-"""Folders and files of this machine as parts of a form. Sending the same again makes nothing new: the service knows content by its hash."""
+"""Uploads local folders and files as forms. Sending the same content again creates nothing new: the service identifies content by its hash."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +16,10 @@ TRAIT_SUFFIXES = {".txt", ".json", ".jsonl"}
 
 
 def upload_trait(connection: Connection, source: Path | Sequence[Path], fields: dict[str, Any]) -> Trait:
-    """The trait made of a folder's files (positive.txt or .jsonl, negative.*, definition.txt, steering.json, ...), or of these files.
+    """Uploads a folder's files (positive.txt or .jsonl, negative.*, definition.txt, steering.json, ...), or these files, and returns the
+    trait.
 
-    Raises BinnacleError for a folder without any, and for a file that is not there.
+    Raises BinnacleError for a folder without such files, and for a missing file.
     """
     paths = (
         _in_folder(source)
@@ -55,9 +56,9 @@ def _in_folder(folder: Path) -> list[Path]:
 def upload_vectors(
     connection: Connection, file: Path, fields: dict[str, Any], on_note: Callable[[str], None] = lambda _: None
 ) -> list[Vector]:
-    """The vectors made of a safetensors, .npy or GGUF file, or of a .pt file, which is converted here first.
+    """Uploads a safetensors, .npy or GGUF file, or a .pt file after converting it here, and returns the vectors.
 
-    `on_note` hears what was left out. Raises BinnacleError for a file that cannot be read.
+    `on_note` is called with what was skipped. Raises BinnacleError for a file that cannot be read.
     """
     if file.suffix in PICKLED:
         from binnacle.pickled import converted
@@ -76,7 +77,7 @@ def upload_vectors(
 def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
-    except (OSError, ValueError) as error:  # a ValueError for a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: not a valid file name
         why = getattr(error, "strerror", None) or str(error)
         raise BinnacleError("unreadable_file", f"{file} cannot be read: {why}.") from error
 
@@ -91,7 +92,7 @@ def _sent(kind: type[Result], connection: Connection, path: str, parts: Parts, f
 
 
 def _text(value: Any) -> str:
-    """A value as a form holds it: `true`, `3,4`."""
+    """Returns a value as text for a form: `true`, `3,4`."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return ("true" if value else "false") if isinstance(value, bool) else str(value)

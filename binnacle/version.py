@@ -1,4 +1,4 @@
-"""The version of the client and of the server: this file is the one place that names it; both distributions read it from here."""
+"""The version of the client and of the server; only this file contains it, and both distributions read it from here."""
 
 VERSION = "0.1.0"
 DISTRIBUTION = "binnacle-interp-client"

@@ -17,7 +17,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
 class Sharing(BaseModel):
-    """Who may see something beside its owner and administrators."""
+    """Request fields for visibility: who may see an object, in addition to its owner and administrators."""
 
     visibility: Visibility = Field(
         "private",

@@ -31,7 +31,7 @@ Layers = Annotated[list[_Layer], BeforeValidator(_numbers, json_schema_input_typ
 
 
 class ImportFields(Sharing, OldNames):
-    """Whose vectors these are, and what the file does not say of them."""
+    """Request fields of a vector import: the model, and what the file does not contain."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -27,7 +27,7 @@ class Edge(BaseModel):
 
 
 class JobRequest(Sharing):
-    """What every submission may say, whatever its kind."""
+    """Request fields that every submission shares."""
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
@@ -40,7 +40,7 @@ class JobRequest(Sharing):
 
 
 class PromptedRequest(JobRequest):
-    """What every request says that gives texts to a model."""
+    """Request fields shared by all submissions that give texts to a model."""
 
     special_tokens: SpecialTokens = Field(
         "markup",

@@ -10,7 +10,7 @@ from terms.values import JsonObject
 
 
 class RunningOut(BaseModel):
-    """The part of a price that the model decides."""
+    """The part of an estimate that depends on the model."""
 
     engine: EngineOut | None = Field(
         None, description="what the model's text is generated on; null before the model is inspected"

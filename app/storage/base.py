@@ -79,7 +79,7 @@ class Storage(Protocol):
         """Readiness check: returns if the store answers and would accept an object now."""
 
     def presign(self, key: str, filename: str, media_type: str, seconds: int) -> str | None:
-        """Returns a URL that lets anyone download the object under `filename` for `seconds`; None if the store has no such URLs."""
+        """Returns a URL that lets anyone download the object under `filename` for `seconds`; None if the store does not support URLs."""
 
     def astream(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yields bytes `start` up to `end` in pieces of a few MiB, read only as fast as they are consumed. Raises the errors of `get_range`."""

@@ -1,11 +1,11 @@
-"""The command line, `binnacle`. It is a client like any other: what it does to jobs it does over HTTP.
+"""The command line, `binnacle`. It works on jobs over HTTP, like any other client.
 
-Importing this package loads nothing else, so that the entry point starts at once.
+Importing this package imports nothing else, so that the entry point starts fast.
 """
 
 
 def main() -> None:
-    """The entry point."""
+    """Runs the command line; the entry point of the script."""
     from binnacle.cli.running import run
 
     run()

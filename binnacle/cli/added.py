@@ -1,5 +1,6 @@
-"""What installed distributions add to a group of entry points: `importlib.metadata` says it too, but takes half as long to import as Python
-takes to start.
+"""Finds what installed distributions add to a group of entry points.
+
+`importlib.metadata` does this too, but its import takes half as long as starting Python.
 """
 
 import os
@@ -7,7 +8,7 @@ import sys
 
 
 def entry_points(group: str) -> list[str]:
-    """The targets, `module:name`, each once, in the order of the import path."""
+    """Returns the targets, `module:name`, each once, in the order of the import path."""
     found: list[str] = []
     for folder in sys.path:
         try:

@@ -56,7 +56,7 @@ def generate(
 
 
 def answers_report(answers: Sequence[Answer]) -> RenderableType:
-    """Each prompt once, then its answers, each under what it was steered with."""
+    """Returns a report: each prompt once, then its answers, each under its vector and dose."""
     parts: list[RenderableType] = []
     prompts: dict[tuple[str | None, str], list[Answer]] = {}
     for one in answers:
@@ -68,14 +68,14 @@ def answers_report(answers: Sequence[Answer]) -> RenderableType:
 
 
 def _answer(one: Answer) -> list[RenderableType]:
-    """The lines of one answer, below its prompt."""
+    """Returns the lines of one answer, below its prompt."""
     line = Text.assemble(styled(f"{steered_with(one)}: ", "dim"), visible(one["text"]))
     faults = [] if one["finite"] else [styled("The model produced numbers that are not finite: the dose is too large.", "red")]
     return [Padding(shown, (0, 0, 0, 2)) for shown in (line, *faults)]
 
 
 def control_warnings(vectors: Sequence[Vector]) -> list[str]:
-    """A warning for each vector that is a control: random, or made from shuffled labels."""
+    """Returns a warning for each vector that is a control: random, or made from shuffled labels."""
     return [
         f"{one['id']} is a control ({one['method']}), not a vector of {one['trait'] or 'a trait'}."
         for one in vectors
@@ -84,7 +84,7 @@ def control_warnings(vectors: Sequence[Vector]) -> list[str]:
 
 
 def steered_with(answer: Answer) -> str:
-    """`unsteered`, or the vector with its dose and coefficient."""
+    """Returns `unsteered`, or the vector with its dose and coefficient."""
     if answer["vector"] is None:
         return "unsteered"
     dose = "" if answer["dose"] is None else f", dose {answer['dose']:g}"

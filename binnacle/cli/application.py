@@ -1,4 +1,4 @@
-"""The typer application of a table of commands."""
+"""Builds the typer application of a table of commands."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ ABOUT = "Find the massive dimensions of language models, make and compare steeri
 
 
 def build(commands: Table) -> typer.Typer:
-    """An application with these commands; the modules of all of them are imported."""
+    """Returns an application with these commands; imports all their modules."""
     application = typer.Typer(name="binnacle", help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False)
     application.callback()(_no_options)
     groups: dict[str, typer.Typer] = {}
@@ -30,4 +30,4 @@ def _add(to: typer.Typer, name: str, command: Command, groups: dict[str, typer.T
 
 
 def _no_options() -> None:
-    """The options of `binnacle` itself are read before this application is built."""
+    """Takes no options: those of `binnacle` itself are read before this application is built."""

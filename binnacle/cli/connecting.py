@@ -1,4 +1,4 @@
-"""The client as commands use it: a service that is not there is reported within seconds; one that restarts later is waited for."""
+"""Creates the client for commands: a service that cannot be reached is reported within seconds; one that restarts later is waited for."""
 
 from binnacle.cli.output import err
 from binnacle.client import Client
@@ -8,5 +8,5 @@ FIRST_ANSWER = 4.0
 
 
 def connected() -> Client:
-    """A client of the service that the environment or the data folder names."""
+    """Returns a client of the service named by the environment or the data folder."""
     return Client(first_answer=FIRST_ANSWER, on_outage=err.print)

@@ -1,4 +1,4 @@
-"""`binnacle delete`: jobs with what they made, imported vectors and traits. Shows what goes before it asks."""
+"""`binnacle delete`: deletes jobs with their results, imported vectors and traits. Shows what will be deleted before it asks."""
 
 from typing import Annotated
 
@@ -43,7 +43,7 @@ def delete(
 
 
 def _tell(told: Deletion, verb: str) -> None:
-    """What goes, its size, and what stays."""
+    """Prints what is deleted, its size, and what stays."""
     for one in told["deleted"]:
         name = f", {one['name']}" if one["name"] else ""
         err.print(f"{verb}: {one['id']} ({one['kind']}{name})")

@@ -58,7 +58,7 @@ def _hold(device: str, mode: str, reason: str | None, minutes: float | None, *, 
 
 
 def found(client: Client, device: str) -> str:
-    """The id of the worker that is called so or begins so. Raises BinnacleError when none does, or several do."""
+    """Returns the id of the worker with this id or prefix. Raises BinnacleError if there is none, or several."""
     ids = [one["id"] for one in client.devices()]
     matching = [device] if device in ids else [one for one in ids if one.startswith(device)]
     if len(matching) != 1:
@@ -68,7 +68,7 @@ def found(client: Client, device: str) -> str:
 
 
 def standing(device: Worker) -> Text:
-    """Why a worker claims nothing, for a table; empty when it does."""
+    """Returns why a worker claims no jobs, for a table; empty if it claims jobs."""
     hold, blocked = device["hold"], device["blocked"]
     if hold:
         until = f" until {hold['until'][:16]}" if hold["until"] else ""

@@ -1,4 +1,4 @@
-"""`binnacle get` and `binnacle export`: a finished job's files, and results in other formats."""
+"""`binnacle get` and `binnacle export`: downloads a finished job's files, and writes results in other formats."""
 
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +52,7 @@ def get(
 
 
 def _fileless(job: Job) -> str:
-    """Why a job has no files, and what to do."""
+    """Returns why a job has no files, and what to do."""
     if job["state"] not in FINISHED:
         return f"{job['id']} has no files yet (it is {job['state']}); see: binnacle watch {job['id']}"
     if job["state"] == "succeeded" and job["kind"] == "generate":

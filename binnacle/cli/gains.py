@@ -1,4 +1,4 @@
-"""A steering as a person reads it: the gain of each vector at its best dose, with its interval."""
+"""Prints a steering for people: the gain of each vector at its best dose, with its interval."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from binnacle.results import Steering
 
 
 def steering_report(steering: Steering) -> RenderableType:
-    """One row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence; then what it rests on."""
+    """Returns one row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence; then the evidence behind it."""
     summary = steering["summary"]
     table = Listing("method", "layer", "dose", "coefficient", "gain, points", "95 % interval", "coherence")
     for one in summary["methods"]:
@@ -24,7 +24,7 @@ def steering_report(steering: Steering) -> RenderableType:
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
-    """The cells of one method; empty where no dose was found or nothing was measured."""
+    """Returns the cells of one method; empty if no dose was found or nothing was measured."""
     low, high = one["gain_low"], one["gain_high"]
     interval = "" if low is None or high is None else f"[{low:+.1f}, {high:+.1f}]"
     gain = "" if one["gain"] is None else f"{one['gain']:+.1f}"

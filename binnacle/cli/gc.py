@@ -1,4 +1,4 @@
-"""`binnacle gc`: which results are old, and taking them away."""
+"""`binnacle gc`: lists old results, and removes them."""
 
 from typing import Annotated
 

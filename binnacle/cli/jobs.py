@@ -1,4 +1,4 @@
-"""`watch`, `jobs`, `edit`, `cancel`, `retry`: what one does with jobs that exist."""
+"""`watch`, `jobs`, `edit`, `cancel`, `retry`: commands for existing jobs."""
 
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ JobId = Annotated[str, typer.Argument(help="The job's id (job_...), its beginnin
 
 
 def follow(client: Client, job_id: str, *, as_json: bool) -> None:
-    """Shows a job until it is over, then how it ended and what a calibration found; ends the process with 1 when it did not succeed."""
+    """Shows a job until it ends, then its outcome and a calibration's findings; exits with status 1 if the job did not succeed."""
     with Watcher() as watcher:
         job = client.wait(job_id, on_change=watcher, check=False)
     if as_json:
@@ -154,7 +154,7 @@ def _steering(client: Client, job: str) -> tuple[Any, RenderableType]:
 
 
 SHOWN = {"calibrate": _calibration, "report": _study, "generate": _answers, "steer": _steering, "rescore": _steering}
-"""For each kind of job that can be shown: its document, and how a person reads it."""
+"""For each kind of job that can be shown: its document, and its report for people."""
 
 
 def cancel(job: JobId, as_json: Json = False) -> None:

@@ -12,7 +12,7 @@ from binnacle.results import Job
 
 
 class Watcher:
-    """Call it with every version of the job that is seen (`client.wait(job, on_change=watcher)`)."""
+    """Shows changes of a job; call it with every version of the job (`client.wait(job, on_change=watcher)`)."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -48,12 +48,12 @@ class Watcher:
 
 
 def headline(job: Job) -> str:
-    """State and phase, without saying the same word twice."""
+    """Returns state and phase, without repeating a word."""
     return str(job["state"]) if job["phase"] == job["state"] else f"{job['state']}: {job['phase']}"
 
 
 def remark(job: Job, now: datetime) -> str:
-    """What else there is to know: how far, the place in the queue, what it waits for, the time left, why it failed."""
+    """Returns further details: progress, the place in the queue, what the job waits for, the time left, why it failed."""
     parts = []
     progress = job["progress"]
     if progress["total"]:
@@ -72,7 +72,7 @@ def remark(job: Job, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min`, `2.5 h`; nothing is less than a second away."""
+    """Returns a duration as `42 s`, `3 min`, `2.5 h`; at least one second."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -70,7 +70,7 @@ def remove(name: Name) -> None:
 
 
 def report(model: Model, *, as_json: bool) -> None:
-    """Prints a model; ends the process with 1 when it is faulty."""
+    """Prints a model; exits with status 1 if it is faulty."""
     if as_json:
         print_json(model)
     else:

@@ -1,4 +1,4 @@
-"""`binnacle open`: a browser that is signed in."""
+"""`binnacle open`: opens a browser that is signed in."""
 
 import webbrowser
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""How the command line speaks: results to stdout, progress and errors to stderr, JSON for programs that ask for it."""
+"""Output of the command line: results to stdout, progress and errors to stderr, JSON on request."""
 
 import json
 import re
@@ -17,24 +17,26 @@ out = Terminal()
 err = Terminal(stderr=True)
 
 _OBEYED = re.compile(rf"(?!\n){UNSHOWN.pattern}")
-"""Controls within strings; the line breaks are those between them."""
+"""Control characters within strings; line breaks are excluded because JSON's own indentation contains them."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def print_json(value: Any) -> None:
-    """The value as JSON, one object or list, to stdout; what a terminal would obey is escaped, which JSON's readers undo."""
+    """Prints the value as JSON, one object or list, to stdout. Characters that a terminal would act on are escaped, and JSON parsers undo
+    this.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     sys.stdout.write(_OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
 
 
 def print_warnings(found: Mapping[str, Any]) -> None:
-    """What a trait, a dry run or a submission warns of, one line each to stderr."""
+    """Prints the warnings of a trait, a dry run or a submission, one line each, to stderr."""
     for warning in found.get("warnings", ()):
         err.print(styled("warning: ", "bold yellow"), warning, sep="")
 
 
 def print_error(error: BinnacleError, *, as_json: bool) -> None:
-    """One readable line to stderr, or one JSON object."""
+    """Prints an error to stderr: one readable line, or one JSON object."""
     if as_json:
         body: dict[str, Any] = {"code": error.code, "detail": error.detail}
         if isinstance(error, ServiceError):

@@ -1,4 +1,4 @@
-"""Ids as people type them: whole, by a beginning that no other has, or `last` for the newest job of theirs."""
+"""Resolves ids as people type them: complete, by a unique prefix, or `last` for the user's newest job."""
 
 from collections.abc import Iterable
 
@@ -8,12 +8,12 @@ from binnacle.served import ID
 
 LAST = "last"
 SEARCHED = 2_000
-"""How many of the newest objects a beginning is looked for in."""
+"""Number of newest objects that are searched for a prefix."""
 SHOWN = 5
 
 
 def pick(client: Client, typed: str) -> str:
-    """The id that was meant. Names of traits and whole ids are left as they are. Raises BinnacleError when none or several fit."""
+    """Returns the full id. Names of traits and complete ids stay unchanged. Raises BinnacleError if no id or several ids match."""
     prefix = typed.partition("_")[0]
     if ID.fullmatch(typed) or (typed != LAST and prefix not in LISTS):
         return typed
@@ -43,7 +43,7 @@ LISTS = {
     "std": "binnacle jobs --kind report",
     "vec": "binnacle vectors list",
 }
-"""By the prefix of an id, the command that lists such objects."""
+"""The command that lists objects, by the prefix of their ids."""
 
 
 def _ids(client: Client, prefix: str) -> Iterable[str]:

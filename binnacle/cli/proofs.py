@@ -1,4 +1,4 @@
-"""A model as a person reads it: what it is, whether it may be used, and what it proved of itself."""
+"""Prints a model for people: its facts, whether it may be used, and its proofs."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ FACTS = {
 
 
 def model_report(model: Model) -> RenderableType:
-    """Facts with sizes in GiB and short hashes, then the proofs."""
+    """Returns a report: facts with sizes in GiB and short hashes, then the proofs."""
     facts = model["facts"]
     rows: dict[str, str] = {"model": model["name"], "state": model["state"], "proofs": model["outcome"]}
     rows["source"] = model["source"] + (f" at {model['revision']}" if model["revision"] else "")

@@ -116,7 +116,7 @@ def usage(
 
 
 def size(count: float) -> str:
-    """`0 B`, `1.5 kB`, `20.0 GB`."""
+    """Returns a size as `0 B`, `1.5 kB`, `20.0 GB`."""
     for unit, factor in reversed(UNITS.items()):
         if unit and count >= factor:
             return f"{count / factor:.1f} {unit}B"
@@ -137,7 +137,7 @@ def _of(value: Any, limit: int | None, shown: Any = str) -> str:
 
 
 def _limit(text: str) -> int | str | None:
-    """What the API takes for `200`, `20G`, `unlimited` or `default`. Raises BinnacleError."""
+    """Returns the API's value for `200`, `20G`, `unlimited` or `default`. Raises BinnacleError for other text."""
     if text in ("unlimited", "default"):
         return None if text == "default" else text
     found = re.fullmatch(r"(\d+)([kMGT]?)B?", text)

@@ -1,4 +1,4 @@
-"""Runs the command that was asked for, importing that command alone."""
+"""Runs the requested command, importing only its module."""
 
 import errno
 import io
@@ -10,13 +10,15 @@ from binnacle.cli.tree import Table, all_commands
 from binnacle.errors import BinnacleError
 
 COMPLETING = "_BINNACLE_COMPLETE"
-"""Set by the shell when it asks which words may follow."""
+"""Environment variable set by the shell when it requests completions."""
 
 
 def run(more: Table | None = None) -> None:
-    """Ends the process with 0, or with another status after saying why. more: commands beyond the installed ones."""
+    """Runs the command line and exits with 0, or with another status after printing the reason. more: commands in addition to the installed
+    ones.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is written out as well
+        if isinstance(stream, io.TextIOWrapper):  # escapes characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     arguments, commands = sys.argv[1:], all_commands(more or {})
     if COMPLETING not in os.environ:
@@ -35,7 +37,7 @@ def run(more: Table | None = None) -> None:
         sys.exit(error.exit_status)
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise  # not about a file: a fault of this program, which its traceback explains
+            raise  # not about a file: an error in this program, which its traceback explains
         from binnacle.cli.output import print_error
 
         detail = f"{error.filename or 'A file'}: {error.strerror}. Check the path, its permissions and the free space."
@@ -44,7 +46,7 @@ def run(more: Table | None = None) -> None:
 
 
 def chosen(arguments: Sequence[str], commands: Table) -> Table:
-    """The command that is meant with what belongs to it; all of them when that cannot be told."""
+    """Returns the requested command and its subcommands; all commands if the arguments do not name one."""
     found = {name: one for name, one in commands.items() if arguments and name.split()[0] == arguments[0]}
     return found if found and COMPLETING not in os.environ else commands
 
@@ -56,7 +58,7 @@ def _run(commands: Table) -> None:
 
 
 def print_help(commands: Table) -> None:
-    """The commands and their one line of help, without importing any of them."""
+    """Prints the commands with their one line of help, without importing any of them."""
     width = max(len(name) for name in commands if " " not in name) + 2
     lines = [f"  {name:<{width}}{command.about}" for name, command in commands.items() if " " not in name]
     sys.stdout.write(
@@ -71,7 +73,7 @@ def print_help(commands: Table) -> None:
 
 
 def print_version() -> None:
-    """The client's version."""
+    """Prints the client's version."""
     from binnacle.version import VERSION
 
     sys.stdout.write(f"binnacle {VERSION}\n")

@@ -1,4 +1,4 @@
-"""A calibration as a person reads it: the verdict with its ratios, then the dims layer by layer."""
+"""Prints a calibration for people: the verdict with its ratios, then the dims layer by layer."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ SCOPES = {
 
 
 def calibration_report(calibration: CalibrationFile) -> RenderableType:
-    """The report of one calibration.json."""
+    """Returns the report of one calibration.json."""
     aggregate = calibration["aggregate"]
     return Group(_verdict(aggregate), "", _layers(aggregate))
 

@@ -1,6 +1,6 @@
-"""What the server says, in the words of the command line: commands instead of routes, options instead of fields of a request.
+"""Translates the server's messages into the terms of the command line: commands instead of routes, options instead of request fields.
 
-With `--json` errors keep the API's own words, for programs.
+With `--json`, errors keep the API's terms, for programs.
 """
 
 import re
@@ -17,7 +17,7 @@ ROUTES = (
     (r"POST /v1/steerings", "binnacle submit steer"),
     (r"POST /v1/extractions", "binnacle submit extract"),
 )
-"""Routes as errors name them, and the command that does the same; the first that fits is taken."""
+"""Routes as errors name them, and the equivalent command; the first match is used."""
 OPTIONS = {
     "model": "MODEL",
     "trait": "TRAIT",
@@ -35,12 +35,12 @@ OPTIONS = {
         )
     },
 }  # fmt: skip
-"""Fields of requests, and the option or argument that sets each. Other fields are set in the file of `--spec`."""
+"""Request fields, and the option or argument that sets each. Other fields are set in the file of `--spec`."""
 _POINTER = re.compile(rf"(?<![\w/.:])/({'|'.join(sorted(OPTIONS, key=len, reverse=True))})(?:/(\d+)\b)?(?![\w/])")
 
 
 def spoken(text: str) -> str:
-    """The text with commands and options in the place of routes and pointers."""
+    """Returns the text with routes and pointers replaced by commands and options."""
     for route, command in ROUTES:
         text = re.sub(route, command, text)
     return _POINTER.sub(_option, text)

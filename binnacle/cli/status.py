@@ -1,4 +1,4 @@
-"""`binnacle status`: the service as a whole."""
+"""`binnacle status`: shows the state of the whole service."""
 
 from binnacle.cli.connecting import connected
 from binnacle.cli.devices import standing

@@ -1,4 +1,4 @@
-"""`binnacle study`: whole comparisons from a file or from those that ship, and the labelling of their texts."""
+"""`binnacle study`: runs whole comparisons, from a file or shipped, and labels their texts."""
 
 import csv
 import re
@@ -86,7 +86,7 @@ def label(
 
 
 def read(spec: str) -> ShippedStudy:
-    """A shipped study, or the request of a file. Raises BinnacleError for a file that holds none."""
+    """Returns a shipped study, or the request in a file. Raises BinnacleError for a file without a request."""
     path = Path(spec)
     if path.suffix != ".json":
         return shipped_study(spec)
@@ -95,7 +95,7 @@ def read(spec: str) -> ShippedStudy:
 
 
 def read_labels(path: Path) -> dict[str, float]:
-    """The labels of a filled-in sheet by id; texts left empty are left out. Raises BinnacleError naming the line."""
+    """Returns the labels of a filled-in sheet by id, without empty ones. Raises BinnacleError naming the line."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""`binnacle submit KIND`: making jobs from the command line."""
+"""`binnacle submit KIND`: submits jobs from the command line."""
 
 import json
 from pathlib import Path
@@ -139,7 +139,7 @@ def steer(
 
 
 def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool, watch: bool, as_json: bool) -> None:
-    """Fields left at None are the file's to say, and then the server's."""
+    """Submits a job. Fields that are None come from the file, or else from the server's defaults."""
     fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
     with connected() as client:
         job = client.submit(kind, dry_run=dry_run, **fields)
@@ -155,7 +155,7 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The fields of a request from a file. Raises BinnacleError for a file that must hold a JSON object."""
+    """Returns the fields of a request from a file. Raises BinnacleError for a file that does not contain a JSON object."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -166,7 +166,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The non-empty lines of a UTF-8 text file. Raises BinnacleError naming what is wrong with it."""
+    """Returns the non-empty lines of a UTF-8 text file. Raises BinnacleError naming what is wrong with it."""
     try:
         prompts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -177,7 +177,7 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def parse_layers(text: str) -> list[int]:
-    """`0,4,8-11` as numbers. Raises BinnacleError when it is not written so."""
+    """Returns layers such as `0,4,8-11` as numbers. Raises BinnacleError for other text."""
     layers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

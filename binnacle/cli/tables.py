@@ -1,4 +1,4 @@
-"""A study's tables as a person reads them in a terminal: recommendations first, then the methods."""
+"""Prints a study's tables in a terminal: recommendations first, then the methods."""
 
 from typing import Any
 
@@ -27,7 +27,9 @@ INTERVALS = ("delta", "at_dose", "at_coefficient")
 
 
 def study_report(tables: Tables) -> RenderableType:
-    """What tables.json holds: what is recommended for each model and why, how severe it is, and its methods trait by trait."""
+    """Returns a report of tables.json: the recommendation for each model and its reason, the model's severity, and its methods trait by
+    trait.
+    """
     by_id = {table["id"]: table for table in tables["tables"]}
     methods = by_id.get("methods", {"rows": [], "note": ""})  # a study without traits has none
     parts: list[RenderableType] = []

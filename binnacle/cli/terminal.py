@@ -1,8 +1,7 @@
-"""Text on a terminal: whatever is printed is text, and never markup, a link, a control sequence or a line of its own.
+"""Prints text safely on a terminal: strings are never treated as markup, links, control sequences or extra lines.
 
-What others called their jobs reaches everybody's terminal. So the consoles of the command line take every string as it is, in messages
-and in the cells of tables, and write out the characters that a terminal would obey. Style is for what the command line says itself
-(`styled`).
+Names that other users give their jobs appear on everybody's terminal. So the command line's consoles print every string literally, in
+messages and table cells, and show characters that a terminal would act on as escapes. Only the command line's own text is styled (`styled`).
 """
 
 import sys
@@ -18,16 +17,16 @@ from binnacle.served import ID
 from binnacle.words.visible import visible
 
 WIDE = 140
-"""Columns where there is no terminal to ask."""
+"""Columns when the output is not a terminal."""
 
 
 def styled(text: str, style: str) -> Text:
-    """The text in bold, in red and the like."""
+    """Returns the text with a style, such as bold or red."""
     return Text(visible(text), style)
 
 
 class Terminal(Console):
-    """A console for which a string is text."""
+    """A console that prints strings literally."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
@@ -36,18 +35,18 @@ class Terminal(Console):
         )
 
     def render_str(self, text: str, *, style: Any = "", justify: Any = None, overflow: Any = None, **_: Any) -> Text:
-        """Rich turns every string into text here: those of messages, of cells and of headings."""
+        """Returns a string as literal text; rich calls this for messages, cells and headings."""
         return Text(visible(text), style=style, justify=justify, overflow=overflow)
 
 
 class Listing(Table):
-    """A table without lines. Ids and the first column are never cut or folded, so that they can be copied; other columns give way."""
+    """A table without lines. Ids and the first column are never cut or folded, so that they can be copied; other columns shrink."""
 
     def __init__(self, *titles: str) -> None:
         super().__init__(*titles, box=None)
 
     def add_row(self, *cells: RenderableType | None, **how: Any) -> None:
-        """One row, its cells in the order of the titles."""
+        """Adds a row, with cells in the order of the titles."""
         super().add_row(*cells, **how)
         for place, (column, cell) in enumerate(zip(self.columns, cells, strict=False)):
             text = visible(str(cell or ""))
@@ -57,8 +56,8 @@ class Listing(Table):
 
 
 class PlainColumn(TextColumn):
-    """A column of a progress bar; rich would render its text without asking the console."""
+    """A column of a progress bar; rich would otherwise render its text without the console's rules."""
 
     def render(self, task: Task) -> Text:
-        """The text of one task."""
+        """Returns the text of one task."""
         return Text(visible(self.text_format.format(task=task)))

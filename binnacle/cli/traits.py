@@ -75,7 +75,7 @@ def show(
 
 
 def report(trait: Trait, *, as_json: bool) -> None:
-    """Prints a trait; what was taken, left or could not be kept apart, and what it lacks for a verdict, goes to stderr."""
+    """Prints a trait; notes on what was used, dropped or shared between parts, and what a verdict lacks, go to stderr."""
     if as_json:
         print_json(trait)
         return

@@ -1,7 +1,7 @@
-"""The tree of commands as a table: each command's place, the function behind it, and its one line of help.
+"""The tree of commands as a table: each command's name, its function, and its one line of help.
 
-A command's module is imported when that command runs, so that `binnacle --help` needs none of them. The server adds commands of its own
-through the entry-point group `binnacle.commands`; each entry point names a table like the one here.
+A command's module is imported when that command runs, so that `binnacle --help` imports none of them. The server adds commands through the
+entry-point group `binnacle.commands`; each entry point names a table like the one here.
 """
 
 import sys
@@ -24,13 +24,13 @@ class Command(NamedTuple):
     about: str
 
     def load(self) -> Any:
-        """The function or the group; imports its module."""
+        """Returns the function or the group; imports its module."""
         module, _, name = self.target.partition(":")
         return getattr(import_module(module), name)
 
 
 Table = Mapping[str, Command]
-"""By the name of the command; `quotas verify` adds a command to the group `quotas`."""
+"""Commands by name; `quotas verify` adds a command to the group `quotas`."""
 
 COMMANDS: Table = {
     "submit": Command("binnacle.cli.submit:commands", "Submit a job."),
@@ -70,12 +70,12 @@ COMMANDS: Table = {
 
 
 def all_commands(more: Table) -> Table:
-    """The client's commands, those that other installed distributions add, and `more`."""
+    """Returns the client's commands, those of other installed distributions, and `more`."""
     found = dict(COMMANDS)
     for added in entry_points(GROUP):
         module, _, name = added.partition(":")
         try:
             found |= getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:  # another program's package of the same name comes first
+        except (ImportError, AttributeError) as error:  # an unrelated package of the same name is found first
             sys.stderr.write(f"The commands of {added} cannot be loaded ({error}). Run binnacle from another folder.\n")
     return found | dict(more)

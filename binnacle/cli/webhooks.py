@@ -1,4 +1,4 @@
-"""`binnacle webhooks`: webhooks, and the messages sent to them."""
+"""`binnacle webhooks`: manages webhooks, and lists the messages sent to them."""
 
 import sys
 from typing import Annotated

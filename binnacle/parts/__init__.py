@@ -1,1 +1,1 @@
-"""What `binnacle.Client` is made of: its methods, by what they are about."""
+"""The methods of `binnacle.Client`, by subject."""

@@ -1,4 +1,4 @@
-"""What administrators do over the client: users, groups, keys, and the record of it all."""
+"""Client methods for administrators: users, groups, keys, and the audit log."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ class Administration(Calls):
         self._connection = connection
 
     def users(self) -> list[Body]:
-        """Every user, by name.
+        """Returns every user, by name.
 
         >>> user = client.admin.create_user("hopper")
         >>> "hopper" in [user["name"] for user in client.admin.users()]
@@ -23,7 +23,7 @@ class Administration(Calls):
         return list(self._pages(Body, "/v1/users", {}, None))
 
     def create_user(self, name: str) -> Body:
-        """A new user, without keys or groups.
+        """Creates a user without keys or groups.
 
         >>> client.admin.create_user("lovelace")["name"]
         'lovelace'
@@ -31,7 +31,7 @@ class Administration(Calls):
         return self._send(Body, "POST", "/v1/users", {"name": name}, repeatable=False)
 
     def disable_user(self, name: str, *, disabled: bool = True) -> Body:
-        """Makes the keys of a user open nothing, or open again.
+        """Disables the keys of a user, or enables them again with `disabled=False`.
 
         >>> user = client.admin.create_user("babbage")
         >>> client.admin.disable_user("babbage")["disabled_at"] is None
@@ -40,7 +40,7 @@ class Administration(Calls):
         return self._send(Body, "PATCH", f"/v1/users/{name}", {"disabled": disabled})
 
     def remove_model(self, name: str) -> None:
-        """Takes a model off the list; its files and results stay, and it may be added again.
+        """Removes a model from the list; its files and results stay, and it may be added again.
 
         >>> job = client.add_model("copy", client.model("demo-severe")["source"])
         >>> client.await_model("copy")["state"]
@@ -50,7 +50,7 @@ class Administration(Calls):
         self._connection.request("DELETE", f"/v1/models/{name}", repeatable=False)
 
     def groups(self) -> list[Body]:
-        """Every group with its members, by name.
+        """Returns every group with its members, by name.
 
         >>> isinstance(client.admin.groups(), list)
         True
@@ -58,7 +58,7 @@ class Administration(Calls):
         return list(self._get(Body, "/v1/groups")["items"])
 
     def create_group(self, name: str) -> Body:
-        """A new group, without members.
+        """Creates a group without members.
 
         >>> client.admin.create_group("interp")["members"]
         []
@@ -66,7 +66,7 @@ class Administration(Calls):
         return self._send(Body, "POST", "/v1/groups", {"name": name}, repeatable=False)
 
     def delete_group(self, name: str) -> None:
-        """Ends a group; objects that were shared with it are private to their owners again.
+        """Deletes a group; objects that were shared with it become private.
 
         >>> group = client.admin.create_group("short")
         >>> client.admin.delete_group("short")
@@ -74,7 +74,7 @@ class Administration(Calls):
         self._connection.request("DELETE", f"/v1/groups/{name}")
 
     def add_member(self, group: str, user: str) -> Body:
-        """Puts a user into a group.
+        """Adds a user to a group.
 
         >>> group, user = client.admin.create_group("probes"), client.admin.create_user("noether")
         >>> client.admin.add_member("probes", "noether")["members"]
@@ -83,7 +83,7 @@ class Administration(Calls):
         return self._send(Body, "PUT", f"/v1/groups/{group}/members/{user}")
 
     def remove_member(self, group: str, user: str) -> None:
-        """Takes a user out of a group.
+        """Removes a user from a group.
 
         >>> group, user = client.admin.create_group("left"), client.admin.create_user("curie")
         >>> group = client.admin.add_member("left", "curie")
@@ -92,7 +92,7 @@ class Administration(Calls):
         self._connection.request("DELETE", f"/v1/groups/{group}/members/{user}")
 
     def keys(self, **filters: Any) -> list[Body]:
-        """Keys without their text, newest first; filters: owner, live.
+        """Returns keys without their text, newest first; filters: owner, live.
 
         >>> "key" in client.admin.keys(live=True)[0]
         False
@@ -100,7 +100,7 @@ class Administration(Calls):
         return list(self._pages(Body, "/v1/keys", filters, None))
 
     def create_key(self, owner: str, role: str = "member", **more: Any) -> Body:
-        """A new key; its text is in `key` and is shown this once; more: scopes, days, label.
+        """Creates a key; its text is in `key` and is shown only now; more: scopes, days, label.
 
         >>> user = client.admin.create_user("turing")
         >>> client.admin.create_key("turing", days=30)["key"].startswith("bnk_")
@@ -109,7 +109,7 @@ class Administration(Calls):
         return self._send(Body, "POST", "/v1/keys", {"owner": owner, "role": role, **more}, repeatable=False)
 
     def rotate_key(self, key_id: str, **how: Any) -> Body:
-        """A new key in the place of another; its text is in `key` and is shown this once; how: overlap_hours, days.
+        """Replaces a key by a new one; its text is in `key` and is shown only now; how: overlap_hours, days.
 
         >>> user = client.admin.create_user("hamilton")
         >>> key = client.admin.create_key("hamilton")
@@ -119,7 +119,7 @@ class Administration(Calls):
         return self._send(Body, "POST", f"/v1/keys/{key_id}/rotate", how, repeatable=False)
 
     def revoke_key(self, key_id: str) -> Body:
-        """Ends a key.
+        """Revokes a key.
 
         >>> user = client.admin.create_user("johnson")
         >>> key = client.admin.create_key("johnson")
@@ -129,7 +129,7 @@ class Administration(Calls):
         return self._send(Body, "POST", f"/v1/keys/{key_id}/revoke")
 
     def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Body]:
-        """Who did what, newest first; filters: actor, key, action, object, outcome, since, until.
+        """Yields who did what, newest first; filters: actor, key, action, object, outcome, since, until.
 
         >>> user = client.admin.create_user("franklin")
         >>> [entry["object"] for entry in client.admin.audit(action="user.create", limit=1)]

@@ -1,4 +1,4 @@
-"""How every part of the client asks the service: once, page by page, or as often as it takes for exactly one job."""
+"""Sends requests for all parts of the client: once, page by page, or repeated until exactly one job exists."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -24,18 +24,18 @@ class Calls:
         return read(kind, self._connection.request(method, path, json=json, **how))
 
     def _post_once(self, path: str, *, json: Any = None, key: str | None = None, params: Mapping[str, Any] | None = None) -> Job:
-        """Makes one job, however often it must be sent: every attempt carries the same idempotency key."""
+        """Submits exactly one job, even if the request is sent several times: every attempt has the same idempotency key."""
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(16)}
         attempts = Attempts(self._connection.patience)
         while True:
             try:
                 return self._send(Job, "POST", path, json, headers=headers, params=params)
-            except ServiceError as error:  # busy: an earlier attempt of this call has not committed yet
+            except ServiceError as error:  # an earlier attempt of this call has not committed yet
                 if error.code != "idempotency_key_busy" or not attempts.pause():
                     raise
 
     def _pages(self, kind: type[Result], path: str, filters: Mapping[str, Any], limit: int | None) -> Iterator[Result]:
-        """The items of a list, newest first, at most `limit`, fetched page by page."""
+        """Yields the items of a list, newest first, at most `limit`, fetched page by page."""
         cursor: str | None = None
         left = limit
         while left is None or left > 0:

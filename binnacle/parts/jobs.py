@@ -1,4 +1,4 @@
-"""Jobs that exist: reading, following, changing and deleting them."""
+"""Client methods for existing jobs: reading, following, changing and deleting."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +14,7 @@ class Jobs(Calls):
     """The part of the client that deals with jobs."""
 
     def job(self, job: str | Job) -> Job:
-        """The job as it is now.
+        """Returns the current state of a job.
 
         >>> job = client.calibrate("demo-severe", max_new_tokens=4)
         >>> client.job(job["id"])["kind"]
@@ -23,7 +23,7 @@ class Jobs(Calls):
         return self._get(Job, f"/v1/jobs/{id_of(job)}")
 
     def jobs(self, *, limit: int | None = None, **filters: Any) -> Iterator[Job]:
-        """Jobs, newest first, at most `limit`; filters: state, kind, model, owner, name, tag, q (words), experiment, model_variant.
+        """Yields jobs, newest first, at most `limit`; filters: state, kind, model, owner, name, tag, q (words), experiment, model_variant.
 
         >>> [job["kind"] for job in client.jobs(kind="calibrate", model="demo-severe", limit=1)]
         ['calibrate']
@@ -38,7 +38,7 @@ class Jobs(Calls):
         *,
         check: bool = True,
     ) -> Job:
-        """The job once it is over. `on_change(job)` sees every change; restarts of the service are waited out.
+        """Waits until a job has ended and returns it, also across restarts of the service. `on_change(job)` is called at every change.
 
         Raises WaitTimeout after `timeout` seconds and, unless `check` is False, JobFailed when it did not succeed.
 
@@ -52,7 +52,7 @@ class Jobs(Calls):
         return finished
 
     def events(self, job: str | Job, after: int = 0) -> Iterator[Event]:
-        """Every event of a job past number `after`, as it comes, until the job is over.
+        """Yields every event of a job past number `after`, as it happens, until the job has ended.
 
         >>> job = client.wait(client.calibrate("demo-severe", max_new_tokens=4))
         >>> [event["type"] for event in client.events(job)][0]
@@ -61,7 +61,7 @@ class Jobs(Calls):
         return following.events(self._connection, id_of(job), after=after)
 
     def cancel(self, job: str | Job) -> Job:
-        """Asks a job to stop; it is `cancelled` once its device is free. A job that is cancelled already is returned as it is.
+        """Asks a job to stop; it is `cancelled` once its device is free. A job that was cancelled already is returned unchanged.
 
         >>> client.cancel(client.calibrate("demo-severe"))["state"] in ("cancelled", "cancelling")
         True
@@ -75,7 +75,7 @@ class Jobs(Calls):
             raise
 
     def retry(self, job: str | Job, *, idempotency_key: str | None = None) -> Job:
-        """A new job with the spec of a job that failed or was cancelled.
+        """Submits a new job with the spec of a job that failed or was cancelled.
 
         >>> job = client.wait(client.cancel(client.calibrate("demo-severe")), check=False)
         >>> again = client.retry(job)
@@ -96,9 +96,9 @@ class Jobs(Calls):
         return self._send(Job, "PATCH", f"/v1/jobs/{id_of(job)}", changes)
 
     def share(self, job: str | Job, visibility: str, group: str | None = None) -> Body:
-        """Shows something to others: `public`, `group` (one of yours), or `private` again. Returns it as it is now.
+        """Shares an object: `public`, `group` (one of your groups), or `private` again. Returns the changed object.
 
-        A job with all that it makes (a study takes its jobs along), by its own id or that of its result; a trait; an imported vector.
+        The object is a job with its results (and a study's jobs), by its own id or its result's; a trait; or an imported vector.
 
         >>> job = next(client.jobs(kind="calibrate"))
         >>> client.share(job, "public")["visibility"]
@@ -112,9 +112,9 @@ class Jobs(Calls):
         return self._send(Body, "PATCH", path, {"visibility": visibility, **({"group": group} if group else {})})
 
     def delete(self, what: str | Job, *, dry_run: bool = False) -> Deletion:
-        """Deletes a finished job with all that it made (by its id or that of its result), an imported vector, or a trait.
+        """Deletes a finished job with its results (by its id or its result's), an imported vector, or a trait.
 
-        Says what went, what stays and why, and how many bytes; with `dry_run` nothing goes. ServiceError 409 names what still uses it.
+        Returns what was deleted, what stays and why, and the bytes; `dry_run` deletes nothing. ServiceError 409 names what still uses it.
 
         >>> job = client.wait(client.generate_job("demo-severe", ["describe a river ."], vectors=[], max_new_tokens=4))
         >>> client.delete(job, dry_run=True)["deleted"][0]["id"] == job["id"]
@@ -128,7 +128,7 @@ class Jobs(Calls):
         return self._send(Deletion, "DELETE", path, params={"dry_run": dry_run or None}, repeatable=dry_run)
 
     def job_of(self, which: str) -> str:
-        """The job's id, of a job or of a result of any kind (`cal_...`, `ext_...`, `str_...`, `std_...`).
+        """Returns the job's id for a job or a result of any kind (`cal_...`, `ext_...`, `str_...`, `std_...`).
 
         >>> client.job_of(next(client.calibrations())["id"]).startswith("job_")
         True

@@ -18,7 +18,7 @@ class Making(Jobs):
     def submit(
         self, kind: str, *, idempotency_key: str | None = None, dry_run: bool = False, reuse: bool = False, **spec: Any
     ) -> Job:
-        """A new job: kind is calibrate, extract, steer, generate or study; `spec` holds the fields of the request, as in the API.
+        """Submits a job: kind is calibrate, extract, steer, generate or study; `spec` holds the fields of the request, as in the API.
 
         dry_run: return the validated spec and its estimated cost; no job is made. reuse: return a finished job of the same content if
         there is one. Raises ServiceError, which names the invalid field.
@@ -34,7 +34,7 @@ class Making(Jobs):
         )
 
     def calibrate(self, model: str, **spec: Any) -> Job:
-        """A job that finds a model's massive dimensions; `spec`: prompts, layers, rule, max_new_tokens, name, tags.
+        """Submits a job that finds a model's massive dimensions; `spec`: prompts, layers, rule, max_new_tokens, name, tags.
 
         >>> job = client.calibrate("demo-severe", max_new_tokens=4)
         >>> job["state"] in ("queued", "running")
@@ -43,7 +43,7 @@ class Making(Jobs):
         return self.submit("calibrate", model=model, **spec)
 
     def extract(self, model: str, trait: str, **spec: Any) -> Job:
-        """A job that turns a trait into vectors; `spec`: methods, positions, components, layers, calibration, control_vectors, name, tags.
+        """Submits a job that extracts vectors; `spec`: methods, positions, components, layers, calibration, control_vectors, name, tags.
 
         >>> job = client.extract("demo-severe", "refusal", methods=["mean_diff"], layers=[3], resamples=0, reuse=True)
         >>> client.wait(job)["result"]["extraction"]["id"].startswith("ext_")
@@ -52,7 +52,7 @@ class Making(Jobs):
         return self.submit("extract", model=model, trait=trait, **spec)
 
     def steer(self, model: str, trait: str, **spec: Any) -> Job:
-        """A job that searches doses and reports gains; `spec`: vectors or extraction, methods, layers, budget, judge, name, tags.
+        """Submits a job that searches doses and reports gains; `spec`: vectors or extraction, methods, layers, budget, judge, name, tags.
 
         Without vectors and extraction, the newest fitting extraction is used, or made first when there is none.
 
@@ -76,7 +76,7 @@ class Making(Jobs):
         wait: float = 120,
         **spec: Any,
     ) -> list[Answer]:
-        """Answers to one prompt or a few: unsteered, and under each of `vectors` (ids) at each of `doses` or `coefficients`.
+        """Returns answers to prompts: unsteered, and under each of `vectors` (ids) at each of `doses` or `coefficients`.
 
         Waits at most `wait` seconds for the answers. `spec`: operation, scope, calibration, sampling, name, tags.
 
@@ -92,17 +92,17 @@ class Making(Jobs):
         return self.answers(job)
 
     def generate_job(self, model: str, prompts: Prompt | Sequence[Prompt], **spec: Any) -> Job:
-        """The job of `generate`, without waiting for it; `client.answers(job)` reads what it generated.
+        """Submits the job of `generate` without waiting for it; `client.answers(job)` returns the answers.
 
         >>> client.generate_job("demo-severe", ["describe a river ."], max_new_tokens=4)["kind"]
         'generate'
         """
-        several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a text is a sequence too: of its letters
+        several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a text is also a sequence, of its letters
         asked = [one if isinstance(one, str) else dict(one) for one in several]
         return self.submit("generate", model=model, prompts=asked, **spec)
 
     def answers(self, job: str | Job) -> list[Answer]:
-        """The answers of a finished generation.
+        """Returns the answers of a finished generation.
 
         >>> job = client.wait(client.generate_job("demo-severe", ["describe a river ."], max_new_tokens=4))
         >>> [answer["prompt"] for answer in client.answers(job)]
@@ -111,7 +111,7 @@ class Making(Jobs):
         return self._get(Generation, f"/v1/generations/{id_of(job)}")["answers"]
 
     def study(self, models: list[str], traits: list[str], **spec: Any) -> Job:
-        """The job at the end of a study's graph; `spec`: methods, layers, evidence, budget, judge, name, tags.
+        """Submits a study and returns the report job at its end; `spec`: methods, layers, evidence, budget, judge, name, tags.
 
         >>> plan = client.submit("study", models=["demo-severe"], traits=["refusal"], methods=["mean_diff", "probe"], dry_run=True)
         >>> job = client.study(["demo-severe"], ["refusal"], methods=["mean_diff", "probe"], layers=[3])
@@ -123,7 +123,7 @@ class Making(Jobs):
         return self.submit("study", models=models, traits=traits, **spec)
 
     def label(self, study: str, labels: Mapping[str, float]) -> Job:
-        """The job that writes a study's report again with a person's labels (0-100) of the texts in its labelling.csv, by id.
+        """Submits a new report of a study with a person's labels (0-100) of the texts in its labelling.csv, by id.
 
         >>> client.label(next(client.jobs(kind="report", state="succeeded"))["id"], {"no such text": 50})
         Traceback (most recent call last):
@@ -132,7 +132,7 @@ class Making(Jobs):
         return self._post_once(f"/v1/studies/{study}/labels", json={"labels": dict(labels)})
 
     def export(self, result: str, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
-        """A job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components.
+        """Submits a job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components.
 
         A calibration (`cal_...`) is written in trait-interp's folders; `beside`: further calibrations.
 
@@ -144,7 +144,7 @@ class Making(Jobs):
         return self._post_once(f"{route}/{result}/exports", json={"format": format, **chosen})
 
     def estimate(self, kind: str, **spec: Any) -> Body:
-        """The estimated cost of a job and its validated spec; nothing is submitted.
+        """Returns the estimated cost of a job and its validated spec; submits nothing.
 
         >>> client.estimate("calibrate", model="demo-severe")["spec"]["model"]
         'demo-severe'

@@ -1,4 +1,4 @@
-"""What finished jobs found, and their files on this machine."""
+"""Client methods that read results and download their files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ class Results(Jobs):
     """The part of the client that reads results."""
 
     def calibration(self, calibration: str) -> CalibrationFile:
-        """calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`).
+        """Returns calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`).
 
         >>> found = client.calibration(next(client.calibrations(model="demo-severe"))["id"])
         >>> found["aggregate"]["severity"]["verdict"]
@@ -26,7 +26,7 @@ class Results(Jobs):
         return self._get(CalibrationFile, f"/v1/calibrations/{calibration}/calibration.json")
 
     def calibrations(self, *, limit: int | None = None, **filters: Any) -> Iterator[Calibration]:
-        """Calibrations, newest first; filters: model, experiment, model_variant.
+        """Yields calibrations, newest first; filters: model, experiment, model_variant.
 
         >>> next(client.calibrations(model="demo-severe"))["model"]
         'demo-severe'
@@ -34,7 +34,7 @@ class Results(Jobs):
         yield from self._pages(Calibration, "/v1/calibrations", filters, limit)
 
     def extraction(self, extraction: str) -> Extraction:
-        """An extraction (`ext_...`, or its job), with what each of its vectors is made of.
+        """Returns an extraction (`ext_...`, or its job), with the facts of each of its vectors.
 
         >>> client.extraction(next(client.extractions(model="demo-severe"))["id"])["trait"]
         'refusal'
@@ -42,7 +42,7 @@ class Results(Jobs):
         return self._get(Extraction, f"/v1/extractions/{extraction}")
 
     def extractions(self, *, limit: int | None = None, **filters: Any) -> Iterator[Extraction]:
-        """Extractions, newest first, without their vectors; filters: model, trait, experiment, model_variant.
+        """Yields extractions, newest first, without their vectors; filters: model, trait, experiment, model_variant.
 
         >>> next(client.extractions(trait="refusal"))["methods"]
         ['mean_diff']
@@ -50,7 +50,7 @@ class Results(Jobs):
         yield from self._pages(Extraction, "/v1/extractions", filters, limit)
 
     def vector(self, vector: str) -> Vector:
-        """One vector (`vec_...`): what it was made from, its norm and how well it separates.
+        """Returns a vector (`vec_...`): its origin, its norm and how well it separates the classes.
 
         >>> client.vector(next(client.vectors(model="demo-severe"))["id"])["layer"]
         3
@@ -58,7 +58,7 @@ class Results(Jobs):
         return self._get(Vector, f"/v1/vectors/{vector}")
 
     def vectors(self, *, limit: int | None = None, **filters: Any) -> Iterator[Vector]:
-        """Vectors by model, trait, method, layer, position, component, source, extraction; sort by a separation metric.
+        """Yields vectors; filters: model, trait, method, layer, position, component, source, extraction; sort: a separation metric.
 
         >>> [vector["method"] for vector in client.vectors(model="demo-severe", layer=3, source="extracted", limit=1)]
         ['mean_diff']
@@ -66,7 +66,7 @@ class Results(Jobs):
         yield from self._pages(Vector, "/v1/vectors", filters, limit)
 
     def load(self, vector: str | Vector) -> "np.ndarray[Any, np.dtype[np.float32]]":
-        """The numbers of a vector: a unit vector, float32, [D].
+        """Returns the numbers of a vector: a unit vector, float32, [D].
 
         >>> client.load(next(client.vectors(model="demo-severe"))).shape
         (160,)
@@ -76,7 +76,7 @@ class Results(Jobs):
         return load(self._connection, id_of(vector))
 
     def steering(self, steering: str) -> Steering:
-        """A steering (`str_...`, or its job): per method the chosen layer and dose and its gain on the test questions.
+        """Returns a steering (`str_...`, or its job): per method the chosen layer and dose and its gain on the test questions.
 
         >>> client.steering(next(client.steerings(model="demo-severe"))["id"])["trait"]
         'refusal'
@@ -84,7 +84,7 @@ class Results(Jobs):
         return self._get(Steering, f"/v1/steerings/{steering}")
 
     def steerings(self, *, limit: int | None = None, **filters: Any) -> Iterator[Steering]:
-        """Steerings, newest first; filters: model, trait.
+        """Yields steerings, newest first; filters: model, trait.
 
         >>> next(client.steerings(model="demo-severe"))["judge"]
         'reference'
@@ -92,7 +92,7 @@ class Results(Jobs):
         yield from self._pages(Steering, "/v1/steerings", filters, limit)
 
     def studies(self, *, limit: int | None = None, **filters: Any) -> Iterator[Study]:
-        """Studies, newest first.
+        """Yields studies, newest first.
 
         >>> "succeeded" in [study["state"] for study in client.studies()]
         True
@@ -100,7 +100,7 @@ class Results(Jobs):
         yield from self._pages(Study, "/v1/studies", filters, limit)
 
     def study_of(self, study: str) -> Study:
-        """A study (`std_...`, or its job): its graph as it stands, and its result once the report is written.
+        """Returns a study (`std_...`, or its job): the current state of its graph, and its result once the report is written.
 
         >>> client.study_of(next(client.jobs(kind="report", state="succeeded"))["id"])["progress"]["succeeded"] > 0
         True
@@ -108,7 +108,7 @@ class Results(Jobs):
         return self._get(Study, f"/v1/studies/{study}")
 
     def tables(self, study: str) -> Tables:
-        """tables.json of a study (`std_...`) or of its job.
+        """Returns tables.json of a study (`std_...`) or of its job.
 
         >>> {one["model"] for one in client.tables(next(client.jobs(kind="report", state="succeeded"))["id"])["recommendations"]}
         {'demo-severe'}
@@ -116,7 +116,7 @@ class Results(Jobs):
         return self._get(Tables, f"/v1/studies/{study}/tables.json")
 
     def nodes(self, study: str) -> dict[str, Node]:
-        """The jobs of a study's graph by name, as they stand: job, kind, model, trait, state.
+        """Returns the current jobs of a study's graph by name: job, kind, model, trait, state.
 
         >>> sorted(client.nodes(next(client.jobs(kind="report", state="succeeded"))["id"]))[0]
         'calibrate/demo-severe'
@@ -124,7 +124,7 @@ class Results(Jobs):
         return self.study_of(study)["nodes"]
 
     def download(self, source: downloads.Source, to: str | Path = "./", *, format: str = "safetensors") -> Path:  # noqa: A002
-        """One file to a path or into a folder (ending in `/`); resumed where it broke off, checked by its SHA-256.
+        """Downloads a file to a path or into a folder (ending in `/`); resumes a partial download, and checks the SHA-256.
 
         source: an artifact of a job; a vector or its id, in a `format` (safetensors, gguf, npy); or a path of the API.
 
@@ -138,7 +138,7 @@ class Results(Jobs):
         return downloads.download(self._connection, source, to, file_format=format)
 
     def download_all(self, job: str | Job, to: str | Path = "./") -> list[Path]:
-        """Every artifact of a job, into a folder.
+        """Downloads every artifact of a job into a folder.
 
         >>> job = next(client.jobs(kind="calibrate", state="succeeded"))
         >>> [path.name for path in client.download_all(job, "results")]
@@ -150,7 +150,7 @@ class Results(Jobs):
     def write_steered(
         self, vector: str | Vector, to: str | Path, *, coefficient: float, hookpoint: str = steered.HOOKPOINT
     ) -> Path:
-        """A vector of the residual stream as a file for lm-evaluation-harness' `steered` models, at `to` (.pt); needs torch.
+        """Writes a vector of the residual stream for lm-evaluation-harness' `steered` models to `to` (.pt); needs torch.
 
         coefficient: times the unit vector. hookpoint: the block's name inside the model, with `{layer}` for its number.
 
@@ -170,7 +170,7 @@ class Results(Jobs):
     def place_calibration(
         self, which: str, to: str | Path = "./", *, experiment: str | None = None, model_variant: str | None = None
     ) -> Path:
-        """calibration.json at its place in trait-interp's folders below `to`; experiment, model_variant: else as the file says.
+        """Saves calibration.json in trait-interp's folders below `to`; experiment, model_variant: by default the file's own.
 
         Raises BinnacleError for a job of another kind and when another file is there.
 

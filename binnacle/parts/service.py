@@ -1,4 +1,4 @@
-"""The service itself: its models and workers, quotas and use, webhooks and retention."""
+"""Client methods for the service itself: models and workers, quotas and usage, webhooks and retention."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,10 +11,10 @@ from binnacle.served import id_of
 
 
 class Service(Jobs):
-    """The part of the client that asks about the service. What says "Administrators only" needs an administrator's key."""
+    """The part of the client for the service itself. Methods marked "Administrators only" need an administrator's key."""
 
     def status(self) -> Status:
-        """Workers, devices, queue and loaded models.
+        """Returns the workers, devices, queue and loaded models.
 
         >>> client.status()["auth"]
         'on'
@@ -22,7 +22,7 @@ class Service(Jobs):
         return self._get(Status, "/v1/status")
 
     def me(self) -> Me:
-        """The user of your key: owner, role, groups, and what the key may do.
+        """Returns the user of your key: owner, role, groups, and what the key may do.
 
         >>> client.me()["role"]
         'admin'
@@ -30,7 +30,7 @@ class Service(Jobs):
         return self._get(Me, "/v1/me")
 
     def sign_in_address(self, job: str | Job | None = None) -> str:
-        """An address that signs a browser in as you, once and within 60 seconds, and leads to a job's page or to all jobs.
+        """Returns an address that signs a browser in as you, once and within 60 seconds, and opens a job's page or all jobs.
 
         >>> "/sign-in#ticket=" in client.sign_in_address()
         True
@@ -40,7 +40,7 @@ class Service(Jobs):
         return f"{self._connection.address.url}{path}{f'?next=/jobs/{id_of(job)}' if job else ''}#{ticket}"
 
     def models(self) -> list[Model]:
-        """The models that jobs may name.
+        """Returns the models that jobs may name.
 
         >>> "demo-severe" in [model["name"] for model in client.models()]
         True
@@ -48,7 +48,7 @@ class Service(Jobs):
         return list(self._pages(Model, "/v1/models", {}, None))
 
     def model(self, name: str) -> Model:
-        """One model: its state, its facts, and its fault if inspecting it found one.
+        """Returns a model: its state, its facts, and its fault if its inspection found one.
 
         >>> client.model("demo-severe")["facts"]["hidden_size"]
         160
@@ -56,7 +56,7 @@ class Service(Jobs):
         return self._get(Model, f"/v1/models/{name}")
 
     def await_model(self, name: str, timeout: float | None = 600, *, on_change: Callable[[Job], None] | None = None) -> Model:
-        """The model once it is inspected and proved: `ready`, or `faulty` with the fault. on_change: as of `wait`, for the job that does it.
+        """Waits until a model is inspected and proved: `ready`, or `faulty` with the fault. on_change: as in `wait`, for these jobs.
 
         >>> client.await_model("demo-severe")["state"]
         'ready'
@@ -78,7 +78,7 @@ class Service(Jobs):
         return self._send(Job, "POST", "/v1/models", body, repeatable=False)
 
     def devices(self) -> list[Worker]:
-        """Worker nodes, with who holds them and why they claim nothing.
+        """Returns the worker nodes, who holds them and why they claim no jobs.
 
         >>> "model" in [worker["job_class"] for worker in client.devices()]
         True
@@ -86,7 +86,7 @@ class Service(Jobs):
         return list(self._get(Body, "/v1/devices")["items"])
 
     def hold_device(self, device: str, mode: str = "pause", *, reason: str | None = None, minutes: float | None = None) -> Worker:
-        """Takes a device from the queue: `pause` (its job is finished) or `drain` (its job goes back). Administrators only.
+        """Takes a device out of the queue: `pause` (its job finishes first) or `drain` (its job is requeued). Administrators only.
 
         >>> device = next(one["id"] for one in client.devices() if one["job_class"] == "light")
         >>> client.hold_device(device, reason="an update", minutes=5)["hold"]["mode"]
@@ -98,7 +98,7 @@ class Service(Jobs):
         return self._send(Worker, "POST", f"/v1/devices/{device}/{mode}", body)
 
     def resume_device(self, device: str) -> Worker:
-        """Gives a held device back to the queue. Administrators only.
+        """Returns a held device to the queue. Administrators only.
 
         >>> device = next(one["id"] for one in client.devices() if one["job_class"] == "light")
         >>> client.resume_device(device)["hold"] is None
@@ -107,7 +107,7 @@ class Service(Jobs):
         return self._send(Worker, "POST", f"/v1/devices/{device}/resume")
 
     def usage(self, user: str | None = None, days: int = 30) -> Body:
-        """Disk and device time by user and day: your own, or everyone's for administrators.
+        """Returns use of storage and devices by user and day: your own, or everyone's for administrators.
 
         >>> client.usage(days=7)["items"][0]["device_seconds"] >= 0
         True
@@ -115,7 +115,7 @@ class Service(Jobs):
         return self._get(Body, "/v1/usage", {"user": user, "days": days})
 
     def quotas(self) -> Body:
-        """The quota of all users and those of single users. Administrators only.
+        """Returns the server-wide quota and those of single users. Administrators only.
 
         >>> client.quotas()["default"]["user"] is None
         True
@@ -123,7 +123,7 @@ class Service(Jobs):
         return self._get(Body, "/v1/quotas")
 
     def quota(self, user: str) -> Body:
-        """What a user may have: you, or any user for administrators.
+        """Returns a user's quota: your own, or any user's for administrators.
 
         >>> client.quota(client.me()["owner"])["limits"]["max_queued"] is None
         False
@@ -131,9 +131,9 @@ class Service(Jobs):
         return self._get(Body, f"/v1/quotas/{user}")
 
     def set_quota(self, user: str | None = None, **limits: int | str | None) -> Body:
-        """Sets a user's quota (None: that of all users) as a whole: max_queued, max_running, device_seconds_per_day, stored_bytes.
+        """Sets a user's quota (None: the server-wide quota) as a whole: max_queued, max_running, device_seconds_per_day, stored_bytes.
 
-        A number or "unlimited"; a limit that is left out is as the quota of all users says. Administrators only.
+        Each is a number or "unlimited"; for a missing limit the server-wide quota applies. Administrators only.
 
         >>> client.set_quota(client.me()["owner"], max_queued=500)["limits"]["max_queued"]
         500
@@ -141,7 +141,7 @@ class Service(Jobs):
         return self._send(Body, "PUT", _quota(user), limits)
 
     def remove_quota(self, user: str) -> None:
-        """Gives a user the quota of all users again. Administrators only.
+        """Removes a user's own quota, so that the server-wide quota applies. Administrators only.
 
         >>> limits = client.set_quota(client.me()["owner"], max_running=2)
         >>> client.remove_quota(client.me()["owner"])
@@ -149,7 +149,7 @@ class Service(Jobs):
         self._connection.request("DELETE", _quota(user), repeatable=False)
 
     def webhooks(self) -> list[Body]:
-        """The targets that jobs may name in `webhook`.
+        """Returns the webhooks that jobs may name in `webhook`.
 
         >>> isinstance(client.webhooks(), list)
         True
@@ -157,7 +157,7 @@ class Service(Jobs):
         return list(self._get(Body, "/v1/webhooks")["items"])
 
     def add_webhook(self, name: str, url: str, *, private: bool = False) -> Body:
-        """Allows a target; the answer's `secret` signs its messages and is shown this once. Administrators only.
+        """Adds a webhook; the answer's `secret` signs its messages and is shown only now. Administrators only.
 
         >>> client.add_webhook("chat", "https://1.1.1.1/hook")["name"]
         'chat'
@@ -166,7 +166,7 @@ class Service(Jobs):
         return self._send(Body, "POST", "/v1/webhooks", {"name": name, "url": url, "private": private}, repeatable=False)
 
     def remove_webhook(self, name: str) -> None:
-        """Takes a target off the list. Administrators only.
+        """Removes a webhook. Administrators only.
 
         >>> made = client.add_webhook("old", "https://1.1.1.1/hook")
         >>> client.remove_webhook("old")
@@ -183,7 +183,7 @@ class Service(Jobs):
         return self._send(Body, "POST", f"/v1/webhooks/{name}/test", repeatable=False)
 
     def deliveries(self, *, limit: int | None = None, **filters: Any) -> Iterator[Body]:
-        """Messages that were sent, newest first; filters: webhook, job, state.
+        """Yields messages sent to webhooks, newest first; filters: webhook, job, state.
 
         >>> list(client.deliveries(state="failed", limit=5))
         []
@@ -191,7 +191,7 @@ class Service(Jobs):
         yield from self._pages(Body, "/v1/deliveries", filters, limit)
 
     def old_results(self, older_than_days: float) -> Body:
-        """The results that retention would remove. Administrators only.
+        """Returns the results that retention would remove. Administrators only.
 
         >>> client.old_results(365)["jobs"]
         0

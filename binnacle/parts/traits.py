@@ -1,4 +1,4 @@
-"""Traits, and vectors that were made elsewhere."""
+"""Client methods for traits, and for vectors made elsewhere."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from binnacle.results import Trait, TraitDetail, Vector
 
 
 class Traits(Calls):
-    """The part of the client that deals with what users upload."""
+    """The part of the client for traits and vectors that users upload."""
 
     def traits(self, **filters: Any) -> list[Trait]:
-        """Every version of every trait you may use, newest first; filters: name, owner.
+        """Returns every version of every trait you may use, newest first; filters: name, owner.
 
         >>> [trait["name"] for trait in client.traits(name="refusal")]
         ['refusal']
@@ -21,7 +21,7 @@ class Traits(Calls):
         return list(self._pages(Trait, "/v1/traits", filters, None))
 
     def trait(self, reference: str) -> TraitDetail:
-        """One trait by name, name@version or id: its counts, what was filled in, its versions.
+        """Returns a trait by name, name@version or id: its counts, what was filled in, its versions.
 
         >>> client.trait("refusal")["counts"]["positive"] > 0
         True
@@ -29,7 +29,7 @@ class Traits(Calls):
         return self._get(TraitDetail, f"/v1/traits/{reference}")
 
     def trait_dataset(self, reference: str) -> Body:
-        """The dataset of a trait as jobs read it.
+        """Returns the dataset of a trait as jobs read it.
 
         >>> sorted(client.trait_dataset("refusal"))[:3]
         ['definition', 'made_for', 'name']
@@ -45,10 +45,10 @@ class Traits(Calls):
         visibility: str | None = None,
         group: str | None = None,
     ) -> Trait:
-        """Uploads a folder (trait-interp's files), a file or files of another tool, or a dataset. The same content again makes nothing new.
+        """Uploads a folder (trait-interp's files), a file or files of another tool, or a dataset. Equal content creates nothing new.
 
         The trait has the folder's or the first file's name unless `name`. `file_format` (folder, caa, persona_vectors, repeng, pairs, messages)
-        is told from the content when left out; the trait's `notes` say what was taken and what was left.
+        is detected from the content when missing; the trait's `notes` say what was used and what was dropped.
 
         >>> rows = {"positive": ["Thank them.", "Praise it."], "negative": ["Snub them.", "Scorn it."]}
         >>> questions = {"questions": ["How do I ask?", "What do I write?"]}

@@ -1,1 +1,1 @@
-"""Words and formats that both sides of the wire must read alike: plain functions on plain data, no imports beyond the standard library."""
+"""Words and formats shared by both sides of the API: plain functions on plain data, using only the standard library."""

@@ -1,4 +1,4 @@
-"""Where a model's dominant dim emerges (docs/science.md, 2.4), in words: the same in reports and on the command line."""
+"""Describes where a model's dominant dim emerges (docs/science.md, 2.4), in the same words in reports and on the command line."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ NOT_MEASURED = "not measured"
 
 
 def emergence_in_words(aggregate: Mapping[str, Any]) -> str:
-    """`layer 2; plateau 2-6; falls at 7`, from the aggregate of a calibration.json; a file of an earlier schema does not hold it."""
+    """Returns `layer 2; plateau 2-6; falls at 7`, from the aggregate of a calibration.json; files of an earlier schema lack it."""
     if not aggregate.get("emergence"):
         return NOT_MEASURED
     [found] = aggregate["emergence"].values()
@@ -16,7 +16,7 @@ def emergence_in_words(aggregate: Mapping[str, Any]) -> str:
 
 
 def ranges(layers: Sequence[int]) -> str:
-    """Ascending layers as `2-5, 8`."""
+    """Returns ascending layers as `2-5, 8`."""
     runs: list[list[int]] = []
     for layer in layers:
         if runs and layer == runs[-1][-1] + 1:

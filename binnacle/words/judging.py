@@ -1,7 +1,7 @@
-"""How far a result's judge can be trusted, in words: what it tells apart, how unsteered answers score, and what to do where it cannot tell.
+"""Describes how far a result's judge can be trusted: what it tells apart, how unsteered answers score, and what to do if it cannot tell.
 
-Read alike by the report, the page, the dry run and the command line. `facts` is the `judge_facts` of a summary; results of earlier
-versions hold fewer of them.
+Used by the report, the page, the dry run and the command line. `facts` is the `judge_facts` of a summary; results of earlier versions have
+fewer of them.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ REGISTER = (
     """'{"name": "house", "kind": "openai", "model": "MODEL", "url": "https://HOST/v1", "key_env": "VARIABLE"}'""",
     """curl --header @FILE ADDRESS/v1/judges --json '{"name": "second", "kind": "local", "model": "A REGISTERED CHAT MODEL"}'""",
 )
-"""What an administrator runs to add a judge at an endpoint, and one that is a model of this server.
+"""Commands with which an administrator adds a judge at an endpoint, or a judge that is a model of this server.
 
-The key's header is in a file, since every account of a machine can read the arguments of its programs.
+The key's header is in a file, because every account on a machine can read command lines.
 """
 REMEDY = (
     f"An administrator adds another judge: at an endpoint ({REGISTER[0]}) or a registered model ({REGISTER[1]}); FILE holds "
@@ -25,7 +25,7 @@ NO_VERDICT = "not enough evidence"
 
 
 def told_apart(facts: Mapping[str, Any]) -> str:
-    """`It tells 83 % [74, 90] of held-out responses apart (61 clusters; 50 % is chance).`"""
+    """Returns `It tells 83 % [74, 90] of held-out responses apart (61 clusters; 50 % is chance).`"""
     accuracy, limits = facts.get("held_out_accuracy"), facts.get("held_out")
     if accuracy is None:
         return "Its accuracy on held-out responses was not measured."
@@ -38,7 +38,7 @@ def told_apart(facts: Mapping[str, Any]) -> str:
 
 
 def spread_in_words(unsteered: Mapping[str, Any]) -> str:
-    """`Unsteered answers score 2 to 31, median 8.`, of one set of `unsteered`; empty where the spread was not stored."""
+    """Returns `Unsteered answers score 2 to 31, median 8.` for one set of `unsteered`; empty if the spread was not stored."""
     spread = unsteered.get("spread")
     if not spread:
         return ""
@@ -49,14 +49,14 @@ def spread_in_words(unsteered: Mapping[str, Any]) -> str:
 
 
 def judge_in_words(summary: Mapping[str, Any]) -> str:
-    """The judge of a steering's summary in one or two sentences."""
+    """Returns a description of a steering's judge in one or two sentences."""
     name = (summary.get("judge") or {}).get("name") or "the judge"
     said = f"Judge {name}: {told_apart(summary.get('judge_facts') or {})}"
     return f"{said} {spread_in_words(summary['unsteered']['test'])}".strip()
 
 
 def cannot_tell(facts: Mapping[str, Any]) -> str | None:
-    """Why no verdict stands under this judge, None where it can tell the classes apart or that was not measured."""
+    """Returns why this judge allows no verdict; None if it can tell the classes apart or that was not measured."""
     if facts.get("tells_apart") is not False:
         return None
     return f"{NO_VERDICT.capitalize()}: this judge cannot tell the classes apart. {told_apart(facts)}"

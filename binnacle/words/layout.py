@@ -1,13 +1,13 @@
-"""Where trait-interp looks for a calibration. For the command line, the service and the workers alike (docs/science.md, 3.6)."""
+"""Paths where trait-interp looks for a calibration, shared by the command line, the service and the workers (docs/science.md, 3.6)."""
 
 import re
 
 FOLDER = r"^\w[\w.-]*$"
-"""The name of one folder: never a path, `..` or a hidden folder."""
+"""Pattern of the name of one folder: never a path, `..` or a hidden folder."""
 
 
 def calibration_path(experiment: str, variant: str) -> str:
-    """The path of calibration.json, relative to the folder that holds `experiments`. Raises ValueError for what names no folder."""
+    """Returns the path of calibration.json, relative to the folder that contains `experiments`. Raises ValueError for invalid folder names."""
     for name in (experiment, variant):
         if re.fullmatch(FOLDER, name) is None:
             raise ValueError(
