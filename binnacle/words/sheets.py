@@ -1,21 +1,22 @@
-"""Cells of CSV files that people open in spreadsheets: none is taken for a formula, and reading one gives the text back."""
+"""Escapes texts for CSV files, so that spreadsheets do not run them as formulas, and restores the texts from the cells."""
 
 import re
 
 _FORMULA = re.compile(
     r"['\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202f\u2060-\u206f\u3000\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n]"
 )
-"""Begins with what spreadsheets take for a formula, in its full-width forms too, perhaps after characters that some of them drop.
+"""Matches texts that a spreadsheet may read as a formula: `=`, `+`, `-` or `@`, or the full-width form, perhaps after ignored characters;
+also texts that begin with a tab or a line break.
 
-Apostrophes count among those, so that a text that begins with one can be told from one that was given it here.
+Apostrophes count as ignored characters, so that `'=1` is escaped too: `restored` could otherwise not distinguish it from an escaped `=1`.
 """
 
 
 def inert(text: str) -> str:
-    """The text as a cell that no spreadsheet takes for a formula: an apostrophe before it, which spreadsheets show as none."""
+    """The text as a safe cell: with an apostrophe in front, which spreadsheets hide, if it could be read as a formula; else unchanged."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def restored(cell: str) -> str:
-    """The text that `inert` made this cell of."""
+    """The original text of a cell made by `inert`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
