@@ -81,7 +81,7 @@ def with_rows(
 ) -> Extraction | None:
     """Returns the newest extraction that the viewer may see and that stored its captured rows for all these positions, components and layers.
 
-    `rows_key` identifies the rows: extractions with equal keys capture equal rows.
+    With equal values of `rows_key`, rows at the same position, component and layer are equal.
     """
     statement = (
         _extractions(viewer)
