@@ -80,7 +80,7 @@ class Reader:
             del self._coming[viewer]
 
     async def _read(self, viewer: Viewer, read: _Read) -> None:
-        asker.set(None)  # no user's: waiting for that user's turn, it would hold one of the AT_ONCE places and delay all others
+        asker.set(None)  # counted for no user: a read that waited for a user's turn would hold one of the AT_ONCE places
         async with self._free:
             self._begun(viewer, read)
             ids = list(read.waiting)

@@ -122,7 +122,7 @@ def _equal(one: Subject, other: Subject) -> bool:
 
 
 def random_subject(like: Subject, seed: int) -> Subject:
-    """A random control: for each part of `like` a random unit vector at the same site, so that the same r is the same dose."""
+    """A random control: for each part of `like` a vector from N(0, I) at length 1 at the same site, so that the same r is the same dose."""
     parts = []
     for one in like.parts:
         noise = torch.randn(
