@@ -52,7 +52,7 @@ class Base(DeclarativeBase):
 def connect_args(statement_timeout: float = 10) -> JsonObject:
     """Returns connection options that detect a dead or hung database within seconds.
 
-    Likewise, the server drops a client that was cut off within a minute, instead of keeping its connections for hours.
+    The server, in turn, closes the connections of an unreachable client within a minute instead of after hours.
     """
     patience = {
         "statement_timeout": int(statement_timeout * 1000),
@@ -193,7 +193,7 @@ class AsyncDatabase:
         connection.rollback()
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        """Returns code and text for an error that means that the database is unavailable."""
+        """Returns the code and text of the API's answer to an error that means that the database is unavailable."""
         return explain(error, room=self.room, pool=self.connections)
 
     async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,7 +1,7 @@
 """Counters of values that are slow to count: finished jobs by kind and state, bytes of stored objects.
 
-Database triggers append each change (migration 0011), so that transactions do not wait for each other here. The reconciler adds changes to
-the sums; readers add both parts.
+Database triggers insert each change as a row (migration 0011): transactions that updated one sum would wait for each other. The reconciler
+moves changes into the sums; a reader adds the sum and the changes not yet moved.
 """
 
 from sqlalchemy import BigInteger, Identity, String, text
@@ -24,7 +24,7 @@ ON CONFLICT (name, key) DO UPDATE SET amount = t.amount + excluded.amount""")
 
 
 class Tally(Base):
-    """The sum of a counter's changes that were already added up."""
+    """The sum of a counter, without the changes that are still rows of TallyChange."""
 
     __tablename__ = "tallies"
 
@@ -34,7 +34,7 @@ class Tally(Base):
 
 
 class TallyChange(Base):
-    """A change of a counter that was not added up yet."""
+    """A change of a counter that is not yet part of its sum."""
 
     __tablename__ = "tally_changes"
 

@@ -34,7 +34,11 @@ TELLING_PART = 0.05
 @dataclass
 class Phase:
     """The handler's last report of its phase. `share` is the part of the whole job's work in this phase, `before` the part in earlier phases;
-    `after` is the measured time of the later phases in seconds, if known."""
+    `after` is the measured time of the later phases in seconds, if known.
+
+    The job counts as hung after `stall_seconds` without progress. `began` and `first` use the monotonic clock; `first` is the time and number of
+    the first finished units.
+    """
 
     name: str
     total: int

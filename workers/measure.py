@@ -17,7 +17,7 @@ class PeakMemory:
             if torch is not None:
                 torch.cuda.reset_peak_memory_stats(device)
         else:
-            with contextlib.suppress(OSError):  # without it the peak is counted from the process's start
+            with contextlib.suppress(OSError):  # if the reset fails, the peak counts from the process's start
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
 
     def peak(self) -> int:

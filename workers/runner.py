@@ -36,8 +36,9 @@ from workers.process import WorkerProcess
 MAX_DEFERRALS = 8
 PASS_ON_SECONDS = 0.2
 OUTAGE_PAUSES = (0.05, 0.5, 2.0)
+"""Pauses in seconds between attempts to claim a job while the database is unavailable."""
 LOCKED_PAUSES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Pauses in seconds between attempts. A transaction that orders jobs holds another job's row for milliseconds."""
+"""Pauses in seconds between attempts to claim a locked job. Transactions that compute the queue order lock jobs' rows for milliseconds."""
 
 Ending = Callable[[Session, Reached], None]
 
@@ -222,7 +223,7 @@ class Attempt:
         return verdict.must_exit
 
     def _end(self, ending: Ending) -> None:
-        """Commits an ending, with the progress before it, through database outages, as long as the lease is ours."""
+        """Commits an ending and the unwritten progress. Retries during database outages as long as this process holds the lease."""
         try:
             through_outages(lambda: self._commit_ending(ending), lambda: self._heartbeat.lost)
         except Superseded as lost:

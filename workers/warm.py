@@ -1,4 +1,4 @@
-"""Imports torch in a node's child: with its first job, or a while after its start."""
+"""Imports torch in the child process of a worker node: SECONDS after its start, or earlier, with its first job."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ import threading
 from app.collector import still
 
 SECONDS = 10.0
-"""The import takes 5 to 10 s of one core, which the API and the other nodes need at that time to become ready."""
+"""Delay of the import. It occupies one core for 5 to 10 s, which the API and the other nodes need first, to become ready."""
 
 
 def import_later() -> None:

@@ -1,4 +1,4 @@
-"""Response schemas of the audit."""
+"""Response schemas of the audit log."""
 
 from datetime import datetime
 from typing import Literal

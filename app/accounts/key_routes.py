@@ -1,4 +1,4 @@
-"""Routes of keys. Administrators only; only the answer that makes a key contains its text."""
+"""HTTP routes of API keys, for administrators only. The key itself appears only in the answer that creates it."""
 
 from datetime import datetime
 from typing import Annotated

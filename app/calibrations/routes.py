@@ -1,4 +1,4 @@
-"""Calibrations over HTTP: submit one, list them, download `calibration.json`."""
+"""HTTP routes of calibrations: submit, list, get, download `calibration.json`."""
 
 from datetime import datetime
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Schemas of paused and drained devices."""
+"""Request and response schemas for pausing and draining a worker node, and for nodes that are blocked for another reason."""
 
 from datetime import datetime
 from typing import Literal

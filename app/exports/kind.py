@@ -1,4 +1,4 @@
-"""What a finished `export` job stores: its file, and the Job's link to it."""
+"""The job kind `export`: the result that a finished job stores, which describes its file, and the link to the file."""
 
 from sqlalchemy.orm import Session
 
@@ -8,7 +8,7 @@ from terms.values import JsonObject
 
 
 class Export(Kind):
-    """Its result is a file."""
+    """The kind `export`. The result describes one file, an artifact of the job."""
 
     name = "export"
     handler_version = 2

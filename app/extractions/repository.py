@@ -79,7 +79,10 @@ def listing(
 def with_rows(
     session: Session, viewer: Viewer, rows_key: str, *, positions: Sequence[str], components: Sequence[str], layers: Sequence[int]
 ) -> Extraction | None:
-    """Returns the newest extraction with kept rows under this key that cover all these places, if the viewer may read it."""
+    """Returns the newest extraction that the viewer may see and that stored its captured rows for all these positions, components and layers.
+
+    With equal values of `rows_key`, rows at the same position, component and layer are equal.
+    """
     statement = (
         _extractions(viewer)
         .join(Artifact, Artifact.job_id == Extraction.job_id)
@@ -95,9 +98,9 @@ def with_rows(
 
 
 def vectors_of(session: Session, extraction: Extraction) -> Sequence[Vector]:
-    """Returns every vector of an extraction, by position, component and layer in the requested order.
+    """Returns every vector of an extraction, sorted by position and component in the requested order, then by layer.
 
-    Within each place, the requested methods come first, then the other vectors by name.
+    Within a layer, the requested methods come first in their order, then the other vectors by name.
     """
     methods = {key: place for place, key in enumerate(extraction.methods)}
 
@@ -157,9 +160,9 @@ def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by na
     methods: Sequence[str],
     layers: Sequence[int],
 ) -> Extraction | None:
-    """Returns the newest extraction of this trait on these weights, with texts read as now, that has all these methods and layers.
+    """Returns the newest extraction of this trait with these weights, this reading_hash and all these methods and layers.
 
-    Excludes lists of massive dims made by another rule than the present default: vectors cleaned with an older list are used only on request.
+    Excludes extractions with vectors cleaned by a list of massive dims of another rule than the default: they are used only on request.
     """
     of_another_rule = select(Vector.id).where(
         Vector.extraction_id == Extraction.id,

@@ -80,7 +80,7 @@ class Reader:
             del self._coming[viewer]
 
     async def _read(self, viewer: Viewer, read: _Read) -> None:
-        asker.set(None)  # reads are already limited to AT_ONCE; a place among one user's requests would delay all other users
+        asker.set(None)  # counted for no user: a read that waited for a user's turn would hold one of the AT_ONCE places
         async with self._free:
             self._begun(viewer, read)
             ids = list(read.waiting)
@@ -151,6 +151,7 @@ async def still(context: Context, viewer: Viewer) -> Viewer:
 
 
 def _goes_on(found: Fingerprint) -> bool:
+    """Returns whether the job has not ended yet."""
     return found.state not in FINISHED
 
 

@@ -82,7 +82,7 @@ def check(
     after: Sequence[str],
     inherited: Collection[str] = (),
 ) -> None:
-    """Checks that the viewer may use everything that the spec of the job `again` and its edges refer to.
+    """Checks that the viewer may use everything that the spec of the job `again` refers to, and the jobs `after` that it waits for.
 
     Raises Problem 409 `not_shared`, which names the references that the viewer may not use now.
     """
@@ -94,7 +94,7 @@ def check(
 
 
 def not_shared(identifier: str, does: str, lacking: Sequence[str]) -> Problem:
-    """Returns Problem 409: the job or study `identifier` refers to these, which the caller may not use."""
+    """Returns Problem 409: the job or study `identifier` refers to the objects `lacking`, which the caller may not use."""
     more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
     detail = (
         f"{identifier} {does} {', '.join(lacking[:NAMED])}{more}: deleted, changed, or no longer shared with "

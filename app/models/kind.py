@@ -14,7 +14,7 @@ SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size"
 
 
 def _inspected_by(session: Session, job: Job) -> Model | None:
-    """Returns the job's model, or None if it is gone or another job inspects it now. A retry takes the place of the inspect job."""
+    """Returns the job's model, or None if it was removed or another job inspects it now. A retry of the inspect job replaces that job."""
     model = session.get(Model, job.model, with_for_update=True)
     if model is None or model.inspect_job is None or model.inspect_job not in (job.id, job.retry_of):
         return None
@@ -74,7 +74,7 @@ class Download(Kind):
     handler_version = 1
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        """Submits a new inspection after a retried download, since the inspection of the failed download failed with it."""
+        """Submits a new inspection after a retried download, because the first inspection failed together with the first download."""
         model = session.get(Model, job.model, with_for_update=True)
         if job.retry_of is not None and model is not None and model.state == "faulty":
             service.look_again(session, model, owner=job.owner, request_id=job.request_id, own=True)

@@ -31,12 +31,12 @@ from terms.values import JsonObject
 router = page_router()
 
 HIGHEST = 9
-"""The highest key: keys are 0 to 9, scores are 0 to 100."""
+"""The highest number that a person can choose: 0 to 9 is stored as 0 to 100."""
 
 
 @router.get("/jobs/{job_id}/label")
 async def label_form(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Shows the texts of the study's sheet, in a separate order for each session."""
+    """Shows the texts of the study's labelling.csv, in a random order that is fixed for each session."""
     return page(request, "label.jinja", **await _shown(request, context, viewer, job_id, {}))
 
 

@@ -21,7 +21,7 @@ TRIES = 3
 
 
 class Thread(Protocol):
-    """Runs a function in a thread: `app.http.uploading.Uploads.thread`."""
+    """The type of a function that runs blocking work in a thread; the API passes `app.http.uploading.Uploads.thread`."""
 
     async def __call__(self, work: Callable[[Unpack[Args]], T], /, *args: *Args) -> T: ...
 
@@ -37,7 +37,7 @@ async def store(database: AsyncDatabase, storage: Storage, data: bytes, add: Cal
     except asyncio.CancelledError:
         await asyncio.wait({work})
         if not work.cancelled():
-            work.exception()
+            work.exception()  # marks the exception as retrieved, so that asyncio does not log it
         raise
 
 
@@ -48,7 +48,7 @@ async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Ca
         try:
             await thread(storage.put, key_of(digest), data)
             return await database.run(add, blob)
-        except BlobGone:  # removed together with an equal upload that was refused, or after half a day: store again
+        except BlobGone:  # a failed upload of equal bytes removed the object, or half a day passed: store again
             if not left:
                 raise
         except BaseException:
@@ -61,7 +61,7 @@ async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Ca
 
 
 async def discard(database: AsyncDatabase, storage: Storage, blob: Blob, thread: Thread) -> None:
-    """Removes the object unless something refers to it, or a later stage of the same bytes has begun and will remove it."""
+    """Removes the stored bytes, unless a row refers to them or a later upload of equal bytes has begun, which then decides about them."""
     async with database.begin() as session:
         if await session.run_sync(unreferenced, blob):
             await thread(storage.delete, key_of(blob.digest))

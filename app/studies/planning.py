@@ -1,6 +1,6 @@
-"""Turns a study's nodes into ordinary requests and submits them as if a user had posted each.
+"""Turns each node of a study's graph into an ordinary request (calibration, extraction or steering), estimates its cost and submits its job.
 
-When a domain refuses a request, the study is refused, with the study's field that caused it.
+When one of these requests is refused, the whole study is refused, with the field of the study that caused the refusal.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ from terms.values import JsonObject
 
 @dataclass(frozen=True)
 class _Domain:
-    """How nodes of a kind are submitted."""
+    """The request schema and the functions that submit and estimate the nodes of one kind of job."""
 
     request: type[BaseModel]
     place: Callable[..., Placed]
@@ -48,7 +48,7 @@ DOMAINS = {
 
 
 def arithmetic(request: StudyRequest) -> tuple[int, str]:
-    """Returns the number of the study's jobs, and its arithmetic."""
+    """Returns the number of the study's jobs, and its arithmetic in words."""
     models, pairs = len(request.models), len(request.models) * len(request.traits)
     return models + 2 * pairs + 1, f"{models} calibrations + {pairs} extractions + {pairs} steerings + 1 report"
 
@@ -110,7 +110,7 @@ def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
 def price(
     session: Session, node: Node, known: Mapping[str, str], request: StudyRequest, viewer: Viewer, settings: Settings
 ) -> JsonObject:
-    """Returns the node's cost, as estimated by its domain."""
+    """Returns the node's estimated cost. `known` maps the names of earlier nodes to their jobs' ids."""
     cost = DOMAINS[node.kind].estimate(session, _body(node, known, request), viewer, settings)
     return cost.model_dump(mode="json", exclude={"spec", "waits_for", "calibration", "admission"})
 
@@ -123,7 +123,7 @@ def place_node(
     request: StudyRequest,
     reuse: bool,
 ) -> Placed:
-    """Submits the node's job, which refers to earlier jobs by `known`. Raises Problem with the study's own fields."""
+    """Submits the node's job. `known` maps the names of earlier nodes to their jobs' ids. Raises Problem that points to the study's fields."""
     body = _body(node, known, request)
     try:
         return DOMAINS[node.kind].place(session, asker.for_another_job(), body, reuse)
@@ -132,6 +132,7 @@ def place_node(
 
 
 def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseModel:
+    """Returns the node's request: its own fields and those that every job of the study shares."""
     common = {
         "name": f"{request.name or 'study'}: {node.name}"[:200],
         "tags": request.tags,

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP. Administrators allow targets; jobs name one; everybody sees what became of their own messages."""
+"""HTTP routes of webhooks. Administrators add the webhooks that jobs may name; users list the messages about jobs that they can see."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Prints a steering for people: the gain of each vector at its best dose, with its interval."""
+"""Renders a steering for the terminal: the gain of each method at its best dose, with its interval."""
 
 from typing import Any
 
@@ -9,7 +9,10 @@ from binnacle.results import Steering
 
 
 def steering_report(steering: Steering) -> RenderableType:
-    """Returns one row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence; then the evidence behind it."""
+    """One row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence.
+
+    Below the table: the number of questions, the judge and the unsteered scores.
+    """
     summary = steering["summary"]
     table = Listing("method", "layer", "dose", "coefficient", "gain, points", "95 % interval", "coherence")
     for one in summary["methods"]:

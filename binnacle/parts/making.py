@@ -97,7 +97,7 @@ class Making(Jobs):
         >>> client.generate_job("demo-severe", ["describe a river ."], max_new_tokens=4)["kind"]
         'generate'
         """
-        several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a text is also a sequence, of its letters
+        several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a str is itself a sequence, of characters
         asked = [one if isinstance(one, str) else dict(one) for one in several]
         return self.submit("generate", model=model, prompts=asked, **spec)
 
@@ -111,7 +111,7 @@ class Making(Jobs):
         return self._get(Generation, f"/v1/generations/{id_of(job)}")["answers"]
 
     def study(self, models: list[str], traits: list[str], **spec: Any) -> Job:
-        """Submits a study and returns the report job at its end; `spec`: methods, layers, evidence, budget, judge, name, tags.
+        """Submits all jobs of a study and returns the last, the report; `spec`: methods, layers, evidence, budget, judge, name, tags.
 
         >>> plan = client.submit("study", models=["demo-severe"], traits=["refusal"], methods=["mean_diff", "probe"], dry_run=True)
         >>> job = client.study(["demo-severe"], ["refusal"], methods=["mean_diff", "probe"], layers=[3])

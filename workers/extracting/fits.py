@@ -30,7 +30,7 @@ class Fitted:
 
     @property
     def key(self) -> str:
-        """`position/component/method/layer`, the name in every file."""
+        """`position/component/method/layer`: the direction's name in every result file."""
         return f"{self.position}/{self.component}/{self.direction.key}/{self.layer}"
 
 
@@ -97,7 +97,10 @@ def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:
 def _trained(
     gathered: Gathered, site: Site, methods: Sequence[Method], known: dict[Training, Fit], on_step: Callable[[], None]
 ) -> dict[str, Fit]:
-    """The vectors of methods that are trained through the model, by key; each is trained once for all positions and suffixes (`known`)."""
+    """The vectors trained through the model (lm_loss) for one site, by method key.
+
+    `known` keeps every trained vector: methods that differ only in suffix, and all positions of a layer, share one training.
+    """
     _, component, layer = site
     calibration = gathered.calibration
     found: dict[str, Fit] = {}

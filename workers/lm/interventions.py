@@ -4,11 +4,11 @@
     ablate      h <- h - c (h . u) u                at the output of EVERY layer; c = 1 removes the direction
     norm_match  h <- h + c |h without massive| u    per token
 
-u is v with the `massive` dims set to zero, scaled to length 1; `plain` takes v itself, scaled to length 1, also where dims are massive
-(projecting out a vector that holds a massive dim empties the text and looks like success). Source: docs/science.md, 4.1. A row's pushes at the
-same site act in the order in which they are given, each on the result of the previous push.
+h is a token's hidden state, v the vector, c the coefficient. u is v with the `massive` dims set to zero, scaled to length 1; with `plain`,
+u is v itself scaled to length 1. Ablating a vector with massive dims makes the answers empty, which looks like success.
+Source: docs/science.md, 4.1. A row's pushes at the same site act in the given order, each on the result of the previous push.
 
-Describes the pushes of one row; `site_actions` and `hooks` apply them to a batch.
+This module describes the pushes of one row; `site_actions` and `hooks` apply them to a batch.
 """
 
 import math

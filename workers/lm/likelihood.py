@@ -9,7 +9,7 @@ N predicting positions, M scores, D width, V vocabulary.
 
 Other batches sum float32 in another order, which changes a mean by up to 6e-6 nats (seen on every known architecture;
 tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` makes the values independent of the batches: they are rounded to PRECISION, and
-a value within MARGIN of the border between two roundings is computed again alone. Nothing of this is guaranteed in 16-bit types.
+a value within MARGIN of the boundary between two rounded values is computed again alone. Nothing of this is guaranteed in 16-bit types.
 """
 
 import copy
@@ -81,8 +81,10 @@ def _after_kept(
     on_rows: OnRows | None,
     kept: KeptPrompts,
 ) -> dict[int, float]:
-    """Returns the summed log-likelihoods, by number, of the answers after kept prompts; of only some of them if memory runs out, and then
-    nothing is kept. A prompt's last hidden state predicts the first token; the other tokens follow in passes over rows after any of the prompts.
+    """Returns the summed log-likelihood of each answer with a kept prompt, by the answer's index. If memory runs out, returns only the answers
+    computed so far, frees the kept prompts and keeps none later.
+
+    A prompt's last hidden state predicts the first token. The other tokens follow in passes over rows of different prompts.
     """
     held = kept.among(prompts)
     some = [index for index, prompt in enumerate(prompts) if tuple(prompt) in held]

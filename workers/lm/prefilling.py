@@ -84,7 +84,11 @@ def _parts(prefixes: Sequence[Sequence[int]], most: int) -> list[list[int]]:
 
 
 class _Classes:
-    """The rows that are computed as one class, at the input of each block and after the last block."""
+    """Divides the rows into classes, at the input of each block and after the last block. Rows of one class are computed as one row.
+
+    `_levels[block][row]` is the number of the row's class. A push inside a block splits classes at the input of that block; a push on the
+    residual stream, which is the output of a block, splits them at the input of the next block.
+    """
 
     def __init__(
         self, lm: LanguageModel, bank: VectorBank, prefixes: Sequence[Sequence[int]], pushes: Sequence[Sequence[Push]]

@@ -29,7 +29,7 @@ AT_MOST: tuple[tuple[str, int], ...] = (
     (r"(mamba_|ssm_)?d_state|(ssm_)?state_size", 16),
     (r"hidden_size_per_layer_input", 32),
 )
-"""The largest values allowed for entries of these names."""
+"""The largest value for entries with a name that matches the pattern; the first match decides."""
 KEY_HEADS = re.compile(r"(num|n)_(\w+_)?(key_value|kv|key)_heads|kv_n_heads|(linear_)?num_(\w+_)?(kv|key)_heads")
 WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk")
 SPECIAL_ID = re.compile(r".*_token_(id|index)")
@@ -41,7 +41,7 @@ STATE_SPACE = (
 
 
 def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> PretrainedConfig:
-    """A copy of `config`, float32, with its first `layers` layers; `narrow` also makes them narrow."""
+    """A copy of `config`, float32, with its first `layers` layers; `narrow` also reduces widths, heads and experts."""
     made = copy.deepcopy(config)
     made.dtype = torch.float32
     _cut_lists(made, min(layers, made.num_hidden_layers))
@@ -68,13 +68,14 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
 
 
 def number(config: PretrainedConfig, name: str) -> int | None:
-    """The config's number of that name, also where some layers have another value; None where the config lacks the entry."""
+    """The integer entry `name` of the config, or None. Reads the value for the whole model, even if single layers override it."""
     name = type(config).attribute_map.get(name, name)
     found = vars(config).get(name)
     return found if isinstance(found, int) else None
 
 
 def _smaller(name: str, value: int, heads: int, narrow: bool) -> int:
+    """The value of an entry in the small config. Without `narrow` only windows, special token ids and vocabularies are reduced."""
     if WINDOWS.fullmatch(name):
         return min(value, WINDOW)
     if SPECIAL_ID.fullmatch(name):
@@ -111,6 +112,7 @@ def _overrides(made: PretrainedConfig) -> dict[int, Entries]:
 
 
 def _fit_state_space(made: PretrainedConfig) -> None:
+    """Sets the number of state-space heads, and their width if necessary, so that STATE_SPACE holds for the reduced hidden size."""
     for count, width, expand in STATE_SPACE:
         if all(isinstance(vars(made).get(name), int) for name in (count, width, expand)):
             inner = getattr(made, expand) * made.hidden_size
@@ -120,6 +122,7 @@ def _fit_state_space(made: PretrainedConfig) -> None:
 
 
 def _put(made: PretrainedConfig | Entries, name: str, value: object) -> None:
+    """Sets an entry; where the config's class refuses the assignment, sets it without the class's checks."""
     if isinstance(made, dict):
         made[name] = value
         return

@@ -1,4 +1,4 @@
-"""Collects the answers behind the report's numbers: each number computed from a run links to that run's answers, inside the same file.
+"""Collects the answers behind the report's numbers: each number computed from a run links to that run's answers in the same file.
 
 The answers of a large study do not fit into one file: then each run keeps the same share of its answers, evenly spaced.
 """
@@ -29,7 +29,7 @@ class Read(Protocol):
 
 
 def reader(context: JobContext) -> Read:
-    """A reader of the jobs' files."""
+    """A function that reads the runs and answers from the files of jobs."""
 
     def read(job: str, wanted: Collection[str]) -> tuple[list[RunLine], dict[str, list[ShownLine]]]:
         runs = [json.loads(line) for line in context.artifact(job, "runs.jsonl").splitlines()]
@@ -44,19 +44,19 @@ def reader(context: JobContext) -> Read:
 
 
 class Places:
-    """The places of runs' answers in the report; remembers which runs were requested."""
+    """Returns links (`#answers-...`) to the answers of runs in the report, and remembers the runs in `asked`, by the index of the cell."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._cells = {cell.links.get("steering", ""): at for at, cell in enumerate(cells)}
         self.asked: dict[int, dict[str, None]] = {}
 
     def of(self, cell: Cell) -> Leads:
-        """The places of the runs of one steering, by run."""
+        """A function that returns the link to the answers of a run of this steering; empty for an empty run."""
         at = self._cells[cell.links["steering"]]
         return lambda run: self._place(at, run) if run else ""
 
     def of_source(self, source: str | None) -> str:
-        """The place for an address in a table; empty for addresses of anything but answers."""
+        """The link for an API address in a table; empty unless the address lists the answers of a run of one of the cells."""
         found = _SOURCE.fullmatch(source or "")
         return "" if found is None or found[1] not in self._cells else self._place(self._cells[found[1]], found[2])
 
@@ -89,7 +89,7 @@ class CellTexts:
 
 
 def collected(cells: Sequence[Cell], places: Places, read: Read) -> list[CellTexts]:
-    """The answers of every run that was requested from `places`."""
+    """The answers of every run that `places` returned a link to, about MOST_BYTES at most in total; each run keeps at least one answer."""
     found = []
     for at, wanted in sorted(places.asked.items()):
         cell = cells[at]

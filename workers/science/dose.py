@@ -1,5 +1,5 @@
-"""Converts between coefficient and dose of a push (docs/science.md, 4.2). The dose is its part outside the massive dims, in units of the
-residual stream's clean norm.
+"""Converts between coefficient and dose of a push (docs/science.md, 4.2). The dose is the norm of the push outside the massive
+dims, in units of the residual stream's clean norm.
 
     r = c |v_clean| / clean_norm      r_raw = c / clean_norm      (|v| = 1)
 

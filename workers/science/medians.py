@@ -1,4 +1,4 @@
-"""The conventions of every median, percentile and rounding in a calibration (science.md, 2.2). Plain numpy."""
+"""Medians, percentiles and rounding, as every calibration computes them (docs/science.md, 2.2). Plain numpy."""
 
 import math
 

@@ -1,6 +1,8 @@
-"""Decides which cells of an earlier job a retried job may reuse: all under an equal spec, and a steering's texts when only the scoring differs.
+"""Decides which cells (stored partial results) of an earlier job a retried job may reuse.
 
-Imports no torch, because the job's context asks before any model is loaded.
+All cells if the specs are equal; a steering's texts also if the specs differ only in the scoring.
+
+Imports no torch, because jobs call this before a model is loaded.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,5 @@
-"""Runs the stages of a steering in order: unsteered, search, choose, match, report, and the additional tables.
+"""Runs the stages of a steering in order: unsteered, search, choose, match, report, and then the reference protocol, off-target
+effects and the prompt-only control.
 
 Each stage requests all its runs from the evaluator at once, so that they share batches. Doses and layers are chosen on the selection questions
 alone: test answers never influence a choice.
@@ -42,7 +43,7 @@ class Findings:
 
 
 def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
-    """Runs all stages. Raises JobFault no_clean_dose; ModelFault no_effect, prompt_too_long; what the judge raises."""
+    """Runs all stages. Raises JobFault no_clean_dose; ModelFault no_effect, prompt_too_long; and the judge's errors."""
     bases = unsteered(setup.evaluator, setup.sets)
     searched = search(setup, loaded.competing, bases["selection"])
     chosen = choose(searched, bases["selection"], setup.scale)
@@ -67,13 +68,17 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
 
 
 def _coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> Mapping[str, float | str | None]:
+    """For each group the dose that is as coherent as the leader's best dose, or the reason why there is none; empty if not requested."""
     if not setup.pushes_have_doses or "coherence" not in setup.spec["matched"]:
         return {}
     return match_coherence(setup, chosen, mean(chosen[leader].best_run.coherence) or 0.0)
 
 
 def _divergence(setup: Setup, chosen: Mapping[str, Searched], leader: str, base: Run) -> Divergences:
-    """Matches divergence; empty where answers are sampled, because a randomly drawn text is not the model's most likely answer."""
+    """For each group the doses that diverge from the unsteered model by the targets; empty if not requested.
+
+    Also empty where answers are sampled, because a randomly drawn text is not the model's most likely answer.
+    """
     if not setup.pushes_have_doses or "divergence" not in setup.spec["matched"] or setup.spec["sampling"]:
         return Divergences()
     return match_divergence(setup, chosen, base, leader)

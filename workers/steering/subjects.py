@@ -22,7 +22,7 @@ SAME = 1 - 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One vector at one layer. `unit_norm` is the norm in which its dose is measured, `clean_share` is ||v_clean||."""
+    """One vector at one layer. `unit_norm` is the norm in which its dose is measured, `clean_share` is ||v_clean|| / ||v||."""
 
     layer: int
     component: str
@@ -68,7 +68,7 @@ class Subject:
     def pushes(
         self, r: float, *, operation: Operation = "add", scope: Scope = "all", sign: int = 1, plain: bool = False
     ) -> tuple[Push, ...]:
-        """The pushes at dose r; for norm_match r is the multiple of each token's clean norm, and ablate takes no dose."""
+        """The pushes at dose r. For norm_match and ablate, r is the coefficient itself: norm_match multiplies each token's clean norm by it."""
         return tuple(
             Push(
                 part.layer,
@@ -99,8 +99,10 @@ def part(vector_D: Tensor, layer: int, component: str, massive: Sequence[int], u
 
 
 def name_twins(subjects: Sequence[Subject]) -> list[Subject]:
-    """Returns the subjects, with each that equals an earlier subject marked (`same_as`) and given its parts, to the last bit, so that both share
-    runs."""
+    """Returns the subjects; a subject equal to an earlier subject names it in `same_as` and takes its parts, so that both share runs.
+
+    The shared parts are identical to the last bit.
+    """
     found: list[Subject] = []
     for subject in subjects:
         twin = next((one for one in found if one.same_as is None and _equal(one, subject)), None)
@@ -120,7 +122,7 @@ def _equal(one: Subject, other: Subject) -> bool:
 
 
 def random_subject(like: Subject, seed: int) -> Subject:
-    """A random control: N(0, I) of the same shape at the same sites and therefore, at the same r, of the same dose."""
+    """A random control: for each part of `like` a vector from N(0, I) at length 1 at the same site, so that the same r is the same dose."""
     parts = []
     for one in like.parts:
         noise = torch.randn(

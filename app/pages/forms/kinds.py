@@ -46,7 +46,11 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class FormKind:
-    """A form. `base`: fields in every request of this form, in addition to the user's fields."""
+    """The form of one kind of job.
+
+    `planned`: a submission makes a graph of jobs, so the estimate and the submission run in `app.planner`. `adapt`
+    converts the form's fields to the API's request, `unadapt` converts a request to the form's fields.
+    """
 
     kind: str
     title: str
@@ -71,7 +75,7 @@ class FormKind:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Returns the API's name of each renamed field by its first name, which Python and stored specs use."""
+        """Returns the API's name of each renamed field, by its original name, which Python and stored specs still use."""
         return self.request.renamed() if issubclass(self.request, OldNames) else {}
 
     def default(self, name: str) -> Json:
@@ -92,7 +96,7 @@ class FormKind:
 
 
 def _prompted(body: JsonObject) -> JsonObject:
-    """Returns texts as prompts of a generation, each with the common system prompt if there is one."""
+    """Returns the body of a generation: the form's texts become prompts, each with the form's system prompt or None."""
     system = body.pop("system_prompt", None)
     if all(isinstance(one, str) for one in body.get("prompts", ())):
         body["prompts"] = [{"prompt": one, "system_prompt": system} for one in body.get("prompts", ())]
@@ -100,6 +104,7 @@ def _prompted(body: JsonObject) -> JsonObject:
 
 
 def _texts(request: JsonObject) -> JsonObject:
+    """Returns the form's fields of a generation, the reverse of `_prompted`; unchanged if the prompts have different system prompts."""
     prompts: Sequence[JsonObject] = request.get("prompts") or ()
     systems = {one.get("system_prompt") for one in prompts}
     if len(systems) != 1:
