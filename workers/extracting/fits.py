@@ -124,9 +124,17 @@ def _trained(
 
 
 def _pairs(examples: Sequence[Prompted]) -> list[Pair]:
-    """Training pairs by cluster and rank: the negative prompt with both responses."""
-    sides = {
-        label: [one for one in examples if one.label == label and one.train and one.kept and one.response_ids]
-        for label in ("positive", "negative")
-    }
-    return [Pair(n.ids, p.response_ids, n.response_ids) for p, n in zip(sides["positive"], sides["negative"], strict=False)]
+    """Training pairs by cluster and rank: the negative prompt with both responses. An example without its partner, which vetting dropped or
+    which has no response, trains nothing. Classes that share no cluster are paired in their order.
+    """
+    ranks = _ranks(examples)
+    usable: dict[str, dict[tuple[str, int], Prompted]] = {"positive": {}, "negative": {}}
+    for one in examples:
+        if one.train and one.kept and one.response_ids:
+            usable[one.label][one.cluster, ranks[one.label, one.index]] = one
+    positives, negatives = usable["positive"], usable["negative"]
+    if {cluster for cluster, _ in positives}.isdisjoint(cluster for cluster, _ in negatives):
+        matched = list(zip(positives.values(), negatives.values(), strict=False))
+    else:
+        matched = [(one, negatives[key]) for key, one in positives.items() if key in negatives]
+    return [Pair(n.ids, p.response_ids, n.response_ids) for p, n in matched]
